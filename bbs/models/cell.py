@@ -1,0 +1,41 @@
+"""CellPresence: what a cell says about itself when it registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from bbs.models.meta import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellPresence:
+    """CellPresence."""
+
+    cell_id: str = ""
+    rep_address: str = ""
+    zone: str = ""
+    capacity: Annotated[CellCapacity | None, Json("capacity", omit=True)] = None
+    rootfs_providers: Annotated[tuple[Provider, ...], Json("rootfs_provider_list", omit=True)] = ()
+    placement_tags: Annotated[tuple[str, ...], Json("placement_tags", omit=True)] = ()
+    optional_placement_tags: Annotated[tuple[str, ...], Json("optional_placement_tags", omit=True)] = ()
+    rep_url: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellCapacity:
+    """CellCapacity."""
+
+    memory_mb: int = 0
+    disk_mb: int = 0
+    containers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Provider."""
+
+    name: str = ""
+    properties: Annotated[tuple[str, ...], Json("properties", omit=True)] = ()

@@ -1,0 +1,132 @@
+"""DesiredLRP: a long-running process somebody wants, and the slices of it that travel alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Annotated
+
+from bbs.models.actions import Action
+from bbs.models.common import (
+    CertificateProperties,
+    EnvironmentVariable,
+    File,
+    LogRateLimit,
+    MetricTagValue,
+    ModificationTag,
+    Network,
+)
+from bbs.models.meta import FLATTEN, Json
+from bbs.models.workload import (
+    CachedDependency,
+    CheckDefinition,
+    ImageLayer,
+    SecurityGroupRule,
+    Sidecar,
+    VolumeMount,
+    VolumePlacement,
+)
+
+
+class UpdateStrategy(IntEnum):
+    """How an evacuating instance is replaced. Travels as an integer in JSON."""
+
+    ROLLING = 0
+    RECREATE = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRP:
+    """DesiredLRP."""
+
+    process_guid: str = ""
+    domain: str = ""
+    root_fs: Annotated[str, Json("rootfs")] = ""
+    instances: int = 0
+    environment_variables: Annotated[tuple[EnvironmentVariable, ...], Json("env")] = ()
+    setup: Annotated[Action | None, Json("setup", omit=True)] = None
+    action: Annotated[Action | None, Json("action", omit=True)] = None
+    start_timeout_ms: int = 0
+    deprecated_start_timeout_s: Annotated[int, Json("deprecated_timeout_ns", omit=True)] = 0
+    monitor: Annotated[Action | None, Json("monitor", omit=True)] = None
+    disk_mb: int = 0
+    memory_mb: int = 0
+    cpu_weight: int = 0
+    privileged: bool = False
+    ports: Annotated[tuple[int, ...], Json("ports", omit=True)] = ()
+    routes: Annotated[Mapping[str, bytes] | None, Json("routes", omit=True, raw=True)] = None
+    log_source: str = ""
+    log_guid: str = ""
+    metrics_guid: str = ""
+    annotation: str = ""
+    egress_rules: Annotated[tuple[SecurityGroupRule, ...], Json("egress_rules", omit=True)] = ()
+    modification_tag: Annotated[ModificationTag | None, Json("modification_tag", omit=True)] = None
+    cached_dependencies: Annotated[tuple[CachedDependency, ...], Json("cached_dependencies", omit=True)] = ()
+    legacy_download_user: Annotated[str, Json("legacy_download_user", omit=True)] = ""
+    trusted_system_certificates_path: Annotated[str, Json("trusted_system_certificates_path", omit=True)] = ""
+    volume_mounts: Annotated[tuple[VolumeMount, ...], Json("volume_mounts", omit=True)] = ()
+    network: Annotated[Network | None, Json("network", omit=True)] = None
+    placement_tags: Annotated[tuple[str, ...], Json("placement_tags", omit=True)] = ()
+    max_pids: int = 0
+    certificate_properties: Annotated[
+        CertificateProperties | None, Json("certificate_properties", omit=True)
+    ] = None
+    image_username: Annotated[str, Json("image_username", omit=True)] = ""
+    image_password: Annotated[str, Json("image_password", omit=True)] = ""
+    check_definition: Annotated[CheckDefinition | None, Json("check_definition", omit=True)] = None
+    image_layers: Annotated[tuple[ImageLayer, ...], Json("image_layers", omit=True)] = ()
+    metric_tags: Annotated[Mapping[str, MetricTagValue], Json("metric_tags", omit=True)] = field(
+        default_factory=dict
+    )
+    sidecars: Annotated[tuple[Sidecar, ...], Json("sidecars", omit=True)] = ()
+    log_rate_limit: Annotated[LogRateLimit | None, Json("log_rate_limit", omit=True)] = None
+    volume_mounted_files: tuple[File, ...] = ()
+    update_strategy: UpdateStrategy = UpdateStrategy(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPUpdate:
+    """DesiredLRPUpdate."""
+
+    instances: Annotated[int | None, Json("instances", omit=True)] = None
+    routes: Annotated[Mapping[str, bytes] | None, Json("routes", omit=True, raw=True)] = None
+    annotation: Annotated[str | None, Json("annotation", omit=True)] = None
+    metric_tags: Annotated[Mapping[str, MetricTagValue], Json("metric_tags", omit=True)] = field(
+        default_factory=dict
+    )
+    image_username: Annotated[str | None, Json("image_username", omit=True)] = None
+    image_password: Annotated[str | None, Json("image_password", omit=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPKey:
+    """DesiredLRPKey."""
+
+    process_guid: str = ""
+    domain: str = ""
+    log_guid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPResource:
+    """DesiredLRPResource."""
+
+    memory_mb: int = 0
+    disk_mb: int = 0
+    root_fs: Annotated[str, Json("rootfs")] = ""
+    max_pids: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPSchedulingInfo:
+    """DesiredLRPSchedulingInfo."""
+
+    desired_lrp_key: Annotated[DesiredLRPKey, FLATTEN] = DesiredLRPKey()
+    annotation: str = ""
+    instances: int = 0
+    desired_lrp_resource: Annotated[DesiredLRPResource, FLATTEN] = DesiredLRPResource()
+    routes: Annotated[Mapping[str, bytes] | None, Json("routes", raw=True)] = None
+    modification_tag: Annotated[ModificationTag, FLATTEN] = ModificationTag()
+    volume_placement: Annotated[VolumePlacement | None, Json("volume_placement", omit=True)] = None
+    placement_tags: Annotated[tuple[str, ...], Json("placement_tags", omit=True)] = ()

@@ -1,0 +1,167 @@
+"""Payloads of the event streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPGroup,
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    Presence,
+)
+from bbs.models.common import ModificationTag
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.meta import FLATTEN, Json
+from bbs.models.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsByCellId:
+    """EventsByCellId."""
+
+    cell_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPCreatedEvent:
+    """DesiredLRPCreatedEvent."""
+
+    desired_lrp: Annotated[DesiredLRP | None, Json("desired_lrp", omit=True)] = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPChangedEvent:
+    """DesiredLRPChangedEvent."""
+
+    before: Annotated[DesiredLRP | None, Json("before", omit=True)] = None
+    after: Annotated[DesiredLRP | None, Json("after", omit=True)] = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredLRPRemovedEvent:
+    """DesiredLRPRemovedEvent."""
+
+    desired_lrp: Annotated[DesiredLRP | None, Json("desired_lrp", omit=True)] = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPInstanceCreatedEvent:
+    """ActualLRPInstanceCreatedEvent."""
+
+    actual_lrp: Annotated[ActualLRP | None, Json("actual_lrp", omit=True)] = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPInstanceChangedEvent:
+    """ActualLRPInstanceChangedEvent."""
+
+    actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
+    actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
+    before: Annotated[ActualLRPInfo | None, Json("before", omit=True)] = None
+    after: Annotated[ActualLRPInfo | None, Json("after", omit=True)] = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPInfo:
+    """used only inside the instance-changed event; has no metric tags or internal routes; numbers 1 and 2 unused."""
+
+    actual_lrp_net_info: Annotated[ActualLRPNetInfo, FLATTEN] = ActualLRPNetInfo()
+    crash_count: int = 0
+    crash_reason: Annotated[str, Json("crash_reason", omit=True)] = ""
+    state: str = ""
+    placement_error: Annotated[str, Json("placement_error", omit=True)] = ""
+    since: int = 0
+    modification_tag: ModificationTag = ModificationTag()
+    presence: Presence = Presence(0)
+    routable: Annotated[bool | None, Json("OptionalRoutable.Routable", omit=True)] = None
+    availability_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPInstanceRemovedEvent:
+    """ActualLRPInstanceRemovedEvent."""
+
+    actual_lrp: Annotated[ActualLRP | None, Json("actual_lrp", omit=True)] = None
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPCrashedEvent:
+    """ActualLRPCrashedEvent."""
+
+    actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
+    actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
+    crash_count: int = 0
+    crash_reason: Annotated[str, Json("crash_reason", omit=True)] = ""
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPCreatedEvent:
+    """deprecated."""
+
+    actual_lrp_group: Annotated[ActualLRPGroup | None, Json("actual_lrp_group", omit=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPChangedEvent:
+    """deprecated."""
+
+    before: Annotated[ActualLRPGroup | None, Json("before", omit=True)] = None
+    after: Annotated[ActualLRPGroup | None, Json("after", omit=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActualLRPRemovedEvent:
+    """deprecated."""
+
+    actual_lrp_group: Annotated[ActualLRPGroup | None, Json("actual_lrp_group", omit=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCreatedEvent:
+    """TaskCreatedEvent."""
+
+    task: Annotated[Task | None, Json("task", omit=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskChangedEvent:
+    """TaskChangedEvent."""
+
+    before: Annotated[Task | None, Json("before", omit=True)] = None
+    after: Annotated[Task | None, Json("after", omit=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRemovedEvent:
+    """TaskRemovedEvent."""
+
+    task: Annotated[Task | None, Json("task", omit=True)] = None
+
+
+Event: TypeAlias = (
+    DesiredLRPCreatedEvent
+    | DesiredLRPChangedEvent
+    | DesiredLRPRemovedEvent
+    | ActualLRPInstanceCreatedEvent
+    | ActualLRPInstanceChangedEvent
+    | ActualLRPInstanceRemovedEvent
+    | ActualLRPCrashedEvent
+    | ActualLRPCreatedEvent
+    | ActualLRPChangedEvent
+    | ActualLRPRemovedEvent
+    | TaskCreatedEvent
+    | TaskChangedEvent
+    | TaskRemovedEvent
+)
+"""Any event."""

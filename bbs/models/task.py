@@ -1,0 +1,99 @@
+"""Task: work that runs once, to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Annotated
+
+from bbs.models.actions import Action
+from bbs.models.common import (
+    CertificateProperties,
+    EnvironmentVariable,
+    File,
+    LogRateLimit,
+    MetricTagValue,
+    Network,
+)
+from bbs.models.meta import FLATTEN, Json
+from bbs.models.workload import CachedDependency, ImageLayer, SecurityGroupRule, VolumeMount
+
+
+class TaskState(IntEnum):
+    """Life of a task. The JSON form is the bare name."""
+
+    Invalid = 0
+    Pending = 1
+    Running = 2
+    Completed = 3
+    Resolving = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDefinition:
+    """TaskDefinition."""
+
+    root_fs: Annotated[str, Json("rootfs")] = ""
+    environment_variables: Annotated[tuple[EnvironmentVariable, ...], Json("env", omit=True)] = ()
+    action: Annotated[Action | None, Json("action", omit=True)] = None
+    disk_mb: int = 0
+    memory_mb: int = 0
+    cpu_weight: int = 0
+    privileged: bool = False
+    log_source: str = ""
+    log_guid: str = ""
+    metrics_guid: str = ""
+    result_file: str = ""
+    completion_callback_url: Annotated[str, Json("completion_callback_url", omit=True)] = ""
+    annotation: Annotated[str, Json("annotation", omit=True)] = ""
+    egress_rules: Annotated[tuple[SecurityGroupRule, ...], Json("egress_rules", omit=True)] = ()
+    cached_dependencies: Annotated[tuple[CachedDependency, ...], Json("cached_dependencies", omit=True)] = ()
+    legacy_download_user: Annotated[str, Json("legacy_download_user", omit=True)] = ""
+    trusted_system_certificates_path: Annotated[str, Json("trusted_system_certificates_path", omit=True)] = ""
+    volume_mounts: Annotated[tuple[VolumeMount, ...], Json("volume_mounts", omit=True)] = ()
+    network: Annotated[Network | None, Json("network", omit=True)] = None
+    placement_tags: Annotated[tuple[str, ...], Json("placement_tags", omit=True)] = ()
+    max_pids: int = 0
+    certificate_properties: Annotated[
+        CertificateProperties | None, Json("certificate_properties", omit=True)
+    ] = None
+    image_username: str = ""
+    image_password: str = ""
+    image_layers: Annotated[tuple[ImageLayer, ...], Json("image_layers", omit=True)] = ()
+    log_rate_limit: Annotated[LogRateLimit | None, Json("log_rate_limit", omit=True)] = None
+    metric_tags: Annotated[Mapping[str, MetricTagValue], Json("metric_tags", omit=True)] = field(
+        default_factory=dict
+    )
+    volume_mounted_files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Task."""
+
+    task_definition: Annotated[TaskDefinition | None, FLATTEN] = None
+    task_guid: str = ""
+    domain: str = ""
+    created_at: int = 0
+    updated_at: int = 0
+    first_completed_at: int = 0
+    state: TaskState = TaskState(0)
+    cell_id: str = ""
+    result: str = ""
+    failed: bool = False
+    failure_reason: str = ""
+    rejection_count: int = 0
+    rejection_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCallbackResponse:
+    """never sent as protobuf; its JSON form is the completion-callback body."""
+
+    task_guid: str = ""
+    failed: bool = False
+    failure_reason: str = ""
+    result: str = ""
+    annotation: Annotated[str, Json("annotation", omit=True)] = ""
+    created_at: int = 0

@@ -1,0 +1,174 @@
+"""What the executor needs of a container engine.
+
+The engine knows containers and processes; it never knows what an LRP is. ``executor.engine.docker``
+is the implementation; tests of steps and containers use a scripted one (``tests/unit/executor/fakes.py``).
+
+Every call raises :class:`executor.errors.EngineError` or a subclass of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+OutputHandler = Callable[[bytes], None]
+"""Gets output as it arrives, in the event loop; must not block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindMount:
+    """A path of the host inside the container."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """A container to make. Limits in bytes, 0 means none; env are the instance's own variables, in order."""
+
+    guid: str
+    root_fs: str
+    image_username: str = ""
+    image_password: str = ""
+    privileged: bool = False
+    env: tuple[tuple[str, str], ...] = ()
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    max_pids: int = 0
+    cpu_shares: int = 0
+    mounts: tuple[BindMount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineContainer:
+    """A container the engine made and started.
+
+    id: the engine's own. init_pid: host pid of the waiting init process. address: IPv4 in the bridge
+    network. image_env: variables of the image, weakest layer of a process' environment.
+    """
+
+    guid: str
+    id: str
+    init_pid: int
+    address: str
+    image_env: tuple[tuple[str, str], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """A process to start.
+
+    path: absolute, or a bare name looked up in PATH. user: name, uid, uid:gid or name:group.
+    dir: absolute; empty means the user's home; a missing one is made, owned by the user.
+    env: merged variables, strongest last; the engine adds PATH, USER and HOME where absent.
+    nofile: soft and hard limit of open files, None keeps the engine's default.
+    """
+
+    path: str
+    args: tuple[str, ...] = ()
+    dir: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    user: str = "root"
+    nofile: int | None = None
+
+
+class Process(Protocol):
+    """A started process."""
+
+    @property
+    def pid(self) -> int:
+        """Host pid of the process itself (not of its tiny parent)."""
+        ...
+
+    async def wait(self) -> int:
+        """Exit status 0-255 (128+n for death by signal n), once all output that was there was handled."""
+        ...
+
+    async def signal(self, signum: int) -> None:
+        """Send a signal to the process itself, not to its group. A process that is gone is no error."""
+        ...
+
+
+class Engine(Protocol):
+    """The container engine."""
+
+    async def ping(self) -> None: ...
+
+    async def create(
+        self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
+    ) -> EngineContainer:
+        """Get the image if need be, make the container, start its waiting init, and look up its address.
+
+        A failure leaves nothing behind. ``progress`` hears of long phases (pulling).
+        """
+        ...
+
+    async def destroy(self, guid: str) -> None:
+        """Remove container and anonymous volumes; a missing one is success."""
+        ...
+
+    async def list_guids(self) -> set[str]:
+        """Guids of all containers with our owner label, in any engine state."""
+        ...
+
+    async def start_process(
+        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process:
+        """Start a process. Raises ProcessStartError with the runtime's text when it cannot start."""
+        ...
+
+    async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
+        """Unpack the tar file ``tar_path`` of the host at ``path``: everything belongs to ``user``, missing
+        parents are made, a relative path starts at the user's home. Hostile members are refused."""
+        ...
+
+    def stream_out(
+        self, container: EngineContainer, path: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The tar of ``path``, read as root, in chunks. The first member is the path itself."""
+        ...
+
+    async def out_of_memory(self, container: EngineContainer) -> bool:
+        """Whether any process of the container was killed for memory so far."""
+        ...
+
+    async def total_memory_bytes(self) -> int: ...
+
+    async def storage_bytes(self) -> int:
+        """Size of the file system that holds the engine's storage."""
+        ...
+
+
+class Network(Protocol):
+    """Host ports and packet rules of containers."""
+
+    async def start(self) -> None:
+        """Make our network and our nftables table; remove what an earlier life left."""
+        ...
+
+    async def stop(self) -> None:
+        """Remove all of it."""
+        ...
+
+    def reserve(self, guid: str, count: int) -> tuple[int, ...]:
+        """Take ``count`` host ports out of the pool, in ascending order where it can. Raises NoFreePorts."""
+        ...
+
+    async def attach(self, guid: str, address: str, ports: Mapping[int, int]) -> None:
+        """Map host ports (keys) to container ports (values) of ``address``: one transaction."""
+        ...
+
+    async def detach(self, guid: str) -> None:
+        """Drop the container's mappings and put its host ports back; unknown guids are fine."""
+        ...
+
+    @property
+    def external_ip(self) -> str:
+        """The host's address that routers and other cells reach."""
+        ...

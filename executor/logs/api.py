@@ -1,0 +1,38 @@
+"""What flows from processes to wherever logs go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+
+class Stream(Enum):
+    """Type of a log line."""
+
+    OUT = "OUT"
+    ERR = "ERR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line. payload: bytes as the process wrote them, without line end, at most 61440.
+
+    source_id, instance_id: whom it belongs to. source_type: the log source (APP, HEALTH, CELL ...).
+    time_ns: ns since the epoch, when it was read.
+    """
+
+    payload: bytes
+    stream: Stream
+    source_id: str
+    instance_id: str
+    source_type: str
+    time_ns: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class LogSink(Protocol):
+    """Takes lines. Must not block and must not raise: a slow sink keeps its own bounded buffer."""
+
+    def emit(self, line: LogLine) -> None: ...

@@ -1,0 +1,217 @@
+"""The executor's vocabulary: what the rep asks for and what it is told.
+
+A container here is an *instance's* container with its life, not the engine's object. All values are
+immutable; a change makes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from bbs.models.actions import Action
+from bbs.models.common import CertificateProperties, File, Network
+from bbs.models.workload import CachedDependency, CheckDefinition, SecurityGroupRule, Sidecar
+
+
+class ContainerState(Enum):
+    """Life of a container; the allowed moves are in ``executor.containers.machine``."""
+
+    RESERVED = "reserved"
+    INITIALIZING = "initializing"
+    CREATED = "created"
+    RUNNING = "running"
+    COMPLETED = "completed"
+
+
+class EventKind(Enum):
+    """The three things the executor tells about a container."""
+
+    RESERVED = "container_reserved"
+    RUNNING = "container_running"
+    COMPLETE = "container_complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Amounts of a cell; memory and disk in MiB."""
+
+    memory_mb: int
+    disk_mb: int
+    containers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a container ended. retryable: a task may be placed again; stopped: somebody asked for the end."""
+
+    failed: bool = False
+    failure_reason: str = ""
+    retryable: bool = False
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """One mapped port; a zero stands for "none"."""
+
+    container_port: int
+    host_port: int = 0
+    container_tls_proxy_port: int = 0
+    host_tls_proxy_port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Where output goes. guid empty: step output is dropped."""
+
+    guid: str = ""
+    index: int = 0
+    source_name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """Labels of the container's metrics."""
+
+    guid: str = ""
+    index: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """One volume: driver, id, where it goes, and the driver's options."""
+
+    driver: str
+    volume_id: str
+    container_dir: str
+    read_only: bool
+    config: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Everything needed to run a container that was reserved before.
+
+    env: (name, value) pairs in order, later ones override.
+    log_rate_limit_bytes_per_second: -1 unlimited, 0 nothing is logged.
+    start_timeout_ms: limit for becoming healthy, 0 none.
+    """
+
+    root_fs: str = ""
+    cpu_weight: int = 0
+    ports: tuple[int, ...] = ()
+    internal_routes: tuple[str, ...] = ()
+    log_config: LogConfig = LogConfig()
+    metrics_config: MetricsConfig = MetricsConfig()
+    start_timeout_ms: int = 0
+    privileged: bool = False
+    cached_dependencies: tuple[CachedDependency, ...] = ()
+    setup: Action | None = None
+    action: Action | None = None
+    monitor: Action | None = None
+    check_definition: CheckDefinition | None = None
+    egress_rules: tuple[SecurityGroupRule, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    trusted_system_certificates_path: str = ""
+    volume_mounts: tuple[VolumeMount, ...] = ()
+    network: Network | None = None
+    certificate_properties: CertificateProperties = CertificateProperties()
+    image_username: str = ""
+    image_password: str = ""
+    enable_container_proxy: bool = False
+    sidecars: tuple[Sidecar, ...] = ()
+    log_rate_limit_bytes_per_second: int = -1
+    volume_mounted_files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationRequest:
+    """A reservation. Memory and disk in MiB, 0 takes nothing and means unlimited."""
+
+    guid: str
+    memory_mb: int = 0
+    disk_mb: int = 0
+    max_pids: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationFailure:
+    """A reservation that was refused, and why."""
+
+    request: AllocationRequest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """Turns the reservation ``guid`` into a running container; tags are merged into the reservation's."""
+
+    guid: str
+    run_info: RunInfo
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateRequest:
+    """Live change of a container; None leaves a part as it is."""
+
+    guid: str
+    internal_routes: tuple[str, ...] | None = None
+    metric_tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container as the executor knows it.
+
+    allocated_at: ns since the epoch. memory_limit, disk_limit: bytes given to the engine.
+    external_ip: the host's address; internal_ip: the container's own.
+    """
+
+    guid: str
+    state: ContainerState = ContainerState.RESERVED
+    memory_mb: int = 0
+    disk_mb: int = 0
+    max_pids: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    run_info: RunInfo = RunInfo()
+    routable: bool = False
+    allocated_at: int = 0
+    external_ip: str = ""
+    internal_ip: str = ""
+    internal_ip_v6: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    memory_limit: int = 0
+    disk_limit: int = 0
+    run_result: RunResult = RunResult()
+    advertise_preference_for_instance_address: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerEvent:
+    """Told to every subscriber: what happened, the container as it is now, and the causing request."""
+
+    kind: EventKind
+    container: Container
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerMetrics:
+    """One reading. Sizes in bytes, times in ns; None where the reading is not to be had."""
+
+    memory_usage: int = 0
+    memory_limit: int = 0
+    disk_usage: int = 0
+    disk_limit: int = 0
+    cpu_time_ns: int = 0
+    age_ns: int = 0
+    cpu_entitlement_ns: int = 0
+    cpu_percentage: float = 0.0
+    rx_bytes: int | None = None
+    tx_bytes: int | None = None
