@@ -72,7 +72,7 @@ class ActualLRPInstanceChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInfo:
-    """used only inside the instance-changed event; has no metric tags or internal routes; numbers 1 and 2 unused."""
+    """An instance inside a changed event: no metric tags, no internal routes."""
 
     actual_lrp_net_info: Annotated[ActualLRPNetInfo, FLATTEN] = ActualLRPNetInfo()
     crash_count: int = 0
