@@ -1,0 +1,145 @@
+"""Every setting of the executor, with the value used when nobody gives one.
+
+The names are those of ``rep.json`` where a setting has one there, with the unit appended: ``_s`` seconds,
+``_bytes`` bytes, ``_mb`` MiB. The second part is our own: where the engine listens, which network and
+host ports are ours, where state lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorConfig:
+    """Settings of one cell's executor.
+
+    memory_mb, disk_mb: ``None`` stands for ``auto``, measured at start. Paths are those of the host;
+    an empty one switches the feature off. ``post_setup_hook`` is the command line already split.
+    Raises ValueError for values no executor could work with.
+    """
+
+    # identity of the cell, as it appears in app logs and metrics
+    cell_id: str = ""
+    zone: str = ""
+
+    # capacity
+    memory_mb: int | None = None
+    disk_mb: int | None = None
+    auto_disk_capacity_overhead_mb: int = 0
+    max_containers: int = 250
+    """The engine's maximum; one slot less is published, it belongs to the engine health check."""
+
+    # downloads
+    cache_path: str = "/tmp/cache"
+    max_cache_size_bytes: int = 10 * GIB
+    temp_dir: str = "/tmp"
+    max_concurrent_downloads: int = 5
+    path_to_tls_cert: str = ""
+    path_to_tls_key: str = ""
+    path_to_tls_ca_cert: str = ""
+    path_to_ca_certs_for_downloads: str = ""
+    skip_cert_verify: bool = False
+
+    # how much happens at once
+    create_work_pool_size: int = 32
+    delete_work_pool_size: int = 32
+    read_work_pool_size: int = 64
+    metrics_work_pool_size: int = 8
+    healthcheck_work_pool_size: int = 64
+
+    # lives of containers
+    reserved_expiration_time_s: float = 60.0
+    container_reap_interval_s: float = 60.0
+    container_owner_name: str = "executor"
+    healthcheck_container_owner_name: str = "executor-health-check"
+    container_max_cpu_shares: int = 1024
+    set_cpu_weight: bool = False
+    container_metrics_report_interval_s: float = 15.0
+    graceful_shutdown_interval_s: float = 10.0
+    post_setup_hook: tuple[str, ...] = ()
+    post_setup_user: str = ""
+
+    # health of apps
+    healthy_monitoring_interval_s: float = 30.0
+    unhealthy_monitoring_interval_s: float = 0.5
+    declarative_healthcheck_path: str = ""
+    declarative_healthcheck_default_timeout_s: float = 1.0
+    enable_healthcheck_metrics: bool = False
+
+    # what a container is given
+    enable_unproxied_port_mappings: bool = True
+    advertise_preference_for_instance_address: bool = False
+    trusted_system_certificates_path: str = ""
+    volume_mounted_files: str = ""
+    max_log_lines_per_second: int = 0
+
+    # the engine's health check
+    sidecar_root_fs: str = ""
+    """Image of the probe container, as the engine takes it; empty: the check only pings the engine."""
+    garden_healthcheck_interval_s: float = 600.0
+    garden_healthcheck_timeout_s: float = 600.0
+    garden_healthcheck_emission_interval_s: float = 30.0
+    garden_healthcheck_command_retry_pause_s: float = 1.0
+    garden_healthcheck_process_path: str = "/bin/sh"
+    garden_healthcheck_process_args: tuple[str, ...] = ("-c", "ls > /tmp/test")
+    garden_healthcheck_process_user: str = "root"
+    garden_healthcheck_process_env: tuple[tuple[str, str], ...] = ()
+    garden_healthcheck_process_dir: str = ""
+
+    # our own
+    state_dir: str = "/var/lib/diego-cell"
+    docker_host: str = "unix:///var/run/docker.sock"
+    network_name: str = "diego-cell"
+    network_subnet: str = "10.255.0.0/16"
+    network_mtu: int = 1500
+    host_port_start: int = 61001
+    host_port_count: int = 4534
+    external_ip: str = ""
+    """Address of the host that routers reach; empty: the source address of the default route."""
+    nft_table: str = "diego_cell"
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if not self.garden_healthcheck_process_path:
+            raise ValueError("garden_healthcheck_process_path must not be empty")
+        if not self.garden_healthcheck_process_user:
+            raise ValueError("garden_healthcheck_process_user must not be empty")
+        if self.post_setup_hook and not self.post_setup_user:
+            raise ValueError("post_setup_hook needs a post_setup_user")
+        if bool(self.path_to_tls_cert) != bool(self.path_to_tls_key):
+            raise ValueError("path_to_tls_cert and path_to_tls_key need each other")
+        if self.max_containers < 2:
+            raise ValueError(f"max_containers must be at least 2, not {self.max_containers}")
+        if not 0 < self.host_port_start < self.host_port_start + self.host_port_count <= 65536:
+            raise ValueError(
+                f"host ports {self.host_port_start} + {self.host_port_count} do not fit below 65536"
+            )
+
+    @property
+    def work_dir(self) -> str:
+        """Scratch space, wiped at every start."""
+        return f"{self.temp_dir}/executor-work"
+
+
+_POSITIVE = (
+    "container_max_cpu_shares",
+    "healthy_monitoring_interval_s",
+    "unhealthy_monitoring_interval_s",
+    "declarative_healthcheck_default_timeout_s",
+    "garden_healthcheck_interval_s",
+    "garden_healthcheck_timeout_s",
+    "garden_healthcheck_emission_interval_s",
+    "reserved_expiration_time_s",
+    "container_reap_interval_s",
+    "container_metrics_report_interval_s",
+    "create_work_pool_size",
+    "delete_work_pool_size",
+    "read_work_pool_size",
+    "metrics_work_pool_size",
+    "healthcheck_work_pool_size",
+)
