@@ -1,0 +1,188 @@
+"""A ``cell dev`` of one's own: start it, talk to it, stop it.
+
+Used by the demo, the benchmarks and the end-to-end tests, so that all of them go through the real entry
+point and the real wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tarfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+START_TIMEOUT_S = 60.0
+"""How long a `cell dev` may take to come up: the first one builds a root filesystem."""
+
+STOP_TIMEOUT_S = 60.0
+
+
+class LocalCellError(Exception):
+    """The development cell did not do what was asked; says what, and shows the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and decoded body (JSON, or text when it is not) of one request."""
+
+    status: int
+    body: Any
+
+
+class Receptor:
+    """The REST API of a running ``cell dev``, as curl would use it."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session = session
+        self._base = base
+
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        """One request; any status is an answer."""
+        async with self._session.request(method, self._base + path, json=body, headers=headers) as response:
+            text = await response.text()
+            try:
+                return Answer(response.status, json.loads(text))
+            except ValueError:
+                return Answer(response.status, text)
+
+    async def expect(self, status: int, method: str, path: str, body: object = None) -> Any:
+        """One request that must answer ``status``; raises LocalCellError with the server's own words."""
+        answer = await self.call(method, path, body)
+        if answer.status != status:
+            raise LocalCellError(f"{method} {path} answered {answer.status}, not {status}: {answer.body}")
+        return answer.body
+
+    async def until(
+        self,
+        path: str,
+        holds: Callable[[Any], bool],
+        *,
+        what: str,
+        timeout_s: float = 30.0,
+        every_s: float = 0.02,
+    ) -> Any:
+        """GET ``path`` until ``holds`` of its body; raises LocalCellError with the last body."""
+        last: Any = None
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            last = (await self.call("GET", path)).body
+            if holds(last):
+                return last
+            await asyncio.sleep(every_s)
+        raise LocalCellError(f"waited {timeout_s:g} s for {what}; last seen: {json.dumps(last)}")
+
+    async def running(
+        self, process_guid: str, instances: int = 1, *, timeout_s: float = 30.0
+    ) -> list[dict[str, Any]]:
+        """The instances of an LRP, once ``instances`` of them are RUNNING."""
+
+        def enough(rows: Any) -> bool:
+            return sum(row["state"] == "RUNNING" for row in rows) >= instances
+
+        rows: list[dict[str, Any]] = await self.until(
+            f"/v1/actual_lrps/{process_guid}",
+            enough,
+            what=f"{instances} RUNNING instance(s) of {process_guid}",
+            timeout_s=timeout_s,
+        )
+        return sorted(rows, key=lambda row: int(row["index"]))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCell:
+    """A running ``cell dev``: its REST API, where everything listens, and its state folder."""
+
+    receptor: Receptor
+    endpoints: dict[str, str]
+    state_dir: Path
+    pid: int
+
+
+def pack(folder: Path, target: Path) -> None:
+    """Make a .tgz of the files of ``folder``, at its root, executable, owned by nobody in particular."""
+
+    def clean(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        return member
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(target, "w:gz") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, arcname=path.name, filter=clean)
+
+
+async def _wait_for_endpoints(process: asyncio.subprocess.Process, path: Path, log: Path) -> dict[str, str]:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.returncode is not None:
+            raise LocalCellError(f"`cell dev` ended with {process.returncode}:\n{_tail(log)}")
+        if path.exists():
+            endpoints: dict[str, str] = json.loads(path.read_text())
+            return endpoints
+        await asyncio.sleep(0.02)
+    raise LocalCellError(f"`cell dev` was not up after {START_TIMEOUT_S:g} s:\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no output)"
+
+
+@asynccontextmanager
+async def local_cell(
+    state_dir: Path, *, arguments: Sequence[str] = (), environment: dict[str, str] | None = None
+) -> AsyncIterator[LocalCell]:
+    """Run ``cell dev`` on free ports for the length of the block, as a process of its own.
+
+    Its output goes to ``state_dir/dev.log``. Raises LocalCellError when it does not come up or does not
+    end cleanly (exit status 0) after SIGTERM.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    endpoints_file = state_dir / "endpoints.json"
+    endpoints_file.unlink(missing_ok=True)
+    log = state_dir / "dev.log"
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cell",
+            "dev",
+            "--state-dir",
+            str(state_dir),
+            "--any-ports",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        endpoints = await _wait_for_endpoints(process, endpoints_file, log)
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            yield LocalCell(Receptor(session, endpoints["receptor"]), endpoints, state_dir, process.pid)
+    finally:
+        status = await _stop(process)
+    if status != 0:
+        raise LocalCellError(f"`cell dev` ended with {status}:\n{_tail(log)}")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> int:
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return -signal.SIGKILL

@@ -1,0 +1,73 @@
+"""The command line: ``cell COMMAND ...``, and ``rep`` as the Go program's name for ``cell rep``.
+
+Every command is one module of this package with ``add_arguments(parser)`` and ``run(args) -> int``.
+Only the chosen one is imported: a command that lists tasks should not pay for the container engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: where it lives and what it is for, in a line."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "dev": Command("cell.dev", "run a control plane and a cell on this machine, in the foreground"),
+    "demo": Command("cell.demo", "start `cell dev`, run an LRP and a Task through it, and clean up"),
+    "rep": Command("cell.rep", "run a cell under a control plane, as configured by a rep.json"),
+    "run": Command("cell.run", "run one action tree in a fresh container"),
+}
+
+
+class CommandModule(Protocol):
+    """What a command's module offers."""
+
+    __doc__: str | None
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _overview() -> argparse.ArgumentParser:
+    lines = [f"  {name:10} {command.help}" for name, command in COMMANDS.items()]
+    return argparse.ArgumentParser(
+        prog="cell",
+        usage="cell COMMAND [options]",
+        description="The Diego cell on Docker.",
+        epilog="commands:\n" + "\n".join(lines) + "\n\n`cell COMMAND --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the result is the exit status (2 for a usage error, as argparse does)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        _overview().print_help(sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    name, *rest = words
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"cell: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = cast(CommandModule, importlib.import_module(command.module))
+    parser = argparse.ArgumentParser(
+        prog=f"cell {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(rest))
+
+
+def rep() -> int:
+    """Entry point ``rep``: takes what the Go program takes (``-config``, ``-zone``)."""
+    return main(["rep", *sys.argv[1:]])
