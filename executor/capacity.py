@@ -1,0 +1,38 @@
+"""How much the cell has to give: settings where they say so, the engine's own numbers otherwise."""
+
+from __future__ import annotations
+
+from executor.config import ExecutorConfig
+from executor.engine.api import Engine
+from executor.errors import ExecutorError
+from executor.model import Resources
+
+MIB = 1 << 20
+
+
+async def measure(config: ExecutorConfig, engine: Engine) -> Resources:
+    """Total resources of the cell.
+
+    Explicit settings are not compared with the machine: over-committing is the operator's right. Raises
+    ExecutorError when the automatic disk figure leaves nothing, EngineError.
+    """
+    memory_mb = config.memory_mb
+    if memory_mb is None:
+        memory_mb = await engine.total_memory_bytes() // MIB
+    disk_mb = config.disk_mb
+    if disk_mb is None:
+        disk_mb = automatic_disk_mb(await engine.storage_bytes(), config)
+    return Resources(memory_mb=memory_mb, disk_mb=disk_mb, containers=config.max_containers - 1)
+
+
+def automatic_disk_mb(storage_bytes: int, config: ExecutorConfig) -> int:
+    """The engine's storage without the download cache's share and the overhead. Raises ExecutorError."""
+    disk_mb = (storage_bytes - config.max_cache_size_bytes) // MIB - config.auto_disk_capacity_overhead_mb
+    if disk_mb <= 0:
+        raise ExecutorError(
+            f"automatic disk capacity is {disk_mb} MiB: the engine's storage has {storage_bytes} bytes, "
+            f"max_cache_size_in_bytes takes {config.max_cache_size_bytes}, "
+            f"auto_disk_capacity_overhead_mb {config.auto_disk_capacity_overhead_mb} MiB; "
+            "lower these or set disk_mb"
+        )
+    return disk_mb

@@ -1,0 +1,211 @@
+"""The life of a container as a table: what may happen in which state, what it makes of the container,
+and which event is told.
+
+Pure. A *move* is something that happened; :func:`apply` gives the container after it and the kind of
+event to tell, if any, or raises :class:`~executor.errors.InvalidStateTransition`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from executor.errors import InvalidStateTransition
+from executor.model import (
+    AllocationRequest,
+    Container,
+    ContainerState,
+    EventKind,
+    PortMapping,
+    RunInfo,
+    RunResult,
+)
+
+FAILURE_REASON_LIMIT = 10000
+"""Bytes of a failure reason the control plane accepts."""
+
+_TRUNCATED = b"\n... (truncated)\n"
+_KEPT_HEAD = 4991
+_KEPT_TAIL = 4992
+
+EXPIRED = "expired container"
+MISSING = "missing garden container"
+STOPPED_BEFORE_RUNNING = "stopped-before-running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialize:
+    """A run request arrived; its tags are merged into the reservation's."""
+
+    run_info: RunInfo
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """The engine's container exists. Limits in bytes."""
+
+    external_ip: str
+    internal_ip: str
+    ports: tuple[PortMapping, ...]
+    memory_limit: int
+    disk_limit: int
+    advertise_preference_for_instance_address: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BecomeReady:
+    """The process group is ready."""
+
+    routable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlipReadiness:
+    """A readiness check changed its mind."""
+
+    routable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestStop:
+    """Somebody asked for the end. Told to nobody: the end itself will be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """It is over. ``stopped`` of the result is what was asked before, not part of this."""
+
+    failed: bool = False
+    failure_reason: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """The reservation was not used in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Routes or metric tags were replaced; None leaves a part as it is."""
+
+    internal_routes: tuple[str, ...] | None = None
+    metric_tags: Mapping[str, str] | None = None
+
+
+Move = Initialize | Create | BecomeReady | FlipReadiness | RequestStop | Complete | Expire | Update
+
+_ANY = frozenset(ContainerState)
+
+ALLOWED: Mapping[type[Move], frozenset[ContainerState]] = {
+    Initialize: frozenset({ContainerState.RESERVED}),
+    Create: frozenset({ContainerState.INITIALIZING}),
+    BecomeReady: frozenset({ContainerState.CREATED}),
+    FlipReadiness: frozenset({ContainerState.RUNNING}),
+    Expire: frozenset({ContainerState.RESERVED}),
+    RequestStop: _ANY,
+    Complete: _ANY,
+    Update: _ANY,
+}
+"""From which states a move is possible."""
+
+Outcome = tuple[Container, EventKind | None]
+
+
+def reserve(request: AllocationRequest, now_ns: int) -> Outcome:
+    """A new container for an accepted allocation."""
+    container = Container(
+        guid=request.guid,
+        memory_mb=request.memory_mb,
+        disk_mb=request.disk_mb,
+        max_pids=request.max_pids,
+        tags=dict(request.tags),
+        allocated_at=now_ns,
+    )
+    return container, EventKind.RESERVED
+
+
+def apply(container: Container, move: Move) -> Outcome:
+    """The container after ``move`` and what to tell. Raises InvalidStateTransition."""
+    if container.state not in ALLOWED[type(move)]:
+        raise InvalidStateTransition
+    match move:
+        case Initialize():
+            tags = {**container.tags, **move.tags}
+            initialized = replace(
+                container, state=ContainerState.INITIALIZING, run_info=move.run_info, tags=tags
+            )
+            return initialized, None
+        case Create():
+            return _created(container, move), None
+        case BecomeReady():
+            running = replace(container, state=ContainerState.RUNNING, routable=move.routable)
+            return running, EventKind.RUNNING
+        case FlipReadiness():
+            return replace(container, routable=move.routable), EventKind.RUNNING
+        case RequestStop():
+            return replace(container, run_result=replace(container.run_result, stopped=True)), None
+        case Complete():
+            return _completed(container, move), EventKind.COMPLETE
+        case Expire():
+            expired = Complete(failed=True, failure_reason=EXPIRED)
+            return _completed(container, expired), EventKind.COMPLETE
+        case Update():
+            return _updated(container, move), None
+        case _:
+            assert_never(move)
+
+
+def is_expired(container: Container, now_ns: int, lifetime_s: float) -> bool:
+    """Whether a reservation has reached the age at which it is given up."""
+    return container.state is ContainerState.RESERVED and now_ns - container.allocated_at >= lifetime_s * 1e9
+
+
+def cap_failure_reason(reason: str) -> str:
+    """At most 10000 bytes: head and tail of a longer one around a mark.
+
+    A character cut in half at either edge is left out, so the limit holds and the text stays text.
+    """
+    data = reason.encode()
+    if len(data) <= FAILURE_REASON_LIMIT:
+        return reason
+    return (data[:_KEPT_HEAD] + _TRUNCATED + data[-_KEPT_TAIL:]).decode(errors="ignore")
+
+
+def _created(container: Container, move: Create) -> Container:
+    return replace(
+        container,
+        state=ContainerState.CREATED,
+        external_ip=move.external_ip,
+        internal_ip=move.internal_ip,
+        ports=move.ports,
+        memory_limit=move.memory_limit,
+        disk_limit=move.disk_limit,
+        advertise_preference_for_instance_address=move.advertise_preference_for_instance_address,
+    )
+
+
+def _completed(container: Container, move: Complete) -> Container:
+    result = RunResult(
+        failed=move.failed,
+        failure_reason=cap_failure_reason(move.failure_reason),
+        retryable=move.retryable,
+        stopped=container.run_result.stopped,
+    )
+    return replace(container, state=ContainerState.COMPLETED, run_result=result)
+
+
+def _updated(container: Container, move: Update) -> Container:
+    info = container.run_info
+    if move.internal_routes is not None:
+        info = replace(info, internal_routes=move.internal_routes)
+    if move.metric_tags is not None:
+        tags = dict(move.metric_tags)
+        info = replace(
+            info,
+            log_config=replace(info.log_config, tags=tags),
+            metrics_config=replace(info.metrics_config, tags=tags),
+        )
+    return replace(container, run_info=info)

@@ -1,0 +1,86 @@
+"""The containers of the cell and what is left to give.
+
+The one place that knows which containers exist. Every change goes through the state machine and is told
+to the subscribers in the same breath, so that nobody sees a state without its event or the reverse. A
+container holds its resources from its reservation until it is removed, that is until its destruction
+succeeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from executor.containers import machine
+from executor.containers.machine import Move
+from executor.errors import (
+    ContainerGuidNotAvailable,
+    ContainerNotFound,
+    GuidNotSpecified,
+    InsufficientResourcesAvailable,
+)
+from executor.model import AllocationRequest, Container, ContainerEvent, EventKind, Resources
+
+Publish = Callable[[ContainerEvent], None]
+
+
+class ContainerStore:
+    """Containers by guid, in order of their reservation. ``now_ns``: ns since the epoch."""
+
+    def __init__(self, total: Resources, publish: Publish, now_ns: Callable[[], int]) -> None:
+        self._total = total
+        self._publish = publish
+        self._now_ns = now_ns
+        self._containers: dict[str, Container] = {}
+
+    @property
+    def total(self) -> Resources:
+        return self._total
+
+    def remaining(self) -> Resources:
+        """What is not reserved."""
+        held = self._containers.values()
+        return Resources(
+            memory_mb=self._total.memory_mb - sum(c.memory_mb for c in held),
+            disk_mb=self._total.disk_mb - sum(c.disk_mb for c in held),
+            containers=self._total.containers - len(held),
+        )
+
+    def reserve(self, request: AllocationRequest, *, trace_id: str = "") -> Container:
+        """Take resources for a new container.
+
+        Raises GuidNotSpecified, ContainerGuidNotAvailable, InsufficientResourcesAvailable.
+        """
+        if not request.guid:
+            raise GuidNotSpecified
+        if request.guid in self._containers:
+            raise ContainerGuidNotAvailable
+        left = self.remaining()
+        if request.memory_mb > left.memory_mb or request.disk_mb > left.disk_mb or left.containers < 1:
+            raise InsufficientResourcesAvailable
+        return self._settle(machine.reserve(request, self._now_ns()), trace_id)
+
+    def move(self, guid: str, move: Move, *, trace_id: str = "") -> Container:
+        """Something happened to a container. Raises ContainerNotFound, InvalidStateTransition."""
+        return self._settle(machine.apply(self.get(guid), move), trace_id)
+
+    def get(self, guid: str) -> Container:
+        """Raises ContainerNotFound."""
+        try:
+            return self._containers[guid]
+        except KeyError:
+            raise ContainerNotFound from None
+
+    def list(self) -> list[Container]:
+        return [*self._containers.values()]
+
+    def remove(self, guid: str) -> None:
+        """Forget a destroyed container; its resources are free again. Raises ContainerNotFound."""
+        self.get(guid)
+        del self._containers[guid]
+
+    def _settle(self, outcome: tuple[Container, EventKind | None], trace_id: str) -> Container:
+        container, kind = outcome
+        self._containers[container.guid] = container
+        if kind is not None:
+            self._publish(ContainerEvent(kind=kind, container=container, trace_id=trace_id))
+        return container
