@@ -1,0 +1,46 @@
+"""Generate the Python code of the messages from our ``.proto`` files: ``python -m bbs.wire.generate``.
+
+The output stands beside its ``.proto`` and is checked in, so that neither an installation nor a build
+needs the compiler; a unit test says when it is out of date. The compiler (``grpcio-tools``) is a
+development dependency only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parents[2]
+PROTO_DIR = Path("bbs/wire/proto")
+
+
+def generate(output_root: Path = ROOT) -> None:
+    """Write ``*_pb2.py`` and ``*_pb2.pyi`` of every ``.proto`` below ``output_root``.
+
+    Raises :class:`RuntimeError` when the compiler refuses; its own report is on stderr.
+    """
+    sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / PROTO_DIR).glob("*.proto"))
+    status = protoc.main(
+        [
+            "protoc",
+            f"--proto_path={ROOT}",
+            f"--python_out={output_root}",
+            f"--pyi_out={output_root}",
+            *sources,
+        ]
+    )
+    if status != 0:
+        raise RuntimeError(f"protoc failed with status {status} on {PROTO_DIR}/*.proto")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Command line; an optional argument names another output directory."""
+    generate(Path(arguments[0]) if arguments else ROOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""What is known about the messages: their classes by name, their fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from bbs.wire.proto import (
+    actions_pb2,
+    actual_lrp_pb2,
+    actual_lrp_requests_pb2,
+    cell_pb2,
+    common_pb2,
+    desired_lrp_pb2,
+    desired_lrp_requests_pb2,
+    domain_pb2,
+    error_pb2,
+    evacuation_pb2,
+    events_pb2,
+    locket_pb2,
+    task_pb2,
+    task_requests_pb2,
+    workload_pb2,
+)
+
+PACKAGE = "models"
+
+FILES = tuple(
+    module.DESCRIPTOR
+    for module in (
+        actions_pb2,
+        actual_lrp_pb2,
+        actual_lrp_requests_pb2,
+        cell_pb2,
+        common_pb2,
+        desired_lrp_pb2,
+        desired_lrp_requests_pb2,
+        domain_pb2,
+        error_pb2,
+        evacuation_pb2,
+        events_pb2,
+        locket_pb2,
+        task_pb2,
+        task_requests_pb2,
+        workload_pb2,
+    )
+)
+"""Descriptors of all our ``.proto`` files."""
+
+
+def message_class(name: str) -> type[Message]:
+    """Class of the message with that bare name; raises :class:`KeyError` for an unknown one."""
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(f"{PACKAGE}.{name}")
+    return message_factory.GetMessageClass(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What there is to know about a field of a message.
+
+    message: name of the sub-message, empty for a scalar. map_value: the values' field when it is a map.
+    has_presence: unset and zero are told apart.
+    """
+
+    name: str
+    number: int
+    message: str
+    is_bytes: bool
+    is_enum: bool
+    is_repeated: bool
+    has_presence: bool
+    map_value: Field | None
+
+
+def fields(cls: type[Message]) -> list[Field]:
+    """Fields of a message, in the order of their declaration."""
+    return [_field(descriptor) for descriptor in cls.DESCRIPTOR.fields]
+
+
+def _field(descriptor: Any) -> Field:
+    # Any: the descriptor class depends on the implementation of protobuf in use.
+    message = descriptor.message_type
+    is_map = message is not None and message.GetOptions().map_entry
+    return Field(
+        name=descriptor.name,
+        number=descriptor.number,
+        message=message.name if message is not None and not is_map else "",
+        is_bytes=descriptor.type == FieldDescriptor.TYPE_BYTES,
+        is_enum=descriptor.enum_type is not None,
+        is_repeated=descriptor.is_repeated and not is_map,
+        has_presence=descriptor.has_presence,
+        map_value=_field(message.fields_by_name["value"]) if message is not None and is_map else None,
+    )
