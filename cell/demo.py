@@ -1,0 +1,174 @@
+"""Start `cell dev`, run an LRP and a Task through it, break one, and clean up.
+
+Every step prints one line: what happened and how long it took. Exit status 0 means that all of it
+worked and that no container, network or packet rule of ours is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import docker
+import psutil
+
+from cell.local import LocalCell, LocalCellError, Receptor, local_cell, pack
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+CELL_LABEL = "org.cloudfoundry.diego.cell"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of the example documents")
+    parser.add_argument("--state-dir", type=Path, help="keep state here (default: a temporary folder)")
+
+
+def run(args: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        print("cell demo: must be root: it makes containers and packet rules", file=sys.stderr)
+        return 1
+    try:
+        if args.state_dir:
+            asyncio.run(_demo(args.state_dir, args.examples))
+        else:
+            with tempfile.TemporaryDirectory(prefix="diego-cell-demo-") as folder:
+                asyncio.run(_demo(Path(folder), args.examples))
+    except LocalCellError as error:
+        print(f"cell demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def _step(title: str) -> Iterator[list[str]]:
+    """Time a step; what it appends to the list is printed behind the title."""
+    began = time.monotonic()
+    notes: list[str] = []
+    yield notes
+    print(f"{title:44} {time.monotonic() - began:6.2f} s  {'; '.join(notes)}", flush=True)
+
+
+async def _demo(state_dir: Path, examples: Path) -> None:
+    began = time.monotonic()
+    pack(examples / "lifecycle", state_dir / "static" / "lifecycle.tgz")
+    stack = local_cell(state_dir)
+    with _step("cell dev is up") as notes:
+        cell = await stack.__aenter__()
+        notes.append(f"REST API at {cell.endpoints['receptor']}")
+    try:
+        await _run_lrp(cell, examples)
+        await _run_task(cell.receptor, examples)
+        await _crash_one(cell.receptor)
+        await _delete(cell.receptor)
+    finally:
+        with _step("cell dev stopped"):
+            await stack.__aexit__(None, None, None)
+    with _step("nothing of ours is left"):
+        _check_nothing_left(cell.endpoints["cell"])
+    print(f"{'all of it':44} {time.monotonic() - began:6.2f} s")
+
+
+def _document(path: Path, endpoints: dict[str, str]) -> Any:
+    """An example document, with the file server's usual address replaced by the real one."""
+    return json.loads(path.read_text().replace("http://127.0.0.1:8080", endpoints["file_server"]))
+
+
+async def _fetch(url: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return (await response.text()).strip()
+
+
+def _address(row: dict[str, Any]) -> str:
+    return f"http://{row['address']}:{row['ports'][0]['host_port']}/"
+
+
+async def _run_lrp(cell: LocalCell, examples: Path) -> None:
+    receptor = cell.receptor
+    with _step("desired LRP `web`, RUNNING") as notes:
+        await receptor.expect(
+            201, "POST", "/v1/desired_lrps", _document(examples / "web.json", cell.endpoints)
+        )
+        row = (await receptor.running("web"))[0]
+        notes.append(f"instance {row['instance_guid']} on {row['cell_id']}")
+    with _step("fetched it over its mapped port") as notes:
+        notes.append(f"{_address(row)} says {await _fetch(_address(row))!r}")
+    with _step("scaled to 2 instances") as notes:
+        await receptor.expect(204, "PUT", "/v1/desired_lrps/web", {"instances": 2})
+        rows = await receptor.running("web", 2)
+        notes += [f"{_address(row)} says {await _fetch(_address(row))!r}" for row in rows]
+
+
+async def _run_task(receptor: Receptor, examples: Path) -> None:
+    with _step("ran Task `sum`") as notes:
+        await receptor.expect(201, "POST", "/v1/tasks", json.loads((examples / "task.json").read_text()))
+        task = await receptor.until(
+            "/v1/tasks/sum", lambda t: t.get("state") == "COMPLETED", what="the task's end"
+        )
+        if task["failed"]:
+            raise LocalCellError(f"the task failed: {task['failure_reason']}")
+        notes.append(f"result {task['result'].strip()!r}")
+        await receptor.expect(200, "DELETE", "/v1/tasks/sum")
+
+
+def _app_process(instance_guid: str) -> psutil.Process:
+    """The web server of an instance, as the host sees it."""
+    client = docker.from_env()
+    try:
+        (container,) = client.containers.list(
+            filters={"label": f"org.cloudfoundry.diego.guid={instance_guid}"}
+        )
+        titles, rows = container.top()["Titles"], container.top()["Processes"]
+        for row in rows:
+            process = psutil.Process(int(row[titles.index("PID")]))
+            if process.name() == "httpd" or "httpd" in process.cmdline()[:2]:
+                return process
+    finally:
+        client.close()
+    raise LocalCellError(f"instance {instance_guid} has no httpd process")
+
+
+async def _crash_one(receptor: Receptor) -> None:
+    with _step("killed instance 1, RUNNING again") as notes:
+        row = (await receptor.running("web", 2))[1]
+        _app_process(row["instance_guid"]).send_signal(signal.SIGKILL)
+
+        def came_back(now: Any) -> bool:
+            return bool(now["state"] == "RUNNING" and now["instance_guid"] != row["instance_guid"])
+
+        now = await receptor.until("/v1/actual_lrps/web/index/1", came_back, what="instance 1 to come back")
+        notes.append(
+            f"crash_count {now['crash_count']}, {_address(now)} says {await _fetch(_address(now))!r}"
+        )
+
+
+async def _delete(receptor: Receptor) -> None:
+    with _step("deleted everything"):
+        await receptor.expect(204, "DELETE", "/v1/desired_lrps/web")
+        await receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="the instances to end")
+
+
+def _check_nothing_left(cell_id: str) -> None:
+    client = docker.from_env()
+    try:
+        left = [
+            c.name for c in client.containers.list(all=True, filters={"label": f"{CELL_LABEL}={cell_id}"})
+        ]
+        left += [str(n.name) for n in client.networks.list(names=["diego-cell"])]
+    finally:
+        client.close()
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    left += [line for line in tables.splitlines() if "diego_cell" in line]
+    if left:
+        raise LocalCellError(f"left behind: {', '.join(left)}")
