@@ -7,11 +7,12 @@ can name it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from bbs.models.common import EnvironmentVariable, File
-from bbs.models.meta import Json
+from bbs.models.meta import Int64, Json, UInt64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,8 @@ class RunAction:
 class ResourceLimits:
     """ResourceLimits."""
 
-    nofile: Annotated[int | None, Json("nofile", omit=True)] = None
-    nproc: Annotated[int | None, Json("nproc", omit=True)] = None
+    nofile: Annotated[UInt64 | None, Json("nofile", omit=True)] = None
+    nproc: Annotated[UInt64 | None, Json("nproc", omit=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,9 @@ class TimeoutAction:
     """TimeoutAction."""
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
-    deprecated_timeout_ns: Annotated[int, Json("timeout", omit=True)] = 0
+    deprecated_timeout_ns: Annotated[Int64, Json("timeout", omit=True)] = 0
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
-    timeout_ms: int = 0
+    timeout_ms: Int64 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,4 +133,17 @@ Action: TypeAlias = (
     | CodependentAction
     | EmptyAction
 )
-"""Any action. Order is the one in which the wrapper's members are looked at."""
+"""Any action."""
+
+ACTION_TYPES: Mapping[str, type[Action]] = {
+    "download": DownloadAction,
+    "upload": UploadAction,
+    "run": RunAction,
+    "timeout": TimeoutAction,
+    "emit_progress": EmitProgressAction,
+    "try": TryAction,
+    "parallel": ParallelAction,
+    "serial": SerialAction,
+    "codependent": CodependentAction,
+}
+"""JSON key of the wrapper -> action. When several members are set, the first in this order counts."""

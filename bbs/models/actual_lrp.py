@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from bbs.models.common import ModificationTag
-from bbs.models.meta import FLATTEN, Json
+from bbs.models.meta import FLATTEN, Int32, Int64, Json, UInt32
 
 
 class Presence(IntEnum):
@@ -32,7 +32,7 @@ class ActualLRPKey:
     """ActualLRPKey."""
 
     process_guid: str = ""
-    index: int = 0
+    index: Int32 = 0
     domain: str = ""
 
 
@@ -59,10 +59,10 @@ class ActualLRPNetInfo:
 class PortMapping:
     """PortMapping."""
 
-    container_port: int = 0
-    host_port: int = 0
-    container_tls_proxy_port: int = 0
-    host_tls_proxy_port: int = 0
+    container_port: UInt32 = 0
+    host_port: UInt32 = 0
+    container_tls_proxy_port: UInt32 = 0
+    host_tls_proxy_port: UInt32 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +79,18 @@ class ActualLRP:
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
     actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
     actual_lrp_net_info: Annotated[ActualLRPNetInfo, FLATTEN] = ActualLRPNetInfo()
-    crash_count: int = 0
+    crash_count: Int32 = 0
     crash_reason: Annotated[str, Json("crash_reason", omit=True)] = ""
     state: str = ""
     placement_error: Annotated[str, Json("placement_error", omit=True)] = ""
-    since: int = 0
+    since: Int64 = 0
     modification_tag: ModificationTag = ModificationTag()
     presence: Presence = Presence(0)
     actual_lrp_internal_routes: Annotated[
         tuple[ActualLRPInternalRoute, ...], Json("actual_lrp_internal_routes", omit=True)
     ] = ()
     metric_tags: Annotated[Mapping[str, str], Json("metric_tags", omit=True)] = field(default_factory=dict)
-    routable: Annotated[bool | None, Json("OptionalRoutable.routable", omit=True)] = None
+    routable: Annotated[bool | None, Json("OptionalRoutable.routable")] = None
     availability_zone: str = ""
 
 

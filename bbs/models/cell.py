@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from bbs.models.meta import Json
+from bbs.models.meta import Int32, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,9 @@ class CellPresence:
 class CellCapacity:
     """CellCapacity."""
 
-    memory_mb: int = 0
-    disk_mb: int = 0
-    containers: int = 0
+    memory_mb: Int32 = 0
+    disk_mb: Int32 = 0
+    containers: Int32 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated
 
-from bbs.models.meta import Json
+from bbs.models.meta import Int64, Json, UInt32
 
 
 class DynamicValue(IntEnum):
@@ -23,7 +23,7 @@ class ModificationTag:
     """ModificationTag."""
 
     epoch: str = ""
-    index: int = 0
+    index: UInt32 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +39,14 @@ class MetricTagValue:
     """exactly one of the two must be non-zero."""
 
     static: Annotated[str, Json("static", omit=True)] = ""
-    dynamic: Annotated[DynamicValue, Json("dynamic", omit=True)] = DynamicValue(0)
+    dynamic: Annotated[DynamicValue, Json("dynamic", omit=True, lenient=True)] = DynamicValue(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRateLimit:
     """LogRateLimit."""
 
-    bytes_per_second: Annotated[int, Json("bytes_per_second", omit=True)] = 0
+    bytes_per_second: Annotated[Int64, Json("bytes_per_second", omit=True)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from bbs.models.common import (
     ModificationTag,
     Network,
 )
-from bbs.models.meta import FLATTEN, Json
+from bbs.models.meta import FLATTEN, Int32, Int64, Json, UInt32
 from bbs.models.workload import (
     CachedDependency,
     CheckDefinition,
@@ -43,18 +43,18 @@ class DesiredLRP:
     process_guid: str = ""
     domain: str = ""
     root_fs: Annotated[str, Json("rootfs")] = ""
-    instances: int = 0
+    instances: Int32 = 0
     environment_variables: Annotated[tuple[EnvironmentVariable, ...], Json("env")] = ()
     setup: Annotated[Action | None, Json("setup", omit=True)] = None
     action: Annotated[Action | None, Json("action", omit=True)] = None
-    start_timeout_ms: int = 0
-    deprecated_start_timeout_s: Annotated[int, Json("deprecated_timeout_ns", omit=True)] = 0
+    start_timeout_ms: Int64 = 0
+    deprecated_start_timeout_s: Annotated[UInt32, Json("deprecated_timeout_ns", omit=True)] = 0
     monitor: Annotated[Action | None, Json("monitor", omit=True)] = None
-    disk_mb: int = 0
-    memory_mb: int = 0
-    cpu_weight: int = 0
+    disk_mb: Int32 = 0
+    memory_mb: Int32 = 0
+    cpu_weight: UInt32 = 0
     privileged: bool = False
-    ports: Annotated[tuple[int, ...], Json("ports", omit=True)] = ()
+    ports: Annotated[tuple[UInt32, ...], Json("ports", omit=True)] = ()
     routes: Annotated[Mapping[str, bytes] | None, Json("routes", omit=True, raw=True)] = None
     log_source: str = ""
     log_guid: str = ""
@@ -68,7 +68,7 @@ class DesiredLRP:
     volume_mounts: Annotated[tuple[VolumeMount, ...], Json("volume_mounts", omit=True)] = ()
     network: Annotated[Network | None, Json("network", omit=True)] = None
     placement_tags: Annotated[tuple[str, ...], Json("placement_tags", omit=True)] = ()
-    max_pids: int = 0
+    max_pids: Int32 = 0
     certificate_properties: Annotated[
         CertificateProperties | None, Json("certificate_properties", omit=True)
     ] = None
@@ -82,14 +82,14 @@ class DesiredLRP:
     sidecars: Annotated[tuple[Sidecar, ...], Json("sidecars", omit=True)] = ()
     log_rate_limit: Annotated[LogRateLimit | None, Json("log_rate_limit", omit=True)] = None
     volume_mounted_files: tuple[File, ...] = ()
-    update_strategy: UpdateStrategy = UpdateStrategy(0)
+    update_strategy: Annotated[UpdateStrategy, Json("update_strategy", number=True)] = UpdateStrategy(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPUpdate:
     """DesiredLRPUpdate."""
 
-    instances: Annotated[int | None, Json("instances", omit=True)] = None
+    instances: Annotated[Int32 | None, Json("instances", omit=True)] = None
     routes: Annotated[Mapping[str, bytes] | None, Json("routes", omit=True, raw=True)] = None
     annotation: Annotated[str | None, Json("annotation", omit=True)] = None
     metric_tags: Annotated[Mapping[str, MetricTagValue], Json("metric_tags", omit=True)] = field(
@@ -112,10 +112,10 @@ class DesiredLRPKey:
 class DesiredLRPResource:
     """DesiredLRPResource."""
 
-    memory_mb: int = 0
-    disk_mb: int = 0
+    memory_mb: Int32 = 0
+    disk_mb: Int32 = 0
     root_fs: Annotated[str, Json("rootfs")] = ""
-    max_pids: int = 0
+    max_pids: Int32 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class DesiredLRPSchedulingInfo:
 
     desired_lrp_key: Annotated[DesiredLRPKey, FLATTEN] = DesiredLRPKey()
     annotation: str = ""
-    instances: int = 0
+    instances: Int32 = 0
     desired_lrp_resource: Annotated[DesiredLRPResource, FLATTEN] = DesiredLRPResource()
     routes: Annotated[Mapping[str, bytes] | None, Json("routes", raw=True)] = None
     modification_tag: Annotated[ModificationTag, FLATTEN] = ModificationTag()

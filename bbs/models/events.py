@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
@@ -15,7 +16,7 @@ from bbs.models.actual_lrp import (
 )
 from bbs.models.common import ModificationTag
 from bbs.models.desired_lrp import DesiredLRP
-from bbs.models.meta import FLATTEN, Json
+from bbs.models.meta import FLATTEN, Int32, Int64, Json
 from bbs.models.task import Task
 
 
@@ -75,11 +76,11 @@ class ActualLRPInfo:
     """An instance inside a changed event: no metric tags, no internal routes."""
 
     actual_lrp_net_info: Annotated[ActualLRPNetInfo, FLATTEN] = ActualLRPNetInfo()
-    crash_count: int = 0
+    crash_count: Int32 = 0
     crash_reason: Annotated[str, Json("crash_reason", omit=True)] = ""
     state: str = ""
     placement_error: Annotated[str, Json("placement_error", omit=True)] = ""
-    since: int = 0
+    since: Int64 = 0
     modification_tag: ModificationTag = ModificationTag()
     presence: Presence = Presence(0)
     routable: Annotated[bool | None, Json("OptionalRoutable.Routable", omit=True)] = None
@@ -100,9 +101,9 @@ class ActualLRPCrashedEvent:
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
     actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
-    crash_count: int = 0
+    crash_count: Int32 = 0
     crash_reason: Annotated[str, Json("crash_reason", omit=True)] = ""
-    since: int = 0
+    since: Int64 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +166,20 @@ Event: TypeAlias = (
     | TaskRemovedEvent
 )
 """Any event."""
+
+EVENT_TYPES: Mapping[str, type[Event]] = {
+    "desired_lrp_created": DesiredLRPCreatedEvent,
+    "desired_lrp_changed": DesiredLRPChangedEvent,
+    "desired_lrp_removed": DesiredLRPRemovedEvent,
+    "actual_lrp_instance_created": ActualLRPInstanceCreatedEvent,
+    "actual_lrp_instance_changed": ActualLRPInstanceChangedEvent,
+    "actual_lrp_instance_removed": ActualLRPInstanceRemovedEvent,
+    "actual_lrp_crashed": ActualLRPCrashedEvent,
+    "actual_lrp_created": ActualLRPCreatedEvent,
+    "actual_lrp_changed": ActualLRPChangedEvent,
+    "actual_lrp_removed": ActualLRPRemovedEvent,
+    "task_created": TaskCreatedEvent,
+    "task_changed": TaskChangedEvent,
+    "task_removed": TaskRemovedEvent,
+}
+"""Name of the event on the streams -> its payload."""

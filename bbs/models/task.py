@@ -16,7 +16,7 @@ from bbs.models.common import (
     MetricTagValue,
     Network,
 )
-from bbs.models.meta import FLATTEN, Json
+from bbs.models.meta import FLATTEN, Int32, Int64, Json, UInt32
 from bbs.models.workload import CachedDependency, ImageLayer, SecurityGroupRule, VolumeMount
 
 
@@ -37,9 +37,9 @@ class TaskDefinition:
     root_fs: Annotated[str, Json("rootfs")] = ""
     environment_variables: Annotated[tuple[EnvironmentVariable, ...], Json("env", omit=True)] = ()
     action: Annotated[Action | None, Json("action", omit=True)] = None
-    disk_mb: int = 0
-    memory_mb: int = 0
-    cpu_weight: int = 0
+    disk_mb: Int32 = 0
+    memory_mb: Int32 = 0
+    cpu_weight: UInt32 = 0
     privileged: bool = False
     log_source: str = ""
     log_guid: str = ""
@@ -54,7 +54,7 @@ class TaskDefinition:
     volume_mounts: Annotated[tuple[VolumeMount, ...], Json("volume_mounts", omit=True)] = ()
     network: Annotated[Network | None, Json("network", omit=True)] = None
     placement_tags: Annotated[tuple[str, ...], Json("placement_tags", omit=True)] = ()
-    max_pids: int = 0
+    max_pids: Int32 = 0
     certificate_properties: Annotated[
         CertificateProperties | None, Json("certificate_properties", omit=True)
     ] = None
@@ -75,15 +75,15 @@ class Task:
     task_definition: Annotated[TaskDefinition | None, FLATTEN] = None
     task_guid: str = ""
     domain: str = ""
-    created_at: int = 0
-    updated_at: int = 0
-    first_completed_at: int = 0
+    created_at: Int64 = 0
+    updated_at: Int64 = 0
+    first_completed_at: Int64 = 0
     state: TaskState = TaskState(0)
     cell_id: str = ""
     result: str = ""
     failed: bool = False
     failure_reason: str = ""
-    rejection_count: int = 0
+    rejection_count: Int32 = 0
     rejection_reason: str = ""
 
 
@@ -96,4 +96,4 @@ class TaskCallbackResponse:
     failure_reason: str = ""
     result: str = ""
     annotation: Annotated[str, Json("annotation", omit=True)] = ""
-    created_at: int = 0
+    created_at: Int64 = 0

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from bbs.models.actions import Action
-from bbs.models.meta import Json
+from bbs.models.meta import Int32, Json, UInt32, UInt64
 
 
 class LayerType(IntEnum):
@@ -41,7 +41,7 @@ class SecurityGroupRule:
 
     protocol: Annotated[str, Json("protocol", omit=True)] = ""
     destinations: Annotated[tuple[str, ...], Json("destinations", omit=True)] = ()
-    ports: Annotated[tuple[int, ...], Json("ports", omit=True)] = ()
+    ports: Annotated[tuple[UInt32, ...], Json("ports", omit=True)] = ()
     port_range: Annotated[PortRange | None, Json("port_range", omit=True)] = None
     icmp_info: Annotated[ICMPInfo | None, Json("icmp_info", omit=True)] = None
     log: bool = False
@@ -52,16 +52,16 @@ class SecurityGroupRule:
 class PortRange:
     """PortRange."""
 
-    start: int = 0
-    end: int = 0
+    start: UInt32 = 0
+    end: UInt32 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ICMPInfo:
     """ICMPInfo."""
 
-    type: int = 0
-    code: int = 0
+    type: Int32 = 0
+    code: Int32 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,19 +146,19 @@ class Check:
 class TCPCheck:
     """TCPCheck."""
 
-    port: int = 0
-    connect_timeout_ms: Annotated[int, Json("connect_timeout_ms", omit=True)] = 0
-    interval_ms: Annotated[int, Json("interval_ms", omit=True)] = 0
+    port: UInt32 = 0
+    connect_timeout_ms: Annotated[UInt64, Json("connect_timeout_ms", omit=True)] = 0
+    interval_ms: Annotated[UInt64, Json("interval_ms", omit=True)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPCheck:
     """HTTPCheck."""
 
-    port: int = 0
-    request_timeout_ms: Annotated[int, Json("request_timeout_ms", omit=True)] = 0
+    port: UInt32 = 0
+    request_timeout_ms: Annotated[UInt64, Json("request_timeout_ms", omit=True)] = 0
     path: str = ""
-    interval_ms: Annotated[int, Json("interval_ms", omit=True)] = 0
+    interval_ms: Annotated[UInt64, Json("interval_ms", omit=True)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,5 +166,5 @@ class Sidecar:
     """Sidecar."""
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
-    disk_mb: int = 0
-    memory_mb: int = 0
+    disk_mb: Int32 = 0
+    memory_mb: Int32 = 0

@@ -1,0 +1,395 @@
+"""JSON form of the models, as the Go programs write and read it.
+
+This is the form of cfdot, of task callbacks and of presence values in Locket; it is not protobuf's
+own JSON mapping. One codec serves every model: it reads the annotations and
+:class:`~bbs.models.meta.Json` marks of a dataclass once, into a plan of small functions, and then only
+runs that plan.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import IntEnum
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from bbs.models.actions import ACTION_TYPES, Action, EmptyAction
+from bbs.models.invalid import InvalidDocument, mismatch
+from bbs.models.meta import Json, Width
+
+__all__ = [
+    "InvalidDocument",
+    "action_from_json",
+    "action_to_json",
+    "compact",
+    "dumps",
+    "from_json",
+    "loads",
+    "parse",
+    "to_json",
+]
+
+T = TypeVar("T")
+Read = Callable[[Any], Any]
+Write = Callable[[Any], Any]
+
+
+# -- the public face ---------------------------------------------------------------------------------
+
+
+def to_json(model: object) -> dict[str, Any]:
+    """The Go JSON form of a model, as values ready for ``json.dumps``.
+
+    A bare action gives its own members; :func:`action_to_json` adds the wrapper.
+    """
+    return _plan(type(model)).write(model)
+
+
+def from_json(cls: type[T], value: object) -> T:
+    """Read a model from parsed JSON.
+
+    Keys match in any case, unknown keys are ignored, ``null`` is the same as absent.
+
+    Raises:
+        InvalidDocument: naming the path and what was expected there.
+    """
+    try:
+        model: T = _plan(cls).read(value)
+    except RecursionError:
+        raise InvalidDocument("$", "a document of sane depth", "one nested too deeply") from None
+    return model
+
+
+def action_to_json(action: Action) -> dict[str, Any]:
+    """An action in its wrapper: ``{"run": {...}}``, ``{}`` for the empty action."""
+    return _write_action(action)
+
+
+def action_from_json(value: object) -> Action:
+    """Read a wrapped action. Raises InvalidDocument."""
+    try:
+        return _read_action(value)
+    except RecursionError:
+        raise InvalidDocument("$", "an action tree of sane depth", "one nested too deeply") from None
+
+
+def dumps(model: object) -> str:
+    """The compact JSON text of a model."""
+    return compact(to_json(model))
+
+
+def loads(cls: type[T], text: str | bytes) -> T:
+    """Read a model from JSON text. Raises InvalidDocument, also for text that is not JSON."""
+    return from_json(cls, parse(text))
+
+
+def compact(value: object) -> str:
+    """JSON text without spaces. Raises ValueError for NaN and infinities, which JSON doesn't have."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def parse(text: str | bytes) -> Any:
+    """Strictly parsed JSON. Raises InvalidDocument."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise InvalidDocument("$", "a document of sane depth", "one nested too deeply") from None
+    except ValueError as error:
+        raise InvalidDocument("$", "JSON", f"text that is not ({error})") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# -- single values -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    read: Read
+    write: Write
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _read_str(value: object) -> str:
+    if type(value) is not str:
+        mismatch("a string", value)
+    if value.isascii():
+        return value
+    # Half of a surrogate pair can be spelled in JSON but is no text; like Go, put U+FFFD in its place.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read_bool(value: object) -> bool:
+    if type(value) is not bool:
+        mismatch("true or false", value)
+    return value
+
+
+def _int_reader(width: Width) -> Read:
+    low, high = width.low, width.high
+
+    def read(value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            mismatch(f"a whole number from {low} to {high}", value)
+        return value
+
+    return read
+
+
+def _enum_value(enum: type[IntEnum], mark: Json) -> _Value:
+    if mark.number:
+        numbers = {member.value: member for member in enum}
+
+        def read_number(value: object) -> IntEnum:
+            if type(value) is not int or value not in numbers:
+                mismatch("one of the numbers " + ", ".join(str(n) for n in numbers), value)
+            return numbers[value]
+
+        return _Value(read_number, int)
+
+    names = {member.name: member for member in enum}
+
+    def read_name(value: object) -> IntEnum:
+        if type(value) is str and (value in names or mark.lenient):
+            return names.get(value, enum(0))
+        return mismatch("one of " + ", ".join(json.dumps(name) for name in names), value)
+
+    return _Value(read_name, lambda member: member.name)
+
+
+def _list_value(item: _Value) -> _Value:
+    def read(value: object) -> tuple[Any, ...]:
+        if type(value) is not list:
+            mismatch("a list", value)
+        items = []
+        for index, element in enumerate(value):
+            try:
+                items.append(item.read(element))
+            except InvalidDocument as error:
+                raise error.within(f"[{index}]") from None
+        return tuple(items)
+
+    return _Value(read, lambda values: [item.write(value) for value in values] or None)
+
+
+def _map_value(item: _Value) -> _Value:
+    def read(value: object) -> dict[str, Any]:
+        if type(value) is not dict:
+            mismatch("an object", value)
+        members = {}
+        for key, element in value.items():
+            try:
+                members[_read_str(key)] = item.read(element)
+            except InvalidDocument as error:
+                raise error.within(f".{key}") from None
+        return members
+
+    return _Value(read, lambda values: {key: item.write(value) for key, value in values.items()})
+
+
+def _read_raw(value: object) -> bytes:
+    if value is None:
+        mismatch("any JSON value but null", value)
+    try:
+        return compact(value).encode()
+    except ValueError:
+        mismatch("a value JSON can hold", value)
+
+
+def _object_value(cls: type) -> _Value:
+    return _Value(lambda value: _plan(cls).read(value), lambda model: _plan(cls).write(model))
+
+
+def _read_action(value: object) -> Action:
+    if type(value) is not dict:
+        mismatch('an action such as {"run": {...}}', value)
+    members: dict[str, Action] = {}
+    for key, body in value.items():
+        name = key.lower()
+        cls = ACTION_TYPES.get(name)
+        if cls is None or body is None:
+            continue
+        try:
+            members[name] = _plan(cls).read(body)
+        except InvalidDocument as error:
+            raise error.within(f".{key}") from None
+    if len(members) == 1:
+        return members.popitem()[1]
+    return next((members[name] for name in ACTION_TYPES if name in members), EmptyAction())
+
+
+def _write_action(action: Action) -> dict[str, Any]:
+    key = _ACTION_KEYS.get(type(action))
+    return {} if key is None else {key: _plan(type(action)).write(action)}
+
+
+_ACTION_KEYS = {cls: key for key, cls in ACTION_TYPES.items()}
+_ACTION = _Value(_read_action, _write_action)
+_RAW_MAP = _map_value(_Value(_read_raw, parse))
+
+
+def _value(hint: Any, mark: Json) -> tuple[_Value, bool]:
+    """Reader and writer for an annotation, and whether the value may be None."""
+    width: Width | None = None
+    if get_origin(hint) is Annotated:
+        hint, *notes = get_args(hint)
+        width = next((note for note in notes if isinstance(note, Width)), None)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        rest = [argument for argument in arguments if argument is not types.NoneType]
+        if EmptyAction in rest:
+            return _ACTION, len(rest) < len(arguments)
+        return _value(rest[0], mark)[0], True
+    if origin is tuple:
+        return _list_value(_value(arguments[0], mark)[0]), False
+    if origin is not None and issubclass(origin, Mapping):
+        return (_RAW_MAP if mark.raw else _map_value(_value(arguments[1], mark)[0])), False
+    if hint is str:
+        return _Value(_read_str, _as_is), False
+    if hint is bool:
+        return _Value(_read_bool, _as_is), False
+    if hint is int and width is not None:
+        return _Value(_int_reader(width), _as_is), False
+    if isinstance(hint, type) and issubclass(hint, IntEnum):
+        return _enum_value(hint, mark), False
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _object_value(hint), False
+    raise TypeError(f"no JSON form for {hint!r}")
+
+
+# -- objects -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One own key of an object."""
+
+    name: str
+    key: str
+    optional: bool
+    omit: bool
+    value: _Value
+
+    def write_into(self, out: dict[str, Any], value: Any) -> None:
+        if value is None or (not value and not self.optional):
+            if self.omit:
+                return
+            if value is None or isinstance(value, Mapping):
+                out[self.key] = None
+                return
+        out[self.key] = self.value.write(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """A sub-message whose keys stand in its parent. Optional ones exist when one of their keys does."""
+
+    name: str
+    cls: type
+    optional: bool
+
+    def write_into(self, out: dict[str, Any], value: Any) -> None:
+        if value is not None:
+            out.update(_plan(self.cls).write(value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Where the value of a key goes: a field of the object itself or of one of its flattened parts."""
+
+    part: str
+    name: str
+    read: Read
+
+
+class _Plan:
+    """Everything about the JSON of one class, worked out once."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        self.entries: list[_Field | _Flat] = []
+        self.slots: dict[str, _Slot] = {}
+        hints = get_type_hints(cls, include_extras=True)
+        for field in fields(cls):
+            self._add(field.name, hints[field.name])
+        self.flats = [entry for entry in self.entries if isinstance(entry, _Flat)]
+
+    def _add(self, name: str, hint: Any) -> None:
+        mark = next((note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Json)), Json())
+        if mark.flatten:
+            inner = get_args(hint)[0]
+            optional = types.NoneType in get_args(inner)
+            part = get_args(inner)[0] if optional else inner
+            self.entries.append(_Flat(name, part, optional))
+            for key, slot in _plan(part).slots.items():
+                self.slots[key] = _Slot(name, slot.name, slot.read)
+            return
+        value, optional = _value(hint, mark)
+        key, _, member = (mark.key or name).partition(".")
+        if member:
+            value = _wrapped(member, value, omit=mark.omit)
+        entry = _Field(name, key, optional, mark.omit and not member, value)
+        self.entries.append(entry)
+        self.slots[key] = self.slots[key.lower()] = _Slot("", name, value.read)
+
+    def read(self, value: object) -> Any:
+        if type(value) is not dict:
+            mismatch("an object", value)
+        own: dict[str, Any] = {}
+        parts: dict[str, dict[str, Any]] = {}
+        for key, item in value.items():
+            slot = self.slots.get(key) or self.slots.get(key.lower())
+            if slot is None or item is None:
+                continue
+            target = parts.setdefault(slot.part, {}) if slot.part else own
+            try:
+                target[slot.name] = slot.read(item)
+            except InvalidDocument as error:
+                raise error.within(f".{key}") from None
+        for flat in self.flats:
+            if flat.name in parts or not flat.optional:
+                own[flat.name] = flat.cls(**parts.get(flat.name, {}))
+        return self.cls(**own)
+
+    def write(self, model: Any) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for entry in self.entries:
+            entry.write_into(out, getattr(model, entry.name))
+        return out
+
+
+def _wrapped(member: str, value: _Value, *, omit: bool) -> _Value:
+    """A value alone in an object of its own; a missing member reads as false, the zero Go left out."""
+
+    def read(item: object) -> Any:
+        if type(item) is not dict:
+            mismatch("an object or null", item)
+        for key, inner in item.items():
+            if key.lower() == member.lower() and inner is not None:
+                try:
+                    return value.read(inner)
+                except InvalidDocument as error:
+                    raise error.within(f".{key}") from None
+        return False
+
+    def write(item: Any) -> dict[str, Any]:
+        return {} if omit and not item else {member: value.write(item)}
+
+    return _Value(read, write)
+
+
+_PLANS: dict[type, _Plan] = {}
+
+
+def _plan(cls: type) -> _Plan:
+    plan = _PLANS.get(cls)
+    if plan is None:
+        plan = _PLANS[cls] = _Plan(cls)
+    return plan

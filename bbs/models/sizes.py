@@ -1,0 +1,13 @@
+"""Byte sizes in messages to people: binary units, at most one decimal."""
+
+from __future__ import annotations
+
+_UNITS = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
+
+
+def format_size(size: int) -> str:
+    """Bytes as ``512B``, ``1K``, ``1.5K``, ``12.3M``: the largest unit of which there is at least one."""
+    for unit, bytes_per_unit in _UNITS:
+        if size >= bytes_per_unit:
+            return f"{size / bytes_per_unit:.1f}".removesuffix(".0") + unit
+    return f"{size}B"
