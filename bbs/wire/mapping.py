@@ -48,7 +48,10 @@ _MODELS: dict[str, type[Model]] = {
     name: value
     for module in (actions, actual_lrp, cell, common, desired_lrp, events, task, workload)
     for name, value in vars(module).items()
-    if dataclasses.is_dataclass(value) and value.__module__ == module.__name__ and value is not EmptyAction
+    if isinstance(value, type)
+    and dataclasses.is_dataclass(value)
+    and value.__module__ == module.__name__
+    and value is not EmptyAction
 }
 
 _ALWAYS_WRITTEN = frozenset(
