@@ -1,0 +1,105 @@
+"""Numbers the rep tells about itself: requests per type, and whatever its members measure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+REQUEST_TYPES = (
+    "State",
+    "ContainerMetrics",
+    "Perform",
+    "Reset",
+    "UpdateLRPInstance",
+    "StopLRPInstance",
+    "CancelTask",
+)
+
+
+class MetricsSink(Protocol):
+    """Takes component metrics. Must neither block nor raise."""
+
+    def gauge(self, name: str, value: float, unit: str, tags: Mapping[str, str] | None = None) -> None: ...
+
+
+class NoMetrics:
+    """A sink for cells that report to nobody."""
+
+    def gauge(self, name: str, value: float, unit: str, tags: Mapping[str, str] | None = None) -> None:
+        """Dropped."""
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """One request type since the start; ``latency_max_ns`` since the last report."""
+
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    cancelled: int = 0
+    latency_max_ns: int = 0
+
+
+class RequestFailed(Exception):
+    """Raised inside :meth:`RequestMetrics.track` to count a request as failed; it goes no further."""
+
+
+class RequestMetrics:
+    """Counters per request type, and the loop that reports them."""
+
+    def __init__(self) -> None:
+        self.counts = {kind: RequestCounts() for kind in REQUEST_TYPES}
+
+    @contextmanager
+    def track(self, kind: str) -> Iterator[None]:
+        """Count what happens inside as one request."""
+        counts = self.counts[kind]
+        counts.started += 1
+        counts.in_flight += 1
+        began = time.monotonic_ns()
+        try:
+            yield
+        except asyncio.CancelledError:
+            counts.cancelled += 1
+            raise
+        except RequestFailed:
+            counts.failed += 1
+        except BaseException:
+            counts.failed += 1
+            raise
+        else:
+            counts.succeeded += 1
+        finally:
+            counts.in_flight -= 1
+            counts.latency_max_ns = max(counts.latency_max_ns, time.monotonic_ns() - began)
+
+    def report(self, sink: MetricsSink) -> None:
+        """Tell all counters; the maximum latency starts anew."""
+        for kind, counts in self.counts.items():
+            tags = {"request-type": kind}
+            sink.gauge("RequestsStarted", counts.started, "Metric", tags)
+            sink.gauge("RequestsSucceeded", counts.succeeded, "Metric", tags)
+            sink.gauge("RequestsFailed", counts.failed, "Metric", tags)
+            sink.gauge("RequestsInFlight", counts.in_flight, "Metric", tags)
+            sink.gauge("RequestsCancelled", counts.cancelled, "Metric", tags)
+            sink.gauge("RequestLatencyMax", counts.latency_max_ns, "nanos", tags)
+            counts.latency_max_ns = 0
+
+    @asynccontextmanager
+    async def reporting(self, sink: MetricsSink, interval_s: float) -> AsyncIterator[None]:
+        """Report every ``interval_s`` while inside."""
+
+        async def loop() -> None:
+            while True:
+                await asyncio.sleep(interval_s)
+                self.report(sink)
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(loop(), name="request metrics notifier")
+            yield
+            task.cancel()

@@ -1,0 +1,59 @@
+"""What a bulk pass has to look at: containers, and BBS records without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bbs.models.actual_lrp import ActualLRP, Presence
+from bbs.models.task import Task
+from executor.model import Container
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOperation:
+    """Look at the container as it is when this runs; ``trace_id`` names the request that caused it."""
+
+    guid: str
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualLRP:
+    """An instance without a container: its ordinary or suspect record, its evacuating one, or both."""
+
+    guid: str
+    instance: ActualLRP | None = None
+    evacuating: ActualLRP | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualTask:
+    """A task without a container."""
+
+    guid: str
+
+
+Operation: TypeAlias = ContainerOperation | ResidualLRP | ResidualTask
+"""One entry of the operation queue; ``guid`` is its key."""
+
+
+def batch(
+    containers: Iterable[Container], actual_lrps: Iterable[ActualLRP], tasks: Iterable[Task]
+) -> dict[str, Operation]:
+    """One operation per guid, by the table of the bulk pass."""
+    operations: dict[str, Operation] = {
+        container.guid: ContainerOperation(container.guid) for container in containers
+    }
+    instances: dict[str, ActualLRP] = {}
+    evacuating: dict[str, ActualLRP] = {}
+    for lrp in actual_lrps:
+        leaving = lrp.presence is Presence.EVACUATING
+        (evacuating if leaving else instances)[lrp.actual_lrp_instance_key.instance_guid] = lrp
+    for guid in (*instances, *evacuating):
+        if guid not in operations:
+            operations[guid] = ResidualLRP(guid, instances.get(guid), evacuating.get(guid))
+    for task in tasks:
+        operations.setdefault(task.task_guid, ResidualTask(task.task_guid))
+    return operations

@@ -1,0 +1,92 @@
+"""The bulk loop: compares containers with the records of the BBS, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bbs.client.api import BBSClient
+from bbs.models.actual_lrp import ActualLRP
+from bbs.models.errors import BBSError
+from bbs.models.task import Task
+from executor.api import ExecutorAPI
+from executor.errors import ExecutorError
+from rep.evacuation import EvacuationFlag
+from rep.metrics import MetricsSink
+from rep.reconcile.batch import Operation, batch
+
+logger = logging.getLogger(__name__)
+
+
+class Bulker:
+    """One pass per interval; one at once, and then more often, when the cell is evacuated.
+
+    A cell that starts with containers of an earlier life makes its first pass at once as well.
+    """
+
+    def __init__(
+        self,
+        cell_id: str,
+        executor: ExecutorAPI,
+        bbs: BBSClient,
+        push: Callable[[Operation], None],
+        evacuation: EvacuationFlag,
+        metrics: MetricsSink,
+        *,
+        interval_s: float,
+        evacuation_interval_s: float,
+    ) -> None:
+        self._cell_id = cell_id
+        self._executor = executor
+        self._bbs = bbs
+        self._push = push
+        self._evacuation = evacuation
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._evacuation_interval_s = evacuation_interval_s
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Loop while inside."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._loop(), name="bulker")
+            yield
+            task.cancel()
+        logger.info("running-bulker.finished")
+
+    async def sync(self) -> None:
+        """One pass. A read that fails abandons the pass; the log says which."""
+        logger.info("running-bulker.sync.starting")
+        began = time.monotonic_ns()
+        try:
+            actual_lrps, tasks = await self._read()
+            operations = batch(self._executor.containers(), actual_lrps, tasks)
+        except* (BBSError, ExecutorError) as group:
+            errors = [str(error) for error in group.exceptions]
+            logger.error("running-bulker.sync.batch-operations.failed", extra={"data": {"errors": errors}})
+            operations = {}
+        finally:
+            self._metrics.gauge("RepBulkSyncDuration", time.monotonic_ns() - began, "nanos")
+        for operation in operations.values():
+            self._push(operation)
+        logger.info("running-bulker.sync.finished", extra={"data": {"batch-size": len(operations)}})
+
+    async def _read(self) -> tuple[list[ActualLRP], list[Task]]:
+        async with asyncio.TaskGroup() as group:
+            lrps = group.create_task(self._bbs.actual_lrps(cell_id=self._cell_id))
+            tasks = group.create_task(self._bbs.tasks(cell_id=self._cell_id))
+        return lrps.result(), tasks.result()
+
+    async def _loop(self) -> None:
+        logger.info("running-bulker.starting", extra={"data": {"interval": self._interval_s}})
+        if self._executor.containers():
+            await self.sync()
+        while await self._evacuation.stays_down(self._interval_s):
+            await self.sync()
+        logger.info("running-bulker.notified-of-evacuation")
+        while True:
+            await self.sync()
+            await asyncio.sleep(self._evacuation_interval_s)

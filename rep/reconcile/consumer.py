@@ -1,0 +1,39 @@
+"""The event consumer: every container event becomes one operation of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from executor.api import ExecutorAPI
+from executor.model import ContainerEvent
+from rep.reconcile.batch import ContainerOperation, Operation
+
+logger = logging.getLogger(__name__)
+
+
+class EventStreamEnded(Exception):
+    """The executor ended its event stream: the cell would no longer hear of its containers."""
+
+
+@asynccontextmanager
+async def consuming(executor: ExecutorAPI, push: Callable[[Operation], None]) -> AsyncIterator[None]:
+    """Consume while inside. Subscribed when entered, so no later event is missed.
+
+    Raises EventStreamEnded when the executor stops telling.
+    """
+    logger.info("event-consumer.starting")
+    with executor.subscribe() as events:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(_consume(events, push), name="event consumer")
+            logger.info("event-consumer.started")
+            yield
+            task.cancel()
+
+
+async def _consume(events: AsyncIterator[ContainerEvent], push: Callable[[Operation], None]) -> None:
+    async for event in events:
+        push(ContainerOperation(event.container.guid, event.trace_id))
+    raise EventStreamEnded("the executor ended its event stream")

@@ -1,0 +1,167 @@
+"""What to do about an LRP container: one row per container state, for a staying and a leaving cell.
+
+Pure: the container as it is now goes in, a plan comes out. Repeating a plan is harmless by design;
+every bulk pass does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bbs.models.actual_lrp import (
+    ActualLRPInternalRoute,
+    ActualLRPNetInfo,
+    PortMapping,
+    PreferredAddress,
+)
+from executor.model import Container, ContainerState
+from rep import tags
+from rep.reconcile.commands import (
+    WHATEVER,
+    Announcement,
+    ClaimActualLRP,
+    CrashActualLRP,
+    DeleteContainer,
+    EvacuateClaimedActualLRP,
+    EvacuateCrashedActualLRP,
+    EvacuateRunningActualLRP,
+    EvacuateStoppedActualLRP,
+    Instance,
+    LogReplacementRequest,
+    Outcome,
+    Plan,
+    RemoveActualLRP,
+    Report,
+    RunLRP,
+    StartActualLRP,
+    Step,
+    StopContainer,
+)
+
+Row = Callable[[Container, Instance, str], Plan]
+"""Container, instance, availability zone -> plan."""
+
+
+class InvalidNetInfo(Exception):
+    """A running container that cannot be announced."""
+
+
+def net_info(container: Container) -> ActualLRPNetInfo:
+    """Addresses and ports as the BBS wants them. Raises InvalidNetInfo without an external address."""
+    if not container.external_ip:
+        raise InvalidNetInfo(f"container {container.guid} has no external address")
+    prefers_instance = container.advertise_preference_for_instance_address
+    return ActualLRPNetInfo(
+        address=container.external_ip,
+        instance_address=container.internal_ip,
+        instance_ipv6_address=container.internal_ip_v6,
+        preferred_address=PreferredAddress.INSTANCE if prefers_instance else PreferredAddress.HOST,
+        ports=tuple(
+            PortMapping(
+                container_port=port.container_port,
+                host_port=port.host_port,
+                container_tls_proxy_port=port.container_tls_proxy_port,
+                host_tls_proxy_port=port.host_tls_proxy_port,
+            )
+            for port in container.ports
+        ),
+    )
+
+
+def announcement(container: Container, availability_zone: str) -> Announcement:
+    """All a start or evacuate_running call says. Raises InvalidNetInfo."""
+    return Announcement(
+        net_info=net_info(container),
+        internal_routes=tuple(
+            ActualLRPInternalRoute(hostname=name) for name in container.run_info.internal_routes
+        ),
+        metric_tags=dict(container.run_info.metrics_config.tags),
+        routable=container.routable,
+        availability_zone=availability_zone,
+    )
+
+
+def _claim(instance: Instance) -> Step:
+    return Step(ClaimActualLRP(instance), on={Outcome.CANNOT_BE_CLAIMED: (DeleteContainer(instance.guid),)})
+
+
+def _reserved(container: Container, instance: Instance, zone: str) -> Plan:
+    refused = (DeleteContainer(container.guid), RemoveActualLRP(instance))
+    return (_claim(instance), Step(RunLRP(instance), on={Outcome.RUN_REFUSED: refused}))
+
+
+def _starting(container: Container, instance: Instance, zone: str) -> Plan:
+    return (_claim(instance),)
+
+
+def _running(container: Container, instance: Instance, zone: str) -> Plan:
+    try:
+        said = announcement(container, zone)
+    except InvalidNetInfo as error:
+        return (Step(Report("failed-extracting-net-info-from-container", container.guid, str(error))),)
+    stop = (StopContainer(container.guid),)
+    return (Step(StartActualLRP(instance, said), on={Outcome.CANNOT_BE_STARTED: stop}),)
+
+
+def _completed(container: Container, instance: Instance, zone: str) -> Plan:
+    result = container.run_result
+    farewell = (
+        RemoveActualLRP(instance) if result.stopped else CrashActualLRP(instance, result.failure_reason)
+    )
+    return (Step(farewell, goes_on=WHATEVER), Step(DeleteContainer(container.guid)))
+
+
+def _evacuate_claimed(container: Container, instance: Instance, zone: str) -> Plan:
+    return (
+        Step(EvacuateClaimedActualLRP(instance), goes_on=WHATEVER),
+        Step(DeleteContainer(container.guid)),
+    )
+
+
+def _evacuate_running(container: Container, instance: Instance, zone: str) -> Plan:
+    try:
+        said = announcement(container, zone)
+    except InvalidNetInfo as error:
+        return (Step(Report("failed-extracting-net-info-from-container", container.guid, str(error))),)
+    return (
+        Step(LogReplacementRequest(container.guid)),
+        Step(EvacuateRunningActualLRP(instance, said)),
+        Step(DeleteContainer(container.guid)),
+    )
+
+
+def _evacuate_completed(container: Container, instance: Instance, zone: str) -> Plan:
+    result = container.run_result
+    farewell = (
+        EvacuateStoppedActualLRP(instance)
+        if result.stopped
+        else EvacuateCrashedActualLRP(instance, result.failure_reason)
+    )
+    return (Step(farewell, goes_on=WHATEVER), Step(DeleteContainer(container.guid)))
+
+
+ORDINARY: Mapping[ContainerState, Row] = {
+    ContainerState.RESERVED: _reserved,
+    ContainerState.INITIALIZING: _starting,
+    ContainerState.CREATED: _starting,
+    ContainerState.RUNNING: _running,
+    ContainerState.COMPLETED: _completed,
+}
+
+EVACUATING: Mapping[ContainerState, Row] = {
+    ContainerState.RESERVED: _evacuate_claimed,
+    ContainerState.INITIALIZING: _evacuate_claimed,
+    ContainerState.CREATED: _evacuate_claimed,
+    ContainerState.RUNNING: _evacuate_running,
+    ContainerState.COMPLETED: _evacuate_completed,
+}
+
+
+def decide(container: Container, *, cell_id: str, zone: str, evacuating: bool) -> Plan:
+    """The plan for an LRP container as it is now."""
+    try:
+        instance = Instance(key=tags.lrp_key(container), instance_key=tags.instance_key(container, cell_id))
+    except tags.InvalidTags as error:
+        return (Step(Report("failed-to-generate-lrp-key", container.guid, str(error))),)
+    table = EVACUATING if evacuating else ORDINARY
+    return table[container.state](container, instance, zone)

@@ -1,0 +1,242 @@
+"""Executes decisions: looks at a container or a record, asks the tables, talks to BBS and executor.
+
+The only place of the rep where a plan touches the world. Every failure of a command is logged here,
+once, with whom it was about.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bbs.client.api import BBSClient
+from bbs.models.errors import BBSError
+from executor.api import ExecutorAPI
+from executor.errors import ContainerNotFound, ExecutorError
+from executor.model import Container, RunRequest
+from rep import tags
+from rep.reconcile import commands as do
+from rep.reconcile import lrp, residual, tasks
+from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
+from rep.reconcile.commands import Command, Outcome, Plan, classify
+from rep.removals import Removals
+from rep.results import ResultError, fetch_result
+from rep.runrequest import RunRequestBuilder, RunRequestError
+
+logger = logging.getLogger(__name__)
+
+
+class Credentials(Protocol):
+    """Turns the image credentials of a workload into those its registry takes."""
+
+    async def exchange(self, root_fs: str, username: str, password: str) -> tuple[str, str]:
+        """User name and password for the registry of ``root_fs``. Raises RunRequestError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What a processor knows about its cell; ``evacuating`` is asked anew for every operation."""
+
+    cell_id: str
+    zone: str = ""
+    evacuating: Callable[[], bool] = lambda: False
+
+
+class Processor:
+    """Runs operations of the queue."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        executor: ExecutorAPI,
+        bbs: BBSClient,
+        builder: RunRequestBuilder,
+        credentials: Credentials,
+        removals: Removals,
+    ) -> None:
+        self._cell = cell
+        self._executor = executor
+        self._bbs = bbs
+        self._builder = builder
+        self._credentials = credentials
+        self._removals = removals
+        self._replacement_logged: set[str] = set()
+
+    async def execute(self, operation: Operation) -> None:
+        """Decide by the state of things now, and do it."""
+        match operation:
+            case ContainerOperation(guid, trace_id):
+                container = self._container(guid)
+                if container is not None:
+                    await self.carry_out(await self._plan(container), trace_id)
+            case ResidualLRP(guid, instance, evacuating):
+                if self._container(guid) is None:
+                    await self.carry_out(residual.residual_lrp(instance, evacuating), "")
+            case ResidualTask(guid):
+                if self._container(guid) is None:
+                    await self.carry_out(residual.residual_task(guid), "")
+
+    async def carry_out(self, plan: Plan, trace_id: str) -> None:
+        """Step by step, as far as the outcomes let it go."""
+        for step in plan:
+            outcome = await self._attempt(step.command, trace_id)
+            for answer in step.on.get(outcome, ()):
+                await self._attempt(answer, trace_id)
+            if outcome not in step.goes_on:
+                return
+
+    def _container(self, guid: str) -> Container | None:
+        try:
+            return self._executor.container(guid)
+        except ContainerNotFound:
+            self._replacement_logged.discard(guid)
+            return None
+
+    async def _plan(self, container: Container) -> Plan:
+        match container.tags.get(tags.LIFECYCLE):
+            case tags.LRP_LIFECYCLE:
+                return lrp.decide(
+                    container,
+                    cell_id=self._cell.cell_id,
+                    zone=self._cell.zone,
+                    evacuating=self._cell.evacuating(),
+                )
+            case tags.TASK_LIFECYCLE:
+                path = tasks.result_path(container)
+                return tasks.decide(container, await self._result(container.guid, path) if path else "")
+            case other:
+                report = do.Report("unknown-container-lifecycle", container.guid, f"lifecycle is {other!r}")
+                return (do.Step(report),)
+
+    async def _result(self, guid: str, path: str) -> str | None:
+        try:
+            return await fetch_result(self._executor, guid, path)
+        except (ResultError, ExecutorError) as error:
+            _say("failed-fetching-task-result", guid, error, path=path)
+            return None
+
+    async def _attempt(self, command: Command, trace_id: str) -> Outcome:
+        try:
+            return await self._do(command, trace_id)
+        except BBSError as error:
+            _say("bbs-call-failed", command, error, type=error.type.name)
+            return classify(error)
+        except ContainerNotFound as error:
+            logger.debug("container-gone", extra={"data": {"command": repr(command), "error": str(error)}})
+            return Outcome.NOT_FOUND
+        except (ExecutorError, RunRequestError) as error:
+            _say("command-failed", command, error)
+            return Outcome.FAILED
+
+    async def _do(self, command: Command, trace_id: str) -> Outcome:
+        match command:
+            case do.LogReplacementRequest() | do.StopContainer() | do.DeleteContainer() | do.Report():
+                return await self._do_here(command, trace_id)
+            case do.StartTask() | do.RunTask() | do.CompleteTask() | do.RejectTask():
+                return await self._do_for_task(command, trace_id)
+            case _:
+                return await self._do_for_lrp(command, trace_id)
+
+    async def _do_here(self, command: do.LocalCommand, trace_id: str) -> Outcome:
+        match command:
+            case do.LogReplacementRequest(guid):
+                if guid not in self._replacement_logged:
+                    self._replacement_logged.add(guid)
+                    text = f"Cell {self._cell.cell_id} requesting replacement for instance {guid}"
+                    self._executor.log(guid, text)
+            case do.StopContainer(guid):
+                await self._executor.stop(guid, trace_id=trace_id)
+            case do.DeleteContainer(guid):
+                await self._executor.delete(guid, trace_id=trace_id)
+                self._replacement_logged.discard(guid)
+                self._removals.notify()
+            case do.Report(message, guid, detail):
+                logger.error(message, extra={"data": {"container-guid": guid, "error": detail}})
+        return Outcome.DONE
+
+    async def _do_for_task(self, command: do.TaskCommand, trace_id: str) -> Outcome:
+        match command:
+            case do.StartTask(guid):
+                starts = await self._bbs.start_task(guid, self._cell.cell_id, trace_id=trace_id)
+                return Outcome.DONE if starts else Outcome.ALREADY_STARTED
+            case do.RunTask(guid):
+                task = await self._bbs.task(guid, trace_id=trace_id)
+                return await self._run(self._builder.for_task(task), trace_id)
+            case do.CompleteTask(guid, failed, reason, result):
+                await self._bbs.complete_task(
+                    guid,
+                    self._cell.cell_id,
+                    failed=failed,
+                    failure_reason=reason,
+                    result=result,
+                    trace_id=trace_id,
+                )
+            case do.RejectTask(guid, reason):
+                await self._bbs.reject_task(guid, reason, trace_id=trace_id)
+        return Outcome.DONE
+
+    async def _do_for_lrp(self, command: do.LRPCommand, trace_id: str) -> Outcome:
+        bbs = self._bbs
+        who = command.instance
+        match command:
+            case do.ClaimActualLRP():
+                await bbs.claim_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
+            case do.RunLRP():
+                desired = await bbs.desired_lrp(who.key.process_guid, trace_id=trace_id)
+                return await self._run(self._builder.for_lrp(desired, who.key.index, who.guid), trace_id)
+            case do.StartActualLRP(_, said):
+                await bbs.start_actual_lrp(
+                    who.key,
+                    who.instance_key,
+                    said.net_info,
+                    internal_routes=said.internal_routes,
+                    metric_tags=said.metric_tags,
+                    routable=said.routable,
+                    availability_zone=said.availability_zone,
+                    trace_id=trace_id,
+                )
+            case do.EvacuateRunningActualLRP(_, said):
+                keep = await bbs.evacuate_running_actual_lrp(
+                    who.key,
+                    who.instance_key,
+                    said.net_info,
+                    internal_routes=said.internal_routes,
+                    metric_tags=said.metric_tags,
+                    routable=said.routable,
+                    availability_zone=said.availability_zone,
+                    trace_id=trace_id,
+                )
+                return Outcome.KEEP_CONTAINER if keep else Outcome.DONE
+            case do.CrashActualLRP(_, reason):
+                await bbs.crash_actual_lrp(who.key, who.instance_key, reason, trace_id=trace_id)
+            case do.EvacuateCrashedActualLRP(_, reason):
+                await bbs.evacuate_crashed_actual_lrp(who.key, who.instance_key, reason, trace_id=trace_id)
+            case do.RemoveActualLRP():
+                await bbs.remove_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
+            case do.RemoveEvacuatingActualLRP():
+                await bbs.remove_evacuating_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
+            case do.EvacuateClaimedActualLRP():
+                await bbs.evacuate_claimed_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
+            case do.EvacuateStoppedActualLRP():
+                await bbs.evacuate_stopped_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
+        return Outcome.DONE
+
+    async def _run(self, request: RunRequest, trace_id: str) -> Outcome:
+        info = request.run_info
+        username, password = await self._credentials.exchange(
+            info.root_fs, info.image_username, info.image_password
+        )
+        credited = replace(info, image_username=username, image_password=password)
+        try:
+            await self._executor.run(replace(request, run_info=credited), trace_id=trace_id)
+        except ExecutorError as error:
+            _say("failed-running-container", request.guid, error)
+            return Outcome.RUN_REFUSED
+        return Outcome.DONE
+
+
+def _say(message: str, about: object, error: Exception, **data: str) -> None:
+    logger.error(message, extra={"data": {"about": repr(about), "error": str(error), **data}})

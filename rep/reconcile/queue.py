@@ -1,0 +1,99 @@
+"""The operation queue: per guid at most one operation runs and one waits; the latest waiting one wins.
+
+Different guids run side by side without limit. Dropping an overtaken operation is safe because every
+operation looks at the container as it is when it runs.
+
+:class:`Slots` is the rule, pure; :class:`OperationQueue` runs operations by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from rep.reconcile.batch import Operation
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Slots(Generic[T]):
+    """Who runs and who waits, by key."""
+
+    def __init__(self) -> None:
+        self._running: set[str] = set()
+        self._waiting: dict[str, T] = {}
+
+    def push(self, key: str, item: T) -> bool:
+        """True: start the item now. False: it waits, in place of whatever waited before."""
+        if key in self._running:
+            self._waiting[key] = item
+            return False
+        self._running.add(key)
+        return True
+
+    def finished(self, key: str) -> T | None:
+        """The running item of the key has ended; answers the one to start next."""
+        if key in self._waiting:
+            return self._waiting.pop(key)
+        self._running.remove(key)
+        return None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs, so nothing waits."""
+        return not self._running
+
+
+class OperationQueue:
+    """Runs pushed operations inside :meth:`open`; leaving it cancels what still runs."""
+
+    def __init__(self, execute: Callable[[Operation], Awaitable[None]]) -> None:
+        self._execute = execute
+        self._slots: Slots[Operation] = Slots()
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """While open, operations run."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                for task in self._tasks:
+                    task.cancel()
+
+    def push(self, operation: Operation) -> None:
+        """Run the operation, or let it wait for the one that runs. Raises RuntimeError when not open."""
+        if self._group is None:
+            raise RuntimeError(f"operation for {operation.guid} pushed into a queue that is not open")
+        if self._slots.push(operation.guid, operation):
+            self._idle.clear()
+            task = self._group.create_task(self._drain(operation), name=f"operation {operation.guid}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def join(self) -> None:
+        """Wait until nothing runs and nothing waits."""
+        await self._idle.wait()
+
+    async def _drain(self, first: Operation) -> None:
+        operation: Operation | None = first
+        while operation is not None:
+            try:
+                await self._execute(operation)
+            except Exception:
+                # one guid's trouble must not end the others; the next bulk pass looks at it again
+                logger.exception("operation-failed", extra={"data": {"guid": operation.guid}})
+            operation = self._slots.finished(operation.guid)
+        if self._slots.idle:
+            self._idle.set()
