@@ -27,6 +27,7 @@ __all__ = [
     "dumps",
     "from_json",
     "loads",
+    "mismatch",
     "parse",
     "to_json",
 ]

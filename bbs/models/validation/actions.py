@@ -1,0 +1,73 @@
+"""Validation of action trees."""
+
+from __future__ import annotations
+
+from bbs.models.actions import (
+    Action,
+    CodependentAction,
+    DownloadAction,
+    EmitProgressAction,
+    EmptyAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+    UploadAction,
+)
+from bbs.models.validation.fields import INVALID_ACTION_TYPE, invalid_field, required
+
+CHECKSUM_ALGORITHMS = ("md5", "sha1", "sha256")
+
+
+def validate_action(action: Action) -> list[str]:
+    """What is wrong with an action and everything below it."""
+    match action:
+        case RunAction():
+            return required(action.path, "path") + required(action.user, "user")
+        case DownloadAction():
+            return [
+                *required(action.from_, "from"),
+                *required(action.to, "to"),
+                *required(action.user, "user"),
+                *checksum(action.checksum_algorithm, action.checksum_value),
+            ]
+        case UploadAction():
+            return required(action.to, "to") + required(action.from_, "from") + required(action.user, "user")
+        case TimeoutAction():
+            positive = [] if action.timeout_ms > 0 else [invalid_field("timeout_ms")]
+            return _inner(action.action) + positive
+        case TryAction() | EmitProgressAction():
+            return _inner(action.action)
+        case ParallelAction() | SerialAction() | CodependentAction():
+            return required(action.actions, "actions") + [
+                text for inner in action.actions for text in validate_action(inner)
+            ]
+        case EmptyAction():
+            return [invalid_field("inner-action")]
+
+
+def required_action(action: Action | None) -> list[str]:
+    """The ``action`` of a workload: it must be there and be valid."""
+    return [INVALID_ACTION_TYPE] if action is None else named_action(action, "action")
+
+
+def named_action(action: Action | None, name: str) -> list[str]:
+    """An action in the field ``name``, which may be absent."""
+    errors = [] if action is None else validate_action(action)
+    return [invalid_field(name), *errors] if errors else []
+
+
+def checksum(algorithm: str, value: str) -> list[str]:
+    """Algorithm and value of a download go together; the algorithm must be known."""
+    if not algorithm and not value:
+        return []
+    if not value:
+        return [invalid_field("checksum value")]
+    if not algorithm:
+        return [invalid_field("checksum algorithm")]
+    return [] if algorithm in CHECKSUM_ALGORITHMS else [invalid_field("invalid algorithm")]
+
+
+def _inner(action: Action | None) -> list[str]:
+    return [invalid_field("action")] if action is None else validate_action(action)
