@@ -1,0 +1,259 @@
+"""The batch cycle: queue, cells, states, schedule, work, failures.
+
+The first request wakes the runner at once. While it asks the cells for their states more requests may
+arrive; they join the batch. Work that a cell refuses, or that did not reach it, is left to the BBS's
+convergence: there is no text to give, and the BBS turns a failure without text down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Never, Protocol
+
+import tenacity
+
+from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, schedule
+from bbs.embedded.auctioneer.types import (
+    LRP,
+    CellState,
+    LRPStartRequest,
+    Task,
+    TaskStartRequest,
+    Work,
+)
+from bbs.embedded.repclient import RepClient, RepError
+from bbs.models.actual_lrp import ActualLRPKey
+from bbs.models.cell import CellPresence
+from bbs.models.errors import BBSError
+
+logger = logging.getLogger(__name__)
+
+CELLS_RETRY_S: Final = 1.0
+"""Pause before the BBS is asked again for its cells."""
+
+STATE_ROUNDS: Final = 4
+"""How often all cells are asked when none of them has given a usable state."""
+
+
+class AuctionBBS(Protocol):
+    """What an auctioneer asks of a BBS."""
+
+    async def cells(self, *, trace_id: str = "") -> list[CellPresence]: ...
+
+    async def fail_actual_lrp(self, key: ActualLRPKey, error_message: str, *, trace_id: str = "") -> None: ...
+
+    async def reject_task(self, task_guid: str, rejection_reason: str, *, trace_id: str = "") -> None: ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """Requests waiting for a cell; one per instance and task, the first of equal ones stays."""
+
+    lrps: dict[tuple[str, int], LRP] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    traces: dict[tuple[str, int] | str, str] = field(default_factory=dict)
+
+    def add_lrps(self, requests: Iterable[LRPStartRequest], trace_id: str) -> None:
+        for request in requests:
+            for index in request.indices:
+                identifier = (request.process_guid, index)
+                if identifier not in self.lrps:
+                    self.traces[identifier] = trace_id
+                    self.lrps[identifier] = LRP(
+                        process_guid=request.process_guid,
+                        index=index,
+                        domain=request.domain,
+                        demand=request.demand,
+                    )
+
+    def add_tasks(self, requests: Iterable[TaskStartRequest], trace_id: str) -> None:
+        for request in requests:
+            if request.task_guid not in self.tasks:
+                self.traces[request.task_guid] = trace_id
+                self.tasks[request.task_guid] = Task(
+                    task_guid=request.task_guid, domain=request.domain, demand=request.demand
+                )
+
+    def __bool__(self) -> bool:
+        return bool(self.lrps or self.tasks)
+
+    def trace_of(self, item: LRP | Task) -> str:
+        return self.traces[item.task_guid if isinstance(item, Task) else (item.process_guid, item.index)]
+
+    def trace(self) -> str:
+        """The trace id of the whole batch: the one its requests share, else none."""
+        return _shared(self.traces.values())
+
+    def trace_of_work(self, work: Work) -> str:
+        items: tuple[LRP | Task, ...] = (*work.lrps, *work.tasks)
+        return _shared(self.trace_of(item) for item in items)
+
+
+class AuctionRunner:
+    """Takes requests at any time; ``run`` places them until it is cancelled."""
+
+    def __init__(
+        self,
+        bbs: AuctionBBS,
+        reps: RepClient,
+        weights: Weights = DEFAULT_WEIGHTS,
+        *,
+        cells_retry_s: float = CELLS_RETRY_S,
+    ) -> None:
+        self._bbs = bbs
+        self._reps = reps
+        self._weights = weights
+        self._cells_retry_s = cells_retry_s
+        self._batch = Batch()
+        self._wake = asyncio.Event()
+
+    def add_lrps(self, requests: Iterable[LRPStartRequest], trace_id: str = "") -> None:
+        """Queue instances; returns at once."""
+        self._batch.add_lrps(requests, trace_id)
+        self._wake_up()
+
+    def add_tasks(self, requests: Iterable[TaskStartRequest], trace_id: str = "") -> None:
+        """Queue tasks; returns at once."""
+        self._batch.add_tasks(requests, trace_id)
+        self._wake_up()
+
+    async def run(self) -> Never:
+        """One cycle after another while there is something to place."""
+        while True:
+            await self._wake.wait()
+            await self._cycle()
+
+    def _wake_up(self) -> None:
+        if self._batch:
+            self._wake.set()
+
+    def _drain(self) -> Batch:
+        batch, self._batch = self._batch, Batch()
+        self._wake.clear()
+        return batch
+
+    async def _cycle(self) -> None:
+        trace_id = self._batch.trace()
+        cells = await self._cells(trace_id)
+        states = await self._states(cells, trace_id)
+        batch = self._drain()
+        placed = schedule(states.values(), batch.lrps.values(), batch.tasks.values(), self._weights)
+        logger.info(
+            "auction-scheduled",
+            extra={
+                "data": {
+                    "cells": sorted(placed.work),
+                    "lrps": len(batch.lrps),
+                    "tasks": len(batch.tasks),
+                    "failed-lrps": len(placed.failed_lrps),
+                    "failed-tasks": len(placed.failed_tasks),
+                }
+            },
+        )
+        urls = {cell.cell_id: rep_location(cell) for cell in cells}
+        async with asyncio.TaskGroup() as group:
+            for cell_id, work in placed.work.items():
+                group.create_task(self._perform(urls[cell_id], work, batch.trace_of_work(work)))
+            self._report(group, placed, batch)
+
+    async def _cells(self, trace_id: str) -> list[CellPresence]:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(BBSError),
+            wait=tenacity.wait_fixed(self._cells_retry_s),
+            before_sleep=_log_cells_failure,
+        )
+        return await retrying(self._bbs.cells, trace_id=trace_id)
+
+    async def _states(self, cells: Sequence[CellPresence], trace_id: str) -> dict[str, CellState]:
+        for _ in range(STATE_ROUNDS if cells else 0):
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._state(cell, trace_id)) for cell in cells]
+            states = {
+                cell.cell_id: state
+                for cell, state in zip(cells, (task.result() for task in asked), strict=True)
+                if state is not None
+            }
+            if states:
+                return states
+        return {}
+
+    async def _state(self, cell: CellPresence, trace_id: str) -> CellState | None:
+        """The state of a cell that may get work, under the id of its presence; else None."""
+        try:
+            state = await self._reps.state(rep_location(cell), trace_id)
+        except RepError as error:
+            logger.error(
+                "failed-to-get-state", extra={"data": {"cell-id": cell.cell_id, "error": str(error)}}
+            )
+            return None
+        problem = _unusable(cell, state)
+        if problem:
+            logger.info("ignored-cell", extra={"data": {"cell-id": cell.cell_id, "reason": problem}})
+            return None
+        return replace(state, cell_id=cell.cell_id)
+
+    async def _perform(self, rep_url: str, work: Work, trace_id: str) -> None:
+        try:
+            refused = await self._reps.perform(rep_url, work, trace_id)
+        except RepError as error:
+            logger.error("failed-to-commit", extra={"data": {"cell-id": work.cell_id, "error": str(error)}})
+            return
+        if refused.lrps or refused.tasks:
+            logger.info(
+                "cell-refused-work",
+                extra={
+                    "data": {
+                        "cell-id": work.cell_id,
+                        "lrps": [f"{lrp.process_guid}.{lrp.index}" for lrp in refused.lrps],
+                        "tasks": [task.task_guid for task in refused.tasks],
+                    }
+                },
+            )
+
+    def _report(self, group: asyncio.TaskGroup, placed: Schedule, batch: Batch) -> None:
+        for lrp, text in placed.failed_lrps:
+            group.create_task(self._fail_lrp(lrp, text, batch.trace_of(lrp)))
+        for task, text in placed.failed_tasks:
+            group.create_task(self._reject_task(task, text, batch.trace_of(task)))
+
+    async def _fail_lrp(self, lrp: LRP, text: str, trace_id: str) -> None:
+        key = ActualLRPKey(process_guid=lrp.process_guid, index=lrp.index, domain=lrp.domain)
+        try:
+            await self._bbs.fail_actual_lrp(key, text, trace_id=trace_id)
+        except BBSError as error:
+            logger.error(
+                "failed-to-fail-actual-lrp",
+                extra={"data": {"process-guid": lrp.process_guid, "index": lrp.index, "error": str(error)}},
+            )
+
+    async def _reject_task(self, task: Task, text: str, trace_id: str) -> None:
+        try:
+            await self._bbs.reject_task(task.task_guid, text, trace_id=trace_id)
+        except BBSError as error:
+            logger.error(
+                "failed-to-reject-task", extra={"data": {"task-guid": task.task_guid, "error": str(error)}}
+            )
+
+
+def rep_location(cell: CellPresence) -> str:
+    """Where to reach the rep of a cell: its URL, or the plain address of presences without one."""
+    return cell.rep_url or cell.rep_address
+
+
+def _unusable(cell: CellPresence, state: CellState) -> str:
+    if state.cell_id and state.cell_id != cell.cell_id:
+        return f"it says it is {state.cell_id}"
+    return "it is evacuating" if state.evacuating else ""
+
+
+def _shared(traces: Iterable[str]) -> str:
+    distinct = set(traces)
+    return distinct.pop() if len(distinct) == 1 else ""
+
+
+def _log_cells_failure(retry: tenacity.RetryCallState) -> None:
+    error = retry.outcome.exception() if retry.outcome else None
+    logger.error("failed-to-fetch-cells", extra={"data": {"error": str(error)}})

@@ -1,0 +1,179 @@
+"""Asking reps: state, work, stop, update and cancel over HTTP.
+
+Used by the auctioneer and by the BBS. One pooled session serves all cells; every call names the rep by the
+``rep_url`` of its presence, http or https.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from yarl import URL
+
+from bbs.embedded.auctioneer.types import CellState, Work
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
+from bbs.models.codec import InvalidDocument, compact
+
+REQUEST_TIMEOUT_S: Final = 10.0
+"""For state, work and all other calls: the default of auctioneer and BBS."""
+
+RETIRE_STOP_ATTEMPTS: Final = 5
+"""Immediate attempts of a stop that retires an instance; other stops get one."""
+
+TRACE_HEADER: Final = "X-Vcap-Request-Id"
+JSON_TYPE: Final = {"Content-Type": "application/json"}
+
+
+class RepError(Exception):
+    """A rep could not be reached or did not answer as asked.
+
+    status: what it answered, None when it did not.
+    """
+
+    def __init__(self, method: str, url: URL, why: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(f"{method} {url}: {why}")
+
+
+class RepClient:
+    """HTTP client of any number of reps; an async context manager that owns its connections."""
+
+    def __init__(
+        self, ssl_context: ssl.SSLContext | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(ssl=self._ssl_context or True)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def state(self, rep_url: str, trace_id: str = "") -> CellState:
+        """The cell's state. Raises RepError, also for an unhealthy cell (status 503)."""
+        url = _url(rep_url, "state")
+        body = await self._request("GET", url, expected=200, trace_id=trace_id)
+        try:
+            return CellState.loads(body)
+        except InvalidDocument as error:
+            raise RepError("GET", url, f"unreadable cell state: {error}", 200) from error
+
+    async def perform(self, rep_url: str, work: Work, trace_id: str = "") -> Work:
+        """Hand over work; the answer is what the cell refused. Raises RepError."""
+        url = _url(rep_url, "work")
+        body = await self._request(
+            "POST", url, expected=200, trace_id=trace_id, data=compact(work.to_json()).encode()
+        )
+        try:
+            return Work.loads(body)
+        except InvalidDocument as error:
+            raise RepError("POST", url, f"unreadable answer: {error}", 200) from error
+
+    async def stop_lrp(
+        self,
+        rep_url: str,
+        key: ActualLRPKey,
+        instance_key: ActualLRPInstanceKey,
+        trace_id: str = "",
+        *,
+        attempts: int = 1,
+    ) -> None:
+        """Stop an instance; up to ``attempts`` tries without a pause. Raises the last RepError."""
+        url = _url(rep_url, "v1", "lrps", key.process_guid, "instances", instance_key.instance_guid, "stop")
+        for left in reversed(range(attempts)):
+            try:
+                await self._request("POST", url, expected=202, trace_id=trace_id, headers=JSON_TYPE)
+            except RepError:
+                if not left:
+                    raise
+            else:
+                return
+
+    async def cancel_task(self, rep_url: str, task_guid: str, trace_id: str = "") -> None:
+        """Cancel a task. Raises RepError."""
+        url = _url(rep_url, "v1", "tasks", task_guid, "cancel")
+        await self._request("POST", url, expected=202, trace_id=trace_id)
+
+    async def update_lrp(
+        self,
+        rep_url: str,
+        key: ActualLRPKey,
+        instance_key: ActualLRPInstanceKey,
+        internal_routes: Sequence[ActualLRPInternalRoute] | None,
+        metric_tags: Mapping[str, str] | None,
+        trace_id: str = "",
+    ) -> None:
+        """Give an instance new internal routes or metric tags; None leaves either as it is.
+
+        A rep without the v2 route is told the routes through the v1 route, when there are any to tell.
+        Raises RepError.
+        """
+        path = ("lrps", key.process_guid, "instances", instance_key.instance_guid)
+        update: dict[str, object] = {
+            "instance_guid": instance_key.instance_guid,
+            "process_guid": key.process_guid,
+            "index": key.index,
+            "domain": key.domain,
+            "internal_routes": None
+            if internal_routes is None
+            else [{"hostname": route.hostname} for route in internal_routes],
+            "metric_tags": None if metric_tags is None else dict(sorted(metric_tags.items())),
+        }
+        try:
+            await self._put(_url(rep_url, "v2", *path), update, trace_id)
+        except RepError as error:
+            if error.status != 404 or internal_routes is None:
+                raise
+            await self._put(_url(rep_url, "v1", *path), update | {"metric_tags": None}, trace_id)
+
+    async def _put(self, url: URL, body: dict[str, object], trace_id: str) -> None:
+        await self._request(
+            "PUT", url, expected=202, trace_id=trace_id, data=compact(body).encode(), headers=JSON_TYPE
+        )
+
+    async def _request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        expected: int,
+        trace_id: str,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        if self._session is None:
+            raise RuntimeError("RepClient is used outside its context")
+        sent = dict(headers or {})
+        if trace_id:
+            sent[TRACE_HEADER] = trace_id
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=sent, skip_auto_headers=("Content-Type",)
+            ) as answer:
+                body = await answer.read()
+        except TimeoutError as error:
+            raise RepError(method, url, f"no answer within {self._timeout.total:g} s") from error
+        except aiohttp.ClientError as error:
+            raise RepError(method, url, str(error) or type(error).__name__) from error
+        if answer.status != expected:
+            raise RepError(method, url, f"answered {answer.status} instead of {expected}", answer.status)
+        return body
+
+
+def _url(rep_url: str, *path: str) -> URL:
+    url = URL(rep_url)
+    for part in path:
+        url /= part
+    return url
