@@ -24,25 +24,24 @@ Publish = Callable[[ContainerEvent], None]
 
 
 class ContainerStore:
-    """Containers by guid, in order of their reservation. ``now_ns``: ns since the epoch."""
+    """Containers by guid, in order of their reservation.
 
-    def __init__(self, total: Resources, publish: Publish, now_ns: Callable[[], int]) -> None:
-        self._total = total
+    total: what the cell has to give; nothing until somebody sets it. now_ns: ns since the epoch.
+    """
+
+    def __init__(self, publish: Publish, now_ns: Callable[[], int]) -> None:
+        self.total = Resources(memory_mb=0, disk_mb=0, containers=0)
         self._publish = publish
         self._now_ns = now_ns
         self._containers: dict[str, Container] = {}
-
-    @property
-    def total(self) -> Resources:
-        return self._total
 
     def remaining(self) -> Resources:
         """What is not reserved."""
         held = self._containers.values()
         return Resources(
-            memory_mb=self._total.memory_mb - sum(c.memory_mb for c in held),
-            disk_mb=self._total.disk_mb - sum(c.disk_mb for c in held),
-            containers=self._total.containers - len(held),
+            memory_mb=self.total.memory_mb - sum(c.memory_mb for c in held),
+            disk_mb=self.total.disk_mb - sum(c.disk_mb for c in held),
+            containers=self.total.containers - len(held),
         )
 
     def reserve(self, request: AllocationRequest, *, trace_id: str = "") -> Container:

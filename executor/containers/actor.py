@@ -1,0 +1,298 @@
+"""One container's life: creation, its process group, its end, its destruction.
+
+All changes of state happen between two awaits, so what a lock per container would guard is whole anyway:
+stop, update and expiry are plain calls that take effect at once, whatever the container is doing. What
+takes time - creating, running - is one *phase* at a time, a task that a stop interrupts; a stop therefore
+ends a creation, a pull included, instead of waiting for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from executor.containers.applog import AppLog
+from executor.containers.creation import Creation, Creator
+from executor.containers.machine import (
+    MISSING,
+    STOPPED_BEFORE_RUNNING,
+    BecomeReady,
+    Complete,
+    FlipReadiness,
+    Initialize,
+    RequestStop,
+    Update,
+)
+from executor.containers.readings import Watched
+from executor.containers.results import completion, exited_on_timeout
+from executor.containers.store import ContainerStore
+from executor.engine.api import Engine, EngineContainer, Network
+from executor.errors import ExecutorError
+from executor.logs.clock import Clock
+from executor.meter import Meter
+from executor.model import Container, ContainerState, RunRequest, UpdateRequest
+from executor.steps.base import Step, StepError, outlast
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Spawn = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
+
+
+class Launched(Protocol):
+    """The steps of a container, ready to run."""
+
+    @property
+    def step(self) -> Step: ...
+
+    @property
+    def routable_when_ready(self) -> bool:
+        """Whether traffic may come as soon as the group is ready: nobody checks readiness."""
+        ...
+
+    def update_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace the tags of the output."""
+        ...
+
+
+class Launch(Protocol):
+    """Builds the steps of a created container. Raises ExecutorError when there is nothing to run."""
+
+    def __call__(
+        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
+    ) -> Launched: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facilities:
+    """What the containers of a cell share."""
+
+    store: ContainerStore
+    creator: Creator
+    launch: Launch
+    engine: Engine
+    network: Network
+    app_log: AppLog
+    meter: Meter
+    clock: Clock
+    creations: asyncio.Semaphore
+    deletions: asyncio.Semaphore
+    spawn: Spawn
+
+
+class ContainerActor:
+    """Drives one container through its states."""
+
+    def __init__(self, guid: str, shared: Facilities) -> None:
+        self._guid = guid
+        self._shared = shared
+        self._life: asyncio.Task[None] | None = None
+        self._phase: asyncio.Task[object] | None = None
+        self._interrupted = False
+        self._launched: Launched | None = None
+        self._stop_told = False
+        self._destroying = False
+        self._readiness: bool | None = None
+        self._trace_id = ""
+        self._engine_container: EngineContainer | None = None
+        self._created_at_ns = 0
+
+    @property
+    def container(self) -> Container:
+        """Raises ContainerNotFound once it was removed."""
+        return self._shared.store.get(self._guid)
+
+    @property
+    def engine_container(self) -> EngineContainer | None:
+        """The engine's, from the moment it exists until it is destroyed."""
+        return self._engine_container
+
+    def watched(self) -> Watched | None:
+        """What to read metrics of: a container that is created or running."""
+        container = self.container
+        if self._engine_container is None or container.state is ContainerState.COMPLETED:
+            return None
+        return Watched(
+            container=container,
+            engine_container=self._engine_container,
+            created_at_ns=self._created_at_ns,
+        )
+
+    def run(self, request: RunRequest, *, trace_id: str) -> None:
+        """Initializing at once, the rest follows. Raises ContainerNotFound, InvalidStateTransition."""
+        move = Initialize(run_info=request.run_info, tags=request.tags)
+        self._shared.store.move(self._guid, move, trace_id=trace_id)
+        self._trace_id = trace_id
+        self._life = self._shared.spawn(self._live())
+
+    def update(self, request: UpdateRequest, *, trace_id: str) -> None:
+        """Replace routes or tags, in whatever state. Raises ContainerNotFound."""
+        move = Update(internal_routes=request.internal_routes, metric_tags=request.metric_tags)
+        self._shared.store.move(self._guid, move, trace_id=trace_id)
+        if request.metric_tags is not None and self._launched is not None:
+            self._launched.update_tags(request.metric_tags)
+
+    def stop(self, *, trace_id: str) -> None:
+        """Ask for the end, without waiting for it. Raises ContainerNotFound."""
+        container = self._shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
+        if self._launched is not None:
+            if not self._stop_told:
+                self._stop_told = True
+                self._shared.app_log.stopping(container.run_info.log_config, self._guid)
+        else:
+            self._complete(Complete(failed=True, failure_reason=STOPPED_BEFORE_RUNNING), trace_id)
+        self._interrupt()
+
+    def vanished(self) -> None:
+        """The engine has no such container any more. Raises ContainerNotFound."""
+        self._complete(Complete(failed=True, failure_reason=MISSING), self._trace_id)
+        self._interrupt()
+
+    async def delete(self, *, trace_id: str) -> bool:
+        """Stop, wait for the end, destroy, forget. A call during another one answers False at once.
+
+        Raises ContainerNotFound, ExecutorError; after the latter the container keeps its resources and
+        can be deleted again.
+        """
+        if self._destroying:
+            return False
+        self._destroying = True
+        try:
+            self.stop(trace_id=trace_id)
+            if self._life is not None:
+                await asyncio.wait({self._life})
+            async with self._shared.deletions:
+                await self._destroy()
+            self._shared.store.remove(self._guid)
+        finally:
+            self._destroying = False
+        return True
+
+    def _interrupt(self) -> None:
+        if self._phase is not None and not self._interrupted:
+            self._interrupted = True
+            self._phase.cancel()
+
+    def _complete(self, move: Complete, trace_id: str) -> None:
+        """The first end is the one that counts."""
+        if self.container.state is not ContainerState.COMPLETED:
+            self._shared.store.move(self._guid, move, trace_id=trace_id)
+
+    async def _live(self) -> None:
+        creation = await self._create()
+        if creation is None:
+            return
+        self._launched = launched = self._prepare(creation)
+        if launched is None:
+            return
+        error = await self._run(launched.step)
+        if error is not None:
+            _report(self._guid, error)
+        if exited_on_timeout(error):
+            self._shared.meter.count("ContainerExitedOnTimeoutCount")
+        self._shared.meter.count("ContainerCompletedCount")
+        self._complete(completion(error), self._trace_id)
+
+    async def _create(self) -> Creation | None:
+        phase = await self._in_phase(self._create_in_turn())
+        if self.container.state is not ContainerState.INITIALIZING:
+            return None
+        error = _error_of(phase)
+        if error is None:
+            creation = phase.result()
+            self._engine_container = creation.engine_container
+            self._created_at_ns = self._shared.clock.time_ns()
+            self._shared.store.move(self._guid, creation.move, trace_id=self._trace_id)
+            return creation
+        _report(self._guid, error)
+        self._complete(Complete(failed=True, failure_reason=str(error), retryable=True), self._trace_id)
+        return None
+
+    async def _create_in_turn(self) -> Creation:
+        async with self._shared.creations:
+            with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
+                return await self._shared.creator.create(self.container)
+
+    def _prepare(self, creation: Creation) -> Launched | None:
+        try:
+            return self._shared.launch(self.container, creation, self._flip_readiness)
+        except ExecutorError as error:
+            _report(self._guid, error)
+            self._complete(completion(error), self._trace_id)
+            return None
+
+    async def _run(self, step: Step) -> BaseException | None:
+        watch = asyncio.create_task(self._await_readiness(step))
+        try:
+            return _error_of(await self._in_phase(step.run()))
+        finally:
+            watch.cancel()
+            await outlast(watch)
+
+    async def _await_readiness(self, step: Step) -> None:
+        await step.ready.wait()
+        if self.container.state is not ContainerState.CREATED or self._launched is None:
+            return
+        move = BecomeReady(routable=self._launched.routable_when_ready)
+        self._shared.store.move(self._guid, move, trace_id=self._trace_id)
+        if self._readiness is not None:
+            self._flip_readiness(self._readiness)
+
+    def _flip_readiness(self, routable: bool) -> None:
+        """A readiness check spoke; before the group is ready it is only remembered."""
+        self._readiness = routable
+        container = self.container
+        if container.state is ContainerState.RUNNING and container.routable != routable:
+            self._shared.store.move(self._guid, FlipReadiness(routable=routable), trace_id=self._trace_id)
+
+    async def _in_phase(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Run what a stop may interrupt. When we are cancelled ourselves it is interrupted and awaited."""
+        phase = asyncio.create_task(work)
+        self._phase = phase
+        cancelled = False
+        while not phase.done():
+            try:
+                await asyncio.wait({phase})
+            except asyncio.CancelledError:
+                cancelled = True
+                self._interrupt()
+        if cancelled:
+            raise asyncio.CancelledError
+        return phase
+
+    async def _destroy(self) -> None:
+        shared = self._shared
+        log_config = self.container.run_info.log_config
+        shared.app_log.destroying(log_config, self._guid)
+        try:
+            try:
+                with shared.meter.timed(
+                    succeeded="GardenContainerDestructionSucceededDuration",
+                    failed="GardenContainerDestructionFailedDuration",
+                ):
+                    await shared.engine.destroy(self._guid)
+                    await shared.network.detach(self._guid)
+            except ExecutorError:
+                shared.app_log.destruction_failed(log_config, self._guid)
+                raise
+            self._engine_container = None
+            shared.app_log.destroyed(log_config, self._guid)
+            await shared.creator.release(self._guid)
+        finally:
+            await shared.creator.remove_files(self._guid)
+
+
+def _error_of(task: asyncio.Task[T]) -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
+
+
+def _report(guid: str, error: BaseException) -> None:
+    """An error of a kind we know is a fact of an app's life; any other one is ours, and needs its trace."""
+    data = {"data": {"guid": guid, "error": str(error)}}
+    if isinstance(error, ExecutorError | StepError | asyncio.CancelledError):
+        log.info("container-ended-with-error", extra=data)
+    else:
+        log.error("unexpected-container-error", exc_info=error, extra=data)

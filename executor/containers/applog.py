@@ -1,0 +1,47 @@
+"""The cell's own lines in an app's log.
+
+They are sent as they are: not rate limited, and also when the container has no log guid. Before the run
+request arrived nobody knows where they belong, so they carry the empty log configuration.
+"""
+
+from __future__ import annotations
+
+from executor.logs.api import LogSink, Stream
+from executor.logs.clock import Clock
+from executor.logs.streamer import LogStreamer
+from executor.model import LogConfig
+
+
+class AppLog:
+    """Writes lines for the containers of one cell."""
+
+    def __init__(self, sink: LogSink, cell_id: str, clock: Clock) -> None:
+        self._sink = sink
+        self._cell_id = cell_id
+        self._clock = clock
+
+    def write(self, config: LogConfig, text: str, stream: Stream = Stream.OUT, *, source: str = "") -> None:
+        """One line; ``source`` stands in for the container's own log source."""
+        LogStreamer(self._sink, config, clock=self._clock).direct(text, stream, source)
+
+    def creating(self, config: LogConfig, guid: str) -> None:
+        self.write(config, f"Cell {self._cell_id} creating container for instance {guid}")
+
+    def created(self, config: LogConfig, guid: str) -> None:
+        self.write(config, f"Cell {self._cell_id} successfully created container for instance {guid}")
+
+    def creation_failed(self, config: LogConfig, guid: str, error: str) -> None:
+        text = f"Cell {self._cell_id} failed to create container for instance {guid}: {error}"
+        self.write(config, text, Stream.ERR)
+
+    def stopping(self, config: LogConfig, guid: str) -> None:
+        self.write(config, f"Cell {self._cell_id} stopping instance {guid}")
+
+    def destroying(self, config: LogConfig, guid: str) -> None:
+        self.write(config, f"Cell {self._cell_id} destroying container for instance {guid}")
+
+    def destroyed(self, config: LogConfig, guid: str) -> None:
+        self.write(config, f"Cell {self._cell_id} successfully destroyed container for instance {guid}")
+
+    def destruction_failed(self, config: LogConfig, guid: str) -> None:
+        self.write(config, f"Cell {self._cell_id} failed to destroy container for instance {guid}")

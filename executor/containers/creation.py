@@ -1,0 +1,232 @@
+"""From a run request to a container of the engine: the steps of a creation, in order.
+
+Each step has its failure reason, which the control plane and the app's owner see. Whatever is taken on
+the way is given back by :meth:`Creator.release`, which the destruction calls in every case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from executor.config import ExecutorConfig
+from executor.containers import servicefiles
+from executor.containers.applog import AppLog
+from executor.containers.machine import Create
+from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer, Network
+from executor.environment import CF_SYSTEM_CERT_PATH, Env
+from executor.errors import EngineError, ExecutorError
+from executor.meter import Meter
+from executor.model import Container, PortMapping, RunInfo
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+HEALTHCHECK_DIR = "/etc/cf-assets/healthcheck"
+
+
+class CreationFailed(ExecutorError):
+    """A step of the creation failed; the text is the failure reason. The work may be placed elsewhere."""
+
+
+class Dependencies(Protocol):
+    """Cached dependencies of containers."""
+
+    async def mounts(self, container: Container) -> tuple[BindMount, ...]:
+        """Fetch all of them; held until released. Raises ExecutorError or OSError."""
+        ...
+
+    async def release(self, guid: str) -> None:
+        """Let go of a container's; unknown guids are fine. Raises ExecutorError or OSError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """What came out: the engine's container, its variables, and what to tell the state machine."""
+
+    engine_container: EngineContainer
+    env: Env
+    move: Create
+
+
+class Creator:
+    """Creates containers and gives back what they held on the host."""
+
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        engine: Engine,
+        network: Network,
+        dependencies: Dependencies,
+        app_log: AppLog,
+        meter: Meter,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._network = network
+        self._dependencies = dependencies
+        self._app_log = app_log
+        self._meter = meter
+
+    async def create(self, container: Container) -> Creation:
+        """Raises CreationFailed. A cancelled creation leaves at most what destroy and release undo."""
+        info = container.run_info
+        mounts = [*await self._dependency_mounts(container)]
+        env = list(info.env)
+        if certificates := trusted_certificates(self._config, info):
+            mounts.append(certificates)
+            env.append((CF_SYSTEM_CERT_PATH, certificates.target))
+        refuse_volumes(container)
+        mounts += await self._service_files(container)
+        if self._config.declarative_healthcheck_path:
+            mounts.append(BindMount(source=self._config.declarative_healthcheck_path, target=HEALTHCHECK_DIR))
+        self._app_log.creating(info.log_config, container.guid)
+        spec = container_spec(self._config, container, env=tuple(env), mounts=tuple(mounts))
+        try:
+            creation = await self._engine_container(container, spec)
+        except ExecutorError as error:
+            self._app_log.creation_failed(info.log_config, container.guid, str(error))
+            raise CreationFailed(f"failed to create container: {error}") from error
+        self._app_log.created(info.log_config, container.guid)
+        return creation
+
+    async def release(self, guid: str) -> None:
+        """Let go of the cached dependencies. Raises ExecutorError."""
+        try:
+            await self._dependencies.release(guid)
+        except (ExecutorError, OSError) as error:
+            log.error("failed-to-release-cached-dependencies", extra=_data(guid, error=str(error)))
+            raise ExecutorError("failed to cleanup bindmount artifacts") from error
+
+    async def remove_files(self, guid: str) -> None:
+        """Remove the service files; a failure is logged, the container goes all the same."""
+        try:
+            await asyncio.to_thread(servicefiles.remove, self._config.volume_mounted_files, guid)
+        except (OSError, ValueError) as error:
+            log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
+
+    async def _dependency_mounts(self, container: Container) -> tuple[BindMount, ...]:
+        try:
+            return await self._dependencies.mounts(container)
+        except (ExecutorError, OSError) as error:
+            log.error("failed-to-download-cached-artifacts", extra=_data(container.guid, error=str(error)))
+            raise CreationFailed("failed to download cached artifacts") from error
+
+    async def _service_files(self, container: Container) -> list[BindMount]:
+        files = container.run_info.volume_mounted_files
+        if not files:
+            return []
+        parent = self._config.volume_mounted_files
+        try:
+            directory = await asyncio.to_thread(servicefiles.write, parent, container.guid, files)
+        except (OSError, ValueError) as error:
+            log.error("failed-to-create-service-files", extra=_data(container.guid, error=str(error)))
+            raise CreationFailed("failed to create volume mounted files") from error
+        return [BindMount(source=directory, target=servicefiles.CONTAINER_DIR)]
+
+    async def _engine_container(self, container: Container, spec: ContainerSpec) -> Creation:
+        guid = container.guid
+        await asyncio.to_thread(check_sources, spec.mounts)
+        ports = tuple(dict.fromkeys(container.run_info.ports))
+        mapped = ports if self._config.enable_unproxied_port_mappings else ()
+        host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()
+        try:
+            with self._meter.timed(
+                succeeded="GardenContainerCreationSucceededDuration",
+                failed="GardenContainerCreationFailedDuration",
+            ):
+                made = await self._engine.create(spec, progress=lambda text: _progress(guid, text))
+            try:
+                if mapped:
+                    by_host_port = dict(zip(host_ports, mapped, strict=True))
+                    await self._network.attach(guid, made.address, by_host_port)
+            except ExecutorError:
+                await self._engine.destroy(guid)
+                raise
+        except ExecutorError:
+            await self._network.detach(guid)
+            raise
+        move = Create(
+            external_ip=self._network.external_ip,
+            internal_ip=made.address,
+            ports=port_mappings(ports, host_ports),
+            memory_limit=spec.memory_bytes,
+            disk_limit=spec.disk_bytes,
+            advertise_preference_for_instance_address=self._config.advertise_preference_for_instance_address,
+        )
+        return Creation(engine_container=made, env=spec.env, move=move)
+
+
+def container_spec(
+    config: ExecutorConfig, container: Container, *, env: Env, mounts: tuple[BindMount, ...]
+) -> ContainerSpec:
+    """The numbers and names the engine is given."""
+    info = container.run_info
+    labels = (
+        {f"network.{key}": value for key, value in info.network.properties.items()} if info.network else {}
+    )
+    return ContainerSpec(
+        guid=container.guid,
+        root_fs=info.root_fs,
+        image_username=info.image_username,
+        image_password=info.image_password,
+        privileged=info.privileged,
+        env=env,
+        memory_bytes=container.memory_mb * MIB,
+        disk_bytes=container.disk_mb * MIB,
+        max_pids=container.max_pids,
+        cpu_shares=cpu_shares(config, container),
+        mounts=mounts,
+        labels=labels,
+    )
+
+
+def cpu_shares(config: ExecutorConfig, container: Container) -> int:
+    """Shares by the weight asked for, or by memory where the operator chose that."""
+    if config.set_cpu_weight:
+        return container.memory_mb
+    return config.container_max_cpu_shares * container.run_info.cpu_weight // 100
+
+
+def port_mappings(ports: tuple[int, ...], host_ports: tuple[int, ...]) -> tuple[PortMapping, ...]:
+    """One entry per app port in order; without host ports each has a zero."""
+    hosts = host_ports or (0,) * len(ports)
+    return tuple(
+        PortMapping(container_port=port, host_port=host) for port, host in zip(ports, hosts, strict=True)
+    )
+
+
+def trusted_certificates(config: ExecutorConfig, info: RunInfo) -> BindMount | None:
+    """The host's extra CA files, where the container wants them; None unless both sides name a path."""
+    if not (config.trusted_system_certificates_path and info.trusted_system_certificates_path):
+        return None
+    return BindMount(
+        source=config.trusted_system_certificates_path, target=info.trusted_system_certificates_path
+    )
+
+
+def refuse_volumes(container: Container) -> None:
+    """No volume driver is known here, so a volume cannot be mounted. Raises CreationFailed."""
+    for mount in container.run_info.volume_mounts:
+        reason = f"no volume driver is configured on this cell, {mount.driver!r} was asked for"
+        log.error("failed-to-mount-volume", extra=_data(container.guid, volume=mount.volume_id, error=reason))
+        raise CreationFailed("failed to mount volume")
+
+
+def check_sources(mounts: tuple[BindMount, ...]) -> None:
+    """An engine may make a missing source, silently and empty. Raises EngineError instead."""
+    for mount in mounts:
+        if not Path(mount.source).exists():
+            raise EngineError(f"cannot mount {mount.source} at {mount.target}: no such file or directory")
+
+
+def _progress(guid: str, text: str) -> None:
+    log.info("creating-container", extra=_data(guid, progress=text))
+
+
+def _data(guid: str, **more: object) -> dict[str, object]:
+    return {"data": {"guid": guid, **more}}

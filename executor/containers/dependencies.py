@@ -1,0 +1,70 @@
+"""Cached dependencies of containers: directories of the download cache, mounted read-only.
+
+All of a container's are fetched together, each in a slot of the limiter that download steps use too. They
+stay pinned in the cache from their fetch until the container is destroyed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from bbs.models.workload import CachedDependency
+from executor.cache.api import Checksum, DirectoryFetcher, DownloadError, Fetched
+from executor.containers.applog import AppLog
+from executor.engine.api import BindMount
+from executor.model import Container
+from executor.steps.text import format_bytes
+
+
+class CachedDependencies:
+    """Fetches, holds and releases. slots: the download limiter of the cell."""
+
+    def __init__(
+        self, fetcher: DirectoryFetcher, slots: AbstractAsyncContextManager[object], app_log: AppLog
+    ) -> None:
+        self._fetcher = fetcher
+        self._slots = slots
+        self._app_log = app_log
+        self._held: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+
+    async def mounts(self, container: Container) -> tuple[BindMount, ...]:
+        """Fetch all; the first failure cancels the others. Raises DownloadError."""
+        wanted = container.run_info.cached_dependencies
+        try:
+            async with asyncio.TaskGroup() as group:
+                fetches = [group.create_task(self._fetch(container, one)) for one in wanted]
+        except* DownloadError as errors:
+            raise DownloadError("; ".join(map(str, errors.exceptions))) from errors
+        return tuple(
+            BindMount(source=str(fetch.result().path), target=one.to)
+            for fetch, one in zip(fetches, wanted, strict=True)
+        )
+
+    async def release(self, guid: str) -> None:
+        """Unpin a container's directories."""
+        for release in self._held.pop(guid, ()):
+            release()
+
+    async def _fetch(self, container: Container, dependency: CachedDependency) -> Fetched:
+        self._tell(container, dependency, f"Downloading {dependency.name}...")
+        try:
+            async with self._slots:
+                fetched = await self._fetcher.fetch_directory(
+                    dependency.from_,
+                    dependency.cache_key,
+                    Checksum(algorithm=dependency.checksum_algorithm, value=dependency.checksum_value),
+                )
+        except DownloadError:
+            self._tell(container, dependency, f"Downloading {dependency.name} failed")
+            raise
+        self._held[container.guid].append(fetched.release)
+        size = f" ({format_bytes(fetched.size)})" if fetched.size else ""
+        self._tell(container, dependency, f"Downloaded {dependency.name}{size}")
+        return fetched
+
+    def _tell(self, container: Container, dependency: CachedDependency, text: str) -> None:
+        if dependency.name:
+            self._app_log.write(container.run_info.log_config, text, source=dependency.log_source)

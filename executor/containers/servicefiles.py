@@ -1,0 +1,53 @@
+"""Service binding files: written below a directory of the host, seen by the app read-only.
+
+Blocking; call from a thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from bbs.models.common import File
+
+CONTAINER_DIR = "/etc/cf-service-bindings"
+
+
+def write(parent: str, guid: str, files: Sequence[File]) -> str:
+    """Write the files of a container (directories 0755, files 0644) and answer their directory.
+
+    Raises ValueError for a path that is empty or leads out of the directory, OSError.
+    """
+    if not parent:
+        raise ValueError(f"files were asked for {guid} but volume_mounted_files is not configured")
+    root = _directory(parent, guid)
+    root.mkdir(mode=0o755, parents=True)
+    root.chmod(0o755)
+    for file in files:
+        target = root.joinpath(*_parts(file.path))
+        for made in reversed(target.relative_to(root).parents[:-1]):
+            (root / made).mkdir(exist_ok=True)
+            (root / made).chmod(0o755)
+        target.write_text(file.content)
+        target.chmod(0o644)
+    return str(root)
+
+
+def remove(parent: str, guid: str) -> None:
+    """Remove a container's files, if there are any. Raises OSError."""
+    if parent and (root := _directory(parent, guid)).exists():
+        shutil.rmtree(root)
+
+
+def _directory(parent: str, guid: str) -> Path:
+    if guid in {"", ".", ".."} or "/" in guid:
+        raise ValueError(f"container guid {guid!r} cannot name a directory")
+    return Path(parent, guid)
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts:
+        raise ValueError(f"service file path {path!r} is not a relative path of the form service/file")
+    return parts

@@ -1,0 +1,65 @@
+"""What keeps the store and the engine in step: expiry of reservations, strays, vanished containers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from executor.containers.machine import Expire, is_expired
+from executor.containers.store import ContainerStore
+from executor.engine.api import Engine, Network
+from executor.errors import ExecutorError
+from executor.model import ContainerState
+
+log = logging.getLogger(__name__)
+
+_IN_ENGINE = frozenset({ContainerState.CREATED, ContainerState.RUNNING})
+
+
+def expire_reservations(store: ContainerStore, now_ns: int, lifetime_s: float) -> None:
+    """Complete reservations that nobody used in time."""
+    for container in store.list():
+        if is_expired(container, now_ns, lifetime_s):
+            store.move(container.guid, Expire())
+
+
+async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[str], set[str]]:
+    """Guids only the engine has, and guids that should be in the engine but are not.
+
+    Missing ones are looked for among those that were in the store before the engine was asked, strays are
+    compared with the store after it answered: so neither a container that is just being created nor one
+    that is just being deleted is taken for what it is not. Raises EngineError.
+    """
+    expected = {container.guid for container in store.list() if container.state in _IN_ENGINE}
+    present = await engine.list_guids()
+    now = {container.guid: container for container in store.list()}
+    missing = {guid for guid in expected - present if guid in now and now[guid].state in _IN_ENGINE}
+    return present - now.keys(), missing
+
+
+async def destroy_strays(guids: set[str], engine: Engine, network: Network) -> None:
+    """Destroy containers nobody knows; one that resists is left for the next pass."""
+    for guid in sorted(guids):
+        log.info("destroying-stray-container", extra={"data": {"guid": guid}})
+        try:
+            await engine.destroy(guid)
+            await network.detach(guid)
+        except ExecutorError as error:
+            data = {"guid": guid, "error": str(error)}
+            log.error("failed-to-destroy-stray-container", extra={"data": data})
+
+
+async def wipe(engine: Engine, concurrency: asyncio.Semaphore) -> None:
+    """Destroy every container of an earlier life. Raises EngineError when one resists."""
+
+    async def destroy(guid: str) -> None:
+        async with concurrency:
+            await engine.destroy(guid)
+
+    guids = await engine.list_guids()
+    if guids:
+        log.info("destroying-containers-of-an-earlier-life", extra={"data": {"guids": sorted(guids)}})
+    results = await asyncio.gather(*(destroy(guid) for guid in guids), return_exceptions=True)
+    for error in results:
+        if error is not None:
+            raise error

@@ -1,0 +1,152 @@
+"""Whether the engine can still do its work: a container is created, runs a process and is destroyed.
+
+The probe has an engine of its own, that is the same engine under another owner's name, so its containers
+are never taken for workloads. Without a probe image the check only pings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from executor.config import ExecutorConfig
+from executor.engine.api import ContainerSpec, Engine, ProcessSpec
+from executor.errors import EngineError
+from executor.meter import Meter
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often one engine call is tried."""
+
+T = TypeVar("T")
+
+
+class EngineHealth:
+    """The healthy flag and the loop that keeps it true to life."""
+
+    def __init__(self, config: ExecutorConfig, probe_engine: Engine, meter: Meter) -> None:
+        self._config = config
+        self._engine = probe_engine
+        self._meter = meter
+        self._healthy = True
+
+    @property
+    def healthy(self) -> bool:
+        """As of the last check; true before the first one."""
+        return self._healthy
+
+    async def run(self) -> None:
+        """Check for ever. Raises EngineError when no first check passes within the time limit."""
+        await self._first_success()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._emit())
+            while True:
+                await asyncio.sleep(self._config.garden_healthcheck_interval_s)
+                await self._periodic()
+
+    async def check(self) -> None:
+        """One check. Raises EngineError."""
+        if not self._config.sidecar_root_fs:
+            await self._insistently(self._engine.ping)
+            return
+        await self._destroy_probes()
+        spec = ContainerSpec(
+            guid=f"check-{uuid.uuid4()}",
+            root_fs=self._config.sidecar_root_fs,
+            labels={"tag:healthcheck-tag": "healthcheck", "network.healthcheck": "true"},
+        )
+        container = await self._insistently(lambda: self._engine.create(spec))
+        process = await self._insistently(
+            lambda: self._engine.start_process(container, self._process(), _ignore, _ignore)
+        )
+        status = await process.wait()
+        if status != 0:
+            raise EngineError(f"Healthcheck exited with {status}")
+        await self._insistently(lambda: self._engine.destroy(spec.guid))
+
+    def _process(self) -> ProcessSpec:
+        config = self._config
+        return ProcessSpec(
+            path=config.garden_healthcheck_process_path,
+            args=config.garden_healthcheck_process_args,
+            dir=config.garden_healthcheck_process_dir or "/",
+            env=config.garden_healthcheck_process_env,
+            user=config.garden_healthcheck_process_user,
+        )
+
+    async def _first_success(self) -> None:
+        try:
+            async with asyncio.timeout(self._config.garden_healthcheck_timeout_s):
+                while True:
+                    if await self._passes():
+                        return
+                    await asyncio.sleep(self._config.garden_healthcheck_command_retry_pause_s)
+        except TimeoutError:
+            await self._timed_out()
+            raise EngineError("garden healthcheck timed out") from None
+
+    async def _periodic(self) -> None:
+        try:
+            async with asyncio.timeout(self._config.garden_healthcheck_timeout_s):
+                await self._passes()
+        except TimeoutError:
+            await self._timed_out()
+
+    async def _passes(self) -> bool:
+        try:
+            await self.check()
+        except EngineError as error:
+            log.error("failed-health-check", extra={"data": {"error": str(error)}})
+            self._set(healthy=False)
+        else:
+            self._set(healthy=True)
+        return self._healthy
+
+    async def _timed_out(self) -> None:
+        """Unhealthy, and what the interrupted check left is removed if the engine lets us."""
+        log.error(
+            "health-check-timed-out", extra={"data": {"timeout_s": self._config.garden_healthcheck_timeout_s}}
+        )
+        self._set(healthy=False)
+        self._meter.gauge("CellUnhealthy", 1)
+        try:
+            async with asyncio.timeout(self._config.garden_healthcheck_command_retry_pause_s):
+                await self._destroy_probes()
+        except (EngineError, TimeoutError) as error:
+            log.error("failed-to-remove-probe-containers", extra={"data": {"error": str(error)}})
+
+    async def _destroy_probes(self) -> None:
+        for guid in await self._insistently(self._engine.list_guids):
+            await self._insistently(partial(self._engine.destroy, guid))
+
+    async def _insistently(self, call: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await call()
+            except EngineError as error:
+                log.info("retrying-engine-call", extra={"data": {"error": str(error)}})
+                await asyncio.sleep(self._config.garden_healthcheck_command_retry_pause_s)
+        return await call()
+
+    async def _emit(self) -> None:
+        while True:
+            self._report()
+            await asyncio.sleep(self._config.garden_healthcheck_emission_interval_s)
+
+    def _set(self, *, healthy: bool) -> None:
+        if healthy != self._healthy:
+            log.info("engine-health-changed", extra={"data": {"healthy": healthy}})
+        self._healthy = healthy
+        self._report()
+
+    def _report(self) -> None:
+        self._meter.gauge("GardenHealthCheckFailed", 0 if self._healthy else 1)
+
+
+def _ignore(data: bytes) -> None:
+    """The probe's output tells nothing."""

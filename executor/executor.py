@@ -1,0 +1,270 @@
+"""The executor: containers of one cell, as the rep uses them.
+
+Use it as an async context manager. Entering brings everything up in order - the engine answers, what an
+earlier life left is gone, the network stands, the capacity is known - and leaving ends every task; it does
+not destroy containers, which is for whoever wants the cell empty to do before. When a part that must not
+fail fails, the body is cancelled and the error raised on leaving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from executor import capacity
+from executor.config import ExecutorConfig
+from executor.containers.actor import ContainerActor, Facilities, Launch
+from executor.containers.applog import AppLog
+from executor.containers.creation import Creator, Dependencies
+from executor.containers.hub import EventHub
+from executor.containers.readings import MetricsKeeper
+from executor.containers.store import ContainerStore
+from executor.containers.upkeep import destroy_strays, expire_reservations, find_differences, wipe
+from executor.engine.api import Engine, Network
+from executor.enginehealth import EngineHealth
+from executor.errors import ContainerNotFound, EngineError, ExecutorError
+from executor.logs.api import LogSink, Stream
+from executor.logs.clock import Clock, SystemClock
+from executor.meter import Meter
+from executor.model import (
+    AllocationFailure,
+    AllocationRequest,
+    Container,
+    ContainerEvent,
+    ContainerMetrics,
+    Resources,
+    RunRequest,
+    UpdateRequest,
+)
+
+log = logging.getLogger(__name__)
+
+PING_PAUSE_S = 1.0
+"""Pause between two attempts to reach the engine at start."""
+
+STALLED_INTERVAL_S = 5.0
+"""How often a start that waits for the engine says so."""
+
+
+class Executor:
+    """Implements :class:`executor.api.ExecutorAPI`.
+
+    probe_engine: the engine again, under the owner name of health check containers. launch: builds the
+    steps of a created container. All calls need a running executor.
+    """
+
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        *,
+        engine: Engine,
+        probe_engine: Engine,
+        network: Network,
+        sink: LogSink,
+        dependencies: Dependencies,
+        launch: Launch,
+        meter: Meter,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._network = network
+        self._meter = meter
+        self._clock = clock or SystemClock()
+        self._app_log = AppLog(sink, config.cell_id, self._clock)
+        self._health = EngineHealth(config, probe_engine, meter)
+        self._hub = EventHub()
+        self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
+        self._metrics = MetricsKeeper(
+            config,
+            self._clock,
+            cores=psutil.cpu_count() or 1,
+            total_memory_mb=psutil.virtual_memory().total // capacity.MIB,
+        )
+        self._reads = asyncio.Semaphore(config.read_work_pool_size)
+        self._deletions = asyncio.Semaphore(config.delete_work_pool_size)
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = AsyncExitStack()
+        self._actors: dict[str, ContainerActor] = {}
+        self._shared = Facilities(
+            store=self._store,
+            creator=Creator(config, engine, network, dependencies, self._app_log, meter),
+            launch=launch,
+            engine=engine,
+            network=network,
+            app_log=self._app_log,
+            meter=meter,
+            clock=self._clock,
+            creations=asyncio.Semaphore(config.create_work_pool_size),
+            deletions=self._deletions,
+            spawn=self._spawn,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._running.enter_async_context(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._running.__aexit__(kind, error, trace)
+
+    def allocate(
+        self, requests: Sequence[AllocationRequest], *, trace_id: str = ""
+    ) -> list[AllocationFailure]:
+        failures = []
+        for request in requests:
+            try:
+                self._store.reserve(request, trace_id=trace_id)
+            except ExecutorError as error:
+                failures.append(AllocationFailure(request=request, reason=str(error)))
+            else:
+                self._actors[request.guid] = ContainerActor(request.guid, self._shared)
+        return failures
+
+    async def run(self, request: RunRequest, *, trace_id: str = "") -> None:
+        self._actor(request.guid).run(request, trace_id=trace_id)
+
+    def container(self, guid: str) -> Container:
+        return self._store.get(guid)
+
+    def containers(self) -> list[Container]:
+        return self._store.list()
+
+    async def update(self, request: UpdateRequest, *, trace_id: str = "") -> None:
+        self._actor(request.guid).update(request, trace_id=trace_id)
+
+    async def stop(self, guid: str, *, trace_id: str = "") -> None:
+        self._actor(guid).stop(trace_id=trace_id)
+
+    async def delete(self, guid: str, *, trace_id: str = "") -> None:
+        if await self._actor(guid).delete(trace_id=trace_id):
+            del self._actors[guid]
+
+    @asynccontextmanager
+    async def files(self, guid: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        engine_container = self._actor(guid).engine_container
+        if engine_container is None:
+            raise ContainerNotFound
+        async with self._reads, self._engine.stream_out(engine_container, path) as chunks:
+            yield chunks
+
+    def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:
+        return self._hub.subscribe()
+
+    def total_resources(self) -> Resources:
+        return self._store.total
+
+    def remaining_resources(self) -> Resources:
+        return self._store.remaining()
+
+    def volume_drivers(self) -> list[str]:
+        """None are known: this executor mounts no volumes."""
+        return []
+
+    @property
+    def healthy(self) -> bool:
+        return self._health.healthy
+
+    def metrics(self) -> Mapping[str, ContainerMetrics]:
+        return self._metrics.latest
+
+    def log(self, guid: str, text: str, stream: Stream = Stream.OUT) -> None:
+        self._app_log.write(self._store.get(guid).run_info.log_config, text, stream)
+
+    def _actor(self, guid: str) -> ContainerActor:
+        try:
+            return self._actors[guid]
+        except KeyError:
+            raise ContainerNotFound from None
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        await self._await_engine()
+        await wipe(self._engine, self._deletions)
+        await self._network.start()
+        try:
+            await asyncio.to_thread(_renew, Path(self._config.work_dir))
+            self._store.total = await capacity.measure(self._config, self._engine)
+            async with self._group:
+                self._spawn(self._health.run())
+                self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
+                self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
+                self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
+                try:
+                    yield
+                finally:
+                    for task in self._tasks:
+                        task.cancel()
+        finally:
+            self._hub.close()
+            await self._network.stop()
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _await_engine(self) -> None:
+        """Ping until the engine answers; say what is missing as long as it does not."""
+        started, told = self._clock.monotonic(), -math.inf
+        while True:
+            try:
+                await self._engine.ping()
+            except EngineError as error:
+                stalled = self._clock.monotonic() - started
+                if stalled - told >= STALLED_INTERVAL_S:
+                    told = stalled
+                    self._meter.duration("StalledGardenDuration", stalled)
+                    data = {
+                        "docker_host": self._config.docker_host,
+                        "stalled_s": stalled,
+                        "error": str(error),
+                    }
+                    log.error("waiting-for-container-engine", extra={"data": data})
+                await asyncio.sleep(PING_PAUSE_S)
+            else:
+                self._meter.duration("StalledGardenDuration", 0)
+                return
+
+    async def _every(self, interval_s: float, job: Callable[[], Coroutine[object, object, None]]) -> None:
+        """A pass per interval, counted from the end of the one before; a failed one is logged."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await job()
+            except ExecutorError as error:
+                log.error("upkeep-failed", extra={"data": {"job": job.__name__, "error": str(error)}})
+
+    async def _expire(self) -> None:
+        expire_reservations(self._store, self._clock.time_ns(), self._config.reserved_expiration_time_s)
+
+    async def _reap(self) -> None:
+        strays, missing = await find_differences(self._store, self._engine)
+        for guid in missing:
+            self._actors[guid].vanished()
+        await destroy_strays(strays, self._engine, self._network)
+
+    async def _read_metrics(self) -> None:
+        watched = (actor.watched() for actor in self._actors.values())
+        await self._metrics.tick([one for one in watched if one is not None])
+
+
+def _renew(directory: Path) -> None:
+    """An empty directory, whatever was there."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
