@@ -9,6 +9,9 @@ from typing import Annotated
 
 from bbs.models.meta import Int64, Json, UInt32
 
+SOURCE_ID = "source_id"
+"""The metric tag that says the same as a DesiredLRP's ``metrics_guid``."""
+
 
 class DynamicValue(IntEnum):
     """A metric tag value the cell fills in for each instance."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bbs.models.common import EnvironmentVariable, LogRateLimit, MetricTagValue
+from bbs.models.common import SOURCE_ID, EnvironmentVariable, LogRateLimit, MetricTagValue
 from bbs.models.validation.actions import checksum, required_action
 from bbs.models.validation.egress import validate_security_group_rule
 from bbs.models.validation.fields import invalid_field, not_negative, required
@@ -20,8 +20,6 @@ from bbs.models.workload import (
     VolumeMount,
 )
 
-SOURCE_ID = "source_id"
-"""Metric tag that says the same as ``metrics_guid``."""
 MAX_PORT = 65535
 
 
