@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bbs.models.actual_lrp import (
     ActualLRP,
+    ActualLRPGroup,
     ActualLRPInstanceKey,
     ActualLRPInternalRoute,
     ActualLRPKey,
@@ -153,6 +154,40 @@ class TaskCalls(Protocol):
     async def resolving_task(self, task_guid: str, *, trace_id: str = "") -> None: ...
 
     async def delete_task(self, task_guid: str, *, trace_id: str = "") -> None: ...
+
+
+class RoutingCalls(Protocol):
+    """Calls of those who route to instances, beside the lists; not of a cell."""
+
+    async def actual_lrps_by_process_guids(
+        self, process_guids: Sequence[str], *, trace_id: str = ""
+    ) -> list[ActualLRP]: ...
+
+    async def desired_lrp_scheduling_info(
+        self, process_guid: str, *, trace_id: str = ""
+    ) -> DesiredLRPSchedulingInfo: ...
+
+    async def desired_lrp_routing_infos(
+        self, *, process_guids: Sequence[str] = (), trace_id: str = ""
+    ) -> list[DesiredLRP]: ...
+
+
+class DeprecatedCalls(Protocol):
+    """Calls that are still served and no longer needed."""
+
+    async def actual_lrp_groups(
+        self, *, domain: str = "", cell_id: str = "", trace_id: str = ""
+    ) -> list[ActualLRPGroup]: ...
+
+    async def actual_lrp_groups_by_process_guid(
+        self, process_guid: str, *, trace_id: str = ""
+    ) -> list[ActualLRPGroup]: ...
+
+    async def actual_lrp_group_by_process_guid_and_index(
+        self, process_guid: str, index: int, *, trace_id: str = ""
+    ) -> ActualLRPGroup: ...
+
+    async def fail_task(self, task_guid: str, failure_reason: str, *, trace_id: str = "") -> None: ...
 
 
 class BBSClient(ActualLRPCalls, EvacuationCalls, DesiredLRPCalls, TaskCalls, Protocol):

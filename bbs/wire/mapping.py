@@ -111,6 +111,11 @@ def to_model(message: Message, cls: type[Any] | None = None) -> Any:
     return _read(reader, message)
 
 
+def text_to_wire(text: str) -> bytes:
+    """Text for a field that is ``bytes`` on the wire; what cannot be encoded becomes ``?``."""
+    return text.encode("utf-8", "replace")
+
+
 def error_to_wire(error: BBSError) -> error_pb2.Error:
     """The error envelope."""
     return error_pb2.Error(type=error.type.name, message=error.message)
@@ -275,7 +280,7 @@ def _put(field: Field) -> Put:
     if field.message:
         return partial(_put_message, name, _fill_of(field))
     if field.is_bytes:
-        return lambda message, value: setattr(message, name, value.encode("utf-8", "replace"))
+        return lambda message, value: setattr(message, name, text_to_wire(value))
     return lambda message, value: setattr(message, name, value)
 
 

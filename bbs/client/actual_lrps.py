@@ -1,0 +1,271 @@
+"""Calls about instances, those of an evacuating cell included."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from bbs.client.caller import Caller, raise_for_error
+from bbs.client.transport import EndpointNotFoundError, RequestT, UnansweredError
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPGroup,
+    ActualLRPInstanceKey,
+    ActualLRPInternalRoute,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+)
+from bbs.wire import routes
+from bbs.wire.mapping import text_to_wire, to_model, to_wire
+from bbs.wire.proto import actual_lrp_pb2 as wire
+from bbs.wire.proto import actual_lrp_requests_pb2 as requests
+from bbs.wire.proto import evacuation_pb2 as evacuation
+from bbs.wire.routes import Route
+
+logger = logging.getLogger(__name__)
+
+
+class ActualLRPClient(Caller):
+    """``bbs.client.api.ActualLRPCalls`` over the wire."""
+
+    async def actual_lrps(
+        self,
+        *,
+        domain: str = "",
+        cell_id: str = "",
+        process_guid: str = "",
+        index: int | None = None,
+        trace_id: str = "",
+    ) -> list[ActualLRP]:
+        request = requests.ActualLRPsRequest(
+            domain=domain, cell_id=cell_id, process_guid=process_guid, index=index
+        )
+        response = await self._ask(routes.ACTUAL_LRPS, request, trace_id)
+        return [to_model(lrp, ActualLRP) for lrp in response.actual_lrps]
+
+    async def actual_lrps_by_process_guids(
+        self, process_guids: Sequence[str], *, trace_id: str = ""
+    ) -> list[ActualLRP]:
+        """Only a BBS newer than 2024 knows it; :class:`EndpointNotFoundError` from others."""
+        request = requests.ActualLRPsByProcessGuidsRequest(process_guids=process_guids)
+        response = await self._ask(routes.ACTUAL_LRPS_BY_PROCESS_GUIDS, request, trace_id)
+        return [to_model(lrp, ActualLRP) for lrp in response.actual_lrps]
+
+    async def actual_lrp_groups(
+        self, *, domain: str = "", cell_id: str = "", trace_id: str = ""
+    ) -> list[ActualLRPGroup]:
+        request = requests.ActualLRPGroupsRequest(domain=domain, cell_id=cell_id)
+        response = await self._ask(routes.ACTUAL_LRP_GROUPS, request, trace_id)
+        return [to_model(group, ActualLRPGroup) for group in response.actual_lrp_groups]
+
+    async def actual_lrp_groups_by_process_guid(
+        self, process_guid: str, *, trace_id: str = ""
+    ) -> list[ActualLRPGroup]:
+        request = requests.ActualLRPGroupsByProcessGuidRequest(process_guid=process_guid)
+        response = await self._ask(routes.ACTUAL_LRP_GROUPS_BY_PROCESS_GUID, request, trace_id)
+        return [to_model(group, ActualLRPGroup) for group in response.actual_lrp_groups]
+
+    async def actual_lrp_group_by_process_guid_and_index(
+        self, process_guid: str, index: int, *, trace_id: str = ""
+    ) -> ActualLRPGroup:
+        request = requests.ActualLRPGroupByProcessGuidAndIndexRequest(process_guid=process_guid, index=index)
+        response = await self._ask(routes.ACTUAL_LRP_GROUP_BY_PROCESS_GUID_AND_INDEX, request, trace_id)
+        return to_model(response.actual_lrp_group, ActualLRPGroup)
+
+    async def claim_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
+    ) -> None:
+        request = requests.ClaimActualLRPRequest(
+            process_guid=key.process_guid,
+            index=key.index,
+            actual_lrp_instance_key=_instance_key(instance_key),
+        )
+        await self._ask(routes.CLAIM_ACTUAL_LRP, request, trace_id)
+
+    async def start_actual_lrp(
+        self,
+        key: ActualLRPKey,
+        instance_key: ActualLRPInstanceKey,
+        net_info: ActualLRPNetInfo,
+        *,
+        internal_routes: Sequence[ActualLRPInternalRoute] = (),
+        metric_tags: Mapping[str, str] | None = None,
+        routable: bool = True,
+        availability_zone: str = "",
+        trace_id: str = "",
+    ) -> None:
+        """A BBS that does not know the present form gets the older one, which has none of the options."""
+        request = requests.StartActualLRPRequest(
+            actual_lrp_key=_key(key),
+            actual_lrp_instance_key=_instance_key(instance_key),
+            actual_lrp_net_info=_net_info(net_info),
+            actual_lrp_internal_routes=_internal_routes(internal_routes),
+            metric_tags=metric_tags,
+            Routable=routable,
+            availability_zone=availability_zone,
+        )
+        try:
+            await self._ask(routes.START_ACTUAL_LRP, request, trace_id)
+        except EndpointNotFoundError:
+            older = requests.StartActualLRPRequest(
+                actual_lrp_key=request.actual_lrp_key,
+                actual_lrp_instance_key=request.actual_lrp_instance_key,
+                actual_lrp_net_info=request.actual_lrp_net_info,
+            )
+            await self._ask(routes.START_ACTUAL_LRP_R0, older, trace_id)
+
+    async def crash_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, error_message: str, *, trace_id: str = ""
+    ) -> None:
+        request = requests.CrashActualLRPRequest(
+            actual_lrp_key=_key(key),
+            actual_lrp_instance_key=_instance_key(instance_key),
+            error_message=text_to_wire(error_message),
+        )
+        await self._ask(routes.CRASH_ACTUAL_LRP, request, trace_id)
+
+    async def fail_actual_lrp(self, key: ActualLRPKey, error_message: str, *, trace_id: str = "") -> None:
+        request = requests.FailActualLRPRequest(
+            actual_lrp_key=_key(key), error_message=text_to_wire(error_message)
+        )
+        await self._ask(routes.FAIL_ACTUAL_LRP, request, trace_id)
+
+    async def remove_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey | None, *, trace_id: str = ""
+    ) -> None:
+        request = requests.RemoveActualLRPRequest(
+            process_guid=key.process_guid,
+            index=key.index,
+            actual_lrp_instance_key=None if instance_key is None else _instance_key(instance_key),
+        )
+        await self._ask(routes.REMOVE_ACTUAL_LRP, request, trace_id)
+
+    async def retire_actual_lrp(self, key: ActualLRPKey, *, trace_id: str = "") -> None:
+        request = requests.RetireActualLRPRequest(actual_lrp_key=_key(key))
+        await self._ask(routes.RETIRE_ACTUAL_LRP, request, trace_id)
+
+
+class EvacuationClient(Caller):
+    """``bbs.client.api.EvacuationCalls`` over the wire.
+
+    When no answer was had, ``keep_container`` is made up: an instance that is or may become useful is
+    kept, one that has ended is not. An error the BBS answers with is raised, as everywhere.
+    """
+
+    async def evacuate_claimed_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
+    ) -> bool:
+        request = evacuation.EvacuateClaimedActualLRPRequest(
+            actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
+        )
+        return await self._evacuate(
+            routes.EVACUATE_CLAIMED_ACTUAL_LRP, request, trace_id, keep_when_unanswered=True
+        )
+
+    async def evacuate_running_actual_lrp(
+        self,
+        key: ActualLRPKey,
+        instance_key: ActualLRPInstanceKey,
+        net_info: ActualLRPNetInfo,
+        *,
+        internal_routes: Sequence[ActualLRPInternalRoute] = (),
+        metric_tags: Mapping[str, str] | None = None,
+        routable: bool = True,
+        availability_zone: str = "",
+        trace_id: str = "",
+    ) -> bool:
+        """A BBS that does not know the present form gets the older one, which has none of the options."""
+        request = evacuation.EvacuateRunningActualLRPRequest(
+            actual_lrp_key=_key(key),
+            actual_lrp_instance_key=_instance_key(instance_key),
+            actual_lrp_net_info=_net_info(net_info),
+            actual_lrp_internal_routes=_internal_routes(internal_routes),
+            metric_tags=metric_tags,
+            Routable=routable,
+            availability_zone=availability_zone,
+        )
+        older = evacuation.EvacuateRunningActualLRPRequest(
+            actual_lrp_key=request.actual_lrp_key,
+            actual_lrp_instance_key=request.actual_lrp_instance_key,
+            actual_lrp_net_info=request.actual_lrp_net_info,
+        )
+        return await self._evacuate(
+            routes.EVACUATE_RUNNING_ACTUAL_LRP,
+            request,
+            trace_id,
+            keep_when_unanswered=True,
+            fallback=(routes.EVACUATE_RUNNING_ACTUAL_LRP_R0, older),
+        )
+
+    async def evacuate_stopped_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
+    ) -> bool:
+        request = evacuation.EvacuateStoppedActualLRPRequest(
+            actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
+        )
+        return await self._evacuate(
+            routes.EVACUATE_STOPPED_ACTUAL_LRP, request, trace_id, keep_when_unanswered=False
+        )
+
+    async def evacuate_crashed_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, error_message: str, *, trace_id: str = ""
+    ) -> bool:
+        request = evacuation.EvacuateCrashedActualLRPRequest(
+            actual_lrp_key=_key(key),
+            actual_lrp_instance_key=_instance_key(instance_key),
+            error_message=text_to_wire(error_message),
+        )
+        return await self._evacuate(
+            routes.EVACUATE_CRASHED_ACTUAL_LRP, request, trace_id, keep_when_unanswered=False
+        )
+
+    async def remove_evacuating_actual_lrp(
+        self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
+    ) -> None:
+        request = evacuation.RemoveEvacuatingActualLRPRequest(
+            actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
+        )
+        await self._ask(routes.REMOVE_EVACUATING_ACTUAL_LRP, request, trace_id)
+
+    async def _evacuate(
+        self,
+        route: Route[RequestT, evacuation.EvacuationResponse],
+        request: RequestT,
+        trace_id: str,
+        *,
+        keep_when_unanswered: bool,
+        fallback: tuple[Route[RequestT, evacuation.EvacuationResponse], RequestT] | None = None,
+    ) -> bool:
+        try:
+            response = await self._transport.call(route, request, trace_id)
+        except EndpointNotFoundError as error:
+            if fallback is not None:
+                return await self._evacuate(*fallback, trace_id, keep_when_unanswered=keep_when_unanswered)
+            return _made_up(route.path, error, keep_when_unanswered)
+        except UnansweredError as error:
+            return _made_up(route.path, error, keep_when_unanswered)
+        raise_for_error(response)
+        return response.keep_container
+
+
+def _made_up(path: str, error: UnansweredError, keep: bool) -> bool:
+    logger.error(
+        "evacuation-call-unanswered", extra={"data": {"path": path, "error": str(error), "keep": keep}}
+    )
+    return keep
+
+
+def _key(key: ActualLRPKey) -> wire.ActualLRPKey:
+    return to_wire(key, wire.ActualLRPKey)
+
+
+def _instance_key(key: ActualLRPInstanceKey) -> wire.ActualLRPInstanceKey:
+    return to_wire(key, wire.ActualLRPInstanceKey)
+
+
+def _net_info(net_info: ActualLRPNetInfo) -> wire.ActualLRPNetInfo:
+    return to_wire(net_info, wire.ActualLRPNetInfo)
+
+
+def _internal_routes(internal_routes: Sequence[ActualLRPInternalRoute]) -> list[wire.ActualLRPInternalRoute]:
+    return [to_wire(route, wire.ActualLRPInternalRoute) for route in internal_routes]

@@ -1,0 +1,134 @@
+"""Subscribing to the event streams of a BBS.
+
+The rules are those of the Go clients: a stream that breaks is opened again without the consumer
+noticing, one that the server ends is over, and an event that cannot be read is skipped with a log line.
+What happened in between is lost either way; consumers subscribe first, then list.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from bbs.client.transport import EndpointNotFoundError, Transport, UnansweredError
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.events import Event
+from bbs.wire.mapping import encode
+from bbs.wire.proto.events_pb2 import EventsByCellId
+from bbs.wire.sse import Parser, Stream, decode_record
+
+logger = logging.getLogger(__name__)
+
+SERVER_NOT_READY = frozenset({500, 502, 503, 504})
+"""Answers to a subscription that are tried again without limit."""
+
+
+class _NotReadyError(UnansweredError):
+    """The server answers, but cannot serve yet."""
+
+
+class _UnreachableError(UnansweredError):
+    """No connection could be made."""
+
+
+@asynccontextmanager
+async def subscribe(
+    transport: Transport, stream: Stream, cell_id: str = ""
+) -> AsyncIterator[AsyncIterator[Event]]:
+    """Events of a stream, from the moment of entering on; the iterator ends when the server ends it.
+
+    Raises :class:`UnansweredError` when there is no stream to be had, on entering and, after a break,
+    from the iterator.
+    """
+    subscription = _Subscription(transport, stream, cell_id)
+    await subscription.connect()
+    events = subscription.events()
+    try:
+        yield events
+    finally:
+        await events.aclose()
+        subscription.close()
+
+
+class _Subscription:
+    def __init__(self, transport: Transport, stream: Stream, cell_id: str) -> None:
+        self._transport = transport
+        self._stream = stream
+        self._url = transport.url + stream.path
+        self._body = encode(EventsByCellId(cell_id=cell_id)) if stream.filtered else b""
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def connect(self) -> None:
+        policy = self._transport.policy
+        unreachable = 0
+        while True:
+            try:
+                self._response = await self._open()
+                return
+            except (_NotReadyError, _UnreachableError) as error:
+                unreachable = unreachable + 1 if isinstance(error, _UnreachableError) else 0
+                if unreachable > policy.reconnect_attempts:
+                    raise
+                self._log("event-stream-connect-failed-retrying", error)
+            await policy.sleep(policy.reconnect_pause_s)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        while self._response is not None:
+            try:
+                async for event in self._read(self._response):
+                    yield event
+                return
+            except (aiohttp.ClientError, OSError) as error:
+                self._log("event-stream-broken-reconnecting", error)
+            finally:
+                self.close()
+            await self.connect()
+
+    def close(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+    async def _open(self) -> aiohttp.ClientResponse:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._transport.policy.dial_timeout_s)
+        try:
+            response = await self._transport.session.request(
+                self._stream.method,
+                self._url,
+                data=self._body or None,
+                skip_auto_headers=["Content-Type"],
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise _UnreachableError(
+                ErrorType.InvalidResponse, f"{self._url}: {type(error).__name__}: {error}"
+            ) from error
+        if response.status == 200:
+            return response
+        response.close()
+        message = f"{self._url}: Invalid Response with status code: {response.status}"
+        if response.status in SERVER_NOT_READY:
+            raise _NotReadyError(ErrorType.InvalidResponse, message)
+        if response.status == 404:
+            raise EndpointNotFoundError(ErrorType.InvalidResponse, message)
+        raise UnansweredError(ErrorType.InvalidResponse, message)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
+        parser = Parser()
+        async for data in response.content.iter_any():
+            for record in parser.feed(data):
+                try:
+                    event = decode_record(record)
+                except BBSError as error:
+                    self._log("event-skipped", error)
+                else:
+                    yield event
+
+    def _log(self, message: str, error: Exception) -> None:
+        logger.warning(
+            message, extra={"data": {"url": self._url, "error": f"{type(error).__name__}: {error}"}}
+        )

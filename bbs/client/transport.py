@@ -1,0 +1,184 @@
+"""One request to a BBS: what goes out, how the answer is understood, when it is tried again.
+
+Nothing here knows a particular call; :mod:`bbs.client.http` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from google.protobuf.message import DecodeError, Message
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+from bbs.models.errors import BBSError, ErrorType
+from bbs.wire.mapping import encode
+from bbs.wire.routes import MEDIA_TYPE, TRACE_HEADER, Route
+
+logger = logging.getLogger(__name__)
+
+ROUTER_ERROR_HEADER = "X-Cf-Routererror"
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class UnansweredError(BBSError):
+    """No answer of a BBS was had: the way to it failed, or something else answered."""
+
+
+class EndpointNotFoundError(UnansweredError):
+    """Status 404: the BBS does not know the path, an older one perhaps does not know it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient a client is; times in seconds. The defaults are those of the Go client.
+
+    attempts: per call, the first included. pause_s: between two of them.
+    request_timeout_s: of one attempt. dial_timeout_s: of its connection.
+    reconnect_pause_s: between attempts to open an event stream. reconnect_attempts: how often a
+    connection for a stream that cannot be made at all is tried again.
+    sleep: how to wait, for tests.
+    """
+
+    attempts: int = 3
+    pause_s: float = 0.5
+    request_timeout_s: float = 10.0
+    dial_timeout_s: float = 5.0
+    reconnect_pause_s: float = 1.0
+    reconnect_attempts: int = 3
+    sleep: Sleep = asyncio.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back over HTTP. media_type: without parameters."""
+
+    status: int
+    media_type: str
+    router_error: str
+    body: bytes
+
+
+def interpret(answer: Answer, response: type[ResponseT]) -> ResponseT:
+    """The response message in an answer; the rules apply in this order.
+
+    A body of the right media type counts whatever the status. Raises :class:`UnansweredError` where
+    there is none: ``RouterError``, ``InvalidResponse`` or ``InvalidProtobufMessage``.
+    """
+    if answer.router_error:
+        raise UnansweredError(ErrorType.RouterError, answer.router_error)
+    if answer.media_type == MEDIA_TYPE:
+        try:
+            return response.FromString(answer.body)
+        except DecodeError as error:
+            raise UnansweredError(
+                ErrorType.InvalidProtobufMessage,
+                f"{len(answer.body)} bytes that are no {response.__name__}: {error}",
+            ) from error
+    if answer.status == 404:
+        raise EndpointNotFoundError(ErrorType.InvalidResponse, "Invalid Response with status code: 404")
+    if answer.status > 299:
+        raise UnansweredError(
+            ErrorType.InvalidResponse, f"Invalid Response with status code: {answer.status}"
+        )
+    return response()
+
+
+class Transport:
+    """Connections to one BBS, kept and shared by all its calls and streams.
+
+    Use as an async context manager: connections live in it.
+    """
+
+    def __init__(self, url: str, ssl_context: ssl.SSLContext | None, policy: Policy) -> None:
+        """url: scheme, host and port. ssl_context: for https; the system's CAs without."""
+        self.url = url.rstrip("/")
+        self.policy = policy
+        self._ssl: ssl.SSLContext | bool = ssl_context or True
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # No limit: streams hold their connection, and a bulk pass must not queue behind them.
+        connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0)
+        self._session = aiohttp.ClientSession(connector=connector)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Raises :class:`RuntimeError` outside of the context."""
+        if self._session is None:
+            raise RuntimeError(f"the client of {self.url} is not open: use it in 'async with'")
+        return self._session
+
+    async def call(
+        self, route: Route[RequestT, ResponseT], request: RequestT, trace_id: str = ""
+    ) -> ResponseT:
+        """Response of a call, its ``error`` field not yet looked at.
+
+        Raises :class:`UnansweredError` when no attempt had an answer, with what the last one met.
+        """
+        policy = self.policy
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(policy.attempts),
+            wait=wait_fixed(policy.pause_s),
+            retry=retry_if_exception_type(UnansweredError),
+            sleep=policy.sleep,
+            before_sleep=lambda state: self._log_retry(route, state),
+            reraise=True,
+        )
+        return await retrying(self._attempt, route, encode(request), trace_id)
+
+    async def _attempt(self, route: Route[RequestT, ResponseT], body: bytes, trace_id: str) -> ResponseT:
+        url = self.url + route.path
+        timeout = aiohttp.ClientTimeout(
+            total=self.policy.request_timeout_s, sock_connect=self.policy.dial_timeout_s
+        )
+        try:
+            async with self.session.post(
+                url,
+                data=body,
+                headers={"Content-Type": MEDIA_TYPE, TRACE_HEADER: trace_id},
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                answer = Answer(
+                    status=response.status,
+                    media_type=response.content_type,
+                    router_error=response.headers.get(ROUTER_ERROR_HEADER, ""),
+                    body=await response.read(),
+                )
+        except TimeoutError as error:
+            raise UnansweredError(
+                ErrorType.Timeout, f"{url}: no answer within {self.policy.request_timeout_s:g} s"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnansweredError(
+                ErrorType.InvalidResponse, f"{url}: {type(error).__name__}: {error}"
+            ) from error
+        return interpret(answer, route.response)
+
+    def _log_retry(self, route: Route[RequestT, ResponseT], state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        logger.info(
+            "bbs-request-failed-retrying",
+            extra={
+                "data": {"url": self.url + route.path, "attempt": state.attempt_number, "error": str(error)}
+            },
+        )

@@ -1,0 +1,120 @@
+"""The event streams: which there are, and how an event travels on one (server-sent events).
+
+A record is ``id: N``, ``event: NAME``, ``data: BASE64`` and a blank line; the data is the serialised
+payload. There are no comments, no ``retry:`` and no replay.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from bbs.models import events
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.events import Event
+from bbs.wire.mapping import decode, encode, to_model, to_wire
+from bbs.wire.messages import message_class
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One event stream. filtered: its request may carry an ``EventsByCellId``."""
+
+    method: str
+    path: str
+    filtered: bool
+
+
+LRP_GROUP_EVENTS = Stream("GET", "/v1/events.r1", filtered=True)
+LRP_INSTANCE_EVENTS = Stream("POST", "/v1/events/lrp_instances.r1", filtered=True)
+TASK_EVENTS = Stream("POST", "/v1/events/tasks.r1", filtered=False)
+LRP_GROUP_EVENTS_R0 = Stream("GET", "/v1/events", filtered=True)
+LRP_INSTANCE_EVENTS_R0 = Stream("POST", "/v1/events/lrp_instances", filtered=True)
+TASK_EVENTS_R0 = Stream("POST", "/v1/events/tasks", filtered=False)
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+EVENTS: dict[str, type[Event]] = {
+    "desired_lrp_created": events.DesiredLRPCreatedEvent,
+    "desired_lrp_changed": events.DesiredLRPChangedEvent,
+    "desired_lrp_removed": events.DesiredLRPRemovedEvent,
+    "actual_lrp_instance_created": events.ActualLRPInstanceCreatedEvent,
+    "actual_lrp_instance_changed": events.ActualLRPInstanceChangedEvent,
+    "actual_lrp_instance_removed": events.ActualLRPInstanceRemovedEvent,
+    "actual_lrp_crashed": events.ActualLRPCrashedEvent,
+    "actual_lrp_created": events.ActualLRPCreatedEvent,
+    "actual_lrp_changed": events.ActualLRPChangedEvent,
+    "actual_lrp_removed": events.ActualLRPRemovedEvent,
+    "task_created": events.TaskCreatedEvent,
+    "task_changed": events.TaskChangedEvent,
+    "task_removed": events.TaskRemovedEvent,
+}
+"""Payload of each event name."""
+
+NAMES = {payload: name for name, payload in EVENTS.items()}
+"""Event name of each payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a stream, as text."""
+
+    id: str
+    event: str
+    data: str
+
+
+def encode_record(id: int, event: Event) -> bytes:
+    """The bytes of one event; ``id`` counts from 0 on each connection."""
+    data = base64.b64encode(encode(to_wire(event))).decode("ascii")
+    return f"id: {id}\nevent: {NAMES[type(event)]}\ndata: {data}\n\n".encode("ascii")
+
+
+def decode_record(record: Record) -> Event:
+    """The event of a record.
+
+    Raises :class:`BBSError`: ``InvalidResponse`` for a name this version does not know, and
+    ``InvalidProtobufMessage`` for data that is empty or is no such message.
+    """
+    payload = EVENTS.get(record.event)
+    if payload is None:
+        raise BBSError(ErrorType.InvalidResponse, f"unrecognised event type {record.event!r}")
+    if not record.data:
+        raise BBSError(ErrorType.InvalidProtobufMessage, f"event {record.event} {record.id} has no data")
+    try:
+        data = base64.b64decode(record.data, validate=True)
+        event: Event = to_model(decode(message_class(payload.__name__), data))
+    except (binascii.Error, BBSError) as error:
+        message = f"cannot read the data of event {record.event} {record.id}: {error}"
+        raise BBSError(ErrorType.InvalidProtobufMessage, message) from error
+    return event
+
+
+@dataclass(slots=True)
+class Parser:
+    """Cuts a byte stream into records, wherever the reads happen to split it."""
+
+    _rest: bytes = b""
+    _fields: dict[str, list[str]] = field(default_factory=dict)
+
+    def feed(self, data: bytes) -> list[Record]:
+        """Records completed by ``data``."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        records = []
+        for line in lines:
+            text = line.removesuffix(b"\r").decode("utf-8", "replace")
+            if text:
+                name, _, value = text.partition(":")
+                self._fields.setdefault(name, []).append(value.removeprefix(" "))
+            elif self._fields:
+                records.append(self._take())
+        return [record for record in records if record.event or record.data]
+
+    def _take(self) -> Record:
+        fields, self._fields = self._fields, {}
+        return Record(
+            id=fields.get("id", [""])[-1],
+            event=fields.get("event", [""])[-1],
+            data="\n".join(fields.get("data", [])),
+        )
