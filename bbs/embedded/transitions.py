@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bbs.embedded import lrp_events as ev
+from bbs.embedded.clock import SECOND
 from bbs.embedded.lrp_events import InstanceEvent
 from bbs.embedded.rows import (
     CLAIMED,
@@ -33,8 +34,6 @@ from bbs.models.actual_lrp import (
     Presence,
 )
 from bbs.models.errors import BBSError, ErrorType
-
-SECOND = 1_000_000_000
 
 CRASH_RESET_AFTER = 5 * 60 * SECOND
 """An instance that ran longer than this starts counting its crashes anew."""

@@ -1,0 +1,163 @@
+"""Whom the BBS calls: auctioneer, reps, completion callbacks."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+
+from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
+
+REQUEST_TIMEOUT_S = 10.0
+"""For every outgoing call."""
+
+CALLBACK_TRIES = 3
+RETRIED_STATUSES = frozenset({503, 504})
+"""Answers of a callback after which it is worth another try; any other one counts as delivered."""
+
+
+class Auctioneer(Protocol):
+    """Takes requests for a place; the result comes later, as calls of cells or as a failure."""
+
+    async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None: ...
+
+    async def request_tasks(self, requests: list[TaskStartRequest], trace_id: str = "") -> None: ...
+
+
+class RepCalls(Protocol):
+    """What the BBS asks of reps. ``rep_url`` is the one of the cell's presence."""
+
+    async def stop_lrp(
+        self,
+        rep_url: str,
+        key: ActualLRPKey,
+        instance_key: ActualLRPInstanceKey,
+        trace_id: str = "",
+        *,
+        attempts: int = 1,
+    ) -> None: ...
+
+    async def cancel_task(self, rep_url: str, task_guid: str, trace_id: str = "") -> None: ...
+
+    async def update_lrp(
+        self,
+        rep_url: str,
+        key: ActualLRPKey,
+        instance_key: ActualLRPInstanceKey,
+        internal_routes: Sequence[ActualLRPInternalRoute] | None,
+        metric_tags: Mapping[str, str] | None,
+        trace_id: str = "",
+    ) -> None: ...
+
+
+class Callbacks(Protocol):
+    """Tells whoever desired a task of its end."""
+
+    async def deliver(self, url: str, body: str) -> bool:
+        """True when the other side has it, false when it is to be tried again later."""
+        ...
+
+
+class AuctioneerError(Exception):
+    """The auctioneer did not take a request; the message names its address."""
+
+
+class HTTPAuctioneer:
+    """An auctioneer behind its HTTP API; an async context manager that owns its connections.
+
+    url: base address, http or https.
+    """
+
+    def __init__(self, url: str, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._http = _Session(ssl_context)
+
+    async def __aenter__(self) -> Self:
+        await self._http.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None:
+        """Raises AuctioneerError."""
+        await self._post("/v1/lrps", [request.to_json() for request in requests], trace_id)
+
+    async def request_tasks(self, requests: list[TaskStartRequest], trace_id: str = "") -> None:
+        """Raises AuctioneerError."""
+        await self._post("/v1/tasks", [request.to_json() for request in requests], trace_id)
+
+    async def _post(self, path: str, body: object, trace_id: str) -> None:
+        headers = {"Content-Type": "application/json", "X-Vcap-Request-Id": trace_id}
+        url = self._url + path
+        try:
+            async with self._http.session.post(url, data=_dump(body), headers=headers) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise AuctioneerError(f"POST {url}: {error or type(error).__name__}") from error
+        if status != 202:
+            raise AuctioneerError(f"POST {url}: answered {status} instead of 202")
+
+
+class HTTPCallbacks:
+    """Completion callbacks over HTTP; an async context manager that owns its connections."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._http = _Session(ssl_context)
+
+    async def __aenter__(self) -> Self:
+        await self._http.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def deliver(self, url: str, body: str) -> bool:
+        """POST the body, again after a timeout or a 503 or 504. Raises aiohttp.ClientError."""
+        for _ in range(CALLBACK_TRIES):
+            try:
+                async with self._http.session.post(
+                    url, data=body.encode(), headers={"Content-Type": "application/json"}
+                ) as answer:
+                    if answer.status not in RETRIED_STATUSES:
+                        return True
+            except TimeoutError:
+                continue
+        return False
+
+
+class _Session:
+    """A client session that lives as long as its owner's context."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
+        self._ssl_context = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("used outside its context")
+        return self._session
+
+    async def open(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._ssl_context or True),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        )
+
+    async def close(self) -> None:
+        await self.session.close()
+        self._session = None
+
+
+def _dump(body: object) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
