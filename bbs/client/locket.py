@@ -1,0 +1,196 @@
+"""The client of Locket, where presences and locks live for as long as they are refreshed.
+
+Apart from the rest of the client because importing gRPC takes a while; who needs no Locket need not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+
+from bbs.wire import locket as wire
+from bbs.wire.locket import Method, Request, Response
+from bbs.wire.proto import locket_pb2
+
+OPTIONS = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 22_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # gRPC's own limit of two minutes is eight times the life of a presence.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+"""Channel options. The keepalive times are those of the Go clients."""
+
+
+class TypeCode(IntEnum):
+    """What a resource is; Locket refuses ``UNKNOWN``."""
+
+    UNKNOWN = 0
+    LOCK = 1
+    PRESENCE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A lock or a presence.
+
+    key: what is held. owner: who holds it, compared as text. value: free text; of a presence the JSON
+    of its :class:`~bbs.models.cell.CellPresence`.
+    """
+
+    key: str
+    owner: str
+    value: str = ""
+    type_code: TypeCode
+
+
+class LocketError(Exception):
+    """A call of Locket failed.
+
+    code: ``ALREADY_EXISTS`` (held by another owner), ``NOT_FOUND``, ``INVALID_ARGUMENT``, or what gRPC
+    says about the way there: ``UNAVAILABLE``, ``DEADLINE_EXCEEDED``.
+    message: as Locket gave it, for instance ``lock-collision``.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code.name}: {message}")
+
+
+def channel_credentials(ca_file: Path, cert_file: Path, key_file: Path) -> grpc.ChannelCredentials:
+    """Mutual TLS; raises :class:`OSError` for a file that cannot be read."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=ca_file.read_bytes(),
+        private_key=key_file.read_bytes(),
+        certificate_chain=cert_file.read_bytes(),
+    )
+
+
+class LocketClient:
+    """One channel to Locket. Use as an async context manager.
+
+    timeout_s: deadline of a call in seconds, ``None`` for none. wait_for_ready: wait for a connection,
+    within that deadline, instead of failing at once. uuid: random text by which a call is found in the
+    server's log; sent when not empty. Every call raises :class:`LocketError`.
+    """
+
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
+        """address: ``host:port``. credentials: see :func:`channel_credentials`; plain text without."""
+        self.address = address
+        self._credentials = credentials
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._credentials is None:
+            self._channel = grpc.aio.insecure_channel(self.address, options=OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(self.address, self._credentials, options=OPTIONS)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close(None)
+
+    async def ready(self, timeout_s: float = 10.0) -> None:
+        """Return when connected; ``DEADLINE_EXCEEDED`` when that takes longer than ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._open_channel().channel_ready()
+        except TimeoutError as error:
+            raise LocketError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no connection to {self.address} within {timeout_s:g} s"
+            ) from error
+
+    async def lock(
+        self,
+        resource: Resource,
+        ttl_s: int,
+        *,
+        uuid: str = "",
+        timeout_s: float | None = None,
+        wait_for_ready: bool = False,
+    ) -> None:
+        """Take or refresh; ``ALREADY_EXISTS`` when another owner holds the key. ttl_s: seconds."""
+        request = locket_pb2.LockRequest(resource=_to_wire(resource), ttl_in_seconds=ttl_s)
+        await self._call(wire.LOCK, request, uuid=uuid, timeout_s=timeout_s, wait_for_ready=wait_for_ready)
+
+    async def release(self, resource: Resource, *, timeout_s: float | None = None) -> None:
+        """Give back; a key that nobody holds is no error."""
+        request = locket_pb2.ReleaseRequest(resource=_to_wire(resource))
+        await self._call(wire.RELEASE, request, timeout_s=timeout_s)
+
+    async def fetch(self, key: str, *, uuid: str = "", timeout_s: float | None = None) -> Resource:
+        """Who holds a key; ``NOT_FOUND`` when nobody."""
+        request = locket_pb2.FetchRequest(key=key)
+        response = await self._call(wire.FETCH, request, uuid=uuid, timeout_s=timeout_s)
+        return _to_model(response.resource)
+
+    async def fetch_all(self, type_code: TypeCode, *, timeout_s: float | None = None) -> list[Resource]:
+        """All locks or all presences, in any order."""
+        request = locket_pb2.FetchAllRequest(type=_legacy_type(type_code), type_code=type_code.name)
+        response = await self._call(wire.FETCH_ALL, request, timeout_s=timeout_s)
+        return [_to_model(resource) for resource in response.resources]
+
+    async def _call(
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        *,
+        uuid: str = "",
+        timeout_s: float | None = None,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        call = self._open_channel().unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        metadata = ((wire.UUID_METADATA, uuid),) if uuid else ()
+        try:
+            response: Response = await call(
+                request, timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready
+            )
+        except grpc.RpcError as error:
+            raise LocketError(error.code(), error.details() or "") from error
+        return response
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            raise RuntimeError(f"the Locket client of {self.address} is not open: use it in 'async with'")
+        return self._channel
+
+
+def _to_wire(resource: Resource) -> locket_pb2.Resource:
+    return locket_pb2.Resource(
+        key=resource.key,
+        owner=resource.owner,
+        value=resource.value,
+        type=_legacy_type(resource.type_code),
+        type_code=resource.type_code.name,
+    )
+
+
+def _to_model(resource: locket_pb2.Resource) -> Resource:
+    known = {int(code): code for code in TypeCode}
+    return Resource(
+        key=resource.key,
+        owner=resource.owner,
+        value=resource.value,
+        type_code=known.get(resource.type_code, TypeCode.UNKNOWN),
+    )
+
+
+def _legacy_type(type_code: TypeCode) -> str:
+    """The deprecated text form, which the Go programs still write beside the number."""
+    return "" if type_code is TypeCode.UNKNOWN else type_code.name.lower()

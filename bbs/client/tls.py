@@ -1,0 +1,67 @@
+"""TLS contexts from files, as every component of a deployment wants them: mutual, TLS 1.2 and 1.3 only.
+
+Files are read once; there is no reload. With TLS 1.2 the two suites need RSA certificates.
+"""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+TLS_1_2_SUITES = ("ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES128-GCM-SHA256")
+
+
+class TLSConfigurationError(Exception):
+    """The files do not make a usable identity; the message names the file."""
+
+
+def client_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """For connections to a server whose certificate ``ca_file`` signed and that names the dialled host.
+
+    Raises :class:`TLSConfigurationError`.
+    """
+    return _context(ssl.PROTOCOL_TLS_CLIENT, ca_file, cert_file, key_file)
+
+
+def server_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """For a server whose clients must show a certificate that ``ca_file`` signed; names are not checked.
+
+    Raises :class:`TLSConfigurationError`.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, ca_file, cert_file, key_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def own_certificate(cert_file: Path) -> x509.Certificate:
+    """First certificate of a file; raises :class:`TLSConfigurationError` also when it is expired."""
+    try:
+        certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    except (OSError, ValueError) as error:
+        raise TLSConfigurationError(f"cannot read certificate {cert_file}: {error}") from error
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        raise TLSConfigurationError(
+            f"certificate {cert_file} expired at {certificate.not_valid_after_utc.isoformat()}"
+        )
+    return certificate
+
+
+def _context(protocol: int, ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    own_certificate(cert_file)
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join(TLS_1_2_SUITES))
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise TLSConfigurationError(f"cannot read CA certificates {ca_file}: {error}") from error
+    try:
+        context.load_cert_chain(cert_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise TLSConfigurationError(
+            f"cannot use certificate {cert_file} with key {key_file}: {error}"
+        ) from error
+    return context
