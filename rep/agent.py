@@ -1,0 +1,186 @@
+"""The agent: all members of a cell, started in order and stopped in the reverse one.
+
+Each member is a context: entering it means it is ready, leaving it means it has stopped. Background
+work of a member lives in a task group of its context, so a member that fails ends the agent: the
+members started after it stop first, then it, then those before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from bbs.client.api import BBSClient
+from executor.api import ExecutorAPI
+from rep.config import RepConfig, seconds, stack_map
+from rep.ecr import RegistryCredentials
+from rep.evacuation import CLEANUP_SLACK_S, Cleanup, EvacuationFlag, Evacuator
+from rep.metrics import MetricsSink, NoMetrics, RequestMetrics
+from rep.presence import RETRY_S, LocketCalls, Presence, cell_presence
+from rep.reconcile.bulk import Bulker
+from rep.reconcile.consumer import consuming
+from rep.reconcile.processor import Cell, Credentials, Processor
+from rep.reconcile.queue import OperationQueue
+from rep.removals import Removals
+from rep.rootfs import named_with_version
+from rep.runrequest import RunRequestBuilder
+from rep.server import Address, AdminRoutes, Deletions, NetworkRoutes, listening, split_address
+from rep.state import CellIdentity
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Where a running agent listens."""
+
+    admin: Address
+    network: Address
+
+
+class RepAgent:
+    """One cell. ``executor``, ``bbs`` and ``locket`` are ready for use and outlive the agent.
+
+    admin_tls, network_tls: contexts of the two listeners; None serves plain HTTP, for development.
+    presence_retry_s: constant in production, shorter in tests.
+    """
+
+    def __init__(
+        self,
+        config: RepConfig,
+        executor: ExecutorAPI,
+        bbs: BBSClient,
+        locket: LocketCalls,
+        *,
+        admin_tls: ssl.SSLContext | None = None,
+        network_tls: ssl.SSLContext | None = None,
+        metrics: MetricsSink | None = None,
+        credentials: Credentials | None = None,
+        presence_retry_s: float = RETRY_S,
+    ) -> None:
+        self._config = config
+        self._executor = executor
+        self._bbs = bbs
+        self._locket = locket
+        self._admin_tls = admin_tls
+        self._network_tls = network_tls
+        self._metrics = metrics or NoMetrics()
+        self._credentials = credentials or RegistryCredentials()
+        self._presence_retry_s = presence_retry_s
+        self._stop = asyncio.Event()
+        self._listeners: Listeners | None = None
+        self.ready = asyncio.Event()
+        self.evacuation = EvacuationFlag()
+
+    @property
+    def listeners(self) -> Listeners:
+        """Raises RuntimeError before both listen."""
+        if self._listeners is None:
+            raise RuntimeError("the agent does not listen yet")
+        return self._listeners
+
+    def stop(self) -> None:
+        """Ask for an orderly shutdown; :meth:`run` returns when it is done."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until stopped, cancelled, or evacuated; then everything is shut down in order.
+
+        Returns normally after :meth:`stop` and at the end of an evacuation. Raises what made a member
+        fail (BBSError, CleanupFailed, OSError ..., in an exception group where a task of it failed):
+        exit status 1.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                await self._start(stack)
+                self.ready.set()
+                logger.info("started", extra={"data": {"cell-id": self._config.cell_id}})
+                await self._stop.wait()
+        except Exception as error:
+            logger.error("exited-with-failure", extra={"data": {"error": str(error)}})
+            raise
+        logger.info("exited")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config, executor, evacuation = self._config, self._executor, self.evacuation
+        stacks = stack_map(config)
+        removals = Removals()
+        requests = RequestMetrics()
+        deletions = Deletions(executor, removals)
+        identity = CellIdentity(config=config, rep_url=rep_url(config), stacks=stacks)
+        processor = Processor(
+            Cell(cell_id=config.cell_id, zone=config.zone, evacuating=lambda: bool(evacuation)),
+            executor,
+            self._bbs,
+            RunRequestBuilder(stacks=stacks, layering_mode=config.layering_mode),
+            self._credentials,
+            removals,
+        )
+        queue = OperationQueue(processor.execute)
+        stacks_with_versions = await asyncio.to_thread(named_with_version, stacks)
+        record = cell_presence(
+            config,
+            identity.rep_url,
+            split_address(config.listen_addr)[1],
+            executor.total_resources(),
+            stacks_with_versions,
+        )
+        presence = Presence(
+            locket=self._locket,
+            record=record,
+            ttl_s=int(seconds(config.lock_ttl)),
+            retry_s=self._presence_retry_s,
+        )
+        bulker = Bulker(
+            config.cell_id,
+            executor,
+            self._bbs,
+            queue.push,
+            evacuation,
+            self._metrics,
+            interval_s=seconds(config.polling_interval),
+            evacuation_interval_s=seconds(config.evacuation_polling_interval),
+        )
+        cleanup = Cleanup(
+            config.cell_id,
+            executor,
+            self._bbs,
+            removals,
+            self._metrics,
+            timeout_s=seconds(config.graceful_shutdown_interval)
+            + seconds(config.envoy_config_reload_duration)
+            + CLEANUP_SLACK_S,
+        )
+        evacuator = Evacuator(
+            executor,
+            evacuation,
+            removals,
+            polling_interval_s=seconds(config.evacuation_polling_interval),
+            timeout_s=seconds(config.evacuation_timeout),
+        )
+        admin = AdminRoutes(evacuation).application()
+        network = NetworkRoutes(identity, executor, evacuation, deletions, requests).application()
+        start = stack.enter_async_context
+
+        await start(queue.open())
+        await start(deletions.open())
+        await start(presence.holding())
+        admin_address = await start(listening(admin, config.listen_addr, self._admin_tls))
+        network_address = await start(listening(network, config.listen_addr_securable, self._network_tls))
+        self._listeners = Listeners(admin=admin_address, network=network_address)
+        await start(cleanup.at_exit())
+        await start(bulker.running())
+        await start(consuming(executor, queue.push))
+        await start(evacuator.running(self.stop))
+        await start(requests.reporting(self._metrics, seconds(config.report_interval)))
+
+
+def rep_url(config: RepConfig) -> str:
+    """Where peers reach the network listener: the configured URL, else the cell's name in its domain."""
+    if config.rep_url:
+        return config.rep_url
+    _, port = split_address(config.listen_addr_securable)
+    return f"https://{config.cell_id.replace('_', '-')}.{config.advertise_domain}:{port}"

@@ -1,0 +1,134 @@
+"""Taking part in the auction: which of the offered work this cell takes.
+
+:func:`admit` is the decision, pure; :func:`perform` carries it out on an executor.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bbs.models.actual_lrp import ActualLRPKey
+from executor.api import ExecutorAPI
+from executor.model import AllocationRequest
+from rep import tags
+from rep.cellstate import LRPWork, TaskWork, Work
+from rep.rootfs import StackMap, UnknownStack
+
+INSTANCE_GUID_LENGTH = 28
+
+
+class ForeignWork(Exception):
+    """Work meant for another cell."""
+
+    def __init__(self, cell_id: str) -> None:
+        super().__init__("workload cell ID does not match this cell")
+        self.cell_id = cell_id
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A reservation to ask for, and the work it is for."""
+
+    request: AllocationRequest
+    work: LRPWork | TaskWork
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What to reserve, in order, and what goes back at once."""
+
+    offers: tuple[Offer, ...]
+    refused: Work
+
+
+def instance_guid() -> str:
+    """A random guid short enough for a host name: 28 characters."""
+    return str(uuid.uuid4())[:INSTANCE_GUID_LENGTH]
+
+
+def admit(
+    work: Work,
+    *,
+    cell_id: str,
+    evacuating: bool,
+    remaining_memory_mb: int,
+    proxy_allocation_mb: int,
+    stacks: StackMap,
+    new_guid: Callable[[], str] = instance_guid,
+) -> Admission:
+    """Sort LRPs by memory, admit while memory lasts, refuse unknown stacks. Raises ForeignWork."""
+    if work.cell_id and work.cell_id != cell_id:
+        raise ForeignWork(work.cell_id)
+    by_memory = tuple(sorted(work.lrps, key=lambda lrp: -lrp.memory_mb))
+    if evacuating:
+        return Admission((), replace(work, lrps=by_memory))
+    short: list[LRPWork] = []
+    unknown_lrps: list[LRPWork] = []
+    unknown_tasks: list[TaskWork] = []
+    offers: list[Offer] = []
+    for lrp in by_memory:
+        cost = lrp.memory_mb + proxy_allocation_mb
+        if cost > remaining_memory_mb:
+            short.append(lrp)
+            continue
+        remaining_memory_mb -= cost
+        if _resolves(stacks, lrp.root_fs):
+            offers.append(Offer(_lrp_request(lrp, new_guid(), proxy_allocation_mb), lrp))
+        else:
+            unknown_lrps.append(lrp)
+    for task in work.tasks:
+        if _resolves(stacks, task.root_fs):
+            offers.append(Offer(_task_request(task), task))
+        else:
+            unknown_tasks.append(task)
+    refused = Work(lrps=(*short, *unknown_lrps), tasks=tuple(unknown_tasks))
+    return Admission(tuple(offers), refused)
+
+
+def perform(admission: Admission, executor: ExecutorAPI, *, trace_id: str = "") -> Work:
+    """Reserve what was admitted; answers everything that was refused, by whomever."""
+    failures = executor.allocate([offer.request for offer in admission.offers], trace_id=trace_id)
+    # several offers can have one guid, a task offered twice; the first of them was reserved
+    times = Counter(failure.request.guid for failure in failures)
+    refused: list[LRPWork | TaskWork] = []
+    for offer in reversed(admission.offers):
+        if times[offer.request.guid]:
+            times[offer.request.guid] -= 1
+            refused.insert(0, offer.work)
+    return replace(
+        admission.refused,
+        lrps=(*admission.refused.lrps, *(work for work in refused if isinstance(work, LRPWork))),
+        tasks=(*admission.refused.tasks, *(work for work in refused if isinstance(work, TaskWork))),
+    )
+
+
+def _resolves(stacks: StackMap, root_fs: str) -> bool:
+    try:
+        stacks.resolve(root_fs)
+    except UnknownStack:
+        return False
+    return True
+
+
+def _lrp_request(lrp: LRPWork, guid: str, proxy_allocation_mb: int) -> AllocationRequest:
+    key = ActualLRPKey(process_guid=lrp.process_guid, index=lrp.index, domain=lrp.domain)
+    return AllocationRequest(
+        guid=guid,
+        memory_mb=lrp.memory_mb + proxy_allocation_mb if lrp.memory_mb > 0 else lrp.memory_mb,
+        disk_mb=lrp.disk_mb,
+        max_pids=lrp.max_pids,
+        tags=tags.lrp_tags(key, guid, lrp.placement_tags, lrp.volume_drivers),
+    )
+
+
+def _task_request(task: TaskWork) -> AllocationRequest:
+    return AllocationRequest(
+        guid=task.task_guid,
+        memory_mb=task.memory_mb,
+        disk_mb=task.disk_mb,
+        max_pids=task.max_pids,
+        tags=tags.task_tags(task.domain, task.placement_tags, task.volume_drivers),
+    )

@@ -1,0 +1,23 @@
+"""``rep.json``: what a cell is told when it starts."""
+
+from rep.config.executor import executor_config, sidecar_root_fs, stack_map
+from rep.config.keys import Duration, Loggregator, RepConfig, Source, seconds
+from rep.config.parse import ConfigError, load, parse
+from rep.config.validate import InvalidConfig, Problem, validate
+
+__all__ = [
+    "ConfigError",
+    "Duration",
+    "InvalidConfig",
+    "Loggregator",
+    "Problem",
+    "RepConfig",
+    "Source",
+    "executor_config",
+    "load",
+    "parse",
+    "seconds",
+    "sidecar_root_fs",
+    "stack_map",
+    "validate",
+]

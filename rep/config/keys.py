@@ -1,0 +1,262 @@
+"""Every key of ``rep.json``: name, type, and the value used when the file does not have it.
+
+The field names are the key names. Durations are nanoseconds here and Go texts (``"30s"``) in the file.
+The defaults are those of the last release that had built-in ones; required keys have none and are
+checked by ``rep.config.validate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from types import MappingProxyType
+from typing import NewType
+
+from bbs.models.durations import parse_duration
+from bbs.models.meta import Int64, UInt64
+
+Duration = NewType("Duration", int)
+"""Nanoseconds."""
+
+
+def seconds(duration: Duration) -> float:
+    """As asyncio wants it."""
+    return duration / 1e9
+
+
+def _every(text: str) -> Duration:
+    return Duration(parse_duration(text))
+
+
+class Source(Enum):
+    """Where an effective value came from."""
+
+    FILE = "file"
+    DEFAULT = "default"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepKeys:
+    """Identity, addresses, the control plane, stacks."""
+
+    cell_id: str = ""
+    cell_index: Int64 = 0
+    zone: str = ""
+    listen_addr: str = "127.0.0.1:1800"
+    listen_addr_securable: str = "0.0.0.0:1801"
+    advertise_domain: str = "cell.service.cf.internal"
+    ca_cert_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    bbs_address: str = ""
+    bbs_client_session_cache_size: Int64 = 0
+    bbs_max_idle_conns_per_host: Int64 = 0
+    communication_timeout: Duration = _every("10s")
+    polling_interval: Duration = _every("30s")
+    evacuation_polling_interval: Duration = _every("10s")
+    evacuation_timeout: Duration = _every("10m")
+    lock_ttl: Duration = _every("15s")
+    lock_retry_interval: Duration = _every("5s")
+    """Accepted and ignored: the presence is renewed every 5 s."""
+    report_interval: Duration = _every("1m")
+    session_name: str = "rep"
+    placement_tags: tuple[str, ...] = ()
+    optional_placement_tags: tuple[str, ...] = ()
+    preloaded_root_fs: tuple[str, ...] = ()
+    supported_providers: tuple[str, ...] = ("docker",)
+    extra_root_fs_dir: str = ""
+    sidecar_root_fs_path: str = ""
+    sidecar_root_fs: str = ""
+    layering_mode: str = "single-layer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorKeys:
+    """Containers, checks, downloads, credentials. memory_mb, disk_mb: ``auto`` or a number, as text."""
+
+    memory_mb: str = "auto"
+    disk_mb: str = "auto"
+    auto_disk_capacity_overhead_mb: Int64 = 0
+    use_schedulable_disk_size: bool = False
+    max_cache_size_in_bytes: UInt64 = 10 << 30
+    cache_path: str = "/tmp/cache"
+    temp_dir: str = "/tmp"
+    max_concurrent_downloads: UInt64 = 5
+    create_work_pool_size: Int64 = 32
+    delete_work_pool_size: Int64 = 32
+    read_work_pool_size: Int64 = 64
+    metrics_work_pool_size: Int64 = 8
+    healthcheck_work_pool_size: Int64 = 64
+    reserved_expiration_time: Duration = _every("1m")
+    container_reap_interval: Duration = _every("1m")
+    container_owner_name: str = "executor"
+    healthcheck_container_owner_name: str = "executor-health-check"
+    container_inode_limit: UInt64 = 200000
+    container_max_cpu_shares: UInt64 = 1024
+    set_cpu_weight: bool = False
+    container_metrics_report_interval: Duration = _every("15s")
+    healthy_monitoring_interval: Duration = _every("30s")
+    unhealthy_monitoring_interval: Duration = _every("500ms")
+    graceful_shutdown_interval: Duration = _every("10s")
+    declarative_healthcheck_path: str = ""
+    declarative_healthcheck_default_timeout: Duration = _every("1s")
+    enable_healthcheck_metrics: bool = False
+    enable_container_proxy: bool = False
+    enable_container_proxy_healthcheck: bool = False
+    proxy_healthcheck_interval: Duration = _every("30s")
+    proxy_memory_allocation_mb: Int64 = 32
+    proxy_enable_http2: bool = True
+    container_proxy_path: str = ""
+    container_proxy_config_path: str = ""
+    container_proxy_trusted_ca_certs: tuple[str, ...] = ()
+    container_proxy_verify_subject_alt_name: tuple[str, ...] = ()
+    container_proxy_require_and_verify_client_certs: bool = False
+    container_proxy_ads_addresses: tuple[str, ...] = ()
+    enable_unproxied_port_mappings: bool = True
+    advertise_preference_for_instance_address: bool = False
+    envoy_config_reload_duration: Duration = _every("5s")
+    envoy_drain_timeout: Duration = _every("15m")
+    instance_identity_cred_dir: str = ""
+    instance_identity_ca_path: str = ""
+    instance_identity_private_key_path: str = ""
+    instance_identity_validity_period: Duration = _every("24h")
+    trusted_system_certificates_path: str = ""
+    volume_mounted_files: str = ""
+    volman_driver_paths: str = ""
+    path_to_tls_cert: str = ""
+    path_to_tls_key: str = ""
+    path_to_tls_ca_cert: str = ""
+    path_to_ca_certs_for_downloads: str = ""
+    skip_cert_verify: bool = False
+    max_log_lines_per_second: Int64 = 0
+    post_setup_hook: str = ""
+    post_setup_user: str = ""
+    garden_network: str = ""
+    garden_addr: str = ""
+    garden_healthcheck_interval: Duration = _every("10m")
+    garden_healthcheck_timeout: Duration = _every("10m")
+    garden_healthcheck_emission_interval: Duration = _every("30s")
+    garden_healthcheck_command_retry_pause: Duration = _every("1s")
+    garden_healthcheck_process_path: str = "/bin/sh"
+    garden_healthcheck_process_args: tuple[str, ...] = ("-c", "ls > /tmp/test")
+    garden_healthcheck_process_user: str = "root"
+    garden_healthcheck_process_env: tuple[str, ...] = ()
+    garden_healthcheck_process_dir: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformKeys:
+    """Locket, the component's own log, the debug server. Keepalive times are whole seconds."""
+
+    locket_address: str = ""
+    locket_ca_cert_file: str = ""
+    locket_client_cert_file: str = ""
+    locket_client_key_file: str = ""
+    locket_client_keepalive_time: Int64 = 10
+    locket_client_keepalive_timeout: Int64 = 22
+    log_level: str = "info"
+    time_format: str = "unix-epoch"
+    redact_secrets: bool = False
+    redact_patterns: tuple[str, ...] = ()
+    max_data_string_length: Int64 = 640
+    debug_address: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnKeys:
+    """Keys the Go program does not have.
+
+    =======================  =========================================================================
+    rep_url                  URL to register instead of ``https://<cell>.<advertise_domain>:<port>``
+    docker_host              where the container engine listens
+    state_dir                what must survive a restart of the cell
+    network_name             engine network of the containers
+    network_subnet           its addresses
+    network_mtu              its packet size
+    host_port_start, _count  host ports for containers
+    container_max_count      containers of the engine; one less is published
+    external_ip              address of this host as routers reach it; empty: that of the default route
+    nft_table                name of the packet filter table
+    =======================  =========================================================================
+    """
+
+    rep_url: str = ""
+    docker_host: str = "unix:///var/run/docker.sock"
+    state_dir: str = "/var/lib/diego-cell"
+    network_name: str = "diego-cell"
+    network_subnet: str = "10.255.0.0/16"
+    network_mtu: Int64 = 1500
+    host_port_start: Int64 = 61001
+    host_port_count: Int64 = 4534
+    container_max_count: Int64 = 250
+    external_ip: str = ""
+    nft_table: str = "diego_cell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loggregator:
+    """The ``loggregator`` object: where logs and metrics go."""
+
+    loggregator_api_host: str = "127.0.0.1"
+    loggregator_api_port: Int64 = 3458
+    loggregator_ca_path: str = ""
+    loggregator_cert_path: str = ""
+    loggregator_key_path: str = ""
+    loggregator_job_deployment: str = ""
+    loggregator_job_name: str = ""
+    loggregator_job_index: str = ""
+    loggregator_job_ip: str = ""
+    loggregator_job_origin: str = "rep"
+    loggregator_source_id: str = "rep"
+    loggregator_instance_id: str = ""
+    loggregator_batch_max_size: UInt64 = 100
+    loggregator_app_metric_exclusion_filter: tuple[str, ...] = ()
+    loggregator_use_v2_api: bool = False
+    BatchFlushInterval: Int64 = 100_000_000
+    """Nanoseconds; the key is written like this."""
+
+    @property
+    def enabled(self) -> bool:
+        """Without an identity nothing can be sent, so nothing is."""
+        return bool(self.loggregator_ca_path and self.loggregator_cert_path and self.loggregator_key_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepConfig(RepKeys, ExecutorKeys, PlatformKeys, OwnKeys):
+    """All of ``rep.json``.
+
+    sources: where each value came from, by key; those of ``loggregator`` as ``loggregator.<key>``.
+    warnings: what is odd but harmless, in words.
+    """
+
+    loggregator: Loggregator = Loggregator()
+    sources: Mapping[str, Source] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def proxy_allocation_mb(self) -> int:
+        """Memory every proxied LRP costs on top of its own, MiB."""
+        return self.proxy_memory_allocation_mb if self.enable_container_proxy else 0
+
+    @property
+    def development(self) -> bool:
+        """A control plane without TLS: the cell may do without it as well."""
+        return self.bbs_address.startswith("http://")
+
+    def effective(self) -> list[tuple[str, object, Source]]:
+        """Every key with its value and where it came from, in the order of this module."""
+        rows: list[tuple[str, object, Source]] = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Loggregator):
+                for inner in fields(value):
+                    key = f"loggregator.{inner.name}"
+                    rows.append((key, getattr(value, inner.name), self._source(key)))
+            elif item.compare:
+                rows.append((item.name, value, self._source(item.name)))
+        return rows
+
+    def _source(self, key: str) -> Source:
+        return self.sources.get(key, Source.DEFAULT)

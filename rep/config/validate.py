@@ -1,0 +1,146 @@
+"""Values no cell can start with, under the names operators know from the component's log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rep.config.keys import RepConfig
+
+CONFIGURE_FAILED = "failed-to-configure-executor"
+INITIALIZE_FAILED = "failed-to-initialize-executor"
+
+_POOLS = (
+    "create_work_pool_size",
+    "delete_work_pool_size",
+    "read_work_pool_size",
+    "metrics_work_pool_size",
+    "healthcheck_work_pool_size",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason not to start: what the log calls it, and what to do about it."""
+
+    message: str
+    detail: str
+
+
+class InvalidConfig(Exception):
+    """A configuration a cell cannot start with.
+
+    problems: every one found of the same kind. message: the last log entry. exit_status: of the process.
+    """
+
+    def __init__(self, message: str, exit_status: int, problems: list[Problem]) -> None:
+        listed = "; ".join(f"{problem.message} ({problem.detail})" for problem in problems)
+        super().__init__(f"{message}: {listed}")
+        self.message = message
+        self.exit_status = exit_status
+        self.problems = problems
+
+
+def validate(config: RepConfig) -> None:
+    """Raises InvalidConfig, in the order in which a cell checks itself at start."""
+    checks = (
+        (CONFIGURE_FAILED, 2, _executor_problems(config)),
+        ("invalid-cell-id", 1, _cell_id_problems(config)),
+        (INITIALIZE_FAILED, 1, _start_problems(config)),
+        ("invalid-bbs-config", 1, _bbs_problems(config)),
+        ("invalid-locket-config", 2, _locket_problems(config)),
+        ("tls-configuration-failed", 2, _tls_problems(config)),
+    )
+    for message, exit_status, problems in checks:
+        if problems:
+            raise InvalidConfig(message, exit_status, problems)
+
+
+def _executor_problems(config: RepConfig) -> list[Problem]:
+    table = (
+        (config.container_max_cpu_shares == 0, "max-cpu-shares-invalid", "container_max_cpu_shares is 0"),
+        (
+            config.healthy_monitoring_interval <= 0,
+            "healthy-monitoring-interval-invalid",
+            "healthy_monitoring_interval must be longer than 0s",
+        ),
+        (
+            config.unhealthy_monitoring_interval <= 0,
+            "unhealthy-monitoring-interval-invalid",
+            "unhealthy_monitoring_interval must be longer than 0s",
+        ),
+        (
+            config.garden_healthcheck_interval <= 0,
+            "garden-healthcheck-interval-invalid",
+            "garden_healthcheck_interval must be longer than 0s",
+        ),
+        (
+            not config.garden_healthcheck_process_user,
+            "garden-healthcheck-process-user-invalid",
+            "garden_healthcheck_process_user is empty",
+        ),
+        (
+            not config.garden_healthcheck_process_path,
+            "garden-healthcheck-process-path-invalid",
+            "garden_healthcheck_process_path is empty",
+        ),
+        (
+            bool(config.post_setup_hook) and not config.post_setup_user,
+            "post-setup-hook-requires-a-user",
+            "post_setup_hook is set, post_setup_user is not",
+        ),
+        (
+            config.declarative_healthcheck_default_timeout <= 0,
+            "declarative_healthcheck_default_timeout",
+            "declarative_healthcheck_default_timeout must be longer than 0s",
+        ),
+    )
+    return [Problem(message, detail) for wrong, message, detail in table if wrong]
+
+
+def _cell_id_problems(config: RepConfig) -> list[Problem]:
+    return [] if config.cell_id else [Problem("invalid-cell-id", "cell_id is missing or empty")]
+
+
+def _start_problems(config: RepConfig) -> list[Problem]:
+    problems = [
+        Problem(f"must provide positive maxWorkers; provided {size}", name)
+        for name in _POOLS
+        if (size := getattr(config, name)) < 1
+    ]
+    for what, key, text in (("memory", "memory_mb", config.memory_mb), ("disk", "disk_mb", config.disk_mb)):
+        if text != "auto" and not (text.isascii() and text.isdecimal() and int(text) > 0):
+            problems.append(
+                Problem(f"{what} limit must be a positive number or 'auto'", f"{key} is {text!r}")
+            )
+    if bool(config.path_to_tls_cert) != bool(config.path_to_tls_key):
+        problems.append(
+            Problem(
+                "The TLS certificate or key is missing",
+                "path_to_tls_cert and path_to_tls_key need each other",
+            )
+        )
+    if config.instance_identity_cred_dir and config.instance_identity_validity_period <= 0:
+        problems.append(
+            Problem(
+                "instance ID validity period needs to be set and positive",
+                "instance_identity_validity_period must be longer than 0s",
+            )
+        )
+    return problems
+
+
+def _bbs_problems(config: RepConfig) -> list[Problem]:
+    if config.bbs_address.startswith(("https://", "http://")):
+        return []
+    return [Problem("invalid-bbs-address", f"bbs_address is {config.bbs_address!r}, expected an https URL")]
+
+
+def _locket_problems(config: RepConfig) -> list[Problem]:
+    return [] if config.locket_address else [Problem("invalid-locket-config", "locket_address is empty")]
+
+
+def _tls_problems(config: RepConfig) -> list[Problem]:
+    missing = [key for key in ("ca_cert_file", "cert_file", "key_file") if not getattr(config, key)]
+    if not missing or (config.development and len(missing) == 3):
+        return []
+    return [Problem("missing-tls-files", f"{', '.join(missing)} must be given")]

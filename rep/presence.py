@@ -1,0 +1,186 @@
+"""The cell's presence in Locket: what says that it exists, renewed as long as it does.
+
+Unlike a lock, a lost presence does not end the process: containers go on, and the loop tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from grpc import StatusCode
+
+from bbs.client.locket import LocketError, Resource, TypeCode
+from bbs.models.cell import CellCapacity, CellPresence, Provider
+from bbs.models.codec import dumps
+from executor.model import Resources
+from rep.config import RepConfig
+from rep.rootfs import PRELOADED, PRELOADED_LAYER
+
+RETRY_S = 5.0
+"""Between two attempts, and the deadline of all but the first."""
+PUBLIC_ADDRESS = "8.8.8.8"
+
+logger = logging.getLogger(__name__)
+
+
+class LocketCalls(Protocol):
+    """What the presence needs of Locket. Every call raises LocketError."""
+
+    async def lock(
+        self,
+        resource: Resource,
+        ttl_s: int,
+        *,
+        uuid: str = "",
+        timeout_s: float | None = None,
+        wait_for_ready: bool = False,
+    ) -> None: ...
+
+    async def fetch(self, key: str, *, uuid: str = "", timeout_s: float | None = None) -> Resource: ...
+
+    async def release(self, resource: Resource, *, timeout_s: float | None = None) -> None: ...
+
+
+def cell_presence(
+    config: RepConfig, rep_url: str, admin_port: int, capacity: Resources, stacks: list[str]
+) -> CellPresence:
+    """The record; ``stacks`` as ``name`` or ``name@version``."""
+    properties = tuple(stacks)
+    return CellPresence(
+        cell_id=config.cell_id,
+        rep_address=f"http://{outbound_address()}:{admin_port}",
+        zone=config.zone,
+        capacity=CellCapacity(
+            memory_mb=capacity.memory_mb, disk_mb=capacity.disk_mb, containers=capacity.containers
+        ),
+        rootfs_providers=(
+            Provider(name=PRELOADED, properties=properties),
+            Provider(name=PRELOADED_LAYER, properties=properties),
+            Provider(name="extra"),
+            *(Provider(name=scheme) for scheme in config.supported_providers),
+        ),
+        placement_tags=config.placement_tags,
+        optional_placement_tags=config.optional_placement_tags,
+        rep_url=rep_url,
+    )
+
+
+def outbound_address() -> str:
+    """The address this host would use towards a public one; that of loopback when it has no route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((PUBLIC_ADDRESS, 53))
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address
+
+
+@dataclass(slots=True, kw_only=True)
+class Presence:
+    """Holds the presence of one cell. ``sleep`` is replaced in tests."""
+
+    locket: LocketCalls
+    record: CellPresence
+    ttl_s: int
+    retry_s: float = RETRY_S
+    owner: str = field(default_factory=lambda: str(uuid.uuid4()))
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    held: bool = field(default=False, init=False)
+    _collisions: int = field(default=0, init=False)
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Entered once the presence is held for the first time; released when left."""
+        first = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self._renew(first), name="presence")
+                await first.wait()
+                yield
+                task.cancel()
+        finally:
+            await self._release()
+
+    def _resource(self) -> Resource:
+        return Resource(
+            key=self.record.cell_id,
+            owner=self.owner,
+            value=dumps(self.record),
+            type_code=TypeCode.PRESENCE,
+        )
+
+    async def _renew(self, first: asyncio.Event) -> None:
+        logger.info("locket-lock.started", extra=self._about())
+        await self._attempt(first, None)
+        while True:
+            await self.sleep(self.retry_s)
+            await self._attempt(first, self.retry_s)
+
+    async def _attempt(self, first: asyncio.Event, timeout_s: float | None) -> None:
+        attempt = str(uuid.uuid4())
+        try:
+            await self.locket.lock(
+                self._resource(),
+                self.ttl_s,
+                uuid=attempt,
+                timeout_s=timeout_s,
+                wait_for_ready=timeout_s is not None,
+            )
+        except LocketError as error:
+            await self._failed(error, attempt, first_attempt=timeout_s is None)
+            return
+        if not self.held:
+            logger.info("locket-lock.acquired-lock", extra=self._about())
+        self.held = True
+        self._collisions = 0
+        first.set()
+
+    async def _failed(self, error: LocketError, attempt: str, *, first_attempt: bool) -> None:
+        if error.code is StatusCode.ALREADY_EXISTS:
+            self._collisions += 1
+        if self.held:
+            logger.error("locket-lock.lost-lock", extra=self._about(error=str(error)))
+        elif first_attempt:
+            owner = await self._current_owner(attempt)
+            about = self._about(error=str(error), held_by=owner)
+            logger.error("locket-lock.failed-to-acquire-lock", extra=about)
+        else:
+            logger.debug("locket-lock.failed-to-acquire-lock", extra=self._about(error=str(error)))
+        self.held = False
+        if self._collisions == self._patience:
+            # an earlier life of this cell would have expired by now
+            owner = await self._current_owner(attempt)
+            logger.error("locket-lock.cell-id-used-by-another-cell", extra=self._about(held_by=owner))
+
+    @property
+    def _patience(self) -> int:
+        """Collisions in a row that an earlier life of this cell cannot explain."""
+        return math.ceil(self.ttl_s / self.retry_s) + 2
+
+    async def _current_owner(self, attempt: str) -> str:
+        try:
+            return (await self.locket.fetch(self.record.cell_id, uuid=attempt, timeout_s=self.retry_s)).owner
+        except LocketError as error:
+            return f"unknown ({error})"
+
+    async def _release(self) -> None:
+        try:
+            await self.locket.release(self._resource(), timeout_s=self.ttl_s)
+        except LocketError as error:
+            logger.error("locket-lock.failed-to-release-lock", extra=self._about(error=str(error)))
+        else:
+            logger.info("locket-lock.released-lock", extra=self._about())
+        self.held = False
+
+    def _about(self, **data: object) -> dict[str, object]:
+        lock = {"key": self.record.cell_id, "owner": self.owner}
+        return {"data": {"lock": lock, "ttl_in_seconds": self.ttl_s, **data}}

@@ -1,0 +1,284 @@
+"""The two HTTP listeners of a cell: admin (ping, evacuate) and network (auctioneer, BBS, operators).
+
+Statuses, bodies and headers are those peers know from the Go program: empty bodies on errors of the
+handlers, plain texts for unknown paths and wrong methods, JSON without a declared type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bbs.models.invalid import InvalidDocument
+from executor.api import ExecutorAPI
+from executor.errors import ContainerNotFound, ExecutorError
+from rep import auction
+from rep.cellstate import read_work, to_body
+from rep.evacuation import EvacuationFlag
+from rep.metrics import RequestFailed, RequestMetrics
+from rep.removals import Removals
+from rep.state import CellIdentity, cell_state, container_metrics
+from rep.updates import read_update
+
+TRACE_HEADER = "X-Vcap-Request-Id"
+SNIFFED_TEXT = "text/plain; charset=utf-8"
+MAX_BODY_BYTES = 64 << 20
+GRACE_S = 1.0
+"""For requests still being answered when a listener closes."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a listener really listens."""
+
+    host: str
+    port: int
+
+
+class Deletions:
+    """Deletes containers in the background: a cancelled task is answered before its container is gone."""
+
+    def __init__(self, executor: ExecutorAPI, removals: Removals) -> None:
+        self._executor = executor
+        self._removals = removals
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """While open, deletions run; leaving cancels those under way."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                for task in self._tasks:
+                    task.cancel()
+
+    def start(self, guid: str, trace_id: str) -> None:
+        """Raises RuntimeError when not open."""
+        if self._group is None:
+            raise RuntimeError(f"deletion of {guid} asked for while closed")
+        task = self._group.create_task(self._delete(guid, trace_id), name=f"cancel {guid}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _delete(self, guid: str, trace_id: str) -> None:
+        try:
+            await self._executor.delete(guid, trace_id=trace_id)
+        except ContainerNotFound:
+            return
+        except ExecutorError as error:
+            data = {"container-guid": guid, "error": str(error)}
+            logger.error("cancel-task.failed-deleting-container", extra={"data": data})
+            return
+        self._removals.notify()
+
+
+class AdminRoutes:
+    """For scripts on the same machine."""
+
+    def __init__(self, evacuation: EvacuationFlag) -> None:
+        self._evacuation = evacuation
+
+    def application(self) -> web.Application:
+        """The listener's application."""
+        return _application([("GET", "/ping", self.ping), ("POST", "/evacuate", self.evacuate)])
+
+    async def ping(self, request: web.Request) -> web.Response:
+        """The process is up; nothing else is looked at."""
+        return _status(200)
+
+    async def evacuate(self, request: web.Request) -> web.Response:
+        """Start the evacuation and tell what to poll for its end."""
+        self._evacuation.set()
+        return web.Response(status=202, body=b'{"ping_path":"/ping"}', content_type="application/json")
+
+
+class NetworkRoutes:
+    """For auctioneer, BBS and operators."""
+
+    def __init__(
+        self,
+        identity: CellIdentity,
+        executor: ExecutorAPI,
+        evacuation: EvacuationFlag,
+        deletions: Deletions,
+        metrics: RequestMetrics,
+    ) -> None:
+        self._identity = identity
+        self._executor = executor
+        self._evacuation = evacuation
+        self._deletions = deletions
+        self._metrics = metrics
+
+    def application(self) -> web.Application:
+        """The listener's application."""
+        instance = "/lrps/{process_guid:[^/]*}/instances/{instance_guid:[^/]*}"
+        tracked = self._tracked
+        return _application(
+            [
+                ("GET", "/state", tracked("State", self.state)),
+                ("GET", "/container_metrics", tracked("ContainerMetrics", self.container_metrics)),
+                ("POST", "/work", tracked("Perform", self.perform)),
+                ("PUT", f"/v2{instance}", tracked("UpdateLRPInstance", self.update)),
+                ("PUT", f"/v1{instance}", tracked("UpdateLRPInstance", self.update)),
+                ("POST", f"/v1{instance}/stop", tracked("StopLRPInstance", self.stop)),
+                ("POST", "/v1/tasks/{task_guid:[^/]*}/cancel", tracked("CancelTask", self.cancel)),
+                ("POST", "/sim/reset", tracked("Reset", self.reset)),
+            ]
+        )
+
+    async def state(self, request: web.Request) -> web.Response:
+        """The cell's state; 503 with the same body when the engine's health check fails."""
+        state = cell_state(self._identity, self._executor, evacuating=bool(self._evacuation))
+        return _json(state.to_json(), 200 if self._executor.healthy else 503)
+
+    async def container_metrics(self, request: web.Request) -> web.Response:
+        """The readings of the last tick."""
+        cell_id = self._identity.config.cell_id
+        containers = self._executor.containers()
+        return _json(container_metrics(cell_id, containers, self._executor.metrics()))
+
+    async def perform(self, request: web.Request) -> web.Response:
+        """Reserve what fits of the offered work; answer the rest."""
+        work = read_work(await request.read())
+        config = self._identity.config
+        admission = auction.admit(
+            work,
+            cell_id=config.cell_id,
+            evacuating=bool(self._evacuation),
+            remaining_memory_mb=self._executor.remaining_resources().memory_mb,
+            proxy_allocation_mb=config.proxy_allocation_mb,
+            stacks=self._identity.stacks,
+        )
+        refused = auction.perform(admission, self._executor, trace_id=_trace_id(request))
+        return _json(refused.to_json())
+
+    async def update(self, request: web.Request) -> web.Response:
+        """New routes or tags for a container."""
+        update = read_update(await request.read(), _instance_guid(request))
+        await self._executor.update(update, trace_id=_trace_id(request))
+        return _status(202)
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """Signal the container; waits while it is being created or destroyed, not for its end."""
+        await self._executor.stop(_instance_guid(request), trace_id=_trace_id(request))
+        return _status(202)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Delete the task's container, later."""
+        self._deletions.start(request.match_info["task_guid"], _trace_id(request))
+        return _status(202)
+
+    async def reset(self, request: web.Request) -> web.Response:
+        """Only simulated cells can."""
+        logger.error("not-a-simulation-rep")
+        return _status(500)
+
+    def _tracked(self, kind: str, handler: Handler) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            response: web.StreamResponse = _status(500)
+            with self._metrics.track(kind):
+                try:
+                    response = await handler(request)
+                except InvalidDocument as error:
+                    _refuse(kind, error)
+                    response = _status(400)
+                except (ExecutorError, auction.ForeignWork) as error:
+                    _refuse(kind, error)
+                if response.status >= 400:
+                    raise RequestFailed
+            return response
+
+        return handle
+
+
+@asynccontextmanager
+async def listening(
+    application: web.Application, address: str, tls: ssl.SSLContext | None
+) -> AsyncIterator[Address]:
+    """Serve while inside; gives the address really bound. Raises OSError, ValueError for a bad address."""
+    host, port = split_address(address)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host or None, port, ssl_context=tls)
+        await site.start()
+        bound = runner.addresses[0]
+        yield Address(bound[0], bound[1])
+    finally:
+        await runner.cleanup()
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port``, ``[v6]:port`` or ``:port``. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _application(routes: Iterable[tuple[str, str, Handler]]) -> web.Application:
+    application = web.Application(middlewares=[_plain_errors], client_max_size=MAX_BODY_BYTES)
+    for method, path, handler in routes:
+        application.router.add_route(method, path, handler)
+    application.on_response_prepare.append(_trim_headers)
+    return application
+
+
+@web.middleware
+async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return _plain(404, "404 page not found\n")
+    except web.HTTPMethodNotAllowed as error:
+        response = _plain(405, "Method Not Allowed\n")
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+
+
+async def _trim_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
+    if response.content_length == 0:
+        response.headers.popall("Content-Type", None)
+
+
+def _plain(status: int, text: str) -> web.Response:
+    headers = {"Content-Type": SNIFFED_TEXT, "X-Content-Type-Options": "nosniff"}
+    return web.Response(status=status, body=text.encode(), headers=headers)
+
+
+def _status(status: int) -> web.Response:
+    return web.Response(status=status, body=b"")
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=to_body(value), headers={"Content-Type": SNIFFED_TEXT})
+
+
+def _trace_id(request: web.Request) -> str:
+    return request.headers.get(TRACE_HEADER, "")
+
+
+def _instance_guid(request: web.Request) -> str:
+    for part in ("process_guid", "instance_guid"):
+        if not request.match_info[part]:
+            raise InvalidDocument("$", f"a {part} in the path", f"{part} missing from request")
+    return request.match_info["instance_guid"]
+
+
+def _refuse(kind: str, error: Exception) -> None:
+    logger.error("request-failed", extra={"data": {"request-type": kind, "error": str(error)}})
