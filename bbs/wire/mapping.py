@@ -116,6 +116,11 @@ def text_to_wire(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+def text_from_wire(data: bytes) -> str:
+    """Text of a field that is ``bytes`` on the wire; what is not UTF-8 becomes U+FFFD."""
+    return data.decode("utf-8", "replace")
+
+
 def error_to_wire(error: BBSError) -> error_pb2.Error:
     """The error envelope."""
     return error_pb2.Error(type=error.type.name, message=error.message)
@@ -194,7 +199,7 @@ def _single_reader(field: Field, hint: Any) -> Convert:
     if field.is_enum:
         return _enum_reader(_enum_class(hint))
     if field.is_bytes:
-        return _text
+        return text_from_wire
     return _same
 
 
@@ -209,10 +214,6 @@ def _enum_reader(cls: type[E]) -> Callable[[int], E]:
     known = {int(member): member for member in cls}
     zero = cls(0)
     return lambda number: known.get(number, zero)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
 
 
 def _same(value: Any) -> Any:

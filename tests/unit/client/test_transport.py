@@ -1,0 +1,168 @@
+"""How a request goes out, how its answer is understood, when it is tried again."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.transport import Answer, EndpointNotFoundError, Policy, UnansweredError, interpret
+from bbs.models.errors import BBSError, ErrorType
+from bbs.wire.proto.domain_pb2 import DomainsResponse
+from bbs.wire.proto.error_pb2 import Error
+
+if TYPE_CHECKING:
+    from tests.unit.client.conftest import ScriptedServer
+
+pytestmark = pytest.mark.unit
+
+PROTOBUF = "application/x-protobuf"
+DOMAINS = DomainsResponse(domains=["d"])
+BODY = DOMAINS.SerializeToString()
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_a_protobuf_body_counts_whatever_the_status(status: int) -> None:
+    assert interpret(Answer(status, PROTOBUF, "", BODY), DomainsResponse) == DOMAINS
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+def test_any_other_success_is_an_empty_response(status: int) -> None:
+    assert interpret(Answer(status, "text/html", "", b"<p>"), DomainsResponse) == DomainsResponse()
+
+
+REFUSED = {
+    "router error before all": (
+        Answer(200, PROTOBUF, "no endpoints", BODY),
+        UnansweredError(ErrorType.RouterError, "no endpoints"),
+    ),
+    "404": (
+        Answer(404, "text/plain", "", b""),
+        EndpointNotFoundError(ErrorType.InvalidResponse, "Invalid Response with status code: 404"),
+    ),
+    "redirect": (
+        Answer(302, "text/plain", "", b""),
+        UnansweredError(ErrorType.InvalidResponse, "Invalid Response with status code: 302"),
+    ),
+    "503": (
+        Answer(503, "application/octet-stream", "", b""),
+        UnansweredError(ErrorType.InvalidResponse, "Invalid Response with status code: 503"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "expected"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_answer(answer: Answer, expected: UnansweredError) -> None:
+    with pytest.raises(UnansweredError) as raised:
+        interpret(answer, DomainsResponse)
+    assert type(raised.value) is type(expected)
+    assert raised.value == expected
+
+
+def test_a_body_that_cannot_be_read_is_no_answer() -> None:
+    with pytest.raises(UnansweredError, match="3 bytes that are no DomainsResponse") as raised:
+        interpret(Answer(200, PROTOBUF, "", b"\xff\xff\xff"), DomainsResponse)
+    assert raised.value.type is ErrorType.InvalidProtobufMessage
+
+
+@pytest.mark.parametrize("trace_id", ["", "0123456789abcdef0123456789abcdef"])
+async def test_the_request(server: ScriptedServer, client: HTTPBBSClient, trace_id: str) -> None:
+    server.answer()
+    await client.upsert_domain("d", 1, trace_id=trace_id)
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == (
+        "POST",
+        "/v1/domains/upsert",
+        b"\x0a\x01d\x10\x01",
+    )
+    assert request.headers["Content-Type"] == PROTOBUF
+    assert request.headers["Content-Length"] == "5"
+    assert request.headers["X-Vcap-Request-Id"] == trace_id
+
+
+async def test_a_request_without_content(server: ScriptedServer, client: HTTPBBSClient) -> None:
+    server.answer(DOMAINS)
+    assert await client.domains() == ["d"]
+    (request,) = server.requests
+    assert (request.headers["Content-Length"], request.body) == ("0", b"")
+
+
+async def test_media_type_parameters_do_not_matter(server: ScriptedServer, client: HTTPBBSClient) -> None:
+    server.answer(DOMAINS, media_type="application/x-protobuf; charset=utf-8")
+    assert await client.domains() == ["d"]
+
+
+async def test_calls_share_a_connection(server: ScriptedServer, client: HTTPBBSClient) -> None:
+    for _ in range(3):
+        server.answer(DOMAINS)
+        await client.domains()
+    assert [request.connection for request in server.requests] == [0, 0, 0]
+
+
+async def test_what_failed_is_tried_again(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+) -> None:
+    server.hang_up()
+    server.answer(b"", status=503, media_type="text/plain")
+    server.answer(DOMAINS)
+    assert await client.domains() == ["d"]
+    assert pauses == [0.5, 0.5]
+
+
+async def test_after_three_attempts_the_last_failure_is_raised(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+) -> None:
+    server.hang_up()
+    server.answer(b"\xff")
+    server.answer(DOMAINS, headers={"X-Cf-Routererror": "unknown_route"})
+    with pytest.raises(UnansweredError) as raised:
+        await client.domains()
+    assert raised.value == BBSError(ErrorType.RouterError, "unknown_route")
+    assert len(server.requests) == 3
+    assert pauses == [0.5, 0.5]
+
+
+async def test_a_redirect_is_not_followed(server: ScriptedServer, client: HTTPBBSClient) -> None:
+    for _ in range(3):
+        server.answer(b"", status=302, media_type="text/plain", headers={"Location": "/v1/ping"})
+    with pytest.raises(UnansweredError, match="status code: 302"):
+        await client.domains()
+    assert {request.path for request in server.requests} == {"/v1/domains/list"}
+
+
+async def test_an_error_of_the_bbs_is_final(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+) -> None:
+    server.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
+    with pytest.raises(BBSError) as raised:
+        await client.domains()
+    assert raised.value == BBSError(ErrorType.Deadlock, "again")
+    assert not isinstance(raised.value, UnansweredError)
+    assert (len(server.requests), pauses) == (1, [])
+
+
+async def test_silence_is_a_timeout(server: ScriptedServer, policy: Policy) -> None:
+    server.hang()
+    server.hang()
+    impatient = dataclasses.replace(policy, request_timeout_s=0.05, attempts=2)
+    async with HTTPBBSClient(server.url, policy=impatient) as client:
+        with pytest.raises(UnansweredError, match=r"/v1/domains/list: no answer within 0\.05 s") as raised:
+            await client.domains()
+    assert raised.value.type is ErrorType.Timeout
+    assert len(server.requests) == 2
+
+
+async def test_nobody_there(unused_tcp_port: int, policy: Policy, pauses: list[float]) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with HTTPBBSClient(url, policy=policy) as client:
+        with pytest.raises(UnansweredError, match=f"{url}/v1/domains/list: ClientConnectorError") as raised:
+            await client.domains()
+    assert raised.value.type is ErrorType.InvalidResponse
+    assert pauses == [0.5, 0.5]
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(RuntimeError, match="not open"):
+        await HTTPBBSClient("http://127.0.0.1:1").domains()
