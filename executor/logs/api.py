@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -36,3 +36,27 @@ class LogSink(Protocol):
     """Takes lines. Must not block and must not raise: a slow sink keeps its own bounded buffer."""
 
     def emit(self, line: LogLine) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Output:
+    """Where one step writes: a pair of handlers that take bytes as they come, and the end of both.
+
+    flush: sends what is held back for want of a line end.
+    """
+
+    stdout: Callable[[bytes], None]
+    stderr: Callable[[bytes], None]
+    flush: Callable[[], None]
+
+
+class LogStreams(Protocol):
+    """Gives every step its output. ``executor.logs.streamer.LogStreamer`` sends it to the app's log."""
+
+    def source_name(self, source: str) -> str:
+        """The effective log source for a wanted one, which may be empty."""
+        ...
+
+    def stream(self, source: str) -> Output:
+        """A pair of line buffers of its own, labelled with the effective log source."""
+        ...

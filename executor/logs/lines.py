@@ -1,0 +1,56 @@
+"""Output becomes lines.
+
+Lines end at a line feed or a carriage return; empty ones are nothing. A line longer than a message may be
+is cut, before a UTF-8 sequence that would be torn apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MAX_MESSAGE_BYTES = 61440
+
+
+class LineBuffer:
+    """Takes output as it comes and gives ``emit`` one line at a time, without its end."""
+
+    def __init__(self, emit: Callable[[bytes], None]) -> None:
+        self._emit = emit
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        *lines, rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if line:
+                self._emit_cut(line)
+        while len(rest) >= MAX_MESSAGE_BYTES:
+            cut = cut_before_sequence(rest, MAX_MESSAGE_BYTES)
+            self._emit(rest[:cut])
+            rest = rest[cut:]
+        self._rest = rest
+
+    def flush(self) -> None:
+        """Emit the incomplete line, if there is one."""
+        if self._rest:
+            line, self._rest = self._rest, b""
+            self._emit(line)
+
+    def _emit_cut(self, line: bytes) -> None:
+        while len(line) > MAX_MESSAGE_BYTES:
+            cut = cut_before_sequence(line, MAX_MESSAGE_BYTES)
+            self._emit(line[:cut])
+            line = line[cut:]
+        self._emit(line)
+
+
+def cut_before_sequence(data: bytes, limit: int) -> int:
+    """Where to cut ``data``: at ``limit``, or up to 3 bytes earlier, where a UTF-8 sequence begins that does
+    not fit."""
+    for back in range(1, min(3, limit) + 1):
+        byte = data[limit - back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return limit - back if length > back else limit
+    return limit

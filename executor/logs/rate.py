@@ -1,0 +1,81 @@
+"""How much a container may log.
+
+Two token buckets, bytes before lines; a line refused for lines has used its bytes all the same. After a
+refusal, which is reported, everything is dropped silently for a second. Every dropped line is counted.
+"""
+
+from __future__ import annotations
+
+from executor.logs.clock import Clock
+
+MUTE_SECONDS = 1.0
+
+
+class TokenBucket:
+    """``rate`` tokens per second, at most ``rate`` at a time, full at first."""
+
+    def __init__(self, rate: int, now: float) -> None:
+        self._rate = rate
+        self._tokens = float(rate)
+        self._at = now
+
+    def take(self, count: int, now: float) -> bool:
+        """Take ``count`` tokens, all or none."""
+        self._tokens = min(self._rate, self._tokens + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        if count > self._tokens:
+            return False
+        self._tokens -= count
+        return True
+
+
+class RateLimiter:
+    """Decides line by line.
+
+    bytes_per_second: -1 (any negative) unlimited, 0 nothing passes, and nothing is reported.
+    max_lines_per_second: 0 or less unlimited.
+    """
+
+    def __init__(self, bytes_per_second: int, max_lines_per_second: int, clock: Clock) -> None:
+        now = clock.monotonic()
+        self._clock = clock
+        self._bytes_per_second = bytes_per_second
+        self._max_lines_per_second = max_lines_per_second
+        self._bytes = TokenBucket(bytes_per_second, now) if bytes_per_second > 0 else None
+        self._lines = TokenBucket(max_lines_per_second, now) if max_lines_per_second > 0 else None
+        self._muted_until = now
+        self.accepted_bytes = 0
+        self.dropped_lines = 0
+        self.dropped_bytes = 0
+
+    def admit(self, size: int) -> str | None:
+        """Ask for a line of ``size`` bytes: None lets it pass, a text refuses it.
+
+        A text that is not empty is the report to the app's owner.
+        """
+        refusal = self._refusal(size)
+        if refusal is None:
+            self.accepted_bytes += size
+        else:
+            self.dropped_lines += 1
+            self.dropped_bytes += size
+        return refusal
+
+    def _refusal(self, size: int) -> str | None:
+        if self._bytes_per_second == 0:
+            return ""
+        if self._bytes is None and self._lines is None:
+            return None
+        now = self._clock.monotonic()
+        if now < self._muted_until:
+            return ""
+        if self._bytes is not None and not self._bytes.take(size, now):
+            self._muted_until = now + MUTE_SECONDS
+            return f"app instance exceeded log rate limit ({self._bytes_per_second} bytes/sec)"
+        if self._lines is not None and not self._lines.take(1, now):
+            self._muted_until = now + MUTE_SECONDS
+            return (
+                f"app instance exceeded log rate limit ({self._max_lines_per_second} log-lines/sec)"
+                " set by platform operator"
+            )
+        return None

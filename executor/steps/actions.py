@@ -1,0 +1,176 @@
+"""From an action to its step: the grammar, and what a child inherits.
+
+A log source is handed down by timeout, try, parallel and codependent, not by serial and emit-progress. In
+a monitor action (a probe) no Run step is silent and no exit status is logged, and each child of a parallel
+or codependent action has its output captured for the text of its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bbs.models.actions import (
+    Action,
+    CodependentAction,
+    DownloadAction,
+    EmitProgressAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+    UploadAction,
+)
+from executor.engine.api import ProcessSpec
+from executor.errors import EmptyAction
+from executor.logs.api import LogStreams, Output
+from executor.steps.base import Step
+from executor.steps.codependent import Codependent
+from executor.steps.context import StepContext
+from executor.steps.download import Download
+from executor.steps.emit_progress import EmitProgress
+from executor.steps.environment import merge_env, network_env
+from executor.steps.output_wrapper import CapturedOutput, OutputWrapper
+from executor.steps.parallel import Parallel
+from executor.steps.run import Run, RunOptions
+from executor.steps.serial import Serial
+from executor.steps.story import Facts, Told
+from executor.steps.timeout import Timeout
+from executor.steps.try_ import Try
+from executor.steps.upload import Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in the tree an action stands.
+
+    path: of its parent. source: the log source it inherits. streams: where its output goes.
+    probe: it is (part of) a monitor action.
+    """
+
+    path: str
+    streams: LogStreams
+    source: str = ""
+    probe: bool = False
+
+
+def build(action: Action | None, context: StepContext, place: Place) -> Step:
+    """The step of an action. Raises EmptyAction for one that is none, at any depth."""
+    facts = Facts()
+    kind, step = _build(action, context, place, facts)
+    if place.probe:
+        return step
+    return Told(step, f"{place.path}/{kind}", context.recorder, context.clock, facts)
+
+
+def _build(action: Action | None, context: StepContext, place: Place, facts: Facts) -> tuple[str, Step]:
+    match action:
+        case RunAction():
+            return "run", _run(action, context, place, facts)
+        case DownloadAction():
+            output = place.streams.stream(action.log_source or place.source)
+            return "download", Download(
+                action,
+                context.fetcher,
+                context.slots.downloads,
+                context.engine,
+                context.container,
+                output,
+                facts,
+            )
+        case UploadAction():
+            output = place.streams.stream(action.log_source or place.source)
+            return "upload", Upload(
+                action,
+                context.uploader,
+                context.slots.uploads,
+                context.engine,
+                context.container,
+                context.settings.work_dir,
+                output,
+                facts,
+            )
+        case SerialAction():
+            return "serial", Serial(_children(action.actions, context, place, "serial"))
+        case ParallelAction():
+            place = _inherit(place, action.log_source)
+            return "parallel", Parallel(_side_by_side(action.actions, context, place, "parallel"))
+        case CodependentAction():
+            place = _inherit(place, action.log_source)
+            children = _side_by_side(action.actions, context, place, "codependent")
+            return "codependent", Codependent(children, error_on_exit=True)
+        case TimeoutAction():
+            place = _inherit(place, action.log_source)
+            child = _only_child(action.action, context, place, "timeout")
+            return "timeout", Timeout(child, seconds=action.timeout_ms / 1000)
+        case TryAction():
+            place = _inherit(place, action.log_source)
+            return "try", Try(_only_child(action.action, context, place, "try"))
+        case EmitProgressAction():
+            return "emit-progress", EmitProgress(
+                _only_child(action.action, context, place, "emit-progress"),
+                place.streams.stream(action.log_source or place.source),
+                start_message=action.start_message,
+                success_message=action.success_message,
+                failure_message_prefix=action.failure_message_prefix,
+            )
+        case _:
+            raise EmptyAction
+
+
+def _run(action: RunAction, context: StepContext, place: Place, facts: Facts) -> Run:
+    source = place.streams.source_name(action.log_source or place.source)
+    limits = action.resource_limits
+    spec = ProcessSpec(
+        path=action.path,
+        args=action.args,
+        dir=action.dir,
+        env=merge_env(
+            context.container.image_env,
+            context.env,
+            ((variable.name, variable.value) for variable in action.env),
+            network_env(context.external_ip, context.address, context.internal_ip_v6, context.ports),
+        ),
+        user=action.user or "root",
+        nofile=limits.nofile if limits is not None else None,
+    )
+    options = RunOptions(
+        source=source,
+        graceful_shutdown_interval=context.settings.graceful_shutdown_interval,
+        suppress_exit_status=place.probe,
+    )
+    silent = action.suppress_log_output and not place.probe
+    output = _silence() if silent else place.streams.stream(action.log_source or place.source)
+    return Run(context.engine, context.container, spec, output, options, facts)
+
+
+def _silence() -> Output:
+    return Output(lambda _: None, lambda _: None, lambda: None)
+
+
+def _inherit(place: Place, source: str) -> Place:
+    return replace(place, source=source or place.source)
+
+
+def _only_child(action: Action | None, context: StepContext, place: Place, kind: str) -> Step:
+    return build(action, context, replace(place, path=f"{place.path}/{kind}"))
+
+
+def _children(actions: Sequence[Action], context: StepContext, place: Place, kind: str) -> list[Step]:
+    return [
+        build(action, context, replace(place, path=f"{place.path}/{kind}[{index}]"))
+        for index, action in enumerate(actions)
+    ]
+
+
+def _side_by_side(actions: Sequence[Action], context: StepContext, place: Place, kind: str) -> list[Step]:
+    if not place.probe:
+        return _children(actions, context, place, kind)
+    return [_captured(action, context, place, f"{kind}[{index}]") for index, action in enumerate(actions)]
+
+
+def _captured(action: Action, context: StepContext, place: Place, segment: str) -> Step:
+    captured = CapturedOutput(place.streams)
+    child = build(action, context, replace(place, path=f"{place.path}/{segment}", streams=captured))
+    return OutputWrapper(child, captured)

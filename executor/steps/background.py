@@ -1,0 +1,26 @@
+"""Background: a child that hears no interrupt (the container proxy)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from executor.steps.base import Step
+from executor.steps.leftovers import Leftovers
+
+
+class Background:
+    """Ends as its child; when interrupted it ends well and leaves the child running among the leftovers."""
+
+    def __init__(self, step: Step, leftovers: Leftovers) -> None:
+        self._step = step
+        self._leftovers = leftovers
+        self.ready = step.ready
+
+    async def run(self) -> None:
+        child = asyncio.create_task(self._step.run())
+        try:
+            await asyncio.wait({child})
+        except asyncio.CancelledError:
+            self._leftovers.adopt(child)
+            return
+        child.result()

@@ -1,0 +1,22 @@
+"""Consistently succeeds: a probe repeated until it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from executor.steps.base import Step, always_ready, interrupted
+
+
+class Consistently:
+    """Waits ``interval`` s, probes, and again until the probe fails. Every probe is a new step."""
+
+    def __init__(self, probe: Callable[[], Step], *, interval: float) -> None:
+        self._probe = probe
+        self._interval = interval
+        self.ready = always_ready()
+
+    async def run(self) -> None:
+        while not interrupted():
+            await asyncio.sleep(self._interval)
+            await self._probe().run()

@@ -1,0 +1,95 @@
+"""What a step tree needs of the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from executor.cache.api import FileFetcher, FileUploader
+from executor.engine.api import Engine, EngineContainer
+from executor.logs.api import LogStreams
+from executor.logs.clock import Clock, SystemClock
+from executor.model import PortMapping
+from executor.steps.base import Step
+from executor.steps.environment import Env
+from executor.steps.leftovers import Leftovers
+from executor.steps.story import NoStory, StoryRecorder
+
+
+@dataclass(frozen=True, slots=True)
+class StepSlots:
+    """Places shared by all containers of the cell."""
+
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(5))
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(5))
+    probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSettings:
+    """The cell's configuration as far as steps go; all durations in s.
+
+    post_setup_hook: the words of the command, none for no hook. work_dir: where uploads put their copies.
+    """
+
+    graceful_shutdown_interval: float = 10.0
+    healthy_monitoring_interval: float = 30.0
+    unhealthy_monitoring_interval: float = 0.5
+    default_check_timeout: float = 1.0
+    post_setup_hook: tuple[str, ...] = ()
+    post_setup_user: str = ""
+    work_dir: Path = Path("/tmp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """The container's proxy. step: makes its process. ports: its port for each entry of the port list.
+    liveness_interval: s between liveness checks, 0 for none."""
+
+    step: Callable[[], Step]
+    ports: tuple[int, ...] = ()
+    liveness_interval: float = 0
+
+
+def _ignore(_: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """One container, and what its steps use.
+
+    env: the container's own variables (identity, desired, certificates), in order; image, action and
+    network layers are added by each Run step. logs: the container's log streamer.
+    external_ip, internal_ip, internal_ip_v6, ports: what the network variables say; checks go to
+    internal_ip. on_readiness: told of every change of being routable. on_setup_end: told whether setup
+    succeeded. on_liveness_failure: told the kind (``tcp``, ``http``) of a failed liveness check.
+    leftovers: owns what interrupted steps leave behind; settle it when the container is destroyed.
+    """
+
+    engine: Engine
+    container: EngineContainer
+    logs: LogStreams
+    fetcher: FileFetcher
+    uploader: FileUploader
+    env: Env = ()
+    external_ip: str = ""
+    internal_ip: str = ""
+    internal_ip_v6: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    settings: StepSettings = StepSettings()
+    slots: StepSlots = field(default_factory=StepSlots)
+    proxy: Proxy | None = None
+    on_readiness: Callable[[bool], None] = _ignore
+    on_setup_end: Callable[[bool], None] = _ignore
+    on_liveness_failure: Callable[[str], None] = _ignore
+    clock: Clock = field(default_factory=SystemClock)
+    recorder: StoryRecorder = field(default_factory=NoStory)
+    leftovers: Leftovers = field(default_factory=Leftovers)
+
+    @property
+    def address(self) -> str:
+        """Where checks go."""
+        return self.internal_ip or self.container.address

@@ -1,0 +1,69 @@
+"""Download: a cached fetch, unpacked in the container."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bbs.models.actions import DownloadAction
+from executor.cache.api import Checksum, DownloadError, FileFetcher
+from executor.engine.api import Engine, EngineContainer
+from executor.errors import EngineError
+from executor.logs.api import Output
+from executor.steps.base import EmittableError, always_ready
+from executor.steps.story import Facts
+from executor.steps.text import format_bytes, truncate_error
+
+
+class Download:
+    """Takes a download slot, fetches through the cache, streams the tar in as the action's user."""
+
+    def __init__(
+        self,
+        action: DownloadAction,
+        fetcher: FileFetcher,
+        slots: asyncio.Semaphore,
+        engine: Engine,
+        container: EngineContainer,
+        output: Output,
+        facts: Facts,
+    ) -> None:
+        self._action = action
+        self._fetcher = fetcher
+        self._slots = slots
+        self._engine = engine
+        self._container = container
+        self._output = output
+        self._facts = facts
+        self.ready = always_ready()
+
+    async def run(self) -> None:
+        artifact = self._facts.artifact = self._action.artifact
+        async with self._slots:
+            if artifact:
+                self._output.stdout(f"Downloading {artifact}...\n".encode())
+            size = await self._transfer()
+        if artifact:
+            amount = f" ({format_bytes(size)})" if size else ""
+            self._output.stdout(f"Downloaded {artifact}{amount}\n".encode())
+
+    async def _transfer(self) -> int:
+        """Fetch and unpack; answers the bytes that came over the network."""
+        action = self._action
+        checksum = Checksum(algorithm=action.checksum_algorithm, value=action.checksum_value)
+        artifact = f" {action.artifact}" if action.artifact else ""
+        try:
+            fetched = await self._fetcher.fetch_file(action.from_, action.cache_key, checksum)
+        except DownloadError as error:
+            raise self._failed(f"Downloading{artifact} failed") from error
+        try:
+            await self._engine.stream_in(self._container, action.to, action.user or "root", str(fetched.path))
+        except EngineError as error:
+            raise self._failed(f"Copying{artifact} into the container failed: {error}") from error
+        finally:
+            fetched.release()
+        self._facts.transferred_bytes = fetched.size
+        return fetched.size
+
+    def _failed(self, text: str) -> EmittableError:
+        self._output.stderr(truncate_error(f"{text}\n"))
+        return EmittableError(text)

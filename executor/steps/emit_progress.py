@@ -1,0 +1,48 @@
+"""Emit progress: tells the app's owner how its child fares."""
+
+from __future__ import annotations
+
+import asyncio
+
+from executor.logs.api import Output
+from executor.steps.base import Step, StepError
+
+
+class EmitProgress:
+    """Writes the start message, then the success message or the failure prefix; ends as its child."""
+
+    def __init__(
+        self,
+        step: Step,
+        output: Output,
+        *,
+        start_message: str,
+        success_message: str,
+        failure_message_prefix: str,
+    ) -> None:
+        self._step = step
+        self._output = output
+        self._start_message = start_message
+        self._success_message = success_message
+        self._failure_message_prefix = failure_message_prefix
+        self.ready = step.ready
+
+    async def run(self) -> None:
+        self._tell(self._start_message)
+        try:
+            await self._step.run()
+        except StepError as error:
+            self._tell_failure(f": {error}" if error.emittable else "")
+            raise
+        except asyncio.CancelledError:
+            self._tell_failure("")
+            raise
+        self._tell(self._success_message)
+
+    def _tell(self, message: str) -> None:
+        if message:
+            self._output.stdout(f"{message}\n".encode())
+
+    def _tell_failure(self, reason: str) -> None:
+        if self._failure_message_prefix:
+            self._output.stderr(f"{self._failure_message_prefix}{reason}\n".encode())

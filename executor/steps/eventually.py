@@ -1,0 +1,35 @@
+"""Eventually succeeds: a probe repeated until it passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from executor.logs.clock import Clock
+from executor.steps.base import Step, StepError, always_ready, interrupted
+
+
+class Eventually:
+    """Waits ``interval`` s, probes, and again until the probe succeeds.
+
+    ``timeout`` in s, 0 for none, is looked at after a failed probe only: its error is then the step's.
+    Every probe is a new step.
+    """
+
+    def __init__(self, probe: Callable[[], Step], *, interval: float, timeout: float, clock: Clock) -> None:
+        self._probe = probe
+        self._interval = interval
+        self._timeout = timeout
+        self._clock = clock
+        self.ready = always_ready()
+
+    async def run(self) -> None:
+        begun = self._clock.monotonic()
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                return await self._probe().run()
+            except StepError:
+                late = self._timeout > 0 and self._clock.monotonic() - begun > self._timeout
+                if late or interrupted():
+                    raise

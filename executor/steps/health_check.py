@@ -1,0 +1,47 @@
+"""Health check: is the instance up, and does it stay up?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from executor.logs.api import Output
+from executor.logs.clock import Clock
+from executor.steps.base import EmittableError, Step, outcome_of
+from executor.steps.text import format_duration
+
+
+class HealthCheck:
+    """The start-up check must pass, which makes the step ready; then the liveness check must not end.
+
+    liveness: None when there is nothing to watch; the step then lasts until it is interrupted.
+    cell_output: of the container's own source. check_output: of the check's, for what went wrong.
+    """
+
+    def __init__(
+        self, startup: Step, liveness: Step | None, cell_output: Output, check_output: Output, clock: Clock
+    ) -> None:
+        self._startup = startup
+        self._liveness = liveness
+        self._cell_output = cell_output
+        self._check_output = check_output
+        self._clock = clock
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        self._cell_output.stdout(b"Starting health monitoring of container\n")
+        begun = self._clock.monotonic()
+        error = await outcome_of(self._startup)
+        if error is not None:
+            elapsed = format_duration(round(self._clock.monotonic() - begun, 3))
+            self._check_output.stderr(f"{error}\n".encode())
+            self._cell_output.stderr(f"Failed after {elapsed}: startup health check never passed.\n".encode())
+            raise EmittableError(f"Instance never healthy after {elapsed}: {error}") from error
+        self._cell_output.stdout(b"Container became healthy\n")
+        self.ready.set()
+        if self._liveness is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            error = await outcome_of(self._liveness)
+        self._check_output.stderr(f"{error or ''}\n".encode())
+        self._cell_output.stderr(b"Container became unhealthy\n")
+        raise EmittableError(f"Instance became unhealthy: {error or ''}") from error

@@ -1,0 +1,155 @@
+"""The steps that watch an instance: health check and readiness, made from checks or from a monitor action."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from bbs.models.actions import Action
+from bbs.models.workload import CheckDefinition
+from executor.logs.api import Output
+from executor.steps.actions import Place, build
+from executor.steps.base import Step
+from executor.steps.check import (
+    LivenessCheck,
+    ReadinessCheck,
+    StartupCheck,
+    Target,
+    UntilReadyCheck,
+    valid_targets,
+)
+from executor.steps.codependent import Codependent
+from executor.steps.consistently import Consistently
+from executor.steps.context import Proxy, StepContext
+from executor.steps.eventually import Eventually
+from executor.steps.health_check import HealthCheck
+from executor.steps.parallel import Parallel
+from executor.steps.readiness import Readiness
+from executor.steps.run import out_of_memory
+from executor.steps.throttle import Throttle
+
+CHECK_SOURCE = "HEALTH"
+"""Log source of checks whose definition names none."""
+PROXY_CHECK_TIMEOUT = 1.0
+"""s; fixed."""
+
+
+def health_check_of_definition(
+    definition: CheckDefinition, start_timeout: float, context: StepContext
+) -> Step:
+    """Start-up and liveness of every valid check, and of the proxy."""
+    settings = context.settings
+    oom = _oom(context)
+    targets = valid_targets(definition.checks, context.address, settings.default_check_timeout)
+    startup = [
+        StartupCheck(
+            target,
+            interval=settings.unhealthy_monitoring_interval,
+            timeout=start_timeout,
+            out_of_memory=oom,
+        )
+        for target in targets
+    ]
+    liveness = [
+        LivenessCheck(
+            target,
+            interval=target.interval or settings.healthy_monitoring_interval,
+            on_failure=context.on_liveness_failure,
+            out_of_memory=oom,
+        )
+        for target in targets
+    ] + _proxy_liveness(context)
+    return HealthCheck(
+        Parallel([*_proxy_startup(start_timeout, context), *startup]),
+        Codependent(liveness, error_on_exit=False) if liveness else None,
+        context.logs.stream(""),
+        _check_output(definition, context),
+        context.clock,
+    )
+
+
+def health_check_of_action(monitor: Action, start_timeout: float, context: StepContext) -> Step:
+    """The monitor action, repeated: until it succeeds, then until it fails. It is built anew each time."""
+    settings = context.settings
+    place = Place(path="monitor", streams=context.logs, probe=True)
+
+    def probe() -> Step:
+        return Throttle(build(monitor, context, place), context.slots.probes)
+
+    probe()  # an action that is none is found out now, not at the first probe
+    output = context.logs.stream("")
+    startup = Eventually(
+        probe,
+        interval=settings.unhealthy_monitoring_interval,
+        timeout=start_timeout,
+        clock=context.clock,
+    )
+    liveness = Consistently(probe, interval=settings.healthy_monitoring_interval)
+    return HealthCheck(
+        Parallel([*_proxy_startup(start_timeout, context), startup]), liveness, output, output, context.clock
+    )
+
+
+def readiness_of_definition(definition: CheckDefinition, context: StepContext) -> Step | None:
+    """The readiness step, if there is a valid readiness check."""
+    settings = context.settings
+    targets = valid_targets(definition.readiness_checks, context.address, settings.default_check_timeout)
+    if not targets:
+        return None
+    oom = _oom(context)
+
+    def until_ready() -> Step:
+        interval = settings.unhealthy_monitoring_interval
+        return Parallel([UntilReadyCheck(target, interval=interval, out_of_memory=oom) for target in targets])
+
+    def until_failure() -> Step:
+        checks = [
+            ReadinessCheck(
+                target, interval=target.interval or settings.healthy_monitoring_interval, out_of_memory=oom
+            )
+            for target in targets
+        ]
+        return Codependent(checks, error_on_exit=True, cancel_others_on_exit=True)
+
+    return Readiness(until_ready, until_failure, context.on_readiness, _check_output(definition, context))
+
+
+def _check_output(definition: CheckDefinition, context: StepContext) -> Output:
+    return context.logs.stream(definition.log_source or CHECK_SOURCE)
+
+
+def _oom(context: StepContext) -> Callable[[], Awaitable[bool]]:
+    return lambda: out_of_memory(context.engine, context.container)
+
+
+def _proxy_startup(start_timeout: float, context: StepContext) -> list[StartupCheck]:
+    return [
+        StartupCheck(
+            target,
+            interval=context.settings.unhealthy_monitoring_interval,
+            timeout=start_timeout,
+            prefix="instance proxy failed to start: ",
+            out_of_memory=_oom(context),
+        )
+        for target in _proxy_targets(context.proxy, context.address)
+    ]
+
+
+def _proxy_liveness(context: StepContext) -> list[LivenessCheck]:
+    proxy = context.proxy
+    if proxy is None or proxy.liveness_interval <= 0:
+        return []
+    return [
+        LivenessCheck(
+            target,
+            interval=proxy.liveness_interval,
+            on_failure=context.on_liveness_failure,
+            prefix="instance proxy health check failed: ",
+            out_of_memory=_oom(context),
+        )
+        for target in _proxy_targets(proxy, context.address)
+    ]
+
+
+def _proxy_targets(proxy: Proxy | None, address: str) -> list[Target]:
+    ports = proxy.ports if proxy is not None else ()
+    return [Target(kind="tcp", host=address, port=port, timeout=PROXY_CHECK_TIMEOUT) for port in ports]

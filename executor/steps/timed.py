@@ -1,0 +1,35 @@
+"""Timed: tells how a child's time ended (the container's setup)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from executor.steps.base import Step
+from executor.steps.leftovers import Leftovers
+
+
+class Timed:
+    """Reports success or failure of the child to ``on_end``.
+
+    On interrupt it forwards it and ends well at once, counted as success; the child goes on ending among
+    the leftovers.
+    """
+
+    def __init__(self, step: Step, on_end: Callable[[bool], None], leftovers: Leftovers) -> None:
+        self._step = step
+        self._on_end = on_end
+        self._leftovers = leftovers
+        self.ready = step.ready
+
+    async def run(self) -> None:
+        child = asyncio.create_task(self._step.run())
+        try:
+            await asyncio.wait({child})
+        except asyncio.CancelledError:
+            child.cancel()
+            self._leftovers.adopt(child)
+            self._on_end(True)
+            return
+        self._on_end(child.exception() is None)
+        child.result()

@@ -1,0 +1,42 @@
+"""Timeout: a child that may take only so long."""
+
+from __future__ import annotations
+
+import asyncio
+
+from executor.steps.base import EmittableError, Step, StepError, failure_of, outlast
+from executor.steps.text import format_duration
+
+
+class Timeout:
+    """Interrupts the child when the time is over and fails, whatever the child then says.
+
+    When an interrupt came first, the child's end is the step's and the timer no longer matters.
+    """
+
+    def __init__(self, step: Step, *, seconds: float) -> None:
+        self._step = step
+        self._seconds = seconds
+        self.ready = step.ready
+
+    async def run(self) -> None:
+        child = asyncio.create_task(self._step.run())
+        try:
+            await asyncio.wait({child}, timeout=self._seconds)
+        except asyncio.CancelledError:
+            child.cancel()
+            await outlast(child)
+        if child.done():
+            return child.result()
+        child.cancel()
+        await outlast(child)
+        raise _exceeded(self._seconds, failure_of(child))
+
+
+def _exceeded(seconds: float, error: BaseException | None) -> EmittableError:
+    text = f"exceeded {format_duration(seconds)} timeout"
+    if isinstance(error, StepError) and error.emittable:
+        text += f"; {error}"
+    timeout = EmittableError(text)
+    timeout.__cause__ = error
+    return timeout

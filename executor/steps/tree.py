@@ -1,0 +1,107 @@
+"""The step tree of a container.
+
+::
+
+    serial
+    ├── setup          timed; nothing to do without a setup action
+    ├── post-setup     the cell's hook, if it has one
+    └── long-lived     the action; codependent with sidecars, monitor and readiness where there are any;
+                       codependent again with the proxy where there is one
+
+The container is running when this step is ready, and over when it ends. Paths in the story begin with
+``setup``, ``post-setup``, ``action``, ``sidecar[i]``, ``monitor``, ``readiness`` or ``proxy``.
+"""
+
+from __future__ import annotations
+
+from bbs.models.actions import Action, RunAction
+from executor.errors import EmptyAction
+from executor.logs.streamer import DEFAULT_SOURCE
+from executor.model import RunInfo
+from executor.steps.actions import Place, build
+from executor.steps.background import Background
+from executor.steps.base import Step
+from executor.steps.codependent import Codependent
+from executor.steps.context import StepContext
+from executor.steps.probes import (
+    health_check_of_action,
+    health_check_of_definition,
+    readiness_of_definition,
+)
+from executor.steps.serial import Serial
+from executor.steps.story import Facts, Told
+from executor.steps.timed import Timed
+
+
+def build_action_step(action: Action, context: StepContext, path: str = "action") -> Step:
+    """The step of a bare action. Raises EmptyAction."""
+    return build(action, context, Place(path=path, streams=context.logs))
+
+
+def build_container_step(run_info: RunInfo, context: StepContext) -> Step:
+    """Everything a container runs. Raises EmptyAction when it has no action."""
+    if run_info.action is None:
+        raise EmptyAction
+    parts = [_setup(run_info, context)]
+    if context.settings.post_setup_hook:
+        parts.append(_post_setup(context))
+    parts.append(_long_lived(run_info, run_info.action, context))
+    return Serial(parts)
+
+
+def _setup(run_info: RunInfo, context: StepContext) -> Step:
+    setup: Step = Serial([])
+    if run_info.setup is not None:
+        setup = build_action_step(run_info.setup, context, "setup")
+    return Timed(setup, context.on_setup_end, context.leftovers)
+
+
+def _post_setup(context: StepContext) -> Step:
+    path, *args = context.settings.post_setup_hook
+    hook = RunAction(
+        path=path,
+        args=tuple(args),
+        user=context.settings.post_setup_user,
+        log_source=DEFAULT_SOURCE,
+        suppress_log_output=True,
+    )
+    return build_action_step(hook, context, "post-setup")
+
+
+def _long_lived(run_info: RunInfo, action: Action, context: StepContext) -> Step:
+    steps = [build_action_step(action, context)]
+    for index, sidecar in enumerate(run_info.sidecars):
+        steps.append(build(sidecar.action, context, Place(path=f"sidecar[{index}]", streams=context.logs)))
+    for name, watcher in (
+        ("monitor", _monitor(run_info, context)),
+        ("readiness", _readiness(run_info, context)),
+    ):
+        if watcher is not None:
+            steps.append(_told(watcher, name, context))
+    long_lived = steps[0]
+    if len(steps) > 1:
+        long_lived = Codependent(steps, error_on_exit=False, cancel_others_on_exit=bool(run_info.sidecars))
+    if context.proxy is None:
+        return long_lived
+    proxy = Background(_told(context.proxy.step(), "proxy", context), context.leftovers)
+    return Codependent([long_lived, proxy], error_on_exit=False, cancel_others_on_exit=True)
+
+
+def _monitor(run_info: RunInfo, context: StepContext) -> Step | None:
+    """A check definition wins over a monitor action, even an empty one."""
+    start_timeout = run_info.start_timeout_ms / 1000
+    definition = run_info.check_definition
+    if definition is not None:
+        return health_check_of_definition(definition, start_timeout, context) if definition.checks else None
+    if run_info.monitor is not None:
+        return health_check_of_action(run_info.monitor, start_timeout, context)
+    return None
+
+
+def _readiness(run_info: RunInfo, context: StepContext) -> Step | None:
+    definition = run_info.check_definition
+    return readiness_of_definition(definition, context) if definition is not None else None
+
+
+def _told(step: Step, path: str, context: StepContext) -> Step:
+    return Told(step, path, context.recorder, context.clock, Facts())

@@ -1,0 +1,103 @@
+"""Upload: the first file of a path in the container, posted somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from bbs.models.actions import UploadAction
+from executor.cache.api import FileUploader, UploadError
+from executor.cache.url import InvalidURL, check_url
+from executor.engine.api import Engine, EngineContainer
+from executor.errors import EngineError
+from executor.logs.api import Output
+from executor.steps.base import EmittableError, StepError, always_ready, interrupted, outlast
+from executor.steps.first_member import NoMember, copy_first_member
+from executor.steps.story import Facts
+from executor.steps.text import format_bytes
+
+
+class Upload:
+    """Takes an upload slot, copies the file out of the container, posts it.
+
+    An interrupt has no effect until the post begins.
+    """
+
+    def __init__(
+        self,
+        action: UploadAction,
+        uploader: FileUploader,
+        slots: asyncio.Semaphore,
+        engine: Engine,
+        container: EngineContainer,
+        work_dir: Path,
+        output: Output,
+        facts: Facts,
+    ) -> None:
+        self._action = action
+        self._uploader = uploader
+        self._slots = slots
+        self._engine = engine
+        self._container = container
+        self._work_dir = work_dir
+        self._output = output
+        self._facts = facts
+        self.ready = always_ready()
+
+    async def run(self) -> None:
+        artifact = self._facts.artifact = self._action.artifact
+        with ExitStack() as cleanup:
+            preparing = asyncio.create_task(self._prepare(cleanup))
+            await outlast(preparing)
+            path = preparing.result()
+            if interrupted():
+                raise asyncio.CancelledError
+            try:
+                size = await self._uploader.upload(path, self._action.to)
+            except UploadError as error:
+                self._tell_failure("Failed to upload payload")
+                raise StepError(str(error)) from error
+        self._facts.transferred_bytes = size
+        if artifact:
+            self._output.stdout(f"Uploaded {artifact} ({format_bytes(size)})\n".encode())
+
+    async def _prepare(self, cleanup: ExitStack) -> Path:
+        """Everything before the post. The slot and the copy are given back by ``cleanup``."""
+        await self._slots.acquire()
+        cleanup.callback(self._slots.release)
+        if self._action.artifact:
+            self._output.stdout(f"Uploading {self._action.artifact}...\n".encode())
+        try:
+            check_url(self._action.to)
+        except InvalidURL as error:
+            self._tell_failure("Failed to parse URL")
+            raise StepError(str(error)) from error
+        try:
+            folder = cleanup.enter_context(tempfile.TemporaryDirectory(dir=self._work_dir))
+        except OSError as error:
+            raise self._failed("Failed to create temp dir") from error
+        path = Path(folder, "payload")
+        await self._copy_out(path)
+        return path
+
+    async def _copy_out(self, path: Path) -> None:
+        try:
+            async with self._engine.stream_out(self._container, self._action.from_) as chunks:
+                await copy_first_member(chunks, path)
+        except NoMember as error:
+            raise self._failed("Failed to find first item in tar stream") from error
+        except OSError as error:
+            raise self._failed("Failed to copy stream contents into temp file") from error
+        except EngineError as error:
+            raise self._failed("Failed to establish stream from container") from error
+
+    def _tell_failure(self, text: str) -> str:
+        if self._action.artifact:
+            text += f" for {self._action.artifact}"
+            self._output.stderr(f"{text}\n".encode())
+        return text
+
+    def _failed(self, text: str) -> EmittableError:
+        return EmittableError(self._tell_failure(text))
