@@ -1,0 +1,377 @@
+"""A scripted engine, network and step group, and an executor on top of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bbs.models.actions import RunAction
+from executor.config import ExecutorConfig
+from executor.containers.creation import Creation
+from executor.engine.api import (
+    BindMount,
+    ContainerSpec,
+    EngineContainer,
+    OutputHandler,
+    Process,
+    ProcessSpec,
+)
+from executor.errors import NoFreePorts
+from executor.executor import Executor
+from executor.logs.api import LogLine
+from executor.meter import Meter
+from executor.model import (
+    AllocationRequest,
+    Container,
+    ContainerEvent,
+    EventKind,
+    LogConfig,
+    RunInfo,
+    RunRequest,
+)
+
+CELL = "cell-1"
+
+
+class ScriptedProcess:
+    """Ends at once with the status it was given."""
+
+    pid = 4242
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    async def wait(self) -> int:
+        return self._status
+
+    async def signal(self, signum: int) -> None:
+        raise AssertionError(f"signal {signum} to a process that had ended")
+
+
+class ScriptedEngine:
+    """Containers in a dictionary. An operation fails with what is queued for it, and waits at its gate."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, ContainerSpec] = {}
+        self.failures: dict[str, list[Exception]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.calls: list[str] = []
+        self.called = asyncio.Condition()
+        self.exit_status = 0
+        self.memory_bytes = 16 << 30
+        self.disk_bytes = 100 << 30
+
+    async def _perform(self, operation: str) -> None:
+        self.calls.append(operation)
+        async with self.called:
+            self.called.notify_all()
+        name = operation.split()[0]
+        if name in self.gates:
+            await self.gates[name].wait()
+        if self.failures.get(name):
+            raise self.failures[name].pop(0)
+
+    async def reached(self, operation: str) -> None:
+        """Wait until an operation was begun."""
+        async with self.called:
+            await self.called.wait_for(lambda: operation in self.calls)
+
+    async def ping(self) -> None:
+        await self._perform("ping")
+
+    async def create(
+        self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
+    ) -> EngineContainer:
+        await self._perform(f"create {spec.guid}")
+        self.containers[spec.guid] = spec
+        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address="10.255.0.7")
+
+    async def destroy(self, guid: str) -> None:
+        await self._perform(f"destroy {guid}")
+        self.containers.pop(guid, None)
+
+    async def list_guids(self) -> set[str]:
+        await self._perform("list_guids")
+        return set(self.containers)
+
+    async def start_process(
+        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process:
+        await self._perform(f"start_process {container.guid}")
+        return ScriptedProcess(self.exit_status)
+
+    async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
+        await self._perform(f"stream_in {container.guid}")
+
+    @asynccontextmanager
+    async def stream_out(self, container: EngineContainer, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        await self._perform(f"stream_out {container.guid}")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield f"tar of {path}".encode()
+
+        yield chunks()
+
+    async def out_of_memory(self, container: EngineContainer) -> bool:
+        return False
+
+    async def total_memory_bytes(self) -> int:
+        return self.memory_bytes
+
+    async def storage_bytes(self) -> int:
+        return self.disk_bytes
+
+
+class ScriptedNetwork:
+    """A pool of host ports from 61001 and the mappings that are in force."""
+
+    external_ip = "192.0.2.9"
+
+    def __init__(self) -> None:
+        self.free = list(range(61001, 61011))
+        self.reserved: dict[str, tuple[int, ...]] = {}
+        self.mappings: dict[str, Mapping[int, int]] = {}
+        self.failures: dict[str, list[Exception]] = {}
+        self.running = False
+
+    def _fail(self, name: str) -> None:
+        if self.failures.get(name):
+            raise self.failures[name].pop(0)
+
+    async def start(self) -> None:
+        self.running = True
+
+    async def stop(self) -> None:
+        self.running = False
+
+    def reserve(self, guid: str, count: int) -> tuple[int, ...]:
+        if count > len(self.free):
+            raise NoFreePorts
+        taken, self.free = tuple(self.free[:count]), self.free[count:]
+        self.reserved[guid] = taken
+        return taken
+
+    async def attach(self, guid: str, address: str, ports: Mapping[int, int]) -> None:
+        self._fail("attach")
+        self.mappings[guid] = ports
+
+    async def detach(self, guid: str) -> None:
+        self._fail("detach")
+        self.mappings.pop(guid, None)
+        self.free = sorted([*self.free, *self.reserved.pop(guid, ())])
+
+
+class ScriptedDependencies:
+    """Mounts that are given, or the failure that is."""
+
+    def __init__(self) -> None:
+        self.result: tuple[BindMount, ...] | Exception = ()
+        self.release_failures: list[Exception] = []
+        self.released: list[str] = []
+
+    async def mounts(self, container: Container) -> tuple[BindMount, ...]:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    async def release(self, guid: str) -> None:
+        if self.release_failures:
+            raise self.release_failures.pop(0)
+        self.released.append(guid)
+
+
+class ScriptedGroup:
+    """A container's steps: they end when the test says so, or with ``dying`` when interrupted."""
+
+    def __init__(self, container: Container, creation: Creation, flip: Callable[[bool], None]) -> None:
+        self.container = container
+        self.creation = creation
+        self.flip_readiness = flip
+        self.ready = asyncio.Event()
+        self.started = asyncio.Event()
+        self.interrupts = 0
+        self.interrupted = asyncio.Event()
+        self.may_die = asyncio.Event()
+        self.may_die.set()
+        self.dying: BaseException | None = asyncio.CancelledError()
+        self.routable_when_ready = True
+        self.tags: Mapping[str, str] | None = None
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def step(self) -> ScriptedGroup:
+        return self
+
+    def update_tags(self, tags: Mapping[str, str]) -> None:
+        self.tags = tags
+
+    def end(self, error: Exception | None = None) -> None:
+        if error is None:
+            self._end.set_result(None)
+        else:
+            self._end.set_exception(error)
+
+    async def run(self) -> None:
+        self.started.set()
+        try:
+            await self._end
+        except asyncio.CancelledError:
+            self.interrupts += 1
+            self.interrupted.set()
+            await self.may_die.wait()
+            if self.dying is not None:
+                raise self.dying from None
+
+
+class ScriptedLaunch:
+    """Keeps the groups it made, by guid."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, ScriptedGroup] = {}
+        self.failure: Exception | None = None
+        self.routable_when_ready = True
+        self.launched: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def __call__(
+        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
+    ) -> ScriptedGroup:
+        if self.failure is not None:
+            raise self.failure
+        group = ScriptedGroup(container, creation, on_readiness)
+        group.routable_when_ready = self.routable_when_ready
+        self.groups[container.guid] = group
+        self.launched[container.guid].set()
+        return group
+
+
+class RecordingSink:
+    """Every line, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[LogLine] = []
+
+    def emit(self, line: LogLine) -> None:
+        self.lines.append(line)
+
+    @property
+    def texts(self) -> list[str]:
+        return [line.payload.decode() for line in self.lines]
+
+
+class StillClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000_000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def time_ns(self) -> int:
+        return int(self.seconds * 1e9)
+
+
+class EventReader:
+    """A subscription, read with a limit so that a missing event fails the test instead of hanging it."""
+
+    def __init__(self, events: AsyncIterator[ContainerEvent]) -> None:
+        self._events = events
+        self.seen: list[ContainerEvent] = []
+
+    async def next(self) -> ContainerEvent:
+        async with asyncio.timeout(5):
+            event = await anext(self._events)
+        self.seen.append(event)
+        return event
+
+    async def until(self, kind: EventKind) -> Container:
+        """The container of the next event of a kind."""
+        while (event := await self.next()).kind is not kind:
+            pass
+        return event.container
+
+
+@dataclass
+class World:
+    """An executor and everything it is built on."""
+
+    config: ExecutorConfig
+    engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    probe_engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    network: ScriptedNetwork = field(default_factory=ScriptedNetwork)
+    dependencies: ScriptedDependencies = field(default_factory=ScriptedDependencies)
+    launch: ScriptedLaunch = field(default_factory=ScriptedLaunch)
+    sink: RecordingSink = field(default_factory=RecordingSink)
+    meter: Meter = field(default_factory=Meter)
+    clock: StillClock = field(default_factory=StillClock)
+
+    def configure(self, **changes: Any) -> None:
+        self.config = replace(self.config, **changes)
+
+    def build(self) -> Executor:
+        return Executor(
+            self.config,
+            engine=self.engine,
+            probe_engine=self.probe_engine,
+            network=self.network,
+            sink=self.sink,
+            dependencies=self.dependencies,
+            launch=self.launch,
+            meter=self.meter,
+            clock=self.clock,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[tuple[Executor, EventReader]]:
+        async with self.build() as executor:
+            with executor.subscribe() as events:
+                yield executor, EventReader(events)
+
+    async def group(self, guid: str) -> ScriptedGroup:
+        """The container's steps once they run."""
+        async with asyncio.timeout(5):
+            await self.launch.launched[guid].wait()
+            group = self.launch.groups[guid]
+            await group.started.wait()
+        return group
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ExecutorConfig:
+    return ExecutorConfig(
+        cell_id=CELL, memory_mb=1024, disk_mb=2048, max_containers=5, temp_dir=str(tmp_path)
+    )
+
+
+@pytest.fixture
+def world(config: ExecutorConfig) -> World:
+    return World(config)
+
+
+@pytest.fixture
+def allocation() -> Callable[..., AllocationRequest]:
+    def make(guid: str = "ig", **changes: Any) -> AllocationRequest:
+        request = AllocationRequest(guid=guid, memory_mb=128, disk_mb=256, tags={"lifecycle": "lrp"})
+        return replace(request, **changes)
+
+    return make
+
+
+@pytest.fixture
+def run_request() -> Callable[..., RunRequest]:
+    def make(guid: str = "ig", **changes: Any) -> RunRequest:
+        info = RunInfo(
+            root_fs="docker:///busybox",
+            action=RunAction(path="/app", user="vcap"),
+            log_config=LogConfig(guid="log-guid", index=3, source_name="APP"),
+        )
+        return RunRequest(guid=guid, run_info=replace(info, **changes), tags={"domain": "d"})
+
+    return make

@@ -1,0 +1,342 @@
+"""The life of a container, from its reservation to its removal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from executor.containers.machine import STOPPED_BEFORE_RUNNING
+from executor.errors import ContainerNotFound, EmptyAction, EngineError, InvalidStateTransition
+from executor.logs.api import Stream
+from executor.model import (
+    AllocationRequest,
+    ContainerState,
+    EventKind,
+    PortMapping,
+    Resources,
+    RunRequest,
+    RunResult,
+    UpdateRequest,
+)
+from executor.steps.base import EmittableError, ExceededGracefulShutdownInterval
+from executor.steps.combine import CombinedError
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
+
+pytestmark = pytest.mark.unit
+
+Allocation = Callable[..., AllocationRequest]
+Request = Callable[..., RunRequest]
+
+
+async def test_a_whole_life(world: World, allocation: Allocation, run_request: Request) -> None:
+    async with world.running() as (executor, events):
+        assert executor.allocate([allocation()], trace_id="t0") == []
+        reserved = await events.next()
+        assert (reserved.kind, reserved.container.state, reserved.trace_id) == (
+            EventKind.RESERVED,
+            ContainerState.RESERVED,
+            "t0",
+        )
+
+        await executor.run(run_request(ports=(8080, 2222, 8080)), trace_id="t1")
+        assert executor.container("ig").state is ContainerState.INITIALIZING
+
+        group = await world.group("ig")
+        assert executor.container("ig").state is ContainerState.CREATED
+        group.ready.set()
+        running = await events.next()
+        assert (running.kind, running.trace_id) == (EventKind.RUNNING, "t1")
+        container = running.container
+        assert container.routable
+        assert container.tags == {"lifecycle": "lrp", "domain": "d"}
+        assert (container.external_ip, container.internal_ip) == ("192.0.2.9", "10.255.0.7")
+        assert container.ports == (
+            PortMapping(container_port=8080, host_port=61001),
+            PortMapping(container_port=2222, host_port=61002),
+        )
+        assert world.network.mappings == {"ig": {61001: 8080, 61002: 2222}}
+
+        group.end(EmittableError("APP: Exited with status 7"))
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(failed=True, failure_reason="APP: Exited with status 7")
+
+        await executor.delete("ig")
+        assert world.engine.containers == {}
+        assert world.network.mappings == {}
+        with pytest.raises(ContainerNotFound):
+            executor.container("ig")
+    assert world.sink.texts == [
+        "Cell cell-1 creating container for instance ig",
+        "Cell cell-1 successfully created container for instance ig",
+        "Cell cell-1 stopping instance ig",
+        "Cell cell-1 destroying container for instance ig",
+        "Cell cell-1 successfully destroyed container for instance ig",
+    ]
+    assert {(line.source_id, line.instance_id, line.source_type) for line in world.sink.lines} == {
+        ("log-guid", "3", "APP")
+    }
+
+
+async def test_a_clean_exit_is_no_failure(world: World, allocation: Allocation, run_request: Request) -> None:
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        (await world.group("ig")).end()
+        assert (await events.until(EventKind.COMPLETE)).run_result == RunResult()
+        assert EventKind.RUNNING not in [event.kind for event in events.seen]
+    assert world.meter.snapshot().counters["ContainerCompletedCount"] == 1
+
+
+async def test_stop_interrupts_once_and_tells_once(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        group = await world.group("ig")
+        group.ready.set()
+        await events.until(EventKind.RUNNING)
+        group.may_die.clear()
+        await executor.stop("ig")
+        await executor.stop("ig")
+        assert executor.container("ig").state is ContainerState.RUNNING
+        group.dying = CombinedError([ExceededGracefulShutdownInterval()])
+        group.may_die.set()
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(stopped=True)
+        assert group.interrupts == 1
+    assert world.sink.texts.count("Cell cell-1 stopping instance ig") == 1
+    assert world.meter.snapshot().counters["ContainerExitedOnTimeoutCount"] == 1
+
+
+async def test_stop_of_a_bare_run_step_says_cancelled(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        await world.group("ig")
+        await executor.stop("ig")
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(failed=True, failure_reason="cancelled", stopped=True)
+
+
+@pytest.mark.parametrize("phase", ["reserved", "creating"])
+async def test_stop_before_run_completes_at_once(
+    world: World, allocation: Allocation, run_request: Request, phase: str
+) -> None:
+    world.engine.gates["create"] = asyncio.Event()
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        if phase == "creating":
+            await executor.run(run_request())
+            await world.engine.reached("create ig")
+        await executor.stop("ig")
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(
+            failed=True, failure_reason=STOPPED_BEFORE_RUNNING, stopped=True
+        )
+        await executor.delete("ig")
+        assert executor.remaining_resources() == executor.total_resources()
+    assert world.launch.groups == {}
+
+
+async def test_stop_of_a_completed_container_without_process_tells_nothing(
+    world: World, allocation: Allocation
+) -> None:
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.stop("ig")
+        await executor.stop("ig")
+        await executor.delete("ig")
+        executor.allocate([allocation("next")])
+        kinds = [(await events.next()).kind for _ in range(3)]
+        assert kinds == [EventKind.RESERVED, EventKind.COMPLETE, EventKind.RESERVED]
+
+
+async def test_deleting_a_reservation_labels_its_lines_with_nothing(
+    world: World, allocation: Allocation
+) -> None:
+    async with world.running() as (executor, _):
+        executor.allocate([allocation()])
+        await executor.delete("ig")
+    assert world.sink.texts == [
+        "Cell cell-1 destroying container for instance ig",
+        "Cell cell-1 successfully destroyed container for instance ig",
+    ]
+    assert {(line.source_id, line.instance_id, line.source_type) for line in world.sink.lines} == {
+        ("", "0", "LOG")
+    }
+
+
+async def test_delete_waits_for_the_processes(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        group = await world.group("ig")
+        group.ready.set()
+        await events.until(EventKind.RUNNING)
+        group.may_die.clear()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(executor.delete("ig"))
+            await group.interrupted.wait()
+            await executor.delete("ig")
+            assert "destroy ig" not in world.engine.calls
+            group.may_die.set()
+        assert world.engine.calls.count("destroy ig") == 1
+        assert executor.containers() == []
+
+
+async def test_a_failed_destruction_keeps_the_resources_until_it_succeeds(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    world.engine.failures["destroy"] = [EngineError("device busy")]
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request(ports=(8080,)))
+        (await world.group("ig")).end()
+        await events.until(EventKind.COMPLETE)
+        with pytest.raises(EngineError, match="device busy"):
+            await executor.delete("ig")
+        assert world.sink.texts[-1] == "Cell cell-1 failed to destroy container for instance ig"
+        assert executor.container("ig").state is ContainerState.COMPLETED
+        assert executor.remaining_resources() == Resources(memory_mb=896, disk_mb=1792, containers=3)
+        await executor.delete("ig")
+        assert executor.remaining_resources() == executor.total_resources()
+        assert world.sink.texts.count("Cell cell-1 stopping instance ig") == 1
+        assert len(world.network.free) == 10
+
+
+async def test_a_second_run_is_refused(world: World, allocation: Allocation, run_request: Request) -> None:
+    async with world.running() as (executor, _):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        with pytest.raises(InvalidStateTransition):
+            await executor.run(run_request())
+        with pytest.raises(ContainerNotFound):
+            await executor.run(run_request("other"))
+
+
+async def test_nothing_to_run_completes_the_container(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    world.launch.failure = EmptyAction()
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result.failure_reason == "container cannot have empty action"
+
+
+async def test_readiness_flips_are_told_once_running(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    world.launch.routable_when_ready = False
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        group = await world.group("ig")
+        group.flip_readiness(True)
+        group.ready.set()
+        told = [await events.until(EventKind.RUNNING) for _ in range(2)]
+        assert [container.routable for container in told] == [False, True]
+        group.flip_readiness(True)
+        group.flip_readiness(False)
+        assert not (await events.until(EventKind.RUNNING)).routable
+        group.end()
+        await events.until(EventKind.COMPLETE)
+        group.flip_readiness(True)
+        assert not executor.container("ig").routable
+
+
+async def test_creation_slots_are_limited(world: World, allocation: Allocation, run_request: Request) -> None:
+    world.configure(create_work_pool_size=1)
+    gate = world.engine.gates["create"] = asyncio.Event()
+    async with world.running() as (executor, _):
+        executor.allocate([allocation("ig1"), allocation("ig2")])
+        await executor.run(run_request("ig1"))
+        await executor.run(run_request("ig2"))
+        await world.engine.reached("create ig1")
+        assert "create ig2" not in world.engine.calls
+        gate.set()
+        await world.group("ig2")
+
+
+async def test_update_replaces_tags_live_and_keeps_the_rest(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, _):
+        executor.allocate([allocation()])
+        await executor.update(UpdateRequest(guid="ig", metric_tags={"source_id": "early"}))
+        await executor.run(run_request(internal_routes=("a.apps.internal",)))
+        group = await world.group("ig")
+        await executor.update(UpdateRequest(guid="ig", metric_tags={"source_id": "late"}))
+        await executor.update(UpdateRequest(guid="ig", internal_routes=()))
+        info = executor.container("ig").run_info
+        assert group.tags == info.metrics_config.tags == info.log_config.tags == {"source_id": "late"}
+        assert info.internal_routes == ()
+        with pytest.raises(ContainerNotFound):
+            await executor.update(UpdateRequest(guid="other"))
+
+
+async def test_the_cell_can_speak_in_the_apps_log(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, _):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        executor.log("ig", "Cell cell-1 requesting replacement for instance ig", Stream.ERR)
+        line = world.sink.lines[-1]
+        assert (line.payload, line.stream, line.source_type) == (
+            b"Cell cell-1 requesting replacement for instance ig",
+            Stream.ERR,
+            "APP",
+        )
+
+
+async def test_files_need_a_created_container(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, _):
+        executor.allocate([allocation()])
+        with pytest.raises(ContainerNotFound):
+            async with executor.files("ig", "/result"):
+                pass
+        await executor.run(run_request())
+        await world.group("ig")
+        async with executor.files("ig", "/result") as chunks:
+            assert [chunk async for chunk in chunks] == [b"tar of /result"]
+
+
+async def test_an_unexpected_error_ends_the_container_only(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        (await world.group("ig")).end(ZeroDivisionError("bug"))
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(failed=True, failure_reason="bug")
+
+
+async def test_leaving_ends_subscriptions_and_leaves_containers_to_the_caller(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.build() as executor:
+        subscription = executor.subscribe()
+        events = subscription.__enter__()
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        group = await world.group("ig")
+    assert [event.kind async for event in events] == [EventKind.RESERVED]
+    subscription.__exit__(None, None, None)
+    assert group.interrupts == 1
+    assert set(world.engine.containers) == {"ig"}
+    assert not world.network.running

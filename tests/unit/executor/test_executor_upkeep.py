@@ -1,0 +1,181 @@
+"""Start, capacity, expiry, strays and vanished containers, metrics ticks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from executor.containers.readings import MetricsKeeper, Watched
+from executor.engine.api import ContainerSpec
+from executor.errors import EngineError, EngineUnavailable, ExecutorError
+from executor.model import AllocationRequest, EventKind, Resources, RunRequest, RunResult
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
+
+pytestmark = pytest.mark.unit
+
+Allocation = Callable[..., AllocationRequest]
+Request = Callable[..., RunRequest]
+SOON = 0.01
+
+
+async def test_start_waits_for_the_engine_and_wipes_what_was_left(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.executor.PING_PAUSE_S", 0)
+    world.engine.failures["ping"] = [EngineUnavailable(), EngineUnavailable()]
+    world.engine.containers["old"] = ContainerSpec(guid="old", root_fs="x")
+    leftover = tmp_path / "executor-work" / "leftover"
+    leftover.mkdir(parents=True)
+    async with world.running() as (executor, _):
+        assert world.engine.calls == ["ping", "ping", "ping", "list_guids", "destroy old"]
+        assert world.network.running
+        assert not leftover.exists()
+        assert leftover.parent.is_dir()
+        assert executor.total_resources() == Resources(memory_mb=1024, disk_mb=2048, containers=4)
+        assert executor.healthy
+        assert executor.volume_drivers() == []
+
+
+async def test_a_container_that_resists_the_wipe_is_fatal(world: World) -> None:
+    world.engine.containers["old"] = ContainerSpec(guid="old", root_fs="x")
+    world.engine.failures["destroy"] = [EngineError("device busy")]
+    with pytest.raises(EngineError, match="device busy"):
+        async with world.running():
+            pass
+
+
+async def test_automatic_capacity_is_the_engines(world: World) -> None:
+    world.configure(
+        memory_mb=None, disk_mb=None, max_cache_size_bytes=10 << 30, auto_disk_capacity_overhead_mb=24
+    )
+    async with world.running() as (executor, _):
+        assert executor.total_resources() == Resources(memory_mb=16384, disk_mb=90 * 1024 - 24, containers=4)
+
+
+async def test_a_cache_bigger_than_the_storage_is_named(world: World) -> None:
+    world.configure(disk_mb=None, max_cache_size_bytes=100 << 30)
+    with pytest.raises(ExecutorError, match="automatic disk capacity is 0 MiB"):
+        async with world.running():
+            pass
+
+
+async def test_allocation_refuses_what_does_not_fit(world: World, allocation: Allocation) -> None:
+    async with world.running() as (executor, _):
+        requests = [
+            allocation("ig1", memory_mb=1000),
+            allocation("ig1"),
+            allocation(""),
+            allocation("ig2", memory_mb=25),
+            allocation("ig3", memory_mb=24, disk_mb=2000),
+            allocation("ig4", memory_mb=0, disk_mb=0),
+            allocation("ig5", memory_mb=0, disk_mb=1792),
+            allocation("ig6", memory_mb=0, disk_mb=0),
+            allocation("ig7", memory_mb=0, disk_mb=0),
+        ]
+        failures = executor.allocate(requests)
+        assert [(failure.request.guid, failure.reason) for failure in failures] == [
+            ("ig1", "container guid not available"),
+            ("", "container guid not specified"),
+            ("ig2", "insufficient resources available"),
+            ("ig3", "insufficient resources available"),
+            ("ig7", "insufficient resources available"),
+        ]
+        assert executor.remaining_resources() == Resources(memory_mb=24, disk_mb=0, containers=0)
+
+
+async def test_unused_reservations_expire(world: World, allocation: Allocation) -> None:
+    world.configure(reserved_expiration_time_s=2 * SOON)
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        world.clock.seconds += 1
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(failed=True, failure_reason="expired container")
+        assert executor.remaining_resources() != executor.total_resources()
+
+
+async def test_the_reaper_finds_strays_and_vanished_containers(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    world.configure(container_reap_interval_s=SOON)
+    async with world.running() as (executor, events):
+        executor.allocate([allocation("lost"), allocation("kept")])
+        for guid in ("lost", "kept"):
+            await executor.run(run_request(guid))
+            await world.group(guid)
+        world.engine.containers["stray"] = ContainerSpec(guid="stray", root_fs="x")
+        del world.engine.containers["lost"]
+        complete = await events.until(EventKind.COMPLETE)
+        assert complete.guid == "lost"
+        assert complete.run_result == RunResult(failed=True, failure_reason="missing garden container")
+        await world.engine.reached("destroy stray")
+        await world.launch.groups["lost"].interrupted.wait()
+        await executor.delete("lost")
+        assert set(world.engine.containers) == {"kept"}
+        kinds = [event.kind for event in events.seen if event.container.guid == "lost"]
+        assert kinds.count(EventKind.COMPLETE) == 1
+
+
+async def test_the_reaper_goes_on_after_an_engine_error(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    world.configure(container_reap_interval_s=SOON)
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        await world.group("ig")
+        world.engine.failures["list_guids"] = [EngineError("engine restarts")]
+        world.engine.containers.clear()
+        assert (await events.until(EventKind.COMPLETE)).run_result.failed
+
+
+async def test_a_container_being_created_is_not_a_stray(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    world.configure(container_reap_interval_s=SOON)
+    async with world.running() as (executor, _):
+        gate = world.engine.gates["list_guids"] = asyncio.Event()
+        world.engine.calls.clear()
+        await world.engine.reached("list_guids")
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        await world.group("ig")
+        gate.set()
+        world.engine.calls.clear()
+        await world.engine.reached("list_guids")
+        assert "destroy ig" not in world.engine.calls
+
+
+async def test_metrics_are_those_of_created_containers(
+    world: World, allocation: Allocation, run_request: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticked = asyncio.Event()
+    tick = MetricsKeeper.tick
+
+    async def told(keeper: MetricsKeeper, watched: Sequence[Watched]) -> None:
+        await tick(keeper, watched)
+        ticked.set()
+
+    monkeypatch.setattr(MetricsKeeper, "tick", told)
+    world.configure(container_metrics_report_interval_s=SOON)
+    async with world.running() as (executor, events):
+        executor.allocate([allocation(), allocation("reserved")])
+        await executor.run(run_request(cpu_weight=100))
+        group = await world.group("ig")
+        for _ in range(2):
+            ticked.clear()
+            await ticked.wait()
+        assert {guid: metrics.memory_limit for guid, metrics in executor.metrics().items()} == {
+            "ig": 128 << 20
+        }
+        group.end()
+        await events.until(EventKind.COMPLETE)
+        for _ in range(2):
+            ticked.clear()
+            await ticked.wait()
+        assert executor.metrics() == {}
