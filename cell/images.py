@@ -1,0 +1,74 @@
+"""A tiny root file system for demonstrations and tests: a static busybox and the users an app expects.
+
+Made on the spot from the host's Debian package ``busybox-static``, so nothing has to be downloaded.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+from docker import APIClient
+from docker.errors import ImageNotFound
+
+BUSYBOX = Path("/bin/busybox")
+
+_PASSWD = "root:x:0:0:root:/root:/bin/sh\nvcap:x:2000:2000:vcap:/home/vcap:/bin/sh\n"
+_GROUP = "root:x:0:\nstaff:x:50:vcap\nvcap:x:2000:\n"
+
+_FOLDERS = (
+    ("bin", 0o755, 0),
+    ("etc", 0o755, 0),
+    ("home", 0o755, 0),
+    ("home/vcap", 0o755, 2000),
+    ("root", 0o700, 0),
+    ("tmp", 0o1777, 0),
+    ("usr", 0o755, 0),
+    ("usr/bin", 0o755, 0),
+    ("var", 0o755, 0),
+)
+
+
+def build_rootfs_tar(path: Path, busybox: Path = BUSYBOX) -> None:
+    """Write the root file system's archive to ``path``: busybox with a link per applet, root and vcap.
+
+    Raises OSError when busybox is missing and CalledProcessError when it does not run.
+    """
+    applets = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    with tarfile.open(path, "w") as archive:
+        for name, mode, owner in _FOLDERS:
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, mode, owner, owner
+            archive.addfile(folder)
+        _add_file(archive, "etc/passwd", _PASSWD.encode(), 0o644)
+        _add_file(archive, "etc/group", _GROUP.encode(), 0o644)
+        _add_file(archive, "bin/busybox", busybox.read_bytes(), 0o755)
+        for applet in applets:
+            if applet != "busybox":
+                link = tarfile.TarInfo(f"bin/{applet}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(link)
+
+
+def ensure_image(client: APIClient, tag: str, folder: Path) -> str:
+    """Make sure the engine has the image ``tag`` (``repository:tag``); ``folder`` is for the archive meanwhile.
+
+    Returns the tag. Raises docker's errors.
+    """
+    try:
+        client.inspect_image(tag)
+    except ImageNotFound:
+        archive = folder / "rootfs.tar"
+        build_rootfs_tar(archive)
+        repository, _, version = tag.rpartition(":")
+        client.import_image_from_file(str(archive), repository=repository, tag=version)
+        archive.unlink()
+    return tag
+
+
+def _add_file(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), mode
+    archive.addfile(member, io.BytesIO(content))

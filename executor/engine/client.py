@@ -1,0 +1,77 @@
+"""The docker SDK from asyncio: one API client, a bounded pool of threads.
+
+Calls are short because no stream is held by them. A cancelled call is waited for: whoever cleans up
+afterwards must not race with a request that is still on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from docker import APIClient
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+
+from executor.engine.faults import translate
+
+T = TypeVar("T")
+
+CALL_TIMEOUT = 120
+"""Seconds without an answer after which an engine call has failed."""
+
+
+class EngineClient:
+    """Runs jobs against the engine in at most ``workers`` threads; the connection is made on first use."""
+
+    def __init__(self, docker_host: str | None, workers: int) -> None:
+        self._docker_host = docker_host
+        self._workers = workers
+        self._api: APIClient | None = None
+        self._connecting = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="engine")
+
+    async def call(
+        self, asked: str, job: Callable[[APIClient], T], *, abort: Callable[[], None] | None = None
+    ) -> T:
+        """Run ``job`` in a thread. Raises EngineError with ``asked`` and the engine's text.
+
+        A cancellation takes effect when the job has ended; ``abort`` tells a long one to end early.
+        """
+        try:
+            api = await self._connected()
+            future = asyncio.get_running_loop().run_in_executor(self._threads, job, api)
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                if abort is not None:
+                    abort()
+                await asyncio.wait([future])
+                if not future.cancelled():
+                    future.exception()
+                raise
+        except (DockerException, RequestException) as error:
+            raise translate(error, asked) from error
+
+    def close(self) -> None:
+        """End the threads and the connections; no call may be under way."""
+        self._threads.shutdown(wait=True)
+        if self._api is not None:
+            self._api.close()
+
+    async def _connected(self) -> APIClient:
+        async with self._connecting:
+            if self._api is None:
+                loop = asyncio.get_running_loop()
+                self._api = await loop.run_in_executor(self._threads, self._connect)
+            return self._api
+
+    def _connect(self) -> APIClient:
+        return APIClient(
+            base_url=self._docker_host,
+            version="auto",
+            timeout=CALL_TIMEOUT,
+            max_pool_size=self._workers,
+        )

@@ -1,0 +1,172 @@
+"""The engine's description of a container that only waits. Pure, apart from reading our capabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executor.engine.api import BindMount, ContainerSpec
+from executor.engine.parent import BUSYBOX, INIT, IO_DIR
+
+LABEL_OWNER = "org.cloudfoundry.diego.owner"
+LABEL_CELL = "org.cloudfoundry.diego.cell"
+LABEL_GUID = "org.cloudfoundry.diego.guid"
+
+HOSTNAME_LENGTH = 49
+"""Last characters of the guid that make the host name."""
+
+CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+)
+"""The kernel's capabilities by number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all containers of this cell share. capabilities: what a privileged one gets."""
+
+    owner: str
+    cell_id: str
+    name_prefix: str
+    network: str
+    init_path: str
+    busybox_path: str
+    capabilities: tuple[str, ...]
+
+
+def bounding_set(mask: int) -> tuple[str, ...]:
+    """Names of the capabilities in a kernel mask, as ``CapBnd`` in ``/proc/self/status`` has it."""
+    return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
+
+
+def own_bounding_set() -> tuple[str, ...]:
+    """The agent's bounding set: what is not in it, the engine of this host cannot give either."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("CapBnd:"):
+            return bounding_set(int(line.split()[1], 16))
+    return ()
+
+
+def container_name(surroundings: Surroundings, guid: str) -> str:
+    """The engine's name of a container; names must start alphanumeric, task guids need not."""
+    return f"{surroundings.name_prefix}{guid}"
+
+
+def owner_labels(surroundings: Surroundings) -> dict[str, str]:
+    """Labels that all our containers have, and no others."""
+    return {LABEL_OWNER: surroundings.owner, LABEL_CELL: surroundings.cell_id}
+
+
+def create_request(
+    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, disk_quota: bool
+) -> dict[str, Any]:
+    """The body of the engine's create call.
+
+    Everything the image says about how to run it is overridden, except its environment. The instance's own
+    environment goes to its processes, not here: checks and proxies must not see it.
+    """
+    return {
+        "Image": image,
+        "Hostname": spec.guid[-HOSTNAME_LENGTH:].lstrip("-_"),
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Entrypoint": [INIT, "-P"],
+        "Cmd": None,
+        "Tty": False,
+        "OpenStdin": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {**spec.labels, **owner_labels(surroundings), LABEL_GUID: spec.guid},
+        "HostConfig": _host_config(spec, io_dir, surroundings, disk_quota),
+    }
+
+
+def _host_config(
+    spec: ContainerSpec, io_dir: Path, surroundings: Surroundings, disk_quota: bool
+) -> dict[str, Any]:
+    ours = (
+        BindMount(source=surroundings.init_path, target=INIT),
+        BindMount(source=surroundings.busybox_path, target=BUSYBOX),
+        BindMount(source=str(io_dir), target=IO_DIR),
+    )
+    config: dict[str, Any] = {
+        "NetworkMode": surroundings.network,
+        "Mounts": [_mount(mount) for mount in (*ours, *spec.mounts)],
+        "LogConfig": {"Type": "none"},
+        "RestartPolicy": {"Name": "no"},
+        "Init": False,
+    }
+    if spec.memory_bytes:
+        config |= {"Memory": spec.memory_bytes, "MemorySwap": spec.memory_bytes}
+    if spec.max_pids:
+        config["PidsLimit"] = spec.max_pids
+    if spec.cpu_shares:
+        config["CpuShares"] = spec.cpu_shares
+    if spec.disk_bytes and disk_quota:
+        config["StorageOpt"] = {"size": str(spec.disk_bytes)}
+    if spec.privileged:
+        config |= _privileged(surroundings.capabilities)
+    return config
+
+
+def _privileged(capabilities: tuple[str, ...]) -> Mapping[str, Any]:
+    """Privileged without the engine's own switch, which fails where the host's bounding set is not full."""
+    return {
+        "CapDrop": ["ALL"],
+        "CapAdd": list(capabilities),
+        "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+        "DeviceCgroupRules": ["a *:* rwm"],
+        "UsernsMode": "host",
+        "MaskedPaths": [],
+        "ReadonlyPaths": [],
+    }
+
+
+def _mount(mount: BindMount) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": mount.source,
+        "Target": mount.target,
+        "ReadOnly": mount.read_only,
+    }

@@ -1,0 +1,310 @@
+"""The Docker engine room: containers that only wait, and processes in them.
+
+Per container the engine is asked three times (create, start, inspect) in one go of one thread, and three
+times per process. Nothing is polled and no stream is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from docker import APIClient
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from executor.engine import files
+from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, Process, ProcessSpec
+from executor.engine.binaries import require_static
+from executor.engine.client import EngineClient
+from executor.engine.containers import (
+    LABEL_CELL,
+    LABEL_GUID,
+    LABEL_OWNER,
+    Surroundings,
+    container_name,
+    create_request,
+    own_bounding_set,
+)
+from executor.engine.environment import parse_env
+from executor.engine.faults import ContainerGone, engine_text
+from executor.engine.images import Images
+from executor.engine.oom import oom_counter, oom_kills
+from executor.engine.processes import ProcessRoom
+from executor.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How to use the engine.
+
+    state_dir: host directory for the per-container io directories, seen by agent and engine alike; it
+    needs no space. owner, cell_id: labels that tell our containers from others. network: name of the
+    engine's network that containers join. docker_host: URL of the engine, None for its usual socket.
+    name_prefix: start of container names. workers: threads, 8 to 16.
+    """
+
+    state_dir: Path
+    owner: str
+    cell_id: str
+    network: str
+    docker_host: str | None = None
+    name_prefix: str = "cf-"
+    init_path: str = "/usr/bin/catatonit"
+    busybox_path: str = "/bin/busybox"
+    workers: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Handle:
+    """What we keep of a container: its init's ``/proc`` directory, bound to that very process."""
+
+    proc_fd: int
+    oom_counter: Path | None
+    killed_for_memory: list[bool] = field(default_factory=lambda: [False])
+
+
+class DockerEngine:
+    """Implements :class:`executor.engine.api.Engine`. Make it inside a running event loop."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Raises EngineError when the static programs are missing."""
+        require_static(config.init_path, "catatonit")
+        require_static(config.busybox_path, "busybox-static")
+        self._config = config
+        self._surroundings = Surroundings(
+            owner=config.owner,
+            cell_id=config.cell_id,
+            name_prefix=config.name_prefix,
+            network=config.network,
+            init_path=config.init_path,
+            busybox_path=config.busybox_path,
+            capabilities=own_bounding_set(),
+        )
+        self._client = EngineClient(config.docker_host, config.workers)
+        self._images = Images(self._client)
+        self._processes = ProcessRoom(self._client, self._io_dir)
+        self._handles: dict[str, _Handle] = {}
+        self._disk_quota: bool | None = None
+
+    async def close(self) -> None:
+        """Let go of the engine; containers and processes stay as they are."""
+        self._processes.close()
+        for guid in list(self._handles):
+            self._forget(guid)
+        await asyncio.to_thread(self._client.close)
+
+    async def ping(self) -> None:
+        """Raises EngineUnavailable."""
+        await self._client.call("ping the engine", lambda api: api.ping())
+
+    async def create(
+        self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
+    ) -> EngineContainer:
+        """Get the image if need be, make and start the container. A failure leaves nothing behind."""
+        told = progress or _unheard
+        access = (spec.root_fs, spec.image_username, spec.image_password)
+        image = await self._images.get(*access, told)
+        quota = bool(spec.disk_bytes) and await self._has_disk_quota()
+        try:
+            try:
+                state = await self._create(spec, image, quota)
+            except _ImageMissing:
+                image = await self._images.get(*access, told, missing=image)
+                state = await self._create(spec, image, quota)
+            return self._known(spec.guid, state)
+        except _NameTaken as error:
+            raise EngineError(str(error)) from error
+        except BaseException:
+            await self._undo(spec.guid)
+            raise
+
+    async def destroy(self, guid: str) -> None:
+        """Remove the container with its anonymous volumes; a missing one is success."""
+        name = container_name(self._surroundings, guid)
+
+        def remove(api: APIClient) -> None:
+            try:
+                api.remove_container(name, v=True, force=True)
+            except NotFound:
+                return
+            except APIError as error:
+                if error.status_code != 409 or "already in progress" not in engine_text(error):
+                    raise
+            finally:
+                shutil.rmtree(self._io_dir(guid), ignore_errors=True)
+
+        await self._client.call(f"destroy container {guid}", remove)
+        self._processes.forget(guid)
+        self._forget(guid)
+
+    async def list_guids(self) -> set[str]:
+        """Guids of all containers with our labels, in any engine state."""
+        labels = [f"{LABEL_OWNER}={self._config.owner}", f"{LABEL_CELL}={self._config.cell_id}"]
+        found = await self._client.call(
+            "list containers", lambda api: api.containers(all=True, filters={"label": labels})
+        )
+        return {container["Labels"][LABEL_GUID] for container in found}
+
+    async def start_process(
+        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process:
+        """Start a process. Raises ProcessStartError with the runtime's text when it cannot start."""
+        handle = self._handle(container)
+        return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr)
+
+    async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
+        """Unpack a tar file of the host at ``path``; everything belongs to ``user``."""
+        proc_fd = self._handle(container).proc_fd
+        await self._client.call(
+            f"stream into {path} of container {container.guid}",
+            lambda api: files.stream_in(api, container.id, proc_fd, path, user, Path(tar_path)),
+        )
+
+    def stream_out(
+        self, container: EngineContainer, path: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The tar of ``path`` in chunks; its first member is the path itself."""
+        return files.stream_out(self._client, container, path)
+
+    async def out_of_memory(self, container: EngineContainer) -> bool:
+        """Whether any process of the container was killed for memory so far."""
+        handle = self._handle(container)
+        if not handle.killed_for_memory[0] and handle.oom_counter is not None:
+            try:
+                handle.killed_for_memory[0] = oom_kills(handle.oom_counter.read_text(encoding="ascii")) > 0
+            except OSError as error:
+                logger.info(
+                    "oom-counter-unreadable",
+                    extra={"data": {"container-guid": container.guid, "error": str(error)}},
+                )
+        return handle.killed_for_memory[0]
+
+    async def total_memory_bytes(self) -> int:
+        """Memory of the engine's host."""
+        return int((await self._info())["MemTotal"])
+
+    async def storage_bytes(self) -> int:
+        """Size of the file system that holds the engine's storage."""
+        root = (await self._info())["DockerRootDir"]
+        try:
+            return int((await asyncio.to_thread(psutil.disk_usage, root)).total)
+        except OSError as error:
+            raise EngineError(f"size of the engine's storage {root}: {error.strerror}") from error
+
+    async def _info(self) -> dict[str, Any]:
+        return dict(await self._client.call("engine info", lambda api: api.info()))
+
+    async def _has_disk_quota(self) -> bool:
+        """Whether the storage driver can limit a container's writable layer."""
+        if self._disk_quota is None:
+            info = await self._info()
+            status = dict(info.get("DriverStatus") or [])
+            self._disk_quota = info["Driver"] in ("btrfs", "zfs") or (
+                info["Driver"] == "overlay2" and status.get("Backing Filesystem") == "xfs"
+            )
+            if not self._disk_quota:
+                logger.warning("disk-quota-not-available", extra={"data": {"driver": info["Driver"]}})
+        return self._disk_quota
+
+    async def _create(self, spec: ContainerSpec, image: str, quota: bool) -> dict[str, Any]:
+        name = container_name(self._surroundings, spec.guid)
+        io_dir = self._io_dir(spec.guid)
+        request = create_request(
+            spec, image=image, io_dir=io_dir, surroundings=self._surroundings, disk_quota=quota
+        )
+
+        def job(api: APIClient) -> dict[str, Any]:
+            io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+            io_dir.chmod(0o755)
+            try:
+                made = str(api.create_container_from_config(request, name=name)["Id"])
+            except ImageNotFound as error:
+                raise _ImageMissing(engine_text(error)) from error
+            except APIError as error:
+                if error.status_code == 409:
+                    raise _NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error
+                raise
+            api.start(made)
+            return dict(api.inspect_container(made))
+
+        try:
+            return await self._client.call(f"create container {spec.guid}", job)
+        except OSError as error:
+            raise EngineError(f"create container {spec.guid}: {error}") from error
+
+    async def _undo(self, guid: str) -> None:
+        try:
+            await asyncio.shield(self.destroy(guid))
+        except EngineError as error:
+            logger.warning(
+                "failed-to-remove-half-made-container",
+                extra={"data": {"container-guid": guid, "error": str(error)}},
+            )
+
+    def _known(self, guid: str, state: dict[str, Any]) -> EngineContainer:
+        container = EngineContainer(
+            guid=guid,
+            id=state["Id"],
+            init_pid=state["State"]["Pid"],
+            address=state["NetworkSettings"]["Networks"][self._config.network]["IPAddress"],
+            image_env=parse_env(state["Config"]["Env"] or []),
+            labels=state["Config"]["Labels"],
+        )
+        self._handle(container)
+        return container
+
+    def _handle(self, container: EngineContainer) -> _Handle:
+        handle = self._handles.get(container.guid)
+        if handle is None:
+            handle = self._handles[container.guid] = _open_handle(container)
+        return handle
+
+    def _forget(self, guid: str) -> None:
+        handle = self._handles.pop(guid, None)
+        if handle is not None:
+            os.close(handle.proc_fd)
+
+    def _io_dir(self, guid: str) -> Path:
+        return self._config.state_dir / "io" / guid
+
+
+class _ImageMissing(Exception):
+    """The engine has no such image."""
+
+
+class _NameTaken(Exception):
+    """A container with this guid exists; it is not ours to undo."""
+
+
+def _unheard(_text: str) -> None:
+    """Progress nobody asked for."""
+
+
+def _open_handle(container: EngineContainer) -> _Handle:
+    """Raises ContainerGone when the init process is not the container's any more."""
+    try:
+        proc_fd = os.open(f"/proc/{container.init_pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ContainerGone(f"container {container.guid}: its init process is gone") from error
+    try:
+        with open(os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd), encoding="ascii") as lines:
+            cgroup = lines.read()
+    except OSError as error:
+        os.close(proc_fd)
+        raise ContainerGone(f"container {container.guid}: its init process is gone") from error
+    if container.id not in cgroup:
+        os.close(proc_fd)
+        raise ContainerGone(
+            f"container {container.guid}: process {container.init_pid} is not its init process any more"
+        )
+    return _Handle(proc_fd, oom_counter(cgroup))

@@ -1,0 +1,156 @@
+"""The FIFOs between the agent and one process: made before it starts, opened once, read in the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import struct
+import termios
+from pathlib import Path
+
+from executor.engine.api import OutputHandler
+
+_READ_SIZE = 65536
+_NAMES = ("out", "err", "status", "go")
+
+
+class ProcessFifos:
+    """The directory of one process and the agent's ends of its FIFOs, as bare descriptors."""
+
+    def __init__(self, directory: Path, owner: tuple[int, int]) -> None:
+        """Make and open everything; only ``owner`` (host uid, gid) and root may use it. Raises OSError."""
+        self._directory = directory
+        directory.mkdir(mode=0o755)
+        self._open: dict[str, int] = {}
+        try:
+            directory.chmod(0o755)
+            for name in _NAMES:
+                path = directory / name
+                os.mkfifo(path, 0o600)
+                os.chown(path, *owner)
+                access = os.O_RDWR if name == "go" else os.O_RDONLY
+                self._open[name] = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self.close()
+            raise
+
+    def take(self, name: str) -> int:
+        """Hand over a descriptor: the caller closes it."""
+        return self._open.pop(name)
+
+    def let_go(self) -> None:
+        """Let the waiting child execute its program."""
+        os.write(self._open["go"], b"go\n")
+
+    def close_name(self, name: str) -> None:
+        """Close one descriptor early."""
+        os.close(self._open.pop(name))
+
+    def close(self) -> None:
+        """Remove the directory and close what was not handed over.
+
+        Names first: a parent that wants to write a status nobody reads then fails instead of waiting.
+        """
+        shutil.rmtree(self._directory, ignore_errors=True)
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+class StatusReader:
+    """Reads the ``status`` FIFO up to a condition."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._seen = b""
+
+    async def ready(self, parent_fd: int) -> bool:
+        """Wait until the child is there; False when the parent (a pidfd) ended without one."""
+        while b"\n" not in self._seen:
+            await readable(self.fd, parent_fd)
+            chunk = os.read(self.fd, _READ_SIZE)
+            if not chunk:
+                return False
+            self._seen += chunk
+        self._seen = self._seen.partition(b"\n")[2]
+        return True
+
+    async def failure(self) -> int | None:
+        """Wait until the program was executed: None; or refused: the shell's status."""
+        while True:
+            await readable(self.fd)
+            chunk = os.read(self.fd, _READ_SIZE)
+            if not chunk:
+                break
+            self._seen += chunk
+        lines, self._seen = self._seen.split(b"\n"), b""
+        failed = next((line for line in lines if line.startswith(b"F")), None)
+        if failed is None:
+            self._seen = b"\n".join(lines)  # the exit status of a quick process
+            return None
+        return int(failed[1:])
+
+    def exit_status(self) -> int | None:
+        """The status the parent left, once it is gone; None when it could not write one."""
+        try:
+            while chunk := os.read(self.fd, _READ_SIZE):
+                self._seen += chunk
+        except BlockingIOError:
+            pass
+        text = self._seen.strip()
+        return int(text) if text.isdigit() else None
+
+
+async def readable(*fds: int) -> None:
+    """Wait until one of ``fds`` can be read (data, end-of-file, or a pidfd whose process ended)."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    for fd in fds:
+        loop.add_reader(fd, event.set)
+    try:
+        await event.wait()
+    finally:
+        for fd in fds:
+            loop.remove_reader(fd)
+
+
+class OutputReader:
+    """Hands what arrives in one output FIFO to its handler until every writer has closed it."""
+
+    def __init__(self, fd: int, handler: OutputHandler) -> None:
+        self._fd = fd
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self._on_readable)
+
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
+    def _on_readable(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_SIZE)
+        except BlockingIOError:
+            return
+        if data:
+            self._handler(data)
+        else:
+            self.close()
+
+    def drain(self) -> None:
+        """Handle what is in the FIFO now; not what a surviving child adds meanwhile."""
+        if self.closed:
+            return
+        waiting = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0]
+        while waiting > 0 and not self.closed:
+            data = os.read(self._fd, min(waiting, _READ_SIZE))
+            waiting -= len(data)
+            self._handler(data)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if not self.closed:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,225 @@
+"""Root file systems: from a rootfs URI to an image that the engine has."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from docker import APIClient
+from docker.errors import APIError, ImageNotFound
+
+from executor.engine.client import EngineClient
+from executor.engine.faults import engine_text
+from executor.engine.flight import SingleFlight
+from executor.errors import ImageError
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+HUB = "docker.io"
+IMPORTED = "diego-cell/rootfs"
+"""Repository of imported archives; the tag is a digest of path, size and time of change."""
+
+_UNREACHABLE = re.compile(
+    r"dial tcp|no such host|i/o timeout|connection refused|network is unreachable|no route to host|"
+    r"TLS handshake timeout|Client\.Timeout exceeded|request canceled|server misbehaving|: EOF$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """A name in a registry. digest: ``sha256:...``; with one the tag says nothing any more."""
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """Registry and repository, as the engine takes them; the Hub is left out."""
+        return self.repository if self.registry == HUB else f"{self.registry}/{self.repository}"
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """A ``docker:`` rootfs: resolved at its registry on every creation."""
+
+    ref: ImageRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """An image reference of a preloaded stack: what the engine has is used."""
+
+    ref: ImageRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A tar archive or a directory of the host."""
+
+    path: str
+
+
+RootSource = Pulled | Local | Archive
+
+
+def parse_root_fs(root_fs: str) -> RootSource:
+    """What a rootfs URI, or the path of a preloaded stack, asks for. Raises ImageError."""
+    if root_fs.startswith("preloaded+layer:"):
+        # The layer itself is unpacked into the container by whoever made it.
+        return parse_root_fs(root_fs.removeprefix("preloaded+layer:").partition("?")[0])
+    if root_fs.startswith("preloaded:"):
+        return parse_root_fs(root_fs.removeprefix("preloaded:"))
+    if root_fs.startswith("docker:"):
+        rest = root_fs.removeprefix("docker:").replace("#", ":", 1)
+        if not rest.startswith("//"):
+            raise ImageError(f"rootfs {root_fs!r}: a docker URI has the form docker://[host]/path[#tag]")
+        host, slash, path = rest.removeprefix("//").partition("/")
+        if not slash:
+            raise ImageError(f"rootfs {root_fs!r}: no image path")
+        return Pulled(ref=_image_ref(host, path, root_fs))
+    if root_fs.startswith("/"):
+        return Archive(path=root_fs)
+    if not root_fs or "://" in root_fs or root_fs.startswith("raw:"):
+        raise ImageError(f"rootfs {root_fs!r}: neither a docker URI, an archive nor an image reference")
+    first, slash, rest = root_fs.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return Local(ref=_image_ref(first, rest, root_fs))
+    return Local(ref=_image_ref("", root_fs, root_fs, library=False))
+
+
+def _image_ref(host: str, path: str, root_fs: str, *, library: bool = True) -> ImageRef:
+    registry = HUB if host in ("", HUB, "registry-1.docker.io", "index.docker.io") else host
+    name, _, digest = path.partition("@")
+    # "repo@sha256#hex" arrives as "repo@sha256:hex"
+    repository, _, tag = name.partition(":")
+    if not repository or (digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
+        raise ImageError(f"rootfs {root_fs!r}: invalid image reference {path!r}")
+    if registry == HUB and "/" not in repository and library:
+        repository = f"library/{repository}"
+    return ImageRef(registry=registry, repository=repository, tag=tag or "latest", digest=digest)
+
+
+class Images:
+    """Gets images; equal requests at the same time share one pull or import."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+        self._flights: SingleFlight[tuple[str, ...], str] = SingleFlight()
+        self._imported: dict[str, str] = {}
+
+    async def get(
+        self, root_fs: str, username: str, password: str, progress: Progress, *, missing: str = ""
+    ) -> str:
+        """The engine's name of the image for ``root_fs``. Raises ImageError or EngineUnavailable.
+
+        Images of preloaded stacks are not looked up each time: when creating a container shows that the
+        engine has no such image, ask again with that name as ``missing``.
+        """
+        source = parse_root_fs(root_fs)
+        match source:
+            case Archive(path=path):
+                tag = _archive_tag(path)
+                name = f"{IMPORTED}:{tag}"
+                if self._imported.get(path) != name or missing == name:
+                    await self._flights.run(
+                        ("import", name), lambda told: self._import(path, tag, told), progress
+                    )
+                    self._imported[path] = name
+                return name
+            case Local(ref=ref) if missing != str(ref):
+                return str(ref)
+            case Local(ref=ref) | Pulled(ref=ref):
+                key = ("pull", str(ref), username, hashlib.sha256(password.encode()).hexdigest())
+                return await self._flights.run(
+                    key, lambda told: self._pull(ref, username, password, told), progress
+                )
+
+    async def _pull(self, ref: ImageRef, username: str, password: str, progress: Progress) -> str:
+        progress(f"pulling image {ref}")
+        auth = {"username": username, "password": password} if username else None
+        cancelled = threading.Event()
+
+        def pull(api: APIClient) -> str | None:
+            try:
+                lines = api.pull(
+                    ref.name, tag=ref.digest or ref.tag, stream=True, decode=True, auth_config=auth
+                )
+                for line in lines:
+                    if "error" in line:
+                        return str(line["error"])
+                    if cancelled.is_set():
+                        return "cancelled"
+            except APIError as error:
+                return engine_text(error)
+            return None
+
+        reason = await self._client.call(f"pull image {ref}", pull, abort=cancelled.set)
+        if reason is None:
+            return str(ref)
+        if _UNREACHABLE.search(reason) and await self._present(str(ref)):
+            logger.warning(
+                "registry-unreachable-using-local-image", extra={"data": {"image": str(ref), "error": reason}}
+            )
+            return str(ref)
+        raise ImageError(
+            f"failed to pull image {ref.repository}:{ref.tag} from registry {ref.registry}: {reason}"
+        )
+
+    async def _present(self, name: str) -> bool:
+        def look(api: APIClient) -> bool:
+            try:
+                api.inspect_image(name)
+            except ImageNotFound:
+                return False
+            return True
+
+        return await self._client.call(f"inspect image {name}", look)
+
+    async def _import(self, path: str, tag: str, progress: Progress) -> str:
+        name = f"{IMPORTED}:{tag}"
+        if not await self._present(name):
+            progress(f"importing rootfs {path}")
+            await self._client.call(
+                f"import rootfs {path}", lambda api: import_rootfs(api, Path(path), IMPORTED, tag)
+            )
+        return name
+
+
+def _archive_tag(path: str) -> str:
+    """Names an archive by path, size and time of change: another file at the same path is another image."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ImageError(f"preloaded rootfs {path}: {error.strerror}") from error
+    identity = f"{path}\0{status.st_mtime_ns}\0{status.st_size}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:20]
+
+
+def import_rootfs(api: APIClient, path: Path, repository: str, tag: str) -> None:
+    """Make an image out of a tar archive or a directory. Blocks. Raises ImageError or the SDK's errors."""
+    if path.is_dir():
+        with tempfile.TemporaryFile() as packed:
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                archive.add(path, arcname=".")
+            packed.seek(0)
+            answer = api.import_image_from_data(packed, repository=repository, tag=tag)
+    else:
+        answer = api.import_image_from_file(str(path), repository=repository, tag=tag)
+    if '"error"' in answer:
+        raise ImageError(f"rootfs {path} cannot be imported: {answer.strip()}")

@@ -1,0 +1,114 @@
+"""What exactly to run for a process: user, directory, program and environment, checked before it starts.
+
+The tiny parent of a process is a shell, and a shell's complaints are not the texts users know from a
+container runtime. So everything a runtime would refuse is looked up in the container's root first, and
+refused with the runtime's words.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from dataclasses import dataclass
+
+from executor.engine.api import ProcessSpec
+from executor.engine.environment import Env, with_defaults
+from executor.engine.rootfs import Rootfs
+from executor.engine.users import User, resolve_user
+from executor.errors import ProcessStartError
+
+_FAILED = "exec failed: unable to start container process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A process that can start. program: path to execute; argv: its arguments from number 0 on."""
+
+    user: User
+    directory: str
+    env: Env
+    program: str
+    argv: tuple[str, ...]
+    nofile: int | None
+
+
+def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
+    """Resolve ``spec`` in ``root``; makes a missing working directory. Raises ProcessStartError."""
+    user = resolve_user(spec.user, root.read_text("/etc/passwd"), root.read_text("/etc/group"))
+    directory = _working_directory(root, spec.dir or user.home, user)
+    env = with_defaults(spec.env, uid=user.uid, user=spec.user, home=user.home)
+    return Launch(
+        user=user,
+        directory=directory,
+        env=env,
+        program=_program(root, spec.path, directory, dict(env)["PATH"]),
+        argv=(spec.path, *spec.args),
+        nofile=spec.nofile,
+    )
+
+
+def exec_failure(program: str, status: int) -> ProcessStartError:
+    """The error for a program that looked fine and was refused by the kernel; ``status``: the shell's.
+
+    126 means no permission, 127 a missing interpreter, 125 (ours) that the limit of open files was refused.
+    """
+    if status == 125:
+        return ProcessStartError(
+            f"{_FAILED}: error setting rlimits for ready process: operation not permitted"
+        )
+    if status == 127:
+        return ProcessStartError(f"{_FAILED}: exec {program}: no such file or directory")
+    return ProcessStartError(f'{_FAILED}: exec: "{program}": permission denied')
+
+
+def _working_directory(root: Rootfs, directory: str, user: User) -> str:
+    if not directory.startswith("/"):
+        raise ProcessStartError("runc exec: exit status 255: exec failed: Cwd must be an absolute path")
+    try:
+        root.make_dirs(directory, user.uid, user.gid)
+    except NotADirectoryError as error:
+        raise ProcessStartError(
+            f'{_FAILED}: chdir to cwd ("{directory}") set in config.json failed: not a directory'
+        ) from error
+    except OSError as error:
+        raise ProcessStartError(f"{_FAILED}: mkdir {directory}: {error.strerror}") from error
+    return directory
+
+
+def _program(root: Rootfs, path: str, directory: str, search: str) -> str:
+    if "/" in path:
+        found = posixpath.join(directory, path)
+        status = root.stat(found)
+        if status is None:
+            raise ProcessStartError(f'{_FAILED}: exec: "{path}": stat {path}: no such file or directory')
+        if stat.S_ISDIR(status.st_mode):
+            raise ProcessStartError(f'{_FAILED}: exec: "{path}": is a directory')
+        if not status.st_mode & 0o111:
+            raise ProcessStartError(f'{_FAILED}: exec: "{path}": permission denied')
+    else:
+        found = _search(root, path, directory, search)
+    _check_format(root, found)
+    return found
+
+
+def _search(root: Rootfs, name: str, directory: str, search: str) -> str:
+    if name:
+        for folder in search.split(":"):
+            candidate = posixpath.join(directory, folder, name)
+            status = root.stat(candidate)
+            if status is not None and stat.S_ISREG(status.st_mode) and status.st_mode & 0o111:
+                return candidate
+    raise ProcessStartError(f'{_FAILED}: exec: "{name}": executable file not found in $PATH')
+
+
+def _check_format(root: Rootfs, program: str) -> None:
+    """A shell runs a text without an interpreter line as a script; a container runtime does not."""
+    try:
+        head = root.head(program, 4)
+    except OSError as error:
+        raise ProcessStartError(
+            f'{_FAILED}: exec: "{program}": {os.strerror(error.errno or 0).lower()}'
+        ) from error
+    if head != b"\x7fELF" and not head.startswith(b"#!"):
+        raise ProcessStartError(f"{_FAILED}: exec {program}: exec format error")

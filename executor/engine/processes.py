@@ -1,0 +1,268 @@
+"""Processes in containers: start, output, signals and exit, with nothing held open at the engine.
+
+See :mod:`executor.engine.parent` for what runs in the container. The exit is noticed by a pidfd of the
+parent, watched by the event loop; signals go to the child by its own pidfd. The engine is asked three short
+questions per process (create, start, inspect) and could be restarted without the agent noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from docker import APIClient
+
+from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
+from executor.engine.client import EngineClient
+from executor.engine.faults import ContainerGone
+from executor.engine.fifos import OutputReader, ProcessFifos, StatusReader
+from executor.engine.launch import Launch, exec_failure, plan_launch
+from executor.engine.parent import parent_command
+from executor.engine.rootfs import Rootfs
+from executor.errors import EngineError, ProcessStartError
+
+logger = logging.getLogger(__name__)
+
+_KILLED = 128 + signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    launch: Launch
+    fifos: ProcessFifos
+    parent_fd: int
+    parent_pid: int
+
+
+class DockerProcess:
+    """A running or ended process; made by :class:`ProcessRoom`."""
+
+    def __init__(
+        self,
+        *,
+        pid: int,
+        child_fd: int,
+        parent_fd: int,
+        status: StatusReader,
+        fifos: ProcessFifos,
+        readers: tuple[OutputReader, OutputReader],
+    ) -> None:
+        self._pid = pid
+        self._child_fd = child_fd
+        self._parent_fd = parent_fd
+        self._status = status
+        self._fifos = fifos
+        self._readers = readers
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(parent_fd, self._on_exit)
+
+    @property
+    def pid(self) -> int:
+        """Host pid of the process itself."""
+        return self._pid
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended and nobody holds its output any more."""
+        return self._exit.done() and all(reader.closed for reader in self._readers)
+
+    async def wait(self) -> int:
+        """Exit status 0-255, 128+n for death by signal n. Any number of callers may wait."""
+        return await asyncio.shield(self._exit)
+
+    async def signal(self, signum: int) -> None:
+        """Send ``signum`` to the process itself. A process that is gone is no error."""
+        if self._child_fd >= 0:
+            try:
+                signal.pidfd_send_signal(self._child_fd, signum)
+            except ProcessLookupError:
+                return
+
+    def abandon(self) -> None:
+        """Stop watching: the container is gone. Who still waits gets the status of a killed process."""
+        if not self._exit.done():
+            self._on_exit()
+        for reader in self._readers:
+            reader.close()
+
+    def detach(self) -> None:
+        """Stop watching, and leave the process to whoever comes next. Waiting is cancelled."""
+        if not self._exit.done():
+            self._loop.remove_reader(self._parent_fd)
+            for fd in (self._child_fd, self._parent_fd, self._status.fd):
+                os.close(fd)
+            self._child_fd = -1
+            self._exit.cancel()
+        for reader in self._readers:
+            reader.close()
+
+    def _on_exit(self) -> None:
+        self._loop.remove_reader(self._parent_fd)
+        status = self._status.exit_status()
+        if status is None:  # the parent was killed before its child ended, which has nobody else
+            _kill(self._child_fd)
+            status = _KILLED
+        for fd in (self._child_fd, self._parent_fd, self._status.fd):
+            os.close(fd)
+        self._child_fd = -1
+        self._fifos.close()
+        try:
+            for reader in self._readers:
+                reader.drain()
+        finally:
+            self._exit.set_result(status)
+
+
+class ProcessRoom:
+    """Starts processes and knows those of each container until the container goes."""
+
+    def __init__(self, client: EngineClient, io_dir: Callable[[str], Path]) -> None:
+        """``io_dir``: the host directory that the container with a guid sees as its io directory."""
+        self._client = client
+        self._io_dir = io_dir
+        self._processes: dict[str, list[DockerProcess]] = {}
+        self._names = itertools.count(1)
+        self._life = f"{os.getpid()}-{os.urandom(4).hex()}"
+
+    async def start(
+        self,
+        container: EngineContainer,
+        proc_fd: int,
+        spec: ProcessSpec,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
+    ) -> DockerProcess:
+        """Start a process. Raises ProcessStartError, ContainerGone or another EngineError.
+
+        A cancelled start leaves no process: the child is not let go before everything is known.
+        """
+        name = f"{self._life}-{next(self._names)}"
+        started = await self._exec(container, proc_fd, spec, name)
+        try:
+            process = await self._let_go(container, started, stdout, stderr)
+        except BaseException:
+            _discard(started)
+            raise
+        mine = self._processes.setdefault(container.guid, [])
+        mine[:] = [each for each in mine if not each.finished]
+        mine.append(process)
+        return process
+
+    def forget(self, guid: str) -> None:
+        """The container ``guid`` was destroyed."""
+        for process in self._processes.pop(guid, []):
+            process.abandon()
+
+    def close(self) -> None:
+        """Stop watching everything; processes go on."""
+        for processes in self._processes.values():
+            for process in processes:
+                process.detach()
+        self._processes.clear()
+
+    async def _exec(self, container: EngineContainer, proc_fd: int, spec: ProcessSpec, name: str) -> _Started:
+        asked = f"start {spec.path} in container {container.guid}"
+        made: list[_Started] = []
+
+        def job(api: APIClient) -> None:
+            with Rootfs(proc_fd) as root:
+                launch = plan_launch(root, spec)
+                owner = root.host_ids(launch.user.uid, launch.user.gid)
+            command, environment = parent_command(launch, name)
+            fifos = ProcessFifos(self._io_dir(container.guid) / name, owner)
+            try:
+                exec_id = api.exec_create(
+                    container.id,
+                    command,
+                    stdout=False,
+                    stderr=False,
+                    user=launch.user.exec_user,
+                    environment=environment,
+                    workdir=launch.directory,
+                )["Id"]
+                api.exec_start(exec_id, detach=True)
+                state = api.exec_inspect(exec_id)
+                if not state["Running"] or not state["Pid"]:
+                    raise ProcessStartError(f"{asked}: its parent ended with status {state['ExitCode']}")
+                made.append(_Started(launch, fifos, os.pidfd_open(state["Pid"]), state["Pid"]))
+            except BaseException:
+                fifos.close()
+                raise
+
+        try:
+            await self._client.call(asked, job)
+        except BaseException as error:
+            for started in made:  # the start was cancelled while it succeeded
+                _discard(started)
+            if isinstance(error, OSError):
+                raise EngineError(f"{asked}: {error}") from error
+            raise
+        return made[0]
+
+    async def _let_go(
+        self, container: EngineContainer, started: _Started, stdout: OutputHandler, stderr: OutputHandler
+    ) -> DockerProcess:
+        status = StatusReader(started.fifos.take("status"))
+        child_fd = -1
+        try:
+            if not await status.ready(started.parent_fd):
+                raise ContainerGone(f"container {container.guid}: process ended before it was started")
+            pid = _only_child(started.parent_pid)
+            child_fd = os.pidfd_open(pid)
+            started.fifos.let_go()
+            failure = await status.failure()
+            if failure is not None:
+                raise exec_failure(started.launch.program, failure)
+        except BaseException as error:
+            os.close(status.fd)
+            if child_fd >= 0:
+                os.close(child_fd)
+            if isinstance(error, OSError):
+                raise ContainerGone(f"container {container.guid}: process vanished: {error}") from error
+            raise
+        started.fifos.close_name("go")
+        readers = (
+            OutputReader(started.fifos.take("out"), stdout),
+            OutputReader(started.fifos.take("err"), stderr),
+        )
+        return DockerProcess(
+            pid=pid,
+            child_fd=child_fd,
+            parent_fd=started.parent_fd,
+            status=status,
+            fifos=started.fifos,
+            readers=readers,
+        )
+
+
+def _discard(started: _Started) -> None:
+    """End a start half-way: the child, which may wait to be let go, its parent, and the FIFOs."""
+    try:
+        os.kill(_only_child(started.parent_pid), signal.SIGKILL)
+    except OSError:
+        logger.debug("process-start-had-no-child", extra={"data": {"parent-pid": started.parent_pid}})
+    _kill(started.parent_fd)
+    os.close(started.parent_fd)
+    started.fifos.close()
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _only_child(pid: int) -> int:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        pids = children.read().split()
+    if not pids:
+        raise ProcessLookupError(f"process {pid} has no child")
+    return int(pids[0])

@@ -1,0 +1,61 @@
+"""Who a process runs as: the user rules over the text of passwd and group files. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from executor.errors import ProcessStartError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A resolved user.
+
+    exec_user: what the engine's exec call is given, so that it adds the same supplementary groups.
+    """
+
+    uid: int
+    gid: int
+    home: str
+    exec_user: str
+
+
+def _entries(text: str, width: int) -> list[list[str]]:
+    rows = (line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return [row for row in rows if len(row) >= width]
+
+
+def resolve_user(wanted: str, passwd: str, group: str) -> User:
+    """The user ``wanted``: a name, ``uid``, ``uid:gid`` or ``name:group``; empty means root.
+
+    A number without a passwd entry is accepted as it is, with group 0 and home ``/``. ``root`` is uid 0
+    even in an image without a passwd file. Raises ProcessStartError for unknown names.
+    """
+    user_part, _, group_part = (wanted or "root").partition(":")
+    rows = [row for row in _entries(passwd, 6) if row[2].isdecimal() and row[3].isdecimal()]
+    by_name = next((row for row in rows if row[0] == user_part), None)
+    row = by_name or next((row for row in rows if row[2] == user_part), None)
+    if row is not None:
+        uid, gid, home = int(row[2]), int(row[3]), row[5] or "/"
+        exec_user = user_part
+    elif user_part.isdecimal():
+        uid, gid, home = int(user_part), 0, "/"
+        exec_user = user_part
+    elif user_part == "root":
+        uid, gid, home = 0, 0, "/"
+        exec_user = "0"
+    else:
+        raise ProcessStartError(f"unable to find user {user_part}: no matching entries in passwd file")
+    if group_part:
+        gid = _resolve_group(group_part, group)
+        exec_user = f"{exec_user}:{group_part}"
+    return User(uid=uid, gid=gid, home=home, exec_user=exec_user)
+
+
+def _resolve_group(wanted: str, group: str) -> int:
+    for row in _entries(group, 3):
+        if row[0] == wanted and row[2].isdecimal():
+            return int(row[2])
+    if wanted.isdecimal():
+        return int(wanted)
+    raise ProcessStartError(f"unable to find group {wanted}: no matching entries in group file")

@@ -1,0 +1,231 @@
+"""`cell dev` from the outside: documents in over HTTP, real containers, answers over mapped ports."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import docker
+import psutil
+import pytest
+
+from cell.local import LocalCell, local_cell, pack
+
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "documents"
+GRACEFUL_SHUTDOWN_INTERVAL_S = 10.0
+
+LAUNCHER = """#!/bin/sh
+# A docker app's start: the image's command, which the metadata names.
+exec /bin/sh -c "$(echo "$3" | sed -n 's/.*"cmd":\\["\\([^"]*\\)".*/\\1/p')"
+"""
+SSHD = """#!/bin/sh
+# Stands in for an ssh daemon: something that listens on the second port and lives as long as the app.
+exec nc -lk -p 2222 -e /bin/true
+"""
+HEALTHCHECK = """#!/bin/sh
+exec nc -z -w 1 "$CF_INSTANCE_INTERNAL_IP" "${1#-port=}"
+"""
+
+
+def _executable(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+@pytest.fixture(scope="module")
+async def cell(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCell]:
+    state = tmp_path_factory.mktemp("cell")
+    lifecycle = tmp_path_factory.mktemp("lifecycle")
+    for name, text in (("launcher", LAUNCHER), ("diego-sshd", SSHD), ("healthcheck", HEALTHCHECK)):
+        _executable(lifecycle / name, text)
+    pack(lifecycle, state / "static" / "docker_app_lifecycle" / "docker_app_lifecycle.tgz")
+    async with local_cell(state) as running:
+        yield running
+
+
+@pytest.fixture
+def docker_app(cell: LocalCell) -> dict[str, Any]:
+    """The 2015 example, with a root filesystem, a file server and a host key that exist here."""
+    text = (GOLDEN / "desired_lrp_2015.json").read_text()
+    text = text.replace("http://file-server.service.cf.internal:8080", cell.endpoints["file_server"])
+    text = text.replace('"-hostKey="', '"-hostKey=none"').replace("/run.sh", "httpd -f -p 8080 -h /etc")
+    document: dict[str, Any] = json.loads(text)
+    document["rootfs"] = "preloaded:busybox"
+    return document
+
+
+async def _get(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.text()
+
+
+def _address(row: dict[str, Any], container_port: int = 8080) -> str:
+    (port,) = [p["host_port"] for p in row["ports"] if p["container_port"] == container_port]
+    return f"{row['address']}:{port}"
+
+
+def _process_of(instance_guid: str, is_it: Callable[[psutil.Process], bool]) -> psutil.Process:
+    client = docker.from_env()
+    try:
+        (container,) = client.containers.list(
+            filters={"label": f"org.cloudfoundry.diego.guid={instance_guid}"}
+        )
+        top = container.top()
+    finally:
+        client.close()
+    pids = [int(row[top["Titles"].index("PID")]) for row in top["Processes"]]
+    (process,) = [p for p in map(psutil.Process, pids) if is_it(p)]
+    return process
+
+
+def _is_httpd(process: psutil.Process) -> bool:
+    return process.cmdline()[:1] == ["httpd"]
+
+
+async def test_the_2015_document_runs_crashes_comes_back_and_ends(
+    cell: LocalCell, docker_app: dict[str, Any]
+) -> None:
+    guid = docker_app["process_guid"]
+    receptor = cell.receptor
+    await receptor.expect(201, "POST", "/v1/desired_lrps", docker_app)
+
+    rows = await receptor.running(guid, 2)
+    assert [row["index"] for row in rows] == [0, 1]
+    for row in rows:
+        assert [port["container_port"] for port in row["ports"]] == [8080, 2222]
+        status, body = await _get(f"http://{_address(row)}/passwd")
+        assert status == 200
+        assert "vcap" in body
+
+    _process_of(rows[1]["instance_guid"], _is_httpd).send_signal(signal.SIGKILL)
+
+    def back(row: dict[str, Any]) -> bool:
+        return row["state"] == "RUNNING" and row["instance_guid"] != rows[1]["instance_guid"]
+
+    row = await receptor.until(f"/v1/actual_lrps/{guid}/index/1", back, what="the restart")
+    assert row["crash_count"] == 1
+    assert "Exited with status 137" in row["crash_reason"]
+    assert (await _get(f"http://{_address(row)}/passwd"))[0] == 200
+
+    await receptor.expect(204, "DELETE", f"/v1/desired_lrps/{guid}")
+    await receptor.until(
+        f"/v1/actual_lrps/{guid}",
+        lambda rows: rows == [],
+        what="the instances to end",
+        timeout_s=GRACEFUL_SHUTDOWN_INTERVAL_S,
+    )
+
+
+def _task(guid: str, script: str, **more: Any) -> dict[str, Any]:
+    return {
+        "task_guid": guid,
+        "domain": "test",
+        "rootfs": "preloaded:busybox",
+        "action": {"run": {"path": "/bin/sh", "args": ["-c", script], "user": "vcap"}},
+        "memory_mb": 32,
+        "disk_mb": 32,
+        "log_guid": guid,
+        **more,
+    }
+
+
+async def _completed(cell: LocalCell, task: dict[str, Any]) -> dict[str, Any]:
+    guid = task["task_guid"]
+    await cell.receptor.expect(201, "POST", "/v1/tasks", task)
+    done: dict[str, Any] = await cell.receptor.until(
+        f"/v1/tasks/{guid}", lambda t: t.get("state") == "COMPLETED", what=f"the end of {guid}"
+    )
+    await cell.receptor.expect(200, "DELETE", f"/v1/tasks/{guid}")
+    return done
+
+
+async def test_a_task_ends_with_its_result(cell: LocalCell) -> None:
+    done = await _completed(cell, _task("t-result", "id -un > /tmp/r", result_file="/tmp/r"))
+    assert (done["failed"], done["failure_reason"], done["result"]) == (False, "", "vcap\n")
+
+
+async def test_a_failing_task_says_how_it_ended(cell: LocalCell) -> None:
+    done = await _completed(cell, _task("t-fails", "exit 3", log_source="JOB"))
+    assert (done["failed"], done["failure_reason"]) == (True, "JOB: Exited with status 3")
+
+
+async def test_a_task_without_its_program_says_which(cell: LocalCell) -> None:
+    task = _task("t-program", "")
+    task["action"] = {"run": {"path": "/no/such/program", "user": "vcap"}}
+    done = await _completed(cell, task)
+    assert done["failed"]
+    assert "/no/such/program" in done["failure_reason"]
+
+
+async def test_an_image_that_does_not_exist_is_named(cell: LocalCell) -> None:
+    done = await _completed(cell, _task("t-image", "true", rootfs="docker://localhost:9/none/such#1"))
+    assert done["failed"]
+    assert done["failure_reason"].startswith("failed to create container: ")
+    assert "localhost:9/none/such:1" in done["failure_reason"]
+
+
+async def test_a_root_filesystem_no_cell_has_is_not_placed(cell: LocalCell) -> None:
+    lrp = _lrp("no-stack", rootfs="preloaded:unheard-of")
+    await cell.receptor.expect(201, "POST", "/v1/desired_lrps", lrp)
+    rows = await cell.receptor.until(
+        "/v1/actual_lrps/no-stack", lambda rows: rows[0].get("placement_error"), what="a placement error"
+    )
+    assert rows[0]["placement_error"] == "found no compatible cell for required rootfs"
+    await cell.receptor.expect(204, "DELETE", "/v1/desired_lrps/no-stack")
+
+
+def _lrp(guid: str, **more: Any) -> dict[str, Any]:
+    return {
+        "process_guid": guid,
+        "domain": "test",
+        "rootfs": "preloaded:busybox",
+        "instances": 1,
+        "action": {"run": {"path": "/bin/sleep", "args": ["1000"], "user": "vcap"}},
+        "memory_mb": 32,
+        "disk_mb": 32,
+        "log_guid": guid,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "name", "message"),
+    [
+        ('{"process_guid": "x",', 400, "InvalidJSON", ""),
+        ('{"process_guid": "x", "instances": "two"}', 400, "InvalidJSON", "instances"),
+        (json.dumps(_lrp("x") | {"domain": ""}), 400, "InvalidLRP", "domain"),
+        (json.dumps(_lrp("x") | {"action": {"dance": {}}}), 400, "InvalidLRP", "action"),
+        (json.dumps(_lrp("x") | {"action": {"run": {"path": "", "user": "u"}}}), 400, "InvalidLRP", "path"),
+    ],
+)
+async def test_bad_documents_are_refused_by_name(
+    cell: LocalCell, body: str, status: int, name: str, message: str
+) -> None:
+    url = cell.endpoints["receptor"] + "/v1/desired_lrps"
+    async with aiohttp.ClientSession() as session, session.post(url, data=body) as response:
+        error = await response.json(content_type=None)
+    assert (response.status, error["name"]) == (status, name)
+    assert message in error["message"]
+    assert (await cell.receptor.call("GET", "/v1/desired_lrps/x")).status == 404
+
+
+async def test_a_guid_that_is_taken_is_a_conflict(cell: LocalCell) -> None:
+    await cell.receptor.expect(201, "POST", "/v1/desired_lrps", _lrp("twice"))
+    answer = await cell.receptor.call("POST", "/v1/desired_lrps", _lrp("twice"))
+    assert (answer.status, answer.body["name"]) == (409, "DesiredLRPAlreadyExists")
+    await cell.receptor.expect(204, "DELETE", "/v1/desired_lrps/twice")
+
+
+async def test_a_restart_of_everything_brings_the_desired_work_back(tmp_path: Path) -> None:
+    async with local_cell(tmp_path) as first:
+        await first.receptor.expect(201, "POST", "/v1/desired_lrps", _lrp("survivor", domain="kept"))
+        await first.receptor.running("survivor")
+    async with local_cell(tmp_path) as second:
+        assert await second.receptor.running("survivor", timeout_s=60)
