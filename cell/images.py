@@ -53,7 +53,7 @@ def build_rootfs_tar(path: Path, busybox: Path = BUSYBOX) -> None:
 
 
 def ensure_image(client: APIClient, tag: str, folder: Path) -> str:
-    """Make sure the engine has the image ``tag`` (``repository:tag``); ``folder`` is for the archive meanwhile.
+    """Make sure the engine has the image ``tag`` (``repository:tag``); the archive is made in ``folder``.
 
     Returns the tag. Raises docker's errors.
     """

@@ -18,7 +18,7 @@ nothing written to the host's disk; writing to a FIFO needs no writable mount):
                    and what is still in ``out`` and ``err`` until somebody comes back for them.
 
 The parent's own error output is the engine's null device: a shell says "Terminated" for a child that died
-by a signal, which is not the app's output. Only positional parameters are used, for variables would be
+by a signal, which is not the app's output (hence the subshell: its redirections are not the parent's). Only positional parameters are used, for variables would be
 exported if the process' environment has the same name.
 """
 
@@ -36,7 +36,7 @@ NOFILE_REFUSED = 125
 
 _PARENT = """\
 exec 8<>"$0/out" 9<>"$0/err"
-/.cell/busybox setsid /.cell/busybox sh -c "$@" </dev/null 1>&8 2>&9 8>&- 9>&-
+(exec /.cell/busybox setsid /.cell/busybox sh -c "$@") </dev/null 1>&8 2>&9 8>&- 9>&-
 echo $? >"$0/status"
 """
 
