@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +18,22 @@ class Background:
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
+        self._running: set[asyncio.Task[None]] = set()
 
-    def start(self, name: str, call: Coroutine[Any, Any, None]) -> None:
+    def start(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
         """Begin a call. name: what the log calls it, as ``stop-lrp``."""
-        self._tasks.create_task(_logged(name, call), name=name)
+        task = self._tasks.create_task(_logged(name, call), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def close(self) -> None:
+        """Give up what is still running."""
+        for task in self._running:
+            task.cancel()
 
 
-async def _logged(name: str, call: Coroutine[Any, Any, None]) -> None:
+async def _logged(name: str, call: Callable[[], Awaitable[None]]) -> None:
     try:
-        await call
+        await call()
     except Exception:
         logger.exception("failed-to-%s", name)

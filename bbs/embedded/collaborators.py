@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.background import Background
@@ -47,25 +48,33 @@ class Collaborators:
     def auction_lrps(self, requests: Sequence[LRPStartRequest], trace_id: str = "") -> None:
         """Ask for places, without waiting."""
         if requests:
-            call = self.auctioneer.request_lrps(list(requests), trace_id)
+            call = partial(self.auctioneer.request_lrps, list(requests), trace_id)
             self.background.start("request-lrp-auctions", call)
 
     def auction_tasks(self, requests: Sequence[TaskStartRequest]) -> None:
         """Ask for places, without waiting."""
         if requests:
-            call = self.auctioneer.request_tasks(list(requests))
+            call = partial(self.auctioneer.request_tasks, list(requests))
             self.background.start("request-task-auctions", call)
 
-    def stop(self, stops: Sequence[Stop], trace_id: str = "") -> None:
-        """Stop instances, without waiting."""
+    def stop(self, stops: Sequence[Stop], trace_id: str = "", *, attempts: int = 1) -> None:
+        """Stop instances, without waiting. attempts: tries of each call."""
         for stop in stops:
-            key, instance_key = stop.row.actual_lrp_key, stop.row.actual_lrp_instance_key
-            self.background.start("stop-lrp", self.reps.stop_lrp(stop.rep_url, key, instance_key, trace_id))
+            call = partial(
+                self.reps.stop_lrp,
+                stop.rep_url,
+                stop.row.actual_lrp_key,
+                stop.row.actual_lrp_instance_key,
+                trace_id,
+                attempts=attempts,
+            )
+            self.background.start("stop-lrp", call)
 
     def push(self, pushes: Sequence[Push], trace_id: str = "") -> None:
         """Update instances, without waiting."""
         for push in pushes:
-            call = self.reps.update_lrp(
+            call = partial(
+                self.reps.update_lrp,
                 push.rep_url,
                 push.row.actual_lrp_key,
                 push.row.actual_lrp_instance_key,

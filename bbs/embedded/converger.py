@@ -58,14 +58,7 @@ class Converger:
         self._with.auction_lrps(follow.auctions)
         self._with.auction_tasks(follow.task_auctions)
         self._with.push(follow.pushes)
-        for stop in follow.stops:
-            call = self._with.reps.stop_lrp(
-                stop.rep_url,
-                stop.row.actual_lrp_key,
-                stop.row.actual_lrp_instance_key,
-                attempts=RETIRE_ATTEMPTS,
-            )
-            self._with.background.start("retire-lrp", call)
+        self._with.stop(follow.stops, attempts=RETIRE_ATTEMPTS)
         for task in follow.callbacks:
             self._tasks.call_back(task)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bbs.embedded.lrp_events import resolved
@@ -32,13 +32,18 @@ BUFFER = 1024
 
 
 class Subscription:
-    """One subscriber's events, in order; iterating ends when it was dropped or the hub closed."""
+    """One subscriber's events, in order, until it is dropped or the hub closes."""
 
     def __init__(self, stream: Stream, cell_id: str) -> None:
         self.stream = stream
         self._cell_id = cell_id
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._ended = False
+
+    @property
+    def over(self) -> bool:
+        """There was a last event, and it has been taken."""
+        return self._ended and self._events.empty()
 
     def offer(self, event: Event) -> bool:
         """False when the subscriber is too far behind to take it."""
@@ -55,9 +60,13 @@ class Subscription:
             self._ended = True
             self._events.put_nowait(None)
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while (event := await self._events.get()) is not None:
-            yield event
+    async def next(self, patience_s: float) -> Event | None:
+        """The next event; None when there was none for so many seconds, or there will be none any more."""
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._events.get()
+        except TimeoutError:
+            return None
 
 
 class Hub:

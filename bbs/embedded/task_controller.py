@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from bbs.embedded import task_transitions
 from bbs.embedded.collaborators import Collaborators
@@ -79,7 +80,7 @@ class TaskController:
         cell = known.get(before.cell_id)
         if cell is not None:
             self._with.background.start(
-                "cancel-task", self._with.reps.cancel_task(rep_url(cell), task_guid, trace_id)
+                "cancel-task", partial(self._with.reps.cancel_task, rep_url(cell), task_guid, trace_id)
             )
 
     async def resolving(self, task_guid: str) -> None:
@@ -104,7 +105,7 @@ class TaskController:
     def call_back(self, task: Task) -> None:
         """Tell whoever desired a completed task of its end, if they want to know; without waiting."""
         if task.state == TaskState.Completed and callback_url(task):
-            self._with.background.start("call-back", self._call_back(task))
+            self._with.background.start("call-back", partial(self._call_back, task))
 
     async def _call_back(self, task: Task) -> None:
         try:

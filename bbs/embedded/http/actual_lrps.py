@@ -1,0 +1,193 @@
+"""Handlers about instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bbs.embedded.http.calls import Controllers, Served, optional, text
+from bbs.embedded.lrp_events import to_group
+from bbs.embedded.rows import by_index
+from bbs.embedded.transitions import RunningData
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.validation import (
+    check,
+    validate_actual_lrp_instance_key,
+    validate_actual_lrp_key,
+    validate_claim_request,
+    validate_fail_request,
+    validate_instance_request,
+    validate_process_guid_request,
+    validate_process_guids_request,
+    validate_start_request,
+)
+from bbs.wire import routes
+from bbs.wire.mapping import to_model, to_wire
+from bbs.wire.proto import actual_lrp_pb2, evacuation_pb2
+from bbs.wire.proto import actual_lrp_requests_pb2 as pb
+
+Done = pb.ActualLRPLifecycleResponse
+
+
+async def list_(to: Controllers, q: pb.ActualLRPsRequest, _: str) -> pb.ActualLRPsResponse:
+    index = q.index if q.HasField("index") else None
+    rows = await to.with_.store.run(
+        lambda tables: tables.actual_lrps(
+            domain=q.domain, cell_id=q.cell_id, process_guid=q.process_guid, index=index
+        )
+    )
+    return pb.ActualLRPsResponse(actual_lrps=[to_wire(row) for row in rows])
+
+
+async def list_by_process_guids(
+    to: Controllers, q: pb.ActualLRPsByProcessGuidsRequest, _: str
+) -> pb.ActualLRPsByProcessGuidsResponse:
+    guids = tuple(q.process_guids)
+    check(validate_process_guids_request(guids))
+    rows = await to.with_.store.run(lambda tables: tables.actual_lrps(process_guids=guids))
+    return pb.ActualLRPsByProcessGuidsResponse(actual_lrps=[to_wire(row) for row in rows])
+
+
+async def groups(to: Controllers, q: pb.ActualLRPGroupsRequest, _: str) -> pb.ActualLRPGroupsResponse:
+    rows = await to.with_.store.run(lambda tables: tables.actual_lrps(domain=q.domain, cell_id=q.cell_id))
+    return pb.ActualLRPGroupsResponse(actual_lrp_groups=_groups(rows))
+
+
+async def groups_by_process_guid(
+    to: Controllers, q: pb.ActualLRPGroupsByProcessGuidRequest, _: str
+) -> pb.ActualLRPGroupsResponse:
+    check(validate_process_guid_request(q.process_guid))
+    rows = await to.with_.store.run(lambda tables: tables.actual_lrps(process_guid=q.process_guid))
+    return pb.ActualLRPGroupsResponse(actual_lrp_groups=_groups(rows))
+
+
+async def group_by_index(
+    to: Controllers, q: pb.ActualLRPGroupByProcessGuidAndIndexRequest, _: str
+) -> pb.ActualLRPGroupResponse:
+    check(validate_process_guid_request(q.process_guid))
+    rows = await to.with_.store.run(lambda tables: tables.rows(q.process_guid, q.index))
+    if not rows:
+        raise BBSError(ErrorType.ResourceNotFound)
+    return pb.ActualLRPGroupResponse(actual_lrp_group=to_wire(to_group(rows)))
+
+
+async def claim(to: Controllers, q: pb.ClaimActualLRPRequest, _: str) -> Done:
+    instance_key = optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey)
+    check(validate_claim_request(q.process_guid, instance_key))
+    await to.lrps.claim(q.process_guid, q.index, instance_key_of(q))
+    return Done()
+
+
+async def start(to: Controllers, q: pb.StartActualLRPRequest, _: str) -> Done:
+    check_start(q)
+    await to.lrps.start(key_of(q), instance_key_of(q), running_data(q))
+    return Done()
+
+
+async def start_r0(to: Controllers, q: pb.StartActualLRPRequest, trace_id: str) -> Done:
+    """The form from before instances had internal routes and metric tags."""
+    del q.actual_lrp_internal_routes[:]
+    q.metric_tags.clear()
+    return await start(to, q, trace_id)
+
+
+async def crash(to: Controllers, q: pb.CrashActualLRPRequest, _: str) -> Done:
+    check_instance(q)
+    await to.lrps.crash(key_of(q), instance_key_of(q), text(q.error_message))
+    return Done()
+
+
+async def fail(to: Controllers, q: pb.FailActualLRPRequest, _: str) -> Done:
+    message = text(q.error_message)
+    check(validate_fail_request(optional(q, "actual_lrp_key", ActualLRPKey), message))
+    await to.lrps.fail(key_of(q), message)
+    return Done()
+
+
+async def remove(to: Controllers, q: pb.RemoveActualLRPRequest, _: str) -> Done:
+    errors = validate_process_guid_request(q.process_guid)
+    instance_key = optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey)
+    if instance_key is not None:
+        errors += validate_actual_lrp_instance_key(instance_key)
+    check(errors)
+    await to.lrps.remove(q.process_guid, q.index, instance_key)
+    return Done()
+
+
+async def retire(to: Controllers, q: pb.RetireActualLRPRequest, trace_id: str) -> Done:
+    check(validate_actual_lrp_key(optional(q, "actual_lrp_key", ActualLRPKey)))
+    await to.lrps.retire(key_of(q), trace_id)
+    return Done()
+
+
+ROUTES = (
+    Served(routes.ACTUAL_LRPS, list_),
+    Served(routes.ACTUAL_LRPS_BY_PROCESS_GUIDS, list_by_process_guids),
+    Served(routes.ACTUAL_LRP_GROUPS, groups),
+    Served(routes.ACTUAL_LRP_GROUPS_BY_PROCESS_GUID, groups_by_process_guid),
+    Served(routes.ACTUAL_LRP_GROUP_BY_PROCESS_GUID_AND_INDEX, group_by_index),
+    Served(routes.CLAIM_ACTUAL_LRP, claim),
+    Served(routes.START_ACTUAL_LRP, start),
+    Served(routes.START_ACTUAL_LRP_R0, start_r0),
+    Served(routes.CRASH_ACTUAL_LRP, crash),
+    Served(routes.FAIL_ACTUAL_LRP, fail),
+    Served(routes.REMOVE_ACTUAL_LRP, remove),
+    Served(routes.RETIRE_ACTUAL_LRP, retire),
+)
+
+Keyed = (
+    pb.StartActualLRPRequest
+    | pb.CrashActualLRPRequest
+    | evacuation_pb2.EvacuateClaimedActualLRPRequest
+    | evacuation_pb2.EvacuateCrashedActualLRPRequest
+    | evacuation_pb2.EvacuateStoppedActualLRPRequest
+    | evacuation_pb2.EvacuateRunningActualLRPRequest
+    | evacuation_pb2.RemoveEvacuatingActualLRPRequest
+)
+Running = pb.StartActualLRPRequest | evacuation_pb2.EvacuateRunningActualLRPRequest
+
+
+def key_of(q: Keyed | pb.FailActualLRPRequest | pb.RetireActualLRPRequest) -> ActualLRPKey:
+    """The key of a checked request."""
+    return to_model(q.actual_lrp_key, ActualLRPKey)
+
+
+def instance_key_of(q: Keyed | pb.ClaimActualLRPRequest) -> ActualLRPInstanceKey:
+    """The instance key of a checked request."""
+    return to_model(q.actual_lrp_instance_key, ActualLRPInstanceKey)
+
+
+def check_instance(q: Keyed) -> None:
+    """Raises InvalidRequest unless a request names an instance."""
+    check(
+        validate_instance_request(
+            optional(q, "actual_lrp_key", ActualLRPKey),
+            optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey),
+        )
+    )
+
+
+def check_start(q: Running) -> None:
+    """Raises InvalidRequest unless a request names an instance and where it is reached."""
+    check(
+        validate_start_request(
+            optional(q, "actual_lrp_key", ActualLRPKey),
+            optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey),
+            optional(q, "actual_lrp_net_info", ActualLRPNetInfo),
+        )
+    )
+
+
+def running_data(q: Running) -> RunningData:
+    """What a request says about a running instance; without a word on routable it is."""
+    return RunningData(
+        net_info=to_model(q.actual_lrp_net_info, ActualLRPNetInfo),
+        internal_routes=tuple(to_model(route) for route in q.actual_lrp_internal_routes),
+        metric_tags=dict(q.metric_tags),
+        routable=q.Routable if q.HasField("Routable") else True,
+        availability_zone=q.availability_zone,
+    )
+
+
+def _groups(rows: Iterable[ActualLRP]) -> list[actual_lrp_pb2.ActualLRPGroup]:
+    return [to_wire(to_group(of_index)) for of_index in by_index(rows).values()]

@@ -1,0 +1,88 @@
+"""What all handlers have in common: what they are given, how errors answer, how one goes on a route."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from aiohttp import web
+from google.protobuf.message import Message
+
+from bbs.embedded.collaborators import Collaborators
+from bbs.embedded.desired_controller import DesiredController
+from bbs.embedded.evacuation_controller import EvacuationController
+from bbs.embedded.lrp_controller import LRPController
+from bbs.embedded.store import StoreError
+from bbs.embedded.task_controller import TaskController
+from bbs.models.errors import BBSError, ErrorType
+from bbs.wire.mapping import decode, encode, error_to_wire, to_model
+from bbs.wire.routes import MEDIA_TYPE, TRACE_HEADER, Route
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controllers:
+    """What handlers hand their requests to."""
+
+    with_: Collaborators
+    lrps: LRPController
+    desired: DesiredController
+    evacuation: EvacuationController
+    tasks: TaskController
+
+
+Handler: TypeAlias = Callable[[Controllers, Any, str], Awaitable[Message]]
+"""From the controllers, the request message and its trace id to the response message.
+
+A :class:`BBSError` it raises becomes a response with only the error.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A route and who answers it. keep_on_error: the ``keep_container`` of a refused request."""
+
+    route: Route[Any, Any]
+    handler: Handler
+    keep_on_error: bool = False
+
+
+def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The HTTP handler of a route. Application errors answer with status 200, as clients expect."""
+    route = served.route
+
+    def refused(error: BBSError) -> Message:
+        response: Message = route.response(error=error_to_wire(error))
+        if served.keep_on_error:
+            response.MergeFrom(route.response(keep_container=True))
+        return response
+
+    async def answer(request: web.Request) -> web.Response:
+        trace_id = request.headers.get(TRACE_HEADER, "")
+        try:
+            message = decode(route.request, await request.read())
+            response = await served.handler(controllers, message, trace_id)
+        except BBSError as error:
+            logger.debug("request-failed", extra={"data": {"path": route.path, "error": repr(error)}})
+            response = refused(error)
+        except StoreError as error:
+            logger.error("request-failed", extra={"data": {"path": route.path, "error": str(error)}})
+            response = refused(BBSError(ErrorType.UnknownError, str(error)))
+        return web.Response(body=encode(response), headers={"Content-Type": MEDIA_TYPE})
+
+    return answer
+
+
+def optional(message: Message, field: str, model: type[M]) -> M | None:
+    """A sub-message as its model, or None when the peer left it out."""
+    return to_model(getattr(message, field), model) if message.HasField(field) else None
+
+
+def text(value: bytes) -> str:
+    """Text that travels as bytes because a user's process made it."""
+    return value.decode("utf-8", "replace")

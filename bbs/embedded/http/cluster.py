@@ -1,0 +1,47 @@
+"""Handlers about the whole: ping, domains, cells."""
+
+from __future__ import annotations
+
+from google.protobuf.empty_pb2 import Empty
+
+from bbs.embedded.clock import SECOND
+from bbs.embedded.columns import check_guid
+from bbs.embedded.http.calls import Controllers, Served
+from bbs.embedded.resources import cells
+from bbs.models.validation import check, validate_upsert_domain_request
+from bbs.wire import routes
+from bbs.wire.mapping import to_wire
+from bbs.wire.proto import cell_pb2, domain_pb2
+
+
+async def ping(to: Controllers, q: Empty, _: str) -> domain_pb2.PingResponse:
+    return domain_pb2.PingResponse(available=True)
+
+
+async def domains(to: Controllers, q: Empty, _: str) -> domain_pb2.DomainsResponse:
+    now = to.with_.clock.wall()
+    fresh = await to.with_.store.run(lambda tables: tables.fresh_domains(now))
+    return domain_pb2.DomainsResponse(domains=fresh)
+
+
+async def upsert_domain(
+    to: Controllers, q: domain_pb2.UpsertDomainRequest, _: str
+) -> domain_pb2.UpsertDomainResponse:
+    check(validate_upsert_domain_request(q.domain))
+    check_guid(q.domain)
+    expires_at = to.with_.clock.wall() + q.ttl * SECOND if q.ttl else None
+    await to.with_.store.run(lambda tables: tables.upsert_domain(q.domain, expires_at))
+    return domain_pb2.UpsertDomainResponse()
+
+
+async def list_cells(to: Controllers, q: Empty, _: str) -> cell_pb2.CellsResponse:
+    known = await to.with_.store.run(lambda tables: cells(tables, to.with_.clock))
+    return cell_pb2.CellsResponse(cells=[to_wire(cell) for cell in known.values()])
+
+
+ROUTES = (
+    Served(routes.PING, ping),
+    Served(routes.DOMAINS, domains),
+    Served(routes.UPSERT_DOMAIN, upsert_domain),
+    Served(routes.CELLS, list_cells),
+)

@@ -1,0 +1,153 @@
+"""Conditional and range requests for a file, as pure decisions over header values (RFC 9110, 13 and 14).
+
+The choices where the RFC leaves one are those of Go's file serving, whose answers clients of a file
+server know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from enum import Enum
+from typing import Final
+
+ENTITY_TAG: Final = re.compile(r'\s*,?\s*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")')
+UNIT: Final = "bytes="
+
+
+class Verdict(Enum):
+    """What the conditions of a request come to."""
+
+    SERVE = 200
+    NOT_MODIFIED = 304
+    PRECONDITION_FAILED = 412
+
+
+class UnsatisfiableRange(Exception):
+    """Status 416; the message is the answer's text. no_overlap: the ranges are well-formed but outside."""
+
+    def __init__(self, text: str, *, no_overlap: bool = False) -> None:
+        self.no_overlap = no_overlap
+        super().__init__(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What identifies a version of a file. etag: with its quotes, strong. modified: whole seconds, UTC."""
+
+    etag: str
+    modified: datetime
+
+    def last_modified(self) -> str:
+        return format_datetime(self.modified, usegmt=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Part of a file."""
+
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+def check(headers: Mapping[str, str], file: Validators) -> Verdict:
+    """Preconditions in their order: those about tags beat those about dates."""
+    if "If-Match" in headers:
+        if not _any_tag(headers["If-Match"], file.etag, weak=False):
+            return Verdict.PRECONDITION_FAILED
+    else:
+        unmodified_since = _date(headers.get("If-Unmodified-Since"))
+        if unmodified_since and file.modified > unmodified_since:
+            return Verdict.PRECONDITION_FAILED
+    if "If-None-Match" in headers:
+        matched = _any_tag(headers["If-None-Match"], file.etag, weak=True)
+        return Verdict.NOT_MODIFIED if matched else Verdict.SERVE
+    modified_since = _date(headers.get("If-Modified-Since"))
+    if modified_since and file.modified <= modified_since:
+        return Verdict.NOT_MODIFIED
+    return Verdict.SERVE
+
+
+def ranges(headers: Mapping[str, str], file: Validators, size: int) -> list[ByteRange]:
+    """Parts to send; none for the whole file. Raises UnsatisfiableRange."""
+    header = headers.get("Range", "")
+    if not header or not _if_range(headers.get("If-Range"), file):
+        return []
+    try:
+        parts = parse_ranges(header, size)
+    except UnsatisfiableRange as error:
+        if error.no_overlap and size == 0:
+            return []
+        raise
+    # More than the file altogether: an attack or a mistake, the file itself is cheaper.
+    return [] if sum(part.length for part in parts) > size else parts
+
+
+def parse_ranges(header: str, size: int) -> list[ByteRange]:
+    """The ranges of a header that overlap the file. Raises UnsatisfiableRange."""
+    if not header.startswith(UNIT):
+        raise UnsatisfiableRange("invalid range")
+    specs = [spec.strip() for spec in header.removeprefix(UNIT).split(",")]
+    parts = [_parse_range(spec, size) for spec in specs if spec]
+    overlapping = [part for part in parts if part is not None]
+    if parts and not overlapping:
+        raise UnsatisfiableRange("invalid range: failed to overlap", no_overlap=True)
+    return overlapping
+
+
+def _parse_range(spec: str, size: int) -> ByteRange | None:
+    """One range cut to the file; None when it begins behind its end."""
+    first, dash, last = (part.strip() for part in spec.partition("-"))
+    if not dash or not all(part == "" or (part.isascii() and part.isdigit()) for part in (first, last)):
+        raise UnsatisfiableRange("invalid range")
+    if not first:
+        if not last:
+            raise UnsatisfiableRange("invalid range")
+        length = min(int(last), size)
+        return ByteRange(size - length, length)
+    start = int(first)
+    if start >= size:
+        return None
+    if not last:
+        return ByteRange(start, size - start)
+    if int(last) < start:
+        raise UnsatisfiableRange("invalid range")
+    return ByteRange(start, min(int(last), size - 1) - start + 1)
+
+
+def _if_range(value: str | None, file: Validators) -> bool:
+    """Whether the client's part belongs to this version, so that a range of it is of use."""
+    if value is None:
+        return True
+    if value.startswith(('"', "W/")):
+        return value == file.etag
+    return _date(value) == file.modified
+
+
+def _any_tag(header: str, etag: str, *, weak: bool) -> bool:
+    if header.strip() == "*":
+        return True
+    position = 0
+    while match := ENTITY_TAG.match(header, position):
+        tag = match[1].removeprefix("W/") if weak else match[1]
+        if tag == etag:
+            return True
+        position = match.end()
+    return False
+
+
+def _date(value: str | None) -> datetime | None:
+    """An HTTP date; nothing for one that is none, which then has no effect."""
+    if value is None:
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date

@@ -1,0 +1,114 @@
+"""The BBS as one thing: store, controllers, convergence, event hub, Locket, HTTP application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from aiohttp import web
+
+from bbs.embedded.background import Background
+from bbs.embedded.clock import Clock, SystemClock
+from bbs.embedded.collaborators import Collaborators
+from bbs.embedded.converger import Converger
+from bbs.embedded.desired_controller import DesiredController
+from bbs.embedded.evacuation_controller import EvacuationController
+from bbs.embedded.http.app import make_app
+from bbs.embedded.http.calls import Controllers
+from bbs.embedded.hub import Hub
+from bbs.embedded.locket import Locket
+from bbs.embedded.lrp_controller import LRPController
+from bbs.embedded.outgoing import Auctioneer, Callbacks, RepCalls
+from bbs.embedded.resources import cells, restart_ttls
+from bbs.embedded.store import Store
+from bbs.embedded.task_controller import TaskController
+from bbs.models.cell import CellPresence
+
+CONVERGENCE_INTERVAL_S = 30.0
+
+STATE_FILE = "bbs.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BBS:
+    """A running BBS.
+
+    app: to be served on any listener. hub: for subscribers in this process.
+    """
+
+    app: web.Application
+    hub: Hub
+    controllers: Controllers
+    _converger: Converger
+    _locket: Locket
+
+    async def converge_now(self) -> None:
+        """One round of convergence, without waiting for its turn."""
+        await self._converger.converge()
+
+    async def cells(self) -> list[CellPresence]:
+        """The registered cells."""
+        with_ = self.controllers.with_
+        return list((await with_.store.run(lambda tables: cells(tables, with_.clock))).values())
+
+    def locket_server(
+        self, address: str, credentials: grpc.ServerCredentials | None = None
+    ) -> AbstractAsyncContextManager[int]:
+        """A Locket server for as long as the context lasts; entering gives its port."""
+        return self._locket.serve(address, credentials)
+
+
+@asynccontextmanager
+async def run_bbs(
+    state_dir: Path,
+    *,
+    auctioneer: Auctioneer,
+    reps: RepCalls,
+    callbacks: Callbacks,
+    clock: Clock | None = None,
+    convergence_interval_s: float = CONVERGENCE_INTERVAL_S,
+) -> AsyncIterator[BBS]:
+    """A BBS for as long as the context lasts.
+
+    state_dir: folder of the state file. Leaving ends the event streams, then gives up calls in flight:
+    what they would have done is left to the convergence of the next start. Raises store.StoreError.
+    """
+    clock = clock or SystemClock()
+    hub = Hub()
+    async with Store(state_dir / STATE_FILE, hub.publish) as store, asyncio.TaskGroup() as tasks:
+        await store.run(lambda tables: restart_ttls(tables, clock))
+        background = Background(tasks)
+        with_ = Collaborators(
+            store=store,
+            clock=clock,
+            auctioneer=auctioneer,
+            reps=reps,
+            callbacks=callbacks,
+            background=background,
+        )
+        task_controller = TaskController(with_)
+        controllers = Controllers(
+            with_=with_,
+            lrps=LRPController(with_),
+            desired=DesiredController(with_),
+            evacuation=EvacuationController(with_),
+            tasks=task_controller,
+        )
+        converger = Converger(with_, task_controller)
+        loop = tasks.create_task(converger.run(convergence_interval_s), name="convergence")
+        try:
+            yield BBS(
+                app=make_app(controllers, hub),
+                hub=hub,
+                controllers=controllers,
+                _converger=converger,
+                _locket=Locket(store, clock),
+            )
+        finally:
+            hub.close()
+            loop.cancel()
+            background.close()
