@@ -98,7 +98,7 @@ class Executor:
         self._actors: dict[str, ContainerActor] = {}
         self._shared = Facilities(
             store=self._store,
-            creator=Creator(config, engine, network, dependencies, self._app_log, meter),
+            creator=Creator(config, engine, network, dependencies, self._app_log, meter, self._clock),
             launch=launch,
             engine=engine,
             network=network,
@@ -211,6 +211,7 @@ class Executor:
                         task.cancel()
         finally:
             self._hub.close()
+            await asyncio.gather(*(actor.close() for actor in self._actors.values()))
             await self._network.stop()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

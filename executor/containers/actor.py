@@ -57,6 +57,10 @@ class Launched(Protocol):
         """Replace the tags of the output."""
         ...
 
+    async def close(self) -> None:
+        """End what interrupted steps left behind, and send what they had not finished writing."""
+        ...
+
 
 class Launch(Protocol):
     """Builds the steps of a created container. Raises ExecutorError when there is nothing to run."""
@@ -171,6 +175,11 @@ class ContainerActor:
             self._destroying = False
         return True
 
+    async def close(self) -> None:
+        """End what the steps left running; nothing is destroyed."""
+        if self._launched is not None:
+            await self._launched.close()
+
     def _interrupt(self) -> None:
         if self._phase is not None and not self._interrupted:
             self._interrupted = True
@@ -279,6 +288,7 @@ class ContainerActor:
                 shared.app_log.destruction_failed(log_config, self._guid)
                 raise
             self._engine_container = None
+            await self.close()
             shared.app_log.destroyed(log_config, self._guid)
             await shared.creator.release(self._guid)
         finally:

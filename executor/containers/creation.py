@@ -17,14 +17,16 @@ from executor.containers import servicefiles
 from executor.containers.applog import AppLog
 from executor.containers.machine import Create
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer, Network
-from executor.environment import CF_SYSTEM_CERT_PATH, Env
 from executor.errors import EngineError, ExecutorError
+from executor.logs.clock import Clock
 from executor.meter import Meter
 from executor.model import Container, PortMapping, RunInfo
+from executor.steps.environment import Env
 
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20
+CF_SYSTEM_CERT_PATH = "CF_SYSTEM_CERT_PATH"
 HEALTHCHECK_DIR = "/etc/cf-assets/healthcheck"
 
 
@@ -46,11 +48,15 @@ class Dependencies(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """What came out: the engine's container, its variables, and what to tell the state machine."""
+    """What came out: the engine's container, its variables, and what to tell the state machine.
+
+    started_at: monotonic s, when the creation began; the setup's time counts from there.
+    """
 
     engine_container: EngineContainer
     env: Env
     move: Create
+    started_at: float
 
 
 class Creator:
@@ -64,6 +70,7 @@ class Creator:
         dependencies: Dependencies,
         app_log: AppLog,
         meter: Meter,
+        clock: Clock,
     ) -> None:
         self._config = config
         self._engine = engine
@@ -71,9 +78,11 @@ class Creator:
         self._dependencies = dependencies
         self._app_log = app_log
         self._meter = meter
+        self._clock = clock
 
     async def create(self, container: Container) -> Creation:
         """Raises CreationFailed. A cancelled creation leaves at most what destroy and release undo."""
+        started_at = self._clock.monotonic()
         info = container.run_info
         mounts = [*await self._dependency_mounts(container)]
         env = list(info.env)
@@ -87,12 +96,12 @@ class Creator:
         self._app_log.creating(info.log_config, container.guid)
         spec = container_spec(self._config, container, env=tuple(env), mounts=tuple(mounts))
         try:
-            creation = await self._engine_container(container, spec)
+            made, move = await self._engine_container(container, spec)
         except ExecutorError as error:
             self._app_log.creation_failed(info.log_config, container.guid, str(error))
             raise CreationFailed(f"failed to create container: {error}") from error
         self._app_log.created(info.log_config, container.guid)
-        return creation
+        return Creation(engine_container=made, env=spec.env, move=move, started_at=started_at)
 
     async def release(self, guid: str) -> None:
         """Let go of the cached dependencies. Raises ExecutorError."""
@@ -128,7 +137,9 @@ class Creator:
             raise CreationFailed("failed to create volume mounted files") from error
         return [BindMount(source=directory, target=servicefiles.CONTAINER_DIR)]
 
-    async def _engine_container(self, container: Container, spec: ContainerSpec) -> Creation:
+    async def _engine_container(
+        self, container: Container, spec: ContainerSpec
+    ) -> tuple[EngineContainer, Create]:
         guid = container.guid
         await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
@@ -158,7 +169,7 @@ class Creator:
             disk_limit=spec.disk_bytes,
             advertise_preference_for_instance_address=self._config.advertise_preference_for_instance_address,
         )
-        return Creation(engine_container=made, env=spec.env, move=move)
+        return made, move
 
 
 def container_spec(

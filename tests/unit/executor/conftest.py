@@ -203,6 +203,7 @@ class ScriptedGroup:
         self.dying: BaseException | None = asyncio.CancelledError()
         self.routable_when_ready = True
         self.tags: Mapping[str, str] | None = None
+        self.closed = False
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -211,6 +212,9 @@ class ScriptedGroup:
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
         self.tags = tags
+
+    async def close(self) -> None:
+        self.closed = True
 
     def end(self, error: Exception | None = None) -> None:
         if error is None:

@@ -66,6 +66,7 @@ async def test_a_whole_life(world: World, allocation: Allocation, run_request: R
         assert complete.run_result == RunResult(failed=True, failure_reason="APP: Exited with status 7")
 
         await executor.delete("ig")
+        assert group.closed
         assert world.engine.containers == {}
         assert world.network.mappings == {}
         with pytest.raises(ContainerNotFound):

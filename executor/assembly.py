@@ -1,0 +1,73 @@
+"""Puts an executor together from its rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from executor.cache.api import DirectoryFetcher, FileFetcher, FileUploader
+from executor.config import ExecutorConfig
+from executor.containers.applog import AppLog
+from executor.containers.dependencies import CachedDependencies
+from executor.containers.launch import StepLauncher
+from executor.engine.api import Engine, Network
+from executor.executor import Executor
+from executor.logs.api import LogSink
+from executor.logs.clock import Clock, SystemClock
+from executor.meter import Meter
+from executor.steps.context import StepSlots
+from executor.steps.story import NoStory, StoryRecorder
+
+
+class Fetcher(FileFetcher, DirectoryFetcher, Protocol):
+    """What the download cache offers."""
+
+
+def assemble(
+    config: ExecutorConfig,
+    *,
+    engine: Engine,
+    probe_engine: Engine,
+    network: Network,
+    sink: LogSink,
+    fetcher: Fetcher,
+    uploader: FileUploader,
+    meter: Meter | None = None,
+    clock: Clock | None = None,
+    recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory(),
+) -> Executor:
+    """An executor to enter with ``async with``.
+
+    probe_engine: the same engine under ``config.healthcheck_container_owner_name``. Download steps and
+    cached dependencies share one limiter.
+    """
+    clock = clock or SystemClock()
+    meter = meter or Meter()
+    slots = StepSlots(
+        downloads=asyncio.Semaphore(config.max_concurrent_downloads),
+        probes=asyncio.Semaphore(config.healthcheck_work_pool_size),
+    )
+    launch = StepLauncher(
+        config,
+        engine=engine,
+        sink=sink,
+        fetcher=fetcher,
+        uploader=uploader,
+        slots=slots,
+        meter=meter,
+        clock=clock,
+        recorder=recorder,
+    )
+    dependencies = CachedDependencies(fetcher, slots.downloads, AppLog(sink, config.cell_id, clock))
+    return Executor(
+        config,
+        engine=engine,
+        probe_engine=probe_engine,
+        network=network,
+        sink=sink,
+        dependencies=dependencies,
+        launch=launch,
+        meter=meter,
+        clock=clock,
+    )

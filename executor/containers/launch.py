@@ -1,0 +1,142 @@
+"""From a created container to its steps: the step tree and everything it uses, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from executor.cache.api import FileFetcher, FileUploader
+from executor.config import ExecutorConfig
+from executor.containers.creation import Creation
+from executor.engine.api import Engine
+from executor.logs.api import LogSink
+from executor.logs.clock import Clock
+from executor.logs.streamer import LogStreamer
+from executor.meter import Meter
+from executor.model import Container
+from executor.steps.base import Step
+from executor.steps.check import valid_targets
+from executor.steps.context import StepContext, StepSettings, StepSlots
+from executor.steps.leftovers import Leftovers
+from executor.steps.story import StoryRecorder
+from executor.steps.tree import build_container_step
+
+_LIVENESS_METRICS = {"http": "HTTPLivenessChecksFailedCount", "tcp": "TCPLivenessChecksFailedCount"}
+
+
+class LaunchedSteps:
+    """Implements :class:`executor.containers.actor.Launched`."""
+
+    def __init__(
+        self, step: Step, streamer: LogStreamer, leftovers: Leftovers, *, routable_when_ready: bool
+    ) -> None:
+        self.step = step
+        self.routable_when_ready = routable_when_ready
+        self._streamer = streamer
+        self._leftovers = leftovers
+
+    def update_tags(self, tags: Mapping[str, str]) -> None:
+        self._streamer.update_tags(tags)
+
+    async def close(self) -> None:
+        await self._leftovers.settle()
+        self._streamer.flush()
+
+
+class StepLauncher:
+    """Implements :class:`executor.containers.actor.Launch` with the real steps."""
+
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        *,
+        engine: Engine,
+        sink: LogSink,
+        fetcher: FileFetcher,
+        uploader: FileUploader,
+        slots: StepSlots,
+        meter: Meter,
+        clock: Clock,
+        recorder: Callable[[str], StoryRecorder],
+    ) -> None:
+        """recorder: the story a container's steps are written to, by guid."""
+        self._config = config
+        self._engine = engine
+        self._sink = sink
+        self._fetcher = fetcher
+        self._uploader = uploader
+        self._slots = slots
+        self._meter = meter
+        self._clock = clock
+        self._recorder = recorder
+        self._settings = step_settings(config)
+
+    def __call__(
+        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
+    ) -> LaunchedSteps:
+        """Raises EmptyAction."""
+        info = container.run_info
+        streamer = LogStreamer(
+            self._sink,
+            info.log_config,
+            info.log_rate_limit_bytes_per_second,
+            self._config.max_log_lines_per_second,
+            self._clock,
+            on_limit_exceeded=lambda: self._meter.count("AppInstanceExceededLogRateLimitCount"),
+        )
+        leftovers = Leftovers()
+        context = StepContext(
+            engine=self._engine,
+            container=creation.engine_container,
+            logs=streamer,
+            fetcher=self._fetcher,
+            uploader=self._uploader,
+            env=creation.env,
+            external_ip=container.external_ip,
+            internal_ip=container.internal_ip,
+            internal_ip_v6=container.internal_ip_v6,
+            ports=container.ports,
+            settings=self._settings,
+            slots=self._slots,
+            on_readiness=on_readiness,
+            on_setup_end=lambda succeeded: self._setup_ended(succeeded, creation.started_at),
+            on_liveness_failure=self._liveness_failed,
+            clock=self._clock,
+            recorder=self._recorder(container.guid),
+            leftovers=leftovers,
+        )
+        step = build_container_step(info, context)
+        return LaunchedSteps(
+            step, streamer, leftovers, routable_when_ready=not checks_readiness(container, self._settings)
+        )
+
+    def _setup_ended(self, succeeded: bool, started_at: float) -> None:
+        name = "ContainerSetupSucceededDuration" if succeeded else "ContainerSetupFailedDuration"
+        self._meter.duration(name, self._clock.monotonic() - started_at)
+
+    def _liveness_failed(self, kind: str) -> None:
+        if self._config.enable_healthcheck_metrics:
+            self._meter.count(_LIVENESS_METRICS[kind])
+
+
+def step_settings(config: ExecutorConfig) -> StepSettings:
+    """The part of the configuration that steps see."""
+    return StepSettings(
+        graceful_shutdown_interval=config.graceful_shutdown_interval_s,
+        healthy_monitoring_interval=config.healthy_monitoring_interval_s,
+        unhealthy_monitoring_interval=config.unhealthy_monitoring_interval_s,
+        default_check_timeout=config.declarative_healthcheck_default_timeout_s,
+        post_setup_hook=config.post_setup_hook,
+        post_setup_user=config.post_setup_user,
+        work_dir=Path(config.work_dir),
+    )
+
+
+def checks_readiness(container: Container, settings: StepSettings) -> bool:
+    """Whether there is a valid readiness check, so that traffic has to wait for it."""
+    definition = container.run_info.check_definition
+    if definition is None:
+        return False
+    return bool(
+        valid_targets(definition.readiness_checks, container.internal_ip, settings.default_check_timeout)
+    )
