@@ -16,7 +16,9 @@ from yarl import URL
 
 from bbs.embedded.auctioneer.types import CellState, Work
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
-from bbs.models.codec import InvalidDocument, compact
+from bbs.models.codec import compact
+from bbs.models.invalid import InvalidDocument
+from bbs.wire.routes import TRACE_HEADER
 
 REQUEST_TIMEOUT_S: Final = 10.0
 """For state, work and all other calls: the default of auctioneer and BBS."""
@@ -24,7 +26,6 @@ REQUEST_TIMEOUT_S: Final = 10.0
 RETIRE_STOP_ATTEMPTS: Final = 5
 """Immediate attempts of a stop that retires an instance; other stops get one."""
 
-TRACE_HEADER: Final = "X-Vcap-Request-Id"
 JSON_TYPE: Final = {"Content-Type": "application/json"}
 
 

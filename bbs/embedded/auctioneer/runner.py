@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Never, Protocol
+from typing import Final, Never, Protocol, TypeVar
 
 import tenacity
 
@@ -30,6 +30,8 @@ from bbs.models.cell import CellPresence
 from bbs.models.errors import BBSError
 
 logger = logging.getLogger(__name__)
+
+Request = TypeVar("Request", LRPStartRequest, TaskStartRequest)
 
 CELLS_RETRY_S: Final = 1.0
 """Pause before the BBS is asked again for its cells."""
@@ -110,14 +112,14 @@ class AuctionRunner:
         self._batch = Batch()
         self._wake = asyncio.Event()
 
-    def add_lrps(self, requests: Iterable[LRPStartRequest], trace_id: str = "") -> None:
-        """Queue instances; returns at once."""
-        self._batch.add_lrps(requests, trace_id)
+    async def request_lrps(self, requests: Iterable[LRPStartRequest], trace_id: str = "") -> None:
+        """Queue instances and wake the runner; what cannot be auctioned is dropped with a log line."""
+        self._batch.add_lrps(_valid(requests), trace_id)
         self._wake_up()
 
-    def add_tasks(self, requests: Iterable[TaskStartRequest], trace_id: str = "") -> None:
-        """Queue tasks; returns at once."""
-        self._batch.add_tasks(requests, trace_id)
+    async def request_tasks(self, requests: Iterable[TaskStartRequest], trace_id: str = "") -> None:
+        """Queue tasks, as for instances."""
+        self._batch.add_tasks(_valid(requests), trace_id)
         self._wake_up()
 
     async def run(self) -> Never:
@@ -236,6 +238,19 @@ class AuctionRunner:
             logger.error(
                 "failed-to-reject-task", extra={"data": {"task-guid": task.task_guid, "error": str(error)}}
             )
+
+
+def _valid(requests: Iterable[Request]) -> list[Request]:
+    kept: list[Request] = []
+    for request in requests:
+        problem = request.problem()
+        if problem:
+            logger.error(
+                "invalid-start-request", extra={"data": {"error": problem, "request": request.to_json()}}
+            )
+        else:
+            kept.append(request)
+    return kept
 
 
 def rep_location(cell: CellPresence) -> str:

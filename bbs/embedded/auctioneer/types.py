@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Self, TypeAlias, TypeVar
 
-from bbs.models.codec import InvalidDocument, from_json, parse, to_json
-from bbs.models.invalid import mismatch
+from bbs.models.codec import from_json, parse, to_json
+from bbs.models.invalid import InvalidDocument, mismatch
 from bbs.models.meta import FLATTEN, Int32, Json
 from bbs.models.task import TaskState
 

@@ -1,0 +1,74 @@
+"""Errors as the Receptor API words them: a status, a name, a message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.invalid import InvalidDocument
+
+logger = logging.getLogger(__name__)
+
+INVALID_JSON: Final = "InvalidJSON"
+INVALID_REQUEST: Final = "InvalidRequest"
+INVALID_TASK: Final = "InvalidTask"
+INVALID_LRP: Final = "InvalidLRP"
+INVALID_DOMAIN: Final = "InvalidDomain"
+UNAUTHORIZED: Final = "Unauthorized"
+TASK_NOT_FOUND: Final = "TaskNotFound"
+DESIRED_LRP_NOT_FOUND: Final = "DesiredLRPNotFound"
+ACTUAL_LRP_INDEX_NOT_FOUND: Final = "ActualLRPIndexNotFound"
+TASK_GUID_ALREADY_EXISTS: Final = "TaskGuidAlreadyExists"
+TASK_NOT_DELETABLE: Final = "TaskNotDeletable"
+DESIRED_LRP_ALREADY_EXISTS: Final = "DesiredLRPAlreadyExists"
+RESOURCE_CONFLICT: Final = "ResourceConflict"
+UNKNOWN_ERROR: Final = "UnknownError"
+
+
+class ReceptorError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, name: str, message: str) -> None:
+        self.status = status
+        self.name = name
+        self.message = message
+        super().__init__(f"{status} {name}: {message}")
+
+    def response(self) -> web.Response:
+        return web.json_response({"name": self.name, "message": self.message}, status=self.status)
+
+
+Translation = Mapping[ErrorType, ReceptorError]
+"""What the errors of one BBS call mean on one route; types that are not in it are 500 UnknownError."""
+
+
+def translate(error: BBSError, meaning: Translation) -> ReceptorError:
+    """The answer for a failed BBS call."""
+    return meaning.get(error.type) or ReceptorError(500, UNKNOWN_ERROR, error.message)
+
+
+def invalid(name: str, error: BBSError) -> ReceptorError:
+    """400 with the validation text of the BBS, which names the field."""
+    return ReceptorError(400, name, error.message)
+
+
+@web.middleware
+async def error_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn errors into their JSON; a BBS error no handler has a meaning for is UnknownError."""
+    try:
+        return await handler(request)
+    except ReceptorError as error:
+        return error.response()
+    except InvalidDocument as error:
+        return ReceptorError(400, INVALID_JSON, str(error)).response()
+    except BBSError as error:
+        logger.error(
+            "bbs-call-failed",
+            extra={"data": {"method": request.method, "path": request.path, "error": repr(error)}},
+        )
+        return translate(error, {}).response()
