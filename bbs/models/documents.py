@@ -1,0 +1,96 @@
+"""Documents people hand to the command line: what they are, and what they say.
+
+A document is a bare action, a Task or a DesiredLRP, as cfdot takes it today or as the Receptor took it
+in 2015; nobody has to say which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bbs.models.actions import ACTION_TYPES, Action
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.invalid import InvalidDocument, describe, mismatch
+from bbs.models.receptor import read_action, read_desired_lrp, read_task_definition
+from bbs.models.task import TaskDefinition
+
+__all__ = ["TaskDocument", "read_desired_lrp", "read_document", "read_task"]
+
+_OF_TASKS = frozenset({"task_guid", "task_definition", "result_file", "completion_callback_url"})
+_OF_LRPS = frozenset(
+    {
+        "process_guid",
+        "instances",
+        "setup",
+        "monitor",
+        "ports",
+        "routes",
+        "start_timeout",
+        "start_timeout_ms",
+        "check_definition",
+        "sidecars",
+    }
+)
+_OF_BOTH = frozenset({"action", "actions"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDocument:
+    """A task somebody wants to run; guid and domain may be left to whoever runs it."""
+
+    task_guid: str = ""
+    domain: str = ""
+    definition: TaskDefinition
+
+
+def read_document(value: object) -> Action | TaskDocument | DesiredLRP:
+    """Recognise a parsed JSON document by its keys, and read it.
+
+    Raises:
+        InvalidDocument: not recognised, or wrong inside; names the field.
+    """
+    keys = _members(value).keys()
+    if "task_guid" not in keys and keys & _OF_LRPS:
+        return read_desired_lrp(value)
+    if keys & (_OF_TASKS | _OF_BOTH):
+        return read_task(value)
+    if keys & ACTION_TYPES.keys():
+        return read_action(value)
+    found = "one with the keys " + ", ".join(sorted(keys)) if keys else "an empty object"
+    kinds = "an action (a key such as run), a Task (task_guid) or a DesiredLRP (process_guid)"
+    raise InvalidDocument("$", kinds, found)
+
+
+def read_task(value: object) -> TaskDocument:
+    """A Task, flat or with its definition under ``task_definition``, or a definition alone.
+
+    Raises:
+        InvalidDocument: naming the field.
+    """
+    members = _members(value)
+    nested = members.get("task_definition")
+    if nested is None:
+        definition = read_task_definition(value)
+    else:
+        try:
+            definition = read_task_definition(nested)
+        except InvalidDocument as error:
+            raise error.within(".task_definition") from None
+    return TaskDocument(
+        task_guid=_text(members, "task_guid"), domain=_text(members, "domain"), definition=definition
+    )
+
+
+def _members(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        mismatch("an object", value)
+    return {key.lower(): item for key, item in value.items()}
+
+
+def _text(members: dict[str, object], key: str) -> str:
+    value = members.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidDocument(f"$.{key}", "a string", describe(value))
+    return value
