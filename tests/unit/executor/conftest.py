@@ -65,6 +65,7 @@ class ScriptedEngine:
         self.calls: list[str] = []
         self.called = asyncio.Condition()
         self.exit_status = 0
+        self.processes: list[ProcessSpec] = []
         self.memory_bytes = 16 << 30
         self.disk_bytes = 100 << 30
 
@@ -105,6 +106,7 @@ class ScriptedEngine:
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
     ) -> Process:
         await self._perform(f"start_process {container.guid}")
+        self.processes.append(spec)
         return ScriptedProcess(self.exit_status)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:

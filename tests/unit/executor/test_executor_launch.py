@@ -1,0 +1,128 @@
+"""The executor as it is put together for real, with real steps, on a scripted engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bbs.models.actions import DownloadAction, RunAction
+from bbs.models.common import EnvironmentVariable
+from bbs.models.workload import Check, CheckDefinition, TCPCheck
+from executor.assembly import assemble
+from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched
+from executor.containers.launch import checks_readiness, step_settings
+from executor.executor import Executor
+from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
+
+pytestmark = pytest.mark.unit
+
+Allocation = Callable[..., AllocationRequest]
+Request = Callable[..., RunRequest]
+
+
+class NothingToFetch:
+    """A network without any server."""
+
+    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+        raise DownloadError(f"{url}: no route to host")
+
+    async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+        raise DownloadError(f"{url}: no route to host")
+
+    async def upload(self, path: Path, url: str) -> int:
+        raise AssertionError(f"upload to {url}")
+
+
+@pytest.fixture
+def executor(world: World) -> Executor:
+    net = NothingToFetch()
+    return assemble(
+        world.config,
+        engine=world.engine,
+        probe_engine=world.probe_engine,
+        network=world.network,
+        sink=world.sink,
+        fetcher=net,
+        uploader=net,
+        meter=world.meter,
+        clock=world.clock,
+    )
+
+
+async def outcome(executor: Executor, allocation: AllocationRequest, request: RunRequest) -> RunResult:
+    async with executor:
+        with executor.subscribe() as events:
+            executor.allocate([allocation])
+            await executor.run(request)
+            async for event in events:
+                if event.kind is EventKind.COMPLETE:
+                    return event.container.run_result
+    raise AssertionError("the executor ended before the container")
+
+
+async def test_a_process_gets_all_layers_of_its_environment(
+    world: World, executor: Executor, allocation: Allocation, run_request: Request
+) -> None:
+    action = RunAction(
+        path="/app",
+        user="vcap",
+        env=(EnvironmentVariable(name="PORT", value="9"), EnvironmentVariable(name="OWN", value="1")),
+    )
+    request = run_request(
+        action=action, ports=(8080, 2222), env=(("PORT", "8080"), ("CF_INSTANCE_IP", "forged"))
+    )
+    assert await outcome(executor, allocation(), request) == RunResult()
+    [process] = world.engine.processes
+    assert process.env == (
+        ("PORT", "9"),
+        ("CF_INSTANCE_IP", "192.0.2.9"),
+        ("OWN", "1"),
+        ("CF_INSTANCE_INTERNAL_IP", "10.255.0.7"),
+        ("CF_INSTANCE_PORT", "61001"),
+        ("CF_INSTANCE_ADDR", "192.0.2.9:61001"),
+        ("CF_INSTANCE_PORTS", '[{"external":61001,"internal":8080},{"external":61002,"internal":2222}]'),
+    )
+    assert "Exit status 0" in world.sink.texts
+    assert "ContainerSetupSucceededDuration" in world.meter.snapshot().gauges
+
+
+async def test_a_failing_setup_is_the_reason(
+    world: World, executor: Executor, allocation: Allocation, run_request: Request
+) -> None:
+    setup = DownloadAction(artifact="droplet", from_="http://blobs/d", to="/home/vcap", user="vcap")
+    result = await outcome(executor, allocation(), run_request(setup=setup))
+    assert result == RunResult(failed=True, failure_reason="Downloading droplet failed")
+    assert "ContainerSetupFailedDuration" in world.meter.snapshot().gauges
+    assert world.engine.processes == []
+
+
+async def test_nothing_to_run(executor: Executor, allocation: Allocation, run_request: Request) -> None:
+    result = await outcome(executor, allocation(), run_request(action=None))
+    assert result == RunResult(failed=True, failure_reason="container cannot have empty action")
+
+
+async def test_a_non_zero_exit_names_its_source(
+    world: World, executor: Executor, allocation: Allocation, run_request: Request
+) -> None:
+    world.engine.exit_status = 3
+    result = await outcome(executor, allocation(), run_request())
+    assert result == RunResult(failed=True, failure_reason="APP: Exited with status 3")
+
+
+def test_only_valid_readiness_checks_hold_traffic_back(world: World) -> None:
+    settings = step_settings(world.config)
+
+    def holds(*checks: Check) -> bool:
+        definition = CheckDefinition(readiness_checks=checks)
+        return checks_readiness(Container(guid="ig", run_info=RunInfo(check_definition=definition)), settings)
+
+    assert holds(Check(tcp_check=TCPCheck(port=8080)))
+    assert not holds(Check())
+    assert not holds()
+    assert not checks_readiness(Container(guid="ig"), settings)
