@@ -1,4 +1,4 @@
-"""A scripted engine, a log that is kept, and an event loop whose time passes as soon as nothing else happens."""
+"""A scripted engine, a log that is kept, and an event loop whose time passes when nothing else happens."""
 
 from __future__ import annotations
 

@@ -1,0 +1,216 @@
+"""Download and upload: spec G.5 and G.6."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from dataclasses import replace
+
+import pytest
+
+from bbs.models.actions import DownloadAction, UploadAction
+from executor.cache.api import Checksum, DownloadError, UploadError
+from executor.steps.context import StepSlots
+
+pytestmark = pytest.mark.unit
+
+DOWNLOAD = DownloadAction(
+    artifact="droplet", from_="http://h/d", to="app", cache_key="k", user="vcap", log_source="DL",
+    checksum_algorithm="sha1", checksum_value="abc",
+)  # fmt: skip
+UPLOAD = UploadAction(artifact="droplet", from_="/tmp/d", to="http://h/up", user="vcap", log_source="UP")
+
+
+class TestDownload:
+    async def test_streams_the_tar_in_as_the_user_and_says_how_much_it_was(self, world, start):
+        world.fetcher.size = 1536
+        step = world.step(DOWNLOAD)
+        assert step.ready.is_set()
+        assert await start(step).end() is None
+        assert world.fetcher.asked == [("http://h/d", "k", Checksum(algorithm="sha1", value="abc"))]
+        assert world.engine.streamed_in == [("app", "vcap", "/cache/x.tar")]
+        assert world.fetcher.released == 1
+        assert world.log.shown == [
+            ("OUT", "DL", "Downloading droplet..."),
+            ("OUT", "DL", "Downloaded droplet (1.5K)"),
+        ]
+
+    async def test_a_cache_hit_has_no_size(self, world, start):
+        await start(world.step(DOWNLOAD)).end()
+        assert world.log.texts[-1] == "Downloaded droplet"
+
+    async def test_without_artifact_nothing_is_said(self, world, start):
+        await start(world.step(replace(DOWNLOAD, artifact=""))).end()
+        assert world.log.texts == []
+
+    @pytest.mark.parametrize(
+        ("artifact", "text"), [("droplet", "Downloading droplet failed"), ("", "Downloading failed")]
+    )
+    async def test_fetch_failure(self, world, start, artifact, text):
+        world.fetcher.error = DownloadError("Download failed: Status code 404")
+        running = start(world.step(replace(DOWNLOAD, artifact=artifact)))
+        assert await running.end() == text
+        assert running.task.exception().emittable
+        assert world.log.shown[-1] == ("ERR", "DL", text)
+
+    @pytest.mark.parametrize(
+        ("artifact", "text"),
+        [
+            ("droplet", "Copying droplet into the container failed: disk full"),
+            ("", "Copying into the container failed: disk full"),
+        ],
+    )
+    async def test_copy_failure(self, world, start, artifact, text):
+        world.engine.stream_in_error = "disk full"
+        running = start(world.step(replace(DOWNLOAD, artifact=artifact)))
+        assert await running.end() == text
+        assert running.task.exception().emittable
+        assert world.log.shown[-1] == ("ERR", "DL", text)
+        assert world.fetcher.released == 1
+
+    async def test_a_long_error_is_cut_in_the_log_only(self, world, start):
+        world.engine.stream_in_error = "x" * 2000
+        context = world.context()
+        text = await start(world.step(DOWNLOAD, logs=context.logs)).end()
+        assert len(text) > 2000
+        assert world.log.texts == ["Downloading droplet..."]
+        context.logs.flush()
+        assert len(world.log.texts[-1]) == 1024
+        assert world.log.texts[-1].endswith("xxx (error truncated)")
+
+    async def test_waits_for_a_slot_before_it_says_anything(self, world, start):
+        slots = StepSlots(downloads=asyncio.Semaphore(1))
+        world.fetcher.takes = 2
+        first = start(world.step(DOWNLOAD, slots=slots))
+        second = start(world.step(DOWNLOAD, slots=slots))
+        await asyncio.sleep(1)
+        assert world.log.texts == ["Downloading droplet..."]
+        await first.end()
+        await second.end()
+        assert second.elapsed == 4
+
+    async def test_an_interrupt_cancels_at_once_at_every_stage(self, world, start):
+        slots = StepSlots(downloads=asyncio.Semaphore(1))
+        world.fetcher.takes = 2
+        world.engine.stream_in_takes = 2
+        copying = start(world.step(DOWNLOAD, slots=slots))
+        await asyncio.sleep(3)
+        waiting = start(world.step(DOWNLOAD, slots=slots))
+        await asyncio.sleep(0.5)
+        for running, elapsed in ((waiting, 0.5), (copying, 3.5)):
+            running.interrupt()
+            assert await running.end() == "cancelled"
+            assert running.elapsed == elapsed
+        assert world.fetcher.released == 1
+        assert world.log.texts == ["Downloading droplet..."]
+
+
+def tar_of(*members: tuple[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=format) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return data.getvalue()
+
+
+def chunked(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+class TestUpload:
+    @pytest.mark.parametrize("size", [100, 512, 100_000])
+    @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+    @pytest.mark.parametrize("name", ["d", "d" * 90 + "é"])
+    async def test_posts_the_first_member(self, world, start, size, format, name):
+        content = b"payload" * 300
+        world.engine.archive = chunked(tar_of((name, content), ("other", b"x"), format=format), size)
+        step = world.step(UPLOAD)
+        assert step.ready.is_set()
+        assert await start(step).end() is None
+        assert world.uploader.posted == [("http://h/up", content)]
+        assert world.log.shown == [
+            ("OUT", "UP", "Uploading droplet..."),
+            ("OUT", "UP", "Uploaded droplet (2.1K)"),
+        ]
+        assert list(world.work_dir.iterdir()) == []
+
+    async def test_a_very_long_name_is_passed_over(self, world, start):
+        world.engine.archive = [tar_of(("n" * 300, b"payload"))]
+        await start(world.step(UPLOAD)).end()
+        assert world.uploader.posted == [("http://h/up", b"payload")]
+
+    async def test_a_directory_is_an_empty_file(self, world, start):
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            folder = tarfile.TarInfo("d/")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+        world.engine.archive = [data.getvalue()]
+        await start(world.step(UPLOAD)).end()
+        assert world.uploader.posted == [("http://h/up", b"")]
+
+    @pytest.mark.parametrize(
+        ("fault", "text"),
+        [
+            ({"stream_out_error": "gone"}, "Failed to establish stream from container"),
+            ({"archive": []}, "Failed to find first item in tar stream"),
+            ({"archive": [b"no tar at all" * 100]}, "Failed to find first item in tar stream"),
+            ({"archive": [b"\0" * 1024]}, "Failed to find first item in tar stream"),
+            (
+                {"archive": [tar_of(("d", b"x" * 5000))[:1000]]},
+                "Failed to copy stream contents into temp file",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("artifact", ["droplet", ""])
+    async def test_failures_before_the_post(self, world, start, fault, text, artifact):
+        for name, value in fault.items():
+            setattr(world.engine, name, value)
+        running = start(world.step(replace(UPLOAD, artifact=artifact)))
+        text += " for droplet" if artifact else ""
+        assert await running.end() == text
+        assert running.task.exception().emittable
+        assert world.log.shown[1:] == ([("ERR", "UP", text)] if artifact else [])
+
+    async def test_no_place_for_the_copy(self, world, start):
+        world.work_dir /= "missing"
+        assert await start(world.step(UPLOAD)).end() == "Failed to create temp dir for droplet"
+
+    async def test_an_address_that_is_none(self, world, start):
+        running = start(world.step(replace(UPLOAD, to="http://h/%zz")))
+        assert await running.end() == 'parse "http://h/%zz": invalid URL escape "%zz"'
+        assert world.log.shown[-1] == ("ERR", "UP", "Failed to parse URL for droplet")
+        assert world.uploader.posted == []
+
+    async def test_a_failed_post_shows_its_own_error(self, world, start):
+        world.engine.archive = [tar_of(("d", b"x"))]
+        world.uploader.error = UploadError("Upload failed: Status code 500")
+        running = start(world.step(UPLOAD))
+        assert await running.end() == "Upload failed: Status code 500"
+        assert not running.task.exception().emittable
+        assert world.log.shown[-1] == ("ERR", "UP", "Failed to upload payload for droplet")
+
+    async def test_an_interrupt_has_no_effect_until_the_post_begins(self, world, start):
+        world.engine.archive = [tar_of(("d", b"x"))]
+        world.engine.stream_out_takes = 5
+        slots = StepSlots(uploads=asyncio.Semaphore(1))
+        running = start(world.step(UPLOAD, slots=slots))
+        await asyncio.sleep(1)
+        running.interrupt()
+        assert await running.end() == "cancelled"
+        assert running.elapsed == 5
+        assert world.uploader.posted == []
+        assert not slots.uploads.locked()
+        assert list(world.work_dir.iterdir()) == []
+
+    async def test_an_interrupt_during_the_post_cancels_at_once(self, world, start):
+        world.engine.archive = [tar_of(("d", b"x"))]
+        world.uploader.takes = 60
+        running = start(world.step(UPLOAD))
+        await asyncio.sleep(1)
+        running.interrupt()
+        assert await running.end() == "cancelled"
+        assert running.elapsed == 1
