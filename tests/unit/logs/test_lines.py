@@ -1,0 +1,74 @@
+"""Output becomes lines: spec H.1."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.logs.lines import MAX_MESSAGE_BYTES, LineBuffer, cut_before_sequence
+
+pytestmark = pytest.mark.unit
+
+
+def lines_of(*writes: bytes, flush: bool = True) -> list[bytes]:
+    lines: list[bytes] = []
+    buffer = LineBuffer(lines.append)
+    for data in writes:
+        buffer.write(data)
+    if flush:
+        buffer.flush()
+    return lines
+
+
+FULL = b"x" * MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("writes", "lines"),
+    [
+        ([b"a\nb\n"], [b"a", b"b"]),
+        ([b"a\rb\r\nc"], [b"a", b"b", b"c"]),
+        ([b"\n\r\n\n"], []),
+        ([b"a", b"b", b"\nc"], [b"ab", b"c"]),
+        ([b"  a  \n"], [b"  a  "]),
+        ([FULL], [FULL]),
+        ([FULL + b"y"], [FULL, b"y"]),
+        ([FULL + b"y\n"], [FULL, b"y"]),
+        ([FULL, b"\nz\n"], [FULL, b"z"]),
+        ([FULL * 2 + b"y\nz"], [FULL, FULL, b"y", b"z"]),
+        ([FULL[:-1] + "é".encode() + b"\n"], [FULL[:-1], "é".encode()]),
+        ([FULL[:-1] + b"\xc3", b"\xa9\n"], [FULL[:-1], "é".encode()]),
+        ([FULL[:-3] + "🎉".encode() + b"\n"], [FULL[:-3], "🎉".encode()]),
+        ([FULL[:-2] + "é".encode() + b"z\n"], [FULL[:-2] + "é".encode(), b"z"]),
+        ([FULL[:-3] + b"\x80\x80\x80z\n"], [FULL[:-3] + b"\x80\x80\x80", b"z"]),
+    ],
+)
+def test_lines(writes, lines):
+    assert lines_of(*writes) == lines
+
+
+def test_a_full_line_does_not_wait_for_its_end():
+    assert lines_of(FULL, flush=False) == [FULL]
+
+
+def test_an_incomplete_line_waits():
+    assert lines_of(b"a\nb", flush=False) == [b"a"]
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
+def test_how_output_arrives_does_not_matter(data, cuts):
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
+    pieces = [data[begin:end] for begin, end in pairwise(edges)]
+    assert lines_of(*pieces) == [line for line in data.replace(b"\r", b"\n").split(b"\n") if line]
+
+
+@given(st.text(min_size=5), st.integers(4, 20))
+def test_a_cut_never_tears_a_sequence(text, limit):
+    data = text.encode()
+    if len(data) > limit:
+        cut = cut_before_sequence(data, limit)
+        assert limit - 3 <= cut <= limit
+        data[:cut].decode()
