@@ -26,6 +26,11 @@ class Background:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    async def settled(self) -> None:
+        """Wait until nothing is running any more, what running calls start included."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     def close(self) -> None:
         """Give up what is still running."""
         for task in self._running:

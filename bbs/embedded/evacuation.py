@@ -106,7 +106,9 @@ def evacuate_running(
     if caller is None or caller is evacuating:
         return Evacuation(_keep_evacuating(rows, key, instance_key, data, now), keep_container=True)
     if caller is ordinary and ordinary.state in ON_A_CELL:
-        leaving = _new_evacuating(key, instance_key, data, now)
+        # The request is a question here: what the row says of a running instance stays as it is.
+        known = running_data(ordinary) if ordinary.state == RUNNING else data
+        leaving = _new_evacuating(key, instance_key, known, now)
         replacement = to_unclaimed(ordinary, now)
         return Evacuation(
             Outcome(

@@ -50,6 +50,10 @@ class BBS:
         """One round of convergence, without waiting for its turn."""
         await self._converger.converge()
 
+    async def settled(self) -> None:
+        """Wait until all calls that requests have caused are done."""
+        await self.controllers.with_.background.settled()
+
     async def cells(self) -> list[CellPresence]:
         """The registered cells."""
         with_ = self.controllers.with_

@@ -1,0 +1,110 @@
+"""Recorded conversations with a real BBS, held again with ours: same requests, answers equal in meaning."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient
+from google.protobuf.json_format import MessageToDict
+
+from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.tables import Tables
+from bbs.models.actual_lrp import ActualLRPKey
+from bbs.wire.messages import message_class
+
+pytestmark = pytest.mark.unit
+
+REPLIES = Path(__file__).parents[2] / "golden" / "wire" / "bbs-replies"
+
+CONVERGE_BEFORE = {"suspect/list-suspect"}
+"""The recording waited for a round of convergence here."""
+
+REMOVE_DESIRED_BEFORE = {"evacuation/list-after-desired-removed": "golden-ev"}
+"""The desired LRP was removed here by other means."""
+
+DIFFERENT_SINCE = {"invalid-lrp/egress-icmpv6"}
+"""Refused by the recorded version, valid in later ones."""
+
+FILES = (
+    "transition",
+    "task",
+    "evacuation",
+    "suspect",
+    "not-found",
+    "invalid",
+    "invalid-lrp",
+    "invalid-task",
+    "invalid-update",
+)
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    found = json.loads((REPLIES / f"{name}.json").read_text())
+    return found if isinstance(found, list) else found["records"]
+
+
+def meaning(message_name: str, body: bytes) -> Any:
+    """A message without what differs from run to run."""
+    message = message_class(message_name).FromString(body)
+    return _masked(MessageToDict(message, preserving_proto_field_name=True))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        hidden = {"since", "epoch", "created_at", "updated_at", "first_completed_at"}
+        return {key: "*" if key in hidden and item else _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted((_masked(item) for item in value), key=json.dumps)
+    return value
+
+
+async def forget_everything(world: Any) -> None:
+    """The recordings about validation began each request without a trace of the one before."""
+
+    def work(tables: Tables) -> None:
+        for lrp in tables.desired_lrps():
+            tables.delete_desired_lrp(lrp, "")
+        for task in tables.tasks():
+            tables.delete_task(task)
+
+    await world.bbs.controllers.with_.store.run(work)
+
+
+def placement_error(tags: tuple[str, ...] | None) -> str:
+    return f'found no compatible cell with placement tag "{(tags or ("?",))[0]}"'
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_answers_as_recorded(name: str, world: Any, http: TestClient[Any, Any]) -> None:
+    lrps, tasks = world.bbs.controllers.lrps, world.bbs.controllers.tasks
+
+    async def fail(request: LRPStartRequest) -> None:
+        for index in request.indices:
+            key = ActualLRPKey(process_guid=request.process_guid, index=index, domain=request.domain)
+            await lrps.fail(key, placement_error(request.demand.placement_tags))
+
+    async def reject(request: TaskStartRequest) -> None:
+        await tasks.reject(request.task_guid, placement_error(request.demand.placement_tags))
+
+    world.auctioneer.on_lrp, world.auctioneer.on_task = fail, reject
+    for record in records(name):
+        step, asked, answered = record["name"], record["request"], record["response"]
+        if step in DIFFERENT_SINCE:
+            continue
+        if step in CONVERGE_BEFORE:
+            await world.converge()
+        if step in REMOVE_DESIRED_BEFORE:
+            await world.bbs.controllers.desired.remove(REMOVE_DESIRED_BEFORE[step], "")
+        if name.startswith("invalid-"):
+            await forget_everything(world)
+        body = base64.b64decode(asked["body_base64"])
+        async with http.request(asked["method"], asked["path"], data=body) as answer:
+            got = await answer.read()
+        await world.bbs.settled()
+        expected = base64.b64decode(answered["body_base64"])
+        assert answer.status == answered["status"], step
+        assert meaning(answered["message"], got) == meaning(answered["message"], expected), step
