@@ -17,7 +17,12 @@ from bbs.models.meta import Int64, Json, UInt64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadAction:
-    """DownloadAction."""
+    """Fetch an archive and unpack it into a directory of the container.
+
+    artifact: name for log lines; without one nothing is logged. from_: URL. to: directory.
+    cache_key: kept on the cell under this key; empty means not kept. checksum_value: hex; goes with
+    checksum_algorithm (``md5``, ``sha1``, ``sha256``), both or neither.
+    """
 
     artifact: Annotated[str, Json("artifact", omit=True)] = ""
     from_: Annotated[str, Json("from")] = ""
@@ -31,7 +36,10 @@ class DownloadAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadAction:
-    """UploadAction."""
+    """Send a file of the container with an HTTP POST.
+
+    artifact: name for log lines. from_: path in the container. to: URL.
+    """
 
     artifact: Annotated[str, Json("artifact", omit=True)] = ""
     from_: Annotated[str, Json("from")] = ""
@@ -42,7 +50,12 @@ class UploadAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAction:
-    """RunAction."""
+    """Run a program in the container until it ends.
+
+    path: absolute, or looked up in ``dir`` and PATH. env: over the container's own. log_source: over the
+    container's. suppress_log_output: its output is not sent to the logs. volume_mounted_files is part of
+    the message but not looked at by a cell.
+    """
 
     path: str = ""
     args: Annotated[tuple[str, ...], Json("args", omit=True)] = ()
@@ -57,7 +70,10 @@ class RunAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceLimits:
-    """ResourceLimits."""
+    """Limits of one process.
+
+    nofile: open files; None leaves the container's limit. nproc: not looked at any more; see ``max_pids``.
+    """
 
     nofile: Annotated[UInt64 | None, Json("nofile", omit=True)] = None
     nproc: Annotated[UInt64 | None, Json("nproc", omit=True)] = None
@@ -65,7 +81,10 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutAction:
-    """TimeoutAction."""
+    """Run an action for at most a time; taking longer is failure.
+
+    timeout_ms: milliseconds. deprecated_timeout_ns: nanoseconds, only written for old clients.
+    """
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
     deprecated_timeout_ns: Annotated[Int64, Json("timeout", omit=True)] = 0
@@ -75,7 +94,10 @@ class TimeoutAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmitProgressAction:
-    """EmitProgressAction."""
+    """Log a message before an action, and another after it.
+
+    failure_message_prefix: begins the line about a failure.
+    """
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
     start_message: str = ""
@@ -86,7 +108,7 @@ class EmitProgressAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TryAction:
-    """TryAction."""
+    """Run an action and forget about its failure."""
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -94,7 +116,7 @@ class TryAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelAction:
-    """ParallelAction."""
+    """Run actions at the same time, wait for all, fail if any of them failed."""
 
     actions: Annotated[tuple[Action, ...], Json("actions", omit=True)] = ()
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -102,7 +124,7 @@ class ParallelAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialAction:
-    """SerialAction."""
+    """Run actions one after the other, up to the first failure."""
 
     actions: Annotated[tuple[Action, ...], Json("actions", omit=True)] = ()
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -110,7 +132,7 @@ class SerialAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodependentAction:
-    """CodependentAction."""
+    """Run actions at the same time; when one ends, however it ends, the others are interrupted."""
 
     actions: Annotated[tuple[Action, ...], Json("actions", omit=True)] = ()
     log_source: Annotated[str, Json("log_source", omit=True)] = ""

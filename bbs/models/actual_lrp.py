@@ -29,7 +29,10 @@ class PreferredAddress(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPKey:
-    """ActualLRPKey."""
+    """Which instance of a process this is about.
+
+    index: from 0.
+    """
 
     process_guid: str = ""
     index: Int32 = 0
@@ -38,7 +41,7 @@ class ActualLRPKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceKey:
-    """ActualLRPInstanceKey."""
+    """Which attempt at running that instance, and on which cell. Both empty: on none."""
 
     instance_guid: str = ""
     cell_id: str = ""
@@ -46,7 +49,10 @@ class ActualLRPInstanceKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPNetInfo:
-    """ActualLRPNetInfo."""
+    """How to reach an instance.
+
+    address: of the host. instance_address: of the container.
+    """
 
     address: str = ""
     ports: tuple[PortMapping, ...] = ()
@@ -57,7 +63,10 @@ class ActualLRPNetInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortMapping:
-    """PortMapping."""
+    """A port of the container and the port of the host that leads to it.
+
+    host_port: 0 when the plain port is not exposed. The two of the TLS proxy are 0 without one.
+    """
 
     container_port: UInt32 = 0
     host_port: UInt32 = 0
@@ -67,14 +76,18 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInternalRoute:
-    """ActualLRPInternalRoute."""
+    """A host name under which other apps find the instance."""
 
     hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRP:
-    """ActualLRP."""
+    """One row about one index of a DesiredLRP.
+
+    state: UNCLAIMED, CLAIMED, RUNNING or CRASHED. since: when it came into that state, ns since the epoch.
+    metric_tags: their values for this very instance. routable: None is an old cell's way of saying yes.
+    """
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
     actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
@@ -96,7 +109,7 @@ class ActualLRP:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPGroup:
-    """deprecated."""
+    """The pair of rows an index used to be shown as; kept for old clients."""
 
     instance: Annotated[ActualLRP | None, Json("instance", omit=True)] = None
     evacuating: Annotated[ActualLRP | None, Json("evacuating", omit=True)] = None

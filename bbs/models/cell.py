@@ -11,7 +11,11 @@ from bbs.models.meta import Int32, Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellPresence:
-    """CellPresence."""
+    """A cell that is there.
+
+    rep_address: plain HTTP address from before TLS. rep_url: where its rep answers. placement_tags: only
+    work with all of these goes there; optional_placement_tags: work with these may.
+    """
 
     cell_id: str = ""
     rep_address: str = ""
@@ -26,7 +30,10 @@ class CellPresence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellCapacity:
-    """CellCapacity."""
+    """What a cell offers in total.
+
+    memory_mb, disk_mb: MiB. containers: how many at a time.
+    """
 
     memory_mb: Int32 = 0
     disk_mb: Int32 = 0
@@ -35,7 +42,10 @@ class CellCapacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """Provider."""
+    """A kind of root filesystem a cell can start from.
+
+    name: scheme of the rootfs URL. properties: accepted values behind it; none means any.
+    """
 
     name: str = ""
     properties: Annotated[tuple[str, ...], Json("properties", omit=True)] = ()

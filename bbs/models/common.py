@@ -23,7 +23,10 @@ class DynamicValue(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModificationTag:
-    """ModificationTag."""
+    """Version of a record.
+
+    epoch: UUID from its creation. index: how often it changed since.
+    """
 
     epoch: str = ""
     index: UInt32 = 0
@@ -31,7 +34,7 @@ class ModificationTag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentVariable:
-    """EnvironmentVariable."""
+    """A variable for a process."""
 
     name: str = ""
     value: str = ""
@@ -39,7 +42,7 @@ class EnvironmentVariable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricTagValue:
-    """exactly one of the two must be non-zero."""
+    """Value of a metric tag: a fixed text or one the cell fills in, exactly one of the two."""
 
     static: Annotated[str, Json("static", omit=True)] = ""
     dynamic: Annotated[DynamicValue, Json("dynamic", omit=True, lenient=True)] = DynamicValue(0)
@@ -47,14 +50,20 @@ class MetricTagValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRateLimit:
-    """LogRateLimit."""
+    """How fast an instance may log.
+
+    bytes_per_second: -1 is unlimited, 0 drops everything. No limit at all is unlimited, too.
+    """
 
     bytes_per_second: Annotated[Int64, Json("bytes_per_second", omit=True)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """HEAD only. the "service binding file" message."""
+    """A file put into the container before its first process, such as a service binding.
+
+    path: relative to the root of such files. content: UTF-8; all together at most 1 MiB.
+    """
 
     path: str = ""
     content: str = ""
@@ -62,13 +71,16 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Network."""
+    """Properties handed to the container's network, such as ``app_id`` or ``policy_group_id``."""
 
     properties: Annotated[Mapping[str, str], Json("properties", omit=True)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateProperties:
-    """CertificateProperties."""
+    """What stands in the instance identity certificate.
+
+    organizational_unit: conventionally ``app:GUID``, ``space:GUID``, ``organization:GUID``.
+    """
 
     organizational_unit: Annotated[tuple[str, ...], Json("organizational_unit", omit=True)] = ()

@@ -38,7 +38,15 @@ class UpdateStrategy(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRP:
-    """DesiredLRP."""
+    """A long-running process: how many instances should run, of what, and how.
+
+    root_fs: URL of what the container starts from, such as ``docker:///repo#tag``. setup runs first, then
+    action; monitor or check_definition tell whether an instance is healthy. start_timeout_ms: time to
+    become healthy in milliseconds, 0 for as long as it takes. disk_mb, memory_mb: MiB, 0 is unlimited.
+    cpu_weight: share relative to others. max_pids: 0 is unlimited. ports: of the container.
+    routes: router name -> JSON text of its data. modification_tag: given by the BBS.
+    deprecated_start_timeout_s: seconds, only written for old clients.
+    """
 
     process_guid: str = ""
     domain: str = ""
@@ -87,7 +95,10 @@ class DesiredLRP:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPUpdate:
-    """DesiredLRPUpdate."""
+    """A change of a DesiredLRP; None, and no tags, leave things as they are.
+
+    routes, metric_tags: replace all there were.
+    """
 
     instances: Annotated[Int32 | None, Json("instances", omit=True)] = None
     routes: Annotated[Mapping[str, bytes] | None, Json("routes", omit=True, raw=True)] = None
@@ -101,7 +112,7 @@ class DesiredLRPUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPKey:
-    """DesiredLRPKey."""
+    """The names of a DesiredLRP."""
 
     process_guid: str = ""
     domain: str = ""
@@ -110,7 +121,10 @@ class DesiredLRPKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPResource:
-    """DesiredLRPResource."""
+    """What one instance needs.
+
+    memory_mb, disk_mb: MiB.
+    """
 
     memory_mb: Int32 = 0
     disk_mb: Int32 = 0
@@ -120,7 +134,7 @@ class DesiredLRPResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPSchedulingInfo:
-    """DesiredLRPSchedulingInfo."""
+    """What is needed to place and route a DesiredLRP, without what it runs."""
 
     desired_lrp_key: Annotated[DesiredLRPKey, FLATTEN] = DesiredLRPKey()
     annotation: str = ""

@@ -22,14 +22,17 @@ from bbs.models.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsByCellId:
-    """EventsByCellId."""
+    """Subscription to a stream.
+
+    cell_id: only instances of this cell; empty for all.
+    """
 
     cell_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPCreatedEvent:
-    """DesiredLRPCreatedEvent."""
+    """A DesiredLRP came."""
 
     desired_lrp: Annotated[DesiredLRP | None, Json("desired_lrp", omit=True)] = None
     trace_id: str = ""
@@ -37,7 +40,7 @@ class DesiredLRPCreatedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPChangedEvent:
-    """DesiredLRPChangedEvent."""
+    """A DesiredLRP was updated."""
 
     before: Annotated[DesiredLRP | None, Json("before", omit=True)] = None
     after: Annotated[DesiredLRP | None, Json("after", omit=True)] = None
@@ -46,7 +49,7 @@ class DesiredLRPChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPRemovedEvent:
-    """DesiredLRPRemovedEvent."""
+    """A DesiredLRP went."""
 
     desired_lrp: Annotated[DesiredLRP | None, Json("desired_lrp", omit=True)] = None
     trace_id: str = ""
@@ -54,7 +57,7 @@ class DesiredLRPRemovedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceCreatedEvent:
-    """ActualLRPInstanceCreatedEvent."""
+    """A row came."""
 
     actual_lrp: Annotated[ActualLRP | None, Json("actual_lrp", omit=True)] = None
     trace_id: str = ""
@@ -62,7 +65,10 @@ class ActualLRPInstanceCreatedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceChangedEvent:
-    """ActualLRPInstanceChangedEvent."""
+    """A row changed.
+
+    The keys are those of after; of before, where after has none.
+    """
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
     actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
@@ -73,7 +79,7 @@ class ActualLRPInstanceChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInfo:
-    """An instance inside a changed event: no metric tags, no internal routes."""
+    """A row inside a changed event: no metric tags, no internal routes."""
 
     actual_lrp_net_info: Annotated[ActualLRPNetInfo, FLATTEN] = ActualLRPNetInfo()
     crash_count: Int32 = 0
@@ -89,7 +95,7 @@ class ActualLRPInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceRemovedEvent:
-    """ActualLRPInstanceRemovedEvent."""
+    """A row went."""
 
     actual_lrp: Annotated[ActualLRP | None, Json("actual_lrp", omit=True)] = None
     trace_id: str = ""
@@ -97,7 +103,11 @@ class ActualLRPInstanceRemovedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPCrashedEvent:
-    """ActualLRPCrashedEvent."""
+    """An instance crashed.
+
+    actual_lrp_instance_key: which one, from before the crash. crash_count, since: from after it; since is ns
+    since the epoch.
+    """
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
     actual_lrp_instance_key: Annotated[ActualLRPInstanceKey, FLATTEN] = ActualLRPInstanceKey()
@@ -108,14 +118,14 @@ class ActualLRPCrashedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPCreatedEvent:
-    """deprecated."""
+    """A member of a group came; for old clients."""
 
     actual_lrp_group: Annotated[ActualLRPGroup | None, Json("actual_lrp_group", omit=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPChangedEvent:
-    """deprecated."""
+    """A member of a group changed; for old clients."""
 
     before: Annotated[ActualLRPGroup | None, Json("before", omit=True)] = None
     after: Annotated[ActualLRPGroup | None, Json("after", omit=True)] = None
@@ -123,21 +133,21 @@ class ActualLRPChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPRemovedEvent:
-    """deprecated."""
+    """A member of a group went; for old clients."""
 
     actual_lrp_group: Annotated[ActualLRPGroup | None, Json("actual_lrp_group", omit=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCreatedEvent:
-    """TaskCreatedEvent."""
+    """A task came."""
 
     task: Annotated[Task | None, Json("task", omit=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskChangedEvent:
-    """TaskChangedEvent."""
+    """A task moved on."""
 
     before: Annotated[Task | None, Json("before", omit=True)] = None
     after: Annotated[Task | None, Json("after", omit=True)] = None
@@ -145,7 +155,7 @@ class TaskChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRemovedEvent:
-    """TaskRemovedEvent."""
+    """A task was deleted."""
 
     task: Annotated[Task | None, Json("task", omit=True)] = None
 

@@ -32,7 +32,12 @@ class TaskState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """TaskDefinition."""
+    """What a task runs, and in what container.
+
+    root_fs: URL of what the container starts from. disk_mb, memory_mb: MiB, 0 is unlimited.
+    result_file: path in the container, read after success, at most 50 KiB. completion_callback_url: told
+    when the task is over; empty for nobody.
+    """
 
     root_fs: Annotated[str, Json("rootfs")] = ""
     environment_variables: Annotated[tuple[EnvironmentVariable, ...], Json("env", omit=True)] = ()
@@ -70,7 +75,12 @@ class TaskDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Task."""
+    """A task and what has become of it.
+
+    task_definition: None only in a damaged record. created_at, updated_at, first_completed_at: ns since the
+    epoch, the last 0 until then. cell_id: set while it runs. result: content of its result file.
+    rejection_count: how often it could not be placed.
+    """
 
     task_definition: Annotated[TaskDefinition | None, FLATTEN] = None
     task_guid: str = ""
@@ -89,7 +99,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCallbackResponse:
-    """never sent as protobuf; its JSON form is the completion-callback body."""
+    """Body of a completion callback, sent as JSON only.
+
+    created_at: ns since the epoch.
+    """
 
     task_guid: str = ""
     failed: bool = False

@@ -37,7 +37,12 @@ class DigestAlgorithm(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityGroupRule:
-    """SecurityGroupRule."""
+    """Something outside that a container may talk to.
+
+    protocol: ``tcp``, ``udp``, ``icmp``, ``icmpv6`` or ``all``. destinations: addresses, CIDRs, ``a-b``
+    ranges, or several of them with commas between. ports or port_range: for tcp and udp. icmp_info: for
+    icmp and icmpv6. log: connections it lets through are logged. annotations: for people.
+    """
 
     protocol: Annotated[str, Json("protocol", omit=True)] = ""
     destinations: Annotated[tuple[str, ...], Json("destinations", omit=True)] = ()
@@ -50,7 +55,7 @@ class SecurityGroupRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRange:
-    """PortRange."""
+    """Ports from start to end, both included."""
 
     start: UInt32 = 0
     end: UInt32 = 0
@@ -58,7 +63,7 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ICMPInfo:
-    """ICMPInfo."""
+    """Kind of ICMP messages; -1 is any."""
 
     type: Int32 = 0
     code: Int32 = 0
@@ -66,7 +71,10 @@ class ICMPInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedDependency:
-    """CachedDependency."""
+    """An archive unpacked once per cell and mounted into containers, read-only.
+
+    name: for log lines. from_: URL. to: path in the container. cache_key: what makes it the same thing.
+    """
 
     name: str = ""
     from_: Annotated[str, Json("from")] = ""
@@ -79,7 +87,10 @@ class CachedDependency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLayer:
-    """ImageLayer."""
+    """A part of the filesystem on top of the rootfs.
+
+    digest_value: hex; goes with digest_algorithm, both or neither.
+    """
 
     name: Annotated[str, Json("name", omit=True)] = ""
     url: str = ""
@@ -92,7 +103,10 @@ class ImageLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
-    """numbers 2, 4, 5 reserved."""
+    """A volume of a volume driver in the container; at most one of the two devices.
+
+    mode: ``r`` or ``rw``.
+    """
 
     driver: str = ""
     container_dir: str = ""
@@ -103,7 +117,10 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedDevice:
-    """SharedDevice."""
+    """A volume any cell can mount.
+
+    mount_config: JSON object as text, for the driver.
+    """
 
     volume_id: str = ""
     mount_config: str = ""
@@ -111,7 +128,10 @@ class SharedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DedicatedDevice:
-    """HEAD only."""
+    """A device one cell mounts at a time.
+
+    mount_config, device_config: JSON objects as text, for the driver.
+    """
 
     mounter_id: str = ""
     mount_config: str = ""
@@ -120,14 +140,18 @@ class DedicatedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumePlacement:
-    """VolumePlacement."""
+    """The volume drivers a cell must have."""
 
     driver_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckDefinition:
-    """CheckDefinition."""
+    """Checks the cell makes itself instead of running a monitor action.
+
+    checks: until the instance is up, and that it stays up. readiness_checks: whether it wants requests.
+    log_source: tag of what they log.
+    """
 
     checks: Annotated[tuple[Check, ...], Json("checks", omit=True)] = ()
     log_source: str = ""
@@ -136,7 +160,7 @@ class CheckDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """exactly one of the two."""
+    """One check: either over TCP or over HTTP."""
 
     tcp_check: Annotated[TCPCheck | None, Json("tcp_check", omit=True)] = None
     http_check: Annotated[HTTPCheck | None, Json("http_check", omit=True)] = None
@@ -144,7 +168,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TCPCheck:
-    """TCPCheck."""
+    """Does the port accept a connection?
+
+    Both times in milliseconds, 0 for the cell's own.
+    """
 
     port: UInt32 = 0
     connect_timeout_ms: Annotated[UInt64, Json("connect_timeout_ms", omit=True)] = 0
@@ -153,7 +180,10 @@ class TCPCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPCheck:
-    """HTTPCheck."""
+    """Does a GET of the path answer 200?
+
+    path: empty is ``/``. Both times in milliseconds, 0 for the cell's own.
+    """
 
     port: UInt32 = 0
     request_timeout_ms: Annotated[UInt64, Json("request_timeout_ms", omit=True)] = 0
@@ -163,7 +193,10 @@ class HTTPCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """Sidecar."""
+    """A process beside the main one, in the same container.
+
+    disk_mb, memory_mb: MiB.
+    """
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
     disk_mb: Int32 = 0
