@@ -1,0 +1,290 @@
+"""The decision tables: what a container's state leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPInstanceKey,
+    ActualLRPInternalRoute,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    PreferredAddress,
+    Presence,
+)
+from bbs.models.actual_lrp import PortMapping as ReportedPort
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.task import Task
+from executor.model import (
+    Container,
+    ContainerState,
+    MetricsConfig,
+    PortMapping,
+    RunInfo,
+    RunResult,
+)
+from rep.reconcile import commands as do
+from rep.reconcile import lrp, tasks
+from rep.reconcile.batch import ContainerOperation, ResidualLRP, ResidualTask, batch
+from rep.reconcile.commands import WHATEVER, Instance, Outcome, Plan, Step, classify
+from rep.reconcile.residual import residual_lrp, residual_task
+
+pytestmark = pytest.mark.unit
+
+MakeContainer = Callable[..., Container]
+S = ContainerState
+CELL = "cell-1"
+GUID = "11111111-2222-3333-4444-5555"
+WHO = Instance(
+    key=ActualLRPKey(process_guid="web", index=2, domain="apps"),
+    instance_key=ActualLRPInstanceKey(instance_guid=GUID, cell_id=CELL),
+)
+CLAIM = Step(do.ClaimActualLRP(WHO), on={Outcome.CANNOT_BE_CLAIMED: (do.DeleteContainer(GUID),)})
+DELETE = Step(do.DeleteContainer(GUID))
+STOPPED = RunResult(failed=True, failure_reason="APP: Exited with status 143", stopped=True)
+CRASHED = RunResult(failed=True, failure_reason="APP: Exited with status 1")
+ENDED = RunResult()
+
+
+def decide(container: Container, *, evacuating: bool = False) -> Plan:
+    return lrp.decide(container, cell_id=CELL, zone="z1", evacuating=evacuating)
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "plan"),
+    [
+        (
+            S.RESERVED,
+            ENDED,
+            (
+                CLAIM,
+                Step(
+                    do.RunLRP(WHO),
+                    on={Outcome.RUN_REFUSED: (do.DeleteContainer(GUID), do.RemoveActualLRP(WHO))},
+                ),
+            ),
+        ),
+        (S.INITIALIZING, ENDED, (CLAIM,)),
+        (S.CREATED, ENDED, (CLAIM,)),
+        (S.COMPLETED, STOPPED, (Step(do.RemoveActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (
+            S.COMPLETED,
+            CRASHED,
+            (Step(do.CrashActualLRP(WHO, "APP: Exited with status 1"), goes_on=WHATEVER), DELETE),
+        ),
+        (S.COMPLETED, ENDED, (Step(do.CrashActualLRP(WHO, ""), goes_on=WHATEVER), DELETE)),
+    ],
+)
+def test_an_lrp_on_a_staying_cell(
+    lrp_container: MakeContainer, state: S, result: RunResult, plan: Plan
+) -> None:
+    assert decide(lrp_container(state, run_result=result)) == plan
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "plan"),
+    [
+        (S.RESERVED, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.INITIALIZING, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.CREATED, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.COMPLETED, STOPPED, (Step(do.EvacuateStoppedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (
+            S.COMPLETED,
+            CRASHED,
+            (
+                Step(do.EvacuateCrashedActualLRP(WHO, "APP: Exited with status 1"), goes_on=WHATEVER),
+                DELETE,
+            ),
+        ),
+    ],
+)
+def test_an_lrp_on_a_leaving_cell(
+    lrp_container: MakeContainer, state: S, result: RunResult, plan: Plan
+) -> None:
+    assert decide(lrp_container(state, run_result=result), evacuating=True) == plan
+
+
+def test_a_running_lrp_is_announced_with_what_it_is_now(lrp_container: MakeContainer) -> None:
+    container = lrp_container(
+        S.RUNNING,
+        internal_ip="10.255.0.2",
+        internal_ip_v6="fd00::2",
+        ports=(PortMapping(container_port=8080, host_port=61001),),
+        routable=False,
+        run_info=RunInfo(
+            internal_routes=("a.apps.internal",), metrics_config=MetricsConfig(tags={"source_id": "x"})
+        ),
+    )
+    said = do.Announcement(
+        net_info=ActualLRPNetInfo(
+            address="192.0.2.1",
+            instance_address="10.255.0.2",
+            instance_ipv6_address="fd00::2",
+            preferred_address=PreferredAddress.HOST,
+            ports=(ReportedPort(container_port=8080, host_port=61001),),
+        ),
+        internal_routes=(ActualLRPInternalRoute(hostname="a.apps.internal"),),
+        metric_tags={"source_id": "x"},
+        routable=False,
+        availability_zone="z1",
+    )
+    stop = {Outcome.CANNOT_BE_STARTED: (do.StopContainer(GUID),)}
+    assert decide(container) == (Step(do.StartActualLRP(WHO, said), on=stop),)
+    assert decide(container, evacuating=True) == (
+        Step(do.LogReplacementRequest(GUID)),
+        Step(do.EvacuateRunningActualLRP(WHO, said)),
+        DELETE,
+    )
+
+
+def test_the_preferred_address_follows_the_container(lrp_container: MakeContainer) -> None:
+    container = lrp_container(S.RUNNING, advertise_preference_for_instance_address=True)
+    assert lrp.net_info(container).preferred_address is PreferredAddress.INSTANCE
+
+
+@pytest.mark.parametrize("evacuating", [False, True])
+def test_a_running_lrp_without_an_address_is_only_reported(
+    lrp_container: MakeContainer, evacuating: bool
+) -> None:
+    (step,) = decide(lrp_container(S.RUNNING, external_ip=""), evacuating=evacuating)
+    assert isinstance(step.command, do.Report)
+    assert step.command.message == "failed-extracting-net-info-from-container"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"process-guid": ""},
+        {"domain": ""},
+        {"process-index": "x"},
+        {"process-index": "-1"},
+        {"process-index": str(2**31)},
+        {"instance-guid": ""},
+    ],
+)
+def test_an_lrp_with_broken_tags_is_only_reported(
+    lrp_container: MakeContainer, broken: dict[str, str]
+) -> None:
+    sound = lrp_container()
+    (step,) = decide(lrp_container(tags={**sound.tags, **broken}))
+    assert isinstance(step.command, do.Report)
+    assert step.command.message == "failed-to-generate-lrp-key"
+
+
+@pytest.mark.parametrize("state", [S.RESERVED, S.INITIALIZING, S.CREATED, S.RUNNING])
+def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> None:
+    drop = (do.DeleteContainer("task-1"),)
+    failed = do.CompleteTask("task-1", True, "failed to run container", "")
+    assert tasks.decide(task_container(state)) == (
+        Step(
+            do.StartTask("task-1"),
+            on={Outcome.INVALID_STATE_TRANSITION: drop, Outcome.NOT_FOUND: drop},
+        ),
+        Step(do.RunTask("task-1"), on={Outcome.RUN_REFUSED: (*drop, failed)}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ended", "result", "command"),
+    [
+        (ENDED, "fine", do.CompleteTask("task-1", False, "", "fine")),
+        (ENDED, None, do.CompleteTask("task-1", True, "failed to fetch result", "")),
+        (CRASHED, "half", do.CompleteTask("task-1", True, "APP: Exited with status 1", "half")),
+        (CRASHED, None, do.CompleteTask("task-1", True, "APP: Exited with status 1", "")),
+        (
+            RunResult(failed=True, failure_reason="failed to mount volume", retryable=True),
+            "",
+            do.RejectTask("task-1", "failed to mount volume"),
+        ),
+    ],
+)
+def test_a_completed_task(
+    task_container: MakeContainer, ended: RunResult, result: str | None, command: do.Command
+) -> None:
+    first, last = tasks.decide(task_container(S.COMPLETED, run_result=ended), result)
+    assert first.command == command
+    assert first.goes_on == WHATEVER
+    assert last == Step(do.DeleteContainer("task-1"))
+
+
+def test_a_task_that_may_not_complete_so_is_completed_as_failed(task_container: MakeContainer) -> None:
+    first, _ = tasks.decide(task_container(S.COMPLETED), "x")
+    again = do.CompleteTask("task-1", True, "invalid state transition", "")
+    assert first.on == {Outcome.INVALID_STATE_TRANSITION: (again,)}
+
+
+@pytest.mark.parametrize(
+    ("state", "result_file", "ended", "path"),
+    [
+        (S.COMPLETED, "/result", ENDED, "/result"),
+        (S.COMPLETED, "/result", CRASHED, "/result"),
+        (S.COMPLETED, "", ENDED, ""),
+        (S.RUNNING, "/result", ENDED, ""),
+        (S.COMPLETED, "/result", RunResult(failed=True, retryable=True), ""),
+    ],
+)
+def test_which_result_file_is_read(
+    task_container: MakeContainer, state: S, result_file: str, ended: RunResult, path: str
+) -> None:
+    assert tasks.result_path(task_container(state, result_file, run_result=ended)) == path
+
+
+@pytest.mark.parametrize(
+    ("instance", "evacuating", "commands"),
+    [
+        (True, False, [do.RemoveActualLRP]),
+        (False, True, [do.RemoveEvacuatingActualLRP]),
+        (True, True, [do.RemoveActualLRP, do.RemoveEvacuatingActualLRP]),
+    ],
+)
+def test_a_record_without_a_container(
+    actual_lrp: Callable[..., ActualLRP], instance: bool, evacuating: bool, commands: list[type]
+) -> None:
+    plan = residual_lrp(
+        actual_lrp() if instance else None, actual_lrp(Presence.EVACUATING) if evacuating else None
+    )
+    assert plan == tuple(Step(command(WHO), goes_on=WHATEVER) for command in commands)
+
+
+def test_a_task_without_a_container_fails() -> None:
+    gone = "task container does not exist"
+    assert residual_task("t") == (Step(do.CompleteTask("t", True, gone, gone)),)
+
+
+@pytest.mark.parametrize("presence", list(Presence))
+def test_a_batch_prefers_the_container(
+    lrp_container: MakeContainer, actual_lrp: Callable[..., ActualLRP], presence: Presence
+) -> None:
+    assert batch([lrp_container()], [actual_lrp(presence)], [Task(task_guid=GUID)]) == {
+        GUID: ContainerOperation(GUID)
+    }
+
+
+def test_a_batch_of_records_without_containers(actual_lrp: Callable[..., ActualLRP]) -> None:
+    ordinary, suspect = actual_lrp(guid="a"), actual_lrp(Presence.SUSPECT, "b")
+    leaving, joint_leaving = actual_lrp(Presence.EVACUATING, "c"), actual_lrp(Presence.EVACUATING, "a")
+    found = batch([], [ordinary, suspect, leaving, joint_leaving], [Task(task_guid="t")])
+    assert found == {
+        "a": ResidualLRP("a", ordinary, joint_leaving),
+        "b": ResidualLRP("b", suspect, None),
+        "c": ResidualLRP("c", None, leaving),
+        "t": ResidualTask("t"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("type", "outcome"),
+    [
+        (ErrorType.ActualLRPCannotBeClaimed, Outcome.CANNOT_BE_CLAIMED),
+        (ErrorType.ActualLRPCannotBeStarted, Outcome.CANNOT_BE_STARTED),
+        (ErrorType.InvalidStateTransition, Outcome.INVALID_STATE_TRANSITION),
+        (ErrorType.ResourceNotFound, Outcome.NOT_FOUND),
+        (ErrorType.Timeout, Outcome.FAILED),
+        (ErrorType.UnknownError, Outcome.FAILED),
+    ],
+)
+def test_errors_are_told_apart_by_type(type: ErrorType, outcome: Outcome) -> None:
+    assert classify(BBSError(type)) is outcome
