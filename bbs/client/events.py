@@ -8,17 +8,16 @@ What happened in between is lost either way; consumers subscribe first, then lis
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
-import aiohttp
-
+from bbs.client.streaming import ProtocolError, StreamingResponse
 from bbs.client.transport import EndpointNotFoundError, Transport, UnansweredError
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import Event
 from bbs.wire.mapping import encode
 from bbs.wire.proto.events_pb2 import EventsByCellId
-from bbs.wire.sse import Parser, Stream, decode_record
+from bbs.wire.sse import Parser, Record, Stream, decode_record
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class _Subscription:
         self._stream = stream
         self._url = transport.url + stream.path
         self._body = encode(EventsByCellId(cell_id=cell_id)) if stream.filtered else b""
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: StreamingResponse | None = None
 
     async def connect(self) -> None:
         policy = self._transport.policy
@@ -77,11 +76,13 @@ class _Subscription:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         while self._response is not None:
+            parser = Parser()
             try:
-                async for event in self._read(self._response):
-                    yield event
+                while data := await self._response.read():
+                    for event in self._decoded(parser.feed(data)):
+                        yield event
                 return
-            except (aiohttp.ClientError, OSError) as error:
+            except (ProtocolError, OSError) as error:
                 self._log("event-stream-broken-reconnecting", error)
             finally:
                 self.close()
@@ -92,18 +93,16 @@ class _Subscription:
         if response is not None:
             response.close()
 
-    async def _open(self) -> aiohttp.ClientResponse:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._transport.policy.dial_timeout_s)
+    async def _open(self) -> StreamingResponse:
         try:
-            response = await self._transport.session.request(
+            response = await StreamingResponse.open(
                 self._stream.method,
                 self._url,
-                data=self._body or None,
-                skip_auto_headers=["Content-Type"],
-                timeout=timeout,
-                allow_redirects=False,
+                self._body,
+                ssl_context=self._transport.ssl_context,
+                dial_timeout_s=self._transport.policy.dial_timeout_s,
             )
-        except (aiohttp.ClientError, OSError) as error:
+        except (ProtocolError, OSError) as error:
             raise _UnreachableError(
                 ErrorType.InvalidResponse, f"{self._url}: {type(error).__name__}: {error}"
             ) from error
@@ -117,16 +116,14 @@ class _Subscription:
             raise EndpointNotFoundError(ErrorType.InvalidResponse, message)
         raise UnansweredError(ErrorType.InvalidResponse, message)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
-        parser = Parser()
-        async for data in response.content.iter_any():
-            for record in parser.feed(data):
-                try:
-                    event = decode_record(record)
-                except BBSError as error:
-                    self._log("event-skipped", error)
-                else:
-                    yield event
+    def _decoded(self, records: Iterable[Record]) -> Iterator[Event]:
+        for record in records:
+            try:
+                event = decode_record(record)
+            except BBSError as error:
+                self._log("event-skipped", error)
+            else:
+                yield event
 
     def _log(self, message: str, error: Exception) -> None:
         logger.warning(

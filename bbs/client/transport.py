@@ -95,7 +95,7 @@ def interpret(answer: Answer, response: type[ResponseT]) -> ResponseT:
 
 
 class Transport:
-    """Connections to one BBS, kept and shared by all its calls and streams.
+    """Connections to one BBS, kept and shared by all its calls.
 
     Use as an async context manager: connections live in it.
     """
@@ -104,12 +104,12 @@ class Transport:
         """url: scheme, host and port. ssl_context: for https; the system's CAs without."""
         self.url = url.rstrip("/")
         self.policy = policy
-        self._ssl: ssl.SSLContext | bool = ssl_context or True
+        self.ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # No limit: streams hold their connection, and a bulk pass must not queue behind them.
-        connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0)
+        # No limit of connections: a report about one instance must not queue behind those of others.
+        connector = aiohttp.TCPConnector(ssl=self.ssl_context or True, limit=0)
         self._session = aiohttp.ClientSession(connector=connector)
         return self
 

@@ -1,0 +1,96 @@
+"""A response that never ends, read as it comes.
+
+Not through aiohttp, as everything else: a Go BBS writes ``;`` after each chunk's size, an empty chunk
+extension, and aiohttp's compiled parser refuses that. h11 reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Self
+from urllib.parse import urlsplit
+
+import h11
+
+READ_SIZE = 65536
+
+KEEPALIVE_S = 15
+"""Idle seconds before TCP asks whether the peer is still there, and between the questions: the default
+of Go's dialer. The stream itself is silent when nothing happens."""
+
+ProtocolError = h11.RemoteProtocolError
+"""The server broke off in the middle, or does not speak HTTP."""
+
+
+class StreamingResponse:
+    """An open request and its response. status: of the response."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(our_role=h11.CLIENT)
+        self.status = 0
+
+    @classmethod
+    async def open(
+        cls, method: str, url: str, body: bytes, *, ssl_context: ssl.SSLContext | None, dial_timeout_s: float
+    ) -> Self:
+        """Send a request and wait, without limit, for the head of its response.
+
+        Raises :class:`OSError` when no connection can be made, :class:`ProtocolError` when there is no
+        response on it.
+        """
+        parts = urlsplit(url)
+        secure = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
+        async with asyncio.timeout(dial_timeout_s):
+            reader, writer = await asyncio.open_connection(
+                parts.hostname, parts.port or (443 if secure else 80), ssl=secure
+            )
+        response = cls(reader, writer)
+        try:
+            _keep_alive(writer.get_extra_info("socket"))
+            await response._request(method, parts.path, parts.netloc, body)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def close(self) -> None:
+        """Drop the connection at once."""
+        self._writer.transport.abort()
+
+    async def read(self) -> bytes:
+        """Next piece of the body, empty at its end.
+
+        Raises :class:`ProtocolError` or :class:`OSError` when the connection breaks before the end.
+        """
+        event = await self._next_event()
+        return bytes(event.data) if isinstance(event, h11.Data) else b""
+
+    async def _request(self, method: str, target: str, host: str, body: bytes) -> None:
+        headers = [("Host", host)]
+        if body or method == "POST":
+            headers.append(("Content-Length", str(len(body))))
+        self._writer.write(self._http.send(h11.Request(method=method, target=target, headers=headers)) or b"")
+        self._writer.write(self._http.send(h11.Data(data=body)) or b"")
+        self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
+        await self._writer.drain()
+        while not isinstance(event := await self._next_event(), h11.Response):
+            if isinstance(event, h11.ConnectionClosed):
+                raise ProtocolError("connection closed instead of a response")
+        self.status = event.status_code
+
+    async def _next_event(self) -> h11.Event:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            self._http.receive_data(await self._reader.read(READ_SIZE))
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)

@@ -1,0 +1,158 @@
+"""Subscriptions: what goes out, what arrives, what happens when the stream does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.transport import EndpointNotFoundError, Policy, UnansweredError
+from bbs.models.events import Event, TaskCreatedEvent, TaskRemovedEvent
+from bbs.models.task import Task
+from bbs.wire.sse import encode_record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.unit.client.conftest import ScriptedServer
+
+pytestmark = pytest.mark.unit
+
+CREATED = TaskCreatedEvent(task=Task(task_guid="t"))
+REMOVED = TaskRemovedEvent(task=Task(task_guid="t"))
+END = b"0;\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x};\r\n".encode() + data + b"\r\n"
+
+
+def chunks(*events: Event) -> bytes:
+    return b"".join(chunk(encode_record(number, event)) for number, event in enumerate(events))
+
+
+async def all_of(subscription: AbstractAsyncContextManager[AsyncIterator[Event]]) -> list[Event]:
+    async with subscription as events:
+        return [event async for event in events]
+
+
+@pytest.mark.parametrize(
+    ("subscribe", "method", "path", "body"),
+    [
+        (lambda c: c.lrp_instance_events(), "POST", "/v1/events/lrp_instances.r1", b""),
+        (lambda c: c.lrp_instance_events("c"), "POST", "/v1/events/lrp_instances.r1", b"\x0a\x01c"),
+        (lambda c: c.lrp_group_events(), "GET", "/v1/events.r1", b""),
+        (lambda c: c.lrp_group_events("c"), "GET", "/v1/events.r1", b"\x0a\x01c"),
+        (lambda c: c.task_events(), "POST", "/v1/events/tasks.r1", b""),
+    ],
+)
+async def test_the_request(
+    server: ScriptedServer,
+    client: HTTPBBSClient,
+    subscribe: Callable[[HTTPBBSClient], AbstractAsyncContextManager[AsyncIterator[Event]]],
+    method: str,
+    path: str,
+    body: bytes,
+) -> None:
+    server.stream(END, then="close")
+    assert await all_of(subscribe(client)) == []
+    (request,) = server.requests
+    assert (request.method, request.path, request.body) == (method, path, body)
+    assert "Content-Type" not in request.headers
+    assert "X-Vcap-Request-Id" not in request.headers
+    assert ("Content-Length" in request.headers) is (method == "POST" or bool(body))
+
+
+async def test_events_arrive_until_the_server_ends_the_stream(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+) -> None:
+    server.stream(chunks(CREATED, REMOVED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED, REMOVED]
+    assert (len(server.requests), pauses) == (1, [])
+
+
+async def test_subscribing_returns_before_any_event(server: ScriptedServer, client: HTTPBBSClient) -> None:
+    server.stream(b"", then="hang")
+    async with client.task_events():
+        assert len(server.requests) == 1
+
+
+async def test_events_arrive_while_the_stream_stays_open(
+    server: ScriptedServer, client: HTTPBBSClient
+) -> None:
+    server.stream(chunks(CREATED, REMOVED), then="hang")
+    async with client.task_events() as events:
+        assert [await anext(events), await anext(events)] == [CREATED, REMOVED]
+
+
+async def test_an_event_that_cannot_be_read_is_skipped(
+    server: ScriptedServer, client: HTTPBBSClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = chunk(b"id: 1\nevent: domain_created\ndata: CgFk\n\n")
+    unreadable = chunk(b"id: 2\nevent: task_created\ndata: %%%\n\n")
+    server.stream(unknown + chunks(CREATED) + unreadable + chunks(REMOVED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED, REMOVED]
+    assert [record.message for record in caplog.records] == ["event-skipped", "event-skipped"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5, 30, 45])
+async def test_a_stream_that_breaks_is_opened_again(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float], kept: int
+) -> None:
+    lost = chunks(TaskCreatedEvent(task=Task(task_guid="lost")))
+    assert kept < len(lost)
+    server.stream(chunks(CREATED) + lost[:kept], then="close")
+    server.stream(chunks(REMOVED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED, REMOVED]
+    assert (len(server.requests), pauses) == (2, [])
+
+
+async def test_a_server_that_hangs_up_on_a_subscription_is_asked_again(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+) -> None:
+    server.hang_up()
+    server.stream(chunks(CREATED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED]
+    assert pauses == [1.0]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_server_that_is_not_ready_is_asked_each_second_without_end(
+    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float], status: int
+) -> None:
+    for _ in range(20):
+        server.answer(b"", status=status, media_type="text/plain")
+    server.stream(chunks(CREATED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED]
+    assert pauses == [1.0] * 20
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, EndpointNotFoundError), (401, UnansweredError)])
+async def test_other_answers_are_final(
+    server: ScriptedServer, client: HTTPBBSClient, status: int, error: type[UnansweredError]
+) -> None:
+    server.answer(b"", status=status, media_type="text/plain")
+    with pytest.raises(error, match=f"/v1/events/tasks.r1: Invalid Response with status code: {status}"):
+        await all_of(client.task_events())
+    assert len(server.requests) == 1
+
+
+async def test_nobody_there(unused_tcp_port: int, policy: Policy, pauses: list[float]) -> None:
+    async with HTTPBBSClient(f"http://127.0.0.1:{unused_tcp_port}", policy=policy) as client:
+        with pytest.raises(UnansweredError, match=r"tasks\.r1: ConnectionRefusedError"):
+            await all_of(client.task_events())
+    assert pauses == [1.0, 1.0, 1.0]
+
+
+async def test_a_stream_that_breaks_and_cannot_be_had_again_ends_in_an_error(
+    server: ScriptedServer, client: HTTPBBSClient
+) -> None:
+    server.stream(chunks(CREATED), then="close")
+    server.not_found()
+    async with client.task_events() as events:
+        assert await anext(events) == CREATED
+        with pytest.raises(EndpointNotFoundError):
+            await anext(events)
