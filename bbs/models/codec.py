@@ -177,7 +177,7 @@ def _list_value(item: _Value) -> _Value:
                 raise error.within(f"[{index}]") from None
         return tuple(items)
 
-    return _Value(read, lambda values: [item.write(value) for value in values] or None)
+    return _Value(read, lambda values: [item.write(value) for value in values])
 
 
 def _map_value(item: _Value) -> _Value:
@@ -282,7 +282,7 @@ class _Field:
         if value is None or (not value and not self.optional):
             if self.omit:
                 return
-            if value is None or isinstance(value, Mapping):
+            if value is None or isinstance(value, Mapping | tuple):
                 out[self.key] = None
                 return
         out[self.key] = self.value.write(value)
