@@ -25,6 +25,7 @@ from bbs.embedded.auctioneer.types import (
     Work,
 )
 from bbs.embedded.repclient import RepClient, RepError
+from bbs.embedded.resources import rep_url
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.cell import CellPresence
 from bbs.models.errors import BBSError
@@ -155,7 +156,7 @@ class AuctionRunner:
                 }
             },
         )
-        urls = {cell.cell_id: rep_location(cell) for cell in cells}
+        urls = {cell.cell_id: rep_url(cell) for cell in cells}
         async with asyncio.TaskGroup() as group:
             for cell_id, work in placed.work.items():
                 group.create_task(self._perform(urls[cell_id], work, batch.trace_of_work(work)))
@@ -185,7 +186,7 @@ class AuctionRunner:
     async def _state(self, cell: CellPresence, trace_id: str) -> CellState | None:
         """The state of a cell that may get work, under the id of its presence; else None."""
         try:
-            state = await self._reps.state(rep_location(cell), trace_id)
+            state = await self._reps.state(rep_url(cell), trace_id)
         except RepError as error:
             logger.error(
                 "failed-to-get-state", extra={"data": {"cell-id": cell.cell_id, "error": str(error)}}
@@ -197,9 +198,9 @@ class AuctionRunner:
             return None
         return replace(state, cell_id=cell.cell_id)
 
-    async def _perform(self, rep_url: str, work: Work, trace_id: str) -> None:
+    async def _perform(self, url: str, work: Work, trace_id: str) -> None:
         try:
-            refused = await self._reps.perform(rep_url, work, trace_id)
+            refused = await self._reps.perform(url, work, trace_id)
         except RepError as error:
             logger.error("failed-to-commit", extra={"data": {"cell-id": work.cell_id, "error": str(error)}})
             return
@@ -251,11 +252,6 @@ def _valid(requests: Iterable[Request]) -> list[Request]:
         else:
             kept.append(request)
     return kept
-
-
-def rep_location(cell: CellPresence) -> str:
-    """Where to reach the rep of a cell: its URL, or the plain address of presences without one."""
-    return cell.rep_url or cell.rep_address
 
 
 def _unusable(cell: CellPresence, state: CellState) -> str:

@@ -27,11 +27,12 @@ from bbs.models.events import (
     Event,
 )
 from bbs.models.receptor import write_actual_lrp, write_desired_lrp
+from bbs.wire.sse import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
 
 HEADERS: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Type": CONTENT_TYPE,
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Connection": "keep-alive",
 }

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bbs.embedded.auctioneer.runner import AuctionRunner, rep_location
+from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.auctioneer.types import (
     CellState,
@@ -301,11 +301,6 @@ async def test_a_failure_the_bbs_turns_down_does_not_stop_the_auctioneer() -> No
         await runner.request_tasks([task("again")])
 
         assert (await soon(bbs.failures.get))[0] == "again"
-
-
-def test_a_cell_without_a_url_is_reached_at_its_address() -> None:
-    assert rep_location(CellPresence(rep_address="http://a", rep_url="https://b")) == "https://b"
-    assert rep_location(CellPresence(rep_address="http://a")) == "http://a"
 
 
 @asynccontextmanager

@@ -1,0 +1,236 @@
+"""A whole control plane in one process: BBS, Locket, auctioneer, Receptor API and file server.
+
+Its parts talk as those of a deployment do, over HTTP, with one short cut: the BBS hands start requests to
+the auctioneer directly. All addresses are taken before anything starts, so that a taken one is reported
+at once and the parts know each other's ports. They stop in the reverse order of their start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Never, Self
+
+import grpc
+from aiohttp import web
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.tls import client_context, server_context
+from bbs.embedded.auctioneer.runner import AuctionRunner
+from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
+from bbs.embedded.auctioneer.server import auctioneer_app
+from bbs.embedded.fileserver import fileserver_app
+from bbs.embedded.listeners import Address, ListenError, listening, serving
+from bbs.embedded.outgoing import HTTPCallbacks
+from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
+from bbs.embedded.repclient import RepClient
+from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the parts listen."""
+
+    bbs: Address = Address("127.0.0.1", 8889)
+    locket: Address = Address("127.0.0.1", 8891)
+    auctioneer: Address = Address("127.0.0.1", 9016)
+    receptor: Address = Address("127.0.0.1", 8888)
+    fileserver: Address = Address("127.0.0.1", 8080)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFiles:
+    """Identity of BBS, Locket and auctioneer, and of their calls to reps; clients need one of the same CA."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+    def server(self) -> ssl.SSLContext:
+        return server_context(self.ca_file, self.cert_file, self.key_file)
+
+    def client(self) -> ssl.SSLContext:
+        return client_context(self.ca_file, self.cert_file, self.key_file)
+
+    def own_client(self) -> ssl.SSLContext:
+        """For calls to our own listener, which is known by its address rather than by a name."""
+        context = self.client()
+        context.check_hostname = False
+        return context
+
+    def locket(self) -> grpc.ServerCredentials:
+        return grpc.ssl_server_credentials(
+            [(self.key_file.read_bytes(), self.cert_file.read_bytes())],
+            root_certificates=self.ca_file.read_bytes(),
+            require_client_auth=True,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneConfig:
+    """Everything that can be set.
+
+    state_dir: folder of the state file, made when missing. static_dir: what the file server serves,
+    ``static`` in the state folder unless given. tls: None for plain HTTP and gRPC everywhere; Receptor and
+    file server are plain in any case.
+    """
+
+    state_dir: Path
+    static_dir: Path | None = None
+    addresses: Addresses = field(default_factory=Addresses)
+    tls: TLSFiles | None = None
+    convergence_interval_s: float = CONVERGENCE_INTERVAL_S
+    weights: Weights = DEFAULT_WEIGHTS
+    receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
+
+
+class ControlPlane:
+    """A control plane, running while its context lasts.
+
+    started: set while all parts serve; for those who leave running it to a task.
+
+    Entering raises ListenError for an address that cannot be had, ``store.StoreError`` for a state file
+    and ``tls.TLSConfigurationError`` for an identity that cannot be used.
+    """
+
+    def __init__(self, config: PlaneConfig) -> None:
+        self.config = config
+        self._stack = AsyncExitStack()
+        self._addresses = config.addresses
+        self._bbs: BBS | None = None
+        self.started = asyncio.Event()
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the parts listen; with real ports once the context is entered."""
+        return self._addresses
+
+    @property
+    def bbs_url(self) -> str:
+        """Base URL of the BBS for clients on this machine."""
+        return self._addresses.bbs.url(tls=self.config.tls is not None)
+
+    @property
+    def bbs(self) -> BBS:
+        """The running BBS, for its hub and its controllers."""
+        if self._bbs is None:
+            raise RuntimeError("the control plane is not running")
+        return self._bbs
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        try:
+            await self._start(self._stack)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self.started.set()
+        logger.info("control-plane.started", extra={"data": self._described()})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The parts stop the same way whatever ended the context; so its error stays as it is, not grouped.
+        self.started.clear()
+        self._bbs = None
+        await self._stack.aclose()
+        logger.info("control-plane.stopped")
+
+    async def run(self) -> Never:
+        """Run until cancelled."""
+        async with self:
+            await asyncio.Event().wait()
+        raise AssertionError("an event nobody sets was set")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config, wanted = self.config, self.config.addresses
+        config.state_dir.mkdir(parents=True, exist_ok=True)
+        server_tls = config.tls.server() if config.tls else None
+
+        api_socket = stack.enter_context(listening(wanted.bbs, "the BBS API"))
+        auctioneer_socket = stack.enter_context(listening(wanted.auctioneer, "the auctioneer"))
+        receptor_socket = stack.enter_context(listening(wanted.receptor, "the Receptor API"))
+        fileserver_socket = stack.enter_context(listening(wanted.fileserver, "the file server"))
+        self._addresses = Addresses(
+            bbs=_bound(wanted.bbs, api_socket),
+            locket=wanted.locket,
+            auctioneer=_bound(wanted.auctioneer, auctioneer_socket),
+            receptor=_bound(wanted.receptor, receptor_socket),
+            fileserver=_bound(wanted.fileserver, fileserver_socket),
+        )
+
+        reps = await stack.enter_async_context(RepClient(config.tls.client() if config.tls else None))
+        callbacks = await stack.enter_async_context(HTTPCallbacks())
+        own_tls = config.tls.own_client() if config.tls else None
+        client = await stack.enter_async_context(HTTPBBSClient(self.bbs_url, ssl_context=own_tls))
+        runner = AuctionRunner(client, reps, config.weights)
+        bbs = await stack.enter_async_context(
+            run_bbs(
+                config.state_dir,
+                auctioneer=runner,
+                reps=reps,
+                callbacks=callbacks,
+                convergence_interval_s=config.convergence_interval_s,
+            )
+        )
+        bbs.app.on_shutdown.append(_end_streams(bbs))
+        await stack.enter_async_context(serving(bbs.app, api_socket, server_tls))
+        await stack.enter_async_context(self._locket(bbs))
+        await stack.enter_async_context(_running(runner.run()))
+        await stack.enter_async_context(serving(auctioneer_app(runner), auctioneer_socket, server_tls))
+        receptor = receptor_app(client, config.receptor)
+        await stack.enter_async_context(serving(receptor, receptor_socket, cancel_on_disconnect=True))
+        static_dir = config.static_dir or config.state_dir / "static"
+        await stack.enter_async_context(serving(fileserver_app(static_dir), fileserver_socket))
+        self._bbs = bbs
+
+    @asynccontextmanager
+    async def _locket(self, bbs: BBS) -> AsyncIterator[None]:
+        address = self._addresses.locket
+        credentials = self.config.tls.locket() if self.config.tls else None
+        # gRPC binds by itself and words its refusal for its own developers; this says who is in the way.
+        if address.port:
+            with listening(address, "Locket"):
+                pass
+        async with AsyncExitStack() as stack:
+            try:
+                port = await stack.enter_async_context(bbs.locket_server(str(address), credentials))
+            except RuntimeError as error:
+                raise ListenError(f"cannot listen on {address} for Locket: {error}") from error
+            self._addresses = replace(self._addresses, locket=Address(address.host, port))
+            yield
+
+    def _described(self) -> dict[str, str]:
+        return {name: str(getattr(self._addresses, name)) for name in Addresses.__slots__}
+
+
+def _bound(wanted: Address, bound: socket.socket) -> Address:
+    return Address(wanted.host, bound.getsockname()[1])
+
+
+def _end_streams(bbs: BBS) -> Callable[[web.Application], Awaitable[None]]:
+    async def end(_: web.Application) -> None:
+        bbs.hub.close()
+
+    return end
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, Never]) -> AsyncIterator[None]:
+    """Something that goes on beside the context; its failure ends the context."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()

@@ -1,0 +1,70 @@
+"""Addresses and sockets."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from bbs.embedded.listeners import Address, ListenError, listening
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:80", Address("127.0.0.1", 80)),
+        ("[::1]:0", Address("::1", 0)),
+        (":8888", Address("", 8888)),
+    ],
+)
+def test_an_address_is_read_and_written(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "h:", "h:x", "h:-1", "h:65536"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="expected HOST:PORT"):
+        Address.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tls", "url"),
+    [
+        ("127.0.0.1:1", False, "http://127.0.0.1:1"),
+        ("0.0.0.0:1", True, "https://127.0.0.1:1"),
+        (":1", False, "http://127.0.0.1:1"),
+        ("[::]:1", False, "http://[::1]:1"),
+        ("10.0.0.5:1", False, "http://10.0.0.5:1"),
+    ],
+)
+def test_where_a_client_on_this_machine_finds_it(text: str, tls: bool, url: str) -> None:
+    assert Address.parse(text).url(tls=tls) == url
+
+
+def test_a_taken_address_is_named() -> None:
+    with listening(Address("127.0.0.1", 0), "the first") as bound:
+        taken = Address("127.0.0.1", bound.getsockname()[1])
+        with (
+            pytest.raises(ListenError, match=f"^address 127.0.0.1:{taken.port} for the second is taken$"),
+            listening(taken, "the second"),
+        ):
+            pass
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with (
+        pytest.raises(ListenError, match=r"^cannot listen on 192\.0\.2\.1:0 for it: "),
+        listening(Address("192.0.2.1", 0), "it"),
+    ):
+        pass
+
+
+def test_the_socket_is_free_again_afterwards() -> None:
+    with listening(Address("127.0.0.1", 0), "once") as bound:
+        address = Address("127.0.0.1", bound.getsockname()[1])
+    with listening(address, "twice") as again:
+        assert again.getsockname()[1] == address.port
+        assert again.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
