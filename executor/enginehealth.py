@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """How often one engine call is tried."""
 
+ABANDON_TIMEOUT_S = 10.0
+"""How long the removal of an interrupted check's probe may take."""
+
 T = TypeVar("T")
 
 
@@ -34,6 +37,7 @@ class EngineHealth:
         self._engine = probe_engine
         self._meter = meter
         self._healthy = True
+        self._probe = ""
 
     @property
     def healthy(self) -> bool:
@@ -42,12 +46,15 @@ class EngineHealth:
 
     async def run(self) -> None:
         """Check for ever. Raises EngineError when no first check passes within the time limit."""
-        await self._first_success()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._emit())
-            while True:
-                await asyncio.sleep(self._config.garden_healthcheck_interval_s)
-                await self._periodic()
+        try:
+            await self._first_success()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._emit())
+                while True:
+                    await asyncio.sleep(self._config.garden_healthcheck_interval_s)
+                    await self._periodic()
+        finally:
+            await self._abandon_probe()
 
     async def check(self) -> None:
         """One check. Raises EngineError."""
@@ -60,6 +67,7 @@ class EngineHealth:
             root_fs=self._config.sidecar_root_fs,
             labels={"tag:healthcheck-tag": "healthcheck", "network.healthcheck": "true"},
         )
+        self._probe = spec.guid
         container = await self._insistently(lambda: self._engine.create(spec))
         process = await self._insistently(
             lambda: self._engine.start_process(container, self._process(), _ignore, _ignore)
@@ -68,6 +76,7 @@ class EngineHealth:
         if status != 0:
             raise EngineError(f"Healthcheck exited with {status}")
         await self._insistently(lambda: self._engine.destroy(spec.guid))
+        self._probe = ""
 
     def _process(self) -> ProcessSpec:
         config = self._config
@@ -108,17 +117,24 @@ class EngineHealth:
         return self._healthy
 
     async def _timed_out(self) -> None:
-        """Unhealthy, and what the interrupted check left is removed if the engine lets us."""
+        """Unhealthy, and what the interrupted check left is removed."""
         log.error(
             "health-check-timed-out", extra={"data": {"timeout_s": self._config.garden_healthcheck_timeout_s}}
         )
         self._set(healthy=False)
         self._meter.gauge("CellUnhealthy", 1)
+        await self._abandon_probe()
+
+    async def _abandon_probe(self) -> None:
+        """Remove the probe of an interrupted check; if that fails, the next check finds it."""
+        if not self._probe:
+            return
+        guid, self._probe = self._probe, ""
         try:
-            async with asyncio.timeout(self._config.garden_healthcheck_command_retry_pause_s):
-                await self._destroy_probes()
+            async with asyncio.timeout(ABANDON_TIMEOUT_S):
+                await self._engine.destroy(guid)
         except (EngineError, TimeoutError) as error:
-            log.error("failed-to-remove-probe-containers", extra={"data": {"error": str(error)}})
+            log.error("failed-to-remove-probe", extra={"data": {"guid": guid, "error": str(error)}})
 
     async def _destroy_probes(self) -> None:
         for guid in await self._insistently(self._engine.list_guids):

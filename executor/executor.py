@@ -179,6 +179,11 @@ class Executor:
     def healthy(self) -> bool:
         return self._health.healthy
 
+    @property
+    def meter(self) -> Meter:
+        """The cell's component metrics."""
+        return self._meter
+
     def metrics(self) -> Mapping[str, ContainerMetrics]:
         return self._metrics.latest
 
@@ -204,14 +209,20 @@ class Executor:
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
-                try:
-                    yield
-                finally:
-                    for task in self._tasks:
-                        task.cancel()
+                yield
+                # An error of the body comes out of the yield, and the group then cancels by itself.
+                for task in self._tasks:
+                    task.cancel()
         finally:
             self._hub.close()
             await asyncio.gather(*(actor.close() for actor in self._actors.values()))
+            await self._stop_network()
+
+    async def _stop_network(self) -> None:
+        """What containers still use is left to them; the next start removes both."""
+        if left := [container.guid for container in self._store.list()]:
+            log.warning("leaving-containers-and-their-network", extra={"data": {"guids": left}})
+        else:
             await self._network.stop()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

@@ -269,6 +269,8 @@ class ContainerActor:
                 cancelled = True
                 self._interrupt()
         if cancelled:
+            error = _error_of(phase)
+            log.info("left-container-behind", extra={"data": {"guid": self._guid, "error": str(error)}})
             raise asyncio.CancelledError
         return phase
 

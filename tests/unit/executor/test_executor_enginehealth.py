@@ -86,6 +86,22 @@ async def test_health_follows_the_periodic_check(world: World, health: EngineHea
         await running
 
 
+async def test_an_interrupted_check_removes_its_probe(world: World, health: EngineHealth) -> None:
+    world.probe_engine.gates["start_process"] = asyncio.Event()
+    running = asyncio.create_task(health.run())
+    await world.probe_engine.reached("list_guids")
+    async with asyncio.timeout(5):
+        async with world.probe_engine.called:
+            await world.probe_engine.called.wait_for(
+                lambda: any(call.startswith("start_process") for call in world.probe_engine.calls)
+            )
+    assert world.probe_engine.containers
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert world.probe_engine.containers == {}
+
+
 async def test_a_hanging_check_makes_the_cell_unhealthy(world: World) -> None:
     world.configure(
         sidecar_root_fs="docker:///busybox",

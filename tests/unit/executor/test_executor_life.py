@@ -340,4 +340,10 @@ async def test_leaving_ends_subscriptions_and_leaves_containers_to_the_caller(
     subscription.__exit__(None, None, None)
     assert group.interrupts == 1
     assert set(world.engine.containers) == {"ig"}
+    assert world.network.running
+
+
+async def test_an_empty_cell_takes_its_network_down(world: World) -> None:
+    async with world.build():
+        assert world.network.running
     assert not world.network.running

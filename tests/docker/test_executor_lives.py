@@ -1,0 +1,314 @@
+"""The executor on a real engine: lives of containers as the rep sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from docker import APIClient
+
+from bbs.models.actions import RunAction
+from bbs.models.workload import Check, CheckDefinition, TCPCheck
+from executor.assembly import assemble
+from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched
+from executor.config import ExecutorConfig
+from executor.engine.docker import DockerEngine, EngineConfig
+from executor.executor import Executor
+from executor.logs.api import LogLine
+from executor.model import (
+    AllocationRequest,
+    Container,
+    ContainerEvent,
+    EventKind,
+    LogConfig,
+    RunInfo,
+    RunRequest,
+    RunResult,
+)
+from executor.network.cell import CellNetwork, NetworkConfig
+
+pytestmark = pytest.mark.docker
+
+LISTEN_ON_8080 = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=8080)),))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Look every few ms, for what has no event of its own."""
+    async with asyncio.timeout(20):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.01)
+
+
+class Lines:
+    """Every log line, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[LogLine] = []
+        self._more = asyncio.Event()
+
+    def emit(self, line: LogLine) -> None:
+        self.lines.append(line)
+        self._more.set()
+
+    async def until(self, text: str) -> None:
+        """Wait for a line."""
+        async with asyncio.timeout(20):
+            while text not in self.texts:
+                self._more.clear()
+                await self._more.wait()
+
+    @property
+    def texts(self) -> list[str]:
+        return [line.payload.decode() for line in self.lines]
+
+
+class NothingToFetch:
+    """A network without any server."""
+
+    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+        raise DownloadError(f"{url}: no route to host")
+
+    async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+        raise DownloadError(f"{url}: no route to host")
+
+    async def upload(self, path: Path, url: str) -> int:
+        raise AssertionError(f"upload to {url}")
+
+
+@dataclass
+class Cell:
+    """A running executor with what it logged and told."""
+
+    executor: Executor
+    name: str
+    rootfs: str
+    lines: Lines
+    events: AsyncIterator[ContainerEvent]
+    told: list[ContainerEvent] = field(default_factory=list)
+
+    async def start(self, script: str, *, memory_mb: int = 64, **run_info: Any) -> None:
+        """Reserve and run container ``ig``."""
+        assert self.executor.allocate([AllocationRequest(guid="ig", memory_mb=memory_mb)]) == []
+        info = RunInfo(
+            root_fs=self.rootfs,
+            cpu_weight=100,
+            action=RunAction(path="/bin/sh", args=("-c", script), user="vcap"),
+            log_config=LogConfig(guid="log-guid", source_name="APP"),
+        )
+        await self.executor.run(RunRequest(guid="ig", run_info=replace(info, **run_info)))
+
+    async def until(self, kind: EventKind) -> Container:
+        async with asyncio.timeout(30):
+            async for event in self.events:
+                self.told.append(event)
+                if event.kind is kind:
+                    return event.container
+        raise AssertionError(f"the executor ended before {kind}")
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The engine under its two owners."""
+
+    engine: DockerEngine
+    probe_engine: DockerEngine
+
+
+def network_config(name: str) -> NetworkConfig:
+    return NetworkConfig(name=name, cell_id=name, external_ip="127.0.0.1")
+
+
+OpenCell = Callable[..., AbstractAsyncContextManager[Cell]]
+
+
+@pytest.fixture
+async def rooms(docker_client: APIClient, unique: str, tmp_path: Path) -> AsyncIterator[Rooms]:
+    def room(owner: str) -> DockerEngine:
+        return DockerEngine(
+            EngineConfig(
+                state_dir=tmp_path / owner,
+                owner=owner,
+                cell_id=unique,
+                network=unique,
+                name_prefix=f"{owner}-",
+            )
+        )
+
+    rooms = Rooms(room(unique), room(f"{unique}h"))
+    try:
+        yield rooms
+    finally:
+        for engine in (rooms.engine, rooms.probe_engine):
+            for guid in await engine.list_guids():
+                await engine.destroy(guid)
+            await engine.close()
+        await CellNetwork(network_config(unique)).stop()
+
+
+@pytest.fixture
+def open_cell(rooms: Rooms, rootfs_image: str, unique: str, tmp_path: Path) -> OpenCell:
+    @asynccontextmanager
+    async def opened(**settings: Any) -> AsyncIterator[Cell]:
+        config = ExecutorConfig(
+            cell_id=unique, memory_mb=1024, disk_mb=1024, temp_dir=str(tmp_path / "tmp"), **settings
+        )
+        lines, net = Lines(), NothingToFetch()
+        executor = assemble(
+            config,
+            engine=rooms.engine,
+            probe_engine=rooms.probe_engine,
+            network=CellNetwork(network_config(unique)),
+            sink=lines,
+            fetcher=net,
+            uploader=net,
+        )
+        async with executor:
+            with executor.subscribe() as events:
+                yield Cell(executor, unique, rootfs_image, lines, events)
+
+    return opened
+
+
+async def test_a_server_lives_and_is_stopped(open_cell: OpenCell, rooms: Rooms) -> None:
+    async with open_cell() as cell:
+        await cell.start(
+            "env > /tmp/env; exec httpd -f -p 8080 -h /tmp",
+            ports=(8080, 2222),
+            check_definition=LISTEN_ON_8080,
+            env=(("GREETING", "hello world"),),
+        )
+        container = await cell.until(EventKind.RUNNING)
+        host_ports = [mapping.host_port for mapping in container.ports]
+        url = f"http://{container.external_ip}:{host_ports[0]}/env"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            environment = (await response.text()).splitlines()
+        assert {line for line in environment if line.startswith("CF_INSTANCE")} == {
+            f"CF_INSTANCE_IP={container.external_ip}",
+            f"CF_INSTANCE_INTERNAL_IP={container.internal_ip}",
+            f"CF_INSTANCE_PORT={host_ports[0]}",
+            f"CF_INSTANCE_ADDR={container.external_ip}:{host_ports[0]}",
+            f'CF_INSTANCE_PORTS=[{{"external":{host_ports[0]},"internal":8080}},'
+            f'{{"external":{host_ports[1]},"internal":2222}}]',
+        }
+        assert {"GREETING=hello world", "USER=vcap", "HOME=/home/vcap"} <= set(environment)
+
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        await cell.executor.stop("ig")
+        complete = await cell.until(EventKind.COMPLETE)
+        assert loop.time() - asked_at < 5
+        assert complete.run_result == RunResult(stopped=True)
+        await cell.executor.delete("ig")
+        assert await rooms.engine.list_guids() == set()
+        assert cell.executor.remaining_resources() == cell.executor.total_resources()
+    assert "Container became healthy" in cell.lines.texts
+    assert "Exit status 143" in cell.lines.texts
+    assert cell.lines.texts[-2:] == [
+        f"Cell {cell.name} destroying container for instance ig",
+        f"Cell {cell.name} successfully destroyed container for instance ig",
+    ]
+
+
+async def test_a_crash_has_its_status_and_output(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        await cell.start("echo to out; echo to err >&2; exit 7")
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(failed=True, failure_reason="APP: Exited with status 7")
+        await cell.executor.delete("ig")
+    assert {"to out", "to err", "Exit status 7"} <= set(cell.lines.texts)
+
+
+async def test_running_out_of_memory_is_said(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        await cell.start("dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?", memory_mb=32)
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result.failure_reason == "APP: Exited with status 137 (out of memory)"
+        await cell.executor.delete("ig")
+
+
+async def test_a_program_that_is_not_there(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        await cell.start("", action=RunAction(path="/no/such/program", user="vcap"))
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result.failed
+        assert "/no/such/program" in complete.run_result.failure_reason
+        assert "no such file or directory" in complete.run_result.failure_reason
+        await cell.executor.delete("ig")
+
+
+async def test_an_app_that_ignores_term_is_killed(open_cell: OpenCell) -> None:
+    async with open_cell(graceful_shutdown_interval_s=0.5) as cell:
+        await cell.start("trap '' TERM; echo deaf; while :; do sleep 1; done")
+        await cell.until(EventKind.RUNNING)
+        await cell.lines.until("deaf")
+        await cell.executor.stop("ig")
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(
+            failed=True, failure_reason="exceeded graceful shutdown interval", stopped=True
+        )
+        await cell.executor.delete("ig")
+    assert "Exit status 137 (exceeded 500ms graceful shutdown interval)" in cell.lines.texts
+
+
+async def test_files_and_metrics_of_a_running_container(open_cell: OpenCell) -> None:
+    async with open_cell(container_metrics_report_interval_s=0.1) as cell:
+        await cell.start(
+            "echo result > /tmp/result; dd if=/dev/zero of=/tmp/big bs=1M count=8; echo written; "
+            "exec sleep 1000",
+            env=(("A", "1"),),
+        )
+        await cell.lines.until("written")
+        async with cell.executor.files("ig", "/tmp/result") as chunks:
+            archive = io.BytesIO(b"".join([chunk async for chunk in chunks]))
+        with tarfile.open(fileobj=archive) as tar:
+            member = tar.extractfile("result")
+            assert member is not None
+            assert member.read() == b"result\n"
+        await until(lambda: "ig" in cell.executor.metrics())
+        metrics = cell.executor.metrics()["ig"]
+        assert metrics.memory_limit == 64 << 20
+        assert 0 < metrics.memory_usage < 64 << 20
+        assert metrics.cpu_time_ns > 0
+        assert metrics.age_ns > 0
+        assert metrics.rx_bytes is not None
+        await cell.executor.delete("ig")
+
+
+async def test_a_container_somebody_removed_is_noticed(
+    open_cell: OpenCell, docker_client: APIClient, unique: str
+) -> None:
+    async with open_cell(container_reap_interval_s=0.2) as cell:
+        await cell.start("exec sleep 1000")
+        await cell.until(EventKind.RUNNING)
+        [found] = docker_client.containers(filters={"name": f"{unique}-ig"})
+        await asyncio.to_thread(docker_client.remove_container, found["Id"], force=True)
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result.failed
+        await cell.executor.delete("ig")
+        assert cell.executor.containers() == []
+
+
+async def test_containers_of_an_earlier_life_are_wiped(open_cell: OpenCell, rooms: Rooms) -> None:
+    async with open_cell() as cell:
+        await cell.start("exec sleep 1000")
+        await cell.until(EventKind.RUNNING)
+    assert await rooms.engine.list_guids() == {"ig"}
+    async with open_cell() as cell:
+        assert await rooms.engine.list_guids() == set()
+        assert cell.executor.containers() == []
+
+
+async def test_the_engine_passes_its_health_check(open_cell: OpenCell, rootfs_image: str) -> None:
+    async with open_cell(sidecar_root_fs=rootfs_image) as cell:
+        await until(lambda: "GardenHealthCheckFailed" in cell.executor.meter.snapshot().gauges)
+        assert cell.executor.healthy
