@@ -18,8 +18,8 @@ nothing written to the host's disk; writing to a FIFO needs no writable mount):
                    and what is still in ``out`` and ``err`` until somebody comes back for them.
 
 The parent's own error output is the engine's null device: a shell says "Terminated" for a child that died
-by a signal, which is not the app's output (hence the subshell: its redirections are not the parent's). Only positional parameters are used, for variables would be
-exported if the process' environment has the same name.
+by a signal, which is not the app's output (hence the subshell: its redirections are not the parent's). Only
+positional parameters are used, for a variable would reach the process if its environment has the same name.
 """
 
 from __future__ import annotations

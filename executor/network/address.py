@@ -1,0 +1,29 @@
+"""The host's address that routers and other cells reach."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import psutil
+
+_SOMEWHERE = ("198.51.100.1", 9)
+"""A documentation address: connecting a datagram socket asks for a route and sends nothing."""
+
+
+def detect_external_ip() -> str:
+    """The source address of the default route, else the first that is not loopback, else 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_SOMEWHERE)
+            return str(probe.getsockname()[0])
+        except OSError:
+            return _first_address() or "127.0.0.1"
+
+
+def _first_address() -> str | None:
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family == socket.AF_INET and not ipaddress.ip_address(address.address).is_loopback:
+                return str(address.address)
+    return None

@@ -1,0 +1,58 @@
+"""The pool of host ports. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from executor.errors import NetworkError, NoFreePorts
+
+PORT_START = 61001
+"""First host port: above the range that Linux takes for outgoing connections."""
+
+PORT_COUNT = 4534
+"""Up to 65534."""
+
+
+class PortPool:
+    """Ports by guid. A returned port rests: all that were free before it are handed out first."""
+
+    def __init__(self, start: int = PORT_START, count: int = PORT_COUNT) -> None:
+        """Raises NetworkError for a range that is no range of ports."""
+        if start < 1 or count < 0 or start + count - 1 > 65535:
+            raise NetworkError(f"no range of ports: {count} from {start}")
+        self._free = dict.fromkeys(range(start, start + count))  # in the order they are to be taken
+        self._all = range(start, start + count)
+        self._taken: dict[str, list[int]] = {}
+
+    @property
+    def free(self) -> int:
+        """How many are free."""
+        return len(self._free)
+
+    def reserve(self, guid: str, count: int) -> tuple[int, ...]:
+        """Take ``count`` ports for ``guid``, ascending. Raises NoFreePorts and takes none."""
+        if count > len(self._free):
+            raise NoFreePorts(f"no free host ports: {count} wanted for {guid}, {len(self._free)} left")
+        ports = sorted(port for port, _ in zip(self._free, range(count), strict=False))
+        self._take(guid, ports)
+        return tuple(ports)
+
+    def claim(self, guid: str, ports: Iterable[int]) -> None:
+        """Note that ``guid`` has these ports, new or not. Raises NetworkError if another has one."""
+        mine = self._taken.get(guid, [])
+        new = [port for port in ports if port not in mine and port in self._all]
+        for port in new:
+            if port not in self._free:
+                raise NetworkError(f"host port {port} wanted for {guid} belongs to another container")
+        self._take(guid, new)
+
+    def release(self, guid: str) -> tuple[int, ...]:
+        """Put the ports of ``guid`` back; none for unknown guids."""
+        ports = tuple(self._taken.pop(guid, ()))
+        self._free.update(dict.fromkeys(ports))
+        return ports
+
+    def _take(self, guid: str, ports: Iterable[int]) -> None:
+        for port in ports:
+            del self._free[port]
+            self._taken.setdefault(guid, []).append(port)
