@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,7 @@ class Bridge:
     def __init__(self, client: EngineClient, config: BridgeConfig) -> None:
         self._client = client
         self._config = config
+        self._reflecting: set[str] = set()
 
     async def ensure(self) -> str:
         """Make the network unless there is a proper one, let loopback clients in; returns its subnet (CIDR).
@@ -89,6 +92,22 @@ class Bridge:
             await self._client.call(f"remove network {self._config.name}", job)
         except EngineError as error:
             raise NetworkError(str(error)) from error
+
+    def let_containers_reach_themselves(self) -> None:
+        """Let the bridge send a packet back where it came from: a container dials itself through the host.
+
+        Where packet rules see bridged frames, such a packet is rewritten before it is routed, and a bridge
+        drops it unless the port is in hairpin mode. Only ports that are new are written.
+        """
+        folder = Path(f"/sys/class/net/{self._config.interface}/brif")
+        try:
+            ports = set(os.listdir(folder))
+        except OSError as error:
+            raise NetworkError(f"{folder}: {error.strerror}") from error
+        for port in ports - self._reflecting:
+            with contextlib.suppress(FileNotFoundError):  # that container went meanwhile
+                (folder / port / "hairpin_mode").write_text("1", encoding="ascii")
+        self._reflecting = ports
 
     def _let_loopback_in(self) -> None:
         """Let packets of loopback clients be routed to this bridge; ends with the bridge."""

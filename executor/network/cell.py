@@ -109,6 +109,7 @@ class CellNetwork:
         old = self._targets.get(guid, {})
         new = {host_port: Target(where, port) for host_port, port in ports.items()}
         self._targets[guid] = new
+        self._bridge.let_containers_reach_themselves()
         table = self._config.table
         await self._change([*delete_targets(table, old), *add_targets(table, new)])
 
