@@ -1,0 +1,141 @@
+"""Admission of offered work: order, memory, stacks."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from executor.model import AllocationRequest
+from rep.auction import Admission, ForeignWork, admit, instance_guid, perform
+from rep.cellstate import LRPWork, TaskWork, Work
+from rep.rootfs import StackMap
+
+if TYPE_CHECKING:
+    from tests.unit.rep.conftest import FakeExecutor
+
+pytestmark = pytest.mark.unit
+
+STACKS = StackMap({"cflinuxfs4": "/stacks/cflinuxfs4.tar"})
+
+
+def offered(work: Work, **values: Any) -> Admission:
+    counter = itertools.count(1)
+    defaults: dict[str, Any] = {
+        "cell_id": "cell-1",
+        "evacuating": False,
+        "remaining_memory_mb": 100,
+        "proxy_allocation_mb": 0,
+        "stacks": STACKS,
+        "new_guid": lambda: f"guid-{next(counter)}",
+    }
+    return admit(work, **{**defaults, **values})
+
+
+def lrp(name: str, memory_mb: int, root_fs: str = "preloaded:cflinuxfs4") -> LRPWork:
+    return LRPWork(process_guid=name, memory_mb=memory_mb, root_fs=root_fs)
+
+
+def taken(admission: Admission) -> list[str]:
+    return [
+        offer.work.process_guid if isinstance(offer.work, LRPWork) else offer.work.task_guid
+        for offer in admission.offers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("memories", "remaining", "proxy", "names", "short"),
+    [
+        ([10, 60, 30], 100, 0, ["1", "2", "0"], []),
+        ([10, 60, 30], 70, 0, ["1", "0"], ["2"]),
+        ([60, 60], 100, 0, ["0"], ["1"]),
+        ([50, 50], 100, 1, ["0"], ["1"]),
+        ([0, 0], 1, 1, ["0"], ["1"]),
+        ([0], 0, 0, ["0"], []),
+    ],
+)
+def test_the_largest_come_first_while_memory_lasts(
+    memories: list[int], remaining: int, proxy: int, names: list[str], short: list[str]
+) -> None:
+    work = Work(lrps=tuple(lrp(str(number), memory) for number, memory in enumerate(memories)))
+    admission = offered(work, remaining_memory_mb=remaining, proxy_allocation_mb=proxy)
+    assert taken(admission) == names
+    assert [refused.process_guid for refused in admission.refused.lrps] == short
+
+
+def test_work_for_another_cell() -> None:
+    with pytest.raises(ForeignWork, match="workload cell ID does not match this cell"):
+        offered(Work(cell_id="cell-2"), evacuating=True)
+
+
+@pytest.mark.parametrize("cell_id", ["", "cell-1"])
+def test_refused_work_does_not_name_the_cell(cell_id: str) -> None:
+    work = Work(lrps=(lrp("x", 10, "preloaded:none"),), cell_id=cell_id)
+    assert offered(work).refused == Work(lrps=work.lrps)
+
+
+def test_nothing_is_taken_while_evacuating() -> None:
+    work = Work(lrps=(lrp("a", 1), lrp("b", 2)), tasks=(TaskWork(task_guid="t"),), cell_id="cell-1")
+    admission = offered(work, evacuating=True)
+    assert admission.offers == ()
+    assert admission.refused == Work(lrps=(lrp("b", 2), lrp("a", 1)), tasks=work.tasks, cell_id="cell-1")
+
+
+@pytest.mark.parametrize(("memory_mb", "reserved"), [(64, 96), (0, 0)])
+def test_the_reservation_of_an_instance(memory_mb: int, reserved: int) -> None:
+    wanted = LRPWork(
+        process_guid="web",
+        index=3,
+        domain="apps",
+        placement_tags=("a",),
+        memory_mb=memory_mb,
+        disk_mb=128,
+        max_pids=100,
+    )
+    (offer,) = offered(Work(lrps=(wanted,)), proxy_allocation_mb=32).offers
+    assert offer.request == AllocationRequest(
+        guid="guid-1",
+        memory_mb=reserved,
+        disk_mb=128,
+        max_pids=100,
+        tags={
+            "lifecycle": "lrp",
+            "domain": "apps",
+            "process-guid": "web",
+            "process-index": "3",
+            "instance-guid": "guid-1",
+            "placement-tags": '["a"]',
+            "volume-drivers": "null",
+        },
+    )
+
+
+def test_the_reservation_of_a_task() -> None:
+    wanted = TaskWork(task_guid="t", domain="apps", volume_drivers=(), memory_mb=64)
+    (offer,) = offered(Work(tasks=(wanted,)), proxy_allocation_mb=32).offers
+    labels = {"lifecycle": "task", "domain": "apps", "placement-tags": "null", "volume-drivers": "[]"}
+    assert offer.request == AllocationRequest(guid="t", memory_mb=64, tags=labels)
+
+
+def test_refusals_are_ordered_by_kind(executor: FakeExecutor) -> None:
+    unknown, short, disk = lrp("unknown", 70, "preloaded:none"), lrp("short", 60), lrp("fits", 20)
+    big_disk = LRPWork(process_guid="disk", memory_mb=5, disk_mb=10**6)
+    admission = offered(Work(lrps=(disk, big_disk, short, unknown)))
+    back = perform(admission, executor)
+    assert [item.process_guid for item in back.lrps] == ["short", "unknown", "disk"]
+    assert [container.tags["process-guid"] for container in executor.containers()] == ["fits"]
+
+
+def test_a_task_offered_twice_is_taken_once(executor: FakeExecutor) -> None:
+    first, second = TaskWork(task_guid="t", memory_mb=1), TaskWork(task_guid="t", memory_mb=2)
+    back = perform(offered(Work(tasks=(first, second))), executor)
+    assert back == Work(tasks=(second,))
+
+
+def test_instance_guids_fit_into_host_names() -> None:
+    guids = {instance_guid() for _ in range(100)}
+    assert len(guids) == 100
+    assert {(len(guid), [len(part) for part in guid.split("-")] == [8, 4, 4, 4, 4]) for guid in guids} == {
+        (28, True)
+    }

@@ -1,0 +1,250 @@
+"""Bulk loop, event consumer, evacuation and clean-up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from bbs.client.api import BBSClient
+from bbs.models.actual_lrp import ActualLRP, Presence
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.task import Task
+from executor.errors import EngineError
+from executor.model import Container, ContainerState, EventKind
+from rep.evacuation import Cleanup, CleanupFailed, EvacuationFlag, Evacuator
+from rep.metrics import RequestMetrics
+from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
+from rep.reconcile.bulk import Bulker
+from rep.reconcile.consumer import EventStreamEnded, consuming
+from rep.removals import Removals
+
+if TYPE_CHECKING:
+    from tests.unit.rep.conftest import FakeExecutor, RecordedMetrics, ScriptedBBS
+
+pytestmark = pytest.mark.unit
+
+S = ContainerState
+GUID = "11111111-2222-3333-4444-5555"
+MakeContainer = Callable[..., Container]
+Until = Callable[[Callable[[], bool]], Any]
+FOREVER = 3600.0
+
+
+class Bulk:
+    """A bulker and what it pushed."""
+
+    def __init__(self, executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics) -> None:
+        self.pushed: list[Operation] = []
+        self.flag = EvacuationFlag()
+        self.bbs = bbs
+        self._parts = (executor, cast(BBSClient, bbs), self.pushed.append, self.flag, metrics)
+
+    def bulker(self, interval_s: float = FOREVER, evacuation_interval_s: float = FOREVER) -> Bulker:
+        return Bulker(
+            "cell-1", *self._parts, interval_s=interval_s, evacuation_interval_s=evacuation_interval_s
+        )
+
+    @property
+    def passes(self) -> int:
+        return self.bbs.calls.count("actual_lrps")
+
+
+@pytest.fixture
+def bulk(executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics) -> Bulk:
+    return Bulk(executor, bbs, metrics)
+
+
+async def test_a_pass_pushes_containers_and_residuals(
+    bulk: Bulk,
+    executor: FakeExecutor,
+    metrics: RecordedMetrics,
+    lrp_container: MakeContainer,
+    actual_lrp: Callable[..., ActualLRP],
+) -> None:
+    executor.put(lrp_container())
+    bulk.bbs.answers = {"actual_lrps": [[actual_lrp(guid="gone")]], "tasks": [[Task(task_guid="t")]]}
+    await bulk.bulker().sync()
+    assert bulk.pushed == [
+        ContainerOperation(GUID),
+        ResidualLRP("gone", actual_lrp(guid="gone"), None),
+        ResidualTask("t"),
+    ]
+    assert bulk.bbs.last("actual_lrps")[1] == {"cell_id": "cell-1"}
+    assert [name for name, *_ in metrics.gauges] == ["RepBulkSyncDuration"]
+
+
+@pytest.mark.parametrize("broken", ["actual_lrps", "tasks"])
+async def test_a_read_that_fails_abandons_the_pass(
+    bulk: Bulk,
+    executor: FakeExecutor,
+    metrics: RecordedMetrics,
+    lrp_container: MakeContainer,
+    broken: str,
+) -> None:
+    executor.put(lrp_container())
+    bulk.bbs.answers[broken] = [BBSError(ErrorType.Timeout)]
+    await bulk.bulker().sync()
+    assert bulk.pushed == []
+    assert [name for name, *_ in metrics.gauges] == ["RepBulkSyncDuration"]
+
+
+async def test_the_first_pass_comes_after_an_interval(bulk: Bulk, until: Until) -> None:
+    async with bulk.bulker(interval_s=0.02).running():
+        assert bulk.passes == 0
+        await until(lambda: bulk.passes >= 2)
+
+
+async def test_containers_of_an_earlier_life_are_looked_at_at_once(
+    bulk: Bulk, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+) -> None:
+    executor.put(lrp_container())
+    async with bulk.bulker().running():
+        await until(lambda: bulk.passes == 1)
+
+
+async def test_an_evacuation_makes_a_pass_at_once_and_more_often(bulk: Bulk, until: Until) -> None:
+    async with bulk.bulker(evacuation_interval_s=0.01).running():
+        bulk.flag.set()
+        await until(lambda: bulk.passes >= 3)
+
+
+async def test_events_become_operations(
+    executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+) -> None:
+    pushed: list[Operation] = []
+    async with consuming(executor, pushed.append):
+        executor.tell(EventKind.RESERVED, lrp_container(), "trace-1")
+        executor.tell(EventKind.COMPLETE, lrp_container(S.COMPLETED), "trace-1")
+        await until(lambda: len(pushed) == 2)
+    assert pushed == [ContainerOperation(GUID, "trace-1")] * 2
+
+
+async def test_the_end_of_events_ends_the_consumer(executor: FakeExecutor) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with consuming(executor, lambda operation: None):
+            executor.end_events()
+            await asyncio.Event().wait()
+    assert [type(error) for error in caught.value.exceptions] == [EventStreamEnded]
+
+
+def evacuator(
+    executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, timeout_s: float = FOREVER
+) -> Evacuator:
+    return Evacuator(executor, flag, removals, polling_interval_s=FOREVER, timeout_s=timeout_s)
+
+
+async def test_an_evacuation_ends_with_the_last_container(
+    executor: FakeExecutor, lrp_container: MakeContainer, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    flag, removals, finished = EvacuationFlag(), Removals(), asyncio.Event()
+    executor.put(lrp_container(guid="a"), lrp_container(S.RUNNING, guid="b"))
+    async with evacuator(executor, flag, removals).running(finished.set):
+        flag.set()
+        await until(lambda: "evacuation-incomplete" in caplog.text)
+        waiting = vars(next(item for item in caplog.records if "incomplete" in item.message))["data"]
+        assert waiting == {"containers": ["a", "b"], "states": {"reserved": 1, "running": 1}}
+        for guid in ("a", "b"):
+            assert not finished.is_set()
+            await executor.delete(guid)
+            removals.notify()
+        await finished.wait()
+
+
+async def test_an_evacuation_ends_at_its_timeout(
+    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor.put(lrp_container())
+    assert not await evacuator(executor, EvacuationFlag(), Removals(), timeout_s=0.01).evacuate()
+    assert "failed-to-evacuate-before-timeout" in caplog.text
+
+
+async def test_without_an_evacuation_the_evacuator_never_ends(executor: FakeExecutor) -> None:
+    finished: list[bool] = []
+    async with evacuator(executor, EvacuationFlag(), Removals()).running(lambda: finished.append(True)):
+        await asyncio.sleep(0)
+    assert finished == []
+
+
+class Cleaning:
+    def __init__(self, executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics) -> None:
+        self._parts = ("cell-1", executor, cast(BBSClient, bbs), Removals(), metrics)
+
+    def cleanup(self, timeout_s: float = 5.0) -> Cleanup:
+        return Cleanup(*self._parts, timeout_s=timeout_s, poll_s=0.01)
+
+
+@pytest.fixture
+def cleaning(executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics) -> Cleaning:
+    return Cleaning(executor, bbs, metrics)
+
+
+async def test_the_clean_up_deletes_everything(
+    cleaning: Cleaning,
+    executor: FakeExecutor,
+    bbs: ScriptedBBS,
+    metrics: RecordedMetrics,
+    lrp_container: MakeContainer,
+    task_container: MakeContainer,
+    actual_lrp: Callable[..., ActualLRP],
+) -> None:
+    executor.put(lrp_container(S.RUNNING), task_container(S.RUNNING))
+    bbs.answers["actual_lrps"] = [[actual_lrp(), actual_lrp(Presence.EVACUATING)]]
+    async with cleaning.cleanup().at_exit():
+        assert executor.calls == []
+    assert executor.store == {}
+    assert bbs.calls == ["actual_lrps"]
+    assert metrics.gauges == [("StrandedEvacuatingActualLRPs", 1, "Metric", {})]
+    line = "Cell cell-1 reached evacuation timeout for instance"
+    assert executor.logged == [(GUID, f"{line} {GUID}"), ("task-1", f"{line} task-1")]
+
+
+async def test_the_clean_up_deletes_nothing_when_the_bbs_cannot_be_asked(
+    cleaning: Cleaning, executor: FakeExecutor, bbs: ScriptedBBS, lrp_container: MakeContainer
+) -> None:
+    executor.put(lrp_container())
+    bbs.answers["actual_lrps"] = [BBSError(ErrorType.Timeout)]
+    with pytest.raises(BBSError):
+        await cleaning.cleanup().run()
+    assert list(executor.store) == [GUID]
+
+
+async def test_a_clean_up_that_takes_too_long_fails(
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
+) -> None:
+    executor.put(lrp_container())
+    executor.gates["delete"] = asyncio.Event()
+    with pytest.raises(CleanupFailed, match=f"failed-to-cleanup-all-containers: 1 left.*{GUID}"):
+        await cleaning.cleanup(timeout_s=0.05).run()
+
+
+async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+) -> None:
+    executor.put(lrp_container())
+    executor.errors["delete"] = EngineError("device busy")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(cleaning.cleanup().run())
+        await until(lambda: [call[0] for call in executor.calls] == ["delete"])
+        assert not running.done()
+        executor.store.clear()
+
+
+async def test_request_metrics_are_reported(metrics: RecordedMetrics, until: Until) -> None:
+    requests = RequestMetrics()
+    with requests.track("State"):
+        pass
+    async with requests.reporting(metrics, 0.01):
+        await until(lambda: len(metrics.gauges) >= 42)
+    first = {
+        name: (value, unit)
+        for name, value, unit, tags in metrics.gauges[:42]
+        if tags["request-type"] == "State"
+    }
+    assert first["RequestsStarted"] == (1, "Metric")
+    assert first["RequestsSucceeded"] == (1, "Metric")
+    assert first["RequestLatencyMax"][0] > 0
+    assert requests.counts["State"].latency_max_ns == 0
