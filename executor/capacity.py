@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from executor.config import ExecutorConfig
 from executor.engine.api import Engine
 from executor.errors import ExecutorError
-from executor.model import Resources
+from executor.meter import Gauge
+from executor.model import Container, ContainerMetrics, ContainerState, Resources
 
 MIB = 1 << 20
 
@@ -36,3 +39,32 @@ def automatic_disk_mb(storage_bytes: int, config: ExecutorConfig) -> int:
             "lower these or set disk_mb"
         )
     return disk_mb
+
+
+def gauges(
+    total: Resources,
+    remaining: Resources,
+    containers: Sequence[Container],
+    readings: Mapping[str, ContainerMetrics],
+) -> Mapping[str, Gauge]:
+    """What the cell says about its capacity once a minute."""
+    starting = {ContainerState.RESERVED, ContainerState.INITIALIZING, ContainerState.CREATED}
+    mib = {
+        "CapacityTotalMemory": total.memory_mb,
+        "CapacityTotalDisk": total.disk_mb,
+        "CapacityRemainingMemory": remaining.memory_mb,
+        "CapacityRemainingDisk": remaining.disk_mb,
+        "CapacityAllocatedMemory": total.memory_mb - remaining.memory_mb,
+        "CapacityAllocatedDisk": total.disk_mb - remaining.disk_mb,
+        "ContainerUsageMemory": sum(one.memory_usage for one in readings.values()) // MIB,
+        "ContainerUsageDisk": sum(one.disk_usage for one in readings.values()) // MIB,
+    }
+    counts = {
+        "CapacityTotalContainers": total.containers,
+        "CapacityRemainingContainers": remaining.containers,
+        "ContainerCount": len(containers),
+        "StartingContainerCount": sum(container.state in starting for container in containers),
+    }
+    return {name: Gauge(value, "MiB") for name, value in mib.items()} | {
+        name: Gauge(value, "Metric") for name, value in counts.items()
+    }

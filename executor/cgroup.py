@@ -80,9 +80,15 @@ def network_counters(text: str) -> tuple[int, int]:
     return received, sent
 
 
-def read(pid: int, disk_usage: int) -> Reading:
-    """Readings of the container whose init process is ``pid``. Raises OSError when it is gone."""
-    paths = group_paths((PROC / str(pid) / "cgroup").read_text())
+def read(pid: int, container_id: str, disk_usage: int) -> Reading:
+    """Readings of the container whose init process is ``pid``. Raises OSError when it is gone.
+
+    A process id may have been given to another process meanwhile; its control group tells.
+    """
+    membership = (PROC / str(pid) / "cgroup").read_text()
+    if container_id not in membership:
+        raise ProcessLookupError(f"process {pid} does not belong to container {container_id} any more")
+    paths = group_paths(membership)
     hierarchies = mounts((PROC / "self" / "mountinfo").read_text())
     rx_bytes, tx_bytes = network_counters((PROC / str(pid) / "net" / "dev").read_text())
     return Reading(

@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 PING_PAUSE_S = 1.0
 """Pause between two attempts to reach the engine at start."""
 
+CAPACITY_INTERVAL_S = 60.0
+"""How often the capacity gauges are renewed; they are set at start too."""
+
 STALLED_INTERVAL_S = 5.0
 """How often a start that waits for the engine says so."""
 
@@ -204,11 +207,13 @@ class Executor:
         try:
             await asyncio.to_thread(_renew, Path(self._config.work_dir))
             self._store.total = await capacity.measure(self._config, self._engine)
+            await self._report_capacity()
             async with self._group:
                 self._spawn(self._health.run())
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
+                self._spawn(self._every(CAPACITY_INTERVAL_S, self._report_capacity))
                 yield
                 # An error of the body comes out of the yield, and the group then cancels by itself.
                 for task in self._tasks:
@@ -270,6 +275,13 @@ class Executor:
         for guid in missing:
             self._actors[guid].vanished()
         await destroy_strays(strays, self._engine, self._network)
+
+    async def _report_capacity(self) -> None:
+        values = capacity.gauges(
+            self._store.total, self._store.remaining(), self._store.list(), self._metrics.latest
+        )
+        for name, gauge in values.items():
+            self._meter.gauge(name, gauge.value, gauge.unit)
 
     async def _read_metrics(self) -> None:
         watched = (actor.watched() for actor in self._actors.values())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bbs.models.validation.egress import validate_security_group_rule
 from executor.config import ExecutorConfig
 from executor.containers import servicefiles
 from executor.containers.applog import AppLog
@@ -113,6 +114,8 @@ class Creator:
 
     async def remove_files(self, guid: str) -> None:
         """Remove the service files; a failure is logged, the container goes all the same."""
+        if not self._config.volume_mounted_files:
+            return
         try:
             await asyncio.to_thread(servicefiles.remove, self._config.volume_mounted_files, guid)
         except (OSError, ValueError) as error:
@@ -141,6 +144,7 @@ class Creator:
         self, container: Container, spec: ContainerSpec
     ) -> tuple[EngineContainer, Create]:
         guid = container.guid
+        check_egress(container)
         await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
         mapped = ports if self._config.enable_unproxied_port_mappings else ()
@@ -226,6 +230,15 @@ def refuse_volumes(container: Container) -> None:
         reason = f"no volume driver is configured on this cell, {mount.driver!r} was asked for"
         log.error("failed-to-mount-volume", extra=_data(container.guid, volume=mount.volume_id, error=reason))
         raise CreationFailed("failed to mount volume")
+
+
+def check_egress(container: Container) -> None:
+    """Refuse invalid rules. Valid ones only allow, and here no network is denied. Raises ExecutorError."""
+    rules = container.run_info.egress_rules
+    if errors := [text for rule in rules for text in validate_security_group_rule(rule)]:
+        raise ExecutorError("; ".join(errors))
+    if rules:
+        log.info("egress-rules-allow-what-is-not-denied", extra=_data(container.guid, rules=len(rules)))
 
 
 def check_sources(mounts: tuple[BindMount, ...]) -> None:

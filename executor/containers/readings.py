@@ -61,11 +61,11 @@ class MetricsKeeper:
         self._disk = {guid: usage for guid, usage in self._disk.items() if guid in self._latest}
 
     async def _read(self, watched: Watched) -> ContainerMetrics | None:
-        container, pid = watched.container, watched.engine_container.init_pid
+        container, made = watched.container, watched.engine_container
         async with self._slots:
             try:
-                disk_usage = await self._disk_usage(container.guid, pid)
-                reading = await asyncio.to_thread(cgroup.read, pid, disk_usage)
+                disk_usage = await self._disk_usage(container.guid, made.init_pid)
+                reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk_usage)
             except OSError as error:
                 data = {"guid": container.guid, "error": str(error)}
                 log.info("no-reading-of-container", extra={"data": data})

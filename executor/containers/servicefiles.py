@@ -36,7 +36,8 @@ def write(parent: str, guid: str, files: Sequence[File]) -> str:
 
 def remove(parent: str, guid: str) -> None:
     """Remove a container's files, if there are any. Raises OSError."""
-    if parent and (root := _directory(parent, guid)).exists():
+    root = _directory(parent, guid)
+    if root.exists():
         shutil.rmtree(root)
 
 

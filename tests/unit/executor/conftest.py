@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bbs.models.actions import RunAction
+from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
 from executor.engine.api import (
@@ -218,6 +219,10 @@ class ScriptedGroup:
     async def close(self) -> None:
         self.closed = True
 
+    @property
+    def ended(self) -> bool:
+        return self._end.done()
+
     def end(self, error: Exception | None = None) -> None:
         if error is None:
             self._end.set_result(None)
@@ -335,7 +340,7 @@ class World:
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[tuple[Executor, EventReader]]:
+    async def running(self) -> AsyncIterator[tuple[ExecutorAPI, EventReader]]:
         async with self.build() as executor:
             with executor.subscribe() as events:
                 yield executor, EventReader(events)
@@ -357,8 +362,13 @@ def config(tmp_path: Path) -> ExecutorConfig:
 
 
 @pytest.fixture
-def world(config: ExecutorConfig) -> World:
-    return World(config)
+def make_world(config: ExecutorConfig) -> Callable[[], World]:
+    return lambda: World(config)
+
+
+@pytest.fixture
+def world(make_world: Callable[[], World]) -> World:
+    return make_world()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bbs.models.common import File, Network
+from bbs.models.workload import SecurityGroupRule
 from executor.cache.api import DownloadError
 from executor.engine.api import BindMount
 from executor.errors import EngineError, ImageError, NetworkError
@@ -122,6 +123,17 @@ async def test_a_missing_mount_source_is_named(
     assert complete.run_result == retryable(
         "failed to create container: cannot mount /nowhere/healthcheck at /etc/cf-assets/healthcheck: "
         "no such file or directory"
+    )
+
+
+async def test_an_invalid_egress_rule(world: World, allocation: Allocation, run_request: Request) -> None:
+    rules = (
+        SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",)),
+        SecurityGroupRule(protocol="tcp", destinations=("10.0.0.0/8",)),
+    )
+    complete = await failure(world, allocation(), run_request(egress_rules=rules))
+    assert complete.run_result == retryable(
+        "failed to create container: Missing required field: ports or port_range"
     )
 
 

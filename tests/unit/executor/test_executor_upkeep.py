@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from executor import capacity, cgroup
 from executor.containers.readings import MetricsKeeper, Watched
 from executor.engine.api import ContainerSpec
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
-from executor.model import AllocationRequest, EventKind, Resources, RunRequest, RunResult
+from executor.metrics import Reading
+from executor.model import (
+    AllocationRequest,
+    Container,
+    ContainerMetrics,
+    ContainerState,
+    EventKind,
+    Resources,
+    RunRequest,
+    RunResult,
+)
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -48,6 +59,29 @@ async def test_a_container_that_resists_the_wipe_is_fatal(world: World) -> None:
     with pytest.raises(EngineError, match="device busy"):
         async with world.running():
             pass
+
+
+def test_capacity_gauges() -> None:
+    values = capacity.gauges(
+        Resources(memory_mb=100, disk_mb=200, containers=9),
+        Resources(memory_mb=40, disk_mb=150, containers=7),
+        [Container(guid="a"), Container(guid="b", state=ContainerState.RUNNING)],
+        {"b": ContainerMetrics(memory_usage=3 << 20, disk_usage=5 << 20)},
+    )
+    assert {name: (gauge.value, gauge.unit) for name, gauge in values.items()} == {
+        "CapacityTotalMemory": (100, "MiB"),
+        "CapacityTotalDisk": (200, "MiB"),
+        "CapacityRemainingMemory": (40, "MiB"),
+        "CapacityRemainingDisk": (150, "MiB"),
+        "CapacityAllocatedMemory": (60, "MiB"),
+        "CapacityAllocatedDisk": (50, "MiB"),
+        "ContainerUsageMemory": (3, "MiB"),
+        "ContainerUsageDisk": (5, "MiB"),
+        "CapacityTotalContainers": (9, "Metric"),
+        "CapacityRemainingContainers": (7, "Metric"),
+        "ContainerCount": (2, "Metric"),
+        "StartingContainerCount": (1, "Metric"),
+    }
 
 
 async def test_automatic_capacity_is_the_engines(world: World) -> None:
@@ -154,6 +188,12 @@ async def test_a_container_being_created_is_not_a_stray(
 async def test_metrics_are_those_of_created_containers(
     world: World, allocation: Allocation, run_request: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def read(pid: int, container_id: str, disk_usage: int) -> Reading:
+        assert (pid, container_id) == (1, "id-ig")
+        return Reading(memory_usage=5, disk_usage=disk_usage, cpu_ns=7)
+
+    monkeypatch.setattr(cgroup, "read", read)
+    monkeypatch.setattr(cgroup, "writable_layer_bytes", lambda pid: 6)
     ticked = asyncio.Event()
     tick = MetricsKeeper.tick
 
@@ -170,9 +210,10 @@ async def test_metrics_are_those_of_created_containers(
         for _ in range(2):
             ticked.clear()
             await ticked.wait()
-        assert {guid: metrics.memory_limit for guid, metrics in executor.metrics().items()} == {
-            "ig": 128 << 20
-        }
+        [(guid, metrics)] = executor.metrics().items()
+        assert guid == "ig"
+        assert (metrics.memory_usage, metrics.disk_usage, metrics.cpu_time_ns) == (5, 6, 7)
+        assert (metrics.memory_limit, metrics.disk_limit) == (128 << 20, 256 << 20)
         group.end()
         await events.until(EventKind.COMPLETE)
         for _ in range(2):

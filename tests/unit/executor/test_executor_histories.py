@@ -1,0 +1,157 @@
+"""Any history of calls, failures and process ends keeps the executor's books and its word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from executor.api import ExecutorAPI
+from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
+from executor.model import AllocationRequest, ContainerState, EventKind, RunRequest
+from executor.steps.base import EmittableError
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
+
+pytestmark = pytest.mark.unit
+
+GUIDS = st.sampled_from(["a", "b", "c"])
+MOVES = st.one_of(
+    st.tuples(st.sampled_from(["allocate", "run", "stop", "delete", "ready", "end", "crash", "flip"]), GUIDS),
+    st.tuples(st.sampled_from(["hold", "release", "fail"]), st.sampled_from(["create", "destroy", "attach"])),
+    st.tuples(st.just("settle"), st.just("")),
+)
+LATER = {EventKind.RESERVED: 0, EventKind.RUNNING: 1, EventKind.COMPLETE: 2}
+
+
+async def settle() -> None:
+    """Let every task go as far as it can."""
+    for _ in range(25):
+        await asyncio.sleep(0)
+
+
+class History:
+    """Performs moves; what is impossible at the moment must be refused by the executor itself."""
+
+    def __init__(
+        self,
+        world: World,
+        executor: ExecutorAPI,
+        tasks: asyncio.TaskGroup,
+        run_request: Callable[..., RunRequest],
+    ) -> None:
+        self._world = world
+        self._executor = executor
+        self._tasks = tasks
+        self._run_request = run_request
+
+    async def perform(self, move: str, subject: str) -> None:
+        if move in {"ready", "end", "crash", "flip"}:
+            self._move_group(move, subject)
+        elif move == "hold":
+            self._world.engine.gates.setdefault(subject, asyncio.Event())
+        elif move == "release":
+            self._world.engine.gates.pop(subject, asyncio.Event()).set()
+        elif move == "fail" and subject == "attach":
+            self._world.network.failures["attach"] = [NetworkError("nft")]
+        elif move == "fail":
+            self._world.engine.failures[subject] = [EngineError("engine")]
+        elif move == "settle":
+            await settle()
+        else:
+            await self._call(move, subject)
+
+    def _move_group(self, move: str, guid: str) -> None:
+        group = self._world.launch.groups.get(guid)
+        if group is None or group.ended:
+            return
+        if move == "ready":
+            group.ready.set()
+        elif move == "flip":
+            group.flip_readiness(not group.routable_when_ready)
+        else:
+            group.end(EmittableError("APP: Exited with status 1") if move == "crash" else None)
+
+    async def _call(self, move: str, guid: str) -> None:
+        if move == "allocate":
+            self._executor.allocate([AllocationRequest(guid=guid, memory_mb=100, disk_mb=10)])
+        elif move == "delete":
+            self._tasks.create_task(self._delete(guid))
+        else:
+            with suppress(ExecutorError):
+                if move == "run":
+                    await self._executor.run(self._run_request(guid, ports=(8080, 8081)))
+                else:
+                    await self._executor.stop(guid)
+
+    async def _delete(self, guid: str) -> None:
+        with suppress(ContainerNotFound, EngineError):
+            await self._executor.delete(guid)
+
+
+async def live_through(
+    world: World, moves: list[tuple[str, str]], run_request: Callable[..., RunRequest]
+) -> None:
+    async with world.running() as (executor, events):
+        async with asyncio.TaskGroup() as tasks:
+            history = History(world, executor, tasks, run_request)
+            for move, subject in moves:
+                await history.perform(move, subject)
+                containers = executor.containers()
+                total, left = executor.total_resources(), executor.remaining_resources()
+                assert total.memory_mb - left.memory_mb == 100 * len(containers)
+                assert total.containers - left.containers == len(containers)
+            world.engine.failures.clear()
+            world.network.failures.clear()
+            for gate in world.engine.gates.values():
+                gate.set()
+        for container in executor.containers():
+            await executor.delete(container.guid)
+        assert executor.containers() == []
+        assert executor.remaining_resources() == executor.total_resources()
+        assert world.engine.containers == {}
+        assert world.network.mappings == {}
+        assert world.network.free == list(range(61001, 61011))
+        executor.allocate([AllocationRequest(guid="last")])
+        while (await events.next()).container.guid != "last":
+            pass
+    check_events([(event.container.guid, event.kind) for event in events.seen])
+    for event in events.seen:
+        completed = event.container.state is ContainerState.COMPLETED
+        assert (event.kind is EventKind.COMPLETE) is completed
+
+
+def check_events(told: list[tuple[str, EventKind]]) -> None:
+    """Of each life: reserved first, complete last and once, running in between."""
+    state: dict[str, EventKind] = {}
+    counts: Counter[str] = Counter()
+    for guid, kind in told:
+        if kind is EventKind.RESERVED:
+            assert state.get(guid, EventKind.COMPLETE) is EventKind.COMPLETE
+        else:
+            assert LATER[kind] >= LATER[state[guid]]
+            assert state[guid] is not EventKind.COMPLETE
+        state[guid] = kind
+        counts[guid] += 1
+    assert counts["last"] == 1
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=st.lists(MOVES, max_size=40))
+def test_any_history(
+    make_world: Callable[[], World],
+    run_request: Callable[..., RunRequest],
+    moves: list[tuple[str, str]],
+) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await live_through(make_world(), moves, run_request)
+
+    asyncio.run(bounded())
