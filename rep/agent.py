@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -89,9 +90,8 @@ class RepAgent:
     async def run(self) -> None:
         """Until stopped, cancelled, or evacuated; then everything is shut down in order.
 
-        Returns normally after :meth:`stop` and at the end of an evacuation. Raises what made a member
-        fail (BBSError, CleanupFailed, OSError ..., in an exception group where a task of it failed):
-        exit status 1.
+        Returns normally after :meth:`stop` and at the end of an evacuation. Raises a flat ExceptionGroup
+        of what made members fail (BBSError, CleanupFailed, OSError ...): exit status 1.
         """
         try:
             async with AsyncExitStack() as stack:
@@ -100,8 +100,10 @@ class RepAgent:
                 logger.info("started", extra={"data": {"cell-id": self._config.cell_id}})
                 await self._stop.wait()
         except Exception as error:
-            logger.error("exited-with-failure", extra={"data": {"error": str(error)}})
-            raise
+            reasons = list(_leaves(error))
+            texts = [repr(reason) for reason in reasons]
+            logger.error("exited-with-failure", extra={"data": {"errors": texts}}, exc_info=error)
+            raise ExceptionGroup("the cell ended because of failures", reasons) from None
         logger.info("exited")
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -176,6 +178,15 @@ class RepAgent:
         await start(consuming(executor, queue.push))
         await start(evacuator.running(self.stop))
         await start(requests.reporting(self._metrics, seconds(config.report_interval)))
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    """An error passes through the task groups of the members around it; each wraps it."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def rep_url(config: RepConfig) -> str:

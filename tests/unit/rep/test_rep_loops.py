@@ -123,10 +123,13 @@ async def test_events_become_operations(
 
 
 async def test_the_end_of_events_ends_the_consumer(executor: FakeExecutor) -> None:
-    with pytest.raises(ExceptionGroup) as caught:
+    async def consume() -> None:
         async with consuming(executor, lambda operation: None):
             executor.end_events()
             await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await consume()
     assert [type(error) for error in caught.value.exceptions] == [EventStreamEnded]
 
 
