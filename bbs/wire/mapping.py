@@ -149,10 +149,10 @@ def decode(cls: type[W], data: bytes) -> W:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Reader:
-    """model: the class to build. fields: name and conversion of each field, by its number."""
+    """model: the class to build. fields: name and conversion, if it needs one, of each field by number."""
 
     model: type[Model]
-    fields: Mapping[int, tuple[str, Convert]]
+    fields: Mapping[int, tuple[str, Convert | None]]
 
 
 def _read(reader: _Reader, message: Message) -> Model:
@@ -160,7 +160,7 @@ def _read(reader: _Reader, message: Message) -> Model:
     values = {}
     for descriptor, value in message.ListFields():
         name, convert = known[descriptor.number]
-        values[name] = convert(value)
+        values[name] = value if convert is None else convert(value)
     return reader.model(**values)
 
 
@@ -175,32 +175,32 @@ def _reader(name: str) -> _Reader:
     )
 
 
-def _value_reader(field: Field, hint: Any) -> Convert:
+def _value_reader(field: Field, hint: Any) -> Convert | None:
     if field.map_value is not None:
         if not field.map_value.message:
             return dict
-        read = _single_reader(field.map_value, get_args(hint)[1])
+        read = _message_reader(field.map_value.message)
         return lambda entries: {key: read(value) for key, value in entries.items()}
     if field.is_repeated:
         if not field.message:
             return tuple
-        read = _single_reader(field, get_args(hint)[0])
+        read = _message_reader(field.message)
         return lambda items: tuple([read(item) for item in items])
-    return _single_reader(field, hint)
-
-
-def _single_reader(field: Field, hint: Any) -> Convert:
-    if field.message == _ROUTES:
-        return lambda message: dict(message.routes)
-    if field.message == _ACTION:
-        return _read_action
     if field.message:
-        return partial(_read, _reader(field.message))
+        return _message_reader(field.message)
     if field.is_enum:
-        return _enum_reader(_enum_class(hint))
+        return _enum_reader(hint)
     if field.is_bytes:
         return text_from_wire
-    return _same
+    return None
+
+
+def _message_reader(name: str) -> Convert:
+    if name == _ROUTES:
+        return lambda message: dict(message.routes)
+    if name == _ACTION:
+        return _read_action
+    return partial(_read, _reader(name))
 
 
 def _read_action(wrapper: actions_pb2.Action) -> Action:
@@ -214,10 +214,6 @@ def _enum_reader(cls: type[E]) -> Callable[[int], E]:
     known = {int(member): member for member in cls}
     zero = cls(0)
     return lambda number: known.get(number, zero)
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 # Writing: into the message in place, since a sub-message given to a constructor is copied.
@@ -337,8 +333,3 @@ def _folded(name: str) -> str:
 
 def _is_optional(hint: Any) -> bool:
     return NoneType in get_args(hint)
-
-
-def _enum_class(hint: Any) -> type[IntEnum]:
-    candidates = [hint, *get_args(hint)]
-    return next(item for item in candidates if isinstance(item, type) and issubclass(item, IntEnum))

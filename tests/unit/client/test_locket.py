@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
-from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode
+from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode, channel_credentials
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
+
+if TYPE_CHECKING:
+    from tests.unit.client.conftest import Identities
 
 pytestmark = pytest.mark.unit
 
@@ -128,6 +131,26 @@ async def test_a_refusal(
 
 async def test_connecting(client: LocketClient) -> None:
     await client.ready()
+
+
+async def test_mutual_tls(identities: Identities) -> None:
+    good, stranger = identities.good, identities.stranger
+    scripted = ScriptedLocket(answers=[pb.ReleaseResponse()])
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((scripted.handlers(),))
+    pair = (good.key.read_bytes(), good.cert.read_bytes())
+    port = server.add_secure_port(
+        "127.0.0.1:0", grpc.ssl_server_credentials([pair], good.ca.read_bytes(), require_client_auth=True)
+    )
+    await server.start()
+    address = f"127.0.0.1:{port}"
+    async with LocketClient(address, channel_credentials(good.ca, good.cert, good.key)) as client:
+        await client.release(PRESENCE)
+    async with LocketClient(address, channel_credentials(good.ca, stranger.cert, stranger.key)) as client:
+        with pytest.raises(LocketError) as raised:
+            await client.release(PRESENCE)
+        assert raised.value.code is grpc.StatusCode.UNAVAILABLE
+    await server.stop(None)
 
 
 async def test_nobody_there(unused_tcp_port: int) -> None:

@@ -2,109 +2,25 @@
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import ssl
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from bbs.client.http import HTTPBBSClient
 from bbs.client.tls import TLSConfigurationError, client_context, own_certificate, server_context
+from bbs.client.transport import Policy, UnansweredError
+from bbs.models.events import TaskRemovedEvent
+from bbs.models.task import Task
+from bbs.wire.proto.domain_pb2 import DomainsResponse
+from bbs.wire.sse import encode_record
+
+if TYPE_CHECKING:
+    from tests.unit.client.conftest import Identities, Identity, ScriptedServer
 
 pytestmark = pytest.mark.unit
-
-DAY = timedelta(days=1)
-BOTH_USES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
-
-
-@dataclass(frozen=True)
-class Identity:
-    ca: Path
-    cert: Path
-    key: Path
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1 into a directory."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory = directory
-        self._key = rsa.generate_private_key(65537, 2048)
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            self._builder(self._name, DAY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .public_key(self._key.public_key())
-            .sign(self._key, hashes.SHA256())
-        )
-        self.file = directory / f"{name}.crt"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def issue(
-        self,
-        name: str,
-        *,
-        lifetime: timedelta = DAY,
-        uses: tuple[x509.ObjectIdentifier, ...] = BOTH_USES,
-        address: str = "127.0.0.1",
-    ) -> Identity:
-        key = rsa.generate_private_key(65537, 2048)
-        certificate = (
-            self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), lifetime)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False
-            )
-            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-            .public_key(key.public_key())
-            .sign(self._key, hashes.SHA256())
-        )
-        cert_file, key_file = self._directory / f"{name}.crt", self._directory / f"{name}.key"
-        cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return Identity(self.file, cert_file, key_file)
-
-    def _builder(self, subject: x509.Name, lifetime: timedelta) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - 2 * DAY)
-            .not_valid_after(datetime.now(UTC) + lifetime)
-        )
-
-
-@dataclass(frozen=True)
-class Identities:
-    good: Identity
-    client_only: Identity
-    server_only: Identity
-    elsewhere: Identity
-    expired: Identity
-    stranger: Identity
-
-
-@pytest.fixture(scope="module")
-def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
-    directory = tmp_path_factory.mktemp("tls")
-    authority = Authority(directory, "authority")
-    return Identities(
-        good=authority.issue("good"),
-        client_only=authority.issue("client-only", uses=(ExtendedKeyUsageOID.CLIENT_AUTH,)),
-        server_only=authority.issue("server-only", uses=(ExtendedKeyUsageOID.SERVER_AUTH,)),
-        elsewhere=authority.issue("elsewhere", address="192.0.2.1"),
-        expired=authority.issue("expired", lifetime=-DAY),
-        stranger=Authority(directory, "other").issue("stranger"),
-    )
 
 
 def handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> tuple[str, str]:
@@ -192,3 +108,25 @@ def test_files_that_do_not_fit(identities: Identities, tmp_path: Path) -> None:
         TLSConfigurationError, match=r"cannot use certificate .*good\.crt with key .*stranger\.key"
     ):
         client_context(good.ca, good.cert, identities.stranger.key)
+
+
+async def test_calls_and_streams_over_tls(
+    server: ScriptedServer, policy: Policy, identities: Identities
+) -> None:
+    removed = TaskRemovedEvent(task=Task(task_guid="t"))
+    record = encode_record(0, removed)
+    server.answer(DomainsResponse(domains=["d"]))
+    server.stream(f"{len(record):x};\r\n".encode() + record + b"\r\n0;\r\n\r\n", then="close")
+    async with await asyncio.start_server(
+        server.serve, "127.0.0.1", 0, ssl=server_of(identities.good)
+    ) as listening:
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with HTTPBBSClient(url, ssl_context=client_of(identities.good), policy=policy) as client:
+            assert await client.domains() == ["d"]
+            async with client.task_events() as events:
+                assert [event async for event in events] == [removed]
+        async with HTTPBBSClient(url, policy=policy) as client:
+            with pytest.raises(UnansweredError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.domains()
+            with pytest.raises(UnansweredError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.task_events().__aenter__()
