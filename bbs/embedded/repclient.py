@@ -51,7 +51,7 @@ class RepClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._ssl_context or True)
+        connector = aiohttp.TCPConnector(ssl=self._ssl_context or True, limit=0)
         self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self
 
