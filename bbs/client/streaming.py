@@ -77,9 +77,9 @@ class StreamingResponse:
         self._writer.write(self._http.send(h11.Data(data=body)) or b"")
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
         await self._writer.drain()
-        while not isinstance(event := await self._next_event(), h11.Response):
-            if isinstance(event, h11.ConnectionClosed):
-                raise ProtocolError("connection closed instead of a response")
+        event = await self._next_event()
+        while not isinstance(event, h11.Response):  # an informational one; h11 raises on the rest
+            event = await self._next_event()
         self.status = event.status_code
 
     async def _next_event(self) -> h11.Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -78,6 +79,16 @@ async def test_subscribing_returns_before_any_event(server: ScriptedServer, clie
     server.stream(b"", then="hang")
     async with client.task_events():
         assert len(server.requests) == 1
+
+
+async def test_an_informational_response_comes_before_the_real_one(
+    server: ScriptedServer, client: HTTPBBSClient
+) -> None:
+    server.stream(chunks(CREATED) + END, then="close")
+    server.replies[0] = dataclasses.replace(
+        server.replies[0], data=b"HTTP/1.1 103 Early Hints\r\n\r\n" + server.replies[0].data
+    )
+    assert await all_of(client.task_events()) == [CREATED]
 
 
 async def test_events_arrive_while_the_stream_stays_open(
