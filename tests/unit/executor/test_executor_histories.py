@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unit
 
-GUIDS = st.sampled_from(["a", "b", "c"])
+GUIDS = st.sampled_from(["a", "b"])
 MOVES = st.one_of(
-    st.tuples(st.sampled_from(["allocate", "run", "stop", "delete", "ready", "end", "crash", "flip"]), GUIDS),
-    st.tuples(st.sampled_from(["hold", "release", "fail"]), st.sampled_from(["create", "destroy", "attach"])),
-    st.tuples(st.just("settle"), st.just("")),
+    st.tuples(st.sampled_from(["start", "ready", "end", "stop", "delete"]), GUIDS, st.booleans()),
+    st.tuples(st.sampled_from(["allocate", "run", "crash", "flip"]), GUIDS, st.booleans()),
+    st.tuples(
+        st.sampled_from(["hold", "release", "fail"]),
+        st.sampled_from(["create", "destroy", "attach"]),
+        st.booleans(),
+    ),
 )
+"""What happens, to what, and whether all tasks then go as far as they can before the next one."""
+
 LATER = {EventKind.RESERVED: 0, EventKind.RUNNING: 1, EventKind.COMPLETE: 2}
 
 
@@ -63,8 +69,9 @@ class History:
             self._world.network.failures["attach"] = [NetworkError("nft")]
         elif move == "fail":
             self._world.engine.failures[subject] = [EngineError("engine")]
-        elif move == "settle":
-            await settle()
+        elif move == "start":
+            await self._call("allocate", subject)
+            await self._call("run", subject)
         else:
             await self._call(move, subject)
 
@@ -97,13 +104,15 @@ class History:
 
 
 async def live_through(
-    world: World, moves: list[tuple[str, str]], run_request: Callable[..., RunRequest]
+    world: World, moves: list[tuple[str, str, bool]], run_request: Callable[..., RunRequest]
 ) -> None:
     async with world.running() as (executor, events):
         async with asyncio.TaskGroup() as tasks:
             history = History(world, executor, tasks, run_request)
-            for move, subject in moves:
+            for move, subject, settled in moves:
                 await history.perform(move, subject)
+                if settled:
+                    await settle()
                 containers = executor.containers()
                 total, left = executor.total_resources(), executor.remaining_resources()
                 assert total.memory_mb - left.memory_mb == 100 * len(containers)
@@ -148,7 +157,7 @@ def check_events(told: list[tuple[str, EventKind]]) -> None:
 def test_any_history(
     make_world: Callable[[], World],
     run_request: Callable[..., RunRequest],
-    moves: list[tuple[str, str]],
+    moves: list[tuple[str, str, bool]],
 ) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(10):
