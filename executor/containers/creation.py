@@ -145,7 +145,8 @@ class Creator:
     ) -> tuple[EngineContainer, Create]:
         guid = container.guid
         check_egress(container)
-        await asyncio.to_thread(check_sources, spec.mounts)
+        if spec.mounts:
+            await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
         mapped = ports if self._config.enable_unproxied_port_mappings else ()
         host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()

@@ -96,16 +96,16 @@ class Cell:
     events: AsyncIterator[ContainerEvent]
     told: list[ContainerEvent] = field(default_factory=list)
 
-    async def start(self, script: str, *, memory_mb: int = 64, **run_info: Any) -> None:
-        """Reserve and run container ``ig``."""
-        assert self.executor.allocate([AllocationRequest(guid="ig", memory_mb=memory_mb)]) == []
+    async def start(self, script: str, *, guid: str = "ig", memory_mb: int = 64, **run_info: Any) -> None:
+        """Reserve and run a container."""
+        assert self.executor.allocate([AllocationRequest(guid=guid, memory_mb=memory_mb)]) == []
         info = RunInfo(
             root_fs=self.rootfs,
             cpu_weight=100,
             action=RunAction(path="/bin/sh", args=("-c", script), user="vcap"),
             log_config=LogConfig(guid="log-guid", source_name="APP"),
         )
-        await self.executor.run(RunRequest(guid="ig", run_info=replace(info, **run_info)))
+        await self.executor.run(RunRequest(guid=guid, run_info=replace(info, **run_info)))
 
     async def until(self, kind: EventKind) -> Container:
         async with asyncio.timeout(30):
@@ -258,6 +258,42 @@ async def test_an_app_that_ignores_term_is_killed(open_cell: OpenCell) -> None:
         )
         await cell.executor.delete("ig")
     assert "Exit status 137 (exceeded 500ms graceful shutdown interval)" in cell.lines.texts
+
+
+async def test_a_setup_that_will_not_end_holds_nobody_up(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        setup = RunAction(path="/bin/sh", args=("-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"))
+        await cell.start("exec sleep 1000", setup=setup)
+        await cell.lines.until("deaf")
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        await cell.executor.delete("ig")
+        assert loop.time() - asked_at < 5
+        assert (await cell.until(EventKind.COMPLETE)).run_result == RunResult(stopped=True)
+
+
+async def test_deleting_a_container_in_the_making_leaves_nothing(open_cell: OpenCell, rooms: Rooms) -> None:
+    async with open_cell() as cell:
+        await cell.start("exec sleep 1000", ports=(8080,))
+        await cell.lines.until(f"Cell {cell.name} creating container for instance ig")
+        await cell.executor.delete("ig")
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result.stopped
+        assert await rooms.engine.list_guids() == set()
+        assert cell.executor.remaining_resources() == cell.executor.total_resources()
+
+
+async def test_many_at_once(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        for number in range(10):
+            await cell.start("exec sleep 1000", guid=f"ig{number}", ports=(8080,))
+        containers = [await cell.until(EventKind.RUNNING) for _ in range(10)]
+        assert len({container.ports[0].host_port for container in containers}) == 10
+        assert len({container.internal_ip for container in containers}) == 10
+        async with asyncio.TaskGroup() as deletions:
+            for container in containers:
+                deletions.create_task(cell.executor.delete(container.guid))
+        assert cell.executor.containers() == []
 
 
 async def test_files_and_metrics_of_a_running_container(open_cell: OpenCell) -> None:
