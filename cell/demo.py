@@ -25,9 +25,9 @@ import docker
 import psutil
 
 from cell.local import LocalCell, LocalCellError, Receptor, local_cell, pack
+from executor.engine.containers import LABEL_CELL, LABEL_GUID
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-CELL_LABEL = "org.cloudfoundry.diego.cell"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ async def _demo(state_dir: Path, examples: Path) -> None:
         with _step("cell dev stopped"):
             await stack.__aexit__(None, None, None)
     with _step("nothing of ours is left"):
-        _check_nothing_left(cell.endpoints["cell"])
+        _check_nothing_left(cell.cells[0])
     print(f"{'all of it':44} {time.monotonic() - began:6.2f} s")
 
 
@@ -126,9 +126,7 @@ def _app_process(instance_guid: str) -> psutil.Process:
     """The web server of an instance, as the host sees it."""
     client = docker.from_env()
     try:
-        (container,) = client.containers.list(
-            filters={"label": f"org.cloudfoundry.diego.guid={instance_guid}"}
-        )
+        (container,) = client.containers.list(filters={"label": f"{LABEL_GUID}={instance_guid}"})
         titles, rows = container.top()["Titles"], container.top()["Processes"]
         for row in rows:
             process = psutil.Process(int(row[titles.index("PID")]))
@@ -159,16 +157,15 @@ async def _delete(receptor: Receptor) -> None:
         await receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="the instances to end")
 
 
-def _check_nothing_left(cell_id: str) -> None:
+def _check_nothing_left(cell: dict[str, str]) -> None:
     client = docker.from_env()
     try:
-        left = [
-            c.name for c in client.containers.list(all=True, filters={"label": f"{CELL_LABEL}={cell_id}"})
-        ]
-        left += [str(n.name) for n in client.networks.list(names=["diego-cell"])]
+        mine = client.containers.list(all=True, filters={"label": f"{LABEL_CELL}={cell['cell_id']}"})
+        left = [f"container {found.name}" for found in mine]
+        left += [f"network {found.name}" for found in client.networks.list(names=[cell["engine_network"]])]
     finally:
         client.close()
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-    left += [line for line in tables.splitlines() if "diego_cell" in line]
+    left += [line for line in tables.splitlines() if cell["nft_table"] in line]
     if left:
         raise LocalCellError(f"left behind: {', '.join(left)}")

@@ -87,7 +87,7 @@ class Receptor:
         """The instances of an LRP, once ``instances`` of them are RUNNING."""
 
         def enough(rows: Any) -> bool:
-            return sum(row["state"] == "RUNNING" for row in rows) >= instances
+            return len([row for row in rows if row["state"] == "RUNNING"]) >= instances
 
         rows: list[dict[str, Any]] = await self.until(
             f"/v1/actual_lrps/{process_guid}",
@@ -100,10 +100,14 @@ class Receptor:
 
 @dataclass(frozen=True, slots=True)
 class LocalCell:
-    """A running ``cell dev``: its REST API, where everything listens, and its state folder."""
+    """A running ``cell dev``: its REST API, where everything listens, and its state folder.
+
+    cells: of each its ``cell_id``, ``admin`` and ``network`` URLs, ``engine_network`` and ``nft_table``.
+    """
 
     receptor: Receptor
     endpoints: dict[str, str]
+    cells: list[dict[str, str]]
     state_dir: Path
     pid: int
 
@@ -122,13 +126,13 @@ def pack(folder: Path, target: Path) -> None:
             archive.add(path, arcname=path.name, filter=clean)
 
 
-async def _wait_for_endpoints(process: asyncio.subprocess.Process, path: Path, log: Path) -> dict[str, str]:
+async def _wait_for_endpoints(process: asyncio.subprocess.Process, path: Path, log: Path) -> dict[str, Any]:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.returncode is not None:
             raise LocalCellError(f"`cell dev` ended with {process.returncode}:\n{_tail(log)}")
         if path.exists():
-            endpoints: dict[str, str] = json.loads(path.read_text())
+            endpoints: dict[str, Any] = json.loads(path.read_text())
             return endpoints
         await asyncio.sleep(0.02)
     raise LocalCellError(f"`cell dev` was not up after {START_TIMEOUT_S:g} s:\n{_tail(log)}")
@@ -168,8 +172,11 @@ async def local_cell(
         )
     try:
         endpoints = await _wait_for_endpoints(process, endpoints_file, log)
+        cells = endpoints.pop("cells")
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
-            yield LocalCell(Receptor(session, endpoints["receptor"]), endpoints, state_dir, process.pid)
+            yield LocalCell(
+                Receptor(session, endpoints["receptor"]), endpoints, cells, state_dir, process.pid
+            )
     finally:
         status = await _stop(process)
     if status != 0:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from cell.local import LocalCell, local_cell, pack
+from executor.engine.containers import LABEL_GUID
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
@@ -27,10 +28,10 @@ exec /bin/sh -c "$(echo "$3" | sed -n 's/.*"cmd":\\["\\([^"]*\\)".*/\\1/p')"
 """
 SSHD = """#!/bin/sh
 # Stands in for an ssh daemon: something that listens on the second port and lives as long as the app.
-exec nc -lk -p 2222 -e /bin/true
+exec nc -ll -p 2222 -e /bin/true
 """
 HEALTHCHECK = """#!/bin/sh
-exec nc -z -w 1 "$CF_INSTANCE_INTERNAL_IP" "${1#-port=}"
+exec nc -w 1 "$CF_INSTANCE_INTERNAL_IP" "${1#-port=}" </dev/null
 """
 
 
@@ -74,9 +75,7 @@ def _address(row: dict[str, Any], container_port: int = 8080) -> str:
 def _process_of(instance_guid: str, is_it: Callable[[psutil.Process], bool]) -> psutil.Process:
     client = docker.from_env()
     try:
-        (container,) = client.containers.list(
-            filters={"label": f"org.cloudfoundry.diego.guid={instance_guid}"}
-        )
+        (container,) = client.containers.list(filters={"label": f"{LABEL_GUID}={instance_guid}"})
         top = container.top()
     finally:
         client.close()

@@ -1,0 +1,138 @@
+"""Puts a cell together: engine, network, executor, clients of the control plane, and the agent.
+
+This is the one place that knows every room. Each part is a context; they are left in the reverse order, so
+the agent is gone before the executor, and the executor before the engine's client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.locket import LocketClient, channel_credentials
+from bbs.client.tls import client_context, server_context
+from bbs.client.transport import Policy
+from executor.assembly import assemble
+from executor.cache.downloader import Downloader
+from executor.cache.http import Fetcher
+from executor.cache.session import AssetTLS, asset_session
+from executor.cache.uploader import Uploader
+from executor.config import ExecutorConfig
+from executor.engine.docker import DockerEngine, EngineConfig
+from executor.executor import Executor
+from executor.logs.api import LogSink
+from executor.network.cell import CellNetwork, NetworkConfig
+from rep.agent import RepAgent
+from rep.config import RepConfig, executor_config, seconds
+from rep.tls import check_admin_certificate
+
+
+def network_config(config: RepConfig) -> NetworkConfig:
+    """The part of ``rep.json`` that names the containers' network and the host ports."""
+    return NetworkConfig(
+        name=config.network_name,
+        cell_id=config.cell_id,
+        subnet=config.network_subnet,
+        external_ip=config.external_ip,
+        port_start=config.host_port_start,
+        port_count=config.host_port_count,
+        docker_host=config.docker_host,
+    )
+
+
+def engine_config(config: RepConfig, owner: str) -> EngineConfig:
+    """The engine under the name ``owner``, in the cell's network."""
+    return EngineConfig(
+        state_dir=Path(config.state_dir) / "engine",
+        owner=owner,
+        cell_id=config.cell_id,
+        network=config.network_name,
+        docker_host=config.docker_host,
+    )
+
+
+@asynccontextmanager
+async def running_executor(config: RepConfig, sink: LogSink) -> AsyncIterator[Executor]:
+    """An executor on the real engine. Raises EngineError, NetworkError, UnknownStack, ValueError."""
+    settings = executor_config(config)
+    engine = DockerEngine(engine_config(config, config.container_owner_name))
+    probe_engine = DockerEngine(engine_config(config, config.healthcheck_container_owner_name))
+    try:
+        async with (
+            asset_session(_asset_tls(settings)) as session,
+            Downloader(
+                Fetcher(session), Path(settings.cache_path), settings.max_cache_size_bytes
+            ) as downloader,
+            assemble(
+                settings,
+                engine=engine,
+                probe_engine=probe_engine,
+                network=CellNetwork(network_config(config)),
+                sink=sink,
+                fetcher=downloader,
+                uploader=Uploader(session),
+            ) as executor,
+        ):
+            yield executor
+    finally:
+        await probe_engine.close()
+        await engine.close()
+
+
+@asynccontextmanager
+async def composed_agent(config: RepConfig, sink: LogSink) -> AsyncIterator[RepAgent]:
+    """An agent to ``run()`` while the context lasts.
+
+    With certificate files everything is mutual TLS; without them (development) everything is plain.
+    Raises what :func:`running_executor` raises, TLSConfigurationError, BBSError, LocketError.
+    """
+    identity = _identity(config)
+    async with (
+        running_executor(config, sink) as executor,
+        HTTPBBSClient(
+            config.bbs_address,
+            ssl_context=client_context(*identity) if identity else None,
+            policy=Policy(request_timeout_s=seconds(config.communication_timeout)),
+        ) as bbs,
+        LocketClient(config.locket_address, _locket_credentials(config)) as locket,
+    ):
+        await locket.ready()
+        if identity:
+            check_admin_certificate(identity[1])
+        yield RepAgent(
+            config,
+            executor,
+            bbs,
+            locket,
+            admin_tls=server_context(*identity) if identity else None,
+            network_tls=server_context(*identity) if identity else None,
+        )
+
+
+def _asset_tls(settings: ExecutorConfig) -> AssetTLS:
+    return AssetTLS(
+        cert=settings.path_to_tls_cert,
+        key=settings.path_to_tls_key,
+        ca_files=(settings.path_to_tls_ca_cert, settings.path_to_ca_certs_for_downloads),
+        skip_cert_verify=settings.skip_cert_verify,
+    )
+
+
+def _locket_credentials(config: RepConfig) -> grpc.ChannelCredentials | None:
+    if not config.locket_client_cert_file:
+        return None
+    return channel_credentials(
+        Path(config.locket_ca_cert_file),
+        Path(config.locket_client_cert_file),
+        Path(config.locket_client_key_file),
+    )
+
+
+def _identity(config: RepConfig) -> tuple[Path, Path, Path] | None:
+    if not config.cert_file:
+        return None
+    return Path(config.ca_cert_file), Path(config.cert_file), Path(config.key_file)

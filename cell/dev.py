@@ -1,0 +1,242 @@
+"""Run a control plane and a cell on this machine, in the foreground; Ctrl-C stops it cleanly.
+
+Everything listens on loopback, without TLS:
+
+  BBS API       127.0.0.1:8889   protobuf over HTTP, for a rep or any BBS client
+  Locket        127.0.0.1:8891   gRPC
+  auctioneer    127.0.0.1:9016
+  REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON: what curl talks to
+  file server   127.0.0.1:8080   serves STATE/static under /v1/static/
+  rep           127.0.0.1:1800   admin side: /ping, /evacuate
+                127.0.0.1:1801   network side: /state, /work ...
+
+The state folder keeps the control plane's database (desired work survives a restart), the download cache,
+the component log (cell.log) and endpoints.json, which says where everything listens. The preloaded root
+filesystem is called `busybox`. App logs are printed as they come.
+
+  cell dev &
+  curl -X POST -d @examples/web.json http://127.0.0.1:8888/v1/desired_lrps
+  curl http://127.0.0.1:8888/v1/actual_lrps
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+import docker.errors
+
+from bbs.embedded.listeners import Address
+from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
+from bbs.models.durations import parse_duration
+from cell import lagerlog
+from cell.compose import composed_agent, network_config
+from cell.console import ConsoleSink
+from cell.failures import CommandError, Told, telling
+from cell.images import ensure_image
+from cell.slots import PORTS_PER_SLOT, Slot, take_slots
+from executor.logs.api import LogSink
+from rep.config import Duration, RepConfig, load
+
+DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/dev")
+STACK = "busybox"
+IMAGE = "diego-cell/busybox:latest"
+LOOPBACK = "127.0.0.1"
+ADMIN_PORT, NETWORK_PORT = 1800, 1801
+
+POLLING_INTERVAL = "10s"
+"""Of a development cell: its residual records go sooner than the 30 s of a deployment."""
+
+CONVERGENCE_INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line asked for."""
+
+    state_dir: Path
+    any_ports: bool
+    cells: int
+    config: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help=f"default: {DEFAULT_STATE_DIR}"
+    )
+    parser.add_argument("--cells", type=int, default=1, metavar="N", help="how many cells (default 1)")
+    parser.add_argument(
+        "--any-ports",
+        action="store_true",
+        help="take any free ports instead of those above (see endpoints.json)",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a rep.json for the cells; addresses and TLS are replaced"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = Settings(args.state_dir, args.any_ports, args.cells, args.config)
+    if os.geteuid() != 0:
+        print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
+        return 1
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        log = stack.enter_context((settings.state_dir / "cell.log").open("a"))
+        lagerlog.install(log, source="cell", time_format="rfc3339")
+        try:
+            with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)):
+                slots = stack.enter_context(take_slots(settings.cells))
+                configs = [_rep_config(settings, slot) for slot in slots]
+                _prepare_image(settings.state_dir)
+                asyncio.run(_run(settings, configs))
+        except Told:
+            return 1
+    return 0
+
+
+def _prepare_image(state_dir: Path) -> None:
+    """The preloaded root filesystem, made from this machine's busybox when the engine lacks it."""
+    try:
+        client = docker.APIClient()
+        try:
+            ensure_image(client, IMAGE, state_dir)
+        finally:
+            client.close()
+    except docker.errors.DockerException as error:
+        raise CommandError(
+            f"the container engine does not answer ({error}); start it with `systemctl start docker`"
+        ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _addresses(any_ports: bool) -> Addresses:
+    usual = Addresses()
+    if not any_ports:
+        return usual
+    free = Address(LOOPBACK, 0)
+    return Addresses(bbs=free, locket=free, auctioneer=free, receptor=free, fileserver=free)
+
+
+def _rep_config(settings: Settings, slot: Slot) -> RepConfig:
+    """A cell's settings: the given file's or the usual ones, in the slot's share of the machine."""
+    base = load(settings.config) if settings.config else RepConfig()
+    shift = 0 if settings.any_ports else 2 * slot.number
+    admin = _free_port() if settings.any_ports else ADMIN_PORT + shift
+    network = _free_port() if settings.any_ports else NETWORK_PORT + shift
+    state_dir = settings.state_dir / slot.cell_id
+    return replace(
+        base,
+        cell_id=slot.cell_id,
+        zone=base.zone or f"z{slot.number + 1}",
+        listen_addr=f"{LOOPBACK}:{admin}",
+        listen_addr_securable=f"{LOOPBACK}:{network}",
+        rep_url=f"http://{LOOPBACK}:{network}",
+        ca_cert_file="",
+        cert_file="",
+        key_file="",
+        polling_interval=base.polling_interval
+        if settings.config
+        else Duration(parse_duration(POLLING_INTERVAL)),
+        preloaded_root_fs=base.preloaded_root_fs or (f"{STACK}:{IMAGE}",),
+        cache_path=str(state_dir / "download_cache"),
+        temp_dir=str(state_dir / "tmp"),
+        state_dir=str(state_dir),
+        network_name=slot.network_name,
+        network_subnet=slot.subnet,
+        host_port_start=slot.host_port_start,
+        host_port_count=PORTS_PER_SLOT,
+    )
+
+
+async def _run(settings: Settings, configs: Sequence[RepConfig]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    sink = ConsoleSink(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    plane = ControlPlane(
+        PlaneConfig(
+            state_dir=settings.state_dir,
+            addresses=_addresses(settings.any_ports),
+            convergence_interval_s=CONVERGENCE_INTERVAL_S,
+        )
+    )
+    async with plane:
+        configs = [
+            replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
+            for config in configs
+        ]
+        ready = [asyncio.Event() for _ in configs]
+        async with asyncio.TaskGroup() as group:
+            for config, up in zip(configs, ready, strict=True):
+                group.create_task(_cell(config, sink, stop, up))
+            group.create_task(_announce(settings, plane, configs, ready))
+
+
+async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
+    """One cell, until ``stop`` is set."""
+    async with composed_agent(config, sink) as agent, asyncio.TaskGroup() as group:
+        running = group.create_task(agent.run())
+        watchers = [group.create_task(stop.wait()), group.create_task(_tell(agent.ready, up))]
+        await asyncio.wait([running, watchers[0]], return_when=asyncio.FIRST_COMPLETED)
+        agent.stop()
+        await asyncio.wait([running])
+        for watcher in watchers:
+            watcher.cancel()
+
+
+async def _tell(ready: asyncio.Event, up: asyncio.Event) -> None:
+    await ready.wait()
+    up.set()
+
+
+async def _announce(
+    settings: Settings, plane: ControlPlane, configs: Sequence[RepConfig], ready: Sequence[asyncio.Event]
+) -> None:
+    """Once every cell is up: say so, and write endpoints.json."""
+    for event in ready:
+        await event.wait()
+    at = plane.addresses
+    endpoints = {
+        "bbs": at.bbs.url(),
+        "locket": str(at.locket),
+        "auctioneer": at.auctioneer.url(),
+        "receptor": at.receptor.url(),
+        "file_server": at.fileserver.url(),
+        "cells": [
+            {
+                "cell_id": config.cell_id,
+                "admin": f"http://{config.listen_addr}",
+                "network": config.rep_url,
+                "engine_network": config.network_name,
+                "nft_table": network_config(config).table,
+            }
+            for config in configs
+        ],
+    }
+    target = settings.state_dir / "endpoints.json"
+    fresh = target.with_suffix(".new")
+    fresh.write_text(json.dumps(endpoints, indent=2) + "\n")
+    fresh.replace(target)
+    for name in ("bbs", "locket", "auctioneer", "receptor", "file_server"):
+        print(f"{name:12} {endpoints[name]}")
+    for config in configs:
+        print(f"{config.cell_id:12} {config.rep_url}")
+    print(f"state        {settings.state_dir}\nup; Ctrl-C stops everything", flush=True)
