@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-SHUTDOWN_TIMEOUT_S: Final = 2.0
+SHUTDOWN_TIMEOUT_S: Final = 1.0
 """How long requests in flight may go on after their listener is closed."""
 
 BACKLOG: Final = 1024

@@ -38,19 +38,19 @@ class ActualLRPHandlers:
         rows = await self._bbs.actual_lrps(
             domain=answers.domain_filter(request), trace_id=answers.trace_id(request)
         )
-        return answers.ok([write_actual_lrp(lrp) for lrp in one_per_index(rows)])
+        return answers.json_answer([write_actual_lrp(lrp) for lrp in one_per_index(rows)])
 
     async def list_of_process(self, request: web.Request) -> web.Response:
         rows = await self._bbs.actual_lrps(
             process_guid=request.match_info["process_guid"], trace_id=answers.trace_id(request)
         )
-        return answers.ok([write_actual_lrp(lrp) for lrp in one_per_index(rows)])
+        return answers.json_answer([write_actual_lrp(lrp) for lrp in one_per_index(rows)])
 
     async def get(self, request: web.Request) -> web.Response:
         lrp = await self._at_index(request)
         if lrp is None:
-            return web.Response(status=404, body=b"null", headers=answers.JSON_TYPE)
-        return answers.ok(write_actual_lrp(lrp))
+            return answers.json_answer(None, 404)
+        return answers.json_answer(write_actual_lrp(lrp))
 
     async def retire(self, request: web.Request) -> web.Response:
         lrp = await self._at_index(request)

@@ -12,9 +12,9 @@ from bbs.wire.routes import TRACE_HEADER
 JSON_TYPE: Final = {"Content-Type": "application/json"}
 
 
-def ok(document: object) -> web.Response:
-    """200 with JSON."""
-    return web.Response(body=compact(document).encode(), headers=JSON_TYPE)
+def json_answer(document: object, status: int = 200) -> web.Response:
+    """An answer with JSON."""
+    return web.Response(status=status, body=compact(document).encode(), headers=JSON_TYPE)
 
 
 def empty(status: int) -> web.Response:

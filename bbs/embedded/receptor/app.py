@@ -94,7 +94,7 @@ class _Extras:
         ]
 
     async def version(self, _: web.Request) -> web.Response:
-        return answers.ok({key: self._config.versions.get(key, "") for key in VERSION_KEYS})
+        return answers.json_answer({key: self._config.versions.get(key, "") for key in VERSION_KEYS})
 
     async def artifact(self, request: web.Request) -> web.StreamResponse:
         parts = (request.match_info["arch"], request.match_info["artifact"])

@@ -31,10 +31,10 @@ class CellHandlers:
 
     async def cells(self, request: web.Request) -> web.Response:
         cells = await self._bbs.cells(trace_id=answers.trace_id(request))
-        return answers.ok([write_cell(cell) for cell in cells])
+        return answers.json_answer([write_cell(cell) for cell in cells])
 
     async def domains(self, request: web.Request) -> web.Response:
-        return answers.ok(await self._bbs.domains(trace_id=answers.trace_id(request)))
+        return answers.json_answer(await self._bbs.domains(trace_id=answers.trace_id(request)))
 
     async def upsert_domain(self, request: web.Request) -> web.Response:
         ttl_s = time_to_live(request.headers.getall("Cache-Control", []))

@@ -72,7 +72,7 @@ class DesiredLRPHandlers:
         desired = await self._bbs.desired_lrps(
             domain=answers.domain_filter(request), trace_id=answers.trace_id(request)
         )
-        return answers.ok([write_desired_lrp(lrp) for lrp in desired])
+        return answers.json_answer([write_desired_lrp(lrp) for lrp in desired])
 
     async def get(self, request: web.Request) -> web.Response:
         guid = _guid(request)
@@ -80,7 +80,7 @@ class DesiredLRPHandlers:
             desired = await self._bbs.desired_lrp(guid, trace_id=answers.trace_id(request))
         except BBSError as error:
             raise translate(error, {ErrorType.ResourceNotFound: _not_found(guid)}) from error
-        return answers.ok(write_desired_lrp(desired))
+        return answers.json_answer(write_desired_lrp(desired))
 
     async def update(self, request: web.Request) -> web.Response:
         update = read_desired_lrp_update(await answers.document(request))

@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from bbs.embedded.receptor.answers import json_answer
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.invalid import InvalidDocument
 
@@ -40,7 +41,7 @@ class ReceptorError(Exception):
         super().__init__(f"{status} {name}: {message}")
 
     def response(self) -> web.Response:
-        return web.json_response({"name": self.name, "message": self.message}, status=self.status)
+        return json_answer({"name": self.name, "message": self.message}, self.status)
 
 
 Translation = Mapping[ErrorType, ReceptorError]

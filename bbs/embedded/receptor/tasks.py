@@ -62,7 +62,7 @@ class TaskHandlers:
         tasks = await self._bbs.tasks(
             domain=answers.domain_filter(request), trace_id=answers.trace_id(request)
         )
-        return answers.ok([write_task(task) for task in tasks])
+        return answers.json_answer([write_task(task) for task in tasks])
 
     async def get(self, request: web.Request) -> web.Response:
         guid = _guid(request)
@@ -70,7 +70,7 @@ class TaskHandlers:
             task = await self._bbs.task(guid, trace_id=answers.trace_id(request))
         except BBSError as error:
             raise translate(error, {ErrorType.ResourceNotFound: _not_found(guid)}) from error
-        return answers.ok(write_task(task))
+        return answers.json_answer(write_task(task))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Through RESOLVING, so that a task whose callback is under way is not pulled from under it."""

@@ -24,6 +24,7 @@ from bbs.wire.proto import locket_pb2
 
 pytestmark = pytest.mark.unit
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(
     bbs=ANYWHERE, locket=ANYWHERE, auctioneer=ANYWHERE, receptor=ANYWHERE, fileserver=ANYWHERE
@@ -219,3 +220,47 @@ async def test_static_files_are_those_of_the_folder_given(
         http.get(plane.addresses.fileserver.url() + "/v1/static/x") as answer,
     ):
         assert await answer.text() == "content"
+
+
+async def test_a_document_of_2015_comes_back_as_it_went_in(
+    plane: ControlPlane, http: aiohttp.ClientSession
+) -> None:
+    sent = json.loads((GOLDEN / "documents" / "desired_lrp_2015.json").read_text())
+    url = f"{plane.addresses.receptor.url()}/v1/desired_lrps"
+    async with http.post(url, json=sent) as answer:
+        assert answer.status == 201, await answer.text()
+    async with http.get(f"{url}/{sent['process_guid']}") as answer:
+        came_back = await answer.json()
+
+    tag = came_back.pop("modification_tag")
+    assert tag["index"] == 0
+    assert came_back == {key: value for key, value in sent.items() if key != "modification_tag"}
+
+
+async def test_a_life_of_a_task_through_the_receptor(
+    plane: ControlPlane, http: aiohttp.ClientSession
+) -> None:
+    url = f"{plane.addresses.receptor.url()}/v1/tasks"
+    document = {"task_guid": "t", "domain": "d", "rootfs": "docker:///x", "action": {"run": {"path": "/x"}}}
+    statuses = []
+    for method, path in (
+        ("POST", ""),
+        ("POST", ""),
+        ("DELETE", "/t"),
+        ("POST", "/t/cancel"),
+        ("DELETE", "/t"),
+    ):
+        async with http.request(method, url + path, json=document) as answer:
+            statuses.append(answer.status)
+    async with http.get(f"{url}/t") as answer:
+        statuses.append(answer.status)
+
+    assert statuses == [201, 409, 409, 200, 200, 404]
+
+
+async def test_domains_through_the_receptor(plane: ControlPlane, http: aiohttp.ClientSession) -> None:
+    url = f"{plane.addresses.receptor.url()}/v1/domains"
+    async with http.put(f"{url}/cf-apps", headers={"Cache-Control": "max-age=60"}) as answer:
+        assert answer.status == 204
+    async with http.get(url) as answer:
+        assert await answer.json() == ["cf-apps"]

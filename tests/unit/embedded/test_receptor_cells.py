@@ -99,7 +99,7 @@ async def test_how_long_a_domain_lasts(
     ],
 )
 async def test_directives_that_say_nothing(client: Client, bbs: Registry, header: str, message: str) -> None:
-    refused = f'{{"name": "InvalidRequest", "message": "{message}"}}'
+    refused = f'{{"name":"InvalidRequest","message":"{message}"}}'
     assert await put_domain(client, [("Cache-Control", header)]) == (400, refused)
     assert bbs.upserted == []
 

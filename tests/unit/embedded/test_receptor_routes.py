@@ -109,7 +109,7 @@ async def ask(client: Client, method: str, path: str, **kwargs: Any) -> Answer:
 
 
 def error_body(name: str, message: str) -> str:
-    return f'{{"name": "{name}", "message": "{message}"}}'
+    return f'{{"name":"{name}","message":"{message}"}}'
 
 
 NOT_FOUND = BBSError(ErrorType.ResourceNotFound)
@@ -273,7 +273,7 @@ async def test_bodies_that_cannot_be_read_name_the_place(
     answer = await ask(client, "POST", path, data=body)
 
     assert answer.status == 400
-    assert f'"name": "{name}"' in answer.text
+    assert f'"name":"{name}"' in answer.text
     assert where in answer.text
     assert bbs.calls == []
 
