@@ -11,7 +11,7 @@ from bbs.models.actions import UploadAction
 from executor.cache.api import FileUploader, UploadError
 from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
-from executor.errors import EngineError
+from executor.errors import EngineError, EngineUnavailable
 from executor.logs.api import Output
 from executor.steps.base import EmittableError, StepError, always_ready, interrupted, outlast
 from executor.steps.first_member import NoMember, copy_first_member
@@ -90,8 +90,10 @@ class Upload:
             raise self._failed("Failed to find first item in tar stream") from error
         except OSError as error:
             raise self._failed("Failed to copy stream contents into temp file") from error
-        except EngineError as error:
+        except EngineUnavailable as error:
             raise self._failed("Failed to establish stream from container") from error
+        except EngineError as error:  # the engine answered: there is no such path
+            raise self._failed("Failed to find first item in tar stream") from error
 
     def _tell_failure(self, text: str) -> str:
         if self._action.artifact:

@@ -147,7 +147,7 @@ class ScriptedEngine:
     stream_in_error: str = ""
     stream_in_takes: float = 0
     archive: list[bytes] = field(default_factory=list)
-    stream_out_error: str = ""
+    stream_out_error: Exception | None = None
     stream_out_takes: float = 0
 
     async def ping(self) -> None:
@@ -197,8 +197,8 @@ class ScriptedEngine:
     @asynccontextmanager
     async def _stream_out(self) -> AsyncIterator[AsyncIterator[bytes]]:
         await asyncio.sleep(self.stream_out_takes)
-        if self.stream_out_error:
-            raise EngineError(self.stream_out_error)
+        if self.stream_out_error is not None:
+            raise self.stream_out_error
 
         async def chunks() -> AsyncIterator[bytes]:
             for chunk in self.archive:

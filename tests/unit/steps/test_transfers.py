@@ -11,6 +11,7 @@ import pytest
 
 from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
+from executor.errors import EngineError, EngineUnavailable
 from executor.steps.context import StepSlots
 
 pytestmark = pytest.mark.unit
@@ -155,7 +156,8 @@ class TestUpload:
     @pytest.mark.parametrize(
         ("fault", "text"),
         [
-            ({"stream_out_error": "gone"}, "Failed to establish stream from container"),
+            ({"stream_out_error": EngineUnavailable()}, "Failed to establish stream from container"),
+            ({"stream_out_error": EngineError("no such file")}, "Failed to find first item in tar stream"),
             ({"archive": []}, "Failed to find first item in tar stream"),
             ({"archive": [b"no tar at all" * 100]}, "Failed to find first item in tar stream"),
             ({"archive": [b"\0" * 1024]}, "Failed to find first item in tar stream"),

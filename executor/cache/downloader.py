@@ -1,0 +1,215 @@
+"""The cached downloader: files and directories by key, revalidated at every fetch, held while in use.
+
+A key names an entry whatever URL it comes from; the server's ETag and Last-Modified say whether it is still
+the same. One fetch per key at a time. A download that fails never falls back to what was there before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched
+from executor.cache.archive import extract, tar_directory, to_tar
+from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, shown
+from executor.cache.store import Form, Store, Version, delete, write_index
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Barrier:
+    """Lets one fetch of a key through at a time; gone when nobody wants it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wanted: int = 0
+
+
+class Downloader:
+    """Implements ``FileFetcher`` and ``DirectoryFetcher``.
+
+    ``async with`` it: entering recovers the cache directory, leaving writes its index. max_bytes: limit of
+    the cache's content; what is in use, or bigger than the limit, is kept all the same.
+    """
+
+    def __init__(self, fetcher: Fetcher, path: Path, max_bytes: int) -> None:
+        self._fetcher = fetcher
+        self._path = path
+        self._store = Store(path, max_bytes)
+        self._barriers: dict[str, _Barrier] = {}
+        self._garbage: list[Path] = []
+        self._saving = asyncio.Lock()
+
+    async def __aenter__(self) -> Downloader:
+        await asyncio.to_thread(self._store.recover)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._tidy()
+
+    @property
+    def footprint(self) -> int:
+        """Bytes the entries take."""
+        return self._store.footprint
+
+    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+        """The tar behind ``url``; with an empty key, or without validators, it is not cached but deleted at
+        its release."""
+        if not cache_key:
+            return await self._fetch_uncached(url, checksum)
+        return await self._fetch(url, cache_key, checksum, Form.FILE)
+
+    async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+        """The directory an archive unpacks to, which has to be one that can be cached."""
+        if not cache_key:
+            raise DownloadError("Not cacheable directory: cache key is missing")
+        return await self._fetch(url, cache_key, checksum, Form.DIRECTORY)
+
+    async def _fetch_uncached(self, url: str, checksum: Checksum) -> Fetched:
+        body = self._store.temp()
+        try:
+            answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body)
+            tar = await self._convert(body)
+        finally:
+            self._garbage.append(body)
+            await self._sweep()
+        return Fetched(tar, answer.size, lambda: tar.unlink(missing_ok=True))
+
+    async def _fetch(self, url: str, cache_key: str, checksum: Checksum, form: Form) -> Fetched:
+        key = hashlib.md5(cache_key.encode(), usedforsecurity=False).hexdigest()
+        begun = time.monotonic()
+        stage = "download-barrier"
+        try:
+            async with self._barrier(key):
+                stage = "fetch-request"
+                known = self._store.entry(key)
+                body = self._store.temp()
+                try:
+                    answer = await self._revalidate(url, known, checksum, body)
+                    if answer.not_modified and known is not None:
+                        return await self._provide(known, form, 0)
+                    return await self._renew(key, answer, body, form)
+                finally:
+                    self._garbage.append(body)
+                    await self._tidy()
+        except asyncio.CancelledError:
+            data = {"source": shown(url), "stage": stage, "seconds": round(time.monotonic() - begun, 3)}
+            logger.info("download.cancelled", extra={"data": data})
+            raise
+
+    async def _revalidate(self, url: str, known: Version | None, checksum: Checksum, body: Path) -> Answer:
+        """Ask for what is newer than ``known``, which stays in place meanwhile."""
+        if known is None:
+            return await self._fetcher.get(url, NO_VALIDATORS, checksum, body)
+        self._store.pin(known, Form.FILE)
+        try:
+            return await self._fetcher.get(url, known.validators, checksum, body)
+        finally:
+            self._garbage += self._store.unpin(known, Form.FILE)
+
+    async def _renew(self, key: str, answer: Answer, body: Path, form: Form) -> Fetched:
+        """A new version out of a downloaded body."""
+        if not answer.validators:
+            self._garbage += self._store.remove(key)
+            if form is Form.DIRECTORY:
+                raise DownloadError(
+                    "Not cacheable directory: ETag and Last-Modified were missing from response"
+                )
+            tar = await self._convert(body)
+            return Fetched(tar, answer.size, lambda: tar.unlink(missing_ok=True))
+        tar = await self._convert(body)
+        size = tar.stat().st_size
+        self._garbage += self._store.remove(key)
+        self._garbage += self._store.make_room(size)
+        version = Version(key, self._store.new_base(key), size, answer.validators)
+        tar.rename(version.base)
+        version.forms.add(Form.FILE)
+        self._garbage += self._store.put(version)
+        return await self._provide(version, form, answer.size)
+
+    async def _provide(self, version: Version, form: Form, size: int) -> Fetched:
+        """The wanted form of a version, made from the other one if need be, and pinned."""
+        other = Form.DIRECTORY if form is Form.FILE else Form.FILE
+        if form not in version.forms:
+            self._store.pin(version, other)
+            try:
+                await self._make(version, form)
+            finally:
+                self._garbage += self._store.unpin(version, other)
+            self._garbage += self._store.drop(version, other)
+        self._store.pin(version, form)
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self._garbage += self._store.unpin(version, form)
+
+        return Fetched(version.path(form), size, release)
+
+    async def _make(self, version: Version, form: Form) -> None:
+        self._garbage += self._store.make_room(version.size)
+        temp = self._store.temp()
+        self._garbage.append(temp)
+        if form is Form.DIRECTORY:
+            await self._blocking(extract, version.path(Form.FILE), temp)
+        else:
+            await self._blocking(tar_directory, version.path(Form.DIRECTORY), temp)
+        temp.rename(version.path(form))
+        version.forms.add(form)
+
+    async def _convert(self, body: Path) -> Path:
+        """The tar of a downloaded body, in a temporary place."""
+        tar = self._store.temp()
+        try:
+            await self._blocking(to_tar, body, tar)
+        except BaseException:
+            self._garbage.append(tar)
+            raise
+        return tar
+
+    async def _blocking(self, work: Callable[[Path, Path], None], source: Path, target: Path) -> None:
+        """Work on archives in a thread, waited for even when the fetch is cancelled."""
+        working = asyncio.create_task(asyncio.to_thread(work, source, target))
+        try:
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait({working})
+            raise
+        except OSError as error:
+            raise ArchiveError(f"cannot unpack {source.name}: {error}") from error
+
+    @asynccontextmanager
+    async def _barrier(self, key: str) -> AsyncIterator[None]:
+        barrier = self._barriers.setdefault(key, _Barrier())
+        barrier.wanted += 1
+        try:
+            async with barrier.lock:
+                yield
+        finally:
+            barrier.wanted -= 1
+            if not barrier.wanted:
+                del self._barriers[key]
+
+    async def _tidy(self) -> None:
+        """Delete what nobody needs and write the index, so that it survives us."""
+        await self._sweep()
+        async with self._saving:
+            try:
+                await asyncio.to_thread(write_index, self._path, self._store.index())
+            except OSError as error:
+                logger.error("cached-downloader.failed-to-save-index", extra={"data": {"error": str(error)}})
+
+    async def _sweep(self) -> None:
+        garbage, self._garbage = self._garbage, []
+        try:
+            await asyncio.to_thread(delete, garbage)
+        except OSError as error:
+            logger.error("cached-downloader.failed-to-delete", extra={"data": {"error": str(error)}})

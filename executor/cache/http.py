@@ -1,0 +1,143 @@
+"""The web side of the cache: a conditional GET into a file, tried again when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+from yarl import URL
+
+from executor.cache.api import Checksum, DownloadError
+from executor.cache.checksum import Verifier, verifier
+from executor.cache.url import InvalidURL, check_url
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+MAX_FETCHES = 127
+MAX_REDIRECTS = 10
+TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=10)
+"""s; of one attempt: in all, to connect (handshake included), without a byte."""
+_CHUNK = 1 << 18
+
+
+def back_off(failures: int) -> float:
+    """Pause in s after a failed attempt, ``failures`` counting those before it."""
+    return min(0.5 * 2.0**failures, 5.0) + random.randrange(199) / 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validators:
+    """What a server said to know its answer by."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.last_modified)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The conditions of a request."""
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+
+NO_VALIDATORS = Validators()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came: ``size`` bytes in the file, unless the server had nothing newer."""
+
+    not_modified: bool = False
+    size: int = 0
+    validators: Validators = NO_VALIDATORS
+
+
+class Fetcher:
+    """GETs with the session's identity. pause: see :func:`back_off`."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+        pause: Callable[[int], float] = back_off,
+    ) -> None:
+        self._session = session
+        self._timeout = timeout
+        self._pause = pause
+        self._places = asyncio.Semaphore(MAX_FETCHES)
+
+    async def get(self, url: str, known: Validators, checksum: Checksum, target: Path) -> Answer:
+        """Get ``url`` into ``target`` unless it is still what ``known`` says.
+
+        Up to 4 attempts, with a pause after each that failed. Raises DownloadError with the last attempt's
+        reason; ChecksumError at once.
+        """
+        try:
+            check_url(url)
+        except InvalidURL as error:
+            raise DownloadError(str(error)) from error
+        async with self._places:
+            for failures in range(ATTEMPTS):
+                try:
+                    return await self._attempt(url, known, checksum, target)
+                except (aiohttp.ClientError, TimeoutError, _BadStatus) as error:
+                    failure = error
+                    data = {"source": shown(url), "attempt": failures + 1, "error": _reason(error)}
+                    logger.info("download.attempt-failed", extra={"data": data})
+                except (OSError, ValueError) as error:
+                    raise DownloadError(f"Download failed: {_reason(error)} ({shown(url)})") from error
+                await asyncio.sleep(self._pause(failures))
+        raise DownloadError(f"Download failed: {_reason(failure)} ({shown(url)})") from failure
+
+    async def _attempt(self, url: str, known: Validators, checksum: Checksum, target: Path) -> Answer:
+        headers = {"Accept-Encoding": "gzip", **known.headers}
+        async with self._session.get(
+            url, headers=headers, timeout=self._timeout, max_redirects=MAX_REDIRECTS
+        ) as response:
+            if response.status == 304 and known:
+                return Answer(not_modified=True, validators=known)
+            if response.status != 200:
+                raise _BadStatus(f"Status code {response.status}")
+            verify = verifier(checksum)
+            with await asyncio.to_thread(target.open, "wb") as file:
+                size = 0
+                async for chunk in response.content.iter_chunked(_CHUNK):
+                    await asyncio.to_thread(_take, chunk, file, verify)
+                    size += len(chunk)
+            verify.verify()
+            validators = Validators(
+                etag=response.headers.get("ETag", ""),
+                last_modified=response.headers.get("Last-Modified", ""),
+            )
+            return Answer(size=size, validators=validators)
+
+
+class _BadStatus(Exception):
+    """The server answered, but not with what was asked for."""
+
+
+def _take(chunk: bytes, file: BinaryIO, verify: Verifier) -> None:
+    file.write(chunk)
+    verify.update(chunk)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def shown(url: str) -> str:
+    """A URL as logs may show it: without credentials and query."""
+    with suppress(ValueError):
+        return str(URL(url).with_user(None).with_query(None))
+    return "an address that cannot be shown"

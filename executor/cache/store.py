@@ -1,0 +1,206 @@
+"""What the cache holds: versions of keys, who uses them, how much they take, and which goes first.
+
+No I/O but the file system's own quick ones; extraction and packing are the downloader's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from executor.cache.http import Validators
+
+INDEX_NAME = "saved_cache.json"
+TEMP_NAME = "temp"
+
+
+class Form(Enum):
+    """The two forms of one version."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+@dataclass(slots=True, eq=False)
+class Version:
+    """One download of a key. size: bytes of its tar. forms: those that exist. pins: users of each.
+
+    base: path of the tar; the directory's is the same with ``.d``. current: it is its key's entry.
+    """
+
+    key: str
+    base: Path
+    size: int
+    validators: Validators
+    forms: set[Form] = field(default_factory=set)
+    pins: dict[Form, int] = field(default_factory=lambda: dict.fromkeys(Form, 0))
+    last_access: float = 0
+    current: bool = True
+
+    def path(self, form: Form) -> Path:
+        """Where a form is or would be."""
+        return self.base if form is Form.FILE else self.base.with_name(self.base.name + ".d")
+
+    @property
+    def used(self) -> bool:
+        return any(self.pins.values())
+
+    @property
+    def footprint(self) -> int:
+        """Bytes counted against the limit."""
+        return self.size * len(self.forms)
+
+
+class Store:
+    """The entries of one cache directory.
+
+    max_bytes: limit of what current entries take. now: the time of an access, for their order.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, *, now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._now = now
+        self._entries: dict[str, Version] = {}
+        self._serial = itertools.count(1)
+
+    @property
+    def footprint(self) -> int:
+        """Bytes all current entries take."""
+        return sum(version.footprint for version in self._entries.values())
+
+    def entry(self, key: str) -> Version | None:
+        """The current version of a key."""
+        return self._entries.get(key)
+
+    def new_base(self, key: str) -> Path:
+        """The path of a version to come."""
+        return self._path / f"{key}-{time.time_ns()}-{next(self._serial)}"
+
+    def temp(self) -> Path:
+        """A path for something in progress; what is left there is deleted at the next start."""
+        return self._path / TEMP_NAME / f"{time.time_ns()}-{next(self._serial)}"
+
+    def put(self, version: Version) -> list[Path]:
+        """Make it the entry of its key; answers what is to be deleted."""
+        garbage = self.remove(version.key)
+        self._entries[version.key] = version
+        version.last_access = self._now()
+        return garbage
+
+    def remove(self, key: str) -> list[Path]:
+        """Forget a key; a version in use lives on until its users release it."""
+        version = self._entries.pop(key, None)
+        if version is None:
+            return []
+        version.current = False
+        return [] if version.used else self._drop_all(version)
+
+    def pin(self, version: Version, form: Form) -> None:
+        """Count a user of a form."""
+        version.pins[form] += 1
+        version.last_access = self._now()
+
+    def unpin(self, version: Version, form: Form) -> list[Path]:
+        """A user less; answers what is to be deleted."""
+        version.pins[form] -= 1
+        return self._drop_all(version) if not version.current and not version.used else []
+
+    def drop(self, version: Version, form: Form) -> list[Path]:
+        """Give up one form, unless somebody uses it; answers what is to be deleted."""
+        if form not in version.forms or version.pins[form]:
+            return []
+        version.forms.discard(form)
+        return [self._to_temp(version.path(form))]
+
+    def make_room(self, size: int) -> list[Path]:
+        """Evict the least recently used entries that nobody uses until ``size`` more bytes fit, as far as
+        there are any; answers what is to be deleted."""
+        garbage: list[Path] = []
+        while self.footprint + size > self._max_bytes:
+            idle = [version for version in self._entries.values() if not version.used]
+            if not idle:
+                break
+            garbage += self.remove(min(idle, key=lambda version: version.last_access).key)
+        return garbage
+
+    def _drop_all(self, version: Version) -> list[Path]:
+        return [path for form in Form for path in self.drop(version, form)]
+
+    def _to_temp(self, path: Path) -> Path:
+        """Out of the way at once; deleting a big directory is for a thread."""
+        target = self.temp()
+        path.rename(target)
+        return target
+
+    def index(self) -> bytes:
+        """The index, to be written by :func:`write_index`."""
+        entries = {
+            version.key: {
+                "base": version.base.name,
+                "size": version.size,
+                "etag": version.validators.etag,
+                "last_modified": version.validators.last_modified,
+                "last_access": version.last_access,
+            }
+            for version in self._entries.values()
+        }
+        return json.dumps({"entries": entries}).encode()
+
+    def recover(self) -> None:
+        """Make the directory, take over what its index names, delete everything else. Blocking.
+
+        Raises OSError.
+        """
+        self._path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for version in _read_index(self._path):
+            version.forms = {form for form in Form if version.path(form).exists()}
+            if version.forms:
+                self._entries[version.key] = version
+        known = {version.path(form) for version in self._entries.values() for form in version.forms}
+        delete([path for path in self._path.iterdir() if path not in known])
+        (self._path / TEMP_NAME).mkdir(mode=0o750)
+        delete(self.make_room(0))
+
+
+def _read_index(path: Path) -> list[Version]:
+    """The entries of the index; a missing or undecodable one has none."""
+    try:
+        entries = json.loads((path / INDEX_NAME).read_bytes())["entries"]
+        return [
+            Version(
+                key=key,
+                base=path / Path(entry["base"]).name,
+                size=int(entry["size"]),
+                validators=Validators(etag=entry["etag"], last_modified=entry["last_modified"]),
+                last_access=float(entry["last_access"]),
+            )
+            for key, entry in entries.items()
+        ]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def write_index(path: Path, index: bytes) -> None:
+    """Replace the index of the cache at ``path``. Blocking. Raises OSError."""
+    temp = path / TEMP_NAME / f"{INDEX_NAME}-{time.time_ns()}"
+    descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(index)
+    temp.rename(path / INDEX_NAME)
+
+
+def delete(paths: list[Path]) -> None:
+    """Delete files and directories. Blocking. Raises OSError."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

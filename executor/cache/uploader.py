@@ -1,0 +1,88 @@
+"""Uploads: one file, posted with its digests."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import aiohttp
+
+from executor.cache.api import UploadError
+
+ATTEMPTS = 3
+TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
+"""s; of one attempt: in all, to connect (handshake included)."""
+_CHUNK = 1 << 20
+_CALLED_ADDRESS = re.compile(r"\('([^']+)', \d+")
+
+
+class Uploader:
+    """Implements ``FileUploader`` with the session's identity."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, timeout: aiohttp.ClientTimeout = TIMEOUT) -> None:
+        self._session = session
+        self._timeout = timeout
+
+    async def upload(self, path: Path, url: str) -> int:
+        """POST the file, answer its size in bytes; 3 attempts without a pause. A status below 400 is success.
+
+        Raises UploadError with the last attempt's reason.
+        """
+        try:
+            headers = await asyncio.to_thread(_headers, path)
+        except OSError as error:
+            raise UploadError(f"Upload failed: {error}") from error
+        for _ in range(ATTEMPTS):
+            try:
+                await self._attempt(path, url, headers)
+            except UploadError as error:
+                failure = error
+            else:
+                return int(headers["Content-Length"])
+        raise failure
+
+    async def _attempt(self, path: Path, url: str, headers: dict[str, str]) -> None:
+        try:
+            with await asyncio.to_thread(path.open, "rb") as file:
+                async with self._session.post(
+                    url, data=file, headers=headers, timeout=self._timeout
+                ) as response:
+                    status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise UploadError(f'Post "{url}": {transport_text(error)}') from error
+        if status >= 400:
+            raise UploadError(f"Upload failed: Status code {status}")
+
+
+def transport_text(error: Exception) -> str:
+    """The reason of a failed request, as app owners know it from the reference."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"dial tcp: lookup {error.host}: no such host"
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    if isinstance(error, aiohttp.ClientConnectorError) and number is not None and number > 0:
+        address = _CALLED_ADDRESS.search(str(error.os_error))
+        host = address.group(1) if address else error.host
+        return f"dial tcp {host}:{error.port}: connect: {os.strerror(number).lower()}"
+    if isinstance(error, TimeoutError):
+        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    return str(error) or type(error).__name__
+
+
+def _headers(path: Path) -> dict[str, str]:
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            md5.update(chunk)
+            sha256.update(chunk)
+            size += len(chunk)
+    return {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(size),
+        "Content-MD5": base64.b64encode(md5.digest()).decode(),
+        "Content-Digest": f"sha-256=:{base64.b64encode(sha256.digest()).decode()}:",
+    }

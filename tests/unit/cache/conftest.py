@@ -1,0 +1,124 @@
+"""A web server that does what a test tells it to, and archives to serve."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from executor.cache.downloader import Downloader
+from executor.cache.http import Fetcher
+
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def tar_of(
+    *members: tarfile.TarInfo | tuple[str, bytes], mode: str = "w", format: int = tarfile.PAX_FORMAT
+) -> bytes:
+    """A tar of files given as (name, content) and of other members as they are."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=mode, format=format) as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                archive.addfile(info, io.BytesIO(member[1]))
+    return data.getvalue()
+
+
+@dataclass
+class Web:
+    """Answers the n-th request with ``replies[n]``, the last one repeats; keeps the requests' headers."""
+
+    url: str = ""
+    replies: list[Reply] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        reply = self.replies[min(len(self.requests), len(self.replies) - 1)]
+        self.requests.append(dict(request.headers))
+        self.bodies.append(await request.read())
+        return await reply(request)
+
+    def answer(self, body: bytes = b"", *, status: int = 200, **headers: str) -> None:
+        """Add a plain answer; header names with underscores for dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+        async def reply(request: web.Request) -> web.StreamResponse:
+            return web.Response(body=body, status=status, headers=named)
+
+        self.replies.append(reply)
+
+    def serve(self, body: bytes, etag: str = '"1"') -> None:
+        """Add an answer that a request with the right If-None-Match finds not modified."""
+
+        async def reply(request: web.Request) -> web.StreamResponse:
+            if request.headers.get("If-None-Match") == etag:
+                return web.Response(status=304)
+            return web.Response(body=body, headers={"ETag": etag})
+
+        self.replies.append(reply)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Web]:
+    site = Web()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", site.handle)
+    async with TestServer(app) as server:
+        site.url = str(server.make_url("/asset"))
+        yield site
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        yield session
+
+
+class Pauses(list[int]):
+    """A back-off that takes no time and is noted."""
+
+    def __call__(self, failures: int) -> float:
+        self.append(failures)
+        return 0
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+OpenCache = Callable[..., Downloader]
+
+
+@pytest.fixture
+def open_cache(session: aiohttp.ClientSession, pauses: Pauses, tmp_path: Path) -> OpenCache:
+    """A downloader over the test's cache directory; enter it."""
+
+    def open_cache(max_bytes: int = 1 << 30, timeout: aiohttp.ClientTimeout | None = None) -> Downloader:
+        fetcher = Fetcher(session, pause=pauses, timeout=timeout or aiohttp.ClientTimeout(total=10))
+        return Downloader(fetcher, tmp_path / "cache", max_bytes)
+
+    return open_cache
+
+
+@pytest.fixture
+async def cache(open_cache: OpenCache) -> AsyncIterator[Downloader]:
+    async with open_cache() as cache:
+        yield cache
+
+
+@pytest.fixture
+def make_tar() -> Callable[..., bytes]:
+    return tar_of

@@ -1,0 +1,127 @@
+"""Unpacking stays where it belongs."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+
+import pytest
+
+from executor.cache.api import ArchiveError
+from executor.cache.archive import extract, tar_directory, to_tar
+
+pytestmark = pytest.mark.unit
+
+
+def member(name, kind=tarfile.REGTYPE, target="", mode=0o644):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, target, mode
+    return info
+
+
+@pytest.fixture
+def unpack(tmp_path, make_tar):
+    def unpack(*members):
+        (tmp_path / "x.tar").write_bytes(make_tar(*members))
+        extract(tmp_path / "x.tar", tmp_path / "out")
+        return tmp_path / "out"
+
+    return unpack
+
+
+SYM, HARD, DIR = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../evil", b"x")],
+        [("a/../../evil", b"x")],
+        [("/../evil", b"x")],
+        [member("up", SYM, ".."), ("up/evil", b"x")],
+        [member("abs", SYM, "/tmp"), ("abs/evil", b"x")],
+        [member("a", SYM, "b"), member("b", SYM, ".."), ("a/evil", b"x")],
+        [member("up", SYM, ".."), member("up/evil", DIR)],
+        [member("up", SYM, ".."), member("up/evil", SYM, "x")],
+        [member("evil", HARD, "../precious")],
+        [member("evil", HARD, "missing")],
+        [member("link", SYM, "../precious"), member("evil", HARD, "link")],
+        [member("dev", tarfile.CHRTYPE)],
+        [member("fifo", tarfile.FIFOTYPE)],
+        [member("a", DIR), ("a/b", b""), ("a", b"file over directory")],
+    ],
+)
+def test_hostile_archives_are_refused(unpack, tmp_path, members):
+    (tmp_path / "precious").write_text("precious")
+    with pytest.raises(ArchiveError):
+        unpack(*members)
+    assert not (tmp_path / "evil").exists()
+    assert not os.path.lexists("/tmp/evil")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_link_is_replaced_and_never_written_through(unpack, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    out = unpack(member("a", SYM, "../precious"), ("a", b"mine"))
+    assert (out / "a").read_bytes() == b"mine"
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_directory_member_over_a_link_makes_a_directory(unpack, tmp_path):
+    out = unpack(member("a", SYM, ".."), member("a", DIR), ("a/b", b"x"))
+    assert not (out / "a").is_symlink()
+    assert (out / "a/b").read_bytes() == b"x"
+
+
+def test_links_inside_and_links_that_only_point_outside_are_kept(unpack):
+    out = unpack(
+        member("lib", DIR),
+        member("current", SYM, "lib"),
+        ("current/a", b"1"),
+        member("etc", SYM, "/etc/passwd"),
+    )
+    assert (out / "lib/a").read_bytes() == b"1"
+    assert os.readlink(out / "etc") == "/etc/passwd"
+
+
+def test_absolute_and_dotted_names_are_taken_below_the_destination(unpack):
+    out = unpack(member("./", DIR), ("/a/b", b"1"), ("./c", b"2"), ("d/../e", b"3"))
+    assert {str(path.relative_to(out)) for path in out.rglob("*")} == {"a", "a/b", "c", "e"}
+
+
+def test_modes_are_the_archive_s_as_far_as_the_umask_goes(unpack):
+    out = unpack(member("bin", DIR, mode=0o500), member("bin/run", mode=0o755), member("open", mode=0o666))
+    assert (out / "bin").stat().st_mode & 0o777 == 0o500
+    assert (out / "bin/run").stat().st_mode & 0o777 == 0o755
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (out / "open").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_hard_links_share_their_file(unpack):
+    out = unpack(("a", b"1"), member("b", HARD, "a"))
+    assert (out / "b").read_bytes() == b"1"
+    assert (out / "a").stat().st_nlink == 2
+
+
+def test_a_cut_tar_is_broken(tmp_path, make_tar):
+    (tmp_path / "x.tar").write_bytes(make_tar(("a", b"1" * 5000))[:3000])
+    with pytest.raises(ArchiveError, match=r"broken archive x\.tar"):
+        extract(tmp_path / "x.tar", tmp_path / "out")
+
+
+def test_a_directory_packed_and_unpacked_is_the_same(tmp_path, unpack):
+    out = unpack(member("bin", DIR, mode=0o755), ("bin/a", b"1"), member("bin/l", SYM, "a"))
+    tar_directory(out, tmp_path / "again.tar")
+    extract(tmp_path / "again.tar", tmp_path / "again")
+    assert sorted(str(path.relative_to(tmp_path / "again")) for path in (tmp_path / "again").rglob("*")) == [
+        "bin", "bin/a", "bin/l",
+    ]  # fmt: skip
+    assert os.readlink(tmp_path / "again/bin/l") == "a"
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 1000, b"ustar\0" * 100])
+def test_what_is_no_archive(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ArchiveError, match="unknown archive format"):
+        to_tar(tmp_path / "x", tmp_path / "y")

@@ -1,0 +1,433 @@
+"""The cached downloader against a web server: spec I."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
+from executor.cache.http import back_off
+
+pytestmark = pytest.mark.unit
+
+
+def names(path):
+    with tarfile.open(path) as archive:
+        return archive.getnames()
+
+
+def kept(tmp_path):
+    """Tars and directories of the cache."""
+    return sorted(path.name for path in (tmp_path / "cache").iterdir() if len(path.name) > 20)
+
+
+class TestFiles:
+    async def test_first_fetch_downloads_and_the_second_finds_it_not_modified(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.serve(body)
+        first = await cache.fetch_file(site.url, "key")
+        second = await cache.fetch_file(site.url, "key")
+        assert (first.size, second.size) == (len(body), 0)
+        assert first.path == second.path
+        assert first.path.read_bytes() == body
+        assert first.path.name.startswith(hashlib.md5(b"key").hexdigest() + "-")
+        assert "If-None-Match" not in site.requests[0]
+        assert site.requests[1]["If-None-Match"] == '"1"'
+        assert site.requests[0]["Accept-Encoding"] == "gzip"
+
+    async def test_last_modified_is_a_validator_too(self, cache, site, make_tar):
+        date = "Wed, 21 Oct 2015 07:28:00 GMT"
+        site.answer(make_tar(("a", b"1")), Last_Modified=date)
+        site.answer(status=304)
+        await cache.fetch_file(site.url, "key")
+        assert (await cache.fetch_file(site.url, "key")).size == 0
+        assert site.requests[1]["If-Modified-Since"] == date
+
+    async def test_the_url_is_not_part_of_the_key(self, cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        await cache.fetch_file(site.url, "key")
+        assert (await cache.fetch_file(site.url + "/other", "key")).size == 0
+
+    async def test_a_new_version_replaces_the_old_which_lives_on_while_in_use(
+        self, cache, site, make_tar, tmp_path
+    ):
+        site.serve(make_tar(("old", b"1")), '"1"')
+        site.serve(make_tar(("new", b"1")), '"2"')
+        old = await cache.fetch_file(site.url, "key")
+        new = await cache.fetch_file(site.url, "key")
+        assert (names(old.path), names(new.path)) == (["old"], ["new"])
+        assert len(kept(tmp_path)) == 2
+        old.release()
+        old.release()
+        assert not old.path.exists()
+        assert new.path.exists()
+
+    async def test_without_validators_a_file_is_handed_out_and_gone_when_released(
+        self, cache, site, make_tar, tmp_path
+    ):
+        site.serve(make_tar(("a", b"1")))
+        site.answer(make_tar(("b", b"1")))
+        (await cache.fetch_file(site.url, "key")).release()
+        fetched = await cache.fetch_file(site.url, "key")
+        assert (names(fetched.path), kept(tmp_path), cache.footprint) == (["b"], [], 0)
+        fetched.release()
+        assert not fetched.path.exists()
+
+    async def test_an_empty_key_is_not_cached(self, cache, site, make_tar, tmp_path):
+        site.serve(make_tar(("a", b"1")))
+        for _ in range(2):
+            fetched = await cache.fetch_file(site.url, "")
+            assert fetched.size > 0
+            fetched.release()
+            assert not fetched.path.exists()
+        assert kept(tmp_path) == []
+
+    async def test_one_fetch_per_key_at_a_time(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        at_once = most = 0
+
+        async def reply(request):
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.02)
+            at_once -= 1
+            if "If-None-Match" in request.headers:
+                return web.Response(status=304)
+            return web.Response(body=body, headers={"ETag": '"1"'})
+
+        site.replies.append(reply)
+        fetched = await asyncio.gather(*(cache.fetch_file(site.url, "key") for _ in range(5)))
+        assert most == 1
+        assert sorted(one.size for one in fetched) == [0, 0, 0, 0, len(body)]
+
+    async def test_waiting_for_a_key_can_be_cancelled(self, cache, site, make_tar, caplog):
+        body = make_tar(("a", b"1"))
+        asked, let_go = asyncio.Event(), asyncio.Event()
+
+        async def reply(request):
+            asked.set()
+            await let_go.wait()
+            return web.Response(body=body, headers={"ETag": '"1"'})
+
+        site.replies.append(reply)
+        first = asyncio.create_task(cache.fetch_file(site.url, "key"))
+        await asked.wait()
+        second = asyncio.create_task(cache.fetch_file(site.url, "key"))
+        await asyncio.sleep(0)
+        caplog.set_level("INFO")
+        second.cancel()
+        await asyncio.wait({second})
+        assert second.cancelled()
+        assert caplog.records[-1].data["stage"] == "download-barrier"
+        let_go.set()
+        assert (await first).size == len(body)
+        assert len(site.requests) == 1
+
+
+class TestFaults:
+    async def test_every_status_but_200_and_304_is_tried_four_times(self, cache, site, pauses):
+        site.answer(status=404)
+        with pytest.raises(DownloadError, match=r"Download failed: Status code 404 \(http://.*/asset\)"):
+            await cache.fetch_file(site.url + "?secret=1", "key")
+        assert len(site.requests) == 4
+        assert pauses == [0, 1, 2, 3]
+
+    async def test_a_304_nobody_asked_for_is_a_failure(self, cache, site):
+        site.answer(status=304)
+        with pytest.raises(DownloadError, match="Status code 304"):
+            await cache.fetch_file(site.url, "key")
+
+    async def test_recovers_at_the_last_attempt(self, cache, site, make_tar):
+        for _ in range(3):
+            site.answer(status=500)
+        site.serve(make_tar(("a", b"1")))
+        assert names((await cache.fetch_file(site.url, "key")).path) == ["a"]
+
+    async def test_a_truncated_body_is_tried_again(self, cache, site, make_tar):
+        body = make_tar(("a", b"1" * 100_000))
+
+        async def cut(request):
+            response = web.StreamResponse(headers={"Content-Length": str(len(body)), "ETag": '"1"'})
+            await response.prepare(request)
+            await response.write(body[:5000])
+            request.transport.close()
+            return response
+
+        site.replies.append(cut)
+        site.serve(body)
+        fetched = await cache.fetch_file(site.url, "key")
+        assert fetched.path.read_bytes() == body
+        assert len(site.requests) == 2
+
+    async def test_a_silent_server_is_given_up(self, open_cache, site):
+        async def stall(request):
+            response = web.StreamResponse(headers={"ETag": '"1"'})
+            await response.prepare(request)
+            await response.write(b"x")
+            await asyncio.sleep(5)
+            return response
+
+        site.replies.append(stall)
+        async with open_cache(timeout=aiohttp.ClientTimeout(total=10, sock_read=0.05)) as cache:
+            with pytest.raises(DownloadError, match="Download failed: "):
+                await cache.fetch_file(site.url, "key")
+        assert len(site.requests) == 4
+
+    async def test_nobody_listens(self, cache, unused_tcp_port):
+        with pytest.raises(DownloadError, match="Download failed: Cannot connect"):
+            await cache.fetch_file(f"http://127.0.0.1:{unused_tcp_port}/x", "key")
+
+    @pytest.mark.parametrize("url", ["", "nonsense", "http://h/%zz", "http://h:port/", "ftp://h/x", ":x"])
+    async def test_addresses_that_are_none(self, cache, url):
+        with pytest.raises(DownloadError):
+            await cache.fetch_file(url, "key")
+
+    async def test_a_failure_keeps_the_old_entry_but_does_not_fall_back_to_it(self, cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        for _ in range(4):
+            site.answer(status=500)
+        site.serve(b"")
+        (await cache.fetch_file(site.url, "key")).release()
+        with pytest.raises(DownloadError):
+            await cache.fetch_file(site.url, "key")
+        assert (await cache.fetch_file(site.url, "key")).size == 0
+
+    async def test_redirects_are_followed(self, cache, site, make_tar):
+        site.answer(status=302, Location="/elsewhere")
+        site.serve(make_tar(("a", b"1")))
+        assert names((await cache.fetch_file(site.url, "key")).path) == ["a"]
+
+    async def test_a_gzipped_transfer_is_decoded_before_it_is_measured(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.answer(gzip.compress(body), Content_Encoding="gzip", ETag='"1"')
+        checksum = Checksum(algorithm="md5", value=hashlib.md5(body).hexdigest())
+        assert (await cache.fetch_file(site.url, "key", checksum)).size == len(body)
+
+    async def test_nothing_is_left_behind(self, cache, site, tmp_path):
+        site.answer(b"no archive", ETag='"1"')
+        with pytest.raises(ArchiveError, match="unknown archive format"):
+            await cache.fetch_file(site.url, "key")
+        assert kept(tmp_path) == []
+        assert list((tmp_path / "cache" / "temp").iterdir()) == []
+        assert cache.footprint == 0
+
+    def test_back_off(self):
+        for failures, least in enumerate([0.5, 1, 2, 4, 5, 5]):
+            assert least <= back_off(failures) <= least + 0.198
+
+
+class TestChecksums:
+    BODY = gzip.compress(b"content")
+
+    @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+    @pytest.mark.parametrize("form", ["{}", '"{}"'])
+    async def test_match(self, cache, site, algorithm, form):
+        site.answer(self.BODY, ETag='"1"')
+        value = form.format(hashlib.new(algorithm, self.BODY).hexdigest())
+        assert (await cache.fetch_file(site.url, "key", Checksum(algorithm=algorithm, value=value))).size > 0
+
+    @pytest.mark.parametrize(
+        ("algorithm", "value", "problem"),
+        [
+            ("sha512", "aa", "'algorithm invalid', expected '[md5, sha1, sha256]', got 'sha512'"),
+            ("", "aa", "'algorithm invalid', expected '[md5, sha1, sha256]', got ''"),
+            ("md5", "", "'checksum missing or invalid', expected 'a valid checksum', got ''"),
+            ("md5", "zz", "'checksum missing or invalid', expected 'a valid checksum', got 'zz'"),
+            (
+                "md5",
+                "0" * 32,
+                f"'checksum mismatch', expected '{'0' * 32}', got '\"{hashlib.md5(BODY).hexdigest()}\"'",
+            ),
+        ],
+    )
+    async def test_failures_are_not_tried_again(self, cache, site, algorithm, value, problem):
+        site.answer(self.BODY, ETag='"1"')
+        with pytest.raises(ChecksumError) as caught:
+            await cache.fetch_file(site.url, "key", Checksum(algorithm=algorithm, value=value))
+        assert str(caught.value) == f"Checksum failed: {problem}"
+        assert len(site.requests) == 1
+
+    async def test_not_looked_at_when_nothing_is_downloaded(self, cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        await cache.fetch_file(site.url, "key")
+        assert (await cache.fetch_file(site.url, "key", Checksum(algorithm="md5", value="0" * 32))).size == 0
+
+
+class TestDirectories:
+    async def test_unpacks_and_gives_up_the_tar_nobody_uses(self, cache, site, make_tar, tmp_path):
+        site.serve(make_tar(("bin/app", b"1")))
+        first = await cache.fetch_directory(site.url, "key")
+        second = await cache.fetch_directory(site.url, "key")
+        assert (first.path / "bin/app").read_bytes() == b"1"
+        assert second.path == first.path
+        assert (first.size > 0, second.size) == (True, 0)
+        assert kept(tmp_path) == [first.path.name]
+        assert first.path.name.endswith(".d")
+
+    async def test_file_and_directory_side_by_side_count_twice(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.serve(body)
+        file = await cache.fetch_file(site.url, "key")
+        directory = await cache.fetch_directory(site.url, "key")
+        assert file.path.exists()
+        assert directory.path.exists()
+        assert cache.footprint == 2 * len(body)
+
+    async def test_a_file_out_of_a_directory(self, cache, site, make_tar):
+        site.serve(make_tar(("a", b"1"), ("sub/b", b"2")))
+        directory = await cache.fetch_directory(site.url, "key")
+        directory.release()
+        file = await cache.fetch_file(site.url, "key")
+        assert names(file.path) == ["a", "sub", "sub/b"]
+        assert not directory.path.exists()
+
+    async def test_a_key_and_validators_are_needed(self, cache, site, make_tar):
+        with pytest.raises(DownloadError, match=r"^Not cacheable directory: cache key is missing$"):
+            await cache.fetch_directory(site.url, "")
+        site.answer(make_tar(("a", b"1")))
+        with pytest.raises(
+            DownloadError,
+            match=r"^Not cacheable directory: ETag and Last-Modified were missing from response$",
+        ):
+            await cache.fetch_directory(site.url, "key")
+
+    async def test_a_replaced_directory_lives_on_while_in_use(self, cache, site, make_tar):
+        site.serve(make_tar(("old", b"1")), '"1"')
+        site.serve(make_tar(("new", b"1")), '"2"')
+        old = await cache.fetch_directory(site.url, "key")
+        new = await cache.fetch_directory(site.url, "key")
+        assert (old.path / "old").exists()
+        old.release()
+        assert not old.path.exists()
+        assert (new.path / "new").exists()
+
+
+class TestConversion:
+    async def test_gzip(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"), mode="w:gz")
+        site.serve(body)
+        fetched = await cache.fetch_file(site.url, "key")
+        assert (names(fetched.path), fetched.size) == (["a"], len(body))
+        assert cache.footprint == fetched.path.stat().st_size > len(body)
+
+    async def test_zip_keeps_modes_and_links(self, cache, site):
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.mkdir("bin")
+            script = zipfile.ZipInfo("bin/run")
+            script.external_attr = 0o100755 << 16
+            archive.writestr(script, "#!/bin/sh")
+            link = zipfile.ZipInfo("bin/link")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "run")
+        site.serve(data.getvalue())
+        directory = await cache.fetch_directory(site.url, "key")
+        assert (directory.path / "bin/run").stat().st_mode & 0o777 == 0o755
+        assert (directory.path / "bin/link").readlink().name == "run"
+
+    async def test_a_plain_tar_in_gnu_format_is_not_recognised(self, cache, site, make_tar):
+        site.answer(make_tar(("a", b"1"), format=tarfile.GNU_FORMAT), ETag='"1"')
+        with pytest.raises(ArchiveError, match="unknown archive format"):
+            await cache.fetch_file(site.url, "key")
+
+    async def test_a_broken_gzip(self, cache, site):
+        site.answer(gzip.compress(b"x" * 10_000)[:-10], ETag='"1"')
+        with pytest.raises(ArchiveError, match="broken archive"):
+            await cache.fetch_file(site.url, "key")
+
+
+class TestEviction:
+    BODY_SIZE = 10240
+
+    async def fetch(self, cache, site, key):
+        return await cache.fetch_file(f"{site.url}/{key}", key)
+
+    async def test_the_least_recently_used_goes_first(self, open_cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache(2 * self.BODY_SIZE) as cache:
+            a, b = [await self.fetch(cache, site, key) for key in ("a", "b")]
+            a.release()
+            b.release()
+            (await self.fetch(cache, site, "a")).release()
+            await self.fetch(cache, site, "c")
+            assert a.path.exists()
+            assert not b.path.exists()
+            assert cache.footprint == 2 * self.BODY_SIZE
+
+    async def test_what_is_in_use_stays_even_over_the_limit(self, open_cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache(self.BODY_SIZE) as cache:
+            held = [await self.fetch(cache, site, key) for key in ("a", "b")]
+            assert cache.footprint == 2 * self.BODY_SIZE
+            for fetched in held:
+                fetched.release()
+            await self.fetch(cache, site, "c")
+            assert cache.footprint == self.BODY_SIZE
+
+    async def test_an_object_bigger_than_the_limit_is_stored(self, open_cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache(1) as cache:
+            assert (await self.fetch(cache, site, "a")).path.exists()
+
+
+class TestRestart:
+    async def test_entries_survive_and_strangers_do_not(self, open_cache, site, make_tar, tmp_path):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache() as cache:
+            await cache.fetch_file(site.url, "file")
+            await cache.fetch_directory(site.url, "directory")
+        (tmp_path / "cache/temp/leftover").write_text("x")
+        (tmp_path / "cache/stranger").mkdir()
+        async with open_cache() as cache:
+            assert (await cache.fetch_file(site.url, "file")).size == 0
+            assert (await cache.fetch_directory(site.url, "directory")).size == 0
+            assert len(kept(tmp_path)) == 2
+            assert list((tmp_path / "cache/temp").iterdir()) == []
+            assert not (tmp_path / "cache/stranger").exists()
+
+    async def test_an_unclean_end_loses_nothing(self, open_cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        await (await open_cache().__aenter__()).fetch_file(site.url, "key")
+        async with open_cache() as cache:
+            assert (await cache.fetch_file(site.url, "key")).size == 0
+
+    @pytest.mark.parametrize("index", [b"", b"{", b"[]", b'{"entries": {"k": {}}}', b'{"entries": {"k": 1}}'])
+    async def test_an_undecodable_index_is_an_empty_one(self, open_cache, site, make_tar, tmp_path, index):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache() as cache:
+            await cache.fetch_file(site.url, "key")
+        (tmp_path / "cache/saved_cache.json").write_bytes(index)
+        async with open_cache() as cache:
+            assert kept(tmp_path) == []
+            assert (await cache.fetch_file(site.url, "key")).size > 0
+
+    async def test_a_hostile_index_reaches_nothing_outside(self, open_cache, tmp_path):
+        (tmp_path / "precious").write_text("x")
+        (tmp_path / "cache").mkdir()
+        entry = {"base": "../precious", "size": 1, "etag": "", "last_modified": "", "last_access": 0}
+        (tmp_path / "cache/saved_cache.json").write_text(json.dumps({"entries": {"k": entry}}))
+        async with open_cache(0) as cache:
+            assert cache.footprint == 0
+        assert (tmp_path / "precious").exists()
+
+    async def test_a_smaller_limit_is_met_at_once(self, open_cache, site, make_tar, tmp_path):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache() as cache:
+            await cache.fetch_file(site.url, "key")
+        async with open_cache(0) as cache:
+            assert (cache.footprint, kept(tmp_path)) == (0, [])
+
+    async def test_modes(self, open_cache, site, make_tar, tmp_path):
+        async with open_cache():
+            assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o750
+        assert (tmp_path / "cache/saved_cache.json").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,118 @@
+"""Uploads over HTTP: the last table of spec G.6."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from executor.cache.api import UploadError
+from executor.cache.session import AssetTLS, asset_session, tls_context
+from executor.cache.uploader import Uploader
+from executor.cache.url import InvalidURL, check_url
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def payload(tmp_path):
+    path = tmp_path / "payload"
+    path.write_bytes(b"content" * 1000)
+    return path
+
+
+async def test_a_post_with_length_and_digests(session, site, payload):
+    site.answer(status=399)
+    assert await Uploader(session).upload(payload, site.url) == 7000
+    data = payload.read_bytes()
+    assert site.bodies == [data]
+    headers = site.requests[0]
+    assert headers["Content-Type"] == "application/octet-stream"
+    assert headers["Content-Length"] == "7000"
+    assert headers["Content-MD5"] == base64.b64encode(hashlib.md5(data).digest()).decode()
+    assert (
+        headers["Content-Digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+    )
+
+
+async def test_the_third_attempt_counts(session, site, payload):
+    site.answer(status=500)
+    site.answer(status=400)
+    site.answer()
+    assert await Uploader(session).upload(payload, site.url) == 7000
+    assert site.bodies == [payload.read_bytes()] * 3
+
+
+async def test_three_attempts_and_the_last_status(session, site, payload):
+    site.answer(status=503)
+    site.answer(status=503)
+    site.answer(status=500)
+    site.answer()
+    with pytest.raises(UploadError) as caught:
+        await Uploader(session).upload(payload, site.url)
+    assert str(caught.value) == "Upload failed: Status code 500"
+    assert len(site.requests) == 3
+
+
+async def test_nobody_listens(session, payload, unused_tcp_port):
+    url = f"http://127.0.0.1:{unused_tcp_port}/p"
+    with pytest.raises(UploadError) as caught:
+        await Uploader(session).upload(payload, url)
+    assert str(caught.value) == (
+        f'Post "{url}": dial tcp 127.0.0.1:{unused_tcp_port}: connect: connection refused'
+    )
+
+
+async def test_a_server_that_takes_too_long(session, site, payload):
+    let_go = asyncio.Event()
+
+    async def stall(request):
+        await let_go.wait()
+        return web.Response()
+
+    site.replies.append(stall)
+    uploader = Uploader(session, timeout=aiohttp.ClientTimeout(total=0.05))
+    with pytest.raises(UploadError, match=r'^Post ".*": context deadline exceeded'):
+        await uploader.upload(payload, site.url)
+    assert len(site.requests) == 3
+    let_go.set()
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://h/a b", None),
+        ("http://h:80/?%zz", None),
+        ("http://u:p%40@[::1]:80/x", None),
+        ("http://h/%zz", 'parse "http://h/%zz": invalid URL escape "%zz"'),
+        ("http://h/%4", 'parse "http://h/%4": invalid URL escape "%4"'),
+        ("http://h:x/", 'parse "http://h:x/": invalid port ":x" after host'),
+        (":x", 'parse ":x": missing protocol scheme'),
+        ("http://h/\x07", 'parse "http://h/\x07": net/url: invalid control character in URL'),
+    ],
+)
+def test_which_addresses_are_none(url, problem):
+    if problem is None:
+        check_url(url)
+    else:
+        with pytest.raises(InvalidURL) as caught:
+            check_url(url)
+        assert str(caught.value) == problem
+
+
+def test_half_an_identity_is_refused():
+    with pytest.raises(ValueError, match=r"^The TLS certificate or key is missing$"):
+        tls_context(AssetTLS(cert="/c"))
+
+
+async def test_the_session_for_assets_reuses_no_connection(site, make_tar):
+    site.answer(b"x")
+    async with asset_session(AssetTLS(skip_cert_verify=True)) as session:
+        async with session.get(site.url) as response:
+            assert await response.read() == b"x"
+        assert session.connector.force_close
+        assert session.trust_env
