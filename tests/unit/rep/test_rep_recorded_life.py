@@ -1,0 +1,271 @@
+"""What a cell tells a BBS, against recordings: the same containers lead to the same requests.
+
+A small server answers as the recorded BBS did, the real client and processor talk to it. The lives of
+the containers are read from the recorded requests themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from google.protobuf.message import Message
+
+from bbs.client.http import HTTPBBSClient
+from bbs.models.actual_lrp import ActualLRPKey
+from bbs.wire.messages import message_class
+from executor.model import (
+    Container,
+    ContainerState,
+    MetricsConfig,
+    PortMapping,
+    RunInfo,
+    RunResult,
+)
+from rep import tags
+from rep.ecr import RegistryCredentials
+from rep.evacuation import EvacuationFlag
+from rep.metrics import NoMetrics
+from rep.reconcile.batch import ContainerOperation, Operation, ResidualTask
+from rep.reconcile.bulk import Bulker
+from rep.reconcile.processor import Cell, Processor
+from rep.removals import Removals
+from rep.rootfs import StackMap
+from rep.runrequest import RunRequestBuilder
+from rep.server import listening
+
+if TYPE_CHECKING:
+    from tests.unit.rep.conftest import FakeExecutor
+
+pytestmark = pytest.mark.unit
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "scenarios"
+CELL = "cell-ref-0"
+S = ContainerState
+TarOf = Callable[[str, bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of the rep; ``answer`` as recorded."""
+
+    path: str
+    message: Any
+    trace_id: str
+    answer: bytes = b""
+
+    @property
+    def said(self) -> tuple[str, Message, str]:
+        return self.path, self.message, self.trace_id
+
+    @property
+    def guid(self) -> str:
+        """Of the container it is about; the fetch of a DesiredLRP names none."""
+        if "tasks" in self.path:
+            return str(getattr(self.message, "task_guid", ""))
+        key = getattr(self.message, "actual_lrp_instance_key", None)
+        return key.instance_guid if key else ""
+
+
+def text(value: str | bytes) -> str:
+    """Fields that may hold anything are bytes on our side of the wire."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def read_calls(scenario: str) -> list[Call]:
+    records = json.loads((GOLDEN / f"{scenario}.json").read_text())["records"]
+    calls = []
+    for record in records:
+        request = record["request"]
+        if (record["from"], record["to"]) != ("rep", "bbs"):
+            continue
+        message = message_class(request["message"])()
+        message.ParseFromString(base64.b64decode(request["body_base64"]))
+        headers = dict(request["headers"])
+        answer = base64.b64decode(record["response"]["body_base64"])
+        calls.append(Call(request["path"], message, headers["X-Vcap-Request-Id"], answer))
+    return calls
+
+
+class RecordedBBS:
+    """Answers each path in the recorded order, and remembers what was said."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.left = list(calls)
+        self.said: list[tuple[str, Message, str]] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        call = next(call for call in self.left if call.path == request.path)
+        self.left.remove(call)
+        message = type(call.message)()
+        message.ParseFromString(await request.read())
+        self.said.append((request.path, message, request.headers["X-Vcap-Request-Id"]))
+        return web.Response(body=call.answer, content_type="application/x-protobuf")
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[HTTPBBSClient]:
+        application = web.Application()
+        application.router.add_post("/{path:.*}", self.answer)
+        async with (
+            listening(application, "127.0.0.1:0", None) as address,
+            HTTPBBSClient(f"http://{address.host}:{address.port}") as client,
+        ):
+            yield client
+
+
+class Lives:
+    """Makes containers be what a recorded request says they were."""
+
+    def __init__(self, calls: list[Call], executor: FakeExecutor, tar_of: TarOf) -> None:
+        self._calls = calls
+        self._executor = executor
+        self._tar_of = tar_of
+        self._domains = {
+            call.guid: call.message.actual_lrp_key.domain
+            for call in calls
+            if hasattr(call.message, "actual_lrp_key")
+        }
+
+    def operation(self, position: int) -> Operation | None:
+        """What made the rep send this request; None when an earlier operation did."""
+        call = self._calls[position]
+        path = call.path.removeprefix("/v1/")
+        if "get_by" in path:
+            return None
+        if path == "tasks/complete" and text(call.message.failure_reason) == "task container does not exist":
+            return ResidualTask(call.guid)
+        if not path.startswith("tasks/"):
+            self._put(call, *self._lrp(path, call.message))
+            return ContainerOperation(call.guid, call.trace_id)
+        if path == "tasks/start":
+            # started again while it runs: a bulk pass, or the running event
+            again = call.guid in self._executor.store
+            self._put(call, S.RUNNING if again else S.RESERVED, {})
+        else:
+            self._put(call, S.COMPLETED, {"run_result": self._task_result(path, call)})
+        return ContainerOperation(call.guid, call.trace_id)
+
+    def _lrp(self, path: str, message: Any) -> tuple[ContainerState, dict[str, Any]]:
+        match path:
+            case "actual_lrps/claim":
+                return S.RESERVED, {}
+            case "actual_lrps/crash":
+                return S.COMPLETED, {
+                    "run_result": RunResult(failed=True, failure_reason=text(message.error_message))
+                }
+            case "actual_lrps/remove":
+                return S.COMPLETED, {"run_result": RunResult(stopped=True)}
+        assert path == "actual_lrps/start.r1"
+        net = message.actual_lrp_net_info
+        return S.RUNNING, {
+            "external_ip": net.address,
+            "internal_ip": net.instance_address,
+            "internal_ip_v6": net.instance_ipv6_address,
+            "ports": tuple(
+                PortMapping(container_port=port.container_port, host_port=port.host_port)
+                for port in net.ports
+            ),
+            "routable": message.Routable,
+            "run_info": RunInfo(
+                internal_routes=tuple(route.hostname for route in message.actual_lrp_internal_routes),
+                metrics_config=MetricsConfig(tags=dict(message.metric_tags)),
+            ),
+        }
+
+    def _task_result(self, path: str, call: Call) -> RunResult:
+        if path == "tasks/reject":
+            return RunResult(failed=True, failure_reason=text(call.message.rejection_reason), retryable=True)
+        result_file = self._executor.store[call.guid].tags.get(tags.RESULT_FILE, "")
+        if text(call.message.failure_reason) == "failed to fetch result":
+            self._executor.archives[result_file] = self._tar_of("result", bytes(51201))
+            return RunResult()
+        if result_file and call.message.result:
+            self._executor.archives[result_file] = self._tar_of("result", text(call.message.result).encode())
+        return RunResult(failed=call.message.failed, failure_reason=text(call.message.failure_reason))
+
+    def _put(self, call: Call, state: ContainerState, values: dict[str, Any]) -> None:
+        container = self._executor.store.get(call.guid) or self._reserved(call)
+        self._executor.put(replace(container, state=state, **values))
+
+    def _reserved(self, call: Call) -> Container:
+        if "tasks" in call.path:
+            return Container(guid=call.guid, tags=tags.task_tags("golden", None, None))
+        key = getattr(call.message, "actual_lrp_key", call.message)
+        domain = self._domains.get(call.guid, "golden")
+        lrp = ActualLRPKey(process_guid=key.process_guid, index=key.index, domain=domain)
+        return Container(guid=call.guid, tags=tags.lrp_tags(lrp, call.guid, None, None))
+
+
+def processor(executor: FakeExecutor, client: HTTPBBSClient) -> Processor:
+    return Processor(
+        Cell(cell_id=CELL, zone="z1"),
+        executor,
+        client,
+        RunRequestBuilder(stacks=StackMap({"cflinuxfs4": "/stacks/cflinuxfs4.tar"})),
+        RegistryCredentials(),
+        Removals(),
+    )
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "lrp-start",
+        "lrp-crash",
+        "lrp-exit-0",
+        "lrp-scale-down",
+        "lrp-claim-refused",
+        "lrp-unknown-expires",
+        "lrp-no-such-program",
+        "lrp-bad-image",
+        "lrp-readiness",
+        "task-success",
+        "task-failure",
+        "task-result-missing",
+        "task-result-too-large",
+        "task-rejected",
+        "task-unknown",
+    ],
+)
+async def test_a_recorded_life(executor: FakeExecutor, tar_of: TarOf, scenario: str) -> None:
+    calls = [call for call in read_calls(scenario) if "/list" not in call.path]
+    server, lives = RecordedBBS(calls), Lives(calls, executor, tar_of)
+    async with server.client() as client:
+        processing = processor(executor, client)
+        for position in range(len(calls)):
+            operation = lives.operation(position)
+            if operation is not None:
+                await processing.execute(operation)
+    assert server.said == [call.said for call in calls]
+
+
+async def test_a_recorded_bulk_pass_over_residuals(executor: FakeExecutor) -> None:
+    calls = read_calls("residual")
+    server = RecordedBBS(calls)
+    operations: list[Operation] = []
+    async with server.client() as client:
+        bulker = Bulker(
+            CELL,
+            executor,
+            client,
+            operations.append,
+            EvacuationFlag(),
+            NoMetrics(),
+            interval_s=30,
+            evacuation_interval_s=10,
+        )
+        await bulker.sync()
+        for operation in operations:
+            await processor(executor, client).execute(operation)
+
+    def in_any_order(said: list[tuple[str, Message, str]]) -> list[str]:
+        return sorted(f"{path} {trace_id} {message}" for path, message, trace_id in said)
+
+    assert in_any_order(server.said) == in_any_order([call.said for call in calls])
