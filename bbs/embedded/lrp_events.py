@@ -125,8 +125,25 @@ def group_events(before: Rows, after: Rows, instance_events: Sequence[InstanceEv
     events: list[GroupEvent] = [e for e in instance_events if isinstance(e, ActualLRPCrashedEvent)]
     events += _evacuating_member(before.evacuating, after.evacuating)
     if _came_back(before, after) and before.ordinary is not None:
-        return [*events, _removed(ActualLRPGroup(instance=before.ordinary))]
-    return events + _instance_member(best(before), best(after))
+        events.append(_removed(ActualLRPGroup(instance=before.ordinary)))
+    else:
+        events += _instance_member(best(before), best(after))
+    return sorted(events, key=_group_rank)
+
+
+def _group_rank(event: GroupEvent) -> int:
+    """The same order as on the instance stream."""
+    match event:
+        case ActualLRPCrashedEvent():
+            return 0
+        case ActualLRPCreatedEvent():
+            pair = event.actual_lrp_group
+        case ActualLRPChangedEvent():
+            pair = event.after
+        case _:
+            return 2
+    row = None if pair is None else resolved(pair)
+    return 1 if row is not None and row.state == RUNNING else 2
 
 
 def _came_back(before: Rows, after: Rows) -> bool:

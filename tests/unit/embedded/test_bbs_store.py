@@ -1,0 +1,158 @@
+"""The store: durable, atomic, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bbs.embedded.notices import Notice
+from bbs.embedded.store import Store, StoreError
+from bbs.embedded.tables import Tables
+from bbs.embedded.transitions import RunningData
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.errors import BBSError, ErrorType
+from bbs.models.events import DesiredLRPCreatedEvent
+from bbs.models.task import TaskDefinition
+
+pytestmark = pytest.mark.unit
+
+
+class Heard:
+    """Notices of commits, in order."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def __call__(self, notices: Sequence[Notice]) -> None:
+        self.notices += notices
+
+
+async def test_everything_survives_a_restart(
+    open_world: Any, web_lrp: DesiredLRP, definition: TaskDefinition
+) -> None:
+    key = ActualLRPKey(process_guid="web", index=0, domain="apps")
+    instance = ActualLRPInstanceKey(instance_guid="a", cell_id="c1")
+
+    def everything(tables: Tables) -> tuple[Any, ...]:
+        return (
+            tables.desired_lrps(),
+            tables.actual_lrps(),
+            tables.tasks(),
+            tables.fresh_domains(2**62),
+        )
+
+    async with open_world() as world:
+        await world.bbs.controllers.desired.desire(web_lrp, "")
+        await world.bbs.controllers.lrps.start(
+            key, instance, RunningData(net_info=ActualLRPNetInfo(address="10.0.0.1"))
+        )
+        await world.bbs.controllers.tasks.desire("t", "apps", definition)
+        await world.freshen("apps")
+        before = await world.bbs.controllers.with_.store.run(everything)
+    async with open_world() as world:
+        assert await world.bbs.controllers.with_.store.run(everything) == before
+    desired, actual, tasks, domains = before
+    assert (len(desired), len(actual), len(tasks), domains) == (1, 2, 1, ["apps"])
+
+
+async def test_work_that_raises_leaves_nothing_behind_and_tells_nobody(
+    tmp_path: Path, web_lrp: DesiredLRP
+) -> None:
+    heard = Heard()
+
+    def half(tables: Tables) -> None:
+        tables.insert_desired_lrp(web_lrp, "")
+        raise ValueError("half way")
+
+    async with Store(tmp_path / "s.db", heard) as store:
+        with pytest.raises(ValueError, match="half way"):
+            await store.run(half)
+        assert await store.run(lambda tables: tables.desired_lrps()) == []
+    assert heard.notices == []
+
+
+async def test_concurrent_work_is_told_in_the_order_it_was_done(tmp_path: Path, web_lrp: DesiredLRP) -> None:
+    heard = Heard()
+    lrps = [replace(web_lrp, process_guid=f"web-{number}") for number in range(300)]
+
+    async with Store(tmp_path / "s.db", heard) as store:
+        await asyncio.gather(
+            *(store.run(partial(Tables.insert_desired_lrp, lrp=lrp, trace_id="")) for lrp in lrps)
+        )
+        assert len(await store.run(lambda tables: tables.desired_lrps())) == 300
+    assert [notice.event for notice in heard.notices] == [
+        DesiredLRPCreatedEvent(desired_lrp=lrp) for lrp in lrps
+    ]
+
+
+async def test_one_piece_of_a_group_may_fail_alone(tmp_path: Path, web_lrp: DesiredLRP) -> None:
+    async with Store(tmp_path / "s.db", Heard()) as store:
+        results = await asyncio.gather(
+            *(store.run(lambda tables: tables.insert_desired_lrp(web_lrp, "")) for _ in range(3)),
+            return_exceptions=True,
+        )
+    assert results == [None, *2 * [BBSError(ErrorType.ResourceExists)]]
+
+
+async def test_a_caller_who_gave_up_does_not_disturb_the_others(tmp_path: Path) -> None:
+    async with Store(tmp_path / "s.db", Heard()) as store:
+        abandoned = asyncio.ensure_future(store.run(lambda tables: tables.tasks()))
+        await asyncio.sleep(0)
+        abandoned.cancel()
+        assert await store.run(lambda tables: tables.tasks()) == []
+
+
+async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(StoreError, match=r"s\.db was written by a newer version \(schema 99"):
+        async with Store(path, Heard()):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match=r"cannot open .*s\.db"):
+        async with Store(path, Heard()):
+            pass
+
+
+async def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db", Heard())
+    with pytest.raises(StoreError, match="is not open"):
+        await store.run(lambda tables: tables.tasks())
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, ["a-1", "a-2", "b-1"]),
+        ({"domain": "d1"}, ["a-1", "b-1"]),
+        ({"process_guids": ("a-1", "a-2")}, ["a-1", "a-2"]),
+        ({"app_guids": ("a",)}, ["a-1", "a-2"]),
+        ({"app_guids": ("a-2", "b")}, ["a-2", "b-1"]),
+        ({"domain": "d1", "app_guids": ("a",)}, ["a-1"]),
+        ({"app_guids": ("%",)}, []),
+    ],
+)
+async def test_filters_of_desired_lrps(
+    tmp_path: Path, web_lrp: DesiredLRP, filters: dict[str, Any], expected: list[str]
+) -> None:
+    def work(tables: Tables) -> list[DesiredLRP]:
+        for guid, domain in (("a-1", "d1"), ("a-2", "d2"), ("b-1", "d1")):
+            tables.insert_desired_lrp(replace(web_lrp, process_guid=guid, domain=domain), "")
+        return tables.desired_lrps(**filters)
+
+    async with Store(tmp_path / "s.db", Heard()) as store:
+        assert sorted(lrp.process_guid for lrp in await store.run(work)) == expected
