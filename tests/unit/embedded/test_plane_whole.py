@@ -264,3 +264,12 @@ async def test_domains_through_the_receptor(plane: ControlPlane, http: aiohttp.C
         assert answer.status == 204
     async with http.get(url) as answer:
         assert await answer.json() == ["cf-apps"]
+
+
+async def test_it_starts_again_at_the_same_addresses_at_once(tmp_path: Path) -> None:
+    async with ControlPlane(config(tmp_path)) as plane:
+        first = plane.addresses
+    async with ControlPlane(config(tmp_path, addresses=first)) as plane:
+        assert plane.addresses == first
+        async with HTTPBBSClient(plane.bbs_url) as client:
+            assert await client.ping()
