@@ -42,18 +42,23 @@ CELL = "cell-1"
 
 
 class ScriptedProcess:
-    """Ends at once with the status it was given."""
+    """Ends with the status it was given, at once or when its gate opens, or of a signal."""
 
     pid = 4242
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, gate: asyncio.Event | None) -> None:
         self._status = status
+        self._ended = gate or asyncio.Event()
+        if gate is None:
+            self._ended.set()
 
     async def wait(self) -> int:
+        await self._ended.wait()
         return self._status
 
     async def signal(self, signum: int) -> None:
-        raise AssertionError(f"signal {signum} to a process that had ended")
+        self._status = 128 + signum
+        self._ended.set()
 
 
 class ScriptedEngine:
@@ -69,6 +74,7 @@ class ScriptedEngine:
         self.processes: list[ProcessSpec] = []
         self.memory_bytes = 16 << 30
         self.disk_bytes = 100 << 30
+        self.address = "10.255.0.7"
 
     async def _perform(self, operation: str) -> None:
         self.calls.append(operation)
@@ -93,7 +99,7 @@ class ScriptedEngine:
     ) -> EngineContainer:
         await self._perform(f"create {spec.guid}")
         self.containers[spec.guid] = spec
-        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address="10.255.0.7")
+        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address=self.address)
 
     async def destroy(self, guid: str) -> None:
         await self._perform(f"destroy {guid}")
@@ -108,7 +114,7 @@ class ScriptedEngine:
     ) -> Process:
         await self._perform(f"start_process {container.guid}")
         self.processes.append(spec)
-        return ScriptedProcess(self.exit_status)
+        return ScriptedProcess(self.exit_status, self.gates.get("exit"))
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         await self._perform(f"stream_in {container.guid}")

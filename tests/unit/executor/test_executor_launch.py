@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +43,10 @@ class NothingToFetch:
 
 @pytest.fixture
 def executor(world: World) -> Executor:
+    return assembled(world)
+
+
+def assembled(world: World) -> Executor:
     net = NothingToFetch()
     return assemble(
         world.config,
@@ -113,6 +119,38 @@ async def test_a_non_zero_exit_names_its_source(
     world.engine.exit_status = 3
     result = await outcome(executor, allocation(), run_request())
     assert result == RunResult(failed=True, failure_reason="APP: Exited with status 3")
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_failed_liveness_checks_are_counted_where_asked_for(
+    world: World, allocation: Allocation, run_request: Request, counted: bool
+) -> None:
+    world.configure(
+        enable_healthcheck_metrics=counted,
+        unhealthy_monitoring_interval_s=0.005,
+        healthy_monitoring_interval_s=0.005,
+        graceful_shutdown_interval_s=0.01,
+    )
+    world.engine.gates["exit"] = asyncio.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    world.engine.address = "127.0.0.1"
+    executor = assembled(world)
+    definition = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=port)),))
+    async with executor:
+        with executor.subscribe() as events:
+            executor.allocate([allocation()])
+            await executor.run(run_request(check_definition=definition))
+            async for event in events:
+                if event.kind is EventKind.RUNNING:
+                    listener.close()
+                if event.kind is EventKind.COMPLETE:
+                    break
+        assert event.container.run_result.failure_reason.startswith(
+            "Instance became unhealthy: Liveness check"
+        )
+    counters = world.meter.snapshot().counters
+    assert counters.get("TCPLivenessChecksFailedCount", 0) == (1 if counted else 0)
 
 
 def test_only_valid_readiness_checks_hold_traffic_back(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from executor import capacity, cgroup
 from executor.containers.readings import MetricsKeeper, Watched
-from executor.engine.api import ContainerSpec
+from executor.engine.api import ContainerSpec, EngineContainer
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
 from executor.metrics import Reading
 from executor.model import (
@@ -155,6 +155,18 @@ async def test_the_reaper_finds_strays_and_vanished_containers(
         assert kinds.count(EventKind.COMPLETE) == 1
 
 
+async def test_a_stray_that_resists_is_tried_again(world: World) -> None:
+    world.configure(container_reap_interval_s=SOON)
+    async with world.running():
+        world.engine.failures["destroy"] = [EngineError("device busy")]
+        world.engine.containers["stray"] = ContainerSpec(guid="stray", root_fs="x")
+        for _ in range(2):
+            await world.engine.reached("destroy stray")
+            world.engine.calls.clear()
+            await world.engine.reached("list_guids")
+        assert world.engine.containers == {}
+
+
 async def test_the_reaper_goes_on_after_an_engine_error(
     world: World, allocation: Allocation, run_request: Request
 ) -> None:
@@ -220,3 +232,15 @@ async def test_metrics_are_those_of_created_containers(
             ticked.clear()
             await ticked.wait()
         assert executor.metrics() == {}
+
+
+async def test_a_container_that_is_gone_has_no_reading(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = MetricsKeeper(world.config, world.clock, cores=2, total_memory_mb=1024)
+    made = EngineContainer(guid="ig", id="id-of-nobody", init_pid=1, address="10.255.0.7")
+    container = Container(guid="ig", state=ContainerState.RUNNING)
+    caplog.set_level("INFO")
+    await keeper.tick([Watched(container=container, engine_container=made, created_at_ns=0)])
+    assert keeper.latest == {}
+    assert "no-reading-of-container" in caplog.messages
