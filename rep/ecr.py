@@ -21,6 +21,7 @@ ECR_IMAGE = re.compile(
     r"[a-zA-Z0-9][a-zA-Z0-9_-]*\.dkr\.ecr(-fips)?\.([a-zA-Z0-9][a-zA-Z0-9_-]*)\.amazonaws\.com(\.cn)?[^ ]*"
 )
 TARGET = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
+BODY = b"{}"
 TIMEOUT_S = 10.0
 
 
@@ -37,7 +38,7 @@ class RegistryCredentials:
         endpoint: Callable[[str, str], str] | None = None,
         now: Callable[[], datetime.datetime] = _now,
     ) -> None:
-        self._endpoint = endpoint or _endpoint
+        self._endpoint = endpoint or api_url
         self._now = now
 
     async def exchange(self, root_fs: str, username: str, password: str) -> tuple[str, str]:
@@ -53,7 +54,7 @@ class RegistryCredentials:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(url, data=b"{}", headers=headers) as response,
+                session.post(url, data=BODY, headers=headers) as response,
             ):
                 if response.status != 200:
                     raise RunRequestError(
@@ -78,30 +79,36 @@ def signed_headers(
     host: str, region: str, key_id: str, secret: str, now: datetime.datetime
 ) -> dict[str, str]:
     """Headers of the call, with AWS signature version 4 over the empty JSON object as body."""
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    day = stamp[:8]
     headers = {
         "content-type": "application/x-amz-json-1.1",
         "host": host,
-        "x-amz-date": stamp,
+        "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
         "x-amz-target": TARGET,
     }
-    names = ";".join(headers)
-    listed = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    request = f"POST\n/\n\n{listed}\n{names}\n{hashlib.sha256(b'{}').hexdigest()}"
-    scope = f"{day}/{region}/ecr/aws4_request"
-    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{secret}".encode()
-    for part in (day, region, "ecr", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.new(key, to_sign.encode(), "sha256").hexdigest()
-    authorization = (
-        f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
-    )
+    authorization = authorize(headers, BODY, region, "ecr", key_id, secret)
     return {**headers, "authorization": authorization}
 
 
-def _endpoint(region: str, variant: str) -> str:
+def authorize(
+    headers: Mapping[str, str], body: bytes, region: str, service: str, key_id: str, secret: str
+) -> str:
+    """Signature version 4 of a POST to ``/``. headers: in order of their lower-case names, with a date."""
+    stamp = headers["x-amz-date"]
+    day = stamp[:8]
+    names = ";".join(headers)
+    listed = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    request = f"POST\n/\n\n{listed}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    scope = f"{day}/{region}/{service}/aws4_request"
+    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.new(key, to_sign.encode(), "sha256").hexdigest()
+    return f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+
+
+def api_url(region: str, variant: str) -> str:
+    """Where the registry API of a region is; variant: ``-fips``, ``.cn``, both or nothing."""
     fips = "-fips" if variant.startswith("-fips") else ""
     china = ".cn" if variant.endswith(".cn") else ""
     prefix = f"ecr{fips}" if fips else "api.ecr"
