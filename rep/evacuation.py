@@ -172,8 +172,8 @@ class Cleanup:
         logger.info("evacuation-cleanup.deleted-containers-successfully")
 
     async def _delete(self, guid: str) -> None:
-        self._executor.log(guid, f"Cell {self._cell_id} reached evacuation timeout for instance {guid}")
         try:
+            self._executor.log(guid, f"Cell {self._cell_id} reached evacuation timeout for instance {guid}")
             await self._executor.delete(guid)
         except ContainerNotFound:
             pass

@@ -167,6 +167,7 @@ class FakeExecutor:
         return self.readings
 
     def log(self, guid: str, text: str, stream: Stream = Stream.OUT) -> None:
+        self.container(guid)
         self.logged.append((guid, text))
 
     async def _called(self, name: str, *arguments: Any) -> None:

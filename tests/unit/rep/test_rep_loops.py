@@ -236,6 +236,18 @@ async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(
         executor.store.clear()
 
 
+async def test_a_clean_up_takes_a_container_that_goes_by_itself_as_deleted(
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+) -> None:
+    executor.put(lrp_container(guid="a"), lrp_container(guid="b"))
+    gate = executor.gates["delete"] = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cleaning.cleanup().run())
+        await until(lambda: len(executor.calls) == 2)
+        executor.store.clear()
+        gate.set()
+
+
 async def test_request_metrics_are_reported(metrics: RecordedMetrics, until: Until) -> None:
     requests = RequestMetrics()
     with requests.track("State"):
