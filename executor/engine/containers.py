@@ -56,11 +56,8 @@ CAPABILITIES = (
     "WAKE_ALARM",
     "BLOCK_SUSPEND",
     "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
 )
-"""The kernel's capabilities by number."""
+"""The kernel's capabilities by number, as far as every engine knows them (the last three came later)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ class StatusReader:
         """Wait until the child is there; False when the parent (a pidfd) ended without one."""
         while b"\n" not in self._seen:
             await readable(self.fd, parent_fd)
-            chunk = os.read(self.fd, _READ_SIZE)
+            chunk = self._read()
             if not chunk:
                 return False
             self._seen += chunk
@@ -80,7 +80,7 @@ class StatusReader:
         """Wait until the program was executed: None; or refused: the shell's status."""
         while True:
             await readable(self.fd)
-            chunk = os.read(self.fd, _READ_SIZE)
+            chunk = self._read()
             if not chunk:
                 break
             self._seen += chunk
@@ -91,13 +91,21 @@ class StatusReader:
             return None
         return int(failed[1:])
 
+    def _read(self) -> bytes:
+        """What is there after it became readable; empty at the end.
+
+        Readable without data is the end too: a quick program is over, and its parent has opened the FIFO
+        anew and not written yet.
+        """
+        try:
+            return os.read(self.fd, _READ_SIZE)
+        except BlockingIOError:
+            return b""
+
     def exit_status(self) -> int | None:
         """The status the parent left, once it is gone; None when it could not write one."""
-        try:
-            while chunk := os.read(self.fd, _READ_SIZE):
-                self._seen += chunk
-        except BlockingIOError:
-            pass
+        while chunk := self._read():
+            self._seen += chunk
         text = self._seen.strip()
         return int(text) if text.isdigit() else None
 

@@ -16,6 +16,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from docker import APIClient
+from docker.errors import create_api_error_from_http_exception
+from requests import Response
+from requests.exceptions import HTTPError
 
 from executor.engine.api import EngineContainer
 from executor.engine.client import EngineClient
@@ -157,16 +160,31 @@ async def stream_out(
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """The tar of ``path``, read as root. Raises EngineError, on entry when there is no such path."""
     asked = f"stream {path} out of container {container.guid}"
-    stream, _ = await client.call(asked, lambda api: api.get_archive(container.id, path, chunk_size=_CHUNK))
-    chunks = iter(stream)
+    response = await client.call(asked, lambda api: _archive_of(api, container.id, path))
+    parts: Iterator[bytes] = response.iter_content(_CHUNK)
 
     async def read() -> AsyncIterator[bytes]:
-        while (chunk := await client.call(asked, lambda _: next(chunks, None))) is not None:
+        while (chunk := await client.call(asked, lambda _: next(parts, None))) is not None:
             yield chunk
 
     try:
         yield read()
     finally:
-        close = getattr(stream, "close", None)
-        if close is not None:
-            await asyncio.to_thread(close)
+        await asyncio.to_thread(response.close)
+
+
+def _archive_of(api: APIClient, container_id: str, path: str) -> Response:
+    """The engine's answer as it comes in; the SDK's own call has no way to end it early."""
+    response = api.get(
+        f"{api.base_url}/v{api.api_version}/containers/{container_id}/archive",
+        params={"path": path},
+        headers={"Accept-Encoding": "identity"},
+        stream=True,
+        timeout=api.timeout,
+    )
+    try:
+        response.raise_for_status()
+    except HTTPError as error:
+        with response:
+            create_api_error_from_http_exception(error)
+    return response

@@ -160,14 +160,14 @@ class Images:
                 lines = api.pull(
                     ref.name, tag=ref.digest or ref.tag, stream=True, decode=True, auth_config=auth
                 )
-                for line in lines:
-                    if "error" in line:
-                        return str(line["error"])
+                reason = None
+                for line in lines:  # to its end: that is what frees the connection
+                    reason = line.get("error", reason)
                     if cancelled.is_set():
                         return "cancelled"
             except APIError as error:
                 return engine_text(error)
-            return None
+            return reason
 
         reason = await self._client.call(f"pull image {ref}", pull, abort=cancelled.set)
         if reason is None:
