@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bbs.embedded import transitions
 from bbs.embedded.auctioneer.types import LRPStartRequest
 from bbs.embedded.collaborators import Collaborators, Stop, stop_of
+from bbs.embedded.columns import check_guid
 from bbs.embedded.repclient import RepError
 from bbs.embedded.resources import cells
 from bbs.embedded.rows import ON_A_CELL, Rows
@@ -28,11 +29,13 @@ class LRPController:
         self._with = with_
 
     async def claim(self, process_guid: str, index: int, instance_key: ActualLRPInstanceKey) -> None:
-        """Raises ResourceNotFound, ActualLRPCannotBeClaimed."""
+        """Raises ResourceNotFound, ActualLRPCannotBeClaimed, InvalidRequest for names that are too long."""
+        check_guid(instance_key.instance_guid, instance_key.cell_id)
         await self._change(process_guid, index, lambda rows, now: transitions.claim(rows, instance_key, now))
 
     async def start(self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, data: RunningData) -> None:
-        """Raises ActualLRPCannotBeStarted."""
+        """Raises ActualLRPCannotBeStarted, InvalidRequest for names that are too long."""
+        check_guid(key.process_guid, key.domain, instance_key.instance_guid, instance_key.cell_id)
         await self._change(
             key.process_guid,
             key.index,

@@ -5,7 +5,9 @@ the flush takes from 0.3 ms on a good disk to tens of milliseconds on a busy one
 loop has to go on. Why one: SQLite has one writer anyway, and one thread makes every transaction see the
 one before it, so nothing needs a retry. Why group commit: work that queued up while the disk was busy is
 committed together, each piece in a savepoint of its own, so that a burst of claims pays for one flush
-and not one each. Events leave after the commit, in its order.
+and not one each (on a disk that flushes in 0.3 ms: 0.5 ms for a start alone, 0.33 ms in a burst of 250,
+nearly all of it Python; the slower the disk, the larger the difference). Events leave after the commit,
+in its order.
 """
 
 from __future__ import annotations

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from bbs.embedded.notices import Stream
 from bbs.embedded.repclient import RepError
 from bbs.embedded.transitions import RunningData
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.common import DynamicValue, MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
+from bbs.models.events import ActualLRPInstanceRemovedEvent, ActualLRPRemovedEvent
 from bbs.models.workload import SharedDevice, VolumeMount
 
 pytestmark = pytest.mark.unit
@@ -167,3 +169,43 @@ async def test_retire_deletes_a_row_whose_cell_is_gone(running: Any) -> None:
     await running.unregister("c1")
     await running.bbs.controllers.lrps.retire(key(0), "")
     assert await running.states("web") == ["1 ORDINARY RUNNING"]
+
+
+@pytest.mark.parametrize("stream", [Stream.INSTANCES, Stream.GROUPS])
+async def test_a_retired_instance_is_told_gone_at_once_and_again(running: Any, stream: Stream) -> None:
+    with running.bbs.hub.subscribe(stream) as subscription:
+        await running.bbs.controllers.lrps.retire(key(0), "trace")
+        await running.bbs.controllers.lrps.remove("web", 0, instance("i0"))
+        first, second = await subscription.next(10), await subscription.next(10)
+    match first, second:
+        case ActualLRPInstanceRemovedEvent(), ActualLRPInstanceRemovedEvent():
+            assert (first.trace_id, second.trace_id) == ("trace", "")
+            assert first.actual_lrp == second.actual_lrp
+        case _:
+            assert isinstance(first, ActualLRPRemovedEvent)
+            assert first == second
+
+
+async def test_the_trace_of_a_request_is_in_the_events_it_causes_itself(
+    world: Any, web_lrp: DesiredLRP
+) -> None:
+    with world.bbs.hub.subscribe(Stream.INSTANCES) as subscription:
+        await world.bbs.controllers.desired.desire(replace(web_lrp, instances=1), "one")
+        await world.bbs.controllers.desired.remove("web", "two")
+        world.bbs.hub.close()
+        traces = []
+        while not subscription.over:
+            event = await subscription.next(10)
+            traces += [(type(event).__name__, event.trace_id)] if event is not None else []
+    assert traces == [
+        ("DesiredLRPCreatedEvent", "one"),
+        ("ActualLRPInstanceCreatedEvent", "one"),
+        ("DesiredLRPRemovedEvent", "two"),
+        ("ActualLRPInstanceRemovedEvent", "two"),
+    ]
+
+
+async def test_a_cell_id_that_does_not_fit_is_refused(running: Any) -> None:
+    with pytest.raises(BBSError) as refused:
+        await running.bbs.controllers.lrps.claim("web", 0, instance("x", cell="c" * 256))
+    assert refused.value == BBSError(ErrorType.InvalidRequest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ import pytest
 from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.auctioneer.types import Demand, LRPStartRequest, TaskStartRequest
 from bbs.embedded.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.task import TaskDefinition
+from bbs.wire.mapping import to_model
 from bbs.wire.messages import message_class
+from bbs.wire.proto import actual_lrp_requests_pb2 as actual_pb2
+from bbs.wire.proto import desired_lrp_requests_pb2 as desired_pb2
+from bbs.wire.proto import task_requests_pb2 as task_pb2
 
 pytestmark = pytest.mark.unit
 
@@ -74,25 +81,41 @@ async def forget_everything(world: Any) -> None:
     await world.bbs.controllers.with_.store.run(work)
 
 
-def placement_error(tags: tuple[str, ...] | None) -> str:
-    return f'found no compatible cell with placement tag "{(tags or ("?",))[0]}"'
-
-
-@pytest.mark.parametrize("name", FILES)
-async def test_answers_as_recorded(name: str, world: Any, http: TestClient[Any, Any]) -> None:
+def nobody_fits(world: Any, lrp_text: Callable[[Demand], str], task_text: Callable[[Demand], str]) -> None:
+    """An auctioneer that finds no place for anything, and says so at once."""
     lrps, tasks = world.bbs.controllers.lrps, world.bbs.controllers.tasks
 
     async def fail(request: LRPStartRequest) -> None:
         for index in request.indices:
             key = ActualLRPKey(process_guid=request.process_guid, index=index, domain=request.domain)
-            await lrps.fail(key, placement_error(request.demand.placement_tags))
+            await lrps.fail(key, lrp_text(request.demand))
 
     async def reject(request: TaskStartRequest) -> None:
-        await tasks.reject(request.task_guid, placement_error(request.demand.placement_tags))
+        await tasks.reject(request.task_guid, task_text(request.demand))
 
     world.auctioneer.on_lrp, world.auctioneer.on_task = fail, reject
+
+
+def no_cell_with_tag(demand: Demand) -> str:
+    return f'found no compatible cell with placement tag "{(demand.placement_tags or ("?",))[0]}"'
+
+
+async def ask_as_recorded(http: TestClient[Any, Any], record: dict[str, Any]) -> None:
+    """Send a recorded request and compare the answer."""
+    step, asked, answered = record["name"], record["request"], record["response"]
+    body = base64.b64decode(asked["body_base64"])
+    async with http.request(asked["method"], asked["path"], data=body) as answer:
+        got = await answer.read()
+    expected = base64.b64decode(answered["body_base64"])
+    assert answer.status == answered["status"], step
+    assert meaning(answered["message"], got) == meaning(answered["message"], expected), step
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_answers_as_recorded(name: str, world: Any, http: TestClient[Any, Any]) -> None:
+    nobody_fits(world, no_cell_with_tag, no_cell_with_tag)
     for record in records(name):
-        step, asked, answered = record["name"], record["request"], record["response"]
+        step = record["name"]
         if step in DIFFERENT_SINCE:
             continue
         if step in CONVERGE_BEFORE:
@@ -101,10 +124,22 @@ async def test_answers_as_recorded(name: str, world: Any, http: TestClient[Any, 
             await world.bbs.controllers.desired.remove(REMOVE_DESIRED_BEFORE[step], "")
         if name.startswith("invalid-"):
             await forget_everything(world)
-        body = base64.b64decode(asked["body_base64"])
-        async with http.request(asked["method"], asked["path"], data=body) as answer:
-            got = await answer.read()
+        await ask_as_recorded(http, record)
         await world.bbs.settled()
-        expected = base64.b64decode(answered["body_base64"])
-        assert answer.status == answered["status"], step
-        assert meaning(answered["message"], got) == meaning(answered["message"], expected), step
+
+
+async def test_every_view_as_recorded(world: Any, http: TestClient[Any, Any]) -> None:
+    """One rich LRP and one rich task, taken from their full views and then looked at from all sides."""
+    story = records("view")
+    shown = {record["name"]: base64.b64decode(record["response"]["body_base64"]) for record in story}
+    lrp = desired_pb2.DesiredLRPResponse.FromString(shown["view/desired-get-r3"]).desired_lrp
+    task = task_pb2.TaskResponse.FromString(shown["view/task-get-r3"]).task
+    row = actual_pb2.ActualLRPsResponse.FromString(shown["view/actual-list-index"]).actual_lrps[0]
+    nobody_fits(world, lambda _: row.placement_error.decode(), lambda _: task.rejection_reason.decode())
+    await world.bbs.controllers.desired.desire(to_model(lrp, DesiredLRP), "")
+    await world.bbs.controllers.tasks.desire(
+        task.task_guid, task.domain, to_model(task.task_definition, TaskDefinition)
+    )
+    await world.bbs.settled()
+    for record in story:
+        await ask_as_recorded(http, record)
