@@ -158,16 +158,20 @@ class Cleanup:
         )
         try:
             async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
-                for container in self._executor.containers():
-                    group.create_task(self._delete(container.guid), name=f"clean up {container.guid}")
-                group.create_task(self._emptied(), name="clean-up watch")
+                begun: set[str] = set()
+                # the listeners are still up: work that comes now has to go as well
+                while left := {container.guid for container in self._executor.containers()}:
+                    for guid in left - begun:
+                        group.create_task(self._delete(guid), name=f"clean up {guid}")
+                    begun |= left
+                    await self._removals.wait(self._poll_s)
         except TimeoutError:
-            left = [container.guid for container in self._executor.containers()]
+            guids = [container.guid for container in self._executor.containers()]
             logger.error(
-                "evacuation-cleanup.failed-to-cleanup-all-containers", extra={"data": {"containers": left}}
+                "evacuation-cleanup.failed-to-cleanup-all-containers", extra={"data": {"containers": guids}}
             )
             raise CleanupFailed(
-                f"failed-to-cleanup-all-containers: {len(left)} left after {self._timeout_s:g} s: {left}"
+                f"failed-to-cleanup-all-containers: {len(guids)} left after {self._timeout_s:g} s: {guids}"
             ) from None
         logger.info("evacuation-cleanup.deleted-containers-successfully")
 
@@ -183,7 +187,3 @@ class Cleanup:
                 extra={"data": {"container-guid": guid, "error": str(error)}},
             )
         self._removals.notify()
-
-    async def _emptied(self) -> None:
-        while self._executor.containers():
-            await self._removals.wait(self._poll_s)

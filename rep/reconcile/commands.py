@@ -183,12 +183,12 @@ class RunTask:
 
 @dataclass(frozen=True, slots=True)
 class CompleteTask:
-    """Tell the BBS how the task ended."""
+    """Tell the BBS how the task ended. The result is the app's own and stays out of logs."""
 
     task_guid: str
     failed: bool
     failure_reason: str
-    result: str
+    result: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,9 @@ class Processor:
 
     async def _attempt(self, command: Command, trace_id: str) -> Outcome:
         try:
-            return await self._do(command, trace_id)
+            outcome = await self._do(command, trace_id)
+            logger.debug("command-done", extra={"data": {"about": repr(command), "outcome": outcome.value}})
+            return outcome
         except BBSError as error:
             _say("bbs-call-failed", command, error, type=error.type.name)
             return classify(error)

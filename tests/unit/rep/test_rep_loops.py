@@ -202,7 +202,7 @@ async def test_the_clean_up_deletes_everything(
     assert bbs.calls == ["actual_lrps"]
     assert metrics.gauges == [("StrandedEvacuatingActualLRPs", 1, "Metric", {})]
     line = "Cell cell-1 reached evacuation timeout for instance"
-    assert executor.logged == [(GUID, f"{line} {GUID}"), ("task-1", f"{line} task-1")]
+    assert sorted(executor.logged) == [(GUID, f"{line} {GUID}"), ("task-1", f"{line} task-1")]
 
 
 async def test_the_clean_up_deletes_nothing_when_the_bbs_cannot_be_asked(
@@ -246,6 +246,19 @@ async def test_a_clean_up_takes_a_container_that_goes_by_itself_as_deleted(
         await until(lambda: len(executor.calls) == 2)
         executor.store.clear()
         gate.set()
+
+
+async def test_work_that_comes_during_the_clean_up_goes_as_well(
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+) -> None:
+    executor.put(lrp_container(guid="a"))
+    gate = executor.gates["delete"] = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cleaning.cleanup().run())
+        await until(lambda: len(executor.calls) == 1)
+        executor.put(lrp_container(guid="late"))
+        gate.set()
+    assert [guid for _, guid, _ in executor.calls] == ["a", "late"]
 
 
 async def test_request_metrics_are_reported(metrics: RecordedMetrics, until: Until) -> None:
