@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import quote, urljoin, urlsplit
 
 USER_AGENT = "diego-healthcheck"
@@ -144,12 +145,18 @@ async def _get(url: str) -> tuple[_Answer, asyncio.StreamReader, asyncio.StreamW
     raise _RequestTrouble(f"stopped after {MAX_REQUESTS} requests")
 
 
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Trusts the system's roots; only redirects lead here, so it is made when first needed."""
+    return ssl.create_default_context()
+
+
 async def _connect(url: str, referer: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
     """A connection for one request, and the request."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _RequestTrouble(f"unsupported address {url!r}")
-    context = ssl.create_default_context() if parts.scheme == "https" else None
+    context = _tls_context() if parts.scheme == "https" else None
     port = parts.port or (443 if context else 80)
     reader, writer = await asyncio.open_connection(
         parts.hostname, port, ssl=context, limit=MAX_LINE_BYTES, family=socket.AF_UNSPEC
