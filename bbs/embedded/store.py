@@ -152,7 +152,9 @@ def _attempt(connection: sqlite3.Connection, job: _Job[Any]) -> _Done:
     connection.execute("SAVEPOINT job")
     try:
         result = job.work(tables)
-    except Exception as error:  # noqa: BLE001 - belongs to the caller, who waits for it on the loop
+    except Exception as error:  # belongs to the caller, who waits for it on the loop
+        if not connection.in_transaction:
+            raise  # SQLite gave up the whole transaction, as on a full disk: nobody's work is left
         connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
         return _Done(job.future, error=error)

@@ -156,3 +156,21 @@ async def test_filters_of_desired_lrps(
 
     async with Store(tmp_path / "s.db", Heard()) as store:
         assert sorted(lrp.process_guid for lrp in await store.run(work)) == expected
+
+
+async def test_a_full_disk_fails_everyone_in_the_group_and_the_store_goes_on(
+    tmp_path: Path, web_lrp: DesiredLRP
+) -> None:
+    def fill(tables: Tables) -> None:
+        (pages,) = tables.connection.execute("PRAGMA page_count").fetchone()
+        tables.connection.execute(f"PRAGMA max_page_count={pages}")
+        tables.insert_desired_lrp(replace(web_lrp, annotation="x" * 10**6), "")
+
+    heard = Heard()
+    async with Store(tmp_path / "s.db", heard) as store:
+        with pytest.raises(StoreError, match="full"):
+            await store.run(fill)
+        await store.run(lambda tables: tables.connection.execute("PRAGMA max_page_count=1000000").fetchone())
+        assert await store.run(lambda tables: tables.desired_lrps()) == []
+        await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
+    assert len(heard.notices) == 1
