@@ -22,7 +22,8 @@ from typing import Any
 
 import docker
 
-from cell.images import BUSYBOX_TAG, ensure_image
+from cell.dev import IMAGE
+from cell.images import ensure_image
 from cell.local import LocalCell, local_cell
 
 WORKERS = 8
@@ -47,7 +48,7 @@ def bare_engine(count: int) -> float:
             network_mode=network,
         )
         container: str = client.create_container(
-            BUSYBOX_TAG, entrypoint=["/.cell/init", "-P"], host_config=host, user="root"
+            IMAGE, entrypoint=["/.cell/init", "-P"], host_config=host, user="root"
         )["Id"]
         made.append(container)
         client.start(container)
@@ -108,12 +109,12 @@ async def our_cell(cell: LocalCell, count: int) -> float:
 
 async def measure(count: int, rounds: int) -> None:
     """Print each round and the ratio of the medians."""
-    client = docker.from_env()
-    ensure_image(client)
-    client.close()
     ours: list[float] = []
     floor: list[float] = []
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder:
+        client = docker.APIClient()
+        ensure_image(client, IMAGE, Path(folder))
+        client.close()
         async with local_cell(Path(folder)) as cell:
             await our_cell(cell, 2)  # the first containers of an engine pay for its warm-up
             await asyncio.to_thread(bare_engine, 2)

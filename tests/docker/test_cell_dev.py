@@ -13,6 +13,7 @@ import aiohttp
 import docker
 import psutil
 import pytest
+import pytest_asyncio
 
 from cell.local import LocalCell, local_cell, pack
 from executor.engine.containers import LABEL_GUID
@@ -40,7 +41,7 @@ def _executable(path: Path, text: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cell(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCell]:
     state = tmp_path_factory.mktemp("cell")
     lifecycle = tmp_path_factory.mktemp("lifecycle")
@@ -167,7 +168,7 @@ async def test_an_image_that_does_not_exist_is_named(cell: LocalCell) -> None:
     done = await _completed(cell, _task("t-image", "true", rootfs="docker://localhost:9/none/such#1"))
     assert done["failed"]
     assert done["failure_reason"].startswith("failed to create container: ")
-    assert "localhost:9/none/such:1" in done["failure_reason"]
+    assert "none/such:1 from registry localhost:9" in done["failure_reason"]
 
 
 async def test_a_root_filesystem_no_cell_has_is_not_placed(cell: LocalCell) -> None:
@@ -198,9 +199,10 @@ def _lrp(guid: str, **more: Any) -> dict[str, Any]:
     ("body", "status", "name", "message"),
     [
         ('{"process_guid": "x",', 400, "InvalidJSON", ""),
-        ('{"process_guid": "x", "instances": "two"}', 400, "InvalidJSON", "instances"),
+        (json.dumps(_lrp("x") | {"instances": "two"}), 400, "InvalidJSON", "$.instances"),
+        ('{"process_guid": "x"}', 400, "InvalidLRP", "$.domain"),
         (json.dumps(_lrp("x") | {"domain": ""}), 400, "InvalidLRP", "domain"),
-        (json.dumps(_lrp("x") | {"action": {"dance": {}}}), 400, "InvalidLRP", "action"),
+        (json.dumps(_lrp("x") | {"action": {"dance": {}}}), 400, "InvalidJSON", "$.action"),
         (json.dumps(_lrp("x") | {"action": {"run": {"path": "", "user": "u"}}}), 400, "InvalidLRP", "path"),
     ],
 )
