@@ -111,7 +111,7 @@ async def test_a_child_that_keeps_the_output_does_not_delay_the_exit_and_is_hear
 
 
 async def test_a_signal_reaches_the_process_only(start: Start, run: Run) -> None:
-    process, output = await start(sh("sleep 1000 & echo $!; trap 'echo asked; exit 9' TERM; wait"))
+    process, output = await start(sh("trap 'echo asked; exit 9' TERM; sleep 1000 & echo $!; wait"))
     await output.seen(b"\n")
     await process.signal(signal.SIGTERM)
     async with asyncio.timeout(20):

@@ -1,0 +1,211 @@
+"""Requests to the engine, the parent's command line, cgroup counters, static programs, error classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from docker.errors import APIError, DockerException, NotFound
+from requests import Response
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import RequestException
+
+from executor.engine.api import BindMount, ContainerSpec
+from executor.engine.binaries import is_static, require_static
+from executor.engine.containers import Surroundings, bounding_set, create_request
+from executor.engine.faults import ContainerGone, translate
+from executor.engine.launch import Launch, exec_failure
+from executor.engine.oom import oom_counter, oom_kills
+from executor.engine.parent import parent_command
+from executor.engine.users import User
+from executor.errors import EngineError, EngineUnavailable
+
+pytestmark = pytest.mark.unit
+
+SURROUNDINGS = Surroundings(
+    owner="rep",
+    cell_id="cell-1",
+    name_prefix="cf-",
+    network="net",
+    init_path="/usr/bin/catatonit",
+    busybox_path="/bin/busybox",
+    capabilities=("CHOWN", "SYS_ADMIN"),
+)
+LAUNCH = Launch(
+    user=User(uid=0, gid=0, home="/", exec_user="0"),
+    directory="/",
+    env=(("A", "1"),),
+    program="/bin/sh",
+    argv=("sh", "-c", "true"),
+    nofile=None,
+)
+
+
+def request_for(spec: ContainerSpec, *, disk_quota: bool = False) -> dict[str, object]:
+    return create_request(
+        spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, disk_quota=disk_quota
+    )
+
+
+def test_an_unlimited_container_overrides_what_the_image_says() -> None:
+    request = request_for(ContainerSpec(guid="_task-1", root_fs="x", labels={"a": "b"}))
+    assert request == {
+        "Image": "i:1",
+        "Hostname": "task-1",
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Entrypoint": ["/.cell/init", "-P"],
+        "Cmd": None,
+        "Tty": False,
+        "OpenStdin": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {
+            "a": "b",
+            "org.cloudfoundry.diego.owner": "rep",
+            "org.cloudfoundry.diego.cell": "cell-1",
+            "org.cloudfoundry.diego.guid": "_task-1",
+        },
+        "HostConfig": {
+            "NetworkMode": "net",
+            "Mounts": [
+                {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+                for source, target in (
+                    ("/usr/bin/catatonit", "/.cell/init"),
+                    ("/bin/busybox", "/.cell/busybox"),
+                    ("/run/io/g", "/.cell/io"),
+                )
+            ],
+            "LogConfig": {"Type": "none"},
+            "RestartPolicy": {"Name": "no"},
+            "Init": False,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "quota", "expected"),
+    [
+        (ContainerSpec(guid="g", root_fs="x", memory_bytes=7), False, {"Memory": 7, "MemorySwap": 7}),
+        (ContainerSpec(guid="g", root_fs="x", max_pids=8), False, {"PidsLimit": 8}),
+        (ContainerSpec(guid="g", root_fs="x", cpu_shares=9), False, {"CpuShares": 9}),
+        (ContainerSpec(guid="g", root_fs="x", disk_bytes=10), True, {"StorageOpt": {"size": "10"}}),
+        (ContainerSpec(guid="g", root_fs="x", disk_bytes=10), False, {}),
+        (
+            ContainerSpec(guid="g", root_fs="x", privileged=True),
+            False,
+            {
+                "CapDrop": ["ALL"],
+                "CapAdd": ["CHOWN", "SYS_ADMIN"],
+                "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+                "DeviceCgroupRules": ["a *:* rwm"],
+                "UsernsMode": "host",
+                "MaskedPaths": [],
+                "ReadonlyPaths": [],
+            },
+        ),
+    ],
+)
+def test_limits_and_privileges(spec: ContainerSpec, quota: bool, expected: dict[str, object]) -> None:
+    plain = request_for(ContainerSpec(guid="g", root_fs="x"))["HostConfig"]
+    asked = request_for(spec, disk_quota=quota)["HostConfig"]
+    assert isinstance(plain, dict)
+    assert asked == plain | expected
+
+
+def test_mounts_of_the_container_come_after_ours() -> None:
+    mount = BindMount(source="/a", target="/b", read_only=False)
+    config = request_for(ContainerSpec(guid="g", root_fs="x", mounts=(mount,)))["HostConfig"]
+    assert isinstance(config, dict)
+    assert config["Mounts"][-1] == {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": False}
+
+
+def test_capabilities_of_a_mask() -> None:
+    assert bounding_set(0b100001) == ("CHOWN", "KILL")
+    assert len(bounding_set(2**64 - 1)) == 38
+
+
+def test_a_parent_starts_the_program_under_its_given_name() -> None:
+    command, env = parent_command(LAUNCH, "1")
+    assert command[:3] == ["/.cell/busybox", "sh", "-c"]
+    assert command[-4:] == ["sh", "/bin/sh", "-c", "true"]
+    assert env == ["A=1"]
+
+
+def test_variables_a_shell_cannot_keep_are_set_behind_it() -> None:
+    command, env = parent_command(replace(LAUNCH, env=(("A", "1"), ("my-var", "x"), ("IFS", "y"))), "1")
+    assert command[-8:] == ["busybox", "/.cell/busybox", "env", "my-var=x", "IFS=y", "/bin/sh", "-c", "true"]
+    assert env == ["A=1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (125, "error setting rlimits for ready process: operation not permitted"),
+        (126, 'exec: "/p": permission denied'),
+        (127, "exec /p: no such file or directory"),
+    ],
+)
+def test_what_a_refused_program_is_called(status: int, text: str) -> None:
+    assert str(exec_failure("/p", status)) == f"exec failed: unable to start container process: {text}"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "counter"),
+    [
+        ("0::/docker/abc\n", "/cg/docker/abc/memory.events"),
+        ("11:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/y\n", "/cg/memory/docker/abc/memory.oom_control"),
+        ("1:name=systemd:/x\n", None),
+    ],
+)
+def test_where_memory_kills_are_counted(cgroup: str, counter: str | None) -> None:
+    found = oom_counter(cgroup, Path("/cg"))
+    assert (str(found) if found else None) == counter
+
+
+@pytest.mark.parametrize(
+    ("text", "kills"),
+    [
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 3),
+        ("low 0\nhigh 0\nmax 5\noom 2\noom_kill 1\noom_group_kill 0\n", 1),
+        ("oom_kill_disable 0\nunder_oom 0\n", 0),
+    ],
+)
+def test_memory_kills(text: str, kills: int) -> None:
+    assert oom_kills(text) == kills
+
+
+def test_static_programs(tmp_path: Path) -> None:
+    require_static("/bin/busybox", "busybox-static")
+    assert not is_static(Path("/bin/cat").read_bytes())
+    assert not is_static(b"#!/bin/sh\n")
+    with pytest.raises(
+        EngineError, match="not a statically linked program; install the Debian package catatonit"
+    ):
+        require_static("/bin/cat", "catatonit")
+    with pytest.raises(EngineError, match="No such file or directory; install the Debian package catatonit"):
+        require_static(str(tmp_path / "none"), "catatonit")
+
+
+def answer(status: int) -> Response:
+    response = Response()
+    response.status_code = status
+    return response
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NotFound("x", answer(404), "No such container: abc"), ContainerGone),
+        (NotFound("x", answer(404), "Could not find the file /x"), EngineError),
+        (APIError("x", answer(409), "Container abc is not running"), ContainerGone),
+        (APIError("x", answer(409), "name already in use"), EngineError),
+        (APIError("x", answer(500), "boom"), EngineError),
+        (DockerException("Error while fetching server API version"), EngineUnavailable),
+        (RequestsConnectionError("refused"), EngineUnavailable),
+    ],
+)
+def test_error_classes(error: DockerException | RequestException, kind: type[EngineError]) -> None:
+    translated = translate(error, "do it")
+    assert type(translated) is kind
+    assert str(translated).startswith("do it: ")

@@ -1,0 +1,82 @@
+"""The pool of host ports."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from executor.errors import NetworkError, NoFreePorts
+from executor.network.ports import PortPool
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_default_range() -> None:
+    pool = PortPool()
+    assert pool.reserve("a", 2) == (61001, 61002)
+    assert pool.reserve("b", pool.free)[-1] == 65534
+
+
+def test_a_returned_port_rests_until_the_others_had_their_turn() -> None:
+    pool = PortPool(100, 5)
+    assert pool.reserve("a", 2) == (100, 101)
+    assert pool.release("a") == (100, 101)
+    assert pool.reserve("b", 2) == (102, 103)
+    assert pool.reserve("c", 2) == (100, 104)
+    assert pool.reserve("d", 1) == (101,)
+
+
+def test_an_empty_pool_takes_nothing() -> None:
+    pool = PortPool(100, 2)
+    pool.reserve("a", 1)
+    with pytest.raises(NoFreePorts, match="no free host ports: 2 wanted for b, 1 left"):
+        pool.reserve("b", 2)
+    assert pool.free == 1
+
+
+def test_claims() -> None:
+    pool = PortPool(100, 3)
+    pool.claim("a", [101, 7000])
+    pool.claim("a", [101])
+    assert pool.reserve("b", 2) == (100, 102)
+    with pytest.raises(NetworkError, match="host port 102 wanted for a belongs to another container"):
+        pool.claim("a", [102])
+    assert pool.release("a") == (101,)
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (65535, 2), (1, -1)])
+def test_impossible_ranges(start: int, count: int) -> None:
+    with pytest.raises(NetworkError):
+        PortPool(start, count)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """A port has one owner at a time, and none is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = PortPool(1000, 12)
+        self.owned: dict[str, set[int]] = {}
+
+    @rule(guid=st.sampled_from("abcd"), count=st.integers(0, 5))
+    def reserve(self, guid: str, count: int) -> None:
+        if count > self.pool.free:
+            with pytest.raises(NoFreePorts):
+                self.pool.reserve(guid, count)
+            return
+        ports = self.pool.reserve(guid, count)
+        assert list(ports) == sorted(ports)
+        assert not set(ports) & set().union(*self.owned.values())
+        self.owned.setdefault(guid, set()).update(ports)
+
+    @rule(guid=st.sampled_from("abcd"))
+    def release(self, guid: str) -> None:
+        assert set(self.pool.release(guid)) == self.owned.pop(guid, set())
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        assert self.pool.free + sum(map(len, self.owned.values())) == 12
+
+
+TestPool = PoolMachine.TestCase
