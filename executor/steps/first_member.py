@@ -18,6 +18,10 @@ class NoMember(Exception):
     """The tar ends before its first member, or is none."""
 
 
+class NoFile(Exception):
+    """The file to copy to cannot be made."""
+
+
 class TruncatedMember(OSError):
     """The tar ends inside its first member."""
 
@@ -51,11 +55,15 @@ class _Reader:
 async def copy_first_member(chunks: AsyncIterator[bytes], path: Path) -> None:
     """Write the first member's content to ``path``; a directory's is empty.
 
-    Raises NoMember, and OSError (TruncatedMember included) when the copy fails.
+    Raises NoMember, NoFile, and OSError (TruncatedMember included) when the copy fails.
     """
     reader = _Reader(chunks)
     left = await _first_size(reader)
-    with await asyncio.to_thread(path.open, "wb") as file:
+    try:
+        file = await asyncio.to_thread(path.open, "xb")
+    except OSError as error:
+        raise NoFile(str(error)) from error
+    with file:
         while left:
             data = await reader.some(left)
             if not data:

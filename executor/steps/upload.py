@@ -14,7 +14,7 @@ from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError, EngineUnavailable
 from executor.logs.api import Output
 from executor.steps.base import EmittableError, StepError, always_ready, interrupted, outlast
-from executor.steps.first_member import NoMember, copy_first_member
+from executor.steps.first_member import NoFile, NoMember, copy_first_member
 from executor.steps.story import Facts
 from executor.steps.text import format_bytes
 
@@ -88,6 +88,8 @@ class Upload:
                 await copy_first_member(chunks, path)
         except NoMember as error:
             raise self._failed("Failed to find first item in tar stream") from error
+        except NoFile as error:
+            raise self._failed("Failed to create temp file") from error
         except OSError as error:
             raise self._failed("Failed to copy stream contents into temp file") from error
         except EngineUnavailable as error:

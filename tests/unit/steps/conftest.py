@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import selectors
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,6 +24,8 @@ from executor.steps.base import Step
 from executor.steps.context import StepContext, StepSettings
 from executor.steps.story import StepEvent
 from executor.steps.tree import build_action_step
+
+T = TypeVar("T")
 
 
 class _VirtualSelector(selectors.DefaultSelector):
@@ -317,6 +320,22 @@ class World:
 
 
 @pytest.fixture
+def in_virtual_time() -> Callable[[Coroutine[Any, Any, T]], T]:
+    """Runs a coroutine in a virtual loop of its own, for tests that cannot be coroutines."""
+
+    def run_it(coroutine: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(coroutine)
+
+    return run_it
+
+
+@pytest.fixture
+def new_world(tmp_path: Path) -> Callable[[], World]:
+    return lambda: World(work_dir=tmp_path)
+
+
+@pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(work_dir=tmp_path)
 
@@ -379,3 +398,8 @@ def script(world: World) -> Callable[..., RunAction]:
         return run(path)
 
     return write
+
+
+@pytest.fixture
+def script_of() -> type[Script]:
+    return Script

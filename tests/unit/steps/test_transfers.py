@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+import executor.steps.upload as upload_module
 from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
 from executor.errors import EngineError, EngineUnavailable
@@ -180,6 +181,15 @@ class TestUpload:
     async def test_no_place_for_the_copy(self, world, start):
         world.work_dir /= "missing"
         assert await start(world.step(UPLOAD)).end() == "Failed to create temp dir for droplet"
+
+    async def test_no_file_for_the_copy(self, world, start, monkeypatch):
+        def vanished(folder, name):
+            return folder_of(folder) / "missing" / name
+
+        folder_of = upload_module.Path
+        monkeypatch.setattr(upload_module, "Path", vanished)
+        world.engine.archive = [tar_of(("d", b"x"))]
+        assert await start(world.step(UPLOAD)).end() == "Failed to create temp file for droplet"
 
     async def test_an_address_that_is_none(self, world, start):
         running = start(world.step(replace(UPLOAD, to="http://h/%zz")))
