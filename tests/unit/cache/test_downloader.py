@@ -8,12 +8,17 @@ import hashlib
 import io
 import json
 import tarfile
+import threading
+import tracemalloc
 import zipfile
+import zlib
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+import executor.cache.downloader as downloader_module
+import executor.cache.http as http_module
 from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
 from executor.cache.http import back_off
 
@@ -224,6 +229,70 @@ class TestFaults:
     def test_back_off(self):
         for failures, least in enumerate([0.5, 1, 2, 4, 5, 5]):
             assert least <= back_off(failures) <= least + 0.198
+
+    async def test_cancelled_while_it_unpacks_it_waits_for_the_thread(
+        self, cache, site, make_tar, monkeypatch
+    ):
+        entered, let_go = threading.Event(), threading.Event()
+
+        def slow(source, target):
+            entered.set()
+            let_go.wait(10)
+            target.write_bytes(b"")
+
+        monkeypatch.setattr(downloader_module, "to_tar", slow)
+        site.serve(make_tar(("a", b"1")))
+        fetching = asyncio.create_task(cache.fetch_file(site.url, "key"))
+        await asyncio.to_thread(entered.wait, 10)
+        fetching.cancel()
+        _, pending = await asyncio.wait({fetching}, timeout=0.05)
+        assert pending
+        let_go.set()
+        await asyncio.wait({fetching})
+        assert fetching.cancelled()
+
+    async def test_an_index_that_cannot_be_written_fails_no_fetch(
+        self, cache, site, make_tar, monkeypatch, caplog
+    ):
+        def full(path, index):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(downloader_module, "write_index", full)
+        site.serve(make_tar(("a", b"1")))
+        assert (await cache.fetch_file(site.url, "key")).path.exists()
+        assert caplog.records[-1].message == "cached-downloader.failed-to-save-index"
+
+    async def test_a_full_disk_says_so(self, cache, site, make_tar, monkeypatch):
+        def full(chunk, file, verify):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(http_module, "_take", full)
+        site.serve(make_tar(("a", b"1")))
+        with pytest.raises(DownloadError, match="No space left on device"):
+            await cache.fetch_file(site.url, "key")
+        assert len(site.requests) == 1
+
+    async def test_memory_stays_flat(self, cache, site):
+        size = 48 << 20
+
+        async def big(request):
+            response = web.StreamResponse(headers={"ETag": '"1"'})
+            await response.prepare(request)
+            packer = zlib.compressobj(1, wbits=31)
+            for _ in range(size >> 20):
+                await response.write(packer.compress(bytes(1 << 20)))
+            await response.write(packer.flush())
+            return response
+
+        site.replies.append(big)
+        tracemalloc.start()
+        try:
+            fetched = await cache.fetch_file(site.url, "key")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert fetched.path.stat().st_size == size
+        assert peak < size / 4
 
 
 class TestChecksums:

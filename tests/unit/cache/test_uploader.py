@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime
 import hashlib
+import ssl
 
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from executor.cache.api import UploadError
 from executor.cache.session import AssetTLS, asset_session, tls_context
@@ -82,6 +87,16 @@ async def test_a_server_that_takes_too_long(session, site, payload):
     let_go.set()
 
 
+async def test_no_such_host(session, payload):
+    with pytest.raises(UploadError, match=r"dial tcp: lookup nowhere\.invalid: no such host$"):
+        await Uploader(session).upload(payload, "http://nowhere.invalid/p")
+
+
+async def test_a_payload_that_is_gone(session, tmp_path):
+    with pytest.raises(UploadError, match="No such file"):
+        await Uploader(session).upload(tmp_path / "gone", "http://127.0.0.1:1/")
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
@@ -107,6 +122,31 @@ def test_which_addresses_are_none(url, problem):
 def test_half_an_identity_is_refused():
     with pytest.raises(ValueError, match=r"^The TLS certificate or key is missing$"):
         tls_context(AssetTLS(cert="/c"))
+
+
+def test_identity_and_trust(tmp_path):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cell")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    crt = str(tmp_path / "crt")
+    context = tls_context(AssetTLS(cert=crt, key=str(tmp_path / "key"), ca_files=("", crt)))
+    trusted = [ca for ca in context.get_ca_certs() if ca["subject"] == ((("commonName", "cell"),),)]
+    assert len(trusted) == 1
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    with pytest.raises(OSError, match="No such file"):
+        tls_context(AssetTLS(ca_files=("/missing",)))
 
 
 async def test_the_session_for_assets_reuses_no_connection(site, make_tar):

@@ -8,7 +8,7 @@ import pytest
 
 from bbs.models.actions import RunAction, TryAction
 from bbs.models.workload import Check, CheckDefinition, Sidecar, TCPCheck
-from executor.errors import EmptyAction
+from executor.errors import EmptyAction, EngineError
 from executor.model import RunInfo
 from executor.steps.background import Background
 from executor.steps.context import Proxy
@@ -132,6 +132,42 @@ async def test_the_proxy_hears_no_interrupt_and_is_left_to_destruction(world, st
 async def test_a_background_child_s_failure_is_the_step_s(world, start, script):
     step = Background(world.step(script("envoy", lasts=1, status=1)), Leftovers())
     assert await start(step).end() == "APP: Exited with status 1"
+
+
+async def test_a_leftover_that_fails_is_logged(world, start, script, caplog):
+    caplog.set_level("INFO")
+    context = world.context()
+    setup = script("setup", term=None, kill=None)
+    running = start(build_container_step(RunInfo(setup=setup, action=APP), context))
+    await asyncio.sleep(1)
+    running.interrupt()
+    await running.end()
+    await context.leftovers.settle()
+    await asyncio.sleep(0)
+    assert [record.data for record in caplog.records if record.message == "leftover-step.failed"] == [
+        {"error": "process did not exit"}
+    ]
+
+
+async def test_an_engine_that_cannot_say_whether_memory_ran_out(world, start, script, monkeypatch):
+    async def unknown(container):
+        raise EngineError("away")
+
+    monkeypatch.setattr(world.engine, "out_of_memory", unknown)
+    assert await start(world.step(script("app", lasts=1, status=137))).end() == (
+        "APP: Exited with status 137"
+    )
+
+
+async def test_a_defect_is_told_and_not_taken_for_a_failure(world, start, script, monkeypatch):
+    async def broken(*args):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(world.engine, "start_process", broken)
+    running = start(world.step(TryAction(action=APP)))
+    assert await running.end() == "a defect"
+    assert isinstance(running.task.exception(), RuntimeError)
+    assert world.story.events[-1].reason == "RuntimeError('a defect')"
 
 
 async def test_no_action_is_refused(world):
