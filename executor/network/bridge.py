@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tenacity
 from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
@@ -25,6 +26,9 @@ LABEL_CELL = "org.cloudfoundry.diego.cell"
 
 _CHAIN = "DOCKER-USER"
 
+_LINGER_LIMIT_S = 5.0
+_LINGER_PAUSE_S = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeConfig:
@@ -35,6 +39,10 @@ class BridgeConfig:
     interface: str
     cell_id: str
     subnet: str | None
+
+
+class _EndpointsLinger(NetworkError):
+    """The engine still counts endpoints of containers that are gone."""
 
 
 class Bridge:
@@ -76,22 +84,31 @@ class Bridge:
 
     async def remove(self) -> None:
         """Remove the network and its firewall rule. Raises NetworkError while containers are connected."""
-
-        def job(api: APIClient) -> None:
-            try:
-                api.remove_network(self._config.name)
-            except NotFound:
-                return
-            except APIError as error:
-                if error.status_code == 403:
-                    raise NetworkError(f"network {self._config.name}: {engine_text(error)}") from error
-                raise
-
         await self._close_the_way_in()
         try:
-            await self._client.call(f"remove network {self._config.name}", job)
+            await self._client.call(f"remove network {self._config.name}", self._remove)
         except EngineError as error:
             raise NetworkError(str(error)) from error
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(_EndpointsLinger),
+        wait=tenacity.wait_fixed(_LINGER_PAUSE_S),
+        stop=tenacity.stop_after_delay(_LINGER_LIMIT_S),
+        reraise=True,
+    )
+    def _remove(self, api: APIClient) -> None:
+        """A busy engine lets go of a removed container's endpoint a little later than of the container."""
+        name = self._config.name
+        try:
+            api.remove_network(name)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != 403:
+                raise
+            connected = _connected_containers(api, name)
+            kind = NetworkError if connected else _EndpointsLinger
+            raise kind(f"network {name}: {engine_text(error)}: {', '.join(connected)}") from error
 
     def let_containers_reach_themselves(self) -> None:
         """Let the bridge send a packet back where it came from: a container dials itself through the host.
@@ -137,6 +154,18 @@ class Bridge:
             status, text = await _iptables("-D", *self._rule)
             if status:
                 raise NetworkError(f"iptables -D {shlex.join(self._rule)}: {text}")
+
+
+def _connected_containers(api: APIClient, network: str) -> list[str]:
+    """Names of the containers in the network that still exist."""
+    names = []
+    for identifier, endpoint in api.inspect_network(network)["Containers"].items():
+        try:
+            api.inspect_container(identifier)
+        except NotFound:
+            continue
+        names.append(str(endpoint["Name"]))
+    return names
 
 
 def _as_wanted(found: dict[str, Any], config: BridgeConfig) -> bool:
