@@ -1,0 +1,1 @@
+"""Assets: downloads that are kept and revalidated, archives unpacked safely, uploads."""

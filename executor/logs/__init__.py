@@ -1,0 +1,1 @@
+"""From the output of processes to log lines, within limits, to wherever logs go."""

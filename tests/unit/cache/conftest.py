@@ -122,3 +122,20 @@ async def cache(open_cache: OpenCache) -> AsyncIterator[Downloader]:
 @pytest.fixture
 def make_tar() -> Callable[..., bytes]:
     return tar_of
+
+
+@pytest.fixture
+def names() -> Callable[[Path], list[str]]:
+    """The members of a tar."""
+
+    def names(path: Path) -> list[str]:
+        with tarfile.open(path) as archive:
+            return archive.getnames()
+
+    return names
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Callable[[], list[str]]:
+    """Names of the tars and directories the cache has on disk."""
+    return lambda: sorted(path.name for path in (tmp_path / "cache").iterdir() if len(path.name) > 20)

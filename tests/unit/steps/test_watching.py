@@ -11,8 +11,10 @@ import executor.steps.check as check_module
 from bbs.models.actions import CodependentAction, ParallelAction, RunAction, TimeoutAction
 from bbs.models.workload import Check, CheckDefinition, HTTPCheck, TCPCheck
 from executor.model import RunInfo
+from executor.steps.base import StepError
 from executor.steps.check import next_tick
 from executor.steps.context import Proxy
+from executor.steps.readiness import Readiness
 from executor.steps.tree import build_container_step
 from healthcheck.probe import ProbeError
 
@@ -333,3 +335,15 @@ class TestReadiness:
         assert world.log.texts == []
         running.interrupt()
         assert await running.end() == "cancelled"
+
+    async def test_a_check_that_cannot_be_run_ends_the_step(self, world, start):
+        class Broken:
+            ready = asyncio.Event()
+
+            async def run(self):
+                raise StepError("no such interface")
+
+        step = Readiness(Broken, Broken, world.readiness.append, world.context().logs.stream("HEALTH"))
+        assert await start(step).end() == "no such interface"
+        assert world.readiness == []
+        assert world.log.texts[-1] == "Failed to run the readiness check"

@@ -1,0 +1,135 @@
+"""What is made of a download: verified, converted, unpacked. Spec I.5 to I.7."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
+
+pytestmark = pytest.mark.unit
+
+
+class TestChecksums:
+    BODY = gzip.compress(b"content")
+
+    @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+    @pytest.mark.parametrize("form", ["{}", '"{}"'])
+    async def test_match(self, cache, site, algorithm, form):
+        site.answer(self.BODY, ETag='"1"')
+        value = form.format(hashlib.new(algorithm, self.BODY).hexdigest())
+        assert (await cache.fetch_file(site.url, "key", Checksum(algorithm=algorithm, value=value))).size > 0
+
+    @pytest.mark.parametrize(
+        ("algorithm", "value", "problem"),
+        [
+            ("sha512", "aa", "'algorithm invalid', expected '[md5, sha1, sha256]', got 'sha512'"),
+            ("", "aa", "'algorithm invalid', expected '[md5, sha1, sha256]', got ''"),
+            ("md5", "", "'checksum missing or invalid', expected 'a valid checksum', got ''"),
+            ("md5", "zz", "'checksum missing or invalid', expected 'a valid checksum', got 'zz'"),
+            (
+                "md5",
+                "0" * 32,
+                f"'checksum mismatch', expected '{'0' * 32}', got '\"{hashlib.md5(BODY).hexdigest()}\"'",
+            ),
+        ],
+    )
+    async def test_failures_are_not_tried_again(self, cache, site, algorithm, value, problem):
+        site.answer(self.BODY, ETag='"1"')
+        with pytest.raises(ChecksumError) as caught:
+            await cache.fetch_file(site.url, "key", Checksum(algorithm=algorithm, value=value))
+        assert str(caught.value) == f"Checksum failed: {problem}"
+        assert len(site.requests) == 1
+
+    async def test_not_looked_at_when_nothing_is_downloaded(self, cache, site, make_tar):
+        site.serve(make_tar(("a", b"1")))
+        await cache.fetch_file(site.url, "key")
+        assert (await cache.fetch_file(site.url, "key", Checksum(algorithm="md5", value="0" * 32))).size == 0
+
+
+class TestDirectories:
+    async def test_unpacks_and_gives_up_the_tar_nobody_uses(self, cache, site, make_tar, kept):
+        site.serve(make_tar(("bin/app", b"1")))
+        first = await cache.fetch_directory(site.url, "key")
+        second = await cache.fetch_directory(site.url, "key")
+        assert (first.path / "bin/app").read_bytes() == b"1"
+        assert second.path == first.path
+        assert (first.size > 0, second.size) == (True, 0)
+        assert kept() == [first.path.name]
+        assert first.path.name.endswith(".d")
+
+    async def test_file_and_directory_side_by_side_count_twice(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.serve(body)
+        file = await cache.fetch_file(site.url, "key")
+        directory = await cache.fetch_directory(site.url, "key")
+        assert file.path.exists()
+        assert directory.path.exists()
+        assert cache.footprint == 2 * len(body)
+
+    async def test_a_file_out_of_a_directory(self, cache, site, make_tar, names):
+        site.serve(make_tar(("a", b"1"), ("sub/b", b"2")))
+        directory = await cache.fetch_directory(site.url, "key")
+        directory.release()
+        file = await cache.fetch_file(site.url, "key")
+        assert names(file.path) == ["a", "sub", "sub/b"]
+        assert not directory.path.exists()
+
+    async def test_a_key_and_validators_are_needed(self, cache, site, make_tar):
+        with pytest.raises(DownloadError, match=r"^Not cacheable directory: cache key is missing$"):
+            await cache.fetch_directory(site.url, "")
+        site.answer(make_tar(("a", b"1")))
+        with pytest.raises(
+            DownloadError,
+            match=r"^Not cacheable directory: ETag and Last-Modified were missing from response$",
+        ):
+            await cache.fetch_directory(site.url, "key")
+
+    async def test_a_replaced_directory_lives_on_while_in_use(self, cache, site, make_tar):
+        site.serve(make_tar(("old", b"1")), '"1"')
+        site.serve(make_tar(("new", b"1")), '"2"')
+        old = await cache.fetch_directory(site.url, "key")
+        new = await cache.fetch_directory(site.url, "key")
+        assert (old.path / "old").exists()
+        old.release()
+        assert not old.path.exists()
+        assert (new.path / "new").exists()
+
+
+class TestConversion:
+    async def test_gzip(self, cache, site, make_tar, names):
+        body = make_tar(("a", b"1"), mode="w:gz")
+        site.serve(body)
+        fetched = await cache.fetch_file(site.url, "key")
+        assert (names(fetched.path), fetched.size) == (["a"], len(body))
+        assert cache.footprint == fetched.path.stat().st_size > len(body)
+
+    async def test_zip_keeps_modes_and_links(self, cache, site):
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.mkdir("bin")
+            script = zipfile.ZipInfo("bin/run")
+            script.external_attr = 0o100755 << 16
+            archive.writestr(script, "#!/bin/sh")
+            link = zipfile.ZipInfo("bin/link")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "run")
+        site.serve(data.getvalue())
+        directory = await cache.fetch_directory(site.url, "key")
+        assert (directory.path / "bin/run").stat().st_mode & 0o777 == 0o755
+        assert (directory.path / "bin/link").readlink().name == "run"
+
+    async def test_a_plain_tar_in_gnu_format_is_not_recognised(self, cache, site, make_tar):
+        site.answer(make_tar(("a", b"1"), format=tarfile.GNU_FORMAT), ETag='"1"')
+        with pytest.raises(ArchiveError, match="unknown archive format"):
+            await cache.fetch_file(site.url, "key")
+
+    async def test_a_broken_gzip(self, cache, site):
+        site.answer(gzip.compress(b"x" * 10_000)[:-10], ETag='"1"')
+        with pytest.raises(ArchiveError, match="broken archive"):
+            await cache.fetch_file(site.url, "key")
