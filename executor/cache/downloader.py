@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,15 @@ class _Barrier:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: int = 0
+
+
+@contextmanager
+def _disk_trouble(url: str) -> Iterator[None]:
+    """The cache's own file system as the reason of a failed download."""
+    try:
+        yield
+    except OSError as error:
+        raise DownloadError(f"Download failed: {error} ({shown(url)})") from error
 
 
 class Downloader:
@@ -61,15 +70,17 @@ class Downloader:
     async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         """The tar behind ``url``; with an empty key, or without validators, it is not cached but deleted at
         its release."""
-        if not cache_key:
-            return await self._fetch_uncached(url, checksum)
-        return await self._fetch(url, cache_key, checksum, Form.FILE)
+        with _disk_trouble(url):
+            if not cache_key:
+                return await self._fetch_uncached(url, checksum)
+            return await self._fetch(url, cache_key, checksum, Form.FILE)
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         """The directory an archive unpacks to, which has to be one that can be cached."""
         if not cache_key:
             raise DownloadError("Not cacheable directory: cache key is missing")
-        return await self._fetch(url, cache_key, checksum, Form.DIRECTORY)
+        with _disk_trouble(url):
+            return await self._fetch(url, cache_key, checksum, Form.DIRECTORY)
 
     async def _fetch_uncached(self, url: str, checksum: Checksum) -> Fetched:
         body = self._store.temp()

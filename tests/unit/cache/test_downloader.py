@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import shutil
 import threading
 import tracemalloc
 import zlib
@@ -248,6 +249,13 @@ class TestFaults:
         site.serve(make_tar(("a", b"1")))
         assert (await cache.fetch_file(site.url, "key")).path.exists()
         assert caplog.records[-1].message == "cached-downloader.failed-to-save-index"
+
+    @pytest.mark.parametrize("key", ["key", ""])
+    async def test_a_cache_directory_that_was_taken_away(self, cache, site, make_tar, tmp_path, key):
+        site.serve(make_tar(("a", b"1")))
+        shutil.rmtree(tmp_path / "cache")
+        with pytest.raises(DownloadError, match="No such file or directory"):
+            await cache.fetch_file(site.url, key)
 
     async def test_a_full_disk_says_so(self, cache, site, make_tar, monkeypatch):
         def full(chunk, file, verify):
