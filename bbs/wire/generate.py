@@ -1,8 +1,8 @@
 """Generate the Python code of the messages from our ``.proto`` files: ``python -m bbs.wire.generate``.
 
 The output stands beside its ``.proto`` and is checked in, so that neither an installation nor a build
-needs the compiler; a unit test says when it is out of date. The compiler (``grpcio-tools``) is a
-development dependency only.
+needs the compiler; unit tests say when it is out of date. The compiler (``grpcio-tools``) is a
+development dependency only. Folders are named, not imported: one generator serves all rooms.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTO_DIR = Path("bbs/wire/proto")
+LOGGREGATOR_DIR = Path("executor/logs/proto")
+FOLDERS = (PROTO_DIR, LOGGREGATOR_DIR)
 
 
-def generate(output_root: Path = ROOT) -> None:
-    """Write ``*_pb2.py`` and ``*_pb2.pyi`` of every ``.proto`` below ``output_root``.
+def generate(output_root: Path = ROOT, folders: Sequence[Path] = FOLDERS) -> None:
+    """Write ``*_pb2.py`` and ``*_pb2.pyi`` of every ``.proto`` of ``folders`` below ``output_root``.
 
     Raises :class:`RuntimeError` when the compiler refuses; its own report is on stderr.
     """
-    sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / PROTO_DIR).glob("*.proto"))
+    sources = sorted(
+        str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).glob("*.proto")
+    )
     status = protoc.main(
         [
             "protoc",
@@ -33,7 +37,7 @@ def generate(output_root: Path = ROOT) -> None:
         ]
     )
     if status != 0:
-        raise RuntimeError(f"protoc failed with status {status} on {PROTO_DIR}/*.proto")
+        raise RuntimeError(f"protoc failed with status {status} on {', '.join(sources)}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+from bbs.models.sizes import format_size
 from bbs.models.workload import CachedDependency
 from executor.cache.api import Checksum, DirectoryFetcher, DownloadError, Fetched
 from executor.containers.applog import AppLog
 from executor.engine.api import BindMount
 from executor.model import Container
-from executor.steps.text import format_bytes
 
 
 class CachedDependencies:
@@ -61,7 +61,7 @@ class CachedDependencies:
             self._tell(container, dependency, f"Downloading {dependency.name} failed")
             raise
         self._held[container.guid].append(fetched.release)
-        size = f" ({format_bytes(fetched.size)})" if fetched.size else ""
+        size = f" ({format_size(fetched.size)})" if fetched.size else ""
         self._tell(container, dependency, f"Downloaded {dependency.name}{size}")
         return fetched
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from bbs.models.actions import DownloadAction
+from bbs.models.sizes import format_size
 from executor.cache.api import Checksum, DownloadError, FileFetcher
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError
 from executor.logs.api import Output
 from executor.steps.base import EmittableError, always_ready
 from executor.steps.story import Facts
-from executor.steps.text import format_bytes, truncate_error
+from executor.steps.text import truncate_error
 
 
 class Download:
@@ -43,7 +44,7 @@ class Download:
                 self._output.stdout(f"Downloading {artifact}...\n".encode())
             size = await self._transfer()
         if artifact:
-            amount = f" ({format_bytes(size)})" if size else ""
+            amount = f" ({format_size(size)})" if size else ""
             self._output.stdout(f"Downloaded {artifact}{amount}\n".encode())
 
     async def _transfer(self) -> int:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bbs.models.actions import UploadAction
+from bbs.models.sizes import format_size
 from executor.cache.api import FileUploader, UploadError
 from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
@@ -16,7 +17,6 @@ from executor.logs.api import Output
 from executor.steps.base import EmittableError, StepError, always_ready, interrupted, outlast
 from executor.steps.first_member import NoFile, NoMember, copy_first_member
 from executor.steps.story import Facts
-from executor.steps.text import format_bytes
 
 
 class Upload:
@@ -61,7 +61,7 @@ class Upload:
                 raise StepError(str(error)) from error
         self._facts.transferred_bytes = size
         if artifact:
-            self._output.stdout(f"Uploaded {artifact} ({format_bytes(size)})\n".encode())
+            self._output.stdout(f"Uploaded {artifact} ({format_size(size)})\n".encode())
 
     async def _prepare(self, cleanup: ExitStack) -> Path:
         """Everything before the post. The slot and the copy are given back by ``cleanup``."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bbs.models.sizes import format_size
 from executor.model import PortMapping
 from executor.steps.environment import merge_env, network_env
-from executor.steps.text import format_bytes, format_duration, truncate_error
+from executor.steps.text import format_duration, truncate_error
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +32,7 @@ def test_durations(seconds, text):
     ],
 )  # fmt: skip
 def test_sizes(size, text):
-    assert format_bytes(size) == text
+    assert format_size(size) == text
 
 
 def test_errors_are_cut_to_1024_bytes_with_the_mark():

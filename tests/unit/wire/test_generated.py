@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbs.models.errors import ErrorType
-from bbs.wire.generate import PROTO_DIR, ROOT, generate
+from bbs.wire.generate import FOLDERS, PROTO_DIR, ROOT, generate
 from bbs.wire.messages import FILES
 from bbs.wire.proto import error_pb2
 
@@ -20,10 +20,11 @@ def serialized_descriptor(path: Path) -> str:
     return line
 
 
-def test_generated_code_is_current(tmp_path: Path) -> None:
-    generate(tmp_path)
-    fresh = {path.name: path for path in (tmp_path / PROTO_DIR).iterdir()}
-    kept = {path.name: path for path in (ROOT / PROTO_DIR).glob("*_pb2.py*")}
+@pytest.mark.parametrize("folder", FOLDERS, ids=str)
+def test_generated_code_is_current(folder: Path, tmp_path: Path) -> None:
+    generate(tmp_path, [folder])
+    fresh = {path.name: path for path in (tmp_path / folder).iterdir()}
+    kept = {path.name: path for path in (ROOT / folder).glob("*_pb2.py*")}
     assert fresh.keys() == kept.keys()
     for name, path in fresh.items():
         if path.suffix == ".py":
