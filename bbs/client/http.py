@@ -1,4 +1,4 @@
-"""The client of a BBS: protobuf over HTTP.
+"""The client of a BBS for those who stay: protobuf over HTTP, connections kept and shared.
 
 >>> async with HTTPBBSClient("https://bbs.service.cf.internal:8889", ssl_context=context) as bbs:
 ...     lrps = await bbs.actual_lrps(cell_id="cell-1")
@@ -10,68 +10,75 @@ understood and when a request is tried again.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from google.protobuf.empty_pb2 import Empty
+import aiohttp
 
-from bbs.client.actual_lrps import ActualLRPClient, EvacuationClient
-from bbs.client.desired_lrps import DesiredLRPClient
-from bbs.client.events import subscribe
-from bbs.client.tasks import TaskClient
-from bbs.client.transport import Policy, Transport
-from bbs.models.cell import CellPresence
-from bbs.models.events import Event
-from bbs.wire import routes, sse
-from bbs.wire.mapping import to_model
-from bbs.wire.proto.domain_pb2 import UpsertDomainRequest
+from bbs.client.calls import BBSCalls
+from bbs.client.transport import (
+    ROUTER_ERROR_HEADER,
+    Answer,
+    Policy,
+    Transport,
+    connection_failed,
+    no_answer_in_time,
+)
 
 
-class HTTPBBSClient(ActualLRPClient, EvacuationClient, DesiredLRPClient, TaskClient):
-    """``bbs.client.api.BBSClient`` over the wire. Use as an async context manager.
-
-    Every call raises :class:`~bbs.models.errors.BBSError`; where the BBS was not heard at all it is a
-    :class:`~bbs.client.transport.UnansweredError`.
-    """
+class HTTPBBSClient(BBSCalls):
+    """``bbs.client.api.BBSClient`` over kept connections. Use as an async context manager."""
 
     def __init__(
         self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None
     ) -> None:
         """url: scheme, host and port. ssl_context: for https, see :mod:`bbs.client.tls`."""
-        super().__init__(Transport(url, ssl_context, policy or Policy()))
+        super().__init__(PooledTransport(url, ssl_context, policy or Policy()))
+
+
+class PooledTransport(Transport):
+    """Connections to one BBS, kept and shared by all its calls."""
+
+    def __init__(self, url: str, ssl_context: ssl.SSLContext | None, policy: Policy) -> None:
+        super().__init__(url, ssl_context, policy)
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
+        # No limit of connections: a report about one instance must not queue behind those of others.
+        connector = aiohttp.TCPConnector(ssl=self.ssl_context or True, limit=0)
+        self._session = aiohttp.ClientSession(connector=connector)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._transport.__aexit__(kind, error, trace)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    async def ping(self, *, trace_id: str = "") -> bool:
-        response = await self._ask(routes.PING, Empty(), trace_id)
-        return response.available
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Raises :class:`RuntimeError` outside of the context."""
+        if self._session is None:
+            raise RuntimeError(f"the client of {self.url} is not open: use it in 'async with'")
+        return self._session
 
-    async def cells(self, *, trace_id: str = "") -> list[CellPresence]:
-        response = await self._ask(routes.CELLS, Empty(), trace_id)
-        return [to_model(cell, CellPresence) for cell in response.cells]
-
-    async def domains(self, *, trace_id: str = "") -> list[str]:
-        response = await self._ask(routes.DOMAINS, Empty(), trace_id)
-        return list(response.domains)
-
-    async def upsert_domain(self, domain: str, ttl_s: int, *, trace_id: str = "") -> None:
-        """ttl_s: seconds; 0 = never expires."""
-        await self._ask(routes.UPSERT_DOMAIN, UpsertDomainRequest(domain=domain, ttl=ttl_s), trace_id)
-
-    def lrp_instance_events(self, cell_id: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        return subscribe(self._transport, sse.LRP_INSTANCE_EVENTS, cell_id)
-
-    def lrp_group_events(self, cell_id: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        return subscribe(self._transport, sse.LRP_GROUP_EVENTS, cell_id)
-
-    def task_events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        return subscribe(self._transport, sse.TASK_EVENTS)
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        timeout = aiohttp.ClientTimeout(
+            total=self.policy.request_timeout_s, sock_connect=self.policy.dial_timeout_s
+        )
+        try:
+            async with self.session.post(
+                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return Answer(
+                    status=response.status,
+                    media_type=response.content_type,
+                    router_error=response.headers.get(ROUTER_ERROR_HEADER, ""),
+                    body=await response.read(),
+                )
+        except TimeoutError as error:
+            raise no_answer_in_time(url, self.policy) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise connection_failed(url, error) from error

@@ -1,4 +1,4 @@
-"""A response that never ends, read as it comes.
+"""A response read as it comes, such as one that never ends.
 
 Not through aiohttp, as everything else: a Go BBS writes ``;`` after each chunk's size, an empty chunk
 extension, and aiohttp's compiled parser refuses that. h11 reads it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -25,17 +26,25 @@ ProtocolError = h11.RemoteProtocolError
 
 
 class StreamingResponse:
-    """An open request and its response. status: of the response."""
+    """An open request and its response. status, headers: of the response, header names in lower case."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(our_role=h11.CLIENT)
         self.status = 0
+        self.headers: dict[str, str] = {}
 
     @classmethod
     async def open(
-        cls, method: str, url: str, body: bytes, *, ssl_context: ssl.SSLContext | None, dial_timeout_s: float
+        cls,
+        method: str,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None,
+        dial_timeout_s: float,
     ) -> Self:
         """Send a request and wait, without limit, for the head of its response.
 
@@ -51,7 +60,7 @@ class StreamingResponse:
         response = cls(reader, writer)
         try:
             _keep_alive(writer.get_extra_info("socket"))
-            await response._request(method, parts.path, parts.netloc, body)
+            await response._request(method, parts.path, {"Host": parts.netloc, **(headers or {})}, body)
         except BaseException:
             response.close()
             raise
@@ -69,11 +78,11 @@ class StreamingResponse:
         event = await self._next_event()
         return bytes(event.data) if isinstance(event, h11.Data) else b""
 
-    async def _request(self, method: str, target: str, host: str, body: bytes) -> None:
-        headers = [("Host", host)]
+    async def _request(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         if body or method == "POST":
-            headers.append(("Content-Length", str(len(body))))
-        self._writer.write(self._http.send(h11.Request(method=method, target=target, headers=headers)) or b"")
+            headers["Content-Length"] = str(len(body))
+        request = h11.Request(method=method, target=target, headers=list(headers.items()))
+        self._writer.write(self._http.send(request) or b"")
         self._writer.write(self._http.send(h11.Data(data=body)) or b"")
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
         await self._writer.drain()
@@ -81,6 +90,7 @@ class StreamingResponse:
         while not isinstance(event, h11.Response):  # an informational one; h11 raises on the rest
             event = await self._next_event()
         self.status = event.status_code
+        self.headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
 
     async def _next_event(self) -> h11.Event:
         while True:

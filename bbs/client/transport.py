@@ -1,6 +1,7 @@
 """One request to a BBS: what goes out, how the answer is understood, when it is tried again.
 
-Nothing here knows a particular call; :mod:`bbs.client.http` does.
+Nothing here knows a particular call; :mod:`bbs.client.calls` does. Who carries the requests:
+:mod:`bbs.client.http` for those who stay, :mod:`bbs.client.oneshot` for those who ask once.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-import aiohttp
 from google.protobuf.message import DecodeError, Message
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_fixed
 
@@ -44,7 +45,7 @@ class Policy:
     """How patient a client is; times in seconds. The defaults are those of the Go client.
 
     attempts: per call, the first included. pause_s: between two of them.
-    request_timeout_s: of one attempt. dial_timeout_s: of its connection.
+    request_timeout_s: of one attempt, 0 for as long as it takes. dial_timeout_s: of its connection.
     reconnect_pause_s: between attempts to open an event stream. reconnect_attempts: how often a
     connection for a stream that cannot be made at all is tried again.
     sleep: how to wait, for tests.
@@ -94,8 +95,8 @@ def interpret(answer: Answer, response: type[ResponseT]) -> ResponseT:
     return response()
 
 
-class Transport:
-    """Connections to one BBS, kept and shared by all its calls.
+class Transport(ABC):
+    """The way to one BBS. How a single request gets there is up to the subclass.
 
     Use as an async context manager: connections live in it.
     """
@@ -105,27 +106,21 @@ class Transport:
         self.url = url.rstrip("/")
         self.policy = policy
         self.ssl_context = ssl_context
-        self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Self:
-        # No limit of connections: a report about one instance must not queue behind those of others.
-        connector = aiohttp.TCPConnector(ssl=self.ssl_context or True, limit=0)
-        self._session = aiohttp.ClientSession(connector=connector)
-        return self
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
 
+    @abstractmethod
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+    ) -> None: ...
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """Raises :class:`RuntimeError` outside of the context."""
-        if self._session is None:
-            raise RuntimeError(f"the client of {self.url} is not open: use it in 'async with'")
-        return self._session
+    @abstractmethod
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """One attempt, within the policy's times; redirects are answers.
+
+        Raises :class:`UnansweredError`, also when the times are over.
+        """
 
     async def call(
         self, route: Route[RequestT, ResponseT], request: RequestT, trace_id: str = ""
@@ -146,33 +141,8 @@ class Transport:
         return await retrying(self._attempt, route, encode(request), trace_id)
 
     async def _attempt(self, route: Route[RequestT, ResponseT], body: bytes, trace_id: str) -> ResponseT:
-        url = self.url + route.path
-        timeout = aiohttp.ClientTimeout(
-            total=self.policy.request_timeout_s, sock_connect=self.policy.dial_timeout_s
-        )
-        try:
-            async with self.session.post(
-                url,
-                data=body,
-                headers={"Content-Type": MEDIA_TYPE, TRACE_HEADER: trace_id},
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                answer = Answer(
-                    status=response.status,
-                    media_type=response.content_type,
-                    router_error=response.headers.get(ROUTER_ERROR_HEADER, ""),
-                    body=await response.read(),
-                )
-        except TimeoutError as error:
-            raise UnansweredError(
-                ErrorType.Timeout, f"{url}: no answer within {self.policy.request_timeout_s:g} s"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise UnansweredError(
-                ErrorType.InvalidResponse, f"{url}: {type(error).__name__}: {error}"
-            ) from error
-        return interpret(answer, route.response)
+        headers = {"Content-Type": MEDIA_TYPE, TRACE_HEADER: trace_id}
+        return interpret(await self.post(self.url + route.path, headers, body), route.response)
 
     def _log_retry(self, route: Route[RequestT, ResponseT], state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
@@ -182,3 +152,13 @@ class Transport:
                 "data": {"url": self.url + route.path, "attempt": state.attempt_number, "error": str(error)}
             },
         )
+
+
+def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:
+    """For a request that took longer than the policy allows."""
+    return UnansweredError(ErrorType.Timeout, f"{url}: no answer within {policy.request_timeout_s:g} s")
+
+
+def connection_failed(url: str, error: Exception) -> UnansweredError:
+    """For a connection that could not be made, or broke."""
+    return UnansweredError(ErrorType.InvalidResponse, f"{url}: {type(error).__name__}: {error}")

@@ -17,8 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from google.protobuf.message import Message
 
+from bbs.client.calls import BBSCalls
 from bbs.client.http import HTTPBBSClient
+from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Policy
+
+Kind = type[HTTPBBSClient] | type[OneShotBBSClient]
 
 DAY = timedelta(days=1)
 BOTH_USES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
@@ -137,9 +141,16 @@ def policy(pauses: list[float]) -> Policy:
     return Policy(sleep=sleep, request_timeout_s=5)
 
 
+@pytest.fixture(params=[HTTPBBSClient, OneShotBBSClient])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Who carries the requests; what a call means does not depend on it."""
+    chosen: Kind = request.param
+    return chosen
+
+
 @pytest.fixture
-async def client(server: ScriptedServer, policy: Policy) -> AsyncIterator[HTTPBBSClient]:
-    async with HTTPBBSClient(server.url, policy=policy) as opened:
+async def client(server: ScriptedServer, policy: Policy, kind: Kind) -> AsyncIterator[BBSCalls]:
+    async with kind(server.url, policy=policy) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from bbs.client.api import BBSClient, DeprecatedCalls, RoutingCalls
-from bbs.client.http import HTTPBBSClient
+from bbs.client.calls import BBSCalls
 from bbs.client.transport import EndpointNotFoundError
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import (
@@ -37,7 +37,7 @@ from bbs.wire.proto.error_pb2 import Error
 if TYPE_CHECKING:
     from tests.unit.client.conftest import ScriptedServer
 
-    def is_what_callers_expect(client: HTTPBBSClient) -> tuple[BBSClient, RoutingCalls, DeprecatedCalls]:
+    def is_what_callers_expect(client: BBSCalls) -> tuple[BBSClient, RoutingCalls, DeprecatedCalls]:
         return client, client, client
 
 
@@ -70,7 +70,7 @@ OPTIONS: dict[str, Any] = {
     "availability_zone": "z1",
 }
 
-Call = Callable[[HTTPBBSClient], Awaitable[object]]
+Call = Callable[[BBSCalls], Awaitable[object]]
 
 CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
     (lambda c: c.ping(), "/v1/ping", None, PingResponse(available=True), True),
@@ -338,7 +338,7 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
 )
 async def test_call(
     server: ScriptedServer,
-    client: HTTPBBSClient,
+    client: BBSCalls,
     call: Call,
     path: str,
     request_message: Message | None,
@@ -365,7 +365,7 @@ async def test_call(
     ],
 )
 async def test_an_error_in_the_response_is_raised(
-    server: ScriptedServer, client: HTTPBBSClient, call: Call, message: type[Any]
+    server: ScriptedServer, client: BBSCalls, call: Call, message: type[Any]
 ) -> None:
     server.answer(message(error=Error(type="ResourceNotFound", message="gone")))
     with pytest.raises(BBSError) as raised:
@@ -392,7 +392,7 @@ async def test_an_error_in_the_response_is_raised(
 )
 async def test_an_older_bbs_gets_the_older_form(
     server: ScriptedServer,
-    client: HTTPBBSClient,
+    client: BBSCalls,
     call: Call,
     older: str,
     request_type: type[Any],
@@ -407,7 +407,7 @@ async def test_an_older_bbs_gets_the_older_form(
     assert sent == request_type(**KEYS, actual_lrp_net_info=W_NET_INFO)
 
 
-async def test_routing_infos_of_an_older_bbs(server: ScriptedServer, client: HTTPBBSClient) -> None:
+async def test_routing_infos_of_an_older_bbs(server: ScriptedServer, client: BBSCalls) -> None:
     for _ in range(3):
         server.not_found()
     server.answer(desired.DesiredLRPsResponse(desired_lrps=[to_wire(DESIRED)]))
@@ -415,7 +415,7 @@ async def test_routing_infos_of_an_older_bbs(server: ScriptedServer, client: HTT
     assert server.requests[-1].path == "/v1/desired_lrps/list.r3"
 
 
-async def test_no_other_call_has_an_older_form(server: ScriptedServer, client: HTTPBBSClient) -> None:
+async def test_no_other_call_has_an_older_form(server: ScriptedServer, client: BBSCalls) -> None:
     for _ in range(3):
         server.not_found()
     with pytest.raises(EndpointNotFoundError):
@@ -435,7 +435,7 @@ UNANSWERED: list[tuple[str, Call, bool]] = [
 )
 async def test_evacuation_call_without_an_answer(
     server: ScriptedServer,
-    client: HTTPBBSClient,
+    client: BBSCalls,
     caplog: pytest.LogCaptureFixture,
     call: Call,
     keep: bool,
@@ -448,7 +448,7 @@ async def test_evacuation_call_without_an_answer(
 
 
 async def test_evacuation_call_that_no_version_of_the_bbs_knows(
-    server: ScriptedServer, client: HTTPBBSClient
+    server: ScriptedServer, client: BBSCalls
 ) -> None:
     for _ in range(6):
         server.not_found()
@@ -457,7 +457,7 @@ async def test_evacuation_call_that_no_version_of_the_bbs_knows(
 
 
 async def test_text_that_cannot_be_encoded_does_not_stop_a_report(
-    server: ScriptedServer, client: HTTPBBSClient
+    server: ScriptedServer, client: BBSCalls
 ) -> None:
     server.answer()
     await client.crash_actual_lrp(KEY, INSTANCE, "bad \udcff byte")

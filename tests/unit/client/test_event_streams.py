@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bbs.client.http import HTTPBBSClient
+from bbs.client.calls import BBSCalls
 from bbs.client.transport import EndpointNotFoundError, Policy, UnansweredError
 from bbs.models.events import Event, TaskCreatedEvent, TaskRemovedEvent
 from bbs.models.task import Task
@@ -18,7 +18,7 @@ from bbs.wire.sse import encode_record
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.unit.client.conftest import ScriptedServer
+    from tests.unit.client.conftest import Kind, ScriptedServer
 
 pytestmark = pytest.mark.unit
 
@@ -52,8 +52,8 @@ async def all_of(subscription: AbstractAsyncContextManager[AsyncIterator[Event]]
 )
 async def test_the_request(
     server: ScriptedServer,
-    client: HTTPBBSClient,
-    subscribe: Callable[[HTTPBBSClient], AbstractAsyncContextManager[AsyncIterator[Event]]],
+    client: BBSCalls,
+    subscribe: Callable[[BBSCalls], AbstractAsyncContextManager[AsyncIterator[Event]]],
     method: str,
     path: str,
     body: bytes,
@@ -68,21 +68,21 @@ async def test_the_request(
 
 
 async def test_events_arrive_until_the_server_ends_the_stream(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
 ) -> None:
     server.stream(chunks(CREATED, REMOVED) + END, then="close")
     assert await all_of(client.task_events()) == [CREATED, REMOVED]
     assert (len(server.requests), pauses) == (1, [])
 
 
-async def test_subscribing_returns_before_any_event(server: ScriptedServer, client: HTTPBBSClient) -> None:
+async def test_subscribing_returns_before_any_event(server: ScriptedServer, client: BBSCalls) -> None:
     server.stream(b"", then="hang")
     async with client.task_events():
         assert len(server.requests) == 1
 
 
 async def test_an_informational_response_comes_before_the_real_one(
-    server: ScriptedServer, client: HTTPBBSClient
+    server: ScriptedServer, client: BBSCalls
 ) -> None:
     server.stream(chunks(CREATED) + END, then="close")
     server.replies[0] = dataclasses.replace(
@@ -91,16 +91,14 @@ async def test_an_informational_response_comes_before_the_real_one(
     assert await all_of(client.task_events()) == [CREATED]
 
 
-async def test_events_arrive_while_the_stream_stays_open(
-    server: ScriptedServer, client: HTTPBBSClient
-) -> None:
+async def test_events_arrive_while_the_stream_stays_open(server: ScriptedServer, client: BBSCalls) -> None:
     server.stream(chunks(CREATED, REMOVED), then="hang")
     async with client.task_events() as events:
         assert [await anext(events), await anext(events)] == [CREATED, REMOVED]
 
 
 async def test_an_event_that_cannot_be_read_is_skipped(
-    server: ScriptedServer, client: HTTPBBSClient, caplog: pytest.LogCaptureFixture
+    server: ScriptedServer, client: BBSCalls, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = chunk(b"id: 1\nevent: domain_created\ndata: CgFk\n\n")
     unreadable = chunk(b"id: 2\nevent: task_created\ndata: %%%\n\n")
@@ -111,7 +109,7 @@ async def test_an_event_that_cannot_be_read_is_skipped(
 
 @pytest.mark.parametrize("kept", [0, 1, 5, 30, 45])
 async def test_a_stream_that_breaks_is_opened_again(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float], kept: int
+    server: ScriptedServer, client: BBSCalls, pauses: list[float], kept: int
 ) -> None:
     lost = chunks(TaskCreatedEvent(task=Task(task_guid="lost")))
     assert kept < len(lost)
@@ -122,7 +120,7 @@ async def test_a_stream_that_breaks_is_opened_again(
 
 
 async def test_a_server_that_hangs_up_on_a_subscription_is_asked_again(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
 ) -> None:
     server.hang_up()
     server.stream(chunks(CREATED) + END, then="close")
@@ -132,7 +130,7 @@ async def test_a_server_that_hangs_up_on_a_subscription_is_asked_again(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_server_that_is_not_ready_is_asked_each_second_without_end(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float], status: int
+    server: ScriptedServer, client: BBSCalls, pauses: list[float], status: int
 ) -> None:
     for _ in range(20):
         server.answer(b"", status=status, media_type="text/plain")
@@ -143,7 +141,7 @@ async def test_a_server_that_is_not_ready_is_asked_each_second_without_end(
 
 @pytest.mark.parametrize(("status", "error"), [(404, EndpointNotFoundError), (401, UnansweredError)])
 async def test_other_answers_are_final(
-    server: ScriptedServer, client: HTTPBBSClient, status: int, error: type[UnansweredError]
+    server: ScriptedServer, client: BBSCalls, status: int, error: type[UnansweredError]
 ) -> None:
     server.answer(b"", status=status, media_type="text/plain")
     with pytest.raises(error, match=f"/v1/events/tasks.r1: Invalid Response with status code: {status}"):
@@ -151,15 +149,15 @@ async def test_other_answers_are_final(
     assert len(server.requests) == 1
 
 
-async def test_nobody_there(unused_tcp_port: int, policy: Policy, pauses: list[float]) -> None:
-    async with HTTPBBSClient(f"http://127.0.0.1:{unused_tcp_port}", policy=policy) as client:
+async def test_nobody_there(unused_tcp_port: int, policy: Policy, kind: Kind, pauses: list[float]) -> None:
+    async with kind(f"http://127.0.0.1:{unused_tcp_port}", policy=policy) as client:
         with pytest.raises(UnansweredError, match=r"tasks\.r1: ConnectionRefusedError"):
             await all_of(client.task_events())
     assert pauses == [1.0, 1.0, 1.0]
 
 
 async def test_a_stream_that_breaks_and_cannot_be_had_again_ends_in_an_error(
-    server: ScriptedServer, client: HTTPBBSClient
+    server: ScriptedServer, client: BBSCalls
 ) -> None:
     server.stream(chunks(CREATED), then="close")
     server.not_found()

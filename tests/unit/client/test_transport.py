@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bbs.client.calls import BBSCalls
 from bbs.client.http import HTTPBBSClient
+from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Answer, EndpointNotFoundError, Policy, UnansweredError, interpret
 from bbs.models.errors import BBSError, ErrorType
 from bbs.wire.proto.domain_pb2 import DomainsResponse
 from bbs.wire.proto.error_pb2 import Error
 
 if TYPE_CHECKING:
-    from tests.unit.client.conftest import ScriptedServer
+    from tests.unit.client.conftest import Kind, ScriptedServer
 
 pytestmark = pytest.mark.unit
 
@@ -68,7 +70,7 @@ def test_a_body_that_cannot_be_read_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("trace_id", ["", "0123456789abcdef0123456789abcdef"])
-async def test_the_request(server: ScriptedServer, client: HTTPBBSClient, trace_id: str) -> None:
+async def test_the_request(server: ScriptedServer, client: BBSCalls, trace_id: str) -> None:
     server.answer()
     await client.upsert_domain("d", 1, trace_id=trace_id)
     (request,) = server.requests
@@ -82,27 +84,31 @@ async def test_the_request(server: ScriptedServer, client: HTTPBBSClient, trace_
     assert request.headers["X-Vcap-Request-Id"] == trace_id
 
 
-async def test_a_request_without_content(server: ScriptedServer, client: HTTPBBSClient) -> None:
+async def test_a_request_without_content(server: ScriptedServer, client: BBSCalls) -> None:
     server.answer(DOMAINS)
     assert await client.domains() == ["d"]
     (request,) = server.requests
     assert (request.headers["Content-Length"], request.body) == ("0", b"")
 
 
-async def test_media_type_parameters_do_not_matter(server: ScriptedServer, client: HTTPBBSClient) -> None:
+async def test_media_type_parameters_do_not_matter(server: ScriptedServer, client: BBSCalls) -> None:
     server.answer(DOMAINS, media_type="application/x-protobuf; charset=utf-8")
     assert await client.domains() == ["d"]
 
 
-async def test_calls_share_a_connection(server: ScriptedServer, client: HTTPBBSClient) -> None:
-    for _ in range(3):
-        server.answer(DOMAINS)
-        await client.domains()
-    assert [request.connection for request in server.requests] == [0, 0, 0]
+@pytest.mark.parametrize(("kind", "connections"), [(HTTPBBSClient, [0, 0, 0]), (OneShotBBSClient, [0, 1, 2])])
+async def test_who_stays_keeps_its_connection(
+    server: ScriptedServer, policy: Policy, kind: Kind, connections: list[int]
+) -> None:
+    async with kind(server.url, policy=policy) as client:
+        for _ in range(3):
+            server.answer(DOMAINS)
+            await client.domains()
+    assert [request.connection for request in server.requests] == connections
 
 
 async def test_what_failed_is_tried_again(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
 ) -> None:
     server.hang_up()
     server.answer(b"", status=503, media_type="text/plain")
@@ -112,7 +118,7 @@ async def test_what_failed_is_tried_again(
 
 
 async def test_after_three_attempts_the_last_failure_is_raised(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
 ) -> None:
     server.hang_up()
     server.answer(b"\xff")
@@ -124,7 +130,7 @@ async def test_after_three_attempts_the_last_failure_is_raised(
     assert pauses == [0.5, 0.5]
 
 
-async def test_a_redirect_is_not_followed(server: ScriptedServer, client: HTTPBBSClient) -> None:
+async def test_a_redirect_is_not_followed(server: ScriptedServer, client: BBSCalls) -> None:
     for _ in range(3):
         server.answer(b"", status=302, media_type="text/plain", headers={"Location": "/v1/ping"})
     with pytest.raises(UnansweredError, match="status code: 302"):
@@ -133,7 +139,7 @@ async def test_a_redirect_is_not_followed(server: ScriptedServer, client: HTTPBB
 
 
 async def test_an_error_of_the_bbs_is_final(
-    server: ScriptedServer, client: HTTPBBSClient, pauses: list[float]
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
 ) -> None:
     server.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
     with pytest.raises(BBSError) as raised:
@@ -143,21 +149,21 @@ async def test_an_error_of_the_bbs_is_final(
     assert (len(server.requests), pauses) == (1, [])
 
 
-async def test_silence_is_a_timeout(server: ScriptedServer, policy: Policy) -> None:
+async def test_silence_is_a_timeout(server: ScriptedServer, policy: Policy, kind: Kind) -> None:
     server.hang()
     server.hang()
     impatient = dataclasses.replace(policy, request_timeout_s=0.05, attempts=2)
-    async with HTTPBBSClient(server.url, policy=impatient) as client:
+    async with kind(server.url, policy=impatient) as client:
         with pytest.raises(UnansweredError, match=r"/v1/domains/list: no answer within 0\.05 s") as raised:
             await client.domains()
     assert raised.value.type is ErrorType.Timeout
     assert len(server.requests) == 2
 
 
-async def test_nobody_there(unused_tcp_port: int, policy: Policy, pauses: list[float]) -> None:
+async def test_nobody_there(unused_tcp_port: int, policy: Policy, kind: Kind, pauses: list[float]) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    async with HTTPBBSClient(url, policy=policy) as client:
-        with pytest.raises(UnansweredError, match=f"{url}/v1/domains/list: ClientConnectorError") as raised:
+    async with kind(url, policy=policy) as client:
+        with pytest.raises(UnansweredError, match=f"{url}/v1/domains/list: .*Connect") as raised:
             await client.domains()
     assert raised.value.type is ErrorType.InvalidResponse
     assert pauses == [0.5, 0.5]

@@ -1,0 +1,95 @@
+"""The client of a BBS for those who ask once: a connection per request, and a start that costs little.
+
+Importing aiohttp takes longer than asking a BBS for a list; a command line feels that, an agent does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from bbs.client.calls import BBSCalls
+from bbs.client.streaming import ProtocolError, StreamingResponse
+from bbs.client.transport import (
+    ROUTER_ERROR_HEADER,
+    Answer,
+    Policy,
+    Transport,
+    connection_failed,
+    no_answer_in_time,
+)
+
+
+class OneShotBBSClient(BBSCalls):
+    """``bbs.client.api.BBSClient`` over a connection per call. Use as an async context manager."""
+
+    def __init__(
+        self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None
+    ) -> None:
+        """url: scheme, host and port. ssl_context: for https, see :mod:`bbs.client.tls`."""
+        super().__init__(OneShotTransport(url, ssl_context, policy or Policy()))
+
+
+class OneShotTransport(Transport):
+    """A connection per request."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is kept."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return await exchange("POST", url, headers, body, ssl_context=self.ssl_context, policy=self.policy)
+
+
+async def exchange(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    ssl_context: ssl.SSLContext | None,
+    policy: Policy,
+) -> Answer:
+    """One request on a connection of its own. Raises :class:`UnansweredError`."""
+    try:
+        async with asyncio.timeout(policy.request_timeout_s or None):
+            response = await StreamingResponse.open(
+                method,
+                url,
+                body,
+                headers=headers,
+                ssl_context=ssl_context,
+                dial_timeout_s=policy.dial_timeout_s,
+            )
+            try:
+                content = await _whole_body(response)
+            finally:
+                response.close()
+    except TimeoutError as error:
+        raise no_answer_in_time(url, policy) from error
+    except (ProtocolError, OSError) as error:
+        raise connection_failed(url, error) from error
+    return Answer(
+        status=response.status,
+        media_type=_media_type(response.headers.get("content-type", "")),
+        router_error=response.headers.get(ROUTER_ERROR_HEADER.lower(), ""),
+        body=content,
+    )
+
+
+async def _whole_body(response: StreamingResponse) -> bytes:
+    pieces = []
+    while piece := await response.read():
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
