@@ -21,7 +21,7 @@ from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from executor.engine import files
-from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, Process, ProcessSpec
+from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.binaries import require_static
 from executor.engine.client import EngineClient
 from executor.engine.containers import (
@@ -37,7 +37,7 @@ from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, engine_text
 from executor.engine.images import Images
 from executor.engine.oom import oom_counter, oom_kills
-from executor.engine.processes import ProcessRoom
+from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,10 @@ class DockerEngine:
             except _ImageMissing:
                 image = await self._images.get(*access, told, missing=image)
                 state = await self._create(spec, image, quota)
+            except _NoQuota as error:  # found out only by trying: it depends on a mount option
+                logger.warning("disk-quota-not-available", extra={"data": {"reason": str(error)}})
+                self._disk_quota = False
+                state = await self._create(spec, image, False)
             return self._known(spec.guid, state)
         except _NameTaken as error:
             raise EngineError(str(error)) from error
@@ -157,10 +161,34 @@ class DockerEngine:
 
     async def start_process(
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
-    ) -> Process:
+    ) -> DockerProcess:
         """Start a process. Raises ProcessStartError with the runtime's text when it cannot start."""
         handle = self._handle(container)
         return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr)
+
+    async def find(self, guid: str) -> EngineContainer | None:
+        """A running container of ours that an earlier life of the agent made; None when there is none."""
+        name = container_name(self._surroundings, guid)
+
+        def look(api: APIClient) -> dict[str, Any] | None:
+            try:
+                return dict(api.inspect_container(name))
+            except NotFound:
+                return None
+
+        state = await self._client.call(f"find container {guid}", look)
+        if state is None or not state["State"]["Running"]:
+            return None
+        return self._known(guid, state)
+
+    async def adopt_process(
+        self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
+    ) -> DockerProcess:
+        """Take over the process called ``name`` (see :attr:`DockerProcess.name`) of an earlier life.
+
+        What it wrote since, and its exit status, are kept for us. Raises ContainerGone when it is lost.
+        """
+        return self._processes.adopt(container.guid, name, stdout, stderr)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         """Unpack a tar file of the host at ``path``; everything belongs to ``user``."""
@@ -231,6 +259,8 @@ class DockerEngine:
             except ImageNotFound as error:
                 raise _ImageMissing(engine_text(error)) from error
             except APIError as error:
+                if quota and "storage-opt" in engine_text(error):
+                    raise _NoQuota(engine_text(error)) from error
                 if error.status_code == 409:
                     raise _NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error
                 raise
@@ -280,6 +310,10 @@ class DockerEngine:
 
 class _ImageMissing(Exception):
     """The engine has no such image."""
+
+
+class _NoQuota(Exception):
+    """The storage driver cannot limit a container after all."""
 
 
 class _NameTaken(Exception):

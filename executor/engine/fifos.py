@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import termios
+from dataclasses import dataclass
 from pathlib import Path
 
 from executor.engine.api import OutputHandler
@@ -16,25 +17,63 @@ _READ_SIZE = 65536
 _NAMES = ("out", "err", "status", "go")
 
 
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """Host pids. parent_start: in clock ticks after boot; tells the parent from a later namesake."""
+
+    parent: int
+    parent_start: int
+    child: int
+
+
 class ProcessFifos:
     """The directory of one process and the agent's ends of its FIFOs, as bare descriptors."""
 
-    def __init__(self, directory: Path, owner: tuple[int, int]) -> None:
-        """Make and open everything; only ``owner`` (host uid, gid) and root may use it. Raises OSError."""
+    def __init__(self, directory: Path) -> None:
+        """Use :meth:`make` or :meth:`find`."""
         self._directory = directory
-        directory.mkdir(mode=0o755)
         self._open: dict[str, int] = {}
+
+    @classmethod
+    def make(cls, directory: Path, owner: tuple[int, int]) -> ProcessFifos:
+        """Make and open everything; only ``owner`` (host uid, gid) and root may use it. Raises OSError."""
+        directory.mkdir(mode=0o755)
+        made = cls(directory)
         try:
             directory.chmod(0o755)
             for name in _NAMES:
                 path = directory / name
                 os.mkfifo(path, 0o600)
                 os.chown(path, *owner)
-                access = os.O_RDWR if name == "go" else os.O_RDONLY
-                self._open[name] = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)
+                made._open_name(name, os.O_RDWR if name == "go" else os.O_RDONLY)
         except OSError:
-            self.close()
+            made.close()
             raise
+        return made
+
+    @classmethod
+    def find(cls, directory: Path) -> ProcessFifos:
+        """Open what an earlier life of the agent made. Raises OSError."""
+        found = cls(directory)
+        try:
+            for name in ("out", "err", "status"):
+                found._open_name(name, os.O_RDONLY)
+        except OSError:
+            found.close_descriptors()
+            raise
+        return found
+
+    def _open_name(self, name: str, access: int) -> None:
+        self._open[name] = os.open(self._directory / name, access | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def write_pids(self, pids: PidFile) -> None:
+        """Leave word of the process for a later life of the agent."""
+        (self._directory / "pids").write_text(f"{pids.parent} {pids.parent_start} {pids.child}\n")
+
+    def read_pids(self) -> PidFile:
+        """What :meth:`write_pids` left. Raises OSError or ValueError."""
+        parent, start, child = (int(word) for word in (self._directory / "pids").read_text().split())
+        return PidFile(parent, start, child)
 
     def take(self, name: str) -> int:
         """Hand over a descriptor: the caller closes it."""
@@ -54,6 +93,10 @@ class ProcessFifos:
         Names first: a parent that wants to write a status nobody reads then fails instead of waiting.
         """
         shutil.rmtree(self._directory, ignore_errors=True)
+        self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        """Close what was not handed over; everything stays for a later life of the agent."""
         while self._open:
             os.close(self._open.popitem()[1])
 

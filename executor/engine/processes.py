@@ -21,7 +21,7 @@ from docker import APIClient
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ContainerGone
-from executor.engine.fifos import OutputReader, ProcessFifos, StatusReader
+from executor.engine.fifos import OutputReader, PidFile, ProcessFifos, StatusReader
 from executor.engine.launch import Launch, exec_failure, plan_launch
 from executor.engine.parent import parent_command
 from executor.engine.rootfs import Rootfs
@@ -46,6 +46,7 @@ class DockerProcess:
     def __init__(
         self,
         *,
+        name: str,
         pid: int,
         child_fd: int,
         parent_fd: int,
@@ -53,6 +54,7 @@ class DockerProcess:
         fifos: ProcessFifos,
         readers: tuple[OutputReader, OutputReader],
     ) -> None:
+        self._name = name
         self._pid = pid
         self._child_fd = child_fd
         self._parent_fd = parent_fd
@@ -62,6 +64,11 @@ class DockerProcess:
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._loop.add_reader(parent_fd, self._on_exit)
+
+    @property
+    def name(self) -> str:
+        """Unique in its container; a later life of the agent finds the process by it."""
+        return self._name
 
     @property
     def pid(self) -> int:
@@ -95,29 +102,30 @@ class DockerProcess:
     def detach(self) -> None:
         """Stop watching, and leave the process to whoever comes next. Waiting is cancelled."""
         if not self._exit.done():
-            self._loop.remove_reader(self._parent_fd)
-            for fd in (self._child_fd, self._parent_fd, self._status.fd):
-                os.close(fd)
-            self._child_fd = -1
+            self._close_descriptors()
             self._exit.cancel()
         for reader in self._readers:
             reader.close()
 
     def _on_exit(self) -> None:
-        self._loop.remove_reader(self._parent_fd)
         status = self._status.exit_status()
         if status is None:  # the parent was killed before its child ended, which has nobody else
             _kill(self._child_fd)
             status = _KILLED
-        for fd in (self._child_fd, self._parent_fd, self._status.fd):
-            os.close(fd)
-        self._child_fd = -1
+        self._close_descriptors()
         self._fifos.close()
         try:
             for reader in self._readers:
                 reader.drain()
         finally:
             self._exit.set_result(status)
+
+    def _close_descriptors(self) -> None:
+        self._loop.remove_reader(self._parent_fd)
+        for fd in (self._child_fd, self._parent_fd, self._status.fd):
+            if fd >= 0:
+                os.close(fd)
+        self._child_fd = -1
 
 
 class ProcessRoom:
@@ -146,11 +154,51 @@ class ProcessRoom:
         name = f"{self._life}-{next(self._names)}"
         started = await self._exec(container, proc_fd, spec, name)
         try:
-            process = await self._let_go(container, started, stdout, stderr)
+            process = await self._let_go(container, started, name, stdout, stderr)
         except BaseException:
             _discard(started)
             raise
-        mine = self._processes.setdefault(container.guid, [])
+        return self._kept(container.guid, process)
+
+    def adopt(self, guid: str, name: str, stdout: OutputHandler, stderr: OutputHandler) -> DockerProcess:
+        """Take over a process that an earlier life of the agent started in container ``guid``.
+
+        What it wrote meanwhile, and its exit, are there to be read. Raises ContainerGone when nothing of it
+        is left.
+        """
+        lost = f"container {guid}: process {name} is lost"
+        parent_fd = child_fd = -1
+        try:
+            fifos = ProcessFifos.find(self._io_dir(guid) / name)
+        except OSError as error:
+            raise ContainerGone(f"{lost}: {error}") from error
+        try:
+            pids = fifos.read_pids()
+            parent_fd = os.pidfd_open(pids.parent)
+            if _start_of(pids.parent) != pids.parent_start:
+                raise ProcessLookupError(f"pid {pids.parent} is another process now")
+            # No child any more: it ended, and the parent waits for somebody to take the status.
+            if _children(pids.parent) == [pids.child]:
+                child_fd = os.pidfd_open(pids.child)
+        except (OSError, ValueError) as error:
+            fifos.close()
+            for fd in (parent_fd, child_fd):
+                if fd >= 0:
+                    os.close(fd)
+            raise ContainerGone(f"{lost}: {error}") from error
+        process = DockerProcess(
+            name=name,
+            pid=pids.child,
+            child_fd=child_fd,
+            parent_fd=parent_fd,
+            status=StatusReader(fifos.take("status")),
+            fifos=fifos,
+            readers=(OutputReader(fifos.take("out"), stdout), OutputReader(fifos.take("err"), stderr)),
+        )
+        return self._kept(guid, process)
+
+    def _kept(self, guid: str, process: DockerProcess) -> DockerProcess:
+        mine = self._processes.setdefault(guid, [])
         mine[:] = [each for each in mine if not each.finished]
         mine.append(process)
         return process
@@ -176,7 +224,7 @@ class ProcessRoom:
                 launch = plan_launch(root, spec)
                 owner = root.host_ids(launch.user.uid, launch.user.gid)
             command, environment = parent_command(launch, name)
-            fifos = ProcessFifos(self._io_dir(container.guid) / name, owner)
+            fifos = ProcessFifos.make(self._io_dir(container.guid) / name, owner)
             try:
                 exec_id = api.exec_create(
                     container.id,
@@ -207,7 +255,12 @@ class ProcessRoom:
         return made[0]
 
     async def _let_go(
-        self, container: EngineContainer, started: _Started, stdout: OutputHandler, stderr: OutputHandler
+        self,
+        container: EngineContainer,
+        started: _Started,
+        name: str,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
     ) -> DockerProcess:
         status = StatusReader(started.fifos.take("status"))
         child_fd = -1
@@ -216,6 +269,8 @@ class ProcessRoom:
                 raise ContainerGone(f"container {container.guid}: process ended before it was started")
             pid = _only_child(started.parent_pid)
             child_fd = os.pidfd_open(pid)
+            parent = started.parent_pid
+            started.fifos.write_pids(PidFile(parent, _start_of(parent), pid))
             started.fifos.let_go()
             failure = await status.failure()
             if failure is not None:
@@ -233,6 +288,7 @@ class ProcessRoom:
             OutputReader(started.fifos.take("err"), stderr),
         )
         return DockerProcess(
+            name=name,
             pid=pid,
             child_fd=child_fd,
             parent_fd=started.parent_fd,
@@ -254,15 +310,27 @@ def _discard(started: _Started) -> None:
 
 
 def _kill(pidfd: int) -> None:
+    if pidfd < 0:
+        return
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return
 
 
-def _only_child(pid: int) -> int:
+def _children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-        pids = children.read().split()
+        return [int(word) for word in children.read().split()]
+
+
+def _only_child(pid: int) -> int:
+    pids = _children(pid)
     if not pids:
         raise ProcessLookupError(f"process {pid} has no child")
-    return int(pids[0])
+    return pids[0]
+
+
+def _start_of(pid: int) -> int:
+    """Start of a process in clock ticks after boot: field 22, the 20th after the name in brackets."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
+        return int(status.read().rpartition(")")[2].split()[19])
