@@ -7,6 +7,7 @@ import gc
 import hashlib
 import io
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ from executor.engine.faults import ContainerGone
 from executor.errors import EngineError, EngineUnavailable, ImageError
 
 pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def imported(docker_client: APIClient) -> Iterator[Callable[[EngineContainer], None]]:
+    """Takes containers whose images were imported for them: the images go when the containers are gone."""
+    names: set[str] = set()
+    yield lambda made: names.add(docker_client.inspect_container(made.id)["Config"]["Image"])
+    for name in names:
+        docker_client.remove_image(name)
 
 
 async def output_of(
@@ -66,7 +76,9 @@ async def test_what_an_app_finds(
     assert await engine.list_guids() == {guid}
 
 
-async def test_a_root_without_shell_libc_or_users(engine: DockerEngine, tmp_path: Path) -> None:
+async def test_a_root_without_shell_libc_or_users(
+    imported: Callable[[EngineContainer], None], engine: DockerEngine, tmp_path: Path
+) -> None:
     archive = tmp_path / "single.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add("/bin/busybox", arcname="true")
@@ -74,12 +86,15 @@ async def test_a_root_without_shell_libc_or_users(engine: DockerEngine, tmp_path
     container = await engine.create(
         ContainerSpec(guid="g1", root_fs=f"preloaded:{archive}"), progress=said.append
     )
+    imported(container)
     assert said == [f"importing rootfs {archive}"]
-    process = await engine.start_process(container, ProcessSpec(path="/true"), said.append, said.append)  # type: ignore[arg-type]
+    process = await engine.start_process(container, ProcessSpec(path="/true"), lambda _: None, lambda _: None)
     assert await process.wait() == 0
 
 
-async def test_an_archive_is_imported_once_until_it_changes(engine: DockerEngine, tmp_path: Path) -> None:
+async def test_an_archive_is_imported_once_until_it_changes(
+    imported: Callable[[EngineContainer], None], engine: DockerEngine, tmp_path: Path
+) -> None:
     folder = tmp_path / "stack"
     folder.mkdir()
     (folder / "one").write_text("1")
@@ -87,10 +102,11 @@ async def test_an_archive_is_imported_once_until_it_changes(engine: DockerEngine
     for number in range(3):
         if number == 2:
             (folder / "two").write_text("2")
-        await engine.create(
+        made = await engine.create(
             ContainerSpec(guid=f"g{number}", root_fs=f"preloaded+layer:{folder}?layer=x"),
             progress=said.append,
         )
+        imported(made)
     assert said == [f"importing rootfs {folder}"] * 2
 
 
