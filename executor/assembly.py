@@ -36,11 +36,13 @@ def assemble(
     meter: Meter | None = None,
     clock: Clock | None = None,
     recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory(),
+    life_sink: LogSink | None = None,
 ) -> Executor:
     """An executor to enter with ``async with``.
 
     probe_engine: the same engine under ``config.healthcheck_container_owner_name``. Download steps and
-    cached dependencies share one limiter.
+    cached dependencies share one limiter. life_sink: takes the cell's lines about a container being made,
+    stopped and destroyed; by default they go where the app's go.
     """
     clock = clock or SystemClock()
     meter = meter or Meter()
@@ -65,7 +67,7 @@ def assemble(
         engine=engine,
         probe_engine=probe_engine,
         network=network,
-        sink=sink,
+        sink=life_sink or sink,
         dependencies=dependencies,
         launch=launch,
         meter=meter,

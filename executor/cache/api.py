@@ -64,10 +64,17 @@ class Fetched:
     release: Callable[[], None] = field(compare=False)
 
 
+Progress = Callable[[int, int | None], None]
+"""Hears of bytes transferred so far, and of how many there are in all where that is known. In the event loop;
+a transfer that is tried again begins again at 0."""
+
+
 class FileFetcher(Protocol):
     """Gets tar files."""
 
-    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+    async def fetch_file(
+        self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
+    ) -> Fetched:
         """The tar behind ``url``. Raises DownloadError."""
         ...
 
@@ -83,6 +90,6 @@ class DirectoryFetcher(Protocol):
 class FileUploader(Protocol):
     """Posts files."""
 
-    async def upload(self, path: Path, url: str) -> int:
+    async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         """POST a file, answer its size in bytes. Raises UploadError, InvalidURL."""
         ...

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched
+from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched, Progress
 from executor.cache.archive import extract, tar_directory, to_tar
 from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, shown
 from executor.cache.store import Form, Store, Version, delete, write_index
@@ -67,13 +67,15 @@ class Downloader:
         """Bytes the entries take."""
         return self._store.footprint
 
-    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+    async def fetch_file(
+        self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
+    ) -> Fetched:
         """The tar behind ``url``; with an empty key, or without validators, it is not cached but deleted at
         its release."""
         with _disk_trouble(url):
             if not cache_key:
-                return await self._fetch_uncached(url, checksum)
-            return await self._fetch(url, cache_key, checksum, Form.FILE)
+                return await self._fetch_uncached(url, checksum, progress)
+            return await self._fetch(url, cache_key, checksum, Form.FILE, progress)
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         """The directory an archive unpacks to, which has to be one that can be cached."""
@@ -82,17 +84,19 @@ class Downloader:
         with _disk_trouble(url):
             return await self._fetch(url, cache_key, checksum, Form.DIRECTORY)
 
-    async def _fetch_uncached(self, url: str, checksum: Checksum) -> Fetched:
+    async def _fetch_uncached(self, url: str, checksum: Checksum, progress: Progress | None) -> Fetched:
         body = self._store.temp()
         try:
-            answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body)
+            answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
             tar = await self._convert(body)
         finally:
             self._garbage.append(body)
             await self._sweep()
         return Fetched(tar, answer.size, lambda: tar.unlink(missing_ok=True))
 
-    async def _fetch(self, url: str, cache_key: str, checksum: Checksum, form: Form) -> Fetched:
+    async def _fetch(
+        self, url: str, cache_key: str, checksum: Checksum, form: Form, progress: Progress | None = None
+    ) -> Fetched:
         key = hashlib.md5(cache_key.encode(), usedforsecurity=False).hexdigest()
         begun = time.monotonic()
         stage = "download-barrier"
@@ -102,7 +106,7 @@ class Downloader:
                 known = self._store.entry(key)
                 body = self._store.temp()
                 try:
-                    answer = await self._revalidate(url, known, checksum, body)
+                    answer = await self._revalidate(url, known, checksum, body, progress)
                     if answer.not_modified and known is not None:
                         return await self._provide(known, form, 0)
                     return await self._renew(key, answer, body, form)
@@ -114,13 +118,15 @@ class Downloader:
             logger.info("download.cancelled", extra={"data": data})
             raise
 
-    async def _revalidate(self, url: str, known: Version | None, checksum: Checksum, body: Path) -> Answer:
+    async def _revalidate(
+        self, url: str, known: Version | None, checksum: Checksum, body: Path, progress: Progress | None
+    ) -> Answer:
         """Ask for what is newer than ``known``, which stays in place meanwhile."""
         if known is None:
-            return await self._fetcher.get(url, NO_VALIDATORS, checksum, body)
+            return await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
         self._store.pin(known, Form.FILE)
         try:
-            return await self._fetcher.get(url, known.validators, checksum, body)
+            return await self._fetcher.get(url, known.validators, checksum, body, progress)
         finally:
             self._garbage += self._store.unpin(known, Form.FILE)
 

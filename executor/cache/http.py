@@ -14,7 +14,7 @@ from typing import BinaryIO
 import aiohttp
 from yarl import URL
 
-from executor.cache.api import Checksum, DownloadError
+from executor.cache.api import Checksum, DownloadError, Progress
 from executor.cache.checksum import Verifier, verifier
 from executor.cache.url import InvalidURL, check_url
 
@@ -77,7 +77,14 @@ class Fetcher:
         self._pause = pause
         self._places = asyncio.Semaphore(MAX_FETCHES)
 
-    async def get(self, url: str, known: Validators, checksum: Checksum, target: Path) -> Answer:
+    async def get(
+        self,
+        url: str,
+        known: Validators,
+        checksum: Checksum,
+        target: Path,
+        progress: Progress | None = None,
+    ) -> Answer:
         """Get ``url`` into ``target`` unless it is still what ``known`` says.
 
         Up to 4 attempts, with a pause after each that failed. Raises DownloadError with the last attempt's
@@ -90,7 +97,7 @@ class Fetcher:
         async with self._places:
             for failures in range(ATTEMPTS):
                 try:
-                    return await self._attempt(url, known, checksum, target)
+                    return await self._attempt(url, known, checksum, target, progress)
                 except (aiohttp.ClientError, TimeoutError, _BadStatus) as error:
                     failure = error
                     data = {"source": shown(url), "attempt": failures + 1, "error": _reason(error)}
@@ -100,7 +107,9 @@ class Fetcher:
                 await asyncio.sleep(self._pause(failures))
         raise DownloadError(f"Download failed: {_reason(failure)} ({shown(url)})") from failure
 
-    async def _attempt(self, url: str, known: Validators, checksum: Checksum, target: Path) -> Answer:
+    async def _attempt(
+        self, url: str, known: Validators, checksum: Checksum, target: Path, progress: Progress | None
+    ) -> Answer:
         headers = {"Accept-Encoding": "gzip", **known.headers}
         async with self._session.get(
             url, headers=headers, timeout=self._timeout, max_redirects=MAX_REDIRECTS
@@ -109,12 +118,16 @@ class Fetcher:
                 return Answer(not_modified=True, validators=known)
             if response.status != 200:
                 raise _BadStatus(f"Status code {response.status}")
+            # The length counts the bytes on the wire; of a packed answer we see the unpacked ones.
+            total = None if "Content-Encoding" in response.headers else response.content_length
             verify = verifier(checksum)
             with await asyncio.to_thread(target.open, "wb") as file:
                 size = 0
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     await asyncio.to_thread(_take, chunk, file, verify)
                     size += len(chunk)
+                    if progress is not None:
+                        progress(size, total)
             verify.verify()
             validators = Validators(
                 etag=response.headers.get("ETag", ""),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 
-from executor.cache.api import UploadError
+from executor.cache.api import Progress, UploadError
 
 ATTEMPTS = 3
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
@@ -27,7 +29,7 @@ class Uploader:
         self._session = session
         self._timeout = timeout
 
-    async def upload(self, path: Path, url: str) -> int:
+    async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         """POST the file, answer its size in bytes; 3 attempts without a pause. A status below 400 is success.
 
         Raises UploadError with the last attempt's reason.
@@ -38,16 +40,24 @@ class Uploader:
             raise UploadError(f"Upload failed: {error}") from error
         for _ in range(ATTEMPTS):
             try:
-                await self._attempt(path, url, headers)
+                await self._attempt(path, url, headers, progress)
             except UploadError as error:
                 failure = error
             else:
                 return int(headers["Content-Length"])
         raise failure
 
-    async def _attempt(self, path: Path, url: str, headers: dict[str, str]) -> None:
+    async def _attempt(
+        self, path: Path, url: str, headers: dict[str, str], progress: Progress | None
+    ) -> None:
+        loop, total = asyncio.get_running_loop(), int(headers["Content-Length"])
+
+        def sent(done: int) -> None:
+            if progress is not None:
+                loop.call_soon_threadsafe(progress, done, total)
+
         try:
-            with await asyncio.to_thread(path.open, "rb") as file:
+            with await asyncio.to_thread(_Watched, path, sent) as file:
                 async with self._session.post(
                     url, data=file, headers=headers, timeout=self._timeout
                 ) as response:
@@ -56,6 +66,19 @@ class Uploader:
             raise UploadError(f'Post "{url}": {transport_text(error)}') from error
         if status >= 400:
             raise UploadError(f"Upload failed: Status code {status}")
+
+
+class _Watched(io.BufferedReader):
+    """A file that tells how far it was read; it is read in threads."""
+
+    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path))
+        self._told = told
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._told(self.tell())
+        return data
 
 
 def transport_text(error: Exception) -> str:

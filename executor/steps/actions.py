@@ -22,6 +22,7 @@ from bbs.models.actions import (
     TryAction,
     UploadAction,
 )
+from executor.cache.api import Progress
 from executor.engine.api import ProcessSpec
 from executor.errors import EmptyAction
 from executor.logs.api import LogStreams, Output
@@ -35,7 +36,7 @@ from executor.steps.output_wrapper import CapturedOutput, OutputWrapper
 from executor.steps.parallel import Parallel
 from executor.steps.run import Run, RunOptions
 from executor.steps.serial import Serial
-from executor.steps.story import Facts, Told
+from executor.steps.story import Facts, Told, transfer_progress
 from executor.steps.timeout import Timeout
 from executor.steps.try_ import Try
 from executor.steps.upload import Upload
@@ -78,6 +79,7 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
                 context.container,
                 output,
                 facts,
+                _progress(context, f"{place.path}/download"),
             )
         case UploadAction():
             output = place.streams.stream(action.log_source or place.source)
@@ -90,6 +92,7 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
                 context.settings.work_dir,
                 output,
                 facts,
+                _progress(context, f"{place.path}/upload"),
             )
         case SerialAction():
             return "serial", Serial(_children(action.actions, context, place, "serial"))
@@ -143,6 +146,10 @@ def _run(action: RunAction, context: StepContext, place: Place, facts: Facts) ->
     silent = action.suppress_log_output and not place.probe
     output = _silence() if silent else place.streams.stream(action.log_source or place.source)
     return Run(context.engine, context.container, spec, output, options, facts)
+
+
+def _progress(context: StepContext, path: str) -> Progress:
+    return transfer_progress(path, context.recorder, context.clock)
 
 
 def _silence() -> Output:

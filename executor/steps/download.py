@@ -6,7 +6,7 @@ import asyncio
 
 from bbs.models.actions import DownloadAction
 from bbs.models.sizes import format_size
-from executor.cache.api import Checksum, DownloadError, FileFetcher
+from executor.cache.api import Checksum, DownloadError, FileFetcher, Progress
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError
 from executor.logs.api import Output
@@ -27,6 +27,7 @@ class Download:
         container: EngineContainer,
         output: Output,
         facts: Facts,
+        progress: Progress,
     ) -> None:
         self._action = action
         self._fetcher = fetcher
@@ -35,6 +36,7 @@ class Download:
         self._container = container
         self._output = output
         self._facts = facts
+        self._progress = progress
         self.ready = always_ready()
 
     async def run(self) -> None:
@@ -53,7 +55,9 @@ class Download:
         checksum = Checksum(algorithm=action.checksum_algorithm, value=action.checksum_value)
         artifact = f" {action.artifact}" if action.artifact else ""
         try:
-            fetched = await self._fetcher.fetch_file(action.from_, action.cache_key, checksum)
+            fetched = await self._fetcher.fetch_file(
+                action.from_, action.cache_key, checksum, progress=self._progress
+            )
         except DownloadError as error:
             raise self._failed(f"Downloading{artifact} failed") from error
         try:

@@ -7,6 +7,7 @@ first child of the codependent action. The recorder must be cheap; it is called 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -46,17 +47,31 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnded:
-    """A step ended; seconds: since it began. reason: text of the error, empty when it succeeded."""
+    """A step ended; seconds: since it began. reason: text of the error, empty when it succeeded.
+
+    cause: text of the error behind it, which the app's owner is not told; empty for none.
+    """
 
     path: str
     time_ns: int
     seconds: float
     outcome: Outcome
     reason: str = ""
+    cause: str = ""
     facts: Facts
 
 
-StepEvent = StepStarted | StepEnded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepProgress:
+    """A transfer goes on. total_bytes: None when nobody knows."""
+
+    path: str
+    time_ns: int
+    transferred_bytes: int
+    total_bytes: int | None
+
+
+StepEvent = StepStarted | StepProgress | StepEnded
 
 
 class StoryRecorder(Protocol):
@@ -70,6 +85,26 @@ class NoStory:
 
     def record(self, event: StepEvent) -> None:
         """Nobody asked."""
+
+
+PROGRESS_INTERVAL_S = 0.1
+"""Least time between two events about the same transfer."""
+
+
+def transfer_progress(path: str, recorder: StoryRecorder, clock: Clock) -> Callable[[int, int | None], None]:
+    """What a transfer tells its bytes so far, and in all, to; it is recorded now and then."""
+    last = clock.monotonic()
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal last
+        now = clock.monotonic()
+        if now - last >= PROGRESS_INTERVAL_S or done == total:
+            last = now
+            recorder.record(
+                StepProgress(path=path, time_ns=clock.time_ns(), transferred_bytes=done, total_bytes=total)
+            )
+
+    return tell
 
 
 class Told:
@@ -93,14 +128,14 @@ class Told:
             raise
         except StepError as error:
             error.path = error.path or self._path
-            self._end(begun, Outcome.FAILED, str(error))
+            self._end(begun, Outcome.FAILED, str(error), str(error.__cause__ or ""))
             raise
         except BaseException as error:
             self._end(begun, Outcome.FAILED, repr(error))
             raise
         self._end(begun, Outcome.SUCCEEDED, "")
 
-    def _end(self, begun: float, outcome: Outcome, reason: str) -> None:
+    def _end(self, begun: float, outcome: Outcome, reason: str, cause: str = "") -> None:
         self._recorder.record(
             StepEnded(
                 path=self._path,
@@ -108,6 +143,7 @@ class Told:
                 seconds=self._clock.monotonic() - begun,
                 outcome=outcome,
                 reason=reason,
+                cause="" if cause in reason else cause,
                 facts=self._facts,
             )
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bbs.models.actions import UploadAction
 from bbs.models.sizes import format_size
-from executor.cache.api import FileUploader, UploadError
+from executor.cache.api import FileUploader, Progress, UploadError
 from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError, EngineUnavailable
@@ -35,6 +35,7 @@ class Upload:
         work_dir: Path,
         output: Output,
         facts: Facts,
+        progress: Progress,
     ) -> None:
         self._action = action
         self._uploader = uploader
@@ -44,6 +45,7 @@ class Upload:
         self._work_dir = work_dir
         self._output = output
         self._facts = facts
+        self._progress = progress
         self.ready = always_ready()
 
     async def run(self) -> None:
@@ -55,7 +57,7 @@ class Upload:
             if interrupted():
                 raise asyncio.CancelledError
             try:
-                size = await self._uploader.upload(path, self._action.to)
+                size = await self._uploader.upload(path, self._action.to, progress=self._progress)
             except UploadError as error:
                 self._tell_failure("Failed to upload payload")
                 raise StepError(str(error)) from error

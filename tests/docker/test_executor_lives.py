@@ -18,7 +18,7 @@ from docker import APIClient
 from bbs.models.actions import RunAction
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
-from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched
+from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
 from executor.config import ExecutorConfig
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
@@ -75,13 +75,15 @@ class Lines:
 class NothingToFetch:
     """A network without any server."""
 
-    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+    async def fetch_file(
+        self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
+    ) -> Fetched:
         raise DownloadError(f"{url}: no route to host")
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         raise DownloadError(f"{url}: no route to host")
 
-    async def upload(self, path: Path, url: str) -> int:
+    async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         raise AssertionError(f"upload to {url}")
 
 

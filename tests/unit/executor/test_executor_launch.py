@@ -14,7 +14,7 @@ from bbs.models.actions import DownloadAction, RunAction
 from bbs.models.common import EnvironmentVariable
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
-from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched
+from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
 from executor.containers.launch import checks_readiness, step_settings
 from executor.executor import Executor
 from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
@@ -31,13 +31,15 @@ Request = Callable[..., RunRequest]
 class NothingToFetch:
     """A network without any server."""
 
-    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+    async def fetch_file(
+        self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
+    ) -> Fetched:
         raise DownloadError(f"{url}: no route to host")
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         raise DownloadError(f"{url}: no route to host")
 
-    async def upload(self, path: Path, url: str) -> int:
+    async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         raise AssertionError(f"upload to {url}")
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from bbs.models.actions import Action, RunAction
-from executor.cache.api import NO_CHECKSUM, Checksum, Fetched
+from executor.cache.api import NO_CHECKSUM, Checksum, Fetched, Progress
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
 from executor.errors import EngineError, ProcessStartError
 from executor.logs.api import LogLine
@@ -252,7 +252,9 @@ class ScriptedFetcher:
     asked: list[tuple[str, str, Checksum]] = field(default_factory=list)
     released: int = 0
 
-    async def fetch_file(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
+    async def fetch_file(
+        self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
+    ) -> Fetched:
         self.asked.append((url, cache_key, checksum))
         await asyncio.sleep(self.takes)
         if self.error is not None:
@@ -271,7 +273,7 @@ class ScriptedUploader:
     takes: float = 0
     posted: list[tuple[str, bytes]] = field(default_factory=list)
 
-    async def upload(self, path: Path, url: str) -> int:
+    async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         await asyncio.sleep(self.takes)
         if self.error is not None:
             raise self.error
