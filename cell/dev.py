@@ -1,6 +1,6 @@
 """Run a control plane and a cell on this machine, in the foreground; Ctrl-C stops it cleanly.
 
-Everything listens on loopback, without TLS:
+Everything listens on loopback:
 
   BBS API       127.0.0.1:8889   protobuf over HTTP, for a rep or any BBS client
   Locket        127.0.0.1:8891   gRPC
@@ -9,6 +9,12 @@ Everything listens on loopback, without TLS:
   file server   127.0.0.1:8080   serves STATE/static under /v1/static/
   rep           127.0.0.1:1800   admin side: /ping, /evacuate
                 127.0.0.1:1801   network side: /state, /work ...
+
+With --tls all but the REST API and the file server are mutual TLS. STATE/tls/ then holds a CA and an
+identity for each party; client.crt and client.key are for programs of yours.
+
+With --cells 3 there are three cells, in zones z1 to z3, the second one on ports 1802 and 1803 and so on;
+with --cells 0 there is only the control plane, for cells started with `cell rep`.
 
 The state folder keeps the control plane's database (desired work survives a restart), the download cache,
 the component log (cell.log) and endpoints.json, which says where everything listens. The preloaded root
@@ -28,7 +34,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,15 +42,17 @@ from pathlib import Path
 import docker
 import docker.errors
 
+from bbs.client.identity import IdentityFiles
 from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
 from cell import lagerlog
+from cell.certs import development_identities
 from cell.compose import composed_agent, network_config
 from cell.console import ConsoleSink
 from cell.failures import CommandError, Told, telling
 from cell.images import ensure_image
-from cell.slots import PORTS_PER_SLOT, Slot, take_slots
+from cell.slots import PORTS_PER_SLOT, SLOTS, Slot, take_slots
 from executor.logs.api import LogSink
 from rep.config import Duration, RepConfig, load
 
@@ -68,13 +76,23 @@ class Settings:
     any_ports: bool
     cells: int
     config: Path | None
+    tls: bool
+    convergence_interval_s: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help=f"default: {DEFAULT_STATE_DIR}"
     )
-    parser.add_argument("--cells", type=int, default=1, metavar="N", help="how many cells (default 1)")
+    parser.add_argument("--cells", type=_count, default=1, metavar="N", help="how many cells (default 1)")
+    parser.add_argument("--tls", action="store_true", help="mutual TLS between control plane and cells")
+    parser.add_argument(
+        "--convergence-interval",
+        type=float,
+        default=CONVERGENCE_INTERVAL_S,
+        metavar="SECONDS",
+        help=f"between two passes of the control plane over its records (default {CONVERGENCE_INTERVAL_S:g})",
+    )
     parser.add_argument(
         "--any-ports",
         action="store_true",
@@ -86,7 +104,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = Settings(args.state_dir, args.any_ports, args.cells, args.config)
+    settings = Settings(
+        state_dir=args.state_dir,
+        any_ports=args.any_ports,
+        cells=args.cells,
+        config=args.config,
+        tls=args.tls,
+        convergence_interval_s=args.convergence_interval,
+    )
     if os.geteuid() != 0:
         print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
         return 1
@@ -97,12 +122,20 @@ def run(args: argparse.Namespace) -> int:
         try:
             with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)):
                 slots = stack.enter_context(take_slots(settings.cells))
-                configs = [_rep_config(settings, slot) for slot in slots]
+                identities = development_identities(settings.state_dir / "tls") if settings.tls else {}
+                configs = [_rep_config(settings, slot, identities.get("rep")) for slot in slots]
                 _prepare_image(settings.state_dir)
-                asyncio.run(_run(settings, configs))
+                asyncio.run(_run(settings, configs, identities))
         except Told:
             return 1
     return 0
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= SLOTS:
+        raise argparse.ArgumentTypeError(f"expected 0 to {SLOTS} cells")
+    return number
 
 
 def _prepare_image(state_dir: Path) -> None:
@@ -134,23 +167,29 @@ def _addresses(any_ports: bool) -> Addresses:
     return Addresses(bbs=free, locket=free, auctioneer=free, receptor=free, fileserver=free)
 
 
-def _rep_config(settings: Settings, slot: Slot) -> RepConfig:
+def _rep_config(settings: Settings, slot: Slot, identity: IdentityFiles | None) -> RepConfig:
     """A cell's settings: the given file's or the usual ones, in the slot's share of the machine."""
     base = load(settings.config) if settings.config else RepConfig()
     shift = 0 if settings.any_ports else 2 * slot.number
     admin = _free_port() if settings.any_ports else ADMIN_PORT + shift
     network = _free_port() if settings.any_ports else NETWORK_PORT + shift
     state_dir = settings.state_dir / slot.cell_id
+    ca, certificate, key = (
+        (str(identity.ca_file), str(identity.cert_file), str(identity.key_file)) if identity else ("", "", "")
+    )
     return replace(
         base,
         cell_id=slot.cell_id,
         zone=base.zone or f"z{slot.number + 1}",
         listen_addr=f"{LOOPBACK}:{admin}",
         listen_addr_securable=f"{LOOPBACK}:{network}",
-        rep_url=f"http://{LOOPBACK}:{network}",
-        ca_cert_file="",
-        cert_file="",
-        key_file="",
+        rep_url=f"{'https' if identity else 'http'}://{LOOPBACK}:{network}",
+        ca_cert_file=ca,
+        cert_file=certificate,
+        key_file=key,
+        locket_ca_cert_file=ca,
+        locket_client_cert_file=certificate,
+        locket_client_key_file=key,
         polling_interval=base.polling_interval
         if settings.config
         else Duration(parse_duration(POLLING_INTERVAL)),
@@ -165,7 +204,9 @@ def _rep_config(settings: Settings, slot: Slot) -> RepConfig:
     )
 
 
-async def _run(settings: Settings, configs: Sequence[RepConfig]) -> None:
+async def _run(
+    settings: Settings, configs: Sequence[RepConfig], identities: Mapping[str, IdentityFiles]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -175,7 +216,8 @@ async def _run(settings: Settings, configs: Sequence[RepConfig]) -> None:
         PlaneConfig(
             state_dir=settings.state_dir,
             addresses=_addresses(settings.any_ports),
-            convergence_interval_s=CONVERGENCE_INTERVAL_S,
+            tls=identities.get("control-plane"),
+            convergence_interval_s=settings.convergence_interval_s,
         )
     )
     async with plane:
@@ -187,7 +229,8 @@ async def _run(settings: Settings, configs: Sequence[RepConfig]) -> None:
         async with asyncio.TaskGroup() as group:
             for config, up in zip(configs, ready, strict=True):
                 group.create_task(_cell(config, sink, stop, up))
-            group.create_task(_announce(settings, plane, configs, ready))
+            group.create_task(_announce(settings, plane, configs, ready, identities.get("client")))
+            group.create_task(stop.wait())
 
 
 async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
@@ -208,22 +251,26 @@ async def _tell(ready: asyncio.Event, up: asyncio.Event) -> None:
 
 
 async def _announce(
-    settings: Settings, plane: ControlPlane, configs: Sequence[RepConfig], ready: Sequence[asyncio.Event]
+    settings: Settings,
+    plane: ControlPlane,
+    configs: Sequence[RepConfig],
+    ready: Sequence[asyncio.Event],
+    client: IdentityFiles | None,
 ) -> None:
     """Once every cell is up: say so, and write endpoints.json."""
     for event in ready:
         await event.wait()
     at = plane.addresses
-    endpoints = {
-        "bbs": at.bbs.url(),
+    endpoints: dict[str, object] = {
+        "bbs": plane.bbs_url,
         "locket": str(at.locket),
-        "auctioneer": at.auctioneer.url(),
+        "auctioneer": at.auctioneer.url(tls=client is not None),
         "receptor": at.receptor.url(),
         "file_server": at.fileserver.url(),
         "cells": [
             {
                 "cell_id": config.cell_id,
-                "admin": f"http://{config.listen_addr}",
+                "admin": f"{'https' if client else 'http'}://{config.listen_addr}",
                 "network": config.rep_url,
                 "engine_network": config.network_name,
                 "nft_table": network_config(config).table,
@@ -231,6 +278,12 @@ async def _announce(
             for config in configs
         ],
     }
+    if client is not None:
+        endpoints["tls"] = {
+            "ca": str(client.ca_file),
+            "cert": str(client.cert_file),
+            "key": str(client.key_file),
+        }
     target = settings.state_dir / "endpoints.json"
     fresh = target.with_suffix(".new")
     fresh.write_text(json.dumps(endpoints, indent=2) + "\n")

@@ -31,6 +31,9 @@ from rep.runrequest import RunRequestBuilder
 from rep.server import Address, AdminRoutes, Deletions, NetworkRoutes, listening, split_address
 from rep.state import CellIdentity
 
+RENEWALS_PER_TTL = 3
+"""Of a presence: the usual 15 s and 5 s, kept for shorter lives."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -130,11 +133,13 @@ class RepAgent:
             executor.total_resources(),
             stacks_with_versions,
         )
+        ttl_s = int(seconds(config.lock_ttl))
         presence = Presence(
             locket=self._locket,
             record=record,
-            ttl_s=int(seconds(config.lock_ttl)),
-            retry_s=self._presence_retry_s,
+            ttl_s=ttl_s,
+            # a presence that lives less than 15 s would expire between two renewals
+            retry_s=min(self._presence_retry_s, ttl_s / RENEWALS_PER_TTL),
         )
         bulker = Bulker(
             config.cell_id,

@@ -89,10 +89,7 @@ class LocketClient:
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
-        if self._credentials is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=OPTIONS)
-        else:
-            self._channel = grpc.aio.secure_channel(self.address, self._credentials, options=OPTIONS)
+        self._channel = self._dial(self._credentials)
         return self
 
     async def __aexit__(
@@ -101,6 +98,11 @@ class LocketClient:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close(None)
+
+    async def renew(self, credentials: grpc.ChannelCredentials) -> None:
+        """Use other credentials from now on; calls in flight end on the old connection."""
+        former, self._channel = self._open_channel(), self._dial(credentials)
+        await former.close(None)
 
     async def ready(self, timeout_s: float = 10.0) -> None:
         """Return when connected; ``DEADLINE_EXCEEDED`` when that takes longer than ``timeout_s``."""
@@ -164,6 +166,11 @@ class LocketClient:
         except grpc.RpcError as error:
             raise LocketError(error.code(), error.details() or "") from error
         return response
+
+    def _dial(self, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=OPTIONS)
+        return grpc.aio.secure_channel(self.address, credentials, options=OPTIONS)
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:

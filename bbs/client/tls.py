@@ -1,6 +1,7 @@
 """TLS contexts from files, as every component of a deployment wants them: mutual, TLS 1.2 and 1.3 only.
 
-Files are read once; there is no reload. With TLS 1.2 the two suites need RSA certificates.
+Files are read once; :mod:`bbs.client.identity` follows them. With TLS 1.2 the two suites need RSA
+certificates.
 """
 
 from __future__ import annotations

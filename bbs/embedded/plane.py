@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,16 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, Self
 
-import grpc
 from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
-from bbs.client.tls import client_context, server_context
+from bbs.client.identity import LOOK_INTERVAL_S, Identity, IdentityFiles
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.fileserver import fileserver_app
 from bbs.embedded.listeners import Address, ListenError, listening, serving
+from bbs.embedded.locket_identity import locket_credentials
 from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
 from bbs.embedded.repclient import RepClient
@@ -48,46 +47,20 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TLSFiles:
-    """Identity of BBS, Locket and auctioneer, and of their calls to reps; clients need one of the same CA."""
-
-    ca_file: Path
-    cert_file: Path
-    key_file: Path
-
-    def server(self) -> ssl.SSLContext:
-        return server_context(self.ca_file, self.cert_file, self.key_file)
-
-    def client(self) -> ssl.SSLContext:
-        return client_context(self.ca_file, self.cert_file, self.key_file)
-
-    def own_client(self) -> ssl.SSLContext:
-        """For calls to our own listener, which is known by its address rather than by a name."""
-        context = self.client()
-        context.check_hostname = False
-        return context
-
-    def locket(self) -> grpc.ServerCredentials:
-        return grpc.ssl_server_credentials(
-            [(self.key_file.read_bytes(), self.cert_file.read_bytes())],
-            root_certificates=self.ca_file.read_bytes(),
-            require_client_auth=True,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneConfig:
     """Everything that can be set.
 
     state_dir: folder of the state file, made when missing. static_dir: what the file server serves,
-    ``static`` in the state folder unless given. tls: None for plain HTTP and gRPC everywhere; Receptor and
-    file server are plain in any case.
+    ``static`` in the state folder unless given. tls: identity of BBS, Locket and auctioneer, and of their
+    calls to reps; clients need one of the same CA. None for plain HTTP and gRPC everywhere; Receptor and file
+    server are plain in any case. identity_look_interval_s: how soon renewed files are used.
     """
 
     state_dir: Path
     static_dir: Path | None = None
     addresses: Addresses = field(default_factory=Addresses)
-    tls: TLSFiles | None = None
+    tls: IdentityFiles | None = None
+    identity_look_interval_s: float = LOOK_INTERVAL_S
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S
     weights: Weights = DEFAULT_WEIGHTS
     receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
@@ -155,7 +128,10 @@ class ControlPlane:
     async def _start(self, stack: AsyncExitStack) -> None:
         config, wanted = self.config, self.config.addresses
         config.state_dir.mkdir(parents=True, exist_ok=True)
-        server_tls = config.tls.server() if config.tls else None
+        identity = Identity(config.tls) if config.tls else None
+        if identity is not None:
+            await stack.enter_async_context(identity.followed(interval_s=config.identity_look_interval_s))
+        server_tls = identity.server_context() if identity else None
 
         api_socket = stack.enter_context(listening(wanted.bbs, "the BBS API"))
         auctioneer_socket = stack.enter_context(listening(wanted.auctioneer, "the auctioneer"))
@@ -169,9 +145,10 @@ class ControlPlane:
             fileserver=_bound(wanted.fileserver, fileserver_socket),
         )
 
-        reps = await stack.enter_async_context(RepClient(config.tls.client() if config.tls else None))
+        reps = await stack.enter_async_context(RepClient(identity.client_context() if identity else None))
         callbacks = await stack.enter_async_context(HTTPCallbacks())
-        own_tls = config.tls.own_client() if config.tls else None
+        # Our own listener is known by its address, which the certificate need not name.
+        own_tls = identity.client_context(check_hostname=False) if identity else None
         client = await stack.enter_async_context(HTTPBBSClient(self.bbs_url, ssl_context=own_tls))
         runner = AuctionRunner(client, reps, config.weights)
         bbs = await stack.enter_async_context(
@@ -185,7 +162,7 @@ class ControlPlane:
         )
         bbs.app.on_shutdown.append(_end_streams(bbs))
         await stack.enter_async_context(serving(bbs.app, api_socket, server_tls))
-        await stack.enter_async_context(self._locket(bbs))
+        await stack.enter_async_context(self._locket(bbs, identity))
         await stack.enter_async_context(_running(runner.run()))
         await stack.enter_async_context(serving(auctioneer_app(runner), auctioneer_socket, server_tls))
         receptor = receptor_app(client, config.receptor)
@@ -195,9 +172,9 @@ class ControlPlane:
         self._bbs = bbs
 
     @asynccontextmanager
-    async def _locket(self, bbs: BBS) -> AsyncIterator[None]:
+    async def _locket(self, bbs: BBS, identity: Identity | None) -> AsyncIterator[None]:
         address = self._addresses.locket
-        credentials = self.config.tls.locket() if self.config.tls else None
+        credentials = locket_credentials(identity.files) if identity else None
         # gRPC binds by itself and words its refusal for its own developers; this says who is in the way.
         if address.port:
             with listening(address, "Locket"):

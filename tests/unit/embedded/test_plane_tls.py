@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import shutil
+import ssl
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+import grpc
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bbs.client.http import HTTPBBSClient
-from bbs.client.tls import TLSConfigurationError
+from bbs.client.identity import IdentityFiles
+from bbs.client.locket import LocketClient, LocketError, TypeCode, channel_credentials
+from bbs.client.tls import TLSConfigurationError, client_context
 from bbs.client.transport import Policy
 from bbs.embedded.listeners import Address
-from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig, TLSFiles
+from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.errors import BBSError
+from cell.certs import Authority, identity_files
 
 pytestmark = pytest.mark.unit
 
@@ -28,57 +31,33 @@ ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(
     bbs=ANYWHERE, locket=ANYWHERE, auctioneer=ANYWHERE, receptor=ANYWHERE, fileserver=ANYWHERE
 )
+ONCE = Policy(attempts=1)
 
 
 @pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> TLSFiles:
-    """A CA and one certificate for everything, by name only: parts reach each other by address."""
-    folder = tmp_path_factory.mktemp("tls")
-    ca_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    now = datetime.now(UTC)
+def authority() -> Authority:
+    return Authority.create("test CA")
 
-    def certificate(subject: str, public_key: rsa.RSAPublicKey) -> x509.CertificateBuilder:
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(ca_name)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(days=1))
-        )
 
-    ca = certificate("test CA", ca_key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
-    )
-    names = [x509.DNSName("bbs.service.cf.internal"), x509.IPAddress(ipaddress.ip_address("192.0.2.7"))]
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    leaf = (
-        certificate("bbs", key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    )
-    files = TLSFiles(ca_file=folder / "ca.crt", cert_file=folder / "bbs.crt", key_file=folder / "bbs.key")
+@pytest.fixture(scope="module")
+def identity(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
+    """One certificate for everything, by name only: the parts reach each other by address."""
+    name = x509.DNSName("bbs.service.cf.internal")
+    return authority.issue(tmp_path_factory.mktemp("tls"), "bbs", names=(name,))
 
-    def pem(builder: x509.CertificateBuilder) -> bytes:
-        return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    files.ca_file.write_bytes(pem(ca))
-    files.cert_file.write_bytes(pem(leaf))
-    files.key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
+@pytest.fixture(scope="module")
+def by_address(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
+    return authority.issue(tmp_path_factory.mktemp("tls"), "local")
+
+
+def _locket(plane: ControlPlane, files: IdentityFiles) -> LocketClient:
+    credentials = channel_credentials(files.ca_file, files.cert_file, files.key_file)
+    return LocketClient(str(plane.addresses.locket), credentials)
 
 
 async def test_the_parts_reach_each_other_and_strangers_reach_none(
-    tmp_path: Path, identity: TLSFiles
+    tmp_path: Path, identity: IdentityFiles
 ) -> None:
     config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=identity)
     async with asyncio.timeout(30), ControlPlane(config) as plane, aiohttp.ClientSession() as http:
@@ -86,15 +65,85 @@ async def test_the_parts_reach_each_other_and_strangers_reach_none(
         async with http.get(plane.addresses.receptor.url() + "/v1/domains") as answer:
             assert (answer.status, await answer.json()) == (200, [])
 
-        once = Policy(attempts=1)
-        async with HTTPBBSClient(plane.bbs_url.replace("https", "http"), policy=once) as stranger:
+        async with HTTPBBSClient(plane.bbs_url.replace("https", "http"), policy=ONCE) as stranger:
             with pytest.raises(BBSError):
                 await stranger.ping()
-        async with HTTPBBSClient(plane.bbs_url, ssl_context=identity.own_client()) as known:
-            assert await known.ping()
 
 
-async def test_an_identity_that_cannot_be_used_is_named(tmp_path: Path, identity: TLSFiles) -> None:
+@pytest.mark.parametrize("kind", ["expired", "other CA", "server use only", "none"])
+async def test_wrong_certificates_are_refused_and_others_go_on(
+    tmp_path: Path, authority: Authority, by_address: IdentityFiles, kind: str
+) -> None:
+    made = {
+        "expired": lambda: authority.issue(tmp_path, "wrong", lifetime=timedelta(hours=-1)),
+        "other CA": lambda: Authority.create("another CA").issue(tmp_path, "wrong"),
+        "server use only": lambda: authority.issue(
+            tmp_path, "wrong", uses=(ExtendedKeyUsageOID.SERVER_AUTH,)
+        ),
+        "none": lambda: None,
+    }[kind]()
+    own = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
+    wrong = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
+    if made is None:
+        wrong = ssl.create_default_context(cafile=by_address.ca_file)
+    else:
+        # a program would refuse to start with an expired certificate of its own
+        wrong.load_cert_chain(made.cert_file, made.key_file)
+    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=by_address)
+    async with (
+        asyncio.timeout(30),
+        ControlPlane(config) as plane,
+        HTTPBBSClient(plane.bbs_url, ssl_context=own, policy=ONCE) as known,
+        HTTPBBSClient(plane.bbs_url, ssl_context=wrong, policy=ONCE) as stranger,
+    ):
+        assert await known.ping()
+        with pytest.raises(BBSError):
+            await stranger.ping()
+        assert await known.ping()
+        if made is not None:
+            locket_files = replace(by_address, cert_file=made.cert_file, key_file=made.key_file)
+            async with _locket(plane, locket_files) as locket:
+                with pytest.raises(LocketError) as caught:
+                    await locket.fetch_all(TypeCode.PRESENCE, timeout_s=5)
+                assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_renewed_files_serve_the_next_connections_of_all_parts(
+    tmp_path: Path, by_address: IdentityFiles
+) -> None:
+    used = identity_files(tmp_path, "used")
+    later = Authority.create("next CA").issue(tmp_path / "later", "local")
+    _copy(by_address, used)
+    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=used, identity_look_interval_s=0.01)
+    old = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
+    new = client_context(later.ca_file, later.cert_file, later.key_file)
+    async with (
+        asyncio.timeout(30),
+        ControlPlane(config) as plane,
+        HTTPBBSClient(plane.bbs_url, ssl_context=old, policy=ONCE) as before,
+        _locket(plane, by_address) as locket,
+    ):
+        assert await before.ping()
+        assert await locket.fetch_all(TypeCode.PRESENCE) == []
+
+        _copy(later, used)
+
+        async with HTTPBBSClient(plane.bbs_url, ssl_context=new, policy=Policy(pause_s=0.05)) as after:
+            assert await after.ping()
+        async with _locket(plane, later) as fresh:
+            assert await fresh.fetch_all(TypeCode.PRESENCE, timeout_s=5) == []
+        assert await before.ping(), "the connection from before lives on"
+        assert await locket.fetch_all(TypeCode.PRESENCE) == []
+        await locket.renew(channel_credentials(later.ca_file, later.cert_file, later.key_file))
+        assert await locket.fetch_all(TypeCode.PRESENCE, timeout_s=5) == []
+
+
+def _copy(source: IdentityFiles, target: IdentityFiles) -> None:
+    for name in ("ca_file", "cert_file", "key_file"):
+        shutil.copyfile(getattr(source, name), getattr(target, name))
+
+
+async def test_an_identity_that_cannot_be_used_is_named(tmp_path: Path, identity: IdentityFiles) -> None:
     broken = replace(identity, key_file=tmp_path / "missing.key")
     plane = ControlPlane(PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=broken))
 

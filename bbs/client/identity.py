@@ -1,0 +1,118 @@
+"""An identity on disk, and TLS contexts that follow it: renewed files count from the next connection on.
+
+Connections that exist keep what they agreed on, so a renewal drops none. Files are looked at every few
+seconds; a set that does not belong together yet, as when a renewal has written only one of two files, is
+passed over until it does. A client goes on trusting the CA certificates it started with beside the new
+ones; a server trusts what the CA file says now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bbs.client.tls import TLSConfigurationError, client_context, server_context
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S: Final = 5.0
+"""Between two looks at the files."""
+
+Look = tuple[int, int, int]
+Fingerprint = tuple[Look | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityFiles:
+    """PEM files: the CA certificates peers are checked against, our certificate, its key."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+    def fingerprint(self) -> Fingerprint:
+        """Changes when a file is replaced, rewritten or removed."""
+        return tuple(_look(path) for path in (self.ca_file, self.cert_file, self.key_file))
+
+
+class Identity:
+    """Contexts made of one set of files. Raises TLSConfigurationError when they cannot be used."""
+
+    def __init__(self, files: IdentityFiles) -> None:
+        self.files = files
+        self._seen = files.fingerprint()
+        self._newest_server = server_context(files.ca_file, files.cert_file, files.key_file)
+        self._clients: list[ssl.SSLContext] = []
+
+    def server_context(self) -> ssl.SSLContext:
+        """For a listener; every handshake is done with the newest files."""
+        files = self.files
+        context = server_context(files.ca_file, files.cert_file, files.key_file)
+
+        def hand_over(handshake: ssl.SSLObject, name: str | None, initial: ssl.SSLContext) -> None:
+            handshake.context = self._newest_server
+
+        context.sni_callback = hand_over  # called also for clients that name no server
+        return context
+
+    def client_context(self, *, check_hostname: bool = True) -> ssl.SSLContext:
+        """For connections to others. check_hostname: the peer's certificate must name the dialled host."""
+        context = client_context(self.files.ca_file, self.files.cert_file, self.files.key_file)
+        context.check_hostname = check_hostname
+        self._clients.append(context)
+        return context
+
+    def renew(self) -> bool:
+        """Look at the files; True when they had changed and are in use now."""
+        files = self.files
+        now = files.fingerprint()
+        if now == self._seen:
+            return False
+        self._seen = now
+        try:
+            newest = server_context(files.ca_file, files.cert_file, files.key_file)
+            for context in self._clients:
+                context.load_verify_locations(cafile=files.ca_file)
+                context.load_cert_chain(files.cert_file, files.key_file)
+        except (OSError, TLSConfigurationError) as error:
+            logger.error("tls-identity.not-renewed", extra=self._about(error=str(error)))
+            return False
+        self._newest_server = newest
+        logger.info("tls-identity.renewed", extra=self._about())
+        return True
+
+    @asynccontextmanager
+    async def followed(
+        self, renewed: Callable[[], Awaitable[None]] | None = None, *, interval_s: float = LOOK_INTERVAL_S
+    ) -> AsyncIterator[None]:
+        """Look at the files while inside. renewed: awaited after each renewal."""
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(interval_s)
+                if self.renew() and renewed is not None:
+                    await renewed()
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(look(), name=f"identity {self.files.cert_file}")
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    def _about(self, **data: str) -> dict[str, object]:
+        return {"data": {"certificate": str(self.files.cert_file), **data}}
+
+
+def _look(path: Path) -> Look | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,45 @@
+"""TLS of the Locket server: mutual, and with the newest files for every connection."""
+
+from __future__ import annotations
+
+import logging
+
+import grpc
+
+from bbs.client.identity import IdentityFiles
+from bbs.client.tls import TLSConfigurationError, server_context
+
+logger = logging.getLogger(__name__)
+
+def locket_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
+    """Credentials that follow the files. Raises OSError, TLSConfigurationError."""
+    seen = files.fingerprint()
+    current = _configuration(files)
+
+    def newest() -> grpc.ServerCertificateConfiguration:
+        """Asked by gRPC before each handshake, on a thread of its own."""
+        nonlocal seen, current
+        now = files.fingerprint()
+        if now == seen:
+            return current
+        seen = now
+        try:
+            current = _configuration(files)
+        except (OSError, TLSConfigurationError) as error:
+            data = {"certificate": str(files.cert_file), "error": str(error)}
+            logger.error("locket.tls-identity-not-renewed", extra={"data": data})
+        return current
+
+    credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
+        current, newest, require_client_authentication=True
+    )
+    return credentials
+
+
+def _configuration(files: IdentityFiles) -> grpc.ServerCertificateConfiguration:
+    # gRPC takes any bytes and refuses every client later; this finds out now.
+    server_context(files.ca_file, files.cert_file, files.key_file)
+    return grpc.ssl_server_certificate_configuration(
+        [(files.key_file.read_bytes(), files.cert_file.read_bytes())],
+        root_certificates=files.ca_file.read_bytes(),
+    )
