@@ -6,15 +6,16 @@ the agent is gone before the executor, and the executor before the engine's clie
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from bbs.client.http import HTTPBBSClient
+from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, channel_credentials
-from bbs.client.tls import client_context, server_context
 from bbs.client.transport import Policy
 from executor.assembly import assemble
 from executor.cache.downloader import Downloader
@@ -22,10 +23,12 @@ from executor.cache.http import Fetcher
 from executor.cache.session import AssetTLS, asset_session
 from executor.cache.uploader import Uploader
 from executor.config import ExecutorConfig
+from executor.engine.api import Engine, Network
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
 from executor.logs.api import LogSink
 from executor.network.cell import CellNetwork, NetworkConfig
+from executor.steps.story import NoStory, StoryRecorder
 from rep.agent import RepAgent
 from rep.config import RepConfig, executor_config, seconds
 from rep.tls import check_admin_certificate
@@ -55,9 +58,26 @@ def engine_config(config: RepConfig, owner: str) -> EngineConfig:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What somebody who watches closely puts between the rooms; by default nothing.
+
+    recorder: the story of a container's steps, by guid. engine, network: wrap the real ones. life_sink: takes
+    the cell's own lines about a container's life instead of the app's sink.
+    """
+
+    recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory()
+    engine: Callable[[Engine], Engine] = lambda engine: engine
+    network: Callable[[Network], Network] = lambda network: network
+    life_sink: LogSink | None = None
+
+
 @asynccontextmanager
-async def running_executor(config: RepConfig, sink: LogSink) -> AsyncIterator[Executor]:
+async def running_executor(
+    config: RepConfig, sink: LogSink, hooks: Hooks | None = None
+) -> AsyncIterator[Executor]:
     """An executor on the real engine. Raises EngineError, NetworkError, UnknownStack, ValueError."""
+    hooks = hooks or Hooks()
     settings = executor_config(config)
     engine = DockerEngine(engine_config(config, config.container_owner_name))
     probe_engine = DockerEngine(engine_config(config, config.healthcheck_container_owner_name))
@@ -69,12 +89,14 @@ async def running_executor(config: RepConfig, sink: LogSink) -> AsyncIterator[Ex
             ) as downloader,
             assemble(
                 settings,
-                engine=engine,
+                engine=hooks.engine(engine),
                 probe_engine=probe_engine,
-                network=CellNetwork(network_config(config)),
+                network=hooks.network(CellNetwork(network_config(config))),
                 sink=sink,
                 fetcher=downloader,
                 uploader=Uploader(session),
+                recorder=hooks.recorder,
+                life_sink=hooks.life_sink,
             ) as executor,
         ):
             yield executor
@@ -87,29 +109,34 @@ async def running_executor(config: RepConfig, sink: LogSink) -> AsyncIterator[Ex
 async def composed_agent(config: RepConfig, sink: LogSink) -> AsyncIterator[RepAgent]:
     """An agent to ``run()`` while the context lasts.
 
-    With certificate files everything is mutual TLS; without them (development) everything is plain.
-    Raises what :func:`running_executor` raises, TLSConfigurationError, BBSError, LocketError.
+    With certificate files everything is mutual TLS; without them (development) everything is plain. Files
+    that are renewed are used from the next connection on. Raises what :func:`running_executor` raises,
+    TLSConfigurationError, BBSError, LocketError.
     """
-    identity = _identity(config)
+    identity, locket_identity = _identity(config), _locket_identity(config)
     async with (
         running_executor(config, sink) as executor,
         HTTPBBSClient(
             config.bbs_address,
-            ssl_context=client_context(*identity) if identity else None,
+            ssl_context=identity.client_context() if identity else None,
             policy=Policy(request_timeout_s=seconds(config.communication_timeout)),
         ) as bbs,
-        LocketClient(config.locket_address, _locket_credentials(config)) as locket,
+        LocketClient(
+            config.locket_address, _locket_credentials(locket_identity) if locket_identity else None
+        ) as locket,
+        _following(identity),
+        _following_for(locket, locket_identity),
     ):
         await locket.ready()
         if identity:
-            check_admin_certificate(identity[1])
+            check_admin_certificate(identity.files.cert_file)
         yield RepAgent(
             config,
             executor,
             bbs,
             locket,
-            admin_tls=server_context(*identity) if identity else None,
-            network_tls=server_context(*identity) if identity else None,
+            admin_tls=identity.server_context() if identity else None,
+            network_tls=identity.server_context() if identity else None,
         )
 
 
@@ -122,17 +149,45 @@ def _asset_tls(settings: ExecutorConfig) -> AssetTLS:
     )
 
 
-def _locket_credentials(config: RepConfig) -> grpc.ChannelCredentials | None:
-    if not config.locket_client_cert_file:
+def _identity(config: RepConfig) -> Identity | None:
+    if not config.cert_file:
         return None
-    return channel_credentials(
-        Path(config.locket_ca_cert_file),
-        Path(config.locket_client_cert_file),
-        Path(config.locket_client_key_file),
+    return Identity(
+        IdentityFiles(
+            ca_file=Path(config.ca_cert_file),
+            cert_file=Path(config.cert_file),
+            key_file=Path(config.key_file),
+        )
     )
 
 
-def _identity(config: RepConfig) -> tuple[Path, Path, Path] | None:
-    if not config.cert_file:
+def _locket_identity(config: RepConfig) -> Identity | None:
+    if not config.locket_client_cert_file:
         return None
-    return Path(config.ca_cert_file), Path(config.cert_file), Path(config.key_file)
+    return Identity(
+        IdentityFiles(
+            ca_file=Path(config.locket_ca_cert_file),
+            cert_file=Path(config.locket_client_cert_file),
+            key_file=Path(config.locket_client_key_file),
+        )
+    )
+
+
+def _locket_credentials(identity: Identity) -> grpc.ChannelCredentials:
+    files = identity.files
+    return channel_credentials(files.ca_file, files.cert_file, files.key_file)
+
+
+def _following(identity: Identity | None) -> AbstractAsyncContextManager[None]:
+    return identity.followed() if identity else nullcontext()
+
+
+def _following_for(locket: LocketClient, identity: Identity | None) -> AbstractAsyncContextManager[None]:
+    """gRPC does not look at files; it gets a new connection when they change."""
+    if identity is None:
+        return nullcontext()
+
+    async def renewed() -> None:
+        await locket.renew(_locket_credentials(identity))
+
+    return identity.followed(renewed)
