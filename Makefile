@@ -1,12 +1,15 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
-.PHONY: demo test setup lint unit docker-tests bench clean
+.PHONY: demo test setup setup-tests lint unit docker-tests bench clean
 
 demo: setup
 	.venv/bin/cell demo
 
-test: setup lint
+test: setup-tests lint
 	.venv/bin/pytest --cov --cov-report=term:skip-covered
+
+setup-tests:
+	@scripts/setup --tests
 
 setup:
 	@scripts/setup
@@ -21,7 +24,7 @@ unit:
 	@scripts/setup --no-engine
 	.venv/bin/pytest -m unit
 
-docker-tests: setup
+docker-tests: setup-tests
 	.venv/bin/pytest -m docker
 
 bench: setup
