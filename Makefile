@@ -1,6 +1,6 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
-.PHONY: demo test setup setup-tests lint unit docker-tests bench clean
+.PHONY: demo test setup setup-tests lint unit docker-tests bench bundle clean
 
 demo: setup
 	.venv/bin/cell demo
@@ -29,6 +29,9 @@ docker-tests: setup-tests
 
 bench: setup
 	.venv/bin/python benchmarks/burst.py --n 25
+
+bundle:
+	@scripts/bundle
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Programs of apps that come from buildpacks."""

@@ -1,0 +1,153 @@
+"""Numbers, durations and quoted text in the form that the programs' flags and messages use.
+
+Imports nothing: ``healthcheck`` is started often, and what it imports counts against the app.
+"""
+
+from __future__ import annotations
+
+NANOSECOND = 1
+MICROSECOND = 1000 * NANOSECOND
+MILLISECOND = 1000 * MICROSECOND
+SECOND = 1000 * MILLISECOND
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+_UNITS = {
+    "ns": NANOSECOND,
+    "us": MICROSECOND,
+    "\u00b5s": MICROSECOND,
+    "\u03bcs": MICROSECOND,
+    "ms": MILLISECOND,
+    "s": SECOND,
+    "m": MINUTE,
+    "h": HOUR,
+}
+_MAX_INT64 = (1 << 63) - 1
+_ESCAPES = {
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+    "\\": "\\\\",
+    '"': '\\"',
+}
+_DIGITS = "0123456789"
+
+
+def quote(text: str) -> str:
+    """``text`` in double quotes, with escapes for what does not print."""
+    return '"' + "".join(map(_quoted_character, text)) + '"'
+
+
+def _quoted_character(character: str) -> str:
+    number = ord(character)
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that was no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    if character.isprintable() and (character == " " or not character.isspace()):
+        return character
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of a signed sequence of decimal number and unit. Raises ValueError."""
+    sign = -1 if text[:1] == "-" else 1
+    rest = text[1:] if text[:1] in ("-", "+") else text
+    if rest == "0":
+        return 0
+    if not rest:
+        raise ValueError(f"no duration: {text!r}")
+    total = 0
+    while rest:
+        whole, rest = _take(rest, _DIGITS)
+        fraction = ""
+        point = rest[:1] == "."
+        if point:
+            fraction, rest = _take(rest[1:], _DIGITS)
+        if not whole and not fraction:
+            raise ValueError(f"no number in duration {text!r}")
+        end = 0
+        while end < len(rest) and rest[end] not in _DIGITS and rest[end] != ".":
+            end += 1
+        unit = _UNITS.get(rest[:end])
+        if unit is None:
+            raise ValueError(f"no known unit in duration {text!r}")
+        rest = rest[end:]
+        total += int(whole or "0") * unit
+        if fraction:
+            total += int(fraction) * unit // 10 ** len(fraction)
+        if total > _MAX_INT64 + (sign < 0):
+            raise ValueError(f"duration {text!r} is too long")
+    return sign * total
+
+
+def _take(text: str, characters: str) -> tuple[str, str]:
+    """The leading part of ``text`` made of ``characters``, and the rest."""
+    end = 0
+    while end < len(text) and text[end] in characters:
+        end += 1
+    return text[:end], text[end:]
+
+
+def format_duration(nanoseconds: int) -> str:
+    """``500ms``, ``1.5s``, ``1m0s``: the largest sub-unit below a second, else hours, minutes, seconds."""
+    if nanoseconds == 0:
+        return "0s"
+    sign = "-" if nanoseconds < 0 else ""
+    value = abs(nanoseconds)
+    if value < SECOND:
+        for unit, name in ((MILLISECOND, "ms"), (MICROSECOND, "\u00b5s"), (NANOSECOND, "ns")):
+            if value >= unit:
+                return f"{sign}{_decimal(value, unit)}{name}"
+    minutes, rest = divmod(value, MINUTE)
+    seconds = f"{_decimal(rest, SECOND)}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{sign}{hours}h{minutes}m{seconds}"
+    return f"{sign}{minutes}m{seconds}" if minutes else sign + seconds
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    if not rest:
+        return str(whole)
+    width = len(str(unit)) - 1
+    return f"{whole}.{rest:0{width}d}".rstrip("0")
+
+
+def parse_integer(text: str) -> int:
+    """An integer as a flag takes it: sign, ``0x``, ``0o``, ``0b``, leading zero for octal, ``_`` between
+    digits.
+
+    Raises ValueError for what is none, OverflowError beyond 64 bits.
+    """
+    sign = -1 if text[:1] == "-" else 1
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    base = 10
+    if digits[:1] == "0" and len(digits) > 1:
+        prefix = digits[1].lower()
+        base, cut = {"x": (16, 2), "o": (8, 2), "b": (2, 2)}.get(prefix, (8, 1))
+        digits = digits[cut:]
+        if digits[:1] == "_":
+            digits = digits[1:]
+    if not digits.isascii() or not digits[:1].isalnum():
+        raise ValueError(f"no integer: {text!r}")
+    value = sign * int(digits, base)
+    if not -_MAX_INT64 - 1 <= value <= _MAX_INT64:
+        raise OverflowError(text)
+    return value
+
+
+def decimal_integer(text: str) -> int | None:
+    """The value of an optional sign and decimal digits within 64 bits; None for any other text."""
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not digits or not digits.isascii() or not digits.isdigit():
+        return None
+    value = -int(digits) if text[0] == "-" else int(digits)
+    return value if -_MAX_INT64 - 1 <= value <= _MAX_INT64 else None

@@ -1,0 +1,17 @@
+"""The in-container programs by the lifecycle and the name they are found under.
+
+The bundle's build reads this table for the names to make and the modules to bring along;
+``lifecycle.entry`` reads it to start one. Each module has ``main(argv) -> int``, ``argv[0]`` being whatever
+name the caller gave.
+"""
+
+from __future__ import annotations
+
+BUILDPACK = "buildpack"
+DOCKER = "docker"
+
+PROGRAMS = {
+    (BUILDPACK, "healthcheck"): "healthcheck.program",
+    (DOCKER, "healthcheck"): "healthcheck.program",
+}
+"""(lifecycle, file name) -> module."""

@@ -1,0 +1,258 @@
+"""Build the relocatable bundle that carries the in-container programs.
+
+``lifecycle.tgz`` has the programs of both lifecycles: those of buildpack apps at its root, those of docker
+apps under ``docker/``. ``buildpack_app_lifecycle.tgz`` and ``docker_app_lifecycle.tgz`` hold the same files
+with one lifecycle's programs at the root, as the Cloud Controller expects them. Everything needed lies in
+``lib/``: Debian's interpreter, its shared objects with their loader, the standard library cut to what the
+programs import.
+
+The same packages and sources give the same bytes. Packages are fetched once and kept in ``.cache/bundle``
+(``--refresh`` gets newer ones); a bundle is kept under the hash of everything that went into it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(HERE), str(ROOT)]
+
+from debian import Archive, PackageError, default_python, native_architecture, need_tools, run, unpack  # noqa: E402
+
+from lifecycle.programs import BUILDPACK, DOCKER, PROGRAMS  # noqa: E402
+
+COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")}
+"""Architecture -> compiler for it, and the package that has it when it is not the machine's own."""
+COMPILE = (
+    *("-Os", "-Wall", "-Wextra", "-Werror", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
+    *("-fno-asynchronous-unwind-tables", "-fno-pic", "-no-pie", "-s"),
+    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
+)
+
+SOURCES = ("lifecycle", "healthcheck")
+"""Our packages with in-container programs."""
+SHARED_OBJECTS = {
+    "libc6": ("libc.so.6", "libm.so.6", "libresolv.so.2"),
+    "zlib1g": ("libz.so.1",),
+    "libexpat1": ("libexpat.so.1",),
+    "libssl3": ("libssl.so.3", "libcrypto.so.3"),
+}
+"""Package -> what is taken of it into ``lib/``."""
+EXTENSIONS = ("_contextvars", "_hashlib", "_json", "_queue", "_ssl", "_typing")
+"""Extension modules of the standard library that are not inside Debian's interpreter."""
+PURE_PACKAGES = ("python3-yaml",)
+"""Packages whose pure Python part is on the programs' path."""
+BUNDLES = {
+    "lifecycle.tgz": {BUILDPACK: "", DOCKER: "docker/"},
+    "buildpack_app_lifecycle.tgz": {BUILDPACK: ""},
+    "docker_app_lifecycle.tgz": {DOCKER: ""},
+}
+"""Archive -> lifecycle -> folder of its programs."""
+
+
+class Build:
+    """One bundle for one architecture, from packages to a tree."""
+
+    def __init__(self, architecture: str, cache: Path, refresh: bool = False) -> None:
+        self.architecture = architecture
+        self.cache = cache
+        self.python = default_python()
+        self.native = native_architecture()
+        need_tools(self._tools())
+        self.packages = self._fetch(architecture, refresh)
+        self.native_packages = (
+            self.packages if architecture == self.native else self._fetch(self.native, refresh)
+        )
+
+    def _tools(self) -> dict[str, str]:
+        compiler, package = COMPILERS[self.architecture]
+        return {"gcc": "gcc"} if self.architecture == self.native else {compiler: package}
+
+    def _fetch(self, architecture: str, refresh: bool) -> list[Path]:
+        version = self.python
+        names = [f"python{version}-minimal", f"libpython{version}-minimal", f"libpython{version}-stdlib"]
+        return Archive(architecture, self.cache / "packages").fetch(
+            [*names, *SHARED_OBJECTS, *PURE_PACKAGES], refresh
+        )
+
+    @property
+    def key(self) -> str:
+        """The hash of all that goes in."""
+        digest = hashlib.sha256()
+        for path in [
+            *sorted(HERE.glob("*.py")),
+            *sorted(HERE.glob("*.c")),
+            *(path for package in SOURCES for path in sorted((ROOT / package).rglob("*.py"))),
+        ]:
+            digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+        for path in self.packages:
+            digest.update(path.name.encode())
+        return digest.hexdigest()[:16]
+
+    def tree(self) -> Path:
+        """The folder with the bundle's files, built unless it is already there. Raises PackageError."""
+        done = self.cache / "trees" / f"{self.architecture}-{self.key}"
+        if not done.is_dir():
+            _make(done, self._lay_out)
+        return done
+
+    def _unpacked(self, architecture: str, packages: list[Path]) -> Path:
+        names = "\n".join(path.name for path in packages)
+        place = self.cache / "unpacked" / f"{architecture}-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+        if not place.is_dir():
+            _make(place, lambda fresh: unpack(packages, fresh))
+        return place
+
+    def _lay_out(self, tree: Path) -> None:
+        debian = self._unpacked(self.architecture, self.packages)
+        library = tree / "lib"
+        dynamic = library / f"python{self.python}" / "lib-dynload"
+        dynamic.mkdir(parents=True)
+        _take(debian / f"usr/bin/python{self.python}", library / "python3", 0o755)
+        _take(_only(debian, "ld-linux-*.so.*"), library / "ld.so", 0o755)
+        for names in SHARED_OBJECTS.values():
+            for name in names:
+                _take(_only(debian, name), library / name, 0o644)
+        for name in EXTENSIONS:
+            source = _only(debian, f"{name}.cpython-*.so")
+            _take(source, dynamic / source.name, 0o644)
+        self._compile_library(library / f"python{self.python.replace('.', '')}.zip", debian)
+        listing = "".join(f"{path.name}\n" for path in self.packages)
+        (library / "packages.txt").write_text(listing)
+        for lifecycle in (BUILDPACK, DOCKER):
+            self._compile_start(lifecycle, tree / f"start-{lifecycle}")
+
+    def _compile_library(self, out: Path, debian: Path) -> None:
+        """By Debian's interpreter of this machine's architecture: byte code is the same for all."""
+        native = self._unpacked(self.native, self.native_packages)
+        loader = _only(native, "ld-linux-*.so.*")
+        with tempfile.TemporaryDirectory() as sources:
+            for package in SOURCES:
+                shutil.copytree(ROOT / package, Path(sources, package))
+            run(
+                loader, "--library-path", loader.parent, native / f"usr/bin/python{self.python}", "-I", "-S",
+                HERE / "collect.py", out, "lifecycle.entry", *sorted(set(PROGRAMS.values())), "--",
+                sources, debian / "usr/lib/python3/dist-packages",
+            )  # fmt: skip
+
+    def _compile_start(self, lifecycle: str, out: Path) -> None:
+        compiler = "gcc" if self.architecture == self.native else COMPILERS[self.architecture][0]
+        run(compiler, *COMPILE, f'-DLIFECYCLE="{lifecycle}"', "-o", out, HERE / "start.c")
+
+
+def _only(tree: Path, name: str) -> Path:
+    """The one regular file of that name, wherever the package puts it."""
+    found = {path.resolve() for path in tree.rglob(name) if path.is_file()}
+    found = {path for path in found if path.is_relative_to(tree.resolve())}  # not what an absolute link hits
+    if len(found) != 1:
+        raise PackageError(f"{len(found)} files are called {name} in the packages, not one")
+    return found.pop()
+
+
+def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder that is either complete or absent; whoever else makes it meanwhile is as good."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        fresh.chmod(0o755)
+        fill(fresh)
+        if not folder.is_dir():
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _take(source: Path, target: Path, mode: int) -> None:
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+
+
+def programs(folders: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """(member name, lifecycle) of the programs in an archive."""
+    for lifecycle, name in sorted(PROGRAMS):
+        if lifecycle in folders:
+            yield folders[lifecycle] + name, lifecycle
+
+
+def lay_out(tree: Path, folders: dict[str, str], into: Path) -> None:
+    """Put a bundle's files into a folder, the programs as hard links of one file per lifecycle."""
+    shutil.copytree(tree / "lib", into / "lib")
+    first: dict[str, Path] = {}
+    for name, lifecycle in programs(folders):
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if lifecycle in first:
+            target.hardlink_to(first[lifecycle])
+        else:
+            _take(tree / f"start-{lifecycle}", target, 0o755)
+            first[lifecycle] = target
+
+
+def archive(tree: Path, folders: dict[str, str]) -> bytes:
+    """A .tgz of the bundle: sorted, owned by root, without times."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        links: dict[str, str] = {}
+        for name, lifecycle in programs(folders):
+            member = _member(name, 0o755)
+            if lifecycle in links:
+                member.type, member.linkname = tarfile.LNKTYPE, links[lifecycle]
+                tar.addfile(member)
+            else:
+                data = (tree / f"start-{lifecycle}").read_bytes()
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+                links[lifecycle] = name
+        for path in sorted((tree / "lib").rglob("*")):
+            if path.is_file():
+                member = _member(str(path.relative_to(tree)), path.stat().st_mode & 0o777)
+                member.size = path.stat().st_size
+                with path.open("rb") as content:
+                    tar.addfile(member, content)
+    return gzip.compress(raw.getvalue(), 6, mtime=0)
+
+
+def _member(name: str, mode: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.mode = mode
+    return member
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build lifecycle.tgz and the two archives made of it.")
+    parser.add_argument("--arch", choices=sorted(COMPILERS), help="default: this machine's")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the archives")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache/bundle")
+    parser.add_argument("--refresh", action="store_true", help="fetch the newest packages")
+    parser.add_argument("--tree", type=Path, help="also unpack lifecycle.tgz's files into this new folder")
+    options = parser.parse_args()
+    try:
+        build = Build(options.arch or native_architecture(), options.cache.resolve(), options.refresh)
+        tree = build.tree()
+    except (PackageError, subprocess.SubprocessError) as error:
+        print(f"bundle: {error}", file=sys.stderr)
+        return 1
+    if options.tree:
+        lay_out(tree, BUNDLES["lifecycle.tgz"], options.tree)
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, folders in BUNDLES.items():
+        path = options.output / name
+        path.write_bytes(archive(tree, folders))
+        print(f"{path} {path.stat().st_size}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Run by the bundle's own interpreter: compile what the programs can import, and write the library's zip.
+
+``collect.py OUT ROOT_MODULE... -- SOURCE_FOLDER...``: the closure of the root modules is looked for in the
+source folders first, then in the standard library. Everything is stored, not packed: the archive as a whole
+is compressed once, and a start reads straight from the file. Modules carry the hash of nothing but
+themselves and no time, so the same sources give the same bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined]
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+NEVER = (
+    *("_bz2", "_curses", "_lzma", "_osx_support", "_pydatetime", "_pydecimal", "_pyio", "_scproxy"),
+    *(
+        "_strptime",
+        "bz2",
+        "ctypes",
+        "curses",
+        "distutils",
+        "doctest",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "lzma",
+    ),
+    *("multiprocessing", "nt", "ntpath", "nturl2path", "pdb", "pydoc", "pydoc_data", "pyexpat", "readline"),
+    *("rlcompleter", "sqlite3", "test", "tkinter", "turtle", "unittest", "venv", "webbrowser", "winreg"),
+    *("xml", "xmlrpc"),
+)
+"""Reached from the standard library's own conveniences only."""
+
+ALWAYS = (
+    "encodings.aliases",
+    "encodings.ascii",
+    "encodings.cp437",
+    "encodings.idna",
+    "encodings.latin_1",
+    "encodings.utf_8",
+    "traceback",
+    "warnings",
+)
+"""Imported by name at run time, by the interpreter or by a codec look-up."""
+
+
+def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:
+    """File of every module that ``roots`` reach, imports inside functions included."""
+    finder = ModuleFinder(path=[*map(str, folders), *sys.path], excludes=list(NEVER))
+    for root in [*roots, *ALWAYS]:
+        finder.import_hook(root)
+        parent, _, child = root.rpartition(".")
+        if parent:
+            finder.import_hook(parent, fromlist=[child])
+    return {
+        name: Path(module.__file__)
+        for name, module in finder.modules.items()
+        if module.__file__ and module.__file__.endswith(".py")
+    }
+
+
+def write(out: Path, modules: dict[str, Path]) -> None:
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, source in sorted(modules.items()):
+            package = source.name == "__init__.py"
+            inside = name.replace(".", "/") + ("/__init__" if package else "")
+            code = compile(source.read_bytes(), f"{inside}.py", "exec", dont_inherit=True, optimize=2)
+            member = zipfile.ZipInfo(f"{inside}.pyc", (1980, 1, 1, 0, 0, 0))
+            archive.writestr(member, _code_to_hash_pyc(code, bytes(8), False))
+
+
+def main() -> None:
+    out, *rest = sys.argv[1:]
+    cut = rest.index("--")
+    write(Path(out), closure(rest[:cut], [Path(folder) for folder in rest[cut + 1 :]]))
+
+
+if __name__ == "__main__":
+    main()

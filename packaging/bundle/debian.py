@@ -1,0 +1,112 @@
+"""Debian packages for one architecture, fetched and unpacked without installing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class PackageError(Exception):
+    """A package or a tool that the build needs could not be had; ``str()`` says which and why."""
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Standard output of a command. Raises PackageError with its error output."""
+    try:
+        done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise PackageError(f"{command[0]} is not installed; it is needed for the bundle") from error
+    except subprocess.CalledProcessError as error:
+        raise PackageError(f"{' '.join(map(str, command))}: {error.stderr.strip()}") from error
+    return done.stdout
+
+
+def native_architecture() -> str:
+    """Debian's name for this machine's architecture."""
+    return run("dpkg", "--print-architecture").strip()
+
+
+def need_tools(tools: dict[str, str]) -> None:
+    """Install what is missing of ``tools`` (program -> Debian package). Raises PackageError when not root."""
+    missing = sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        raise PackageError(f"the bundle's build needs these packages installed: {' '.join(missing)}")
+    print(f"bundle: installing {' '.join(missing)}", file=sys.stderr)
+    run("apt-get", "update")
+    run("apt-get", "install", "-y", "--no-install-recommends", *missing)
+
+
+def default_python() -> str:
+    """The version of Debian's own Python 3 here, like ``3.11``."""
+    for line in run("apt-cache", "depends", "python3-minimal").splitlines():
+        package = line.rpartition(" ")[2]
+        if package.startswith("python3.") and package.endswith("-minimal"):
+            return package.removeprefix("python").removesuffix("-minimal")
+    raise PackageError("apt knows no python3-minimal: run apt-get update, or use a Debian system")
+
+
+class Archive:
+    """Where packages of one architecture come from, and where they are kept."""
+
+    def __init__(self, architecture: str, cache: Path) -> None:
+        self.architecture = architecture
+        self._cache = cache / architecture
+        self._options: list[str] = []
+
+    def fetch(self, packages: Iterable[str], refresh: bool = False) -> list[Path]:
+        """The .deb files of ``packages``, in order; those fetched once are kept until ``refresh``.
+
+        Raises PackageError.
+        """
+        wanted = sorted(packages)
+        key = hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:16]
+        folder = self._cache / key
+        if refresh or not folder.is_dir():
+            fresh = self._cache / f"{key}.new"
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            self._know_packages()
+            run(
+                "apt-get", *self._options, "-o", "APT::Sandbox::User=root", "download",
+                *(f"{package}:{self.architecture}" for package in wanted), cwd=fresh,
+            )  # fmt: skip
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh.rename(folder)
+        found = sorted(folder.glob("*.deb"))
+        if len(found) != len(wanted):
+            raise PackageError(
+                f"{folder}: {len(found)} packages instead of {len(wanted)}; run with --refresh"
+            )
+        return found
+
+    def _know_packages(self) -> None:
+        """Another architecture has package lists of its own, away from the system's."""
+        if self.architecture == native_architecture():
+            return
+        state = self._cache.parent / f"apt-{self.architecture}"
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (state / folder).mkdir(parents=True, exist_ok=True)
+        (state / "status").touch()
+        self._options = [
+            *("-o", f"APT::Architecture={self.architecture}"),
+            *("-o", f"APT::Architectures={self.architecture}"),
+            *("-o", f"Dir::State::Lists={state / 'lists'}"),
+            *("-o", f"Dir::State::Status={state / 'status'}"),
+            *("-o", f"Dir::Cache={state / 'cache'}"),
+            *("-o", "APT::Sandbox::User=root"),
+        ]
+        run("apt-get", *self._options, "update")
+
+
+def unpack(packages: Iterable[Path], into: Path) -> None:
+    """Unpack .deb files over each other."""
+    into.mkdir(parents=True, exist_ok=True)
+    for package in packages:
+        run("dpkg-deb", "-x", package, into)
