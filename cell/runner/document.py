@@ -1,0 +1,176 @@
+"""From a file to a workload: what a document is, and whether it can be run.
+
+Everything that is wrong with it is said with the JSON path of the offending field.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bbs.models.actions import (
+    Action,
+    CodependentAction,
+    DownloadAction,
+    EmitProgressAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+    UploadAction,
+)
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.documents import TaskDocument, read_document
+from bbs.models.invalid import InvalidDocument, describe
+from bbs.models.task import TaskDefinition
+from bbs.models.validation.actions import CHECKSUM_ALGORITHMS
+from cell.runner.errors import BadInput
+
+Workload = Action | TaskDocument | DesiredLRP
+
+STDIN = "-"
+_SOMETHING = "a value (this field is required)"
+
+
+def read_workload(source: str, *, root_fs: str = "") -> Workload:
+    """Read a file, or standard input for ``-``. root_fs: fills in for a document without one.
+
+    Raises BadInput.
+    """
+    name = "standard input" if source == STDIN else source
+    try:
+        text = sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"{name}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise BadInput(f"{name}: nested too deeply") from error
+    try:
+        return parse_workload(value, root_fs=root_fs)
+    except InvalidDocument as error:
+        hint = " (or give --image)" if error.path.endswith(".rootfs") else ""
+        raise BadInput(f"{name}: {error}{hint}") from error
+
+
+def parse_workload(value: object, *, root_fs: str = "") -> Workload:
+    """A parsed document as a workload that can be run. Raises InvalidDocument."""
+    nested = isinstance(value, dict) and isinstance(value.get("task_definition"), dict)
+    workload = read_document(_with_root_fs(value, root_fs) if root_fs else value)
+    for error in _problems(workload, nested="$.task_definition" if nested else "$"):
+        raise error
+    return workload
+
+
+def _with_root_fs(value: object, root_fs: str) -> object:
+    """The document with a root filesystem where a workload's is missing."""
+    if not isinstance(value, dict):
+        return value
+    definition = value.get("task_definition")
+    if isinstance(definition, dict):
+        return {**value, "task_definition": _with_root_fs(definition, root_fs)}
+    keys = {key.lower() for key in value}
+    if keys & {"rootfs", "root_fs"} or not keys & {"action", "actions", "process_guid", "task_guid"}:
+        return value
+    return {**value, "rootfs": root_fs}
+
+
+def _problems(workload: Workload, *, nested: str) -> Iterator[InvalidDocument]:
+    if isinstance(workload, DesiredLRP):
+        actions = {"setup": workload.setup, "action": workload.action, "monitor": workload.monitor}
+        for name, action in actions.items():
+            if action is not None:
+                yield from _action_problems(action, f"$.{name}")
+        for index, sidecar in enumerate(workload.sidecars):
+            if sidecar.action is None:
+                yield InvalidDocument(f"$.sidecars[{index}].action", _SOMETHING, "nothing")
+            else:
+                yield from _action_problems(sidecar.action, f"$.sidecars[{index}].action")
+        yield from _workload_problems(workload, "$")
+    elif isinstance(workload, TaskDocument):
+        if workload.definition.action is not None:
+            yield from _action_problems(workload.definition.action, f"{nested}.action")
+        yield from _workload_problems(workload.definition, nested)
+    else:
+        yield from _action_problems(workload, "$")
+
+
+def _workload_problems(part: DesiredLRP | TaskDefinition, path: str) -> Iterator[InvalidDocument]:
+    for name in ("memory_mb", "disk_mb", "max_pids"):
+        if (number := getattr(part, name)) < 0:
+            yield InvalidDocument(f"{path}.{name}", "0 (unlimited) or more", describe(number))
+    for index, variable in enumerate(part.environment_variables):
+        if not variable.name:
+            yield InvalidDocument(f"{path}.env[{index}].name", _SOMETHING, "nothing")
+    if part.volume_mounts:
+        yield InvalidDocument(
+            f"{path}.volume_mounts", "none (this machine has no volume driver)", f"{len(part.volume_mounts)}"
+        )
+
+
+def _action_problems(action: Action, path: str) -> Iterator[InvalidDocument]:
+    match action:
+        case RunAction():
+            yield from _missing(f"{path}.run", {"path": action.path, "user": action.user})
+        case DownloadAction():
+            where = f"{path}.download"
+            yield from _missing(where, {"from": action.from_, "to": action.to, "user": action.user})
+            yield from _checksum_problems(action, where)
+        case UploadAction():
+            where = f"{path}.upload"
+            yield from _missing(where, {"from": action.from_, "to": action.to, "user": action.user})
+        case TimeoutAction():
+            if action.timeout_ms <= 0:
+                got = describe(action.timeout_ms) if action.timeout_ms else "nothing"
+                yield InvalidDocument(f"{path}.timeout.timeout_ms", "milliseconds, more than 0", got)
+            yield from _inner_problems(action.action, f"{path}.timeout")
+        case TryAction():
+            yield from _inner_problems(action.action, f"{path}.try")
+        case EmitProgressAction():
+            yield from _inner_problems(action.action, f"{path}.emit_progress")
+        case SerialAction():
+            yield from _list_problems(action.actions, f"{path}.serial")
+        case ParallelAction():
+            yield from _list_problems(action.actions, f"{path}.parallel")
+        case CodependentAction():
+            yield from _list_problems(action.actions, f"{path}.codependent")
+
+
+def _missing(path: str, fields: Mapping[str, str]) -> Iterator[InvalidDocument]:
+    for name, value in fields.items():
+        if not value:
+            yield InvalidDocument(f"{path}.{name}", _SOMETHING, "nothing")
+
+
+def _checksum_problems(action: DownloadAction, path: str) -> Iterator[InvalidDocument]:
+    algorithm, value = action.checksum_algorithm, action.checksum_value
+    if value and not algorithm:
+        yield InvalidDocument(f"{path}.checksum_algorithm", "the algorithm of checksum_value", "nothing")
+    if algorithm and not value:
+        yield InvalidDocument(f"{path}.checksum_value", f"a {algorithm} digest in hex", "nothing")
+    if algorithm and algorithm not in CHECKSUM_ALGORITHMS:
+        known = ", ".join(CHECKSUM_ALGORITHMS)
+        yield InvalidDocument(f"{path}.checksum_algorithm", f"one of {known}", describe(algorithm))
+
+
+def _inner_problems(inner: Action | None, path: str) -> Iterator[InvalidDocument]:
+    if inner is None:
+        yield InvalidDocument(f"{path}.action", "an action", "nothing")
+    else:
+        yield from _action_problems(inner, f"{path}.action")
+
+
+def _list_problems(actions: tuple[Action, ...], path: str) -> Iterator[InvalidDocument]:
+    if not actions:
+        yield InvalidDocument(f"{path}.actions", "at least one action", "none")
+    for index, inner in enumerate(actions):
+        yield from _action_problems(inner, f"{path}.actions[{index}]")

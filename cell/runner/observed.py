@@ -1,0 +1,169 @@
+"""Engine and network as the executor uses them, with an eye on what they do.
+
+The engine's calls become events; host ports somebody asked for by number are held while the run lasts.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from typing import TypeVar
+
+from cell.runner.errors import HostCannot
+from cell.runner.events import EngineCalled, EngineTold, RunEvent
+from executor.engine.api import (
+    ContainerSpec,
+    Engine,
+    EngineContainer,
+    Network,
+    OutputHandler,
+    Process,
+    ProcessSpec,
+)
+from executor.engine.faults import ContainerGone
+from executor.errors import EngineUnavailable, ExecutorError
+from executor.logs.clock import Clock
+
+T = TypeVar("T")
+
+
+class ObservedEngine:
+    """Implements :class:`executor.engine.api.Engine` by another one; every call about a container is told.
+
+    fault: the first error that is the engine's, the image's or the machine's rather than the workload's.
+    """
+
+    def __init__(self, engine: Engine, record: Callable[[RunEvent], None], clock: Clock) -> None:
+        self._engine = engine
+        self._record = record
+        self._clock = clock
+        self.fault: ExecutorError | None = None
+        self.container: EngineContainer | None = None
+
+    async def ping(self) -> None:
+        await self._engine.ping()
+
+    async def create(
+        self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
+    ) -> EngineContainer:
+        def told(text: str) -> None:
+            self._record(EngineTold(time_ns=self._clock.time_ns(), text=text))
+            if progress is not None:
+                progress(text)
+
+        call = self._engine.create(spec, progress=told)
+        self.container = await self._told(f"create container from {spec.root_fs}", call, faulty=True)
+        return self.container
+
+    async def destroy(self, guid: str) -> None:
+        await self._told("destroy container", self._engine.destroy(guid), faulty=True)
+
+    async def list_guids(self) -> set[str]:
+        return await self._engine.list_guids()
+
+    async def start_process(
+        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process:
+        call = self._engine.start_process(container, spec, stdout, stderr)
+        return await self._told(f"start process {spec.path}", call)
+
+    async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
+        call = self._engine.stream_in(container, path, user, tar_path)
+        await self._told(f"copy into {path}", call)
+
+    @asynccontextmanager
+    async def _stream_out(self, container: EngineContainer, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._telling(f"copy out of {path}"), self._engine.stream_out(container, path) as chunks:
+            yield chunks
+
+    def stream_out(
+        self, container: EngineContainer, path: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._stream_out(container, path)
+
+    async def out_of_memory(self, container: EngineContainer) -> bool:
+        return await self._engine.out_of_memory(container)
+
+    async def total_memory_bytes(self) -> int:
+        return await self._engine.total_memory_bytes()
+
+    async def storage_bytes(self) -> int:
+        return await self._engine.storage_bytes()
+
+    async def _told(self, what: str, call: Awaitable[T], *, faulty: bool = False) -> T:
+        async with self._telling(what, faulty=faulty):
+            return await call
+
+    @asynccontextmanager
+    async def _telling(self, what: str, *, faulty: bool = False) -> AsyncIterator[None]:
+        begun = self._clock.monotonic()
+        text = "cancelled"
+        try:
+            yield
+            text = ""
+        except ExecutorError as error:
+            text = str(error)
+            if faulty or isinstance(error, EngineUnavailable | ContainerGone):
+                self.fault = self.fault or error
+            raise
+        finally:
+            seconds = self._clock.monotonic() - begun
+            self._record(EngineCalled(time_ns=self._clock.time_ns(), seconds=seconds, call=what, error=text))
+
+
+class PinnedPorts:
+    """Implements :class:`executor.engine.api.Network` by another one; some host ports are chosen beforehand.
+
+    wanted: for every port of the container, in order, the host port, 0 for any.
+    fault: the first error of the network.
+    """
+
+    def __init__(self, network: Network, wanted: tuple[int, ...]) -> None:
+        self._network = network
+        self._wanted = wanted
+        self.fault: ExecutorError | None = None
+
+    async def start(self) -> None:
+        await self._network.start()
+
+    async def stop(self) -> None:
+        await self._network.stop()
+
+    def reserve(self, guid: str, count: int) -> tuple[int, ...]:
+        try:
+            free = iter(self._network.reserve(guid, self._wanted.count(0)))
+        except ExecutorError as error:
+            self.fault = self.fault or error
+            raise
+        return tuple(port or next(free) for port in self._wanted)
+
+    async def attach(self, guid: str, address: str, ports: Mapping[int, int]) -> None:
+        try:
+            await self._network.attach(guid, address, ports)
+        except ExecutorError as error:
+            self.fault = self.fault or error
+            raise
+
+    async def detach(self, guid: str) -> None:
+        await self._network.detach(guid)
+
+    @property
+    def external_ip(self) -> str:
+        return self._network.external_ip
+
+
+def hold_ports(ports: tuple[int, ...]) -> ExitStack:
+    """Keep everybody else from listening on these ports of the host. Raises HostCannot for a taken one.
+
+    Our packet rules take precedence over a listener, so without this a running server would be cut off.
+    """
+    with ExitStack() as held:
+        for port in ports:
+            holder = held.enter_context(socket.socket())
+            try:
+                holder.bind(("", port))
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise HostCannot(f"host port {port} cannot be used: {reason}") from error
+        return held.pop_all()

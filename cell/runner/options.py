@@ -1,0 +1,98 @@
+"""What the command line asks for besides the document. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cell.runner.errors import BadInput
+
+DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/run")
+STACK = "busybox"
+LOCAL_IMAGE = "diego-cell/busybox:latest"
+"""The preloaded root filesystem; made on the spot from this machine's static busybox."""
+
+FIRST_CELL_PORT = 61001
+"""From here on, host ports are handed out by cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortWish:
+    """A port of the container, and the port of the host that leads to it (0: any)."""
+
+    container_port: int
+    host_port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What overrides the document. None leaves what the document says.
+
+    root_fs: as the executor takes it, empty for the document's. env: over the container's own variables.
+    memory_mb, disk_mb: MiB. user: for every step. timeout_s: for the whole run. only: path of the one step to
+    run. keep: leave the container. shell: open a shell in it when the tree failed.
+    """
+
+    root_fs: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    memory_mb: int | None = None
+    disk_mb: int | None = None
+    ports: tuple[PortWish, ...] = ()
+    user: str = ""
+    timeout_s: float | None = None
+    only: str = ""
+    keep: bool = False
+    shell: bool = False
+    state_dir: Path = DEFAULT_STATE_DIR
+
+
+def image_root_fs(image: str) -> str:
+    """What ``--image`` names. Raises BadInput.
+
+    ``busybox`` and ``preloaded:busybox`` are the local one; a URI stays what it is; all else is an image
+    reference, which the engine uses if it has it and pulls if not.
+    """
+    if image in (STACK, f"preloaded:{STACK}"):
+        return f"preloaded:{STACK}"
+    if not image or image.startswith(("/", ".")) or any(letter.isspace() for letter in image):
+        raise BadInput(f"--image {image!r}: expected an image reference such as alpine:3.20, or {STACK}")
+    return image
+
+
+def given_root_fs(root_fs: str) -> str:
+    """What ``--rootfs`` names: a URI, or an archive or directory of this machine. Raises BadInput."""
+    if ":" in root_fs and not Path(root_fs).exists():
+        return root_fs
+    path = Path(root_fs)
+    if not path.exists():
+        raise BadInput(f"--rootfs {root_fs}: no such file or directory")
+    return str(path.resolve())
+
+
+def parse_env(text: str, environment: dict[str, str]) -> tuple[str, str]:
+    """``NAME=VALUE``, or ``NAME`` for the value it has here. Raises BadInput."""
+    name, equals, value = text.partition("=")
+    if not name:
+        raise BadInput(f"--env {text!r}: expected NAME=VALUE")
+    if equals:
+        return name, value
+    if name not in environment:
+        raise BadInput(f"--env {name}: not set here; expected NAME=VALUE")
+    return name, environment[name]
+
+
+def parse_port(text: str) -> PortWish:
+    """``CONTAINER_PORT`` or ``HOST_PORT:CONTAINER_PORT``. Raises BadInput."""
+    host, colon, container = text.rpartition(":")
+    try:
+        wish = PortWish(int(container), int(host) if colon else 0)
+    except ValueError:
+        raise BadInput(f"--port {text!r}: expected CONTAINER_PORT or HOST_PORT:CONTAINER_PORT") from None
+    numbers = (wish.container_port, wish.host_port) if colon else (wish.container_port,)
+    if not all(0 < number < 65536 for number in numbers):
+        raise BadInput(f"--port {text!r}: a port is a number from 1 to 65535")
+    if wish.host_port >= FIRST_CELL_PORT:
+        raise BadInput(
+            f"--port {text!r}: host ports from {FIRST_CELL_PORT} on are handed out by cells; take a lower one"
+        )
+    return wish

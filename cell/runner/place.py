@@ -1,0 +1,72 @@
+"""Where a run takes place: its own share of the machine, and a root filesystem that is always there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import docker.errors
+
+from cell.images import ensure_image
+from cell.runner.errors import HostCannot
+from cell.runner.options import LOCAL_IMAGE
+from cell.slots import PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
+from rep.config import RepConfig
+
+
+def check_machine(root_fs: str, folder: Path) -> None:
+    """See that we may, that the engine answers, and that the local image is there if it is wanted.
+
+    Blocks. Raises HostCannot.
+    """
+    if os.geteuid() != 0:
+        raise HostCannot("must be root: it makes containers and packet rules")
+    try:
+        client = docker.APIClient(base_url=RepConfig().docker_host, version="auto")
+        try:
+            if root_fs == LOCAL_IMAGE:
+                folder.mkdir(parents=True, exist_ok=True)
+                ensure_image(client, LOCAL_IMAGE, folder)
+        finally:
+            client.close()
+    except docker.errors.DockerException as error:
+        raise HostCannot(
+            f"the container engine does not answer ({error}); start it with `systemctl start docker`"
+        ) from error
+    except OSError as error:
+        raise HostCannot(f"cannot make the local image: {error}; install busybox-static") from error
+
+
+@contextmanager
+def one_slot() -> Iterator[Slot]:
+    """A share of the machine nobody else uses meanwhile. Raises HostCannot."""
+    try:
+        with take_slots(1) as (slot,):
+            yield slot
+    except NoFreeSlot as error:
+        raise HostCannot(str(error)) from error
+
+
+def cell_config(slot: Slot, state_dir: Path, *, owner: str) -> RepConfig:
+    """Settings of the cell that runs it. owner: empty for the slot's usual one.
+
+    Containers of the usual owner that an earlier, killed run left in this slot are removed at start.
+    """
+    folder = state_dir / slot.cell_id
+    base = RepConfig()
+    return replace(
+        base,
+        cell_id=slot.cell_id,
+        container_owner_name=owner or base.container_owner_name,
+        cache_path=str(folder / "download_cache"),
+        temp_dir=str(folder / "tmp"),
+        state_dir=str(folder),
+        network_name=slot.network_name,
+        network_subnet=slot.subnet,
+        host_port_start=slot.host_port_start,
+        host_port_count=PORTS_PER_SLOT,
+    )

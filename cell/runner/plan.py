@@ -1,0 +1,140 @@
+"""The steps a workload consists of, known before anything runs: a tree of nodes with the story's paths."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bbs.models.actions import (
+    Action,
+    CodependentAction,
+    DownloadAction,
+    EmitProgressAction,
+    EmptyAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+    UploadAction,
+)
+from executor.logs.streamer import DEFAULT_SOURCE
+from executor.model import RunInfo
+from executor.steps.text import format_duration
+
+CONCURRENT = frozenset({"parallel", "codependent"})
+"""Kinds whose children run side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One step. path: as in the story. kind: ``run``, ``serial`` ... ``monitor``. label: what it does, short.
+    source: log source of its lines."""
+
+    path: str
+    kind: str
+    label: str = ""
+    source: str = ""
+    action: Action | None = None
+    children: tuple[Node, ...] = ()
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def plan(info: RunInfo) -> tuple[Node, ...]:
+    """The step trees of a container, in the order they are started."""
+    source = info.log_config.source_name or DEFAULT_SOURCE
+    roots = [action_node(action, parent, source) for parent, action in root_actions(info)]
+    definition = info.check_definition
+    if definition is not None and definition.checks:
+        roots.append(Node(path="monitor", kind="monitor", label=f"{len(definition.checks)} checks"))
+    elif definition is None and info.monitor is not None:
+        # probes repeat and are not told one by one: only the watch as a whole has a story
+        below = action_node(info.monitor, "monitor", source)
+        label = next((node.label for node in below.walk() if not node.children and node.label), below.kind)
+        roots.append(Node(path="monitor", kind="monitor", label=label, action=info.monitor))
+    if definition is not None and definition.readiness_checks:
+        label = f"{len(definition.readiness_checks)} checks"
+        roots.append(Node(path="readiness", kind="readiness", label=label))
+    return tuple(roots)
+
+
+def root_actions(info: RunInfo) -> list[tuple[str, Action]]:
+    """Setup, action and sidecars, each with the path it stands at."""
+    roots = [("setup", info.setup), ("action", info.action)]
+    roots += [(f"sidecar[{index}]", sidecar.action) for index, sidecar in enumerate(info.sidecars)]
+    return [(parent, action) for parent, action in roots if action is not None]
+
+
+def action_node(action: Action, parent: str, source: str = "") -> Node:
+    """The node of an action; ``parent`` is the path it stands at, ``source`` the log source it inherits."""
+    kind = kind_of(action)
+    path = f"{parent}/{kind}"
+    own = source if isinstance(action, EmptyAction) else action.log_source or source
+    handed_down = source if isinstance(action, SerialAction | EmitProgressAction) else own
+    return Node(
+        path=path,
+        kind=kind,
+        label=label_of(action),
+        source=own,
+        action=action,
+        children=tuple(action_node(inner, at, handed_down) for inner, at in _children(action, path)),
+    )
+
+
+def _children(action: Action, path: str) -> Sequence[tuple[Action, str]]:
+    """The actions right below, each with the path it stands at; ``path``: that of the action itself."""
+    match action:
+        case SerialAction() | ParallelAction() | CodependentAction():
+            return [(inner, f"{path}[{index}]") for index, inner in enumerate(action.actions)]
+        case TimeoutAction() | TryAction() | EmitProgressAction():
+            return [] if action.action is None else [(action.action, path)]
+        case _:
+            return []
+
+
+def kind_of(action: Action) -> str:
+    """The word the story uses."""
+    match action:
+        case RunAction():
+            return "run"
+        case DownloadAction():
+            return "download"
+        case UploadAction():
+            return "upload"
+        case SerialAction():
+            return "serial"
+        case ParallelAction():
+            return "parallel"
+        case CodependentAction():
+            return "codependent"
+        case TimeoutAction():
+            return "timeout"
+        case TryAction():
+            return "try"
+        case EmitProgressAction():
+            return "emit-progress"
+        case EmptyAction():
+            return "nothing"
+
+
+def label_of(action: Action) -> str:
+    """What an action does, in a few words; empty for those that only combine others."""
+    match action:
+        case RunAction():
+            return shlex.join([action.path, *action.args])
+        case DownloadAction():
+            return f"{action.artifact or action.from_} -> {action.to}"
+        case UploadAction():
+            return f"{action.artifact or action.from_} -> {action.to}"
+        case TimeoutAction():
+            return format_duration(action.timeout_ms / 1000)
+        case EmitProgressAction():
+            return action.start_message
+        case _:
+            return ""

@@ -1,0 +1,167 @@
+"""From a workload and the options to what the executor is asked for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bbs.models.actions import (
+    Action,
+    CodependentAction,
+    DownloadAction,
+    EmitProgressAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+    UploadAction,
+)
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.documents import TaskDocument
+from bbs.models.task import Task, TaskDefinition
+from cell.runner.document import Workload
+from cell.runner.errors import BadInput
+from cell.runner.options import LOCAL_IMAGE, STACK, Options
+from cell.runner.plan import action_node, root_actions
+from executor.model import AllocationRequest, RunInfo, RunRequest
+from rep import tags
+from rep.rootfs import StackMap
+from rep.runrequest import RunRequestBuilder, RunRequestError
+
+DEFAULT_SOURCE = "APP"
+"""Log source of a bare action that names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to run. kind: ``action``, ``task`` or ``lrp``. host_ports: wanted ones by container port.
+
+    result_file: of a task, path in the container; empty for none.
+    """
+
+    kind: str
+    name: str
+    allocation: AllocationRequest
+    run: RunRequest
+    host_ports: dict[int, int]
+    result_file: str = ""
+
+    @property
+    def info(self) -> RunInfo:
+        return self.run.run_info
+
+
+def make_order(workload: Workload, options: Options, guid: str) -> Order:
+    """What the executor is asked for. Raises BadInput."""
+    builder = RunRequestBuilder(stacks=StackMap({STACK: LOCAL_IMAGE}))
+    try:
+        part: DesiredLRP | TaskDefinition
+        if isinstance(workload, DesiredLRP):
+            kind, name = "lrp", workload.process_guid
+            part = lrp = _with_root_fs(workload, options)
+            request = builder.for_lrp(lrp, 0, guid)
+        else:
+            kind, name, definition = _task_part(workload, options)
+            part = definition
+            request = builder.for_task(Task(task_guid=guid, task_definition=definition))
+    except RunRequestError as error:
+        raise BadInput(str(error)) from error
+    info = _overridden(request.run_info, options)
+    if not info.log_config.guid:
+        info = replace(info, log_config=replace(info.log_config, guid=guid))
+    return Order(
+        kind=kind,
+        name=name,
+        allocation=AllocationRequest(
+            guid=guid,
+            memory_mb=part.memory_mb if options.memory_mb is None else options.memory_mb,
+            disk_mb=part.disk_mb if options.disk_mb is None else options.disk_mb,
+            max_pids=part.max_pids,
+        ),
+        run=replace(request, run_info=info),
+        host_ports={wish.container_port: wish.host_port for wish in options.ports if wish.host_port},
+        result_file="" if options.only else request.tags.get(tags.RESULT_FILE, ""),
+    )
+
+
+def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, str, TaskDefinition]:
+    if isinstance(workload, TaskDocument):
+        definition = workload.definition
+        if options.root_fs:
+            definition = replace(definition, root_fs=options.root_fs)
+        return "task", workload.task_guid, definition
+    if not options.root_fs:
+        raise BadInput(f"an action says nothing about the root filesystem: give --image (such as {STACK})")
+    definition = TaskDefinition(root_fs=options.root_fs, action=workload, log_source=DEFAULT_SOURCE)
+    return "action", "", definition
+
+
+def _with_root_fs(lrp: DesiredLRP, options: Options) -> DesiredLRP:
+    return replace(lrp, root_fs=options.root_fs) if options.root_fs else lrp
+
+
+def _overridden(info: RunInfo, options: Options) -> RunInfo:
+    ports = tuple(dict.fromkeys([*info.ports, *(wish.container_port for wish in options.ports)]))
+    info = replace(info, ports=ports, env=(*info.env, *options.env))
+    if options.only:
+        info = _only(info, options.only)
+    if options.user:
+        info = replace(
+            info,
+            setup=None if info.setup is None else _as_user(info.setup, options.user),
+            action=None if info.action is None else _as_user(info.action, options.user),
+            monitor=None if info.monitor is None else _as_user(info.monitor, options.user),
+            sidecars=tuple(
+                replace(one, action=None if one.action is None else _as_user(one.action, options.user))
+                for one in info.sidecars
+            ),
+        )
+    return info
+
+
+def _as_user(action: Action, user: str) -> Action:
+    """The action with everything below it run by ``user``."""
+    match action:
+        case RunAction() | DownloadAction() | UploadAction():
+            return replace(action, user=user)
+        case SerialAction() | ParallelAction() | CodependentAction():
+            return replace(action, actions=tuple(_as_user(inner, user) for inner in action.actions))
+        case TimeoutAction() | TryAction() | EmitProgressAction():
+            return action if action.action is None else replace(action, action=_as_user(action.action, user))
+        case _:
+            return action
+
+
+def _only(info: RunInfo, path: str) -> RunInfo:
+    """Just the step at ``path``, without what comes before it or watches it. Raises BadInput."""
+    known: list[str] = []
+    for parent, root in root_actions(info):
+        for node in action_node(root, parent).walk():
+            known.append(node.path)
+            if node.path == path and node.action is not None:
+                action = _with_source(node.action, node.source) if node.source else node.action
+                return replace(
+                    info, setup=None, action=action, monitor=None, check_definition=None, sidecars=()
+                )
+    raise BadInput(f"--only {path}: no such step; there are: {', '.join(known)}")
+
+
+def _with_source(action: Action, source: str) -> Action:
+    match action:
+        case SerialAction():  # it hands nothing of its own down, so its children are told
+            return replace(action, actions=tuple(_with_source(inner, source) for inner in action.actions))
+        case EmitProgressAction():
+            inner = None if action.action is None else _with_source(action.action, source)
+            return replace(action, action=inner, log_source=action.log_source or source)
+        case (
+            RunAction()
+            | DownloadAction()
+            | UploadAction()
+            | ParallelAction()
+            | CodependentAction()
+            | TimeoutAction()
+            | TryAction()
+        ):
+            return action if action.log_source else replace(action, log_source=source)
+        case _:
+            return action
