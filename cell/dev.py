@@ -50,13 +50,13 @@ from cell import lagerlog
 from cell.certs import development_identities
 from cell.compose import composed_agent, network_config
 from cell.console import ConsoleSink
+from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
 from cell.failures import CommandError, Told, telling
 from cell.images import ensure_image
 from cell.slots import PORTS_PER_SLOT, SLOTS, Slot, take_slots
 from executor.logs.api import LogSink
 from rep.config import Duration, RepConfig, load
 
-DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/dev")
 STACK = "busybox"
 IMAGE = "diego-cell/busybox:latest"
 LOOPBACK = "127.0.0.1"
@@ -152,7 +152,8 @@ def _prepare_image(state_dir: Path) -> None:
         ) from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on right now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -171,8 +172,8 @@ def _rep_config(settings: Settings, slot: Slot, identity: IdentityFiles | None) 
     """A cell's settings: the given file's or the usual ones, in the slot's share of the machine."""
     base = load(settings.config) if settings.config else RepConfig()
     shift = 0 if settings.any_ports else 2 * slot.number
-    admin = _free_port() if settings.any_ports else ADMIN_PORT + shift
-    network = _free_port() if settings.any_ports else NETWORK_PORT + shift
+    admin = free_port() if settings.any_ports else ADMIN_PORT + shift
+    network = free_port() if settings.any_ports else NETWORK_PORT + shift
     state_dir = settings.state_dir / slot.cell_id
     ca, certificate, key = (
         (str(identity.ca_file), str(identity.cert_file), str(identity.key_file)) if identity else ("", "", "")
@@ -284,7 +285,7 @@ async def _announce(
             "cert": str(client.cert_file),
             "key": str(client.key_file),
         }
-    target = settings.state_dir / "endpoints.json"
+    target = settings.state_dir / FILE_NAME
     fresh = target.with_suffix(".new")
     fresh.write_text(json.dumps(endpoints, indent=2) + "\n")
     fresh.replace(target)

@@ -11,23 +11,49 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: where it lives and what it is for, in a line."""
+    """One command: where it lives, what it is for, in a line, and its exit status for a usage error."""
 
     module: str
     help: str
+    usage_status: int = 2
 
+
+BAD_ARGUMENTS = 3
+"""Usage errors of the commands that ask a BBS, as of cfdot."""
 
 COMMANDS: dict[str, Command] = {
     "dev": Command("cell.dev", "run a control plane and a cell on this machine, in the foreground"),
     "demo": Command("cell.demo", "start `cell dev`, run an LRP and a Task through it, and clean up"),
+    "lrps": Command("cell.client.lrps", "list instances of LRPs, or what is desired", BAD_ARGUMENTS),
+    "tasks": Command("cell.client.tasks", "list Tasks", BAD_ARGUMENTS),
+    "cells": Command("cell.client.cells", "list cells, or ask them for their state", BAD_ARGUMENTS),
+    "domains": Command("cell.client.domains", "list domains, or keep one fresh", BAD_ARGUMENTS),
+    "events": Command("cell.client.events", "show what happens, as it happens", BAD_ARGUMENTS),
+    "desire": Command("cell.client.desire", "desire an LRP", BAD_ARGUMENTS),
+    "scale": Command("cell.client.scale", "change how many instances of an LRP should run", BAD_ARGUMENTS),
+    "stop": Command("cell.client.stop", "stop instances of an LRP, or cancel a Task", BAD_ARGUMENTS),
+    "delete": Command("cell.client.delete", "delete an LRP, or a Task that is over", BAD_ARGUMENTS),
+    "task": Command("cell.client.task", "have a Task run", BAD_ARGUMENTS),
+    "locks": Command("cell.client.locks", "list the locks in Locket", BAD_ARGUMENTS),
+    "presences": Command("cell.client.presences", "list the presences in Locket", BAD_ARGUMENTS),
     "rep": Command("cell.rep", "run a cell under a control plane, as configured by a rep.json"),
     "run": Command("cell.run", "run one action tree in a fresh container"),
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with the command's own status for a usage error."""
+
+    usage_status = 2
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_status, f"{self.prog}: error: {message}\n")
 
 
 class CommandModule(Protocol):
@@ -50,7 +76,7 @@ def _overview() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the result is the exit status (2 for a usage error, as argparse does)."""
+    """Run a command; the result is the exit status (that of a usage error is the command's own)."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         _overview().print_help(sys.stdout if words else sys.stderr)
@@ -61,9 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cell: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     module = cast(CommandModule, importlib.import_module(command.module))
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"cell {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.usage_status = command.usage_status
     module.add_arguments(parser)
     return module.run(parser.parse_args(rest))
 

@@ -27,6 +27,17 @@ def client_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLCon
     return _context(ssl.PROTOCOL_TLS_CLIENT, ca_file, cert_file, key_file)
 
 
+def unverified_client_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """For connections to a server taken at its word, neither CA nor name: for tools, at a person's wish.
+
+    Raises :class:`TLSConfigurationError`.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, None, cert_file, key_file)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def server_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
     """For a server whose clients must show a certificate that ``ca_file`` signed; names are not checked.
 
@@ -50,13 +61,14 @@ def own_certificate(cert_file: Path) -> x509.Certificate:
     return certificate
 
 
-def _context(protocol: int, ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
+def _context(protocol: int, ca_file: Path | None, cert_file: Path, key_file: Path) -> ssl.SSLContext:
     own_certificate(cert_file)
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join(TLS_1_2_SUITES))
     try:
-        context.load_verify_locations(cafile=ca_file)
+        if ca_file is not None:
+            context.load_verify_locations(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise TLSConfigurationError(f"cannot read CA certificates {ca_file}: {error}") from error
     try:

@@ -1,0 +1,56 @@
+"""List the cells, or with --state ask each of them what it has left and what it runs.
+
+cell cells
+cell cells cell-1 --state
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from functools import partial
+from typing import Any
+
+from bbs.client.oneshot import exchange
+from bbs.client.transport import UnansweredError
+from bbs.models.cell import CellPresence
+from bbs.models.codec import InvalidDocument, parse
+from cell.client import session, tables
+from cell.client.session import CommandFailed, ComponentFailed, Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cell_id", nargs="?", default="", metavar="ID", help="this one alone")
+    parser.add_argument("--state", action="store_true", help="ask the reps")
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return session.run(args, partial(_list, args))
+
+
+async def _list(args: argparse.Namespace, at: Session) -> None:
+    cells = [cell for cell in await at.bbs.cells() if args.cell_id in ("", cell.cell_id)]
+    if args.cell_id and not cells:
+        raise CommandFailed("Cell not found")
+    if not args.state:
+        at.output.models(cells, tables.cells)
+        return
+    states = await asyncio.gather(*(_state(at, cell) for cell in cells))
+    at.output.values(states, tables.cell_states)
+
+
+async def _state(at: Session, cell: CellPresence) -> dict[str, Any]:
+    """An unhealthy cell answers too, with status 503."""
+    url = f"{cell.rep_url or cell.rep_address}/state"
+    context = at.target.ssl_context() if url.startswith("https:") else None
+    try:
+        answer = await exchange("GET", url, {}, b"", ssl_context=context, policy=at.target.policy())
+        state = parse(answer.body)
+    except UnansweredError as error:
+        raise ComponentFailed(f"cell {cell.cell_id}: {error}") from error
+    except InvalidDocument as error:
+        raise ComponentFailed(f"cell {cell.cell_id}: {url} answered {answer.status}: {error}") from error
+    if not isinstance(state, dict):
+        raise ComponentFailed(f"cell {cell.cell_id}: {url} answered {answer.status} without a state")
+    return state

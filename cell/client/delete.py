@@ -1,0 +1,34 @@
+"""Delete an LRP: nothing of it should run any more. With --task, delete a Task that is over.
+
+cell delete web
+cell delete --task build-17
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from cell.client import session
+from cell.client.session import Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("guid", metavar="GUID", help="of the LRP; of the Task with --task")
+    parser.add_argument("--task", action="store_true", help="a Task")
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return session.run(args, partial(_delete_task if args.task else _delete_lrp, args))
+
+
+async def _delete_lrp(args: argparse.Namespace, at: Session) -> None:
+    await at.bbs.remove_desired_lrp(args.guid)
+    at.output.say(f"{args.guid} is deleted")
+
+
+async def _delete_task(args: argparse.Namespace, at: Session) -> None:
+    await at.bbs.resolving_task(args.guid)
+    await at.bbs.delete_task(args.guid)
+    at.output.say(f"{args.guid} is deleted")

@@ -1,0 +1,73 @@
+"""Show what happens, as it happens: LRPs, their instances, Tasks. Ctrl-C ends it.
+
+cell events
+cell events --cell cell-1
+cell events --json | jq .type
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
+
+from bbs.models.codec import compact, to_json
+from bbs.models.events import Event, TaskChangedEvent, TaskCreatedEvent, TaskRemovedEvent
+from bbs.wire.sse import NAMES
+from cell.client import session
+from cell.client.eventlines import describe
+from cell.client.session import Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--cell", default="", metavar="ID", help="only of this cell")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--lrps", action="store_true", help="no Tasks")
+    kinds.add_argument("--tasks", action="store_true", help="Tasks only")
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    return session.run(args, partial(_follow, args), interrupted=0)
+
+
+async def _follow(args: argparse.Namespace, at: Session) -> None:
+    async with AsyncExitStack() as stack:
+        streams = []
+        if not args.tasks:
+            streams.append(await stack.enter_async_context(at.bbs.lrp_instance_events(args.cell)))
+        if not args.lrps:
+            streams.append(await stack.enter_async_context(at.bbs.task_events()))
+        print(f"following {at.target.bbs_url}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        async with asyncio.TaskGroup() as group:
+            for stream in streams:
+                group.create_task(_show(stream, args.cell, at))
+    print("the BBS ended the stream", file=sys.stderr)
+
+
+async def _show(stream: AsyncIterator[Event], cell_id: str, at: Session) -> None:
+    async for event in stream:
+        if cell_id and not _concerns(event, cell_id):
+            continue
+        if at.output.for_people:
+            at.output.line(f"{time.strftime('%H:%M:%S')} {describe(event)}")
+        else:
+            at.output.line(compact({"type": NAMES[type(event)], "data": to_json(event)}))
+
+
+def _concerns(event: Event, cell_id: str) -> bool:
+    """The stream of LRPs comes filtered; that of Tasks cannot be."""
+    match event:
+        case TaskCreatedEvent() | TaskRemovedEvent():
+            tasks = [event.task]
+        case TaskChangedEvent():
+            tasks = [event.before, event.after]
+        case _:
+            return True
+    return any(task is not None and task.cell_id == cell_id for task in tasks)

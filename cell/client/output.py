@@ -1,0 +1,61 @@
+"""How results are shown: a table to people, a JSON object per line to programs."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, TypeVar
+
+from bbs.models.codec import compact, dumps
+from cell.client.tables import Table
+
+T = TypeVar("T")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="one JSON object per line, as cfdot (default when piped)"
+    )
+    form.add_argument("--table", action="store_true", help="text for people (default on a terminal)")
+
+
+class Output:
+    """Where results go. for_people: text instead of JSON. now_ns: the time ages are counted from."""
+
+    def __init__(
+        self, stream: IO[str], *, for_people: bool, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._stream = stream
+        self.for_people = for_people
+        self.now_ns = now_ns
+
+    @classmethod
+    def chosen(cls, args: argparse.Namespace, stream: IO[str]) -> Output:
+        return cls(stream, for_people=args.table or (stream.isatty() and not args.json))
+
+    def line(self, text: str) -> None:
+        """A line at once, whoever reads."""
+        print(text, file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """What was done; programs know it from the exit status."""
+        if self.for_people:
+            self.line(text)
+
+    def models(self, models: Sequence[T], table: Callable[[Sequence[T], int], Table]) -> None:
+        """table: the one for people, of the models and the time now in ns."""
+        if self.for_people:
+            self.line(table(models, self.now_ns()).text())
+        else:
+            for model in models:
+                self.line(dumps(model))
+
+    def values(self, values: Sequence[T], table: Callable[[Sequence[T]], Table]) -> None:
+        """As ``models``, of plain JSON values."""
+        if self.for_people:
+            self.line(table(values).text())
+        else:
+            for value in values:
+                self.line(compact(value))

@@ -1,0 +1,53 @@
+"""What Locket holds, for ``cell locks`` and ``cell presences``."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+import grpc
+
+from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode, channel_credentials
+from cell.client import session, tables
+from cell.client.output import Output
+from cell.client.session import ComponentFailed
+from cell.client.target import BadArguments, Target
+
+
+def run(args: argparse.Namespace, type_code: TypeCode) -> int:
+    """List all of one type."""
+    return session.run_without_bbs(args, partial(_list, type_code))
+
+
+async def _list(type_code: TypeCode, where: Target, shown: Output) -> None:
+    if not where.locket_address:
+        raise BadArguments("no Locket: name one with --locket-address or LOCKET_API_LOCATION")
+    credentials = _credentials(where)
+    timeout_s = where.policy().request_timeout_s or None
+    async with LocketClient(where.locket_address, credentials) as locket:
+        try:
+            found = await locket.fetch_all(type_code, timeout_s=timeout_s)
+        except LocketError as error:
+            code = error.code.name.title().replace("_", "")
+            raise ComponentFailed(
+                f"rpc error: code = {code} desc = {error.message} (Locket at {where.locket_address})"
+            ) from error
+    shown.values([to_json(resource) for resource in found], tables.resources)
+
+
+def to_json(resource: Resource) -> dict[str, object]:
+    """The Go form; an empty value is left out."""
+    value = {"value": resource.value} if resource.value else {}
+    kind = {"type": resource.type_code.name.lower(), "type_code": int(resource.type_code)}
+    return {"key": resource.key, "owner": resource.owner, **value, **kind}
+
+
+def _credentials(where: Target) -> grpc.ChannelCredentials | None:
+    if where.tls is None:
+        return None
+    if where.tls.ca_file is None:
+        raise BadArguments("gRPC verifies Locket's certificate in any case: give --ca-cert (CA_CERT_FILE)")
+    try:
+        return channel_credentials(where.tls.ca_file, where.tls.cert_file, where.tls.key_file)
+    except OSError as error:
+        raise BadArguments(f"{error.filename} cannot be read: {error.strerror}") from error

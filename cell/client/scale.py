@@ -1,0 +1,29 @@
+"""Change how many instances of an LRP should run.
+
+cell scale web 3
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from bbs.models.desired_lrp import DesiredLRPUpdate
+from cell.client import session
+from cell.client.session import Session
+from cell.client.values import count
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("process_guid", metavar="GUID", help="of the LRP")
+    parser.add_argument("instances", type=count, metavar="N", help="how many")
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return session.run(args, partial(_scale, args))
+
+
+async def _scale(args: argparse.Namespace, at: Session) -> None:
+    await at.bbs.update_desired_lrp(args.process_guid, DesiredLRPUpdate(instances=args.instances))
+    at.output.say(f"{args.process_guid}: {args.instances} instance(s) desired")

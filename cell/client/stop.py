@@ -1,0 +1,47 @@
+"""Stop instances of an LRP, one or all; what is still desired is started anew. With --task, cancel a Task.
+
+cell stop web 0
+cell stop web
+cell stop --task build-17
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from bbs.models.actual_lrp import ActualLRPKey
+from cell.client import session
+from cell.client.session import Session
+from cell.client.target import BadArguments
+from cell.client.values import index
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("guid", metavar="GUID", help="of the LRP; of the Task with --task")
+    parser.add_argument("index", nargs="?", type=index, metavar="INDEX", help="which instance (default: all)")
+    parser.add_argument("--task", action="store_true", help="a Task: cancel it")
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return session.run(args, partial(_cancel if args.task else _retire, args))
+
+
+async def _retire(args: argparse.Namespace, at: Session) -> None:
+    lrp = await at.bbs.desired_lrp(args.guid)
+    if args.index is None:
+        rows = await at.bbs.actual_lrps(process_guid=args.guid)
+        indices = sorted({row.actual_lrp_key.index for row in rows})
+    else:
+        indices = [args.index]
+    for number in indices:
+        await at.bbs.retire_actual_lrp(ActualLRPKey(process_guid=args.guid, index=number, domain=lrp.domain))
+        at.output.say(f"{args.guid}/{number} is asked to stop")
+
+
+async def _cancel(args: argparse.Namespace, at: Session) -> None:
+    if args.index is not None:
+        raise BadArguments("a Task has no INDEX")
+    await at.bbs.cancel_task(args.guid)
+    at.output.say(f"{args.guid} is cancelled")

@@ -1,0 +1,177 @@
+"""Which BBS and which Locket a command talks to: options, cfdot's variables, or a local ``cell dev``."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bbs.client.transport import Policy
+from bbs.models.durations import InvalidDuration, parse_duration
+from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME, NoEndpoints, read_endpoints
+
+TRUE, FALSE = ("1", "t", "true"), ("", "0", "f", "false")
+
+
+class BadArguments(Exception):
+    """What the command was given cannot be used; says what to give instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """Identity towards BBS and Locket. ca_file: None when their certificates are not verified."""
+
+    ca_file: Path | None
+    cert_file: Path
+    key_file: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Raises BadArguments."""
+        # Not at the top: reading certificates takes a while to import, and plain HTTP needs none.
+        from bbs.client import tls
+
+        try:
+            if self.ca_file is None:
+                return tls.unverified_client_context(self.cert_file, self.key_file)
+            return tls.client_context(self.ca_file, self.cert_file, self.key_file)
+        except tls.TLSConfigurationError as error:
+            raise BadArguments(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where to ask.
+
+    bbs_url, locket_address: empty when nothing names one. origin: where bbs_url was found, for people.
+    timeout_s: of a request, seconds; 0 for none, None for the client's own.
+    """
+
+    bbs_url: str = ""
+    locket_address: str = ""
+    origin: str = ""
+    tls: TLSFiles | None = None
+    timeout_s: float | None = None
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """For https. Raises BadArguments."""
+        if not self.bbs_url.startswith("https:"):
+            return None
+        if self.tls is None:
+            raise BadArguments(
+                f"{self.bbs_url} wants a client certificate: give --cert and --key (CLIENT_CERT_FILE,"
+                " CLIENT_KEY_FILE), and --ca-cert (CA_CERT_FILE) or --skip-cert-verify (SKIP_CERT_VERIFY)"
+            )
+        return self.tls.context()
+
+    def policy(self) -> Policy:
+        """One attempt per call, as cfdot does: a person repeats a command by hand."""
+        if self.timeout_s is None:
+            return Policy(attempts=1)
+        return Policy(attempts=1, request_timeout_s=self.timeout_s)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "where to ask (default: the `cell dev` of this machine; variables are those cfdot reads)"
+    )
+    group.add_argument("--bbs-url", metavar="URL", help="BBS_URL")
+    group.add_argument("--locket-address", metavar="HOST:PORT", help="LOCKET_API_LOCATION")
+    group.add_argument("--ca-cert", type=Path, metavar="FILE", help="CA_CERT_FILE")
+    group.add_argument("--cert", type=Path, metavar="FILE", help="CLIENT_CERT_FILE")
+    group.add_argument("--key", type=Path, metavar="FILE", help="CLIENT_KEY_FILE")
+    group.add_argument(
+        "--skip-cert-verify", action="store_true", help="SKIP_CERT_VERIFY: take the server at its word"
+    )
+    group.add_argument(
+        "--timeout", metavar="TIME", help="CFDOT_TIMEOUT: of a request, such as 5 or 500ms; 0 for none"
+    )
+    group.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help=f"of a `cell dev` (default: {DEFAULT_STATE_DIR})"
+    )
+
+
+def find_target(args: argparse.Namespace, environment: Mapping[str, str]) -> Target:
+    """Options win over variables, variables over a ``cell dev``; --state-dir names one.
+
+    Raises BadArguments.
+    """
+    timeout_s = _timeout_s(args.timeout if args.timeout is not None else environment.get("CFDOT_TIMEOUT", ""))
+    named = Target(
+        bbs_url=args.bbs_url or environment.get("BBS_URL", ""),
+        locket_address=args.locket_address or environment.get("LOCKET_API_LOCATION", ""),
+        origin="--bbs-url" if args.bbs_url else "BBS_URL",
+        tls=_tls(args, environment),
+        timeout_s=timeout_s,
+    )
+    if args.state_dir is not None or not (named.bbs_url or named.locket_address):
+        return _of_cell_dev(args, timeout_s)
+    _check_url(named)
+    return named
+
+
+def _of_cell_dev(args: argparse.Namespace, timeout_s: float | None) -> Target:
+    state_dir = args.state_dir or DEFAULT_STATE_DIR
+    try:
+        endpoints = read_endpoints(state_dir)
+    except NoEndpoints as error:
+        raise BadArguments(
+            f"no BBS: name one with --bbs-url or BBS_URL, or start `cell dev` ({error})"
+        ) from error
+    found = Target(
+        bbs_url=args.bbs_url or endpoints.bbs,
+        locket_address=args.locket_address or endpoints.locket,
+        origin="--bbs-url" if args.bbs_url else str(state_dir / FILE_NAME),
+        tls=_tls(args, {}) or (TLSFiles(*endpoints.tls) if endpoints.tls else None),
+        timeout_s=timeout_s,
+    )
+    _check_url(found)
+    return found
+
+
+def _check_url(target: Target) -> None:
+    url = target.bbs_url
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/")
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BadArguments(f"{target.origin} is {url!r}: expected a URL such as https://bbs.example.com:8889")
+
+
+def _tls(args: argparse.Namespace, environment: Mapping[str, str]) -> TLSFiles | None:
+    skip = args.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environment.get("SKIP_CERT_VERIFY", ""))
+    ca_file = args.ca_cert or _path(environment.get("CA_CERT_FILE", ""))
+    cert_file = args.cert or _path(environment.get("CLIENT_CERT_FILE", ""))
+    key_file = args.key or _path(environment.get("CLIENT_KEY_FILE", ""))
+    if cert_file is None or key_file is None or (ca_file is None and not skip):
+        return None
+    return TLSFiles(None if skip else ca_file, cert_file, key_file)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in TRUE + FALSE:
+        raise BadArguments(f"{name} is {text!r}: expected true or false")
+    return text.lower() in TRUE
+
+
+def _timeout_s(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = int(text) if text.isdecimal() else parse_duration(text) / 1e9
+    except InvalidDuration:
+        seconds = -1.0
+    if seconds < 0:
+        raise BadArguments(f"the timeout is {text!r}: expected seconds, or a duration such as 500ms")
+    return seconds

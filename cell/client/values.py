@@ -1,0 +1,34 @@
+"""Values on the command line, for argparse."""
+
+from __future__ import annotations
+
+import argparse
+
+from bbs.models.durations import SECOND, InvalidDuration, parse_duration
+
+
+def index(text: str) -> int:
+    """Of an instance."""
+    return _natural(text, "an index")
+
+
+def count(text: str) -> int:
+    """How many."""
+    return _natural(text, "a number of instances")
+
+
+def whole_seconds(text: str) -> int:
+    """Of a duration such as ``1h``; a part of a second counts as a whole one."""
+    try:
+        ns = parse_duration(text)
+    except InvalidDuration as error:
+        raise argparse.ArgumentTypeError(f"{error}; expected one such as 30s or 1h") from error
+    if ns < 0:
+        raise argparse.ArgumentTypeError(f"duration {text!r} is negative")
+    return -(-ns // SECOND)
+
+
+def _natural(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}: expected a whole number of 0 or more")
+    return int(text)
