@@ -17,6 +17,7 @@ from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
+from cell.telemetry import Telemetry
 from executor.assembly import assemble
 from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
@@ -27,6 +28,8 @@ from executor.engine.api import Engine, Network
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
 from executor.logs.api import LogSink
+from executor.meter import Meter
+from executor.metrics_api import MetricsEmitter
 from executor.network.cell import CellNetwork, NetworkConfig
 from executor.steps.story import NoStory, StoryRecorder
 from rep.agent import RepAgent
@@ -74,9 +77,17 @@ class Hooks:
 
 @asynccontextmanager
 async def running_executor(
-    config: RepConfig, sink: LogSink, hooks: Hooks | None = None
+    config: RepConfig,
+    sink: LogSink,
+    hooks: Hooks | None = None,
+    *,
+    meter: Meter | None = None,
+    emitter: MetricsEmitter | None = None,
 ) -> AsyncIterator[Executor]:
-    """An executor on the real engine. Raises EngineError, NetworkError, UnknownStack, ValueError."""
+    """An executor on the real engine. meter: of the cell; emitter: takes the metrics of apps.
+
+    Raises EngineError, NetworkError, UnknownStack, ValueError.
+    """
     hooks = hooks or Hooks()
     settings = executor_config(config)
     engine = DockerEngine(engine_config(config, config.container_owner_name))
@@ -97,6 +108,8 @@ async def running_executor(
                 uploader=Uploader(session),
                 recorder=hooks.recorder,
                 life_sink=hooks.life_sink,
+                meter=meter,
+                emitter=emitter,
             ) as executor,
         ):
             yield executor
@@ -106,7 +119,7 @@ async def running_executor(
 
 
 @asynccontextmanager
-async def composed_agent(config: RepConfig, sink: LogSink) -> AsyncIterator[RepAgent]:
+async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterator[RepAgent]:
     """An agent to ``run()`` while the context lasts.
 
     With certificate files everything is mutual TLS; without them (development) everything is plain. Files
@@ -115,7 +128,9 @@ async def composed_agent(config: RepConfig, sink: LogSink) -> AsyncIterator[RepA
     """
     identity, locket_identity = _identity(config), _locket_identity(config)
     async with (
-        running_executor(config, sink) as executor,
+        running_executor(
+            config, telemetry.sink, meter=telemetry.meter, emitter=telemetry.emitter
+        ) as executor,
         HTTPBBSClient(
             config.bbs_address,
             ssl_context=identity.client_context() if identity else None,
@@ -137,6 +152,7 @@ async def composed_agent(config: RepConfig, sink: LogSink) -> AsyncIterator[RepA
             locket,
             admin_tls=identity.server_context() if identity else None,
             network_tls=identity.server_context() if identity else None,
+            metrics=telemetry.meter,
         )
 
 

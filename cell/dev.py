@@ -54,6 +54,7 @@ from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
 from cell.failures import CommandError, Told, telling
 from cell.images import ensure_image
 from cell.slots import PORTS_PER_SLOT, SLOTS, Slot, take_slots
+from cell.telemetry import open_telemetry
 from executor.logs.api import LogSink
 from rep.config import Duration, RepConfig, load
 
@@ -236,7 +237,11 @@ async def _run(
 
 async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
     """One cell, until ``stop`` is set."""
-    async with composed_agent(config, sink) as agent, asyncio.TaskGroup() as group:
+    async with (
+        open_telemetry(config, sink) as telemetry,
+        composed_agent(config, telemetry) as agent,
+        asyncio.TaskGroup() as group,
+    ):
         running = group.create_task(agent.run())
         watchers = [group.create_task(stop.wait()), group.create_task(_tell(agent.ready, up))]
         await asyncio.wait([running, watchers[0]], return_when=asyncio.FIRST_COMPLETED)

@@ -11,6 +11,7 @@ from bbs.embedded.listeners import ListenError
 from bbs.embedded.store import StoreError
 from bbs.models.errors import BBSError
 from cell.slots import NoFreeSlot
+from cell.telemetry import TelemetryError
 from executor.errors import ExecutorError
 from rep.config import ConfigError, InvalidConfig
 from rep.evacuation import CleanupFailed
@@ -34,6 +35,7 @@ USER_ERRORS = (
     OSError,
     StoreError,
     TLSConfigurationError,
+    TelemetryError,
     UnknownStack,
     ValueError,
 )

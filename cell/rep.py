@@ -14,12 +14,11 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from cell import lagerlog
 from cell.compose import composed_agent
 from cell.failures import Told, telling
-from executor.logs.sinks import JsonLinesSink
+from cell.telemetry import open_telemetry
 from rep.agent import RepAgent
 from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
 
@@ -30,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-config", "--config", type=Path, required=True, metavar="FILE", help="the rep.json")
     parser.add_argument("-zone", "--zone", default="", help="overrides `zone` of the file")
     parser.add_argument(
-        "--app-logs", type=Path, metavar="FILE", help="append app logs here as JSON lines (default: stderr)"
+        "--app-logs",
+        type=Path,
+        metavar="FILE",
+        help="append app logs here as JSON lines, besides what `log_sinks` says",
     )
 
 
@@ -39,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         config = load(args.config)
         if args.zone:
             config = replace(config, zone=args.zone)
+        if args.app_logs:
+            config = replace(config, log_sinks=(*config.log_sinks, f"file:{args.app_logs.absolute()}"))
         validate(config)
     except ConfigError as error:
         print(f"rep: {error}", file=sys.stderr)
@@ -55,15 +59,11 @@ def run(args: argparse.Namespace) -> int:
     )
     for warning in config.warnings:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})
-    file = args.app_logs.open("ab") if args.app_logs else sys.stderr.buffer
     try:
         with telling(_log_failure):
-            asyncio.run(_run(config, file))
+            asyncio.run(_run(config))
     except Told:
         return 1
-    finally:
-        if args.app_logs:
-            file.close()
     return 0
 
 
@@ -71,15 +71,9 @@ def _log_failure(text: str) -> None:
     logger.error("exited-with-failure", extra={"data": {"error": text}})
 
 
-async def _run(config: RepConfig, app_logs: IO[bytes]) -> None:
-    sink = JsonLinesSink(app_logs)
-    async with asyncio.TaskGroup() as group:
-        writer = group.create_task(sink.run())
-        try:
-            async with composed_agent(config, sink) as agent:
-                await run_until_signalled(agent)
-        finally:
-            writer.cancel()
+async def _run(config: RepConfig) -> None:
+    async with open_telemetry(config) as telemetry, composed_agent(config, telemetry) as agent:
+        await run_until_signalled(agent)
 
 
 async def run_until_signalled(agent: RepAgent) -> None:

@@ -15,7 +15,10 @@ from executor.engine.api import Engine, Network
 from executor.executor import Executor
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock
+from executor.logs.ledger import LogLedger
 from executor.meter import Meter
+from executor.metrics_api import MetricsEmitter, NoEmitter
+from executor.metrics_app import AppMetrics
 from executor.steps.context import StepSlots
 from executor.steps.story import NoStory, StoryRecorder
 
@@ -34,6 +37,7 @@ def assemble(
     fetcher: Fetcher,
     uploader: FileUploader,
     meter: Meter | None = None,
+    emitter: MetricsEmitter | None = None,
     clock: Clock | None = None,
     recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory(),
     life_sink: LogSink | None = None,
@@ -41,11 +45,12 @@ def assemble(
     """An executor to enter with ``async with``.
 
     probe_engine: the same engine under ``config.healthcheck_container_owner_name``. Download steps and
-    cached dependencies share one limiter. life_sink: takes the cell's lines about a container being made,
-    stopped and destroyed; by default they go where the app's go.
+    cached dependencies share one limiter. emitter: takes the metrics of apps. life_sink: takes the cell's
+    lines about a container being made, stopped and destroyed; by default they go where the app's go.
     """
     clock = clock or SystemClock()
     meter = meter or Meter()
+    ledger = LogLedger(meter)
     slots = StepSlots(
         downloads=asyncio.Semaphore(config.max_concurrent_downloads),
         probes=asyncio.Semaphore(config.healthcheck_work_pool_size),
@@ -59,9 +64,12 @@ def assemble(
         slots=slots,
         meter=meter,
         clock=clock,
+        ledger=ledger,
         recorder=recorder,
     )
-    dependencies = CachedDependencies(fetcher, slots.downloads, AppLog(sink, config.cell_id, clock))
+    dependencies = CachedDependencies(
+        fetcher, slots.downloads, AppLog(sink, config.cell_id, clock, config.log_origin)
+    )
     return Executor(
         config,
         engine=engine,
@@ -71,5 +79,12 @@ def assemble(
         dependencies=dependencies,
         launch=launch,
         meter=meter,
+        app_metrics=AppMetrics(
+            emitter or NoEmitter(),
+            ledger.accepted_bytes,
+            clock,
+            origin=config.log_origin,
+            excluded=config.app_metric_exclusion_filter,
+        ),
         clock=clock,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from executor.config import ExecutorConfig
 from executor.engine.api import Engine
 from executor.errors import ExecutorError
-from executor.meter import Gauge
+from executor.metrics_api import Gauge
 from executor.model import Container, ContainerMetrics, ContainerState, Resources
 
 MIB = 1 << 20

@@ -75,6 +75,10 @@ class ExecutorConfig:
     trusted_system_certificates_path: str = ""
     volume_mounted_files: str = ""
     max_log_lines_per_second: int = 0
+    log_origin: str = "rep"
+    """Tag ``origin`` of app logs and app metrics."""
+    app_metric_exclusion_filter: tuple[str, ...] = ()
+    """App metrics that are not told."""
 
     # the engine's health check
     sidecar_root_fs: str = ""

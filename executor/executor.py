@@ -35,6 +35,7 @@ from executor.errors import ContainerNotFound, EngineError, ExecutorError
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock, SystemClock
 from executor.meter import Meter
+from executor.metrics_app import AppMetricsReporter
 from executor.model import (
     AllocationFailure,
     AllocationRequest,
@@ -76,6 +77,7 @@ class Executor:
         dependencies: Dependencies,
         launch: Launch,
         meter: Meter,
+        app_metrics: AppMetricsReporter | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._config = config
@@ -83,7 +85,8 @@ class Executor:
         self._network = network
         self._meter = meter
         self._clock = clock or SystemClock()
-        self._app_log = AppLog(sink, config.cell_id, self._clock)
+        self._app_log = AppLog(sink, config.cell_id, self._clock, config.log_origin)
+        self._app_metrics = app_metrics
         self._health = EngineHealth(config, probe_engine, meter)
         self._hub = EventHub()
         self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
@@ -281,11 +284,15 @@ class Executor:
             self._store.total, self._store.remaining(), self._store.list(), self._metrics.latest
         )
         for name, gauge in values.items():
-            self._meter.gauge(name, gauge.value, gauge.unit)
+            self._meter.gauge(name, gauge.value, gauge.unit, {"zone": self._config.zone})
 
     async def _read_metrics(self) -> None:
-        watched = (actor.watched() for actor in self._actors.values())
-        await self._metrics.tick([one for one in watched if one is not None])
+        watched = [one for actor in self._actors.values() if (one := actor.watched()) is not None]
+        await self._metrics.tick(watched)
+        if self._app_metrics is not None:
+            latest = self._metrics.latest
+            containers = (one.container for one in watched)
+            self._app_metrics.report((each, latest[each.guid]) for each in containers if each.guid in latest)
 
 
 def _renew(directory: Path) -> None:

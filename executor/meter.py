@@ -1,7 +1,7 @@
 """Component metrics: what the cell says about itself.
 
-A registry in memory: counters since the start and the latest value of each gauge. Whoever transports
-metrics reads :meth:`Meter.snapshot`.
+A measurement is told to the emitter at once, as it is measured; the registry keeps the counts since the
+start and the latest value of each gauge for whoever wants to look (:meth:`Meter.snapshot`).
 """
 
 from __future__ import annotations
@@ -12,35 +12,51 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from executor.logs.clock import Clock, SystemClock
+from executor.metrics_api import CounterMetric, Gauge, GaugeMetric, Labels, MetricsEmitter, NoEmitter
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """A value with its unit: ``nanos``, ``MiB`` or ``Metric``."""
-
-    value: float
-    unit: str
+DEFAULT_LABELS = Labels(source_id="rep", instance_id="", tags={"origin": "rep"})
 
 
 @dataclass(frozen=True, slots=True)
 class MeterSnapshot:
-    """Counters and gauges by name."""
+    """Counters and gauges by name; one with tags of its own as ``Name{tag=value,...}``."""
 
     counters: Mapping[str, int]
     gauges: Mapping[str, Gauge]
 
 
 class Meter:
-    """Counts and measures."""
+    """Counts and measures. labels: of every metric; a gauge's own tags are added."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        emitter: MetricsEmitter | None = None,
+        labels: Labels = DEFAULT_LABELS,
+        clock: Clock | None = None,
+    ) -> None:
+        self._emitter = emitter or NoEmitter()
+        self._labels = labels
+        self._clock = clock or SystemClock()
         self._counters: Counter[str] = Counter()
         self._gauges: dict[str, Gauge] = {}
 
-    def count(self, name: str) -> None:
-        self._counters[name] += 1
+    def count(self, name: str, delta: int = 1) -> None:
+        """``delta`` more of what ``name`` counts."""
+        self._counters[name] += delta
+        self._emitter.emit_metric(
+            CounterMetric(labels=self._labels, time_ns=self._clock.time_ns(), name=name, delta=delta)
+        )
 
-    def gauge(self, name: str, value: float, unit: str = "Metric") -> None:
-        self._gauges[name] = Gauge(value, unit)
+    def gauge(
+        self, name: str, value: float, unit: str = "Metric", tags: Mapping[str, str] | None = None
+    ) -> None:
+        """The value of ``name`` now."""
+        gauge = Gauge(value, unit)
+        self._gauges[_key(name, tags)] = gauge
+        self._emitter.emit_metric(
+            GaugeMetric(labels=self._with(tags), time_ns=self._clock.time_ns(), values={name: gauge})
+        )
 
     def duration(self, name: str, seconds: float) -> None:
         """A gauge in ns."""
@@ -64,3 +80,18 @@ class Meter:
 
     def snapshot(self) -> MeterSnapshot:
         return MeterSnapshot(counters=dict(self._counters), gauges=dict(self._gauges))
+
+    def _with(self, tags: Mapping[str, str] | None) -> Labels:
+        if not tags:
+            return self._labels
+        return Labels(
+            source_id=self._labels.source_id,
+            instance_id=self._labels.instance_id,
+            tags={**self._labels.tags, **tags},
+        )
+
+
+def _key(name: str, tags: Mapping[str, str] | None) -> str:
+    if not tags:
+        return name
+    return name + "{" + ",".join(f"{tag}={value}" for tag, value in sorted(tags.items())) + "}"

@@ -15,14 +15,16 @@ from executor.model import LogConfig
 class AppLog:
     """Writes lines for the containers of one cell."""
 
-    def __init__(self, sink: LogSink, cell_id: str, clock: Clock) -> None:
+    def __init__(self, sink: LogSink, cell_id: str, clock: Clock, origin: str = "rep") -> None:
+        """origin: the tag of that name."""
         self._sink = sink
         self._cell_id = cell_id
         self._clock = clock
+        self._origin = origin
 
     def write(self, config: LogConfig, text: str, stream: Stream = Stream.OUT, *, source: str = "") -> None:
         """One line; ``source`` stands in for the container's own log source."""
-        LogStreamer(self._sink, config, clock=self._clock).direct(text, stream, source)
+        LogStreamer(self._sink, config, clock=self._clock, origin=self._origin).direct(text, stream, source)
 
     def creating(self, config: LogConfig, guid: str) -> None:
         self.write(config, f"Cell {self._cell_id} creating container for instance {guid}")

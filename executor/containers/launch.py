@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from executor.cache.api import FileFetcher, FileUploader
@@ -11,6 +12,7 @@ from executor.containers.creation import Creation
 from executor.engine.api import Engine
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock
+from executor.logs.ledger import LogLedger
 from executor.logs.streamer import LogStreamer
 from executor.meter import Meter
 from executor.model import Container
@@ -57,9 +59,10 @@ class StepLauncher:
         slots: StepSlots,
         meter: Meter,
         clock: Clock,
+        ledger: LogLedger,
         recorder: Callable[[str], StoryRecorder],
     ) -> None:
-        """recorder: the story a container's steps are written to, by guid."""
+        """recorder: the story a container's steps are written to, by guid. ledger: learns what apps log."""
         self._config = config
         self._engine = engine
         self._sink = sink
@@ -68,6 +71,7 @@ class StepLauncher:
         self._slots = slots
         self._meter = meter
         self._clock = clock
+        self._ledger = ledger
         self._recorder = recorder
         self._settings = step_settings(config)
 
@@ -82,8 +86,11 @@ class StepLauncher:
             info.log_rate_limit_bytes_per_second,
             self._config.max_log_lines_per_second,
             self._clock,
-            on_limit_exceeded=lambda: self._meter.count("AppInstanceExceededLogRateLimitCount"),
+            origin=self._config.log_origin,
+            on_limit_exceeded=self._ledger.limit_exceeded,
+            on_dropped=partial(self._ledger.dropped, container.guid),
         )
+        self._ledger.enter(container.guid, streamer)
         leftovers = Leftovers()
         context = StepContext(
             engine=self._engine,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 
 class Stream(Enum):
@@ -15,12 +16,11 @@ class Stream(Enum):
     ERR = "ERR"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line. payload: bytes as the process wrote them, without line end, at most 61440.
 
     source_id, instance_id: whom it belongs to. source_type: the log source (APP, HEALTH, CELL ...).
-    time_ns: ns since the epoch, when it was read.
+    time_ns: ns since the epoch, when it was read. A tuple, because one is made for every line of every app.
     """
 
     payload: bytes
@@ -29,7 +29,7 @@ class LogLine:
     instance_id: str
     source_type: str
     time_ns: int
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = MappingProxyType({})
 
 
 class LogSink(Protocol):

@@ -1,46 +1,55 @@
 """Output becomes lines.
 
 Lines end at a line feed or a carriage return; empty ones are nothing. A line longer than a message may be
-is cut, before a UTF-8 sequence that would be torn apart.
+is cut, before a UTF-8 sequence that would be torn apart. All lines of one read are handled together: what
+is done per line is what a chatty app costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 MAX_MESSAGE_BYTES = 61440
 
 
 class LineBuffer:
-    """Takes output as it comes and gives ``emit`` one line at a time, without its end."""
+    """Takes output as it comes and gives ``emit`` the lines it completes, without their ends."""
 
-    def __init__(self, emit: Callable[[bytes], None]) -> None:
+    def __init__(self, emit: Callable[[Sequence[bytes]], None]) -> None:
         self._emit = emit
         self._rest = b""
 
     def write(self, data: bytes) -> None:
-        *lines, rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            if line:
-                self._emit_cut(line)
+        if self._rest:
+            data = self._rest + data
+        if b"\r" in data:
+            data = data.replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        complete = list(filter(None, lines))
+        if len(data) > MAX_MESSAGE_BYTES and complete and max(map(len, complete)) > MAX_MESSAGE_BYTES:
+            complete = [piece for line in complete for piece in _pieces(line)]
         while len(rest) >= MAX_MESSAGE_BYTES:
             cut = cut_before_sequence(rest, MAX_MESSAGE_BYTES)
-            self._emit(rest[:cut])
+            complete.append(rest[:cut])
             rest = rest[cut:]
         self._rest = rest
+        if complete:
+            self._emit(complete)
 
     def flush(self) -> None:
         """Emit the incomplete line, if there is one."""
         if self._rest:
             line, self._rest = self._rest, b""
-            self._emit(line)
+            self._emit((line,))
 
-    def _emit_cut(self, line: bytes) -> None:
-        while len(line) > MAX_MESSAGE_BYTES:
-            cut = cut_before_sequence(line, MAX_MESSAGE_BYTES)
-            self._emit(line[:cut])
-            line = line[cut:]
-        self._emit(line)
+
+def _pieces(line: bytes) -> Iterator[bytes]:
+    while len(line) > MAX_MESSAGE_BYTES:
+        cut = cut_before_sequence(line, MAX_MESSAGE_BYTES)
+        yield line[:cut]
+        line = line[cut:]
+    yield line
 
 
 def cut_before_sequence(data: bytes, limit: int) -> int:

@@ -48,6 +48,11 @@ class RateLimiter:
         self.dropped_lines = 0
         self.dropped_bytes = 0
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to decide."""
+        return self._bytes_per_second >= 0 or self._lines is not None
+
     def admit(self, size: int) -> str | None:
         """Ask for a line of ``size`` bytes: None lets it pass, a text refuses it.
 
@@ -64,7 +69,7 @@ class RateLimiter:
     def _refusal(self, size: int) -> str | None:
         if self._bytes_per_second == 0:
             return ""
-        if self._bytes is None and self._lines is None:
+        if not self.limited:
             return None
         now = self._clock.monotonic()
         if now < self._muted_until:

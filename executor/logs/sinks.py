@@ -1,85 +1,13 @@
-"""Where lines go: a file of JSON lines, a ring in memory with listeners, or several places at once."""
+"""Sinks that keep lines in memory, or pass them to several others."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
 
 from executor.logs.api import LogLine, LogSink
-
-logger = logging.getLogger(__name__)
-
-
-def to_json(line: LogLine) -> bytes:
-    """One line of the JSON form; bytes that are no UTF-8 are shown as replacement characters."""
-    record = {
-        "time_ns": line.time_ns,
-        "source_id": line.source_id,
-        "instance_id": line.instance_id,
-        "source_type": line.source_type,
-        "stream": line.stream.value,
-        "message": line.payload.decode(errors="replace"),
-        "tags": dict(line.tags),
-    }
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-class JsonLinesSink:
-    """JSON lines to a binary file such as standard output.
-
-    ``emit`` only appends to a buffer of ``capacity`` lines; ``run`` writes, in a thread, until it is
-    cancelled, and then what is left. Lines that find the buffer full are dropped and counted.
-    """
-
-    def __init__(self, file: IO[bytes], *, capacity: int = 10_000) -> None:
-        self._file = file
-        self._capacity = capacity
-        self._lines: deque[LogLine] = deque()
-        self._filled = asyncio.Event()
-        self.dropped = 0
-
-    def emit(self, line: LogLine) -> None:
-        if len(self._lines) >= self._capacity:
-            self.dropped += 1
-            return
-        self._lines.append(line)
-        self._filled.set()
-
-    async def run(self) -> None:
-        """Write until cancelled. Raises OSError when the file takes no more."""
-        reported = 0
-        try:
-            while True:
-                await self._filled.wait()
-                self._filled.clear()
-                await self._write_in_thread(self._take())
-                if self.dropped > reported:
-                    logger.warning("log-sink.dropped", extra={"data": {"lines": self.dropped - reported}})
-                    reported = self.dropped
-        finally:
-            self._write(self._take())
-
-    async def _write_in_thread(self, lines: Sequence[LogLine]) -> None:
-        writing = asyncio.create_task(asyncio.to_thread(self._write, lines))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing
-            raise
-
-    def _take(self) -> list[LogLine]:
-        lines = list(self._lines)
-        self._lines.clear()
-        return lines
-
-    def _write(self, lines: Sequence[LogLine]) -> None:
-        self._file.write(b"".join(map(to_json, lines)))
-        self._file.flush()
 
 
 class RingSink:

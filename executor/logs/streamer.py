@@ -1,8 +1,12 @@
-"""The log of one container: from the output of its steps, and from the cell itself, to a sink."""
+"""The log of one container: from the output of its steps, and from the cell itself, to a sink.
+
+When a limit is exceeded, the app's log says so once and then a second of output is missing; how much was
+dropped is for the operator and goes to ``on_dropped``: once the mute is over, or at the end of the container.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakSet
 
 from executor.logs.api import LogLine, LogSink, Output, Stream
@@ -19,6 +23,7 @@ class LogStreamer:
 
     bytes_per_second, max_lines_per_second: see :class:`executor.logs.rate.RateLimiter`.
     origin: the tag of that name on every line. on_limit_exceeded: hears of each reported refusal.
+    on_dropped: hears how many lines and bytes a limit has cost since it last heard.
 
     Without ``config.guid`` the output of steps is dropped; the cell's own lines are sent regardless.
     """
@@ -33,12 +38,16 @@ class LogStreamer:
         *,
         origin: str = "rep",
         on_limit_exceeded: Callable[[], None] | None = None,
+        on_dropped: Callable[[int, int], None] | None = None,
     ) -> None:
         self._sink = sink
         self._config = config
         self._clock = clock or SystemClock()
         self._origin = origin
         self._on_limit_exceeded = on_limit_exceeded
+        self._on_dropped = on_dropped
+        self._told_lines = self._told_bytes = 0
+        self._last_ns = 0
         self._limiter = RateLimiter(bytes_per_second, max_lines_per_second, self._clock)
         self._outputs: WeakSet[Output] = WeakSet()
         self._tags_by_source: dict[str, Mapping[str, str]] = {}
@@ -69,8 +78,8 @@ class LogStreamer:
         if not self._config.guid:
             return Output(_drop, _drop, _nothing)
         source = self.source_name(source)
-        stdout = LineBuffer(lambda payload: self._step_line(payload, Stream.OUT, source))
-        stderr = LineBuffer(lambda payload: self._step_line(payload, Stream.ERR, source))
+        stdout = LineBuffer(lambda lines: self._step_lines(lines, Stream.OUT, source))
+        stderr = LineBuffer(lambda lines: self._step_lines(lines, Stream.ERR, source))
 
         def flush() -> None:
             stdout.flush()
@@ -83,34 +92,46 @@ class LogStreamer:
     def direct(self, text: str, stream: Stream = Stream.OUT, source: str = "") -> None:
         """A line of the cell's own; no limit applies."""
         source = source or self._config.source_name or DEFAULT_SOURCE
-        self._emit(text.encode(), stream, source)
+        self._emit((text.encode(),), stream, source)
 
     def flush(self) -> None:
-        """Send the incomplete lines of every step."""
+        """Send the incomplete lines of every step, and tell what was dropped."""
         for output in list(self._outputs):
             output.flush()
+        self._tell_drops()
 
-    def _step_line(self, payload: bytes, stream: Stream, source: str) -> None:
-        refusal = self._limiter.admit(len(payload))
-        if refusal is None:
-            self._emit(payload, stream, source)
-        elif refusal:
-            if self._on_limit_exceeded is not None:
-                self._on_limit_exceeded()
-            self._emit(refusal.encode(), Stream.OUT, source)
+    def _step_lines(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
+        limiter = self._limiter
+        if not limiter.limited:
+            limiter.accepted_bytes += sum(map(len, payloads))
+            self._emit(payloads, stream, source)
+            return
+        for payload in payloads:
+            refusal = limiter.admit(len(payload))
+            if refusal is None:
+                self._tell_drops()
+                self._emit((payload,), stream, source)
+            elif refusal:
+                if self._on_limit_exceeded is not None:
+                    self._on_limit_exceeded()
+                self._emit((refusal.encode(),), Stream.OUT, source)
 
-    def _emit(self, payload: bytes, stream: Stream, source: str) -> None:
-        self._sink.emit(
-            LogLine(
-                payload=payload,
-                stream=stream,
-                source_id=self._source_id,
-                instance_id=self._instance_id,
-                source_type=source,
-                time_ns=self._clock.time_ns(),
-                tags=self._tags_of(source),
-            )
-        )
+    def _tell_drops(self) -> None:
+        limiter = self._limiter
+        if limiter.dropped_lines > self._told_lines:
+            lines, size = limiter.dropped_lines - self._told_lines, limiter.dropped_bytes - self._told_bytes
+            self._told_lines, self._told_bytes = limiter.dropped_lines, limiter.dropped_bytes
+            if self._on_dropped is not None:
+                self._on_dropped(lines, size)
+
+    def _emit(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
+        """Lines that came together are a nanosecond apart, so that sorting by time keeps their order."""
+        emit, tags = self._sink.emit, self._tags_of(source)
+        source_id, instance_id = self._source_id, self._instance_id
+        first_ns = max(self._clock.time_ns(), self._last_ns + 1)
+        for time_ns, payload in enumerate(payloads, first_ns):
+            emit(LogLine(payload, stream, source_id, instance_id, source, time_ns, tags))
+        self._last_ns = first_ns + len(payloads) - 1
 
     def _tags_of(self, source: str) -> Mapping[str, str]:
         tags = self._tags_by_source.get(source)

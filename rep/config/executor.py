@@ -52,6 +52,8 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         trusted_system_certificates_path=config.trusted_system_certificates_path,
         volume_mounted_files=config.volume_mounted_files,
         max_log_lines_per_second=config.max_log_lines_per_second,
+        log_origin=config.loggregator.loggregator_job_origin,
+        app_metric_exclusion_filter=config.loggregator.loggregator_app_metric_exclusion_filter,
         sidecar_root_fs=sidecar_root_fs(config),
         garden_healthcheck_interval_s=seconds(config.garden_healthcheck_interval),
         garden_healthcheck_timeout_s=seconds(config.garden_healthcheck_timeout),

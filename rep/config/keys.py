@@ -179,6 +179,9 @@ class OwnKeys:
     container_max_count      containers of the engine; one less is published
     external_ip              address of this host as routers reach it; empty: that of the default route
     nft_table                name of the packet filter table
+    log_sinks                where app logs go besides loggregator, each as ``executor.logs.targets`` says:
+                             ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...;
+                             empty without loggregator: stderr
     =======================  =========================================================================
     """
 
@@ -193,6 +196,7 @@ class OwnKeys:
     container_max_count: Int64 = 250
     external_ip: str = ""
     nft_table: str = "diego_cell"
+    log_sinks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

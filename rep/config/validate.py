@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from executor.logs.targets import InvalidTarget, parse_target
 from rep.config.keys import RepConfig
 
 CONFIGURE_FAILED = "failed-to-configure-executor"
@@ -46,6 +47,7 @@ def validate(config: RepConfig) -> None:
         (CONFIGURE_FAILED, 2, _executor_problems(config)),
         ("invalid-cell-id", 1, _cell_id_problems(config)),
         (INITIALIZE_FAILED, 1, _start_problems(config)),
+        ("invalid-log-sinks", 2, _log_sink_problems(config)),
         ("invalid-bbs-config", 1, _bbs_problems(config)),
         ("invalid-locket-config", 2, _locket_problems(config)),
         ("tls-configuration-failed", 2, _tls_problems(config)),
@@ -126,6 +128,16 @@ def _start_problems(config: RepConfig) -> list[Problem]:
                 "instance_identity_validity_period must be longer than 0s",
             )
         )
+    return problems
+
+
+def _log_sink_problems(config: RepConfig) -> list[Problem]:
+    problems = []
+    for text in config.log_sinks:
+        try:
+            parse_target(text)
+        except InvalidTarget as error:
+            problems.append(Problem("invalid-log-sink", f"log_sinks: {error}"))
     return problems
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from executor import cgroup
 from executor.cgroup import Mount, directory, flat, group_paths, mounts, network_counters
-from executor.meter import Gauge, Meter
+from executor.meter import Meter
+from executor.metrics_api import Gauge
 from executor.metrics import (
     Allotment,
     Reading,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 def lines_of(*writes: bytes, flush: bool = True) -> list[bytes]:
     lines: list[bytes] = []
-    buffer = LineBuffer(lines.append)
+    buffer = LineBuffer(lines.extend)
     for data in writes:
         buffer.write(data)
     if flush:
@@ -46,27 +47,27 @@ FULL = b"x" * MAX_MESSAGE_BYTES
         ([FULL[:-3] + b"\x80\x80\x80z\n"], [FULL[:-3] + b"\x80\x80\x80", b"z"]),
     ],
 )
-def test_lines(writes, lines):
+def test_lines(writes: Any, lines: Any) -> None:
     assert lines_of(*writes) == lines
 
 
-def test_a_full_line_does_not_wait_for_its_end():
+def test_a_full_line_does_not_wait_for_its_end() -> None:
     assert lines_of(FULL, flush=False) == [FULL]
 
 
-def test_an_incomplete_line_waits():
+def test_an_incomplete_line_waits() -> None:
     assert lines_of(b"a\nb", flush=False) == [b"a"]
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
-def test_how_output_arrives_does_not_matter(data, cuts):
+def test_how_output_arrives_does_not_matter(data: Any, cuts: Any) -> None:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
     pieces = [data[begin:end] for begin, end in pairwise(edges)]
     assert lines_of(*pieces) == [line for line in data.replace(b"\r", b"\n").split(b"\n") if line]
 
 
 @given(st.text(min_size=5), st.integers(4, 20))
-def test_a_cut_never_tears_a_sequence(text, limit):
+def test_a_cut_never_tears_a_sequence(text: Any, limit: Any) -> None:
     data = text.encode()
     if len(data) > limit:
         cut = cut_before_sequence(data, limit)

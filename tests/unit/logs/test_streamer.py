@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import threading
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from executor.logs.api import LogLine, Stream
 from executor.logs.rate import RateLimiter
-from executor.logs.sinks import FanOut, JsonLinesSink, RingSink
+from executor.logs.sinks import FanOut, RingSink
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 
@@ -38,12 +37,12 @@ class Kept:
 
 
 @pytest.fixture
-def clock():
+def clock() -> HeldClock:
     return HeldClock()
 
 
 @pytest.fixture
-def sink():
+def sink() -> Kept:
     return Kept()
 
 
@@ -64,7 +63,7 @@ LINES = "app instance exceeded log rate limit (2 log-lines/sec) set by platform 
         ((10, 2), [(0, 1, None), (0, 1, None), (0, 9, BYTES)]),
     ],
 )
-def test_limits(clock, limits, script):
+def test_limits(clock: Any, limits: Any, script: Any) -> None:
     """script: (s since the beginning, bytes of the line, refusal)."""
     limiter = RateLimiter(*limits, clock)
     for at, size, refusal in script:
@@ -76,7 +75,7 @@ def test_limits(clock, limits, script):
     assert limiter.accepted_bytes == sum(accepted)
 
 
-def test_a_line_refused_for_lines_has_used_its_bytes(clock):
+def test_a_line_refused_for_lines_has_used_its_bytes(clock: Any) -> None:
     limiter = RateLimiter(10, 1, clock)
     assert limiter.admit(1) is None
     assert "log-lines" in limiter.admit(9)
@@ -84,7 +83,7 @@ def test_a_line_refused_for_lines_has_used_its_bytes(clock):
     assert limiter.admit(10) is None
 
 
-def test_a_line_with_all_its_labels(sink, clock):
+def test_a_line_with_all_its_labels(sink: Any, clock: Any) -> None:
     streamer = LogStreamer(sink, LogConfig(guid="g", index=3, source_name="CELL"), clock=clock)
     output = streamer.stream("APP")
     output.stdout(b"out\n")
@@ -96,7 +95,7 @@ def test_a_line_with_all_its_labels(sink, clock):
     assert out.tags == {"origin": "rep", "source_type": "APP", "source_id": "g", "instance_id": "3"}
 
 
-def test_tags_change_live_and_ids_keep_their_defaults(sink, clock):
+def test_tags_change_live_and_ids_keep_their_defaults(sink: Any, clock: Any) -> None:
     config = LogConfig(guid="g", index=3, tags={"source_id": "app", "instance_id": "7", "x": "1"})
     streamer = LogStreamer(sink, config, clock=clock)
     output = streamer.stream("APP")
@@ -120,11 +119,11 @@ def test_tags_change_live_and_ids_keep_their_defaults(sink, clock):
         (LogConfig(source_name="CELL"), "APP", "LOG"),
     ],
 )
-def test_effective_source(sink, config, wanted, source):
+def test_effective_source(sink: Any, config: Any, wanted: Any, source: Any) -> None:
     assert LogStreamer(sink, config).source_name(wanted) == source
 
 
-def test_without_log_guid_steps_are_silent_but_the_cell_is_not(sink, clock):
+def test_without_log_guid_steps_are_silent_but_the_cell_is_not(sink: Any, clock: Any) -> None:
     streamer = LogStreamer(sink, LogConfig(), clock=clock)
     output = streamer.stream("APP")
     output.stdout(b"lost\n")
@@ -134,7 +133,7 @@ def test_without_log_guid_steps_are_silent_but_the_cell_is_not(sink, clock):
     assert (line.source_id, line.instance_id, line.source_type) == ("", "0", "LOG")
 
 
-def test_every_step_has_buffers_of_its_own(sink, clock):
+def test_every_step_has_buffers_of_its_own(sink: Any, clock: Any) -> None:
     streamer = LogStreamer(sink, LogConfig(guid="g"), clock=clock)
     one, two = streamer.stream("ONE"), streamer.stream("TWO")
     one.stdout(b"a")
@@ -146,8 +145,10 @@ def test_every_step_has_buffers_of_its_own(sink, clock):
     }  # fmt: skip
 
 
-def test_the_limit_is_the_container_s_and_is_reported_as_output_of_the_refused_source(sink, clock):
-    reports = []
+def test_the_limit_is_the_container_s_and_is_reported_as_output_of_the_refused_source(
+    sink: Any, clock: Any
+) -> None:
+    reports: list[int] = []
     streamer = LogStreamer(
         sink, LogConfig(guid="g"), 10, 0, clock, on_limit_exceeded=lambda: reports.append(1)
     )
@@ -162,6 +163,33 @@ def test_the_limit_is_the_container_s_and_is_reported_as_output_of_the_refused_s
     assert (len(reports), streamer.limiter.dropped_lines) == (1, 2)
 
 
+def test_what_a_limit_cost_is_told_once_it_is_over(sink: Any, clock: Any) -> None:
+    told: list[tuple[int, int]] = []
+    streamer = LogStreamer(
+        sink, LogConfig(guid="g"), 10, 0, clock, on_dropped=lambda lines, size: told.append((lines, size))
+    )
+    output = streamer.stream("APP")
+    output.stdout(b"12345678\n123\nmuted\n")
+    assert told == []
+    clock.now += 1
+    output.stdout(b"1\n2\n")
+    assert told == [(2, 8)]
+    output.stdout(b"x" * 11)
+    streamer.flush()
+    streamer.flush()
+    assert told == [(2, 8), (1, 11)]
+    assert [line.payload for line in sink.lines] == [b"12345678", BYTES.encode(), b"1", b"2", BYTES.encode()]
+
+
+def test_lines_of_one_read_keep_their_order_when_sorted_by_time(sink: Any, clock: Any) -> None:
+    output = LogStreamer(sink, LogConfig(guid="g"), clock=clock).stream("APP")
+    output.stdout(b"".join(b"%d\n" % number for number in range(100)))
+    output.stdout(b"100\n")
+    times = [line.time_ns for line in sink.lines]
+    assert len(times) == 101
+    assert all(before < after for before, after in pairwise(times))
+
+
 def line(text: str) -> LogLine:
     return LogLine(
         payload=text.encode(),
@@ -174,59 +202,13 @@ def line(text: str) -> LogLine:
     )
 
 
-def test_fan_out():
+def test_fan_out() -> None:
     sinks = [Kept(), Kept()]
     FanOut(sinks).emit(line("x"))
     assert [len(sink.lines) for sink in sinks] == [1, 1]
 
 
-async def test_json_lines_are_all_written_before_it_ends():
-    file = io.BytesIO()
-    sink = JsonLinesSink(file)
-    sink.emit(line("one é"))
-    writer = asyncio.create_task(sink.run())
-    await asyncio.sleep(0)
-    sink.emit(line("two"))
-    writer.cancel()
-    await asyncio.wait({writer})
-    records = [json.loads(text) for text in file.getvalue().splitlines()]
-    assert [record["message"] for record in records] == ["one é", "two"]
-    assert records[0] == {
-        "time_ns": 5, "source_id": "g", "instance_id": "0", "source_type": "APP", "stream": "OUT",
-        "message": "one é", "tags": {"a": "b"},
-    }  # fmt: skip
-
-
-class StuckFile(io.BytesIO):
-    """Takes nothing until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Event()
-        self.let_go = threading.Event()
-
-    def write(self, data: bytes) -> int:
-        self.entered.set()
-        self.let_go.wait(10)
-        return super().write(data)
-
-
-async def test_a_file_that_takes_nothing_never_blocks_and_drops_are_counted():
-    file = StuckFile()
-    sink = JsonLinesSink(file, capacity=3)
-    task = asyncio.create_task(sink.run())
-    sink.emit(line("first"))
-    await asyncio.to_thread(file.entered.wait, 10)
-    for index in range(5):
-        sink.emit(line(str(index)))
-    assert sink.dropped == 2
-    task.cancel()
-    file.let_go.set()
-    await asyncio.wait({task})
-    assert [json.loads(text)["message"] for text in file.getvalue().splitlines()] == ["first", "0", "1", "2"]
-
-
-async def test_the_ring_keeps_the_last_lines_and_tells_listeners():
+async def test_the_ring_keeps_the_last_lines_and_tells_listeners() -> None:
     ring = RingSink(2)
     for text in ("a", "b", "c"):
         ring.emit(line(text))

@@ -1,0 +1,153 @@
+"""Logs and metrics to a loggregator agent: batches of envelopes on one long gRPC stream, mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from executor.logs.api import LogLine
+from executor.logs.loggregator_envelopes import Item, batch
+from executor.logs.outlet import (
+    CAPACITY_BYTES,
+    CLOSE_LIMIT_S,
+    ITEM_OVERHEAD_BYTES,
+    Outlet,
+    Unreachable,
+    line_owner,
+    line_size,
+)
+from executor.logs.proto import loggregator_pb2 as pb
+from executor.metrics_api import Metric
+
+BATCH_SENDER = "/loggregator.v2.Ingress/BatchSender"
+
+SERVER_NAME = "metron"
+"""What the agent's certificate says, wherever it listens."""
+
+METRIC_BYTES = 1024
+"""What a metric takes in memory, roughly."""
+
+_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Where the agent listens and who we are. credentials: None for plain text, in tests.
+
+    batch_size: envelopes sent at once. flush_interval_s: how long they wait for more.
+    """
+
+    address: str
+    credentials: grpc.ChannelCredentials | None
+    batch_size: int = 100
+    flush_interval_s: float = 0.1
+
+
+def credentials(ca: bytes, cert: bytes, key: bytes) -> grpc.ChannelCredentials:
+    """Mutual TLS, of PEM texts."""
+    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
+
+
+class LoggregatorStream:
+    """A destination of lines and metrics. The stream is opened with the first batch, and anew when it ends.
+
+    A batch counts as sent once gRPC took it; the agent acknowledges none.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._channel: grpc.aio.Channel | None = None
+        self._call: grpc.aio.StreamUnaryCall[pb.EnvelopeBatch, pb.BatchSenderResponse] | None = None
+
+    async def send(self, items: Sequence[Item]) -> int:
+        try:
+            call = self._open()
+            await call.write(batch(items))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            self._end_call()
+            raise Unreachable(_reason(error)) from error
+        return 0
+
+    async def close(self) -> None:
+        """Ends the stream in order, as far as the agent is there."""
+        call, channel = self._call, self._channel
+        self._call = self._channel = None
+        if call is not None:
+            try:
+                await call.done_writing()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                call.cancel()
+        if channel is not None:
+            await channel.close(grace=1.0)
+
+    def _open(self) -> grpc.aio.StreamUnaryCall[pb.EnvelopeBatch, pb.BatchSenderResponse]:
+        if self._call is not None and self._call.done():
+            self._end_call()
+        if self._channel is None:
+            self._channel = self._connect()
+        if self._call is None:
+            sender = self._channel.stream_unary(
+                BATCH_SENDER,
+                request_serializer=pb.EnvelopeBatch.SerializeToString,
+                response_deserializer=pb.BatchSenderResponse.FromString,
+            )
+            self._call = sender(None)
+        return self._call
+
+    def _connect(self) -> grpc.aio.Channel:
+        agent = self._agent
+        if agent.credentials is None:
+            return grpc.aio.insecure_channel(agent.address, _OPTIONS)
+        options = (*_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME))
+        return grpc.aio.secure_channel(agent.address, agent.credentials, options)
+
+    def _end_call(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return f"the stream has ended: {error}"
+
+
+class Loggregator(Outlet[Item]):
+    """Implements :class:`executor.logs.api.LogSink` and :class:`executor.metrics_api.MetricsEmitter`."""
+
+    def __init__(
+        self, agent: Agent, *, capacity: int = CAPACITY_BYTES, close_limit_s: float = CLOSE_LIMIT_S
+    ) -> None:
+        super().__init__(
+            "loggregator",
+            LoggregatorStream(agent),
+            owner=_owner,
+            size=_size,
+            capacity=capacity,
+            max_batch=agent.batch_size,
+            flush_interval_s=agent.flush_interval_s,
+            close_limit_s=close_limit_s,
+        )
+
+    def emit(self, line: LogLine) -> None:
+        """A line of an app."""
+        self.put(line)
+
+    def emit_metric(self, metric: Metric) -> None:
+        """A metric of the cell or of an app."""
+        self.put(metric)
+
+
+def _owner(item: Item) -> Hashable:
+    if isinstance(item, LogLine):
+        return line_owner(item)
+    return (item.labels.source_id, item.labels.instance_id)
+
+
+def _size(item: Item) -> int:
+    return line_size(item) if isinstance(item, LogLine) else METRIC_BYTES + ITEM_OVERHEAD_BYTES

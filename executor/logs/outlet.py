@@ -1,0 +1,248 @@
+"""One sink's way out: a bounded buffer, and a task that carries batches to a destination.
+
+A destination may be slow, absent, or come and go. Nobody waits for it: what does not fit into the buffer is
+dropped, counted exactly, and the counts are logged by instance. A batch that could not be delivered is tried
+again, so what a destination was given just before it went may arrive twice, but not get lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
+from typing import Generic, Protocol, TypeVar
+
+from executor.logs.api import LogLine
+from executor.logs.buffer import FairBuffer
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+CAPACITY_BYTES = 32 << 20
+"""What one outlet may hold."""
+
+ITEM_OVERHEAD_BYTES = 256
+"""What an item takes besides its payload, roughly."""
+
+MAX_BATCH = 10_000
+"""Items carried at once, where the destination has no limit of its own."""
+
+CLOSE_LIMIT_S = 5.0
+"""How long the end of the cell waits for a destination to take what is left."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+"""Before the next attempt; doubled each time."""
+
+
+class Unreachable(Exception):
+    """A destination does not take anything now. sent: how many items of the batch it certainly has."""
+
+    def __init__(self, reason: object, sent: int = 0) -> None:
+        super().__init__(str(reason) or repr(reason))
+        self.sent = sent
+
+
+class Destination(Protocol[T_contra]):
+    """Where batches go. Connects when it must, and again after a failure."""
+
+    async def send(self, items: Sequence[T_contra]) -> int:
+        """Deliver; answers how many items it refused for good (too large). Raises Unreachable."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection. Must not raise."""
+        ...
+
+
+class Outlet(Generic[T]):
+    """Buffer and carrier. ``put`` never blocks; what was put is carried inside :meth:`running`.
+
+    name: in the component's log. owner, size: of an item; bytes. max_batch: items at once.
+    flush_interval_s: how long an incomplete batch waits for more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        destination: Destination[T],
+        *,
+        owner: Callable[[T], Hashable],
+        size: Callable[[T], int],
+        capacity: int = CAPACITY_BYTES,
+        max_batch: int = MAX_BATCH,
+        flush_interval_s: float = 0.0,
+        close_limit_s: float = CLOSE_LIMIT_S,
+    ) -> None:
+        self.name = name
+        self._destination = destination
+        self._owner = owner
+        self._size = size
+        self._buffer: FairBuffer[T] = FairBuffer(capacity)
+        self._max_batch = max_batch
+        self._flush_interval_s = flush_interval_s
+        self._close_limit_s = close_limit_s
+        self._filled = asyncio.Event()
+        self._full = asyncio.Event()
+        self._batch: list[T] = []
+        self._sending: asyncio.Task[int] | None = None
+        self._pause_s = 0.0
+        self._delivered = 0
+
+    @property
+    def dropped(self) -> int:
+        """Items that were not delivered and never will be, since the start."""
+        return self._buffer.dropped
+
+    @property
+    def delivered(self) -> int:
+        """Items the destination took, since the start."""
+        return self._delivered
+
+    def put(self, item: T) -> None:
+        """Keep an item for the next batch."""
+        self._buffer.add(item, self._owner(item), self._size(item))
+        self._filled.set()
+        if len(self._buffer) >= self._max_batch:
+            self._full.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Carry while inside; leaving delivers what is left, as far as the destination takes it in time."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._run(), name=f"log sink {self.name}")
+            await asyncio.sleep(0)  # a task cancelled before its first step would deliver nothing
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._something_to_send()
+                try:
+                    await self._attempt()
+                except Unreachable as error:
+                    await self._pause(error)
+                else:
+                    self._reached()
+                self._report_drops()
+        finally:
+            await self._finish()
+
+    async def _something_to_send(self) -> None:
+        if self._batch:
+            return
+        await self._filled.wait()
+        if self._flush_interval_s and not self._full.is_set():
+            try:
+                async with asyncio.timeout(self._flush_interval_s):
+                    await self._full.wait()
+            except TimeoutError:
+                return
+
+    async def _attempt(self) -> None:
+        """Deliver one batch, or go on delivering it. Raises Unreachable; what was not sent stays."""
+        if self._sending is None:
+            if not self._batch:
+                self._batch = self._buffer.take(self._max_batch)
+                if not self._buffer:
+                    self._filled.clear()
+                if len(self._buffer) < self._max_batch:
+                    self._full.clear()
+            self._sending = asyncio.create_task(self._destination.send(self._batch))
+        await asyncio.wait({self._sending})
+        sending, self._sending = self._sending, None
+        try:
+            refused = sending.result()
+        except Unreachable as error:
+            self._delivered += error.sent
+            del self._batch[: error.sent]
+            raise
+        self._delivered += len(self._batch) - refused
+        if refused:
+            self._buffer.drop("refused", refused)
+        self._batch = []
+
+    async def _pause(self, error: Unreachable) -> None:
+        if not self._pause_s:
+            data = {"sink": self.name, "error": str(error)}
+            logger.warning("log-sink.unreachable", extra={"data": data})
+        self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
+        self._report_drops()
+        await asyncio.sleep(self._pause_s)
+
+    def _reached(self) -> None:
+        if self._pause_s:
+            logger.info("log-sink.reached", extra={"data": {"sink": self.name}})
+            self._pause_s = 0.0
+
+    def _report_drops(self) -> None:
+        if drops := self._buffer.take_drops():
+            data = {
+                "sink": self.name,
+                "count": drops.total(),
+                "total": self._buffer.dropped,
+                "by_instance": {_shown(owner): count for owner, count in drops.items()},
+            }
+            logger.warning("log-sink.dropped", extra={"data": data})
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(self._close_limit_s):
+                while self._batch or self._buffer:
+                    await self._attempt()
+        except (TimeoutError, Unreachable) as error:
+            if self._sending is not None:
+                self._sending.cancel()
+                await asyncio.gather(self._sending, return_exceptions=True)
+            for item in self._batch + self._buffer.take(len(self._buffer)):
+                self._buffer.drop(self._owner(item))
+            data = {"sink": self.name, "error": str(error) or "it takes too long"}
+            logger.warning("log-sink.gave-up", extra={"data": data})
+        finally:
+            self._report_drops()
+            await self._destination.close()
+
+
+class LineOutlet(Outlet[LogLine]):
+    """An outlet for lines: implements :class:`executor.logs.api.LogSink`."""
+
+    def __init__(
+        self,
+        name: str,
+        destination: Destination[LogLine],
+        *,
+        capacity: int = CAPACITY_BYTES,
+        close_limit_s: float = CLOSE_LIMIT_S,
+    ) -> None:
+        super().__init__(
+            name,
+            destination,
+            owner=line_owner,
+            size=line_size,
+            capacity=capacity,
+            close_limit_s=close_limit_s,
+        )
+
+    def emit(self, line: LogLine) -> None:
+        """As ``put``, without the detours: this is called for every line of every app."""
+        self._buffer.add(line, (line[2], line[3]), len(line[0]) + ITEM_OVERHEAD_BYTES)
+        self._filled.set()
+
+
+def line_owner(line: LogLine) -> Hashable:
+    """The instance a line belongs to."""
+    return (line.source_id, line.instance_id)
+
+
+def line_size(line: LogLine) -> int:
+    """Bytes a line takes in memory, roughly."""
+    return len(line.payload) + ITEM_OVERHEAD_BYTES
+
+
+def _shown(owner: Hashable) -> str:
+    return "/".join(map(str, owner)) if isinstance(owner, tuple) else str(owner)

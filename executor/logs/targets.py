@@ -1,0 +1,116 @@
+"""Where app logs go, as a cell's operator writes it.
+
+=============================  =======================================================================
+``stdout``, ``stderr``         JSON lines
+``file:/path``                 JSON lines, appended
+``journald``                   the systemd journal; ``journald:/path`` for a socket elsewhere
+``syslog+udp://host:port``     RFC 5424, a datagram per line; port 514 unless given
+``syslog+tcp://host:port``     RFC 5424, octet-counted; port 601 unless given
+``syslog+tls://host:port``     the same encrypted; port 6514 unless given. ``?ca=/path`` trusts that
+                               authority instead of the machine's, ``&cert=/path&key=/path`` is our identity
+``syslog+unix:/path``          RFC 5424, a datagram per line, to a socket such as ``/dev/log``
+=============================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from executor.logs.api import LogLine
+from executor.logs.files import AppendedFile, OpenFile
+from executor.logs.journald import JOURNAL_SOCKET, JournalEntries
+from executor.logs.outlet import Destination
+from executor.logs.sockets import StreamConnection, UDPDatagrams, UnixDatagrams
+from executor.logs.syslog import OctetCounted, SyslogMessages
+
+_PORTS = {"syslog+udp": 514, "syslog+tcp": 601, "syslog+tls": 6514}
+_PATHS = {"file": "", "journald": str(JOURNAL_SOCKET), "syslog+unix": ""}
+_TLS_OPTIONS = frozenset({"ca", "cert", "key"})
+
+
+class InvalidTarget(ValueError):
+    """A text that names no place for logs; the message quotes it and says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A parsed text. kind: what stands before ``:``; ca, cert, key: paths, of ``syslog+tls`` only."""
+
+    kind: str
+    path: str = ""
+    host: str = ""
+    port: int = 0
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+def parse_target(text: str) -> Target:
+    """Raises InvalidTarget."""
+    if text in ("stdout", "stderr"):
+        return Target(kind=text)
+    kind, _, rest = text.partition(":")
+    if kind in _PATHS:
+        path = rest or _PATHS[kind]
+        if not path.startswith("/"):
+            raise InvalidTarget(f"{text!r}: expected an absolute path, as in {kind}:/path")
+        return Target(kind=kind, path=path)
+    if kind in _PORTS:
+        return _network_target(kind, text)
+    known = ", ".join(["stdout", "stderr", *_PATHS, *_PORTS])
+    raise InvalidTarget(f"{text!r}: expected one of {known}")
+
+
+def _network_target(kind: str, text: str) -> Target:
+    try:
+        url = urlsplit(text)
+        port = url.port or _PORTS[kind]
+        options = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
+    except ValueError as error:
+        raise InvalidTarget(f"{text!r}: {error}") from None
+    if not url.hostname or url.path not in ("", "/"):
+        raise InvalidTarget(f"{text!r}: expected {kind}://host:port")
+    if wrong := options.keys() - (_TLS_OPTIONS if kind == "syslog+tls" else frozenset()):
+        raise InvalidTarget(f"{text!r}: unknown option {', '.join(sorted(wrong))}")
+    if ("cert" in options) != ("key" in options):
+        raise InvalidTarget(f"{text!r}: cert and key need each other")
+    return Target(kind=kind, host=url.hostname, port=port, **options)
+
+
+def open_target(target: Target, *, hostname: str = "") -> Destination[LogLine]:
+    """The destination; it connects when it gets something to send.
+
+    hostname: what syslog messages name as their origin. Raises OSError for TLS files that cannot be read.
+    """
+    messages = SyslogMessages(hostname)
+    match target.kind:
+        case "stdout":
+            # The component's log goes through the same buffer, whose lock keeps both whole.
+            return OpenFile(sys.stdout.buffer)
+        case "stderr":
+            return OpenFile(sys.stderr.buffer)
+        case "file":
+            return AppendedFile(Path(target.path))
+        case "journald":
+            return UnixDatagrams(Path(target.path), JournalEntries())
+        case "syslog+unix":
+            return UnixDatagrams(Path(target.path), messages)
+        case "syslog+udp":
+            return UDPDatagrams(target.host, target.port, messages)
+        case "syslog+tcp":
+            return StreamConnection(target.host, target.port, OctetCounted(messages))
+        case "syslog+tls":
+            return StreamConnection(target.host, target.port, OctetCounted(messages), _tls_context(target))
+        case kind:
+            raise InvalidTarget(f"no destination of kind {kind!r}")
+
+
+def _tls_context(target: Target) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=target.ca or None)
+    if target.cert:
+        context.load_cert_chain(target.cert, target.key)
+    return context

@@ -1,0 +1,75 @@
+"""Lines to send, and destinations that can be held, lost and looked into."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from executor.logs.api import LogLine, Stream
+from executor.logs.outlet import Unreachable
+
+
+class ScriptedDestination:
+    """Takes batches while its gate is open. ``failures``: what the next attempts raise, in order."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[LogLine]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        self.taken = asyncio.Condition()
+        self.failures: list[Unreachable] = []
+        self.refuses = 0
+        self.closed = False
+
+    async def send(self, items: Sequence[LogLine]) -> int:
+        self.entered.set()
+        await self.gate.wait()
+        async with self.taken:
+            self.taken.notify_all()
+            if self.failures:
+                failure = self.failures.pop(0)
+                self.batches.append(list(items[: failure.sent]))
+                raise failure
+            self.batches.append(list(items))
+        return self.refuses
+
+    async def close(self) -> None:
+        self.closed = True
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [line.payload for batch in self.batches for line in batch]
+
+    async def until(self, count: int) -> None:
+        """Wait until ``count`` lines were taken."""
+        async with asyncio.timeout(10), self.taken:
+            await self.taken.wait_for(lambda: len(self.payloads) >= count)
+
+
+@pytest.fixture
+def destination() -> ScriptedDestination:
+    return ScriptedDestination()
+
+
+MakeLine = Callable[..., LogLine]
+
+
+@pytest.fixture
+def make_line() -> MakeLine:
+    def make(
+        text: bytes | str = b"hello",
+        *,
+        stream: Stream = Stream.OUT,
+        source_id: str = "app-guid",
+        instance_id: str = "2",
+        source_type: str = "APP/PROC/WEB",
+        time_ns: int = 1_522_171_784_100_530_624,
+        tags: dict[str, str] | None = None,
+    ) -> LogLine:
+        payload = text.encode() if isinstance(text, str) else text
+        return LogLine(payload, stream, source_id, instance_id, source_type, time_ns, tags or {})
+
+    return make

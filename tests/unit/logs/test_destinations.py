@@ -1,0 +1,236 @@
+"""Files and sockets as destinations of lines."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import resource
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.logs.api import LogLine
+from executor.logs.files import AppendedFile, OpenFile
+from executor.logs.outlet import LineOutlet, Unreachable
+from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
+from executor.logs.targets import InvalidTarget, Target, open_target, parse_target
+
+pytestmark = pytest.mark.unit
+
+
+def messages(data: bytes) -> list[str]:
+    return [json.loads(text)["message"] for text in data.splitlines()]
+
+
+def payload_of(line: LogLine) -> bytes:
+    return line.payload
+
+
+class StuckFile(io.BytesIO):
+    """Takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+
+    def write(self, data: Any) -> int:
+        self.entered.set()
+        self.let_go.wait(10)
+        return super().write(data)
+
+
+async def test_a_pipe_nobody_reads_blocks_nobody(make_line: Any) -> None:
+    file = StuckFile()
+    outlet = LineOutlet("stdout", OpenFile(file))
+    async with outlet.running():
+        outlet.emit(make_line("first"))
+        await asyncio.to_thread(file.entered.wait, 10)
+        outlet.emit(make_line("second"))
+        file.let_go.set()
+    assert messages(file.getvalue()) == ["first", "second"]
+
+
+async def test_a_file_that_was_closed_is_unreachable(make_line: Any) -> None:
+    file = io.BytesIO()
+    file.close()
+    with pytest.raises(Unreachable, match="closed"):
+        await OpenFile(file).send([make_line()])
+
+
+async def test_a_file_that_was_rotated_is_made_anew(make_line: Any, tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    file = AppendedFile(path)
+    await file.send([make_line("a")])
+    await file.send([make_line("b")])
+    path.rename(tmp_path / "app.log.1")
+    await file.send([make_line("c")])
+    await file.close()
+    assert messages((tmp_path / "app.log.1").read_bytes()) == ["a", "b"]
+    assert messages(path.read_bytes()) == ["c"]
+
+
+async def test_a_folder_that_is_missing_is_unreachable(make_line: Any, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="No such file"):
+        await AppendedFile(tmp_path / "missing" / "app.log").send([make_line()])
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[Callable[[int], None]]:
+    """Sets how large this process may make files; writing more fails half-way, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_leaves_no_half_batch(
+    make_line: Any, tmp_path: Path, file_size_limit: Callable[[int], None]
+) -> None:
+    path = tmp_path / "app.log"
+    file = AppendedFile(path)
+    await file.send([make_line("before")])
+    file_size_limit(path.stat().st_size + 20)
+    with pytest.raises(Unreachable, match="File too large"):
+        await file.send([make_line("lost")])
+    await file.close()
+    assert messages(path.read_bytes()) == ["before"]
+
+
+async def test_unix_datagrams(make_line: Any, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    destination = UnixDatagrams(path, payload_of)
+    with pytest.raises(Unreachable, match="No such file"):
+        await destination.send([make_line("early")])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        assert await destination.send([make_line("a"), make_line("b")]) == 0
+        assert [server.recv(10), server.recv(10)] == [b"a", b"b"]
+    with pytest.raises(Unreachable) as caught:
+        await destination.send([make_line("c")])
+    assert caught.value.sent == 0
+    await destination.close()
+
+
+async def test_a_line_too_long_for_a_socket_is_refused_and_the_next_ones_go(
+    make_line: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    destination = UnixDatagrams(path, lambda line: line.payload * 10_000)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        lines = [make_line("x" * 500), make_line("y")]
+        assert await destination.send(lines) == 1
+        assert server.recv(20_000) == b"y" * 10_000
+    await destination.close()
+
+
+async def test_udp(make_line: Any) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        destination = UDPDatagrams("127.0.0.1", server.getsockname()[1], payload_of)
+        assert await destination.send([make_line("a"), make_line("z" * 70_000)]) == 0
+        assert server.recv(10) == b"a"
+        assert len(server.recv(100_000)) == MAX_UDP_BYTES
+        await destination.close()
+
+
+@asynccontextmanager
+async def collecting(port: int = 0) -> AsyncIterator[tuple[int, list[asyncio.StreamReader]]]:
+    """A TCP server; closes its connections when left."""
+    readers: list[asyncio.StreamReader] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        readers.append(reader)
+        writers.append(writer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    try:
+        yield server.sockets[0].getsockname()[1], readers
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_stream_reconnects_when_its_peer_went(make_line: Any) -> None:
+    async with collecting() as (port, readers):
+        destination = StreamConnection("127.0.0.1", port, lambda line: line.payload + b"\n")
+        await destination.send([make_line("a"), make_line("b")])
+        assert await readers[0].readexactly(4) == b"a\nb\n"
+        connection = destination._streams
+    assert connection is not None
+    await connection[0].read()
+    with pytest.raises(Unreachable):
+        await destination.send([make_line("c")])
+    async with collecting(port) as (_, readers):
+        await destination.send([make_line("c")])
+        assert await readers[0].readexactly(2) == b"c\n"
+        await destination.close()
+        assert await readers[0].read() == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("stdout", Target(kind="stdout")),
+        ("stderr", Target(kind="stderr")),
+        ("file:/var/log/apps.log", Target(kind="file", path="/var/log/apps.log")),
+        ("journald", Target(kind="journald", path="/run/systemd/journal/socket")),
+        ("journald:/run/x", Target(kind="journald", path="/run/x")),
+        ("syslog+udp://logs", Target(kind="syslog+udp", host="logs", port=514)),
+        ("syslog+tcp://10.0.0.1:1514/", Target(kind="syslog+tcp", host="10.0.0.1", port=1514)),
+        ("syslog+tcp://[::1]:1514", Target(kind="syslog+tcp", host="::1", port=1514)),
+        ("syslog+unix:/dev/log", Target(kind="syslog+unix", path="/dev/log")),
+        (
+            "syslog+tls://logs?ca=/ca.crt&cert=/c.crt&key=/c.key",
+            Target(kind="syslog+tls", host="logs", port=6514, ca="/ca.crt", cert="/c.crt", key="/c.key"),
+        ),
+    ],
+)
+def test_targets(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected one of stdout, stderr, file"),
+        ("stdout:/x", "expected one of"),
+        ("file:", "expected an absolute path, as in file:/path"),
+        ("file:relative", "expected an absolute path"),
+        ("syslog+tcp:host", "expected syslog.tcp://host:port"),
+        ("syslog+tcp://host:70000", "Port out of range"),
+        ("syslog+tcp://host:x", "Port could not be cast"),
+        ("syslog+tcp://host/path", "expected syslog.tcp://host:port"),
+        ("syslog+tcp://host?ca=/x", "unknown option ca"),
+        ("syslog+tls://host?cert=/x", "cert and key need each other"),
+    ],
+)
+def test_texts_that_are_no_targets(text: str, said: str) -> None:
+    with pytest.raises(InvalidTarget, match=said):
+        parse_target(text)
+
+
+async def test_what_a_target_names_is_where_lines_arrive(make_line: Any, tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        for kind, expected in (("journald", b"MESSAGE=hello\n"), ("syslog+unix", b" cell-9 app-guid ")):
+            destination = open_target(parse_target(f"{kind}:{path}"), hostname="cell-9")
+            await destination.send([make_line("hello")])
+            await destination.close()
+            assert expected in server.recv(10_000)
+    async with collecting() as (port, readers):
+        destination = open_target(parse_target(f"syslog+tcp://127.0.0.1:{port}"), hostname="cell-9")
+        await destination.send([make_line("hello")])
+        length = await readers[0].readuntil(b" ")
+        assert (await readers[0].readexactly(int(length))).endswith(b"hello")
+        await destination.close()

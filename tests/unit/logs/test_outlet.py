@@ -1,0 +1,94 @@
+"""A sink that is slow, absent, or comes and goes: nobody waits, and every lost line is counted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from executor.logs.outlet import ITEM_OVERHEAD_BYTES, LineOutlet, Unreachable
+
+Caplog = pytest.LogCaptureFixture
+
+pytestmark = pytest.mark.unit
+
+SIZE = ITEM_OVERHEAD_BYTES + 1
+
+
+async def test_everything_is_delivered_before_it_ends(destination: Any, make_line: Any) -> None:
+    outlet = LineOutlet("x", destination)
+    async with outlet.running():
+        for text in "abc":
+            outlet.emit(make_line(text))
+    assert destination.payloads == [b"a", b"b", b"c"]
+    assert (outlet.delivered, outlet.dropped, destination.closed) == (3, 0, True)
+
+
+async def test_a_slow_destination_costs_only_what_does_not_fit(
+    destination: Any, make_line: Any, caplog: Caplog
+) -> None:
+    outlet = LineOutlet("x", destination, capacity=3 * SIZE)
+    destination.gate.clear()
+    async with outlet.running():
+        outlet.emit(make_line("0"))
+        await destination.entered.wait()
+        for text in "12345":
+            outlet.emit(make_line(text))
+        outlet.emit(make_line("b", source_id="other"))
+        destination.gate.set()
+        await destination.until(4)
+    assert destination.payloads == [b"0", b"2", b"3", b"b"]
+    assert (outlet.delivered, outlet.dropped) == (4, 3)
+    (record,) = [record for record in caplog.records if record.message == "log-sink.dropped"]
+    assert vars(record)["data"] == {"sink": "x", "count": 3, "total": 3, "by_instance": {"app-guid/2": 3}}
+
+
+async def test_a_batch_that_failed_comes_again_without_what_was_sent(
+    destination: Any, make_line: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.001)
+    caplog.set_level(logging.INFO)
+    outlet = LineOutlet("x", destination)
+    destination.failures = [Unreachable("gone", sent=1), Unreachable("still gone")]
+    for text in "abc":
+        outlet.emit(make_line(text))
+    async with outlet.running():
+        await destination.until(3)
+        outlet.emit(make_line("d"))
+        await destination.until(4)
+    assert destination.payloads == [b"a", b"b", b"c", b"d"]
+    assert outlet.delivered == 4
+    said = [record.message for record in caplog.records]
+    assert said == ["log-sink.unreachable", "log-sink.reached"]
+
+
+async def test_an_absent_destination_ends_with_the_cell_and_is_told(
+    destination: Any, make_line: Any, caplog: Caplog
+) -> None:
+    outlet = LineOutlet("x", destination)
+    destination.failures = [Unreachable("nobody there")] * 3
+    async with outlet.running():
+        outlet.emit(make_line("a"))
+        await destination.entered.wait()
+    assert (outlet.delivered, outlet.dropped, destination.closed) == (0, 1, True)
+    assert [record.message for record in caplog.records][-2:] == ["log-sink.gave-up", "log-sink.dropped"]
+
+
+async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any, make_line: Any) -> None:
+    outlet = LineOutlet("x", destination, close_limit_s=0.01)
+    destination.gate.clear()
+    async with outlet.running():
+        outlet.emit(make_line("a"))
+        await destination.entered.wait()
+        outlet.emit(make_line("b"))
+    assert (outlet.delivered, outlet.dropped) == (0, 2)
+
+
+async def test_refused_lines_are_not_delivered(destination: Any, make_line: Any) -> None:
+    outlet = LineOutlet("x", destination)
+    destination.refuses = 1
+    async with outlet.running():
+        outlet.emit(make_line("a"))
+        outlet.emit(make_line("b"))
+    assert (outlet.delivered, outlet.dropped) == (1, 1)
