@@ -39,7 +39,7 @@ QUICK: Mapping[str, object] = {
 
 
 class LocalRep:
-    """One cell. Its component log is ``FOLDER/rep.log``."""
+    """One cell. config: its rep.json. log: its component log. admin, network: base URLs of its listeners."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class LocalRep:
         self.network_name = slot.network_name
         self.log = folder / "rep.log"
         self._identity = identity
-        self._config = folder / "rep.json"
+        self.config = folder / "rep.json"
         self._process: asyncio.subprocess.Process | None = None
         scheme = "https" if identity else "http"
         admin, network = free_port(), free_port()
@@ -88,7 +88,7 @@ class LocalRep:
                 "locket_client_cert_file": certificate,
                 "locket_client_key_file": key,
             }
-        self._config.write_text(json.dumps({**keys, **settings}, indent=2))
+        self.config.write_text(json.dumps({**keys, **settings}, indent=2))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -108,7 +108,7 @@ class LocalRep:
                 "cell",
                 "rep",
                 "-config",
-                str(self._config),
+                str(self.config),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -156,6 +156,11 @@ class LocalRep:
         except TimeoutError:
             process.kill()
             return await process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of its process. Raises LocalCellError before it was started."""
+        return self._running().pid
 
     def log_tail(self, lines: int = 20) -> str:
         """The end of its component log."""

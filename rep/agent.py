@@ -151,15 +151,18 @@ class RepAgent:
             interval_s=seconds(config.polling_interval),
             evacuation_interval_s=seconds(config.evacuation_polling_interval),
         )
+        patience_s = (
+            seconds(config.graceful_shutdown_interval)
+            + seconds(config.envoy_config_reload_duration)
+            + CLEANUP_SLACK_S
+        )
         cleanup = Cleanup(
             config.cell_id,
             executor,
             self._bbs,
             removals,
             self._metrics,
-            timeout_s=seconds(config.graceful_shutdown_interval)
-            + seconds(config.envoy_config_reload_duration)
-            + CLEANUP_SLACK_S,
+            timeout_s=patience_s,
         )
         evacuator = Evacuator(
             executor,
@@ -167,6 +170,7 @@ class RepAgent:
             removals,
             polling_interval_s=seconds(config.evacuation_polling_interval),
             timeout_s=seconds(config.evacuation_timeout),
+            patience_s=patience_s,
         )
         admin = AdminRoutes(evacuation).application()
         network = NetworkRoutes(identity, executor, evacuation, deletions, requests).application()

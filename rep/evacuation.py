@@ -12,12 +12,15 @@ from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import Presence
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
+from executor.model import Container, ContainerState
 from rep.metrics import MetricsSink
 from rep.removals import Removals
 
 CLEANUP_SLACK_S = 5.0
 """Added to the graceful and the proxy interval: the limit of a clean-up."""
 CLEANUP_POLL_S = 1.0
+TELL_S = 10.0
+"""Between two log lines about what an evacuation waits for."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,11 @@ class EvacuationFlag:
 
 
 class Evacuator:
-    """Ends the process once an evacuated cell is empty, or out of time."""
+    """Ends the process once an evacuated cell is empty, or out of time.
+
+    patience_s: how long a container whose work has ended may take to go; then its deletion is asked for
+    again, loudly, each time that long. tell_s: how often the log says what is waited for.
+    """
 
     def __init__(
         self,
@@ -60,12 +67,16 @@ class Evacuator:
         *,
         polling_interval_s: float,
         timeout_s: float,
+        patience_s: float,
+        tell_s: float = TELL_S,
     ) -> None:
         self._executor = executor
         self._flag = flag
         self._removals = removals
         self._polling_interval_s = polling_interval_s
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._tell_s = tell_s
 
     @asynccontextmanager
     async def running(self, finished: Callable[[], None]) -> AsyncIterator[None]:
@@ -87,29 +98,58 @@ class Evacuator:
     async def evacuate(self) -> bool:
         """Wait for the last container. False when the evacuation timeout came first."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                while not self._empty():
+            async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
+                helpers = [group.create_task(self._tell()), group.create_task(self._insist(group))]
+                while self._left():
                     await self._removals.wait(self._polling_interval_s)
+                for helper in helpers:
+                    helper.cancel()
         except TimeoutError:
-            logger.error("running-evacuator.failed-to-evacuate-before-timeout", extra=self._waiting_for())
+            logger.error(
+                "running-evacuator.failed-to-evacuate-before-timeout", extra=_waiting_for(self._left())
+            )
             return False
         logger.info("running-evacuator.evacuation-complete")
         return True
 
-    def _empty(self) -> bool:
-        try:
-            left = self._executor.containers()
-        except ExecutorError as error:
-            logger.error("running-evacuator.failed-to-list-containers", extra={"data": {"error": str(error)}})
-            return False
-        if left:
-            logger.info("running-evacuator.evacuating.evacuation-incomplete", extra=self._waiting_for())
-        return not left
+    async def _tell(self) -> None:
+        while True:
+            logger.info(
+                "running-evacuator.evacuating.evacuation-incomplete", extra=_waiting_for(self._left())
+            )
+            await asyncio.sleep(self._tell_s)
 
-    def _waiting_for(self) -> dict[str, object]:
-        left = self._executor.containers()
-        states = Counter(container.state.value for container in left)
-        return {"data": {"containers": [container.guid for container in left], "states": dict(states)}}
+    async def _insist(self, group: asyncio.TaskGroup) -> None:
+        """A container that has ended should go; the deletion of one that stays has failed or hangs."""
+        stubborn: set[str] = set()
+        while True:
+            await asyncio.sleep(self._patience_s)
+            ended = {item.guid for item in self._left() if item.state is ContainerState.COMPLETED}
+            for guid in sorted(ended & stubborn):
+                data = {"container-guid": guid, "for-at-least-s": self._patience_s}
+                logger.error("running-evacuator.evacuating.container-will-not-go", extra={"data": data})
+                group.create_task(self._delete(guid), name=f"evacuate {guid}")
+            stubborn = ended
+
+    async def _delete(self, guid: str) -> None:
+        try:
+            await self._executor.delete(guid)
+        except ContainerNotFound:
+            pass
+        except ExecutorError as error:
+            data = {"container-guid": guid, "error": str(error)}
+            logger.error("running-evacuator.failed-to-delete-container", extra={"data": data})
+            return
+        self._removals.notify()
+
+    def _left(self) -> list[Container]:
+        return self._executor.containers()
+
+
+def _waiting_for(left: list[Container]) -> dict[str, object]:
+    """What the log says: the containers, and how many of them are in which state."""
+    states = Counter(container.state.value for container in left)
+    return {"data": {"containers": [container.guid for container in left], "states": dict(states)}}
 
 
 class CleanupFailed(Exception):

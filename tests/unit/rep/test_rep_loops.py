@@ -133,10 +133,9 @@ async def test_the_end_of_events_ends_the_consumer(executor: FakeExecutor) -> No
     assert [type(error) for error in caught.value.exceptions] == [EventStreamEnded]
 
 
-def evacuator(
-    executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, timeout_s: float = FOREVER
-) -> Evacuator:
-    return Evacuator(executor, flag, removals, polling_interval_s=FOREVER, timeout_s=timeout_s)
+def evacuator(executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, **times: float) -> Evacuator:
+    waits = {"polling_interval_s": FOREVER, "timeout_s": FOREVER, "patience_s": FOREVER, **times}
+    return Evacuator(executor, flag, removals, **waits)
 
 
 async def test_an_evacuation_ends_with_the_last_container(
@@ -163,6 +162,47 @@ async def test_an_evacuation_ends_at_its_timeout(
     executor.put(lrp_container())
     assert not await evacuator(executor, EvacuationFlag(), Removals(), timeout_s=0.01).evacuate()
     assert "failed-to-evacuate-before-timeout" in caplog.text
+
+
+async def test_an_evacuation_says_again_and_again_what_it_waits_for(
+    executor: FakeExecutor, lrp_container: MakeContainer, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    removals = Removals()
+    executor.put(lrp_container(S.RUNNING))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(evacuator(executor, EvacuationFlag(), removals, tell_s=0.01).evacuate())
+        await until(lambda: caplog.text.count("evacuation-incomplete") >= 3)
+        await executor.delete(GUID)
+        removals.notify()
+    assert "evacuation-complete" in caplog.messages[-1]
+
+
+async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_goes(
+    executor: FakeExecutor, lrp_container: MakeContainer, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor.put(lrp_container(S.COMPLETED))
+    executor.errors["delete"] = EngineError("device or resource busy")
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(
+            evacuator(executor, EvacuationFlag(), Removals(), patience_s=0.01).evacuate()
+        )
+        await until(lambda: executor.calls.count(("delete", GUID, "")) >= 2)
+        assert "container-will-not-go" in caplog.text
+        assert "failed-to-delete-container" in caplog.text
+        executor.errors.clear()
+        assert await task
+    assert executor.store == {}
+
+
+async def test_a_container_that_still_runs_is_not_deleted_however_long_it_takes(
+    executor: FakeExecutor, lrp_container: MakeContainer
+) -> None:
+    executor.put(lrp_container(S.RUNNING))
+    assert not await evacuator(
+        executor, EvacuationFlag(), Removals(), patience_s=0.001, timeout_s=0.05
+    ).evacuate()
+    assert executor.calls == []
 
 
 async def test_without_an_evacuation_the_evacuator_never_ends(executor: FakeExecutor) -> None:

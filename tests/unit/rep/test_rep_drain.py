@@ -1,0 +1,144 @@
+"""The scripts around a cell's life: drain empties it, post-start waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bbs.client.identity import Identity, IdentityFiles
+from cell.certs import Authority
+from rep.evacuation import EvacuationFlag
+from rep.server import AdminRoutes, listening
+
+pytestmark = pytest.mark.unit
+
+SCRIPTS = Path(__file__).parents[3] / "packaging" / "drain"
+Configure = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
+    return Authority.create("ca").issue(tmp_path_factory.mktemp("tls"), "rep")
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    """Writes a rep.json."""
+
+    def write(address: str, identity: IdentityFiles | None = None) -> Path:
+        keys = {"listen_addr": address, "cell_id": "c"}
+        if identity is not None:
+            keys["ca_cert_file"] = str(identity.ca_file)
+            keys["cert_file"] = str(identity.cert_file)
+            keys["key_file"] = str(identity.key_file)
+        path = tmp_path / "rep.json"
+        path.write_text(json.dumps(keys))
+        return path
+
+    return write
+
+
+@asynccontextmanager
+async def script(
+    name: str, config: Path, **environment: str
+) -> AsyncIterator[Awaitable[tuple[int, str, str]]]:
+    """Started when entered; the value waits for exit status, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        SCRIPTS / name,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "REP_CONFIG": str(config), "PING_INTERVAL": "0.05", **environment},
+    )
+
+    async def end() -> tuple[int, str, str]:
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    try:
+        yield end()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_drain_evacuates_and_waits_for_the_end(
+    configure: Configure, identity: IdentityFiles, tls: bool
+) -> None:
+    flag = EvacuationFlag()
+    context = Identity(identity).server_context() if tls else None
+    async with AsyncExitStack() as stack:
+        async with listening(AdminRoutes(flag).application(), "127.0.0.1:0", context) as address:
+            config = configure(f"0.0.0.0:{address.port}", identity if tls else None)
+            ended = await stack.enter_async_context(script("drain", config))
+            async with asyncio.timeout(10):
+                await flag.wait()
+        status, out, _ = await ended
+    assert (status, out) == (0, "0\n")
+
+
+async def test_drain_ends_a_process_that_outlives_its_listener(configure: Configure, tmp_path: Path) -> None:
+    program = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); time.sleep(60)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    pid_file = tmp_path / "rep.pid"
+    pid_file.write_text(f"{process.pid}\n")
+    flag = EvacuationFlag()
+    async with AsyncExitStack() as stack:
+        async with listening(AdminRoutes(flag).application(), "127.0.0.1:0", None) as address:
+            config = configure(f"127.0.0.1:{address.port}")
+            drain = script("drain", config, REP_PID_FILE=str(pid_file), PATIENCE="1")
+            ended = await stack.enter_async_context(drain)
+            async with asyncio.timeout(10):
+                await flag.wait()
+        status, _, err = await ended
+    assert status == 0
+    assert "SIGTERM" in err
+    assert await process.wait() == 0
+
+
+async def test_drain_fails_when_the_rep_refuses(configure: Configure) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=500 if request.method == "POST" else 200)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with (
+        listening(application, "127.0.0.1:0", None) as address,
+        script("drain", configure(f"127.0.0.1:{address.port}")) as ended,
+    ):
+        status, out, err = await ended
+    assert (status, out) == (1, "")
+    assert "refuses to evacuate" in err
+
+
+async def test_there_is_nothing_to_drain_without_a_rep(configure: Configure) -> None:
+    async with script("drain", configure("127.0.0.1:1")) as ended:
+        assert (await ended)[:2] == (0, "0\n")
+
+
+async def test_post_start_waits_until_the_cell_is_up(configure: Configure, identity: IdentityFiles) -> None:
+    server = Identity(identity).server_context()
+    async with listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address:
+        port = address.port
+    async with script("post-start", configure(f"127.0.0.1:{port}", identity)) as ended:
+        waiting = asyncio.ensure_future(ended)
+        assert not waiting.done()
+        async with listening(AdminRoutes(EvacuationFlag()).application(), f"127.0.0.1:{port}", server):
+            assert (await waiting)[0] == 0
+
+
+async def test_post_start_gives_up_and_says_where_it_asked(configure: Configure) -> None:
+    async with script("post-start", configure("127.0.0.1:1"), START_TIMEOUT="0") as ended:
+        status, _, err = await ended
+    assert status == 1
+    assert "no answer from http://127.0.0.1:1/ping" in err
