@@ -39,7 +39,7 @@ def _parts(event: Event) -> tuple[str, ...]:
             return _instance(lrp), "created:", instance_state(lrp)
         case ActualLRPInstanceChangedEvent(before=ActualLRPInfo() as was, after=ActualLRPInfo() as now):
             name = f"{event.actual_lrp_key.process_guid}/{event.actual_lrp_key.index}"
-            return name, _change(was, now), _on(event.actual_lrp_instance_key.cell_id), *_more(now)
+            return name, _change(was, now), _on(event.actual_lrp_instance_key.cell_id), *_more(was, now)
         case ActualLRPInstanceRemovedEvent(actual_lrp=ActualLRP() as lrp):
             return _instance(lrp), "removed:", instance_state(lrp)
         case ActualLRPCrashedEvent():
@@ -69,10 +69,11 @@ def _state(info: ActualLRPInfo) -> str:
     return instance_state(ActualLRP(state=info.state, presence=info.presence, routable=info.routable))
 
 
-def _more(now: ActualLRPInfo) -> tuple[str, str]:
-    """Where it can be reached, or why it cannot."""
+def _more(was: ActualLRPInfo, now: ActualLRPInfo) -> tuple[str, str]:
+    """Where it can be reached, or why it found no place; a crash has an event of its own."""
     address = reach(now.actual_lrp_net_info)
-    return (f"at {address}" if address else "", now.placement_error or now.crash_reason)
+    news = now.placement_error if now.placement_error != was.placement_error else ""
+    return (f"at {address}" if address else "", news)
 
 
 def _on(cell_id: str) -> str:

@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,12 +32,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """chunked: the body is framed already."""
+    """chunked: the body is framed already. held: it goes on after that, until the test is over."""
 
     body: bytes
     media_type: str = PROTOBUF
     status: int = 200
     chunked: bool = False
+    held: bool = False
 
 
 @dataclass
@@ -47,6 +49,7 @@ class ScriptedBBS:
     by_path: dict[str, Answer] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
+    over: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, message: Message | bytes, media_type: str = PROTOBUF, status: int = 200) -> None:
         body = message if isinstance(message, bytes) else message.SerializeToString()
@@ -58,11 +61,17 @@ class ScriptedBBS:
         body = chunks.removesuffix(end) + end
         self.by_path[path] = Answer(body, "text/event-stream; charset=utf-8", chunked=True)
 
+    def hold(self, path: str, chunks: bytes) -> None:
+        """As ``stream``, without an end."""
+        self.by_path[path] = Answer(chunks, "text/event-stream; charset=utf-8", chunked=True, held=True)
+
     def reply_to(self, request: Asked) -> Answer:
         self.asked.append(request)
         return self.by_path.get(request.path) or self.answers.popleft()
 
-    def serve(self, context: ssl.SSLContext | None = None) -> Iterator[None]:
+    @contextmanager
+    def serving(self, context: ssl.SSLContext | None = None) -> Iterator[None]:
+        """A listener of its own for this script; ``url`` is that of the latest."""
         with ThreadingHTTPServer(("127.0.0.1", 0), _handler(self)) as server:
             if context is not None:
                 server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -70,6 +79,7 @@ class ScriptedBBS:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
             yield
+            self.over.set()
             server.shutdown()
             thread.join(TIMEOUT_S)
 
@@ -89,6 +99,8 @@ def _handler(bbs: ScriptedBBS) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             self.wfile.write(answer.body)
+            if answer.held:
+                bbs.over.wait(TIMEOUT_S)
 
         do_GET = do_POST = _serve  # noqa: N815 - named by the base class
 
@@ -101,11 +113,7 @@ def _handler(bbs: ScriptedBBS) -> type[BaseHTTPRequestHandler]:
 @pytest.fixture
 def bbs() -> Iterator[ScriptedBBS]:
     scripted = ScriptedBBS()
-    yield from _with(scripted)
-
-
-def _with(scripted: ScriptedBBS) -> Iterator[ScriptedBBS]:
-    for _ in scripted.serve():
+    with scripted.serving():
         yield scripted
 
 

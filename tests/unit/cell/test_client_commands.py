@@ -1,0 +1,228 @@
+"""What the commands do beyond what cfdot does."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bbs.models.events import ActualLRPCrashedEvent, Event, TaskChangedEvent, TaskCreatedEvent
+from bbs.models.task import Task
+from bbs.wire.proto.actual_lrp_pb2 import ActualLRP
+from bbs.wire.proto.actual_lrp_requests_pb2 import ActualLRPsResponse, RetireActualLRPRequest
+from bbs.wire.proto.cell_pb2 import CellPresence, CellsResponse
+from bbs.wire.proto.desired_lrp_pb2 import DesiredLRP
+from bbs.wire.proto.desired_lrp_requests_pb2 import DesiredLRPResponse, DesireLRPRequest
+from bbs.wire.proto.domain_pb2 import DomainsResponse
+from bbs.wire.proto.error_pb2 import Error
+from bbs.wire.sse import LRP_INSTANCE_EVENTS, TASK_EVENTS, encode_record
+
+if TYPE_CHECKING:
+    from tests.unit.cell.conftest import ScriptedBBS, Shell
+
+pytestmark = pytest.mark.unit
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
+RUN = {"run": {"path": "/bin/true", "user": "vcap"}}
+LRP = {"process_guid": "web", "domain": "d", "rootfs": "preloaded:busybox", "instances": 2, "action": RUN}
+TASK = {"task_guid": "t", "domain": "d", "rootfs": "preloaded:busybox", "action": RUN}
+
+
+def _chunks(*events: Event) -> bytes:
+    records = [encode_record(number, event) for number, event in enumerate(events)]
+    return b"".join(f"{len(record):x};\r\n".encode() + record + b"\r\n" for record in records)
+
+
+def test_a_document_of_2015(bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.answer(b"")
+    document = GOLDEN / "documents" / "desired_lrp_2015.json"
+    ended = shell("desire", str(document), "--bbs-url", bbs.url)
+    assert (ended.status, ended.stdout) == (0, "")
+    sent = DesireLRPRequest.FromString(bbs.asked[0].body).desired_lrp
+    assert sent.process_guid == json.loads(document.read_text())["process_guid"]
+
+
+def test_a_document_on_standard_input(
+    bbs: ScriptedBBS, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bbs.answer(b"")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(LRP).encode())))
+    ended = shell("desire", "-", "--bbs-url", bbs.url, "--table")
+    assert (ended.status, ended.stdout) == (0, "web is desired: 2 instance(s)\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "document", "complaint"),
+    [
+        ("desire", {**LRP, "ports": ["x"]}, "$.ports[0]: expected a whole number from 0 to 4294967295, got"),
+        (
+            "desire",
+            {"process_guid": "web"},
+            "$.domain: expected a value (this field is required), got nothing",
+        ),
+        ("desire", {}, "$: expected an action (a key such as run), a Task (task_guid) or a DesiredLRP"),
+        ("desire", TASK, "is a Task, not a DesiredLRP; try `cell task`"),
+        ("desire", RUN, "is an action alone, not a DesiredLRP; try `cell run`"),
+        ("task", LRP, "is a DesiredLRP, not a Task; try `cell desire`"),
+        ("task", {**TASK, "task_guid": ""}, "$.task_guid: expected a value (this field is required)"),
+        ("task", {**TASK, "domain": None}, "$.domain: expected a value (this field is required)"),
+        (
+            "task",
+            {**TASK, "action": {"run": {"path": 5}}},
+            "$.action.run.path: expected a string, got the number 5",
+        ),
+    ],
+)
+def test_the_offending_field_is_named(
+    command: str, document: object, complaint: str, bbs: ScriptedBBS, shell: Shell, tmp_path: Path
+) -> None:
+    file = tmp_path / "document.json"
+    file.write_text(json.dumps(document))
+    ended = shell(command, str(file), "--bbs-url", bbs.url)
+    assert (ended.status, bbs.asked) == (3, [])
+    assert ended.stderr.startswith(f"Error: {file}")
+    assert complaint in ended.stderr
+
+
+def test_a_file_that_is_not_there(bbs: ScriptedBBS, shell: Shell) -> None:
+    ended = shell("task", "/no/such.json", "--bbs-url", bbs.url)
+    assert (ended.status, ended.stderr) == (
+        3,
+        "Error: /no/such.json cannot be read: No such file or directory\n",
+    )
+
+
+def test_all_instances_are_stopped_once_each(bbs: ScriptedBBS, shell: Shell) -> None:
+    rows = ActualLRPsResponse()
+    for index, presence in ((1, "ORDINARY"), (0, "ORDINARY"), (1, "EVACUATING")):
+        row = ActualLRP(presence=presence)
+        row.actual_lrp_key.process_guid, row.actual_lrp_key.index = "web", index
+        rows.actual_lrps.append(row)
+    bbs.answer(DesiredLRPResponse(desired_lrp=DesiredLRP(process_guid="web", domain="d")))
+    bbs.answer(rows)
+    bbs.answer(b"")
+    bbs.answer(b"")
+    ended = shell("stop", "web", "--bbs-url", bbs.url, "--table")
+    assert ended.lines == ["web/0 is asked to stop", "web/1 is asked to stop"]
+    keys = [RetireActualLRPRequest.FromString(asked.body).actual_lrp_key for asked in bbs.asked[2:]]
+    assert [(key.process_guid, key.index, key.domain) for key in keys] == [("web", 0, "d"), ("web", 1, "d")]
+
+
+def test_an_error_of_the_bbs_in_its_own_words(bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
+    ended = shell("domains", "--bbs-url", bbs.url)
+    assert (ended.status, ended.stdout) == (4, "")
+    assert ended.stderr == "Error: BBS error\nType 28: Deadlock\nMessage: again\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["lrps", "--desired", "-c", "cell-1"], "--cell and --index choose instances"),
+        (["lrps", "-i", "-1"], "'-1' is not an index"),
+        (["lrps", "web", "-i", "x"], "'x' is not an index: expected a whole number of 0 or more"),
+        (["scale", "web", "-1"], "'-1' is not a number of instances"),
+        (["scale", "web", "2147483648"], "'2147483648' is not a number of instances"),
+        (["stop", "--task", "t", "0"], "a Task has no INDEX"),
+        (["domains", "--ttl", "1m"], "--ttl goes with --set DOMAIN"),
+        (["domains", "--set", "d", "--ttl", "1"], "missing unit in duration '1'; expected one such as 30s"),
+        (["domains", "--set", "d", "--ttl", "-1s"], "expected one argument"),
+        (["domains", "--set", "d", "--ttl=-1s"], "duration '-1s' is negative"),
+        (["events", "--lrps", "--tasks"], "not allowed with argument"),
+        (["cells", "--json", "--table"], "not allowed with argument"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    arguments: list[str], complaint: str, bbs: ScriptedBBS, shell: Shell
+) -> None:
+    ended = shell(*arguments, "--bbs-url", bbs.url)
+    assert (ended.status, bbs.asked) == (3, [])
+    assert complaint in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [(b"[]", "answered 200 without a state"), (b"oops", "answered 200: $: expected JSON")],
+)
+def test_a_rep_that_answers_nonsense(body: bytes, complaint: str, bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.answer(CellsResponse(cells=[CellPresence(cell_id="c", rep_url=bbs.url)]))
+    bbs.answer(body, "text/plain")
+    ended = shell("cells", "--state", "--bbs-url", bbs.url)
+    assert ended.status == 4
+    assert ended.stderr.startswith(f"Error: cell c: {bbs.url}/state {complaint}")
+
+
+def test_a_rep_that_does_not_answer(bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.answer(CellsResponse(cells=[CellPresence(cell_id="c", rep_url="http://127.0.0.1:1")]))
+    ended = shell("cells", "--state", "--bbs-url", bbs.url)
+    assert ended.status == 4
+    assert ended.stderr.startswith("Error: cell c: http://127.0.0.1:1/state: ConnectionRefusedError")
+
+
+TASK_EVENTS_OF_TWO_CELLS = (
+    TaskCreatedEvent(task=Task(task_guid="elsewhere")),
+    TaskChangedEvent(before=Task(task_guid="mine"), after=Task(task_guid="mine", cell_id="cell-1")),
+    TaskChangedEvent(before=Task(task_guid="mine", cell_id="cell-1"), after=Task(task_guid="mine")),
+    TaskChangedEvent(before=Task(task_guid="other"), after=Task(task_guid="other", cell_id="cell-2")),
+)
+
+
+def test_both_streams_and_only_one_cell(bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.stream(LRP_INSTANCE_EVENTS.path, _chunks(ActualLRPCrashedEvent(crash_count=1)))
+    bbs.stream(TASK_EVENTS.path, _chunks(*TASK_EVENTS_OF_TWO_CELLS))
+    ended = shell("events", "--cell", "cell-1", "--bbs-url", bbs.url)
+    events = [json.loads(line) for line in ended.lines]
+    assert sorted(event["type"] for event in events) == ["actual_lrp_crashed", "task_changed", "task_changed"]
+    assert {e["data"]["after"]["task_guid"] for e in events if e["type"] == "task_changed"} == {"mine"}
+    assert {asked.path: asked.body for asked in bbs.asked} == {
+        LRP_INSTANCE_EVENTS.path: b"\x0a\x06cell-1",
+        TASK_EVENTS.path: b"",
+    }
+    assert ended.stderr == f"following {bbs.url}; Ctrl-C ends it\nthe BBS ended the stream\n"
+
+
+def _command(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cell", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_ends_events_well(bbs: ScriptedBBS) -> None:
+    bbs.hold(LRP_INSTANCE_EVENTS.path, _chunks(ActualLRPCrashedEvent(crash_count=1)))
+    with _command("events", "--lrps", "--bbs-url", bbs.url) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["type"] == "actual_lrp_crashed"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (0, f"following {bbs.url}; Ctrl-C ends it\n")
+
+
+def test_a_reader_that_has_seen_enough(bbs: ScriptedBBS) -> None:
+    bbs.answer(DomainsResponse(domains=["d"]))
+    with _command("domains", "--bbs-url", bbs.url) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        stderr = process.stderr.read()
+    assert (process.returncode, stderr) == (0, "")
+
+
+def test_no_command_waits_for_what_it_does_not_need() -> None:
+    """Each would cost more than the whole call to a BBS."""
+    script = (
+        "import sys, cell.main, cell.client.lrps, cell.client.events\n"
+        "heavy = {'aiohttp', 'cryptography', 'docker', 'grpc'} & sys.modules.keys()\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
