@@ -12,6 +12,9 @@ DOCKER = "docker"
 
 PROGRAMS = {
     (BUILDPACK, "healthcheck"): "healthcheck.program",
+    (BUILDPACK, "launcher"): "lifecycle.buildpack.launcher",
+    (BUILDPACK, "shell"): "lifecycle.buildpack.shell",
     (DOCKER, "healthcheck"): "healthcheck.program",
+    (DOCKER, "launcher"): "lifecycle.docker.launcher",
 }
 """(lifecycle, file name) -> module."""

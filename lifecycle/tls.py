@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+__all__ = ["client_context", "reason", "ssl"]
+
 _FOR_OTHERS = ("OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSLKEYLOGFILE")
 """Variables that belong to the image's own OpenSSL, which is not the one we bring."""
 

@@ -1,0 +1,82 @@
+"""The environment of a buildpack app's processes, as launcher and shell make it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from contextlib import suppress
+
+from lifecycle import credhub
+from lifecycle.goflags import FlagSet
+from lifecycle.gojson import JSONError
+from lifecycle.gotext import SECOND
+from lifecycle.services import complete_application, set_database_url
+
+BASH = "/bin/bash"
+
+
+class EnvironmentFailure(Exception):
+    """The environment cannot be completed; ``str()`` is for standard error, without line end."""
+
+
+def define_credhub_flags(flags: FlagSet) -> None:
+    flags.integer("credhubConnectAttempts", 3, "how often to ask CredHub for credentials")
+    flags.duration("credhubRetryDelay", SECOND, "time between two tries")
+
+
+def interpolate(environment: MutableMapping[str, str], flags: FlagSet) -> None:
+    """Put credentials into ``VCAP_SERVICES``. Raises PlatformOptionsError, CredHubError."""
+    services = credhub.interpolate_for_buildpack(
+        credhub.credhub_uri(environment),
+        environment,
+        flags.number("credhubConnectAttempts"),
+        flags.number("credhubRetryDelay"),
+    )
+    if services is not None:
+        environment["VCAP_SERVICES"] = services
+
+
+def prepare(environment: MutableMapping[str, str], app: str, flags: FlagSet) -> None:
+    """Make ``environment`` that of the app in the absolute directory ``app``. Raises EnvironmentFailure."""
+    environment["HOME"] = app
+    environment["TMPDIR"] = clean(f"{app}/../tmp")
+    environment["DEPS_DIR"] = clean(f"{app}/../deps")
+    complete_application(environment)
+    try:
+        interpolate(environment, flags)
+    except credhub.PlatformOptionsError as error:
+        raise EnvironmentFailure(f"Invalid platform options: {error}") from error
+    except credhub.CredHubError as error:
+        raise EnvironmentFailure(str(error)) from error
+    environment.pop("VCAP_PLATFORM_OPTIONS", None)
+    with suppress(JSONError):  # an app without usable services starts all the same, and nothing is said
+        set_database_url(environment)
+
+
+def clean(path: str) -> str:
+    """The path without ``.``, ``..`` and repeated slashes."""
+    cleaned = os.path.normpath(path)
+    return cleaned[1:] if cleaned.startswith("//") else cleaned
+
+
+def absolute(path: str) -> str:
+    """The cleaned path from the root on."""
+    return clean(os.path.join(os.getcwd(), path))
+
+
+_RUN_SCRIPTS = """
+for __folder in %s; do
+  if [[ -n $(shopt -s nullglob; set -- $__folder/*; [[ $# == 1 && -d $1 ]] && set -- $1/*; echo $*) ]]; then
+    for __file in $__folder/*; do
+      source $__file
+    done
+  fi
+done
+unset __folder __file
+"""
+"""A folder with nothing but an empty folder in it counts as empty. Names are not quoted, as apps expect."""
+
+
+def source_scripts(*folders: str) -> str:
+    """Shell source that runs every file of the folders in this very shell."""
+    return _RUN_SCRIPTS % " ".join(folders)

@@ -1,0 +1,72 @@
+"""``staging_info.yml``: what the builder leaves in the droplet for the launcher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifecycle.gojson import JSONError, decode, encode
+from lifecycle.system import reason
+
+FILE = "staging_info.yml"
+
+
+class StagingInfoError(Exception):
+    """The file is there but unusable; ``str()`` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagingInfo:
+    detected_buildpack: str = ""
+    start_command: str = ""
+    entrypoint_prefix: str = ""
+
+    def dump(self) -> str:
+        """The file's content: one line of JSON, which is YAML."""
+        members: dict[str, object] = {
+            "detected_buildpack": self.detected_buildpack,
+            "start_command": self.start_command,
+        }
+        if self.entrypoint_prefix:
+            members["config"] = {"entrypoint_prefix": self.entrypoint_prefix}
+        return encode(members) + "\n"
+
+
+def read(path: Path) -> StagingInfo:
+    """What the file says, nothing if there is none. Raises StagingInfoError."""
+    try:
+        content = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return StagingInfo()
+    except OSError as error:
+        raise StagingInfoError(f"read {path}: {reason(error)}") from error
+    return _from_json(content) or _from_yaml(content)
+
+
+def _from_json(content: str) -> StagingInfo | None:
+    """What our own builder writes, read without the YAML reader, which would double the launcher's time."""
+    try:
+        info = decode(content)
+    except JSONError:
+        return None
+    config = info.get("config", {}) if isinstance(info, dict) else None
+    if not isinstance(config, dict):
+        return None
+    values = [info.get("detected_buildpack", ""), info.get("start_command", "")]
+    values.append(config.get("entrypoint_prefix", ""))
+    return StagingInfo(*values) if all(isinstance(value, str) for value in values) else None
+
+
+def _from_yaml(content: str) -> StagingInfo:
+    from lifecycle import goyaml
+
+    try:
+        info = goyaml.mapping(goyaml.load(content), "staging info")
+        config = goyaml.mapping(info.get("config"), "config")
+        return StagingInfo(
+            goyaml.text(info.get("detected_buildpack"), "detected_buildpack"),
+            goyaml.text(info.get("start_command"), "start_command"),
+            goyaml.text(config.get("entrypoint_prefix"), "entrypoint_prefix"),
+        )
+    except goyaml.YAMLError as error:
+        raise StagingInfoError(f"failed to unmarshal {FILE}: {error}") from error

@@ -1,0 +1,105 @@
+"""JSON as the platform's components read and write it, byte for byte.
+
+Written: compact, ``<``, ``>``, ``&`` and the two line separators escaped, numbers in their shortest form,
+whole ones exactly. Read: no ``NaN`` or ``Infinity``, no number that is too large for one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_HTML = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+_KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+
+
+class JSONError(Exception):
+    """A text that is no JSON, or a value of the wrong kind; ``str()`` is the reason alone."""
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text; of duplicate members the last. Raises JSONError."""
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_float)
+    except json.JSONDecodeError as error:
+        if not text[error.pos :].strip():
+            raise JSONError("unexpected end of JSON input") from error
+        raise JSONError(
+            f"invalid character {text[error.pos]!r} at offset {error.pos}: {error.msg}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise JSONError(str(error)) from error
+
+
+def decode_object(text: str, what: str) -> dict[str, Any]:
+    """The members of a JSON object, none for ``null``. Raises JSONError; ``what`` it should have been is
+    shown.
+    """
+    return member({"": decode(text)}, "", dict, what) or {}
+
+
+def member(holder: dict[str, Any], name: str, kind: type[Any], what: str) -> Any:
+    """A member of an object, None when it is absent or null. Raises JSONError if it is of another kind."""
+    value = holder.get(name)
+    if value is None or type(value) is kind:
+        return value
+    raise JSONError(f"json: cannot unmarshal {_KINDS[type(value)]} into {what} of type {_KINDS[kind]}")
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"invalid character {constant[0]!r} looking for beginning of value")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"number {text} is out of range")
+    return value
+
+
+def encode(value: Any, sort: bool = False) -> str:
+    """Compact JSON; members in their order, or with ``sort`` in byte order at every level."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float():
+            return shortest(value)
+        case str():
+            return _string(value)
+        case dict():
+            names = sorted(value) if sort else value
+            members = (f"{_string(str(name))}:{encode(value[name], sort)}" for name in names)
+            return "{" + ",".join(members) + "}"
+    return "[" + ",".join(encode(item, sort) for item in value) + "]"
+
+
+def _string(text: str) -> str:
+    whole = "".join("\ufffd" if 0xD800 <= ord(character) < 0xE000 else character for character in text)
+    return json.dumps(whole, ensure_ascii=False).translate(_HTML)
+
+
+def shortest(value: float) -> str:
+    """The fewest digits that give ``value`` again: with an exponent below 1e-6 and from 1e21 on."""
+    digits, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = digits.partition(".")
+    point = len(whole) + int(exponent or "0")
+    digits = (whole + fraction).rstrip("0")
+    point -= len(digits) - len(digits.lstrip("0"))
+    digits = digits.lstrip("0")
+    sign = "-" if str(value).startswith("-") else ""
+    if not digits:
+        return f"{sign}0"
+    if not -6 < point <= 21:
+        mantissa = digits[0] + ("." + digits[1:] if digits[1:] else "")
+        return f"{sign}{mantissa}e{point - 1:+d}".replace("e+0", "e+").replace("e-0", "e-")
+    if point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    if len(digits) <= point:
+        return f"{sign}{digits}{'0' * (point - len(digits))}"
+    return f"{sign}{digits[:point]}.{digits[point:]}"

@@ -1,0 +1,89 @@
+"""HTTP requests of the programs, with the platform's words for what goes wrong."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from lifecycle.gotext import quote
+from lifecycle.gourl import URL
+from lifecycle.system import reason
+from lifecycle.tls import client_context, ssl
+from lifecycle.tls import reason as tls_reason
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class TransportError(Exception):
+    """No answer came; ``str()`` is the reason alone."""
+
+
+@contextmanager
+def request(
+    method: str,
+    url: URL,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    context: ssl.SSLContext | None = None,
+    timeout: float | None = None,
+) -> Iterator[http.client.HTTPResponse]:
+    """One request on a connection of its own; the answer can be read until the block ends.
+
+    ``timeout`` in s is for each wait. Redirects are not followed. Raises TransportError, also for what goes
+    wrong inside the block with reading.
+    """
+    if url.scheme not in DEFAULT_PORTS:
+        raise TransportError(f"unsupported protocol scheme {quote(url.scheme)}")
+    host, digits = url.hostname_and_port()
+    if not host:
+        raise TransportError("http: no Host in request URL")
+    port = int(digits) if digits else DEFAULT_PORTS[url.scheme]
+    connection = http.client.HTTPConnection(host, port)
+    try:
+        sock = _connect(host, port, timeout)
+        if url.scheme == "https":
+            sock = (context or client_context()).wrap_socket(sock, server_hostname=host)
+        connection.sock = sock
+        connection.putrequest(method, url.request_target(), skip_host=True, skip_accept_encoding=True)
+        all_headers = {"Host": url.authority(), **(headers or {})}
+        if body is not None:
+            all_headers["Content-Length"] = str(len(body))
+        for name, value in all_headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        yield connection.getresponse()
+    except ssl.SSLError as error:
+        raise TransportError(tls_reason(error)) from error
+    except TimeoutError as error:
+        raise TransportError("context deadline exceeded") from error
+    except http.client.RemoteDisconnected as error:
+        raise TransportError("EOF") from error
+    except OSError as error:
+        raise TransportError(reason(error)) from error
+    except http.client.HTTPException as error:
+        raise TransportError(f"malformed HTTP response: {error}") from error
+    finally:
+        connection.close()
+
+
+def _connect(host: str, port: int, timeout: float | None) -> socket.socket:
+    """A connection to the first address of ``host`` that accepts one. Raises TransportError."""
+    try:
+        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TransportError(f"dial tcp: lookup {host}: no such host") from error
+    first = ""
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            sock.close()
+            shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
+            words = "i/o timeout" if isinstance(error, TimeoutError) else f"connect: {reason(error)}"
+            first = first or f"dial tcp {shown}:{port}: {words}"
+    raise TransportError(first)

@@ -1,0 +1,69 @@
+"""What launchers, shell and builder make of ``VCAP_APPLICATION`` and ``VCAP_SERVICES``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from lifecycle.gojson import JSONError, decode, decode_object, encode, member
+from lifecycle.gotext import decimal_integer
+from lifecycle.gourl import URLError, parse
+
+HOST = "0.0.0.0"
+"""Where an app is to listen."""
+DATABASE_SCHEMES = {
+    "mysql": "mysql2",
+    "mysql2": "mysql2",
+    "postgres": "postgres",
+    "postgresql": "postgres",
+}
+"""Scheme of a service's URI -> scheme in ``DATABASE_URL``."""
+_INSTANCE = (("port", "PORT"), ("instance_index", "INSTANCE_INDEX"))
+
+
+def complete_application(environment: MutableMapping[str, str]) -> None:
+    """Tell the app in ``VCAP_APPLICATION`` where it runs. What is no JSON object is left alone."""
+    try:
+        application = decode(environment.get("VCAP_APPLICATION", ""))
+    except JSONError:
+        return
+    if not isinstance(application, dict):
+        return
+    application["host"] = HOST
+    application["instance_id"] = environment.get("INSTANCE_GUID", "")
+    for name, variable in _INSTANCE:
+        number = decimal_integer(environment.get(variable, ""))
+        if number is not None:
+            application[name] = number
+    environment["VCAP_APPLICATION"] = encode(application, sort=True)
+
+
+def set_database_url(environment: MutableMapping[str, str]) -> None:
+    """Let ``DATABASE_URL`` be the first relational database among the services, if there is one.
+
+    Raises JSONError if ``VCAP_SERVICES`` cannot be decoded; the environment is as before then.
+    """
+    services = environment.get("VCAP_SERVICES")
+    if not services:
+        return
+    for uri in list(_uris(decode_object(services, "services"))):
+        try:
+            url = parse(uri)
+        except URLError:
+            continue
+        if url.scheme in DATABASE_SCHEMES:
+            url.scheme = DATABASE_SCHEMES[url.scheme]
+            environment["DATABASE_URL"] = str(url)
+            return
+
+
+def _uris(services: dict[str, Any]) -> Iterator[str]:
+    """``credentials.uri`` of every service instance in document order. Raises JSONError."""
+    for label in services:
+        for number, instance in enumerate(member(services, label, list, label) or []):
+            where = f"{label}[{number}]"
+            instance = member({where: instance}, where, dict, where) or {}
+            credentials = member(instance, "credentials", dict, f"{where}.credentials") or {}
+            uri = member(credentials, "uri", str, f"{where}.credentials.uri")
+            if uri is not None:
+                yield uri
