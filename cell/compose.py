@@ -126,7 +126,7 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
     that are renewed are used from the next connection on. Raises what :func:`running_executor` raises,
     TLSConfigurationError, BBSError, LocketError.
     """
-    identity, locket_identity = _identity(config), _locket_identity(config)
+    identity, towards_locket = _identity(config), locket_identity(config)
     async with (
         running_executor(
             config, telemetry.sink, meter=telemetry.meter, emitter=telemetry.emitter
@@ -137,10 +137,13 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
             policy=Policy(request_timeout_s=seconds(config.communication_timeout)),
         ) as bbs,
         LocketClient(
-            config.locket_address, _locket_credentials(locket_identity) if locket_identity else None
+            config.locket_address,
+            _locket_credentials(towards_locket) if towards_locket else None,
+            keepalive_time_s=config.locket_client_keepalive_time,
+            keepalive_timeout_s=config.locket_client_keepalive_timeout,
         ) as locket,
         _following(identity),
-        _following_for(locket, locket_identity),
+        _following_for(locket, towards_locket),
     ):
         await locket.ready()
         if identity:
@@ -177,9 +180,10 @@ def _identity(config: RepConfig) -> Identity | None:
     )
 
 
-def _locket_identity(config: RepConfig) -> Identity | None:
+def locket_identity(config: RepConfig) -> Identity | None:
+    """Who Locket sees: an identity of its own where one is configured, the rep's otherwise."""
     if not config.locket_client_cert_file:
-        return None
+        return _identity(config)
     return Identity(
         IdentityFiles(
             ca_file=Path(config.locket_ca_cert_file),

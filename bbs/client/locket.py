@@ -20,13 +20,13 @@ from bbs.wire.locket import Method, Request, Response
 from bbs.wire.proto import locket_pb2
 
 OPTIONS = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 22_000),
     ("grpc.http2.max_pings_without_data", 0),
     # gRPC's own limit of two minutes is eight times the life of a presence.
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
-"""Channel options. The keepalive times are those of the Go clients."""
+
+KEEPALIVE_TIME_S, KEEPALIVE_TIMEOUT_S = 10, 22
+"""Those of the Go clients."""
 
 
 class TypeCode(IntEnum):
@@ -82,9 +82,25 @@ class LocketClient:
     server's log; sent when not empty. Every call raises :class:`LocketError`.
     """
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
-        """address: ``host:port``. credentials: see :func:`channel_credentials`; plain text without."""
+    def __init__(
+        self,
+        address: str,
+        credentials: grpc.ChannelCredentials | None,
+        *,
+        keepalive_time_s: int = KEEPALIVE_TIME_S,
+        keepalive_timeout_s: int = KEEPALIVE_TIMEOUT_S,
+    ) -> None:
+        """address: ``host:port``. credentials: see :func:`channel_credentials`; plain text without.
+
+        keepalive_time_s: silence after which the connection is tried, keepalive_timeout_s: how long it may
+        take to answer; seconds.
+        """
         self.address = address
+        self._options = (
+            *OPTIONS,
+            ("grpc.keepalive_time_ms", keepalive_time_s * 1000),
+            ("grpc.keepalive_timeout_ms", keepalive_timeout_s * 1000),
+        )
         self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
 
@@ -169,8 +185,8 @@ class LocketClient:
 
     def _dial(self, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
         if credentials is None:
-            return grpc.aio.insecure_channel(self.address, options=OPTIONS)
-        return grpc.aio.secure_channel(self.address, credentials, options=OPTIONS)
+            return grpc.aio.insecure_channel(self.address, options=self._options)
+        return grpc.aio.secure_channel(self.address, credentials, options=self._options)
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:

@@ -171,3 +171,17 @@ async def test_nobody_there(unused_tcp_port: int) -> None:
 async def test_a_client_that_is_not_open_says_so() -> None:
     with pytest.raises(RuntimeError, match="not open"):
         await LocketClient("127.0.0.1:1", None).fetch("x")
+
+
+async def test_keepalive_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, int] = {}
+    dial = grpc.aio.insecure_channel
+
+    def recorded(address: str, options: list[tuple[str, int]]) -> grpc.aio.Channel:
+        given.update(options)
+        return dial(address, options=options)
+
+    monkeypatch.setattr(grpc.aio, "insecure_channel", recorded)
+    async with LocketClient("127.0.0.1:1", None, keepalive_time_s=7, keepalive_timeout_s=9):
+        assert given["grpc.keepalive_time_ms"] == 7000
+        assert given["grpc.keepalive_timeout_ms"] == 9000
