@@ -9,6 +9,7 @@ that leave the directory it unpacks at.
 from __future__ import annotations
 
 import asyncio
+import copy
 import posixpath
 import tarfile
 from collections.abc import AsyncIterator, Iterator
@@ -132,15 +133,9 @@ def _owned(member: tarfile.TarInfo, full: str, target: str, user: User) -> tarfi
     linked = member.linkname
     if member.islnk():
         linked = posixpath.join(target, posixpath.normpath(linked)).lstrip("/")
-    owned = member.replace(
-        name=full.lstrip("/"),
-        linkname=linked,
-        uid=user.uid,
-        gid=user.gid,
-        uname="",
-        gname="",
-        deep=False,
-    )
+    owned = copy.copy(member)
+    owned.name, owned.linkname = full.lstrip("/"), linked
+    owned.uid, owned.gid, owned.uname, owned.gname = user.uid, user.gid, "", ""
     owned.pax_headers = {}
     if member.isreg():
         owned.type = tarfile.REGTYPE  # sparse members arrive expanded
