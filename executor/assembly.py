@@ -11,8 +11,11 @@ from executor.config import ExecutorConfig
 from executor.containers.applog import AppLog
 from executor.containers.dependencies import CachedDependencies
 from executor.containers.launch import StepLauncher
+from executor.containers.layers import CachedLayers
+from executor.containers.provisions import Provisions
 from executor.engine.api import Engine, Network
 from executor.executor import Executor
+from executor.identity.instances import configured_identity
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
@@ -21,6 +24,7 @@ from executor.metrics_api import MetricsEmitter, NoEmitter
 from executor.metrics_app import AppMetrics
 from executor.steps.context import StepSlots
 from executor.steps.story import NoStory, StoryRecorder
+from executor.volumes.manager import VolumeManager
 
 
 class Fetcher(FileFetcher, DirectoryFetcher, Protocol):
@@ -47,6 +51,7 @@ def assemble(
     probe_engine: the same engine under ``config.healthcheck_container_owner_name``. Download steps and
     cached dependencies share one limiter. emitter: takes the metrics of apps. life_sink: takes the cell's
     lines about a container being made, stopped and destroyed; by default they go where the app's go.
+    Raises IdentityError when the authority for instance credentials cannot be used.
     """
     clock = clock or SystemClock()
     meter = meter or Meter()
@@ -54,6 +59,11 @@ def assemble(
     slots = StepSlots(
         downloads=asyncio.Semaphore(config.max_concurrent_downloads),
         probes=asyncio.Semaphore(config.healthcheck_work_pool_size),
+    )
+    provisions = Provisions(
+        identity=configured_identity(config, meter),
+        volumes=VolumeManager(config.volman_driver_paths, config.volume_bind_paths),
+        layers=CachedLayers(fetcher, slots.downloads, engine),
     )
     launch = StepLauncher(
         config,
@@ -65,6 +75,7 @@ def assemble(
         meter=meter,
         clock=clock,
         ledger=ledger,
+        identity=provisions.identity,
         recorder=recorder,
     )
     dependencies = CachedDependencies(
@@ -86,5 +97,6 @@ def assemble(
             origin=config.log_origin,
             excluded=config.app_metric_exclusion_filter,
         ),
+        provisions=provisions,
         clock=clock,
     )

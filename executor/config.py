@@ -74,7 +74,17 @@ class ExecutorConfig:
     advertise_preference_for_instance_address: bool = False
     trusted_system_certificates_path: str = ""
     volume_mounted_files: str = ""
+    volman_driver_paths: tuple[str, ...] = ()
+    """Directories in which volume drivers announce themselves."""
+    container_inode_limit: int = 200_000
+    """Files and directories a container may have in its writable layer; 0: no limit."""
     max_log_lines_per_second: int = 0
+
+    # instance identity; an empty directory means that there is none
+    instance_identity_cred_dir: str = ""
+    instance_identity_ca_path: str = ""
+    instance_identity_private_key_path: str = ""
+    instance_identity_validity_period_s: float = 86400.0
     log_origin: str = "rep"
     """Tag ``origin`` of app logs and app metrics."""
     app_metric_exclusion_filter: tuple[str, ...] = ()
@@ -104,6 +114,18 @@ class ExecutorConfig:
     external_ip: str = ""
     """Address of the host that routers reach; empty: the source address of the default route."""
     nft_table: str = "diego_cell"
+    instance_identity_key_type: str = "rsa"
+    """``rsa`` (3072 bits) or ``ecdsa`` (P-256, made in no time)."""
+    instance_identity_keys_ready: int = 16
+    """Private keys made ahead of need."""
+    volume_bind_paths: tuple[str, ...] = ()
+    """Host directories that the built-in volume driver may mount, with everything below; none: no driver."""
+    allow_privileged_containers: bool = False
+    """Whether work that asks for a privileged container gets one, or is refused."""
+    container_no_new_privileges: bool = False
+    """Whether setuid programs lose their effect; Garden lets them work."""
+    container_max_cpu_percent: float = 0.0
+    """Hard limit for CPU weight 100, 100 being one core; less for less weight. 0: idle cores may be used."""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -117,6 +139,12 @@ class ExecutorConfig:
             raise ValueError("post_setup_hook needs a post_setup_user")
         if bool(self.path_to_tls_cert) != bool(self.path_to_tls_key):
             raise ValueError("path_to_tls_cert and path_to_tls_key need each other")
+        if self.instance_identity_key_type not in ("rsa", "ecdsa"):
+            raise ValueError(
+                f"instance_identity_key_type is rsa or ecdsa, not {self.instance_identity_key_type!r}"
+            )
+        if self.instance_identity_cred_dir and self.instance_identity_validity_period_s <= 0:
+            raise ValueError("instance ID validity period needs to be set and positive")
         if self.max_containers < 2:
             raise ValueError(f"max_containers must be at least 2, not {self.max_containers}")
         if not 0 < self.host_port_start < self.host_port_start + self.host_port_count <= 65536:
@@ -131,6 +159,7 @@ class ExecutorConfig:
 
 
 _POSITIVE = (
+    "instance_identity_keys_ready",
     "container_max_cpu_shares",
     "healthy_monitoring_interval_s",
     "unhealthy_monitoring_interval_s",

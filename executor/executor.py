@@ -26,6 +26,7 @@ from executor.containers.actor import ContainerActor, Facilities, Launch
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies
 from executor.containers.hub import EventHub
+from executor.containers.provisions import Provisions
 from executor.containers.readings import MetricsKeeper
 from executor.containers.store import ContainerStore
 from executor.containers.upkeep import destroy_strays, expire_reservations, find_differences, wipe
@@ -63,7 +64,8 @@ class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
     probe_engine: the engine again, under the owner name of health check containers. launch: builds the
-    steps of a created container. All calls need a running executor.
+    steps of a created container. provisions: what containers are given besides. All calls need a running
+    executor.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Executor:
         launch: Launch,
         meter: Meter,
         app_metrics: AppMetricsReporter | None = None,
+        provisions: Provisions | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._config = config
@@ -87,6 +90,7 @@ class Executor:
         self._clock = clock or SystemClock()
         self._app_log = AppLog(sink, config.cell_id, self._clock, config.log_origin)
         self._app_metrics = app_metrics
+        self._provisions = provisions or Provisions()
         self._health = EngineHealth(config, probe_engine, meter)
         self._hub = EventHub()
         self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
@@ -104,7 +108,9 @@ class Executor:
         self._actors: dict[str, ContainerActor] = {}
         self._shared = Facilities(
             store=self._store,
-            creator=Creator(config, engine, network, dependencies, self._app_log, meter, self._clock),
+            creator=Creator(
+                config, engine, network, dependencies, self._app_log, meter, self._clock, self._provisions
+            ),
             launch=launch,
             engine=engine,
             network=network,
@@ -178,8 +184,7 @@ class Executor:
         return self._store.remaining()
 
     def volume_drivers(self) -> list[str]:
-        """None are known: this executor mounts no volumes."""
-        return []
+        return self._provisions.volumes.drivers
 
     @property
     def healthy(self) -> bool:
@@ -209,10 +214,14 @@ class Executor:
         await self._network.start()
         try:
             await asyncio.to_thread(_renew, Path(self._config.work_dir))
+            await self._provisions.identity.retain(set())
+            await self._provisions.volumes.start()
             self._store.total = await capacity.measure(self._config, self._engine)
             await self._report_capacity()
             async with self._group:
                 self._spawn(self._health.run())
+                self._spawn(self._provisions.identity.run())
+                self._spawn(self._provisions.volumes.run())
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
@@ -224,6 +233,7 @@ class Executor:
         finally:
             self._hub.close()
             await asyncio.gather(*(actor.close() for actor in self._actors.values()))
+            await self._provisions.volumes.close()
             await self._stop_network()
 
     async def _stop_network(self) -> None:

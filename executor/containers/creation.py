@@ -17,12 +17,16 @@ from executor.config import ExecutorConfig
 from executor.containers import servicefiles
 from executor.containers.applog import AppLog
 from executor.containers.machine import Create
+from executor.containers.provisions import Provisions
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer, Network
 from executor.errors import EngineError, ExecutorError
+from executor.identity.authority import IdentityError
+from executor.identity.instances import Credentials
 from executor.logs.clock import Clock
 from executor.meter import Meter
 from executor.model import Container, PortMapping, RunInfo
 from executor.steps.environment import Env
+from executor.volumes.api import VolumeError
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Creator:
         app_log: AppLog,
         meter: Meter,
         clock: Clock,
+        provisions: Provisions,
     ) -> None:
         self._config = config
         self._engine = engine
@@ -80,6 +85,7 @@ class Creator:
         self._app_log = app_log
         self._meter = meter
         self._clock = clock
+        self._provisions = provisions
 
     async def create(self, container: Container) -> Creation:
         """Raises CreationFailed. A cancelled creation leaves at most what destroy and release undo."""
@@ -90,8 +96,11 @@ class Creator:
         if certificates := trusted_certificates(self._config, info):
             mounts.append(certificates)
             env.append((CF_SYSTEM_CERT_PATH, certificates.target))
-        refuse_volumes(container)
+        mounts += await self._volumes(container)
+        credentials = await self._credentials(container)
         mounts += await self._service_files(container)
+        mounts += credentials.mounts
+        env += credentials.env
         if self._config.declarative_healthcheck_path:
             mounts.append(BindMount(source=self._config.declarative_healthcheck_path, target=HEALTHCHECK_DIR))
         self._app_log.creating(info.log_config, container.guid)
@@ -113,13 +122,17 @@ class Creator:
             raise ExecutorError("failed to cleanup bindmount artifacts") from error
 
     async def remove_files(self, guid: str) -> None:
-        """Remove the service files; a failure is logged, the container goes all the same."""
-        if not self._config.volume_mounted_files:
-            return
+        """Give back service files, volumes and credentials; a failure is logged and stops nothing."""
+        if self._config.volume_mounted_files:
+            try:
+                await asyncio.to_thread(servicefiles.remove, self._config.volume_mounted_files, guid)
+            except (OSError, ValueError) as error:
+                log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
+        await self._provisions.volumes.unmount(guid)
         try:
-            await asyncio.to_thread(servicefiles.remove, self._config.volume_mounted_files, guid)
-        except (OSError, ValueError) as error:
-            log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
+            await self._provisions.identity.remove(guid)
+        except IdentityError as error:
+            log.error("failed-to-remove-credentials", extra=_data(guid, error=str(error)))
 
     async def _dependency_mounts(self, container: Container) -> tuple[BindMount, ...]:
         try:
@@ -127,6 +140,21 @@ class Creator:
         except (ExecutorError, OSError) as error:
             log.error("failed-to-download-cached-artifacts", extra=_data(container.guid, error=str(error)))
             raise CreationFailed("failed to download cached artifacts") from error
+
+    async def _volumes(self, container: Container) -> tuple[BindMount, ...]:
+        try:
+            return await self._provisions.volumes.mount(container.guid, container.run_info.volume_mounts)
+        except VolumeError as error:
+            log.error("failed-to-mount-volume", extra=_data(container.guid, error=str(error)))
+            safe = f", errors: {error.safe}" if error.safe else ""
+            raise CreationFailed(f"failed to mount volume{safe}") from error
+
+    async def _credentials(self, container: Container) -> Credentials:
+        try:
+            return await self._provisions.identity.prepare(container)
+        except IdentityError as error:
+            log.error("failed-to-create-credentials-directory", extra=_data(container.guid, error=str(error)))
+            raise CreationFailed("failed to create credentials directory") from error
 
     async def _service_files(self, container: Container) -> list[BindMount]:
         files = container.run_info.volume_mounted_files
@@ -145,24 +173,27 @@ class Creator:
     ) -> tuple[EngineContainer, Create]:
         guid = container.guid
         check_egress(container)
+        check_privileges(self._config, container)
         if spec.mounts:
             await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
         mapped = ports if self._config.enable_unproxied_port_mappings else ()
         host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()
         try:
-            with self._meter.timed(
-                succeeded="GardenContainerCreationSucceededDuration",
-                failed="GardenContainerCreationFailedDuration",
-            ):
-                made = await self._engine.create(spec, progress=lambda text: _progress(guid, text))
-            try:
-                if mapped:
-                    by_host_port = dict(zip(host_ports, mapped, strict=True))
-                    await self._network.attach(guid, made.address, by_host_port)
-            except ExecutorError:
-                await self._engine.destroy(guid)
-                raise
+            async with self._provisions.layers.held(spec.root_fs) as unpack:
+                with self._meter.timed(
+                    succeeded="GardenContainerCreationSucceededDuration",
+                    failed="GardenContainerCreationFailedDuration",
+                ):
+                    made = await self._engine.create(spec, progress=lambda text: _progress(guid, text))
+                try:
+                    await unpack(made)
+                    if mapped:
+                        by_host_port = dict(zip(host_ports, mapped, strict=True))
+                        await self._network.attach(guid, made.address, by_host_port)
+                except ExecutorError:
+                    await self._engine.destroy(guid)
+                    raise
         except ExecutorError:
             await self._network.detach(guid)
             raise
@@ -196,6 +227,8 @@ def container_spec(
         disk_bytes=container.disk_mb * MIB,
         max_pids=container.max_pids,
         cpu_shares=cpu_shares(config, container),
+        cpu_percent=cpu_percent(config, container),
+        no_new_privileges=config.container_no_new_privileges,
         mounts=mounts,
         labels=labels,
     )
@@ -206,6 +239,11 @@ def cpu_shares(config: ExecutorConfig, container: Container) -> int:
     if config.set_cpu_weight:
         return container.memory_mb
     return config.container_max_cpu_shares * container.run_info.cpu_weight // 100
+
+
+def cpu_percent(config: ExecutorConfig, container: Container) -> float:
+    """The hard limit, 100 being one core; 0 for none. Work without a weight counts as the heaviest."""
+    return config.container_max_cpu_percent * (container.run_info.cpu_weight or 100) / 100
 
 
 def port_mappings(ports: tuple[int, ...], host_ports: tuple[int, ...]) -> tuple[PortMapping, ...]:
@@ -225,12 +263,12 @@ def trusted_certificates(config: ExecutorConfig, info: RunInfo) -> BindMount | N
     )
 
 
-def refuse_volumes(container: Container) -> None:
-    """No volume driver is known here, so a volume cannot be mounted. Raises CreationFailed."""
-    for mount in container.run_info.volume_mounts:
-        reason = f"no volume driver is configured on this cell, {mount.driver!r} was asked for"
-        log.error("failed-to-mount-volume", extra=_data(container.guid, volume=mount.volume_id, error=reason))
-        raise CreationFailed("failed to mount volume")
+def check_privileges(config: ExecutorConfig, container: Container) -> None:
+    """Refuse a privileged container where the operator did not allow any. Raises ExecutorError."""
+    if container.run_info.privileged and not config.allow_privileged_containers:
+        raise ExecutorError(
+            "privileged containers are not allowed on this cell (allow_privileged_containers is false)"
+        )
 
 
 def check_egress(container: Container) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from executor.cache.api import FileFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
+from executor.containers.group import CredentialedGroup
 from executor.engine.api import Engine
+from executor.identity.instances import Identity
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock
 from executor.logs.ledger import LogLedger
@@ -60,9 +62,13 @@ class StepLauncher:
         meter: Meter,
         clock: Clock,
         ledger: LogLedger,
+        identity: Identity,
         recorder: Callable[[str], StoryRecorder],
     ) -> None:
-        """recorder: the story a container's steps are written to, by guid. ledger: learns what apps log."""
+        """recorder: the story a container's steps are written to, by guid. ledger: learns what apps log.
+
+        identity: whose runners keep the credentials of a container fresh while its steps run.
+        """
         self._config = config
         self._engine = engine
         self._sink = sink
@@ -72,6 +78,7 @@ class StepLauncher:
         self._meter = meter
         self._clock = clock
         self._ledger = ledger
+        self._identity = identity
         self._recorder = recorder
         self._settings = step_settings(config)
 
@@ -113,6 +120,8 @@ class StepLauncher:
             leftovers=leftovers,
         )
         step = build_container_step(info, context)
+        if runner := self._identity.runner(container):
+            step = CredentialedGroup(runner, step)
         return LaunchedSteps(
             step, streamer, leftovers, routable_when_ready=not checks_readiness(container, self._settings)
         )

@@ -45,6 +45,8 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+    cpu_percent: float = 0.0
+    no_new_privileges: bool = False
 class EngineContainer:
     """A container the engine made and started.
 
@@ -62,6 +64,7 @@ class EngineContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
+    disk_quota: bool = False
     """A process to start.
 
     path: absolute, or a bare name looked up in PATH. user: name, uid, uid:gid or name:group.
@@ -125,7 +128,9 @@ class Engine(Protocol):
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         """Unpack the tar file ``tar_path`` of the host at ``path``: everything belongs to ``user``, missing
-        parents are made, a relative path starts at the user's home. Hostile members are refused."""
+        parents are made, a relative path starts at the user's home. Hostile members are refused.
+
+        An empty ``user`` leaves everything to the owners the archive names, as in the layer of an image."""
         ...
 
     def stream_out(

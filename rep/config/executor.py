@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 from executor.config import ExecutorConfig
@@ -51,6 +52,12 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         advertise_preference_for_instance_address=config.advertise_preference_for_instance_address,
         trusted_system_certificates_path=config.trusted_system_certificates_path,
         volume_mounted_files=config.volume_mounted_files,
+        volman_driver_paths=tuple(filter(None, config.volman_driver_paths.split(os.pathsep))),
+        container_inode_limit=config.container_inode_limit,
+        instance_identity_cred_dir=config.instance_identity_cred_dir,
+        instance_identity_ca_path=config.instance_identity_ca_path,
+        instance_identity_private_key_path=config.instance_identity_private_key_path,
+        instance_identity_validity_period_s=seconds(config.instance_identity_validity_period),
         max_log_lines_per_second=config.max_log_lines_per_second,
         log_origin=config.loggregator.loggregator_job_origin,
         app_metric_exclusion_filter=config.loggregator.loggregator_app_metric_exclusion_filter,
@@ -73,6 +80,12 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         host_port_count=config.host_port_count,
         external_ip=config.external_ip,
         nft_table=config.nft_table,
+        instance_identity_key_type=config.instance_identity_key_type,
+        instance_identity_keys_ready=config.instance_identity_keys_ready,
+        volume_bind_paths=config.volume_bind_paths,
+        allow_privileged_containers=config.allow_privileged_containers,
+        container_no_new_privileges=config.container_no_new_privileges,
+        container_max_cpu_percent=config.container_max_cpu_percent,
     )
 
 

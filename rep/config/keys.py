@@ -179,6 +179,11 @@ class OwnKeys:
     container_max_count      containers of the engine; one less is published
     external_ip              address of this host as routers reach it; empty: that of the default route
     nft_table                name of the packet filter table
+    instance_identity_...    _key_type: ``rsa`` (3072 bits) or ``ecdsa`` (P-256); _keys_ready: keys made ahead
+    volume_bind_paths        host directories that work may mount with the built-in volume driver ``bind``
+    allow_privileged_containers   whether work that asks for a privileged container is run
+    container_no_new_privileges   whether setuid programs lose their effect in containers
+    container_max_cpu_percent     hard limit for CPU weight 100, 100 being one core; 0: none
     log_sinks                where app logs go besides loggregator, each as ``executor.logs.targets`` says:
                              ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...;
                              empty without loggregator: stderr
@@ -196,6 +201,12 @@ class OwnKeys:
     container_max_count: Int64 = 250
     external_ip: str = ""
     nft_table: str = "diego_cell"
+    instance_identity_key_type: str = "rsa"
+    instance_identity_keys_ready: Int64 = 16
+    volume_bind_paths: tuple[str, ...] = ()
+    allow_privileged_containers: bool = False
+    container_no_new_privileges: bool = False
+    container_max_cpu_percent: Int64 = 0
     log_sinks: tuple[str, ...] = ()
 
 

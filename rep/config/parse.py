@@ -31,6 +31,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "error", "fatal"),
     "time_format": ("unix-epoch", "rfc3339"),
     "layering_mode": ("single-layer", "two-layer"),
+    "instance_identity_key_type": ("rsa", "ecdsa"),
 }
 _OWN_FIELDS = ("sources", "warnings")
 

@@ -1,0 +1,95 @@
+"""A layer on top of a preloaded root: fetched through the download cache, unpacked in the new container.
+
+The root filesystem URI carries it: ``preloaded+layer:PATH?layer=URL&layer_path=DIR&layer_digest=SHA256``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from executor.cache.api import Checksum, FileFetcher
+from executor.engine.api import Engine, EngineContainer
+from executor.errors import ImageError
+
+SCHEME = "preloaded+layer:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Where to get a .tgz, where it goes in the container, and the SHA-256 its bytes must have."""
+
+    url: str
+    path: str
+    digest: str
+
+
+Unpack = Callable[[EngineContainer], Awaitable[None]]
+"""Puts what was fetched into a new container. Raises EngineError."""
+
+
+class Layers(Protocol):
+    """Gets the layers of containers."""
+
+    def held(self, root_fs: str) -> AbstractAsyncContextManager[Unpack]:
+        """The layer that a root filesystem asks for, fetched, for as long as the context lasts.
+
+        Without one there is nothing to unpack. Raises ImageError, DownloadError on entry.
+        """
+        ...
+
+
+class NoLayers:
+    """Implements :class:`Layers` where there is no download cache."""
+
+    @asynccontextmanager
+    async def held(self, root_fs: str) -> AsyncIterator[Unpack]:
+        if parse_layer(root_fs) is not None:
+            raise ImageError(f"rootfs {root_fs!r}: this cell has no download cache for layers")
+        yield _nothing
+
+
+class CachedLayers:
+    """Implements :class:`Layers`. slots: the download limiter of the cell."""
+
+    def __init__(
+        self, fetcher: FileFetcher, slots: AbstractAsyncContextManager[object], engine: Engine
+    ) -> None:
+        self._fetcher = fetcher
+        self._slots = slots
+        self._engine = engine
+
+    @asynccontextmanager
+    async def held(self, root_fs: str) -> AsyncIterator[Unpack]:
+        layer = parse_layer(root_fs)
+        if layer is None:
+            yield _nothing
+            return
+        checksum = Checksum(algorithm="sha256", value=layer.digest)
+        async with self._slots:
+            fetched = await self._fetcher.fetch_file(layer.url, f"sha256:{layer.digest}", checksum)
+        try:
+            yield lambda container: self._engine.stream_in(container, layer.path, "", str(fetched.path))
+        finally:
+            fetched.release()
+
+
+async def _nothing(_container: EngineContainer) -> None:
+    """There is no layer."""
+
+
+def parse_layer(root_fs: str) -> Layer | None:
+    """The layer of a root filesystem URI. Raises ImageError when a part of it is missing."""
+    if not root_fs.startswith(SCHEME):
+        return None
+    query = parse_qs(root_fs.partition("?")[2])
+
+    def parameter(name: str) -> str:
+        if name not in query:
+            raise ImageError(f"no query parameter '{name}' found in URL {root_fs}")
+        return query[name][-1]
+
+    return Layer(url=parameter("layer"), path=parameter("layer_path"), digest=parameter("layer_digest"))

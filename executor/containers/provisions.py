@@ -1,0 +1,22 @@
+"""What containers are given besides an image and limits: identities, volumes, a layer on top of the image.
+
+A cell without them has the ones that provide nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from executor.containers.layers import Layers, NoLayers
+from executor.identity.instances import Identity, NoIdentity
+from executor.volumes.api import Volumes
+from executor.volumes.manager import VolumeManager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisions:
+    """The rooms a creation takes from and a destruction gives back to."""
+
+    identity: Identity = field(default_factory=NoIdentity)
+    volumes: Volumes = field(default_factory=lambda: VolumeManager(()))
+    layers: Layers = field(default_factory=NoLayers)

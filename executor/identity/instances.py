@@ -1,0 +1,193 @@
+"""Identities for the containers of a cell: directories, mounts, and the runner that keeps them fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable, Set
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from executor.config import ExecutorConfig
+from executor.engine.api import BindMount
+from executor.identity.authority import Authority, IdentityError, private_pem, utc_now
+from executor.identity.files import CERTIFICATE, KEY, CredentialFiles
+from executor.identity.keys import GENERATORS, KeyPool
+from executor.identity.profile import identity_profile, renewal_delay_s
+from executor.meter import Meter
+from executor.model import Container
+
+CONTAINER_DIR = "/etc/cf-instance-credentials"
+
+ENV = (
+    ("CF_INSTANCE_CERT", f"{CONTAINER_DIR}/{CERTIFICATE}"),
+    ("CF_INSTANCE_KEY", f"{CONTAINER_DIR}/{KEY}"),
+)
+
+Sleep = Callable[[float], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a container is given for its identity."""
+
+    mounts: tuple[BindMount, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+
+class Runner(Protocol):
+    """Keeps the credentials of one container fresh."""
+
+    @property
+    def ready(self) -> asyncio.Event:
+        """Set once the first ones are in place."""
+        ...
+
+    async def run(self) -> None:
+        """Until cancelled. Raises IdentityError."""
+        ...
+
+
+class Identity(Protocol):
+    """The identities of a cell's containers."""
+
+    async def run(self) -> None:
+        """What has to go on beside the containers, until cancelled; may end at once."""
+        ...
+
+    async def prepare(self, container: Container) -> Credentials:
+        """Before the container is made. Raises IdentityError."""
+        ...
+
+    def runner(self, container: Container) -> Runner | None:
+        """For a created container; None when there is nothing to keep fresh."""
+        ...
+
+    async def remove(self, guid: str) -> None:
+        """Forget a container; unknown ones are fine. Raises IdentityError."""
+        ...
+
+    async def retain(self, guids: Set[str]) -> None:
+        """Forget all containers but these. Raises IdentityError."""
+        ...
+
+
+class NoIdentity:
+    """Implements :class:`Identity` on a cell that gives its instances none."""
+
+    async def run(self) -> None:
+        return
+
+    async def prepare(self, container: Container) -> Credentials:
+        return Credentials()
+
+    def runner(self, container: Container) -> Runner | None:
+        return None
+
+    async def remove(self, guid: str) -> None:
+        return
+
+    async def retain(self, guids: Set[str]) -> None:
+        return
+
+
+class InstanceIdentity:
+    """Implements :class:`Identity` with a certificate per container, in files it sees read-only."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        keys: KeyPool,
+        files: CredentialFiles,
+        *,
+        validity_s: float,
+        meter: Meter,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._authority = authority
+        self._keys = keys
+        self._files = files
+        self._validity_s = validity_s
+        self._meter = meter
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        await self._keys.run()
+
+    async def prepare(self, container: Container) -> Credentials:
+        try:
+            directory = await asyncio.to_thread(self._files.prepare, container.guid)
+        except (OSError, ValueError) as error:
+            raise IdentityError(f"credentials of instance {container.guid}: {error}") from error
+        return Credentials(mounts=(BindMount(source=directory, target=CONTAINER_DIR),), env=ENV)
+
+    def runner(self, container: Container) -> CredentialRunner:
+        return CredentialRunner(
+            lambda: self._renew(container), validity_s=self._validity_s, sleep=self._sleep
+        )
+
+    async def remove(self, guid: str) -> None:
+        try:
+            await asyncio.to_thread(self._files.remove, guid)
+        except (OSError, ValueError) as error:
+            raise IdentityError(f"credentials of instance {guid} cannot be removed: {error}") from error
+
+    async def retain(self, guids: Set[str]) -> None:
+        try:
+            await asyncio.to_thread(self._files.retain, guids)
+        except (OSError, ValueError) as error:
+            raise IdentityError(f"credentials of an earlier life cannot be removed: {error}") from error
+
+    async def _renew(self, container: Container) -> None:
+        try:
+            with self._meter.timed(succeeded="CredCreationSucceededDuration"):
+                key = await self._keys.take()
+                profile = identity_profile(container)
+
+                def issue() -> None:
+                    validity = timedelta(seconds=self._validity_s)
+                    certificate = self._authority.issue(profile, key, now=utc_now(), validity=validity)
+                    self._files.replace(container.guid, certificate=certificate, key=private_pem(key))
+
+                await asyncio.to_thread(issue)
+        except (OSError, IdentityError) as error:
+            self._meter.count("CredCreationFailedCount")
+            raise IdentityError(f"credentials of instance {container.guid}: {error}") from error
+        self._meter.count("CredCreationSucceededCount")
+
+
+class CredentialRunner:
+    """Implements :class:`Runner`: makes credentials, and new ones in good time, until it is cancelled."""
+
+    def __init__(
+        self, renew: Callable[[], Awaitable[None]], *, validity_s: float, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self._renew = renew
+        self._validity_s = validity_s
+        self._sleep = sleep
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        while True:
+            await self._renew()
+            self.ready.set()
+            await self._sleep(renewal_delay_s(self._validity_s, random.random()))
+
+
+def configured_identity(config: ExecutorConfig, meter: Meter) -> Identity:
+    """The identities the configuration asks for. Raises IdentityError."""
+    if not config.instance_identity_cred_dir:
+        return NoIdentity()
+    return InstanceIdentity(
+        Authority.load(config.instance_identity_ca_path, config.instance_identity_private_key_path),
+        KeyPool(
+            GENERATORS[config.instance_identity_key_type],
+            ready=config.instance_identity_keys_ready,
+            threads=os.cpu_count() or 1,
+        ),
+        CredentialFiles(config.instance_identity_cred_dir),
+        validity_s=config.instance_identity_validity_period_s,
+        meter=meter,
+    )

@@ -1,0 +1,73 @@
+"""Private keys, made ahead of need.
+
+An RSA key takes a core for a sixth of a second and more, so a burst of starts would queue for keys. A few
+are kept ready. They are made in threads of the lowest priority: the library lets go of the interpreter
+while it computes, and apps come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+log = logging.getLogger(__name__)
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+RSA_BITS = 3072
+RSA_EXPONENT = 65537
+
+
+def _rsa() -> PrivateKey:
+    return rsa.generate_private_key(public_exponent=RSA_EXPONENT, key_size=RSA_BITS)
+
+
+def _ecdsa() -> PrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+GENERATORS: Mapping[str, Callable[[], PrivateKey]] = {"rsa": _rsa, "ecdsa": _ecdsa}
+"""How to make a key, by the name the configuration gives to its kind."""
+
+
+class KeyPool:
+    """Keys of one kind. Keys come out of :meth:`take` only while :meth:`run` runs."""
+
+    def __init__(self, generate: Callable[[], PrivateKey], *, ready: int, threads: int) -> None:
+        """ready: keys kept in stock, at least 1. threads: how many are made at the same time."""
+        self._generate = generate
+        self._stock: asyncio.Queue[PrivateKey] = asyncio.Queue(ready)
+        self._threads = threads
+
+    async def run(self) -> None:
+        """Keep the stock full until cancelled."""
+        makers = ThreadPoolExecutor(self._threads, thread_name_prefix="keys", initializer=_yield_to_apps)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._threads):
+                    group.create_task(self._fill(makers))
+        finally:
+            makers.shutdown(wait=False, cancel_futures=True)
+
+    async def take(self) -> PrivateKey:
+        """A key nobody else gets."""
+        return await self._stock.get()
+
+    async def _fill(self, makers: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._stock.put(await loop.run_in_executor(makers, self._generate))
+
+
+def _yield_to_apps() -> None:
+    """On Linux a priority belongs to a thread, not to the whole process."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    except OSError as error:
+        log.info("key-threads-keep-their-priority", extra={"data": {"error": str(error)}})

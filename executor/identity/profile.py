@@ -1,0 +1,59 @@
+"""What the certificates of an instance say, and when they are renewed. Pure.
+
+The numbers and names are those peers check: routers and back ends verify the subject alternative names,
+platform services read the organizational units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from executor.model import Container
+
+_HOUR_S = 3600.0
+_LONG_VALIDITY_S = 4 * _HOUR_S
+_LONG_LEAD_S = _HOUR_S / 2
+_SHORT_LEAD = 1 / 8
+_JITTER = 1 / 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateProfile:
+    """Subject and alternative names of one certificate.
+
+    addresses: IP addresses in text form. All organizational units share one multi-valued name.
+    """
+
+    common_name: str
+    organizational_units: tuple[str, ...] = ()
+    dns_names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+def identity_profile(container: Container) -> CertificateProfile:
+    """The instance's own certificate: its guid, and the address others see it at."""
+    return CertificateProfile(
+        common_name=container.guid,
+        organizational_units=container.run_info.certificate_properties.organizational_unit,
+        dns_names=(container.guid,),
+        addresses=tuple(filter(None, (container.internal_ip or container.external_ip,))),
+    )
+
+
+def c2c_profile(container: Container) -> CertificateProfile:
+    """The certificate for traffic between containers: valid for the internal routes, no address."""
+    return CertificateProfile(
+        common_name=container.guid,
+        organizational_units=container.run_info.certificate_properties.organizational_unit,
+        dns_names=(container.guid, *container.run_info.internal_routes),
+    )
+
+
+def renewal_delay_s(validity_s: float, jitter: float) -> float:
+    """Seconds from the issue of a certificate to its renewal.
+
+    Half an hour before the end of a validity over four hours, else an eighth of it. ``jitter`` (0 to 1)
+    moves that up to a third of the lead earlier, so that instances started together part.
+    """
+    lead = _LONG_LEAD_S if validity_s > _LONG_VALIDITY_S else validity_s * _SHORT_LEAD
+    return validity_s - lead * (1 + _JITTER * jitter)

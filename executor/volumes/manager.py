@@ -1,0 +1,126 @@
+"""The volume drivers of a cell: found, asked, and given back what was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from executor.engine.api import BindMount
+from executor.model import VolumeMount
+from executor.volumes import binds
+from executor.volumes.api import Driver, VolumeError
+from executor.volumes.binds import BindDriver
+from executor.volumes.plugin import PluginDriver
+from executor.volumes.specs import DriverSpec, find_specs
+
+log = logging.getLogger(__name__)
+
+DISCOVERY_INTERVAL_S = 30.0
+
+
+class VolumeManager:
+    """Implements :class:`executor.volumes.api.Volumes`.
+
+    directories: where drivers announce themselves. allowed: host directories of the built-in driver.
+    """
+
+    def __init__(
+        self,
+        directories: Sequence[str],
+        allowed: Sequence[str] = (),
+        *,
+        interval_s: float = DISCOVERY_INTERVAL_S,
+    ) -> None:
+        self._directories = tuple(directories)
+        self._interval_s = interval_s
+        self._built_in: Mapping[str, Driver] = {binds.NAME: BindDriver(allowed)} if allowed else {}
+        self._plugins: dict[str, PluginDriver] = {}
+        self._held: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+
+    @property
+    def drivers(self) -> list[str]:
+        return sorted({*self._built_in, *self._plugins})
+
+    async def start(self) -> None:
+        await self.discover()
+        for driver in self._plugins.values():
+            try:
+                for name in await driver.mounted():
+                    await driver.unmount(name)
+            except VolumeError as error:
+                log.error("failed-to-purge-volumes", extra=_data(driver.spec.name, error=str(error)))
+
+    async def run(self) -> None:
+        while self._directories:
+            await asyncio.sleep(self._interval_s)
+            await self.discover()
+
+    async def close(self) -> None:
+        for driver in self._plugins.values():
+            await driver.close()
+        self._plugins.clear()
+
+    async def discover(self) -> None:
+        """Know exactly the drivers that are announced and answer now."""
+        specs = await asyncio.to_thread(find_specs, self._directories)
+        for name, driver in [*self._plugins.items()]:
+            if specs.get(name) != driver.spec:
+                await self._drop(name)
+        for spec in specs.values():
+            await self._look_at(spec)
+
+    async def mount(self, guid: str, wanted: Sequence[VolumeMount]) -> tuple[BindMount, ...]:
+        return tuple([await self._mount(guid, volume) for volume in wanted])
+
+    async def unmount(self, guid: str) -> None:
+        for driver, name in self._held.pop(guid, ()):
+            try:
+                await self._driver(driver).unmount(name)
+            except VolumeError as error:
+                log.error("failed-to-unmount-volume", extra=_data(guid, volume=name, error=str(error)))
+
+    async def _mount(self, guid: str, volume: VolumeMount) -> BindMount:
+        driver = self._driver(volume.driver)
+        name = unique_name(volume.volume_id, guid) if driver.unique_volume_ids else volume.volume_id
+        source = await driver.mount(name, volume.config)
+        self._held[guid].append((volume.driver, name))
+        return BindMount(source=source, target=volume.container_dir, read_only=volume.read_only)
+
+    def _driver(self, name: str) -> Driver:
+        driver = self._built_in.get(name) or self._plugins.get(name)
+        if driver is None:
+            raise VolumeError(f"Plugin '{name}' not found in list of known plugins")
+        return driver
+
+    async def _look_at(self, spec: DriverSpec) -> None:
+        known = self._plugins.get(spec.name)
+        try:
+            driver = known or PluginDriver(spec)
+        except VolumeError as error:
+            log.error("volume-driver-unusable", extra=_data(spec.name, error=str(error)))
+            return
+        try:
+            await driver.activate()
+        except VolumeError as error:
+            log.error("volume-driver-does-not-answer", extra=_data(spec.name, error=str(error)))
+            self._plugins.pop(spec.name, None)
+            await driver.close()
+            return
+        if known is None:
+            log.info("volume-driver-found", extra=_data(spec.name, url=spec.url, socket=spec.socket))
+            self._plugins[spec.name] = driver
+
+    async def _drop(self, name: str) -> None:
+        log.info("volume-driver-gone", extra=_data(name))
+        await self._plugins.pop(name).close()
+
+
+def unique_name(volume_id: str, guid: str) -> str:
+    """A name for one container's use of a volume; the parts can be told apart again."""
+    return f"{volume_id.replace('_', '=')}_{guid.replace('_', '=')}"
+
+
+def _data(subject: str, **more: object) -> dict[str, object]:
+    return {"data": {"subject": subject, **more}}

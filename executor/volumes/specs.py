@@ -1,0 +1,124 @@
+"""How a volume driver announces itself: a file named after it. Pure, apart from reading the files.
+
+``<name>.json``  an object with ``Addr`` and optionally ``Name``, ``TLSConfig``, ``UniqueVolumeIds``
+``<name>.spec``  the address alone
+``<name>.sock``  the driver's socket itself
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+log = logging.getLogger(__name__)
+
+_SUFFIXES = (".json", ".spec", ".sock")
+"""In the order in which they win over each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFiles:
+    """How to talk TLS to a driver; paths are those of the host, empty ones are not used."""
+
+    insecure_skip_verify: bool = False
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSpec:
+    """A driver as it announced itself.
+
+    url: where its HTTP API is. socket: path of the unix socket to reach it through, empty for the network.
+    """
+
+    name: str
+    url: str
+    socket: str = ""
+    tls: TLSFiles | None = None
+    unique_volume_ids: bool = False
+
+
+class InvalidSpec(ValueError):
+    """A file that announces no driver we understand."""
+
+
+def find_specs(directories: Iterable[str]) -> dict[str, DriverSpec]:
+    """All announced drivers by name; the first announcement of a name is the one that counts."""
+    found: dict[str, DriverSpec] = {}
+    for directory in directories:
+        for suffix in _SUFFIXES:
+            for path in sorted(Path(directory).glob(f"*{suffix}")):
+                if path.stem not in found:
+                    try:
+                        found[path.stem] = read_spec(path)
+                    except (OSError, InvalidSpec) as error:
+                        log.error("invalid-volume-driver-spec", extra={"data": _data(path, error)})
+    return found
+
+
+def read_spec(path: Path) -> DriverSpec:
+    """The driver that ``path`` announces. Raises InvalidSpec, OSError."""
+    if path.suffix == ".sock":
+        return spec_of(path.stem, f"unix://{path}")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix == ".spec":
+        return spec_of(path.stem, text.strip())
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise InvalidSpec(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidSpec("not a JSON object")
+    return spec_of(
+        path.stem,
+        _text(document, "Addr"),
+        tls=_tls(document.get("TLSConfig")),
+        unique_volume_ids=document.get("UniqueVolumeIds") is True,
+    )
+
+
+def spec_of(
+    name: str, address: str, *, tls: TLSFiles | None = None, unique_volume_ids: bool = False
+) -> DriverSpec:
+    """Understand an address: ``unix://`` and a path, or ``tcp://``, ``http://``, ``https://`` and a host."""
+    parts = urlsplit(address)
+    if parts.scheme == "unix" and parts.path:
+        return DriverSpec(
+            name=name,
+            url="http://driver",
+            socket=f"{parts.netloc}{parts.path}",
+            unique_volume_ids=unique_volume_ids,
+        )
+    if parts.scheme in ("tcp", "http", "https") and parts.netloc:
+        scheme = "https" if tls is not None or parts.scheme == "https" else "http"
+        url = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        return DriverSpec(name=name, url=url, tls=tls, unique_volume_ids=unique_volume_ids)
+    raise InvalidSpec(f"address {address!r} is neither unix://PATH nor http(s)://HOST:PORT")
+
+
+def _tls(value: object) -> TLSFiles | None:
+    if not isinstance(value, dict):
+        return None
+    return TLSFiles(
+        insecure_skip_verify=value.get("InsecureSkipVerify") is True,
+        ca_file=_text(value, "CAFile"),
+        cert_file=_text(value, "CertFile"),
+        key_file=_text(value, "KeyFile"),
+    )
+
+
+def _text(document: Mapping[str, object], key: str) -> str:
+    value = document.get(key, "")
+    if not isinstance(value, str):
+        raise InvalidSpec(f"{key} is not a string")
+    return value
+
+
+def _data(path: Path, error: Exception) -> dict[str, str]:
+    return {"path": str(path), "error": str(error)}
