@@ -19,16 +19,21 @@ import pytest
 
 WIRE = Path(__file__).parents[1] / "golden" / "wire"
 
-SERVERS = ("bbs", "rep", "auctioneer", "locket")
+ADMIN_SIDE = " (admin side)"
+"""Of a rep's two listeners the one for its own machine."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and its answer. message, answer_message: names of protobuf messages, or nothing."""
+    """One request and its answer. message, answer_message: names of protobuf messages, or nothing.
+
+    server: ``bbs``, ``rep``, ``auctioneer`` or ``locket``.
+    """
 
     name: str
     sender: str
     server: str
+    on_admin_side: bool
     cell: str
     path: str
     method: str
@@ -47,7 +52,8 @@ class Exchange:
         return cls(
             name=record["name"],
             sender=record["from"],
-            server=record["to"].removesuffix(" (admin side)"),
+            server=record["to"].removesuffix(ADMIN_SIDE),
+            on_admin_side=record["to"].endswith(ADMIN_SIDE),
             cell=record.get("cell") or "",
             path=asked["path"],
             method=asked.get("method", "POST"),
@@ -60,11 +66,6 @@ class Exchange:
             answer=base64.b64decode(answered.get("body_base64") or ""),
             answer_meta=answered,
         )
-
-    @property
-    def admin(self) -> bool:
-        """Of a rep's two listeners the one for its own machine."""
-        return self.path in ("/ping", "/evacuate")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -19,12 +18,9 @@ from executor.model import (
     ContainerMetrics,
     ContainerState,
     MetricsConfig,
-    Resources,
     RunInfo,
-    RunResult,
     UpdateRequest,
 )
-from rep import tags
 from rep.config import RepConfig
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.unit
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "rep-http"
 S = ContainerState
 GUID = "11111111-2222-3333-4444-5555"
 TASK = "task-1"
@@ -112,121 +107,6 @@ CONFIG = RepConfig(
 async def cell(executor: FakeExecutor) -> AsyncIterator[Listener]:
     async with Listener(executor, CONFIG).open() as listener:
         yield listener
-
-
-def recorded(name: str) -> list[Any]:
-    records = json.loads((GOLDEN / f"{name}.json").read_text())["records"]
-    return [pytest.param(record, id=f"{name}-{record['name']}") for record in records]
-
-
-HEADERS = ("Content-Type", "Content-Length", "Allow", "X-Content-Type-Options")
-
-
-@pytest.mark.parametrize("record", [*recorded("work"), *recorded("admin"), *recorded("other")])
-async def test_the_recorded_requests_get_the_recorded_answers(
-    cell: Listener, executor: FakeExecutor, record: dict[str, Any]
-) -> None:
-    executor.total = Resources(memory_mb=12000, disk_mb=20000, containers=249)
-    executor.put(Container(guid="golden-busy-task", tags=tags.task_tags("golden", None, [])))
-    side = "admin" if "admin" in record["to"] else "network"
-    asked, answered = record["request"], record["response"]
-    reply = await cell.ask(asked["method"], asked["path"], asked.get("body_text", "").encode(), side=side)
-    assert reply.status == answered["status"]
-    assert reply.body.decode() == answered.get("body_text", "")
-    expected = {name: value for name, value in answered["headers"] if name in HEADERS}
-    assert {name: value for name, value in reply.headers.items() if name in HEADERS} == expected
-    assert "Server" not in reply.headers
-
-
-@pytest.mark.parametrize("record", recorded("bbs-to-rep"))
-async def test_what_the_bbs_sends_is_understood(
-    cell: Listener, executor: FakeExecutor, record: dict[str, Any]
-) -> None:
-    asked, answered = record["request"], record["response"]
-    path = asked["path"].split("/")
-    if answered["status"] == 202 and "instances" in path:
-        executor.put(Container(guid=path[path.index("instances") + 1]))
-    reply = await cell.ask(asked["method"], asked["path"], asked.get("body_text", "").encode())
-    assert (reply.status, reply.body) == (answered["status"], b"")
-
-
-def containers_of(state: dict[str, Any]) -> list[Container]:
-    """Containers that would make a cell say this."""
-    lrp_states = {
-        "CLAIMED": (S.CREATED, RunResult()),
-        "RUNNING": (S.RUNNING, RunResult()),
-        "SHUTDOWN": (S.COMPLETED, RunResult()),
-        "CRASHED": (S.COMPLETED, RunResult(failed=True)),
-    }
-    made = []
-    for entry in state["LRPs"]:
-        life, result = lrp_states[entry["state"]]
-        labels = {
-            tags.LIFECYCLE: "lrp",
-            tags.DOMAIN: entry["domain"],
-            tags.PROCESS_GUID: entry["process_guid"],
-            tags.PROCESS_INDEX: str(entry["index"]),
-            tags.INSTANCE_GUID: entry["instance_guid"],
-        }
-        made.append(container_of(entry, entry["instance_guid"], life, result, labels))
-    for entry in state["Tasks"]:
-        life = S.COMPLETED if entry["state"] == "Completed" else S.RUNNING
-        labels = {tags.LIFECYCLE: "task", tags.DOMAIN: entry["Domain"]}
-        result = RunResult(failed=entry["failed"])
-        made.append(container_of(entry, entry["TaskGuid"], life, result, labels))
-    return made
-
-
-def container_of(
-    entry: dict[str, Any], guid: str, state: S, result: RunResult, labels: dict[str, str]
-) -> Container:
-    stack = {"preloaded:cflinuxfs4": STACK}
-    return Container(
-        guid=guid,
-        state=state,
-        memory_mb=entry["MemoryMB"],
-        disk_mb=entry["DiskMB"],
-        max_pids=entry["MaxPids"],
-        run_info=RunInfo(root_fs=stack.get(entry["RootFs"], entry["RootFs"])),
-        run_result=result,
-        tags={
-            **labels,
-            tags.PLACEMENT_TAGS: json.dumps(entry["PlacementTags"]),
-            tags.VOLUME_DRIVERS: json.dumps(entry["VolumeDrivers"]),
-        },
-    )
-
-
-@pytest.mark.parametrize("record", recorded("states"))
-async def test_the_recorded_states_byte_for_byte(executor: FakeExecutor, record: dict[str, Any]) -> None:
-    answered = record["response"]
-    state = json.loads(answered["body_text"])
-    executor.total = Resources(
-        memory_mb=state["TotalResources"]["MemoryMB"],
-        disk_mb=state["TotalResources"]["DiskMB"],
-        containers=state["TotalResources"]["Containers"],
-    )
-    executor.put(*containers_of(state))
-    executor.healthy = answered["status"] == 200
-    config = RepConfig(
-        cell_id=state["cell_id"],
-        cell_index=state["cell_index"],
-        zone=state["Zone"],
-        placement_tags=tuple(state["PlacementTags"]),
-        optional_placement_tags=tuple(state["OptionalPlacementTags"]),
-    )
-    listener = Listener(executor, config)
-    if state["Evacuating"]:
-        listener.evacuation.set()
-    async with listener.open():
-        reply = await listener.ask("GET", "/state")
-    text = answered["body_text"].replace(":18811", ":18801")
-    starting = state["StartingContainerCount"]
-    claimed = sum(item.state is S.CREATED for item in executor.containers())
-    # a task's entry does not tell whether its container was still starting
-    text = text.replace(f'"StartingContainerCount":{starting}', f'"StartingContainerCount":{claimed}')
-    assert (reply.status, reply.body.decode()) == (answered["status"], text)
-    assert reply.headers["Content-Type"] == SNIFFED
 
 
 async def test_a_reservation_is_seen_at_once(cell: Listener, executor: FakeExecutor) -> None:
