@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from io import TextIOBase
 from typing import IO
 
 from executor.logs.api import LogLine, Stream
@@ -26,12 +27,12 @@ class ConsoleSink:
 
     def __init__(
         self,
-        stream: IO[str] | None = None,
+        stream: IO[str] | TextIOBase | None = None,
         *,
         label: Callable[[LogLine], str] = instance_label,
         colour: bool = False,
     ) -> None:
-        self._stream = stream or sys.stdout
+        self._stream = sys.stdout if stream is None else stream
         self._label = label
         self._colour = colour
 

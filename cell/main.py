@@ -42,7 +42,9 @@ COMMANDS: dict[str, Command] = {
     "locks": Command("cell.client.locks", "list the locks in Locket", BAD_ARGUMENTS),
     "presences": Command("cell.client.presences", "list the presences in Locket", BAD_ARGUMENTS),
     "rep": Command("cell.rep", "run a cell under a control plane, as configured by a rep.json"),
-    "run": Command("cell.run", "run one action tree in a fresh container"),
+    "run": Command("cell.run", "run one action tree, Task or DesiredLRP in a fresh container"),
+    "explain": Command("cell.explain", "show a finished run as a tree, the failing step first"),
+    "completion": Command("cell.completion", "print the completion script of a shell"),
 }
 
 
@@ -75,6 +77,18 @@ def _overview() -> argparse.ArgumentParser:
     )
 
 
+def load(name: str) -> tuple[CommandModule, Parser]:
+    """A command's module and its parser. Raises KeyError for a name that is none."""
+    command = COMMANDS[name]
+    module = cast(CommandModule, importlib.import_module(command.module))
+    parser = Parser(
+        prog=f"cell {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.usage_status = command.usage_status
+    module.add_arguments(parser)
+    return module, parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the result is the exit status (that of a usage error is the command's own)."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -82,16 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _overview().print_help(sys.stdout if words else sys.stderr)
         return 0 if words else 2
     name, *rest = words
-    command = COMMANDS.get(name)
-    if command is None:
+    if name not in COMMANDS:
         print(f"cell: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = cast(CommandModule, importlib.import_module(command.module))
-    parser = Parser(
-        prog=f"cell {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.usage_status = command.usage_status
-    module.add_arguments(parser)
+    module, parser = load(name)
     return module.run(parser.parse_args(rest))
 
 

@@ -24,12 +24,11 @@ Exit status:
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from pathlib import Path
 
-from cell.runner.errors import BadInput, HostCannot
+from cell.runner.errors import BAD_INPUT, INTERRUPTED, BadInput
 from cell.runner.launch import Outputs, execute
 from cell.runner.options import (
     DEFAULT_STATE_DIR,
@@ -78,10 +77,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         options = _options(args)
         outputs = Outputs(dry_run=args.dry_run, json_lines=args.json, trace=args.trace, junit=args.junit)
-        return asyncio.run(execute(args.document, options, outputs))
-    except (BadInput, HostCannot) as error:
+        return execute(args.document, options, outputs)
+    except KeyboardInterrupt:  # before anything ran
+        return INTERRUPTED
+    except BadInput as error:
         print(f"cell run: {one_line(str(error))}", file=sys.stderr)
-        return error.exit_code
+        return BAD_INPUT
 
 
 def _options(args: argparse.Namespace) -> Options:

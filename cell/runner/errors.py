@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cell.failures import CommandError
+
 SUCCESS = 0
 FAILED = 1
 """The tree failed."""
@@ -16,10 +18,6 @@ INTERRUPTED = 130
 class BadInput(Exception):
     """What was given cannot be run; says what, where, and what was expected."""
 
-    exit_code = BAD_INPUT
 
-
-class HostCannot(Exception):
+class HostCannot(CommandError):
     """The engine or the machine cannot do it; says what is in the way."""
-
-    exit_code = HOST

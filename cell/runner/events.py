@@ -71,6 +71,14 @@ class LogWritten:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRead:
+    """The content of a task's result file."""
+
+    time_ns: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     """It is over and cleaned up. exit_code: see ``cell run --help``. path: the failing step's, if one failed.
 
@@ -89,7 +97,15 @@ class RunEnded:
 
 
 RunEvent = (
-    RunStarted | ContainerChanged | EngineTold | EngineCalled | Warned | LogWritten | StepEvent | RunEnded
+    RunStarted
+    | ContainerChanged
+    | EngineTold
+    | EngineCalled
+    | Warned
+    | LogWritten
+    | StepEvent
+    | ResultRead
+    | RunEnded
 )
 
 

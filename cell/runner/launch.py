@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import secrets
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bbs.models.actions import Action
 from cell import lagerlog
+from cell.failures import Told, telling
 from cell.runner.document import read_workload
-from cell.runner.errors import FAILED, HOST, INTERRUPTED, HostCannot
+from cell.runner.errors import FAILED, HOST, INTERRUPTED, SUCCESS, BadInput
 from cell.runner.events import RunEnded, RunEvent, RunStarted, Story, View
 from cell.runner.interrupts import Interrupts, listening
+from cell.runner.keep import keeping_text
 from cell.runner.model import Tree
 from cell.runner.options import Options
+from cell.runner.out import PatientOutput
 from cell.runner.place import cell_config, check_machine, one_slot
 from cell.runner.plan import plan
 from cell.runner.request import Order, make_order
 from cell.runner.session import Session
-from cell.runner.text import one_line
+from cell.runner.text import failure_text, one_line
 from cell.runner.verdict import INTERRUPTED_REASON, Verdict
+from cell.runner.views.dryrun import dry_run_lines
+from cell.runner.views.jsonlines import JsonLinesView
+from cell.runner.views.junit import JunitView
+from cell.runner.views.live import REFRESH_S, LiveView
 from cell.runner.views.plain import PlainView
-from executor.errors import ExecutorError
-
-logger = logging.getLogger(__name__)
+from cell.runner.views.trace import TraceView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,7 @@ class Outputs:
 
 
 class TreeView:
-    """The tree as it stands, kept for whoever asks at the end."""
+    """The tree as it stands, for whoever asks while it runs and at the end."""
 
     def __init__(self) -> None:
         self.tree = Tree()
@@ -52,62 +59,135 @@ class TreeView:
     def close(self) -> None:
         """The tree stays."""
 
+    def failing_action(self) -> Action | None:
+        """What failed, if a step did."""
+        row = self.tree.failing()
+        return row.node.action if row is not None else None
 
-async def execute(source: str, options: Options, outputs: Outputs) -> int:
-    """Answers the exit code. Raises BadInput and HostCannot for what is wrong before anything runs."""
+
+def execute(source: str, options: Options, outputs: Outputs) -> int:
+    """Answers the exit code; a failure has been told. Raises BadInput before anything runs."""
     workload = read_workload(source, root_fs=options.root_fs)
-    guid = f"run-{secrets.token_hex(4)}"
-    order = make_order(workload, options, guid)
-    kept = TreeView()
-    views: list[View] = [kept, PlainView()]
+    order = make_order(workload, options, f"run-{secrets.token_hex(4)}")
+    if outputs.dry_run:
+        out = PatientOutput(sys.stdout)
+        for line in dry_run_lines(order):
+            print(line, file=out)
+        out.flush()
+        return SUCCESS
+    for path in (outputs.trace, outputs.junit):
+        if path is not None:
+            _check_writable(path)
+    return asyncio.run(_execute(order, options, outputs))
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
+
+
+async def _execute(order: Order, options: Options, outputs: Outputs) -> int:
+    kept, live = TreeView(), None
+    views: list[View] = [kept]
+    if outputs.trace is not None:
+        views.append(TraceView(outputs.trace))
+    if outputs.junit is not None:
+        views.append(JunitView(outputs.junit))
+    if outputs.json_lines:
+        views.append(JsonLinesView())
+    elif sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+        views.append(live := LiveView())
+    else:
+        views.append(PlainView())
     story = Story(views)
-    begun = time.monotonic()
-    with listening() as interrupts:
-        await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir)
-        story.record(
-            RunStarted(
-                time_ns=time.time_ns(),
-                guid=guid,
-                kind=order.kind,
-                name=order.name,
-                root_fs=order.info.root_fs,
-                tree=plan(order.info),
-            )
-        )
-        try:
-            verdict = await _in_a_slot(order, options, story, interrupts)
-        except (HostCannot, ExecutorError) as error:
-            interrupted = interrupts.wanted.is_set()
-            verdict = Verdict(INTERRUPTED, INTERRUPTED_REASON) if interrupted else Verdict(HOST, str(error))
-        failing = kept.tree.failing() if verdict.exit_code == FAILED else None
-        ended = RunEnded(
-            time_ns=time.time_ns(),
-            seconds=time.monotonic() - begun,
-            guid=guid,
-            exit_code=verdict.exit_code,
-            path=failing.node.path if failing else "",
-            reason=verdict.reason,
-            cause=failing.cause if failing else "",
-        )
-        story.record(ended)
+    try:
+        async with _drawn(live):
+            return await _told(order, options, story, kept, live)
+    finally:
         story.close()
+
+
+@asynccontextmanager
+async def _drawn(live: LiveView | None) -> AsyncIterator[None]:
+    """Keep the live picture moving."""
+    if live is None:
+        yield
+        return
+    drawing = asyncio.create_task(_draw(live))
+    try:
+        yield
+    finally:
+        drawing.cancel()
+        await asyncio.wait([drawing])
+        if not drawing.cancelled():
+            drawing.result()
+
+
+async def _draw(live: LiveView) -> None:
+    while True:
+        live.refresh()
+        await asyncio.sleep(REFRESH_S)
+
+
+async def _told(order: Order, options: Options, story: Story, kept: TreeView, live: LiveView | None) -> int:
+    """Run, and tell of the begin and the end."""
+    begun = time.monotonic()
+    story.record(
+        RunStarted(
+            time_ns=time.time_ns(),
+            guid=order.allocation.guid,
+            kind=order.kind,
+            name=order.name,
+            root_fs=order.info.root_fs,
+            tree=plan(order.info),
+        )
+    )
+    with listening() as interrupts:
+        session = Session(
+            order,
+            options,
+            story,
+            interrupts,
+            failing_action=kept.failing_action,
+            pause=live.pause if live is not None else lambda: None,
+        )
+        verdict = await _verdict(session, order, options, interrupts)
+    failing = kept.tree.failing() if verdict.exit_code == FAILED else None
+    ended = RunEnded(
+        time_ns=time.time_ns(),
+        seconds=time.monotonic() - begun,
+        guid=order.allocation.guid,
+        exit_code=verdict.exit_code,
+        path=failing.node.path if failing else "",
+        reason=verdict.reason,
+        cause=failing.cause if failing else "",
+        kept=session.kept is not None,
+    )
+    story.record(ended)
     if ended.exit_code:
-        print(f"cell run: {one_line(failure_line(ended))}", file=sys.stderr)
+        print(f"cell run: {one_line(failure_text(ended))}", file=sys.stderr)
+    if session.kept is not None:
+        print(f"cell run: {keeping_text(session.kept, kept.failing_action())}", file=sys.stderr)
     return ended.exit_code
 
 
-def failure_line(ended: RunEnded) -> str:
-    """Step, reason, cause and container of a failure."""
-    parts = [part for part in (ended.path, ended.reason, ended.cause) if part]
-    return f"{': '.join(parts)} (container {ended.guid})"
-
-
-async def _in_a_slot(order: Order, options: Options, story: Story, interrupts: Interrupts) -> Verdict:
-    with ExitStack() as stack:
-        slot = stack.enter_context(one_slot())
-        folder = options.state_dir / slot.cell_id
-        folder.mkdir(parents=True, exist_ok=True)
-        log = stack.enter_context((folder / "run.log").open("w", encoding="utf-8"))
-        lagerlog.install(log, source="cell-run", time_format="rfc3339")
-        config = cell_config(slot, options.state_dir, owner="")
-        return await Session(order, config, story, interrupts, options.timeout_s).run()
+async def _verdict(session: Session, order: Order, options: Options, interrupts: Interrupts) -> Verdict:
+    problems: list[str] = []
+    try:
+        with telling(problems.append), ExitStack() as stack:
+            await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir)
+            if interrupts.wanted.is_set():
+                return Verdict(INTERRUPTED, INTERRUPTED_REASON)
+            slot = stack.enter_context(one_slot())
+            folder = options.state_dir / slot.cell_id
+            folder.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context((folder / "run.log").open("w", encoding="utf-8"))
+            lagerlog.install(log, source="cell-run", time_format="rfc3339")
+            owner = f"cell-run-{order.allocation.guid}" if options.keep else ""
+            return await session.run(cell_config(slot, options.state_dir, owner=owner))
+    except Told:
+        if interrupts.wanted.is_set():
+            return Verdict(INTERRUPTED, INTERRUPTED_REASON)
+        return Verdict(HOST, "; ".join(problems))

@@ -106,8 +106,11 @@ class Tree:
 
     def failing(self) -> Row | None:
         """The step the failure began in: the first to fail of those whose failure nobody took back."""
-        leaves = [leaf for root in self.roots for leaf in _failed_leaves(root)]
-        return min(leaves, key=lambda row: row.ended_ns, default=None)
+        return min(self.failures(), key=lambda row: row.ended_ns, default=None)
+
+    def failures(self) -> list[Row]:
+        """The steps that failed by themselves, where nobody took the failure back."""
+        return [leaf for root in self.roots for leaf in _failed_leaves(root)]
 
     def _grow(self, node: Node, depth: int) -> Row:
         row = self._rows[node.path] = Row(node=node, depth=depth)

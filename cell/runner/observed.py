@@ -6,7 +6,7 @@ The engine's calls become events; host ports somebody asked for by number are he
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from executor.engine.api import (
     ContainerSpec,
     Engine,
     EngineContainer,
-    Network,
     OutputHandler,
     Process,
     ProcessSpec,
@@ -24,6 +23,8 @@ from executor.engine.api import (
 from executor.engine.faults import ContainerGone
 from executor.errors import EngineUnavailable, ExecutorError
 from executor.logs.clock import Clock
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class ObservedEngine:
     """Implements :class:`executor.engine.api.Engine` by another one; every call about a container is told.
 
     fault: the first error that is the engine's, the image's or the machine's rather than the workload's.
+    container: as long as it is there.
     """
 
     def __init__(self, engine: Engine, record: Callable[[RunEvent], None], clock: Clock) -> None:
@@ -58,6 +60,7 @@ class ObservedEngine:
 
     async def destroy(self, guid: str) -> None:
         await self._told("destroy container", self._engine.destroy(guid), faulty=True)
+        self.container = None
 
     async def list_guids(self) -> set[str]:
         return await self._engine.list_guids()
@@ -112,45 +115,18 @@ class ObservedEngine:
             self._record(EngineCalled(time_ns=self._clock.time_ns(), seconds=seconds, call=what, error=text))
 
 
-class PinnedPorts:
-    """Implements :class:`executor.engine.api.Network` by another one; some host ports are chosen beforehand.
+class PinnedNetwork(CellNetwork):
+    """A cell's network in which some host ports are chosen beforehand."""
 
-    wanted: for every port of the container, in order, the host port, 0 for any.
-    fault: the first error of the network.
-    """
-
-    def __init__(self, network: Network, wanted: tuple[int, ...]) -> None:
-        self._network = network
+    def __init__(self, config: NetworkConfig, wanted: tuple[int, ...]) -> None:
+        """wanted: for every port of the container, in order, the host port, 0 for any."""
+        super().__init__(config)
         self._wanted = wanted
-        self.fault: ExecutorError | None = None
-
-    async def start(self) -> None:
-        await self._network.start()
-
-    async def stop(self) -> None:
-        await self._network.stop()
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        try:
-            free = iter(self._network.reserve(guid, self._wanted.count(0)))
-        except ExecutorError as error:
-            self.fault = self.fault or error
-            raise
+        """The chosen ports where there are any, else ports of the pool. Raises NoFreePorts."""
+        free = iter(super().reserve(guid, self._wanted.count(0)))
         return tuple(port or next(free) for port in self._wanted)
-
-    async def attach(self, guid: str, address: str, ports: Mapping[int, int]) -> None:
-        try:
-            await self._network.attach(guid, address, ports)
-        except ExecutorError as error:
-            self.fault = self.fault or error
-            raise
-
-    async def detach(self, guid: str) -> None:
-        await self._network.detach(guid)
-
-    @property
-    def external_ip(self) -> str:
-        return self._network.external_ip
 
 
 def hold_ports(ports: tuple[int, ...]) -> ExitStack:

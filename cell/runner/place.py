@@ -66,6 +66,7 @@ def cell_config(slot: Slot, state_dir: Path, *, owner: str) -> RepConfig:
         temp_dir=str(folder / "tmp"),
         state_dir=str(folder),
         network_name=slot.network_name,
+        nft_table=slot.nft_table,
         network_subnet=slot.subnet,
         host_port_start=slot.host_port_start,
         host_port_count=PORTS_PER_SLOT,

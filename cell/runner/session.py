@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+from bbs.models.actions import Action
 from cell.compose import Hooks, running_executor
-from cell.runner.errors import HOST, SUCCESS
-from cell.runner.events import ContainerChanged, Story, Warned
+from cell.runner.errors import FAILED, HOST, SUCCESS, HostCannot
+from cell.runner.events import ContainerChanged, ResultRead, Story, Warned
 from cell.runner.interrupts import Interrupts
-from cell.runner.observed import ObservedEngine, PinnedPorts, hold_ports
+from cell.runner.keep import move_out, open_shell
+from cell.runner.observed import ObservedEngine, PinnedNetwork, hold_ports
+from cell.runner.options import Options
 from cell.runner.request import Order
 from cell.runner.verdict import Verdict, judge
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine, EngineContainer, Network
 from executor.errors import ExecutorError, NetworkError
 from executor.executor import Executor
 from executor.logs.api import LogLine
 from executor.logs.clock import SystemClock
 from executor.model import Container, ContainerEvent, EventKind, RunResult
+from executor.network.config import NetworkConfig
 from rep.config import RepConfig
+from rep.results import ResultError, fetch_result
 
 
 class _Unheard:
@@ -30,35 +35,48 @@ class _Unheard:
 
 
 class Session:
-    """Runs one order under one configuration; the story hears of everything. Use it once."""
+    """Runs one order; the story hears of everything. Use it once."""
 
     def __init__(
-        self, order: Order, config: RepConfig, story: Story, interrupts: Interrupts, timeout_s: float | None
+        self,
+        order: Order,
+        options: Options,
+        story: Story,
+        interrupts: Interrupts,
+        *,
+        failing_action: Callable[[], Action | None],
+        pause: Callable[[], None],
     ) -> None:
+        """failing_action: what failed, asked once something has. pause: frees the terminal for a shell."""
         self._order = order
-        self._config = config
+        self._options = options
         self._story = story
         self._interrupts = interrupts
-        self._timeout_s = timeout_s
+        self._failing_action = failing_action
+        self._pause = pause
         self._timed_out = False
         self._engine: ObservedEngine | None = None
-        self._network: PinnedPorts | None = None
+        self._network: PinnedNetwork | None = None
+        self.kept: EngineContainer | None = None
+        """The container that was left, on request."""
 
-    async def run(self) -> Verdict:
+    async def run(self, config: RepConfig) -> Verdict:
         """Raises HostCannot and ExecutorError where the cell itself could not come up."""
         order = self._order
         wanted = tuple(order.host_ports.get(port, 0) for port in order.info.ports)
         hooks = Hooks(
             recorder=lambda _guid: self._story,
             engine=self._observed,
-            network=lambda network: self._pinned(network, wanted),
+            network=lambda config: self._pinned(config, wanted),
             life_sink=_Unheard(),
         )
         verdict = None
         with hold_ports(tuple(port for port in wanted if port)):
             try:
-                async with running_executor(self._config, self._story, hooks) as executor:
+                async with running_executor(config, self._story, hooks) as executor:
                     verdict = await self._in(executor)
+                if self.kept is not None and self._network is not None:
+                    await self._network.stop()
             except NetworkError as error:
                 if verdict is None:
                     raise
@@ -69,8 +87,8 @@ class Session:
         self._engine = ObservedEngine(engine, self._story.record, SystemClock())
         return self._engine
 
-    def _pinned(self, network: Network, wanted: tuple[int, ...]) -> Network:
-        self._network = PinnedPorts(network, wanted)
+    def _pinned(self, config: NetworkConfig, wanted: tuple[int, ...]) -> Network:
+        self._network = PinnedNetwork(config, wanted)
         return self._network
 
     async def _in(self, executor: Executor) -> Verdict:
@@ -78,6 +96,7 @@ class Session:
         with executor.subscribe() as events:
             for failure in executor.allocate([self._order.allocation]):
                 return Verdict(HOST, f"no room for the container: {failure.reason}")
+            left = ""
             try:
                 await executor.run(self._order.run)
                 self._changed(executor.container(guid))
@@ -85,10 +104,36 @@ class Session:
                     stopper = group.create_task(self._stop_when_asked(executor))
                     result = await self._end(events)
                     stopper.cancel()
-                verdict = self._verdict(result)
+                verdict = await self._aftermath(executor, self._verdict(result))
             finally:
-                left = await self._delete(executor)
+                if self.kept is None:
+                    left = await self._delete(executor)
         return Verdict(HOST, left) if left and verdict.exit_code == SUCCESS else verdict
+
+    async def _aftermath(self, executor: Executor, verdict: Verdict) -> Verdict:
+        """What is to be done while the container is still there."""
+        path = self._order.result_file
+        if path and verdict.exit_code == SUCCESS:
+            try:
+                text = await fetch_result(executor, self._order.allocation.guid, path)
+            except (ResultError, ExecutorError) as error:
+                verdict = Verdict(FAILED, f"result file {path}: {error}")
+            else:
+                self._story.record(ResultRead(time_ns=time.time_ns(), text=text))
+        container = self._engine.container if self._engine is not None else None
+        if container is None:
+            return verdict
+        try:
+            if self._options.shell and verdict.exit_code == FAILED:
+                self._pause()
+                await open_shell(container, self._failing_action())
+            if self._options.keep and self._network is not None:
+                await self._network.detach(container.guid)
+                await asyncio.to_thread(move_out, container)
+                self.kept = container
+        except HostCannot as error:
+            self._warn(str(error))
+        return verdict
 
     async def _delete(self, executor: Executor) -> str:
         """Destroy the container; answers why it is still there, if it is."""
@@ -109,20 +154,29 @@ class Session:
         return RunResult(failed=True, failure_reason="the executor stopped before the container's end")
 
     async def _stop_when_asked(self, executor: Executor) -> None:
+        """A signal or the time limit ends the run gracefully, the next signal at once."""
+        guid = self._order.allocation.guid
+        insisted = self._interrupts.insisted
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._options.timeout_s):
                 await self._interrupts.wanted.wait()
         except TimeoutError:
             self._timed_out = True
-        await executor.stop(self._order.allocation.guid)
+            insisted = self._interrupts.wanted
+        try:
+            await executor.stop(guid)
+            await insisted.wait()
+            if self._engine is not None:
+                await self._engine.destroy(guid)
+        except ExecutorError as error:
+            self._warn(f"container {guid} could not be stopped: {error}")
 
     def _verdict(self, result: RunResult) -> Verdict:
-        faults = [part.fault for part in (self._engine, self._network) if part is not None and part.fault]
         return judge(
             result,
             interrupted=self._interrupts.wanted.is_set(),
-            timed_out_s=self._timeout_s if self._timed_out else None,
-            fault=faults[0] if faults else None,
+            timed_out_s=self._options.timeout_s if self._timed_out else None,
+            fault=self._engine.fault if self._engine is not None else None,
         )
 
     def _warn(self, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cell.runner.events import RunEnded
+
 
 def one_line(text: str) -> str:
     """A message on one line, whatever an engine or an app put into it."""
@@ -16,3 +18,10 @@ def seconds(value: float) -> str:
         return f"{value:.1f}s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes}m{rest:02d}s"
+
+
+def failure_text(ended: RunEnded) -> str:
+    """Reason, cause, step and container of a failure."""
+    what = f"{ended.reason}: {ended.cause}" if ended.cause else ended.reason
+    where = f"step {ended.path}, " if ended.path else ""
+    return f"{what} ({where}container {ended.guid})"

@@ -9,6 +9,9 @@ from cell.runner.errors import BAD_INPUT, FAILED, HOST, INTERRUPTED, SUCCESS
 from executor.errors import ExecutorError, ImageError
 from executor.model import RunResult
 
+NOT_MADE = "failed to create container: "
+"""How the executor begins the reason when engine or network could not provide the container."""
+
 INTERRUPTED_REASON = "interrupted"
 
 
@@ -27,13 +30,14 @@ def judge(
     timed_out_s: float | None = None,
     fault: ExecutorError | None = None,
 ) -> Verdict:
-    """timed_out_s: the limit, when the run was stopped for it. fault: what engine or network failed with.
+    """timed_out_s: the limit, when the run was stopped for it. fault: what the engine failed with.
 
     The user's own wish for the end counts most, then who is to blame: engine and machine before the tree.
     """
     if interrupted:
         return Verdict(INTERRUPTED, INTERRUPTED_REASON)
-    if fault is not None and (result.failed or timed_out_s is not None):
+    not_made = result.failure_reason.startswith(NOT_MADE)
+    if (fault is not None and (result.failed or timed_out_s is not None)) or not_made:
         code = BAD_INPUT if isinstance(fault, ImageError) else HOST
         return Verdict(code, result.failure_reason or str(fault))
     if timed_out_s is not None:

@@ -128,7 +128,7 @@ class Told:
             raise
         except StepError as error:
             error.path = error.path or self._path
-            self._end(begun, Outcome.FAILED, str(error), str(error.__cause__ or ""))
+            self._end(begun, Outcome.FAILED, str(error), _cause(error))
             raise
         except BaseException as error:
             self._end(begun, Outcome.FAILED, repr(error))
@@ -147,3 +147,9 @@ class Told:
                 facts=self._facts,
             )
         )
+
+
+def _cause(error: StepError) -> str:
+    """What is behind an error, unless it is another step's, which has a story of its own."""
+    cause = error.__cause__
+    return "" if cause is None or isinstance(cause, StepError) else str(cause)

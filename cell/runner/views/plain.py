@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import sys
+from typing import IO
 
 from cell.console import ConsoleSink, source_label
-from cell.runner.events import ContainerChanged, EngineTold, LogWritten, RunEvent, Warned
+from cell.runner.events import ContainerChanged, EngineTold, LogWritten, ResultRead, RunEvent, Warned
+from cell.runner.out import PatientOutput
+from cell.runner.text import one_line
 
 
 class PlainView:
-    """Log lines to standard output as they come; what else is worth knowing to standard error."""
+    """Log lines, and a task's result, to ``out`` as they come; what else is worth knowing to ``told``."""
 
-    def __init__(self) -> None:
-        self._console = ConsoleSink(sys.stdout, label=source_label)
+    def __init__(self, out: IO[str] | None = None, told: IO[str] | None = None) -> None:
+        self._out = PatientOutput(out or sys.stdout)
+        self._told = told or sys.stderr
+        self._console = ConsoleSink(self._out, label=source_label)
         self._ports: tuple[tuple[int, int], ...] = ()
 
     def take(self, event: RunEvent) -> None:
         match event:
             case LogWritten():
                 self._console.emit(event.line)
+            case ResultRead():
+                print(f"[RESULT] {event.text.rstrip()}", file=self._out, flush=True)
             case EngineTold():
-                print(f"cell run: {event.text}", file=sys.stderr, flush=True)
+                self._tell(event.text)
             case Warned():
-                print(f"cell run: warning: {event.text}", file=sys.stderr, flush=True)
+                self._tell(f"warning: {event.text}")
             case ContainerChanged() if event.ports and event.ports != self._ports:
                 self._ports = event.ports
                 for host_port, container_port in event.ports:
-                    text = f"cell run: port {container_port} is at 127.0.0.1:{host_port}"
-                    print(text, file=sys.stderr, flush=True)
+                    self._tell(f"port {container_port} is at 127.0.0.1:{host_port}")
             case _:
                 pass
 
     def close(self) -> None:
         """Nothing is held back."""
+
+    def _tell(self, text: str) -> None:
+        print(f"cell run: {one_line(text)}", file=self._told, flush=True)

@@ -1,0 +1,62 @@
+"""Containers that stay, and shells in them."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+
+import docker
+import docker.errors
+
+from bbs.models.actions import Action, RunAction
+from cell.runner.errors import HostCannot
+from executor.engine.api import EngineContainer
+from rep.config import RepConfig
+
+_NO_NETWORK, _OTHER_NETWORK = "none", "bridge"
+"""Where the engine has put the container, and its own network, where one that is kept moves."""
+
+
+def shell_command(container: EngineContainer, action: Action | None) -> list[str]:
+    """How to enter the container, as the step would have seen it where that is known."""
+    command = ["docker", "exec", "-it"]
+    if isinstance(action, RunAction):
+        command += ["-u", action.user]
+        if action.dir:
+            command += ["-w", action.dir]
+        for variable in action.env:
+            command += ["-e", f"{variable.name}={variable.value}"]
+    return [*command, container.id[:12], "/bin/sh"]
+
+
+def keeping_text(container: EngineContainer, action: Action | None) -> str:
+    """What to say about a container that stays."""
+    return (
+        f"the container stays; enter it with `{shlex.join(shell_command(container, action))}`, "
+        f"remove it with `docker rm -fv {container.id[:12]}`"
+    )
+
+
+async def open_shell(container: EngineContainer, action: Action | None) -> None:
+    """A shell on this terminal, until its end. Raises HostCannot."""
+    if shutil.which("docker") is None:
+        raise HostCannot("no `docker` program to open a shell with: install docker-cli")
+    process = await asyncio.create_subprocess_exec(*shell_command(container, action))
+    await process.wait()
+
+
+def move_out(container: EngineContainer) -> None:
+    """Give a container that stays, and was taken out of the run's network, another one.
+
+    Blocks. Raises HostCannot.
+    """
+    try:
+        client = docker.APIClient(base_url=RepConfig().docker_host, version="auto")
+        try:
+            client.disconnect_container_from_network(container.id, _NO_NETWORK)
+            client.connect_container_to_network(container.id, _OTHER_NETWORK)
+        finally:
+            client.close()
+    except docker.errors.DockerException as error:
+        raise HostCannot(f"container {container.guid} could not be kept: {error}") from error

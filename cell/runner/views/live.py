@@ -1,0 +1,108 @@
+"""For people at a terminal: the tree as it changes, and below it the log lines.
+
+While it runs only the last lines fit below the tree; when it is over, the tree is drawn once more and all
+lines follow, so that nothing is lost to the scrolling.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from cell.runner.events import ContainerChanged, LogWritten, ResultRead, RunEnded, RunEvent, Warned
+from cell.runner.model import Tree
+from cell.runner.text import one_line
+from cell.runner.views.picture import picture
+from executor.logs.api import LogLine, Stream
+from executor.model import ContainerState
+
+KEPT_LINES = 10_000
+"""Log lines remembered for the end."""
+
+REFRESH_S = 0.1
+"""How often :meth:`LiveView.refresh` should be called."""
+
+_LEAST_LOG_ROWS = 3
+
+
+class LiveView:
+    """Draws on a console. It is drawn when :meth:`refresh` is called, not when an event comes."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._tree = Tree()
+        self._lines: deque[Text] = deque(maxlen=KEPT_LINES)
+        self._forgotten = 0
+        self._live: Live | None = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
+        )
+        self._live.start()
+
+    def take(self, event: RunEvent) -> None:
+        self._tree.apply(event)
+        match event:
+            case LogWritten():
+                self._keep(_log_line(event.line))
+            case ResultRead():
+                self._keep(Text(f"[RESULT] {event.text.rstrip()}"))
+            case Warned():
+                self._keep(Text(f"warning: {one_line(event.text)}", style="yellow"))
+            case ContainerChanged() if event.state == ContainerState.COMPLETED.value:
+                self.refresh()
+            case RunEnded():
+                self._finish()
+            case _:
+                pass
+
+    def refresh(self) -> None:
+        """Draw what there is now."""
+        if self._live is not None:
+            self._live.update(self._drawing(), refresh=True)
+
+    def pause(self) -> None:
+        """Leave the terminal to somebody else, for good."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def close(self) -> None:
+        """Take the moving picture away, if an early end left it."""
+        self.pause()
+
+    def _drawing(self) -> RenderableType:
+        height = self._console.size.height - 1
+        log_rows = max(_LEAST_LOG_ROWS, min(len(self._lines), height // 3))
+        rows = max(1, height - log_rows - 3)
+        top = picture(self._tree, time.time_ns(), max_rows=rows)
+        used = len(self._console.render_lines(top, pad=False))
+        room = max(1, height - used - 1)
+        return Group(top, Text("─" * self._console.size.width, style="dim"), *list(self._lines)[-room:])
+
+    def _finish(self) -> None:
+        self.pause()
+        self._console.print(picture(self._tree, time.time_ns()))
+        if self._forgotten:
+            self._console.print(Text(f"{self._forgotten} earlier log lines are not shown", style="dim"))
+        for line in self._lines:
+            self._console.print(line, no_wrap=False, overflow="fold", crop=False)
+
+    def _keep(self, text: Text) -> None:
+        if len(self._lines) == KEPT_LINES:
+            self._forgotten += 1
+        text.no_wrap, text.overflow = True, "ellipsis"
+        self._lines.append(text)
+
+
+def _log_line(line: LogLine) -> Text:
+    text = Text(f"[{line.source_type}] ", style="dim")
+    payload = line.payload.decode(errors="replace").replace("\t", "    ")
+    text.append("".join(letter if letter.isprintable() else "�" for letter in payload), style=_style(line))
+    return text
+
+
+def _style(line: LogLine) -> str:
+    return "not dim red" if line.stream is Stream.ERR else "not dim"
