@@ -3,6 +3,10 @@
 The component's log goes to standard output as JSON lines. SIGTERM and SIGINT start an orderly shutdown.
 Exit status: 0 after a shutdown or an evacuation, 1 when a part failed, 2 for a configuration no cell can
 start with.
+
+  cell rep -config /var/vcap/jobs/rep/config/rep.json
+  cell rep --check-config rep.json     all that is wrong with it; 0 when nothing is, else 2
+  cell rep --print-config rep.json     what a cell would make of it
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cell import lagerlog
+from cell import configcheck, lagerlog
 from cell.compose import composed_agent
 from cell.failures import Told, telling
 from cell.telemetry import open_telemetry
@@ -26,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-config", "--config", type=Path, required=True, metavar="FILE", help="the rep.json")
+    parser.add_argument("-config", "--config", type=Path, metavar="FILE", help="the rep.json")
     parser.add_argument("-zone", "--zone", default="", help="overrides `zone` of the file")
     parser.add_argument(
         "--app-logs",
@@ -34,13 +38,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="append app logs here as JSON lines, besides what `log_sinks` says",
     )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--check-config", type=Path, metavar="FILE", help="tell all that is wrong with a rep.json, and end"
+    )
+    instead.add_argument(
+        "--print-config",
+        type=Path,
+        metavar="FILE",
+        help="show each effective value and whether file, default or flag gave it, and end",
+    )
+    parser.add_argument("--json", action="store_true", help="of --print-config: as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.check_config or args.print_config:
+        return _show(args)
+    if args.config is None:
+        print("rep: -config FILE is missing", file=sys.stderr)
+        return 2
     try:
-        config = load(args.config)
-        if args.zone:
-            config = replace(config, zone=args.zone)
+        config = load(args.config, zone=args.zone)
         if args.app_logs:
             config = replace(config, log_sinks=(*config.log_sinks, f"file:{args.app_logs.absolute()}"))
         validate(config)
@@ -65,6 +83,24 @@ def run(args: argparse.Namespace) -> int:
     except Told:
         return 1
     return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Explain a configuration instead of starting with it."""
+    path: Path = args.check_config or args.print_config
+    try:
+        report = configcheck.check(path, zone=args.zone)
+    except ConfigError as error:
+        print(f"rep: {error}", file=sys.stderr)
+        return 2
+    if args.check_config:
+        print(configcheck.explain(path, report))
+    else:
+        if report.problems or report.warnings:
+            print(configcheck.explain(path, report), file=sys.stderr)
+        values = configcheck.values_as_json if args.json else configcheck.values_as_text
+        print(values(report.config))
+    return 2 if report.problems else 0
 
 
 def _log_failure(text: str) -> None:

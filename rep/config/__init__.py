@@ -3,7 +3,7 @@
 from rep.config.executor import executor_config, sidecar_root_fs, stack_map
 from rep.config.keys import Duration, Loggregator, RepConfig, Source, seconds
 from rep.config.parse import ConfigError, load, parse
-from rep.config.validate import InvalidConfig, Problem, validate
+from rep.config.validate import InvalidConfig, Problem, findings, validate
 
 __all__ = [
     "ConfigError",
@@ -14,6 +14,7 @@ __all__ = [
     "RepConfig",
     "Source",
     "executor_config",
+    "findings",
     "load",
     "parse",
     "seconds",

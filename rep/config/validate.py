@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from executor.logs.targets import InvalidTarget, parse_target
@@ -43,18 +44,25 @@ class InvalidConfig(Exception):
 
 def validate(config: RepConfig) -> None:
     """Raises InvalidConfig, in the order in which a cell checks itself at start."""
+    for finding in findings(config):
+        raise finding
+
+
+def findings(config: RepConfig) -> Iterator[InvalidConfig]:
+    """Everything that is wrong, by kind, where a start would stop at the first."""
     checks = (
-        (CONFIGURE_FAILED, 2, _executor_problems(config)),
-        ("invalid-cell-id", 1, _cell_id_problems(config)),
-        (INITIALIZE_FAILED, 1, _start_problems(config)),
-        ("invalid-log-sinks", 2, _log_sink_problems(config)),
-        ("invalid-bbs-config", 1, _bbs_problems(config)),
-        ("invalid-locket-config", 2, _locket_problems(config)),
-        ("tls-configuration-failed", 2, _tls_problems(config)),
+        (CONFIGURE_FAILED, 2, _executor_problems),
+        ("invalid-cell-id", 1, _cell_id_problems),
+        (INITIALIZE_FAILED, 1, _start_problems),
+        ("invalid-log-sinks", 2, _log_sink_problems),
+        ("invalid-bbs-config", 1, _bbs_problems),
+        ("invalid-locket-config", 2, _locket_problems),
+        ("tls-configuration-failed", 2, _tls_problems),
     )
-    for message, exit_status, problems in checks:
+    for message, exit_status, problems_of in checks:
+        problems = problems_of(config)
         if problems:
-            raise InvalidConfig(message, exit_status, problems)
+            yield InvalidConfig(message, exit_status, problems)
 
 
 def _executor_problems(config: RepConfig) -> list[Problem]:

@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 from google.protobuf.message import Message
 
+from cell.certs import Authority
 from cell.main import main
 
 PROTOBUF = "application/x-protobuf"
@@ -108,6 +109,11 @@ def _handler(bbs: ScriptedBBS) -> type[BaseHTTPRequestHandler]:
             """Nobody reads it."""
 
     return Handler
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return Authority.create("test")
 
 
 @pytest.fixture

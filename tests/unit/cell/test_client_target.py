@@ -136,11 +136,6 @@ def test_values_that_cannot_be_used(env: dict[str, str], complaint: str, shell: 
     assert complaint in ended.stderr
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.create("test")
-
-
 class TestTLS:
     @pytest.fixture
     def files(self, authority: Authority, tmp_path: Path) -> IdentityFiles:

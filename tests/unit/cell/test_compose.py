@@ -15,15 +15,8 @@ from rep.config import RepConfig
 pytestmark = pytest.mark.unit
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.create("test")
-
-
 def _config(rep: IdentityFiles) -> RepConfig:
-    return RepConfig(
-        ca_cert_file=str(rep.ca_file), cert_file=str(rep.cert_file), key_file=str(rep.key_file)
-    )
+    return RepConfig(ca_cert_file=str(rep.ca_file), cert_file=str(rep.cert_file), key_file=str(rep.key_file))
 
 
 def test_locket_sees_the_rep_unless_told_otherwise(authority: Authority, tmp_path: Path) -> None:

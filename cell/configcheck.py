@@ -1,0 +1,153 @@
+"""A rep.json explained before a cell starts with it: all that is wrong, and what it amounts to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from bbs.client.tls import TLSConfigurationError, client_context
+from bbs.models.durations import format_duration
+from cell.client.tables import Table
+from rep.config import (
+    ConfigError,
+    Duration,
+    RepConfig,
+    Source,
+    findings,
+    load,
+    parse,
+    sidecar_root_fs,
+    stack_map,
+)
+from rep.rootfs import InvalidPreloadedRootFS, UnknownStack
+from rep.tls import check_admin_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """problems: reasons not to start. warnings: odd but harmless. config: what is left that can be read."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    config: RepConfig
+
+
+def check(path: Path, *, zone: str = "") -> Report:
+    """Everything that is wrong with a file, where a start stops at the first thing.
+
+    Raises ConfigError for a file that cannot be read at all.
+    """
+    config, unreadable = _read(path, zone)
+    keys = tuple(error.key for error in unreadable)
+    problems = [str(error).removeprefix(f"{error.path}: ") for error in unreadable]
+    for finding in findings(config):
+        problems.extend(
+            f"{problem.detail} ({problem.message})"
+            for problem in finding.problems
+            # A key that could not be read has its default here, and no more to be said about it.
+            if not any(key in problem.detail for key in keys)
+        )
+    problems += _stack_problems(config) + _identity_problems(config)
+    return Report(tuple(problems), config.warnings, config)
+
+
+def explain(path: Path, report: Report) -> str:
+    """For people: one line each."""
+    lines = [f"{path}: problem: {problem}" for problem in report.problems]
+    lines += [f"{path}: warning: {warning}" for warning in report.warnings]
+    if not report.problems:
+        lines.append(f"{path}: a cell can start with this")
+    return "\n".join(lines)
+
+
+def values_as_text(config: RepConfig) -> str:
+    """Every key with its value, as JSON, and where it came from; defaults last."""
+    rows = [
+        (key, json.dumps(_in_file(key, value), ensure_ascii=False), source.value)
+        for key, value, source in sorted(config.effective(), key=lambda row: row[2] is Source.DEFAULT)
+    ]
+    return Table(("KEY", "VALUE", "FROM"), rows).text()
+
+
+def values_as_json(config: RepConfig) -> str:
+    """One object: of each key its ``value``, as it would stand in the file, and its ``source``."""
+    values = {
+        key: {"value": _in_file(key, value), "source": source.value}
+        for key, value, source in config.effective()
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False)
+
+
+def _read(path: Path, zone: str) -> tuple[RepConfig, list[ConfigError]]:
+    """Keys that cannot be read are told and left out, until the rest can."""
+    unreadable: list[ConfigError] = []
+    try:
+        return load(path, zone=zone), unreadable
+    except ConfigError as error:
+        if not error.key:
+            raise
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    while True:
+        try:
+            return parse(json.dumps(document), path=str(path), zone=zone), unreadable
+        except ConfigError as error:
+            unreadable.append(error)
+            _leave_out(document, error.key)
+
+
+def _leave_out(document: dict[str, Any], key: str) -> None:
+    outer, dot, inner = key.partition(".")
+    if not dot:
+        del document[outer]
+        return
+    (written,) = (name for name in document if name.lower() == outer)
+    del document[written][inner]
+
+
+def _stack_problems(config: RepConfig) -> list[str]:
+    try:
+        stacks = stack_map(config)
+    except InvalidPreloadedRootFS as error:
+        return [f'key "preloaded_root_fs": expected texts such as "stack-name:path" ({error})']
+    except OSError as error:
+        return [f'key "extra_root_fs_dir": {error}']
+    try:
+        sidecar_root_fs(config)
+    except UnknownStack as error:
+        known = ", ".join(stacks.names) or "none"
+        return [f'key "sidecar_root_fs": expected a stack of this cell ({known}), got "{error.root_fs}"']
+    return []
+
+
+def _identity_problems(config: RepConfig) -> list[str]:
+    """Files that are named must be there and fit together."""
+    identities = {
+        "cert_file": (config.ca_cert_file, config.cert_file, config.key_file),
+        "locket_client_cert_file": (
+            config.locket_ca_cert_file,
+            config.locket_client_cert_file,
+            config.locket_client_key_file,
+        ),
+    }
+    problems = []
+    for key, files in identities.items():
+        if not all(files):
+            continue
+        ca_file, cert_file, key_file = map(Path, files)
+        try:
+            client_context(ca_file, cert_file, key_file)
+            if key == "cert_file":
+                check_admin_certificate(cert_file)
+        except TLSConfigurationError as error:
+            problems.append(f'key "{key}": {error}')
+    return problems
+
+
+def _in_file(key: str, value: object) -> object:
+    hint = _HINTS.get(key)
+    return format_duration(value) if hint is Duration and isinstance(value, int) else value
+
+
+_HINTS = get_type_hints(RepConfig)
