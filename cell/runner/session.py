@@ -23,6 +23,7 @@ from executor.logs.api import LogLine
 from executor.logs.clock import SystemClock
 from executor.model import Container, ContainerEvent, EventKind, RunResult
 from executor.network.config import NetworkConfig
+from executor.steps.story import StepEvent
 from rep.config import RepConfig
 from rep.results import ResultError, fetch_result
 
@@ -55,6 +56,7 @@ class Session:
         self._failing_action = failing_action
         self._pause = pause
         self._timed_out = False
+        self._created: Callable[[], None] | None = None
         self._engine: ObservedEngine | None = None
         self._network: PinnedNetwork | None = None
         self.kept: EngineContainer | None = None
@@ -65,7 +67,7 @@ class Session:
         order = self._order
         wanted = tuple(order.host_ports.get(port, 0) for port in order.info.ports)
         hooks = Hooks(
-            recorder=lambda _guid: self._story,
+            recorder=lambda _guid: self,
             engine=self._observed,
             network=lambda config: self._pinned(config, wanted),
             life_sink=_Unheard(),
@@ -83,6 +85,13 @@ class Session:
                 self._warn(f"the run's network stays until the next run: {error}")
         return verdict
 
+    def record(self, event: StepEvent) -> None:
+        """Implements ``StoryRecorder``; the first step means that there is a container now."""
+        if self._created is not None:
+            self._created()
+            self._created = None
+        self._story.record(event)
+
     def _observed(self, engine: Engine) -> Engine:
         self._engine = ObservedEngine(engine, self._story.record, SystemClock())
         return self._engine
@@ -98,8 +107,10 @@ class Session:
                 return Verdict(HOST, f"no room for the container: {failure.reason}")
             left = ""
             try:
+                self._changed(executor.container(guid))
                 await executor.run(self._order.run)
                 self._changed(executor.container(guid))
+                self._created = lambda: self._changed(executor.container(guid))
                 async with asyncio.TaskGroup() as group:
                     stopper = group.create_task(self._stop_when_asked(executor))
                     result = await self._end(events)
@@ -148,7 +159,8 @@ class Session:
 
     async def _end(self, events: AsyncIterator[ContainerEvent]) -> RunResult:
         async for event in events:
-            self._changed(event.container)
+            if event.kind is not EventKind.RESERVED:
+                self._changed(event.container)
             if event.kind is EventKind.COMPLETE:
                 return event.container.run_result
         return RunResult(failed=True, failure_reason="the executor stopped before the container's end")

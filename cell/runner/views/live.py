@@ -6,8 +6,12 @@ lines follow, so that nothing is lost to the scrolling.
 
 from __future__ import annotations
 
+import sys
+import termios
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -40,6 +44,8 @@ class LiveView:
         self._live: Live | None = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
         )
+        self._quiet = ExitStack()
+        self._quiet.enter_context(_without_echo())
         self._live.start()
 
     def take(self, event: RunEvent) -> None:
@@ -68,6 +74,7 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            self._quiet.close()
 
     def close(self) -> None:
         """Take the moving picture away, if an early end left it."""
@@ -95,6 +102,23 @@ class LiveView:
             self._forgotten += 1
         text.no_wrap, text.overflow = True, "ellipsis"
         self._lines.append(text)
+
+
+@contextmanager
+def _without_echo() -> Iterator[None]:
+    """Keep what is typed, such as ``^C``, from being written into the picture."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    quiet = termios.tcgetattr(descriptor)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def _log_line(line: LogLine) -> Text:

@@ -28,7 +28,8 @@ def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> Renderab
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True, min_width=6)
-    table.add_column(no_wrap=True)
+    moves = any(row.node.kind in ("download", "upload") for row in shown)
+    table.add_column(no_wrap=True, width=BAR_WIDTH + 6 if moves else None)  # a fixed one: no jumping about
     table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
     for row in shown:
         table.add_row(_step(row), _elapsed(row, now_ns), _moved(row), _last_word(row))
