@@ -1,0 +1,1 @@
+"""What serves the connections of ``diego-sshd``: a process that lives while there are any."""

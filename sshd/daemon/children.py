@@ -1,0 +1,117 @@
+"""Processes of sessions: started, waited for, never left as zombies.
+
+A child is a fork of this process that either executes a program or runs one of our transfer functions, so
+that file systems may block it without blocking a connection. It has a session of its own: ``kill 0`` in a
+command must not reach the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+COULD_NOT_START = 255
+"""Exit status of a child whose program could not be executed."""
+
+_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a child ended: an exit status, or a signal number and whether it left a core."""
+
+    status: int | None
+    signal: int = 0
+    core: bool = False
+
+
+class Children:
+    """All children of this process."""
+
+    def __init__(self) -> None:
+        self._ended: dict[int, Callable[[Ending], None]] = {}
+
+    def start(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+
+    def stop(self) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+
+    def fork(
+        self,
+        body: Callable[[], int],
+        stdio: tuple[int, int, int],
+        terminal: bool,
+        ended: Callable[[Ending], None],
+    ) -> int:
+        """Run ``body`` in a child with these three descriptors; ``ended`` is called when it is over.
+
+        With ``terminal`` the three are one terminal, which becomes the controlling one. Raises ``OSError``
+        when no process can be made.
+        """
+        pid = os.fork()
+        if pid == 0:
+            _be_the_child(body, stdio, terminal)
+        self._ended[pid] = ended
+        return pid
+
+    def signal(self, pid: int, number: int) -> None:
+        """Signal a child that has not been waited for; nothing otherwise."""
+        if pid in self._ended:
+            os.kill(pid, number)
+
+    def _reap(self) -> None:
+        for pid in list(self._ended):
+            try:
+                done, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                self._ended.pop(pid)(Ending(COULD_NOT_START))
+                continue
+            if done:
+                self._ended.pop(pid)(_ending(status))
+
+
+def _ending(status: int) -> Ending:
+    if os.WIFSIGNALED(status):
+        return Ending(None, os.WTERMSIG(status), os.WCOREDUMP(status))
+    return Ending(os.WEXITSTATUS(status))
+
+
+def _be_the_child(body: Callable[[], int], stdio: tuple[int, int, int], terminal: bool) -> NoReturn:
+    status = COULD_NOT_START
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in _RESET:
+            signal.signal(number, signal.SIG_DFL)
+        if terminal:
+            os.login_tty(stdio[0])
+        else:
+            os.setsid()
+            for target, descriptor in enumerate(_above_stdio(stdio)):
+                os.dup2(descriptor, target)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # others' pipes must end when their own users close them
+        status = body()
+    finally:
+        os._exit(status & 0xFF)
+
+
+def _above_stdio(stdio: tuple[int, int, int]) -> tuple[int, ...]:
+    """The same three, none of which a ``dup2`` to 0, 1 or 2 can overwrite before its turn."""
+    return tuple(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in stdio)
+
+
+def program(path: str, arguments: list[str], environment: dict[str, str]) -> Callable[[], int]:
+    """A body that becomes another program."""
+
+    def execute() -> int:
+        try:
+            os.execve(path, arguments, environment)
+        except (OSError, ValueError):
+            return COULD_NOT_START
+
+    return execute

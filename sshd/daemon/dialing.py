@@ -1,0 +1,96 @@
+"""Connecting to and listening on TCP addresses; failures in the words of the Go programs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from sshd.daemon.relay import SocketSide
+from sshd.osnames import join_host_port, reason
+
+MAX_PORT = 65535
+
+ALL_ADDRESSES = ("", "0.0.0.0", "::")
+
+
+class DialFailed(Exception):
+    """The text tells why, as ``dial tcp 127.0.0.1:9: connect: connection refused``."""
+
+
+async def dial(host: str, port: int) -> SocketSide:
+    """Connect to the first address of ``host`` that answers. Raises :class:`DialFailed`."""
+    if port > MAX_PORT:
+        raise DialFailed(f"dial tcp: address {port}: invalid port")
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = await loop.getaddrinfo(host or "localhost", port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise DialFailed(f"dial tcp: lookup {host}: no such host") from None
+    failure = DialFailed(f"dial tcp: lookup {host}: no such host")
+    for attempt, (family, _, _, _, address) in enumerate(addresses):
+        end = socket.socket(family, socket.SOCK_STREAM)
+        end.setblocking(False)
+        try:
+            await loop.sock_connect(end, address)
+            _, side = await loop.create_connection(SocketSide, sock=end)
+        except OSError as error:
+            end.close()
+            if attempt == 0:
+                target = join_host_port(str(address[0]), port)
+                failure = DialFailed(f"dial tcp {target}: connect: {reason(error)}")
+        except BaseException:
+            end.close()
+            raise
+        else:
+            return side
+    raise failure
+
+
+async def listen(
+    host: str, port: int, connected: Callable[[SocketSide], None]
+) -> tuple[asyncio.Server, tuple[str, int]]:
+    """Listen for forwards; the second value is the address that is really listened on.
+
+    All addresses means those of both families, on one port. Raises ``OSError``.
+    """
+    if port > MAX_PORT:
+        raise OSError(f"address {port}: invalid port")
+    loop = asyncio.get_running_loop()
+    end = await _bound(loop, host, port)
+    try:
+        server = await loop.create_server(lambda: SocketSide(connected), sock=end)
+    except BaseException:
+        end.close()
+        raise
+    name = end.getsockname()
+    return server, (str(name[0]), int(name[1]))
+
+
+async def _bound(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    if host in ALL_ADDRESSES and socket.has_ipv6:
+        try:
+            return _bind(socket.AF_INET6, ("::", port), both=True)
+        except OSError:
+            if host == "::":
+                raise
+    if host in ALL_ADDRESSES:
+        return _bind(socket.AF_INET, ("0.0.0.0", port))
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return _bind(socket.AddressFamily(family), address)
+
+
+def _bind(family: socket.AddressFamily, address: object, both: bool = False) -> socket.socket:
+    end = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        end.setblocking(False)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if both:
+            end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        end.bind(address)  # type: ignore[arg-type]
+        end.listen(128)
+    except BaseException:
+        end.close()
+        raise
+    return end

@@ -1,0 +1,149 @@
+"""A TCP connection and a channel, copied into each other with half-close.
+
+What both kinds of forwarding are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from sshd.ssh import messages as m
+from sshd.ssh.channel import Channel
+
+
+class SocketSide(asyncio.Protocol):
+    """The TCP end. Reads only after :meth:`join`, so nothing arrives before there is a channel."""
+
+    def __init__(self, connected: Callable[[SocketSide], None] | None = None) -> None:
+        self._connected = connected
+        self._transport: asyncio.Transport | None = None
+        self._channel: Channel | None = None
+        self._waiting: list[bytes] = []
+        self._unwritten = 0
+        self._choked = False
+        self._ended = False
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Address and port of the other end."""
+        assert self._transport is not None
+        name = self._transport.get_extra_info("peername") or ("", 0)
+        return str(name[0]), int(name[1])
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.pause_reading()
+        if self._connected is not None:
+            self._connected(self)
+
+    def join(self, channel: Channel) -> None:
+        self._channel = channel
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        if self._ended:
+            channel.close()
+
+    # -- from the socket to the channel
+    # ------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Send what waits as far as the channel has room; read on only when nothing waits."""
+        channel = self._channel
+        if channel is None:
+            return
+        while self._waiting and (room := channel.room()):
+            data = self._waiting[0]
+            if len(data) > room:
+                channel.send(memoryview(data)[:room])
+                self._waiting[0] = data[room:]
+            else:
+                channel.send(data)
+                self._waiting.pop(0)
+        if self._waiting:
+            self._pause_reading()
+            return
+        if self._ended:
+            channel.send_eof()
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self.pass_on()
+        return True  # half-closed: the other direction may go on
+
+    # -- from the channel to the socket
+    # ------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            self._give_back(len(data))
+            return
+        self._transport.write(data)
+        if self._choked:
+            self._unwritten += len(data)
+        else:
+            self._give_back(len(data))
+
+    def pause_writing(self) -> None:
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        unwritten, self._unwritten = self._unwritten, 0
+        self._give_back(unwritten)
+
+    def _give_back(self, size: int) -> None:
+        if self._channel is not None and size:
+            self._channel.consumed(size)
+
+    def write_eof(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+            if self._ended and not self._waiting:
+                self._transport.close()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        if self._channel is not None and not self._waiting:
+            self._channel.close()
+
+
+class ChannelSide:
+    """The handler of the channel's end."""
+
+    def __init__(self, socket: SocketSide) -> None:
+        self._socket = socket
+
+    def opened(self, channel: Channel) -> None:
+        self._socket.join(channel)
+
+    def data_received(self, kind: int, data: bytes) -> None:
+        if kind == m.DATA:
+            self._socket.write(data)
+
+    def eof_received(self) -> None:
+        self._socket.write_eof()
+
+    def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
+        reply(False)
+
+    def writable(self) -> None:
+        self._socket.pass_on()
+
+    def closed(self) -> None:
+        self._socket.close()

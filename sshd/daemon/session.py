@@ -1,0 +1,386 @@
+"""A session channel: environment, terminal, one command, its signals and its end (spec: session requests)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Callable
+
+from sshd.daemon.children import COULD_NOT_START, Children, Ending, program
+from sshd.daemon.environment import command_environment, find_shell
+from sshd.daemon.pumps import Input, Output, Passed
+from sshd.daemon.settings import Settings
+from sshd.daemon.terminal import (
+    PtyRequest,
+    apply_modes,
+    parse_pty_request,
+    parse_window_change,
+    set_size,
+)
+from sshd.daemon.transfers import scp_body, sftp_body
+from sshd.ssh import messages as m
+from sshd.ssh.channel import Channel
+from sshd.wire import Malformed, Reader, boolean, string, uint32
+
+SIGNALS = (
+    "ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2",
+)  # fmt: skip
+"""Names a client may send and an ``exit-signal`` may carry."""
+
+_NUMBERS = {name: int(signal.Signals[f"SIG{name}"]) for name in SIGNALS}
+_NAMES = {number: name for name, number in _NUMBERS.items()}
+
+_SCP = re.compile(r"^\s*scp($|\s+)")
+
+LAST_OUTPUT_SECONDS = 0.05
+"""The kernel hands terminal output over from a queue: how long after the command's end it may still come."""
+
+
+class Session:
+    """The handler of one session channel."""
+
+    def __init__(self, settings: Settings, children: Children) -> None:
+        self._settings = settings
+        self._children = children
+        self._environment: dict[str, str] = {}
+        self._pty: PtyRequest | None = None
+        self._running: _Command | None = None
+        self._early: list[bytes] = []  # input that came before the command
+        self._early_end = False
+        self._channel: Channel
+
+    def opened(self, channel: Channel) -> None:
+        self._channel = channel
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
+        if self._running is not None and self._running.holds_requests:
+            return  # answered never: the channel closes when the transfer ends
+        handler = _REQUESTS.get(name)
+        if handler is None:
+            reply(False)
+            return
+        try:
+            handler(self, payload, reply)
+        except Malformed:
+            reply(False)
+
+    def _env(self, payload: bytes, reply: Callable[[bool], None]) -> None:
+        reader = Reader(payload)
+        name, value = reader.text(), reader.text()
+        reader.end()
+        self._environment[name] = value
+        reply(True)
+
+    def _pty_req(self, payload: bytes, reply: Callable[[bool], None]) -> None:
+        self._pty = parse_pty_request(payload)
+        self._environment["TERM"] = self._pty.term
+        reply(True)
+
+    def _window_change(self, payload: bytes, reply: Callable[[bool], None]) -> None:
+        columns, rows = parse_window_change(payload)
+        if self._pty is not None:
+            self._pty = PtyRequest(self._pty.term, columns, rows, self._pty.modes)
+            if self._running is not None:
+                self._running.resize(columns, rows)
+        reply(True)
+
+    def _signal(self, payload: bytes, reply: Callable[[bool], None]) -> None:
+        reader = Reader(payload)
+        name = reader.text()
+        reader.end()
+        if self._running is not None and name in _NUMBERS:
+            self._running.signal(_NUMBERS[name])
+        reply(True)
+
+    def _exec(self, payload: bytes, reply: Callable[[bool], None]) -> None:
+        reader = Reader(payload)
+        command = reader.text()
+        reader.end()
+        if self._running is not None:
+            reply(False)
+        elif _SCP.match(command):
+            reply(True)
+            self._start(scp_body(command), without_pty=True, end=_scp_end, holds_requests=True)
+        else:
+            reply(True)
+            self._start_shell(["-c", command])
+
+    def _shell(self, _payload: bytes, reply: Callable[[bool], None]) -> None:
+        if self._running is not None:
+            reply(False)
+        else:
+            reply(True)
+            self._start_shell([])
+
+    def _subsystem(self, payload: bytes, reply: Callable[[bool], None]) -> None:
+        reader = Reader(payload)
+        name = reader.text()
+        reader.end()
+        if name != "sftp" or self._running is not None:
+            reply(False)
+        else:
+            reply(True)
+            self._start(sftp_body(), without_pty=True, end=_sftp_end)
+
+    # -- the command -----------------------------------------------------------------------------------------
+
+    def _start_shell(self, arguments: list[str]) -> None:
+        shell = find_shell()
+        environment = command_environment(os.environ, self._settings.inherit_environment, self._environment)
+        self._start(program(shell, [shell, *arguments], environment))
+
+    def _start(
+        self,
+        body: Callable[[], int],
+        *,
+        without_pty: bool = False,
+        end: Callable[[Ending], tuple[str, bytes] | None] | None = None,
+        holds_requests: bool = False,
+    ) -> None:
+        pty = None if without_pty else self._pty
+        command = _Command(self._channel, self._children, end or exit_message, holds_requests)
+        self._running = command
+        try:
+            if pty is None:
+                command.start_with_pipes(body)
+            else:
+                command.start_on_terminal(body, pty, self._settings.keepalive_seconds)
+        except OSError:  # no process, descriptor or terminal left
+            command.fail()
+        early, self._early = self._early, []
+        for data in early:
+            command.feed(data)
+        if self._early_end:
+            command.end_input()
+
+    # -- data
+    # --------------------------------------------------------------------------------------------------
+
+    def data_received(self, kind: int, data: bytes) -> None:
+        if kind != m.DATA:
+            self._channel.consumed(len(data))
+        elif self._running is None:
+            self._early.append(data)
+        else:
+            self._running.feed(data)
+
+    def eof_received(self) -> None:
+        if self._running is None:
+            self._early_end = True
+        else:
+            self._running.end_input()
+
+    def writable(self) -> None:
+        if self._running is not None:
+            self._running.writable()
+
+    def closed(self) -> None:
+        if self._running is not None:
+            self._running.abandon()
+
+
+_REQUESTS: dict[str, Callable[[Session, bytes, Callable[[bool], None]], None]] = {
+    "env": Session._env,
+    "pty-req": Session._pty_req,
+    "window-change": Session._window_change,
+    "signal": Session._signal,
+    "exec": Session._exec,
+    "shell": Session._shell,
+    "subsystem": Session._subsystem,
+}
+
+
+def exit_message(ending: Ending) -> tuple[str, bytes]:
+    """The channel request that tells how a command ended, and its payload."""
+    if ending.status is not None:
+        return "exit-status", uint32(ending.status)
+    name = _NAMES.get(ending.signal, "")
+    return "exit-signal", string(name.encode()) + boolean(ending.core) + string(b"") + string(b"")
+
+
+def _scp_end(ending: Ending) -> tuple[str, bytes]:
+    return "exit-status", uint32(0 if ending.status == 0 else 1)
+
+
+def _sftp_end(ending: Ending) -> tuple[str, bytes] | None:
+    """Only a clean end has a status: a broken conversation just closes the channel."""
+    return ("exit-status", uint32(0)) if ending.status == 0 else None
+
+
+class _Command:
+    """One running command of a session, with its pumps. Ends by itself; the session does not wait for it."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        children: Children,
+        message: Callable[[Ending], tuple[str, bytes] | None],
+        holds_requests: bool,
+    ) -> None:
+        self.holds_requests = holds_requests
+        self._channel = channel
+        self._children = children
+        self._message = message
+        self._pid = 0
+        self._terminal: int | None = None
+        self._input: Input | None = None
+        self._outputs: list[Output] = []
+        self._ending: Ending | None = None
+        self._keepalive: asyncio.TimerHandle | None = None
+        self._over = False
+
+    # -- start
+    # -------------------------------------------------------------------------------------------------
+
+    def start_with_pipes(self, body: Callable[[], int]) -> None:
+        descriptors: list[int] = []
+        try:
+            for _ in range(3):
+                descriptors += os.pipe()
+            stdin, feed, stdout, output, stderr, errors = (
+                descriptors[0], descriptors[1], descriptors[3], descriptors[2], descriptors[5],
+                descriptors[4],
+            )  # fmt: skip
+            self._pid = self._children.fork(body, (stdin, stdout, stderr), False, self._ended)
+        except OSError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        for descriptor in (stdin, stdout, stderr):
+            os.close(descriptor)
+        self._input = Input(feed, self._channel)
+        self._outputs = [
+            Output(output, self._channel, m.DATA, self._maybe_finish),
+            Output(errors, self._channel, m.STDERR, self._maybe_finish),
+        ]
+
+    def start_on_terminal(self, body: Callable[[], int], pty: PtyRequest, keepalive: float) -> None:
+        master, slave = os.openpty()
+        feed = -1
+        try:
+            apply_modes(slave, pty.modes)
+            set_size(slave, pty.columns, pty.rows)
+            feed = os.dup(master)
+            self._pid = self._children.fork(body, (slave, slave, slave), True, self._ended)
+        except OSError:
+            for descriptor in (master, feed):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            raise
+        finally:
+            os.close(slave)
+        self._terminal = master
+        self._input = Input(feed, self._channel)
+        self._outputs = [Output(master, self._channel, m.DATA, self._terminal_closed)]
+        self._keep_alive(keepalive)
+
+    def fail(self) -> None:
+        self._ending = Ending(COULD_NOT_START)
+        self._finish()
+
+    # -- what the client does
+    # ------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        if self._input is None:
+            self._channel.consumed(len(data))
+        else:
+            self._input.feed(data)
+
+    def end_input(self) -> None:
+        if self._input is not None and self._terminal is None:
+            self._input.end()
+
+    def writable(self) -> None:
+        for output in self._outputs:
+            output.resume()
+        if self._terminal is not None and self._ending is not None and not self._over:
+            self._drain_terminal()
+
+    def signal(self, number: int) -> None:
+        self._children.signal(self._pid, number)
+
+    def resize(self, columns: int, rows: int) -> None:
+        if self._terminal is not None and self._outputs[0].open:
+            set_size(self._terminal, columns, rows)
+
+    def abandon(self) -> None:
+        """The channel is gone. A terminal's command hears of it.
+
+        Others notice that their pipes are closed.
+        """
+        if self._over:
+            return
+        if self._terminal is not None:
+            self.signal(signal.SIGHUP)
+        self._close()
+
+    # -- its end
+    # ---------------------------------------------------------------------------------------------------
+
+    def _ended(self, ending: Ending) -> None:
+        self._ending = ending
+        if self._terminal is not None and not self._over and self._outputs[0].open:
+            self._drain_terminal()
+        else:
+            self._maybe_finish()
+
+    def _drain_terminal(self) -> None:
+        """Everything written before the end has to be delivered.
+
+        A process left behind may hold the terminal.
+        """
+        output = self._outputs[0]
+        passed = Passed.SOME
+        while output.open and passed is Passed.SOME:
+            passed = output.pass_on()
+        if output.open and passed is Passed.NOTHING:
+            asyncio.get_running_loop().call_later(LAST_OUTPUT_SECONDS, self._last_look)
+
+    def _last_look(self) -> None:
+        if self._over or not self._outputs[0].open:
+            return
+        passed = self._outputs[0].pass_on()
+        if passed is Passed.SOME:
+            self._drain_terminal()
+        elif passed is Passed.NOTHING:
+            self._finish()
+
+    def _terminal_closed(self) -> None:
+        self._maybe_finish()
+
+    def _maybe_finish(self) -> None:
+        if self._ending is not None and not any(output.open for output in self._outputs):
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._over or self._ending is None:
+            return
+        message = self._message(self._ending)
+        if message is not None:
+            self._channel.request(*message)
+        self._close()
+        self._channel.close()
+
+    def _close(self) -> None:
+        self._over = True
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+        if self._input is not None:
+            self._input.stop()
+        for output in self._outputs:
+            output.stop()
+
+    # -- keepalive
+    # ---------------------------------------------------------------------------------------------------
+
+    def _keep_alive(self, seconds: float) -> None:
+        def beat() -> None:
+            self._channel.request("keepalive@cloudfoundry.org", b"", want_reply=True)
+            self._keep_alive(seconds)
+
+        self._keepalive = asyncio.get_running_loop().call_later(seconds, beat)

@@ -1,0 +1,26 @@
+"""What the daemon was told, as its parts need it. Crosses from process to process as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sshd.ssh.algorithms import Algorithms
+
+IDLE_SECONDS = 300.0
+"""A connection without any traffic for that long is dropped."""
+
+KEEPALIVE_SECONDS = 15.0
+"""Between two keepalive requests of a session with a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``authorized_key`` is the key's blob, the part of its line that is base64."""
+
+    host_key: str
+    authorized_key: bytes | None
+    allow_unauthenticated: bool
+    inherit_environment: bool
+    algorithms: Algorithms
+    idle_seconds: float = IDLE_SECONDS
+    keepalive_seconds: float = KEEPALIVE_SECONDS

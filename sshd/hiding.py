@@ -1,0 +1,61 @@
+"""Take keys out of what ``ps`` and ``/proc/PID/environ`` show of this process.
+
+The kernel shows the memory the process was started with, so that memory is overwritten: arguments that hold a
+key move out of the list, variables become empty. Nothing is executed again for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+VARIABLES = (b"SSHD_HOSTKEY", b"SSHD_AUTHKEY")
+FLAGS = (b"hostKey", b"authorizedKey")
+
+_ARGUMENTS_START, _ARGUMENTS_END, _ENVIRONMENT_START, _ENVIRONMENT_END = 47, 48, 49, 50
+"""Fields of /proc/PID/stat, counted from 0.
+
+The process' name, field 1, may hold blanks and is cut off before.
+"""
+
+
+def hide_keys() -> None:
+    """Overwrite them, and drop the variables. Raises ``OSError`` when /proc does not let us."""
+    for name in VARIABLES:
+        os.environ.pop(name.decode(), None)
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    spans = [int(fields[index - 2]) for index in range(_ARGUMENTS_START, _ENVIRONMENT_END + 1)]
+    memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for (start, end), rewrite in zip(
+            ((spans[0], spans[1]), (spans[2], spans[3])), (without_keys, without_variables), strict=True
+        ):
+            shown = os.pread(memory, end - start, start)
+            os.pwrite(memory, rewrite(shown), start)
+    finally:
+        os.close(memory)
+
+
+def without_keys(command_line: bytes) -> bytes:
+    """The same number of bytes, without the two flags and their values."""
+    kept: list[bytes] = []
+    arguments = iter(command_line.split(b"\0"))
+    for argument in arguments:
+        name, equals, _ = argument.lstrip(b"-").partition(b"=")
+        if argument.startswith(b"-") and name in FLAGS:
+            if not equals:
+                next(arguments, None)
+        else:
+            kept.append(argument)
+    return b"\0".join(kept).ljust(len(command_line), b"\0")
+
+
+def without_variables(environment: bytes) -> bytes:
+    """The same number of bytes, with zeros for the variables.
+
+    The bundle's start puts a mark in front of names.
+    """
+    return b"\0".join(
+        bytes(len(entry)) if entry.lstrip(b":").partition(b"=")[0] in VARIABLES else entry
+        for entry in environment.split(b"\0")
+    )

@@ -1,0 +1,84 @@
+"""Host keys and authorized keys as texts, checked; failures in the words of the Go library."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+NO_KEY = "ssh: no key found"
+GENERATED_BITS = 1024
+"""Of a host key made when none is given; the key lives as long as the daemon."""
+
+
+class KeyRejected(ValueError):
+    """A text is no usable key."""
+
+
+def check_private_key(pem: str) -> None:
+    """Whether ``pem`` is a private key without passphrase. Raises :class:`KeyRejected`."""
+    if not re.search(r"-----BEGIN [A-Z0-9 ]+-----\s", pem):
+        raise KeyRejected(NO_KEY)
+    data = pem.encode("utf-8", "surrogateescape")
+    load = (
+        serialization.load_ssh_private_key
+        if "BEGIN OPENSSH PRIVATE KEY" in pem
+        else serialization.load_pem_private_key
+    )
+    try:
+        load(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyRejected(f"ssh: {error}") from error
+
+
+def generate_private_key() -> str:
+    """A fresh RSA key as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=GENERATED_BITS)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode("ascii")
+
+
+def authorized_blob(text: str) -> bytes:
+    """The blob of the first key in authorized_keys lines; options in front of it are ignored.
+
+    Raises :class:`KeyRejected`.
+    """
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        for fields in (line, _without_options(line)):
+            blob = _blob(fields)
+            if blob is not None:
+                return blob
+    raise KeyRejected(NO_KEY)
+
+
+def _blob(fields: str) -> bytes | None:
+    parts = fields.split()
+    if len(parts) < 2:
+        return None
+    try:
+        blob = base64.b64decode(parts[1], validate=True)
+        serialization.load_ssh_public_key(f"{parts[0]} {parts[1]}".encode())
+    except (binascii.Error, ValueError, UnsupportedAlgorithm):
+        return None
+    return blob
+
+
+def _without_options(line: str) -> str:
+    """What follows the first blank outside of quotes."""
+    quoted = False
+    for at, character in enumerate(line):
+        if character == '"' and line[at - 1 : at] != "\\":
+            quoted = not quoted
+        elif character in " \t" and not quoted:
+            return line[at:].strip()
+    return ""

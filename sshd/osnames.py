@@ -1,0 +1,49 @@
+"""System errors and addresses in the words of the Go programs, which clients and tests know.
+
+``open /no/such: no such file or directory``, ``dial tcp 127.0.0.1:9: connect: connection refused``.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def reason(error: OSError) -> str:
+    """The bare text of a system error, lower-case as Go has it."""
+    if error.errno is None:
+        return str(error)
+    message = os.strerror(error.errno)
+    return message[:1].lower() + message[1:]
+
+
+def path_error(operation: str, path: str, error: OSError) -> str:
+    """``open x: permission denied``."""
+    return f"{operation} {path}: {reason(error)}"
+
+
+def join_host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class AddressError(ValueError):
+    """A ``host:port`` text that cannot be used; the message is Go's."""
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """Host (may be empty) and port of ``host:port``. Raises :class:`AddressError`."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        raise AddressError(f"address {address}: missing port in address")
+    if host.startswith("["):
+        if not host.endswith("]"):
+            raise AddressError(f"address {address}: missing ']' in address")
+        host = host[1:-1]
+    elif ":" in host:
+        raise AddressError(f"address {address}: too many colons in address")
+    if not port.isascii() or not port.isdigit():
+        if not port:
+            return host, 0
+        raise AddressError(f"lookup tcp/{port}: unknown port")
+    if int(port) > 65535:
+        raise AddressError(f"address {port}: invalid port")
+    return host, int(port)

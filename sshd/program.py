@@ -1,0 +1,168 @@
+"""``diego-sshd``: the process that stays. It prepares in one child, listens, and serves from another.
+
+It has to cost next to nothing in an app's container, so it imports no library: what needs one happens in
+forks. The child that serves ends when nobody is connected any more.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import signal
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import NoReturn
+
+    from sshd.preparation import Prepared
+    from sshd.records import Records
+
+LISTEN_FAILED = 1
+BACKLOG = 4096
+RETRY_MILLISECONDS = 1000
+"""How long to wait after a child that serves has failed."""
+
+
+class Stop(BaseException):
+    """SIGTERM or SIGINT came."""
+
+
+def main(argv: list[str]) -> int:
+    """Run until a signal ends it; the result is the exit status."""
+    prepared = _prepare(argv)
+    if isinstance(prepared, int):
+        return prepared
+    try:
+        _hide()
+    except OSError as error:
+        _records(prepared).write(2, "failed-to-hide-keys", error=str(error))
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        listening = _listen(str(prepared["address"]))
+    except (OSError, ValueError) as error:
+        text = f"Exit trace for group:\nsshd exited with error: {error}\n"
+        _records(prepared).write(2, "exited-with-failure", error=text)
+        return LISTEN_FAILED
+    try:
+        _serve(listening, prepared)
+    except Stop:
+        records = _records(prepared)
+        records.write(1, "server.stopping-server", session="1")
+        records.write(1, "exited")
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stop
+
+
+def _hide() -> None:
+    from sshd.hiding import hide_keys
+
+    hide_keys()
+
+
+def _records(prepared: Prepared) -> Records:
+    """Loaded only when this process ends or is in trouble."""
+    from sshd.records import Records
+
+    return Records("sshd", int(str(prepared["log_level"])), bool(prepared["rfc3339"]))
+
+
+def _prepare(argv: list[str]) -> Prepared | int:
+    """In a child, which leaves its result in a pipe."""
+    receive, give = os.pipe()
+
+    def body() -> int:
+        from sshd.preparation import prepare
+
+        result = prepare(argv)
+        os.write(give, marshal.dumps(result))
+        return 0
+
+    pid = _fork(body)
+    os.close(give)
+    with open(receive, "rb") as file:
+        result = file.read()
+    _, status = os.waitpid(pid, 0)
+    if not result:
+        return os.waitstatus_to_exitcode(status) or LISTEN_FAILED
+    prepared: Prepared | int = marshal.loads(result)
+    return prepared
+
+
+def _fork(body: Callable[[], int]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _be_the_child(body)
+    return pid
+
+
+def _be_the_child(body: Callable[[], int]) -> NoReturn:
+    status = 1
+    try:
+        status = body()
+    except Exception:  # noqa: BLE001 - the edge of a process
+        import sys
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _listen(address: str) -> socket.socket:
+    """Raises ``OSError`` or ``ValueError`` with Go's text."""
+    from sshd.listening import listen
+
+    return listen(address, BACKLOG)
+
+
+def _serve(listening: socket.socket, prepared: Prepared) -> None:
+    """Have a child serve whenever a connection waits. Ends by :class:`Stop`."""
+    waiting = select.poll()
+    waiting.register(listening, select.POLLIN)
+    while True:
+        waiting.poll()
+        alive, our_life = os.pipe()  # the child ends when nobody holds the second one
+        pid = 0
+
+        def body(alive: int = alive, our_life: int = our_life) -> int:
+            os.close(our_life)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            from sshd.daemon.start import run
+
+            return run(prepared, listening, alive)
+
+        try:
+            pid = _fork(body)
+            os.close(alive)
+            _, status = os.waitpid(pid, 0)
+        except Stop:
+            if pid:
+                os.kill(pid, signal.SIGKILL)  # commands live on; terminals hang up
+                os.waitpid(pid, 0)
+            raise
+        finally:
+            os.close(our_life)
+        if status:
+            _shed(listening)
+            select.poll().poll(RETRY_MILLISECONDS)
+
+
+def _shed(listening: socket.socket) -> None:
+    """The child failed: the connection it was started for is dropped, lest it be started for ever."""
+    listening.setblocking(False)
+    try:
+        listening.accept()[0].close()
+    except BlockingIOError:
+        pass
+    finally:
+        listening.setblocking(True)

@@ -1,0 +1,1 @@
+"""The built-in ``scp``: the far end of a stock client's old protocol."""

@@ -1,0 +1,70 @@
+"""The other end of a transfer: bytes in and out, acknowledgements."""
+
+from __future__ import annotations
+
+import os
+
+CHUNK = 256 * 1024
+
+OK = b"\0"
+
+
+class TransferError(Exception):
+    """Why a file or the whole transfer failed; the text is what the other end is told."""
+
+
+class Peer:
+    """Standard input, output and error of the transfer."""
+
+    def __init__(self, receive: int = 0, send: int = 1, errors: int = 2) -> None:
+        self._receive = receive
+        self._send = send
+        self._errors = errors
+        self._buffer = b""
+
+    def send(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._send, view) :]
+
+    def announce(self, error: Exception) -> None:
+        """Tell the other end that something failed."""
+        self.send(b"\1scp: " + str(error).encode("utf-8", "surrogateescape") + b"\n")
+
+    def read_some(self, limit: int) -> bytes:
+        """At least one byte, at most ``limit``; nothing at the end of input."""
+        if not self._buffer:
+            self._buffer = os.read(self._receive, CHUNK)
+        data, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        return data
+
+    def read_line(self) -> str:
+        """Up to a newline, which is cut off. Raises :class:`TransferError` at the end of input."""
+        line = b""
+        while True:
+            found = self._buffer.find(b"\n")
+            if found >= 0:
+                line += self._buffer[:found]
+                self._buffer = self._buffer[found + 1 :]
+                return line.decode("utf-8", "surrogateescape")
+            line += self._buffer
+            self._buffer = os.read(self._receive, CHUNK)
+            if not self._buffer or len(line) > CHUNK:
+                raise TransferError("EOF")
+
+    def acknowledge(self) -> None:
+        self.send(OK)
+
+    def await_acknowledgement(self) -> None:
+        """A warning goes to standard error. Raises :class:`TransferError` for anything worse."""
+        kind = self.read_some(1)
+        if not kind:
+            raise TransferError("EOF")
+        if kind == OK:
+            return
+        if kind not in (b"\1", b"\2"):
+            raise TransferError(f"invalid acknowledgement identifier: {kind[0]:x}")
+        text = self.read_line()
+        if kind == b"\2":
+            raise TransferError(text)
+        os.write(self._errors, text.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,1 @@
+"""The ``sftp`` subsystem: protocol version 3 on standard input and output."""

@@ -1,0 +1,105 @@
+"""Which algorithms are offered: the defaults, and what a comma list of names makes of them.
+
+A custom list replaces the default in its own order; names we do not know are dropped without a word, and so
+may leave nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STRICT_KEX_SERVER = b"kex-strict-s-v00@openssh.com"
+
+KEY_EXCHANGES = (b"curve25519-sha256@libssh.org",)
+CIPHERS = (b"aes128-gcm@openssh.com", b"aes256-ctr", b"aes192-ctr", b"aes128-ctr")
+MACS = (b"hmac-sha2-256-etm@openssh.com", b"hmac-sha2-256")
+
+KNOWN_KEY_EXCHANGES = frozenset(
+    {
+        b"curve25519-sha256",
+        b"curve25519-sha256@libssh.org",
+        b"ecdh-sha2-nistp256",
+        b"ecdh-sha2-nistp384",
+        b"ecdh-sha2-nistp521",
+        b"diffie-hellman-group1-sha1",
+        b"diffie-hellman-group14-sha1",
+        b"diffie-hellman-group14-sha256",
+        b"diffie-hellman-group16-sha512",
+    }
+)
+KNOWN_CIPHERS = frozenset(
+    {
+        b"aes128-ctr",
+        b"aes192-ctr",
+        b"aes256-ctr",
+        b"aes128-gcm@openssh.com",
+        b"aes256-gcm@openssh.com",
+        b"chacha20-poly1305@openssh.com",
+        b"aes128-cbc",
+        b"3des-cbc",
+        b"arcfour",
+        b"arcfour128",
+        b"arcfour256",
+    }
+)
+KNOWN_MACS = frozenset(
+    {
+        b"hmac-sha2-256-etm@openssh.com",
+        b"hmac-sha2-512-etm@openssh.com",
+        b"hmac-sha2-256",
+        b"hmac-sha2-512",
+        b"hmac-sha1",
+        b"hmac-sha1-96",
+    }
+)
+
+RSA_SIGNATURES = (b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa")
+
+USER_KEY_SIGNATURES = (
+    b"ssh-ed25519",
+    b"sk-ssh-ed25519@openssh.com",
+    b"sk-ecdsa-sha2-nistp256@openssh.com",
+    b"ecdsa-sha2-nistp256",
+    b"ecdsa-sha2-nistp384",
+    b"ecdsa-sha2-nistp521",
+    *(b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa"),
+)
+"""``server-sig-algs`` of the extension message: without it OpenSSH will not use an RSA user key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithms:
+    """What a server offers, best first. ``host_key_algorithms`` restricts those of the key's type."""
+
+    key_exchanges: tuple[bytes, ...] = KEY_EXCHANGES
+    ciphers: tuple[bytes, ...] = CIPHERS
+    macs: tuple[bytes, ...] = MACS
+    host_key_algorithms: tuple[bytes, ...] | None = None
+
+
+def choose(names: str, default: tuple[bytes, ...], known: frozenset[bytes]) -> tuple[bytes, ...]:
+    """What a comma list asks for. Empty means the default; its elements are not trimmed."""
+    if not names:
+        return default
+    return tuple(name for name in names.encode("utf-8", "surrogateescape").split(b",") if name in known)
+
+
+def algorithms(
+    ciphers: str = "", macs: str = "", key_exchanges: str = "", host_key_algorithms: str = ""
+) -> Algorithms:
+    """The offer that four comma lists describe."""
+    wanted = tuple(host_key_algorithms.encode("utf-8", "surrogateescape").split(b","))
+    return Algorithms(
+        key_exchanges=choose(key_exchanges, KEY_EXCHANGES, KNOWN_KEY_EXCHANGES),
+        ciphers=choose(ciphers, CIPHERS, KNOWN_CIPHERS),
+        macs=choose(macs, MACS, KNOWN_MACS),
+        host_key_algorithms=wanted if host_key_algorithms else None,
+    )
+
+
+def host_key_signatures(key_algorithm: bytes, algorithms: Algorithms) -> tuple[bytes, ...]:
+    """The signature algorithms to offer for a host key of a type (``ssh-rsa``, ``ssh-ed25519``, ...)."""
+    own = RSA_SIGNATURES if key_algorithm == b"ssh-rsa" else (key_algorithm,)
+    if algorithms.host_key_algorithms is None:
+        return own
+    return tuple(name for name in algorithms.host_key_algorithms if name in own)

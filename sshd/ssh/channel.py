@@ -1,0 +1,211 @@
+"""One channel: data within the windows of both sides, requests and their replies, end of input, close.
+
+A handler gets what arrives and gives back the window with :meth:`Channel.consumed` when it has dealt with
+data: what a channel holds in memory is bounded by its window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from sshd.ssh import messages as m
+from sshd.ssh.errors import ProtocolViolation
+from sshd.ssh.replies import Pending, Replies
+from sshd.wire import boolean, string, text, uint32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sshd.ssh.mux import Mux
+
+
+class ChannelHandler(Protocol):
+    """What a program does with what arrives on a channel."""
+
+    def opened(self, channel: Channel) -> None:
+        """The channel exists; before anything else is heard of it."""
+
+    def data_received(self, kind: int, data: bytes) -> None:
+        """``kind`` is ``DATA`` or the type of extended data; answer with ``Channel.consumed(len(data))``."""
+
+    def eof_received(self) -> None: ...
+
+    def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
+        """``reply`` must be called once; it does nothing when no reply is wanted."""
+
+    def writable(self) -> None:
+        """There is room again after ``Channel.room`` was 0."""
+
+    def closed(self) -> None:
+        """The peer closed the channel or the connection ended; nothing more can be sent."""
+
+
+class Channel:
+    """One open channel."""
+
+    __slots__ = (
+        "_adjust", "_answers", "_closed", "_eof_sent", "_handler", "_max_packet", "_mux", "_peer_closed",
+        "_peer_eof", "_receive_window", "_remote", "_replies", "_send_window", "extra", "local",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        mux: Mux,
+        handler: ChannelHandler,
+        local: int,
+        remote: int,
+        window: int,
+        max_packet: int,
+        extra: bytes = b"",
+    ) -> None:
+        self.local = local
+        self.extra = extra
+        self._mux = mux
+        self._handler = handler
+        self._remote = uint32(remote)
+        self._send_window = window
+        self._max_packet = max(1, min(max_packet, m.MAX_PACKET))
+        self._receive_window = m.WINDOW
+        self._adjust = 0
+        self._eof_sent = self._closed = self._peer_eof = self._peer_closed = False
+        self._replies = Replies(self._reply)
+        self._answers: deque[asyncio.Future[bool]] = deque()
+
+    # -- sending -----------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Bytes that may be sent now; after 0 the handler hears ``writable``."""
+        if self._closed or self._eof_sent or not self._mux.link.has_room():
+            return 0
+        return self._send_window
+
+    def send(self, data: bytes | memoryview, kind: int = m.DATA) -> None:
+        """Send data, no more than :meth:`room` allows. Data for a closed channel is dropped."""
+        if self._closed or self._eof_sent:
+            return
+        if len(data) > self._send_window:
+            raise ValueError(f"{len(data)} bytes for a window of {self._send_window}")
+        self._send_window -= len(data)
+        for start in range(0, len(data), self._max_packet):
+            piece = bytes(data[start : start + self._max_packet])
+            if kind == m.DATA:
+                self._mux.link.send_packet(m.CHANNEL_DATA, self._remote, len(piece).to_bytes(4, "big"), piece)
+            else:
+                self._mux.link.send_packet(m.CHANNEL_EXTENDED_DATA, self._remote, uint32(kind), string(piece))
+
+    def send_eof(self) -> None:
+        if not self._closed and not self._eof_sent:
+            self._eof_sent = True
+            self._mux.link.send_packet(m.CHANNEL_EOF, self._remote)
+
+    def request(self, name: str, payload: bytes, want_reply: bool = False) -> asyncio.Future[bool] | None:
+        """Send a request; the future, if a reply is wanted, tells whether it succeeded."""
+        answer: asyncio.Future[bool] | None = None
+        if want_reply:
+            answer = asyncio.get_running_loop().create_future()
+        if self._closed:
+            if answer is not None:
+                answer.set_result(False)
+            return answer
+        self._mux.link.send_packet(
+            m.CHANNEL_REQUEST,
+            self._remote,
+            text(name),
+            boolean(want_reply),
+            payload,
+        )
+        if answer is not None:
+            self._answers.append(answer)
+        return answer
+
+    def close(self) -> None:
+        """Close our side; what the peer still sends is dropped until it closes its own."""
+        if self._closed:
+            return
+        self._closed = True
+        self._mux.link.send_packet(m.CHANNEL_CLOSE, self._remote)
+        self._settle()
+        if self._peer_closed:
+            self._mux.forget(self)
+
+    def consumed(self, size: int) -> None:
+        """``size`` bytes of what was received have been dealt with."""
+        self._adjust += size
+        if self._adjust >= m.WINDOW // 4 and not (self._peer_eof or self._closed):
+            self._receive_window += self._adjust
+            self._mux.link.send_packet(m.CHANNEL_WINDOW_ADJUST, self._remote, uint32(self._adjust))
+            self._adjust = 0
+
+    def _reply(self, pending: Pending) -> None:
+        if not self._closed:
+            self._mux.link.send_packet(
+                m.CHANNEL_SUCCESS if pending.success else m.CHANNEL_FAILURE, self._remote
+            )
+
+    def _settle(self) -> None:
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_result(False)
+        self._answers.clear()
+
+    # -- what the mux tells ----------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        if self.room():
+            self._handler.writable()
+
+    def window_grown(self, size: int) -> None:
+        self._send_window += size
+        if self._send_window > 0xFFFFFFFF:
+            raise ProtocolViolation("a window grew beyond 32 bits")
+        self.wake()
+
+    def take_data(self, kind: int, data: bytes) -> None:
+        self._receive_window -= len(data)
+        if self._receive_window < 0:
+            raise ProtocolViolation("more data than the window allows")
+        if self._closed or self._peer_eof:
+            self.consumed(len(data))
+        elif data:
+            self._handler.data_received(kind, data)
+
+    def take_eof(self) -> None:
+        if not self._peer_eof:
+            self._peer_eof = True
+            if not self._closed:
+                self._handler.eof_received()
+
+    def take_close(self) -> None:
+        self._peer_closed = True
+        ours_was_open = not self._closed
+        self.close()
+        self._mux.forget(self)
+        if ours_was_open:
+            self._handler.closed()
+
+    def take_request(self, name: str, wanted: bool, payload: bytes) -> None:
+        pending = self._replies.expect() if wanted else None
+
+        def reply(success: bool) -> None:
+            if pending is not None:
+                self._replies.answer(pending, success)
+
+        if self._closed:
+            reply(False)
+        else:
+            self._handler.request_received(name, payload, reply)
+
+    def take_answer(self, success: bool) -> None:
+        if self._answers:
+            answer = self._answers.popleft()
+            if not answer.done():
+                answer.set_result(success)
+
+    def connection_lost(self) -> None:
+        was_open = not self._closed
+        self._closed = self._peer_closed = True
+        self._settle()
+        if was_open:
+            self._handler.closed()

@@ -1,0 +1,108 @@
+"""The client's side of a connection up to the authenticated user."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asyncssh.connection import SSHClientConnection
+from asyncssh.packet import SSHPacket
+from asyncssh.public_key import decode_ssh_public_key
+
+from sshd.ssh.library import asyncssh
+from sshd.ssh.link import MuxLink
+from sshd.ssh.mux import MuxHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to authenticate: the key first, then user and password if both are given."""
+
+    user: str = ""
+    password: str = ""
+    private_key: asyncssh.SSHKey | None = None
+
+
+class ClientLink(MuxLink, SSHClientConnection):
+    """A connection to a server; made by :func:`connect`."""
+
+    def __init__(
+        self,
+        options: asyncssh.SSHClientConnectionOptions,
+        check_host_key: Callable[[bytes], bool],
+        handler: MuxHandler,
+    ) -> None:
+        super().__init__(asyncio.get_running_loop(), options, wait="auth")
+        self._check_host_key = check_host_key
+        self._mux_handler = handler
+
+    def validate_server_host_key(self, key_data: bytes) -> asyncssh.SSHKey:
+        if not self._check_host_key(key_data):
+            raise asyncssh.HostKeyNotVerifiable("Host fingerprint mismatch")
+        self._server_host_key = decode_ssh_public_key(key_data)
+        return self._server_host_key
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> object:  # type: ignore[override]
+        result = super().process_packet(pkttype, pktid, packet)
+        if self._auth_complete and self.mux is None and self._transport is not None:
+            self.start_mux(self._mux_handler)
+        return result
+
+
+def client_options(credentials: Credentials, version: str) -> asyncssh.SSHClientConnectionOptions:
+    """asyncssh's options without any file or agent of this machine."""
+    methods = ["publickey"] if credentials.private_key is not None else []
+    if credentials.user and credentials.password:
+        methods.append("password")
+    return asyncssh.SSHClientConnectionOptions(
+        client_factory=asyncssh.SSHClient,
+        config=None,
+        host="container",
+        username=credentials.user,
+        password=credentials.password or None,
+        client_keys=[credentials.private_key] if credentials.private_key is not None else None,
+        preferred_auth=methods or ["none"],
+        agent_path=None,
+        known_hosts=None,
+        client_version=version,
+        login_timeout=0,
+        keepalive_interval=0,
+        gss_host=None,
+        compression_algs=None,
+        server_host_key_algs="default",
+    )
+
+
+async def connect(
+    end: socket.socket,
+    credentials: Credentials,
+    check_host_key: Callable[[bytes], bool],
+    handler: MuxHandler,
+    *,
+    version: str,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> ClientLink:
+    """Speak SSH, over TLS if asked, on a connected socket until the user is authenticated.
+
+    Raises ``OSError``, ``asyncssh.Error``.
+    """
+    loop = asyncio.get_running_loop()
+    options = client_options(credentials, version)
+    waiter: asyncio.Future[None] = loop.create_future()
+    options.waiter = waiter
+    _, link = await loop.create_connection(
+        lambda: ClientLink(options, check_host_key, handler),
+        sock=end,
+        ssl=tls,
+        server_hostname=server_name if tls is not None else None,
+    )
+    try:
+        await waiter
+    except BaseException:
+        link.abort()
+        raise
+    return link

@@ -1,0 +1,45 @@
+"""Numbers of the protocol: message types, reasons of refusals, sizes (RFC 4250, RFC 4254, RFC 8308)."""
+
+from __future__ import annotations
+
+DISCONNECT = 1
+UNIMPLEMENTED = 3
+SERVICE_REQUEST = 5
+SERVICE_ACCEPT = 6
+KEX_FIRST, KEX_LAST = 30, 49
+USERAUTH_REQUEST = 50
+USERAUTH_FAILURE = 51
+GLOBAL_REQUEST = 80
+REQUEST_SUCCESS = 81
+REQUEST_FAILURE = 82
+CHANNEL_OPEN = 90
+CHANNEL_OPEN_CONFIRMATION = 91
+CHANNEL_OPEN_FAILURE = 92
+CHANNEL_WINDOW_ADJUST = 93
+CHANNEL_DATA = 94
+CHANNEL_EXTENDED_DATA = 95
+CHANNEL_EOF = 96
+CHANNEL_CLOSE = 97
+CHANNEL_REQUEST = 98
+CHANNEL_SUCCESS = 99
+CHANNEL_FAILURE = 100
+CONNECTION_LAST = 127
+PING = 192
+PONG = 193
+
+OPEN_CONNECT_FAILED = 2
+OPEN_UNKNOWN_CHANNEL_TYPE = 3
+OPEN_RESOURCE_SHORTAGE = 4
+
+DISCONNECT_PROTOCOL_ERROR = 2
+
+DATA = 0
+"""Kind of ordinary channel data, beside the data type codes of extended data."""
+STDERR = 1
+
+WINDOW = 2 * 1024 * 1024
+"""Bytes a peer may have under way on one channel; what the Go library grants."""
+MAX_PACKET = 32768
+"""Bytes of data in one packet, the size every implementation has to take."""
+MAX_CHANNELS = 1000
+"""Channels one connection may have open; a flood gets "resource shortage" instead of our memory."""

@@ -1,0 +1,296 @@
+"""The connection protocol (RFC 4254) of one connection: channels and global requests.
+
+It is a plain state machine between a *link* (packets out, see :class:`Link`) and handlers (what arrives).
+Nothing here waits or schedules: a packet goes in, callbacks and packets come out. Replies are sent in the
+order of the requests, whenever their answers come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from sshd.ssh import messages as m
+from sshd.ssh.channel import Channel, ChannelHandler
+from sshd.ssh.errors import OpenRefused, ProtocolViolation
+from sshd.ssh.replies import Pending, Replies
+from sshd.wire import Malformed, Reader, boolean, text, uint32
+
+MAX_PENDING_OPENS = 256
+"""Opens of a peer that may wait for our answer (a dial, the other side of a splice) at a time."""
+
+
+class Link(Protocol):
+    """What carries the packets: an authenticated transport."""
+
+    def send_packet(self, pkttype: int, *args: bytes) -> None: ...
+
+    def has_room(self) -> bool:
+        """Whether bulk data may be written now; ``Mux.writable`` is called when it may again."""
+
+    def lost(self) -> bool: ...
+
+
+class OpenRequest:
+    """A peer's wish to open a channel; exactly one of :meth:`accept` and :meth:`refuse` answers it."""
+
+    __slots__ = ("_max_packet", "_mux", "_remote", "_window", "extra", "kind")
+
+    def __init__(self, mux: Mux, kind: str, remote: int, window: int, max_packet: int, extra: bytes) -> None:
+        self.kind = kind
+        self.extra = extra
+        self._mux = mux
+        self._remote = remote
+        self._window = window
+        self._max_packet = max_packet
+
+    def accept(self, handler: ChannelHandler, extra: bytes = b"") -> Channel:
+        return self._mux.accepted(handler, self._remote, self._window, self._max_packet, extra)
+
+    def refuse(self, reason: int, message: str, language: str = "") -> None:
+        self._mux.refused(self._remote, reason, message, language)
+
+
+class MuxHandler(Protocol):
+    """What a program does with what the peer asks for outside of channels."""
+
+    def open_requested(self, request: OpenRequest) -> None: ...
+
+    def global_requested(self, name: str, payload: bytes, reply: Callable[[bool, bytes], None]) -> None:
+        """``reply(success, payload)`` must be called once; it does nothing when no reply is wanted."""
+
+    def connection_ended(self, error: Exception | None) -> None: ...
+
+
+class Mux:
+    """Channels and global requests of one connection."""
+
+    def __init__(self, link: Link, handler: MuxHandler) -> None:
+        self.link = link
+        self.handler = handler
+        self._channels: dict[int, Channel] = {}
+        self._opening: dict[int, tuple[ChannelHandler, asyncio.Future[Channel]]] = {}
+        self._pending_opens = 0
+        self._next = 0
+        self._replies = Replies(self._reply)
+        self._answers: deque[asyncio.Future[tuple[bool, bytes]]] = deque()
+        self._ended = False
+
+    @property
+    def channels(self) -> int:
+        return len(self._channels)
+
+    # -- what we ask for ---------------------------------------------------------------------------
+
+    async def open(self, kind: str, handler: ChannelHandler, extra: bytes = b"") -> Channel:
+        """Open a channel to the peer.
+
+        Raises :class:`OpenRefused`; ``ConnectionError`` when the connection ends before the answer.
+        """
+        if self._ended:
+            raise ConnectionResetError("the SSH connection has ended")
+        local = self._free_id()
+        answer: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+        self._opening[local] = (handler, answer)
+        self.link.send_packet(
+            m.CHANNEL_OPEN,
+            text(kind),
+            uint32(local),
+            uint32(m.WINDOW),
+            uint32(m.MAX_PACKET),
+            extra,
+        )
+        return await answer
+
+    def global_request(
+        self, name: str, payload: bytes, want_reply: bool
+    ) -> asyncio.Future[tuple[bool, bytes]] | None:
+        """Send a global request; the future, if a reply is wanted, gives its success and payload."""
+        self.link.send_packet(m.GLOBAL_REQUEST, text(name), boolean(want_reply), payload)
+        if not want_reply:
+            return None
+        answer: asyncio.Future[tuple[bool, bytes]] = asyncio.get_running_loop().create_future()
+        if self._ended:
+            answer.set_result((False, b""))
+        else:
+            self._answers.append(answer)
+        return answer
+
+    # -- what the transport tells --------------------------------------------------------------------
+
+    def writable(self) -> None:
+        for channel in list(self._channels.values()):
+            channel.wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        for _, answer in self._opening.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the SSH connection has ended"))
+        self._opening.clear()
+        for waiting in self._answers:
+            if not waiting.done():
+                waiting.set_result((False, b""))
+        self._answers.clear()
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.connection_lost()
+        self.handler.connection_ended(error)
+
+    def packet_received(self, kind: int, payload: bytes) -> None:
+        """One packet with type 80 to 127. Raises :class:`ProtocolViolation`."""
+        try:
+            if kind == m.CHANNEL_DATA:  # first: it is nearly all there is
+                self._channel(int.from_bytes(payload[1:5], "big")).take_data(
+                    m.DATA, Reader(payload, 5).string()
+                )
+                return
+            reader = Reader(payload, 1)
+            if kind == m.GLOBAL_REQUEST:
+                self._global_request(reader)
+            elif kind in (m.REQUEST_SUCCESS, m.REQUEST_FAILURE):
+                self._global_answer(kind == m.REQUEST_SUCCESS, reader.rest())
+            elif kind == m.CHANNEL_OPEN:
+                self._open_request(reader)
+            elif kind == m.CHANNEL_OPEN_CONFIRMATION:
+                self._open_confirmed(reader)
+            elif kind == m.CHANNEL_OPEN_FAILURE:
+                self._open_failed(reader)
+            else:
+                self._channel_packet(kind, reader)
+        except Malformed as error:
+            raise ProtocolViolation(f"packet {kind}: {error}") from error
+
+    def _channel_packet(self, kind: int, reader: Reader) -> None:
+        channel = self._channel(reader.uint32())
+        if kind == m.CHANNEL_WINDOW_ADJUST:
+            channel.window_grown(reader.uint32())
+        elif kind == m.CHANNEL_EXTENDED_DATA:
+            channel.take_data(reader.uint32(), reader.string())
+        elif kind == m.CHANNEL_EOF:
+            channel.take_eof()
+        elif kind == m.CHANNEL_CLOSE:
+            channel.take_close()
+        elif kind == m.CHANNEL_REQUEST:
+            name = reader.text()
+            wanted = reader.boolean()
+            channel.take_request(name, wanted, reader.rest())
+        elif kind in (m.CHANNEL_SUCCESS, m.CHANNEL_FAILURE):
+            channel.take_answer(kind == m.CHANNEL_SUCCESS)
+        else:
+            raise ProtocolViolation(f"unknown connection packet {kind}")
+
+    def _channel(self, local: int) -> Channel:
+        try:
+            return self._channels[local]
+        except KeyError:
+            raise ProtocolViolation(f"packet for channel {local}, which is not open") from None
+
+    # -- global requests -------------------------------------------------------------------------------
+
+    def _global_request(self, reader: Reader) -> None:
+        name = reader.text()
+        wanted = reader.boolean()
+        pending = self._replies.expect() if wanted else None
+
+        def reply(success: bool, payload: bytes) -> None:
+            if pending is not None:
+                self._replies.answer(pending, success, payload)
+
+        self.handler.global_requested(name, reader.rest(), reply)
+
+    def _reply(self, pending: Pending) -> None:
+        if pending.success:
+            self.link.send_packet(m.REQUEST_SUCCESS, pending.payload)
+        else:
+            self.link.send_packet(m.REQUEST_FAILURE)
+
+    def _global_answer(self, success: bool, payload: bytes) -> None:
+        if not self._answers:
+            raise ProtocolViolation("answer to a global request that was not made")
+        answer = self._answers.popleft()
+        if not answer.done():
+            answer.set_result((success, payload))
+
+    # -- opening and closing -------------------------------------------------------------------------------
+
+    def _free_id(self) -> int:
+        while self._next in self._channels or self._next in self._opening:
+            self._next = (self._next + 1) & 0xFFFFFFFF
+        taken = self._next
+        self._next = (self._next + 1) & 0xFFFFFFFF
+        return taken
+
+    def _open_request(self, reader: Reader) -> None:
+        kind = reader.text()
+        remote, window, max_packet = reader.uint32(), reader.uint32(), reader.uint32()
+        self._pending_opens += 1
+        request = OpenRequest(self, kind, remote, window, max_packet, reader.rest())
+        if len(self._channels) >= m.MAX_CHANNELS or self._pending_opens > MAX_PENDING_OPENS:
+            request.refuse(m.OPEN_RESOURCE_SHORTAGE, "too many channels")
+        else:
+            self.handler.open_requested(request)
+
+    def accepted(
+        self, handler: ChannelHandler, remote: int, window: int, max_packet: int, extra: bytes
+    ) -> Channel:
+        self._pending_opens -= 1
+        if self._ended:
+            raise ConnectionResetError("the SSH connection has ended")
+        local = self._free_id()
+        channel = Channel(self, handler, local, remote, window, max_packet)
+        self._channels[local] = channel
+        self.link.send_packet(
+            m.CHANNEL_OPEN_CONFIRMATION,
+            uint32(remote),
+            uint32(local),
+            uint32(m.WINDOW),
+            uint32(m.MAX_PACKET),
+            extra,
+        )
+        handler.opened(channel)
+        return channel
+
+    def refused(self, remote: int, reason: int, message: str, language: str) -> None:
+        self._pending_opens -= 1
+        if self._ended:
+            return
+        self.link.send_packet(
+            m.CHANNEL_OPEN_FAILURE,
+            uint32(remote),
+            uint32(reason),
+            text(message),
+            text(language),
+        )
+
+    def _open_confirmed(self, reader: Reader) -> None:
+        local, remote, window, max_packet = (reader.uint32() for _ in range(4))
+        handler, answer = self._take_opening(local)
+        channel = Channel(self, handler, local, remote, window, max_packet, reader.rest())
+        self._channels[local] = channel
+        handler.opened(channel)
+        if answer.done():  # nobody waits for it any more
+            channel.close()
+        else:
+            answer.set_result(channel)
+
+    def _open_failed(self, reader: Reader) -> None:
+        local, reason, message = reader.uint32(), reader.uint32(), reader.text()
+        language = reader.text()
+        _, answer = self._take_opening(local)
+        if not answer.done():
+            answer.set_exception(OpenRefused(reason, message, language))
+
+    def _take_opening(self, local: int) -> tuple[ChannelHandler, asyncio.Future[Channel]]:
+        try:
+            return self._opening.pop(local)
+        except KeyError:
+            raise ProtocolViolation(f"answer for channel {local}, which nobody opens") from None
+
+    def forget(self, channel: Channel) -> None:
+        """Both sides have closed it; its number is free."""
+        self._channels.pop(channel.local, None)

@@ -1,0 +1,46 @@
+"""Answers in the order of the questions: SSH matches replies to requests by order alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from sshd.ssh.errors import ProtocolViolation
+
+MAX_PENDING = 1000
+"""Requests that may wait for their answer; a peer that floods them is cut off."""
+
+
+class Pending:
+    """One reply that is owed."""
+
+    __slots__ = ("done", "payload", "success")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.success = False
+        self.payload = b""
+
+
+class Replies:
+    """Replies owed to a peer; ``send`` is called for each, oldest first."""
+
+    __slots__ = ("_queue", "_send")
+
+    def __init__(self, send: Callable[[Pending], None]) -> None:
+        self._queue: deque[Pending] = deque()
+        self._send = send
+
+    def expect(self) -> Pending:
+        if len(self._queue) >= MAX_PENDING:
+            raise ProtocolViolation(f"more than {MAX_PENDING} requests without an answer")
+        pending = Pending()
+        self._queue.append(pending)
+        return pending
+
+    def answer(self, pending: Pending, success: bool, payload: bytes = b"") -> None:
+        pending.done = True
+        pending.success = success
+        pending.payload = payload
+        while self._queue and self._queue[0].done:
+            self._send(self._queue.popleft())

@@ -1,0 +1,271 @@
+"""A real ``diego-sshd`` process to talk to, and a client that can send anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sshd.ssh import messages as m
+from sshd.ssh.channel import Channel
+from sshd.ssh.client import ClientLink, Credentials, connect
+from sshd.ssh.library import asyncssh
+from sshd.ssh.mux import OpenRequest
+
+ROOT = Path(__file__).parents[3]
+
+START = (
+    "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); "
+    "from sshd.program import main; status = main(sys.argv[2:]); sys.stdout.flush(); os._exit(status)"
+)
+"""What the bundle's start does: the program's own arguments from argv[0] on, nothing of ``site``."""
+
+PATHS = os.pathsep.join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))])
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Host keys by type and a user key, as texts."""
+
+    host: dict[str, str]
+    user: str
+    authorized: str
+    other_users: tuple[str, ...]
+
+
+def _pem(key: object) -> str:
+    assert isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey)
+    form = (
+        serialization.PrivateFormat.OpenSSH
+        if isinstance(key, ed25519.Ed25519PrivateKey)
+        else serialization.PrivateFormat.TraditionalOpenSSL
+    )
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    user = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = user.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return Keys(
+        host={
+            "rsa": _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+            "ecdsa": _pem(ec.generate_private_key(ec.SECP256R1())),
+            "ed25519": _pem(ed25519.Ed25519PrivateKey.generate()),
+        },
+        user=_pem(user),
+        authorized=public.decode(),
+        other_users=tuple(_pem(ed25519.Ed25519PrivateKey.generate()) for _ in range(6)),
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as end:
+        end.bind(("127.0.0.1", 0))
+        return int(end.getsockname()[1])
+
+
+@dataclass
+class Daemon:
+    """A running daemon."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    home: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(10)
+
+
+class Daemons:
+    """Starts daemons and stops them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self._stack = ExitStack()
+        self._kept: dict[object, Daemon] = {}
+
+    @staticmethod
+    def command(argv0: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-I", "-S", "-c", START, PATHS, argv0, *arguments]
+
+    @contextmanager
+    def run(
+        self, home: Path, *arguments: str, env: dict[str, str] | None = None, host_key: str = "rsa"
+    ) -> Iterator[Daemon]:
+        """A daemon that listens; it takes the user's key unless the arguments say otherwise."""
+        port = free_port()
+        process = subprocess.Popen(
+            self.command(
+                sys.executable,
+                f"-address=127.0.0.1:{port}",
+                f"-hostKey={self.keys.host[host_key]}",
+                f"-authorizedKey={self.keys.authorized}",
+                *arguments,
+            ),
+            cwd=home,
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "USER": "vc"} if env is None else env,
+            stdout=subprocess.DEVNULL,
+        )
+        daemon = Daemon(process, port, home)
+        try:
+            wait_for_port(port, process)
+            yield daemon
+        finally:
+            daemon.stop()
+
+    def kept(self, *arguments: str, env: dict[str, str] | None = None) -> AbstractContextManager[Daemon]:
+        """A daemon that stays for other tests with the same arguments and environment.
+
+        Its home is empty at first; the value HOME in ``env`` stands for it.
+        """
+        key = (arguments, tuple(sorted((env or {}).items())))
+        if key not in self._kept:
+            home = Path(self._stack.enter_context(TemporaryDirectory()))
+            actual = {name: value.replace("HOME", str(home)) for name, value in (env or {}).items()}
+            self._kept[key] = self._stack.enter_context(self.run(home, *arguments, env=actual or None))
+        return nullcontext(self._kept[key])
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+        except ConnectionRefusedError:
+            assert process.poll() is None, "the daemon ended instead of listening"
+        else:
+            return
+
+
+@pytest.fixture(scope="session")
+def daemons(keys: Keys) -> Iterator[Daemons]:
+    all_of_them = Daemons(keys)
+    yield all_of_them
+    all_of_them.stop()
+
+
+@pytest.fixture
+def daemon(daemons: Daemons) -> Daemon:
+    """One daemon for all tests that need nothing special."""
+    with daemons.kept() as running:
+        return running
+
+
+@dataclass
+class Seen:
+    """All that arrived on one channel."""
+
+    output: bytes = b""
+    errors: bytes = b""
+    requests: list[tuple[str, bytes]] = field(default_factory=list)
+    eof: bool = False
+
+
+class Recorder:
+    """A channel's handler that keeps what arrives."""
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+        self.channel: Channel
+        self.over = asyncio.Event()
+
+    def opened(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def data_received(self, kind: int, data: bytes) -> None:
+        if kind == m.STDERR:
+            self.seen.errors += data
+        else:
+            self.seen.output += data
+        self.channel.consumed(len(data))
+
+    def eof_received(self) -> None:
+        self.seen.eof = True
+
+    def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
+        self.seen.requests.append((name, payload))
+        reply(True)
+
+    def writable(self) -> None:
+        pass
+
+    def closed(self) -> None:
+        self.over.set()
+
+
+class Visitor:
+    """The client's policy: refuses channels unless told what to do with them."""
+
+    def __init__(self) -> None:
+        self.opened: list[OpenRequest] = []
+        self.accept: Callable[[OpenRequest], None] | None = None
+        self.ended = asyncio.Event()
+
+    def open_requested(self, request: OpenRequest) -> None:
+        self.opened.append(request)
+        if self.accept is None:
+            request.refuse(m.OPEN_CONNECT_FAILED, "not expected")
+        else:
+            self.accept(request)
+
+    def global_requested(self, name: str, payload: bytes, reply: Callable[[bool, bytes], None]) -> None:
+        reply(False, b"")
+
+    def connection_ended(self, error: Exception | None) -> None:
+        self.ended.set()
+
+
+@dataclass
+class Client:
+    """One authenticated connection."""
+
+    link: ClientLink
+    visitor: Visitor
+
+    async def open(self, kind: str = "session", extra: bytes = b"") -> Recorder:
+        assert self.link.mux is not None
+        recorder = Recorder()
+        await self.link.mux.open(kind, recorder, extra)
+        return recorder
+
+
+@pytest.fixture
+async def connect_to(keys: Keys) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """Connects as the authorized user; everything opened is closed at the end."""
+    links: list[ClientLink] = []
+
+    async def go(port: int, credentials: Credentials | None = None) -> Client:
+        end = socket.create_connection(("127.0.0.1", port), 10)
+        end.setblocking(False)
+        visitor = Visitor()
+        wanted = credentials or Credentials("vcap", private_key=asyncssh.import_private_key(keys.user))
+        link = await connect(end, wanted, lambda _: True, visitor, version="test")
+        links.append(link)
+        return Client(link, visitor)
+
+    yield go
+    for link in links:
+        link.abort()
+        await link.wait_closed()
