@@ -18,7 +18,7 @@ from executor.logs.api import LogSink
 from executor.logs.loggregator import Agent, Loggregator, credentials
 from executor.logs.outlet import LineOutlet
 from executor.logs.sinks import FanOut
-from executor.logs.targets import open_target, parse_target
+from executor.logs.targets import open_target
 from executor.meter import Meter
 from executor.metrics_api import Labels, MetricsEmitter, NoEmitter
 from rep.config import Loggregator as LoggregatorKeys
@@ -69,7 +69,7 @@ def _joined(sinks: Sequence[LogSink]) -> LogSink:
 
 def _line_outlet(text: str, cell_id: str) -> LineOutlet:
     try:
-        return LineOutlet(text, open_target(parse_target(text), hostname=cell_id))
+        return open_target(text, hostname=cell_id)
     except (OSError, ValueError) as error:  # files of an identity; ssl.SSLError is an OSError
         raise TelemetryError(f"log_sinks: {text!r} cannot be used: {error}") from error
 

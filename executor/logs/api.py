@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Stream(Enum):
@@ -36,6 +36,30 @@ class LogSink(Protocol):
     """Takes lines. Must not block and must not raise: a slow sink keeps its own bounded buffer."""
 
     def emit(self, line: LogLine) -> None: ...
+
+
+@runtime_checkable
+class BulkSink(LogSink, Protocol):
+    """Takes what one read brought at once, for much less per line."""
+
+    def emit_lines(self, lines: Sequence[LogLine]) -> None:
+        """One line, or several without line feeds that differ in payload and time only."""
+        ...
+
+
+EmitLines = Callable[[Sequence[LogLine]], None]
+
+
+def in_bulk(sink: LogSink) -> EmitLines:
+    """How to give a sink many lines that differ in payload and time only."""
+    if isinstance(sink, BulkSink):
+        return sink.emit_lines
+
+    def one_by_one(lines: Sequence[LogLine]) -> None:
+        for line in lines:
+            sink.emit(line)
+
+    return one_by_one
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

@@ -8,79 +8,89 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
+class Entry(NamedTuple, Generic[T]):
+    """What waits. size: bytes it takes. lines: how many lines, or metrics, are in it."""
+
+    item: T
+    owner: Hashable
+    size: int
+    lines: int
+
+
 class _Queue(Generic[T]):
-    __slots__ = ("held", "items")
+    __slots__ = ("entries", "held")
 
     def __init__(self) -> None:
-        self.items: deque[tuple[T, int]] = deque()
+        self.entries: deque[Entry[T]] = deque()
         self.held = 0
 
 
 class FairBuffer(Generic[T]):
-    """Items by owner, each owner's in order. capacity: bytes, by the sizes the items come with.
+    """Entries by owner, each owner's in order. capacity: bytes, by the sizes the entries come with.
 
-    dropped: how many items found no room, since the start; dropped_by: the same by owner, until taken by
-    :meth:`take_drops`.
+    dropped: how many lines found no room, since the start.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._queues: dict[Hashable, _Queue[T]] = {}
         self._held = 0
-        self._count = 0
+        self._length = 0
         self.dropped = 0
         self._dropped_by: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
-        return self._count
+        """Entries, not lines."""
+        return self._length
 
-    def add(self, item: T, owner: Hashable, size: int) -> None:
-        """Keep an item, or drop one: this one, or older ones of the owner that holds most."""
+    def add(self, entry: Entry[T]) -> None:
+        """Keep an entry, or drop some: this one, or older ones of the owner that holds most."""
+        _, owner, size, _ = entry
         queue = self._queues.get(owner)
         if queue is None:
             queue = self._queues[owner] = _Queue()
         if self._held + size > self._capacity and not self._make_room(queue, size):
-            self.drop(owner)
-            if not queue.items:
+            self.drop(entry)
+            if not queue.entries:
                 del self._queues[owner]
             return
-        queue.items.append((item, size))
+        queue.entries.append(entry)
         queue.held += size
         self._held += size
-        self._count += 1
+        self._length += 1
 
-    def take(self, limit: int) -> list[T]:
-        """Up to ``limit`` items; owners take turns."""
-        taken: list[T] = []
+    def take(self, limit: int) -> list[Entry[T]]:
+        """Up to ``limit`` entries; owners take turns."""
+        taken: list[Entry[T]] = []
         while self._queues and len(taken) < limit:
             owner, queue = next(iter(self._queues.items()))
             del self._queues[owner]
-            items = queue.items
-            if len(items) <= limit - len(taken):
-                taken.extend(item for item, _ in items)
+            entries = queue.entries
+            if len(entries) <= limit - len(taken):
+                taken.extend(entries)
                 self._held -= queue.held
             else:
                 for _ in range(limit - len(taken)):
-                    item, size = items.popleft()
-                    taken.append(item)
-                    queue.held -= size
-                    self._held -= size
+                    entry = entries.popleft()
+                    taken.append(entry)
+                    queue.held -= entry.size
+                    self._held -= entry.size
                 self._queues[owner] = queue
-        self._count -= len(taken)
+        self._length -= len(taken)
         return taken
 
-    def drop(self, owner: Hashable, count: int = 1) -> None:
-        """Count items of ``owner`` as dropped."""
-        self.dropped += count
-        self._dropped_by[owner] += count
+    def drop(self, entry: Entry[T]) -> None:
+        """Count what is in an entry as dropped."""
+        self.dropped += entry.lines
+        self._dropped_by[entry.owner] += entry.lines
 
     def take_drops(self) -> Counter[Hashable]:
-        """Drops by owner since the last call."""
+        """Dropped lines by owner since the last call."""
         drops, self._dropped_by = self._dropped_by, Counter()
         return drops
 
@@ -89,10 +99,10 @@ class FairBuffer(Generic[T]):
         if queue.held + size > self._capacity // len(self._queues):
             return False
         while self._held + size > self._capacity:
-            owner, largest = max(self._queues.items(), key=lambda entry: entry[1].held)
-            _, freed = largest.items.popleft()
-            largest.held -= freed
-            self._held -= freed
-            self._count -= 1
-            self.drop(owner)
+            largest = max(self._queues.values(), key=lambda each: each.held)
+            evicted = largest.entries.popleft()
+            largest.held -= evicted.size
+            self._held -= evicted.size
+            self._length -= 1
+            self.drop(evicted)
         return True

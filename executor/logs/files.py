@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,9 @@ from executor.logs.outlet import Unreachable
 
 _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
+_BETWEEN = "\ud800"
+"""Stands between messages that are escaped in one go: half a surrogate pair, which no decoded text holds."""
+
 
 class JsonLines:
     """Encodes lines as JSON objects, one per line; what is no UTF-8 is shown as replacement characters."""
@@ -23,13 +26,22 @@ class JsonLines:
     def __init__(self) -> None:
         self._labels = PerLabel(_affixes)
 
-    def __call__(self, lines: Sequence[LogLine]) -> bytes:
-        parts: list[str] = []
-        for line in lines:
-            before, after = self._labels(line)
-            message = _text(line[0].decode(errors="replace"))
-            parts.append(f'{{"time_ns":{line[5]}{before}{message}{after}')
-        return "".join(parts).encode()
+    def __call__(self, lines: Sequence[LogLine]) -> Iterable[tuple[bytes, int]]:
+        before, after = self._labels(lines[0])
+        messages = _escaped([line[0] for line in lines])
+        objects = [
+            f'{{"time_ns":{line[5]}{before}{message}{after}'
+            for line, message in zip(lines, messages, strict=True)
+        ]
+        return (("".join(objects).encode(), len(lines)),)
+
+
+def _escaped(payloads: Sequence[bytes]) -> list[str]:
+    """The inside of each payload's JSON string; several payloads hold no line feeds, one may."""
+    if len(payloads) == 1:
+        return [_text(payloads[0].decode(errors="replace"))[1:-1]]
+    text = b"\n".join(payloads).decode(errors="replace").replace("\n", _BETWEEN)
+    return _text(text)[1:-1].split(_BETWEEN)
 
 
 def _affixes(line: LogLine) -> tuple[str, str]:
@@ -40,59 +52,57 @@ def _affixes(line: LogLine) -> tuple[str, str]:
         "source_type": line.source_type,
         "stream": line.stream.value,
     }
-    return f',{_text(labels)[1:-1]},"message":', f',"tags":{_text(dict(line.tags))}}}\n'
+    return f',{_text(labels)[1:-1]},"message":"', f'","tags":{_text(dict(line.tags))}}}\n'
 
 
 class OpenFile:
-    """A destination of lines: a binary file that somebody else opens and closes, such as standard output."""
+    """A destination: a binary file that somebody else opens and closes, such as standard output."""
 
-    def __init__(self, file: IO[bytes], encode: Callable[[Sequence[LogLine]], bytes] | None = None) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._encode = encode or JsonLines()
 
-    async def send(self, items: Sequence[LogLine]) -> int:
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
         """In a thread, for a pipe nobody reads blocks."""
         try:
-            await asyncio.to_thread(self._write, items)
+            await asyncio.to_thread(self._write, b"".join(items))
         except (OSError, ValueError) as error:  # ValueError: it was closed
             raise Unreachable(error) from error
-        return 0
+        return ()
 
     async def close(self) -> None:
         """It is not ours."""
 
-    def _write(self, lines: Sequence[LogLine]) -> None:
-        self._file.write(self._encode(lines))
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
         self._file.flush()
 
 
 class AppendedFile:
-    """A destination of lines: a file by its name, appended to. One that was moved away is made anew."""
+    """A destination: a file by its name, appended to. One that was moved away is made anew."""
 
-    def __init__(self, path: Path, encode: Callable[[Sequence[LogLine]], bytes] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._encode = encode or JsonLines()
         self._file: FileIO | None = None
 
-    async def send(self, items: Sequence[LogLine]) -> int:
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
         try:
-            await asyncio.to_thread(self._write, items)
+            await asyncio.to_thread(self._write, b"".join(items))
         except OSError as error:
             raise Unreachable(error) from error
-        return 0
+        return ()
 
     async def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _write(self, lines: Sequence[LogLine]) -> None:
-        data = memoryview(self._encode(lines))
+    def _write(self, data: bytes) -> None:
         file = self._opened()
         size = file.seek(0, os.SEEK_END)
         try:
-            while data:
-                data = data[file.write(data) :]
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
         except OSError:
             file.truncate(size)  # the disk is full: all of the batch comes again
             raise

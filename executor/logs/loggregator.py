@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -14,11 +14,9 @@ from executor.logs.loggregator_envelopes import Item, batch
 from executor.logs.outlet import (
     CAPACITY_BYTES,
     CLOSE_LIMIT_S,
-    ITEM_OVERHEAD_BYTES,
     Outlet,
     Unreachable,
     line_owner,
-    line_size,
 )
 from executor.logs.proto import loggregator_pb2 as pb
 from executor.metrics_api import Metric
@@ -63,14 +61,14 @@ class LoggregatorStream:
         self._channel: grpc.aio.Channel | None = None
         self._call: grpc.aio.StreamUnaryCall[pb.EnvelopeBatch, pb.BatchSenderResponse] | None = None
 
-    async def send(self, items: Sequence[Item]) -> int:
+    async def send(self, items: Sequence[Item]) -> Collection[int]:
         try:
             call = self._open()
             await call.write(batch(items))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             self._end_call()
             raise Unreachable(_reason(error)) from error
-        return 0
+        return ()
 
     async def close(self) -> None:
         """Ends the stream in order, as far as the agent is there."""
@@ -126,8 +124,6 @@ class Loggregator(Outlet[Item]):
         super().__init__(
             "loggregator",
             LoggregatorStream(agent),
-            owner=_owner,
-            size=_size,
             capacity=capacity,
             max_batch=agent.batch_size,
             flush_interval_s=agent.flush_interval_s,
@@ -136,18 +132,9 @@ class Loggregator(Outlet[Item]):
 
     def emit(self, line: LogLine) -> None:
         """A line of an app."""
-        self.put(line)
+        self.put(line, line_owner(line), len(line.payload))
 
     def emit_metric(self, metric: Metric) -> None:
         """A metric of the cell or of an app."""
-        self.put(metric)
-
-
-def _owner(item: Item) -> Hashable:
-    if isinstance(item, LogLine):
-        return line_owner(item)
-    return (item.labels.source_id, item.labels.instance_id)
-
-
-def _size(item: Item) -> int:
-    return line_size(item) if isinstance(item, LogLine) else METRIC_BYTES + ITEM_OVERHEAD_BYTES
+        labels = metric.labels
+        self.put(metric, (labels.source_id, labels.instance_id), METRIC_BYTES)

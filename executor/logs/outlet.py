@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 
 from executor.logs.api import LogLine
-from executor.logs.buffer import FairBuffer
+from executor.logs.buffer import Entry, FairBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ CAPACITY_BYTES = 32 << 20
 ITEM_OVERHEAD_BYTES = 256
 """What an item takes besides its payload, roughly."""
 
-MAX_BATCH = 10_000
-"""Items carried at once, where the destination has no limit of its own."""
+MAX_BATCH = 100
+"""Items carried at once, where nobody says otherwise."""
 
 CLOSE_LIMIT_S = 5.0
 """How long the end of the cell waits for a destination to take what is left."""
@@ -48,8 +48,8 @@ class Unreachable(Exception):
 class Destination(Protocol[T_contra]):
     """Where batches go. Connects when it must, and again after a failure."""
 
-    async def send(self, items: Sequence[T_contra]) -> int:
-        """Deliver; answers how many items it refused for good (too large). Raises Unreachable."""
+    async def send(self, items: Sequence[T_contra]) -> Collection[int]:
+        """Deliver; answers the indices of those it refused for good (too large). Raises Unreachable."""
         ...
 
     async def close(self) -> None:
@@ -60,8 +60,8 @@ class Destination(Protocol[T_contra]):
 class Outlet(Generic[T]):
     """Buffer and carrier. ``put`` never blocks; what was put is carried inside :meth:`running`.
 
-    name: in the component's log. owner, size: of an item; bytes. max_batch: items at once.
-    flush_interval_s: how long an incomplete batch waits for more.
+    name: in the component's log. capacity: bytes. max_batch: items at once. flush_interval_s: how long an
+    incomplete batch waits for more.
     """
 
     def __init__(
@@ -69,8 +69,6 @@ class Outlet(Generic[T]):
         name: str,
         destination: Destination[T],
         *,
-        owner: Callable[[T], Hashable],
-        size: Callable[[T], int],
         capacity: int = CAPACITY_BYTES,
         max_batch: int = MAX_BATCH,
         flush_interval_s: float = 0.0,
@@ -78,32 +76,30 @@ class Outlet(Generic[T]):
     ) -> None:
         self.name = name
         self._destination = destination
-        self._owner = owner
-        self._size = size
         self._buffer: FairBuffer[T] = FairBuffer(capacity)
         self._max_batch = max_batch
         self._flush_interval_s = flush_interval_s
         self._close_limit_s = close_limit_s
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
-        self._batch: list[T] = []
-        self._sending: asyncio.Task[int] | None = None
+        self._batch: list[Entry[T]] = []
+        self._sending: asyncio.Task[Collection[int]] | None = None
         self._pause_s = 0.0
         self._delivered = 0
 
     @property
     def dropped(self) -> int:
-        """Items that were not delivered and never will be, since the start."""
+        """Lines and metrics that were not delivered and never will be, since the start."""
         return self._buffer.dropped
 
     @property
     def delivered(self) -> int:
-        """Items the destination took, since the start."""
+        """Lines and metrics the destination took, since the start."""
         return self._delivered
 
-    def put(self, item: T) -> None:
-        """Keep an item for the next batch."""
-        self._buffer.add(item, self._owner(item), self._size(item))
+    def put(self, item: T, owner: Hashable, size: int, lines: int = 1) -> None:
+        """Keep an item for the next batch. owner: the instance it belongs to. lines: in it."""
+        self._buffer.add(Entry(item, owner, size + ITEM_OVERHEAD_BYTES, lines))
         self._filled.set()
         if len(self._buffer) >= self._max_batch:
             self._full.set()
@@ -153,19 +149,25 @@ class Outlet(Generic[T]):
                     self._filled.clear()
                 if len(self._buffer) < self._max_batch:
                     self._full.clear()
-            self._sending = asyncio.create_task(self._destination.send(self._batch))
+            items = [entry.item for entry in self._batch]
+            self._sending = asyncio.create_task(self._destination.send(items))
         await asyncio.wait({self._sending})
         sending, self._sending = self._sending, None
         try:
             refused = sending.result()
         except Unreachable as error:
-            self._delivered += error.sent
-            del self._batch[: error.sent]
+            self._settle(error.sent, ())
             raise
-        self._delivered += len(self._batch) - refused
-        if refused:
-            self._buffer.drop("refused", refused)
-        self._batch = []
+        self._settle(len(self._batch), refused)
+
+    def _settle(self, done: int, refused: Collection[int]) -> None:
+        """The first ``done`` entries of the batch are over; those at ``refused`` were not delivered."""
+        for index, entry in enumerate(self._batch[:done]):
+            if index in refused:
+                self._buffer.drop(entry)
+            else:
+                self._delivered += entry.lines
+        del self._batch[:done]
 
     async def _pause(self, error: Unreachable) -> None:
         if not self._pause_s:
@@ -199,8 +201,8 @@ class Outlet(Generic[T]):
             if self._sending is not None:
                 self._sending.cancel()
                 await asyncio.gather(self._sending, return_exceptions=True)
-            for item in self._batch + self._buffer.take(len(self._buffer)):
-                self._buffer.drop(self._owner(item))
+            for entry in self._batch + self._buffer.take(len(self._buffer)):
+                self._buffer.drop(entry)
             data = {"sink": self.name, "error": str(error) or "it takes too long"}
             logger.warning("log-sink.gave-up", extra={"data": data})
         finally:
@@ -208,30 +210,37 @@ class Outlet(Generic[T]):
             await self._destination.close()
 
 
-class LineOutlet(Outlet[LogLine]):
-    """An outlet for lines: implements :class:`executor.logs.api.LogSink`."""
+Encode = Callable[[Sequence[LogLine]], Iterable[tuple[bytes, int]]]
+"""Lines that differ in payload and time only -> what to send, in pieces with the number of lines in each."""
+
+
+class LineOutlet(Outlet[bytes]):
+    """An outlet for lines: implements :class:`executor.logs.api.BulkSink`.
+
+    Lines are encoded when they come, so output is never read faster than it can be encoded.
+    """
 
     def __init__(
         self,
         name: str,
-        destination: Destination[LogLine],
+        encode: Encode,
+        destination: Destination[bytes],
         *,
         capacity: int = CAPACITY_BYTES,
         close_limit_s: float = CLOSE_LIMIT_S,
     ) -> None:
-        super().__init__(
-            name,
-            destination,
-            owner=line_owner,
-            size=line_size,
-            capacity=capacity,
-            close_limit_s=close_limit_s,
-        )
+        super().__init__(name, destination, capacity=capacity, close_limit_s=close_limit_s)
+        self._encode = encode
 
     def emit(self, line: LogLine) -> None:
-        """As ``put``, without the detours: this is called for every line of every app."""
-        self._buffer.add(line, (line[2], line[3]), len(line[0]) + ITEM_OVERHEAD_BYTES)
-        self._filled.set()
+        """One line."""
+        self.emit_lines((line,))
+
+    def emit_lines(self, lines: Sequence[LogLine]) -> None:
+        """See :class:`executor.logs.api.BulkSink`."""
+        owner = line_owner(lines[0])
+        for piece, count in self._encode(lines):
+            self.put(piece, owner, len(piece), count)
 
 
 def line_owner(line: LogLine) -> Hashable:
@@ -239,9 +248,14 @@ def line_owner(line: LogLine) -> Hashable:
     return (line.source_id, line.instance_id)
 
 
-def line_size(line: LogLine) -> int:
-    """Bytes a line takes in memory, roughly."""
-    return len(line.payload) + ITEM_OVERHEAD_BYTES
+def each_alone(encode: Callable[[LogLine], bytes]) -> Encode:
+    """For destinations that take a message per line."""
+    return lambda lines: [(encode(line), 1) for line in lines]
+
+
+def all_together(encode: Callable[[LogLine], bytes]) -> Encode:
+    """For destinations that take a stream of messages."""
+    return lambda lines: ((b"".join(map(encode, lines)), len(lines)),)
 
 
 def _shown(owner: Hashable) -> str:

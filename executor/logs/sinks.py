@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
-from executor.logs.api import LogLine, LogSink
+from executor.logs.api import LogLine, LogSink, in_bulk
 
 
 class RingSink:
@@ -64,8 +64,12 @@ class FanOut:
     """Every line to each of several sinks."""
 
     def __init__(self, sinks: Sequence[LogSink]) -> None:
-        self._sinks = tuple(sinks)
+        self._emits = [in_bulk(sink) for sink in sinks]
 
     def emit(self, line: LogLine) -> None:
-        for sink in self._sinks:
-            sink.emit(line)
+        self.emit_lines((line,))
+
+    def emit_lines(self, lines: Sequence[LogLine]) -> None:
+        """See :class:`executor.logs.api.BulkSink`."""
+        for emit in self._emits:
+            emit(lines)

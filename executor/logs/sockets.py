@@ -1,4 +1,4 @@
-"""Lines over sockets: one datagram each, or a stream of them."""
+"""Encoded lines over sockets: a datagram each, or a stream of them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from executor.logs.api import LogLine
 from executor.logs.outlet import Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
 
 MAX_UDP_BYTES = 65507
 
-Encode = Callable[[LogLine], bytes]
-
 
 class UnixDatagrams:
-    """A destination of lines: a datagram socket in the file system (journald, ``/dev/log``)."""
+    """A destination: a datagram socket in the file system (journald, ``/dev/log``)."""
 
-    def __init__(self, path: Path, encode: Encode) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._datagrams = _Datagrams(encode)
+        self._datagrams = _Datagrams()
 
-    async def send(self, items: Sequence[LogLine]) -> int:
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
         return await self._datagrams.send(items, self._connect)
 
     async def close(self) -> None:
@@ -38,15 +35,15 @@ class UnixDatagrams:
 
 
 class UDPDatagrams:
-    """A destination of lines: UDP. A line too long for a datagram is cut."""
+    """A destination: UDP. What is too long for a datagram is cut."""
 
-    def __init__(self, host: str, port: int, encode: Encode) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._datagrams = _Datagrams(lambda line: encode(line)[:MAX_UDP_BYTES])
+        self._datagrams = _Datagrams()
 
-    async def send(self, items: Sequence[LogLine]) -> int:
-        return await self._datagrams.send(items, self._connect)
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
+        return await self._datagrams.send([item[:MAX_UDP_BYTES] for item in items], self._connect)
 
     async def close(self) -> None:
         self._datagrams.close()
@@ -61,28 +58,30 @@ class UDPDatagrams:
 class _Datagrams:
     """A connected socket, when there is one."""
 
-    def __init__(self, encode: Encode) -> None:
-        self._encode = encode
+    def __init__(self) -> None:
         self._socket: socket.socket | None = None
 
-    async def send(self, items: Sequence[LogLine], connect: Callable[[], Awaitable[socket.socket]]) -> int:
+    async def send(
+        self, items: Sequence[bytes], connect: Callable[[], Awaitable[socket.socket]]
+    ) -> Collection[int]:
         loop = asyncio.get_running_loop()
-        refused = 0
+        refused: set[int] = set()
         sent = 0
         try:
             if self._socket is None:
                 self._socket = await connect()
-            for line in items:
+            for index, item in enumerate(items):
                 try:
-                    await loop.sock_sendall(self._socket, self._encode(line))
+                    await loop.sock_sendall(self._socket, item)
                 except OSError as error:
                     if error.errno != errno.EMSGSIZE:
                         raise
-                    refused += 1
+                    refused.add(index)
                 sent += 1
         except OSError as error:
             self.close()
-            raise Unreachable(error, sent) from error
+            # A retry must not deliver what was refused as if it had been sent: it is refused again then.
+            raise Unreachable(error, sent if not refused else min(refused)) from error
         return refused
 
     def close(self) -> None:
@@ -103,30 +102,28 @@ def _connected(made: socket.socket, address: str | tuple[Any, ...]) -> socket.so
 
 
 class StreamConnection:
-    """A destination of lines: a TCP connection, with ``tls`` an encrypted one.
+    """A destination: a TCP connection, with ``tls`` an encrypted one.
 
     A batch counts as sent when the kernel took it; a peer that closed the connection in between is noticed
     before the next batch.
     """
 
-    def __init__(self, host: str, port: int, encode: Encode, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._host = host
         self._port = port
-        self._encode = encode
         self._tls = tls
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def send(self, items: Sequence[LogLine]) -> int:
-        data = b"".join(map(self._encode, items))
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 writer = await self._writer()
-            writer.write(data)
+            writer.write(b"".join(items))
             await writer.drain()
         except OSError as error:  # TimeoutError is one
             await self.close()
             raise Unreachable(error) from error
-        return 0
+        return ()
 
     async def close(self) -> None:
         if self._streams is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakSet
 
-from executor.logs.api import LogLine, LogSink, Output, Stream
+from executor.logs.api import LogLine, LogSink, Output, Stream, in_bulk
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.lines import LineBuffer
 from executor.logs.rate import RateLimiter
@@ -40,7 +40,7 @@ class LogStreamer:
         on_limit_exceeded: Callable[[], None] | None = None,
         on_dropped: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._sink = sink
+        self._emit_lines = in_bulk(sink)
         self._config = config
         self._clock = clock or SystemClock()
         self._origin = origin
@@ -126,12 +126,15 @@ class LogStreamer:
 
     def _emit(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
         """Lines that came together are a nanosecond apart, so that sorting by time keeps their order."""
-        emit, tags = self._sink.emit, self._tags_of(source)
-        source_id, instance_id = self._source_id, self._instance_id
+        tags, source_id, instance_id = self._tags_of(source), self._source_id, self._instance_id
         first_ns = max(self._clock.time_ns(), self._last_ns + 1)
-        for time_ns, payload in enumerate(payloads, first_ns):
-            emit(LogLine(payload, stream, source_id, instance_id, source, time_ns, tags))
         self._last_ns = first_ns + len(payloads) - 1
+        self._emit_lines(
+            [
+                LogLine(payload, stream, source_id, instance_id, source, time_ns, tags)
+                for time_ns, payload in enumerate(payloads, first_ns)
+            ]
+        )
 
     def _tags_of(self, source: str) -> Mapping[str, str]:
         tags = self._tags_by_source.get(source)

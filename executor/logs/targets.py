@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from executor.logs.api import LogLine
-from executor.logs.files import AppendedFile, OpenFile
+from executor.logs.files import AppendedFile, JsonLines, OpenFile
 from executor.logs.journald import JOURNAL_SOCKET, JournalEntries
-from executor.logs.outlet import Destination
+from executor.logs.outlet import Destination, Encode, LineOutlet, all_together, each_alone
 from executor.logs.sockets import StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.syslog import OctetCounted, SyslogMessages
 
@@ -81,12 +80,30 @@ def _network_target(kind: str, text: str) -> Target:
     return Target(kind=kind, host=url.hostname, port=port, **options)
 
 
-def open_target(target: Target, *, hostname: str = "") -> Destination[LogLine]:
-    """The destination; it connects when it gets something to send.
+def open_target(text: str, *, hostname: str = "") -> LineOutlet:
+    """The sink; it connects when it gets something to send.
 
-    hostname: what syslog messages name as their origin. Raises OSError for TLS files that cannot be read.
+    hostname: what syslog messages name as their origin. Raises InvalidTarget, and OSError for TLS files
+    that cannot be read.
     """
+    target = parse_target(text)
+    return LineOutlet(text, _encode(target.kind, hostname), _destination(target))
+
+
+def _encode(kind: str, hostname: str) -> Encode:
     messages = SyslogMessages(hostname)
+    match kind:
+        case "journald":
+            return each_alone(JournalEntries())
+        case "syslog+unix" | "syslog+udp":
+            return each_alone(messages)
+        case "syslog+tcp" | "syslog+tls":
+            return all_together(OctetCounted(messages))
+        case _:
+            return JsonLines()
+
+
+def _destination(target: Target) -> Destination[bytes]:
     match target.kind:
         case "stdout":
             # The component's log goes through the same buffer, whose lock keeps both whole.
@@ -95,16 +112,14 @@ def open_target(target: Target, *, hostname: str = "") -> Destination[LogLine]:
             return OpenFile(sys.stderr.buffer)
         case "file":
             return AppendedFile(Path(target.path))
-        case "journald":
-            return UnixDatagrams(Path(target.path), JournalEntries())
-        case "syslog+unix":
-            return UnixDatagrams(Path(target.path), messages)
+        case "journald" | "syslog+unix":
+            return UnixDatagrams(Path(target.path))
         case "syslog+udp":
-            return UDPDatagrams(target.host, target.port, messages)
+            return UDPDatagrams(target.host, target.port)
         case "syslog+tcp":
-            return StreamConnection(target.host, target.port, OctetCounted(messages))
+            return StreamConnection(target.host, target.port)
         case "syslog+tls":
-            return StreamConnection(target.host, target.port, OctetCounted(messages), _tls_context(target))
+            return StreamConnection(target.host, target.port, _tls_context(target))
         case kind:
             raise InvalidTarget(f"no destination of kind {kind!r}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
@@ -15,16 +15,16 @@ class ScriptedDestination:
     """Takes batches while its gate is open. ``failures``: what the next attempts raise, in order."""
 
     def __init__(self) -> None:
-        self.batches: list[list[LogLine]] = []
+        self.batches: list[list[bytes]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
         self.taken = asyncio.Condition()
         self.failures: list[Unreachable] = []
-        self.refuses = 0
+        self.refuses: set[int] = set()
         self.closed = False
 
-    async def send(self, items: Sequence[LogLine]) -> int:
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
         self.entered.set()
         await self.gate.wait()
         async with self.taken:
@@ -41,7 +41,7 @@ class ScriptedDestination:
 
     @property
     def payloads(self) -> list[bytes]:
-        return [line.payload for batch in self.batches for line in batch]
+        return [item for batch in self.batches for item in batch]
 
     async def until(self, count: int) -> None:
         """Wait until ``count`` lines were taken."""

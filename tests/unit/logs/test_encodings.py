@@ -24,7 +24,8 @@ def test_json(make_line: Any) -> None:
         make_line('say "é"\t', tags={"origin": "rep"}),
         make_line(b"\xff", stream=Stream.ERR, source_id='a"b', time_ns=5),
     ]
-    first, second = map(json.loads, JsonLines()(lines).splitlines())
+    encode = JsonLines()
+    first, second = (json.loads(piece) for line in lines for piece, _ in encode([line]))
     assert first == {
         "time_ns": 1_522_171_784_100_530_624, "source_id": "app-guid", "instance_id": "2",
         "source_type": "APP/PROC/WEB", "stream": "OUT", "message": 'say "é"\t', "tags": {"origin": "rep"},
@@ -34,17 +35,19 @@ def test_json(make_line: Any) -> None:
     )  # fmt: skip
 
 
-@given(
-    st.binary(max_size=50), st.text(max_size=10), st.dictionaries(st.text(max_size=5), st.text(max_size=5))
-)
-def test_json_is_one_line_whatever_is_in_it(payload: bytes, name: str, tags: dict[str, str]) -> None:
-    line = LogLine(payload, Stream.OUT, name, name, name, 1, tags)
-    encoded = JsonLines()([line])
-    assert encoded.count(b"\n") == 1
-    record = json.loads(encoded)
-    assert (record["message"], record["source_id"], record["tags"]) == (
-        payload.decode(errors="replace"), name, tags,
-    )  # fmt: skip
+short = st.text(max_size=5)
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1), short, st.dictionaries(short, short))
+def test_json_is_one_line_whatever_is_in_it(payloads: list[bytes], name: str, tags: dict[str, str]) -> None:
+    if len(payloads) > 1:
+        payloads = [payload.replace(b"\n", b"") for payload in payloads]
+    lines = [LogLine(payload, Stream.OUT, name, name, name, 1, tags) for payload in payloads]
+    ((encoded, count),) = JsonLines()(lines)
+    assert count == len(lines) == encoded.count(b"\n")
+    records = [json.loads(text) for text in encoded.split(b"\n")[:-1]]
+    assert [record["message"] for record in records] == [text.decode(errors="replace") for text in payloads]
+    assert all((record["source_id"], record["tags"]) == (name, tags) for record in records)
 
 
 def test_syslog(make_line: Any) -> None:

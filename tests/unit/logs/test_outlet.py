@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor.logs.outlet import ITEM_OVERHEAD_BYTES, LineOutlet, Unreachable
+from executor.logs.outlet import ITEM_OVERHEAD_BYTES, LineOutlet, Unreachable, all_together, each_alone
 
 Caplog = pytest.LogCaptureFixture
 
@@ -15,9 +15,11 @@ pytestmark = pytest.mark.unit
 
 SIZE = ITEM_OVERHEAD_BYTES + 1
 
+PAYLOADS = each_alone(lambda line: line.payload)
+
 
 async def test_everything_is_delivered_before_it_ends(destination: Any, make_line: Any) -> None:
-    outlet = LineOutlet("x", destination)
+    outlet = LineOutlet("x", PAYLOADS, destination)
     async with outlet.running():
         for text in "abc":
             outlet.emit(make_line(text))
@@ -28,7 +30,7 @@ async def test_everything_is_delivered_before_it_ends(destination: Any, make_lin
 async def test_a_slow_destination_costs_only_what_does_not_fit(
     destination: Any, make_line: Any, caplog: Caplog
 ) -> None:
-    outlet = LineOutlet("x", destination, capacity=3 * SIZE)
+    outlet = LineOutlet("x", PAYLOADS, destination, capacity=3 * SIZE)
     destination.gate.clear()
     async with outlet.running():
         outlet.emit(make_line("0"))
@@ -49,7 +51,7 @@ async def test_a_batch_that_failed_comes_again_without_what_was_sent(
 ) -> None:
     monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.INFO)
-    outlet = LineOutlet("x", destination)
+    outlet = LineOutlet("x", PAYLOADS, destination)
     destination.failures = [Unreachable("gone", sent=1), Unreachable("still gone")]
     for text in "abc":
         outlet.emit(make_line(text))
@@ -66,7 +68,7 @@ async def test_a_batch_that_failed_comes_again_without_what_was_sent(
 async def test_an_absent_destination_ends_with_the_cell_and_is_told(
     destination: Any, make_line: Any, caplog: Caplog
 ) -> None:
-    outlet = LineOutlet("x", destination)
+    outlet = LineOutlet("x", PAYLOADS, destination)
     destination.failures = [Unreachable("nobody there")] * 3
     async with outlet.running():
         outlet.emit(make_line("a"))
@@ -76,7 +78,7 @@ async def test_an_absent_destination_ends_with_the_cell_and_is_told(
 
 
 async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any, make_line: Any) -> None:
-    outlet = LineOutlet("x", destination, close_limit_s=0.01)
+    outlet = LineOutlet("x", PAYLOADS, destination, close_limit_s=0.01)
     destination.gate.clear()
     async with outlet.running():
         outlet.emit(make_line("a"))
@@ -86,9 +88,19 @@ async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any, make
 
 
 async def test_refused_lines_are_not_delivered(destination: Any, make_line: Any) -> None:
-    outlet = LineOutlet("x", destination)
-    destination.refuses = 1
+    outlet = LineOutlet("x", PAYLOADS, destination)
+    destination.refuses = {1}
     async with outlet.running():
         outlet.emit(make_line("a"))
         outlet.emit(make_line("b"))
     assert (outlet.delivered, outlet.dropped) == (1, 1)
+
+
+async def test_lines_that_came_together_go_together_and_count_one_by_one(
+    destination: Any, make_line: Any
+) -> None:
+    outlet = LineOutlet("x", all_together(lambda line: line.payload), destination)
+    async with outlet.running():
+        outlet.emit_lines([make_line("a"), make_line("b")])
+    assert destination.payloads == [b"ab"]
+    assert outlet.delivered == 2
