@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from asyncssh.connection import SSHClientConnection
@@ -35,7 +35,10 @@ class ClientLink(MuxLink, SSHClientConnection):
         check_host_key: Callable[[bytes], bool],
         handler: MuxHandler,
     ) -> None:
-        super().__init__(asyncio.get_running_loop(), options, wait="auth")
+        loop = asyncio.get_running_loop()
+        self.authenticated: asyncio.Future[None] = loop.create_future()
+        options.waiter = self.authenticated
+        super().__init__(loop, options, wait="auth")
         self._check_host_key = check_host_key
         self._mux_handler = handler
 
@@ -45,7 +48,7 @@ class ClientLink(MuxLink, SSHClientConnection):
         self._server_host_key = decode_ssh_public_key(key_data)
         return self._server_host_key
 
-    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> object:  # type: ignore[override]
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
         result = super().process_packet(pkttype, pktid, packet)
         if self._auth_complete and self.mux is None and self._transport is not None:
             self.start_mux(self._mux_handler)
@@ -92,8 +95,6 @@ async def connect(
     """
     loop = asyncio.get_running_loop()
     options = client_options(credentials, version)
-    waiter: asyncio.Future[None] = loop.create_future()
-    options.waiter = waiter
     _, link = await loop.create_connection(
         lambda: ClientLink(options, check_host_key, handler),
         sock=end,
@@ -101,7 +102,7 @@ async def connect(
         server_hostname=server_name if tls is not None else None,
     )
     try:
-        await waiter
+        await link.authenticated
     except BaseException:
         link.abort()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -145,6 +146,15 @@ class Daemons:
             self._kept[key] = self._stack.enter_context(self.run(home, *arguments, env=actual or None))
         return nullcontext(self._kept[key])
 
+    @staticmethod
+    def empty(daemon: Daemon) -> None:
+        """Remove everything from its home."""
+        for path in daemon.home.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def stop(self) -> None:
         self._stack.close()
 
@@ -269,3 +279,45 @@ async def connect_to(keys: Keys) -> AsyncIterator[Callable[..., Awaitable[Client
     for link in links:
         link.abort()
         await link.wait_closed()
+
+
+@pytest.fixture
+def port() -> int:
+    """A free one."""
+    return free_port()
+
+
+@dataclass(frozen=True)
+class OpenSSH:
+    """The stock client's programs, with nothing of this machine's configuration."""
+
+    identity: Path
+
+    @property
+    def options(self) -> list[str]:
+        return [
+            *("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+            *("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"),
+            *("-i", str(self.identity)),
+        ]
+
+    def __call__(
+        self, daemon: Daemon, *extra: str, command: str, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["ssh", *self.options, "-p", str(daemon.port), *extra, "vcap@127.0.0.1", command],
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+
+@pytest.fixture(scope="session")
+def ssh(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> OpenSSH:
+    identity = tmp_path_factory.mktemp("ssh") / "id"
+    identity.write_text(keys.user)
+    identity.chmod(0o600)
+    return OpenSSH(identity)
