@@ -30,7 +30,8 @@ from executor.executor import Executor
 from executor.logs.api import LogSink
 from executor.meter import Meter
 from executor.metrics_api import MetricsEmitter
-from executor.network.cell import CellNetwork, NetworkConfig
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
 from executor.steps.story import NoStory, StoryRecorder
 from rep.agent import RepAgent
 from rep.config import RepConfig, executor_config, seconds
@@ -41,22 +42,21 @@ def network_config(config: RepConfig) -> NetworkConfig:
     """The part of ``rep.json`` that names the containers' network and the host ports."""
     return NetworkConfig(
         name=config.network_name,
-        cell_id=config.cell_id,
+        table=config.nft_table,
         subnet=config.network_subnet,
+        mtu=config.network_mtu,
         external_ip=config.external_ip,
         port_start=config.host_port_start,
         port_count=config.host_port_count,
-        docker_host=config.docker_host,
     )
 
 
 def engine_config(config: RepConfig, owner: str) -> EngineConfig:
-    """The engine under the name ``owner``, in the cell's network."""
+    """The engine under the name ``owner``."""
     return EngineConfig(
         state_dir=Path(config.state_dir) / "engine",
         owner=owner,
         cell_id=config.cell_id,
-        network=config.network_name,
         docker_host=config.docker_host,
     )
 
@@ -65,13 +65,13 @@ def engine_config(config: RepConfig, owner: str) -> EngineConfig:
 class Hooks:
     """What somebody who watches closely puts between the rooms; by default nothing.
 
-    recorder: the story of a container's steps, by guid. engine, network: wrap the real ones. life_sink: takes
-    the cell's own lines about a container's life instead of the app's sink.
+    recorder: the story of a container's steps, by guid. engine: wraps the real one. network: makes it.
+    life_sink: takes the cell's own lines about a container's life instead of the app's sink.
     """
 
     recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory()
     engine: Callable[[Engine], Engine] = lambda engine: engine
-    network: Callable[[Network], Network] = lambda network: network
+    network: Callable[[NetworkConfig], Network] = CellNetwork
     life_sink: LogSink | None = None
 
 
@@ -102,7 +102,7 @@ async def running_executor(
                 settings,
                 engine=hooks.engine(engine),
                 probe_engine=probe_engine,
-                network=hooks.network(CellNetwork(network_config(config))),
+                network=hooks.network(network_config(config)),
                 sink=sink,
                 fetcher=downloader,
                 uploader=Uploader(session),

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -157,12 +158,12 @@ async def _delete(receptor: Receptor) -> None:
         await receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="the instances to end")
 
 
+    left += [f"interface {name}" for _, name in socket.if_nameindex() if name == cell["interface"]]
 def _check_nothing_left(cell: dict[str, str]) -> None:
     client = docker.from_env()
     try:
         mine = client.containers.list(all=True, filters={"label": f"{LABEL_CELL}={cell['cell_id']}"})
         left = [f"container {found.name}" for found in mine]
-        left += [f"network {found.name}" for found in client.networks.list(names=[cell["engine_network"]])]
     finally:
         client.close()
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout

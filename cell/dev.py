@@ -48,7 +48,7 @@ from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
 from cell import lagerlog
 from cell.certs import development_identities
-from cell.compose import composed_agent, network_config
+from cell.compose import composed_agent
 from cell.console import ConsoleSink
 from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
 from cell.failures import CommandError, Told, telling
@@ -200,6 +200,7 @@ def _rep_config(settings: Settings, slot: Slot, identity: IdentityFiles | None) 
         temp_dir=str(state_dir / "tmp"),
         state_dir=str(state_dir),
         network_name=slot.network_name,
+        nft_table=slot.nft_table,
         network_subnet=slot.subnet,
         host_port_start=slot.host_port_start,
         host_port_count=PORTS_PER_SLOT,
@@ -278,8 +279,8 @@ async def _announce(
                 "cell_id": config.cell_id,
                 "admin": f"{'https' if client else 'http'}://{config.listen_addr}",
                 "network": config.rep_url,
-                "engine_network": config.network_name,
-                "nft_table": network_config(config).table,
+                "interface": config.network_name,
+                "nft_table": config.nft_table,
             }
             for config in configs
         ],

@@ -102,7 +102,7 @@ class Receptor:
 class LocalCell:
     """A running ``cell dev``: its REST API, where everything listens, and its state folder.
 
-    cells: of each its ``cell_id``, ``admin`` and ``network`` URLs, ``engine_network`` and ``nft_table``.
+    cells: of each its ``cell_id``, ``admin`` and ``network`` URLs, ``interface`` and ``nft_table``.
     """
 
     receptor: Receptor

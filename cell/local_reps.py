@@ -74,6 +74,7 @@ class LocalRep:
             "temp_dir": str(folder / "tmp"),
             "state_dir": str(folder / "state"),
             "network_name": slot.network_name,
+            "nft_table": slot.nft_table,
             "network_subnet": slot.subnet,
             "host_port_start": slot.host_port_start,
             "host_port_count": PORTS_PER_SLOT,

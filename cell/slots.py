@@ -1,6 +1,6 @@
 """Room for several development cells on one machine.
 
-Each `cell dev` cell takes a slot: its own engine network, subnet and range of host ports, so that
+Each `cell dev` cell takes a slot: its own network, packet table and range of host ports, so that
 two of them never hand out the same port. A slot is held by a lock on a file, which the kernel lets go of
 however the process ends.
 """
@@ -38,7 +38,11 @@ class Slot:
 
     @property
     def network_name(self) -> str:
-        return f"diego-cell-dev-{self.number + 1}"
+        return f"cell-dev-{self.number + 1}"
+
+    @property
+    def nft_table(self) -> str:
+        return f"diego_cell_dev_{self.number + 1}"
 
     @property
     def subnet(self) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import shlex
 import shutil
+import sys
 
 import docker
 import docker.errors
 
 from bbs.models.actions import Action, RunAction
 from cell.runner.errors import HostCannot
+from cell.runner.text import one_line
 from executor.engine.api import EngineContainer
 from rep.config import RepConfig
 
@@ -38,10 +40,12 @@ def keeping_text(container: EngineContainer, action: Action | None) -> str:
     )
 
 
-async def open_shell(container: EngineContainer, action: Action | None) -> None:
-    """A shell on this terminal, until its end. Raises HostCannot."""
+async def open_shell(container: EngineContainer, action: Action | None, reason: str) -> None:
+    """A shell on this terminal, until its end. reason: what to say before. Raises HostCannot."""
     if shutil.which("docker") is None:
         raise HostCannot("no `docker` program to open a shell with: install docker-cli")
+    text = f"cell run: {one_line(reason)}; this is a shell in the container, `exit` ends the run"
+    print(text, file=sys.stderr, flush=True)
     process = await asyncio.create_subprocess_exec(*shell_command(container, action))
     await process.wait()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -178,8 +178,10 @@ class Creator:
             await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
         mapped = ports if self._config.enable_unproxied_port_mappings else ()
-        host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()
         try:
+            host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()
+            by_host_port = dict(zip(host_ports, mapped, strict=True))
+            spec = replace(spec, address=self._network.address(guid))
             async with self._provisions.layers.held(spec.root_fs) as unpack:
                 with self._meter.timed(
                     succeeded="GardenContainerCreationSucceededDuration",
@@ -188,9 +190,7 @@ class Creator:
                     made = await self._engine.create(spec, progress=lambda text: _progress(guid, text))
                 try:
                     await unpack(made)
-                    if mapped:
-                        by_host_port = dict(zip(host_ports, mapped, strict=True))
-                        await self._network.attach(guid, made.address, by_host_port)
+                    await self._network.attach(made, by_host_port)
                 except ExecutorError:
                     await self._engine.destroy(guid)
                     raise

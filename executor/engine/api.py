@@ -28,10 +28,15 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """A container to make. Limits in bytes, 0 means none; env are the instance's own variables, in order."""
+    """A container to make. Limits in bytes, 0 means none; env are the instance's own variables, in order.
+
+    address: the one its network will give it, under which it knows itself by name; the engine does not
+    make it so. Empty for a container without a network.
+    """
 
     guid: str
     root_fs: str
+    address: str = ""
     image_username: str = ""
     image_password: str = ""
     privileged: bool = False
@@ -40,18 +45,18 @@ class ContainerSpec:
     disk_bytes: int = 0
     max_pids: int = 0
     cpu_shares: int = 0
+    cpu_percent: float = 0.0
+    no_new_privileges: bool = False
     mounts: tuple[BindMount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-    cpu_percent: float = 0.0
-    no_new_privileges: bool = False
 class EngineContainer:
     """A container the engine made and started.
 
-    id: the engine's own. init_pid: host pid of the waiting init process. address: IPv4 in the bridge
-    network. image_env: variables of the image, weakest layer of a process' environment.
+    id: the engine's own. init_pid: host pid of the waiting init process. address: that of its spec.
+    image_env: variables of the image, weakest layer of a process' environment.
     """
 
     guid: str
@@ -59,12 +64,12 @@ class EngineContainer:
     init_pid: int
     address: str
     image_env: tuple[tuple[str, str], ...] = ()
+    disk_quota: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    disk_quota: bool = False
     """A process to start.
 
     path: absolute, or a bare name looked up in PATH. user: name, uid, uid:gid or name:group.
@@ -106,7 +111,7 @@ class Engine(Protocol):
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
-        """Get the image if need be, make the container, start its waiting init, and look up its address.
+        """Get the image if need be, make the container, start its waiting init.
 
         A failure leaves nothing behind. ``progress`` hears of long phases (pulling).
         """
@@ -151,10 +156,10 @@ class Engine(Protocol):
 
 
 class Network(Protocol):
-    """Host ports and packet rules of containers."""
+    """Addresses, links, host ports and packet rules of containers."""
 
     async def start(self) -> None:
-        """Make our network and our nftables table; remove what an earlier life left."""
+        """Make what all containers share, and our nftables table anew."""
         ...
 
     async def stop(self) -> None:
@@ -165,12 +170,19 @@ class Network(Protocol):
         """Take ``count`` host ports out of the pool, in ascending order where it can. Raises NoFreePorts."""
         ...
 
-    async def attach(self, guid: str, address: str, ports: Mapping[int, int]) -> None:
-        """Map host ports (keys) to container ports (values) of ``address``: one transaction."""
+    def address(self, guid: str) -> str:
+        """Take an address, known before the container exists; the same again until it is detached.
+
+        Raises NetworkError when there is none.
+        """
+        ...
+
+    async def attach(self, container: EngineContainer, ports: Mapping[int, int]) -> None:
+        """Link the container, and map host ports (keys) to its ports (values): one transaction."""
         ...
 
     async def detach(self, guid: str) -> None:
-        """Drop the container's mappings and put its host ports back; unknown guids are fine."""
+        """Drop the container's mappings, put address and host ports back; unknown guids are fine."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from executor.engine.parent import BUSYBOX, INIT, IO_DIR
 LABEL_OWNER = "org.cloudfoundry.diego.owner"
 LABEL_CELL = "org.cloudfoundry.diego.cell"
 LABEL_GUID = "org.cloudfoundry.diego.guid"
+LABEL_ADDRESS = "org.cloudfoundry.diego.address"
 
 HOSTNAME_LENGTH = 49
 """Last characters of the guid that make the host name."""
@@ -62,12 +63,16 @@ CAPABILITIES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all containers of this cell share. capabilities: what a privileged one gets."""
+    """What all containers of this cell share.
+
+    capabilities: what a privileged one gets. dns_servers: empty takes the engine's, which are the host's as
+    far as they are no loopback addresses.
+    """
 
     owner: str
     cell_id: str
     name_prefix: str
-    network: str
+    dns_servers: tuple[str, ...]
     init_path: str
     busybox_path: str
     capabilities: tuple[str, ...]
@@ -84,6 +89,11 @@ def own_bounding_set() -> tuple[str, ...]:
         if line.startswith("CapBnd:"):
             return bounding_set(int(line.split()[1], 16))
     return ()
+
+
+def host_name(guid: str) -> str:
+    """What the container calls itself."""
+    return guid[-HOSTNAME_LENGTH:].lstrip("-_")
 
 
 def container_name(surroundings: Surroundings, guid: str) -> str:
@@ -106,7 +116,7 @@ def create_request(
     """
     return {
         "Image": image,
-        "Hostname": spec.guid[-HOSTNAME_LENGTH:].lstrip("-_"),
+        "Hostname": host_name(spec.guid),
         "User": "0:0",
         "WorkingDir": "/",
         "Entrypoint": [INIT, "-P"],
@@ -114,7 +124,12 @@ def create_request(
         "Tty": False,
         "OpenStdin": False,
         "Healthcheck": {"Test": ["NONE"]},
-        "Labels": {**spec.labels, **owner_labels(surroundings), LABEL_GUID: spec.guid},
+        "Labels": {
+            **spec.labels,
+            **owner_labels(surroundings),
+            LABEL_GUID: spec.guid,
+            LABEL_ADDRESS: spec.address,
+        },
         "HostConfig": _host_config(spec, io_dir, surroundings, disk_quota),
     }
 
@@ -128,7 +143,9 @@ def _host_config(
         BindMount(source=str(io_dir), target=IO_DIR),
     )
     config: dict[str, Any] = {
-        "NetworkMode": surroundings.network,
+        "NetworkMode": "none",
+        "ExtraHosts": [f"{host_name(spec.guid)}:{spec.address}"] if spec.address else [],
+        "Dns": list(surroundings.dns_servers),
         "Mounts": [_mount(mount) for mount in (*ours, *spec.mounts)],
         "LogConfig": {"Type": "none"},
         "RestartPolicy": {"Name": "no"},

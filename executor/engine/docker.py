@@ -25,6 +25,7 @@ from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, P
 from executor.engine.binaries import require_static
 from executor.engine.client import EngineClient
 from executor.engine.containers import (
+    LABEL_ADDRESS,
     LABEL_CELL,
     LABEL_GUID,
     LABEL_OWNER,
@@ -48,17 +49,17 @@ class EngineConfig:
     """How to use the engine.
 
     state_dir: host directory for the per-container io directories, seen by agent and engine alike; it
-    needs no space. owner, cell_id: labels that tell our containers from others. network: name of the
-    engine's network that containers join. docker_host: URL of the engine, None for its usual socket.
-    name_prefix: start of container names. workers: threads, 8 to 16.
+    needs no space. owner, cell_id: labels that tell our containers from others. docker_host: URL of the
+    engine, None for its usual socket. name_prefix: start of container names. dns_servers: of the containers,
+    empty for the engine's choice. workers: threads, 8 to 16.
     """
 
     state_dir: Path
     owner: str
     cell_id: str
-    network: str
     docker_host: str | None = None
     name_prefix: str = "cf-"
+    dns_servers: tuple[str, ...] = ()
     init_path: str = "/usr/bin/catatonit"
     busybox_path: str = "/bin/busybox"
     workers: int = 8
@@ -85,7 +86,7 @@ class DockerEngine:
             owner=config.owner,
             cell_id=config.cell_id,
             name_prefix=config.name_prefix,
-            network=config.network,
+            dns_servers=config.dns_servers,
             init_path=config.init_path,
             busybox_path=config.busybox_path,
             capabilities=own_bounding_set(),
@@ -286,7 +287,7 @@ class DockerEngine:
             guid=guid,
             id=state["Id"],
             init_pid=state["State"]["Pid"],
-            address=state["NetworkSettings"]["Networks"][self._config.network]["IPAddress"],
+            address=state["Config"]["Labels"][LABEL_ADDRESS],
             image_env=parse_env(state["Config"]["Env"] or []),
             labels=state["Config"]["Labels"],
         )

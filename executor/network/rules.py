@@ -1,30 +1,37 @@
-"""The port map as nft statements. Pure.
+"""The packet table of a cell as nft statements. Pure.
 
 One map ``protocol . host port -> container address . container port`` is used by one rule for what arrives
-and one for what the host itself sends, so a lookup costs the same for one container and for 250, and a
-container's change is a change of map elements only.
+and one for what the host itself sends, and one map ``container address -> jump`` leads to the rules of a
+container. A lookup costs the same for one container and for 250, and a container's change is a change of
+elements only.
+
+What a container sends is judged once, before any address of it is translated: so the rules see what the
+app dialled, whether that is outside, the host itself, or a mapped port of this host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
-MAP = "ports"
+PORTS = "ports"
+"""Map of host ports."""
 
 _BEFORE_ENGINE_DNAT = -110
 _BEFORE_ENGINE_SNAT = 90
+_BEFORE_ENGINE_FILTER = -10
 _RAW = -300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Names that the rules speak of. subnet: the containers' network in CIDR form."""
+    """Names that the rules speak of. ports: start of the names of the host's ends of the links."""
 
     table: str
-    bridge: str
-    subnet: str
+    ports: str
+    subnet: IPv4Network
+    gateway: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +48,56 @@ def remove_table(table: str) -> list[str]:
 
 
 def whole_table(wiring: Wiring, targets: Mapping[int, Target]) -> list[str]:
-    """Statements that make the table anew with all ``targets`` (by host port).
-
-    Clients on the loopback interface get the bridge's address as source, for the container could not answer
-    127.0.0.1; so do containers that dial a neighbour (or themselves) through the host, for the answer must
-    come back through the host. The guard closes what the bridge's route_localnet opens: containers must not
-    reach the host's own loopback listeners.
-    """
-    table, bridge = f"inet {wiring.table}", wiring.bridge
-    dnat = f"fib daddr type local dnat ip to meta l4proto . th dport map @{MAP}"
-    hook = "type {kind} hook {hook} priority {priority};"
-    chains = {
-        "prerouting": (hook.format(kind="nat", hook="prerouting", priority=_BEFORE_ENGINE_DNAT), [dnat]),
-        "output": (hook.format(kind="nat", hook="output", priority=_BEFORE_ENGINE_DNAT), [dnat]),
-        "postrouting": (
-            hook.format(kind="nat", hook="postrouting", priority=_BEFORE_ENGINE_SNAT),
-            [
-                f'oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade',
-                f'oifname "{bridge}" ip saddr {wiring.subnet} ct status dnat masquerade',
-            ],
-        ),
-        "guard": (
-            hook.format(kind="filter", hook="prerouting", priority=_RAW),
-            [f'iifname "{bridge}" ip daddr 127.0.0.0/8 drop'],
-        ),
-    }
+    """Statements that make the table anew with all ``targets`` (by host port)."""
+    table = f"inet {wiring.table}"
     statements = remove_table(wiring.table)
     statements.append(f"add table {table}")
     statements.append(
-        f"add map {table} {MAP} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}"
+        f"add map {table} {PORTS} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}"
     )
-    for chain, (definition, rules) in chains.items():
-        statements.append(f"add chain {table} {chain} {{ {definition} }}")
+    for chain, (definition, rules) in _chains(wiring).items():
+        statements.append(f"add chain {table} {chain} {definition}".rstrip())
         statements.extend(f"add rule {table} {chain} {rule}" for rule in rules)
     return statements + add_targets(wiring.table, targets)
+
+
+def _hook(kind: str, hook: str, priority: int) -> str:
+    return f"{{ type {kind} hook {hook} priority {priority}; }}"
+
+
+def _chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
+    """Chains in an order in which each jumps to earlier ones only: hook and rules by name.
+
+    Clients on the loopback interface get the gateway's address as source, for the container could not answer
+    127.0.0.1; so do containers that dial a neighbour (or themselves) through the host, for the answer must
+    come back through the host. The guard closes what route_localnet opens: containers must not reach the
+    host's own loopback listeners. Containers have no IPv6 here, so none of it comes in.
+    """
+    ours, subnet, gateway = f'"{wiring.ports}*"', wiring.subnet, wiring.gateway
+    dnat = f"fib daddr type local dnat ip to meta l4proto . th dport map @{PORTS}"
+    return {
+        "guard": (
+            _hook("filter", "prerouting", _RAW),
+            [f"iifname {ours} ip daddr 127.0.0.0/8 drop", f"iifname {ours} meta nfproto ipv6 drop"],
+        ),
+        "forward": (
+            _hook("filter", "forward", _BEFORE_ENGINE_FILTER),
+            [
+                f"iifname {ours} oifname {ours} ct state new ct status ! dnat reject",
+                f"oifname {ours} ct state new ct status ! dnat drop",
+            ],
+        ),
+        "prerouting": (_hook("nat", "prerouting", _BEFORE_ENGINE_DNAT), [dnat]),
+        "output": (_hook("nat", "output", _BEFORE_ENGINE_DNAT), [dnat]),
+        "postrouting": (
+            _hook("nat", "postrouting", _BEFORE_ENGINE_SNAT),
+            [
+                f"oifname {ours} ip saddr 127.0.0.0/8 snat ip to {gateway}",
+                f"oifname {ours} ip saddr {subnet} ct status dnat snat ip to {gateway}",
+                f"oifname != {ours} ip saddr {subnet} ip saddr != {gateway} masquerade",
+            ],
+        ),
+    }
 
 
 def add_targets(table: str, targets: Mapping[int, Target]) -> list[str]:
@@ -82,13 +105,13 @@ def add_targets(table: str, targets: Mapping[int, Target]) -> list[str]:
     elements = ", ".join(
         f"tcp . {host_port} : {target.address} . {target.port}" for host_port, target in sorted_items(targets)
     )
-    return [f"add element inet {table} {MAP} {{ {elements} }}"] if elements else []
+    return [f"add element inet {table} {PORTS} {{ {elements} }}"] if elements else []
 
 
 def delete_targets(table: str, host_ports: Iterable[int]) -> list[str]:
     """Statements that delete map elements; none for no ports."""
     elements = ", ".join(f"tcp . {host_port}" for host_port in sorted(host_ports))
-    return [f"delete element inet {table} {MAP} {{ {elements} }}"] if elements else []
+    return [f"delete element inet {table} {PORTS} {{ {elements} }}"] if elements else []
 
 
 def sorted_items(targets: Mapping[int, Target]) -> list[tuple[int, Target]]:

@@ -44,9 +44,7 @@ def unique() -> str:
 async def engine(docker_client: APIClient, unique: str, tmp_path: Path) -> AsyncIterator[DockerEngine]:
     """An engine room on the engine's own bridge; its containers go with it."""
     room = DockerEngine(
-        EngineConfig(
-            state_dir=tmp_path, owner=unique, cell_id=unique, network="bridge", name_prefix=f"{unique}-"
-        )
+        EngineConfig(state_dir=tmp_path, owner=unique, cell_id=unique, name_prefix=f"{unique}-")
     )
     try:
         yield room

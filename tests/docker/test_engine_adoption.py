@@ -21,9 +21,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def config(docker_client: APIClient, unique: str, tmp_path: Path) -> EngineConfig:
-    return EngineConfig(
-        state_dir=tmp_path, owner=unique, cell_id=unique, network="bridge", name_prefix=f"{unique}-"
-    )
+    return EngineConfig(state_dir=tmp_path, owner=unique, cell_id=unique, name_prefix=f"{unique}-")
 
 
 @pytest.fixture

@@ -206,7 +206,6 @@ async def test_no_engine(tmp_path: Path) -> None:
             state_dir=tmp_path,
             owner="o",
             cell_id="c",
-            network="bridge",
             docker_host=f"unix://{tmp_path}/none",
         )
     )

@@ -33,7 +33,8 @@ from executor.model import (
     RunRequest,
     RunResult,
 )
-from executor.network.cell import CellNetwork, NetworkConfig
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
 
 pytestmark = pytest.mark.docker
 
@@ -127,7 +128,8 @@ class Rooms:
 
 
 def network_config(name: str) -> NetworkConfig:
-    return NetworkConfig(name=name, cell_id=name, external_ip="127.0.0.1")
+    second, third = 64 + int(name[1:3], 16) % 64, int(name[3:5], 16)
+    return NetworkConfig(name=name, table=name, subnet=f"10.{second}.{third}.0/24", external_ip="127.0.0.1")
 
 
 OpenCell = Callable[..., AbstractAsyncContextManager[Cell]]
@@ -141,7 +143,6 @@ async def rooms(docker_client: APIClient, unique: str, tmp_path: Path) -> AsyncI
                 state_dir=tmp_path / owner,
                 owner=owner,
                 cell_id=unique,
-                network=unique,
                 name_prefix=f"{owner}-",
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from docker import APIClient
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import NetworkError
-from executor.network.cell import CellNetwork, NetworkConfig
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
 
 pytestmark = pytest.mark.docker
 
@@ -24,7 +25,10 @@ PORT = 8080
 @pytest.fixture
 def config(unique: str) -> NetworkConfig:
     start = 20000 + int(unique[1:], 16) % 12000
-    return NetworkConfig(name=unique, cell_id=unique, port_start=start, port_count=8)
+    second, third = 64 + int(unique[1:3], 16) % 64, int(unique[3:5], 16)
+    return NetworkConfig(
+        name=unique, table=unique, subnet=f"10.{second}.{third}.0/24", port_start=start, port_count=8
+    )
 
 
 @pytest.fixture
@@ -40,9 +44,7 @@ async def room(
     docker_client: APIClient, network: CellNetwork, unique: str, tmp_path: Path
 ) -> AsyncIterator[DockerEngine]:
     made = DockerEngine(
-        EngineConfig(
-            state_dir=tmp_path, owner=unique, cell_id=unique, network=unique, name_prefix=f"{unique}-"
-        )
+        EngineConfig(state_dir=tmp_path, owner=unique, cell_id=unique, name_prefix=f"{unique}-")
     )
     yield made
     for guid in await made.list_guids():
@@ -50,9 +52,21 @@ async def room(
     await made.close()
 
 
-async def serve(room: DockerEngine, image: str, guid: str) -> EngineContainer:
+async def linked(
+    network: CellNetwork, room: DockerEngine, image: str, guid: str, ports: Mapping[int, int] | None = None
+) -> EngineContainer:
+    """A container with its link, and its ports if any."""
+    spec = ContainerSpec(guid=guid, root_fs=image, address=network.address(guid))
+    container = await room.create(spec)
+    await network.attach(container, ports or {})
+    return container
+
+
+async def serve(
+    network: CellNetwork, room: DockerEngine, image: str, guid: str, ports: Mapping[int, int] | None = None
+) -> EngineContainer:
     """A container that answers every connection on PORT with its own guid."""
-    container = await room.create(ContainerSpec(guid=guid, root_fs=image))
+    container = await linked(network, room, image, guid, ports)
     script = f"echo up; exec nc -ll -p {PORT} -e /bin/echo {guid}"
     up = asyncio.Event()
     await room.start_process(
@@ -116,11 +130,10 @@ async def test_clients_of_all_kinds_reach_the_container(
     network: CellNetwork, room: DockerEngine, rootfs_image: str, remote: tuple[str, str]
 ) -> None:
     space, host = remote
-    container, neighbour = await asyncio.gather(
-        serve(room, rootfs_image, "g1"), serve(room, rootfs_image, "g2")
-    )
     (port,) = network.reserve("g1", 1)
-    await network.attach("g1", container.address, {port: PORT})
+    container, neighbour = await asyncio.gather(
+        serve(network, room, rootfs_image, "g1", {port: PORT}), serve(network, room, rootfs_image, "g2")
+    )
 
     assert await ask("127.0.0.1", port) == "g1"
     assert await ask(network.external_ip, port) == "g1"
@@ -141,10 +154,33 @@ async def test_clients_of_all_kinds_reach_the_container(
         await ask(network.external_ip, port)
 
 
-async def test_containers_do_not_reach_the_hosts_loopback(
+async def test_neighbours_do_not_reach_each_other_but_through_the_host(
     network: CellNetwork, room: DockerEngine, rootfs_image: str
 ) -> None:
-    container = await room.create(ContainerSpec(guid="g1", root_fs=rootfs_image))
+    container, neighbour = await asyncio.gather(
+        serve(network, room, rootfs_image, "g1"), serve(network, room, rootfs_image, "g2")
+    )
+    said = await output_of(room, neighbour, "/bin/nc", container.address, str(PORT))
+    assert "Connection refused" in said
+    assert await ask(container.address, PORT) == "g1"
+
+
+async def test_a_container_knows_itself_and_its_way_out(
+    network: CellNetwork, room: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    container = await linked(network, room, rootfs_image, "instance-guid")
+    assert container.address == str(config.network[2])
+    hosts = await output_of(room, container, "/bin/cat", "/etc/hosts")
+    assert [container.address, "instance-guid"] in [line.split() for line in hosts.splitlines()]
+    assert await output_of(room, container, "/bin/hostname", "-i") == container.address
+    route = await output_of(room, container, "/bin/ip", "route", "get", "192.0.2.1")
+    assert f"via {config.gateway} dev eth0" in route
+
+
+async def test_containers_do_not_reach_the_hosts_loopback(
+    network: CellNetwork, room: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    container = await linked(network, room, rootfs_image, "g1")
     heard = asyncio.Event()
 
     async def on_client(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -154,8 +190,7 @@ async def test_containers_do_not_reach_the_hosts_loopback(
     server = await asyncio.start_server(on_client, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        gateway = container.address.rpartition(".")[0] + ".1"
-        script = f"ip route add 127.0.0.1 via {gateway} table local; nc -w 1 127.0.0.1 {port}"
+        script = f"ip route add 127.0.0.1 via {config.gateway} table local; nc -w 1 127.0.0.1 {port}"
         await output_of(room, container, "/bin/sh", "-c", script)
     assert not heard.is_set()
 
@@ -163,52 +198,59 @@ async def test_containers_do_not_reach_the_hosts_loopback(
 async def test_attaching_again_replaces_and_a_flushed_table_is_repaired(
     network: CellNetwork, room: DockerEngine, rootfs_image: str, config: NetworkConfig
 ) -> None:
-    first, second = await asyncio.gather(serve(room, rootfs_image, "g1"), serve(room, rootfs_image, "g2"))
-    (one,) = network.reserve("g1", 1)
+    one, other = network.reserve("g1", 2)
     (two,) = network.reserve("g2", 1)
-    await network.attach("g1", first.address, {one: PORT})
-    await network.attach("g1", second.address, {one: PORT})
-    assert await ask("127.0.0.1", one) == "g2"
+    first, second = await asyncio.gather(
+        serve(network, room, rootfs_image, "g1", {one: PORT}), serve(network, room, rootfs_image, "g2")
+    )
+    await network.attach(first, {other: PORT})
+    assert await ask("127.0.0.1", other) == "g1"
+    with pytest.raises(ConnectionRefusedError):
+        await ask("127.0.0.1", one)
+    await network.attach(first, {one: PORT})
 
     await run("nft", "delete", "table", "inet", config.table)
-    await network.attach("g2", first.address, {two: PORT})
-    assert await ask("127.0.0.1", one) == "g2"
-    assert await ask("127.0.0.1", two) == "g1"
+    await network.attach(second, {two: PORT})
+    assert await ask("127.0.0.1", one) == "g1"
+    assert await ask("127.0.0.1", two) == "g2"
 
 
-async def test_a_later_life_starts_clean_and_keeps_connected_containers(
+async def test_a_later_life_starts_clean_and_keeps_linked_containers(
     network: CellNetwork, room: DockerEngine, rootfs_image: str, config: NetworkConfig
 ) -> None:
-    container = await serve(room, rootfs_image, "g1")
     (port,) = network.reserve("g1", 1)
-    await network.attach("g1", container.address, {port: PORT})
+    container = await serve(network, room, rootfs_image, "g1", {port: PORT})
 
     later = CellNetwork(config)
     await later.start()
     with pytest.raises(ConnectionRefusedError):
         await ask("127.0.0.1", port)
-    await later.attach("g1", container.address, {port: PORT})
+    await later.attach(container, {port: PORT})
     assert await ask("127.0.0.1", port) == "g1"
     assert port not in later.reserve("g2", 7)
-    with pytest.raises(NetworkError, match="active endpoints"):
+    assert later.address("g2") != container.address
+    with pytest.raises(NetworkError, match="still linked"):
         await later.stop()
 
 
 async def test_nothing_is_left_after_stop(
-    docker_client: APIClient, config: NetworkConfig, rootfs_image: str
+    config: NetworkConfig, room: DockerEngine, network: CellNetwork, rootfs_image: str
 ) -> None:
-    network = CellNetwork(config)
-    await network.start()
-    await network.attach("g1", "172.31.255.254", {network.reserve("g1", 1)[0]: PORT})
-    everything = await run("nft", "list", "ruleset")
-    assert config.table in everything
-    assert config.interface in everything
+    await linked(network, room, rootfs_image, "g1", {network.reserve("g1", 1)[0]: PORT})
+    traces = (config.table, config.name, config.port_prefix, config.subnet)
+    before = await everything()
+    assert all(trace in before for trace in traces)
+    await room.destroy("g1")
+    await network.detach("g1")
     await network.stop()
-    everything = await run("nft", "list", "ruleset")
-    assert config.table not in everything
-    assert config.interface not in everything
-    assert config.interface not in await run("iptables", "-S")
-    assert docker_client.networks(names=[config.name]) == []
+    after = await everything()
+    assert not [trace for trace in traces if trace in after]
+
+
+async def everything() -> str:
+    """Packet rules of all kinds, interfaces and routes of the host."""
+    commands = (("nft", "list", "ruleset"), ("iptables", "-S"), ("ip", "link"), ("ip", "route"))
+    return "\n".join([await run(*command) for command in commands])
 
 
 async def run(*command: str) -> str:

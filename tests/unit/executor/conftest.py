@@ -74,7 +74,6 @@ class ScriptedEngine:
         self.processes: list[ProcessSpec] = []
         self.memory_bytes = 16 << 30
         self.disk_bytes = 100 << 30
-        self.address = "10.255.0.7"
 
     async def _perform(self, operation: str) -> None:
         self.calls.append(operation)
@@ -99,7 +98,7 @@ class ScriptedEngine:
     ) -> EngineContainer:
         await self._perform(f"create {spec.guid}")
         self.containers[spec.guid] = spec
-        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address=self.address)
+        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address=spec.address)
 
     async def destroy(self, guid: str) -> None:
         await self._perform(f"destroy {guid}")
@@ -147,6 +146,7 @@ class ScriptedNetwork:
         self.free = list(range(61001, 61011))
         self.reserved: dict[str, tuple[int, ...]] = {}
         self.mappings: dict[str, Mapping[int, int]] = {}
+        self.addresses: dict[str, str] = {}
         self.failures: dict[str, list[Exception]] = {}
         self.running = False
 
@@ -167,12 +167,16 @@ class ScriptedNetwork:
         self.reserved[guid] = taken
         return taken
 
-    async def attach(self, guid: str, address: str, ports: Mapping[int, int]) -> None:
+    def address(self, guid: str) -> str:
+        return self.addresses.setdefault(guid, f"10.255.0.{len(self.addresses) + 7}")
+
+    async def attach(self, container: EngineContainer, ports: Mapping[int, int]) -> None:
         self._fail("attach")
-        self.mappings[guid] = ports
+        self.mappings[container.guid] = ports
 
     async def detach(self, guid: str) -> None:
         self._fail("detach")
+        self.addresses.pop(guid, None)
         self.mappings.pop(guid, None)
         self.free = sorted([*self.free, *self.reserved.pop(guid, ())])
 

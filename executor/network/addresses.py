@@ -1,0 +1,72 @@
+"""The containers' addresses. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from executor.errors import NetworkError
+
+_FIRST = 2
+"""The first two addresses are those of the subnet and of the gateway; the last one is for broadcasts."""
+
+
+class NoFreeAddresses(NetworkError):
+    """Every address of the subnet has a container."""
+
+
+class AddressPool:
+    """Addresses by guid. A returned one rests: all others that are free are handed out first."""
+
+    def __init__(self, network: IPv4Network) -> None:
+        self._network = network
+        self._untouched = iter(range(_FIRST, network.num_addresses - 1))
+        self._resting: dict[IPv4Address, None] = {}
+        self._by_guid: dict[str, IPv4Address] = {}
+        self._by_address: dict[IPv4Address, str] = {}
+
+    def lease(self, guid: str) -> IPv4Address:
+        """The address of ``guid``: the one it has, else a free one. Raises NoFreeAddresses."""
+        if (address := self._by_guid.get(guid)) is not None:
+            return address
+        address = next(self._fresh(), None) or next(iter(self._resting), None)
+        if address is None:
+            raise NoFreeAddresses(f"no free address in {self._network} for {guid}")
+        self._take(guid, address)
+        return address
+
+    def of(self, guid: str) -> IPv4Address | None:
+        """The address of ``guid``, if it has one."""
+        return self._by_guid.get(guid)
+
+    def claim(self, guid: str, address: IPv4Address) -> None:
+        """Note that ``guid`` has this address.
+
+        Raises NetworkError if another has it, or it is not in the subnet.
+        """
+        if self._by_guid.get(guid) == address:
+            return
+        if address in self._by_address:
+            raise NetworkError(f"address {address} wanted for {guid} belongs to {self._by_address[address]}")
+        if address not in self._network:
+            raise NetworkError(f"address {address} wanted for {guid} is not in {self._network}")
+        self.release(guid)
+        self._take(guid, address)
+
+    def release(self, guid: str) -> IPv4Address | None:
+        """Put the address of ``guid`` back; None for unknown guids."""
+        address = self._by_guid.pop(guid, None)
+        if address is not None:
+            del self._by_address[address]
+            self._resting[address] = None
+        return address
+
+    def _fresh(self) -> Iterator[IPv4Address]:
+        for number in self._untouched:
+            if (address := self._network[number]) not in self._by_address and address not in self._resting:
+                yield address
+
+    def _take(self, guid: str, address: IPv4Address) -> None:
+        self._resting.pop(address, None)
+        self._by_guid[guid] = address
+        self._by_address[address] = guid

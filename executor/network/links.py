@@ -1,0 +1,234 @@
+"""Links of containers: a pair of virtual interfaces each, one end here, the other in the container.
+
+Containers are not ports of a common bridge; the host routes to each of them. So there is no limit of ports
+per bridge, a packet between two containers passes the same rules whether or not the kernel shows bridged
+frames to them, a container dialling itself through the host needs no hairpin mode, and one that sends with
+another's address is found out by the route back. The interface that carries the gateway's address is a
+bridge without ports, because a kernel always has that kind.
+
+All functions block and are called in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from pyroute2 import IPRoute, NetlinkError
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pyroute2.netns import setns
+
+from executor.errors import NetworkError
+from executor.network.config import NetworkConfig
+
+INTERFACE = "eth0"
+"""Name of a container's end of its link."""
+
+_SCOPE_LINK = 253
+_TYPE_UNREACHABLE = 7
+_MAIN_TABLE = 254
+_LOWEST_PRIORITY = 4278198272
+"""Metric of the route that catches addresses of the subnet without a container."""
+
+_HOST_MAC = "02:cf:00:00:00:01"
+_IPV4_SYSCTLS = {
+    "route_localnet": "1",  # mapped ports have clients on the loopback interface
+    "rp_filter": "1",  # a container sends with its own address or not at all
+    "send_redirects": "0",
+}
+
+
+def _mac(address: IPv4Address) -> str:
+    return "02:42:" + ":".join(f"{byte:02x}" for byte in address.packed)
+
+
+def set_sysctl(name: str, value: str) -> None:
+    """Write ``net/...``; nothing to do when it says so already. Raises NetworkError."""
+    path = Path("/proc/sys") / name
+    try:
+        if path.read_text(encoding="ascii").strip() != value:
+            path.write_text(value, encoding="ascii")
+    except OSError as error:
+        raise NetworkError(f"{path}: cannot be set to {value}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Raises NetworkError for what the kernel refuses."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise NetworkError(f"{what}: {os.strerror(error.code)}") from error
+    except OSError as error:
+        raise NetworkError(f"{what}: {error.strerror}") from error
+
+
+class Links:
+    """The interfaces of one cell. For use in one thread only."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self._config = config
+        self._route: IPRoute | None = None
+        self._mtu = config.mtu
+
+    @property
+    def _netlink(self) -> IPRoute:
+        if self._route is None:
+            self._route = IPRoute()
+        return self._route
+
+    def close(self) -> None:
+        if self._route is not None:
+            self._route.close()
+            self._route = None
+
+    def ensure_gateway(self) -> None:
+        """Make the gateway's interface and its routes unless they are there. Raises NetworkError."""
+        config = self._config
+        with _told(f"set up interface {config.name}"):
+            self._refuse_overlap()
+            self._mtu = self._mtu or self._mtu_of_default_route()
+            if config.name not in (name for _, name in socket.if_nameindex()):
+                self._netlink.link("add", ifname=config.name, kind="bridge", address=_HOST_MAC)
+            index = socket.if_nametoindex(config.name)
+            self._netlink.link("set", index=index, state="up", mtu=self._mtu)
+            for found in self._netlink.addr("dump", index=index, family=socket.AF_INET):
+                if (local := found.get("local")) != str(config.gateway):
+                    self._netlink.addr("del", index=index, address=local, prefixlen=found["prefixlen"])
+            self._netlink.addr("replace", index=index, address=str(config.gateway), prefixlen=32)
+            self._netlink.route(
+                "replace", dst=str(config.network), type=_TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
+            )
+        set_sysctl("net/ipv4/ip_forward", "1")
+
+    def remove_gateway(self) -> None:
+        """Remove interface and routes; missing ones are fine. Raises NetworkError."""
+        config = self._config
+        with _told(f"remove interface {config.name}"):
+            self._delete(config.name)
+            for route in self._routes():
+                if route["type"] == _TYPE_UNREACHABLE and _destination(route) == config.network:
+                    self._netlink.route(
+                        "del", dst=str(config.network), type=_TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
+                    )
+
+    def port_names(self) -> set[str]:
+        """The host's ends of all links of the cell, whichever life made them."""
+        return {name for _, name in socket.if_nameindex() if name.startswith(self._config.port_prefix)}
+
+    def connect(self, pid: int, address: IPv4Address) -> None:
+        """Link the network namespace of process ``pid``, unless it is. Raises NetworkError."""
+        name = self._config.port_name(address)
+        with _told(f"link {name} of {address}"):
+            space = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with self._inside(space):
+                    if any(found == INTERFACE for _, found in socket.if_nameindex()):
+                        return
+                self._make_pair(name, space, address)
+                self._configure_host_end(name, address)
+                with self._inside(space):
+                    self._configure_container_end(address)
+            finally:
+                os.close(space)
+
+    def disconnect(self, address: IPv4Address) -> None:
+        """Remove the link of the container with this address; a missing one is fine. Raises NetworkError."""
+        name = self._config.port_name(address)
+        with _told(f"remove link {name} of {address}"):
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._netlink.link("del", index=socket.if_nametoindex(name))
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:
+                raise
+        except OSError:
+            return
+
+    def _make_pair(self, name: str, space: int, address: IPv4Address) -> None:
+        pair = {
+            "ifname": name,
+            "kind": "veth",
+            "mtu": self._mtu,
+            "address": _HOST_MAC,
+            "peer": {"ifname": INTERFACE, "net_ns_fd": space, "mtu": self._mtu, "address": _mac(address)},
+        }
+        try:
+            self._netlink.link("add", **pair)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            # The address had a container whose namespace the kernel has not quite taken down yet.
+            self._delete(name)
+            self._netlink.link("add", **pair)
+
+    def _configure_host_end(self, name: str, address: IPv4Address) -> None:
+        for key, value in _IPV4_SYSCTLS.items():
+            set_sysctl(f"net/ipv4/conf/{name}/{key}", value)
+        if Path("/proc/sys/net/ipv6").exists():
+            set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
+        index = socket.if_nametoindex(name)
+        self._netlink.link("set", index=index, state="up")
+        self._netlink.route(
+            "replace", dst=f"{address}/32", oif=index, scope=_SCOPE_LINK, prefsrc=str(self._config.gateway)
+        )
+
+    def _configure_container_end(self, address: IPv4Address) -> None:
+        index = socket.if_nametoindex(INTERFACE)
+        with IPRoute() as inside:
+            inside.addr("add", index=index, address=str(address), prefixlen=32)
+            inside.link("set", index=index, state="up")
+            gateway = str(self._config.gateway)
+            inside.route("add", dst=f"{gateway}/32", oif=index, scope=_SCOPE_LINK)
+            inside.route("add", dst="0.0.0.0/0", gateway=gateway, oif=index)
+
+    @contextlib.contextmanager
+    def _inside(self, space: int) -> Iterator[None]:
+        """Sockets that this thread opens meanwhile belong to the other namespace."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(space)
+            try:
+                yield
+            finally:
+                setns(home)
+        finally:
+            os.close(home)
+
+    def _routes(self) -> Iterator[rtmsg]:
+        yield from self._netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET)
+
+    def _refuse_overlap(self) -> None:
+        """The host must not lose the way to something else. Raises NetworkError."""
+        config = self._config
+        for route in self._routes():
+            destination = _destination(route)
+            if destination.prefixlen == 0 or not destination.overlaps(config.network):
+                continue
+            if route["type"] == _TYPE_UNREACHABLE and destination == config.network:
+                continue
+            interface = socket.if_indextoname(route.get("oif")) if route.get("oif") else "no interface"
+            if interface == config.name or interface.startswith(config.port_prefix):
+                continue
+            raise NetworkError(
+                f"the containers' subnet {config.network} overlaps {destination}, which this host reaches "
+                f"through {interface}; choose another network_subnet"
+            )
+
+    def _mtu_of_default_route(self) -> int:
+        for route in self._routes():
+            if route["dst_len"] == 0 and route.get("oif"):
+                (link,) = self._netlink.get_links(route.get("oif"))
+                return int(link.get("mtu"))
+        return 1500
+
+
+def _destination(route: rtmsg) -> IPv4Network:
+    return IPv4Network(f"{route.get('dst') or '0.0.0.0'}/{route['dst_len']}")
