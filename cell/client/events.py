@@ -33,8 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    return session.run(args, partial(_follow, args), interrupted=0)
+    trouble = logging.StreamHandler()
+    trouble.setFormatter(_Trouble())
+    logging.getLogger("bbs.client").addHandler(trouble)
+    try:
+        return session.run(args, partial(_follow, args), interrupted=0)
+    finally:
+        logging.getLogger("bbs.client").removeHandler(trouble)
+
+
+class _Trouble(logging.Formatter):
+    """What the client logs while it gets a broken stream back."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        data = getattr(record, "data", {})
+        return f"{record.getMessage()}: {data.get('error', '')}"
 
 
 async def _follow(args: argparse.Namespace, at: Session) -> None:

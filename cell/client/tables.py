@@ -67,6 +67,11 @@ def instance_state(lrp: ActualLRP) -> str:
 
 
 def instances(lrps: Sequence[ActualLRP], now_ns: int) -> Table:
+    """Those of one process together, by index."""
+
+    def place(lrp: ActualLRP) -> tuple[str, int]:
+        return lrp.actual_lrp_key.process_guid, lrp.actual_lrp_key.index
+
     return Table(
         ("PROCESS", "INDEX", "STATE", "CELL", "ADDRESS", "SINCE", "CRASHES", "REASON"),
         [
@@ -80,7 +85,7 @@ def instances(lrps: Sequence[ActualLRP], now_ns: int) -> Table:
                 str(lrp.crash_count),
                 lrp.placement_error or lrp.crash_reason,
             )
-            for lrp in lrps
+            for lrp in sorted(lrps, key=place)
         ],
     )
 

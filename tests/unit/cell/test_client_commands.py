@@ -187,6 +187,17 @@ def test_both_streams_and_only_one_cell(bbs: ScriptedBBS, shell: Shell) -> None:
     assert ended.stderr == f"following {bbs.url}; Ctrl-C ends it\nthe BBS ended the stream\n"
 
 
+def test_trouble_with_the_stream_is_told(bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.answer(b"", "text/plain", status=503)
+    bbs.answer(b"", "text/event-stream; charset=utf-8")
+    ended = shell("events", "--tasks", "--bbs-url", bbs.url)
+    assert ended.status == 0
+    assert ended.stderr.splitlines()[0] == (
+        "event-stream-connect-failed-retrying: _NotReadyError: "
+        f"{bbs.url}/v1/events/tasks.r1: Invalid Response with status code: 503"
+    )
+
+
 def _command(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cell", *arguments],

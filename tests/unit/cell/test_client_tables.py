@@ -97,6 +97,14 @@ def test_an_instance() -> None:
     }
 
 
+def test_instances_of_a_process_stand_together() -> None:
+    lrps = [
+        ActualLRP(actual_lrp_key=ActualLRPKey(process_guid=guid, index=index))
+        for guid, index in (("b", 0), ("a", 10), ("a", 9))
+    ]
+    assert [row[:2] for row in tables.instances(lrps, NOW).rows] == [("a", "9"), ("a", "10"), ("b", "0")]
+
+
 @pytest.mark.parametrize(
     ("lrp", "expected"),
     [

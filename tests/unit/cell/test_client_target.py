@@ -89,6 +89,18 @@ def test_nobody_answers(shell: Shell) -> None:
     assert where == f"(the BBS at {NOBODY}, from BBS_URL)"
 
 
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_bbs_that_takes_too_long(variable: bool, bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.hold("/v1/domains/list", b"")
+    env = {"BBS_URL": bbs.url, "CFDOT_TIMEOUT": "50ms" if variable else "1000"}
+    ended = shell("domains", *([] if variable else ["--timeout", "50ms"]), env=env)
+    assert ended.status == 4
+    assert ended.stderr.splitlines()[1:3] == [
+        "Type 31: Timeout",
+        f"Message: {bbs.url}/v1/domains/list: no answer within 0.05 s",
+    ]
+
+
 def test_locket_does_not_answer(shell: Shell) -> None:
     ended = shell("presences", "--locket-address", "127.0.0.1:1", "--timeout", "5")
     assert ended.status == 4
