@@ -10,7 +10,7 @@ from bbs.embedded.auctioneer.types import LRPStartRequest
 from bbs.embedded.collaborators import Collaborators, Push, Stop, stop_of
 from bbs.embedded.columns import check_guid, check_root_fs
 from bbs.embedded.resources import cells, rep_url
-from bbs.embedded.routing import INTERNAL_ROUTER, internal_routes, metric_tags
+from bbs.embedded.routing import INTERNAL_ROUTER, internal_routes, metric_tags, stored
 from bbs.embedded.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
 from bbs.embedded.starts import lrp_start
 from bbs.embedded.tables import Tables
@@ -40,7 +40,7 @@ class DesiredController:
         check_root_fs(lrp.root_fs)
         record = replace(
             lrp,
-            routes=lrp.routes or {},
+            routes=stored(lrp.routes or {}),
             ports=tuple(dict.fromkeys(lrp.ports)),
             modification_tag=new_tag(),
         )
@@ -106,7 +106,7 @@ def updated(lrp: DesiredLRP, update: DesiredLRPUpdate) -> DesiredLRP:
     return replace(
         lrp,
         instances=lrp.instances if update.instances is None else update.instances,
-        routes=lrp.routes if update.routes is None else update.routes,
+        routes=lrp.routes if update.routes is None else stored(update.routes),
         annotation=lrp.annotation if update.annotation is None else update.annotation,
         metric_tags=update.metric_tags or lrp.metric_tags,
         image_username=lrp.image_username if update.image_username is None else update.image_username,

@@ -11,6 +11,7 @@ from bbs.client.tls import TLSConfigurationError, server_context
 
 logger = logging.getLogger(__name__)
 
+
 def locket_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
     """Credentials that follow the files. Raises OSError, TLSConfigurationError."""
     seen = files.fingerprint()

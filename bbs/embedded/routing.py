@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
 from bbs.models.codec import parse
 from bbs.models.common import DynamicValue, MetricTagValue
@@ -42,3 +45,39 @@ def _resolve(value: MetricTagValue, row: ActualLRP) -> str:
             return row.actual_lrp_instance_key.instance_guid
         case _:
             return value.static
+
+
+def stored(routes: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Routes as a BBS gives them back: the same JSON without spaces, text safe to stand in HTML.
+
+    What is no JSON stays as it is; it means nothing to anybody but its router.
+    """
+    return {router: _compact(text) if _is_json(text) else text for router, text in routes.items()}
+
+
+_SPACE_OR_STRING = re.compile(rb'[ \t\r\n]+|"(?:[^"\\]|\\.)*"')
+_ESCAPES = {
+    b"<": rb"\u003c",
+    b">": rb"\u003e",
+    b"&": rb"\u0026",
+    "\u2028".encode(): rb"\u2028",
+    "\u2029".encode(): rb"\u2029",
+}
+
+
+def _compact(text: bytes) -> bytes:
+    return _SPACE_OR_STRING.sub(lambda found: _safe(found[0]) if found[0][:1] == b'"' else b"", text)
+
+
+def _safe(text: bytes) -> bytes:
+    for raw, escaped in _ESCAPES.items():
+        text = text.replace(raw, escaped)
+    return text
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        parse(text)
+    except InvalidDocument:
+        return False
+    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,10 +27,11 @@ ADMIN_SIDE = " (admin side)"
 class Exchange:
     """One request and its answer. message, answer_message: names of protobuf messages, or nothing.
 
-    server: ``bbs``, ``rep``, ``auctioneer`` or ``locket``.
+    t: seconds since the beginning. server: ``bbs``, ``rep``, ``auctioneer`` or ``locket``.
     """
 
     name: str
+    t: float
     sender: str
     server: str
     on_admin_side: bool
@@ -51,6 +52,7 @@ class Exchange:
         asked, answered = record["request"], record["response"]
         return cls(
             name=record["name"],
+            t=record.get("t", 0.0),
             sender=record["from"],
             server=record["to"].removesuffix(ADMIN_SIDE),
             on_admin_side=record["to"].endswith(ADMIN_SIDE),
@@ -113,6 +115,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for mark in metafunc.definition.iter_markers("captures"):
         (server,) = mark.args
         metafunc.parametrize("capture", [pytest.param(item, id=item.file) for item in _captures()[server]])
+
+
+@pytest.fixture
+def recorded() -> Callable[[str], list[Exchange]]:
+    """All exchanges of a file below ``golden/wire``, in their order, whoever made them."""
+    return lambda file: [
+        Exchange.read(record) for record in _records(json.loads((WIRE / f"{file}.json").read_text()))
+    ]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -156,8 +157,16 @@ class World:
             capacity=CellCapacity(memory_mb=1024, disk_mb=1024, containers=10),
             rootfs_providers=(Provider(name="docker"),),
         )
+        await self.register_presence(json.loads(dumps(cell)))
+
+    async def register_presence(self, value: dict[str, Any]) -> None:
+        """The same with a presence as a cell writes it."""
         presence = Resource(
-            key=cell_id, owner="o", value=dumps(cell), type_code=TypeCode.PRESENCE, ttl_s=10**6
+            key=value["cell_id"],
+            owner="o",
+            value=json.dumps(value),
+            type_code=TypeCode.PRESENCE,
+            ttl_s=10**6,
         )
         await self.bbs.controllers.with_.store.run(
             lambda tables: Resources(tables, self.clock).lock(presence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -74,14 +75,15 @@ async def test_the_parts_reach_each_other_and_strangers_reach_none(
 async def test_wrong_certificates_are_refused_and_others_go_on(
     tmp_path: Path, authority: Authority, by_address: IdentityFiles, kind: str
 ) -> None:
-    made = {
+    makers: dict[str, Callable[[], IdentityFiles | None]] = {
         "expired": lambda: authority.issue(tmp_path, "wrong", lifetime=timedelta(hours=-1)),
         "other CA": lambda: Authority.create("another CA").issue(tmp_path, "wrong"),
         "server use only": lambda: authority.issue(
             tmp_path, "wrong", uses=(ExtendedKeyUsageOID.SERVER_AUTH,)
         ),
         "none": lambda: None,
-    }[kind]()
+    }
+    made = makers[kind]()
     own = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
     wrong = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
     if made is None:
