@@ -1,4 +1,4 @@
-"""What the kernel counts for a container: control group files, interface counters, its writable layer.
+"""What the kernel counts for a container: control group files, interface counters, open files.
 
 Everything is found from the host pid of the container's init process, so no call to the engine is needed
 and both control group versions, and mixed hierarchies, are served. Blocking; call from a thread.
@@ -81,15 +81,9 @@ def network_counters(text: str) -> tuple[int, int]:
 
 
 def read(pid: int, container_id: str, disk_usage: int) -> Reading:
-    """Readings of the container whose init process is ``pid``. Raises OSError when it is gone.
-
-    A process id may have been given to another process meanwhile; its control group tells.
-    """
-    membership = (PROC / str(pid) / "cgroup").read_text()
-    if container_id not in membership:
-        raise ProcessLookupError(f"process {pid} does not belong to container {container_id} any more")
-    paths = group_paths(membership)
-    hierarchies = mounts((PROC / "self" / "mountinfo").read_text())
+    """Readings of the container whose init process is ``pid``. Raises OSError when it is gone."""
+    paths = group_paths(_membership(pid, container_id))
+    hierarchies = own_mounts()
     rx_bytes, tx_bytes = network_counters((PROC / str(pid) / "net" / "dev").read_text())
     return Reading(
         memory_usage=_memory(paths, hierarchies),
@@ -100,16 +94,93 @@ def read(pid: int, container_id: str, disk_usage: int) -> Reading:
     )
 
 
-def writable_layer_bytes(pid: int) -> int:
-    """Bytes on disk of what the container wrote, from its overlay's upper directory.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strain:
+    """How often a container ran into its limits so far, and which of its processes are at one now.
 
-    0 when its root is no overlay. Raises OSError when it is gone.
+    killed_for_memory, refused_processes: since the container was made. full_tables: processes that may not
+    open another file.
     """
-    for mount in mounts((PROC / str(pid) / "mountinfo").read_text()):
-        if mount.point == "/" and mount.kind == "overlay":
-            options = dict(option.partition("=")[::2] for option in mount.options.split(","))
-            return sum(_blocks(Path(options["upperdir"])))
-    return 0
+
+    killed_for_memory: int = 0
+    refused_processes: int = 0
+    full_tables: tuple[FullTable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FullTable:
+    """A process with as many open files as it may have. pid: the host's."""
+
+    pid: int
+    name: str
+    limit: int
+
+
+def read_strain(pid: int, container_id: str, hierarchies: list[Mount]) -> Strain:
+    """Strain of the container whose init process is ``pid``. Raises OSError when it is gone.
+
+    hierarchies: the mounted control groups, see :func:`own_mounts`.
+    """
+    paths = group_paths(_membership(pid, container_id))
+    return Strain(
+        killed_for_memory=_memory_kills(paths, hierarchies),
+        refused_processes=_refused_processes(paths, hierarchies),
+        full_tables=tuple(_full_tables(paths, hierarchies)),
+    )
+
+
+def own_mounts() -> list[Mount]:
+    """What is mounted where the agent runs."""
+    return mounts((PROC / "self" / "mountinfo").read_text())
+
+
+def _membership(pid: int, container_id: str) -> str:
+    """A process id may have been given to another process meanwhile; its control group tells."""
+    membership = (PROC / str(pid) / "cgroup").read_text()
+    if container_id not in membership:
+        raise ProcessLookupError(f"process {pid} does not belong to container {container_id} any more")
+    return membership
+
+
+def _memory_kills(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:
+    if (version1 := directory("memory", paths, hierarchies)) is not None:
+        counters = version1 / "memory.oom_control"
+    else:
+        counters = _unified(paths, hierarchies) / "memory.events"
+    return flat(counters.read_text()).get("oom_kill", 0)
+
+
+def _refused_processes(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:
+    folder = directory("pids", paths, hierarchies) or _unified(paths, hierarchies)
+    try:
+        return flat((folder / "pids.events").read_text()).get("max", 0)
+    except FileNotFoundError:  # the controller is not in use
+        return 0
+
+
+def _full_tables(paths: Mapping[str, str], hierarchies: list[Mount]) -> Iterator[FullTable]:
+    folder = directory("pids", paths, hierarchies) or _unified(paths, hierarchies)
+    for pid in (folder / "cgroup.procs").read_text().split():
+        try:
+            limit = _soft_limit((PROC / pid / "limits").read_text())
+            if limit is not None and _open_files(PROC / pid / "fd") >= limit:
+                yield FullTable(int(pid), (PROC / pid / "comm").read_text().strip(), limit)
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+
+
+def _soft_limit(limits: str) -> int | None:
+    """Of open files, by ``/proc/<pid>/limits``; None for unlimited."""
+    for line in limits.splitlines():
+        if line.startswith("Max open files"):
+            soft = line.split()[3]
+            return int(soft) if soft.isdecimal() else None
+    return None
+
+
+def _open_files(folder: Path) -> int:
+    """Kernels from 6.2 on give the number as the size of the directory, older ones a zero."""
+    return folder.stat().st_size or len(os.listdir(folder))
 
 
 def _memory(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:
@@ -129,20 +200,6 @@ def _unified(paths: Mapping[str, str], hierarchies: list[Mount]) -> Path:
     if unified is None:
         raise FileNotFoundError(f"no control group file system shows {dict(paths)}")
     return unified
-
-
-def _blocks(root: Path) -> Iterator[int]:
-    """Sizes on disk below a directory; a file with several names counts once, what vanishes not at all."""
-    seen: set[tuple[int, int]] = set()
-    for folder, _, files in os.walk(root):
-        for path in (folder, *(os.path.join(folder, name) for name in files)):
-            try:
-                stat = os.lstat(path)
-            except FileNotFoundError:
-                continue
-            if (stat.st_dev, stat.st_ino) not in seen:
-                seen.add((stat.st_dev, stat.st_ino))
-                yield stat.st_blocks * 512
 
 
 def _unescape(text: str) -> str:

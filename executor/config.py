@@ -124,6 +124,8 @@ class ExecutorConfig:
     """Whether work that asks for a privileged container gets one, or is refused."""
     container_no_new_privileges: bool = False
     """Whether setuid programs lose their effect; Garden lets them work."""
+    container_limits_interval_s: float = 2.0
+    """How often containers are looked at for limits they ran into."""
     container_max_cpu_percent: float = 0.0
     """Hard limit for CPU weight 100, 100 being one core; less for less weight. 0: idle cores may be used."""
 
@@ -160,6 +162,7 @@ class ExecutorConfig:
 
 _POSITIVE = (
     "instance_identity_keys_ready",
+    "container_limits_interval_s",
     "container_max_cpu_shares",
     "healthy_monitoring_interval_s",
     "unhealthy_monitoring_interval_s",

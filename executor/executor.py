@@ -25,9 +25,11 @@ from executor.config import ExecutorConfig
 from executor.containers.actor import ContainerActor, Facilities, Launch
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies
+from executor.containers.diskusage import DiskUsage
 from executor.containers.hub import EventHub
+from executor.containers.limits import LimitsWatch
 from executor.containers.provisions import Provisions
-from executor.containers.readings import MetricsKeeper
+from executor.containers.readings import MetricsKeeper, Watched
 from executor.containers.store import ContainerStore
 from executor.containers.upkeep import destroy_strays, expire_reservations, find_differences, wipe
 from executor.engine.api import Engine, Network
@@ -94,9 +96,14 @@ class Executor:
         self._health = EngineHealth(config, probe_engine, meter)
         self._hub = EventHub()
         self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
+        disk = DiskUsage(self._clock, min_age_s=config.container_limits_interval_s)
+        self._limits = LimitsWatch(
+            self._tell_limit, disk, self._clock, inode_limit=config.container_inode_limit
+        )
         self._metrics = MetricsKeeper(
             config,
             self._clock,
+            disk,
             cores=psutil.cpu_count() or 1,
             total_memory_mb=psutil.virtual_memory().total // capacity.MIB,
         )
@@ -117,6 +124,7 @@ class Executor:
             app_log=self._app_log,
             meter=meter,
             clock=self._clock,
+            limits=self._limits,
             creations=asyncio.Semaphore(config.create_work_pool_size),
             deletions=self._deletions,
             spawn=self._spawn,
@@ -225,6 +233,7 @@ class Executor:
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
+                self._spawn(self._every(self._config.container_limits_interval_s, self._watch_limits))
                 self._spawn(self._every(CAPACITY_INTERVAL_S, self._report_capacity))
                 yield
                 # An error of the body comes out of the yield, and the group then cancels by itself.
@@ -296,8 +305,19 @@ class Executor:
         for name, gauge in values.items():
             self._meter.gauge(name, gauge.value, gauge.unit, {"zone": self._config.zone})
 
+    async def _watch_limits(self) -> None:
+        for guid, reason in (await self._limits.look(self._watched())).items():
+            if guid in self._actors:
+                self._actors[guid].exceeded(reason)
+
+    def _tell_limit(self, container: Container, text: str) -> None:
+        self._app_log.write(container.run_info.log_config, text, Stream.ERR)
+
+    def _watched(self) -> list[Watched]:
+        return [one for actor in self._actors.values() if (one := actor.watched()) is not None]
+
     async def _read_metrics(self) -> None:
-        watched = [one for actor in self._actors.values() if (one := actor.watched()) is not None]
+        watched = self._watched()
         await self._metrics.tick(watched)
         if self._app_metrics is not None:
             latest = self._metrics.latest

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creation, Creator
+from executor.containers.limits import LimitsWatch
 from executor.containers.machine import (
     MISSING,
     STOPPED_BEFORE_RUNNING,
@@ -31,6 +32,7 @@ from executor.containers.results import completion, exited_on_timeout
 from executor.containers.store import ContainerStore
 from executor.engine.api import Engine, EngineContainer, Network
 from executor.errors import ExecutorError
+from executor.logs.api import Stream
 from executor.logs.clock import Clock
 from executor.meter import Meter
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
@@ -82,6 +84,7 @@ class Facilities:
     app_log: AppLog
     meter: Meter
     clock: Clock
+    limits: LimitsWatch
     creations: asyncio.Semaphore
     deletions: asyncio.Semaphore
     spawn: Spawn
@@ -155,6 +158,14 @@ class ContainerActor:
         self._complete(Complete(failed=True, failure_reason=MISSING), self._trace_id)
         self._interrupt()
 
+    def exceeded(self, reason: str) -> None:
+        """The container broke a limit that only we keep, and ends of that. Raises ContainerNotFound."""
+        container = self.container
+        told = f"{reason[0].upper()}{reason[1:]}: ending this instance"
+        self._shared.app_log.write(container.run_info.log_config, told, Stream.ERR)
+        self._complete(Complete(failed=True, failure_reason=reason), self._trace_id)
+        self._interrupt()
+
     async def delete(self, *, trace_id: str) -> bool:
         """Stop, wait for the end, destroy, forget. A call during another one answers False at once.
 
@@ -198,6 +209,8 @@ class ContainerActor:
         if launched is None:
             return
         error = await self._run(launched.step)
+        if (watched := self.watched()) is not None:
+            await self._shared.limits.look([watched])
         if error is not None:
             _report(self._guid, error)
         if exited_on_timeout(error):
@@ -290,6 +303,7 @@ class ContainerActor:
                 shared.app_log.destruction_failed(log_config, self._guid)
                 raise
             self._engine_container = None
+            shared.limits.forget(self._guid)
             await self.close()
             shared.app_log.destroyed(log_config, self._guid)
             await shared.creator.release(self._guid)

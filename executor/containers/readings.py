@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from executor import cgroup
 from executor.config import ExecutorConfig
 from executor.containers.creation import cpu_shares
+from executor.containers.diskusage import DiskUsage
 from executor.engine.api import EngineContainer
 from executor.logs.clock import Clock
 from executor.metrics import Allotment, entitlement_per_share, sample
 from executor.model import Container, ContainerMetrics
 
 log = logging.getLogger(__name__)
-
-DISK_READING_INTERVAL_S = 60.0
-"""Walking a writable layer may touch many files, so disk usage is allowed to be this old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,21 +28,17 @@ class Watched:
     created_at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class _DiskUsage:
-    usage: int
-    read_at: float
-
-
 class MetricsKeeper:
     """The readings of the last tick. cores, total_memory_mb: the machine's, for the CPU entitlement."""
 
-    def __init__(self, config: ExecutorConfig, clock: Clock, *, cores: int, total_memory_mb: int) -> None:
+    def __init__(
+        self, config: ExecutorConfig, clock: Clock, disk: DiskUsage, *, cores: int, total_memory_mb: int
+    ) -> None:
         self._config = config
         self._clock = clock
         self._per_share = entitlement_per_share(cores, total_memory_mb)
         self._slots = asyncio.Semaphore(config.metrics_work_pool_size)
-        self._disk: dict[str, _DiskUsage] = {}
+        self._disk = disk
         self._latest: Mapping[str, ContainerMetrics] = {}
 
     @property
@@ -58,14 +52,14 @@ class MetricsKeeper:
             tasks = {one.container.guid: group.create_task(self._read(one)) for one in watched}
         readings = {guid: task.result() for guid, task in tasks.items()}
         self._latest = {guid: metrics for guid, metrics in readings.items() if metrics is not None}
-        self._disk = {guid: usage for guid, usage in self._disk.items() if guid in self._latest}
+        self._disk.retain(self._latest.keys())
 
     async def _read(self, watched: Watched) -> ContainerMetrics | None:
         container, made = watched.container, watched.engine_container
         async with self._slots:
             try:
-                disk_usage = await self._disk_usage(container.guid, made.init_pid)
-                reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk_usage)
+                disk = await self._disk.of(container.guid, made.init_pid)
+                reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk.size)
             except OSError as error:
                 data = {"guid": container.guid, "error": str(error)}
                 log.info("no-reading-of-container", extra={"data": data})
@@ -82,10 +76,3 @@ class MetricsKeeper:
             per_share=self._per_share,
             previous=self._latest.get(container.guid),
         )
-
-    async def _disk_usage(self, guid: str, pid: int) -> int:
-        known, now = self._disk.get(guid), self._clock.monotonic()
-        if known is None or now - known.read_at >= DISK_READING_INTERVAL_S:
-            known = _DiskUsage(await asyncio.to_thread(cgroup.writable_layer_bytes, pid), now)
-            self._disk[guid] = known
-        return known.usage

@@ -85,6 +85,7 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         volume_bind_paths=config.volume_bind_paths,
         allow_privileged_containers=config.allow_privileged_containers,
         container_no_new_privileges=config.container_no_new_privileges,
+        container_limits_interval_s=seconds(config.container_limits_interval),
         container_max_cpu_percent=config.container_max_cpu_percent,
     )
 

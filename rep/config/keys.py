@@ -183,6 +183,7 @@ class OwnKeys:
     volume_bind_paths        host directories that work may mount with the built-in volume driver ``bind``
     allow_privileged_containers   whether work that asks for a privileged container is run
     container_no_new_privileges   whether setuid programs lose their effect in containers
+    container_limits_interval     how often containers are looked at for limits they ran into
     container_max_cpu_percent     hard limit for CPU weight 100, 100 being one core; 0: none
     log_sinks                where app logs go besides loggregator, each as ``executor.logs.targets`` says:
                              ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...;
@@ -206,6 +207,7 @@ class OwnKeys:
     volume_bind_paths: tuple[str, ...] = ()
     allow_privileged_containers: bool = False
     container_no_new_privileges: bool = False
+    container_limits_interval: Duration = _every("2s")
     container_max_cpu_percent: Int64 = 0
     log_sinks: tuple[str, ...] = ()
 

@@ -148,6 +148,8 @@ async def test_what_the_engine_is_given(
         volume_mounted_files=str(tmp_path / "service-files"),
         declarative_healthcheck_path=str(tmp_path / "healthcheck"),
         container_max_cpu_shares=1000,
+        container_max_cpu_percent=50.0,
+        allow_privileged_containers=True,
     )
     request = run_request(
         image_username="user",
@@ -175,6 +177,7 @@ async def test_what_the_engine_is_given(
     assert (spec.memory_bytes, spec.disk_bytes) == (64 << 20, 32 << 20)
     assert (container.memory_limit, container.disk_limit) == (64 << 20, 32 << 20)
     assert (spec.max_pids, spec.cpu_shares, spec.privileged) == (99, 330, True)
+    assert (spec.cpu_percent, spec.no_new_privileges) == (16.5, False)
     assert spec.env == (("A", "1"), ("B", "2"), ("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates"))
     assert group.creation.env == spec.env
     assert [(mount.target, mount.read_only) for mount in spec.mounts] == [
@@ -185,6 +188,17 @@ async def test_what_the_engine_is_given(
     ]
     assert spec.labels == {"network.policy_group_id": "app"}
     assert world.dependencies.released == ["ig"]
+
+
+async def test_privileged_containers_are_for_cells_that_allow_them(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    complete = await failure(world, allocation(), run_request(privileged=True))
+    assert complete.run_result == retryable(
+        "failed to create container: privileged containers are not allowed on this cell "
+        "(allow_privileged_containers is false)"
+    )
+    assert "create ig" not in world.engine.calls
 
 
 async def test_memory_can_stand_for_the_cpu_weight(

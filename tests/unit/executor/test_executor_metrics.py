@@ -9,8 +9,8 @@ import pytest
 
 from executor import cgroup
 from executor.cgroup import Mount, directory, flat, group_paths, mounts, network_counters
+from executor.layerusage import LayerUsage, writable_layer
 from executor.meter import Meter
-from executor.metrics_api import Gauge
 from executor.metrics import (
     Allotment,
     Reading,
@@ -20,6 +20,7 @@ from executor.metrics import (
     memory_usage_v2,
     sample,
 )
+from executor.metrics_api import Gauge
 from executor.model import ContainerMetrics
 
 pytestmark = pytest.mark.unit
@@ -154,12 +155,12 @@ def test_the_writable_layer_counts_a_file_once(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "77").mkdir()
     info = tmp_path / "77" / "mountinfo"
     info.write_text(f"1 1 0:1 / / rw - overlay overlay rw,lowerdir=/a:/b,upperdir={upper},workdir=/w\n")
-    once = cgroup.writable_layer_bytes(77)
+    once = writable_layer(77).size
     assert 1 << 20 <= once < (1 << 20) + 65536
     os.link(upper / "app" / "data", upper / "app" / "again")
-    assert cgroup.writable_layer_bytes(77) - once < 65536
+    assert writable_layer(77).size - once < 65536
     info.write_text("1 1 0:1 / / rw - btrfs /dev/x rw\n")
-    assert cgroup.writable_layer_bytes(77) == 0
+    assert writable_layer(77) == LayerUsage()
 
 
 def test_the_meter_counts_and_times() -> None:

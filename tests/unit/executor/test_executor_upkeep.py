@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executor import capacity, cgroup
+from executor import capacity, cgroup, layerusage
+from executor.containers.diskusage import DiskUsage
 from executor.containers.readings import MetricsKeeper, Watched
 from executor.engine.api import ContainerSpec, EngineContainer
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
+from executor.layerusage import LayerUsage
 from executor.metrics import Reading
 from executor.model import (
     AllocationRequest,
@@ -205,7 +207,7 @@ async def test_metrics_are_those_of_created_containers(
         return Reading(memory_usage=5, disk_usage=disk_usage, cpu_ns=7)
 
     monkeypatch.setattr(cgroup, "read", read)
-    monkeypatch.setattr(cgroup, "writable_layer_bytes", lambda pid: 6)
+    monkeypatch.setattr(layerusage, "writable_layer", lambda pid: LayerUsage(6, 1))
     ticked = asyncio.Event()
     tick = MetricsKeeper.tick
 
@@ -237,7 +239,8 @@ async def test_metrics_are_those_of_created_containers(
 async def test_a_container_that_is_gone_has_no_reading(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keeper = MetricsKeeper(world.config, world.clock, cores=2, total_memory_mb=1024)
+    disk = DiskUsage(world.clock, min_age_s=1)
+    keeper = MetricsKeeper(world.config, world.clock, disk, cores=2, total_memory_mb=1024)
     made = EngineContainer(guid="ig", id="id-of-nobody", init_pid=1, address="10.255.0.7")
     container = Container(guid="ig", state=ContainerState.RUNNING)
     caplog.set_level("INFO")

@@ -1,0 +1,128 @@
+"""Watches containers at their limits, and says which one it was.
+
+Most limits are kept by the kernel, which refuses or kills without a word to the app's owner: what happened
+is found in its counters and told in the app's log. Disk space and number of files are kept by the engine's
+storage only where it can; elsewhere they are kept here, by ending the container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bbs.models.sizes import format_size
+from executor import cgroup
+from executor.cgroup import Mount, Strain
+from executor.containers.diskusage import DiskUsage
+from executor.containers.readings import Watched
+from executor.layerusage import LayerUsage
+from executor.logs.clock import Clock
+from executor.model import Container
+
+log = logging.getLogger(__name__)
+
+REPEAT_S = 60.0
+"""A limit that is hit again and again is told once in this time."""
+
+Tell = Callable[[Container, str], None]
+"""Writes a line into the app's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What was known when a container was looked at last, and when each limit was told."""
+
+    strain: Strain = Strain()
+    at: Mapping[str, float] = field(default_factory=dict)
+
+
+class LimitsWatch:
+    """Looks at all containers in one go. inode_limit: per container, 0 for none."""
+
+    def __init__(self, tell: Tell, disk: DiskUsage, clock: Clock, *, inode_limit: int) -> None:
+        self._tell = tell
+        self._disk = disk
+        self._clock = clock
+        self._inode_limit = inode_limit
+        self._known: dict[str, _Told] = {}
+
+    async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
+        """Tell what happened since the last look; answers why containers have to end, by guid."""
+        strains = await asyncio.to_thread(_read_all, watched)
+        overruns = {}
+        for one in watched:
+            guid = one.container.guid
+            if guid in strains:
+                self._told(one.container, strains[guid])
+                overruns[guid] = await self._overrun(one)
+        return {guid: reason for guid, reason in overruns.items() if reason}
+
+    def forget(self, guid: str) -> None:
+        """The container is gone."""
+        self._known.pop(guid, None)
+
+    def _told(self, container: Container, strain: Strain) -> None:
+        known, now = self._known.get(container.guid, _Told()), self._clock.monotonic()
+        due = {
+            limit: text
+            for limit, text in news(container, known.strain, strain).items()
+            if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S
+        }
+        for text in due.values():
+            self._tell(container, text)
+        self._known[container.guid] = _Told(strain, {**known.at, **dict.fromkeys(due, now)})
+
+    async def _overrun(self, watched: Watched) -> str:
+        container, made = watched.container, watched.engine_container
+        disk_limit = 0 if made.disk_quota else container.disk_limit
+        if not (disk_limit or self._inode_limit):
+            return ""
+        try:
+            usage = await self._disk.of(container.guid, made.init_pid)
+        except OSError as error:
+            log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
+            return ""
+        return overrun(disk_limit, self._inode_limit, usage)
+
+
+def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
+    """What to tell the app's owner, by limit. Pure."""
+    told = {}
+    if now.killed_for_memory > before.killed_for_memory:
+        limit = format_size(container.memory_limit)
+        told["memory"] = f"Memory limit of {limit} exceeded: the kernel ended a process of this instance"
+    if now.refused_processes > before.refused_processes:
+        told["pids"] = f"Process limit of {container.max_pids} reached: new processes or threads are refused"
+    for table in now.full_tables:
+        told[f"nofile {table.pid}"] = (
+            f"Limit of {table.limit} open files reached: process {table.name!r} can open no more"
+        )
+    return told
+
+
+def overrun(disk_limit: int, inode_limit: int, usage: LayerUsage) -> str:
+    """Why a container has to end, empty for no reason. Pure."""
+    if disk_limit and usage.size > disk_limit:
+        return f"disk limit of {format_size(disk_limit)} exceeded: {format_size(usage.size)} in use"
+    if inode_limit and usage.inodes > inode_limit:
+        return f"inode limit of {inode_limit} exceeded: {usage.inodes} files and directories"
+    return ""
+
+
+def _read_all(watched: Sequence[Watched]) -> dict[str, Strain]:
+    """Blocking. Containers that went meanwhile are left out."""
+    hierarchies = cgroup.own_mounts() if watched else []
+    read = {one.container.guid: _read(one, hierarchies) for one in watched}
+    return {guid: strain for guid, strain in read.items() if strain is not None}
+
+
+def _read(watched: Watched, hierarchies: list[Mount]) -> Strain | None:
+    made = watched.engine_container
+    try:
+        return cgroup.read_strain(made.init_pid, made.id, hierarchies)
+    except OSError as error:
+        data = {"guid": watched.container.guid, "error": str(error)}
+        log.info("no-reading-of-limits", extra={"data": data})
+        return None
