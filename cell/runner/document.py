@@ -95,6 +95,9 @@ def _problems(workload: Workload, *, nested: str) -> Iterator[InvalidDocument]:
                 yield InvalidDocument(f"$.sidecars[{index}].action", _SOMETHING, "nothing")
             else:
                 yield from _action_problems(sidecar.action, f"$.sidecars[{index}].action")
+        for index, port in enumerate(workload.ports):
+            if port == 0:
+                yield InvalidDocument(f"$.ports[{index}]", "a port from 1 to 65535", describe(port))
         yield from _workload_problems(workload, "$")
     elif isinstance(workload, TaskDocument):
         if workload.definition.action is not None:

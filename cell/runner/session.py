@@ -137,7 +137,7 @@ class Session:
         try:
             if self._options.shell and verdict.exit_code == FAILED:
                 self._pause()
-                await open_shell(container, self._failing_action())
+                await open_shell(container, self._failing_action(), verdict.reason)
             if self._options.keep and self._network is not None:
                 await self._network.detach(container.guid)
                 await asyncio.to_thread(move_out, container)

@@ -1,0 +1,79 @@
+"""Signals, broken pipes and ports in use: what comes from outside while a run lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from cell.runner.errors import HostCannot
+from cell.runner.interrupts import SIGNALS, listening
+from cell.runner.observed import hold_ports
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+async def test_the_first_signal_asks_and_the_second_insists(signum: signal.Signals) -> None:
+    with listening() as interrupts:
+        os.kill(os.getpid(), signum)
+        async with asyncio.timeout(5):
+            await interrupts.wanted.wait()
+            assert not interrupts.insisted.is_set()
+            os.kill(os.getpid(), signum)
+            await interrupts.insisted.wait()
+
+
+async def test_helpers_do_not_die_of_a_ctrl_c_that_is_meant_for_us() -> None:
+    with listening():
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", "kill -INT $$; echo alive", stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+    assert output == b"alive\n"
+
+
+async def test_afterwards_everything_is_as_before() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with listening():
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) != before[1]
+    assert (signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == before
+
+
+def test_a_reader_that_goes_does_not_end_the_writer() -> None:
+    script = (
+        "import sys\n"
+        "from cell.runner.out import PatientOutput\n"
+        "out = PatientOutput(sys.stdout)\n"
+        "for _ in range(10000):\n"
+        "    print('x' * 100, file=out, flush=True)\n"
+        "print('done', file=sys.stderr)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        complaints = process.stderr.read()
+    assert (process.returncode, complaints) == (0, b"done\n")
+
+
+def test_a_port_somebody_listens_on_is_taken() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(HostCannot, match=f"host port {port} cannot be used: address already in use"):
+            hold_ports((port,))
+
+
+def test_two_runs_do_not_get_the_same_port(unused_tcp_port: int) -> None:
+    with hold_ports((unused_tcp_port,)), pytest.raises(HostCannot):
+        hold_ports((unused_tcp_port,))
+    hold_ports((unused_tcp_port,)).close()
