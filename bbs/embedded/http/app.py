@@ -19,6 +19,8 @@ ROUTES = (
     *tasks.ROUTES,
 )
 
+PLAIN = {"X-Content-Type-Options": "nosniff"}
+
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a request; no valid one comes near it."""
 
@@ -41,7 +43,7 @@ async def _plain_errors(
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return web.Response(status=404, text="404 page not found\n")
+        return web.Response(status=404, text="404 page not found\n", headers=PLAIN)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return web.Response(status=405, text="Method Not Allowed\n", headers={"Allow": allowed})
+        return web.Response(status=405, text="Method Not Allowed\n", headers={"Allow": allowed, **PLAIN})
