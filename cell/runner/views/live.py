@@ -19,7 +19,7 @@ from rich.text import Text
 
 from cell.runner.events import ContainerChanged, LogWritten, ResultRead, RunEnded, RunEvent, Warned
 from cell.runner.model import Tree
-from cell.runner.text import one_line
+from cell.runner.text import one_line, printable
 from cell.runner.views.picture import picture
 from executor.logs.api import LogLine, Stream
 from executor.model import ContainerState
@@ -54,7 +54,7 @@ class LiveView:
             case LogWritten():
                 self._keep(_log_line(event.line))
             case ResultRead():
-                self._keep(Text(f"[RESULT] {event.text.rstrip()}"))
+                self._keep(Text(f"[RESULT] {one_line(event.text)}"))
             case Warned():
                 self._keep(Text(f"warning: {one_line(event.text)}", style="yellow"))
             case ContainerChanged() if event.state == ContainerState.COMPLETED.value:
@@ -124,7 +124,7 @@ def _without_echo() -> Iterator[None]:
 def _log_line(line: LogLine) -> Text:
     text = Text(f"[{line.source_type}] ", style="dim")
     payload = line.payload.decode(errors="replace").replace("\t", "    ")
-    text.append("".join(letter if letter.isprintable() else "�" for letter in payload), style=_style(line))
+    text.append(printable(payload), style=_style(line))
     return text
 
 

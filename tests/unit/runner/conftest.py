@@ -146,19 +146,16 @@ def script() -> Callable[[Action], Script]:
 @pytest.fixture
 def failed_run() -> Script:
     """A download, a failure that is forgiven, one that is not beside a success; an upload is not reached."""
-    serial, run, test = (
-        "action/serial",
-        "action/serial[2]/parallel[0]/run",
-        "action/serial[2]/parallel[1]/run",
-    )
+    serial, ports = "action/serial", ((61001, 8080),)
+    run, test = "action/serial[2]/parallel[0]/run", "action/serial[2]/parallel[1]/run"
     story = Script(DEMO).container("reserved").container("initializing").start(serial)
     story.start("action/serial[0]/download").progress("action/serial[0]/download", 512, 2048)
-    story.end("action/serial[0]/download", transferred=2048).container("running", ((61001, 8080),))
+    story.end("action/serial[0]/download", transferred=2048).container("running", ports)
     story.start("action/serial[1]/try", "action/serial[1]/try/run")
     story.log("all is lost", stream=Stream.ERR).fail("action/serial[1]/try/run", "APP: Exited with status 9")
     story.end("action/serial[1]/try").start("action/serial[2]/parallel", run, test)
     story.log("<made> it\x1b[0m").end(run, exit_status=0).log("1 test failed", "TEST")
     story.fail(test, "TEST: Exited with status 4", cause="a bug", exit_status=4)
     story.fail("action/serial[2]/parallel", "TEST: Exited with status 4")
-    story.fail(serial, "TEST: Exited with status 4").container("completed")
+    story.fail(serial, "TEST: Exited with status 4").container("completed", ports)
     return story.over(1, path=test, reason="TEST: Exited with status 4", cause="a bug")

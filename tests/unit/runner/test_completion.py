@@ -20,7 +20,8 @@ def bash(capsys: pytest.CaptureFixture[str]) -> str:
 
 def _completed(script: str, *words: str) -> list[str]:
     line = " ".join(f"'{word}'" for word in words)
-    run = f"{script}\nCOMP_WORDS=({line})\nCOMP_CWORD={len(words) - 1}\n_cell\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    state = f"COMP_WORDS=({line}) COMP_CWORD={len(words) - 1}"
+    run = f'{script}\n{state}\n_cell\necho "${{COMPREPLY[@]}}"'
     return subprocess.run(["bash", "-c", run], check=True, capture_output=True, text=True).stdout.split()
 
 

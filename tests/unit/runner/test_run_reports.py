@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -126,7 +128,7 @@ def test_a_failed_step_says_why_in_the_trace(failed_run: Any) -> None:
 def test_the_states_of_the_container_follow_each_other(failed_run: Any) -> None:
     spans = _spans(trace_document(failed_run.events), "container")
     assert [span["name"] for span in spans] == ["reserved", "initializing", "running", "completed"]
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before["ts"] + before["dur"] == pytest.approx(after["ts"])
 
 
@@ -175,8 +177,6 @@ def test_what_is_no_trace_is_bad_input(
     path.write_text(content)
     with pytest.raises(BadInput, match=r"t\.json"):
         read_trace(str(path))
-    import argparse
-
     assert explain.run(argparse.Namespace(trace=str(path))) == 2
     assert capsys.readouterr().err.startswith("cell explain: ")
 

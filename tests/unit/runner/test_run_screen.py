@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from cell.runner.views.picture import picture
 from cell.runner.views.plain import PlainView
 
 pytestmark = pytest.mark.unit
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def _console(**more: Any) -> Console:
@@ -41,6 +44,7 @@ def test_one_line_per_step_within_80_columns(failed_run: Any) -> None:
     assert all(len(line) <= 80 for line in [head, *lines])
     assert [line.split()[0] for line in lines] == list("✗✓✓✗✗✓✗·")
     assert "2K" in lines[1]
+    assert "\x1b" not in _text(console)  # an app must not command the terminal
     assert "TEST: Exited with status" in lines[6]
 
 
@@ -91,7 +95,7 @@ def test_when_it_is_over_the_tree_stands_above_all_log_lines(failed_run: Any) ->
         view.take(event)
         view.refresh()
     view.close()
-    final = _text(console).rpartition("action  failed in 1.50s")[2]
+    final = ESCAPES.sub("", _text(console)).rpartition("action  failed in 1.50s")[2]
     tree, _, log = final.partition("upload")
     assert "parallel" in tree
     assert [line for line in log.splitlines() if line.startswith("[")] == [
