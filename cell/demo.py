@@ -25,8 +25,8 @@ import aiohttp
 import docker
 import psutil
 
-from cell.local import LocalCell, LocalCellError, Receptor, local_cell, pack
-from executor.engine.containers import LABEL_CELL, LABEL_GUID
+from cell.local import LocalCell, LocalCellError, Receptor, local_cell, pack, processes
+from executor.engine.containers import LABEL_CELL
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -125,16 +125,9 @@ async def _run_task(receptor: Receptor, examples: Path) -> None:
 
 def _app_process(instance_guid: str) -> psutil.Process:
     """The web server of an instance, as the host sees it."""
-    client = docker.from_env()
-    try:
-        (container,) = client.containers.list(filters={"label": f"{LABEL_GUID}={instance_guid}"})
-        titles, rows = container.top()["Titles"], container.top()["Processes"]
-        for row in rows:
-            process = psutil.Process(int(row[titles.index("PID")]))
-            if process.name() == "httpd" or "httpd" in process.cmdline()[:2]:
-                return process
-    finally:
-        client.close()
+    for process in processes(instance_guid):
+        if process.cmdline()[:1] == ["httpd"]:
+            return process
     raise LocalCellError(f"instance {instance_guid} has no httpd process")
 
 
@@ -158,7 +151,6 @@ async def _delete(receptor: Receptor) -> None:
         await receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="the instances to end")
 
 
-    left += [f"interface {name}" for _, name in socket.if_nameindex() if name == cell["interface"]]
 def _check_nothing_left(cell: dict[str, str]) -> None:
     client = docker.from_env()
     try:
@@ -166,6 +158,7 @@ def _check_nothing_left(cell: dict[str, str]) -> None:
         left = [f"container {found.name}" for found in mine]
     finally:
         client.close()
+    left += [f"interface {name}" for _, name in socket.if_nameindex() if name == cell["interface"]]
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     left += [line for line in tables.splitlines() if cell["nft_table"] in line]
     if left:

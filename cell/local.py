@@ -14,12 +14,16 @@ import sys
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import docker
+import psutil
+
+from executor.engine.containers import LABEL_GUID
 
 START_TIMEOUT_S = 60.0
 """How long a `cell dev` may take to come up: the first one builds a root filesystem."""
@@ -110,6 +114,22 @@ class LocalCell:
     cells: list[dict[str, str]]
     state_dir: Path
     pid: int
+
+
+def processes(instance_guid: str) -> list[psutil.Process]:
+    """Every process of an instance's container, as the host sees it: all that share its pid namespace."""
+    client = docker.from_env()
+    try:
+        (container,) = client.containers.list(filters={"label": f"{LABEL_GUID}={instance_guid}"})
+        namespace = os.readlink(f"/proc/{container.attrs['State']['Pid']}/ns/pid")
+    finally:
+        client.close()
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError):  # gone meanwhile, or not ours to look at
+            if os.readlink(f"/proc/{process.pid}/ns/pid") == namespace:
+                found.append(process)
+    return found
 
 
 def pack(folder: Path, target: Path) -> None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import docker
 import psutil
 import pytest
 import pytest_asyncio
 
-from cell.local import LocalCell, local_cell, pack
-from executor.engine.containers import LABEL_GUID
+from cell.local import LocalCell, local_cell, pack, processes
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
@@ -73,18 +71,6 @@ def _address(row: dict[str, Any], container_port: int = 8080) -> str:
     return f"{row['address']}:{port}"
 
 
-def _process_of(instance_guid: str, is_it: Callable[[psutil.Process], bool]) -> psutil.Process:
-    client = docker.from_env()
-    try:
-        (container,) = client.containers.list(filters={"label": f"{LABEL_GUID}={instance_guid}"})
-        top = container.top()
-    finally:
-        client.close()
-    pids = [int(row[top["Titles"].index("PID")]) for row in top["Processes"]]
-    (process,) = [p for p in map(psutil.Process, pids) if is_it(p)]
-    return process
-
-
 def _is_httpd(process: psutil.Process) -> bool:
     return process.cmdline()[:1] == ["httpd"]
 
@@ -104,7 +90,8 @@ async def test_the_2015_document_runs_crashes_comes_back_and_ends(
         assert status == 200
         assert "vcap" in body
 
-    _process_of(rows[1]["instance_guid"], _is_httpd).send_signal(signal.SIGKILL)
+    (httpd,) = filter(_is_httpd, processes(rows[1]["instance_guid"]))
+    httpd.send_signal(signal.SIGKILL)
 
     def back(row: dict[str, Any]) -> bool:
         return row["state"] == "RUNNING" and row["instance_guid"] != rows[1]["instance_guid"]
