@@ -7,8 +7,9 @@ quadruple the time from start to exit.
 from __future__ import annotations
 
 import _socket
-import os
 import time
+
+from lifecycle.system import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,9 +154,3 @@ def listed_port(protocol: str, name: str, path: str = "/etc/services") -> int | 
     except OSError:
         return None
     return None
-
-
-def reason(error: OSError) -> str:
-    """The system's text for an error, in lower case as the programs write it."""
-    text = os.strerror(error.errno) if error.errno else str(error)
-    return text[:1].lower() + text[1:]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from lifecycle.gourl import URL, URLError, parse
+from lifecycle.gourl import URL, URLError, parse, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +54,14 @@ def check_url(host: str, port: str, uri: str) -> URL | None:
 
 def follow(url: URL, location: str) -> URL:
     """The URL of a redirect. Raises ExchangeError for one that cannot be followed."""
-    from urllib.parse import urljoin  # redirects are rare, and this costs as much as the whole check
-
     try:
-        parse(location)
-        target = parse(urljoin(str(url), location))
-    except (URLError, ValueError) as error:
+        target = resolve(url, location)
+    except URLError as error:
         raise ExchangeError(f"failed to parse Location header {location!r}: {error}") from error
     if target.scheme not in ("http", "https"):
         raise ExchangeError(f"unsupported protocol scheme {target.scheme!r}")
     if not target.host:
         raise ExchangeError("no host in request URL")
-    if not target.fragment:
-        target.fragment, target.raw_fragment = url.fragment, url.raw_fragment
     return target
 
 

@@ -11,10 +11,11 @@ import time
 
 from healthcheck import attempt, failure
 from healthcheck.addresses import choose, interfaces, ipv4_addresses
-from healthcheck.dial import Deadline, reason
+from healthcheck.dial import Deadline
 from healthcheck.failure import CheckError
 from lifecycle.goflags import FlagExit, FlagSet
 from lifecycle.gotext import SECOND, format_duration
+from lifecycle.system import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -85,6 +85,13 @@ class URL:
         copy.user = copy.password = None
         return copy
 
+    def redacted(self) -> URL:
+        """The same URL with any password made unreadable."""
+        copy = self.without_user()
+        copy.user = self.user
+        copy.password = None if self.password is None else "***"
+        return copy
+
     def __str__(self) -> str:
         out = f"{self.scheme}:" if self.scheme else ""
         if self.opaque:
@@ -129,6 +136,20 @@ def parse(text: str) -> URL:
         shown = text if str(reason).startswith("net/url: invalid control") else text.partition("#")[0]
         raise URLError(f"parse {quote(shown)}: {reason}") from reason
     return url
+
+
+def resolve(base: URL, reference: str) -> URL:
+    """The URL that a reference found at ``base`` means. Raises URLError."""
+    from urllib.parse import urljoin  # redirects are rare, and this costs as much as a whole check
+
+    parse(reference)
+    try:
+        target = parse(urljoin(str(base), reference))
+    except ValueError as error:
+        raise URLError(f"parse {quote(reference)}: {error}") from error
+    if not target.fragment:
+        target.fragment, target.raw_fragment = base.fragment, base.raw_fragment
+    return target
 
 
 def _parse(text: str) -> URL:

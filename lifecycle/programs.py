@@ -14,7 +14,9 @@ PROGRAMS = {
     (BUILDPACK, "healthcheck"): "healthcheck.program",
     (BUILDPACK, "launcher"): "lifecycle.buildpack.launcher",
     (BUILDPACK, "shell"): "lifecycle.buildpack.shell",
+    (BUILDPACK, "builder"): "lifecycle.buildpack.builder",
     (DOCKER, "healthcheck"): "healthcheck.program",
     (DOCKER, "launcher"): "lifecycle.docker.launcher",
+    (DOCKER, "builder"): "lifecycle.docker.builder",
 }
 """(lifecycle, file name) -> module."""

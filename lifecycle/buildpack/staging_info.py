@@ -19,7 +19,8 @@ class StagingInfoError(Exception):
 class StagingInfo:
     detected_buildpack: str = ""
     start_command: str = ""
-    entrypoint_prefix: str = ""
+    entrypoint_prefix: str | None = None
+    """None without a ``config``."""
 
     def dump(self) -> str:
         """The file's content: one line of JSON, which is YAML."""
@@ -27,8 +28,9 @@ class StagingInfo:
             "detected_buildpack": self.detected_buildpack,
             "start_command": self.start_command,
         }
-        if self.entrypoint_prefix:
-            members["config"] = {"entrypoint_prefix": self.entrypoint_prefix}
+        if self.entrypoint_prefix is not None:
+            prefix = self.entrypoint_prefix
+            members["config"] = {"entrypoint_prefix": prefix} if prefix else {}
         return encode(members) + "\n"
 
 

@@ -117,7 +117,7 @@ class Case:
         if "signal" in case:
             number = signal.Signals[f"SIG{case['signal']['name']}"]
             threading.Timer(case["signal"]["after_ms"] / 1000, process.send_signal, (number,)).start()
-        limit = case["observed_for_ms"] / 1000 if case["exit"] == "running" else 60
+        limit = case["observed_for_ms"] / 1000 if case["exit"] == "running" else 20
         try:
             out, err = process.communicate(case["stdin"].encode(), timeout=limit)
             code = process.returncode

@@ -106,6 +106,10 @@ class Server:
             if not more:
                 return None
             data += more
+            if data[0] == 0x16:  # TLS where there is none
+                sock.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                sock.close()
+                return None
         head, _, body = data.partition(b"\r\n\r\n")
         line, *rest = head.decode("latin-1").split("\r\n")
         headers = [list(header.split(": ", 1)) for header in rest]
@@ -169,8 +173,7 @@ class Files(Http):
         path = line.split(" ")[1].partition("?")[0]
         entry = self.spec["files"].get(path)
         if entry is None:
-            otherwise: dict[str, Any] = self.spec["otherwise"]
-            return otherwise
+            return {"status": self.spec["otherwise"]}
         if "redirect" in entry:
             return {"status": 302, "headers": [["Location", entry["redirect"]]]}
         return {"status": 200, "body": _zip(entry["zip"]) if "zip" in entry else entry["content"]}

@@ -1,0 +1,58 @@
+"""The elements of a buildpack order: which are downloaded here, and where each lies."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifecycle.buildpack.xxh64 import xxh64
+from lifecycle.gourl import URLError, parse
+
+
+class BuildError(Exception):
+    """The build has failed; ``str()`` is the last message, and decides about the exit status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buildpack:
+    """One element of the order: ``key`` as given, ``folder`` where its directory is looked for."""
+
+    key: str
+    folder: Path
+
+    @property
+    def hash(self) -> str:
+        """The name of its directories, of the buildpack's own and of its cache."""
+        return xxh64(self.key.encode("utf-8", "surrogateescape"))
+
+    def locate(self) -> Path:
+        """The directory with ``bin``. Raises BuildError."""
+        own = self.folder / self.hash
+        digest = hashlib.md5(self.key.encode("utf-8", "surrogateescape"), usedforsecurity=False)
+        older = self.folder / digest.hexdigest()
+        for path in (own, older):
+            if (path / "bin").exists():
+                return path
+        entries = _entries(own) or _entries(older)
+        if entries is None:
+            raise BuildError(f"Failed to read buildpack directory '{own}' for buildpack '{own}'")
+        if len(entries) == 1 and (entries[0] / "bin").exists():
+            return entries[0]
+        raise BuildError(f"malformed buildpack does not contain a /bin dir: {self.key}")
+
+
+def _entries(folder: Path) -> list[Path] | None:
+    """What is in a directory; None if there is no such directory."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return None
+
+
+def is_custom(key: str) -> bool:
+    """Whether the builder has to download this one. Raises BuildError for what can be neither URL nor key."""
+    try:
+        return bool(parse(key).scheme)
+    except URLError as error:
+        raise BuildError(f"Invalid buildpack url ({key}): {error}") from error

@@ -1,0 +1,60 @@
+"""Running the scripts of a buildpack, and the image's own tools."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from lifecycle.buildpack.buildpacks import BuildError
+from lifecycle.system import look_path, reason
+
+
+class ScriptError(BuildError):
+    """A script or tool has failed; ``str()`` is ``exit status N`` or the like."""
+
+
+def run(program: Path | str, *arguments: Path | str, capture: bool = False) -> str:
+    """Run with our environment and outputs and without input; its standard output with ``capture``.
+
+    Raises ScriptError.
+    """
+    sys.stdout.flush()
+    output, errors = (subprocess.PIPE, None) if capture else (None, None)
+    done = _run(program, [str(program), *map(str, arguments)], output, errors)
+    return (done.stdout or b"").decode("utf-8", "surrogateescape")
+
+
+def run_tool(name: str, *arguments: Path | str) -> None:
+    """Run a program found through ``PATH``. Raises LookError, ScriptError."""
+    sys.stdout.flush()
+    _run(look_path(name, os.environ), [name, *map(str, arguments)], None, None)
+
+
+def run_tool_quietly(name: str, *arguments: Path | str) -> None:
+    """Likewise; whatever it writes goes into the error, before the reason."""
+    command = [name, *map(str, arguments)]
+    _run(look_path(name, os.environ), command, subprocess.PIPE, subprocess.STDOUT)
+
+
+def _run(
+    program: Path | str, command: list[str], output: int | None, errors: int | None
+) -> subprocess.CompletedProcess[bytes]:
+    nothing = subprocess.DEVNULL
+    try:
+        done = subprocess.run(
+            command, executable=program, stdin=nothing, stdout=output, stderr=errors, check=False
+        )
+    except OSError as error:
+        raise ScriptError(f"fork/exec {program}: {reason(error)}") from error
+    if done.returncode == 0:
+        return done
+    if done.returncode > 0:
+        words = f"exit status {done.returncode}"
+    else:
+        words = f"signal: {(signal.strsignal(-done.returncode) or str(-done.returncode)).lower()}"
+    if errors is not None:
+        words = f"{done.stdout.decode('utf-8', 'surrogateescape')}: {words}"
+    raise ScriptError(words)

@@ -1,0 +1,63 @@
+"""What the platform is told about an image: the result file of the docker builder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lifecycle.gojson import encode
+from lifecycle.gotext import quote
+
+MAX_PORT = 65535
+
+
+class PortError(Exception):
+    """An exposed port that is none; ``str()`` is the reason, ``ports`` all of them as shown."""
+
+    def __init__(self, reason: str, ports: str) -> None:
+        super().__init__(reason)
+        self.ports = ports
+
+
+def execution_metadata(config: dict[str, Any]) -> dict[str, Any]:
+    """How to start the image, from its configuration; what is empty is left out. Raises PortError."""
+    command, entrypoint = _command(config)
+    members: dict[str, Any] = {
+        "cmd": command,
+        "entrypoint": entrypoint,
+        "workdir": config.get("WorkingDir"),
+        "ports": ports(config.get("ExposedPorts") or {}),
+        "user": config.get("User"),
+    }
+    return {name: value for name, value in members.items() if value}
+
+
+def _command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
+    return config.get("Cmd") or [], config.get("Entrypoint") or []
+
+
+def ports(exposed: dict[str, Any]) -> list[dict[str, Any]]:
+    """``port[/protocol]`` keys as numbers, sorted by number and protocol. Raises PortError."""
+    found = []
+    for key in sorted(exposed):
+        digits, _, protocol = key.partition("/")
+        shown = "map[" + " ".join(f"{name}:{{}}" for name in sorted(exposed)) + "]"
+        if not digits.isascii() or not digits.isdigit():
+            raise PortError(f"strconv.ParseUint: parsing {quote(digits)}: invalid syntax", shown)
+        if int(digits) > MAX_PORT:
+            raise PortError(f"strconv.ParseUint: parsing {quote(digits)}: value out of range", shown)
+        found.append((int(digits), protocol or "tcp"))
+    return [{"Port": number, "Protocol": protocol} for number, protocol in sorted(found)]
+
+
+def result_json(image: str, config: dict[str, Any]) -> str:
+    """The file's content. Raises PortError."""
+    command, entrypoint = _command(config)
+    # an entrypoint alone leaves a blank at the end, which the platform has always stored
+    web = " ".join([*entrypoint, " ".join(command)]) if entrypoint else " ".join(command)
+    result = {
+        "lifecycle_type": "docker",
+        "lifecycle_metadata": {"docker_image": image},
+        "process_types": {"web": web},
+        "execution_metadata": encode(execution_metadata(config)),
+    }
+    return encode(result) + "\n"
