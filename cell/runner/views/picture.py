@@ -18,7 +18,7 @@ MARKS = {
     State.FAILED: ("✗", "bold red"),
     State.CANCELLED: ("-", "yellow"),
 }
-BAR_WIDTH = 10
+BAR_WIDTH = 6
 
 
 def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> RenderableType:
@@ -29,7 +29,7 @@ def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> Renderab
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True, min_width=6)
     moves = any(row.node.kind in ("download", "upload") for row in shown)
-    table.add_column(no_wrap=True, width=BAR_WIDTH + 6 if moves else None)  # a fixed one: no jumping about
+    table.add_column(no_wrap=True, width=BAR_WIDTH + 8 if moves else None)  # a fixed one: no jumping about
     table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
     for row in shown:
         table.add_row(_step(row), _elapsed(row, now_ns), _moved(row), _last_word(row))

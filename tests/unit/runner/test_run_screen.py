@@ -45,7 +45,7 @@ def test_one_line_per_step_within_80_columns(failed_run: Any) -> None:
     assert [line.split()[0] for line in lines] == list("✗✓✓✗✗✓✗·")
     assert "2K" in lines[1]
     assert "\x1b" not in _text(console)  # an app must not command the terminal
-    assert "TEST: Exited with status" in lines[6]
+    assert "TEST: Exited with" in lines[6]
 
 
 def test_a_download_under_way_has_a_bar(failed_run: Any) -> None:
