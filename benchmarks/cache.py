@@ -1,0 +1,120 @@
+"""Download cache: many who want the same at the same time, and what a hit costs.
+
+A server in the same process serves one archive with an ETag and counts what it is asked. First,
+fifty downloads of one key at once: the body has to cross the wire exactly once; every other download asks
+whether it is still the same (one small request, answered 304), because a cache that did not ask would hand
+out what is old. Second, a hit - request, 304, the file held and released - against a plain copy of the same
+file with the standard library.
+
+    .venv/bin/python benchmarks/cache.py --mib 64
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import statistics
+import tarfile
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from executor.cache.downloader import Downloader
+from executor.cache.http import Fetcher
+from executor.cache.session import AssetTLS, asset_session
+
+
+def make_archive(path: Path, size: int) -> None:
+    """A tar with one file of ``size`` random bytes."""
+    content = path.with_suffix(".content")
+    with content.open("wb") as file:
+        for _ in range(size >> 20):
+            file.write(os.urandom(1 << 20))
+    with tarfile.open(path, "w") as archive:
+        archive.add(content, arcname="content")
+    content.unlink()
+
+
+@asynccontextmanager
+async def server(archive: Path) -> AsyncIterator[tuple[str, Counter[int]]]:
+    """Its URL, and how often it gave which status."""
+    answers: Counter[int] = Counter()
+
+    async def serve(_: web.Request) -> web.StreamResponse:
+        return web.FileResponse(archive)  # with an ETag, and 304 for whoever has it
+
+    async def count(_: web.Request, response: web.StreamResponse) -> None:
+        answers[response.status] += 1
+
+    app = web.Application()
+    app.on_response_prepare.append(count)
+    app.router.add_get("/archive", serve)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        port = runner.addresses[0][1]
+        yield f"http://127.0.0.1:{port}/archive", answers
+    finally:
+        await runner.cleanup()
+
+
+async def measure(mib: int, at_once: int, hits: int) -> None:
+    """Print what the server was asked, and the cost of a hit beside that of a copy."""
+    with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
+        folder = Path(name)
+        archive = folder / "archive.tar"
+        make_archive(archive, mib << 20)
+        async with (
+            server(archive) as (url, answers),
+            asset_session(AssetTLS()) as session,
+            Downloader(Fetcher(session), folder / "cache", 1 << 40) as downloader,
+        ):
+
+            async def fetch() -> None:
+                (await downloader.fetch_file(url, "key")).release()
+
+            began = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for _ in range(at_once):
+                    group.create_task(fetch())
+            burst = time.monotonic() - began
+            asked = dict(answers)
+            hit, copy = [], []
+            for number in range(hits):
+                began = time.monotonic()
+                await fetch()
+                hit.append(time.monotonic() - began)
+                began = time.monotonic()
+                shutil.copyfile(archive, folder / f"copy-{number}")
+                copy.append(time.monotonic() - began)
+                (folder / f"copy-{number}").unlink()
+    print(f"{at_once} downloads at once took {burst * 1e3:.0f} ms; the server answered {asked}")
+    ours, floor = statistics.median(hit), statistics.median(copy)
+    print(
+        f"cache {mib} MiB: {asked.get(200, 0)} body for {at_once} downloads at once; a hit "
+        f"{ours * 1e3:.1f} ms, a plain copy {floor * 1e3:.1f} ms, ratio {ours / floor:.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--mib", type=int, default=64, help="size of the archive (default 64)")
+    parser.add_argument("--at-once", type=int, default=50, help="downloads at the same time (default 50)")
+    parser.add_argument("--hits", type=int, default=20, help="hits measured one by one (default 20)")
+    args = parser.parse_args()
+    asyncio.run(measure(args.mib, args.at_once, args.hits))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Steps: what it costs to build and run a tree of actions that do nothing.
+
+Three shapes of try(emit_progress(...)) around an empty serial action: all side by side in one parallel
+action, all in a row in one serial action, and side by side in towers of ten, each inside the one before.
+The recorder keeps the story and the app's log goes to a ring in memory, as in a cell. The floor is one bare
+asyncio task per step. A step is any node of the tree.
+
+    .venv/bin/python benchmarks/steps.py
+
+Times are CPU times. Linear means that the cost of a step does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from bbs.models.actions import Action, EmitProgressAction, ParallelAction, SerialAction, TryAction
+from executor.engine.api import EngineContainer
+from executor.logs.sinks import RingSink
+from executor.logs.streamer import LogStreamer
+from executor.model import LogConfig
+from executor.steps.context import StepContext
+from executor.steps.story import StepEvent
+from executor.steps.tree import build_action_step
+
+TOWER = 10
+SIZES = (100, 1000, 10_000)
+PER_BRANCH = 3
+"""Steps of one try(emit_progress(serial()))."""
+
+
+class Story:
+    """Keeps the last events of the steps."""
+
+    def __init__(self) -> None:
+        self.events: deque[StepEvent] = deque(maxlen=1000)
+
+    def record(self, event: StepEvent) -> None:
+        self.events.append(event)
+
+
+def around(action: Action) -> Action:
+    """try(emit_progress(action)), with all its messages."""
+    return TryAction(
+        action=EmitProgressAction(
+            action=action, start_message="begins", success_message="done", failure_message_prefix="failed"
+        )
+    )
+
+
+def side_by_side(count: int) -> tuple[Action, int]:
+    """A tree and its number of steps."""
+    return ParallelAction(actions=tuple(around(SerialAction()) for _ in range(count))), PER_BRANCH * count + 1
+
+
+def in_a_row(count: int) -> tuple[Action, int]:
+    """A tree and its number of steps."""
+    return SerialAction(actions=tuple(around(SerialAction()) for _ in range(count))), PER_BRANCH * count + 1
+
+
+def towers(count: int) -> tuple[Action, int]:
+    """A tree and its number of steps."""
+    branches: list[Action] = []
+    for _ in range(count // TOWER):
+        action: Action = SerialAction()
+        for _ in range(TOWER):
+            action = around(action)
+        branches.append(action)
+    return ParallelAction(actions=tuple(branches)), (2 * TOWER + 1) * len(branches) + 1
+
+
+SHAPES: dict[str, Callable[[int], tuple[Action, int]]] = {
+    "parallel": side_by_side,
+    "serial": in_a_row,
+    "towers of 10": towers,
+}
+
+
+async def our_steps(action: Action) -> float:
+    """CPU seconds to build and run the tree."""
+    nobody: Any = object()  # a tree that does nothing asks nobody
+    context = StepContext(
+        engine=nobody,
+        container=EngineContainer(guid="bench", id="", init_pid=0, address=""),
+        logs=LogStreamer(RingSink(), LogConfig(guid="bench")),
+        fetcher=nobody,
+        uploader=nobody,
+        recorder=Story(),
+    )
+    gc.collect()
+    began = time.process_time()
+    await build_action_step(action, context).run()
+    return time.process_time() - began
+
+
+async def bare_tasks(count: int) -> float:
+    """CPU seconds for that many tasks that do nothing."""
+
+    async def nothing() -> None:
+        return
+
+    gc.collect()
+    began = time.process_time()
+    await asyncio.wait([asyncio.create_task(nothing()) for _ in range(count)])
+    return time.process_time() - began
+
+
+async def measure(rounds: int) -> None:
+    """Print a line per shape and size, and the worst cost of a step."""
+    worst, ratios = 0.0, []
+    for shape, make in SHAPES.items():
+        costs = []
+        for size in SIZES:
+            action, steps = make(size)
+            ours = statistics.median([await our_steps(action) for _ in range(rounds)])
+            floor = statistics.median([await bare_tasks(steps) for _ in range(rounds)])
+            costs.append(ours / steps * 1e3)
+            print(
+                f"{shape:12} {size:6} x try(emit_progress()) = {steps:6} steps: {ours * 1e3:8.1f} ms, "
+                f"{costs[-1]:.4f} ms a step (bare task: {floor / steps * 1e3:.4f} ms)",
+                flush=True,
+            )
+        worst = max(worst, *costs)
+        ratios.append(costs[-1] / costs[0])
+    print(
+        f"steps: at most {worst:.4f} ms a step; at {SIZES[-1]} {max(ratios):.2f} x of what one costs at "
+        f"{SIZES[0]}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="how often each tree runs (default 5)")
+    asyncio.run(measure(parser.parse_args().rounds))
+
+
+if __name__ == "__main__":
+    main()
