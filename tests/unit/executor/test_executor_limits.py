@@ -1,0 +1,231 @@
+"""Limits that were hit: what the kernel says, what the owner is told, and what ends a container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from executor import cgroup, layerusage
+from executor.cgroup import FullTable, Mount, Strain, read_strain
+from executor.containers.diskusage import COST_FACTOR, DiskUsage
+from executor.containers.limits import REPEAT_S, LimitsWatch, news, overrun
+from executor.containers.readings import Watched
+from executor.engine.api import EngineContainer
+from executor.layerusage import LayerUsage
+from executor.logs.api import Stream
+from executor.model import AllocationRequest, Container, ContainerState, EventKind, RunRequest, RunResult
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
+
+pytestmark = pytest.mark.unit
+
+MIB = 1 << 20
+CONTAINER = Container(
+    guid="ig", state=ContainerState.RUNNING, max_pids=100, memory_limit=64 * MIB, disk_limit=128 * MIB
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (Strain(), Strain(), []),
+        (Strain(killed_for_memory=1), Strain(killed_for_memory=1), []),
+        (
+            Strain(killed_for_memory=1),
+            Strain(killed_for_memory=2),
+            ["Memory limit of 64M exceeded: the kernel ended a process of this instance"],
+        ),
+        (
+            Strain(),
+            Strain(refused_processes=7),
+            ["Process limit of 100 reached: new processes or threads are refused"],
+        ),
+        (
+            Strain(),
+            Strain(full_tables=(FullTable(7, "app", 1024),)),
+            ["Limit of 1024 open files reached: process 'app' can open no more"],
+        ),
+    ],
+)
+def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, told: list[str]) -> None:
+    assert [*news(CONTAINER, before, now).values()] == told
+
+
+@pytest.mark.parametrize(
+    ("disk_limit", "inode_limit", "usage", "reason"),
+    [
+        (128 * MIB, 10, LayerUsage(128 * MIB, 10), ""),
+        (128 * MIB, 10, LayerUsage(130 * MIB, 11), "disk limit of 128M exceeded: 130M in use"),
+        (128 * MIB, 10, LayerUsage(1, 11), "inode limit of 10 exceeded: 11 files and directories"),
+        (0, 0, LayerUsage(1 << 40, 1 << 30), ""),
+    ],
+)
+def test_too_much_on_disk_ends_a_container(
+    disk_limit: int, inode_limit: int, usage: LayerUsage, reason: str
+) -> None:
+    assert overrun(disk_limit, inode_limit, usage) == reason
+
+
+class Kernel:
+    """The files of one container's init, pid 77, and of its processes."""
+
+    def __init__(self, root: Path, *, unified: bool) -> None:
+        self._proc = root / "proc"
+        self._groups = root / "cgroup"
+        if unified:
+            membership, self._memory = "0::/box/abc\n", self._groups / "box" / "abc" / "memory.events"
+            self._pids = self._memory.parent
+            self.hierarchies = [Mount("/", str(self._groups), "cgroup2", "rw")]
+        else:
+            membership = "2:memory:/box/abc\n1:pids:/box/abc\n"
+            self._memory = self._groups / "memory" / "box" / "abc" / "memory.oom_control"
+            self._pids = self._groups / "pids" / "box" / "abc"
+            self.hierarchies = [
+                Mount("/", str(self._groups / name), "cgroup", f"rw,{name}") for name in ("memory", "pids")
+            ]
+        for folder in (self._memory.parent, self._pids, self._proc / "77"):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self._proc / "77" / "cgroup").write_text(membership)
+        self.counts(kills=0, refused=0)
+        self.processes()
+
+    @property
+    def proc(self) -> Path:
+        return self._proc
+
+    def counts(self, *, kills: int, refused: int) -> None:
+        self._memory.write_text(f"under_oom 0\noom_kill {kills}\n")
+        (self._pids / "pids.events").write_text(f"max {refused}\n")
+
+    def processes(self, *open_and_limit: tuple[int, str]) -> None:
+        pids = range(100, 100 + len(open_and_limit))
+        (self._pids / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in (*pids, 999)))
+        for pid, (opened, limit) in zip(pids, open_and_limit, strict=True):
+            (self._proc / str(pid) / "fd").mkdir(parents=True)
+            for number in range(opened):
+                (self._proc / str(pid) / "fd" / str(number)).touch()
+            line = f"Max open files            {limit:20} {limit:20} files\n"
+            (self._proc / str(pid) / "limits").write_text(f"Limit  Soft Limit\n{line}")
+            (self._proc / str(pid) / "comm").write_text("app\n")
+
+
+@pytest.fixture(params=[True, False], ids=["v2", "v1"])
+def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel(tmp_path, unified=request.param)
+    monkeypatch.setattr(cgroup, "PROC", made.proc)
+    monkeypatch.setattr(cgroup, "_open_files", lambda folder: len([*folder.iterdir()]))
+    return made
+
+
+def test_the_kernel_counts(kernel: Kernel) -> None:
+    assert read_strain(77, "abc", kernel.hierarchies) == Strain()
+    kernel.counts(kills=2, refused=3)
+    kernel.processes((2, "4"), (4, "4"), (3, "unlimited"))
+    assert read_strain(77, "abc", kernel.hierarchies) == Strain(
+        killed_for_memory=2, refused_processes=3, full_tables=(FullTable(101, "app", 4),)
+    )
+
+
+@dataclass
+class Looking:
+    """A watch and what it told."""
+
+    watch: LimitsWatch
+    told: list[str]
+
+
+@pytest.fixture
+def looking(kernel: Kernel, world: World, monkeypatch: pytest.MonkeyPatch) -> Looking:
+    monkeypatch.setattr(cgroup, "own_mounts", lambda: kernel.hierarchies)
+    monkeypatch.setattr(layerusage, "writable_layer", lambda pid: LayerUsage(200 * MIB, 5))
+    told: list[str] = []
+    disk = DiskUsage(world.clock, min_age_s=1)
+    watch = LimitsWatch(lambda container, text: told.append(text), disk, world.clock, inode_limit=0)
+    return Looking(watch, told)
+
+
+def watched(*, disk_quota: bool = False) -> list[Watched]:
+    made = EngineContainer(guid="ig", id="abc", init_pid=77, address="", disk_quota=disk_quota)
+    return [Watched(container=CONTAINER, engine_container=made, created_at_ns=0)]
+
+
+async def test_a_limit_that_is_hit_again_and_again_is_told_now_and_then(
+    looking: Looking, kernel: Kernel, world: World
+) -> None:
+    watch, told = looking.watch, looking.told
+    for refused in (1, 2, 3):
+        kernel.counts(kills=0, refused=refused)
+        await watch.look(watched())
+    assert len(told) == 1
+    world.clock.seconds += REPEAT_S
+    await watch.look(watched())
+    assert len(told) == 1
+    kernel.counts(kills=1, refused=4)
+    await watch.look(watched())
+    assert len(told) == 3
+    watch.forget("ig")
+    await watch.look(watched())
+    assert len(told) == 5
+
+
+async def test_the_disk_limit_is_watched_where_the_engine_has_no_quota(looking: Looking) -> None:
+    assert await looking.watch.look(watched()) == {"ig": "disk limit of 128M exceeded: 200M in use"}
+    assert await looking.watch.look(watched(disk_quota=True)) == {}
+
+
+async def test_a_container_that_went_is_left_out(looking: Looking) -> None:
+    made = EngineContainer(guid="ig", id="another", init_pid=77, address="")
+    assert (
+        await looking.watch.look([Watched(container=CONTAINER, engine_container=made, created_at_ns=0)]) == {}
+    )
+
+
+async def test_a_reading_is_kept_the_longer_the_more_it_cost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def slow(pid: int) -> LayerUsage:
+        world.clock.seconds += 0.5
+        read.append(pid)
+        return LayerUsage(len(read), 1)
+
+    monkeypatch.setattr(layerusage, "writable_layer", slow)
+    disk = DiskUsage(world.clock, min_age_s=2)
+    assert (await disk.of("ig", 77)).size == 1
+    world.clock.seconds += 0.5 * COST_FACTOR - 1
+    assert (await disk.of("ig", 77)).size == 1
+    world.clock.seconds += 1
+    assert (await disk.of("ig", 77)).size == 2
+    disk.retain(set())
+    assert (await disk.of("ig", 77)).size == 3
+
+
+async def test_a_container_that_overruns_its_disk_fails_with_that_reason(
+    world: World,
+    allocation: Callable[..., AllocationRequest],
+    run_request: Callable[..., RunRequest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reason = "disk limit of 256M exceeded: 300M in use"
+
+    async def look(self: LimitsWatch, seen: list[Watched]) -> dict[str, str]:
+        return {one.container.guid: reason for one in seen}
+
+    monkeypatch.setattr(LimitsWatch, "look", look)
+    world.configure(container_limits_interval_s=0.01)
+    async with world.running() as (executor, events):
+        executor.allocate([allocation()])
+        await executor.run(run_request())
+        group = await world.group("ig")
+        complete = await events.until(EventKind.COMPLETE)
+        await group.interrupted.wait()
+        assert complete.run_result == RunResult(failed=True, failure_reason=reason)
+        await executor.delete("ig")
+    [line] = [line for line in world.sink.lines if line.stream is Stream.ERR]
+    assert line.payload.decode() == "Disk limit of 256M exceeded: 300M in use: ending this instance"
