@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "locks": Command("cell.client.locks", "list the locks in Locket", BAD_ARGUMENTS),
     "presences": Command("cell.client.presences", "list the presences in Locket", BAD_ARGUMENTS),
     "rep": Command("cell.rep", "run a cell under a control plane, as configured by a rep.json"),
+    "ssh-proxy": Command("cell.ssh_proxy", "let users into instances over SSH"),
     "run": Command("cell.run", "run one action tree, Task or DesiredLRP in a fresh container"),
     "explain": Command("cell.explain", "show a finished run as a tree, the failing step first"),
     "completion": Command("cell.completion", "print the completion script of a shell"),

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from sshd.ssh import messages as m
 from sshd.ssh.errors import ProtocolViolation
-from sshd.ssh.replies import Pending, Replies
+from sshd.ssh.replies import Pending, Replies, Reply
 from sshd.wire import boolean, string, text, uint32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sshd.ssh.mux import Mux
 
 
@@ -32,8 +30,7 @@ class ChannelHandler(Protocol):
 
     def eof_received(self) -> None: ...
 
-    def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
-        """``reply`` must be called once; it does nothing when no reply is wanted."""
+    def request_received(self, name: str, payload: bytes, reply: Reply) -> None: ...
 
     def writable(self) -> None:
         """There is room again after ``Channel.room`` was 0."""
@@ -186,12 +183,7 @@ class Channel:
             self._handler.closed()
 
     def take_request(self, name: str, wanted: bool, payload: bytes) -> None:
-        pending = self._replies.expect() if wanted else None
-
-        def reply(success: bool) -> None:
-            if pending is not None:
-                self._replies.answer(pending, success)
-
+        reply = Reply(self._replies, wanted)
         if self._closed:
             reply(False)
         else:

@@ -79,6 +79,11 @@ class MuxLink(_Base):
         if mux is not None:
             mux.connection_lost(exc)
 
+    def hang_up(self) -> None:
+        """End the connection when everything sent is on its way, without a message."""
+        if self._transport is not None:
+            self._transport.close()
+
     def lost(self) -> bool:
         return self._transport is None
 

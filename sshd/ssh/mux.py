@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel, ChannelHandler
 from sshd.ssh.errors import OpenRefused, ProtocolViolation
-from sshd.ssh.replies import Pending, Replies
+from sshd.ssh.replies import Pending, Replies, Reply
 from sshd.wire import Malformed, Reader, boolean, text, uint32
 
 MAX_PENDING_OPENS = 256
@@ -58,8 +57,7 @@ class MuxHandler(Protocol):
 
     def open_requested(self, request: OpenRequest) -> None: ...
 
-    def global_requested(self, name: str, payload: bytes, reply: Callable[[bool, bytes], None]) -> None:
-        """``reply(success, payload)`` must be called once; it does nothing when no reply is wanted."""
+    def global_requested(self, name: str, payload: bytes, reply: Reply) -> None: ...
 
     def connection_ended(self, error: Exception | None) -> None: ...
 
@@ -194,13 +192,7 @@ class Mux:
 
     def _global_request(self, reader: Reader) -> None:
         name = reader.text()
-        wanted = reader.boolean()
-        pending = self._replies.expect() if wanted else None
-
-        def reply(success: bool, payload: bytes) -> None:
-            if pending is not None:
-                self._replies.answer(pending, success, payload)
-
+        reply = Reply(self._replies, reader.boolean())
         self.handler.global_requested(name, reader.rest(), reply)
 
     def _reply(self, pending: Pending) -> None:

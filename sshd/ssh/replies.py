@@ -22,6 +22,21 @@ class Pending:
         self.payload = b""
 
 
+class Reply:
+    """Answers one request of a peer; has to be called once. Does nothing when no reply is ``wanted``."""
+
+    __slots__ = ("_pending", "_replies", "wanted")
+
+    def __init__(self, replies: Replies, wanted: bool) -> None:
+        self.wanted = wanted
+        self._replies = replies
+        self._pending = replies.expect() if wanted else None
+
+    def __call__(self, success: bool, payload: bytes = b"") -> None:
+        if self._pending is not None:
+            self._replies.answer(self._pending, success, payload)
+
+
 class Replies:
     """Replies owed to a peer; ``send`` is called for each, oldest first."""
 

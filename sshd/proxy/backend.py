@@ -1,0 +1,94 @@
+"""The connection to the daemon in an instance: TLS if there is any, the plain address otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from sshd.osnames import join_host_port, reason
+from sshd.proxy.fingerprints import matches
+from sshd.proxy.target import Address, Target
+from sshd.records import ERROR, Records
+from sshd.ssh.client import ClientLink, Credentials, connect
+from sshd.ssh.library import asyncssh
+from sshd.ssh.mux import MuxHandler
+
+VERSION = "diego-ssh-proxy"
+
+REACH_SECONDS = 10.0
+"""To connect to one address, and to be authenticated there."""
+
+
+class Unreachable(Exception):
+    """The daemon cannot be reached or does not let us in; the text is for the log."""
+
+
+async def reach(
+    target: Target, handler: MuxHandler, tls: ssl.SSLContext | None, records: Records
+) -> ClientLink:
+    """An authenticated connection to the target. Raises :class:`Unreachable`."""
+    if target.plain is None and target.tls is None:
+        raise Unreachable("the instance does not map the port of its SSH daemon")
+    credentials = _credentials(target)
+    if target.tls is not None and tls is not None:
+        try:
+            return await _connect(target.tls, target, credentials, handler, tls)
+        except OSError as error:  # ssl.SSLError is one
+            where = join_host_port(target.tls.host, target.tls.port)
+            records.write(ERROR, "failed-to-connect-with-tls", address=where, error=str(error))
+    if target.plain is None:
+        raise Unreachable("the instance has no plain address")
+    try:
+        return await _connect(target.plain, target, credentials, handler, None)
+    except OSError as error:
+        where = join_host_port(target.plain.host, target.plain.port)
+        raise Unreachable(f"dial tcp {where}: {reason(error)}") from error
+
+
+async def _connect(
+    address: Address,
+    target: Target,
+    credentials: Credentials,
+    handler: MuxHandler,
+    tls: ssl.SSLContext | None,
+) -> ClientLink:
+    """Raises ``OSError`` for what concerns the address, :class:`Unreachable` for what the daemon says."""
+    try:
+        async with asyncio.timeout(REACH_SECONDS):
+            end = await _dial(address)
+            return await connect(
+                end,
+                credentials,
+                lambda blob: matches(target.host_fingerprint, blob),
+                handler,
+                version=VERSION,
+                tls=tls,
+                server_name=target.instance_guid,
+            )
+    except asyncssh.Error as error:
+        raise Unreachable(error.reason) from error
+
+
+async def _dial(address: Address) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    family, _, _, _, where = found[0]
+    end = socket.socket(family, socket.SOCK_STREAM)
+    end.setblocking(False)
+    try:
+        await loop.sock_connect(end, where)
+    except BaseException:
+        end.close()
+        raise
+    return end
+
+
+def _credentials(target: Target) -> Credentials:
+    key = None
+    if target.private_key:
+        try:
+            key = asyncssh.import_private_key(target.private_key)
+        except asyncssh.KeyImportError as error:
+            raise Unreachable(f"private_key of the route: {error}") from error
+    return Credentials(target.user, target.password, key)

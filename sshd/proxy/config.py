@@ -1,0 +1,108 @@
+"""The proxy's configuration file: Go's names, durations and defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lifecycle.gotext import parse_duration
+from sshd.osnames import path_error
+from sshd.records import LEVELS
+
+NANOSECONDS = 1e9
+
+
+class InvalidConfig(ValueError):
+    """The file cannot be read, is no JSON object or has a value of the wrong kind; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    """Names are those of the file. Times in seconds, 0 for no limit; certificates are paths."""
+
+    address: str = ""
+    health_check_address: str = ""
+    disable_health_check_server: bool = False
+    host_key: str = ""
+    bbs_address: str = ""
+    bbs_ca_cert: str = ""
+    bbs_client_cert: str = ""
+    bbs_client_key: str = ""
+    enable_diego_auth: bool = False
+    diego_credentials: str = ""
+    enable_cf_auth: bool = False
+    cc_api_url: str = ""
+    cc_api_ca_cert: str = ""
+    uaa_token_url: str = ""
+    uaa_username: str = ""
+    uaa_password: str = ""
+    uaa_ca_cert: str = ""
+    skip_cert_verify: bool = False
+    allowed_ciphers: str = ""
+    allowed_macs: str = ""
+    allowed_key_exchanges: str = ""
+    communication_timeout: float = 0
+    idle_connection_timeout: float = 0
+    connect_to_instance_address: bool = False
+    backends_tls_enabled: bool = False
+    backends_tls_ca_certificates: str = ""
+    backends_tls_client_certificate: str = ""
+    backends_tls_client_private_key: str = ""
+    loggregator: Mapping[str, Any] = field(default_factory=dict)
+    log_level: str = ""
+    log_format: Mapping[str, Any] = field(default_factory=dict)
+    time_format: str = ""
+
+    @property
+    def rfc3339(self) -> bool:
+        return "rfc3339" in (self.time_format, self.log_format.get("timestamp"))
+
+
+_DURATIONS = ("communication_timeout", "idle_connection_timeout")
+_KINDS: Mapping[str, type] = {"str": str, "bool": bool, "Mapping[str, Any]": dict}
+
+
+def load(path: Path) -> ProxyConfig:
+    """Raises :class:`InvalidConfig`."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidConfig(path_error("open", str(path), error)) from error
+    except ValueError as error:
+        raise InvalidConfig(f"{path}: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidConfig(f"{path}: not a JSON object")
+    return parse(document)
+
+
+def parse(document: Mapping[str, Any]) -> ProxyConfig:
+    """Keys that are not known are passed over. Raises :class:`InvalidConfig`."""
+    values: dict[str, Any] = {}
+    for name, spec in ProxyConfig.__dataclass_fields__.items():
+        value = document.get(name)
+        if value is None:
+            continue
+        if name in _DURATIONS:
+            values[name] = _seconds(name, value)
+        elif isinstance(value, _KINDS[str(spec.type)]):
+            values[name] = value
+        else:
+            raise InvalidConfig(f"{name}: {value!r} is of the wrong kind")
+    config = ProxyConfig(**values)
+    if config.log_level not in LEVELS:
+        raise InvalidConfig(f"log_level: {config.log_level!r} is not one of {', '.join(LEVELS)}")
+    return config
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, str):
+        try:
+            return parse_duration(value) / NANOSECONDS if value else 0
+        except ValueError as error:
+            raise InvalidConfig(f"{name}: {error}") from error
+    if isinstance(value, int | float):
+        return value / NANOSECONDS
+    raise InvalidConfig(f"{name}: {value!r} is not a duration")

@@ -1,0 +1,116 @@
+"""``ssh-proxy`` from its configuration file to its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.transport import Policy
+from sshd.listening import ListenFailed, listen
+from sshd.proxy.applog import AppLog, NoAppLog
+from sshd.proxy.config import InvalidConfig, ProxyConfig, load
+from sshd.proxy.health import health_server
+from sshd.proxy.platform import Platform, PlatformURLs
+from sshd.proxy.realms import CloudFoundryRealm, DiegoRealm, Realm
+from sshd.proxy.server import Proxy, ProxySettings
+from sshd.proxy.startup import FATAL_STATUS, CannotStart, Ready, check
+from sshd.records import ERROR, FATAL, INFO, LEVELS, Records
+from sshd.ssh.algorithms import algorithms
+
+COMPONENT = "ssh-proxy"
+BACKLOG = 4096
+FAILED = 1
+
+OpenAppLog = Callable[[ProxyConfig], AbstractAsyncContextManager[AppLog]]
+
+
+@asynccontextmanager
+async def no_app_log(_: ProxyConfig) -> AsyncIterator[AppLog]:
+    yield NoAppLog()
+
+
+def run(path: Path, open_app_log: OpenAppLog = no_app_log) -> int:
+    """Serve until SIGTERM or SIGINT. Log records go to standard output."""
+    try:
+        config = load(path)
+    except InvalidConfig as error:
+        Records(COMPONENT, 0, False).write(FATAL, "failed-to-parse-config", error=str(error))
+        return FATAL_STATUS
+    records = Records(COMPONENT, LEVELS.index(config.log_level), config.rfc3339)
+    try:
+        ready = check(config, records)
+    except CannotStart as failure:
+        return failure.status
+    try:
+        asyncio.run(_serve(config, ready, records, open_app_log))
+    except ListenFailed as error:
+        text = f"Exit trace for group:\n{COMPONENT} exited with error: {error}\n"
+        records.write(ERROR, "exited-with-failure", error=text)
+        return FAILED
+    records.write(INFO, "exited")
+    return 0
+
+
+async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_log: OpenAppLog) -> None:
+    """Raises :class:`ListenFailed`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    records.write(INFO, "started")
+    async with AsyncExitStack() as stack:
+        listening = stack.enter_context(listen(config.address, BACKLOG))
+        if not config.disable_health_check_server and config.health_check_address:
+            health = stack.enter_context(listen(config.health_check_address, BACKLOG))
+            await stack.enter_async_context(health_server(health))
+        await stack.enter_async_context(ready.bbs_identity.followed())
+        policy = Policy(request_timeout_s=config.communication_timeout or Policy().request_timeout_s)
+        directory = await stack.enter_async_context(
+            HTTPBBSClient(config.bbs_address, ssl_context=ready.bbs_identity.client_context(), policy=policy)
+        )
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=config.communication_timeout or None),
+                connector=aiohttp.TCPConnector(limit=0),
+            )
+        )
+        app_log = await stack.enter_async_context(open_app_log(config))
+        proxy = Proxy(
+            ProxySettings(
+                host_key=config.host_key,
+                algorithms=algorithms(
+                    config.allowed_ciphers, config.allowed_macs, config.allowed_key_exchanges
+                ),
+                idle_seconds=config.idle_connection_timeout,
+                connect_to_instance_address=config.connect_to_instance_address,
+                backend_tls=ready.backend_tls,
+            ),
+            _realms(config, ready, session, records),
+            directory,
+            app_log,
+            records,
+        )
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(proxy.serve(listening), name="ssh-proxy listener")
+            await stop.wait()
+            records.write(INFO, "server.stopping-server")
+            serving.cancel()
+
+
+def _realms(
+    config: ProxyConfig, ready: Ready, session: aiohttp.ClientSession, records: Records
+) -> list[Realm]:
+    realms: list[Realm] = []
+    if config.enable_diego_auth:
+        realms.append(DiegoRealm(config.diego_credentials))
+    if config.enable_cf_auth:
+        urls = PlatformURLs(config.uaa_token_url, config.uaa_username, config.uaa_password, config.cc_api_url)
+        platform = Platform(urls, session, records, uaa_tls=ready.uaa_tls, cc_tls=ready.cc_tls)
+        realms.append(CloudFoundryRealm(platform))
+    return realms

@@ -1,0 +1,190 @@
+"""The proxy at work: authenticates, finds the instance, connects to it and splices, for each client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bbs.models.actual_lrp import ActualLRP
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.errors import BBSError
+from sshd.proxy.applog import AppLog
+from sshd.proxy.backend import VERSION, Unreachable, reach
+from sshd.proxy.realms import Denied, Instance, Realm
+from sshd.proxy.splice import Side
+from sshd.proxy.target import NoTarget, Target, choose_target, only
+from sshd.records import ERROR, INFO, Records
+from sshd.ssh.algorithms import Algorithms
+from sshd.ssh.library import asyncssh
+from sshd.ssh.server import ServerLink, ServerPolicy, server_options
+
+
+class Directory(Protocol):
+    """What the proxy asks a BBS; ``bbs.client.api.BBSClient`` does."""
+
+    async def actual_lrps(self, *, process_guid: str = "", index: int | None = None) -> list[ActualLRP]: ...
+
+    async def desired_lrp(self, process_guid: str) -> DesiredLRP: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """What connections are served with."""
+
+    host_key: str
+    algorithms: Algorithms
+    idle_seconds: float
+    connect_to_instance_address: bool
+    backend_tls: ssl.SSLContext | None
+
+
+class Proxy:
+    """All connections of the proxy."""
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        realms: Sequence[Realm],
+        directory: Directory,
+        app_log: AppLog,
+        records: Records,
+    ) -> None:
+        self.settings = settings
+        self.realms = realms
+        self.directory = directory
+        self.app_log = app_log
+        self.records = records
+        self._links: set[ServerLink] = set()
+        self._visitors: dict[ServerLink, _Visitor] = {}
+        self._policy = ServerPolicy(
+            version=VERSION,
+            host_key=asyncssh.import_private_key(settings.host_key),
+            algorithms=settings.algorithms,
+            authenticator=self._visitor,
+            ready=self._ready,
+            ended=self._ended,
+            idle_seconds=settings.idle_seconds,
+        )
+        self._options = server_options(self._policy)
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Accept until cancelled; then every connection is closed."""
+        server = await asyncio.get_running_loop().create_server(self._link, sock=listening)
+        try:
+            await server.serve_forever()
+        finally:
+            server.close()
+            for link in list(self._links):
+                link.abort()
+
+    def _link(self) -> ServerLink:
+        link = ServerLink(self._options, self._policy)
+        self._links.add(link)
+        self.app_log.connections(len(self._links))
+        return link
+
+    def _visitor(self, link: ServerLink) -> _Visitor:
+        visitor = self._visitors[link] = _Visitor(self, link)
+        return visitor
+
+    def _ready(self, link: ServerLink) -> None:
+        self._visitors[link].go()
+
+    def _ended(self, link: ServerLink) -> None:
+        self._visitors.pop(link, None)
+        if link in self._links:
+            self._links.discard(link)
+            self.app_log.connections(len(self._links))
+
+    async def target(self, instance: Instance) -> Target:
+        """Raises :class:`Denied`."""
+        try:
+            lrps = await self.directory.actual_lrps(process_guid=instance.process_guid, index=instance.index)
+            lrp = only(lrps, instance.process_guid, instance.index)
+            desired = await self.directory.desired_lrp(instance.process_guid)
+            return choose_target(
+                lrp,
+                desired,
+                connect_to_instance_address=self.settings.connect_to_instance_address,
+                tls_enabled=self.settings.backend_tls is not None,
+            )
+        except NoTarget as error:
+            raise Denied(str(error)) from error
+        except BBSError as error:
+            raise Denied(f"BBS: {error}") from error
+
+
+class _Visitor:
+    """One client: who it is, then its splice."""
+
+    method = b"password"
+
+    def __init__(self, proxy: Proxy, link: ServerLink) -> None:
+        self._proxy = proxy
+        self._link = link
+        self._target: Target | None = None
+        self._denial = ""
+
+    # -- authentication --------------------------------------------------------------------------------------
+
+    def accepts_none(self, user: str) -> bool:
+        return False
+
+    def accepts_key(self, user: str, key_blob: bytes) -> bool:
+        return False
+
+    async def accepts_password(self, user: str, password: str) -> bool:
+        try:
+            self._target = await self._proxy.target(await self._instance(user, password))
+        except Denied as error:
+            self._denial = str(error)
+            return False
+        self._proxy.records.write(INFO, "authentication-attempted", user=user)
+        return True
+
+    async def _instance(self, user: str, password: str) -> Instance:
+        for realm in self._proxy.realms:
+            instance = await realm.instance(user, password)
+            if instance is not None:
+                return instance
+        raise Denied("Invalid credentials")
+
+    def refused(self, user: str, method: str) -> None:
+        error = {"none": "ssh: no auth passed yet", "password": self._denial}.get(
+            method, f"ssh: method {method} is not offered"
+        )
+        self._proxy.records.write(ERROR, "authentication-failed", error=error, user=user)
+
+    # -- the splice ------------------------------------------------------------------------------------------
+
+    def go(self) -> None:
+        """The user is in: from now on everything goes to the instance."""
+        over = asyncio.Event()
+        here = Side(over.set)
+        self._link.start_mux(here)
+        self._link.create_task(self._run(here, over))
+
+    async def _run(self, here: Side, over: asyncio.Event) -> None:
+        assert self._target is not None
+        target = self._target
+        there = Side(over.set)
+        try:
+            backend = await reach(target, there, self._proxy.settings.backend_tls, self._proxy.records)
+        except Unreachable as error:
+            self._proxy.records.write(ERROR, "failed-to-reach-instance", error=str(error))
+            self._link.hang_up()
+            return
+        peer = self._link.peer
+        try:
+            self._proxy.app_log.visit(target, f"Successful remote access by {peer}")
+            there.join(backend, here)
+            here.join(self._link, there)
+            await over.wait()
+        finally:
+            self._proxy.app_log.visit(target, f"Remote access ended for {peer}")
+            backend.hang_up()
+            self._link.hang_up()

@@ -1,0 +1,159 @@
+"""What has to be right before the proxy starts, in the order it is looked at, and what it says otherwise."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from bbs.client.identity import Identity, IdentityFiles
+from bbs.client.tls import TLSConfigurationError
+from lifecycle.gourl import URLError
+from lifecycle.gourl import parse as parse_url
+from sshd.keys import KeyRejected, check_private_key
+from sshd.osnames import reason
+from sshd.proxy.config import ProxyConfig
+from sshd.records import ERROR, FATAL, Records
+
+FATAL_STATUS = 2
+CONFIGURATION_STATUS = 1
+
+
+class CannotStart(Exception):
+    """Everything about it has been written; ``status`` is the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the checks made of the configuration. ``backend_tls``: None when it is off."""
+
+    bbs_identity: Identity
+    uaa_tls: ssl.SSLContext | bool
+    cc_tls: ssl.SSLContext | bool
+    backend_tls: ssl.SSLContext | None
+
+
+class _Failure(Exception):
+    """A configuration that cannot be used; the text is the record's ``error``."""
+
+
+def check(config: ProxyConfig, records: Records) -> Ready:
+    """Raises :class:`CannotStart`."""
+    identity = _bbs(config, records)
+    _host_key(config, records)
+    try:
+        uaa_tls, cc_tls = _platform(config)
+    except _Failure as failure:
+        records.write(ERROR, "configure-failed", error=str(failure))
+        raise CannotStart(CONFIGURATION_STATUS) from failure
+    try:
+        backend_tls = _backend(config)
+    except _Failure as failure:
+        records.write(ERROR, "failed-to-get-tls-config", error=str(failure))
+        raise CannotStart(CONFIGURATION_STATUS) from failure
+    return Ready(identity, uaa_tls, cc_tls, backend_tls)
+
+
+def _bbs(config: ProxyConfig, records: Records) -> Identity:
+    if not config.bbs_address:
+        raise _fatal(records, "bbs-address-required", "bbsAddress is required")
+    try:
+        url = parse_url(config.bbs_address)
+    except URLError as error:
+        raise _fatal(records, "failed-to-parse-bbs-address", str(error)) from error
+    message = "Failed to configure secure BBS client"
+    if url.scheme != "https":
+        raise _fatal(records, message, "Expected https URL")
+    try:
+        return Identity(
+            IdentityFiles(
+                ca_file=Path(config.bbs_ca_cert),
+                cert_file=Path(config.bbs_client_cert),
+                key_file=Path(config.bbs_client_key),
+            )
+        )
+    except TLSConfigurationError as error:
+        raise _fatal(records, message, str(error)) from error
+
+
+def _host_key(config: ProxyConfig, records: Records) -> None:
+    if not config.host_key:
+        raise _fatal(records, "host-key-required", "hostKey is required")
+    try:
+        check_private_key(config.host_key)
+    except KeyRejected as error:
+        records.write(ERROR, "failed-to-parse-private-key", error=str(error))
+        raise _fatal(records, "failed-to-parse-host-key", str(error)) from error
+
+
+def _fatal(records: Records, message: str, error: str) -> CannotStart:
+    records.write(FATAL, message, error=error)
+    return CannotStart(FATAL_STATUS)
+
+
+def _platform(config: ProxyConfig) -> tuple[ssl.SSLContext | bool, ssl.SSLContext | bool]:
+    if not config.enable_cf_auth:
+        return True, True
+    for name, value in (
+        ("ccAPIURL", config.cc_api_url),
+        ("UAA password", config.uaa_password),
+        ("UAA username", config.uaa_username),
+        ("uaaTokenURL", config.uaa_token_url),
+    ):
+        if not value:
+            raise _Failure(f"{name} is required for Cloud Foundry authentication")
+    try:
+        parse_url(config.uaa_token_url)
+    except URLError as error:
+        raise _Failure(str(error)) from error
+    return (
+        _trusting(config.uaa_ca_cert, config.skip_cert_verify),
+        _trusting(config.cc_api_ca_cert, config.skip_cert_verify),
+    )
+
+
+def _trusting(ca_file: str, skip: bool) -> ssl.SSLContext | bool:
+    """The system's authorities, and those of a file."""
+    if skip:
+        return False
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(cadata=Path(ca_file).read_text("ascii"))
+        except ssl.SSLError as error:
+            raise _Failure(f"failed to load ca cert: {ca_file}") from error
+        except OSError as error:
+            raise _Failure(f"failed to read ca cert file: open {ca_file}: {reason(error)}") from error
+        except ValueError as error:
+            raise _Failure(f"failed to load ca cert: {ca_file}") from error
+    return context
+
+
+def _backend(config: ProxyConfig) -> ssl.SSLContext | None:
+    if not config.backends_tls_enabled:
+        return None
+    ca_file = config.backends_tls_ca_certificates
+    if not ca_file:
+        raise _Failure("backend tls ca certificates must be specified if backend TLS is enabled")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=Path(ca_file).read_text("utf-8"))
+    except ssl.SSLError as error:
+        raise _Failure("Failed to parse backends_tls_ca_certificates") from error
+    except OSError as error:
+        raise _Failure(f"open {ca_file}: {reason(error)}") from error
+    except ValueError as error:
+        raise _Failure("Failed to parse backends_tls_ca_certificates") from error
+    if config.backends_tls_client_certificate and config.backends_tls_client_private_key:
+        try:
+            context.load_cert_chain(
+                config.backends_tls_client_certificate, config.backends_tls_client_private_key
+            )
+        except OSError as error:  # ssl.SSLError is one
+            raise _Failure(f"backends_tls_client_certificate: {error}") from error
+    return context

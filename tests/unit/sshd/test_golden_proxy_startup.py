@@ -1,0 +1,110 @@
+"""Recorded starts of ssh-proxy that fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from sshd.proxy.program import run
+
+pytestmark = pytest.mark.unit
+
+CASES: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[2] / "golden/lifecycle/ssh_proxy_startup.json").read_text()
+)
+
+
+@pytest.fixture(scope="module")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One self-signed certificate, for ourselves and as the CA."""
+    folder = tmp_path_factory.mktemp("certs")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / "client.crt").write_bytes(pem)
+    (folder / "ca.crt").write_bytes(pem)
+    (folder / "client.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_start(case: dict[str, Any], certs: Path, keys: Any, port: int, tmp_path: Path, capsys: Any) -> None:
+    host_key = json.dumps(keys.host["rsa"])[1:-1]
+    values = {
+        "ROOT": str(tmp_path),
+        "PORT": str(port),
+        "CERTS": str(certs),
+        "HOSTKEY": host_key,
+        "PORT2": "0",
+    }
+    arguments = list(case["args"])
+    files = dict(case["files"])
+    for name, text in values.items():
+        arguments = [argument.replace("{" + name + "}", text) for argument in arguments]
+        files = {path: content.replace("{" + name + "}", text) for path, content in files.items()}
+    for path, content in files.items():
+        (tmp_path / path).write_text(content)
+    assert run(Path(arguments[1])) == case["exit"]
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    seen = [
+        {
+            "message": record["message"],
+            "log_level": record["log_level"],
+            "error": record["data"].get("error"),
+        }
+        for record in records
+    ]
+    for record, wanted in zip(seen, case["records"], strict=True):
+        if wanted["error"] == "{REASON}":
+            assert record["error"]
+            wanted = wanted | {"error": record["error"]}
+        assert record == wanted
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["{", "[]", '{"log_level":"loud"}', "{}", '{"log_level":"info","idle_connection_timeout":"soon"}'],
+)
+def test_a_file_that_makes_no_sense(document: str, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "config.json").write_text(document)
+    assert run(tmp_path / "config.json") == 2
+    assert json.loads(capsys.readouterr().out)["message"] == "ssh-proxy.failed-to-parse-config"
+
+
+def test_as_a_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cell", "ssh-proxy", "-config", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["data"]["error"] == f"open {tmp_path}/none: no such file or directory"
