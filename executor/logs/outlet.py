@@ -27,8 +27,9 @@ CAPACITY_BYTES = 32 << 20
 ITEM_OVERHEAD_BYTES = 256
 """What an item takes besides its payload, roughly."""
 
-MAX_BATCH = 100
-"""Items carried at once, where nobody says otherwise."""
+MAX_BATCH = 10_000
+"""Items carried at once, where nobody says otherwise: a batch grows with what is waiting, so that a
+destination that takes long per batch catches up."""
 
 CLOSE_LIMIT_S = 5.0
 """How long the end of the cell waits for a destination to take what is left."""

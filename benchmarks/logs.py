@@ -1,0 +1,209 @@
+"""Log path: lines per second from a container to a file, against the engine's own attach stream.
+
+The same program (busybox awk) in the same container prints the same numbered lines of 100 bytes; the same
+line buffers, labels and sink take them and write JSON lines to a file. The floor's bytes come through the
+engine: the stream of an attached exec, read from its socket without a thread, frame by frame. Ours come
+through the FIFOs that every process of a cell has. Both sides run in turns in one run; each file is read
+back, and a missing or misplaced line is an error.
+
+    .venv/bin/python benchmarks/logs.py --lines 1000000
+
+CPU is what this process and the engine's daemons used; anything else that keeps the engine busy meanwhile
+is counted, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import socket
+import statistics
+import struct
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import psutil
+
+from cell.dev import IMAGE
+from cell.images import ensure_image
+from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
+from executor.engine.docker import DockerEngine, EngineConfig
+from executor.logs.api import Output
+from executor.logs.streamer import LogStreamer
+from executor.logs.targets import open_target
+from executor.model import LogConfig
+
+TEXT = "a line of an app that has a lot to say about what it is doing right now, and says it all the time"
+DAEMONS = ("dockerd", "containerd", "containerd-shim", "containerd-shim-runc-v2")
+FRAME_HEADER = 8
+READ_SIZE = 65536
+
+
+def program(lines: int) -> tuple[str, ...]:
+    """Command line of the app: ``lines`` lines of 100 bytes with their end, numbered from 0."""
+    text = TEXT[: 100 - 11].ljust(100 - 11)
+    return ("awk", f'BEGIN {{ for (i = 0; i < {lines}; i++) printf "%09d {text}\\n", i }}')
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One pass: wall and CPU seconds."""
+
+    wall: float
+    cpu: float
+
+
+def cpu_seconds() -> float:
+    """CPU used so far by this process and the engine's daemons."""
+    used = 0.0
+    for process in psutil.process_iter(["name"]):
+        if process.pid == os.getpid() or process.info["name"] in DAEMONS:
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            used += times.user + times.system
+    return used
+
+
+async def through_fifos(engine: DockerEngine, container: EngineContainer, lines: int, output: Output) -> None:
+    """Our way: until the process has ended and all of its output was handled."""
+    path, *args = program(lines)
+    process = await engine.start_process(
+        container, ProcessSpec(path=f"/bin/{path}", args=tuple(args)), output.stdout, output.stderr
+    )
+    if status := await process.wait():
+        raise RuntimeError(f"the program ended with {status}")
+
+
+async def through_attach(
+    client: docker.APIClient, container: EngineContainer, lines: int, output: Output
+) -> None:
+    """The engine's way: an attached exec, until its stream ends."""
+    exec_id = client.exec_create(container.id, list(program(lines)))["Id"]
+    attached: Any = client.exec_start(exec_id, socket=True)
+    stream: socket.socket = attached._sock
+    stream.setblocking(False)
+    loop = asyncio.get_running_loop()
+    frames = Frames(output)
+    try:
+        while data := await loop.sock_recv(stream, READ_SIZE):
+            frames.feed(data)
+            await asyncio.sleep(0)  # a full socket is read without a pause, and others have to live
+    finally:
+        stream.close()
+        attached.close()
+
+
+class Frames:
+    """Takes the multiplexed stream apart: a byte for the stream, three of nothing, four of length."""
+
+    def __init__(self, output: Output) -> None:
+        self._handlers = {1: output.stdout, 2: output.stderr}
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        data, at = self._rest + data, 0
+        while len(data) - at >= FRAME_HEADER:
+            kind, size = struct.unpack_from(">BxxxL", data, at)
+            end = at + FRAME_HEADER + size
+            if end > len(data):
+                break
+            self._handlers[kind](data[at + FRAME_HEADER : end])
+            at = end
+        self._rest = data[at:]
+
+
+async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[None]]) -> Figures:
+    """Run once, into a file of its own, and check that every line is there, in order."""
+    path = folder / "app.log"
+    outlet = open_target(f"file:{path}")
+    streamer = LogStreamer(outlet, LogConfig(guid="bench", tags={"process_type": "web"}))
+    output = streamer.stream("APP/PROC/WEB")
+    cpu, began = cpu_seconds(), time.monotonic()
+    async with outlet.running():
+        await run(output)
+        streamer.flush()
+    wall, used = time.monotonic() - began, cpu_seconds() - cpu
+    if outlet.dropped:
+        raise RuntimeError(f"{outlet.dropped} lines were dropped")
+    with path.open("rb") as file:
+        count = 0
+        for count, text in enumerate(file, 1):
+            if int(json.loads(text)["message"][:9]) != count - 1:
+                raise RuntimeError(f"line {count - 1} is not where it should be: {text!r}")
+    if count != lines:
+        raise RuntimeError(f"{count} lines arrived of {lines}")
+    path.unlink()
+    return Figures(wall, used)
+
+
+@asynccontextmanager
+async def container_for(folder: Path) -> AsyncIterator[tuple[DockerEngine, EngineContainer]]:
+    """An engine room with one container that waits."""
+    name = f"bench{secrets.token_hex(4)}"
+    engine = DockerEngine(
+        EngineConfig(state_dir=folder / "engine", owner=name, cell_id=name, name_prefix=f"{name}-")
+    )
+    try:
+        yield engine, await engine.create(ContainerSpec(guid=name, root_fs=IMAGE))
+    finally:
+        await engine.destroy(name)
+        await engine.close()
+
+
+async def measure(lines: int, rounds: int) -> None:
+    """Print each round and the ratio of the medians."""
+    client = docker.APIClient()
+    floor: list[Figures] = []
+    ours: list[Figures] = []
+    with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
+        folder = Path(name)
+        ensure_image(client, IMAGE, folder)
+        async with container_for(folder) as (engine, container):
+            for number in range(rounds):
+                floor.append(
+                    await measured(folder, lines, lambda out: through_attach(client, container, lines, out))
+                )
+                ours.append(
+                    await measured(folder, lines, lambda out: through_fifos(engine, container, lines, out))
+                )
+                print(
+                    f"round {number + 1}: attach {_shown(floor[-1], lines)}   cell {_shown(ours[-1], lines)}",
+                    flush=True,
+                )
+    client.close()
+    wall = statistics.median(one.wall for one in floor) / statistics.median(one.wall for one in ours)
+    cpu = statistics.median(one.cpu for one in floor) / statistics.median(one.cpu for one in ours)
+    rate = lines / statistics.median(one.wall for one in ours)
+    print(
+        f"logs n={lines}: {rate:,.0f} lines/s, none lost; {wall:.2f} x the attach stream by the clock, "
+        f"{cpu:.2f} x per CPU second"
+    )
+
+
+def _shown(figures: Figures, lines: int) -> str:
+    return f"{lines / figures.wall:9,.0f} lines/s ({lines / figures.cpu:9,.0f} per CPU s)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lines", type=int, default=1_000_000, help="how many lines (default 1000000)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each side runs (default 3)")
+    args = parser.parse_args()
+    asyncio.run(measure(args.lines, args.rounds))
+
+
+if __name__ == "__main__":
+    main()
