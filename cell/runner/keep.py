@@ -63,4 +63,4 @@ def move_out(container: EngineContainer) -> None:
         finally:
             client.close()
     except docker.errors.DockerException as error:
-        raise HostCannot(f"container {container.guid} could not be kept: {error}") from error
+        raise HostCannot(f"the container that stays has no network: {error}") from error

@@ -140,9 +140,9 @@ class Session:
                 await open_shell(container, self._failing_action(), verdict.reason)
             if self._options.keep and self._network is not None:
                 await self._network.detach(container.guid)
-                await asyncio.to_thread(move_out, container)
                 self.kept = container
-        except HostCannot as error:
+                await asyncio.to_thread(move_out, container)
+        except (HostCannot, ExecutorError) as error:
             self._warn(str(error))
         return verdict
 
