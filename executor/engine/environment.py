@@ -1,8 +1,7 @@
-"""Environments of processes: merging layers, the engine's defaults, and what a shell would spoil. Pure."""
+"""Environments of processes: merging layers, the engine's defaults, and the way through a shell. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 Env = tuple[tuple[str, str], ...]
@@ -10,14 +9,6 @@ Env = tuple[tuple[str, str], ...]
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER_PATH = "/usr/local/bin:/usr/bin:/bin"
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-_ENGINE_AND_SHELL = ("HOSTNAME", "PWD", "OLDPWD", "SHLVL", "REPLY")
-"""Variables that the engine's exec or the tiny parent's shell adds or changes by itself."""
-
-_SHELL_OWN = frozenset({*_ENGINE_AND_SHELL, "IFS", "PPID", "OPTIND"})
-"""Variables that the shell does not pass on with the value it was given."""
 
 
 def merge_env(layers: Iterable[Iterable[tuple[str, str]]]) -> Env:
@@ -41,12 +32,13 @@ def with_defaults(env: Env, *, uid: int, user: str, home: str) -> Env:
     return (*env, *(pair for pair in defaults if pair[0] not in present))
 
 
-def split_for_shell(env: Env) -> tuple[Env, Env, tuple[str, ...]]:
-    """How to get ``env`` unchanged through a shell that starts the process.
+def handed_over(env: Env) -> tuple[list[str], str]:
+    """How ``env`` gets through the tiny parent's shells unchanged: variables for them, and words of a script.
 
-    Returns what the shell can hand on, what must be set after it (names that are no shell names, or that
-    the shell uses itself), and the names it has to unset.
+    A shell keeps variables in an order of its own, leaves out names that are no shell names, and has some
+    that mean something to it. So each whole ``NAME=value`` is the value of a variable with a harmless name,
+    and the words expand to them, in order, where the program is started.
     """
-    plain = tuple((name, value) for name, value in env if _NAME.match(name) and name not in _SHELL_OWN)
-    special = tuple(pair for pair in env if pair not in plain)
-    return plain, special, _ENGINE_AND_SHELL
+    harmless = [f"E{number}" for number in range(len(env))]
+    variables = [f"{name}={key}={value}" for name, (key, value) in zip(harmless, env, strict=True)]
+    return variables, " ".join(f'"${name}"' for name in harmless)

@@ -48,18 +48,17 @@ def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
     )
 
 
-def exec_failure(program: str, status: int) -> ProcessStartError:
-    """The error for a program that looked fine and was refused by the kernel; ``status``: the shell's.
+def refused_by_kernel(launch: Launch, reason: str) -> ProcessStartError:
+    """The error for a program that looked fine and could not be executed, in the words of a runtime."""
+    text = reason.lower()
+    if text == "permission denied":
+        return ProcessStartError(f'{_FAILED}: exec: "{launch.program}": {text}')
+    return ProcessStartError(f"{_FAILED}: exec {launch.program}: {text}")
 
-    126 means no permission, 127 a missing interpreter, 125 (ours) that the limit of open files was refused.
-    """
-    if status == 125:
-        return ProcessStartError(
-            f"{_FAILED}: error setting rlimits for ready process: operation not permitted"
-        )
-    if status == 127:
-        return ProcessStartError(f"{_FAILED}: exec {program}: no such file or directory")
-    return ProcessStartError(f'{_FAILED}: exec: "{program}": permission denied')
+
+def refused_limit() -> ProcessStartError:
+    """The error for a limit of open files that the kernel does not allow."""
+    return ProcessStartError(f"{_FAILED}: error setting rlimits for ready process: operation not permitted")
 
 
 def _working_directory(root: Rootfs, directory: str, user: User) -> str:

@@ -11,28 +11,32 @@ nothing written to the host's disk; writing to a FIFO needs no writable mount):
                    and back-pressure instead of loss while the agent is away.
 ``go``             the agent writes a line when it knows the child's pid. Without an agent the read ends and
                    nothing is started: an abandoned start leaves no process behind.
-``status``         ``r`` when the child waits; its end-of-file when the program was executed (the only copy
-                   of the descriptor is closed by ``execve`` itself: a compound command's saved descriptor
-                   is close-on-exec); ``F<n>`` before that when executing failed. Later, from the parent, the
-                   exit status. Opening it blocks while no agent has it open, so the parent keeps the status
-                   and what is still in ``out`` and ``err`` until somebody comes back for them.
+``status``         ``r`` when the child waits; its end-of-file when the program is about to be executed (the
+                   shell closes the only copy of the descriptor); ``F<n>`` before that when a limit was
+                   refused. Later, from the parent, the exit status. Opening it blocks while no agent has it
+                   open, so the parent keeps the status and what is still in ``out`` and ``err`` until
+                   somebody comes back for them.
+
+The program gets its environment from ``env -i``, an applet that the shell runs in its own process, without
+executing anything: so the variables are in the order given, no further process stays, and their values are
+in no argument list that others could read. A program that cannot be executed after all is reported by the
+applet on the error output, see :func:`refusal`.
 
 The parent's own error output is the engine's null device: a shell says "Terminated" for a child that died
 by a signal, which is not the app's output (hence the subshell: its redirections are not the parent's). Only
-positional parameters are used, for a variable would reach the process if its environment has the same name.
+positional parameters are used, besides the variables that carry the environment.
 """
 
 from __future__ import annotations
 
-from executor.engine.environment import split_for_shell
+import re
+
+from executor.engine.environment import handed_over
 from executor.engine.launch import Launch
 
 BUSYBOX = "/.cell/busybox"
 INIT = "/.cell/init"
 IO_DIR = "/.cell/io"
-
-NOFILE_REFUSED = 125
-"""Status of a child that could not set its limit of open files."""
 
 _PARENT = """\
 exec 8<>"$0/out" 9<>"$0/err"
@@ -45,24 +49,38 @@ trap 'echo "F$?" >"$0/status"' EXIT
 exec 3>"$0/status"
 echo r >&3
 read -r REPLY <"$0/go" || exit 124
-unset $1
-[ -z "$2" ] || ulimit -n "$2" || exit 125
-{ shift 2; exec -a "$@"; } 3>&-
+[ -z "$1" ] || ulimit -n "$1" || exit 125
+{ shift; exec env -i WORDS "$@"; } 3>&-
 """
+
+_REFUSED = re.compile(rb"(?:env|setpriv): can't execute '(.*)': ([^\n]*)\n", re.DOTALL)
 
 
 def parent_command(launch: Launch, name: str) -> tuple[list[str], list[str]]:
     """Command line and ``NAME=value`` environment of the exec that starts ``launch``.
 
-    name: the process' directory below the container's io directory. Variables that a shell cannot hand on
-    are set by ``busybox env`` in front of the program, which then loses a differing argument 0.
+    name: the process' directory below the container's io directory.
     """
-    plain, special, unset = split_for_shell(launch.env)
-    program = [launch.argv[0], launch.program, *launch.argv[1:]]
-    if special:
-        settings = [f"{key}={value}" for key, value in special]
-        program = ["busybox", BUSYBOX, "env", *settings, launch.program, *launch.argv[1:]]
+    variables, words = handed_over(launch.env)
     directory = f"{IO_DIR}/{name}"
     nofile = "" if launch.nofile is None else str(launch.nofile)
-    command = [BUSYBOX, "sh", "-c", _PARENT, directory, _CHILD, directory, " ".join(unset), nofile, *program]
-    return command, [f"{key}={value}" for key, value in plain]
+    child = _CHILD.replace("WORDS", words)
+    program = _program(launch)
+    # An argument with "=" before the program's would be a variable to env: another applet in between.
+    through = [BUSYBOX, "setpriv"] if "=" in program else []
+    arguments = [*through, program, *launch.argv[1:]]
+    command = [BUSYBOX, "sh", "-c", _PARENT, directory, child, directory, nofile, *arguments]
+    return command, variables
+
+
+def refusal(launch: Launch, error_output: bytes) -> str:
+    """The kernel's reason for not executing the program, when that is all there is in the output so far."""
+    refused = _REFUSED.fullmatch(error_output)
+    if refused is None or refused[1] != _program(launch).encode("utf-8", "surrogateescape"):
+        return ""
+    return refused[2].decode("utf-8", "replace")
+
+
+def _program(launch: Launch) -> str:
+    """Argument 0 as it was given. A bare name becomes a path: the applet would take its own program."""
+    return launch.argv[0] if "/" in launch.argv[0] else launch.program

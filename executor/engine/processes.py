@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +22,18 @@ from docker import APIClient
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ContainerGone
-from executor.engine.fifos import OutputReader, PidFile, ProcessFifos, StatusReader
-from executor.engine.launch import Launch, exec_failure, plan_launch
-from executor.engine.parent import parent_command
+from executor.engine.fifos import OutputReader, PidFile, ProcessFifos, StatusReader, readable
+from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit
+from executor.engine.parent import parent_command, refusal
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
 
 logger = logging.getLogger(__name__)
 
 _KILLED = 128 + signal.SIGKILL
+
+_EXECUTION_S = 0.0005
+"""Longer than a system call, shorter than anybody notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +275,14 @@ class ProcessRoom:
             child_fd = os.pidfd_open(pid)
             parent = started.parent_pid
             started.fifos.write_pids(PidFile(parent, _start_of(parent), pid))
+            waiting = _command_line(pid)
             started.fifos.let_go()
-            failure = await status.failure()
-            if failure is not None:
-                raise exec_failure(started.launch.program, failure)
+            if await status.failure() is not None:
+                raise refused_limit()
+            await _executed(pid, child_fd, waiting)
+            said = started.fifos.peek("err")
+            if reason := refusal(started.launch, said):
+                raise refused_by_kernel(started.launch, reason)
         except BaseException as error:
             os.close(status.fd)
             if child_fd >= 0:
@@ -283,6 +291,8 @@ class ProcessRoom:
                 raise ContainerGone(f"container {container.guid}: process vanished: {error}") from error
             raise
         started.fifos.close_name("go")
+        if said:
+            stderr(said)
         readers = (
             OutputReader(started.fifos.take("out"), stdout),
             OutputReader(started.fifos.take("err"), stderr),
@@ -316,6 +326,26 @@ def _kill(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+async def _executed(pid: int, child_fd: int, before: bytes) -> None:
+    """Wait until the child executes its program, or ends: its command line is another then.
+
+    It was about to, microseconds ago; the kernel tells nobody when it happens, only when a process ends.
+    """
+    while _command_line(pid) == before:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_EXECUTION_S):
+                await readable(child_fd)
+
+
+def _command_line(pid: int) -> bytes:
+    """Empty for a process that ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as arguments:
+            return arguments.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _children(pid: int) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.engine.environment import merge_env, parse_env, split_for_shell, with_defaults
+from executor.engine.environment import handed_over, merge_env, parse_env, with_defaults
 
 pytestmark = pytest.mark.unit
 
@@ -48,9 +48,7 @@ def test_defaults_replace_nothing() -> None:
     assert with_defaults(given_env, uid=0, user="root", home="/root") == given_env
 
 
-@given(st.dictionaries(names | st.sampled_from(["IFS", "PWD", "PPID", "REPLY"]), st.text(max_size=3)))
-def test_a_split_environment_is_still_whole(env: dict[str, str]) -> None:
-    plain, special, unset = split_for_shell(tuple(env.items()))
-    assert dict(plain) | dict(special) == env
-    assert all(name.isidentifier() and name.isascii() for name, _ in plain)
-    assert not {name for name, _ in plain} & {"IFS", "PPID", *unset}
+def test_an_environment_goes_through_shells_under_harmless_names() -> None:
+    variables, words = handed_over((("my-var", "a b"), ("IFS", ""), ("A", "1=2\n")))
+    assert variables == ["E0=my-var=a b", "E1=IFS=", "E2=A=1=2\n"]
+    assert words == '"$E0" "$E1" "$E2"'

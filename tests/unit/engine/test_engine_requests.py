@@ -15,9 +15,9 @@ from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
 from executor.engine.containers import Surroundings, bounding_set, create_request
 from executor.engine.faults import ContainerGone, translate
-from executor.engine.launch import Launch, exec_failure
+from executor.engine.launch import Launch, refused_by_kernel
 from executor.engine.oom import oom_counter, oom_kills
-from executor.engine.parent import parent_command
+from executor.engine.parent import parent_command, refusal
 from executor.engine.users import User
 from executor.errors import EngineError, EngineUnavailable
 
@@ -49,7 +49,7 @@ def request_for(spec: ContainerSpec, *, disk_quota: bool = False) -> dict[str, o
 
 
 def test_an_unlimited_container_overrides_what_the_image_says() -> None:
-    request = request_for(ContainerSpec(guid="_task-1", root_fs="x", labels={"a": "b"}))
+    request = request_for(ContainerSpec(guid="_task-1", root_fs="x", address="10.9.8.7", labels={"a": "b"}))
     assert request == {
         "Image": "i:1",
         "Hostname": "task-1",
@@ -65,9 +65,12 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
             "org.cloudfoundry.diego.owner": "rep",
             "org.cloudfoundry.diego.cell": "cell-1",
             "org.cloudfoundry.diego.guid": "_task-1",
+            "org.cloudfoundry.diego.address": "10.9.8.7",
         },
         "HostConfig": {
-            "NetworkMode": "net",
+            "NetworkMode": "none",
+            "ExtraHosts": ["task-1:10.9.8.7"],
+            "Dns": ["192.0.2.53"],
             "Mounts": [
                 {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
                 for source, target in (
@@ -125,29 +128,53 @@ def test_capabilities_of_a_mask() -> None:
     assert len(bounding_set(2**64 - 1)) == 38
 
 
-def test_a_parent_starts_the_program_under_its_given_name() -> None:
-    command, env = parent_command(LAUNCH, "1")
+@pytest.mark.parametrize(
+    ("argv", "program", "arguments"),
+    [
+        (("sh", "-c", "true"), "/bin/sh", ["/bin/sh", "-c", "true"]),
+        (("./run", "x=y"), "/app/run", ["./run", "x=y"]),
+        (("/opt/a=b",), "/opt/a=b", ["/.cell/busybox", "setpriv", "/opt/a=b"]),
+    ],
+)
+def test_a_parent_starts_the_program(argv: tuple[str, ...], program: str, arguments: list[str]) -> None:
+    command, env = parent_command(replace(LAUNCH, argv=argv, program=program), "1")
     assert command[:3] == ["/.cell/busybox", "sh", "-c"]
-    assert command[-4:] == ["sh", "/bin/sh", "-c", "true"]
-    assert env == ["A=1"]
+    assert command[4] == "/.cell/io/1"
+    assert command[-len(arguments) - 2 :] == ["/.cell/io/1", "", *arguments]
+    assert env == ["E0=A=1"]
 
 
-def test_variables_a_shell_cannot_keep_are_set_behind_it() -> None:
-    command, env = parent_command(replace(LAUNCH, env=(("A", "1"), ("my-var", "x"), ("IFS", "y"))), "1")
-    assert command[-8:] == ["busybox", "/.cell/busybox", "env", "my-var=x", "IFS=y", "/bin/sh", "-c", "true"]
-    assert env == ["A=1"]
+def test_values_of_variables_are_in_no_argument() -> None:
+    command, env = parent_command(replace(LAUNCH, env=(("A", "1"), ("SECRET", "hunter2"))), "1")
+    assert env == ["E0=A=1", "E1=SECRET=hunter2"]
+    assert not [argument for argument in command if "hunter2" in argument]
 
 
 @pytest.mark.parametrize(
-    ("status", "text"),
+    ("output", "reason"),
     [
-        (125, "error setting rlimits for ready process: operation not permitted"),
-        (126, 'exec: "/p": permission denied'),
-        (127, "exec /p: no such file or directory"),
+        (b"env: can't execute '/bin/sh': No such file or directory\n", "No such file or directory"),
+        (b"setpriv: can't execute '/bin/sh': Argument list too long\n", "Argument list too long"),
+        (b"env: can't execute '/bin/other': No such file or directory\n", ""),
+        (b"env: can't execute '/bin/sh': No such file or directory\nand more\n", ""),
+        (b"", ""),
     ],
 )
-def test_what_a_refused_program_is_called(status: int, text: str) -> None:
-    assert str(exec_failure("/p", status)) == f"exec failed: unable to start container process: {text}"
+def test_a_refusal_is_told_from_output(output: bytes, reason: str) -> None:
+    assert refusal(LAUNCH, output) == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("Permission denied", 'exec: "/bin/sh": permission denied'),
+        ("No such file or directory", "exec /bin/sh: no such file or directory"),
+        ("Argument list too long", "exec /bin/sh: argument list too long"),
+    ],
+)
+def test_what_a_refused_program_is_called(reason: str, text: str) -> None:
+    error = refused_by_kernel(LAUNCH, reason)
+    assert str(error) == f"exec failed: unable to start container process: {text}"
 
 
 @pytest.mark.parametrize(
