@@ -1,4 +1,4 @@
-"""Static file server for lifecycle bundles and droplets: ``GET /v1/static/PATH``.
+"""Static file server for lifecycle bundles and droplets: ``GET /v1/static/PATH``, and what uploads end in.
 
 The entity tag is the SHA-256 of the content, computed when size, time or identity of the file change.
 Cells keep it beside their copy and ask again with it.
@@ -26,6 +26,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bbs.embedded.httpconditions import ByteRange, UnsatisfiableRange, Validators, Verdict, check, ranges
+from bbs.embedded.uploads import POLLING_INTERVAL_S, add_upload_routes
+from bbs.embedded.uploads_received import add_receiving_routes
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +78,14 @@ class _Version:
     mtime_ns: int
 
 
-def fileserver_app(static_dir: Path) -> web.Application:
-    """The file server over a directory, which need not exist yet."""
+def fileserver_app(static_dir: Path, *, polling_interval_s: float = POLLING_INTERVAL_S) -> web.Application:
+    """The file server over a directory, which need not exist yet.
+
+    polling_interval_s: between two questions about a droplet that is being taken.
+    """
     app = web.Application(middlewares=[_log_answer])
+    add_upload_routes(app, polling_interval_s=polling_interval_s)
+    add_receiving_routes(app, static_dir)
     app.router.add_route("*", "/{path:.*}", _FileServer(static_dir).handle)
     return app
 

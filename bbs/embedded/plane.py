@@ -31,6 +31,7 @@ from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
 from bbs.embedded.repclient import RepClient
 from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
+from bbs.embedded.uploads import POLLING_INTERVAL_S
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class PlaneConfig:
     ``static`` in the state folder unless given. tls: identity of BBS, Locket and auctioneer, and of their
     calls to reps; clients need one of the same CA. None for plain HTTP and gRPC everywhere; Receptor and file
     server are plain in any case. identity_look_interval_s: how soon renewed files are used.
+    upload_polling_interval_s: between two questions about a droplet the file server was given.
     """
 
     state_dir: Path
@@ -62,6 +64,7 @@ class PlaneConfig:
     tls: IdentityFiles | None = None
     identity_look_interval_s: float = LOOK_INTERVAL_S
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S
+    upload_polling_interval_s: float = POLLING_INTERVAL_S
     weights: Weights = DEFAULT_WEIGHTS
     receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
 
@@ -168,7 +171,8 @@ class ControlPlane:
         receptor = receptor_app(client, config.receptor)
         await stack.enter_async_context(serving(receptor, receptor_socket, cancel_on_disconnect=True))
         static_dir = config.static_dir or config.state_dir / "static"
-        await stack.enter_async_context(serving(fileserver_app(static_dir), fileserver_socket))
+        fileserver = fileserver_app(static_dir, polling_interval_s=config.upload_polling_interval_s)
+        await stack.enter_async_context(serving(fileserver, fileserver_socket, cancel_on_disconnect=True))
         self._bbs = bbs
 
     @asynccontextmanager

@@ -1,0 +1,212 @@
+"""The way of a droplet from a cell to the Cloud Controller: cells post here, this passes it on and waits.
+
+``POST /v1/droplet/GUID`` and ``POST /v1/build_artifacts/GUID`` name the Cloud Controller's address in a query
+parameter. The body is streamed through as the one part of a form. A droplet is handed over asynchronously:
+the Cloud Controller answers with a job, which is asked about until it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+logger = logging.getLogger(__name__)
+
+POLLING_INTERVAL_S: Final = 1.0
+DEFAULT_TIMEOUT_S: Final = 300
+"""Of a whole transfer, the waiting for its job included."""
+DIAL_TRIES: Final = 3
+DIAL_TIMEOUT_S: Final = 30.0
+CHUNK_BYTES: Final = 256 * 1024
+PASSED_ON: Final = ("Content-MD5", "Content-Digest")
+UNFINISHED: Final = frozenset({"queued", "running"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One sort of upload. parameter: of the query. success: our status. asynchronous: ends with a job."""
+
+    path: str
+    parameter: str
+    file_name: str
+    success: int
+    asynchronous: bool
+
+
+DROPLET: Final = Kind("/v1/droplet/{guid}", "cc-droplet-upload-uri", "droplet.tgz", 201, True)
+BUILD_ARTIFACTS: Final = Kind(
+    "/v1/build_artifacts/{guid}", "cc-build-artifacts-upload-uri", "buildpack_cache.tgz", 200, False
+)
+
+
+class UploadFailed(Exception):
+    """Status and text of the answer to the cell."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for, once it is known to make sense. length: of the body, bytes."""
+
+    to: URL
+    timeout_s: int
+    length: int
+
+
+def add_upload_routes(app: web.Application, *, polling_interval_s: float = POLLING_INTERVAL_S) -> None:
+    """Serve the two uploads in ``app``."""
+    uploads = _Uploads(polling_interval_s)
+    app.cleanup_ctx.append(uploads.session)
+    for kind in (DROPLET, BUILD_ARTIFACTS):
+        app.router.add_post(kind.path, uploads.handler(kind))
+
+
+def wanted(kind: Kind, query: Mapping[str, str], length: int | None) -> Wanted:
+    """Read a request. Raises UploadFailed."""
+    text = query.get(kind.parameter, "")
+    if not text:
+        raise UploadFailed(400, f"missing {kind.parameter} parameter")
+    try:
+        url = URL(text)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError("an http or https URL with a host was expected")
+    except ValueError as error:
+        raise UploadFailed(400, f'parse "{text}": {error}') from error
+    try:
+        timeout_s = int(query.get("timeout") or DEFAULT_TIMEOUT_S)
+    except ValueError as error:
+        raise UploadFailed(400, f"timeout {query['timeout']!r} is no number of seconds") from error
+    if length is None:
+        raise UploadFailed(411, "Missing Content Length")
+    return Wanted(url.update_query({"async": "true"}) if kind.asynchronous else url, timeout_s, length)
+
+
+class _Uploads:
+    def __init__(self, polling_interval_s: float) -> None:
+        self._polling_interval_s = polling_interval_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def session(self, _: web.Application) -> AsyncIterator[None]:
+        """The connections to the Cloud Controller, as long as the application is served."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=limits) as self._session:
+            yield
+
+    def handler(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def upload(request: web.Request) -> web.Response:
+            said = {"uri": request.path, "size": request.content_length or 0}
+            try:
+                await self.pass_on(kind, request)
+            except UploadFailed as failure:
+                logger.error("uploader.failed", extra={"data": said | {"error": str(failure)}})
+                return web.Response(status=failure.status, text=f"{failure}\n")
+            logger.info("uploader.done", extra={"data": said})
+            return web.Response(status=kind.success)
+
+        return upload
+
+    async def pass_on(self, kind: Kind, request: web.Request) -> None:
+        """Raises UploadFailed."""
+        asked = wanted(kind, request.query, request.content_length)
+        try:
+            async with asyncio.timeout(asked.timeout_s):
+                body = await self._post(kind, asked, request)
+                if kind.asynchronous:
+                    await self._finished(asked.to, body)
+        except TimeoutError as error:
+            raise UploadFailed(500, f"upload not over after {asked.timeout_s} seconds") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UploadFailed(500, f'Post "{_shown(asked.to)}": {error}') from error
+
+    async def _post(self, kind: Kind, asked: Wanted, request: web.Request) -> bytes:
+        boundary = secrets.token_hex(30)
+        head = (
+            f"--{boundary}\r\n"
+            f'Content-Disposition: form-data; name="file"; filename="{kind.file_name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        end = f"\r\n--{boundary}--\r\n".encode()
+        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        headers |= {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + asked.length + len(end)),
+        }
+        for attempt in range(1, DIAL_TRIES + 1):
+            try:
+                async with self._http.post(
+                    asked.to, data=_form(head, request, end), headers=headers, allow_redirects=False
+                ) as response:
+                    body = await response.read()
+                    if response.status not in (200, 201):
+                        text = f"status code: {response.status}\n{body.decode(errors='replace')}"
+                        raise UploadFailed(response.status, text)
+                    return body
+            except aiohttp.ClientConnectorError as error:
+                # Nothing of the body has been read yet, so that there is something to try again with.
+                if attempt == DIAL_TRIES:
+                    raise
+                logger.info(
+                    "uploader.dial-failed", extra={"data": {"to": _shown(asked.to), "error": str(error)}}
+                )
+        raise AssertionError("the last attempt either returned or raised")
+
+    async def _finished(self, uploaded_to: URL, body: bytes) -> None:
+        """Wait for the end of a job."""
+        while True:
+            url, status = _job(body)
+            if status == "finished":
+                return
+            if status == "failed":
+                raise UploadFailed(500, "upload job failed")
+            if status not in UNFINISHED:
+                raise UploadFailed(500, f"unknown job status: {status}")
+            await asyncio.sleep(self._polling_interval_s)
+            async with self._http.get(_resolved(uploaded_to, url)) as response:
+                body = await response.read()
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("uploads are served only while the application runs")
+        return self._session
+
+
+async def _form(head: bytes, request: web.Request, end: bytes) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+        yield chunk
+    yield end
+
+
+def _job(body: bytes) -> tuple[str, str]:
+    """Address and status of the job a document tells of."""
+    try:
+        document = json.loads(body)
+        return str(document["metadata"]["url"]), str(document["entity"]["status"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UploadFailed(500, f"the Cloud Controller's answer is no upload job: {error!r}") from error
+
+
+def _resolved(uploaded_to: URL, url: str) -> URL:
+    """A job's address; a relative one belongs to the host, and the user, of the upload."""
+    found = URL(url)
+    if found.absolute:
+        return found
+    return uploaded_to.join(found).with_user(uploaded_to.user).with_password(uploaded_to.password)
+
+
+def _shown(url: URL) -> URL:
+    """Without the credentials."""
+    return url.with_user(None).with_query(None)
