@@ -16,6 +16,8 @@ PROGRAMS = {
     (BUILDPACK, "shell"): "lifecycle.buildpack.shell",
     (BUILDPACK, "builder"): "lifecycle.buildpack.builder",
     (DOCKER, "healthcheck"): "healthcheck.program",
+    (BUILDPACK, "diego-sshd"): "sshd.program",
+    (DOCKER, "diego-sshd"): "sshd.program",
     (DOCKER, "launcher"): "lifecycle.docker.launcher",
     (DOCKER, "builder"): "lifecycle.docker.builder",
 }

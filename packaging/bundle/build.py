@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
+import wheels  # noqa: E402
 from debian import Archive, PackageError, default_python, native_architecture, need_tools, run, unpack  # noqa: E402
 
 from lifecycle.programs import BUILDPACK, DOCKER, PROGRAMS  # noqa: E402
@@ -40,19 +41,26 @@ COMPILE = (
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
 )
 
-SOURCES = ("lifecycle", "healthcheck")
+SOURCES = ("lifecycle", "healthcheck", "sshd")
 """Our packages with in-container programs."""
 SHARED_OBJECTS = {
-    "libc6": ("libc.so.6", "libm.so.6", "libresolv.so.2"),
+    "libc6": ("libc.so.6", "libm.so.6", "libpthread.so.0", "libresolv.so.2"),
+    "libgcc-s1": ("libgcc_s.so.1",),
     "zlib1g": ("libz.so.1",),
     "libexpat1": ("libexpat.so.1",),
     "libssl3": ("libssl.so.3", "libcrypto.so.3"),
 }
 """Package -> what is taken of it into ``lib/``."""
-EXTENSIONS = ("_contextvars", "_hashlib", "_json", "_queue", "_ssl", "_typing")
+EXTENSIONS = ("_asyncio", "_contextvars", "_hashlib", "_json", "_queue", "_ssl", "_typing", "termios")
 """Extension modules of the standard library that are not inside Debian's interpreter."""
 PURE_PACKAGES = ("python3-yaml",)
 """Packages whose pure Python part is on the programs' path."""
+WHEELS = ("asyncssh", "cffi", "cryptography", "typing_extensions")
+"""What ``diego-sshd`` needs of the package index."""
+WHEEL_EXTENSIONS = ("_cffi_backend.cpython-*.so", "cryptography/hazmat/bindings/_rust.abi3.so")
+"""Extension modules of the wheels. A package that has one inside lies beside the library's zip, not in it."""
+UNZIPPED = ("cryptography",)
+"""Those packages."""
 BUNDLES = {
     "lifecycle.tgz": {BUILDPACK: "", DOCKER: "docker/"},
     "buildpack_app_lifecycle.tgz": {BUILDPACK: ""},
@@ -71,6 +79,9 @@ class Build:
         self.native = native_architecture()
         need_tools(self._tools())
         self.packages = self._fetch(architecture, refresh)
+        self.wheels = wheels.fetch(
+            WHEELS, ROOT / "constraints.txt", architecture, self.python, cache / "wheels", refresh
+        )
         self.native_packages = (
             self.packages if architecture == self.native else self._fetch(self.native, refresh)
         )
@@ -97,7 +108,7 @@ class Build:
         ]:
             digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
             digest.update(path.read_bytes())
-        for path in self.packages:
+        for path in (*self.packages, *self.wheels):
             digest.update(path.name.encode())
         return digest.hexdigest()[:16]
 
@@ -128,13 +139,21 @@ class Build:
         for name in EXTENSIONS:
             source = _only(debian, f"{name}.cpython-*.so")
             _take(source, dynamic / source.name, 0o644)
-        self._compile_library(library / f"python{self.python.replace('.', '')}.zip", debian)
-        listing = "".join(f"{path.name}\n" for path in self.packages)
+        with tempfile.TemporaryDirectory() as unpacked:
+            site = Path(unpacked)
+            wheels.unpack(self.wheels, site)
+            for pattern in WHEEL_EXTENSIONS:
+                (source,) = site.glob(pattern)
+                target = dynamic / source.relative_to(site)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _take(source, target, 0o644)
+            self._compile_library(library / f"python{self.python.replace('.', '')}.zip", debian, site)
+        listing = "".join(f"{path.name}\n" for path in (*self.packages, *self.wheels))
         (library / "packages.txt").write_text(listing)
         for lifecycle in (BUILDPACK, DOCKER):
             self._compile_start(lifecycle, tree / f"start-{lifecycle}")
 
-    def _compile_library(self, out: Path, debian: Path) -> None:
+    def _compile_library(self, out: Path, debian: Path, site: Path) -> None:
         """By Debian's interpreter of this machine's architecture: byte code is the same for all."""
         native = self._unpacked(self.native, self.native_packages)
         loader = _only(native, "ld-linux-*.so.*")
@@ -143,8 +162,9 @@ class Build:
                 shutil.copytree(ROOT / package, Path(sources, package))
             run(
                 loader, "--library-path", loader.parent, native / f"usr/bin/python{self.python}", "-I", "-S",
-                HERE / "collect.py", out, "lifecycle.entry", *sorted(set(PROGRAMS.values())), "--",
-                sources, debian / "usr/lib/python3/dist-packages",
+                HERE / "collect.py", out, "--beside", ",".join(UNZIPPED), "lifecycle.entry",
+                *sorted(set(PROGRAMS.values())), "--",
+                sources, site, debian / "usr/lib/python3/dist-packages",
             )  # fmt: skip
 
     def _compile_start(self, lifecycle: str, out: Path) -> None:

@@ -1,9 +1,9 @@
 """Run by the bundle's own interpreter: compile what the programs can import, and write the library's zip.
 
-``collect.py OUT ROOT_MODULE... -- SOURCE_FOLDER...``: the closure of the root modules is looked for in the
-source folders first, then in the standard library. Everything is stored, not packed: the archive as a whole
-is compressed once, and a start reads straight from the file. Modules carry the hash of nothing but
-themselves and no time, so the same sources give the same bytes.
+``collect.py OUT --beside PACKAGE,... ROOT_MODULE... -- SOURCE_FOLDER...``: the closure of the root modules is
+looked for in the source folders first, then in the standard library. Everything is stored, not packed: the
+archive as a whole is compressed once, and a start reads straight from the file. Modules carry the hash of
+nothing but themselves and no time, so the same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -62,20 +62,27 @@ def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:
     }
 
 
-def write(out: Path, modules: dict[str, Path]) -> None:
+def write(out: Path, modules: dict[str, Path], beside: list[str]) -> None:
+    """``beside``: top-level packages that go into the folder of extension modules, which they have inside."""
+    folder = next(out.parent.glob("python3.*/lib-dynload"))
     with zipfile.ZipFile(out, "w") as archive:
         for name, source in sorted(modules.items()):
             package = source.name == "__init__.py"
             inside = name.replace(".", "/") + ("/__init__" if package else "")
             code = compile(source.read_bytes(), f"{inside}.py", "exec", dont_inherit=True, optimize=2)
-            member = zipfile.ZipInfo(f"{inside}.pyc", (1980, 1, 1, 0, 0, 0))
-            archive.writestr(member, _code_to_hash_pyc(code, bytes(8), False))
+            data = _code_to_hash_pyc(code, bytes(8), False)
+            if name.partition(".")[0] in beside:
+                target = folder / f"{inside}.pyc"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            else:
+                archive.writestr(zipfile.ZipInfo(f"{inside}.pyc", (1980, 1, 1, 0, 0, 0)), data)
 
 
 def main() -> None:
-    out, *rest = sys.argv[1:]
+    out, _, beside, *rest = sys.argv[1:]
     cut = rest.index("--")
-    write(Path(out), closure(rest[:cut], [Path(folder) for folder in rest[cut + 1 :]]))
+    write(Path(out), closure(rest[:cut], [Path(folder) for folder in rest[cut + 1 :]]), beside.split(","))
 
 
 if __name__ == "__main__":

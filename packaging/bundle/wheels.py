@@ -1,0 +1,56 @@
+"""Packages of the Python package index that ``diego-sshd`` needs.
+
+The very versions of constraints.txt, as wheels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from debian import PackageError, run
+
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+LIBCS = ("2_36", "2_34", "2_28", "2_17")
+"""Versions of glibc that wheels may be made for: up to that of the bundle."""
+
+
+def fetch(
+    names: Iterable[str], constraints: Path, architecture: str, python: str, cache: Path, refresh: bool
+) -> list[Path]:
+    """The wheels for one architecture and version of Python.
+
+    Those fetched once are kept. Raises PackageError.
+    """
+    wanted = sorted(names)
+    pinned = [line for line in constraints.read_text().splitlines() if line.partition("==")[0] in wanted]
+    if len(pinned) != len(wanted):
+        raise PackageError(f"{constraints} pins {', '.join(pinned)} of {', '.join(wanted)} only")
+    key = hashlib.sha256(" ".join([*pinned, python]).encode()).hexdigest()[:16]
+    folder = cache / architecture / key
+    if refresh or not folder.is_dir():
+        fresh = cache / architecture / f"{key}.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        platforms = [f"manylinux_{libc}_{MACHINES[architecture]}" for libc in LIBCS]
+        platforms.append(f"manylinux2014_{MACHINES[architecture]}")
+        run(
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+            "--implementation", "cp", "--python-version", python, "--dest", fresh,
+            *(option for platform in platforms for option in ("--platform", platform)), *pinned,
+        )  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    return sorted(folder.glob("*.whl"))
+
+
+def unpack(wheels: Iterable[Path], into: Path) -> None:
+    """Unpack wheels over each other."""
+    into.mkdir(parents=True, exist_ok=True)
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(into)
