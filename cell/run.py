@@ -12,6 +12,8 @@ their source, and a failure's reason goes to standard error.
   cell run tree.json --image busybox --only action/serial[1]/run
   cell run tree.json --image busybox --trace run.trace && cell explain run.trace
 
+DOCKER_HOST names another engine than the usual one, also of this machine.
+
 Exit status:
 
     0  it succeeded
@@ -31,6 +33,7 @@ from pathlib import Path
 from cell.runner.errors import BAD_INPUT, INTERRUPTED, BadInput
 from cell.runner.launch import Outputs, execute
 from cell.runner.options import (
+    DEFAULT_DOCKER_HOST,
     DEFAULT_STATE_DIR,
     Options,
     given_root_fs,
@@ -105,6 +108,7 @@ def _options(args: argparse.Namespace) -> Options:
         keep=args.keep,
         shell=args.shell_on_failure,
         state_dir=args.state_dir,
+        docker_host=os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST,
     )
 
 

@@ -14,7 +14,6 @@ from bbs.models.actions import Action, RunAction
 from cell.runner.errors import HostCannot
 from cell.runner.text import one_line
 from executor.engine.api import EngineContainer
-from rep.config import RepConfig
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"
 """Where the engine has put the container, and its own network, where one that is kept moves."""
@@ -50,13 +49,13 @@ async def open_shell(container: EngineContainer, action: Action | None, reason: 
     await process.wait()
 
 
-def move_out(container: EngineContainer) -> None:
+def move_out(container: EngineContainer, docker_host: str) -> None:
     """Give a container that stays, and was taken out of the run's network, another one.
 
     Blocks. Raises HostCannot.
     """
     try:
-        client = docker.APIClient(base_url=RepConfig().docker_host, version="auto")
+        client = docker.APIClient(base_url=docker_host, version="auto")
         try:
             client.disconnect_container_from_network(container.id, _NO_NETWORK)
             client.connect_container_to_network(container.id, _OTHER_NETWORK)

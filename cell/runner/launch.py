@@ -177,7 +177,7 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
     problems: list[str] = []
     try:
         with telling(problems.append), ExitStack() as stack:
-            await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir)
+            await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir, options.docker_host)
             if interrupts.wanted.is_set():
                 return Verdict(INTERRUPTED, INTERRUPTED_REASON)
             slot = stack.enter_context(one_slot())
@@ -186,7 +186,7 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
             log = stack.enter_context((folder / "run.log").open("w", encoding="utf-8"))
             lagerlog.install(log, source="cell-run", time_format="rfc3339")
             owner = f"cell-run-{order.allocation.guid}" if options.keep else ""
-            return await session.run(cell_config(slot, options.state_dir, owner=owner))
+            return await session.run(cell_config(slot, options, owner=owner))
     except Told:
         if interrupts.wanted.is_set():
             return Verdict(INTERRUPTED, INTERRUPTED_REASON)

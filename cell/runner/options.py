@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cell.runner.errors import BadInput
 
+DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/run")
 STACK = "busybox"
 LOCAL_IMAGE = "diego-cell/busybox:latest"
@@ -30,7 +31,8 @@ class Options:
 
     root_fs: as the executor takes it, empty for the document's. env: over the container's own variables.
     memory_mb, disk_mb: MiB. user: for every step. timeout_s: for the whole run. only: path of the one step to
-    run. keep: leave the container. shell: open a shell in it when the tree failed.
+    run. keep: leave the container. shell: open a shell in it when the tree failed. docker_host: address of the
+    engine, which must be one of this machine.
     """
 
     root_fs: str = ""
@@ -44,6 +46,7 @@ class Options:
     keep: bool = False
     shell: bool = False
     state_dir: Path = DEFAULT_STATE_DIR
+    docker_host: str = DEFAULT_DOCKER_HOST
 
 
 def image_root_fs(image: str) -> str:

@@ -13,12 +13,12 @@ import docker.errors
 
 from cell.images import ensure_image
 from cell.runner.errors import HostCannot
-from cell.runner.options import LOCAL_IMAGE
+from cell.runner.options import LOCAL_IMAGE, Options
 from cell.slots import PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
 from rep.config import RepConfig
 
 
-def check_machine(root_fs: str, folder: Path) -> None:
+def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
     """See that we may, that the engine answers, and that the local image is there if it is wanted.
 
     Blocks. Raises HostCannot.
@@ -26,7 +26,7 @@ def check_machine(root_fs: str, folder: Path) -> None:
     if os.geteuid() != 0:
         raise HostCannot("must be root: it makes containers and packet rules")
     try:
-        client = docker.APIClient(base_url=RepConfig().docker_host, version="auto")
+        client = docker.APIClient(base_url=docker_host, version="auto")
         try:
             if root_fs == LOCAL_IMAGE:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def check_machine(root_fs: str, folder: Path) -> None:
             client.close()
     except docker.errors.DockerException as error:
         raise HostCannot(
-            f"the container engine does not answer ({error}); start it with `systemctl start docker`"
+            f"no container engine answers at {docker_host} ({error}); start it with `systemctl start docker`"
         ) from error
     except OSError as error:
         raise HostCannot(f"cannot make the local image: {error}; install busybox-static") from error
@@ -51,16 +51,17 @@ def one_slot() -> Iterator[Slot]:
         raise HostCannot(str(error)) from error
 
 
-def cell_config(slot: Slot, state_dir: Path, *, owner: str) -> RepConfig:
+def cell_config(slot: Slot, options: Options, *, owner: str) -> RepConfig:
     """Settings of the cell that runs it. owner: empty for the slot's usual one.
 
     Containers of the usual owner that an earlier, killed run left in this slot are removed at start.
     """
-    folder = state_dir / slot.cell_id
+    folder = options.state_dir / slot.cell_id
     base = RepConfig()
     return replace(
         base,
         cell_id=slot.cell_id,
+        docker_host=options.docker_host,
         container_owner_name=owner or base.container_owner_name,
         cache_path=str(folder / "download_cache"),
         temp_dir=str(folder / "tmp"),

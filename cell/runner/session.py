@@ -141,7 +141,7 @@ class Session:
             if self._options.keep and self._network is not None:
                 await self._network.detach(container.guid)
                 self.kept = container
-                await asyncio.to_thread(move_out, container)
+                await asyncio.to_thread(move_out, container, self._options.docker_host)
         except (HostCannot, ExecutorError) as error:
             self._warn(str(error))
         return verdict
