@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +59,28 @@ CAPABILITIES = (
 )
 """The kernel's capabilities by number, as far as every engine knows them (the last three came later)."""
 
+UNPRIVILEGED = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+)
+"""What a container may have at most, whatever an engine's own default is."""
+
+CPU_PERIOD_US = 100_000
+CPU_QUOTA_LEAST_US = 1_000
+"""Microseconds: the period over which the kernel keeps a hard CPU limit, and the least quota it takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -107,12 +128,13 @@ def owner_labels(surroundings: Surroundings) -> dict[str, str]:
 
 
 def create_request(
-    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, disk_quota: bool
+    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, disk_quota: int
 ) -> dict[str, Any]:
     """The body of the engine's create call.
 
     Everything the image says about how to run it is overridden, except its environment. The instance's own
-    environment goes to its processes, not here: checks and proxies must not see it.
+    environment goes to its processes, not here: checks and proxies must not see it. disk_quota: bytes for
+    the engine's storage to keep the container to, 0 for none.
     """
     return {
         "Image": image,
@@ -135,7 +157,7 @@ def create_request(
 
 
 def _host_config(
-    spec: ContainerSpec, io_dir: Path, surroundings: Surroundings, disk_quota: bool
+    spec: ContainerSpec, io_dir: Path, surroundings: Surroundings, disk_quota: int
 ) -> dict[str, Any]:
     ours = (
         BindMount(source=surroundings.init_path, target=INIT),
@@ -157,14 +179,26 @@ def _host_config(
         config["PidsLimit"] = spec.max_pids
     if spec.cpu_shares:
         config["CpuShares"] = spec.cpu_shares
-    if spec.disk_bytes and disk_quota:
-        config["StorageOpt"] = {"size": str(spec.disk_bytes)}
+    if spec.cpu_percent:
+        quota = max(CPU_QUOTA_LEAST_US, int(spec.cpu_percent / 100 * CPU_PERIOD_US))
+        config |= {"CpuPeriod": CPU_PERIOD_US, "CpuQuota": quota}
+    if disk_quota:
+        config["StorageOpt"] = {"size": str(disk_quota)}
     if spec.privileged:
-        config |= _privileged(surroundings.capabilities)
-    return config
+        return config | _privileged(surroundings.capabilities)
+    return config | _unprivileged(spec.no_new_privileges)
 
 
-def _privileged(capabilities: tuple[str, ...]) -> Mapping[str, Any]:
+def _unprivileged(no_new_privileges: bool) -> dict[str, Any]:
+    """System call filter, masked and read-only paths and user namespace are the engine's defaults."""
+    return {
+        "CapDrop": ["ALL"],
+        "CapAdd": list(UNPRIVILEGED),
+        "SecurityOpt": ["no-new-privileges"] if no_new_privileges else [],
+    }
+
+
+def _privileged(capabilities: tuple[str, ...]) -> dict[str, Any]:
     """Privileged without the engine's own switch, which fails where the host's bounding set is not full."""
     return {
         "CapDrop": ["ALL"],

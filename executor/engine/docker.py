@@ -39,6 +39,7 @@ from executor.engine.faults import ContainerGone, engine_text
 from executor.engine.images import Images
 from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.processes import DockerProcess, ProcessRoom
+from executor.engine.storage import DiskQuotas
 from executor.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class DockerEngine:
         self._images = Images(self._client)
         self._processes = ProcessRoom(self._client, self._io_dir)
         self._handles: dict[str, _Handle] = {}
-        self._disk_quota: bool | None = None
+        self._quotas = DiskQuotas(self._client)
 
     async def close(self) -> None:
         """Let go of the engine; containers and processes stay as they are."""
@@ -105,8 +106,9 @@ class DockerEngine:
         await asyncio.to_thread(self._client.close)
 
     async def ping(self) -> None:
-        """Raises EngineUnavailable."""
+        """Raises EngineUnavailable. The first time, it is said who keeps disk limits."""
         await self._client.call("ping the engine", lambda api: api.ping())
+        await self._quotas.announce()
 
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
@@ -115,7 +117,7 @@ class DockerEngine:
         told = progress or _unheard
         access = (spec.root_fs, spec.image_username, spec.image_password)
         image = await self._images.get(*access, told)
-        quota = bool(spec.disk_bytes) and await self._has_disk_quota()
+        quota = await self._quotas.size(spec, image)
         try:
             try:
                 state = await self._create(spec, image, quota)
@@ -123,9 +125,8 @@ class DockerEngine:
                 image = await self._images.get(*access, told, missing=image)
                 state = await self._create(spec, image, quota)
             except _NoQuota as error:  # found out only by trying: it depends on a mount option
-                logger.warning("disk-quota-not-available", extra={"data": {"reason": str(error)}})
-                self._disk_quota = False
-                state = await self._create(spec, image, False)
+                self._quotas.refused(str(error))
+                state = await self._create(spec, image, 0)
             return self._known(spec.guid, state)
         except _NameTaken as error:
             raise EngineError(str(error)) from error
@@ -233,19 +234,7 @@ class DockerEngine:
     async def _info(self) -> dict[str, Any]:
         return dict(await self._client.call("engine info", lambda api: api.info()))
 
-    async def _has_disk_quota(self) -> bool:
-        """Whether the storage driver can limit a container's writable layer."""
-        if self._disk_quota is None:
-            info = await self._info()
-            status = dict(info.get("DriverStatus") or [])
-            self._disk_quota = info["Driver"] in ("btrfs", "zfs") or (
-                info["Driver"] == "overlay2" and status.get("Backing Filesystem") == "xfs"
-            )
-            if not self._disk_quota:
-                logger.warning("disk-quota-not-available", extra={"data": {"driver": info["Driver"]}})
-        return self._disk_quota
-
-    async def _create(self, spec: ContainerSpec, image: str, quota: bool) -> dict[str, Any]:
+    async def _create(self, spec: ContainerSpec, image: str, quota: int) -> dict[str, Any]:
         name = container_name(self._surroundings, spec.guid)
         io_dir = self._io_dir(spec.guid)
         request = create_request(
@@ -289,6 +278,7 @@ class DockerEngine:
             init_pid=state["State"]["Pid"],
             address=state["Config"]["Labels"][LABEL_ADDRESS],
             image_env=parse_env(state["Config"]["Env"] or []),
+            disk_quota=bool(state["HostConfig"].get("StorageOpt")),
             labels=state["Config"]["Labels"],
         )
         self._handle(container)

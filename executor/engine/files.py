@@ -34,7 +34,10 @@ _END = b"\0" * (2 * tarfile.BLOCKSIZE)
 def stream_in(
     api: APIClient, container_id: str, proc_fd: int, path: str, user_name: str, tar_path: Path
 ) -> None:
-    """Unpack ``tar_path`` at ``path``. Blocks. Raises EngineError or the SDK's errors."""
+    """Unpack ``tar_path`` at ``path``. Blocks. Raises EngineError or the SDK's errors.
+
+    Without a ``user_name`` members keep their owners, and what has none belongs to root.
+    """
     with Rootfs(proc_fd) as root:
         user = resolve_user(user_name, root.read_text("/etc/passwd"), root.read_text("/etc/group"))
         target = posixpath.normpath(posixpath.join("/", user.home, path))
@@ -44,17 +47,21 @@ def stream_in(
             raise EngineError(f"directory {target}: {error.strerror}") from error
         try:
             with tarfile.open(tar_path, "r:*") as archive:
-                api.put_archive(container_id, "/", rewritten(archive, root, target, user))
+                keep = not user_name
+                api.put_archive(container_id, "/", rewritten(archive, root, target, user, keep_owners=keep))
         except (tarfile.TarError, EOFError) as error:
             raise EngineError(f"{tar_path} is not a proper archive: {error}") from error
         except FileNotFoundError as error:
             raise EngineError(f"{tar_path}: {error.strerror}") from error
 
 
-def rewritten(archive: tarfile.TarFile, root: Rootfs, target: str, user: User) -> Iterator[bytes]:
+def rewritten(
+    archive: tarfile.TarFile, root: Rootfs, target: str, user: User, *, keep_owners: bool = False
+) -> Iterator[bytes]:
     """The archive's bytes anew, for unpacking at the container's root. Raises EngineError.
 
-    A directory that exists in the container keeps its owner and mode.
+    A directory that exists in the container keeps its owner and mode. ``user`` owns everything, or only
+    what the archive has no owner for.
     """
     names = _Names()
     for member in archive:
@@ -69,7 +76,8 @@ def rewritten(archive: tarfile.TarFile, root: Rootfs, target: str, user: User) -
         if member.isdir() and root.stat(full) is not None:
             continue
         content = archive.extractfile(member) if member.isreg() else None
-        yield _header(_owned(member, full, target, user))
+        owner = (member.uid, member.gid) if keep_owners else (user.uid, user.gid)
+        yield _header(_owned(member, full, target, owner))
         if content is not None:
             size = 0
             while chunk := content.read(_CHUNK):
@@ -129,13 +137,13 @@ def _header(member: tarfile.TarInfo) -> bytes:
     return member.tobuf(format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape")
 
 
-def _owned(member: tarfile.TarInfo, full: str, target: str, user: User) -> tarfile.TarInfo:
+def _owned(member: tarfile.TarInfo, full: str, target: str, owner: tuple[int, int]) -> tarfile.TarInfo:
     linked = member.linkname
     if member.islnk():
         linked = posixpath.join(target, posixpath.normpath(linked)).lstrip("/")
     owned = copy.copy(member)
     owned.name, owned.linkname = full.lstrip("/"), linked
-    owned.uid, owned.gid, owned.uname, owned.gname = user.uid, user.gid, "", ""
+    (owned.uid, owned.gid), owned.uname, owned.gname = owner, "", ""
     owned.pax_headers = {}
     if member.isreg():
         owned.type = tarfile.REGTYPE  # sparse members arrive expanded

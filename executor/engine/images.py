@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -9,13 +10,16 @@ import re
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound
 
+from bbs.models.sizes import format_size
 from executor.engine.client import EngineClient
 from executor.engine.faults import engine_text
 from executor.engine.flight import SingleFlight
@@ -115,6 +119,33 @@ def _image_ref(host: str, path: str, root_fs: str, *, library: bool = True) -> I
     return ImageRef(registry=registry, repository=repository, tag=tag or "latest", digest=digest)
 
 
+PROGRESS_INTERVAL_S = 1.0
+"""Least time between two texts about the same pull."""
+
+
+class PullProgress:
+    """Adds up what the engine tells of the layers of one pull. ``now``: monotonic s."""
+
+    def __init__(self, image: str, now: float) -> None:
+        self._image = image
+        self._told_at = now
+        self._layers: dict[str, tuple[int, int]] = {}
+
+    def news(self, line: Mapping[str, Any], now: float) -> str:
+        """A text for people now and then, else nothing."""
+        detail = line.get("progressDetail") or {}
+        if line.get("status") == "Downloading" and "total" in detail:
+            self._layers[line["id"]] = (detail.get("current", 0), detail["total"])
+        elif line.get("status") == "Download complete" and line.get("id") in self._layers:
+            total = self._layers[line["id"]][1]
+            self._layers[line["id"]] = (total, total)
+        if not self._layers or now - self._told_at < PROGRESS_INTERVAL_S:
+            return ""
+        self._told_at = now
+        done, total = (sum(part) for part in zip(*self._layers.values(), strict=True))
+        return f"pulling image {self._image}: {format_size(done)} of {format_size(total)}"
+
+
 class Images:
     """Gets images; equal requests at the same time share one pull or import."""
 
@@ -154,6 +185,8 @@ class Images:
         progress(f"pulling image {ref}")
         auth = {"username": username, "password": password} if username else None
         cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
+        transfer = PullProgress(str(ref), time.monotonic())
 
         def pull(api: APIClient) -> str | None:
             try:
@@ -163,6 +196,8 @@ class Images:
                 reason = None
                 for line in lines:  # to its end: that is what frees the connection
                     reason = line.get("error", reason)
+                    if text := transfer.news(line, time.monotonic()):
+                        loop.call_soon_threadsafe(progress, text)
                     if cancelled.is_set():
                         return "cancelled"
             except APIError as error:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from executor.engine.flight import SingleFlight
-from executor.engine.images import Archive, ImageRef, Local, Pulled, parse_root_fs
+from executor.engine.images import Archive, ImageRef, Local, Pulled, PullProgress, parse_root_fs
 from executor.errors import ImageError
 
 pytestmark = pytest.mark.unit
@@ -130,3 +130,26 @@ async def test_a_failure_reaches_everybody() -> None:
         *(flights.run("a", fail, lambda _: None) for _ in range(2)), return_exceptions=True
     )
     assert [str(result) for result in results] == ["no", "no"]
+
+
+def test_progress_of_a_pull_is_told_now_and_then() -> None:
+    def line(status: str, layer: str = "", **detail: int) -> dict[str, object]:
+        return {"status": status, "id": layer, "progressDetail": detail}
+
+    transfer = PullProgress("reg/app:1", 0.0)
+    seen = [
+        transfer.news(line("Pulling from app", "1"), 2.0),
+        transfer.news(line("Downloading", "a", current=1 << 20, total=4 << 20), 2.5),
+        transfer.news(line("Downloading", "b", current=0, total=8 << 20), 2.6),
+        transfer.news(line("Downloading", "b", current=2 << 20, total=8 << 20), 3.5),
+        transfer.news(line("Download complete", "a"), 4.5),
+        transfer.news({"error": "no space left on device"}, 4.6),
+    ]
+    assert seen == [
+        "",
+        "pulling image reg/app:1: 1M of 4M",
+        "",
+        "pulling image reg/app:1: 3M of 12M",
+        "pulling image reg/app:1: 6M of 12M",
+        "",
+    ]

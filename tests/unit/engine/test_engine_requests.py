@@ -13,11 +13,12 @@ from requests.exceptions import RequestException
 
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
-from executor.engine.containers import Surroundings, bounding_set, create_request
+from executor.engine.containers import UNPRIVILEGED, Surroundings, bounding_set, create_request
 from executor.engine.faults import ContainerGone, translate
 from executor.engine.launch import Launch, refused_by_kernel
 from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.parent import parent_command, refusal
+from executor.engine.storage import Quota, quota_of
 from executor.engine.users import User
 from executor.errors import EngineError, EngineUnavailable
 
@@ -42,7 +43,7 @@ LAUNCH = Launch(
 )
 
 
-def request_for(spec: ContainerSpec, *, disk_quota: bool = False) -> dict[str, object]:
+def request_for(spec: ContainerSpec, *, disk_quota: int = 0) -> dict[str, object]:
     return create_request(
         spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, disk_quota=disk_quota
     )
@@ -82,6 +83,9 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
             "LogConfig": {"Type": "none"},
             "RestartPolicy": {"Name": "no"},
             "Init": False,
+            "CapDrop": ["ALL"],
+            "CapAdd": [*UNPRIVILEGED],
+            "SecurityOpt": [],
         },
     }
 
@@ -89,14 +93,29 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
 @pytest.mark.parametrize(
     ("spec", "quota", "expected"),
     [
-        (ContainerSpec(guid="g", root_fs="x", memory_bytes=7), False, {"Memory": 7, "MemorySwap": 7}),
-        (ContainerSpec(guid="g", root_fs="x", max_pids=8), False, {"PidsLimit": 8}),
-        (ContainerSpec(guid="g", root_fs="x", cpu_shares=9), False, {"CpuShares": 9}),
-        (ContainerSpec(guid="g", root_fs="x", disk_bytes=10), True, {"StorageOpt": {"size": "10"}}),
-        (ContainerSpec(guid="g", root_fs="x", disk_bytes=10), False, {}),
+        (ContainerSpec(guid="g", root_fs="x", memory_bytes=7), 0, {"Memory": 7, "MemorySwap": 7}),
+        (ContainerSpec(guid="g", root_fs="x", max_pids=8), 0, {"PidsLimit": 8}),
+        (ContainerSpec(guid="g", root_fs="x", cpu_shares=9), 0, {"CpuShares": 9}),
+        (
+            ContainerSpec(guid="g", root_fs="x", cpu_percent=12.5),
+            0,
+            {"CpuPeriod": 100_000, "CpuQuota": 12_500},
+        ),
+        (
+            ContainerSpec(guid="g", root_fs="x", cpu_percent=0.01),
+            0,
+            {"CpuPeriod": 100_000, "CpuQuota": 1_000},
+        ),
+        (ContainerSpec(guid="g", root_fs="x", disk_bytes=10), 12, {"StorageOpt": {"size": "12"}}),
+        (ContainerSpec(guid="g", root_fs="x", disk_bytes=10), 0, {}),
+        (
+            ContainerSpec(guid="g", root_fs="x", no_new_privileges=True),
+            0,
+            {"SecurityOpt": ["no-new-privileges"]},
+        ),
         (
             ContainerSpec(guid="g", root_fs="x", privileged=True),
-            False,
+            0,
             {
                 "CapDrop": ["ALL"],
                 "CapAdd": ["CHOWN", "SYS_ADMIN"],
@@ -109,7 +128,7 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
         ),
     ],
 )
-def test_limits_and_privileges(spec: ContainerSpec, quota: bool, expected: dict[str, object]) -> None:
+def test_limits_and_privileges(spec: ContainerSpec, quota: int, expected: dict[str, object]) -> None:
     plain = request_for(ContainerSpec(guid="g", root_fs="x"))["HostConfig"]
     asked = request_for(spec, disk_quota=quota)["HostConfig"]
     assert isinstance(plain, dict)
@@ -121,6 +140,24 @@ def test_mounts_of_the_container_come_after_ours() -> None:
     config = request_for(ContainerSpec(guid="g", root_fs="x", mounts=(mount,)))["HostConfig"]
     assert isinstance(config, dict)
     assert config["Mounts"][-1] == {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": False}
+
+
+def test_the_capabilities_of_a_container_are_the_recorded_ones() -> None:
+    assert {*UNPRIVILEGED} == {*bounding_set(0x00000000A80425FB)}
+
+
+@pytest.mark.parametrize(
+    ("driver", "backing", "quota"),
+    [
+        ("btrfs", "", Quota.TOTAL),
+        ("zfs", "", Quota.TOTAL),
+        ("overlay2", "xfs", Quota.WRITTEN),
+        ("overlay2", "extfs", Quota.NONE),
+        ("vfs", "xfs", Quota.NONE),
+    ],
+)
+def test_what_a_storage_can_keep_containers_to(driver: str, backing: str, quota: Quota) -> None:
+    assert quota_of({"Driver": driver, "DriverStatus": [["Backing Filesystem", backing]]}) is quota
 
 
 def test_capabilities_of_a_mask() -> None:
