@@ -66,12 +66,26 @@ def in_bulk(sink: LogSink) -> EmitLines:
 class Output:
     """Where one step writes: a pair of handlers that take bytes as they come, and the end of both.
 
-    flush: sends what is held back for want of a line end.
+    flush: sends what is held back for want of a line end. own: takes text of the cell's own for one of the
+    streams, where that is something else than output.
     """
 
     stdout: Callable[[bytes], None]
     stderr: Callable[[bytes], None]
     flush: Callable[[], None]
+    own: Callable[[bytes, Stream], None] | None = None
+
+    def tell(self, text: str, stream: Stream = Stream.OUT) -> None:
+        """Whole lines of the cell's own among the output, the last one with or without its end.
+
+        The instance's limits do not apply to them: how an app ended or fares is known however much it wrote.
+        """
+        if not text:
+            return
+        if self.own is not None:
+            self.own(text.encode(), stream)
+        else:
+            (self.stdout if stream is Stream.OUT else self.stderr)(text.encode())
 
 
 class LogStreams(Protocol):

@@ -53,6 +53,11 @@ class RateLimiter:
         """Whether there is anything to decide."""
         return self._bytes_per_second >= 0 or self._lines is not None
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing may pass."""
+        return self._bytes_per_second == 0
+
     def admit(self, size: int) -> str | None:
         """Ask for a line of ``size`` bytes: None lets it pass, a text refuses it.
 
@@ -67,7 +72,7 @@ class RateLimiter:
         return refusal
 
     def _refusal(self, size: int) -> str | None:
-        if self._bytes_per_second == 0:
+        if self.silent:
             return ""
         if not self.limited:
             return None

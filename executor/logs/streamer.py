@@ -1,7 +1,9 @@
 """The log of one container: from the output of its steps, and from the cell itself, to a sink.
 
-When a limit is exceeded, the app's log says so once and then a second of output is missing; how much was
-dropped is for the operator and goes to ``on_dropped``: once the mute is over, or at the end of the container.
+Limits are for what apps write. What the cell says about an app - how it ended, what a check found - passes in
+any case, except where nothing may be logged at all. When a limit is exceeded, the app's log says so once and
+then a second of output is missing; how much was dropped is for the operator and goes to ``on_dropped``: once
+the mute is over, or at the end of the container.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class LogStreamer:
         self._on_dropped = on_dropped
         self._told_lines = self._told_bytes = 0
         self._last_ns = 0
+        self._unlimited = False
         self._limiter = RateLimiter(bytes_per_second, max_lines_per_second, self._clock)
         self._outputs: WeakSet[Output] = WeakSet()
         self._tags_by_source: dict[str, Mapping[str, str]] = {}
@@ -85,7 +88,16 @@ class LogStreamer:
             stdout.flush()
             stderr.flush()
 
-        output = Output(stdout.write, stderr.write, flush)
+        def own(data: bytes, stream: Stream) -> None:
+            buffer = stdout if stream is Stream.OUT else stderr
+            self._unlimited = not self._limiter.silent
+            try:
+                buffer.write(data)
+                buffer.flush()
+            finally:
+                self._unlimited = False
+
+        output = Output(stdout.write, stderr.write, flush, own)
         self._outputs.add(output)
         return output
 
@@ -102,7 +114,7 @@ class LogStreamer:
 
     def _step_lines(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
         limiter = self._limiter
-        if not limiter.limited:
+        if self._unlimited or not limiter.limited:
             limiter.accepted_bytes += sum(map(len, payloads))
             self._emit(payloads, stream, source)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from executor.logs.api import Output
+from executor.logs.api import Output, Stream
 from executor.logs.clock import Clock
 from executor.steps.base import EmittableError, Step, outcome_of
 from executor.steps.text import format_duration
@@ -28,20 +28,22 @@ class HealthCheck:
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
-        self._cell_output.stdout(b"Starting health monitoring of container\n")
+        self._cell_output.tell("Starting health monitoring of container\n")
         begun = self._clock.monotonic()
         error = await outcome_of(self._startup)
         if error is not None:
             elapsed = format_duration(round(self._clock.monotonic() - begun, 3))
-            self._check_output.stderr(f"{error}\n".encode())
-            self._cell_output.stderr(f"Failed after {elapsed}: startup health check never passed.\n".encode())
+            self._check_output.tell(f"{error}\n", Stream.ERR)
+            self._cell_output.tell(
+                f"Failed after {elapsed}: startup health check never passed.\n", Stream.ERR
+            )
             raise EmittableError(f"Instance never healthy after {elapsed}: {error}") from error
-        self._cell_output.stdout(b"Container became healthy\n")
+        self._cell_output.tell("Container became healthy\n")
         self.ready.set()
         if self._liveness is None:
             await asyncio.get_running_loop().create_future()
         else:
             error = await outcome_of(self._liveness)
-        self._check_output.stderr(f"{error or ''}\n".encode())
-        self._cell_output.stderr(b"Container became unhealthy\n")
+        self._check_output.tell(f"{error or ''}\n", Stream.ERR)
+        self._cell_output.tell("Container became unhealthy\n", Stream.ERR)
         raise EmittableError(f"Instance became unhealthy: {error or ''}") from error

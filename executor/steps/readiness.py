@@ -34,14 +34,14 @@ class Readiness:
         self.ready = always_ready()
 
     async def run(self) -> None:
-        self._output.stdout(b"Starting readiness health monitoring of container\n")
+        self._output.tell("Starting readiness health monitoring of container\n")
         while True:
             error = await outcome_of(self._until_ready())
             if error is not None:
-                self._output.stdout(b"Failed to run the readiness check\n")
+                self._output.tell("Failed to run the readiness check\n")
                 raise error
             self._on_change(True)
-            self._output.stdout(PASSED.encode())
+            self._output.tell(PASSED)
             await outcome_of(self._until_failure())
             self._on_change(False)
-            self._output.stdout(FAILED.encode())
+            self._output.tell(FAILED)

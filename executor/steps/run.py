@@ -124,7 +124,7 @@ class Run:
                 self._container, self._spec, self._output.stdout, self._output.stderr
             )
         except EngineError as error:
-            self._output.stdout(f"failed-creating-process: {error}".encode())
+            self._output.tell(f"failed-creating-process: {error}")
             self._output.flush()
             raise StepError(str(error)) from error
 
@@ -170,7 +170,7 @@ class Run:
             killed=killed,
             out_of_memory=status != 0 and await out_of_memory(self._engine, self._container),
         )
-        self._output.stdout(exit_log_line(exit_, self._options).encode())
+        self._output.tell(exit_log_line(exit_, self._options))
         self._output.flush()
         return exit_error(exit_, self._options)
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
-from cryptography import x509
 
-from cell.certs import Authority
+from bbs.client.identity import IdentityFiles
 from cell.telemetry import TelemetryError, open_telemetry
 from executor.logs.api import LogLine, Stream
-from executor.logs.loggregator import BATCH_SENDER, SERVER_NAME
-from executor.logs.proto import loggregator_pb2 as pb
 from executor.logs.sinks import RingSink
 from rep.config import Loggregator, RepConfig
 
@@ -58,13 +50,8 @@ async def test_somebody_else_s_sink_is_enough(capfdbinary: Any) -> None:
 
 
 @pytest.fixture
-def authority() -> Authority:
-    return Authority.create("loggregator-ca")
-
-
-@pytest.fixture
-def keys(authority: Authority, tmp_path: Path) -> Loggregator:
-    files = authority.issue(tmp_path / "rep", "rep")
+def keys(loggregator_identities: tuple[IdentityFiles, IdentityFiles]) -> Loggregator:
+    _, files = loggregator_identities
     return Loggregator(
         loggregator_ca_path=str(files.ca_file),
         loggregator_cert_path=str(files.cert_file),
@@ -75,61 +62,23 @@ def keys(authority: Authority, tmp_path: Path) -> Loggregator:
     )
 
 
-@asynccontextmanager
-async def agent(
-    authority: Authority, folder: Path
-) -> AsyncIterator[tuple[int, asyncio.Queue[pb.EnvelopeBatch]]]:
-    """An agent that wants a certificate of its authority and calls itself by the agents' usual name."""
-    files = authority.issue(folder, "agent", names=[x509.DNSName(SERVER_NAME)])
-    came: asyncio.Queue[pb.EnvelopeBatch] = asyncio.Queue()
-
-    async def sender(
-        requests: AsyncIterator[pb.EnvelopeBatch], _: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.BatchSenderResponse:
-        async for one in requests:
-            came.put_nowait(one)
-        return pb.BatchSenderResponse()
-
-    server = grpc.aio.server()
-    service, method = BATCH_SENDER[1:].split("/")
-    handler = grpc.stream_unary_rpc_method_handler(
-        sender,
-        request_deserializer=pb.EnvelopeBatch.FromString,
-        response_serializer=pb.BatchSenderResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    credentials = grpc.ssl_server_credentials(
-        [(files.key_file.read_bytes(), files.cert_file.read_bytes())],
-        root_certificates=files.ca_file.read_bytes(),
-        require_client_auth=True,
-    )
-    port = server.add_secure_port("127.0.0.1:0", credentials)
-    await server.start()
-    try:
-        yield port, came
-    finally:
-        await server.stop(None)
-
-
 async def test_loggregator_gets_lines_and_metrics_with_the_cell_s_labels(
-    keys: Loggregator, authority: Authority, tmp_path: Path
+    keys: Loggregator,
+    loggregator_agent: Any,
+    loggregator_identities: tuple[IdentityFiles, IdentityFiles],
 ) -> None:
-    async with agent(authority, tmp_path / "agent") as (port, came):
+    async with loggregator_agent.listening(identity=loggregator_identities[0]) as port:
         config = RepConfig(loggregator=replace(keys, loggregator_api_port=port))
         async with open_telemetry(config) as telemetry:
             telemetry.sink.emit(LINE)
             telemetry.meter.gauge("ContainerCount", 3, "Metric", {"zone": "z1"})
-            found: list[pb.Envelope] = []
-            async with asyncio.timeout(20):
-                while len(found) < 2:
-                    found += (await came.get()).batch
-    by_source = {one.source_id: one for one in found}
+            await loggregator_agent.until(lambda came: len(came) >= 2)
+    by_source = {one.source_id: one for one in loggregator_agent.envelopes}
     assert by_source["app"].log.payload == b"hello"
-    gauge = by_source["rep"]
-    assert (gauge.instance_id, dict(gauge.tags)) == ("cell-7", {"origin": "my-rep", "zone": "z1"})
-    assert (gauge.gauge.metrics["ContainerCount"].value, gauge.gauge.metrics["ContainerCount"].unit) == (
-        3, "Metric",
-    )  # fmt: skip
+    metric = by_source["rep"]
+    assert (metric.instance_id, dict(metric.tags)) == ("cell-7", {"origin": "my-rep", "zone": "z1"})
+    gauge = metric.gauge.metrics["ContainerCount"]
+    assert (gauge.value, gauge.unit) == (3, "Metric")
 
 
 async def test_half_an_identity_sends_nothing(keys: Loggregator, capfdbinary: Any) -> None:

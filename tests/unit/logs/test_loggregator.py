@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import pytest
 
 from executor.logs.api import LogLine, Stream
-from executor.logs.loggregator import BATCH_SENDER, Agent, Loggregator
+from executor.logs.loggregator import Agent, Loggregator
 from executor.logs.loggregator_envelopes import Item, batch, envelope
 from executor.logs.proto import loggregator_pb2 as pb
 from executor.metrics_api import CounterMetric, Gauge, GaugeMetric, Labels, TimerMetric
@@ -96,58 +91,8 @@ def test_recorded_metrics(recorded: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-class FakeAgent:
-    """Takes batches on a port of its own."""
-
-    def __init__(self) -> None:
-        self.batches: list[pb.EnvelopeBatch] = []
-        self.streams = 0
-        self._came = asyncio.Condition()
-
-    async def _sender(
-        self, requests: AsyncIterator[pb.EnvelopeBatch], _: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.BatchSenderResponse:
-        self.streams += 1
-        async for one in requests:
-            async with self._came:
-                self.batches.append(one)
-                self._came.notify_all()
-        return pb.BatchSenderResponse()
-
-    @property
-    def payloads(self) -> list[bytes]:
-        return [each.log.payload for one in self.batches for each in one.batch]
-
-    async def until(self, count: int) -> None:
-        async with asyncio.timeout(20), self._came:
-            await self._came.wait_for(lambda: sum(len(one.batch) for one in self.batches) >= count)
-
-    @asynccontextmanager
-    async def listening(
-        self, port: int = 0, credentials: grpc.ServerCredentials | None = None
-    ) -> AsyncIterator[int]:
-        server = grpc.aio.server()
-        service, method = BATCH_SENDER[1:].split("/")
-        handler = grpc.stream_unary_rpc_method_handler(
-            self._sender,
-            request_deserializer=pb.EnvelopeBatch.FromString,
-            response_serializer=pb.BatchSenderResponse.SerializeToString,
-        )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        address = f"127.0.0.1:{port}"
-        if credentials is None:
-            bound = server.add_insecure_port(address)
-        else:
-            bound = server.add_secure_port(address, credentials)
-        await server.start()
-        try:
-            yield bound
-        finally:
-            await server.stop(None)
-
-
-async def test_envelopes_go_out_a_hundred_at_once(make_line: Any) -> None:
-    agent = FakeAgent()
+async def test_envelopes_go_out_a_hundred_at_once(make_line: Any, loggregator_agent: Any) -> None:
+    agent = loggregator_agent
     async with agent.listening() as port:
         sink = Loggregator(Agent(address=f"127.0.0.1:{port}", credentials=None))
         for number in range(250):
@@ -156,38 +101,38 @@ async def test_envelopes_go_out_a_hundred_at_once(make_line: Any) -> None:
             CounterMetric(labels=Labels(source_id="rep", instance_id="0"), time_ns=1, name="C", delta=1)
         )
         async with sink.running():
-            await agent.until(251)
+            await agent.until(lambda came: len(came) >= 251)
         assert agent.streams == 1
         assert [len(one.batch) for one in agent.batches] == [100, 100, 51]
         assert sorted(int(text) for text in agent.payloads if text) == list(range(250))
         assert (sink.delivered, sink.dropped) == (251, 0)
 
 
-async def test_an_incomplete_batch_goes_out_in_time(make_line: Any) -> None:
-    agent = FakeAgent()
+async def test_an_incomplete_batch_goes_out_in_time(make_line: Any, loggregator_agent: Any) -> None:
+    agent = loggregator_agent
     async with agent.listening() as port:
         sink = Loggregator(Agent(address=f"127.0.0.1:{port}", credentials=None, flush_interval_s=0.01))
         async with sink.running():
             sink.emit(make_line("a"))
             sink.emit(make_line("b"))
-            await agent.until(2)
+            await agent.until(lambda came: len(came) >= 2)
         assert [len(one.batch) for one in agent.batches] == [2]
 
 
 async def test_an_agent_that_comes_late_and_restarts_gets_what_waited(
-    make_line: Any, monkeypatch: pytest.MonkeyPatch
+    make_line: Any, loggregator_agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("executor.logs.outlet.LONGEST_PAUSE_S", 0.05)
-    agent = FakeAgent()
+    agent = loggregator_agent
     async with agent.listening() as port:
         pass
     sink = Loggregator(Agent(address=f"127.0.0.1:{port}", credentials=None, flush_interval_s=0.001))
     sink.emit(make_line("early"))
     async with sink.running():
         async with agent.listening(port):
-            await agent.until(1)
+            await agent.until(lambda came: len(came) >= 1)
         sink.emit(make_line("meanwhile"))
         async with agent.listening(port):
-            await agent.until(2)
+            await agent.until(lambda came: len(came) >= 2)
     assert agent.payloads == [b"early", b"meanwhile"]

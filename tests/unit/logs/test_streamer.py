@@ -164,6 +164,30 @@ def test_the_limit_is_the_container_s_and_is_reported_as_output_of_the_refused_s
     assert (len(reports), streamer.limiter.dropped_lines) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("limit", "lines"),
+    [(10, [b"x" * 10, BYTES.encode(), b"half a lineExit status 1"]), (0, [])],
+)
+def test_what_the_cell_says_about_an_app_is_not_limited_unless_nothing_may_be_logged(
+    sink: Any, clock: Any, limit: int, lines: list[bytes]
+) -> None:
+    output = LogStreamer(sink, LogConfig(guid="g"), limit, 0, clock).stream("APP")
+    output.stdout(b"x" * 10 + b"\nmuted\nalso muted\nhalf a line")
+    output.tell("Exit status 1")
+    output.stdout(b"still muted\n")
+    output.tell("")
+    output.flush()
+    assert [line.payload for line in sink.lines] == lines
+
+
+def test_the_cell_s_word_goes_to_the_stream_it_is_for(sink: Any, clock: Any) -> None:
+    output = LogStreamer(sink, LogConfig(guid="g"), clock=clock).stream("APP")
+    output.tell("one\ntwo\n", Stream.ERR)
+    assert [(line.payload, line.stream) for line in sink.lines] == [
+        (b"one", Stream.ERR), (b"two", Stream.ERR),
+    ]  # fmt: skip
+
+
 def test_what_a_limit_cost_is_told_once_it_is_over(sink: Any, clock: Any) -> None:
     told: list[tuple[int, int]] = []
     streamer = LogStreamer(
