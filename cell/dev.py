@@ -46,14 +46,14 @@ from bbs.client.identity import IdentityFiles
 from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
-from cell import lagerlog
+from cell import collector, lagerlog
 from cell.certs import development_identities
 from cell.compose import composed_agent
 from cell.console import ConsoleSink
 from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
 from cell.failures import CommandError, Told, telling
 from cell.images import ensure_image
-from cell.slots import PORTS_PER_SLOT, SLOTS, Slot, take_slots
+from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
 from cell.telemetry import open_telemetry
 from executor.logs.api import LogSink
 from rep.config import Duration, RepConfig, load
@@ -126,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
                 identities = development_identities(settings.state_dir / "tls") if settings.tls else {}
                 configs = [_rep_config(settings, slot, identities.get("rep")) for slot in slots]
                 _prepare_image(settings.state_dir)
+                collector.relax()
                 asyncio.run(_run(settings, configs, identities))
         except Told:
             return 1
@@ -201,6 +202,7 @@ def _rep_config(settings: Settings, slot: Slot, identity: IdentityFiles | None) 
         state_dir=str(state_dir),
         network_name=slot.network_name,
         nft_table=slot.nft_table,
+        denied_networks=base.denied_networks or DENIED_NETWORKS,
         network_subnet=slot.subnet,
         host_port_start=slot.host_port_start,
         host_port_count=PORTS_PER_SLOT,

@@ -19,7 +19,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cell import configcheck, lagerlog
+from cell import collector, configcheck, lagerlog
 from cell.compose import composed_agent
 from cell.failures import Told, telling
 from cell.telemetry import open_telemetry
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})
     try:
         with telling(_log_failure):
+            collector.relax()
             asyncio.run(_run(config))
     except Told:
         return 1

@@ -59,8 +59,9 @@ SCHEMA: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(SCHEMA)
 
-DECODED = 8192
-"""Records of each kind kept decoded."""
+DECODED = 65536
+"""Records of each kind kept decoded. Convergence looks at all of them: where they do not fit, a pass
+decodes each one anew and takes ten times as long (50 us for an instance)."""
 
 
 class Tables:

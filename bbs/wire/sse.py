@@ -67,8 +67,18 @@ class Record:
 
 def encode_record(id: int, event: Event) -> bytes:
     """The bytes of one event; ``id`` counts from 0 on each connection."""
+    return number_record(id, encode_event(event))
+
+
+def encode_event(event: Event) -> bytes:
+    """All of a record but its number: the same on every stream."""
     data = base64.b64encode(encode(to_wire(event))).decode("ascii")
-    return f"id: {id}\nevent: {NAMES[type(event)]}\ndata: {data}\n\n".encode("ascii")
+    return f"event: {NAMES[type(event)]}\ndata: {data}\n\n".encode("ascii")
+
+
+def number_record(id: int, encoded: bytes) -> bytes:
+    """A whole record, from its number and what :func:`encode_event` made."""
+    return b"id: %d\n%b" % (id, encoded)
 
 
 def decode_record(record: Record) -> Event:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from bbs.embedded.hub import Hub, Subscription
+from bbs.embedded.hub import BUFFER, Hub, Subscription
 from bbs.embedded.notices import Stream
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
@@ -55,7 +56,27 @@ HEADERS = {
 }
 
 
-def serve_stream(hub: Hub, served: ServedStream) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+class Encoder:
+    """Encodes an event once for all streams that send it; most subscribers are close together."""
+
+    def __init__(self) -> None:
+        self._recent: OrderedDict[tuple[int, bool], tuple[Event, bytes]] = OrderedDict()
+
+    def encode(self, event: Event, *, old: bool) -> bytes:
+        """A record without its number. old: in the form for old clients."""
+        key = (id(event), old)  # unique: what is remembered is kept alive
+        found = self._recent.get(key)
+        if found is None:
+            found = event, sse.encode_event(old_form(event) if old else event)
+            self._recent[key] = found
+            if len(self._recent) > BUFFER:
+                self._recent.popitem(last=False)
+        return found[1]
+
+
+def serve_stream(
+    hub: Hub, encoder: Encoder, served: ServedStream
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The HTTP handler of a stream."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -69,14 +90,17 @@ def serve_stream(hub: Hub, served: ServedStream) -> Callable[[web.Request], Awai
         response.enable_chunked_encoding()
         with hub.subscribe(served.stream, cell_id) as subscription:
             await response.prepare(request)
-            await _send(request, response, subscription, served.old)
+            await _send(request, response, subscription, lambda event: encoder.encode(event, old=served.old))
         return response
 
     return answer
 
 
 async def _send(
-    request: web.Request, response: web.StreamResponse, subscription: Subscription, old: bool
+    request: web.Request,
+    response: web.StreamResponse,
+    subscription: Subscription,
+    encode: Callable[[Event], bytes],
 ) -> None:
     number = 0
     while not subscription.over:
@@ -86,7 +110,7 @@ async def _send(
         if event is None:
             continue
         try:
-            await response.write(sse.encode_record(number, old_form(event) if old else event))
+            await response.write(sse.number_record(number, encode(event)))
         except ConnectionError:
             return
         number += 1

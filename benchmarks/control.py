@@ -1,0 +1,381 @@
+"""The control plane and the rep with many records: how long, and how it grows.
+
+Everything goes over real sockets, on one machine, in one process: times of both sides add up. Each figure is
+taken at a tenth of the size and at the full size; ``growth`` is the processor time of the full one divided by
+ten times that of the small one, so 1.0 is linear and less is better. (Processor time, because others may use
+the machine as well.)
+
+    .venv/bin/python benchmarks/control.py
+    .venv/bin/python benchmarks/control.py --scale 0.1
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bbs.client.http import HTTPBBSClient
+from bbs.embedded.auctioneer.schedule import schedule
+from bbs.embedded.auctioneer.types import LRP, CellState, Demand, RootFSProvider
+from bbs.embedded.auctioneer.types import Resources as CellResources
+from bbs.embedded.listeners import Address, listening, serving
+from bbs.embedded.outgoing import HTTPCallbacks
+from bbs.embedded.repclient import RepClient
+from bbs.embedded.resources import Resource, Resources, TypeCode
+from bbs.embedded.rows import Rows
+from bbs.embedded.service import BBS, run_bbs
+from bbs.embedded.tables import Tables
+from bbs.embedded.transitions import Outcome
+from bbs.models.actions import RunAction
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
+from bbs.models.cell import CellCapacity, CellPresence
+from bbs.models.codec import dumps
+from bbs.models.common import MetricTagValue, ModificationTag
+from bbs.models.desired_lrp import DesiredLRP
+from cell import collector
+from executor.api import ExecutorAPI
+from executor.model import Container, ContainerState, MetricsConfig, RunInfo
+from rep import tags
+from rep.ecr import RegistryCredentials
+from rep.evacuation import EvacuationFlag
+from rep.metrics import NoMetrics
+from rep.reconcile.bulk import Bulker
+from rep.reconcile.processor import Cell, Processor
+from rep.reconcile.queue import OperationQueue
+from rep.removals import Removals
+from rep.rootfs import StackMap
+from rep.runrequest import RunRequestBuilder
+
+INSTANCES = 5
+CELLS = 100
+SUBSCRIBERS = 50
+EVENTS = 1000
+"""Fewer than a subscriber may lag behind."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A running BBS, a client of it, and the port it listens on."""
+
+    bbs: BBS
+    client: HTTPBBSClient
+    port: int
+
+
+class Nobody:
+    """An auctioneer that takes requests and does nothing."""
+
+    async def request_lrps(self, requests: list[Any], trace_id: str = "") -> None: ...
+
+    async def request_tasks(self, requests: list[Any], trace_id: str = "") -> None: ...
+
+
+def _key(number: int, index: int) -> ActualLRPKey:
+    return ActualLRPKey(process_guid=f"app-{number:06}", index=index, domain="bench")
+
+
+def _instance(number: int, index: int, cells: int) -> ActualLRPInstanceKey:
+    position = number * INSTANCES + index
+    return ActualLRPInstanceKey(
+        instance_guid=f"instance-{position:07}", cell_id=f"cell-{position % cells:03}"
+    )
+
+
+NET_INFO = ActualLRPNetInfo(address="10.0.0.1", instance_address="10.255.0.2")
+
+
+def _fill(tables: Tables, desired: int, cells: int, now: int) -> None:
+    for number in range(desired):
+        guid = f"app-{number:06}"
+        lrp = DesiredLRP(
+            process_guid=guid,
+            domain="bench",
+            root_fs="preloaded:busybox",
+            instances=INSTANCES,
+            action=RunAction(path="/app", user="vcap"),
+            routes={"cf-router": f'[{{"hostnames":["{guid}.example.com"],"port":8080}}]'.encode()},
+            metric_tags={"source_id": MetricTagValue(static=guid)},
+            modification_tag=ModificationTag(epoch=guid),
+        )
+        tables.insert_desired_lrp(lrp, "")
+        for index in range(INSTANCES):
+            row = ActualLRP(
+                actual_lrp_key=_key(number, index),
+                actual_lrp_instance_key=_instance(number, index, cells),
+                actual_lrp_net_info=NET_INFO,
+                state="RUNNING",
+                since=now,
+                modification_tag=ModificationTag(epoch=f"{guid}-{index}"),
+                presence=Presence.ORDINARY,
+                metric_tags={"source_id": guid},
+                routable=True,
+            )
+            tables.apply(Rows(), Outcome(after=Rows(ordinary=row)))
+    tables.upsert_domain("bench", None)
+    tables.notices.clear()
+
+
+def _register(tables: Tables, clock: Any, cells: int) -> None:
+    for number in range(cells):
+        cell = CellPresence(
+            cell_id=f"cell-{number:03}",
+            rep_address="http://127.0.0.1:1",
+            rep_url="http://127.0.0.1:1",
+            zone=f"z{number % 3}",
+            capacity=CellCapacity(memory_mb=65536, disk_mb=65536, containers=1000),
+        )
+        Resources(tables, clock).lock(
+            Resource(key=cell.cell_id, owner="o", value=dumps(cell), type_code=TypeCode.PRESENCE, ttl_s=10**6)
+        )
+
+
+@asynccontextmanager
+async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
+    """A BBS with so many desired LRPs, all instances running, and a client of it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder,
+        listening(Address("127.0.0.1", 0), "the benchmark") as bound,
+    ):
+        async with (
+            RepClient() as reps,
+            HTTPCallbacks() as callbacks,
+            run_bbs(
+                Path(folder),
+                auctioneer=Nobody(),
+                reps=reps,
+                callbacks=callbacks,
+                convergence_interval_s=3600,
+            ) as bbs,
+            serving(bbs.app, bound),
+            HTTPBBSClient(f"http://127.0.0.1:{bound.getsockname()[1]}") as client,
+        ):
+            with_ = bbs.controllers.with_
+            await with_.store.run(lambda tables: _fill(tables, desired, cells, with_.clock.wall()))
+            await with_.store.run(lambda tables: _register(tables, with_.clock, cells))
+            yield Filled(bbs, client, bound.getsockname()[1])
+
+
+@dataclass
+class Clock:
+    """Seconds of a block on the wall and of the processor."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@contextmanager
+def timed() -> Iterator[Clock]:
+    clock = Clock()
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield clock
+    clock.wall, clock.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+
+def median(clocks: Sequence[Clock]) -> Clock:
+    return Clock(statistics.median(c.wall for c in clocks), statistics.median(c.cpu for c in clocks))
+
+
+async def list_by_cell(desired: int) -> Clock:
+    """Seconds of one list of a cell's rows; a hundredth of all."""
+    async with filled(desired, CELLS) as plane:
+        taken = []
+        for number in range(20):
+            with timed() as clock:
+                rows = await plane.client.actual_lrps(cell_id=f"cell-{number:03}")
+            assert len(rows) == desired * INSTANCES // CELLS
+            taken.append(clock)
+    return median(taken)
+
+
+async def convergence(desired: int) -> Clock:
+    """Seconds of a pass that finds nothing to do."""
+    async with filled(desired, CELLS) as plane:
+        taken = []
+        for _ in range(3):
+            with timed() as clock:
+                await plane.bbs.converge_now()
+            taken.append(clock)
+    return median(taken)
+
+
+async def longest_pause_in_convergence(desired: int) -> Clock:
+    """Longest time a ping had to wait during a pass."""
+    async with filled(desired, CELLS) as plane:
+        pass_ = asyncio.create_task(plane.bbs.converge_now())
+        longest = Clock()
+        while not pass_.done():
+            with timed() as clock:
+                await plane.client.ping()
+            longest = max(longest, clock, key=lambda one: one.wall)
+        await pass_
+    return longest
+
+
+async def fan_out(events: int) -> Clock:
+    """Seconds until 50 subscribers have read so many changes, from the first call on."""
+    async with filled(events // INSTANCES, CELLS) as plane, asyncio.TaskGroup() as group:
+        heads = [asyncio.Event() for _ in range(SUBSCRIBERS)]
+        readers = [group.create_task(_read(plane.port, events, head)) for head in heads]
+        for head in heads:
+            await head.wait()
+        lrps = plane.bbs.controllers.lrps
+        with timed() as clock:
+            for number in range(events // INSTANCES):
+                for index in range(INSTANCES):
+                    await lrps.claim(f"app-{number:06}", index, _instance(number, index, CELLS))
+            await asyncio.gather(*readers)
+    return clock
+
+
+async def _read(port: int, events: int, head: asyncio.Event) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    writer.write(b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    head.set()
+    seen = 0
+    rest = b""
+    while seen < events:
+        *lines, rest = (rest + await reader.read(1 << 16)).split(b"\n")
+        seen += sum(line.startswith(b"data: ") for line in lines)
+    writer.close()
+
+
+class StillExecutor:
+    """Containers that run and do nothing else."""
+
+    def __init__(self, containers: Sequence[Container]) -> None:
+        self._containers = {container.guid: container for container in containers}
+
+    def containers(self) -> list[Container]:
+        return list(self._containers.values())
+
+    def container(self, guid: str) -> Container:
+        return self._containers[guid]
+
+
+async def bulk_pass(containers: int) -> Clock:
+    """Seconds of a rep's pass over so many running containers: two lists, then a start call for each."""
+    async with filled(containers // INSTANCES, 1) as plane:
+        running = []
+        for number in range(containers // INSTANCES):
+            for index in range(INSTANCES):
+                guid = _instance(number, index, 1).instance_guid
+                running.append(
+                    Container(
+                        guid=guid,
+                        state=ContainerState.RUNNING,
+                        external_ip=NET_INFO.address,
+                        internal_ip=NET_INFO.instance_address,
+                        routable=True,
+                        run_info=RunInfo(
+                            metrics_config=MetricsConfig(tags={"source_id": f"app-{number:06}"})
+                        ),
+                        tags=tags.lrp_tags(_key(number, index), guid, None, None),
+                    )
+                )
+        executor = cast(ExecutorAPI, StillExecutor(running))
+        processor = Processor(
+            Cell(cell_id="cell-000"),
+            executor,
+            plane.client,
+            RunRequestBuilder(stacks=StackMap({})),
+            RegistryCredentials(),
+            Removals(),
+        )
+        queue = OperationQueue(processor.execute)
+        bulker = Bulker(
+            "cell-000",
+            executor,
+            plane.client,
+            queue.push,
+            EvacuationFlag(),
+            NoMetrics(),
+            interval_s=3600,
+            evacuation_interval_s=3600,
+        )
+        taken = []
+        async with queue.open():
+            for _ in range(3):
+                with timed() as clock:
+                    await bulker.sync()
+                    await queue.join()
+                taken.append(clock)
+    return median(taken)
+
+
+def _cell_states(cells: int) -> list[CellState]:
+    plenty = CellResources(memory_mb=65536, disk_mb=65536, containers=250)
+    return [
+        CellState(
+            cell_id=f"cell-{number:03}",
+            cell_index=number,
+            zone=f"z{number % 2}",
+            rootfs_providers={"preloaded": RootFSProvider.fixed_set("busybox")},
+            available_resources=plenty,
+            total_resources=plenty,
+        )
+        for number in range(cells)
+    ]
+
+
+async def auction(starts: int) -> Clock:
+    """Seconds to place so many uniform starts over 100 cells."""
+    demand = Demand(root_fs="preloaded:busybox", memory_mb=64, disk_mb=64)
+    states = _cell_states(CELLS)
+    work = [LRP(process_guid="app", index=index, domain="bench", demand=demand) for index in range(starts)]
+    with timed() as clock:
+        placed = schedule(states, work, [])
+    spread = Counter({state.cell_id: 0 for state in states})
+    spread.update({cell_id: len(given.lrps) for cell_id, given in placed.work.items()})
+    assert not placed.failed_lrps
+    assert max(spread.values()) - min(spread.values()) <= 1, spread
+    return clock
+
+
+PARTS: Mapping[str, tuple[Callable[[int], Any], int, str]] = {
+    "list by cell": (list_by_cell, 10_000, "desired LRPs, five instances each, a hundredth on the cell"),
+    "convergence": (convergence, 10_000, "desired LRPs, five instances each"),
+    "longest wait in it": (longest_pause_in_convergence, 10_000, "desired LRPs, five instances each"),
+    "event fan-out": (fan_out, EVENTS, f"events to {SUBSCRIBERS} subscribers"),
+    "bulk pass": (bulk_pass, 1000, "containers of a rep"),
+    "auction": (auction, 1000, f"starts over {CELLS} cells, spread within one"),
+}
+
+
+async def measure(names: Sequence[str], scale: float) -> None:
+    """Print a line per part."""
+    for name in names:
+        part, size, what = PARTS[name]
+        full = max(int(size * scale), 10 * INSTANCES)
+        small = await part(full // 10)
+        large = await part(full)
+        growth = large.cpu / (10 * small.cpu)
+        print(
+            f"{name:20} {full:6} {what}: {large.wall * 1000:9.1f} ms, {large.cpu * 1000:9.1f} ms of CPU   "
+            f"(a tenth: {small.wall * 1000:8.1f} ms, {small.cpu * 1000:8.1f} ms; growth {growth:.2f})",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes (default 1)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="just this part; may be repeated")
+    args = parser.parse_args()
+    collector.relax()
+    asyncio.run(measure(args.only or list(PARTS), args.scale))
+
+
+if __name__ == "__main__":
+    main()
