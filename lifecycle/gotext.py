@@ -136,7 +136,8 @@ def parse_integer(text: str) -> int:
         digits = digits[cut:]
         if digits[:1] == "_":
             digits = digits[1:]
-    if not digits.isascii() or not digits[:1].isalnum():
+    plain = digits.isascii() and digits.replace("_", "").isalnum()
+    if not plain or digits.startswith("_"):
         raise ValueError(f"no integer: {text!r}")
     value = sign * int(digits, base)
     if not -_MAX_INT64 - 1 <= value <= _MAX_INT64:

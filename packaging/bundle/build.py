@@ -254,9 +254,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build lifecycle.tgz and the two archives made of it.")
     parser.add_argument("--arch", choices=sorted(COMPILERS), help="default: this machine's")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the archives")
+    parser.add_argument("--tree-only", type=Path, help="make no archives, just this new folder")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache/bundle")
     parser.add_argument("--refresh", action="store_true", help="fetch the newest packages")
-    parser.add_argument("--tree", type=Path, help="also unpack lifecycle.tgz's files into this new folder")
     options = parser.parse_args()
     try:
         build = Build(options.arch or native_architecture(), options.cache.resolve(), options.refresh)
@@ -264,8 +264,9 @@ def main() -> int:
     except (PackageError, subprocess.SubprocessError) as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 1
-    if options.tree:
-        lay_out(tree, BUNDLES["lifecycle.tgz"], options.tree)
+    if options.tree_only:
+        lay_out(tree, BUNDLES["lifecycle.tgz"], options.tree_only)
+        return 0
     options.output.mkdir(parents=True, exist_ok=True)
     for name, folders in BUNDLES.items():
         path = options.output / name

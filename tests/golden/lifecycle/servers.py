@@ -23,6 +23,9 @@ NAME_IN_TOKEN = "token-of-u"
 class Server:
     """Listens on one address; each connection has a thread."""
 
+    refuses_tls = False
+    """Whether a TLS handshake is answered in plain HTTP; the others just wait for more."""
+
     def __init__(self, spec: dict[str, Any], host: str, port: int) -> None:
         self.spec = spec
         self.host = host
@@ -106,7 +109,7 @@ class Server:
             if not more:
                 return None
             data += more
-            if data[0] == 0x16:  # TLS where there is none
+            if data[0] == 0x16 and self.refuses_tls:
                 sock.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
                 sock.close()
                 return None
@@ -228,6 +231,8 @@ def manifest_digest(spec: dict[str, Any]) -> str:
 
 class Registry(Http):
     """A plain-HTTP v2 registry with one image under every name."""
+
+    refuses_tls = True
 
     def __init__(self, spec: dict[str, Any], host: str, port: int) -> None:
         super().__init__(spec, host, port)

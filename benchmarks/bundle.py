@@ -1,0 +1,99 @@
+"""What a health check costs in a container: the bundle's ``healthcheck`` against ``busybox nc -z``, start to
+exit.
+
+Both check the same port of the same container from inside it, in turn, started by one shell loop each, so
+the cost of getting into the container is not in the figures. Also the size of the bundle. Goals: under 60
+ms, under 25 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PORT = 8080
+
+
+def run(*command: str | Path) -> str:
+    return subprocess.run(
+        list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
+
+
+def loop_milliseconds(container: str, count: int, command: str) -> float:
+    """Milliseconds per run of a command that must succeed, taken inside the container."""
+    script = f"t0=$(date +%s%N); i=0; while [ $i -lt {count} ]; do {command} || exit 1; i=$((i+1)); done; "
+    script += "echo $(($(date +%s%N)-t0))"
+    return int(run("docker", "exec", container, "/bin/sh", "-c", script)) / count / 1e6
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=50, help="runs of each command per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    packaging = ROOT / "packaging/bundle"
+    image = f"diego-cell/bench-bundle-{secrets.token_hex(4)}:1"
+    container = f"bench-bundle-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory() as folder:
+        run(sys.executable, packaging / "build.py", "--output", folder)
+        size = Path(folder, "lifecycle.tgz").stat().st_size
+        tree = Path(folder, "tree")
+        run(sys.executable, packaging / "build.py", "--tree-only", tree)
+        on_disk = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+        run("docker", "import", run(sys.executable, packaging / "roots.py", "debian"), image)
+        try:
+            busybox = shutil.which("busybox") or "/bin/busybox"
+            run("docker", "network", "create", container)
+            run("docker", "run", "-d", "--name", container, "--network", container, "-v", f"{tree}:/lifecycle:ro",
+                "-v", f"{busybox}:/bin/busybox:ro", image, "/lifecycle/lib/ld.so", "--library-path",
+                "/lifecycle/lib", "/lifecycle/lib/python3", "-I", "-S", "-c", LISTEN)  # fmt: skip
+            address = run("docker", "exec", container, "/bin/sh", "-c", "hostname -I").split()[0]
+            checks = {
+                "healthcheck tcp": f"/lifecycle/healthcheck -port={PORT}",
+                "healthcheck http": f"/lifecycle/healthcheck -port={PORT} -uri=/",
+                "busybox nc -z": f"/bin/busybox nc -z {address} {PORT}",
+            }
+            best = {
+                name: min(loop_milliseconds(container, options.n, command) for _ in range(options.rounds))
+                for name, command in checks.items()
+            }
+        finally:
+            subprocess.run(["docker", "rm", "-f", container], capture_output=True, check=False)
+            subprocess.run(["docker", "network", "rm", container], capture_output=True, check=False)
+            subprocess.run(["docker", "rmi", image], capture_output=True, check=False)
+    for name, milliseconds in best.items():
+        print(f"{name:18} {milliseconds:6.1f} ms")
+    print(f"{'lifecycle.tgz':18} {size / 1e6:6.1f} MB, {on_disk / 1e6:.1f} MB unpacked")
+    print(json.dumps({"milliseconds": best, "compressed_bytes": size, "unpacked_bytes": on_disk}))
+    return 0
+
+
+LISTEN = f"""
+import _socket
+listener = _socket.socket()
+listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+listener.bind(("", {PORT}))
+listener.listen(128)
+while True:
+    fd, _ = listener._accept()
+    sock = _socket.socket(fileno=fd)
+    sock.settimeout(1)
+    try:
+        if sock.recv(4096):
+            sock.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+    except OSError:
+        pass
+    sock.close()
+"""
+"""An app in one file: takes connections and answers requests."""
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""YAML with every scalar's spelling kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lifecycle import goyaml
+from lifecycle.goyaml import YAMLError
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("written", ["12", "1.10", "yes", "0x10", "2001-01-01", "a:b", "!foo x"])
+def test_scalars_are_text_as_written(written: str) -> None:
+    value = goyaml.load(f"key: {written}")
+    assert goyaml.text(value["key"], "key") == written.removeprefix("!foo ")
+
+
+@pytest.mark.parametrize("document", ["", "# nothing", "null", "~", "--- \n"])
+def test_documents_without_content(document: str) -> None:
+    assert goyaml.load(document) is None
+
+
+def test_the_last_of_duplicate_keys_counts_and_only_the_first_document() -> None:
+    assert goyaml.load("a: 1\nb: 2\na: 3\n---\nc: [") == {"a": "3", "b": "2"}
+
+
+def test_anchors_and_merges() -> None:
+    document = "base: &b {x: 1}\nhere:\n  <<: *b\n  y: 2\n"
+    assert goyaml.load(document)["here"] == {"x": "1", "y": "2"}
+
+
+@pytest.mark.parametrize(
+    "document", ["\tbad: [", "a: [", "{", "a: b: c", "? [1]: 2", "&a [*a", "%YAML 9", "\x01", "[" * 3000]
+)
+def test_what_is_no_yaml(document: str) -> None:
+    with pytest.raises(YAMLError, match=r"^yaml: "):
+        goyaml.load(document)
+
+
+def test_json_is_yaml() -> None:
+    assert goyaml.load('{"a":"b\\u0041","c":[1,null]}') == {"a": "bA", "c": ["1", None]}
+
+
+@pytest.mark.parametrize(
+    ("document", "plain"),
+    [
+        ("a: 1\nb: 1.5\nc: true\nd: x\ne: '1'\nf: null\ng: [0x10, no]", None),
+        ("[.inf, 1e400x, 2001-01-01]", [".inf", "1e400x", "2001-01-01"]),
+        ("1: {2: 3}", {"1": {"2": 3}}),
+    ],
+)
+def test_plain_values(document: str, plain: Any) -> None:
+    expected = plain or {
+        "a": 1,
+        "b": 1.5,
+        "c": True,
+        "d": "x",
+        "e": "1",
+        "f": None,
+        "g": [16, False],
+    }
+    assert goyaml.plain_value(goyaml.load(document)) == expected
+
+
+@pytest.mark.parametrize(
+    ("reader", "document"),
+    [
+        (goyaml.mapping, "[1]"),
+        (goyaml.mapping, "x"),
+        (goyaml.sequence, "{a: 1}"),
+        (goyaml.sequence, "x"),
+        (goyaml.text, "[1]"),
+        (goyaml.text, "{a: 1}"),
+        (goyaml.integer, "x"),
+        (goyaml.integer, "1.5"),
+        (goyaml.integer, "true"),
+        (goyaml.integer, "[1]"),
+    ],
+)
+def test_values_of_the_wrong_kind(reader: Any, document: str) -> None:
+    with pytest.raises(YAMLError, match="cannot unmarshal"):
+        reader(goyaml.load(document), "thing")
+
+
+def test_null_is_empty_everywhere() -> None:
+    assert goyaml.mapping(None, "") == {}
+    assert goyaml.sequence(None, "") == []
+    assert goyaml.text(None, "") == ""
+    assert goyaml.integer(None, "") == 0
+
+
+def test_whole_numbers() -> None:
+    assert [goyaml.integer(value, "n") for value in goyaml.load("[64, 0x40, 64.0]")] == [64, 64, 64]
