@@ -7,7 +7,6 @@ it they can still be looked at in the :class:`~executor.meter.Meter`.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -89,13 +88,12 @@ def _agent(keys: LoggregatorKeys) -> Agent:
     ]
     try:
         client_context(*files)  # says what is wrong with a file, which gRPC does not
-        identity = credentials(*(file.read_bytes() for file in files))
-    except (OSError, TLSConfigurationError, ssl.SSLError) as error:
+    except TLSConfigurationError as error:
         raise TelemetryError(f"failed-to-initialize-metron-client: {error}") from error
     host = keys.loggregator_api_host or "127.0.0.1"
     return Agent(
         address=f"{host}:{keys.loggregator_api_port or 3458}",
-        credentials=identity,
+        credentials=lambda: credentials(*(file.read_bytes() for file in files)),
         batch_size=keys.loggregator_batch_max_size or 100,
         flush_interval_s=(keys.BatchFlushInterval or 100_000_000) / 1e9,
     )

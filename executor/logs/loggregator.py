@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -34,13 +34,16 @@ _OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000),)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """Where the agent listens and who we are. credentials: None for plain text, in tests.
+    """Where the agent listens and who we are.
+
+    credentials: asked for every connection, so that files may be renewed; None for plain text, in tests.
+    Raises OSError where there are none.
 
     batch_size: envelopes sent at once. flush_interval_s: how long they wait for more.
     """
 
     address: str
-    credentials: grpc.ChannelCredentials | None
+    credentials: Callable[[], grpc.ChannelCredentials] | None
     batch_size: int = 100
     flush_interval_s: float = 0.1
 
@@ -65,8 +68,8 @@ class LoggregatorStream:
         try:
             call = self._open()
             await call.write(batch(items))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            self._end_call()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError) as error:
+            await self._disconnect()
             raise Unreachable(_reason(error)) from error
         return ()
 
@@ -83,8 +86,6 @@ class LoggregatorStream:
             await channel.close(grace=1.0)
 
     def _open(self) -> grpc.aio.StreamUnaryCall[pb.EnvelopeBatch, pb.BatchSenderResponse]:
-        if self._call is not None and self._call.done():
-            self._end_call()
         if self._channel is None:
             self._channel = self._connect()
         if self._call is None:
@@ -101,18 +102,21 @@ class LoggregatorStream:
         if agent.credentials is None:
             return grpc.aio.insecure_channel(agent.address, _OPTIONS)
         options = (*_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME))
-        return grpc.aio.secure_channel(agent.address, agent.credentials, options)
+        return grpc.aio.secure_channel(agent.address, agent.credentials(), options)
 
-    def _end_call(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+    async def _disconnect(self) -> None:
+        call, channel = self._call, self._channel
+        self._call = self._channel = None
+        if call is not None:
+            call.cancel()
+        if channel is not None:
+            await channel.close(None)
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
-    return f"the stream has ended: {error}"
+    return str(error) or "the stream has ended"
 
 
 class Loggregator(Outlet[Item]):

@@ -13,7 +13,7 @@ from bbs.client.identity import IdentityFiles
 from cell.telemetry import TelemetryError, open_telemetry
 from executor.logs.api import LogLine, Stream
 from executor.logs.sinks import RingSink
-from rep.config import Loggregator, RepConfig
+from rep.config import InvalidConfig, Loggregator, RepConfig, validate
 
 pytestmark = pytest.mark.unit
 
@@ -73,6 +73,7 @@ async def test_loggregator_gets_lines_and_metrics_with_the_cell_s_labels(
             telemetry.sink.emit(LINE)
             telemetry.meter.gauge("ContainerCount", 3, "Metric", {"zone": "z1"})
             await loggregator_agent.until(lambda came: len(came) >= 2)
+    assert (telemetry.meter.snapshot().gauges).keys() == {"ContainerCount{zone=z1}"}
     by_source = {one.source_id: one for one in loggregator_agent.envelopes}
     assert by_source["app"].log.payload == b"hello"
     metric = by_source["rep"]
@@ -95,6 +96,19 @@ async def test_an_identity_that_cannot_be_read_is_said(keys: Loggregator, tmp_pa
     with pytest.raises(TelemetryError, match=r"failed-to-initialize-metron-client: .*missing\.crt"):
         async with open_telemetry(config):
             pass
+
+
+@pytest.mark.parametrize("text", ["nowhere", "file:relative", "syslog+tcp://"])
+def test_a_place_that_is_none_keeps_a_cell_from_starting(text: str) -> None:
+    config = RepConfig(
+        cell_id="c",
+        bbs_address="http://127.0.0.1:1",
+        locket_address="127.0.0.1:2",
+        log_sinks=("stdout", text),
+    )
+    with pytest.raises(InvalidConfig, match=r"invalid-log-sinks: invalid-log-sink \(log_sinks: '") as caught:
+        validate(config)
+    assert caught.value.exit_status == 2
 
 
 async def test_a_place_whose_authority_is_missing_is_said(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
+from bbs.client.identity import IdentityFiles
+from cell.certs import Authority
 from executor.logs.api import LogLine, Stream
 from executor.logs.outlet import Unreachable
 
@@ -52,6 +54,12 @@ class ScriptedDestination:
 @pytest.fixture
 def destination() -> ScriptedDestination:
     return ScriptedDestination()
+
+
+@pytest.fixture(scope="session")
+def loopback_identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
+    """Good for both ends of a connection on loopback."""
+    return Authority.create("logs-ca").issue(tmp_path_factory.mktemp("identity"), "loopback")
 
 
 MakeLine = Callable[..., LogLine]

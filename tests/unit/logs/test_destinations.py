@@ -8,6 +8,7 @@ import io
 import json
 import resource
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from bbs.client.identity import IdentityFiles
 from executor.logs.files import AppendedFile, JsonLines, OpenFile
 from executor.logs.outlet import LineOutlet, Unreachable
 from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
@@ -173,6 +175,30 @@ async def test_a_stream_reconnects_when_its_peer_went(make_line: Any) -> None:
         await destination.close()
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
+
+
+async def test_an_encrypted_stream_trusts_the_authority_it_is_given(
+    make_line: Any, loopback_identity: IdentityFiles
+) -> None:
+    files = loopback_identity
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.ca_file))
+    context.load_cert_chain(files.cert_file, files.key_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = await reader.readuntil(b" ")
+        came.put_nowait(await reader.readexactly(int(length)))
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        identity = f"ca={files.ca_file}&cert={files.cert_file}&key={files.key_file}"
+        outlet = open_target(f"syslog+tls://127.0.0.1:{port}?{identity}")
+        async with outlet.running(), asyncio.timeout(20):
+            outlet.emit(make_line("secret"))
+            assert (await came.get()).endswith(b" secret")
 
 
 @pytest.mark.parametrize(

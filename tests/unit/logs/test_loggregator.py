@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from executor.logs.api import LogLine, Stream
@@ -106,6 +107,22 @@ async def test_envelopes_go_out_a_hundred_at_once(make_line: Any, loggregator_ag
         assert [len(one.batch) for one in agent.batches] == [100, 100, 51]
         assert sorted(int(text) for text in agent.payloads if text) == list(range(250))
         assert (sink.delivered, sink.dropped) == (251, 0)
+
+
+async def test_an_identity_that_went_away_is_a_reason_not_a_crash(
+    make_line: Any, tmp_path: Path, caplog: Any
+) -> None:
+    identity = tmp_path / "key"
+
+    def credentials() -> grpc.ChannelCredentials:
+        identity.read_bytes()
+        return grpc.local_channel_credentials()
+
+    sink = Loggregator(Agent(address="127.0.0.1:1", credentials=credentials, flush_interval_s=0.001))
+    async with sink.running():
+        sink.emit(make_line("a"))
+    assert sink.dropped == 1
+    assert "No such file" in caplog.records[0].data["error"]
 
 
 async def test_an_incomplete_batch_goes_out_in_time(make_line: Any, loggregator_agent: Any) -> None:
