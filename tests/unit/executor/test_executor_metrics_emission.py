@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,9 @@ from executor.metrics_app import (
     next_spike,
 )
 from executor.model import Container, ContainerMetrics, LogConfig, MetricsConfig, RunInfo
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
 
 pytestmark = pytest.mark.unit
 
@@ -231,3 +234,11 @@ def test_what_apps_log_is_known_while_they_live_and_what_limits_cost_is_counted(
     }
     del streamer
     assert ledger.accepted_bytes("c") == 0
+
+
+async def test_capacity_carries_the_zone(world: World) -> None:
+    world.configure(zone="z1", memory_mb=1024)
+    async with world.running():
+        gauges = world.meter.snapshot().gauges
+    assert gauges["CapacityTotalMemory{zone=z1}"] == Gauge(1024, "MiB")
+    assert gauges["ContainerCount{zone=z1}"] == Gauge(0, "Metric")
