@@ -1,0 +1,230 @@
+"""Staging Tasks: buildpacks turn a package into a droplet; of an image its configuration is read."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from bbs.models.actions import (
+    Action,
+    DownloadAction,
+    EmitProgressAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+    UploadAction,
+)
+from bbs.models.common import EnvironmentVariable
+from bbs.models.task import TaskDefinition
+from bbs.models.workload import CachedDependency
+from cell.apps.recipes.parts import (
+    DOCKER_LIFECYCLE_KEY,
+    LANG,
+    LIMITS,
+    UNLIMITED_LOGS,
+    app_environment,
+    buildpack_lifecycle_key,
+    certificate_properties,
+    lifecycle_dependency,
+    metric_tags,
+    network,
+    variables,
+)
+from cell.apps.recipes.values import (
+    APP_PORT,
+    LIFECYCLE_DIR,
+    MAX_PIDS,
+    RESULT_FILE,
+    STAGING_CPU_WEIGHT,
+    TRUSTED_CERTIFICATES,
+    VCAP,
+    Asset,
+    Buildpack,
+    BuildpackStaging,
+    DockerStaging,
+    Staging,
+    Uploads,
+)
+from lifecycle.buildpack.xxh64 import xxh64
+
+BUILDER = f"{LIFECYCLE_DIR}/builder"
+BUILDPACKS_DIR = "/tmp/buildpacks"
+
+
+def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinition:
+    """Package and buildpacks in, droplet and build artifacts out."""
+    builder = RunAction(
+        path=BUILDER,
+        user=VCAP,
+        args=(
+            f"-buildpackOrder={','.join(buildpack.key for buildpack in what.buildpacks)}",
+            "-skipCertVerify=false",
+            f"-skipDetect={flag(what.skip_detect)}",
+            "-buildDir=/tmp/app",
+            "-outputDroplet=/tmp/droplet",
+            f"-outputMetadata={RESULT_FILE}",
+            "-outputBuildArtifactsCache=/tmp/output-cache",
+            f"-buildpacksDir={BUILDPACKS_DIR}",
+            "-buildArtifactsCacheDir=/tmp/cache",
+        ),
+        env=variables(_environment(staging)),
+        resource_limits=LIMITS,
+    )
+    steps = SerialAction(
+        actions=(
+            ParallelAction(actions=_downloads(what)),
+            builder,
+            progress_of_uploads(
+                ParallelAction(actions=uploads(what.uploads, staging.guid, staging.timeout_s))
+            ),
+        )
+    )
+    return _definition(
+        staging,
+        action=TimeoutAction(timeout_ms=staging.timeout_s * 1000, action=steps),
+        env=LANG,
+        dependencies=(
+            lifecycle_dependency(staging.lifecycle_url, buildpack_lifecycle_key(staging.stack)),
+            *_placed(what.buildpacks),
+        ),
+    )
+
+
+def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
+    """An image's configuration, read from its registry."""
+    args = [f"-outputMetadataJSONFilename={RESULT_FILE}", f"-dockerRef={what.image}"]
+    if what.insecure_registries:
+        args.append(f"-insecureDockerRegistries={','.join(what.insecure_registries)}")
+    if what.username:
+        args += [f"-dockerUser={what.username}", f"-dockerPassword={what.password}"]
+    builder = RunAction(
+        path=BUILDER,
+        user=VCAP,
+        args=tuple(args),
+        env=variables(app_environment(staging.app, staging.memory_mb)),
+        resource_limits=LIMITS,
+    )
+    progress = EmitProgressAction(
+        start_message="Staging...",
+        success_message="Staging Complete",
+        failure_message_prefix="Staging Failed",
+        action=builder,
+    )
+    return _definition(
+        staging,
+        action=TimeoutAction(timeout_ms=staging.timeout_s * 1000, action=progress),
+        env=(),
+        dependencies=(lifecycle_dependency(staging.lifecycle_url, DOCKER_LIFECYCLE_KEY),),
+        image_username=what.username,
+        image_password=what.password,
+    )
+
+
+def flag(value: bool) -> str:
+    """As the in-container programs read it."""
+    return "true" if value else "false"
+
+
+def progress_of_uploads(action: Action) -> EmitProgressAction:
+    return EmitProgressAction(
+        start_message="Uploading droplet, build artifacts cache...",
+        success_message="Uploading complete",
+        failure_message_prefix="Uploading failed",
+        action=action,
+    )
+
+
+def uploads(to: Uploads, guid: str, timeout_s: int) -> tuple[UploadAction, UploadAction]:
+    """Droplet and build artifacts, through the uploader. guid: in its path, for people only."""
+
+    def upload(artifact: str, path: str, route: str, parameter: str, uri: str) -> UploadAction:
+        query = f"{parameter}={quote(uri, safe='')}&timeout={timeout_s}"
+        return UploadAction(
+            artifact=artifact, from_=path, to=f"{to.uploader}/v1/{route}/{guid}?{query}", user=VCAP
+        )
+
+    return (
+        upload("droplet", "/tmp/droplet", "droplet", "cc-droplet-upload-uri", to.droplet_uri),
+        upload(
+            "build artifacts cache",
+            "/tmp/output-cache",
+            "build_artifacts",
+            "cc-build-artifacts-upload-uri",
+            to.cache_uri,
+        ),
+    )
+
+
+def _downloads(what: BuildpackStaging) -> tuple[Action, ...]:
+    def download(artifact: str, asset: Asset, to: str) -> DownloadAction:
+        return DownloadAction(
+            artifact=artifact,
+            from_=asset.url,
+            to=to,
+            user=VCAP,
+            checksum_algorithm="sha256",
+            checksum_value=asset.sha256,
+        )
+
+    package = download("app package", what.package, "/tmp/app")
+    if what.cache is None:
+        return (package,)
+    return package, TryAction(action=download("build artifacts cache", what.cache, "/tmp/cache"))
+
+
+def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
+    """The buildpacks the builder finds in its place; it fetches the others itself."""
+    return tuple(
+        CachedDependency(
+            name=buildpack.name,
+            from_=buildpack.asset.url,
+            to=f"{BUILDPACKS_DIR}/{xxh64(buildpack.key.encode())}",
+            cache_key=buildpack.key,
+            checksum_algorithm="sha256" if buildpack.asset.sha256 else "",
+            checksum_value=buildpack.asset.sha256,
+        )
+        for buildpack in buildpacks
+        if buildpack.asset is not None
+    )
+
+
+def _environment(staging: Staging) -> dict[str, str]:
+    env = {"CF_STACK": staging.stack, **app_environment(staging.app, staging.memory_mb)}
+    if staging.platform_options:
+        env["VCAP_PLATFORM_OPTIONS"] = staging.platform_options
+    return env
+
+
+def _definition(
+    staging: Staging,
+    *,
+    action: Action,
+    env: tuple[EnvironmentVariable, ...],
+    dependencies: tuple[CachedDependency, ...],
+    image_username: str = "",
+    image_password: str = "",
+) -> TaskDefinition:
+    return TaskDefinition(
+        root_fs=f"preloaded:{staging.stack}",
+        environment_variables=env,
+        action=action,
+        disk_mb=staging.disk_mb,
+        memory_mb=staging.memory_mb,
+        cpu_weight=STAGING_CPU_WEIGHT,
+        log_source="STG",
+        log_guid=staging.app.guid,
+        result_file=RESULT_FILE,
+        completion_callback_url=staging.callback_url,
+        egress_rules=staging.egress_rules,
+        cached_dependencies=dependencies,
+        legacy_download_user=VCAP,
+        trusted_system_certificates_path=TRUSTED_CERTIFICATES,
+        network=network(staging.app, (APP_PORT,), "staging"),
+        max_pids=MAX_PIDS,
+        certificate_properties=certificate_properties(staging.app),
+        image_username=image_username,
+        image_password=image_password,
+        log_rate_limit=UNLIMITED_LOGS,
+        metric_tags=metric_tags(staging.app),
+    )

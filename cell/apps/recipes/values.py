@@ -1,0 +1,195 @@
+"""What recipes are made from. Constants are those of a Cloud Controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bbs.models.workload import SecurityGroupRule
+
+VCAP = "vcap"
+STAGING_DOMAIN = "cf-app-staging"
+APPS_DOMAIN = "cf-apps"
+APP_PORT = 8080
+SSH_PORT = 2222
+FILE_DESCRIPTORS = 16384
+MAX_PIDS = 1024
+STAGING_CPU_WEIGHT = 50
+STAGING_MEMORY_MB = 1024
+STAGING_DISK_MB = 6144
+STAGING_TIMEOUT_S = 900
+START_TIMEOUT_S = 60
+LIFECYCLE_DIR = "/tmp/lifecycle"
+RESULT_FILE = "/tmp/result.json"
+TRUSTED_CERTIFICATES = "/etc/cf-system-certificates"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """Whose the work is. memory_mb, disk_mb: limits of an instance, MiB. env: set by the user."""
+
+    guid: str
+    name: str
+    memory_mb: int = 1024
+    disk_mb: int = 1024
+    uris: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    space_id: str = "dev"
+    space_name: str = "dev"
+    organization_id: str = "dev"
+    organization_name: str = "dev"
+    api_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """A file to fetch. sha256: hex, of its bytes; empty when nobody knows."""
+
+    url: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buildpack:
+    """One buildpack of the order.
+
+    key: what the builder knows it by. asset: None when the builder fetches it itself, from the URL that is
+    its key. name: for people.
+    """
+
+    key: str
+    name: str = ""
+    asset: Asset | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """Where results go. uploader: base URL. droplet_uri, cache_uri: where the uploader passes them on to."""
+
+    uploader: str
+    droplet_uri: str
+    cache_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """One staging, whatever the lifecycle.
+
+    stack: name of the preloaded root. lifecycle_url: of the bundle. callback_url: empty for nobody.
+    """
+
+    guid: str
+    app: App
+    stack: str
+    lifecycle_url: str
+    egress_rules: tuple[SecurityGroupRule, ...] = ()
+    platform_options: str = ""
+    callback_url: str = ""
+    timeout_s: int = STAGING_TIMEOUT_S
+    memory_mb: int = STAGING_MEMORY_MB
+    disk_mb: int = STAGING_DISK_MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildpackStaging:
+    """What is staged how. skip_detect: buildpacks were asked for by name. cache: of an earlier staging."""
+
+    package: Asset
+    buildpacks: tuple[Buildpack, ...]
+    uploads: Uploads
+    skip_detect: bool
+    cache: Asset | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerStaging:
+    """image: reference without scheme. insecure_registries: ``host:port``."""
+
+    image: str
+    insecure_registries: tuple[str, ...] = ()
+    username: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """SSH keys of one LRP, as texts: PEM, and one line of authorized_keys. Fingerprints: of the host key."""
+
+    host_private: str
+    user_private: str
+    user_public: str
+    host_sha1: str
+    host_sha256: str
+    host_md5: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How it is told whether an instance is healthy.
+
+    kind: ``port``, ``http`` or ``process``. path: of http. timeout_s: of one check, 0 for the usual one.
+    readiness_path: of a readiness check over HTTP, empty for none.
+    """
+
+    kind: str = "port"
+    path: str = "/"
+    timeout_s: int = 0
+    readiness_path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """A process beside the app's. memory_mb: None for the app's."""
+
+    name: str
+    command: str
+    memory_mb: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What runs, whatever the lifecycle.
+
+    version: GUID of this version. command: empty for what the droplet or the image says. execution_metadata:
+    as the staging gave it. routes: under ``cf-router``, ``tcp-router`` and so on, plain JSON values.
+    annotation: time of the last change, seconds with fraction.
+    """
+
+    app: App
+    version: str
+    type: str = "web"
+    instances: int = 1
+    command: str = ""
+    execution_metadata: str = ""
+    sidecars: tuple[Sidecar, ...] = ()
+    ports: tuple[int, ...] = (APP_PORT,)
+    health: HealthCheck = HealthCheck()
+    keys: Keys | None = None
+    routes: Mapping[str, object] = field(default_factory=dict)
+    lifecycle_url: str
+    start_timeout_s: int = START_TIMEOUT_S
+    egress_rules: tuple[SecurityGroupRule, ...] = ()
+    annotation: str = ""
+
+    @property
+    def guid(self) -> str:
+        """Of the LRP. The web process has the app's own GUID."""
+        return f"{self.app.guid}-{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Droplet:
+    """What a buildpack staging made, and the stack it runs on."""
+
+    asset: Asset
+    stack: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A docker image to run. rootfs: its URI. user: of the image, ``root`` when it names none."""
+
+    rootfs: str
+    user: str = "root"
+    username: str = ""
+    password: str = ""
