@@ -31,8 +31,8 @@ class Options:
 
     root_fs: as the executor takes it, empty for the document's. env: over the container's own variables.
     memory_mb, disk_mb: MiB. user: for every step. timeout_s: for the whole run. only: path of the one step to
-    run. keep: leave the container. shell: open a shell in it when the tree failed. docker_host: address of the
-    engine, which must be one of this machine.
+    run. keep: leave the container. shell: open a shell in it when the tree failed. docker_host: where the
+    engine listens; it must be one of this machine.
     """
 
     root_fs: str = ""

@@ -19,6 +19,7 @@ from bbs.models.actions import (
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument
 from bbs.models.task import Task, TaskDefinition
+from bbs.models.workload import SecurityGroupRule
 from cell.runner.document import Workload
 from cell.runner.errors import BadInput
 from cell.runner.options import LOCAL_IMAGE, STACK, Options
@@ -30,6 +31,9 @@ from rep.runrequest import RunRequestBuilder, RunRequestError
 
 DEFAULT_SOURCE = "APP"
 """Log source of a bare action that names none."""
+
+EVERYTHING = SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",))
+"""What a bare action may talk to, as it has no place for rules of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,9 @@ def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, 
         return "task", workload.task_guid, definition
     if not options.root_fs:
         raise BadInput(f"an action says nothing about the root filesystem: give --image (such as {STACK})")
-    definition = TaskDefinition(root_fs=options.root_fs, action=workload, log_source=DEFAULT_SOURCE)
+    definition = TaskDefinition(
+        root_fs=options.root_fs, action=workload, log_source=DEFAULT_SOURCE, egress_rules=(EVERYTHING,)
+    )
     return "action", "", definition
 
 

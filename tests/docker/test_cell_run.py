@@ -310,7 +310,7 @@ async def test_documents_bring_what_they_need(program: Program) -> None:
         "setup": _run("echo here > /tmp/index.html"),
         "action": _run(
             "echo $MODE at $CF_INSTANCE_PORTS; httpd -p 8080 -h /tmp; "
-            "while [ ! -e /tmp/over ]; do sleep 0.05; done; exit 7",
+            "while [ ! -e /tmp/over ]; do sleep 0.05; done; sleep 1; exit 7",
             log_source="WEB",
         ),
         "monitor": _run("wget -qO- http://127.0.0.1:8080/ > /tmp/page && touch /tmp/over"),
@@ -363,13 +363,15 @@ async def test_a_kept_container_can_be_entered(program: Program, docker_client: 
 async def test_a_reader_that_leaves_early_does_no_harm(program: Program, tmp_path: Path) -> None:
     tree = tmp_path / "tree.json"
     tree.write_text(json.dumps(_run("seq 1 2000")))
-    process = await program.start(
-        "run", str(tree), "--image", "busybox", "--state-dir", str(program.state_dir)
+    words = ["run", str(tree), "--image", "busybox", "--state-dir", str(program.state_dir)]
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cell", *words, stdout=writing, stderr=asyncio.subprocess.PIPE
     )
-    assert process.stdout is not None
+    os.close(writing)
     assert process.stderr is not None
     async with asyncio.timeout(TIMEOUT_S):
-        await process.stdout.readline()
-        process.stdout._transport.close()  # type: ignore[attr-defined]
+        assert await asyncio.to_thread(os.read, reading, 5) == b"[APP]"
+        os.close(reading)
         assert await process.stderr.read() == b""
         assert await process.wait() == 0

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -38,10 +39,13 @@ class Terminal:
 
     async def until(self, holds: Callable[[str], bool]) -> list[str]:
         """Wait for a screen; answers its lines."""
-        async with asyncio.timeout(TIMEOUT_S):
-            while not holds(screen := self.screen()):
-                await asyncio.sleep(0.05)
-        return screen.splitlines()
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            screen = self.screen()
+            if holds(screen):
+                return screen.splitlines()
+            await asyncio.sleep(0.05)
+        pytest.fail(f"after {TIMEOUT_S:g} s the screen is still:\n{screen}")
 
 
 @pytest.fixture
@@ -55,13 +59,12 @@ async def terminal(docker_client: APIClient, tmp_path: Path) -> AsyncIterator[Te
     held.tmux("kill-server")
 
 
-def _command(tmp_path: Path, tree: object, *options: str) -> str:
+def _command(tmp_path: Path, tree: object, *options: str, variables: str = "") -> str:
     path = tmp_path / "tree.json"
     path.write_text(json.dumps(tree))
     cell = f"{sys.executable} -m cell run {path} --image busybox --state-dir {tmp_path}"
-    return " ".join(
-        [f"clear; PYTHONPATH={os.environ.get('PYTHONPATH', '')} {cell}", *options, "; echo code $?"]
-    )
+    path_here = os.environ.get("PYTHONPATH", "")
+    return " ".join([f"clear; {variables} PYTHONPATH={path_here} {cell}", *options, "; echo code $?"])
 
 
 def _run(script: str, **more: object) -> dict[str, object]:
@@ -111,8 +114,8 @@ async def test_ctrl_c_leaves_a_terminal_as_it_was(terminal: Terminal, tmp_path: 
 
 
 async def test_no_colours_when_they_are_not_wanted(terminal: Terminal, tmp_path: Path) -> None:
-    for variable, wanted in (("", True), ("export NO_COLOR=1;", False)):
-        terminal.type(variable, "Space", _command(tmp_path, _run("exit 1")), "Enter")
+    for variables, wanted in (("", True), ("NO_COLOR=1", False)):
+        terminal.type(_command(tmp_path, _run("exit 1"), variables=variables), "Enter")
         await terminal.until(lambda screen: "code 1" in screen)
         assert ("\x1b[31m" in terminal.screen(colours=True)) is wanted
 

@@ -57,6 +57,12 @@ def test_an_action_runs_in_the_local_image_as_app() -> None:
     assert order.allocation.guid == order.run.guid == "run-1"
 
 
+def test_an_action_alone_may_talk_to_everything_and_others_to_what_they_say() -> None:
+    (rule,) = _order(RUN).info.egress_rules
+    assert (rule.protocol, rule.destinations) == ("all", ("0.0.0.0/0",))
+    assert _order(LRP).info.egress_rules == ()
+
+
 def test_an_action_alone_needs_an_image() -> None:
     with pytest.raises(BadInput, match="give --image"):
         make_order(parse_workload(RUN), Options(), "run-1")
