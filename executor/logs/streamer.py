@@ -118,15 +118,19 @@ class LogStreamer:
             limiter.accepted_bytes += sum(map(len, payloads))
             self._emit(payloads, stream, source)
             return
+        passed: list[bytes] = []
         for payload in payloads:
             refusal = limiter.admit(len(payload))
             if refusal is None:
                 self._tell_drops()
-                self._emit((payload,), stream, source)
+                passed.append(payload)
             elif refusal:
                 if self._on_limit_exceeded is not None:
                     self._on_limit_exceeded()
+                self._emit(passed, stream, source)
                 self._emit((refusal.encode(),), Stream.OUT, source)
+                passed = []
+        self._emit(passed, stream, source)
 
     def _tell_drops(self) -> None:
         limiter = self._limiter
@@ -138,6 +142,8 @@ class LogStreamer:
 
     def _emit(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
         """Lines that came together are a nanosecond apart, so that sorting by time keeps their order."""
+        if not payloads:
+            return
         tags, source_id, instance_id = self._tags_of(source), self._source_id, self._instance_id
         first_ns = max(self._clock.time_ns(), self._last_ns + 1)
         self._last_ns = first_ns + len(payloads) - 1
