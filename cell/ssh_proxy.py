@@ -74,7 +74,7 @@ async def _open_app_log(config: ProxyConfig) -> AsyncIterator[AppLog]:
     agent = Agent(
         address=f"{keys.get('loggregator_api_host') or '127.0.0.1'}:"
         f"{keys.get('loggregator_api_port') or DEFAULT_PORT}",
-        credentials=credentials(*(Path(file).read_bytes() for file in files)),
+        credentials=credentials(*map(Path, files)),
     )
     labels = Labels(
         source_id=str(keys.get("loggregator_source_id") or COMPONENT),

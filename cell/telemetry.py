@@ -88,12 +88,13 @@ def _agent(keys: LoggregatorKeys) -> Agent:
     ]
     try:
         client_context(*files)  # says what is wrong with a file, which gRPC does not
-    except TLSConfigurationError as error:
+        identity = credentials(*files)
+    except (OSError, TLSConfigurationError) as error:
         raise TelemetryError(f"failed-to-initialize-metron-client: {error}") from error
     host = keys.loggregator_api_host or "127.0.0.1"
     return Agent(
         address=f"{host}:{keys.loggregator_api_port or 3458}",
-        credentials=lambda: credentials(*(file.read_bytes() for file in files)),
+        credentials=identity,
         batch_size=keys.loggregator_batch_max_size or 100,
         flush_interval_s=(keys.BatchFlushInterval or 100_000_000) / 1e9,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -48,9 +49,18 @@ class Agent:
     flush_interval_s: float = 0.1
 
 
-def credentials(ca: bytes, cert: bytes, key: bytes) -> grpc.ChannelCredentials:
-    """Mutual TLS, of PEM texts."""
-    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
+def credentials(ca: Path, cert: Path, key: Path) -> Callable[[], grpc.ChannelCredentials]:
+    """Mutual TLS of PEM files, which are read now, and again for each connection. Raises OSError."""
+
+    def read() -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(
+            root_certificates=ca.read_bytes(),
+            private_key=key.read_bytes(),
+            certificate_chain=cert.read_bytes(),
+        )
+
+    read()
+    return read
 
 
 class LoggregatorStream:
