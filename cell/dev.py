@@ -6,11 +6,12 @@ Everything listens on loopback:
   Locket        127.0.0.1:8891   gRPC
   auctioneer    127.0.0.1:9016
   REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON: what curl talks to
-  file server   127.0.0.1:8080   serves STATE/static under /v1/static/
+  file server   127.0.0.1:8080   serves STATE/static under /v1/static/, takes uploads
+  app logs      127.0.0.1:8087   the last lines of every app, and the next ones
   rep           127.0.0.1:1800   admin side: /ping, /evacuate
                 127.0.0.1:1801   network side: /state, /work ...
 
-With --tls all but the REST API and the file server are mutual TLS. STATE/tls/ then holds a CA and an
+With --tls all but the REST API, file server and app logs are mutual TLS. STATE/tls/ then holds a CA and an
 identity for each party; client.crt and client.key are for programs of yours.
 
 With --cells 3 there are three cells, in zones z1 to z3, the second one on ports 1802 and 1803 and so on;
@@ -18,11 +19,15 @@ with --cells 0 there is only the control plane, for cells started with `cell rep
 
 The state folder keeps the control plane's database (desired work survives a restart), the download cache,
 the component log (cell.log) and endpoints.json, which says where everything listens. The preloaded root
-filesystem is called `busybox`. App logs are printed as they come.
+filesystems are `busybox` and `cellfs`, which has bash and Python too. App logs are printed as they come.
+
+The in-container programs (launcher, builder, sshd, healthcheck) come from a bundle that is built when it is
+missing; a rep.json with a declarative_healthcheck_path of its own keeps it.
 
   cell dev &
   curl -X POST -d @examples/web.json http://127.0.0.1:8888/v1/desired_lrps
   curl http://127.0.0.1:8888/v1/actual_lrps
+  cell push examples/apps/python
 """
 
 from __future__ import annotations
@@ -34,8 +39,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,30 +48,38 @@ import docker
 import docker.errors
 
 from bbs.client.identity import IdentityFiles
-from bbs.embedded.listeners import Address
+from bbs.embedded.listeners import Address, listening, serving
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
 from cell import collector, lagerlog
+from cell.apps.stack import STACK as APP_STACK
+from cell.apps.stack import StackError, ensure_stack
+from cell.bundle import Bundle, BundleError, ready_bundle
 from cell.certs import development_identities
 from cell.compose import composed_agent
 from cell.console import ConsoleSink
 from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
 from cell.failures import CommandError, Told, telling
 from cell.images import ensure_image
+from cell.logboard import LogBoard
 from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
 from cell.telemetry import open_telemetry
 from executor.logs.api import LogSink
+from executor.logs.sinks import FanOut
 from rep.config import Duration, RepConfig, load
 
 STACK = "busybox"
 IMAGE = "diego-cell/busybox:latest"
 LOOPBACK = "127.0.0.1"
 ADMIN_PORT, NETWORK_PORT = 1800, 1801
+LOGS_PORT = 8087
 
 POLLING_INTERVAL = "10s"
 """Of a development cell: its residual records go sooner than the 30 s of a deployment."""
 
 CONVERGENCE_INTERVAL_S = 10.0
+UPLOAD_POLLING_INTERVAL_S = 0.1
+"""Between two questions about a droplet; what answers them is this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,15 @@ class Settings:
     config: Path | None
     tls: bool
     convergence_interval_s: float
+    bundle: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is there before anything starts. stack: image of the root filesystem for apps. bundle: if any."""
+
+    stack: str
+    bundle: Bundle | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +124,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="a rep.json for the cells; addresses and TLS are replaced"
     )
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="lifecycle archives, as `make bundle` leaves them in dist/ (default: those of this source tree)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         config=args.config,
         tls=args.tls,
         convergence_interval_s=args.convergence_interval,
+        bundle=args.bundle,
     )
     if os.geteuid() != 0:
         print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
@@ -124,8 +153,8 @@ def run(args: argparse.Namespace) -> int:
             with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)):
                 slots = stack.enter_context(take_slots(settings.cells))
                 identities = development_identities(settings.state_dir / "tls") if settings.tls else {}
-                configs = [_rep_config(settings, slot, identities.get("rep")) for slot in slots]
-                _prepare_image(settings.state_dir)
+                prepared = _prepare(settings)
+                configs = [_rep_config(settings, prepared, slot, identities.get("rep")) for slot in slots]
                 collector.relax()
                 asyncio.run(_run(settings, configs, identities))
         except Told:
@@ -140,18 +169,30 @@ def _count(text: str) -> int:
     return number
 
 
-def _prepare_image(state_dir: Path) -> None:
-    """The preloaded root filesystem, made from this machine's busybox when the engine lacks it."""
+def _prepare(settings: Settings) -> Prepared:
+    """Root filesystems, made of this machine's files when the engine lacks them, and the bundle."""
     try:
         client = docker.APIClient()
         try:
-            ensure_image(client, IMAGE, state_dir)
+            ensure_image(client, IMAGE, settings.state_dir)
+            stack = ensure_stack(client, settings.state_dir)
         finally:
             client.close()
     except docker.errors.DockerException as error:
         raise CommandError(
             f"the container engine does not answer ({error}); start it with `systemctl start docker`"
         ) from error
+    except StackError as error:
+        raise CommandError(str(error)) from error
+    try:
+        bundle = ready_bundle(settings.bundle, settings.state_dir)
+    except BundleError as error:
+        if settings.bundle is not None:
+            raise CommandError(str(error)) from error
+        print(f"cell dev: {error}\ncell dev: going on; `cell stage` and `cell push` need it", file=sys.stderr)
+        return Prepared(stack, None)
+    bundle.serve(settings.state_dir / "static")
+    return Prepared(stack, bundle)
 
 
 def free_port() -> int:
@@ -170,7 +211,9 @@ def _addresses(any_ports: bool) -> Addresses:
     return Addresses(bbs=free, locket=free, auctioneer=free, receptor=free, fileserver=free)
 
 
-def _rep_config(settings: Settings, slot: Slot, identity: IdentityFiles | None) -> RepConfig:
+def _rep_config(
+    settings: Settings, prepared: Prepared, slot: Slot, identity: IdentityFiles | None
+) -> RepConfig:
     """A cell's settings: the given file's or the usual ones, in the slot's share of the machine."""
     base = load(settings.config) if settings.config else RepConfig()
     shift = 0 if settings.any_ports else 2 * slot.number
@@ -196,7 +239,9 @@ def _rep_config(settings: Settings, slot: Slot, identity: IdentityFiles | None) 
         polling_interval=base.polling_interval
         if settings.config
         else Duration(parse_duration(POLLING_INTERVAL)),
-        preloaded_root_fs=base.preloaded_root_fs or (f"{STACK}:{IMAGE}",),
+        preloaded_root_fs=base.preloaded_root_fs or (f"{STACK}:{IMAGE}", f"{APP_STACK}:{prepared.stack}"),
+        declarative_healthcheck_path=base.declarative_healthcheck_path
+        or (str(prepared.bundle.tree) if prepared.bundle else ""),
         cache_path=str(state_dir / "download_cache"),
         temp_dir=str(state_dir / "tmp"),
         state_dir=str(state_dir),
@@ -216,16 +261,18 @@ async def _run(
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    sink = ConsoleSink(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    board = LogBoard()
+    sink = FanOut([ConsoleSink(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ), board])
     plane = ControlPlane(
         PlaneConfig(
             state_dir=settings.state_dir,
             addresses=_addresses(settings.any_ports),
             tls=identities.get("control-plane"),
             convergence_interval_s=settings.convergence_interval_s,
+            upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
         )
     )
-    async with plane:
+    async with plane, _serving_logs(board, settings.any_ports) as logs_url:
         configs = [
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
             for config in configs
@@ -234,8 +281,16 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             for config, up in zip(configs, ready, strict=True):
                 group.create_task(_cell(config, sink, stop, up))
-            group.create_task(_announce(settings, plane, configs, ready, identities.get("client")))
+            group.create_task(_announce(settings, plane, logs_url, configs, ready, identities.get("client")))
             group.create_task(stop.wait())
+
+
+@asynccontextmanager
+async def _serving_logs(board: LogBoard, any_ports: bool) -> AsyncIterator[str]:
+    """The app logs over HTTP; their base URL. Raises ListenError."""
+    with listening(Address(LOOPBACK, 0 if any_ports else LOGS_PORT), "app logs") as bound:
+        async with serving(board.app(), bound, cancel_on_disconnect=True):
+            yield Address(LOOPBACK, bound.getsockname()[1]).url()
 
 
 async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
@@ -262,6 +317,7 @@ async def _tell(ready: asyncio.Event, up: asyncio.Event) -> None:
 async def _announce(
     settings: Settings,
     plane: ControlPlane,
+    logs_url: str,
     configs: Sequence[RepConfig],
     ready: Sequence[asyncio.Event],
     client: IdentityFiles | None,
@@ -276,6 +332,7 @@ async def _announce(
         "auctioneer": at.auctioneer.url(tls=client is not None),
         "receptor": at.receptor.url(),
         "file_server": at.fileserver.url(),
+        "logs": logs_url,
         "cells": [
             {
                 "cell_id": config.cell_id,
@@ -297,7 +354,7 @@ async def _announce(
     fresh = target.with_suffix(".new")
     fresh.write_text(json.dumps(endpoints, indent=2) + "\n")
     fresh.replace(target)
-    for name in ("bbs", "locket", "auctioneer", "receptor", "file_server"):
+    for name in ("bbs", "locket", "auctioneer", "receptor", "file_server", "logs"):
         print(f"{name:12} {endpoints[name]}")
     for config in configs:
         print(f"{config.cell_id:12} {config.rep_url}")

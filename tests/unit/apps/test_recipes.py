@@ -12,6 +12,7 @@ import pytest
 from bbs.models.codec import to_json
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import read_desired_lrp, read_task
+from bbs.models.task import TaskDefinition
 from bbs.models.validation import validate_desired_lrp, validate_task_definition
 from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
 from cell.apps.recipes import classic, lrp, staging
@@ -216,7 +217,7 @@ OLD_DOCKER_WEB = replace(
     egress_rules=(),
 )
 
-RECIPES = {
+RECIPES: dict[str, TaskDefinition | DesiredLRP] = {
     "staging_buildpack": staging.buildpack_staging(STAGING, FROM_A_FOLDER),
     "staging_docker": staging.docker_staging(
         replace(

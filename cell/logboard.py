@@ -1,0 +1,101 @@
+"""The last lines of every app of a `cell dev`, and the next ones, over HTTP.
+
+``GET /v1/logs/SOURCE`` answers with a JSON object per line as it comes, without end; with ``?recent`` with
+what is kept, and an end. SOURCE is the log guid of an LRP or Task; one nobody has written to is silent, not
+unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from executor.logs.api import LogLine
+from executor.logs.sinks import RingSink
+
+LINES_PER_SOURCE = 1000
+SOURCES = 300
+
+
+class LogBoard:
+    """Implements :class:`executor.logs.api.BulkSink`: a ring per source, the least used ones forgotten."""
+
+    def __init__(self, lines: int = LINES_PER_SOURCE, sources: int = SOURCES) -> None:
+        self._lines = lines
+        self._sources = sources
+        self._rings: OrderedDict[str, RingSink] = OrderedDict()
+        self._followed: Counter[str] = Counter()
+        self._followers: set[asyncio.Task[object]] = set()
+
+    def emit(self, line: LogLine) -> None:
+        self._ring(line.source_id).emit(line)
+
+    def emit_lines(self, lines: Sequence[LogLine]) -> None:
+        for line in lines:
+            self.emit(line)
+
+    def app(self) -> web.Application:
+        """What serves the board. Followers end with it."""
+        app = web.Application()
+        app.router.add_get("/v1/logs/{source}", self._show)
+        app.on_shutdown.append(self._dismiss)
+        return app
+
+    def _ring(self, source: str) -> RingSink:
+        ring = self._rings.get(source)
+        if ring is None:
+            ring = self._rings[source] = RingSink(self._lines)
+            self._forget()
+        self._rings.move_to_end(source)
+        return ring
+
+    def _forget(self) -> None:
+        surplus = len(self._rings) - self._sources
+        idle = [source for source in self._rings if not self._followed[source]]
+        for source in idle[: max(surplus, 0)]:
+            del self._rings[source]
+
+    async def _show(self, request: web.Request) -> web.StreamResponse:
+        source = request.match_info["source"]
+        if "recent" in request.query:
+            ring = self._rings.get(source)
+            text = "".join(map(json_line, ring.lines() if ring else ()))
+            return web.Response(text=text, content_type="application/x-ndjson")
+        return await self._follow(request, source)
+
+    async def _follow(self, request: web.Request, source: str) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is handled outside of any task")
+        self._followed[source] += 1
+        self._followers.add(task)
+        try:
+            with self._ring(source).subscribe() as lines:
+                response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+                await response.prepare(request)
+                async for line in lines:
+                    await response.write(json_line(line).encode())
+        finally:
+            self._followers.discard(task)
+            self._followed[source] -= 1
+        return response
+
+    async def _dismiss(self, _: web.Application) -> None:
+        for task in tuple(self._followers):
+            task.cancel()
+
+
+def json_line(line: LogLine) -> str:
+    """One line for a reader of JSON lines."""
+    told = {
+        "time_ns": line.time_ns,
+        "source_type": line.source_type,
+        "instance_id": line.instance_id,
+        "stream": line.stream.value,
+        "message": line.payload.decode(errors="replace"),
+    }
+    return json.dumps(told, ensure_ascii=False) + "\n"
