@@ -1,7 +1,7 @@
 """The cached downloader: files and directories by key, revalidated at every fetch, held while in use.
 
 A key names an entry whatever URL it comes from; the server's ETag and Last-Modified say whether it is still
-the same. One fetch per key at a time. A download that fails never falls back to what was there before.
+the same. One fetch per key at a time; those who waited for it and want the same share its answer. A download that fails never falls back to what was there before.
 """
 
 from __future__ import annotations
@@ -23,12 +23,30 @@ from executor.cache.store import Form, Store, Version, delete, write_index
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the server was asked for last, when it had answered (monotonic s), and what that gave."""
+
+    url: str
+    checksum: Checksum
+    answered: float
+    version: Version
+
+
 @dataclass(slots=True)
 class _Barrier:
     """Lets one fetch of a key through at a time; gone when nobody wants it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: int = 0
+    last: _Asked | None = None
+
+    def shared(self, url: str, checksum: Checksum, since: float) -> Version | None:
+        """What somebody else got for the same question while one waited ``since`` then."""
+        last = self.last
+        if last is None or (last.url, last.checksum) != (url, checksum) or last.answered < since:
+            return None
+        return last.version
 
 
 @contextmanager
@@ -101,15 +119,21 @@ class Downloader:
         begun = time.monotonic()
         stage = "download-barrier"
         try:
-            async with self._barrier(key):
+            async with self._barrier(key) as barrier:
                 stage = "fetch-request"
                 known = self._store.entry(key)
+                if known is not None and barrier.shared(url, checksum, begun) is known:
+                    return await self._provide(known, form, 0)
                 body = self._store.temp()
                 try:
                     answer = await self._revalidate(url, known, checksum, body, progress)
                     if answer.not_modified and known is not None:
-                        return await self._provide(known, form, 0)
-                    return await self._renew(key, answer, body, form)
+                        fetched = await self._provide(known, form, 0)
+                    else:
+                        fetched = await self._renew(key, answer, body, form)
+                    current = self._store.entry(key)
+                    barrier.last = current and _Asked(url, checksum, time.monotonic(), current)
+                    return fetched
                 finally:
                     self._garbage.append(body)
                     await self._tidy()
@@ -204,12 +228,12 @@ class Downloader:
             raise ArchiveError(f"cannot unpack {source.name}: {error}") from error
 
     @asynccontextmanager
-    async def _barrier(self, key: str) -> AsyncIterator[None]:
+    async def _barrier(self, key: str) -> AsyncIterator[_Barrier]:
         barrier = self._barriers.setdefault(key, _Barrier())
         barrier.wanted += 1
         try:
             async with barrier.lock:
-                yield
+                yield barrier
         finally:
             barrier.wanted -= 1
             if not barrier.wanted:

@@ -99,9 +99,26 @@ class TestFiles:
             return web.Response(body=body, headers={"ETag": '"1"'})
 
         site.replies.append(reply)
-        fetched = await asyncio.gather(*(cache.fetch_file(site.url, "key") for _ in range(5)))
+        urls = [site.url + f"?{number}" for number in range(5)]
+        fetched = await asyncio.gather(*(cache.fetch_file(url, "key") for url in urls))
         assert most == 1
+        assert len(site.requests) == 5
         assert sorted(one.size for one in fetched) == [0, 0, 0, 0, len(body)]
+
+    async def test_those_who_waited_for_the_same_share_one_answer(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.answer(body, ETag='"1"')
+        fetched = await asyncio.gather(*(cache.fetch_file(site.url, "key") for _ in range(5)))
+        assert len(site.requests) == 1
+        assert sorted(one.size for one in fetched) == [0, 0, 0, 0, len(body)]
+        assert len({one.path for one in fetched}) == 1
+
+    async def test_who_comes_after_the_answer_asks_again(self, cache, site, make_tar):
+        site.answer(make_tar(("a", b"1")), ETag='"1"')
+        await cache.fetch_file(site.url, "key")
+        site.answer(status=304)
+        assert (await cache.fetch_file(site.url, "key")).size == 0
+        assert len(site.requests) == 2
 
     async def test_waiting_for_a_key_can_be_cancelled(self, cache, site, make_tar, caplog):
         body = make_tar(("a", b"1"))
