@@ -1,7 +1,8 @@
 """The cached downloader: files and directories by key, revalidated at every fetch, held while in use.
 
 A key names an entry whatever URL it comes from; the server's ETag and Last-Modified say whether it is still
-the same. One fetch per key at a time; those who waited for it and want the same share its answer. A download that fails never falls back to what was there before.
+the same. One fetch per key at a time; those who waited for it and want the same share its answer. A
+download that fails never falls back to what was there before.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ class Downloader:
                         fetched = await self._provide(known, form, 0)
                     else:
                         fetched = await self._renew(key, answer, body, form)
-                    current = self._store.entry(key)
-                    barrier.last = current and _Asked(url, checksum, time.monotonic(), current)
+                    if (current := self._store.entry(key)) is not None:
+                        barrier.last = _Asked(url, checksum, time.monotonic(), current)
                     return fetched
                 finally:
                     self._garbage.append(body)
