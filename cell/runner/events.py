@@ -135,6 +135,12 @@ class Story:
     def emit(self, line: LogLine) -> None:
         self.record(LogWritten(line=line))
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
+        """Close all views; answers what could not be written, and why."""
+        problems = []
         for view in self._views:
-            view.close()
+            try:
+                view.close()
+            except OSError as error:
+                problems.append(str(error))
+        return problems

@@ -104,9 +104,12 @@ async def _execute(order: Order, options: Options, outputs: Outputs) -> int:
     story = Story(views)
     try:
         async with _drawn(live):
-            return await _told(order, options, story, kept, live)
+            code = await _told(order, options, story, kept, live)
     finally:
-        story.close()
+        problems = story.close()
+    for problem in problems:
+        print(f"cell run: {one_line(problem)}", file=sys.stderr)
+    return code or (HOST if problems else SUCCESS)
 
 
 @asynccontextmanager

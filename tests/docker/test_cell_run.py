@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
@@ -24,7 +25,7 @@ from docker import APIClient
 from cell.local import pack
 from cell.runner.options import LOCAL_IMAGE
 from cell.slots import LOCK_DIR, SLOTS, Slot
-from executor.engine.containers import LABEL_GUID
+from executor.engine.containers import LABEL_CELL, LABEL_GUID
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
@@ -358,6 +359,54 @@ async def test_a_kept_container_can_be_entered(program: Program, docker_client: 
         assert _containers(docker_client, guid), "another run removed it"
     finally:
         docker_client.remove_container(container["Id"], force=True, v=True)
+
+
+async def test_a_port_of_the_host_that_was_asked_for(
+    program: Program, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    tree = tmp_path / "tree.json"
+    tree.write_text(
+        json.dumps(_run("mkdir /tmp/www; echo hi > /tmp/www/x; exec httpd -f -p 8080 -h /tmp/www"))
+    )
+    words = ["run", str(tree), "--image", "busybox", "--state-dir", str(program.state_dir)]
+    process = await program.start(*words, "--port", f"{unused_tcp_port}:8080")
+    assert process.stderr is not None
+    async with asyncio.timeout(TIMEOUT_S), aiohttp.ClientSession() as session:
+        line = (await process.stderr.readline()).decode()
+        assert line == f"cell run: port 8080 is at 127.0.0.1:{unused_tcp_port}\n"
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{unused_tcp_port}/x") as answer:
+                    assert await answer.text() == "hi\n"
+                    break
+            except aiohttp.ClientConnectionError:  # it has just been started
+                await asyncio.sleep(0.05)
+        process.terminate()
+        assert await process.wait() == 130
+
+
+async def test_what_a_killed_run_left_goes_with_the_next(
+    program: Program, docker_client: APIClient, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree.json"
+    tree.write_text(json.dumps(_run("echo ready; exec sleep 60")))
+    words = ["run", str(tree), "--image", "busybox", "--json", "--state-dir", str(program.state_dir)]
+    process = await program.start(*words)
+    assert process.stdout is not None
+    async with asyncio.timeout(TIMEOUT_S):
+        async for line in process.stdout:
+            event = json.loads(line)
+            if event.get("text") == "ready":
+                break
+        process.kill()
+        await process.wait()
+    (left,) = _containers(docker_client, event["guid"])
+    cell_id = left["Labels"][LABEL_CELL]
+    (slot,) = [Slot(number) for number in range(SLOTS) if Slot(number).cell_id == cell_id]
+    while _containers(docker_client, event["guid"]):
+        # Others may hold lower slots by now: runs side by side take them all, and this one's too.
+        runs = [program.run(_run("sleep 1")) for _ in range(slot.number + 1)]
+        assert {said.code for said in await asyncio.gather(*runs)} == {0}
 
 
 async def test_a_reader_that_leaves_early_does_no_harm(program: Program, tmp_path: Path) -> None:

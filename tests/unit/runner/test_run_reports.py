@@ -16,7 +16,7 @@ from rich.console import Console
 from cell import explain
 from cell.runner.encoding import UnknownEvent, from_json, to_json
 from cell.runner.errors import BadInput
-from cell.runner.events import EngineCalled, LogWritten, RunEvent, Warned
+from cell.runner.events import EngineCalled, LogWritten, RunEvent, Story, Warned
 from cell.runner.explaining import explanation, read_trace
 from cell.runner.views.jsonlines import JsonLinesView
 from cell.runner.views.junit import JunitView
@@ -217,3 +217,14 @@ def test_what_no_step_failed_with_is_an_error_of_the_run(
     (error,) = suite.iter("error")
     assert error.attrib["message"] == "failed to create container: no image"
     assert suite.attrib["errors"] == "1"
+
+
+def test_a_report_that_cannot_be_written_does_not_keep_the_others_from_it(
+    failed_run: Any, tmp_path: Path
+) -> None:
+    story = Story([TraceView(tmp_path / "none" / "t.json"), JunitView(tmp_path / "j.xml")])
+    for event in failed_run.events:
+        story.record(event)
+    (problem,) = story.close()
+    assert "t.json" in problem
+    assert (tmp_path / "j.xml").exists()
