@@ -45,6 +45,11 @@ def network_config(config: RepConfig) -> NetworkConfig:
         table=config.nft_table,
         subnet=config.network_subnet,
         mtu=config.network_mtu,
+        denied_networks=config.denied_networks,
+        allowed_networks=config.allowed_networks,
+        dns_servers=config.dns_servers,
+        bandwidth_in=config.container_bandwidth_in,
+        bandwidth_out=config.container_bandwidth_out,
         external_ip=config.external_ip,
         port_start=config.host_port_start,
         port_count=config.host_port_count,
@@ -58,6 +63,7 @@ def engine_config(config: RepConfig, owner: str) -> EngineConfig:
         owner=owner,
         cell_id=config.cell_id,
         docker_host=config.docker_host,
+        dns_servers=config.dns_servers,
     )
 
 

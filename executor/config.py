@@ -108,7 +108,7 @@ class ExecutorConfig:
     docker_host: str = "unix:///var/run/docker.sock"
     network_name: str = "diego-cell"
     network_subnet: str = "10.255.0.0/16"
-    network_mtu: int = 1500
+    network_mtu: int = 0
     host_port_start: int = 61001
     host_port_count: int = 4534
     external_ip: str = ""

@@ -58,6 +58,9 @@ PING_PAUSE_S = 1.0
 CAPACITY_INTERVAL_S = 60.0
 """How often the capacity gauges are renewed; they are set at start too."""
 
+NETWORK_CHECK_INTERVAL_S = 60.0
+"""How often links and packet rules are compared with what they should be."""
+
 STALLED_INTERVAL_S = 5.0
 """How often a start that waits for the engine says so."""
 
@@ -232,6 +235,7 @@ class Executor:
                 self._spawn(self._provisions.volumes.run())
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
+                self._spawn(self._every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
                 self._spawn(self._every(self._config.container_limits_interval_s, self._watch_limits))
                 self._spawn(self._every(CAPACITY_INTERVAL_S, self._report_capacity))

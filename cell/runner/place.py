@@ -14,7 +14,7 @@ import docker.errors
 from cell.images import ensure_image
 from cell.runner.errors import HostCannot
 from cell.runner.options import LOCAL_IMAGE, Options
-from cell.slots import PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
+from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
 from rep.config import RepConfig
 
 
@@ -68,6 +68,7 @@ def cell_config(slot: Slot, options: Options, *, owner: str) -> RepConfig:
         state_dir=str(folder),
         network_name=slot.network_name,
         nft_table=slot.nft_table,
+        denied_networks=DENIED_NETWORKS,
         network_subnet=slot.subnet,
         host_port_start=slot.host_port_start,
         host_port_count=PORTS_PER_SLOT,

@@ -190,7 +190,7 @@ class Creator:
                     made = await self._engine.create(spec, progress=lambda text: _progress(guid, text))
                 try:
                     await unpack(made)
-                    await self._network.attach(made, by_host_port)
+                    await self._network.attach(made, by_host_port, container.run_info.egress_rules)
                 except ExecutorError:
                     await self._engine.destroy(guid)
                     raise
@@ -272,12 +272,10 @@ def check_privileges(config: ExecutorConfig, container: Container) -> None:
 
 
 def check_egress(container: Container) -> None:
-    """Refuse invalid rules. Valid ones only allow, and here no network is denied. Raises ExecutorError."""
+    """Refuse invalid rules. Raises ExecutorError."""
     rules = container.run_info.egress_rules
     if errors := [text for rule in rules for text in validate_security_group_rule(rule)]:
         raise ExecutorError("; ".join(errors))
-    if rules:
-        log.info("egress-rules-allow-what-is-not-denied", extra=_data(container.guid, rules=len(rules)))
 
 
 def check_sources(mounts: tuple[BindMount, ...]) -> None:

@@ -8,10 +8,12 @@ Every call raises :class:`executor.errors.EngineError` or a subclass of it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from bbs.models.workload import SecurityGroupRule
 
 OutputHandler = Callable[[bytes], None]
 """Gets output as it arrives, in the event loop; must not block."""
@@ -177,8 +179,18 @@ class Network(Protocol):
         """
         ...
 
-    async def attach(self, container: EngineContainer, ports: Mapping[int, int]) -> None:
-        """Link the container, and map host ports (keys) to its ports (values): one transaction."""
+    async def attach(
+        self,
+        container: EngineContainer,
+        ports: Mapping[int, int],
+        egress: Sequence[SecurityGroupRule] = (),
+    ) -> None:
+        """Link the container, map host ports (keys) to its ports (values) and put its egress rules in force:
+        one transaction. Again for the same container: all of it is replaced."""
+        ...
+
+    async def verify(self) -> None:
+        """Put right what somebody else changed. To be called now and then."""
         ...
 
     async def detach(self, guid: str) -> None:

@@ -39,6 +39,10 @@ class AddressPool:
         """The address of ``guid``, if it has one."""
         return self._by_guid.get(guid)
 
+    def owner(self, address: IPv4Address) -> str | None:
+        """Who has an address, if anybody."""
+        return self._by_address.get(address)
+
     def claim(self, guid: str, address: IPv4Address) -> None:
         """Note that ``guid`` has this address.
 

@@ -12,30 +12,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import tenacity
 
+from bbs.models.workload import SecurityGroupRule
 from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
 from executor.network.address import detect_external_ip
 from executor.network.addresses import AddressPool
 from executor.network.config import NetworkConfig
+from executor.network.connectionlog import ConnectionLog
+from executor.network.conntrack import forget_connections
+from executor.network.contents import Contents, Member
+from executor.network.egress import compile_rules
 from executor.network.firewall import EngineFirewall
 from executor.network.links import Links
+from executor.network.listing import differences, parse
 from executor.network.nft import Nft
 from executor.network.ports import PortPool
-from executor.network.rules import Target, Wiring, add_targets, delete_targets, remove_table, whole_table
+from executor.network.resolvers import resolvers
+from executor.network.rules import Target, Wiring, remove_table
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 _LINGER_LIMIT_S = 5.0
 _LINGER_PAUSE_S = 0.02
+
+_LOOKS = 5
+"""How often a check looks again when the table changed under its eyes; then the next one is due anyway."""
 
 
 class CellNetwork:
@@ -50,10 +62,22 @@ class CellNetwork:
         self._nft = Nft()
         self._links = Links(config)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="links")
-        self._wiring = Wiring(
-            table=config.table, ports=config.port_prefix, subnet=config.network, gateway=config.gateway
+        self._contents = Contents(
+            Wiring(
+                table=config.table,
+                ports=config.port_prefix,
+                subnet=config.network,
+                gateway=config.gateway,
+                resolvers=resolvers(config.dns_servers),
+                denied=config.denied,
+                allowed=config.allowed,
+            ),
+            config.log_group,
         )
-        self._targets: dict[str, dict[int, Target]] = {}
+        self._compiled = lru_cache(maxsize=256)(compile_rules)
+        self._log = ConnectionLog(config.log_group, self._guid_of)
+        self._base: Mapping[str, list[str]] = {}
+        self._changes_begun = self._changes_ended = 0
         self._started = False
         self._external_ip = config.external_ip
 
@@ -70,12 +94,14 @@ class CellNetwork:
         await self._firewall.open()
         self._started = True
         await self._rebuild()
+        self._log.open()
 
     async def stop(self) -> None:
         """Remove table, links and interface. Raises NetworkError while containers are linked."""
+        self._log.close()
         await self._nft.apply(remove_table(self._config.table))
         await self._firewall.close()
-        self._targets.clear()
+        self._contents.clear()
         try:
             await self._links_are_gone()
             await self._on_thread(self._links.remove_gateway)
@@ -90,62 +116,110 @@ class CellNetwork:
         """The container's address, from before it exists until it is detached. Raises NoFreeAddresses."""
         return str(self._addresses.lease(guid))
 
-    async def attach(self, container: EngineContainer, ports: Mapping[int, int]) -> None:
-        """Link the container and map host ports (keys) to its ports (values). Raises NetworkError.
+    async def attach(
+        self,
+        container: EngineContainer,
+        ports: Mapping[int, int],
+        egress: Sequence[SecurityGroupRule] = (),
+    ) -> None:
+        """Link the container, map host ports (keys) to its ports (values), put its rules in force.
 
         Address and ports need not be taken before: a container found again after a restart brings its own,
-        and its link. Attaching again replaces the container's mappings.
+        and its link. Attaching again replaces the container's mappings and rules. Raises NetworkError.
         """
         guid = container.guid
         try:
             address = IPv4Address(container.address)
         except AddressValueError as error:
             raise NetworkError(f"container {guid}: {container.address!r} is no IPv4 address") from error
+        rules = self._compiled(tuple(egress))
         self._addresses.claim(guid, address)
         self._host_ports.claim(guid, ports)
-        old = self._targets.get(guid, {})
-        new = {host_port: Target(address, port) for host_port, port in ports.items()}
-        self._targets[guid] = new
-        table = self._config.table
-        results = await asyncio.gather(
-            self._on_thread(self._links.connect, container.init_pid, address),
-            self._change([*delete_targets(table, old), *add_targets(table, new)]),
-            return_exceptions=True,
-        )
-        for failure in results:
-            if failure is not None:
-                raise failure
+        targets = {host_port: Target(address, port) for host_port, port in ports.items()}
+        # Rules first: there is no moment with a way out and without them.
+        await self._change(self._contents.put(guid, Member(address, targets, rules)))
+        await self._on_thread(self._links.connect, container.init_pid, address)
+
+    async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
+        """Replace the rules of an attached container; connections that stand go on. Raises NetworkError."""
+        member = self._contents.members.get(guid)
+        if member is None:
+            raise NetworkError(f"container {guid} is not attached")
+        rules = self._compiled(tuple(egress))
+        await self._change(self._contents.put(guid, Member(member.address, member.targets, rules)))
 
     async def detach(self, guid: str) -> None:
-        """Drop the container's mappings and link, put ports and address back; unknown guids are fine.
+        """Drop the container's mappings, rules and link, put ports and address back; unknown guids are fine.
 
         The kernel would take the link down with the container's namespace, but in its own time.
         """
-        old = self._targets.pop(guid, {})
-        address = self._addresses.of(guid)
+        member = self._contents.members.get(guid)
         try:
-            await self._change(delete_targets(self._config.table, old))
-            if address is not None:
-                await self._on_thread(self._links.disconnect, address)
+            await self._change(self._contents.remove(guid))
+            if member is not None:
+                await self._on_thread(self._forget, member)
         finally:
             self._host_ports.release(guid)
             self._addresses.release(guid)
 
+    async def verify(self) -> None:
+        """Put right what somebody else changed, for example by flushing all packet rules, and log that.
+
+        Raises NetworkError.
+        """
+        if not self._started:
+            return
+        repaired = []
+        if not self._links.gateway_exists():
+            repaired.append("interface")
+        await self._on_thread(self._links.ensure_gateway)
+        if await self._firewall.open():
+            repaired.append("rules in the engine's firewall")
+        if wrong := await self._what_is_wrong():
+            repaired += wrong
+            await self._rebuild()
+        if repaired:
+            data = {"table": self._config.table, "repaired": repaired}
+            logger.error("network-was-changed-by-others", extra={"data": data})
+
+    async def _what_is_wrong(self) -> list[str]:
+        """Compare the table with what it should be, at a moment when no change of ours is under way."""
+        for _ in range(_LOOKS):
+            began = self._changes_begun
+            if began == self._changes_ended:
+                listing = await self._nft.read(self._config.table)
+                if listing is None:
+                    return ["packet table"]
+                if began == self._changes_begun:
+                    return differences(parse(listing), self._contents, self._base)
+        return []
+
+    def _forget(self, member: Member) -> None:
+        self._links.disconnect(member.address)
+        forget_connections(member.address, member.targets)
+
+    def _guid_of(self, address: IPv4Address) -> str | None:
+        return self._addresses.owner(address)
+
     async def _change(self, statements: list[str]) -> None:
         if not statements:
             return
+        self._changes_begun += 1
         try:
             await self._nft.apply(statements)
         except NetworkError as error:
             # Somebody may have flushed our table: what is in memory is what should be there.
             logger.warning("rebuilding-packet-table", extra={"data": {"error": str(error)}})
             await self._rebuild()
+        finally:
+            self._changes_ended += 1
 
     async def _rebuild(self) -> None:
         if not self._started:
             raise NetworkError("the cell's network was not started")
-        everything = {port: target for mine in self._targets.values() for port, target in mine.items()}
-        await self._nft.apply(whole_table(self._wiring, everything))
+        await self._nft.apply(self._contents.everything())
+        if (listing := await self._nft.read(self._config.table)) is not None:
+            self._base = parse(listing).base_chains()
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(NetworkError),
@@ -161,11 +235,11 @@ class CellNetwork:
         if names := self._links.port_names():
             raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
 
-    async def _on_thread(self, job: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    async def _on_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A job that began is waited for, whoever is cancelled: the next one must not race with it."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: job(*args, **kwargs))
         try:
-            await asyncio.shield(future)
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
             if not future.cancelled():

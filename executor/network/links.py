@@ -35,6 +35,11 @@ _MAIN_TABLE = 254
 _LOWEST_PRIORITY = 4278198272
 """Metric of the route that catches addresses of the subnet without a container."""
 
+_SMALLEST_BURST = 128 << 10
+"""Bytes that may go at once: at least two of the largest packets that the kernel hands over unsplit."""
+_LATENCY_US = 100_000
+"""How long a packet may wait for its turn."""
+
 _HOST_MAC = "02:cf:00:00:00:01"
 _IPV4_SYSCTLS = {
     "route_localnet": "1",  # mapped ports have clients on the loopback interface
@@ -93,7 +98,7 @@ class Links:
         with _told(f"set up interface {config.name}"):
             self._refuse_overlap()
             self._mtu = self._mtu or self._mtu_of_default_route()
-            if config.name not in (name for _, name in socket.if_nameindex()):
+            if not self.gateway_exists():
                 self._netlink.link("add", ifname=config.name, kind="bridge", address=_HOST_MAC)
             index = socket.if_nametoindex(config.name)
             self._netlink.link("set", index=index, state="up", mtu=self._mtu)
@@ -120,6 +125,10 @@ class Links:
     def port_names(self) -> set[str]:
         """The host's ends of all links of the cell, whichever life made them."""
         return {name for _, name in socket.if_nameindex() if name.startswith(self._config.port_prefix)}
+
+    def gateway_exists(self) -> bool:
+        """Whether the gateway's interface is there."""
+        return self._config.name in (name for _, name in socket.if_nameindex())
 
     def connect(self, pid: int, address: IPv4Address) -> None:
         """Link the network namespace of process ``pid``, unless it is. Raises NetworkError."""
@@ -176,6 +185,7 @@ class Links:
             set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
         index = socket.if_nametoindex(name)
         self._netlink.link("set", index=index, state="up")
+        _limit(self._netlink, index, self._config.bandwidth_in)
         self._netlink.route(
             "replace", dst=f"{address}/32", oif=index, scope=_SCOPE_LINK, prefsrc=str(self._config.gateway)
         )
@@ -185,6 +195,7 @@ class Links:
         with IPRoute() as inside:
             inside.addr("add", index=index, address=str(address), prefixlen=32)
             inside.link("set", index=index, state="up")
+            _limit(inside, index, self._config.bandwidth_out)
             gateway = str(self._config.gateway)
             inside.route("add", dst=f"{gateway}/32", oif=index, scope=_SCOPE_LINK)
             inside.route("add", dst="0.0.0.0/0", gateway=gateway, oif=index)
@@ -228,6 +239,16 @@ class Links:
                 (link,) = self._netlink.get_links(route.get("oif"))
                 return int(link.get("mtu"))
         return 1500
+
+
+def _limit(netlink: IPRoute, index: int, rate: int) -> None:
+    """Let at most ``rate`` bytes/s out of an interface; 0 for no limit.
+
+    What a container sends is limited at its own end: only a privileged one could change that.
+    """
+    if rate:
+        burst = max(rate // 50, _SMALLEST_BURST)
+        netlink.tc("add", "tbf", index=index, handle=0x10000, rate=rate, burst=burst, latency=_LATENCY_US)
 
 
 def _destination(route: rtmsg) -> IPv4Network:

@@ -45,6 +45,28 @@ class Nft:
             raise
         change.done.result()
 
+    async def read(self, table: str) -> str | None:
+        """The table in JSON, between two transactions; None when there is none. Raises NetworkError."""
+        async with self._turn:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(self._program, "-n", "-j", "list", "table", "inet", table),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+            except OSError as error:
+                raise NetworkError(self._missing(error)) from error
+            listing, complaint = await process.communicate()
+        if process.returncode == 0:
+            return listing.decode()
+        if b"No such file or directory" in complaint:
+            return None
+        raise NetworkError(f"packet rules cannot be read: {complaint.decode(errors='replace').strip()}")
+
+    def _missing(self, error: OSError) -> str:
+        return f"{self._program}: {error.strerror}; install the Debian package nftables"
+
     async def _finish(self, batch: list[_Change]) -> None:
         """A transaction that began is seen through, whoever is cancelled: others depend on it."""
         work = asyncio.ensure_future(self._run_batch(batch))
@@ -78,7 +100,7 @@ class Nft:
                 stderr=asyncio.subprocess.PIPE,
             )
         except OSError as error:
-            return f"{self._program}: {error.strerror}; install the Debian package nftables"
+            return self._missing(error)
         _, complaint = await process.communicate(text.encode())
         if process.returncode == 0:
             return None

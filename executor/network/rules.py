@@ -13,28 +13,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+
+from executor.network.egressrules import CONTAINERS, REFUSED, comment
 
 PORTS = "ports"
 """Map of host ports."""
 
+METADATA = "169.254.169.254"
+"""Where a cloud's machines ask who they are, and for credentials."""
+
 _BEFORE_ENGINE_DNAT = -110
 _BEFORE_ENGINE_SNAT = 90
 _BEFORE_ENGINE_FILTER = -10
+_BEFORE_ANY_TRANSLATION = -150
 _RAW = -300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Names that the rules speak of. ports: start of the names of the host's ends of the links."""
+    """What the rules speak of.
+
+    ports: start of the names of the host's ends of the links. resolvers: name servers, always allowed.
+    denied, allowed: networks, for containers whose own rules say nothing; allowed comes first.
+    """
 
     table: str
     ports: str
     subnet: IPv4Network
     gateway: IPv4Address
+    resolvers: tuple[IPv4Address, ...] = ()
+    denied: tuple[IPv4Network, ...] = ()
+    allowed: tuple[IPv4Network, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Target:
     """Where a host port leads."""
 
@@ -47,35 +60,58 @@ def remove_table(table: str) -> list[str]:
     return [f"add table inet {table}", f"delete table inet {table}"]
 
 
-def whole_table(wiring: Wiring, targets: Mapping[int, Target]) -> list[str]:
-    """Statements that make the table anew with all ``targets`` (by host port)."""
+def empty_table(wiring: Wiring) -> list[str]:
+    """Statements that make the table anew, without any container."""
     table = f"inet {wiring.table}"
     statements = remove_table(wiring.table)
     statements.append(f"add table {table}")
-    statements.append(
-        f"add map {table} {PORTS} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}"
-    )
-    for chain, (definition, rules) in _chains(wiring).items():
+    statements += [
+        f"add map {table} {PORTS} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
+        f"add map {table} {CONTAINERS} {{ type ipv4_addr : verdict; }}",
+        f"add set {table} {REFUSED} {{ type ipv4_addr; counter; }}",
+    ]
+    for chain, (definition, rules) in chains(wiring).items():
         statements.append(f"add chain {table} {chain} {definition}".rstrip())
         statements.extend(f"add rule {table} {chain} {rule}" for rule in rules)
-    return statements + add_targets(wiring.table, targets)
+    return statements
 
 
 def _hook(kind: str, hook: str, priority: int) -> str:
     return f"{{ type {kind} hook {hook} priority {priority}; }}"
 
 
-def _chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
+def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
     """Chains in an order in which each jumps to earlier ones only: hook and rules by name.
 
     Clients on the loopback interface get the gateway's address as source, for the container could not answer
     127.0.0.1; so do containers that dial a neighbour (or themselves) through the host, for the answer must
     come back through the host. The guard closes what route_localnet opens: containers must not reach the
     host's own loopback listeners. Containers have no IPv6 here, so none of it comes in.
+
+    What a container begins is let through by its own rules, else refused when it goes to a neighbour's
+    address, to the host (its listeners and mapped ports alike), or to a denied network.
     """
     ours, subnet, gateway = f'"{wiring.ports}*"', wiring.subnet, wiring.gateway
     dnat = f"fib daddr type local dnat ip to meta l4proto . th dport map @{PORTS}"
+    refuse = [
+        "fib daddr type local goto refuse",
+        f"ip daddr {METADATA} goto refuse",
+        *_each("ip daddr {{ {} }} goto refuse", collapse_addresses(wiring.denied)),
+    ]
     return {
+        "refuse": ("", [f"ip saddr @{REFUSED}", "reject"]),
+        "egress": (
+            "",
+            [
+                "ct state established,related accept",
+                f"ip daddr {subnet} ip daddr != {gateway} goto refuse",
+                f"ip saddr vmap @{CONTAINERS}",
+                *_each("meta l4proto {{ tcp, udp }} th dport 53 ip daddr {{ {} }} accept", wiring.resolvers),
+                *_each("ip daddr {{ {} }} accept", collapse_addresses(wiring.allowed)),
+                *refuse,
+            ],
+        ),
+        "judge": (_hook("filter", "prerouting", _BEFORE_ANY_TRANSLATION), [f"iifname {ours} jump egress"]),
         "guard": (
             _hook("filter", "prerouting", _RAW),
             [f"iifname {ours} ip daddr 127.0.0.0/8 drop", f"iifname {ours} meta nfproto ipv6 drop"],
@@ -100,10 +136,17 @@ def _chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def add_targets(table: str, targets: Mapping[int, Target]) -> list[str]:
-    """Statements that add map elements; none for no targets."""
+def _each(rule: str, addresses: Iterable[IPv4Address | IPv4Network]) -> list[str]:
+    """The rule for all of these; none for none."""
+    listed = ", ".join(map(str, addresses))
+    return [rule.format(listed)] if listed else []
+
+
+def add_targets(table: str, targets: Mapping[int, Target], guid: str) -> list[str]:
+    """Statements that add map elements, commented with the container's guid; none for no targets."""
     elements = ", ".join(
-        f"tcp . {host_port} : {target.address} . {target.port}" for host_port, target in sorted_items(targets)
+        f"tcp . {host_port} {comment(guid)} : {target.address} . {target.port}"
+        for host_port, target in sorted(targets.items())
     )
     return [f"add element inet {table} {PORTS} {{ {elements} }}"] if elements else []
 
@@ -112,8 +155,3 @@ def delete_targets(table: str, host_ports: Iterable[int]) -> list[str]:
     """Statements that delete map elements; none for no ports."""
     elements = ", ".join(f"tcp . {host_port}" for host_port in sorted(host_ports))
     return [f"delete element inet {table} {PORTS} {{ {elements} }}"] if elements else []
-
-
-def sorted_items(targets: Mapping[int, Target]) -> list[tuple[int, Target]]:
-    """By host port."""
-    return sorted(targets.items(), key=lambda item: item[0])

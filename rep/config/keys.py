@@ -172,9 +172,14 @@ class OwnKeys:
     rep_url                  URL to register instead of ``https://<cell>.<advertise_domain>:<port>``
     docker_host              where the container engine listens
     state_dir                what must survive a restart of the cell
-    network_name             engine network of the containers
-    network_subnet           its addresses
-    network_mtu              its packet size
+    network_name             interface of the host that the containers reach it at, at most 15 characters
+    network_subnet           addresses of the containers
+    network_mtu              their packet size; 0: that of the interface of the default route
+    dns_servers              their name servers; empty: those of the host
+    denied_networks          addresses, in CIDR form, that an app reaches only if its egress rules say so;
+                             the host itself and a cloud's metadata address are always among them
+    allowed_networks         exceptions that hold for all apps
+    container_bandwidth_...  _in, _out: bytes per second of each container; 0: no limit
     host_port_start, _count  host ports for containers
     container_max_count      containers of the engine; one less is published
     external_ip              address of this host as routers reach it; empty: that of the default route
@@ -196,7 +201,12 @@ class OwnKeys:
     state_dir: str = "/var/lib/diego-cell"
     network_name: str = "diego-cell"
     network_subnet: str = "10.255.0.0/16"
-    network_mtu: Int64 = 1500
+    network_mtu: Int64 = 0
+    dns_servers: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
+    allowed_networks: tuple[str, ...] = ()
+    container_bandwidth_in: Int64 = 0
+    container_bandwidth_out: Int64 = 0
     host_port_start: Int64 = 61001
     host_port_count: Int64 = 4534
     container_max_count: Int64 = 250

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 
+from bbs.models.workload import SecurityGroupRule
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import NetworkError
@@ -20,6 +21,8 @@ from executor.network.config import NetworkConfig
 pytestmark = pytest.mark.docker
 
 PORT = 8080
+
+ANYWHERE = (SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",)),)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ async def linked(
     """A container with its link, and its ports if any."""
     spec = ContainerSpec(guid=guid, root_fs=image, address=network.address(guid))
     container = await room.create(spec)
-    await network.attach(container, ports or {})
+    await network.attach(container, ports or {}, ANYWHERE)
     return container
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bbs.models.actions import RunAction
+from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
@@ -147,6 +149,9 @@ class ScriptedNetwork:
         self.reserved: dict[str, tuple[int, ...]] = {}
         self.mappings: dict[str, Mapping[int, int]] = {}
         self.addresses: dict[str, str] = {}
+        self.egress: dict[str, tuple[SecurityGroupRule, ...]] = {}
+        self.verified = asyncio.Event()
+        self.first_address = "10.255.0.7"
         self.failures: dict[str, list[Exception]] = {}
         self.running = False
 
@@ -168,11 +173,22 @@ class ScriptedNetwork:
         return taken
 
     def address(self, guid: str) -> str:
-        return self.addresses.setdefault(guid, f"10.255.0.{len(self.addresses) + 7}")
+        following = str(IPv4Address(self.first_address) + len(self.addresses))
+        return self.addresses.setdefault(guid, following)
 
-    async def attach(self, container: EngineContainer, ports: Mapping[int, int]) -> None:
+    async def attach(
+        self,
+        container: EngineContainer,
+        ports: Mapping[int, int],
+        egress: Sequence[SecurityGroupRule] = (),
+    ) -> None:
         self._fail("attach")
         self.mappings[container.guid] = ports
+        self.egress[container.guid] = tuple(egress)
+
+    async def verify(self) -> None:
+        self._fail("verify")
+        self.verified.set()
 
     async def detach(self, guid: str) -> None:
         self._fail("detach")

@@ -221,7 +221,7 @@ async def test_without_unproxied_mappings_no_host_port_is_taken(
         await executor.run(run_request(ports=(8080,)))
         await world.group("ig")
         assert executor.container("ig").ports == (PortMapping(container_port=8080),)
-        assert world.network.mappings == {}
+        assert world.network.mappings == {"ig": {}}
 
 
 async def test_dependencies_that_cannot_be_released_keep_the_record(

@@ -136,7 +136,7 @@ async def test_failed_liveness_checks_are_counted_where_asked_for(
     world.engine.gates["exit"] = asyncio.Event()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    world.engine.address = "127.0.0.1"
+    world.network.first_address = "127.0.0.1"
     executor = assembled(world)
     definition = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=port)),))
     async with executor:

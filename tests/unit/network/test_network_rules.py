@@ -5,46 +5,137 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from bbs.models.workload import ICMPInfo, SecurityGroupRule
 from executor.errors import NetworkError
 from executor.network.address import detect_external_ip
+from executor.network.egress import RuleSet, compile_rules
+from executor.network.egressrules import add_rule_set, comment, delete_rule_set, set_elements
 from executor.network.nft import Nft
 from executor.network.rules import (
     Target,
     Wiring,
     add_targets,
     delete_targets,
+    empty_table,
     remove_table,
-    whole_table,
 )
 
 pytestmark = pytest.mark.unit
 
 ONE = Target(IPv4Address("10.0.0.2"), 8080)
-TWO = Target(IPv4Address("10.0.0.3"), 2222)
+TWO = Target(IPv4Address("10.0.0.2"), 2222)
+WIRING = Wiring(table="t", ports="cf-", subnet=IPv4Network("10.0.0.0/24"), gateway=IPv4Address("10.0.0.1"))
+WEB = SecurityGroupRule(protocol="tcp", destinations=("192.0.2.0/24",), ports=(80,))
 
 
 def test_elements_of_the_map() -> None:
-    assert add_targets("t", {}) == []
+    assert add_targets("t", {}, "g") == []
     assert delete_targets("t", ()) == []
-    assert add_targets("t", {61002: TWO, 61001: ONE}) == [
-        "add element inet t ports { tcp . 61001 : 10.0.0.2 . 8080, tcp . 61002 : 10.0.0.3 . 2222 }"
+    assert add_targets("t", {61002: TWO, 61001: ONE}, "g") == [
+        'add element inet t ports { tcp . 61001 comment "g" : 10.0.0.2 . 8080, '
+        'tcp . 61002 comment "g" : 10.0.0.2 . 2222 }'
     ]
     assert delete_targets("t", [61002, 61001]) == ["delete element inet t ports { tcp . 61001, tcp . 61002 }"]
 
 
+def test_a_comment_is_what_the_program_takes() -> None:
+    assert comment('a "b"; { }-1_2.3') == 'comment "ab-1_2.3"'
+    assert comment("x" * 300) == f'comment "{"x" * 120}"'
+
+
 def test_a_whole_table_replaces_the_one_before() -> None:
-    statements = whole_table(Wiring(table="t", bridge="br", subnet="10.0.0.0/24"), {61001: ONE})
+    statements = empty_table(WIRING)
     assert statements[:2] == remove_table("t") == ["add table inet t", "delete table inet t"]
-    assert statements[-1] == add_targets("t", {61001: ONE})[0]
-    assert 'add rule inet t postrouting oifname "br" ip saddr 127.0.0.0/8 masquerade' in statements
-    assert 'add rule inet t guard iifname "br" ip daddr 127.0.0.0/8 drop' in statements
+    assert 'add rule inet t postrouting oifname "cf-*" ip saddr 127.0.0.0/8 snat ip to 10.0.0.1' in statements
+    assert 'add rule inet t guard iifname "cf-*" ip daddr 127.0.0.0/8 drop' in statements
+
+
+def egress_of(wiring: Wiring) -> list[str]:
+    start = "add rule inet t egress "
+    return [line.removeprefix(start) for line in empty_table(wiring) if line.startswith(start)]
+
+
+def test_the_host_and_metadata_are_refused_even_where_no_network_is_denied() -> None:
+    assert egress_of(WIRING) == [
+        "ct state established,related accept",
+        "ip daddr 10.0.0.0/24 ip daddr != 10.0.0.1 goto refuse",
+        "ip saddr vmap @containers",
+        "fib daddr type local goto refuse",
+        "ip daddr 169.254.169.254 goto refuse",
+    ]
+
+
+def test_exceptions_come_before_denied_networks() -> None:
+    wiring = replace(
+        WIRING,
+        resolvers=(IPv4Address("10.0.0.53"),),
+        denied=(IPv4Network("10.0.0.0/8"), IPv4Network("10.1.0.0/16")),
+        allowed=(IPv4Network("10.2.0.0/16"),),
+    )
+    assert egress_of(wiring)[3:] == [
+        "meta l4proto { tcp, udp } th dport 53 ip daddr { 10.0.0.53 } accept",
+        "ip daddr { 10.2.0.0/16 } accept",
+        "fib daddr type local goto refuse",
+        "ip daddr 169.254.169.254 goto refuse",
+        "ip daddr { 10.0.0.0/8 } goto refuse",
+    ]
+
+
+def compiled(*rules: SecurityGroupRule) -> RuleSet:
+    made = compile_rules(rules)
+    assert made is not None
+    return made
+
+
+def test_a_rule_set_is_a_chain_with_a_set_per_kind() -> None:
+    rules = compiled(
+        replace(WEB, log=True),
+        SecurityGroupRule(protocol="udp", destinations=("192.0.2.1",), ports=(53, 123)),
+        SecurityGroupRule(protocol="icmp", destinations=("192.0.2.1",), icmp_info=ICMPInfo(type=8, code=0)),
+    )
+    name = f"egress_{rules.digest}"
+    assert add_rule_set("t", rules, 7) == [
+        f"add chain inet t {name}",
+        f"add set inet t {name}_ports "
+        "{ type ipv4_addr . inet_proto . inet_service; flags interval; counter; }",
+        f"add element inet t {name}_ports {{ 192.0.2.1 . udp . 53, 192.0.2.1 . udp . 123 }}",
+        f"add rule inet t {name} ip daddr . meta l4proto . th dport @{name}_ports accept",
+        f"add set inet t {name}_icmp {{ type ipv4_addr . icmp_type . icmp_code; flags interval; counter; }}",
+        f"add element inet t {name}_icmp {{ 192.0.2.1 . 8 . 0 }}",
+        f"add rule inet t {name} ip daddr . icmp type . icmp code @{name}_icmp accept",
+        f"add set inet t {name}_ports_log "
+        "{ type ipv4_addr . inet_proto . inet_service; flags interval; counter; }",
+        f"add element inet t {name}_ports_log {{ 192.0.2.0-192.0.2.255 . tcp . 80 }}",
+        f"add rule inet t {name} ip daddr . meta l4proto . th dport @{name}_ports_log log group 7 accept",
+    ]
+    assert delete_rule_set("t", rules)[:2] == [f"flush chain inet t {name}", f"delete chain inet t {name}"]
+
+
+def test_kinds_of_icmp_between_two_others() -> None:
+    icmp = ICMPInfo(type=-1, code=-1)
+    rules = compiled(
+        SecurityGroupRule(protocol="icmp", destinations=("192.0.2.1",), icmp_info=icmp),
+        SecurityGroupRule(
+            protocol="icmp", destinations=("192.0.2.1",), icmp_info=ICMPInfo(type=8, code=1), log=True
+        ),
+    )
+    assert set_elements(rules) == {
+        f"egress_{rules.digest}_icmp": [
+            "192.0.2.1 . 0-7 . 0-255",
+            "192.0.2.1 . 8 . 0",
+            "192.0.2.1 . 8 . 2-255",
+            "192.0.2.1 . 9-255 . 0-255",
+        ],
+        f"egress_{rules.digest}_icmp_log": ["192.0.2.1 . 8 . 1"],
+    }
 
 
 @pytest.fixture

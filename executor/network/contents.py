@@ -1,0 +1,111 @@
+"""What the packet table should hold: the containers, and the statements from one state to the next. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from executor.network.egress import RuleSet
+from executor.network.egressrules import (
+    add_members,
+    add_rule_set,
+    chain_name,
+    delete_jump,
+    delete_member,
+    delete_rule_set,
+)
+from executor.network.rules import Target, Wiring, add_targets, delete_targets, empty_table
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A container: its address, where its host ports lead, and its egress rules, if any."""
+
+    address: IPv4Address
+    targets: Mapping[int, Target] = field(default_factory=dict)
+    rules: RuleSet | None = None
+
+
+class Contents:
+    """Members by guid. Each change returns the statements that make it, for one transaction."""
+
+    def __init__(self, wiring: Wiring, log_group: int) -> None:
+        self._wiring = wiring
+        self._log_group = log_group
+        self._members: dict[str, Member] = {}
+        self._rules: Counter[str] = Counter()
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """By guid."""
+        return self._members
+
+    def put(self, guid: str, member: Member) -> list[str]:
+        """Add a container, or replace what is known of it: the new rules come as the old ones go."""
+        old = self._members.get(guid)
+        if old == member:
+            return []
+        self._members[guid] = member
+        statements = [*self._use(member.rules), *self._entries_away(old), *self._entries(guid, member)]
+        return statements + (self._unuse(old.rules) if old else [])
+
+    def remove(self, guid: str) -> list[str]:
+        """Forget a container; nothing for an unknown one."""
+        old = self._members.pop(guid, None)
+        if old is None:
+            return []
+        return [*self._entries_away(old), *self._unuse(old.rules)]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._members.clear()
+        self._rules.clear()
+
+    def everything(self) -> list[str]:
+        """The whole table anew."""
+        statements = empty_table(self._wiring)
+        table = self._wiring.table
+        distinct = {one.rules.digest: one.rules for one in self._members.values() if one.rules}
+        for rules in distinct.values():
+            statements += add_rule_set(table, rules, self._log_group)
+        everybody = {one.address: (guid, one.rules) for guid, one in self._members.items()}
+        statements += add_members(table, everybody)
+        for guid, one in self._members.items():
+            statements += add_targets(table, one.targets, guid)
+        return statements
+
+    def chains(self) -> dict[str, RuleSet]:
+        """The rule sets in use, by the names of their chains."""
+        return {chain_name(one.rules): one.rules for one in self._members.values() if one.rules}
+
+    def _entries(self, guid: str, member: Member) -> list[str]:
+        table = self._wiring.table
+        return [
+            *add_members(table, {member.address: (guid, member.rules)}),
+            *add_targets(table, member.targets, guid),
+        ]
+
+    def _entries_away(self, old: Member | None) -> list[str]:
+        if old is None:
+            return []
+        table = self._wiring.table
+        jump = [delete_jump(table, old.address)] if old.rules else []
+        return [*jump, delete_member(table, old.address), *delete_targets(table, old.targets)]
+
+    def _use(self, rules: RuleSet | None) -> list[str]:
+        if rules is None:
+            return []
+        self._rules[rules.digest] += 1
+        if self._rules[rules.digest] > 1:
+            return []
+        return add_rule_set(self._wiring.table, rules, self._log_group)
+
+    def _unuse(self, rules: RuleSet | None) -> list[str]:
+        if rules is None:
+            return []
+        self._rules[rules.digest] -= 1
+        if self._rules[rules.digest]:
+            return []
+        return delete_rule_set(self._wiring.table, rules)

@@ -1,0 +1,144 @@
+"""Compiled egress rules as nft statements: a chain per distinct content, with sets of intervals. Pure.
+
+Containers with the same rules share a chain; a map leads from a container's address to it. Each interval
+counts the connections it let through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+
+from executor.network.egress import Interval, Layer, Opening, RuleSet
+
+CONTAINERS = "containers"
+"""Map from a container's address to the chain of its rules."""
+
+REFUSED = "refused"
+"""Set of all containers' addresses, which counts what was refused to each."""
+
+CHAIN_PREFIX = "egress_"
+
+_TYPES = {
+    "ports": "ipv4_addr . inet_proto . inet_service",
+    "icmp": "ipv4_addr . icmp_type . icmp_code",
+    "other": "ipv4_addr",
+}
+_MATCHES = {
+    "ports": "ip daddr . meta l4proto . th dport @{name}",
+    "icmp": "ip daddr . icmp type . icmp code @{name}",
+    "other": "meta l4proto != {{ tcp, udp, icmp }} ip daddr @{name}",
+}
+
+
+_COMMENT_LENGTH = 120
+_NOT_IN_COMMENTS = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def comment(guid: str) -> str:
+    """What an element says about whose it is, for people and for `cell network`."""
+    return f'comment "{_NOT_IN_COMMENTS.sub("", guid)[-_COMMENT_LENGTH:]}"'
+
+
+def chain_name(rule_set: RuleSet) -> str:
+    """The same for the same content."""
+    return f"{CHAIN_PREFIX}{rule_set.digest}"
+
+
+def set_elements(rule_set: RuleSet) -> dict[str, list[str]]:
+    """The elements of each set of the rule set, by its name; empty sets are left out."""
+    chain = chain_name(rule_set)
+    found: dict[str, list[str]] = {}
+    for log in (False, True):
+        for layer in Layer:
+            elements = [text for one in rule_set.of(layer, log=log) for text in _elements(layer, one)]
+            if elements:
+                found.setdefault(f"{chain}_{_kind(layer)}{'_log' if log else ''}", []).extend(elements)
+    return found
+
+
+def add_rule_set(table: str, rule_set: RuleSet, log_group: int) -> list[str]:
+    """Statements that make chain and sets. log_group: of netfilter, that hears of connections."""
+    chain = chain_name(rule_set)
+    sets = set_elements(rule_set)
+    statements = [f"add chain inet {table} {chain}"]
+    for name, elements in sets.items():
+        kind = name.removeprefix(f"{chain}_").removesuffix("_log")
+        statements.append(f"add set inet {table} {name} {{ type {_TYPES[kind]}; flags interval; counter; }}")
+        statements.append(f"add element inet {table} {name} {{ {', '.join(elements)} }}")
+        log = f"log group {log_group} " if name.endswith("_log") else ""
+        statements.append(f"add rule inet {table} {chain} {_MATCHES[kind].format(name=name)} {log}accept")
+    return statements
+
+
+def delete_rule_set(table: str, rule_set: RuleSet) -> list[str]:
+    """Statements that remove chain and sets; no container may lead there any more."""
+    chain = chain_name(rule_set)
+    return [
+        f"flush chain inet {table} {chain}",
+        f"delete chain inet {table} {chain}",
+        *(f"delete set inet {table} {name}" for name in set_elements(rule_set)),
+    ]
+
+
+def add_members(table: str, members: Mapping[IPv4Address, tuple[str, RuleSet | None]]) -> list[str]:
+    """Statements that make addresses known, each with its container's guid and rules."""
+    if not members:
+        return []
+    everybody = ", ".join(f"{address} {comment(guid)}" for address, (guid, _) in members.items())
+    jumps = [
+        f"{address} {comment(guid)} : jump {chain_name(rules)}"
+        for address, (guid, rules) in members.items()
+        if rules is not None
+    ]
+    return [
+        f"add element inet {table} {REFUSED} {{ {everybody} }}",
+        *([f"add element inet {table} {CONTAINERS} {{ {', '.join(jumps)} }}"] if jumps else []),
+    ]
+
+
+def delete_jump(table: str, address: IPv4Address) -> str:
+    """The statement that takes an address' rules away."""
+    return f"delete element inet {table} {CONTAINERS} {{ {address} }}"
+
+
+def delete_member(table: str, address: IPv4Address) -> str:
+    """The statement that forgets an address."""
+    return f"delete element inet {table} {REFUSED} {{ {address} }}"
+
+
+def _kind(layer: Layer) -> str:
+    return "ports" if layer in (Layer.TCP, Layer.UDP) else layer.value
+
+
+def _elements(layer: Layer, opening: Opening) -> Iterator[str]:
+    where = _range(opening.addresses, IPv4Address)
+    match layer:
+        case Layer.TCP | Layer.UDP:
+            yield f"{where} . {layer.value} . {_range(opening.ports)}"
+        case Layer.ICMP:
+            for kinds, codes in _rectangles(opening.ports):
+                yield f"{where} . {_range(kinds)} . {_range(codes)}"
+        case Layer.OTHER:
+            yield where
+
+
+def _rectangles(kinds: Interval) -> Iterator[tuple[Interval, Interval]]:
+    """Types and codes of an interval of type * 256 + code: a part of a row, whole rows, a part of a row."""
+    first, last = kinds
+    while first <= last:
+        row, column = divmod(first, 256)
+        rows = (last + 1 - first) // 256 if column == 0 else 0
+        if rows:
+            yield (row, row + rows - 1), (0, 255)
+            first += rows * 256
+        else:
+            end = min(last, row * 256 + 255)
+            yield (row, row), (column, end - row * 256)
+            first = end + 1
+
+
+def _range(interval: Interval, show: type[IPv4Address] | type[int] = int) -> str:
+    first, last = interval
+    return f"{show(first)}" if first == last else f"{show(first)}-{show(last)}"

@@ -1,0 +1,138 @@
+"""What the packet table does hold, read from ``nft -n -j list table``. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Any
+
+from executor.network.contents import Contents
+from executor.network.egressrules import CHAIN_PREFIX, CONTAINERS, REFUSED, set_elements
+from executor.network.rules import PORTS
+
+_PROTOCOLS = {"6": "tcp", "17": "udp"}
+_PORTS_TYPE = ["ipv4_addr", "inet_proto", "inet_service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Packets so far, and the guid an element is commented with."""
+
+    packets: int = 0
+    guid: str = ""
+
+
+@dataclass(slots=True)
+class Listing:
+    """ports: address and port by host port. jumps: chain by address. refused: by address.
+
+    sets: elements of rule sets, as they were written. chains: the rules of each, as the program shows them.
+    """
+
+    ports: dict[int, tuple[str, int]] = field(default_factory=dict)
+    port_guids: dict[int, str] = field(default_factory=dict)
+    jumps: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Count] = field(default_factory=dict)
+    sets: dict[str, dict[str, Count]] = field(default_factory=dict)
+    chains: dict[str, list[str]] = field(default_factory=dict)
+
+    def base_chains(self) -> dict[str, list[str]]:
+        """The chains that no container's rules make."""
+        return {name: rules for name, rules in self.chains.items() if not name.startswith(CHAIN_PREFIX)}
+
+
+def parse(text: str) -> Listing:
+    """The table of a listing in JSON."""
+    found = Listing()
+    for entry in json.loads(text)["nftables"]:
+        ((kind, body),) = entry.items()
+        match kind:
+            case "chain":
+                definition = {key: value for key, value in body.items() if key != "handle"}
+                found.chains.setdefault(body["name"], []).append(json.dumps(definition, sort_keys=True))
+            case "rule":
+                found.chains[body["chain"]].append(json.dumps(_uncounted(body["expr"]), sort_keys=True))
+            case "map" if body["name"] == PORTS:
+                for key, value in body.get("elem", []):
+                    port = int(_value(key)["concat"][1])
+                    address, target = value["concat"]
+                    found.ports[port] = (address, int(target))
+                    found.port_guids[port] = _count(key).guid
+            case "map" if body["name"] == CONTAINERS:
+                for key, value in body.get("elem", []):
+                    found.jumps[_element(_value(key))] = value["jump"]["target"]
+            case "set":
+                elements = {_element(_value(one)): _count(one) for one in body.get("elem", [])}
+                if body["type"] == _PORTS_TYPE:
+                    elements = {_named(text): count for text, count in elements.items()}
+                if body["name"] == REFUSED:
+                    found.refused = elements
+                else:
+                    found.sets[body["name"]] = elements
+    return found
+
+
+def differences(found: Listing, wanted: Contents, base: Mapping[str, list[str]]) -> list[str]:
+    """What is not as it should be, in words; base: what the base chains looked like when they were made."""
+    members = wanted.members.values()
+    ports = {
+        port: (str(target.address), target.port) for one in members for port, target in one.targets.items()
+    }
+    chains = wanted.chains()
+    jumps = {str(one.address): f"{CHAIN_PREFIX}{one.rules.digest}" for one in members if one.rules}
+    sets = {
+        name: set(elements) for rules in chains.values() for name, elements in set_elements(rules).items()
+    }
+    rules = {name: len(set_elements(one)) for name, one in chains.items()}
+    own = {name: len(lines) - 1 for name, lines in found.chains.items() if name.startswith(CHAIN_PREFIX)}
+    return [
+        what
+        for what, is_, should_be in (
+            ("host ports", found.ports, ports),
+            ("ways to the rules of containers", found.jumps, jumps),
+            ("known addresses", set(found.refused), {str(one.address) for one in members}),
+            ("destinations of rules", {name: set(found.sets[name]) for name in found.sets}, sets),
+            ("chains of rules", own, rules),
+            ("base chains", found.base_chains(), dict(base)),
+        )
+        if is_ != should_be
+    ]
+
+
+def _uncounted(expression: Iterable[Any]) -> list[Any]:
+    return [part for part in expression if "counter" not in part]
+
+
+def _value(element: Any) -> Any:
+    return element["elem"]["val"] if isinstance(element, dict) and "elem" in element else element
+
+
+def _count(element: Any) -> Count:
+    if not (isinstance(element, dict) and "elem" in element):
+        return Count()
+    body = element["elem"]
+    return Count(packets=body.get("counter", {}).get("packets", 0), guid=body.get("comment", ""))
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, dict) and "concat" in value:
+        return " . ".join(map(_interval, value["concat"]))
+    return _interval(value)
+
+
+def _named(text: str) -> str:
+    """The element of a set of ports, with its protocol by name."""
+    address, protocol, ports = text.split(" . ")
+    return f"{address} . {_PROTOCOLS.get(protocol, protocol)} . {ports}"
+
+
+def _interval(value: Any) -> str:
+    if isinstance(value, dict) and "range" in value:
+        first, last = value["range"]
+        return f"{first}-{last}"
+    if isinstance(value, dict) and "prefix" in value:
+        network = IPv4Network((value["prefix"]["addr"], value["prefix"]["len"]))
+        return f"{network[0]}-{network[-1]}"
+    return str(value)

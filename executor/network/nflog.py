@@ -1,0 +1,130 @@
+"""Packets that a rule of the packet table logs, as the kernel hands them over (netfilter's log groups).
+
+The kernel's own log would be the other way, but it is one for all network namespaces of a machine, and
+silent in all but the first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from executor.errors import NetworkError
+
+_NETLINK_NETFILTER = 12
+_SUBSYSTEM_LOG = 4
+_PACKET, _CONFIG = 0, 1
+_F_REQUEST, _F_ACK = 1, 4
+_MSG_ERROR = 2
+_CFG_CMD, _CFG_MODE = 1, 2
+_CMD_BIND = 1
+_COPY_PACKET = 2
+_COPIED_BYTES = 96
+"""Of each packet: more than the headers that are looked at."""
+_ATTR_PAYLOAD = 9
+_RECEIVE_BUFFER = 1 << 20
+
+_HEADER = struct.Struct("=LHHLL")
+_ATTRIBUTE = struct.Struct("=HH")
+_FAMILY_AND_GROUP = struct.Struct(">BBH")
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first packet of a connection. destination_port: None where the protocol has none."""
+
+    source: IPv4Address
+    destination: IPv4Address
+    protocol: str
+    destination_port: int | None = None
+
+
+class LogGroup:
+    """A log group of this network namespace; one listener each."""
+
+    def __init__(self, group: int) -> None:
+        """Raises NetworkError, for example where somebody else listens."""
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+            )
+        except OSError as error:
+            raise NetworkError(f"log group {group}: {error.strerror}") from error
+        try:
+            self._socket.bind((0, 0))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            self._ask(group, _attribute(_CFG_CMD, struct.pack("B", _CMD_BIND)))
+            self._ask(group, _attribute(_CFG_MODE, struct.pack(">LBx", _COPIED_BYTES, _COPY_PACKET)))
+            self._socket.setblocking(False)
+        except OSError as error:
+            self._socket.close()
+            raise NetworkError(f"log group {group}: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self) -> list[Packet]:
+        """What is there; empty when nothing is. Raises OSError (ENOBUFS) when packets were lost."""
+        try:
+            data = self._socket.recv(1 << 16)
+        except BlockingIOError:
+            return []
+        return list(packets(data))
+
+    def _ask(self, group: int, attribute: bytes) -> None:
+        body = _FAMILY_AND_GROUP.pack(socket.AF_UNSPEC, 0, group) + attribute
+        kind = _SUBSYSTEM_LOG << 8 | _CONFIG
+        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, _F_REQUEST | _F_ACK, 1, 0) + body)
+        answer = self._socket.recv(1 << 16)
+        _, kind, _, _, _ = _HEADER.unpack_from(answer)
+        (code,) = struct.unpack_from("=l", answer, _HEADER.size)
+        if kind == _MSG_ERROR and code:
+            raise OSError(-code, os.strerror(-code))
+
+
+def packets(data: bytes) -> Iterator[Packet]:
+    """The IPv4 packets in messages of the kernel."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            return
+        if kind == _SUBSYSTEM_LOG << 8 | _PACKET:
+            body = data[offset + _HEADER.size + _FAMILY_AND_GROUP.size : offset + length]
+            if (packet := _packet(_payload(body))) is not None:
+                yield packet
+        offset += (length + 3) & ~3
+
+
+def _payload(attributes: bytes) -> bytes:
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(attributes):
+        length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
+        if kind == _ATTR_PAYLOAD:
+            return attributes[offset + _ATTRIBUTE.size : offset + length]
+        offset += max((length + 3) & ~3, _ATTRIBUTE.size)
+    return b""
+
+
+def _packet(data: bytes) -> Packet | None:
+    if len(data) < 20 or data[0] >> 4 != 4:
+        return None
+    start = (data[0] & 15) * 4
+    protocol = _PROTOCOLS.get(data[9], str(data[9]))
+    port = None
+    if protocol in ("tcp", "udp") and len(data) >= start + 4:
+        (port,) = struct.unpack_from(">H", data, start + 2)
+    return Packet(IPv4Address(data[12:16]), IPv4Address(data[16:20]), protocol, port)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)

@@ -1,0 +1,422 @@
+"""What containers may reach, with real packets: a container is a process in a network namespace of its own,
+and there is a machine outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
+from executor.engine.api import EngineContainer
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
+from executor.network.listing import parse
+
+pytestmark = pytest.mark.docker
+
+PROBE = Path(__file__).with_name("network_probe.py")
+OK, REFUSED = "answered", "Connection refused"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A machine that is not this one: its namespace, its address, and ours as it sees it."""
+
+    space: str
+    address: str
+    host: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """What a container is to the network."""
+
+    container: EngineContainer
+
+    @property
+    def enter(self) -> tuple[str, ...]:
+        return ("nsenter", "-t", str(self.container.init_pid), "-n")
+
+    async def ask(self, protocol: str, address: str, port: int) -> str:
+        """OK, or what went wrong."""
+        return await ask(self.enter, protocol, address, port)
+
+    async def ping(self, address: str) -> bool:
+        status, _ = await output(*self.enter, "/bin/busybox", "ping", "-c", "1", "-W", "1", address)
+        return status == 0
+
+
+OpenBox = Callable[..., AbstractAsyncContextManager[Box]]
+
+
+@pytest.fixture
+def config(unique: str) -> NetworkConfig:
+    number = int(unique[1:], 16)
+    second, third = 64 + number % 64, number // 64 % 256
+    return NetworkConfig(
+        name=unique,
+        table=unique,
+        subnet=f"10.{second}.{third}.0/24",
+        denied_networks=("10.0.0.0/8",),
+        dns_servers=("192.0.2.53",),
+        port_start=20000 + number % 12000,
+        port_count=8,
+    )
+
+
+@pytest.fixture
+async def network(config: NetworkConfig) -> AsyncIterator[CellNetwork]:
+    made = CellNetwork(config)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def box(network: CellNetwork) -> OpenBox:
+    @asynccontextmanager
+    async def opened(
+        guid: str, rules: Sequence[SecurityGroupRule] = (), ports: dict[int, int] | None = None
+    ) -> AsyncIterator[Box]:
+        address = network.address(guid)
+        async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
+            container = EngineContainer(guid=guid, id=guid, init_pid=process.pid, address=address)
+            await network.attach(container, ports or {}, rules)
+            try:
+                yield Box(container)
+            finally:
+                await network.detach(guid)
+
+    return opened
+
+
+@pytest.fixture
+async def outside(unique: str) -> AsyncIterator[Outside]:
+    number = int(unique[1:], 16)
+    host = f"10.213.{number % 256}.{(number >> 8) % 64 * 4 + 1}"
+    peer = f"{host.rpartition('.')[0]}.{int(host.rpartition('.')[2]) + 1}"
+    with machine(f"ns-{unique}", f"v{unique}", host, peer):
+        places = ("tcp:80", "tcp:81", "tcp:8080", "udp:53", "udp:54")
+        command = ("ip", "netns", "exec", f"ns-{unique}", sys.executable, str(PROBE), "serve", *places)
+        async with started(*command):
+            yield Outside(f"ns-{unique}", peer, host)
+
+
+@contextlib.contextmanager
+def machine(space: str, link: str, host: str, peer: str) -> Iterator[None]:
+    here, there = f"{link}a", f"{link}b"
+    ip("netns", "add", space)
+    try:
+        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", space)
+        ip("addr", "add", f"{host}/30", "dev", here)
+        ip("link", "set", here, "up")
+        ip("-n", space, "addr", "add", f"{peer}/30", "dev", there)
+        ip("-n", space, "link", "set", there, "up")
+        ip("-n", space, "link", "set", "lo", "up")
+        yield
+    finally:
+        ip("netns", "del", space)
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@asynccontextmanager
+async def started(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program that has said a first line, until the end of the block."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def output(*command: str, said: str = "") -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(20):
+        text, _ = await process.communicate(said.encode())
+    return process.returncode, text.decode().strip()
+
+
+async def ask(enter: Sequence[str], protocol: str, address: str, port: int) -> str:
+    command = (*enter, sys.executable, str(PROBE), "talk", protocol, address, str(port))
+    _, text = await output(*command, said="hello\n")
+    return OK if text.endswith("hello") else text
+
+
+def rule(protocol: str, *destinations: str, **more: Any) -> SecurityGroupRule:
+    return SecurityGroupRule(protocol=protocol, destinations=destinations, **more)
+
+
+async def test_without_rules_denied_networks_are_denied_and_others_are_not(
+    box: OpenBox, outside: Outside, network: CellNetwork, config: NetworkConfig
+) -> None:
+    async with box("g1") as one:
+        assert await one.ask("tcp", outside.address, 80) == REFUSED
+        assert await one.ask("udp", outside.address, 53) == REFUSED
+        assert not await one.ping(outside.address)
+    await network.stop()
+    open_to_all = CellNetwork(replace(config, denied_networks=()))
+    await open_to_all.start()
+    address = open_to_all.address("g2")
+    async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
+        two = Box(EngineContainer(guid="g2", id="g2", init_pid=process.pid, address=address))
+        await open_to_all.attach(two.container, {})
+        assert await two.ask("tcp", outside.address, 80) == OK
+        assert await two.ask("udp", outside.address, 53) == OK
+        assert await two.ping(outside.address)
+        assert await two.ask("tcp", outside.host, 80) == REFUSED  # this host itself
+        await open_to_all.detach("g2")
+    await open_to_all.stop()
+
+
+async def test_rules_open_what_they_name(box: OpenBox, outside: Outside) -> None:
+    there = outside.address
+    around = f"{there.rpartition('.')[0]}.0-{there}"
+    cases: list[tuple[SecurityGroupRule, set[object]]] = [
+        (rule("tcp", there, ports=(80, 8080)), {80, 8080}),
+        (rule("tcp", f"192.0.2.1,{there}/30", port_range=PortRange(start=80, end=81)), {80, 81}),
+        (rule("tcp", around, port_range=PortRange(start=81, end=65535)), {81, 8080}),
+        (rule("udp", there, ports=(53,)), {"53"}),
+        (rule("icmp", there, icmp_info=ICMPInfo(type=8, code=0)), {"ping"}),
+        (rule("icmp", there, icmp_info=ICMPInfo(type=-1, code=-1)), {"ping"}),
+        (rule("icmp", there, icmp_info=ICMPInfo(type=13, code=0)), set()),
+        (rule("all", "10.0.0.0/8"), {80, 81, 8080, "53", "54", "ping"}),
+        (rule("tcp", "192.0.2.1", ports=(80,)), set()),
+    ]
+
+    async def reached(number: int, given: SecurityGroupRule) -> set[object]:
+        async with box(f"g{number}", [given]) as one:
+            tcp = {port for port in (80, 81, 8080) if await one.ask("tcp", there, port) == OK}
+            udp = {str(port) for port in (53, 54) if await one.ask("udp", there, port) == OK}
+            return tcp | udp | ({"ping"} if await one.ping(there) else set())
+
+    found = await asyncio.gather(*(reached(number, given) for number, (given, _) in enumerate(cases)))
+    assert found == [expected for _, expected in cases]
+
+
+async def test_rules_change_under_a_connection_that_goes_on(
+    box: OpenBox, outside: Outside, network: CellNetwork, config: NetworkConfig
+) -> None:
+    everything = [rule("all", "10.0.0.0/8")]
+    async with box("g1", everything) as one, box("g2", everything) as two:
+        talk = (sys.executable, str(PROBE), "talk", "tcp", outside.address, "80")
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*one.enter, *talk, stdin=pipe, stdout=pipe)
+
+        async def goes_on() -> bool:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"still here\n")
+            async with asyncio.timeout(20):
+                return (await process.stdout.readline()).endswith(b"still here\n")
+
+        assert await goes_on()
+        for number in range(3):
+            await network.set_egress("g1", [rule("tcp", "192.0.2.1", ports=(80 + number,))])
+            assert await goes_on()
+            assert await one.ask("tcp", outside.address, 80) == REFUSED
+        assert await two.ask("tcp", outside.address, 80) == OK  # which had the same rules
+        await network.set_egress("g1", everything)
+        assert await one.ask("tcp", outside.address, 80) == OK
+        await process.communicate(b"")
+        _, text = await output("nft", "-n", "-j", "list", "table", "inet", config.table)
+        assert len([name for name in parse(text).chains if name.startswith("egress_")]) == 1
+
+
+async def test_mapped_ports_of_this_host_need_a_rule_too(
+    box: OpenBox, outside: Outside, network: CellNetwork
+) -> None:
+    port, other = network.reserve("g1", 2)
+    own = rule("tcp", outside.host, ports=(port,))
+    async with (
+        box("g1", [own], {port: 7000, other: 7000}) as one,
+        box("g2", [own]) as two,
+        box("g3") as three,
+        started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"),
+    ):
+        assert await ask((), "tcp", "127.0.0.1", port) == OK
+        assert await ask((), "tcp", outside.host, port) == OK
+        remote = ("ip", "netns", "exec", outside.space)
+        assert await ask(remote, "tcp", outside.host, port) == OK
+        assert await one.ask("tcp", outside.host, port) == OK
+        assert await two.ask("tcp", outside.host, port) == OK
+        assert await two.ask("tcp", outside.host, other) == REFUSED
+        assert await three.ask("tcp", outside.host, port) == REFUSED
+        assert await two.ask("tcp", one.container.address, 7000) == REFUSED
+        assert not await two.ping(one.container.address)
+
+
+async def test_nobody_gets_in_or_out_with_the_address_of_another(
+    box: OpenBox, outside: Outside, config: NetworkConfig
+) -> None:
+    everything = [rule("all", "0.0.0.0/0")]
+    async with box("g1", everything) as one, box("g2") as two:
+        mine = one.container.address
+        await output(*two.enter, "ip", "addr", "add", f"{mine}/32", "dev", "eth0")
+        script = f"import socket; s = socket.create_connection(('{outside.address}', 80), 1, ('{mine}', 0))"
+        status, text = await output(*two.enter, sys.executable, "-c", script)
+        assert status == 1
+        assert "TimeoutError" in text or "refused" in text
+        ip("-n", outside.space, "route", "add", config.subnet, "via", outside.host)
+        async with started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"):
+            remote = ("ip", "netns", "exec", outside.space)
+            assert await ask(remote, "tcp", mine, 7000) == "silence"
+
+
+class Heard(logging.Handler):
+    """Log records, and whether there are any."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.records: list[logging.LogRecord] = []
+        self.any = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.any.set()
+
+
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
+    name = "executor.network.connectionlog"
+    with caplog.at_level(logging.INFO, name):
+        handler = Heard()
+        logging.getLogger(name).addHandler(handler)
+        yield handler
+        logging.getLogger(name).removeHandler(handler)
+
+
+async def test_connections_are_logged_where_the_rule_says_so(
+    box: OpenBox, outside: Outside, heard: Heard
+) -> None:
+    rules = [
+        rule("tcp", outside.address, ports=(80,), log=True),
+        rule("tcp", outside.address, ports=(81,)),
+    ]
+    async with box("instance", rules) as one:
+        assert await one.ask("tcp", outside.address, 81) == OK
+        assert await one.ask("tcp", outside.address, 80) == OK
+        async with asyncio.timeout(10):
+            await heard.any.wait()
+    (record,) = heard.records
+    assert record.message == "egress-connection-allowed"
+    assert vars(record)["data"] == {
+        "guid": "instance",
+        "source": one.container.address,
+        "destination": outside.address,
+        "protocol": "tcp",
+        "port": 80,
+    }
+
+
+TAMPERINGS = {
+    "the table": ("packet table", "delete table inet {table}"),
+    "a rule before ours": ("base chains", "insert rule inet {table} egress accept"),
+    "no rule of ours": ("base chains", "flush chain inet {table} judge"),
+    "a port": ("host ports", "flush map inet {table} ports"),
+    "the rules of a container": ("ways to the rules of containers", "flush map inet {table} containers"),
+    "a destination more": (
+        "destinations of rules",
+        "add element inet {table} {set} {{ 10.0.0.0/9 . tcp . 1 }}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERINGS)
+async def test_what_others_change_is_put_right(
+    case: str,
+    box: OpenBox,
+    outside: Outside,
+    network: CellNetwork,
+    config: NetworkConfig,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name, statement = TAMPERINGS[case]
+    (port,) = network.reserve("g1", 1)
+    async with box("g1", [rule("tcp", outside.address, ports=(80,))], {port: 7000}) as one:
+        await network.verify()
+        assert caplog.records == []
+        _, text = await output("nft", "-n", "-j", "list", "table", "inet", config.table)
+        (elements,) = parse(text).sets
+        status, text = await output("nft", statement.format(table=config.table, set=elements))
+        assert (status, text) == (0, "")
+        await network.verify()
+        (record,) = caplog.records
+        assert record.message == "network-was-changed-by-others"
+        assert vars(record)["data"]["repaired"] == [name]
+        assert await one.ask("tcp", outside.address, 80) == OK
+        assert await one.ask("tcp", outside.address, 81) == REFUSED
+        await network.verify()
+        assert len(caplog.records) == 1
+
+
+async def test_a_connection_of_a_container_that_is_gone_is_forgotten(
+    box: OpenBox, network: CellNetwork, outside: Outside
+) -> None:
+    (port,) = network.reserve("g1", 1)
+    async with (
+        box("g1", [rule("udp", outside.address, ports=(53,))], {port: 7000}) as one,
+        started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"),
+    ):
+        assert await one.ask("udp", outside.address, 53) == OK
+        assert await ask((), "tcp", "127.0.0.1", port) == OK
+        address = one.container.address
+        assert address in Path("/proc/net/nf_conntrack").read_text()
+    assert f"={address} " not in Path("/proc/net/nf_conntrack").read_text()
+
+
+SCRIPT = """
+import asyncio, json, logging, subprocess, sys
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
+
+async def main():
+    network = CellNetwork(NetworkConfig(name="alone", table="alone", subnet="10.9.0.0/24"))
+    await network.start()
+    tables = [subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout]
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    tables.append(subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout)
+    await network.verify()
+    tables.append(subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout)
+    await network.stop()
+    tables.append(subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout)
+    print(json.dumps(tables))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_flush_of_all_packet_rules_is_repaired(unique: str) -> None:
+    """In a network namespace of its own: here it would take the engine's rules along."""
+    ip("netns", "add", unique)
+    try:
+        status, text = await output("ip", "netns", "exec", unique, sys.executable, "-c", SCRIPT)
+    finally:
+        ip("netns", "del", unique)
+    assert status == 0, text
+    before, flushed, repaired, stopped = json.loads(text.splitlines()[-1])
+    assert before == repaired != ""
+    assert flushed == stopped == ""

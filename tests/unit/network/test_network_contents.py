@@ -1,0 +1,125 @@
+"""The packet table from one state to the next: after any history the kernel would hold what it should."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bbs.models.workload import SecurityGroupRule
+from executor.network.contents import Contents, Member
+from executor.network.egress import RuleSet, compile_rules
+from executor.network.rules import Target, Wiring
+
+pytestmark = pytest.mark.unit
+
+WIRING = Wiring(table="t", ports="cf-", subnet=IPv4Network("10.0.0.0/24"), gateway=IPv4Address("10.0.0.1"))
+
+
+def rules(port: int) -> RuleSet | None:
+    return compile_rules(
+        [SecurityGroupRule(protocol="tcp", destinations=("192.0.2.1",), ports=(port,))] if port else []
+    )
+
+
+def member(last: int, *host_ports: int, opened: int = 0) -> Member:
+    address = IPv4Address(f"10.0.0.{last}")
+    return Member(address, {port: Target(address, 8080) for port in host_ports}, rules(opened))
+
+
+class Kernel:
+    """As much of nftables as tells whether statements fit the state: names, elements, references."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.elements: dict[str, set[str]] = {}
+
+    def run(self, statements: list[str]) -> None:
+        for line in statements:
+            verb, kind, *rest = line.split(" ", 2)
+            words = rest[0].split()
+            if kind == "table":
+                if verb == "delete":
+                    self.names, self.elements = set(), {}
+            elif kind in ("chain", "set", "map") and verb == "add":
+                assert words[2] not in self.names
+                self.names.add(words[2])
+                self.elements.setdefault(words[2], set())
+            elif verb == "delete" and kind in ("chain", "set"):
+                assert not any(words[2] in text for text in self.elements.get("containers", ()))
+                self.names.remove(words[2])
+                del self.elements[words[2]]
+            elif kind == "element":
+                self._elements(verb, words[2], rest[0])
+            elif kind == "rule":
+                for name in re.findall(r"@(\w+)", line):
+                    assert name in self.names
+
+    def _elements(self, verb: str, name: str, text: str) -> None:
+        assert name in self.names
+        for element in text.partition("{ ")[2].removesuffix(" }").split(", "):
+            jump = re.search(r"jump (\w+)", element)
+            assert jump is None or jump[1] in self.names
+            key = element.partition(" comment")[0]
+            present = {one.partition(" comment")[0] for one in self.elements[name]}
+            if verb == "add":
+                assert key not in present
+                self.elements[name].add(element)
+            else:
+                assert key in present
+                self.elements[name] = {
+                    one for one in self.elements[name] if one.partition(" comment")[0] != key
+                }
+
+
+def test_a_change_of_rules_leaves_the_rest_alone() -> None:
+    contents = Contents(WIRING, 7)
+    contents.put("a", member(2, 61001, opened=80))
+    contents.put("b", member(3, opened=80))
+    old, new = rules(80), rules(81)
+    assert old is not None
+    assert new is not None
+    changed = contents.put("a", member(2, 61001, opened=81))
+    assert f"add chain inet t egress_{new.digest}" in changed
+    assert f"delete chain inet t egress_{old.digest}" not in changed
+    assert f"delete chain inet t egress_{old.digest}" in contents.remove("b")
+    assert contents.put("a", member(2, 61001, opened=81)) == []
+    assert contents.remove("nobody") == []
+
+
+class History(RuleBasedStateMachine):
+    """What changes lead to is what the whole table would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contents = Contents(WIRING, 7)
+        self.kernel = Kernel()
+        self.kernel.run(self.contents.everything())
+
+    @rule(
+        who=st.integers(2, 5),
+        move=st.booleans(),
+        ports=st.integers(0, 2),
+        opened=st.sampled_from([0, 80, 81]),
+    )
+    def put(self, who: int, move: bool, ports: int, opened: int) -> None:
+        host_ports = [61000 + 10 * who + number for number in range(ports)]
+        self.kernel.run(
+            self.contents.put(f"g{who}", member(who + (100 if move else 0), *host_ports, opened=opened))
+        )
+
+    @rule(who=st.integers(2, 5))
+    def remove(self, who: int) -> None:
+        self.kernel.run(self.contents.remove(f"g{who}"))
+
+    @invariant()
+    def as_made_anew(self) -> None:
+        anew = Kernel()
+        anew.run(self.contents.everything())
+        assert (self.kernel.names, self.kernel.elements) == (anew.names, anew.elements)
+
+
+TestHistory = History.TestCase
