@@ -1,0 +1,84 @@
+"""The disk limit: kept by the engine's storage where it can, by a watcher elsewhere; and the one of files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from executor.model import EventKind
+
+if TYPE_CHECKING:
+    from tests.docker.isolation.conftest import Cell
+
+pytestmark = pytest.mark.docker
+
+OpenCell = Callable[..., AbstractAsyncContextManager["Cell"]]
+StartEngine = Callable[..., AbstractContextManager[str]]
+SOON = {"container_limits_interval_s": 0.1}
+FILL = "dd if=/dev/zero of=/tmp/fill bs=1M count=64"
+
+BTRFS = (
+    'truncate -s 300M "$DIR/disk"; mkfs.btrfs -q "$DIR/disk"; mkdir "$DIR/root"; '
+    'mount -o loop "$DIR/disk" "$DIR/root"'
+)
+
+
+def kept_by(caplog: pytest.LogCaptureFixture) -> set[str]:
+    """What the agent said at start about who keeps disk limits."""
+    told = [record for record in caplog.records if record.message == "disk-limits"]
+    return {record.__dict__["data"]["kept-by"] for record in told}
+
+
+async def test_a_disk_filler_is_ended_by_the_watcher(
+    open_cell: OpenCell, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with open_cell(**SOON) as cell:
+        await cell.start(f"{FILL}; exec sleep 1000", allocation={"disk_mb": 16})
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result.failure_reason.startswith("disk limit of 16M exceeded: ")
+        assert await cell.log.until("Disk limit of 16M exceeded")
+    assert kept_by(caplog) == {"watcher of the writable layer"}
+
+
+async def test_a_disk_filler_within_its_limit_is_left_alone(open_cell: OpenCell) -> None:
+    async with open_cell(container_metrics_report_interval_s=0.1, **SOON) as cell:
+        await cell.start(f"{FILL}; echo full; exec sleep 1000", allocation={"disk_mb": 80})
+        await cell.log.until("full")
+        await cell.until_true(
+            lambda: "ig" in cell.executor.metrics() and cell.executor.metrics()["ig"].disk_usage > 64 << 20
+        )
+        assert cell.executor.metrics()["ig"].disk_limit == 80 << 20
+        assert not cell.executor.container("ig").run_result.failed
+
+
+async def test_a_maker_of_many_files_is_ended(open_cell: OpenCell) -> None:
+    async with open_cell(container_inode_limit=200, **SOON) as cell:
+        await cell.start("cd /tmp; touch $(seq 300); exec sleep 1000")
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result.failure_reason.startswith("inode limit of 200 exceeded: ")
+
+
+@pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="needs btrfs-progs")
+async def test_a_disk_filler_meets_the_quota_of_the_storage(
+    open_cell: OpenCell,
+    start_engine: StartEngine,
+    rootfs_archive: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    with start_engine("--storage-driver=btrfs", before=BTRFS) as docker_host:
+        rootfs = f"preloaded:{rootfs_archive}"
+        async with open_cell(docker_host=docker_host, rootfs=rootfs, **SOON) as cell:
+            script = f"{FILL}; echo wrote $(stat -c %s /tmp/fill); exec sleep 1000"
+            await cell.start(script, allocation={"disk_mb": 16})
+            line = await cell.log.until("dd: ")
+            assert "Disk quota exceeded" in line
+            written = int((await cell.log.until("wrote")).split()[1])
+            assert 8 << 20 < written <= 16 << 20
+    assert kept_by(caplog) == {"quota of the engine's storage"}
