@@ -142,9 +142,10 @@ def resolve(base: URL, reference: str) -> URL:
     """The URL that a reference found at ``base`` means. Raises URLError."""
     from urllib.parse import urljoin  # redirects are rare, and this costs as much as a whole check
 
-    parse(reference)
+    target = parse(reference)
     try:
-        target = parse(urljoin(str(base), reference))
+        if not target.scheme:
+            target = parse(urljoin(str(base), reference))
     except ValueError as error:
         raise URLError(f"parse {quote(reference)}: {error}") from error
     if not target.fragment:

@@ -116,7 +116,7 @@ class Build:
         """The folder with the bundle's files, built unless it is already there. Raises PackageError."""
         done = self.cache / "trees" / f"{self.architecture}-{self.key}"
         if not done.is_dir():
-            _make(done, self._lay_out)
+            _make(done, self.fill)
         return done
 
     def _unpacked(self, architecture: str, packages: list[Path]) -> Path:
@@ -126,7 +126,7 @@ class Build:
             _make(place, lambda fresh: unpack(packages, fresh))
         return place
 
-    def _lay_out(self, tree: Path) -> None:
+    def fill(self, tree: Path) -> None:
         debian = self._unpacked(self.architecture, self.packages)
         library = tree / "lib"
         dynamic = library / f"python{self.python}" / "lib-dynload"

@@ -13,7 +13,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,15 +23,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from docker import APIClient
-from docker.errors import ImageNotFound
 from pyroute2 import netns
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 GOLDEN = REPOSITORY / "tests/golden/lifecycle"
-PACKAGING = REPOSITORY / "packaging/bundle"
 FILES = (
     "healthcheck.json",
     "docker_launcher.json",
@@ -78,17 +74,6 @@ def recorded() -> list[dict[str, Any]]:
     for name in FILES:
         cases += json.loads((GOLDEN / name).read_text())
     return cases
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle's files, as an archive's user would have them."""
-    place = tmp_path_factory.mktemp("bundle")
-    place.chmod(0o755)
-    for parent in (place, *place.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o055)
-    _run(sys.executable, str(PACKAGING / "build.py"), "--tree-only", str(place / "tree"))
-    return place / "tree"
 
 
 @pytest.fixture(scope="session")
@@ -148,73 +133,16 @@ def _write(path: Path, pair: _Pair) -> None:
         path.with_suffix(".key").write_bytes(key)
 
 
-def _run(*command: str, **options: Any) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return str(done.stdout)
-
-
-@pytest.fixture(scope="session")
-def image_of(docker_client: APIClient) -> Callable[[str], str]:
-    """Name of the image with a root file system, imported when first asked for."""
-
-    def image(name: str) -> str:
-        archive = Path(_run(sys.executable, str(PACKAGING / "roots.py"), name).strip())
-        tag = f"diego-cell/test-root-{archive.stem}:1"
-        try:
-            docker_client.inspect_image(tag)
-        except ImageNotFound:
-            _run("docker", "import", str(archive), tag)
-        return tag
-
-    return image
-
-
-@contextlib.contextmanager
-def container(image: str, name: str, mounts: dict[Path, str], options: list[str], command: list[str]) -> Any:
-    """A container without network that runs ``command`` with our end of its standard streams."""
-    binds = [part for source, target in mounts.items() for part in ("-v", f"{source}:{target}:ro")]
-    process = subprocess.Popen(
-        ["docker", "run", "--rm", "-i", "--name", name, "--network", "none", "--tmpfs", "/tmp:exec,mode=1777",
-         "--sysctl", "net.ipv6.conf.all.disable_ipv6=0", *options, *binds, image, *command],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
-        process.communicate()
-
-
-def _pid(client: APIClient, name: str, process: subprocess.Popen[str]) -> int:
-    """The pid of the container's first process, once it runs."""
-    waiting = threading.Event()
-    for _ in range(300):
-        with contextlib.suppress(Exception):
-            pid = int(client.inspect_container(name)["State"]["Pid"])
-            if pid:
-                return pid
-        if process.poll() is not None:
-            pytest.fail(f"the container did not start: {process.communicate()[1]}")
-        waiting.wait(0.05)
-    pytest.fail("the container did not start in time")
-
-
-def _ip(pid: int, *arguments: str) -> None:
-    _run("nsenter", "-t", str(pid), "-n", "ip", *arguments)
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("root", OFFERS)
 def test_recorded_cases(
     root: str,
     mode: str,
-    docker_client: APIClient,
+    box: Callable[..., Any],
     image_of: Callable[[str], str],
     bundle: Path,
     library: Path,
     certificates: Path,
-    unique: str,
 ) -> None:
     place, options, part = MODES[mode]
     applicable = [case for case in recorded() if "network" not in case and needs(case) <= OFFERS[root]]
@@ -223,9 +151,9 @@ def test_recorded_cases(
     mounts = {bundle: place, library: "/stdlib", certificates: "/certs", GOLDEN: "/cases"}
     command = [f"{place}/lib/ld.so", "--library-path", f"{place}/lib", f"{place}/lib/python3", "-S"]
     options = [*options, "-e", "PYTHONPATH=/stdlib"]
-    with container(image_of(root), unique, mounts, options, [*command, "/cases/run_cases.py"]) as process:
-        _ip(_pid(docker_client, unique, process), "addr", "add", f"{ADDRESS}/32", "dev", "lo")
-        out, err = process.communicate(json.dumps(setup))
+    runner = box(image_of(root), [*command, "/cases/run_cases.py"], mounts, options)
+    runner.ip("addr", "add", f"{ADDRESS}/32", "dev", "lo")
+    out, err = runner.process.communicate(json.dumps(setup))
     assert out, err
     results = json.loads(out)
     assert len(results) == len(cases) > 60
@@ -285,17 +213,13 @@ def listener(pid: int, address: str, port: int) -> Iterator[None]:
     "case", [case for case in recorded() if "network" in case], ids=lambda case: case["name"]
 )
 def test_which_address_is_checked(
-    case: dict[str, Any], docker_client: APIClient, image_of: Callable[[str], str], bundle: Path, unique: str
+    case: dict[str, Any], box: Callable[..., Any], image_of: Callable[[str], str], bundle: Path
 ) -> None:
-    mounts = {bundle: "/lifecycle"}
-    with container(image_of("busybox"), unique, mounts, [], ["/bin/sleep", "60"]) as process:
-        pid = _pid(docker_client, unique, process)
-        for arguments in NETWORKS[case["name"]]:
-            _ip(pid, *arguments)
-        listening = listener(pid, "10.99.0.2", 8080) if "listener on" in case["network"] else None
-        with listening or contextlib.nullcontext():
-            done = subprocess.run(
-                ["docker", "exec", unique, "/lifecycle/healthcheck", *case["args"]],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+    container = box(image_of("busybox"), ["/bin/sleep", "60"], {bundle: "/lifecycle"}, [])
+    for arguments in NETWORKS[case["name"]]:
+        container.ip(*arguments)
+    other = listener(container.pid(), "10.99.0.2", 8080) if "listener on" in case["network"] else None
+    with other or contextlib.nullcontext():
+        command = ["docker", "exec", container.name, "/lifecycle/healthcheck", *case["args"]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (case["exit"], case["stdout"], case["stderr"])

@@ -1,0 +1,108 @@
+"""What tests of the bundle share: its files, the root file systems, containers without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from docker import APIClient
+from docker.errors import APIError, ImageNotFound, NotFound
+
+REPOSITORY = Path(__file__).parents[3]
+PACKAGING = REPOSITORY / "packaging/bundle"
+START_TIMEOUT = 60.0
+
+
+def run(*command: str) -> str:
+    """Standard output of a command that must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def packaging() -> Path:
+    return PACKAGING
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle's files as they are after unpacking, for everybody to read."""
+    place = tmp_path_factory.mktemp("bundle")
+    for folder in (place, *place.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    run(sys.executable, str(PACKAGING / "build.py"), "--tree-only", str(place / "tree"))
+    return place / "tree"
+
+
+@pytest.fixture(scope="session")
+def image_of(docker_client: APIClient) -> Callable[[str], str]:
+    """The image with a root file system (debian, musl, busybox, static), imported when first asked for."""
+
+    def image(name: str) -> str:
+        archive = Path(run(sys.executable, str(PACKAGING / "roots.py"), name).strip())
+        tag = f"diego-cell/test-root-{archive.stem}:1"
+        try:
+            docker_client.inspect_image(tag)
+        except ImageNotFound:
+            run("docker", "import", str(archive), tag)
+        return tag
+
+    return image
+
+
+class Box:
+    """A container whose standard streams are ours."""
+
+    def __init__(self, client: APIClient, name: str, process: subprocess.Popen[str]) -> None:
+        self._client = client
+        self.name = name
+        self.process = process
+
+    def pid(self) -> int:
+        """The pid of its first process, once that runs."""
+        waiting = threading.Event()
+        for _ in range(int(START_TIMEOUT / 0.05)):
+            with contextlib.suppress(NotFound, APIError):
+                pid = int(self._client.inspect_container(self.name)["State"]["Pid"])
+                if pid:
+                    return pid
+            if self.process.poll() is not None:
+                pytest.fail(f"the container did not start: {self.process.communicate()[1]}")
+            waiting.wait(0.05)
+        pytest.fail(f"the container did not start within {START_TIMEOUT} s")
+
+    def ip(self, *arguments: str) -> None:
+        """Run ``ip`` in its network namespace."""
+        run("nsenter", "-t", str(self.pid()), "-n", "ip", *arguments)
+
+
+@pytest.fixture
+def box(docker_client: APIClient, unique: str) -> Iterator[Callable[..., Box]]:
+    """Starts a container without network: ``box(image, command, mounts, options)``."""
+    process: subprocess.Popen[str] | None = None
+
+    def start(image: str, command: list[str], mounts: dict[Path, str], options: list[str]) -> Box:
+        nonlocal process
+        binds = [part for source, target in mounts.items() for part in ("-v", f"{source}:{target}:ro")]
+        isolated = ["--network", "none", "--sysctl", "net.ipv6.conf.all.disable_ipv6=0"]
+        docker = ["docker", "run", "--rm", "-i", "--name", unique]
+        temporary = ["--tmpfs", "/tmp:exec,mode=1777"]
+        process = subprocess.Popen(
+            [*docker, *isolated, *temporary, *options, *binds, image, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return Box(docker_client, unique, process)
+
+    yield start
+    subprocess.run(["docker", "rm", "-f", unique], capture_output=True, check=False)
+    if process is not None and process.poll() is None:
+        process.communicate()

@@ -1,0 +1,70 @@
+"""The bundle's build: the same inputs give the same bytes, and nothing superfluous is in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+GOAL_BYTES = 25_000_000
+CACHE = Path(__file__).parents[3] / ".cache/bundle"
+
+
+@pytest.fixture(scope="module")
+def build(packaging: Path, bundle: Path) -> ModuleType:
+    """The build's module; ``bundle`` has filled the cache with packages."""
+    spec = importlib.util.spec_from_file_location("bundle_build", packaging / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bundle_build"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_same_inputs_give_the_same_bytes(build: ModuleType, tmp_path: Path) -> None:
+    job = build.Build(build.native_architecture(), CACHE)
+    archives = []
+    for name in ("one", "two"):
+        tree = tmp_path / name
+        tree.mkdir()
+        job.fill(tree)
+        archives.append(build.archive(tree, build.BUNDLES["lifecycle.tgz"]))
+    assert archives[0] == archives[1]
+    assert len(archives[0]) < GOAL_BYTES
+
+
+@pytest.mark.parametrize(
+    ("name", "programs"),
+    [
+        ("buildpack_app_lifecycle.tgz", {"builder", "diego-sshd", "healthcheck", "launcher", "shell"}),
+        ("docker_app_lifecycle.tgz", {"builder", "diego-sshd", "healthcheck", "launcher"}),
+    ],
+)
+def test_what_the_platform_unpacks(build: ModuleType, name: str, programs: set[str]) -> None:
+    tree = build.Build(build.native_architecture(), CACHE).tree()
+    with tarfile.open(fileobj=io.BytesIO(build.archive(tree, build.BUNDLES[name]))) as archive:
+        members = archive.getmembers()
+    assert {member.name for member in members if "/" not in member.name} == programs
+    assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, 0)}
+    assert [member.name for member in members if member.mode & 0o444 != 0o444] == []
+    assert {member.mode for member in members if member.name in programs} == {0o755}
+
+
+def test_the_library_has_what_is_needed_and_no_more(build: ModuleType) -> None:
+    tree = build.Build(build.native_architecture(), CACHE).tree()
+    (library,) = (tree / "lib").glob("python*.zip")
+    names = zipfile.ZipFile(library).namelist()
+    needed = {"lifecycle/docker/launcher.pyc", "encodings/utf_8.pyc", "yaml/__init__.pyc", "sshd/program.pyc"}
+    assert needed <= set(names)
+    superfluous = {"bbs", "executor", "rep", "cell", "unittest", "tkinter", "distutils"}
+    assert {name.partition("/")[0] for name in names} & superfluous == set()
+    assert "healthcheck/probe.pyc" not in names
