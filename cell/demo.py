@@ -1,4 +1,4 @@
-"""Start `cell dev`, run an LRP and a Task through it, break one, and clean up.
+"""Start `cell dev`, run an LRP and Tasks through it, break one, and clean up.
 
 Every step prints one line: what happened and how long it took. Exit status 0 means that all of it
 worked and that no container, network or packet rule of ours is left.
@@ -27,6 +27,7 @@ import psutil
 
 from cell.local import LocalCell, LocalCellError, Receptor, local_cell, pack, processes
 from executor.engine.containers import LABEL_CELL
+from executor.network.address import detect_external_ip
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -71,6 +72,7 @@ async def _demo(state_dir: Path, examples: Path) -> None:
     try:
         await _run_lrp(cell, examples)
         await _run_task(cell.receptor, examples)
+        await _go_outside(cell.receptor)
         await _crash_one(cell.receptor)
         await _delete(cell.receptor)
     finally:
@@ -121,6 +123,54 @@ async def _run_task(receptor: Receptor, examples: Path) -> None:
             raise LocalCellError(f"the task failed: {task['failure_reason']}")
         notes.append(f"result {task['result'].strip()!r}")
         await receptor.expect(200, "DELETE", "/v1/tasks/sum")
+
+
+async def _go_outside(receptor: Receptor) -> None:
+    """A listener on this host stands for a service that apps reach by an egress rule only."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"welcome\n")
+        writer.close()
+
+    address = detect_external_ip()
+    async with await asyncio.start_server(greet, address, 0) as service:
+        port = service.sockets[0].getsockname()[1]
+        rule = {"protocol": "tcp", "destinations": [address], "ports": [port], "log": True}
+        for name, rules in (("denied", []), ("allowed", [rule])):
+            with _step(f"connection {name} by egress rules") as notes:
+                answer = await _dial(receptor, name, f"{address} {port}", rules)
+                notes.append(f"{address}:{port} {'with' if rules else 'without'} a rule: {answer!r}")
+                if (answer == "welcome") is not bool(rules):
+                    raise LocalCellError(f"an app that is {name} to connect was told {answer!r}")
+
+
+async def _dial(receptor: Receptor, guid: str, target: str, rules: list[dict[str, Any]]) -> str:
+    """What a Task with these egress rules hears."""
+    task = {
+        "task_guid": guid,
+        "domain": "demo",
+        "rootfs": "preloaded:busybox",
+        "action": {
+            "run": {
+                "path": "/bin/sh",
+                "args": ["-c", f"nc -w 5 {target} >/tmp/answer 2>&1; true"],
+                "user": "vcap",
+            }
+        },
+        "memory_mb": 32,
+        "disk_mb": 64,
+        "log_guid": guid,
+        "result_file": "/tmp/answer",
+        "egress_rules": rules,
+    }
+    await receptor.expect(201, "POST", "/v1/tasks", task)
+    done = await receptor.until(
+        f"/v1/tasks/{guid}", lambda t: t.get("state") == "COMPLETED", what=f"the end of Task {guid}"
+    )
+    if done["failed"]:
+        raise LocalCellError(f"Task {guid} failed: {done['failure_reason']}")
+    await receptor.expect(200, "DELETE", f"/v1/tasks/{guid}")
+    return str(done["result"]).strip()
 
 
 def _app_process(instance_guid: str) -> psutil.Process:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Command] = {
     "completion": Command("cell.completion", "print the completion script of a shell"),
 }
 
+    "network": Command("cell.network", "show ports, egress rules and their counters of the containers here"),
 
 class Parser(argparse.ArgumentParser):
     """Ends with the command's own status for a usage error."""

@@ -7,6 +7,7 @@ are address and port together (it makes a set instead, without a word).
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,16 +49,24 @@ class Nft:
     async def read(self, table: str) -> str | None:
         """The table in JSON, between two transactions; None when there is none. Raises NetworkError."""
         async with self._turn:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *(self._program, "-n", "-j", "list", "table", "inet", table),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.PIPE,
-                )
-            except OSError as error:
-                raise NetworkError(self._missing(error)) from error
-            listing, complaint = await process.communicate()
+            return await self._list("table", "inet", table)
+
+    async def tables(self) -> list[str]:
+        """Names of all tables of family inet. Raises NetworkError."""
+        listing = await self._list("tables", "inet") or '{"nftables": []}'
+        return [entry["table"]["name"] for entry in json.loads(listing)["nftables"] if "table" in entry]
+
+    async def _list(self, *what: str) -> str | None:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(self._program, "-n", "-j", "list", *what),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise NetworkError(self._missing(error)) from error
+        listing, complaint = await process.communicate()
         if process.returncode == 0:
             return listing.decode()
         if b"No such file or directory" in complaint:

@@ -9,8 +9,28 @@ from executor.errors import NetworkError, NoFreePorts
 PORT_START = 61001
 """First host port: above the range that Linux takes for outgoing connections."""
 
+Interval = tuple[int, int]
+
 PORT_COUNT = 4534
 """Up to 65534."""
+
+
+def refuse_overlap(start: int, count: int, ephemeral: Interval, reserved: str) -> None:
+    """Refuse host ports that the kernel may take for connections the host itself begins.
+
+    ephemeral: first and last of that range. reserved: the kernel's list of exceptions, as ``1-5,9``. Raises
+    NetworkError that says what to set.
+    """
+    mine = set(range(start, start + count)) & set(range(ephemeral[0], ephemeral[1] + 1))
+    for part in filter(None, reserved.strip().split(",")):
+        first, _, last = part.partition("-")
+        mine.difference_update(range(int(first), int(last or first) + 1))
+    if mine:
+        raise NetworkError(
+            f"host ports {start}-{start + count - 1} overlap those the kernel takes for outgoing connections "
+            f"({ephemeral[0]}-{ephemeral[1]}); set another host_port_start, or "
+            f"`sysctl -w net.ipv4.ip_local_reserved_ports={start}-{start + count - 1}`"
+        )
 
 
 class PortPool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from executor.errors import NetworkError, NoFreePorts
-from executor.network.ports import PortPool
+from executor.network.ports import PortPool, refuse_overlap
 
 pytestmark = pytest.mark.unit
 
@@ -49,6 +49,20 @@ def test_claims() -> None:
 def test_impossible_ranges(start: int, count: int) -> None:
     with pytest.raises(NetworkError):
         PortPool(start, count)
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "reserved"),
+    [(61001, 4534, ""), (20000, 100, "\n"), (40000, 10, "40000-40009\n"), (40000, 2, "8,40000,40001-40001")],
+)
+def test_ports_the_kernel_leaves_alone(start: int, count: int, reserved: str) -> None:
+    refuse_overlap(start, count, (32768, 60999), reserved)
+
+
+@pytest.mark.parametrize(("start", "count", "reserved"), [(60000, 4534, ""), (40000, 3, "40000-40001")])
+def test_ports_the_kernel_takes_itself(start: int, count: int, reserved: str) -> None:
+    with pytest.raises(NetworkError, match=f"ip_local_reserved_ports={start}-{start + count - 1}"):
+        refuse_overlap(start, count, (32768, 60999), reserved)
 
 
 class PoolMachine(RuleBasedStateMachine):
