@@ -235,7 +235,11 @@ def start_engine(docker_client: APIClient, unique: str) -> StartEngine:
             *("--bridge=none", "--iptables=false", "--ip-masq=false", *options),
         ]
         script = f'set -e; mount -t tmpfs none /run/containerd; {before}; exec "$@"'
-        wrapper = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", *command]
+        # A network namespace of its own: an engine told to have no bridge removes the docker0 it finds.
+        wrapper = [
+            *("unshare", "--net", "--mount", "--propagation", "slave"),
+            *("sh", "-c", script, "sh", *command),
+        ]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 wrapper, stdout=log, stderr=log, start_new_session=True, env={"DIR": str(folder), **_PATH}
