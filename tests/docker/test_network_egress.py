@@ -9,6 +9,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -386,6 +387,40 @@ async def test_a_connection_of_a_container_that_is_gone_is_forgotten(
         address = one.container.address
         assert address in Path("/proc/net/nf_conntrack").read_text()
     assert f"={address} " not in Path("/proc/net/nf_conntrack").read_text()
+
+
+async def test_bandwidth_is_limited_both_ways(outside: Outside, config: NetworkConfig) -> None:
+    """A megabyte each way at half a megabyte per second, less what may go at once."""
+    network = CellNetwork(replace(config, denied_networks=(), bandwidth_in=500_000, bandwidth_out=500_000))
+    await network.start()
+    remote = ("ip", "netns", "exec", outside.space, "/bin/busybox", "nc", "-ll")
+    down = (*remote, "-p", "9100", "-e", "/bin/busybox", "head", "-c", "1000000", "/dev/zero")
+    up = (*remote, "-p", "9101", "-e", "/bin/busybox", "wc", "-c")
+    address = network.address("g1")
+    async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
+        one = Box(EngineContainer(guid="g1", id="g1", init_pid=process.pid, address=address))
+        await network.attach(one.container, {})
+        async with running(*down), running(*up):
+            for port in (9100, 9101):
+                while await one.ask("tcp", outside.address, port) == REFUSED:
+                    pass
+            for script in ("nc {host} 9100 </dev/null | wc -c", "head -c 1000000 /dev/zero | nc {host} 9101"):
+                command = script.format(host=outside.address).replace("nc ", "/bin/busybox nc ")
+                began = time.monotonic()
+                assert await output(*one.enter, "/bin/sh", "-c", command) == (0, "1000000")
+                assert 1.0 < time.monotonic() - began < 10
+        await network.detach("g1")
+    await network.stop()
+
+
+@asynccontextmanager
+async def running(*command: str) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
 
 
 SCRIPT = """
