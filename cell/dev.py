@@ -268,6 +268,7 @@ async def _run(
             state_dir=settings.state_dir,
             addresses=_addresses(settings.any_ports),
             tls=identities.get("control-plane"),
+            explain_placement=True,
             convergence_interval_s=settings.convergence_interval_s,
             upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
         )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from rep.cellstate import LRPWork, TaskWork, Work
 from rep.rootfs import StackMap, UnknownStack
 
 INSTANCE_GUID_LENGTH = 28
+
+logger = logging.getLogger(__name__)
 
 
 class ForeignWork(Exception):
@@ -38,10 +41,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What to reserve, in order, and what goes back at once."""
+    """What to reserve, in order, and what goes back at once.
+
+    objections: why each refused item goes back, in words; the auctioneer is not told.
+    """
 
     offers: tuple[Offer, ...]
     refused: Work
+    objections: tuple[tuple[str, str], ...] = ()
 
 
 def instance_guid() -> str:
@@ -64,7 +71,10 @@ def admit(
         raise ForeignWork(work.cell_id)
     by_memory = tuple(sorted(work.lrps, key=lambda lrp: -lrp.memory_mb))
     if evacuating:
-        return Admission((), replace(work, lrps=by_memory))
+        everything: tuple[LRPWork | TaskWork, ...] = (*by_memory, *work.tasks)
+        objections = [(_name(item), "the cell is being evacuated") for item in everything]
+        return Admission((), replace(work, lrps=by_memory), tuple(objections))
+    objections = []
     short: list[LRPWork] = []
     unknown_lrps: list[LRPWork] = []
     unknown_tasks: list[TaskWork] = []
@@ -73,24 +83,32 @@ def admit(
         cost = lrp.memory_mb + proxy_allocation_mb
         if cost > remaining_memory_mb:
             short.append(lrp)
+            why = f"{remaining_memory_mb} MB of memory left for it, {cost} needed"
+            objections.append((_name(lrp), why))
             continue
         remaining_memory_mb -= cost
         if _resolves(stacks, lrp.root_fs):
             offers.append(Offer(_lrp_request(lrp, new_guid(), proxy_allocation_mb), lrp))
         else:
             unknown_lrps.append(lrp)
+            objections.append((_name(lrp), f"no root filesystem {lrp.root_fs}"))
     for task in work.tasks:
         if _resolves(stacks, task.root_fs):
             offers.append(Offer(_task_request(task), task))
         else:
             unknown_tasks.append(task)
+            objections.append((_name(task), f"no root filesystem {task.root_fs}"))
     refused = Work(lrps=(*short, *unknown_lrps), tasks=tuple(unknown_tasks))
-    return Admission(tuple(offers), refused)
+    return Admission(tuple(offers), refused, tuple(objections))
 
 
 def perform(admission: Admission, executor: ExecutorAPI, *, trace_id: str = "") -> Work:
     """Reserve what was admitted; answers everything that was refused, by whomever."""
     failures = executor.allocate([offer.request for offer in admission.offers], trace_id=trace_id)
+    by_guid = {offer.request.guid: offer.work for offer in admission.offers}
+    reserved = [(_name(by_guid[failure.request.guid]), failure.reason) for failure in failures]
+    for name, why in (*admission.objections, *reserved):
+        logger.info("auction.refused-work", extra={"data": {"work": name, "reason": why}})
     # several offers can have one guid, a task offered twice; the first of them was reserved
     times = Counter(failure.request.guid for failure in failures)
     refused: list[LRPWork | TaskWork] = []
@@ -103,6 +121,10 @@ def perform(admission: Admission, executor: ExecutorAPI, *, trace_id: str = "") 
         lrps=(*admission.refused.lrps, *(work for work in refused if isinstance(work, LRPWork))),
         tasks=(*admission.refused.tasks, *(work for work in refused if isinstance(work, TaskWork))),
     )
+
+
+def _name(work: LRPWork | TaskWork) -> str:
+    return f"{work.process_guid}.{work.index}" if isinstance(work, LRPWork) else work.task_guid
 
 
 def _resolves(stacks: StackMap, root_fs: str) -> bool:

@@ -55,6 +55,7 @@ class PlaneConfig:
     ``static`` in the state folder unless given. tls: identity of BBS, Locket and auctioneer, and of their
     calls to reps; clients need one of the same CA. None for plain HTTP and gRPC everywhere; Receptor and file
     server are plain in any case. identity_look_interval_s: how soon renewed files are used.
+    explain_placement: placement errors and rejection reasons also say what each cell had against the work.
     upload_polling_interval_s: between two questions about a droplet the file server was given.
     """
 
@@ -66,6 +67,7 @@ class PlaneConfig:
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S
     upload_polling_interval_s: float = POLLING_INTERVAL_S
     weights: Weights = DEFAULT_WEIGHTS
+    explain_placement: bool = False
     receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
 
 
@@ -153,7 +155,7 @@ class ControlPlane:
         # Our own listener is known by its address, which the certificate need not name.
         own_tls = identity.client_context(check_hostname=False) if identity else None
         client = await stack.enter_async_context(HTTPBBSClient(self.bbs_url, ssl_context=own_tls))
-        runner = AuctionRunner(client, reps, config.weights)
+        runner = AuctionRunner(client, reps, config.weights, explain=config.explain_placement)
         bbs = await stack.enter_async_context(
             run_bbs(
                 config.state_dir,

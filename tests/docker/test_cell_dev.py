@@ -164,7 +164,7 @@ async def test_a_root_filesystem_no_cell_has_is_not_placed(cell: LocalCell) -> N
     rows = await cell.receptor.until(
         "/v1/actual_lrps/no-stack", lambda rows: rows[0].get("placement_error"), what="a placement error"
     )
-    assert rows[0]["placement_error"] == "found no compatible cell for required rootfs"
+    assert rows[0]["placement_error"].startswith("found no compatible cell for required rootfs (cell-")
     await cell.receptor.expect(204, "DELETE", "/v1/desired_lrps/no-stack")
 
 

@@ -15,7 +15,7 @@ from typing import Final, Never, Protocol, TypeVar
 
 import tenacity
 
-from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, schedule
+from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, identifier, schedule
 from bbs.embedded.auctioneer.types import (
     LRP,
     CellState,
@@ -84,7 +84,7 @@ class Batch:
         return bool(self.lrps or self.tasks)
 
     def trace_of(self, item: LRP | Task) -> str:
-        return self.traces[item.task_guid if isinstance(item, Task) else (item.process_guid, item.index)]
+        return self.traces[identifier(item)]
 
     def trace(self) -> str:
         """The trace id of the whole batch: the one its requests share, else none."""
@@ -96,7 +96,10 @@ class Batch:
 
 
 class AuctionRunner:
-    """Takes requests at any time; ``run`` places them until it is cancelled."""
+    """Takes requests at any time; ``run`` places them until it is cancelled.
+
+    explain: add to the text of a failure what each cell had against the work.
+    """
 
     def __init__(
         self,
@@ -104,11 +107,13 @@ class AuctionRunner:
         reps: RepClient,
         weights: Weights = DEFAULT_WEIGHTS,
         *,
+        explain: bool = False,
         cells_retry_s: float = CELLS_RETRY_S,
     ) -> None:
         self._bbs = bbs
         self._reps = reps
         self._weights = weights
+        self._explain = explain
         self._cells_retry_s = cells_retry_s
         self._batch = Batch()
         self._wake = asyncio.Event()
@@ -218,9 +223,22 @@ class AuctionRunner:
 
     def _report(self, group: asyncio.TaskGroup, placed: Schedule, batch: Batch) -> None:
         for lrp, text in placed.failed_lrps:
+            text = self._told(lrp, text, placed)
             group.create_task(self._fail_lrp(lrp, text, batch.trace_of(lrp)))
         for task, text in placed.failed_tasks:
+            text = self._told(task, text, placed)
             group.create_task(self._reject_task(task, text, batch.trace_of(task)))
+
+    def _told(self, item: LRP | Task, text: str, placed: Schedule) -> str:
+        """The text for the BBS; the log gets the whole story in any case."""
+        objections = placed.objections[identifier(item)]
+        logger.info(
+            "could-not-place",
+            extra={"data": {"work": str(identifier(item)), "error": text, "objections": objections}},
+        )
+        if not self._explain or not objections:
+            return text
+        return f"{text} ({', '.join(f'{cell}: {why}' for cell, why in objections.items())})"
 
     async def _fail_lrp(self, lrp: LRP, text: str, trace_id: str) -> None:
         key = ActualLRPKey(process_guid=lrp.process_guid, index=lrp.index, domain=lrp.domain)

@@ -9,7 +9,7 @@ tasks), plus an optional first-fit weight per cell index within its zone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -39,14 +39,26 @@ class Weights:
 
 DEFAULT_WEIGHTS: Final = Weights()
 
+Identifier = tuple[str, int] | str
+"""Process guid and index of an instance, guid of a task."""
+
+
+def identifier(item: LRP | Task) -> Identifier:
+    """What an item is known by in a batch."""
+    return item.task_guid if isinstance(item, Task) else (item.process_guid, item.index)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Result of a batch: work per cell id, and what found no cell with the text for the BBS."""
+    """Result of a batch: work per cell id, and what found no cell with the text for the BBS.
+
+    objections: of each item that found no cell, by cell id, why that one did not take it, in words.
+    """
 
     work: dict[str, Work]
     failed_lrps: tuple[tuple[LRP, str], ...] = ()
     failed_tasks: tuple[tuple[Task, str], ...] = ()
+    objections: dict[Identifier, dict[str, str]] = field(default_factory=dict)
 
 
 class NoPlacement(Exception):
@@ -96,6 +108,18 @@ class _Cell:
     def memory_for(self, lrp: LRP) -> int:
         return lrp.demand.memory_mb + self.state.proxy_memory_allocation_mb
 
+    def objections(self, item: LRP | Task) -> list[str]:
+        """Everything that speaks against the item here, in words; nothing when it would fit."""
+        memory_mb = self.memory_for(item) if isinstance(item, LRP) else item.demand.memory_mb
+        left = self.available
+        short = {
+            "memory": f"{left.memory_mb} MB of memory left, {memory_mb} needed",
+            "disk": f"{left.disk_mb} MB of disk left, {item.demand.disk_mb} needed",
+            "containers": f"room for {left.containers} containers left",
+        }
+        lacking = self.shortages(memory_mb, item.demand.disk_mb)
+        return refusals(self.state, item.demand) + [short[name] for name in sorted(lacking)]
+
     def shortages(self, memory_mb: int, disk_mb: int) -> frozenset[str]:
         short = {
             "memory": self.available.memory_mb < memory_mb,
@@ -127,6 +151,7 @@ class _Batch:
         self._cells = cells
         self._weights = weights
         self._in_flight = sum(cell.starting for cell in cells)
+        self._objections: dict[Identifier, dict[str, str]] = {}
         self._failed_lrps: list[tuple[LRP, str]] = []
         self._failed_tasks: list[tuple[Task, str]] = []
         for _, zone in groupby(cells, key=lambda cell: cell.state.zone):
@@ -139,6 +164,7 @@ class _Batch:
             self._in_flight += 1
         except NoPlacement as error:
             self._failed_lrps.append((lrp, str(error)))
+            self._explain(lrp)
 
     def place_task(self, task: Task) -> None:
         try:
@@ -146,6 +172,7 @@ class _Batch:
             self._in_flight += 1
         except NoPlacement as error:
             self._failed_tasks.append((task, str(error)))
+            self._explain(task)
 
     def result(self) -> Schedule:
         return Schedule(
@@ -158,7 +185,13 @@ class _Batch:
             },
             failed_lrps=tuple(self._failed_lrps),
             failed_tasks=tuple(self._failed_tasks),
+            objections=self._objections,
         )
+
+    def _explain(self, item: LRP | Task) -> None:
+        self._objections[identifier(item)] = {
+            cell.state.cell_id: "; ".join(why) for cell in self._cells if (why := cell.objections(item))
+        }
 
     def _candidates(self, demand: Demand) -> list[_Cell]:
         """Cells that accept the workload at all. Raises NoPlacement."""
@@ -252,6 +285,29 @@ def tags_accepted(state: CellState, demand: Demand) -> bool:
     """The cell's required tags are all asked for, and nothing is asked for that it does not have."""
     asked, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
     return required <= asked <= required | set(state.optional_placement_tags or ())
+
+
+def refusals(state: CellState, demand: Demand) -> list[str]:
+    """Why a cell does not accept a workload at all, in words."""
+    found = []
+    if not rootfs_accepted(state, demand):
+        known = ", ".join(sorted(_rootfs_names(state))) or "none"
+        found.append(f"no root filesystem {demand.root_fs} (it has {known})")
+    missing = sorted(set(demand.volume_drivers or ()) - set(state.volume_drivers or ()))
+    found += [f"no volume driver {name}" for name in missing]
+    asked, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
+    found += [f"only for work with placement tag {tag}" for tag in sorted(required - asked)]
+    offered = required | set(state.optional_placement_tags or ())
+    found += [f"no placement tag {tag}" for tag in sorted(asked - offered)]
+    return found
+
+
+def _rootfs_names(state: CellState) -> Iterator[str]:
+    for scheme, provider in state.rootfs_providers.items():
+        if provider.set is None:
+            yield f"{scheme}:*"
+        else:
+            yield from (f"{scheme}:{name}" for name in provider.set)
 
 
 def no_tags_text(demand: Demand) -> str:

@@ -122,14 +122,14 @@ class BBS:
 
 
 @asynccontextmanager
-async def running(bbs: BBS, *reps: Rep) -> AsyncIterator[AuctionRunner]:
+async def running(bbs: BBS, *reps: Rep, explain: bool = False) -> AsyncIterator[AuctionRunner]:
     async with AsyncExitStack() as stack:
         for rep in reps:
             server = await stack.enter_async_context(TestServer(rep.app()))
             rep.url = str(server.make_url("/")).rstrip("/")
             bbs.presences.append(CellPresence(cell_id=rep.cell_id, rep_url=rep.url))
         client = await stack.enter_async_context(RepClient())
-        runner = AuctionRunner(bbs, client, cells_retry_s=0.001)
+        runner = AuctionRunner(bbs, client, explain=explain, cells_retry_s=0.001)
         cycle = asyncio.create_task(runner.run())
         try:
             yield runner
@@ -343,3 +343,15 @@ async def test_malformed_json_is_refused(path: str, body: str) -> None:
 
         assert answer.status == 400
         assert list(await answer.json()) == ["error"]
+
+
+async def test_a_failure_can_say_what_each_cell_had_against_the_work() -> None:
+    bbs = BBS()
+    async with running(bbs, Rep("c0"), Rep("c1"), explain=True) as runner:
+        await runner.request_tasks(
+            [TaskStartRequest(task_guid="t", domain="d", demand=Demand(root_fs="preloaded:x"))]
+        )
+        guid, text, _ = await soon(bbs.failures.get)
+    why = "no root filesystem preloaded:x (it has docker:*)"
+    assert guid == "t"
+    assert text == f"found no compatible cell for required rootfs (c0: {why}, c1: {why})"

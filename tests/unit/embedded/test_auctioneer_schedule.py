@@ -403,3 +403,44 @@ def test_a_recorded_auction_is_decided_as_it_was(auction: dict[str, list[Any]]) 
         assert len(texts) == len(reported)
     for text, record in zip(texts, reported, strict=False):
         assert json.dumps(text)[1:-1] in record["request"]["body_decode_raw"]
+
+
+@pytest.mark.parametrize(
+    ("state", "demand", "why"),
+    [
+        (
+            cell(),
+            {"root_fs": "preloaded:other"},
+            "no root filesystem preloaded:other (it has docker:*, preloaded:cflinuxfs4)",
+        ),
+        (cell(rootfs_providers={}), {}, "no root filesystem preloaded:cflinuxfs4 (it has none)"),
+        (cell(), {"volume_drivers": ("smb", "nfs")}, "no volume driver nfs; no volume driver smb"),
+        (TAGGED, {}, "only for work with placement tag a"),
+        (TAGGED, {"placement_tags": ("a", "x")}, "no placement tag x"),
+        (cell(), {"memory_mb": 1001}, "1000 MB of memory left, 1001 needed"),
+        (
+            cell(proxy_memory_allocation_mb=32),
+            {"memory_mb": 1000, "disk_mb": 2000},
+            "1000 MB of disk left, 2000 needed; 1000 MB of memory left, 1032 needed",
+        ),
+        (
+            cell(available_resources=Resources(memory_mb=99, disk_mb=99, containers=0)),
+            {},
+            "room for 0 containers left",
+        ),
+    ],
+)
+def test_each_cell_says_what_it_has_against_the_work(
+    state: CellState, demand: dict[str, Any], why: str
+) -> None:
+    result = schedule([state], [lrp(**demand)], [])
+    assert result.objections == {("web", 0): {"c0": why}}
+
+
+def test_a_cell_that_has_nothing_against_a_task_says_nothing() -> None:
+    busy, free = cell("c0"), cell("c1", starting_container_count=1)
+    result = schedule([busy, free], [], [task()], Weights(starting_container_count_maximum=1))
+    assert [text for _, text in result.failed_tasks] == [
+        "waiting to start instance: reached in-flight start limit"
+    ]
+    assert result.objections == {"t": {}}

@@ -139,3 +139,24 @@ def test_instance_guids_fit_into_host_names() -> None:
     assert {(len(guid), [len(part) for part in guid.split("-")] == [8, 4, 4, 4, 4]) for guid in guids} == {
         (28, True)
     }
+
+
+def test_the_log_says_why_work_goes_back(executor: FakeExecutor, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    work = Work(
+        lrps=(lrp("big", 500), lrp("odd", 1, "preloaded:other")),
+        tasks=(TaskWork(task_guid="t", root_fs="docker:///x", disk_mb=10**6),),
+    )
+    perform(offered(work), executor)
+    said = [vars(record)["data"] for record in caplog.records]
+    assert said == [
+        {"work": "big.0", "reason": "100 MB of memory left for it, 500 needed"},
+        {"work": "odd.0", "reason": "no root filesystem preloaded:other"},
+        {"work": "t", "reason": "refused"},
+    ]
+
+
+def test_the_log_names_an_evacuation(executor: FakeExecutor, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    perform(offered(Work(lrps=(lrp("web", 1),)), evacuating=True), executor)
+    assert vars(caplog.records[0])["data"]["reason"] == "the cell is being evacuated"
