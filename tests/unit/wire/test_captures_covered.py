@@ -1,0 +1,66 @@
+"""Every recording is replayed by somebody: a new capture file without a replay is a failure here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.unit
+
+TESTS = Path(__file__).parents[2]
+WIRE = TESTS / "golden" / "wire"
+
+BY_ROLE = {
+    "requests and answers, as a client of a BBS": ("unit/client/test_recorded_calls.py", "bbs"),
+    "requests, as a rep": ("unit/rep/test_rep_recorded_requests.py", "rep"),
+    "requests, as an auctioneer and to one": ("unit/embedded/test_auctioneer_recorded.py", "auctioneer"),
+    "calls, as a client of Locket": ("unit/client/test_locket.py", "locket"),
+    "calls, as a Locket": ("unit/embedded/test_bbs_recorded_locket.py", "locket"),
+}
+"""Tests that run once per capture file with a server: by the marker, no file can be left out."""
+
+BY_FOLDER = {
+    "scenarios": "unit/embedded/test_bbs_recorded_scenarios.py",
+    "events": "unit/client/test_recorded_streams.py",
+    "bbs-replies": "unit/embedded/test_bbs_replay.py",
+}
+"""Tests that find the files of a folder by themselves, or name each of them."""
+
+ELSEWHERE = {
+    "locket/presence-values": "unit/rep/test_rep_presence.py",
+    "locket/http2-control-frames": "",  # of a gRPC library; nothing of ours speaks HTTP/2 by itself
+    "cfdot/commands": "unit/models/test_codec.py",
+}
+FACTS = ("app-logs", "container")
+"""Folders about what happens inside a cell, not on its wires; the rooms of the executor test against them."""
+
+
+def files() -> list[str]:
+    return [str(path.relative_to(WIRE).with_suffix("")) for path in sorted(WIRE.rglob("*.json"))]
+
+
+@pytest.mark.parametrize(("test", "server"), BY_ROLE.values(), ids=BY_ROLE)
+def test_each_role_is_played_for_all_files(test: str, server: str) -> None:
+    assert f'@pytest.mark.captures("{server}")' in (TESTS / test).read_text()
+
+
+def test_every_file_is_replayed(recorded_servers: dict[str, list[object]]) -> None:
+    with_servers = {getattr(capture, "file", "") for found in recorded_servers.values() for capture in found}
+    for file in files():
+        folder = file.partition("/")[0]
+        assert file in with_servers or folder in BY_FOLDER or file in ELSEWHERE or folder in FACTS, file
+
+
+@pytest.mark.parametrize("folder", BY_FOLDER)
+def test_a_folder_is_read_whole_or_file_by_file(folder: str) -> None:
+    text = (TESTS / BY_FOLDER[folder]).read_text()
+    if not re.search(r"\br?glob\(", text):
+        missing = [path.stem for path in (WIRE / folder).glob("*.json") if f'"{path.stem}"' not in text]
+        assert missing == []
+
+
+@pytest.mark.parametrize("file", [file for file, test in ELSEWHERE.items() if test])
+def test_the_others_are_read_by_name(file: str) -> None:
+    assert file.rpartition("/")[2] in (TESTS / ELSEWHERE[file]).read_text()
