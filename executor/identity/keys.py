@@ -1,8 +1,8 @@
 """Private keys, made ahead of need.
 
 An RSA key takes a core for a sixth of a second and more, so a burst of starts would queue for keys. A few
-are kept ready. They are made in threads of the lowest priority: the library lets go of the interpreter
-while it computes, and apps come first.
+are kept ready. They are made in threads of the lowest priority, for apps come first, unless somebody waits
+for one; the library lets go of the interpreter while it computes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def _ecdsa() -> PrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+_NORMAL, _LOWEST = 0, 19
+
 GENERATORS: Mapping[str, Callable[[], PrivateKey]] = {"rsa": _rsa, "ecdsa": _ecdsa}
 """How to make a key, by the name the configuration gives to its kind."""
 
@@ -44,10 +46,11 @@ class KeyPool:
         self._generate = generate
         self._stock: asyncio.Queue[PrivateKey] = asyncio.Queue(ready)
         self._threads = threads
+        self._waiting = 0
 
     async def run(self) -> None:
         """Keep the stock full until cancelled."""
-        makers = ThreadPoolExecutor(self._threads, thread_name_prefix="keys", initializer=_yield_to_apps)
+        makers = ThreadPoolExecutor(self._threads, thread_name_prefix="keys")
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._threads):
@@ -57,17 +60,25 @@ class KeyPool:
 
     async def take(self) -> PrivateKey:
         """A key nobody else gets."""
-        return await self._stock.get()
+        self._waiting += 1
+        try:
+            return await self._stock.get()
+        finally:
+            self._waiting -= 1
 
     async def _fill(self, makers: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._stock.put(await loop.run_in_executor(makers, self._generate))
+            await self._stock.put(await loop.run_in_executor(makers, self._make))
+
+    def _make(self) -> PrivateKey:
+        _set_priority(_NORMAL if self._waiting else _LOWEST)
+        return self._generate()
 
 
-def _yield_to_apps() -> None:
+def _set_priority(nice: int) -> None:
     """On Linux a priority belongs to a thread, not to the whole process."""
     try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
     except OSError as error:
-        log.info("key-threads-keep-their-priority", extra={"data": {"error": str(error)}})
+        log.debug("key-thread-keeps-its-priority", extra={"data": {"nice": nice, "error": str(error)}})

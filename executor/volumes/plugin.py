@@ -63,7 +63,10 @@ class PluginDriver:
     async def mounted(self) -> list[str]:
         """Names of the volumes the driver knows. Raises VolumeError."""
         volumes = (await self._call("VolumeDriver.List", {})).get("Volumes") or []
-        return [volume["Name"] for volume in volumes]
+        try:
+            return [str(volume["Name"]) for volume in volumes]
+        except (TypeError, KeyError) as error:
+            raise VolumeError(f"driver {self.spec.name}: VolumeDriver.List: {volumes!r}") from error
 
     async def _call(self, call: str, body: object, *, tells_safely: bool = False) -> dict[str, Any]:
         asked = f"driver {self.spec.name}: {call}"

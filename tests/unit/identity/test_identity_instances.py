@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -185,6 +187,30 @@ async def test_keys_are_made_ahead_and_given_out_once() -> None:
     await asyncio.wait({task})
     assert len({id(key) for key in taken}) == 20
     assert len(made) <= 20 + 3 + 2
+
+
+async def test_keys_are_made_at_the_lowest_priority_unless_somebody_waits() -> None:
+    priorities: list[int] = []
+    may_make, made = threading.Semaphore(1), threading.Semaphore(0)
+
+    def make() -> ec.EllipticCurvePrivateKey:
+        may_make.acquire()
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        made.release()
+        return ec.generate_private_key(ec.SECP256R1())
+
+    pool = KeyPool(make, ready=1, threads=1)
+    run = asyncio.create_task(pool.run())
+    await asyncio.to_thread(made.acquire)
+    async with asyncio.timeout(10):
+        await pool.take()
+        waiting = [asyncio.create_task(pool.take()) for _ in range(2)]
+        may_make.release(3)
+        await asyncio.gather(*waiting)
+    may_make.release(2)
+    run.cancel()
+    await asyncio.wait({run})
+    assert (priorities[0], priorities[2]) == (19, 0)
 
 
 async def test_the_configuration_decides(ca_files: tuple[str, str], tmp_path: Path) -> None:

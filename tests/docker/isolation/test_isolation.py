@@ -1,0 +1,75 @@
+"""What a process may do, and what it can see of its neighbours and of what is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from executor.model import ContainerState, EventKind
+
+if TYPE_CHECKING:
+    from tests.docker.isolation.conftest import Cell
+
+pytestmark = pytest.mark.docker
+
+OpenCell = Callable[..., AbstractAsyncContextManager["Cell"]]
+
+STATUS = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status"
+RECORDED = "00000000a80425fb"
+"""The capabilities that a deployed cell gave its containers."""
+
+
+def fields(lines: list[str]) -> dict[str, str]:
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.mark.parametrize(("user", "effective"), [("vcap", "0000000000000000"), ("root", RECORDED)])
+async def test_capabilities_and_filters_are_the_recorded_ones(
+    open_cell: OpenCell, user: str, effective: str
+) -> None:
+    async with open_cell() as cell:
+        assert fields(await cell.output(STATUS, user=user)) == {
+            "CapEff": effective,
+            "CapBnd": RECORDED,
+            "NoNewPrivs": "0",
+            "Seccomp": "2",
+        }
+
+
+async def test_privileged_containers_are_what_the_host_can_give(open_cell: OpenCell) -> None:
+    async with open_cell(allow_privileged_containers=True) as cell:
+        told = fields(await cell.output(STATUS, user="root", privileged=True))
+        assert told["Seccomp"] == "0"
+        assert int(told["CapEff"], 16) & int(RECORDED, 16) == int(RECORDED, 16)
+        assert int(told["CapEff"], 16) >> 21 & 1  # SYS_ADMIN
+
+
+async def test_new_privileges_can_be_ruled_out(open_cell: OpenCell) -> None:
+    async with open_cell(container_no_new_privileges=True) as cell:
+        assert fields(await cell.output(STATUS))["NoNewPrivs"] == "1"
+
+
+async def test_what_is_ours_cannot_be_written(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        script = (
+            "for path in /.cell/init /.cell/busybox /.cell/io/x; do "
+            "(echo >> $path) 2>/dev/null && echo wrote $path; done; "
+            "(echo 1 > /proc/sys/kernel/sysrq) 2>/dev/null && echo wrote sysrq; wc -c < /proc/keys"
+        )
+        assert await cell.output(script, user="root") == ["0"]
+
+
+async def test_a_neighbour_cannot_be_seen_or_signalled(open_cell: OpenCell) -> None:
+    async with open_cell() as cell:
+        await cell.start("exec sleep 4321", guid="neighbour", user="root")
+        await cell.until(EventKind.RUNNING)
+        neighbour = await cell.engine.find("neighbour")
+        assert neighbour is not None
+        script = f"ps; kill -KILL {neighbour.init_pid} 2>/dev/null || echo nobody there"
+        told = await cell.output(script, user="root", guid="curious")
+        assert told[-1] == "nobody there"
+        assert not [line for line in told if "4321" in line]
+        assert cell.executor.container("neighbour").state is ContainerState.RUNNING
