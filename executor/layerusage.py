@@ -15,23 +15,36 @@ from executor import cgroup
 
 @dataclass(frozen=True, slots=True)
 class LayerUsage:
-    """Bytes on disk, and how many files and directories."""
+    """Bytes on disk, and how many files and directories. Of a file system: what all of it holds."""
 
     size: int = 0
     inodes: int = 0
 
 
-def writable_layer(pid: int) -> LayerUsage:
-    """Usage of the layer of the container whose init process is ``pid``. Raises OSError when it is gone.
+def upper_directory(pid: int) -> Path | None:
+    """Where the container whose init process is ``pid`` writes: the upper directory of its overlay.
 
-    It is the upper directory of the container's overlay; nothing is known of other kinds of roots.
+    None for other kinds of roots. Raises OSError when the container is gone.
     """
     for mount in cgroup.mounts((cgroup.PROC / str(pid) / "mountinfo").read_text()):
         if mount.point == "/" and mount.kind == "overlay":
             options = dict(option.partition("=")[::2] for option in mount.options.split(","))
-            sizes = [*_sizes(Path(options["upperdir"]))]
-            return LayerUsage(sum(sizes), len(sizes))
-    return LayerUsage()
+            return Path(options["upperdir"])
+    return None
+
+
+def below(upper: Path) -> LayerUsage:
+    """What is in a directory."""
+    sizes = [*_sizes(upper)]
+    return LayerUsage(sum(sizes), len(sizes))
+
+
+def held_by_storage(upper: Path) -> LayerUsage:
+    """What is in the file system that the directory is on. Raises OSError."""
+    storage = os.statvfs(upper)
+    return LayerUsage(
+        (storage.f_blocks - storage.f_bfree) * storage.f_frsize, storage.f_files - storage.f_ffree
+    )
 
 
 def _sizes(root: Path) -> Iterator[int]:

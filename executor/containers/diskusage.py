@@ -1,7 +1,8 @@
-"""The disk usage of the cell's containers, read as often as is cheap.
+"""The disk usage of the cell's containers, read as often as is needed and cheap.
 
-Counting a writable layer means looking at every file in it. So a reading is kept, the longer the more it
-cost: all of them together take a small, fixed part of a core per container.
+Counting a writable layer means looking at every file in it: a tenth of a second for an app of ten thousand
+files. So a reading is kept, the longer the more it cost. It is taken earlier when the file system as a whole
+has grown by so much that a container could be near its limit: that is one system call.
 """
 
 from __future__ import annotations
@@ -9,13 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Set
 from dataclasses import dataclass
+from pathlib import Path
 
 from executor import layerusage
 from executor.layerusage import LayerUsage
 from executor.logs.clock import Clock
 
-COST_FACTOR = 200
-"""A reading is kept this many times as long as it took: half a percent of a core at most."""
+CALM_FACTOR = 2000
+"""A reading is kept this many times as long as it took: half a millisecond in a second."""
+
+GROWING_FACTOR = 50
+"""The same while the file system grows: two percent of a core."""
+
+SUSPICIOUS = 0.5
+"""Growth of the file system that casts doubt on a reading: that part of what is left to the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class _Reading:
     usage: LayerUsage
     read_at: float
     cost_s: float
+    upper: Path | None
+    storage: LayerUsage
 
 
 class DiskUsage:
@@ -33,15 +43,43 @@ class DiskUsage:
         self._min_age_s = min_age_s
         self._readings: dict[str, _Reading] = {}
 
-    async def of(self, guid: str, pid: int) -> LayerUsage:
-        """The usage of the container whose init process is ``pid``. Raises OSError when it is gone."""
-        known, now = self._readings.get(guid), self._clock.monotonic()
-        if known is None or now - known.read_at >= max(self._min_age_s, known.cost_s * COST_FACTOR):
-            usage = await asyncio.to_thread(layerusage.writable_layer, pid)
-            known = _Reading(usage, now, self._clock.monotonic() - now)
+    async def of(self, guid: str, pid: int, limits: LayerUsage | None = None) -> LayerUsage:
+        """The usage of the container whose init process is ``pid``. Raises OSError when it is gone.
+
+        limits: what it may use; zeros for no limit.
+        """
+        known = self._readings.get(guid)
+        if known is None or self._is_stale(known, limits or LayerUsage()):
+            known = await asyncio.to_thread(self._read, pid)
             self._readings[guid] = known
         return known.usage
+
+    def _is_stale(self, known: _Reading, limits: LayerUsage) -> bool:
+        age = self._clock.monotonic() - known.read_at
+        if age < max(self._min_age_s, known.cost_s * GROWING_FACTOR):
+            return False
+        return age >= known.cost_s * CALM_FACTOR or (
+            known.upper is not None and _in_doubt(known, limits, layerusage.held_by_storage(known.upper))
+        )
+
+    def _read(self, pid: int) -> _Reading:
+        begun = self._clock.monotonic()
+        upper = layerusage.upper_directory(pid)
+        if upper is None:
+            return _Reading(LayerUsage(), begun, 0.0, None, LayerUsage())
+        storage = layerusage.held_by_storage(upper)
+        usage = layerusage.below(upper)
+        return _Reading(usage, begun, self._clock.monotonic() - begun, upper, storage)
 
     def retain(self, guids: Set[str]) -> None:
         """Forget all others."""
         self._readings = {guid: reading for guid, reading in self._readings.items() if guid in guids}
+
+
+def _in_doubt(known: _Reading, limits: LayerUsage, storage: LayerUsage) -> bool:
+    """Whether the storage grew by a suspicious part of what was left to the container. Pure."""
+    grown_and_left = (
+        (storage.size - known.storage.size, limits.size and limits.size - known.usage.size),
+        (storage.inodes - known.storage.inodes, limits.inodes and limits.inodes - known.usage.inodes),
+    )
+    return any(left and grown > left * SUSPICIOUS for grown, left in grown_and_left)

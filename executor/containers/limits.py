@@ -76,15 +76,15 @@ class LimitsWatch:
 
     async def _overrun(self, watched: Watched) -> str:
         container, made = watched.container, watched.engine_container
-        disk_limit = 0 if made.disk_quota else container.disk_limit
-        if not (disk_limit or self._inode_limit):
+        limits = LayerUsage(0 if made.disk_quota else container.disk_limit, self._inode_limit)
+        if limits == LayerUsage():
             return ""
         try:
-            usage = await self._disk.of(container.guid, made.init_pid)
+            usage = await self._disk.of(container.guid, made.init_pid, limits)
         except OSError as error:
             log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
             return ""
-        return overrun(disk_limit, self._inode_limit, usage)
+        return overrun(limits, usage)
 
 
 def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
@@ -102,12 +102,12 @@ def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
     return told
 
 
-def overrun(disk_limit: int, inode_limit: int, usage: LayerUsage) -> str:
+def overrun(limits: LayerUsage, usage: LayerUsage) -> str:
     """Why a container has to end, empty for no reason. Pure."""
-    if disk_limit and usage.size > disk_limit:
-        return f"disk limit of {format_size(disk_limit)} exceeded: {format_size(usage.size)} in use"
-    if inode_limit and usage.inodes > inode_limit:
-        return f"inode limit of {inode_limit} exceeded: {usage.inodes} files and directories"
+    if limits.size and usage.size > limits.size:
+        return f"disk limit of {format_size(limits.size)} exceeded: {format_size(usage.size)} in use"
+    if limits.inodes and usage.inodes > limits.inodes:
+        return f"inode limit of {limits.inodes} exceeded: {usage.inodes} files and directories"
     return ""
 
 

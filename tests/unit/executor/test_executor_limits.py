@@ -11,7 +11,7 @@ import pytest
 
 from executor import cgroup, layerusage
 from executor.cgroup import FullTable, Mount, Strain, read_strain
-from executor.containers.diskusage import COST_FACTOR, DiskUsage
+from executor.containers.diskusage import CALM_FACTOR, GROWING_FACTOR, DiskUsage
 from executor.containers.limits import REPEAT_S, LimitsWatch, news, overrun
 from executor.containers.readings import Watched
 from executor.engine.api import EngineContainer
@@ -68,7 +68,7 @@ def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, told:
 def test_too_much_on_disk_ends_a_container(
     disk_limit: int, inode_limit: int, usage: LayerUsage, reason: str
 ) -> None:
-    assert overrun(disk_limit, inode_limit, usage) == reason
+    assert overrun(LayerUsage(disk_limit, inode_limit), usage) == reason
 
 
 class Kernel:
@@ -142,7 +142,8 @@ class Looking:
 @pytest.fixture
 def looking(kernel: Kernel, world: World, monkeypatch: pytest.MonkeyPatch) -> Looking:
     monkeypatch.setattr(cgroup, "own_mounts", lambda: kernel.hierarchies)
-    monkeypatch.setattr(layerusage, "writable_layer", lambda pid: LayerUsage(200 * MIB, 5))
+    monkeypatch.setattr(layerusage, "upper_directory", lambda pid: Path("/"))
+    monkeypatch.setattr(layerusage, "below", lambda upper: LayerUsage(200 * MIB, 5))
     told: list[str] = []
     disk = DiskUsage(world.clock, min_age_s=1)
     watch = LimitsWatch(lambda container, text: told.append(text), disk, world.clock, inode_limit=0)
@@ -185,25 +186,66 @@ async def test_a_container_that_went_is_left_out(looking: Looking) -> None:
     )
 
 
-async def test_a_reading_is_kept_the_longer_the_more_it_cost(
+class Storage:
+    """A layer that costs half a second to count, on a file system that grows as the test says."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.holds = LayerUsage(1000 * MIB, 1000)
+        self.readings = 0
+        self._clock = world.clock
+        self.usage = DiskUsage(world.clock, min_age_s=2)
+        monkeypatch.setattr(layerusage, "upper_directory", lambda pid: Path("/upper"))
+        monkeypatch.setattr(layerusage, "held_by_storage", lambda upper: self.holds)
+        monkeypatch.setattr(layerusage, "below", self._count)
+
+    def _count(self, upper: Path) -> LayerUsage:
+        self._clock.seconds += 0.5
+        self.readings += 1
+        return LayerUsage(28 * MIB, 10)
+
+    async def readings_after(self, seconds: float) -> int:
+        """How often the layer was counted by then, of a container that may write 128 MiB and 110 files."""
+        self._clock.seconds += seconds
+        await self.usage.of("ig", 77, LayerUsage(128 * MIB, 110))
+        return self.readings
+
+
+@pytest.fixture
+def storage(world: World, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    return Storage(world, monkeypatch)
+
+
+async def test_a_reading_is_kept_the_longer_the_more_it_cost(storage: Storage) -> None:
+    assert await storage.readings_after(0) == 1
+    assert await storage.readings_after(0.5 * CALM_FACTOR - 1) == 1
+    assert await storage.readings_after(0.5) == 2
+    storage.usage.retain(set())
+    assert await storage.readings_after(0) == 3
+
+
+@pytest.mark.parametrize(
+    ("grown", "readings"),
+    [
+        (LayerUsage(50 * MIB, 50), 1),
+        (LayerUsage(51 * MIB, 0), 2),
+        (LayerUsage(0, 51), 2),
+        (LayerUsage(-51 * MIB, -51), 1),
+    ],
+)
+async def test_a_reading_is_in_doubt_when_the_storage_grew_by_half_of_what_is_left(
+    storage: Storage, grown: LayerUsage, readings: int
+) -> None:
+    await storage.readings_after(0)
+    storage.holds = LayerUsage(1000 * MIB + grown.size, 1000 + grown.inodes)
+    assert await storage.readings_after(0.5 * GROWING_FACTOR - 1) == 1
+    assert await storage.readings_after(0.5) == readings
+
+
+async def test_a_root_without_a_layer_of_its_own_has_no_usage(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[int] = []
-
-    def slow(pid: int) -> LayerUsage:
-        world.clock.seconds += 0.5
-        read.append(pid)
-        return LayerUsage(len(read), 1)
-
-    monkeypatch.setattr(layerusage, "writable_layer", slow)
-    disk = DiskUsage(world.clock, min_age_s=2)
-    assert (await disk.of("ig", 77)).size == 1
-    world.clock.seconds += 0.5 * COST_FACTOR - 1
-    assert (await disk.of("ig", 77)).size == 1
-    world.clock.seconds += 1
-    assert (await disk.of("ig", 77)).size == 2
-    disk.retain(set())
-    assert (await disk.of("ig", 77)).size == 3
+    monkeypatch.setattr(layerusage, "upper_directory", lambda pid: None)
+    assert await DiskUsage(world.clock, min_age_s=1).of("ig", 77) == LayerUsage()
 
 
 async def test_a_container_that_overruns_its_disk_fails_with_that_reason(

@@ -9,7 +9,7 @@ import pytest
 
 from executor import cgroup
 from executor.cgroup import Mount, directory, flat, group_paths, mounts, network_counters
-from executor.layerusage import LayerUsage, writable_layer
+from executor.layerusage import below, held_by_storage, upper_directory
 from executor.meter import Meter
 from executor.metrics import (
     Allotment,
@@ -155,12 +155,21 @@ def test_the_writable_layer_counts_a_file_once(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "77").mkdir()
     info = tmp_path / "77" / "mountinfo"
     info.write_text(f"1 1 0:1 / / rw - overlay overlay rw,lowerdir=/a:/b,upperdir={upper},workdir=/w\n")
-    once = writable_layer(77).size
-    assert 1 << 20 <= once < (1 << 20) + 65536
+    assert upper_directory(77) == upper
+    once = below(upper)
+    assert 1 << 20 <= once.size < (1 << 20) + 65536
     os.link(upper / "app" / "data", upper / "app" / "again")
-    assert writable_layer(77).size - once < 65536
+    again = below(upper)
+    assert again.size - once.size < 65536
+    assert once.inodes == again.inodes == 3
     info.write_text("1 1 0:1 / / rw - btrfs /dev/x rw\n")
-    assert writable_layer(77) == LayerUsage()
+    assert upper_directory(77) is None
+
+
+def test_what_a_file_system_holds(tmp_path: Path) -> None:
+    held = held_by_storage(tmp_path)
+    assert held.size > 0
+    assert held.inodes >= 0
 
 
 def test_the_meter_counts_and_times() -> None:

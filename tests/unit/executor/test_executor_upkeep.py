@@ -207,7 +207,8 @@ async def test_metrics_are_those_of_created_containers(
         return Reading(memory_usage=5, disk_usage=disk_usage, cpu_ns=7)
 
     monkeypatch.setattr(cgroup, "read", read)
-    monkeypatch.setattr(layerusage, "writable_layer", lambda pid: LayerUsage(6, 1))
+    monkeypatch.setattr(layerusage, "upper_directory", lambda pid: Path("/"))
+    monkeypatch.setattr(layerusage, "below", lambda upper: LayerUsage(6, 1))
     ticked = asyncio.Event()
     tick = MetricsKeeper.tick
 
