@@ -3,9 +3,11 @@
 Both sides run on one machine in one run, in turns. The floor is the engine alone: 8 workers with the
 same SDK, each creating, starting and exec-ing a container with the same image, init, mounts, limits and
 network. Ours is `cell dev` through its REST API: the time from the first POST until the last instance is
-RUNNING, everything included (store, auction, claim, ports, logs).
+RUNNING, everything included (store, auction, claim, ports, logs, and with --egress-rules as many rules
+of its own for each, no two LRPs alike). The bare engine maps no ports and has no rules.
 
     .venv/bin/python benchmarks/burst.py --n 25
+    .venv/bin/python benchmarks/burst.py --n 100 --egress-rules 100
 """
 
 from __future__ import annotations
@@ -67,7 +69,19 @@ def bare_engine(count: int) -> float:
         client.close()
 
 
-def _lrp(guid: str) -> dict[str, Any]:
+def _egress(number: int, count: int) -> list[dict[str, Any]]:
+    """``count`` rules that no other LRP has."""
+    return [
+        {
+            "protocol": "tcp",
+            "destinations": [f"{198 + rule // 256}.{number // 256}.{number % 256}.{rule % 256}"],
+            "ports": [443, 8000 + rule],
+        }
+        for rule in range(count)
+    ]
+
+
+def _lrp(guid: str, egress_rules: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "process_guid": guid,
         "domain": "bench",
@@ -79,17 +93,19 @@ def _lrp(guid: str) -> dict[str, Any]:
         "ports": [8080],
         "log_guid": guid,
         "log_source": "APP",
+        "egress_rules": egress_rules,
     }
 
 
-async def our_cell(cell: LocalCell, count: int) -> float:
+async def our_cell(cell: LocalCell, count: int, rules: int = 0) -> float:
     """Seconds from the first desire to the last RUNNING; deletes them afterwards, outside the clock."""
     guids = [f"burst-{uuid.uuid4().hex[:8]}-{i}" for i in range(count)]
     receptor = cell.receptor
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        for guid in guids:
-            group.create_task(receptor.expect(201, "POST", "/v1/desired_lrps", _lrp(guid)))
+        for number, guid in enumerate(guids):
+            document = _lrp(guid, _egress(number, rules))
+            group.create_task(receptor.expect(201, "POST", "/v1/desired_lrps", document))
 
     def all_running(rows: Any) -> bool:
         return len([row for row in rows if row["state"] == "RUNNING"]) == count
@@ -107,7 +123,7 @@ async def our_cell(cell: LocalCell, count: int) -> float:
     return seconds
 
 
-async def measure(count: int, rounds: int) -> None:
+async def measure(count: int, rounds: int, rules: int) -> None:
     """Print each round and the ratio of the medians."""
     ours: list[float] = []
     floor: list[float] = []
@@ -120,13 +136,15 @@ async def measure(count: int, rounds: int) -> None:
             await asyncio.to_thread(bare_engine, 2)
             for number in range(rounds):
                 floor.append(await asyncio.to_thread(bare_engine, count))
-                ours.append(await our_cell(cell, count))
+                ours.append(await our_cell(cell, count, rules))
                 print(
                     f"round {number + 1}: bare engine {floor[-1]:6.2f} s   diego-cell {ours[-1]:6.2f} s",
                     flush=True,
                 )
     a, b = statistics.median(floor), statistics.median(ours)
-    print(f"burst n={count}: bare engine {a:.2f} s, diego-cell {b:.2f} s, ratio {b / a:.2f}")
+    print(
+        f"burst n={count}, {rules} rules each: bare engine {a:.2f} s, diego-cell {b:.2f} s, ratio {b / a:.2f}"
+    )
 
 
 def main() -> None:
@@ -135,8 +153,9 @@ def main() -> None:
     )
     parser.add_argument("--n", type=int, default=25, help="how many LRPs (default 25)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs (default 3)")
+    parser.add_argument("--egress-rules", type=int, default=0, help="rules of each LRP (default 0)")
     args = parser.parse_args()
-    asyncio.run(measure(args.n, args.rounds))
+    asyncio.run(measure(args.n, args.rounds, args.egress_rules))
 
 
 if __name__ == "__main__":

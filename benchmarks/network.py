@@ -1,0 +1,299 @@
+"""Packet rules: what a change costs, and a packet, with few and many containers and rules.
+
+Both sides run in a network namespace of their own, with a machine outside: ours is one nft transaction
+for a container's port and rules and interval sets for the packets; the other one has a chain per
+container with an iptables rule a line, loaded by one `iptables-restore` per container.
+
+  change      ms until port and rules of one more container are in force
+  connect     us from SYN to an established connection, through the last of the rules
+  round trip  us for a byte and back over a connection that stands
+  throughput  MB/s over it
+
+    .venv/bin/python benchmarks/network.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from pyroute2.netns import setns
+
+from bbs.models.workload import SecurityGroupRule
+from executor.network.config import NetworkConfig
+from executor.network.contents import Contents, Member
+from executor.network.egress import compile_rules
+from executor.network.links import Links
+from executor.network.nft import Nft
+from executor.network.rules import Target, Wiring, remove_table
+
+CONTAINERS, RULES = (1, 50, 250), (1, 100, 1000)
+OUTSIDE, HOST_SIDE = "192.0.2.2", "192.0.2.1"
+INSIDE = "MEASURED_INSIDE_A_NAMESPACE"
+PORT = 9000
+CHANGES, CONNECTIONS, ROUND_TRIPS = 5, 300, 5000
+BULK_BYTES = 256 << 20
+IPTABLES_LIMIT = 60_000
+"""Rules beyond which the other side takes minutes to load and is left out."""
+
+CONFIG = NetworkConfig(name="bench", table="bench", subnet="10.99.0.0/16", denied_networks=("0.0.0.0/0",))
+
+
+def rules(container: int, count: int, port: int) -> list[SecurityGroupRule]:
+    """Different for every container; only the last one lets the measured connection through."""
+    others = [
+        SecurityGroupRule(
+            protocol="tcp",
+            destinations=(f"11.{container}.{number // 256}.{number % 256}",),
+            ports=(1000 + number,),
+        )
+        for number in range(count - 1)
+    ]
+    return [*others, SecurityGroupRule(protocol="tcp", destinations=(OUTSIDE,), ports=(port,))]
+
+
+def address(container: int) -> IPv4Address:
+    return CONFIG.network[2 + container]
+
+
+class Ours:
+    """One nft transaction per container."""
+
+    def __init__(self) -> None:
+        self._nft = Nft()
+        wiring = Wiring(
+            table=CONFIG.table,
+            ports=CONFIG.port_prefix,
+            subnet=CONFIG.network,
+            gateway=CONFIG.gateway,
+            denied=CONFIG.denied,
+        )
+        self._contents = Contents(wiring, CONFIG.log_group)
+
+    def load(self, containers: int, count: int, port: int) -> bool:
+        self._contents.clear()
+        for number in range(containers):
+            self._contents.put(f"g{number}", self._member(number, count, port))
+        asyncio.run(self._nft.apply(self._contents.everything()))
+        return True
+
+    def change(self, container: int, count: int, port: int) -> None:
+        member = self._member(container, count, port)
+        asyncio.run(self._nft.apply(self._contents.put(f"g{container}", member)))
+
+    def undo(self, container: int) -> None:
+        asyncio.run(self._nft.apply(self._contents.remove(f"g{container}")))
+
+    def clear(self) -> None:
+        asyncio.run(self._nft.apply(remove_table(CONFIG.table)))
+
+    def _member(self, number: int, count: int, port: int) -> Member:
+        where = address(number)
+        return Member(where, {61001 + number: Target(where, 8080)}, compile_rules(rules(number, count, port)))
+
+
+class IPTables:
+    """A rule a line."""
+
+    def load(self, containers: int, count: int, port: int) -> bool:
+        if containers * count > IPTABLES_LIMIT:
+            return False
+        lines = ["*filter", ":FORWARD ACCEPT", "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT"]
+        for number in range(containers):
+            lines += self._lines(number, count, port)
+        ports = map(self._dnat, range(containers))
+        self._restore([*lines, "COMMIT", "*nat", ":PREROUTING ACCEPT", *ports, "COMMIT"])
+        return True
+
+    def change(self, container: int, count: int, port: int) -> None:
+        lines = ["*filter", *self._lines(container, count, port), "COMMIT"]
+        self._restore([*lines, "*nat", self._dnat(container), "COMMIT"], "--noflush")
+
+    def undo(self, container: int) -> None:
+        jump = f"-D FORWARD -s {address(container)} -j C{container}"
+        lines = ["*filter", jump, f"-F C{container}", f"-X C{container}", "COMMIT"]
+        self._restore([*lines, "*nat", self._dnat(container).replace("-A", "-D", 1), "COMMIT"], "--noflush")
+
+    def clear(self) -> None:
+        self._restore(["*filter", ":FORWARD ACCEPT", "COMMIT", "*nat", ":PREROUTING ACCEPT", "COMMIT"])
+
+    def _lines(self, container: int, count: int, port: int) -> list[str]:
+        chain = f"C{container}"
+        accepted = [
+            f"-A {chain} -d {rule.destinations[0]} -p tcp --dport {rule.ports[0]} -j ACCEPT"
+            for rule in rules(container, count, port)
+        ]
+        return [
+            f":{chain} -",
+            *accepted,
+            f"-A {chain} -j REJECT",
+            f"-A FORWARD -s {address(container)} -j {chain}",
+        ]
+
+    def _dnat(self, container: int) -> str:
+        return f"-A PREROUTING -p tcp --dport {61001 + container} -j DNAT --to {address(container)}:8080"
+
+    def _restore(self, lines: list[str], *options: str) -> None:
+        text = "\n".join(lines) + "\n"
+        subprocess.run(["iptables-restore", *options], input=text, text=True, check=True)
+
+
+@contextmanager
+def inside(pid: int) -> Iterator[None]:
+    """Sockets made here belong to the namespace of a process."""
+    home, there = (os.open(f"/proc/{one}/ns/net", os.O_RDONLY) for one in ("thread-self", pid))
+    try:
+        setns(there)
+        yield
+        setns(home)
+    finally:
+        os.close(home)
+        os.close(there)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A container's namespace and the outside one, by process."""
+
+    container: int
+    outside: int
+
+    def measure(self) -> tuple[float, float, float]:
+        """us per connection, us per round trip, MB/s. The port listens on all of the outside's addresses."""
+        with inside(self.outside):
+            server = socket.create_server(("0.0.0.0", PORT), backlog=CONNECTIONS)
+        try:
+            took = []
+            for _ in range(CONNECTIONS):
+                client, accepted, seconds = self._connect(server)
+                took.append(seconds)
+                client.close()
+                accepted.close()
+            client, accepted, _ = self._connect(server)
+            with client, accepted:
+                trip, rate = _round_trip(client, accepted), _throughput(client, accepted)
+            return statistics.median(took) * 1e6, trip, rate
+        finally:
+            server.close()
+
+    def _connect(self, server: socket.socket) -> tuple[socket.socket, socket.socket, float]:
+        with inside(self.container):
+            client = socket.socket()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        began = time.perf_counter()
+        client.connect((OUTSIDE, PORT))
+        seconds = time.perf_counter() - began
+        accepted, _ = server.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client, accepted, seconds
+
+
+def _round_trip(client: socket.socket, accepted: socket.socket) -> float:
+    """Median of us: a mean would tell what else the machine did."""
+    took = []
+    for _ in range(ROUND_TRIPS):
+        began = time.perf_counter()
+        client.send(b"x")
+        accepted.recv(1)
+        accepted.send(b"x")
+        client.recv(1)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took) * 1e6
+
+
+def _throughput(client: socket.socket, accepted: socket.socket) -> float:
+    """MB/s, sending and receiving in turns."""
+    block, buffer = bytes(64 << 10), bytearray(1 << 20)
+    accepted.setblocking(False)
+    done, began = 0, time.perf_counter()
+    while done < BULK_BYTES:
+        client.send(block)
+        try:
+            while got := accepted.recv_into(buffer):
+                done += got
+        except BlockingIOError:
+            continue
+    return done / (time.perf_counter() - began) / 1e6
+
+
+@contextmanager
+def topology() -> Iterator[Way]:
+    """A container's link, and a machine outside on another one."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    command = ["unshare", "-n", "sleep", "100000"]
+    container, outside = subprocess.Popen(command), subprocess.Popen(command)
+    links = Links(CONFIG)
+    try:
+        while any(_space(one.pid) == _space(os.getpid()) for one in (container, outside)):
+            time.sleep(0.001)
+        links.ensure_gateway()
+        links.connect(container.pid, address(0))
+        for line in (
+            f"ip link add out0 type veth peer name eth0 netns {outside.pid}",
+            f"ip addr add {HOST_SIDE}/24 dev out0",
+            "ip link set out0 up",
+            f"nsenter -t {outside.pid} -n ip addr add {OUTSIDE}/24 dev eth0",
+            f"nsenter -t {outside.pid} -n ip link set eth0 up",
+            f"nsenter -t {outside.pid} -n ip route add default via {HOST_SIDE}",
+        ):
+            subprocess.run(line.split(), check=True)
+        yield Way(container.pid, outside.pid)
+    finally:
+        links.close()
+        for process in (container, outside):
+            process.kill()
+            process.wait()
+
+
+def _space(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
+def report(packets: bool) -> None:
+    titles = f"{'change':>9} {'connect':>9} {'round trip':>11} {'throughput':>11}"
+    print(f"{'':10} {'containers':>10} {'rules':>6} {titles}")
+    with topology() as path:
+        for name, side in (("ours", Ours()), ("iptables", IPTables())):
+            for count in RULES:
+                for containers in CONTAINERS:
+                    if not side.load(containers, count, PORT):
+                        print(f"{name:10} {containers:10} {count:6} {'left out':>9}")
+                        continue
+                    took = []
+                    for _ in range(CHANGES):
+                        began = time.perf_counter()
+                        side.change(containers, count, PORT)
+                        took.append(time.perf_counter() - began)
+                        side.undo(containers)
+                    line = f"{name:10} {containers:10} {count:6} {statistics.median(took) * 1e3:6.1f} ms"
+                    if packets:
+                        connect, trip, rate = path.measure()
+                        line += f" {connect:6.0f} us {trip:8.1f} us {rate:6.0f} MB/s"
+                    print(line, flush=True)
+            side.clear()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--no-packets", action="store_true", help="measure changes only")
+    args = parser.parse_args()
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "yes"
+        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
+    report(not args.no_packets)
+
+
+if __name__ == "__main__":
+    main()
