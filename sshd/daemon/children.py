@@ -8,12 +8,16 @@ command must not reach the daemon.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
+
+WITHOUT_PROC = 4096
+"""Descriptors to close where /proc does not tell which there are."""
 
 COULD_NOT_START = 255
 """Exit status of a child whose program could not be executed."""
@@ -94,10 +98,26 @@ def _be_the_child(body: Callable[[], int], stdio: tuple[int, int, int], terminal
             os.setsid()
             for target, descriptor in enumerate(_above_stdio(stdio)):
                 os.dup2(descriptor, target)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # others' pipes must end when their own users close them
+        _close_all_but_stdio()
         status = body()
     finally:
         os._exit(status & 0xFF)
+
+
+def _close_all_but_stdio() -> None:
+    """Others' pipes must end when their own users close them.
+
+    Not a range up to the limit: that is a thousand million in some containers, whose seccomp profile may not
+    know ``close_range``.
+    """
+    try:
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        descriptors = list(range(WITHOUT_PROC))
+    for descriptor in descriptors:
+        if descriptor > 2:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def _above_stdio(stdio: tuple[int, int, int]) -> tuple[int, ...]:

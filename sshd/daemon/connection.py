@@ -42,8 +42,7 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- channels
-    # ------------------------------------------------------------------------------------------------
+    # -- channels -----------------------------------------------------------------------------------
 
     def open_requested(self, request: OpenRequest) -> None:
         if request.kind == "session":
@@ -72,8 +71,7 @@ class Connection:
         except ConnectionResetError:
             side.close()
 
-    # -- listeners
-    # -----------------------------------------------------------------------------------------------
+    # -- listeners ----------------------------------------------------------------------------------
 
     def global_requested(self, name: str, payload: bytes, reply: Callable[[bool, bytes], None]) -> None:
         if name not in ("tcpip-forward", "cancel-tcpip-forward"):

@@ -22,8 +22,8 @@ class SocketSide(asyncio.Protocol):
         self._channel: Channel | None = None
         self._waiting: list[bytes] = []
         self._unwritten = 0
-        self._choked = False
-        self._ended = False
+        self._choked = self._gone = False
+        self._ended = self._finished = False
 
     @property
     def peer(self) -> tuple[str, int]:
@@ -45,8 +45,7 @@ class SocketSide(asyncio.Protocol):
         if self._ended:
             channel.close()
 
-    # -- from the socket to the channel
-    # ------------------------------------------------------------------------
+    # -- from the socket to the channel -------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -68,8 +67,12 @@ class SocketSide(asyncio.Protocol):
         if self._waiting:
             self._pause_reading()
             return
+        if self._gone:
+            channel.close()
+            return
         if self._ended:
             channel.send_eof()
+            self._close_if_over()
         elif self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -82,8 +85,7 @@ class SocketSide(asyncio.Protocol):
         self.pass_on()
         return True  # half-closed: the other direction may go on
 
-    # -- from the channel to the socket
-    # ------------------------------------------------------------------------
+    # -- from the channel to the socket -------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -110,15 +112,21 @@ class SocketSide(asyncio.Protocol):
     def write_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
-            if self._ended and not self._waiting:
-                self._transport.close()
+            self._finished = True
+            self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        """Both directions have ended."""
+        if self._ended and self._finished and not self._waiting and self._transport is not None:
+            self._transport.close()
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
+        self._ended = self._finished = True
+        self._gone = True
         if self._channel is not None and not self._waiting:
             self._channel.close()
 

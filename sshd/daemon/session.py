@@ -54,7 +54,7 @@ class Session:
     def opened(self, channel: Channel) -> None:
         self._channel = channel
 
-    # -- requests ------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------
 
     def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
         if self._running is not None and self._running.holds_requests:
@@ -126,7 +126,7 @@ class Session:
             reply(True)
             self._start(sftp_body(), without_pty=True, end=_sftp_end)
 
-    # -- the command -----------------------------------------------------------------------------------------
+    # -- the command --------------------------------------------------------------------------------
 
     def _start_shell(self, arguments: list[str]) -> None:
         shell = find_shell()
@@ -157,8 +157,7 @@ class Session:
         if self._early_end:
             command.end_input()
 
-    # -- data
-    # --------------------------------------------------------------------------------------------------
+    # -- data ---------------------------------------------------------------------------------------
 
     def data_received(self, kind: int, data: bytes) -> None:
         if kind != m.DATA:
@@ -233,8 +232,7 @@ class _Command:
         self._keepalive: asyncio.TimerHandle | None = None
         self._over = False
 
-    # -- start
-    # -------------------------------------------------------------------------------------------------
+    # -- start --------------------------------------------------------------------------------------
 
     def start_with_pipes(self, body: Callable[[], int]) -> None:
         descriptors: list[int] = []
@@ -282,8 +280,7 @@ class _Command:
         self._ending = Ending(COULD_NOT_START)
         self._finish()
 
-    # -- what the client does
-    # ------------------------------------------------------------------------------------
+    # -- what the client does -----------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
         if self._input is None:
@@ -319,8 +316,7 @@ class _Command:
             self.signal(signal.SIGHUP)
         self._close()
 
-    # -- its end
-    # ---------------------------------------------------------------------------------------------------
+    # -- its end ------------------------------------------------------------------------------------
 
     def _ended(self, ending: Ending) -> None:
         self._ending = ending
@@ -375,8 +371,7 @@ class _Command:
         for output in self._outputs:
             output.stop()
 
-    # -- keepalive
-    # ---------------------------------------------------------------------------------------------------
+    # -- keepalive ----------------------------------------------------------------------------------
 
     def _keep_alive(self, seconds: float) -> None:
         def beat() -> None:

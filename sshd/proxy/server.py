@@ -129,7 +129,7 @@ class _Visitor:
         self._target: Target | None = None
         self._denial = ""
 
-    # -- authentication --------------------------------------------------------------------------------------
+    # -- authentication -----------------------------------------------------------------------------
 
     def accepts_none(self, user: str) -> bool:
         return False
@@ -159,7 +159,7 @@ class _Visitor:
         )
         self._proxy.records.write(ERROR, "authentication-failed", error=error, user=user)
 
-    # -- the splice ------------------------------------------------------------------------------------------
+    # -- the splice ---------------------------------------------------------------------------------
 
     def go(self) -> None:
         """The user is in: from now on everything goes to the instance."""

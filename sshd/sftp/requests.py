@@ -77,8 +77,7 @@ class Requests:
         except StatusError as error:
             return status(request, error.code, str(error))
 
-    # -- files
-    # -------------------------------------------------------------------------------------------------
+    # -- files --------------------------------------------------------------------------------------
 
     def _open(self, request: int, reader: Reader) -> bytes:
         path, wanted = reader.text(), reader.uint32()
@@ -127,8 +126,7 @@ class Requests:
                 data = data[written:]
         return status(request, p.OK)
 
-    # -- attributes
-    # --------------------------------------------------------------------------------------------
+    # -- attributes ---------------------------------------------------------------------------------
 
     def _stat(self, request: int, reader: Reader) -> bytes:
         path = reader.text()
@@ -155,8 +153,7 @@ class Requests:
         _set(handle.descriptor, handle.path, read_attributes(reader))
         return status(request, p.OK)
 
-    # -- directories
-    # -------------------------------------------------------------------------------------------
+    # -- directories --------------------------------------------------------------------------------
 
     def _opendir(self, request: int, reader: Reader) -> bytes:
         path = reader.text()
@@ -191,8 +188,7 @@ class Requests:
             os.mkdir(path, NEW_DIRECTORY_MODE)
         return status(request, p.OK)
 
-    # -- names
-    # -------------------------------------------------------------------------------------------------
+    # -- names --------------------------------------------------------------------------------------
 
     def _remove(self, request: int, reader: Reader) -> bytes:
         path = reader.text()
@@ -223,8 +219,7 @@ class Requests:
             os.symlink(target, path)
         return status(request, p.OK)
 
-    # -- extensions
-    # --------------------------------------------------------------------------------------------
+    # -- extensions ---------------------------------------------------------------------------------
 
     def _extended(self, request: int, reader: Reader) -> bytes:
         handler = self._extensions.get(reader.string())

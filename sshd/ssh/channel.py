@@ -70,7 +70,7 @@ class Channel:
         self._replies = Replies(self._reply)
         self._answers: deque[asyncio.Future[bool]] = deque()
 
-    # -- sending -----------------------------------------------------------------------------------------
+    # -- sending ------------------------------------------------------------------------------------
 
     def room(self) -> int:
         """Bytes that may be sent now; after 0 the handler hears ``writable``."""
@@ -147,7 +147,7 @@ class Channel:
                 answer.set_result(False)
         self._answers.clear()
 
-    # -- what the mux tells ----------------------------------------------------------------------------------
+    # -- what the mux tells -------------------------------------------------------------------------
 
     def wake(self) -> None:
         if self.room():

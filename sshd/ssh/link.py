@@ -48,7 +48,7 @@ class MuxLink(_Base):
     _choked = False
     _reading_paused = False
 
-    # -- life ------------------------------------------------------------------------------------------------
+    # -- life ---------------------------------------------------------------------------------------
 
     def start_mux(self, handler: MuxHandler) -> Mux:
         """From now on the connection protocol is ours."""
@@ -87,7 +87,7 @@ class MuxLink(_Base):
     def lost(self) -> bool:
         return self._transport is None
 
-    # -- room ------------------------------------------------------------------------------------------------
+    # -- room ---------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
         return not self._choked and self._transport is not None and self._kex_complete
@@ -113,7 +113,7 @@ class MuxLink(_Base):
             self._reading_paused = True
             transport.pause_reading()
 
-    # -- packets out -----------------------------------------------------------------------------------------
+    # -- packets out --------------------------------------------------------------------------------
 
     def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
         """Frame, encrypt and send; before and during key exchanges as asyncssh does it."""
@@ -146,7 +146,7 @@ class MuxLink(_Base):
         if self.mux is not None and self.has_room():  # a key exchange has ended
             self.mux.writable()
 
-    # -- packets in ------------------------------------------------------------------------------------------
+    # -- packets in ---------------------------------------------------------------------------------
 
     def _recv_data(self) -> None:
         self._last_traffic = self._loop.time()

@@ -80,7 +80,7 @@ class Mux:
     def channels(self) -> int:
         return len(self._channels)
 
-    # -- what we ask for ---------------------------------------------------------------------------
+    # -- what we ask for ----------------------------------------------------------------------------
 
     async def open(self, kind: str, handler: ChannelHandler, extra: bytes = b"") -> Channel:
         """Open a channel to the peer.
@@ -116,7 +116,7 @@ class Mux:
             self._answers.append(answer)
         return answer
 
-    # -- what the transport tells --------------------------------------------------------------------
+    # -- what the transport tells -------------------------------------------------------------------
 
     def writable(self) -> None:
         for channel in list(self._channels.values()):
@@ -188,7 +188,7 @@ class Mux:
         except KeyError:
             raise ProtocolViolation(f"packet for channel {local}, which is not open") from None
 
-    # -- global requests -------------------------------------------------------------------------------
+    # -- global requests ----------------------------------------------------------------------------
 
     def _global_request(self, reader: Reader) -> None:
         name = reader.text()
@@ -208,7 +208,7 @@ class Mux:
         if not answer.done():
             answer.set_result((success, payload))
 
-    # -- opening and closing -------------------------------------------------------------------------------
+    # -- opening and closing ------------------------------------------------------------------------
 
     def _free_id(self) -> int:
         while self._next in self._channels or self._next in self._opening:

@@ -82,7 +82,7 @@ class ServerLink(MuxLink, SSHServerConnection):
         host = f"[{self._peer_addr}]" if ":" in self._peer_addr else self._peer_addr
         return f"{host}:{self._peer_port}"
 
-    # -- key exchange ----------------------------------------------------------------------------------------
+    # -- key exchange -------------------------------------------------------------------------------
 
     def _get_extra_kex_algs(self) -> list[bytes]:
         return [STRICT_KEX_SERVER]
@@ -100,7 +100,7 @@ class ServerLink(MuxLink, SSHServerConnection):
     def send_server_host_keys(self) -> None:
         """Not announced."""
 
-    # -- authentication --------------------------------------------------------------------------------------
+    # -- authentication -----------------------------------------------------------------------------
 
     def _service_requested(self, packet: SSHPacket) -> None:
         service = packet.get_string()
