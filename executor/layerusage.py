@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor import cgroup
+from executor import btrfs, cgroup
+from executor.cgroup import Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,27 @@ def upper_directory(pid: int) -> Path | None:
 
     None for other kinds of roots. Raises OSError when the container is gone.
     """
-    for mount in cgroup.mounts((cgroup.PROC / str(pid) / "mountinfo").read_text()):
-        if mount.point == "/" and mount.kind == "overlay":
-            options = dict(option.partition("=")[::2] for option in mount.options.split(","))
-            return Path(options["upperdir"])
-    return None
+    root = _root(pid)
+    if root is None or root.kind != "overlay":
+        return None
+    options = dict(option.partition("=")[::2] for option in root.options.split(","))
+    return Path(options["upperdir"])
+
+
+def without_layer(pid: int) -> LayerUsage:
+    """Usage of a container whose root is no overlay: what btrfs counts as its own, else nothing known.
+
+    Raises OSError when the container is gone.
+    """
+    root = _root(pid)
+    if root is None or root.kind != "btrfs":
+        return LayerUsage()
+    return LayerUsage(size=btrfs.exclusive_bytes(str(cgroup.PROC / str(pid) / "root")))
+
+
+def _root(pid: int) -> Mount | None:
+    found = [m for m in cgroup.mounts((cgroup.PROC / str(pid) / "mountinfo").read_text()) if m.point == "/"]
+    return found[-1] if found else None
 
 
 def below(upper: Path) -> LayerUsage:

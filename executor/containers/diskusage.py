@@ -66,7 +66,7 @@ class DiskUsage:
         begun = self._clock.monotonic()
         upper = layerusage.upper_directory(pid)
         if upper is None:
-            return _Reading(LayerUsage(), begun, 0.0, None, LayerUsage())
+            return _Reading(layerusage.without_layer(pid), begun, 0.0, None, LayerUsage())
         storage = layerusage.held_by_storage(upper)
         usage = layerusage.below(upper)
         return _Reading(usage, begun, self._clock.monotonic() - begun, upper, storage)

@@ -74,11 +74,15 @@ async def test_a_disk_filler_meets_the_quota_of_the_storage(
     caplog.set_level("INFO")
     with start_engine("--storage-driver=btrfs", before=BTRFS) as docker_host:
         rootfs = f"preloaded:{rootfs_archive}"
-        async with open_cell(docker_host=docker_host, rootfs=rootfs, **SOON) as cell:
-            script = f"{FILL}; echo wrote $(stat -c %s /tmp/fill); exec sleep 1000"
+        settings = {"container_metrics_report_interval_s": 0.1, **SOON}
+        async with open_cell(docker_host=docker_host, rootfs=rootfs, **settings) as cell:
+            script = f"{FILL}; sync; echo wrote $(stat -c %s /tmp/fill); exec sleep 1000"
             await cell.start(script, allocation={"disk_mb": 16})
             line = await cell.log.until("dd: ")
             assert "Disk quota exceeded" in line
             written = int((await cell.log.until("wrote")).split()[1])
             assert 8 << 20 < written <= 16 << 20
+            metrics = cell.executor.metrics
+            await cell.until_true(lambda: "ig" in metrics() and metrics()["ig"].disk_usage >= written)
+            assert metrics()["ig"].disk_usage <= metrics()["ig"].disk_limit == 16 << 20
     assert kept_by(caplog) == {"quota of the engine's storage"}

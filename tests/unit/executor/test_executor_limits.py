@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executor import cgroup, layerusage
+from executor import btrfs, cgroup, layerusage
 from executor.cgroup import FullTable, Mount, Strain, read_strain
 from executor.containers.diskusage import CALM_FACTOR, GROWING_FACTOR, DiskUsage
 from executor.containers.limits import REPEAT_S, LimitsWatch, news, overrun
@@ -241,11 +241,13 @@ async def test_a_reading_is_in_doubt_when_the_storage_grew_by_half_of_what_is_le
     assert await storage.readings_after(0.5) == readings
 
 
-async def test_a_root_without_a_layer_of_its_own_has_no_usage(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "usage"), [("btrfs", LayerUsage(7)), ("zfs", LayerUsage())])
+async def test_a_root_that_is_no_overlay(
+    world: World, kernel: Kernel, monkeypatch: pytest.MonkeyPatch, kind: str, usage: LayerUsage
 ) -> None:
-    monkeypatch.setattr(layerusage, "upper_directory", lambda pid: None)
-    assert await DiskUsage(world.clock, min_age_s=1).of("ig", 77) == LayerUsage()
+    (kernel.proc / "77" / "mountinfo").write_text(f"1 1 0:1 / / rw - {kind} /dev/x rw\n")
+    monkeypatch.setattr(btrfs, "exclusive_bytes", lambda path: 7)
+    assert await DiskUsage(world.clock, min_age_s=1).of("ig", 77) == usage
 
 
 async def test_a_container_that_overruns_its_disk_fails_with_that_reason(
