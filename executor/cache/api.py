@@ -23,7 +23,8 @@ class ChecksumError(DownloadError):
 
 
 class ArchiveError(DownloadError):
-    """Not an archive we know, a broken one, or one that reaches out of its destination."""
+    """Not an archive we know, a broken one, one that reaches out of its destination, or one that becomes too
+    much when it is unpacked."""
 
     text = "unknown archive format"
 
@@ -38,7 +39,7 @@ class UploadError(ExecutorError):
 class Checksum:
     """What the downloaded bytes must hash to; active when either part is given.
 
-    algorithm: md5, sha1 or sha256. value: hex digits, possibly in double quotes.
+    algorithm: md5, sha1, sha256 or sha512. value: hex digits, possibly in double quotes.
     """
 
     algorithm: str = ""

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from executor.cache.api import Checksum, ChecksumError
 
-DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
+DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
+"""Hex digits by algorithm. The reference knows no sha512, and its text for what it does not know is kept."""
 
 
 class Verifier(Protocol):

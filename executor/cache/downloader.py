@@ -19,6 +19,7 @@ from pathlib import Path
 from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched, Progress
 from executor.cache.archive import extract, tar_directory, to_tar
 from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, shown
+from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
 from executor.cache.store import Form, Store, Version, delete, write_index
 
 logger = logging.getLogger(__name__)
@@ -63,12 +64,16 @@ class Downloader:
     """Implements ``FileFetcher`` and ``DirectoryFetcher``.
 
     ``async with`` it: entering recovers the cache directory, leaving writes its index. max_bytes: limit of
-    the cache's content; what is in use, or bigger than the limit, is kept all the same.
+    the cache's content; what is in use, or bigger than the limit, is kept all the same. limits: of what one
+    archive may become.
     """
 
-    def __init__(self, fetcher: Fetcher, path: Path, max_bytes: int) -> None:
+    def __init__(
+        self, fetcher: Fetcher, path: Path, max_bytes: int, *, limits: ArchiveLimits = DEFAULT_LIMITS
+    ) -> None:
         self._fetcher = fetcher
         self._path = path
+        self._limits = limits
         self._store = Store(path, max_bytes)
         self._barriers: dict[str, _Barrier] = {}
         self._garbage: list[Path] = []
@@ -217,12 +222,14 @@ class Downloader:
             raise
         return tar
 
-    async def _blocking(self, work: Callable[[Path, Path], None], source: Path, target: Path) -> None:
-        """Work on archives in a thread, waited for even when the fetch is cancelled."""
-        working = asyncio.create_task(asyncio.to_thread(work, source, target))
+    async def _blocking(self, work: Callable[[Path, Path, Budget], None], source: Path, target: Path) -> None:
+        """Work on archives in a thread. When the fetch is cancelled, it is ended and waited for."""
+        budget = Budget(self._limits, source.stat().st_size if source.is_file() else 0)
+        working = asyncio.create_task(asyncio.to_thread(work, source, target, budget))
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
+            budget.revoked.set()
             await asyncio.wait({working})
             raise
         except OSError as error:

@@ -240,7 +240,7 @@ class TestFaults:
     ):
         entered, let_go = threading.Event(), threading.Event()
 
-        def slow(source, target):
+        def slow(source, target, budget):
             entered.set()
             let_go.wait(10)
             target.write_bytes(b"")

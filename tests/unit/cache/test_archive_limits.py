@@ -1,0 +1,180 @@
+"""What an archive may become is bounded, whatever it says it is."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import tarfile
+import threading
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.cache import archive as archive_module
+from executor.cache.api import ArchiveError
+from executor.cache.archive import extract, tar_directory, to_tar
+from executor.cache.downloader import Downloader
+from executor.cache.http import Fetcher
+from executor.cache.limits import ArchiveLimits, Budget
+
+pytestmark = pytest.mark.unit
+
+LIMITS = ArchiveLimits(free_bytes=1 << 20, ratio=10, members=50)
+ZEROS = bytes(8 << 20)
+
+
+def zip_of(*members: tuple[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def sparse_tar(size: int) -> bytes:
+    """A tar of 4 KB whose only member claims to have ``size`` bytes, all of them a hole."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("hole")
+        member.pax_headers = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": "hole",
+            "GNU.sparse.realsize": str(size),
+        }
+        map_of_data = f"1\n{size}\n0\n".encode().ljust(512, b"\0")
+        member.size = len(map_of_data)
+        archive.addfile(member, io.BytesIO(map_of_data))
+    return data.getvalue()
+
+
+def many(count: int) -> list[tuple[str, bytes]]:
+    return [(f"file-{number}", b"") for number in range(count)]
+
+
+@pytest.fixture
+def bombs(make_tar: Callable[..., bytes]) -> dict[str, bytes]:
+    plain = make_tar(("zeros", ZEROS))
+    return {
+        "gzip": gzip.compress(plain),
+        "gzip in members": gzip.compress(plain[:1_000_000]) + gzip.compress(plain[1_000_000:]),
+        "zip": zip_of(("zeros", ZEROS)),
+        "zip of many": zip_of(*((f"{part}", ZEROS[: 1 << 19]) for part in range(16))),
+        "sparse": sparse_tar(1 << 40),
+        "sparse in gzip": gzip.compress(sparse_tar(1 << 40)),
+        "members": make_tar(*many(51)),
+        "members in gzip": make_tar(*many(51), mode="w:gz"),
+        "members in zip": zip_of(*many(51)),
+    }
+
+
+BOMBS = [
+    ("gzip", "bytes unpack to more than 1048576"),
+    ("gzip in members", "bytes unpack to more than 1048576"),
+    ("zip", "bytes unpack to more than 1048576"),
+    ("zip of many", "bytes unpack to more than 1048576"),
+    ("sparse", "bytes unpack to more than 1048576"),
+    ("sparse in gzip", "bytes unpack to more than 1048576"),
+    ("members", "more than 50 members"),
+    ("members in gzip", "more than 50 members"),
+    ("members in zip", "more than 50 members"),
+]
+
+
+@pytest.mark.parametrize("form", ["file", "directory"])
+@pytest.mark.parametrize(("bomb", "text"), BOMBS)
+async def test_bombs_are_refused_at_once_and_leave_nothing(
+    session: Any, site: Any, tmp_path: Path, bombs: dict[str, bytes], bomb: str, text: str, form: str
+) -> None:
+    site.answer(bombs[bomb], ETag='"1"')
+    async with Downloader(Fetcher(session), tmp_path / "cache", 1 << 30, limits=LIMITS) as cache:
+        fetch = cache.fetch_file if form == "file" else cache.fetch_directory
+        with pytest.raises(ArchiveError, match=text):
+            await fetch(site.url, "key")
+        assert len(site.requests) == 1
+        assert cache.footprint == 0
+        assert [path.name for path in (tmp_path / "cache").iterdir() if path.name != "temp"] == [
+            "saved_cache.json"
+        ]
+        assert list((tmp_path / "cache/temp").iterdir()) == []
+
+
+def test_what_is_big_because_the_download_was_passes(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+    content = bytes(range(256)) * (1 << 13)
+    (tmp_path / "x").write_bytes(make_tar(("content", content)))
+    to_tar(tmp_path / "x", tmp_path / "y", Budget(LIMITS, (tmp_path / "x").stat().st_size))
+    extract(tmp_path / "y", tmp_path / "out", Budget(LIMITS, (tmp_path / "y").stat().st_size))
+    assert (tmp_path / "out/content").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [(sparse_tar(1 << 40), "unpack to more than"), (None, "more than 50 members")]
+)
+def test_an_unpacking_is_bounded_by_itself(
+    tmp_path: Path, make_tar: Callable[..., bytes], content: bytes | None, text: str
+) -> None:
+    (tmp_path / "x.tar").write_bytes(content or make_tar(*many(51)))
+    with pytest.raises(ArchiveError, match=text):
+        extract(tmp_path / "x.tar", tmp_path / "out", Budget(LIMITS, 1024))
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= LIMITS.free_bytes
+
+
+def test_a_zip_s_directory_is_not_read_when_it_is_too_big(tmp_path: Path) -> None:
+    data = bytearray(zip_of(*many(60)))
+    end = data.rfind(b"PK\x05\x06")
+    data[end + 8 : end + 12] = b"\1\0\1\0"  # it claims to have one member
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(ArchiveError, match="more than 50 members"):
+        to_tar(tmp_path / "x", tmp_path / "y", Budget(LIMITS, len(data)))
+    long_names = zip_of(*((f"{number:0200d}" * 10, b"") for number in range(45)))
+    (tmp_path / "x").write_bytes(long_names)
+    with pytest.raises(ArchiveError, match="its directory has"):
+        to_tar(tmp_path / "x", tmp_path / "y", Budget(LIMITS, len(long_names)))
+
+
+def test_members_are_not_kept_in_memory(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+    count = 2000
+    (tmp_path / "x").write_bytes(make_tar(*many(count)))
+    tracemalloc.start()
+    try:
+        to_tar(tmp_path / "x", tmp_path / "y")
+        extract(tmp_path / "y", tmp_path / "out")
+        tar_directory(tmp_path / "out", tmp_path / "z")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(list((tmp_path / "out").iterdir())) == count
+    assert peak < 500 * count
+
+
+async def test_an_unpacking_nobody_waits_for_ends_soon(
+    session: Any, site: Any, tmp_path: Path, make_tar: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that was cancelled is over when its thread is; the thread hears of it at its next chunk."""
+    entered, interrupted = threading.Event(), threading.Event()
+    copied: list[int] = []
+    copy = archive_module._CHUNK
+
+    class Watched(Budget):
+        def take_bytes(self, size: int) -> None:
+            copied.append(size)
+            entered.set()
+            interrupted.wait(10)
+            super().take_bytes(size)
+
+    monkeypatch.setattr("executor.cache.downloader.Budget", Watched)
+    site.serve(gzip.compress(make_tar(("zeros", bytes(20 * copy)))))
+    async with Downloader(Fetcher(session), tmp_path / "cache", 1 << 30) as cache:
+        fetching = asyncio.create_task(cache.fetch_file(site.url, "key"))
+        assert await asyncio.to_thread(entered.wait, 10)
+        fetching.cancel()
+        asyncio.get_running_loop().call_later(0, interrupted.set)
+        await asyncio.wait({fetching})
+        assert fetching.cancelled()
+        assert len(copied) == 1
+        assert list((tmp_path / "cache/temp").iterdir()) == []
