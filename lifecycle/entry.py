@@ -28,6 +28,7 @@ def main() -> NoReturn:
     """Run the program named by ``sys.argv`` and leave with its status; never returns."""
     lifecycle, name, *argv = sys.argv[1:]
     give_back_environment()
+    complete_streams()
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     sys.argv = argv
@@ -50,6 +51,16 @@ def give_back_environment() -> None:
     for name, value in marked.items():
         if name.startswith(ENVIRONMENT_MARK):
             os.environ[name[len(ENVIRONMENT_MARK) :]] = value
+
+
+def complete_streams() -> None:
+    """Let messages go out byte for byte, and nowhere where a stream is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it lasts as long as the program
+        else:
+            stream.reconfigure(errors="surrogateescape")
 
 
 def leave(status: int) -> NoReturn:

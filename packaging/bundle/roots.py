@@ -86,7 +86,7 @@ def _compile_app(out: Path, static: bool) -> None:
     link = (
         ["-static", library / "libc.a"]
         if static
-        else [f"-Wl,-dynamic-linker,{loader}", _shared_library(tree)]
+        else [f"-Wl,-dynamic-linker,{loader}", "-L", _shared_library(tree).parent, "-lc"]
     )
     run(
         "gcc", "-Os", "-nostdinc", "-nostdlib", "-no-pie", "-fno-pic", "-fno-stack-protector",
@@ -155,7 +155,7 @@ def _member(name: str, kind: bytes) -> tarfile.TarInfo:
 _APP = (HERE / "roots/app.c").read_text()
 ROOTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "debian": (_debian, f"{INCLUDE} {LEFT_OUT}"),
-    "musl": (_musl, _APP),
+    "musl": (_musl, f"{_APP} by name"),
     "busybox": (_busybox, "busybox"),
     "static": (_static, _APP),
 }

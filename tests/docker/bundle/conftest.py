@@ -85,24 +85,22 @@ class Box:
 @pytest.fixture
 def box(docker_client: APIClient, unique: str) -> Iterator[Callable[..., Box]]:
     """Starts a container without network: ``box(image, command, mounts, options)``."""
-    process: subprocess.Popen[str] | None = None
+    with contextlib.ExitStack() as ending:
 
-    def start(image: str, command: list[str], mounts: dict[Path, str], options: list[str]) -> Box:
-        nonlocal process
-        binds = [part for source, target in mounts.items() for part in ("-v", f"{source}:{target}:ro")]
-        isolated = ["--network", "none", "--sysctl", "net.ipv6.conf.all.disable_ipv6=0"]
-        docker = ["docker", "run", "--rm", "-i", "--name", unique]
-        temporary = ["--tmpfs", "/tmp:exec,mode=1777"]
-        process = subprocess.Popen(
-            [*docker, *isolated, *temporary, *options, *binds, image, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        return Box(docker_client, unique, process)
+        def start(image: str, command: list[str], mounts: dict[Path, str], options: list[str]) -> Box:
+            binds = [part for source, target in mounts.items() for part in ("-v", f"{source}:{target}:ro")]
+            isolated = ["--network", "none", "--sysctl", "net.ipv6.conf.all.disable_ipv6=0"]
+            temporary = ["--tmpfs", "/tmp:exec,mode=1777"]
+            docker = ["docker", "run", "--rm", "-i", "--name", unique]
+            process = subprocess.Popen(
+                [*docker, *isolated, *temporary, *options, *binds, image, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            ending.enter_context(process)
+            ending.callback(subprocess.run, ["docker", "rm", "-f", unique], capture_output=True, check=False)
+            return Box(docker_client, unique, process)
 
-    yield start
-    subprocess.run(["docker", "rm", "-f", unique], capture_output=True, check=False)
-    if process is not None and process.poll() is None:
-        process.communicate()
+        yield start

@@ -216,9 +216,10 @@ def test_which_address_is_checked(
     case: dict[str, Any], box: Callable[..., Any], image_of: Callable[[str], str], bundle: Path
 ) -> None:
     container = box(image_of("busybox"), ["/bin/sleep", "60"], {bundle: "/lifecycle"}, [])
+    pid = container.pid()
     for arguments in NETWORKS[case["name"]]:
         container.ip(*arguments)
-    other = listener(container.pid(), "10.99.0.2", 8080) if "listener on" in case["network"] else None
+    other = listener(pid, "10.99.0.2", 8080) if "listener on" in case["network"] else None
     with other or contextlib.nullcontext():
         command = ["docker", "exec", container.name, "/lifecycle/healthcheck", *case["args"]]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +129,34 @@ def test_a_loader_that_cannot_be_executed_is_told(copy: Path) -> None:
     status, _, err = _run(copy / "healthcheck")
     assert status == 126
     assert err.endswith("cannot start: its loader could not be executed")
+
+
+def test_bytes_that_are_no_text_come_through(copy: Path) -> None:
+    odd = b"\xff\xfe"
+    done = subprocess.run(
+        [copy / "docker/launcher", "app", b"echo " + odd, "{}"], capture_output=True, check=True
+    )
+    assert done.stdout == odd + b"\n"
+    refused = subprocess.run([copy / "healthcheck", b"-" + odd], capture_output=True, check=False)
+    assert refused.stderr.startswith(b"flag provided but not defined: -" + odd + b"\n")
+
+
+def test_closed_streams_are_no_trouble(copy: Path) -> None:
+    script = 'exec "$0" -bogus <&- >&- 2>&-'
+    assert subprocess.run(["/bin/sh", "-c", script, copy / "healthcheck"], check=False).returncode == 2
+
+
+@pytest.mark.parametrize(("number", "reason"), [("TERM", "terminated"), ("INT", "interrupt")])
+def test_a_signal_ends_the_docker_builder_with_its_name(copy: Path, number: str, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        host = f"127.0.0.1:{registry.getsockname()[1]}"
+        command = [copy / "docker/builder", f"-dockerRef={host}/x", f"-insecureDockerRegistries={host}"]
+        builder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with registry.accept()[0]:
+            builder.send_signal(signal.Signals[f"SIG{number}"])
+            out, err = builder.communicate()
+    assert (builder.returncode, out) == (2, "Staging process started ...\n")
+    assert err == f"Staging process failed: Exit trace for group:\nbuilder exited with error: {reason}\n\n"
 
 
 @pytest.mark.parametrize("number", ["PIPE", "XFSZ", "INT"])

@@ -229,7 +229,11 @@ def main() -> None:
         return {"name": case["name"], "mismatches": mismatches}
 
     with ThreadPoolExecutor(setup["workers"]) as pool:
-        json.dump(list(pool.map(run, enumerate(setup["cases"]))), sys.stdout)
+        results = list(pool.map(run, enumerate(setup["cases"])))
+    for number, result in enumerate(results):
+        if result["mismatches"]:  # many cases count on a second being enough: again, without company
+            results[number] = run((len(results) + number, setup["cases"][number]))
+    json.dump(results, sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # listeners of cases that ended early may still wait
 

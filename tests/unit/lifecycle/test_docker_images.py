@@ -66,7 +66,14 @@ def test_references_to_nothing(text: str, cause: str) -> None:
 
 
 def test_ports_in_order() -> None:
-    exposed = {"9000": {}, "53/udp": {}, "53/tcp": {}, "81/": {}, "80/sctp": {}, "0/tcp": {}}
+    exposed: dict[str, object] = {
+        "9000": {},
+        "53/udp": {},
+        "53/tcp": {},
+        "81/": {},
+        "80/sctp": {},
+        "0/tcp": {},
+    }
     assert [(port["Port"], port["Protocol"]) for port in ports(exposed)] == [
         (0, "tcp"),
         (53, "tcp"),
