@@ -204,11 +204,14 @@ class Downloader:
     async def _make(self, version: Version, form: Form) -> None:
         self._garbage += self._store.make_room(version.size)
         temp = self._store.temp()
-        self._garbage.append(temp)
-        if form is Form.DIRECTORY:
-            await self._blocking(extract, version.path(Form.FILE), temp)
-        else:
-            await self._blocking(tar_directory, version.path(Form.DIRECTORY), temp)
+        try:
+            if form is Form.DIRECTORY:
+                await self._blocking(extract, version.path(Form.FILE), temp)
+            else:
+                await self._blocking(tar_directory, version.path(Form.DIRECTORY), temp)
+        except BaseException:
+            self._garbage.append(temp)  # not before: whoever is done first sweeps for all
+            raise
         temp.rename(version.path(form))
         version.forms.add(form)
 

@@ -256,6 +256,27 @@ class TestFaults:
         await asyncio.wait({fetching})
         assert fetching.cancelled()
 
+    async def test_a_fetch_that_ends_leaves_alone_what_another_one_unpacks(
+        self, cache, site, make_tar, monkeypatch
+    ):
+        entered, let_go = threading.Event(), threading.Event()
+        extract = downloader_module.extract
+
+        def slow_at_first(source, target, budget):
+            extract(source, target, budget)
+            if not entered.is_set():
+                entered.set()
+                let_go.wait(10)
+
+        monkeypatch.setattr(downloader_module, "extract", slow_at_first)
+        site.serve(make_tar(("bin/app", b"1")))
+        slow = asyncio.create_task(cache.fetch_directory(site.url, "slow"))
+        await asyncio.to_thread(entered.wait, 10)
+        quick = await cache.fetch_directory(site.url, "quick")
+        let_go.set()
+        for fetched in (quick, await slow):
+            assert (fetched.path / "bin/app").read_bytes() == b"1"
+
     async def test_an_index_that_cannot_be_written_fails_no_fetch(
         self, cache, site, make_tar, monkeypatch, caplog
     ):
