@@ -21,7 +21,6 @@ BUILD = ROOT / "packaging/bundle/build.py"
 SOURCES = ("packaging/bundle", "healthcheck", "lifecycle", "sshd")
 READY = ROOT / ".cache/bundle/ready"
 ARCHIVES = ("lifecycle", "buildpack_app_lifecycle", "docker_app_lifecycle")
-TREE = "tree"
 
 
 class BundleError(Exception):
@@ -61,7 +60,7 @@ def ready_bundle(archives: Path | None, cache: Path) -> Bundle:
     ready = READY / _sources_hash()
     if not ready.is_dir():
         _build(ready)
-    return Bundle(archives=ready, tree=ready / TREE)
+    return _unpacked(ready, READY.parent)
 
 
 def _unpacked(archives: Path, cache: Path) -> Bundle:
@@ -101,7 +100,7 @@ def _build(ready: Path) -> None:
     print("building the lifecycle bundle (once for these sources)", file=sys.stderr, flush=True)
     try:
         done = subprocess.run(
-            [sys.executable, BUILD, "--output", fresh, "--tree", fresh / TREE],
+            [sys.executable, BUILD, "--output", fresh],
             capture_output=True,
             text=True,
             check=False,

@@ -16,10 +16,15 @@ class NoEndpoints(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """tls: PEM files of CA, certificate and key for clients; None where everything is plain."""
+    """tls: PEM files of CA, certificate and key for clients; None where everything is plain.
+
+    file_server, logs: base URLs.
+    """
 
     bbs: str
     locket: str
+    file_server: str
+    logs: str
     tls: tuple[Path, Path, Path] | None
 
 
@@ -32,6 +37,8 @@ def read_endpoints(state_dir: Path) -> Endpoints:
         return Endpoints(
             bbs=str(found["bbs"]),
             locket=str(found["locket"]),
+            file_server=str(found.get("file_server", "")),
+            logs=str(found.get("logs", "")),
             tls=tls and (Path(tls["ca"]), Path(tls["cert"]), Path(tls["key"])),
         )
     except FileNotFoundError:

@@ -41,14 +41,18 @@ COMMANDS: dict[str, Command] = {
     "task": Command("cell.client.task", "have a Task run", BAD_ARGUMENTS),
     "locks": Command("cell.client.locks", "list the locks in Locket", BAD_ARGUMENTS),
     "presences": Command("cell.client.presences", "list the presences in Locket", BAD_ARGUMENTS),
+    "stage": Command("cell.apps.stage", "stage an app: a folder with buildpacks, or an image", BAD_ARGUMENTS),
+    "push": Command("cell.apps.push", "stage an app and run it", BAD_ARGUMENTS),
+    "ssh": Command("cell.apps.ssh", "a shell or a command in an instance of an app", BAD_ARGUMENTS),
+    "logs": Command("cell.apps.logs", "show what an app says", BAD_ARGUMENTS),
     "rep": Command("cell.rep", "run a cell under a control plane, as configured by a rep.json"),
     "ssh-proxy": Command("cell.ssh_proxy", "let users into instances over SSH"),
     "run": Command("cell.run", "run one action tree, Task or DesiredLRP in a fresh container"),
+    "network": Command("cell.network", "show ports, egress rules and their counters of the containers here"),
     "explain": Command("cell.explain", "show a finished run as a tree, the failing step first"),
     "completion": Command("cell.completion", "print the completion script of a shell"),
 }
 
-    "network": Command("cell.network", "show ports, egress rules and their counters of the containers here"),
 
 class Parser(argparse.ArgumentParser):
     """Ends with the command's own status for a usage error."""

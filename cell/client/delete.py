@@ -1,4 +1,6 @@
-"""Delete an LRP: nothing of it should run any more. With --task, delete a Task that is over.
+"""Delete an LRP or an app that was pushed: nothing of it should run any more.
+
+With --task, delete a Task that is over.
 
 cell delete web
 cell delete --task build-17
@@ -9,12 +11,15 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
+from cell.apps.names import with_each
 from cell.client import session
 from cell.client.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("guid", metavar="GUID", help="of the LRP; of the Task with --task")
+    parser.add_argument(
+        "guid", metavar="GUID", help="of the LRP, or the name of an app; of the Task with --task"
+    )
     parser.add_argument("--task", action="store_true", help="a Task")
     session.add_arguments(parser)
 
@@ -24,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _delete_lrp(args: argparse.Namespace, at: Session) -> None:
-    await at.bbs.remove_desired_lrp(args.guid)
-    at.output.say(f"{args.guid} is deleted")
+    for guid in await with_each(at.bbs, args.guid, at.bbs.remove_desired_lrp):
+        at.output.say(f"{guid} is deleted")
 
 
 async def _delete_task(args: argparse.Namespace, at: Session) -> None:

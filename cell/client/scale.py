@@ -1,4 +1,4 @@
-"""Change how many instances of an LRP should run.
+"""Change how many instances of an LRP, or of an app that was pushed, should run.
 
 cell scale web 3
 """
@@ -9,13 +9,14 @@ import argparse
 from functools import partial
 
 from bbs.models.desired_lrp import DesiredLRPUpdate
+from cell.apps.names import with_each
 from cell.client import session
 from cell.client.session import Session
 from cell.client.values import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("process_guid", metavar="GUID", help="of the LRP")
+    parser.add_argument("process_guid", metavar="GUID", help="of the LRP, or the name of an app")
     parser.add_argument("instances", type=count, metavar="N", help="how many")
     session.add_arguments(parser)
 
@@ -25,5 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _scale(args: argparse.Namespace, at: Session) -> None:
-    await at.bbs.update_desired_lrp(args.process_guid, DesiredLRPUpdate(instances=args.instances))
-    at.output.say(f"{args.process_guid}: {args.instances} instance(s) desired")
+    update = DesiredLRPUpdate(instances=args.instances)
+    for guid in await with_each(
+        at.bbs, args.process_guid, lambda guid: at.bbs.update_desired_lrp(guid, update)
+    ):
+        at.output.say(f"{guid}: {args.instances} instance(s) desired")

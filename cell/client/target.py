@@ -46,12 +46,15 @@ class Target:
     """Where to ask.
 
     bbs_url, locket_address: empty when nothing names one. origin: where bbs_url was found, for people.
+    file_server, logs: base URLs of a ``cell dev``, empty elsewhere.
     timeout_s: of a request, seconds; 0 for none, None for the client's own.
     """
 
     bbs_url: str = ""
     locket_address: str = ""
     origin: str = ""
+    file_server: str = ""
+    logs: str = ""
     tls: TLSFiles | None = None
     timeout_s: float | None = None
 
@@ -124,6 +127,8 @@ def _of_cell_dev(args: argparse.Namespace, timeout_s: float | None) -> Target:
         bbs_url=args.bbs_url or endpoints.bbs,
         locket_address=args.locket_address or endpoints.locket,
         origin="--bbs-url" if args.bbs_url else str(state_dir / FILE_NAME),
+        file_server=endpoints.file_server,
+        logs=endpoints.logs,
         tls=_tls(args, {}) or (TLSFiles(*endpoints.tls) if endpoints.tls else None),
         timeout_s=timeout_s,
     )

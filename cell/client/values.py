@@ -6,6 +6,8 @@ import argparse
 
 from bbs.models.durations import SECOND, InvalidDuration, parse_duration
 
+MEGABYTES = {"M": 1, "G": 1024, "T": 1024 * 1024}
+
 
 def index(text: str) -> int:
     """Of an instance."""
@@ -26,6 +28,22 @@ def whole_seconds(text: str) -> int:
     if ns < 0:
         raise argparse.ArgumentTypeError(f"duration {text!r} is negative")
     return -(-ns // SECOND)
+
+
+def megabytes(text: str) -> int:
+    """Of a size such as ``256M`` or ``1G``, in MiB."""
+    number, unit = text[:-1], text[-1:].upper()
+    if unit not in MEGABYTES or not (number.isascii() and number.isdecimal()) or not int(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: expected one such as 256M or 1G")
+    return int(number) * MEGABYTES[unit]
+
+
+def variable(text: str) -> tuple[str, str]:
+    """Name and value of ``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no variable: expected NAME=VALUE")
+    return name, value
 
 
 def _natural(text: str, what: str) -> int:

@@ -1,0 +1,95 @@
+"""The file server of a `cell dev`, from a client's side: staging begins and ends there."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from cell.apps.packing import Packed
+from cell.apps.recipes.values import Asset, Uploads
+from cell.client.session import ComponentFailed
+from cell.client.target import BadArguments, Target
+
+LIMITS = aiohttp.ClientTimeout(total=600, sock_connect=10)
+
+
+class Blobs:
+    """Use as an async context manager. Calls raise ComponentFailed when the server refuses or is gone."""
+
+    def __init__(self, base: str) -> None:
+        """base: URL of the file server."""
+        self.base = base
+        self._session = aiohttp.ClientSession(timeout=LIMITS)
+
+    @classmethod
+    def of(cls, target: Target) -> Self:
+        """Raises BadArguments when there is none."""
+        if not target.file_server:
+            raise BadArguments(
+                f"no file server: {target.origin} names a BBS only; start `cell dev`, or name its --state-dir"
+            )
+        return cls(target.file_server)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    def lifecycle_url(self, name: str) -> str:
+        """Of a bundle: ``buildpack_app_lifecycle`` or ``docker_app_lifecycle``."""
+        return f"{self.base}/v1/static/{name}/{name}.tgz"
+
+    def uploads(self, *, droplet_guid: str, app_guid: str, stack: str) -> Uploads:
+        """Where the results of a staging go."""
+        cloud = f"{self.base}/internal/v4"
+        return Uploads(
+            uploader=self.base,
+            droplet_uri=f"{cloud}/droplets/{droplet_guid}/upload",
+            cache_uri=f"{cloud}/buildpack_cache/{stack}/{app_guid}/upload",
+        )
+
+    async def droplet(self, guid: str) -> Asset:
+        """A droplet that was uploaded."""
+        found = await self._asset(f"droplets/{guid}.tgz")
+        if found is None:
+            raise ComponentFailed(f"{self.base} has no droplet {guid}, although it was uploaded")
+        return found
+
+    async def cache(self, stack: str, app_guid: str) -> Asset | None:
+        """The build artifacts of an earlier staging."""
+        return await self._asset(f"buildpack_cache/{stack}/{app_guid}.tgz")
+
+    async def put(self, kind: str, packed: Packed) -> Asset:
+        """Upload under the content's own name, unless it is there. kind: ``packages`` or ``buildpacks``."""
+        known = await self._asset(f"{kind}/{packed.sha256}")
+        if known is not None:
+            return known
+        url = f"{self.base}/internal/v4/{kind}/{packed.sha256}/upload"
+        with packed.path.open("rb") as file:
+            form = aiohttp.FormData()
+            form.add_field("file", file, filename=packed.path.name, content_type="application/octet-stream")
+            try:
+                async with self._session.post(url, data=form) as response:
+                    if response.status != 201:
+                        text = (await response.text()).strip()
+                        raise ComponentFailed(f"{url} answered {response.status}: {text}")
+            except aiohttp.ClientError as error:
+                raise ComponentFailed(f"{url}: {error}") from error
+        return Asset(url=f"{self.base}/v1/static/{kind}/{packed.sha256}", sha256=packed.sha256)
+
+    async def _asset(self, path: str) -> Asset | None:
+        url = f"{self.base}/v1/static/{path}"
+        try:
+            async with self._session.get(url, headers={"Range": "bytes=0-0"}) as response:
+                if response.status == 404:
+                    return None
+                if response.status not in (200, 206):
+                    raise ComponentFailed(f"{url} answered {response.status}")
+                return Asset(url=url, sha256=response.headers["ETag"].strip('"'))
+        except aiohttp.ClientError as error:
+            raise ComponentFailed(f"{url}: {error}") from error

@@ -1,0 +1,116 @@
+"""Options that `cell stage` and `cell push` share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bbs.models.workload import SecurityGroupRule
+from cell.apps.blobs import Blobs
+from cell.apps.packing import is_url, pack_app, pack_buildpack
+from cell.apps.recipes.values import App, Asset, Buildpack
+from cell.apps.stack import STACK
+from cell.client.target import BadArguments
+from cell.client.values import megabytes, variable
+
+BUILDPACKS = Path(__file__).resolve().parents[2] / "examples" / "buildpacks"
+USUAL_BUILDPACKS = ("script", "python", "static")
+"""Those tried in turn when none is asked for."""
+
+EVERYTHING = (SecurityGroupRule(protocol="all", destinations=("0.0.0.0-255.255.255.255",)),)
+"""What an app of a development cell may talk to."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="of the app, or a .zip or .tgz of it",
+    )
+    parser.add_argument(
+        "--docker-image", metavar="REF", help="an image instead, such as redis or host:5000/app:v1"
+    )
+    parser.add_argument("-n", "--name", help="of the app (default: that of the folder or image)")
+    parser.add_argument(
+        "-b",
+        "--buildpack",
+        action="append",
+        default=[],
+        metavar="DIR_OR_URL",
+        help="a folder with bin/, an archive, or a URL of a .zip or git; the last of several starts the app"
+        f" (default: the first that detects the app of {', '.join(USUAL_BUILDPACKS)} in {BUILDPACKS})",
+    )
+    parser.add_argument("--detect", action="store_true", help="try the given buildpacks in turn")
+    parser.add_argument("-s", "--stack", default=STACK, help=f"preloaded root filesystem (default: {STACK})")
+    parser.add_argument(
+        "-e", "--env", action="append", type=variable, default=[], metavar="NAME=VALUE", help="for the app"
+    )
+    parser.add_argument("-m", "--memory", type=megabytes, default=256, metavar="SIZE", help="default: 256M")
+    parser.add_argument("-k", "--disk", type=megabytes, default=1024, metavar="SIZE", help="default: 1G")
+    parser.add_argument("--docker-username", default="", help="for the image's registry")
+    parser.add_argument("--docker-password", default="", help="the same")
+    parser.add_argument(
+        "--insecure-registry",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a registry without a certificate",
+    )
+    parser.add_argument("--classic", action="store_true", help="in the form of mid-2015")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises BadArguments."""
+    if (args.source is None) == (args.docker_image is None):
+        raise BadArguments("give either the folder of an app or --docker-image")
+    if args.docker_image is not None and (args.buildpack or args.detect):
+        raise BadArguments("an image is not staged with buildpacks")
+
+
+def app(args: argparse.Namespace, guid: str) -> App:
+    return App(
+        guid=guid or str(uuid.uuid4()),
+        name=name(args),
+        memory_mb=args.memory,
+        disk_mb=args.disk,
+        env=dict(args.env),
+    )
+
+
+def name(args: argparse.Namespace) -> str:
+    """Of the app."""
+    if args.name:
+        return str(args.name)
+    if args.docker_image:
+        return str(args.docker_image).rpartition("/")[2].partition("@")[0].partition(":")[0]
+    return str(args.source.resolve().name.partition(".")[0])
+
+
+async def package(args: argparse.Namespace, blobs: Blobs) -> Asset:
+    """The app's folder on the file server. Raises BadArguments, ComponentFailed."""
+    with TemporaryDirectory() as folder:
+        return await blobs.put("packages", pack_app(args.source, Path(folder) / "package.tgz"))
+
+
+async def buildpacks(wanted: Sequence[str], blobs: Blobs) -> tuple[Buildpack, ...]:
+    """Those of the command line, or the usual ones, on the file server.
+
+    Raises BadArguments, ComponentFailed.
+    """
+    chosen = wanted or [str(BUILDPACKS / name) for name in USUAL_BUILDPACKS]
+    return tuple([await _buildpack(text, blobs) for text in chosen])
+
+
+async def _buildpack(text: str, blobs: Blobs) -> Buildpack:
+    if is_url(text):
+        return Buildpack(key=text)
+    path = Path(text)
+    with TemporaryDirectory() as folder:
+        asset = await blobs.put("buildpacks", pack_buildpack(path, Path(folder) / f"{path.name}.tgz"))
+    label = path.resolve().name.partition(".")[0]
+    return Buildpack(key=f"{label}_{asset.sha256[:12]}", name=label, asset=asset)

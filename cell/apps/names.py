@@ -1,0 +1,69 @@
+"""Apps among the desired LRPs: by the name they were pushed under, or by a GUID."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+
+from bbs.client.api import DesiredLRPCalls
+from bbs.models.actions import Action, CodependentAction, RunAction
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.errors import BBSError, ErrorType
+from cell.apps.recipes.values import APPS_DOMAIN
+from cell.client.session import CommandFailed
+
+
+def processes(lrp: DesiredLRP) -> Iterator[RunAction]:
+    """What runs side by side in an instance."""
+    actions: tuple[Action | None, ...] = (lrp.action,)
+    if isinstance(lrp.action, CodependentAction):
+        actions = lrp.action.actions
+    yield from (action for action in actions if isinstance(action, RunAction))
+
+
+def app_name(lrp: DesiredLRP) -> str:
+    """As the app itself is told; empty when it is told none."""
+    for process in processes(lrp):
+        for variable in process.env:
+            if variable.name == "VCAP_APPLICATION":
+                try:
+                    return str(json.loads(variable.value)["application_name"])
+                except (ValueError, KeyError, TypeError):
+                    return ""
+    return ""
+
+
+async def versions(bbs: DesiredLRPCalls, name: str) -> list[DesiredLRP]:
+    """All LRPs of an app, the latest first: while it is pushed anew there are several."""
+    lrps = await bbs.desired_lrps(domain=APPS_DOMAIN)
+    found = [lrp for lrp in lrps if name in (app_name(lrp), lrp.log_guid)]
+    return sorted(found, key=lambda lrp: lrp.annotation, reverse=True)
+
+
+async def find_app(bbs: DesiredLRPCalls, name: str) -> DesiredLRP:
+    """The LRP of that GUID, or the latest of an app. Raises CommandFailed, BBSError."""
+    try:
+        return await bbs.desired_lrp(name)
+    except BBSError as error:
+        if error.type is not ErrorType.ResourceNotFound:
+            raise
+    found = await versions(bbs, name)
+    if not found:
+        known = sorted({app_name(lrp) for lrp in await bbs.desired_lrps(domain=APPS_DOMAIN)} - {""})
+        apps = f"apps: {', '.join(known)}" if known else "there are no apps"
+        raise CommandFailed(f"no app and no LRP is called {name!r}; {apps}")
+    return found[0]
+
+
+async def with_each(bbs: DesiredLRPCalls, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
+    """Do something to the LRP of that GUID, or to all of an app; the process GUIDs. Raises BBSError."""
+    try:
+        await call(name)
+    except BBSError as error:
+        found = await versions(bbs, name) if error.type is ErrorType.ResourceNotFound else []
+        if not found:
+            raise
+        for lrp in found:
+            await call(lrp.process_guid)
+        return [lrp.process_guid for lrp in found]
+    return [name]

@@ -1,0 +1,164 @@
+"""Push an app: stage it, run it, print where it answers.
+
+What is desired has the shape a Cloud Controller gives it: launcher, sshd and checks, with the variables apps
+expect. An app of that name that is running goes on until its new version runs, and goes on for good when
+the new one does not come up.
+
+  cell push examples/apps/python
+  cell push shop -i 3 -m 512M --buildpack ~/buildpacks/ruby -e STAGE=test
+  cell push --docker-image registry.example.com:5000/team/shop:v3
+  cell ssh shop; cell logs shop; cell scale shop 5; cell delete shop
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from functools import partial
+
+from bbs.models.actual_lrp import ActualLRP
+from bbs.models.codec import dumps
+from bbs.models.desired_lrp import DesiredLRP
+from cell.apps import choices, images, work
+from cell.apps.blobs import Blobs
+from cell.apps.keys import generate_keys
+from cell.apps.loglines import AppLog
+from cell.apps.names import versions
+from cell.apps.recipes import classic, lrp
+from cell.apps.recipes.values import APP_PORT, App, Droplet, HealthCheck, Image, Process
+from cell.apps.running import address, until_running
+from cell.apps.work import Staged
+from cell.client import session
+from cell.client.session import CommandFailed, Session
+from cell.client.target import BadArguments
+from cell.client.values import count, whole_seconds
+
+GRACE_S = 10.0
+"""Beyond the start timeout, for getting images and droplets into place."""
+DOMAIN_TTL_S = 0
+"""For ever: nobody keeps the domain of a development cell fresh."""
+TAIL_LINES = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    choices.add_arguments(parser)
+    parser.add_argument("-i", "--instances", type=count, default=1, metavar="N", help="default: 1")
+    parser.add_argument("-c", "--command", default="", help="that starts the app, instead of the staged one")
+    parser.add_argument(
+        "-u", "--health-check", choices=("port", "http", "process"), default="port", help="default: port"
+    )
+    parser.add_argument("--endpoint", default="/", metavar="PATH", help="of an http health check; default: /")
+    parser.add_argument(
+        "-t", "--start-timeout", type=whole_seconds, default=60, metavar="TIME", help="default: 60s"
+    )
+    parser.add_argument("--no-ssh", action="store_true", help="no sshd in the instances")
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return session.run(args, partial(_push, args))
+
+
+async def _push(args: argparse.Namespace, at: Session) -> None:
+    choices.check(args)
+    if args.classic and args.health_check == "http":
+        raise BadArguments("in the form of 2015 there is no http health check")
+    if args.docker_image:
+        images.rootfs(args.docker_image)
+    show = work.progress(at)
+    async with Blobs.of(at.target) as blobs:
+        earlier = await versions(at.bbs, choices.name(args))
+        app = choices.app(args, earlier[0].log_guid if earlier else "")
+        show(f"Staging {app.name}")
+        staged = await work.stage(args, at, blobs, app)
+        desired = await asyncio.to_thread(_desired, args, app, staged, blobs)
+    show(f"Starting {app.name}: {desired.instances} instance(s) of {desired.process_guid}")
+    await at.bbs.upsert_domain(desired.domain, DOMAIN_TTL_S)
+    await at.bbs.desire_lrp(desired)
+    try:
+        rows = await until_running(
+            at.bbs, desired.process_guid, desired.instances, args.start_timeout + GRACE_S
+        )
+    except (CommandFailed, asyncio.CancelledError) as failure:
+        await at.bbs.remove_desired_lrp(desired.process_guid)
+        if isinstance(failure, CommandFailed):
+            raise await _with_log(failure, AppLog(at.target, app.guid), bool(earlier)) from failure
+        raise
+    for version in earlier:
+        await at.bbs.remove_desired_lrp(version.process_guid)
+    _show(at, app, desired, rows)
+
+
+def _desired(args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs) -> DesiredLRP:
+    """The LRP of what was staged. Makes keys, which takes a moment. Raises BadArguments, CommandFailed."""
+    runs = _Runs.of(args, staged)
+    process = Process(
+        app=app,
+        version=str(uuid.uuid4()),
+        type=work.PROCESS_TYPE,
+        instances=args.instances,
+        command=runs.command,
+        execution_metadata=staged.result.execution_metadata,
+        sidecars=staged.result.sidecars,
+        ports=runs.ports,
+        health=HealthCheck(kind=args.health_check, path=args.endpoint),
+        keys=None if args.no_ssh else generate_keys(),
+        lifecycle_url=blobs.lifecycle_url(runs.bundle),
+        start_timeout_s=args.start_timeout,
+        egress_rules=choices.EVERYTHING,
+        annotation=f"{time.time():.6f}",
+    )
+    if staged.droplet is not None:
+        droplet = Droplet(asset=staged.droplet, stack=args.stack)
+        return (classic.buildpack_lrp if args.classic else lrp.buildpack_lrp)(process, droplet)
+    image = Image(
+        rootfs=images.rootfs(args.docker_image),
+        user=runs.user,
+        username=args.docker_username,
+        password=args.docker_password,
+    )
+    return (classic.docker_lrp if args.classic else lrp.docker_lrp)(process, image)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """What the staging decided, by lifecycle."""
+
+    command: str
+    bundle: str
+    user: str
+    ports: tuple[int, ...]
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, staged: Staged) -> _Runs:
+        if staged.droplet is None:
+            found = images.Configuration.read(staged.result.execution_metadata)
+            return cls(args.command, "docker_app_lifecycle", found.user, found.ports)
+        detected = staged.result.process_types.get(work.PROCESS_TYPE, "")
+        if not (args.command or detected):
+            raise CommandFailed(
+                "the buildpack names no start command: give one with --command or in a Procfile"
+            )
+        # The launcher finds the detected one in the droplet, except in the form of 2015.
+        command = args.command or (detected if args.classic else "")
+        return cls(command, "buildpack_app_lifecycle", "", (APP_PORT,))
+
+
+async def _with_log(failure: CommandFailed, log: AppLog, has_earlier: bool) -> CommandFailed:
+    """The failure with the last the app said."""
+    lines = [f"   [{line.label}] {line.message}" for line in (await log.recent())[-TAIL_LINES:]]
+    goes_on = "\nThe version before goes on." if has_earlier else ""
+    return CommandFailed("\n".join([f"start unsuccessful: {failure}", *lines]) + goes_on)
+
+
+def _show(at: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
+    if not at.output.for_people:
+        for row in rows:
+            at.output.line(dumps(row))
+        return
+    for row in rows:
+        where = address(row, desired.ports[0])
+        at.output.line(f"{app.name}/{row.actual_lrp_key.index} RUNNING http://{where}/")

@@ -1,0 +1,71 @@
+"""An SSH client for machines without one: a command, or a shell on this terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+if TYPE_CHECKING:
+    from cell.apps.ssh import Door
+
+FAILED = 255
+"""As of ssh."""
+
+
+def enter_without_ssh(way: Door, command: str | None) -> int:
+    """The exit status of the command or shell; 255 when there is no connection."""
+    try:
+        return asyncio.run(_enter(way, command))
+    except (OSError, asyncssh.Error) as error:
+        print(f"{way.host}:{way.port}: {error}", file=sys.stderr)
+        return FAILED
+
+
+async def _enter(way: Door, command: str | None) -> int:
+    on_terminal = command is None and sys.stdin.isatty()
+    async with asyncssh.connect(
+        way.host,
+        way.port,
+        username="vcap",
+        client_keys=[asyncssh.import_private_key(way.private_key)],
+        known_hosts=asyncssh.import_known_hosts(f"[{way.host}]:{way.port} {way.host_key}\n"),
+        config=None,
+        agent_path=None,
+        kex_algs=["curve25519-sha256@libssh.org"],
+    ) as connection:
+        with _raw_terminal() if on_terminal else _as_it_is():
+            process = await connection.create_process(
+                command,
+                term_type=os.environ.get("TERM", "dumb") if on_terminal else None,
+                term_size=os.get_terminal_size() if on_terminal else (0, 0),
+                stdin=sys.stdin,
+                stdout=sys.stdout,
+                stderr=sys.stderr,
+                encoding=None,
+            )
+            result = await process.wait()
+    return FAILED if result.exit_status is None or result.exit_status < 0 else result.exit_status
+
+
+@contextmanager
+def _raw_terminal() -> Iterator[None]:
+    """Keys go to the other side as they are."""
+    before = termios.tcgetattr(sys.stdin)
+    tty.setraw(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield

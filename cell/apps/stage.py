@@ -1,0 +1,48 @@
+"""Stage an app: run a staging Task as a Cloud Controller does, and print its result.
+
+Buildpacks make a droplet of a folder; of an image its configuration is read. With --json the result goes to
+standard output and what happens meanwhile to standard error.
+
+  cell stage examples/apps/python
+  cell stage shop --buildpack ~/buildpacks/ruby --buildpack https://example.com/web.zip
+  cell stage --docker-image registry.example.com:5000/team/shop:v3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+from cell.apps import choices, work
+from cell.apps.blobs import Blobs
+from cell.apps.names import versions
+from cell.client import session
+from cell.client.session import Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    choices.add_arguments(parser)
+    session.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return session.run(args, partial(_stage, args))
+
+
+async def _stage(args: argparse.Namespace, at: Session) -> None:
+    choices.check(args)
+    async with Blobs.of(at.target) as blobs:
+        known = await versions(at.bbs, choices.name(args))
+        app = choices.app(args, known[0].log_guid if known else "")
+        staged = await work.stage(args, at, blobs, app)
+    if not at.output.for_people:
+        droplet = {"droplet": staged.droplet.url, "sha256": staged.droplet.sha256} if staged.droplet else {}
+        at.output.line(json.dumps({**droplet, "result": json.loads(staged.text)}))
+        return
+    for kind, command in staged.result.process_types.items():
+        at.output.line(f"{kind}: {command}")
+    for label, value in staged.result.metadata.items():
+        at.output.line(f"{label}: {value if isinstance(value, str) else json.dumps(value)}")
+    if staged.droplet:
+        at.output.line(f"droplet: {staged.droplet.url}\nsha256: {staged.droplet.sha256}")

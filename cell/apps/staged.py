@@ -1,0 +1,67 @@
+"""What a staging comes to: the result its builder wrote, or why there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cell.apps.recipes.values import Sidecar
+from cell.client.session import CommandFailed
+
+FAILURES_BY_SUFFIX = {
+    "222": "NoAppDetectedError",
+    "223": "BuildpackCompileFailed",
+    "224": "BuildpackReleaseFailed",
+}
+FAILURES_BY_PREFIX = {
+    "insufficient resources": "InsufficientResources",
+    "found no compatible cell": "NoCompatibleCell",
+}
+UNREACHABLE = "unable to communicate to compatible cells"
+
+
+class StagingFailed(CommandFailed):
+    """A staging Task failed; the message has the Task's reason and the name a Cloud Controller has for it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"staging failed: {reason} ({failure_name(reason)})")
+
+
+def failure_name(reason: str) -> str:
+    """How a Cloud Controller calls the failure of a staging Task."""
+    for suffix, name in FAILURES_BY_SUFFIX.items():
+        if reason.endswith(suffix):
+            return name
+    for prefix, name in FAILURES_BY_PREFIX.items():
+        if reason.startswith(prefix):
+            return name
+    return "CellCommunicationError" if reason == UNREACHABLE else "StagingError"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingResult:
+    """execution_metadata: for the launcher, as it is. metadata: of the lifecycle, such as its buildpacks."""
+
+    process_types: Mapping[str, str] = field(default_factory=dict)
+    sidecars: tuple[Sidecar, ...] = ()
+    execution_metadata: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str, process_type: str) -> StagingResult:
+        """Of ``result.json``. process_type: whose sidecars count. Raises StagingFailed."""
+        try:
+            found = json.loads(text)
+            return cls(
+                process_types=dict(found.get("process_types") or {}),
+                sidecars=tuple(
+                    Sidecar(name=each["name"], command=each["command"], memory_mb=each.get("memory"))
+                    for each in found.get("sidecars") or ()
+                    if process_type in each["process_types"]
+                ),
+                execution_metadata=str(found.get("execution_metadata") or ""),
+                metadata=dict(found.get("lifecycle_metadata") or {}),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StagingFailed(f"its result cannot be read: {error!r} in {text[:200]!r}") from error

@@ -1,0 +1,85 @@
+"""Staging as `cell stage` and `cell push` do it: from what the command line says to a droplet or an image."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cell.apps import choices
+from cell.apps.blobs import Blobs
+from cell.apps.loglines import AppLog
+from cell.apps.recipes import classic, staging
+from cell.apps.recipes.values import (
+    App,
+    Asset,
+    BuildpackStaging,
+    DockerStaging,
+    Staging,
+)
+from cell.apps.staged import StagingResult
+from cell.apps.stager import Stager
+from cell.client.session import Session
+
+PROCESS_TYPE = "web"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """droplet: None for an image. text: the result as the builder wrote it."""
+
+    guid: str
+    result: StagingResult
+    text: str
+    droplet: Asset | None
+
+
+def progress(at: Session) -> Callable[[str], None]:
+    """Where lines for people go: not among the results that programs read."""
+
+    def show(text: str) -> None:
+        print(text, file=sys.stdout if at.output.for_people else sys.stderr, flush=True)
+
+    return show
+
+
+async def stage(args: argparse.Namespace, at: Session, blobs: Blobs, app: App) -> Staged:
+    """Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
+    guid = str(uuid.uuid4())
+    stager = Stager(at.bbs, AppLog(at.target, app.guid), progress(at))
+    if args.docker_image:
+        what = DockerStaging(
+            image=args.docker_image,
+            insecure_registries=tuple(args.insecure_registry),
+            username=args.docker_username,
+            password=args.docker_password,
+        )
+        work = _staging(args, guid, app, blobs.lifecycle_url("docker_app_lifecycle"))
+        docker = classic.docker_staging if args.classic else staging.docker_staging
+        text = await stager.run(guid, docker(work, what))
+        return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, None)
+
+    package = await choices.package(args, blobs)
+    folder = BuildpackStaging(
+        package=package,
+        buildpacks=await choices.buildpacks(args.buildpack, blobs),
+        uploads=blobs.uploads(droplet_guid=guid, app_guid=app.guid, stack=args.stack),
+        skip_detect=bool(args.buildpack) and not args.detect,
+        cache=await blobs.cache(args.stack, app.guid),
+    )
+    work = _staging(args, guid, app, blobs.lifecycle_url("buildpack_app_lifecycle"))
+    buildpack = classic.buildpack_staging if args.classic else staging.buildpack_staging
+    text = await stager.run(guid, buildpack(work, folder))
+    return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, await blobs.droplet(guid))
+
+
+def _staging(args: argparse.Namespace, guid: str, app: App, lifecycle_url: str) -> Staging:
+    return Staging(
+        guid=guid,
+        app=app,
+        stack=args.stack,
+        lifecycle_url=lifecycle_url,
+        egress_rules=choices.EVERYTHING,
+    )
