@@ -1,0 +1,141 @@
+"""Clients that flood, stall or lie: the daemon stays up and small, and others are served."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sshd.ssh import messages as m
+from sshd.ssh.errors import OpenRefused
+from sshd.wire import string, text, uint32
+
+pytestmark = pytest.mark.unit
+
+CONNECTIONS = 1000
+MEGABYTE_KB = 1024
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def rss_kb(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_connections_that_never_authenticate(
+    many_descriptors: None, daemons: Any, ssh: Any, tmp_path: Path
+) -> None:
+    with daemons.run(tmp_path, "-logLevel=fatal") as daemon:
+        ends = [socket.create_connection(("127.0.0.1", daemon.port), 30) for _ in range(CONNECTIONS)]
+        for end in ends:
+            assert end.recv(64).startswith(b"SSH-2.0-diego-sshd")
+        (worker,) = children(daemon.pid)
+        assert rss_kb(worker) < 300 * MEGABYTE_KB
+        assert ssh(daemon, command="echo in").stdout == "in\n"
+        for end in ends:
+            end.close()
+        assert ssh(daemon, command="echo still").stdout == "still\n"
+
+
+async def test_a_flood_of_channels(daemons: Any, connect_to: Any, tmp_path: Path) -> None:
+    with daemons.run(tmp_path, "-logLevel=fatal") as daemon:
+        client = await connect_to(daemon.port)
+        for _ in range(m.MAX_CHANNELS):
+            await client.open()
+        with pytest.raises(OpenRefused) as refusal:
+            await client.open()
+        assert refusal.value.reason == m.OPEN_RESOURCE_SHORTAGE
+        (worker,) = children(daemon.pid)
+        assert rss_kb(worker) < 100 * MEGABYTE_KB
+        other = await connect_to(daemon.port)
+        assert await (await other.open()).channel.request("exec", text("true"), True)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        (m.CHANNEL_DATA, uint32(77) + string(b"x")),
+        (m.CHANNEL_CLOSE, uint32(77)),
+        (m.CHANNEL_DATA, b"\0"),
+        (m.CHANNEL_OPEN, b"\0"),
+        (m.REQUEST_SUCCESS, b""),
+        (m.CHANNEL_OPEN_CONFIRMATION, uint32(1) * 4),
+    ],
+)
+async def test_broken_packets_end_their_connection_only(
+    packet: tuple[int, bytes], daemon: Any, connect_to: Any
+) -> None:
+    bystander = await connect_to(daemon.port)
+    client = await connect_to(daemon.port)
+    client.link.send_packet(*packet)
+    await client.visitor.ended.wait()
+    assert await (await bystander.open()).channel.request("exec", text("true"), True)
+
+
+async def test_more_data_than_the_window_ends_the_connection(daemon: Any, connect_to: Any) -> None:
+    client = await connect_to(daemon.port)
+    recorder = await client.open()
+    assert await recorder.channel.request("exec", text("sleep 30"), True)
+    piece = os.urandom(m.MAX_PACKET)
+    for _ in range(m.WINDOW // m.MAX_PACKET + 3):  # a pipe's worth may have been taken
+        client.link.send_packet(m.CHANNEL_DATA, uint32(0), string(piece))
+    await client.visitor.ended.wait()
+
+
+@pytest.mark.parametrize("greeting", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 10000, b"SSH-1.5-old\r\n"])
+def test_those_who_speak_no_ssh_are_dropped(greeting: bytes, daemon: Any) -> None:
+    with socket.create_connection(("127.0.0.1", daemon.port), 10) as end:
+        end.sendall(greeting)
+        received = b""
+        try:
+            while data := end.recv(4096):
+                received += data
+        except ConnectionResetError:
+            pass
+        assert received in (b"", b"SSH-2.0-diego-sshd\r\n")
+
+
+async def test_what_is_refused(daemon: Any, connect_to: Any) -> None:
+    client = await connect_to(daemon.port)
+    for kind, extra, reason, message in (
+        ("x11", b"", m.OPEN_UNKNOWN_CHANNEL_TYPE, "x11"),
+        ("direct-tcpip", b"\0", m.OPEN_CONNECT_FAILED, "Failed to parse open channel message"),
+        (
+            "direct-tcpip",
+            text("127.0.0.1") + uint32(70000) + text("") + uint32(0),
+            m.OPEN_CONNECT_FAILED,
+            "dial tcp: address 70000: invalid port",
+        ),
+    ):
+        with pytest.raises(OpenRefused, match=f"^{message}$") as refusal:
+            await client.open(kind, extra)
+        assert refusal.value.reason == reason
+
+
+async def test_global_requests(daemon: Any, connect_to: Any) -> None:
+    client = await connect_to(daemon.port)
+    ask = client.link.mux.global_request
+    assert await ask("keepalive@openssh.com", b"", True) == (False, b"")
+    assert await ask("tcpip-forward", b"\0", True) == (False, b"")
+    assert await ask("tcpip-forward", text("127.0.0.1") + uint32(70000), True) == (False, b"")
+    for host in ("localhost", "0.0.0.0", "", "127.0.0.1"):
+        success, port = await ask("tcpip-forward", text(host) + uint32(0), True)
+        assert success
+        named = text(host) + port
+        assert await ask("cancel-tcpip-forward", named, True) == (True, b"")
+        assert await ask("cancel-tcpip-forward", named, True) == (False, b"")
