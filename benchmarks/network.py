@@ -249,7 +249,6 @@ def topology() -> Iterator[Way]:
             subprocess.run(line.split(), check=True)
         yield Way(container.pid, outside.pid)
     finally:
-        links.close()
         for process in (container, outside):
             process.kill()
             process.wait()

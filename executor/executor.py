@@ -253,6 +253,7 @@ class Executor:
         """What containers still use is left to them; the next start removes both."""
         if left := [container.guid for container in self._store.list()]:
             log.warning("leaving-containers-and-their-network", extra={"data": {"guids": left}})
+            await self._network.close()
         else:
             await self._network.stop()
 

@@ -168,6 +168,10 @@ class Network(Protocol):
         """Remove all of it."""
         ...
 
+    async def close(self) -> None:
+        """Let go of it and leave it in force, for containers that go on without us."""
+        ...
+
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         """Take ``count`` host ports out of the pool, in ascending order where it can. Raises NoFreePorts."""
         ...

@@ -113,15 +113,16 @@ class CellNetwork:
 
     async def stop(self) -> None:
         """Remove table, links and interface. Raises NetworkError while containers are linked."""
-        self._log.close()
+        await self.close()
         await self._nft.apply(remove_table(self._config.table))
         await self._firewall.close()
         self._contents.clear()
-        try:
-            await self._links_are_gone()
-            await self._on_thread(self._links.remove_gateway)
-        finally:
-            await self._on_thread(self._links.close)
+        await self._links_are_gone()
+        await self._on_thread(self._links.remove_gateway)
+
+    async def close(self) -> None:
+        """Stop listening and leave everything in force, for containers that go on. Closing again is fine."""
+        self._log.close()
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         """Take ``count`` host ports, ascending. Raises NoFreePorts."""
@@ -188,6 +189,9 @@ class CellNetwork:
         if not self._links.gateway_exists():
             repaired.append("interface")
         await self._on_thread(self._links.ensure_gateway)
+        if repaired:
+            addresses = [member.address for member in self._contents.members.values()]
+            await self._on_thread(self._links.reroute, addresses)
         if await self._firewall.open():
             repaired.append("rules in the engine's firewall")
         if wrong := await self._what_is_wrong():

@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -74,39 +74,27 @@ def _told(what: str) -> Iterator[None]:
 
 
 class Links:
-    """The interfaces of one cell. For use in one thread only."""
+    """The interfaces of one cell."""
 
     def __init__(self, config: NetworkConfig) -> None:
         self._config = config
-        self._route: IPRoute | None = None
         self._mtu = config.mtu
-
-    @property
-    def _netlink(self) -> IPRoute:
-        if self._route is None:
-            self._route = IPRoute()
-        return self._route
-
-    def close(self) -> None:
-        if self._route is not None:
-            self._route.close()
-            self._route = None
 
     def ensure_gateway(self) -> None:
         """Make the gateway's interface and its routes unless they are there. Raises NetworkError."""
         config = self._config
-        with _told(f"set up interface {config.name}"):
-            self._refuse_overlap()
-            self._mtu = self._mtu or self._mtu_of_default_route()
+        with _told(f"set up interface {config.name}"), IPRoute() as netlink:
+            self._refuse_overlap(netlink)
+            self._mtu = self._mtu or _mtu_of_default_route(netlink)
             if not self.gateway_exists():
-                self._netlink.link("add", ifname=config.name, kind="bridge", address=_HOST_MAC)
+                netlink.link("add", ifname=config.name, kind="bridge", address=_HOST_MAC)
             index = socket.if_nametoindex(config.name)
-            self._netlink.link("set", index=index, state="up", mtu=self._mtu)
-            for found in self._netlink.addr("dump", index=index, family=socket.AF_INET):
+            netlink.link("set", index=index, state="up", mtu=self._mtu)
+            for found in netlink.addr("dump", index=index, family=socket.AF_INET):
                 if (local := found.get("local")) != str(config.gateway):
-                    self._netlink.addr("del", index=index, address=local, prefixlen=found["prefixlen"])
-            self._netlink.addr("replace", index=index, address=str(config.gateway), prefixlen=32)
-            self._netlink.route(
+                    netlink.addr("del", index=index, address=local, prefixlen=found["prefixlen"])
+            netlink.addr("replace", index=index, address=str(config.gateway), prefixlen=32)
+            netlink.route(
                 "replace", dst=str(config.network), type=_TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
             )
         set_sysctl("net/ipv4/ip_forward", "1")
@@ -114,11 +102,11 @@ class Links:
     def remove_gateway(self) -> None:
         """Remove interface and routes; missing ones are fine. Raises NetworkError."""
         config = self._config
-        with _told(f"remove interface {config.name}"):
-            self._delete(config.name)
-            for route in self._routes():
+        with _told(f"remove interface {config.name}"), IPRoute() as netlink:
+            _delete(netlink, config.name)
+            for route in _routes(netlink):
                 if route["type"] == _TYPE_UNREACHABLE and _destination(route) == config.network:
-                    self._netlink.route(
+                    netlink.route(
                         "del", dst=str(config.network), type=_TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
                     )
 
@@ -133,35 +121,37 @@ class Links:
     def connect(self, pid: int, address: IPv4Address) -> None:
         """Link the network namespace of process ``pid``, unless it is. Raises NetworkError."""
         name = self._config.port_name(address)
-        with _told(f"link {name} of {address}"):
+        with _told(f"link {name} of {address}"), IPRoute() as netlink:
             space = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 with self._inside(space):
                     if any(found == INTERFACE for _, found in socket.if_nameindex()):
                         return
-                self._make_pair(name, space, address)
-                self._configure_host_end(name, address)
+                self._make_pair(netlink, name, space, address)
+                self._configure_host_end(netlink, name, address)
                 with self._inside(space):
                     self._configure_container_end(address)
             finally:
                 os.close(space)
 
+    def reroute(self, addresses: Iterable[IPv4Address]) -> None:
+        """Make the routes to linked containers again: they went with the gateway's address.
+
+        Raises NetworkError.
+        """
+        with _told("routes to containers"), IPRoute() as netlink:
+            present = {name: index for index, name in socket.if_nameindex()}
+            for address in addresses:
+                if index := present.get(self._config.port_name(address)):
+                    self._route_to(netlink, index, address)
+
     def disconnect(self, address: IPv4Address) -> None:
         """Remove the link of the container with this address; a missing one is fine. Raises NetworkError."""
         name = self._config.port_name(address)
-        with _told(f"remove link {name} of {address}"):
-            self._delete(name)
+        with _told(f"remove link {name} of {address}"), IPRoute() as netlink:
+            _delete(netlink, name)
 
-    def _delete(self, name: str) -> None:
-        try:
-            self._netlink.link("del", index=socket.if_nametoindex(name))
-        except NetlinkError as error:
-            if error.code != errno.ENODEV:
-                raise
-        except OSError:
-            return
-
-    def _make_pair(self, name: str, space: int, address: IPv4Address) -> None:
+    def _make_pair(self, netlink: IPRoute, name: str, space: int, address: IPv4Address) -> None:
         pair = {
             "ifname": name,
             "kind": "veth",
@@ -170,23 +160,26 @@ class Links:
             "peer": {"ifname": INTERFACE, "net_ns_fd": space, "mtu": self._mtu, "address": _mac(address)},
         }
         try:
-            self._netlink.link("add", **pair)
+            netlink.link("add", **pair)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise
             # The address had a container whose namespace the kernel has not quite taken down yet.
-            self._delete(name)
-            self._netlink.link("add", **pair)
+            _delete(netlink, name)
+            netlink.link("add", **pair)
 
-    def _configure_host_end(self, name: str, address: IPv4Address) -> None:
+    def _configure_host_end(self, netlink: IPRoute, name: str, address: IPv4Address) -> None:
         for key, value in _IPV4_SYSCTLS.items():
             set_sysctl(f"net/ipv4/conf/{name}/{key}", value)
         if Path("/proc/sys/net/ipv6").exists():
             set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
         index = socket.if_nametoindex(name)
-        self._netlink.link("set", index=index, state="up")
-        _limit(self._netlink, index, self._config.bandwidth_in)
-        self._netlink.route(
+        netlink.link("set", index=index, state="up")
+        _limit(netlink, index, self._config.bandwidth_in)
+        self._route_to(netlink, index, address)
+
+    def _route_to(self, netlink: IPRoute, index: int, address: IPv4Address) -> None:
+        netlink.route(
             "replace", dst=f"{address}/32", oif=index, scope=_SCOPE_LINK, prefsrc=str(self._config.gateway)
         )
 
@@ -213,13 +206,10 @@ class Links:
         finally:
             os.close(home)
 
-    def _routes(self) -> Iterator[rtmsg]:
-        yield from self._netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET)
-
-    def _refuse_overlap(self) -> None:
+    def _refuse_overlap(self, netlink: IPRoute) -> None:
         """The host must not lose the way to something else. Raises NetworkError."""
         config = self._config
-        for route in self._routes():
+        for route in _routes(netlink):
             destination = _destination(route)
             if destination.prefixlen == 0 or not destination.overlaps(config.network):
                 continue
@@ -233,12 +223,27 @@ class Links:
                 f"through {interface}; choose another network_subnet"
             )
 
-    def _mtu_of_default_route(self) -> int:
-        for route in self._routes():
-            if route["dst_len"] == 0 and route.get("oif"):
-                (link,) = self._netlink.get_links(route.get("oif"))
-                return int(link.get("mtu"))
-        return 1500
+
+def _delete(netlink: IPRoute, name: str) -> None:
+    try:
+        netlink.link("del", index=socket.if_nametoindex(name))
+    except NetlinkError as error:
+        if error.code != errno.ENODEV:
+            raise
+    except OSError:
+        return
+
+
+def _routes(netlink: IPRoute) -> Iterator[rtmsg]:
+    yield from netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET)
+
+
+def _mtu_of_default_route(netlink: IPRoute) -> int:
+    for route in _routes(netlink):
+        if route["dst_len"] == 0 and route.get("oif"):
+            (link,) = netlink.get_links(route.get("oif"))
+            return int(link.get("mtu"))
+    return 1500
 
 
 def _limit(netlink: IPRoute, index: int, rate: int) -> None:

@@ -374,6 +374,22 @@ async def test_what_others_change_is_put_right(
         assert len(caplog.records) == 1
 
 
+async def test_an_interface_that_others_remove_comes_back(
+    box: OpenBox,
+    outside: Outside,
+    network: CellNetwork,
+    config: NetworkConfig,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with box("g1", [rule("tcp", outside.address, ports=(80,))]) as one:
+        ip("link", "del", config.name)
+        assert await one.ask("tcp", outside.address, 80) != OK
+        await network.verify()
+        assert await one.ask("tcp", outside.address, 80) == OK
+    (record,) = caplog.records
+    assert vars(record)["data"]["repaired"] == ["interface"]
+
+
 async def test_a_connection_of_a_container_that_is_gone_is_forgotten(
     box: OpenBox, network: CellNetwork, outside: Outside
 ) -> None:

@@ -154,6 +154,7 @@ class ScriptedNetwork:
         self.first_address = "10.255.0.7"
         self.failures: dict[str, list[Exception]] = {}
         self.running = False
+        self.closed = False
 
     def _fail(self, name: str) -> None:
         if self.failures.get(name):
@@ -164,6 +165,9 @@ class ScriptedNetwork:
 
     async def stop(self) -> None:
         self.running = False
+
+    async def close(self) -> None:
+        self.closed = True
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         if count > len(self.free):
