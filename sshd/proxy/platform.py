@@ -74,12 +74,12 @@ class Platform:
         return guid
 
     async def _token(self, code: str) -> str:
+        basic = base64.b64encode(f"{self._urls.username}:{self._urls.password}".encode()).decode()
         try:
             async with self._session.post(
                 self._urls.token_url,
                 data={"grant_type": "authorization_code", "code": code},
-                headers={"Accept": "application/json"},
-                auth=aiohttp.BasicAuth(self._urls.username, self._urls.password, "utf-8"),
+                headers={"Accept": "application/json", "Authorization": f"Basic {basic}"},
                 ssl=self._uaa_tls,
             ) as response:
                 if response.status != 200:
