@@ -62,11 +62,11 @@ async def test_what_an_app_finds(
         )
     )
     assert container.labels["more"] == "labels"
-    assert Path(f"/proc/{container.init_pid}/comm").read_text().strip() == "init"
     script = "hostname; cat /etc/mounted/hello; touch /etc/mounted/x 2>/dev/null || echo; hostname -i"
     status, told = await output_of(engine, container, f"{script}; ls /sys/class/net")
     hostname, hello, address, *interfaces = told.splitlines()
     assert status == 0
+    assert Path(f"/proc/{container.init_pid}/comm").read_text().strip() == "init"
     assert (hostname, hello) == (guid[-49:], "from the host")
     assert address == container.address == "192.0.2.7"
     assert interfaces == ["lo"]
