@@ -91,10 +91,15 @@ def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
     """What to tell the app's owner, by limit. Pure."""
     told = {}
     if now.killed_for_memory > before.killed_for_memory:
-        limit = format_size(container.memory_limit)
-        told["memory"] = f"Memory limit of {limit} exceeded: the kernel ended a process of this instance"
+        cause = (
+            f"Memory limit of {format_size(container.memory_limit)} exceeded"
+            if container.memory_limit
+            else "The cell has no memory left"
+        )
+        told["memory"] = f"{cause}: the kernel ended a process of this instance"
     if now.refused_processes > before.refused_processes:
-        told["pids"] = f"Process limit of {container.max_pids} reached: new processes or threads are refused"
+        limit = f"of {container.max_pids}" if container.max_pids else "of the cell's container engine"
+        told["pids"] = f"Process limit {limit} reached: new processes or threads are refused"
     for table in now.full_tables:
         told[f"nofile {table.pid}"] = (
             f"Limit of {table.limit} open files reached: process {table.name!r} can open no more"

@@ -33,7 +33,8 @@ class ContainerSpec:
     """A container to make. Limits in bytes, 0 means none; env are the instance's own variables, in order.
 
     address: the one its network will give it, under which it knows itself by name; the engine does not
-    make it so. Empty for a container without a network.
+    make it so. Empty for a container without a network. cpu_percent: hard limit, 100 being one core.
+    no_new_privileges: setuid programs lose their effect.
     """
 
     guid: str

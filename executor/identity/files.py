@@ -1,7 +1,7 @@
 """Credential files on the host: one directory per container, which sees it read-only.
 
 Blocking; call from a thread. The files are readable for every user of the container, as they always were;
-the parent directory keeps other users of the host from listing what is there.
+the parent directory, if it is ours to make, keeps the other users of the host out.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ class CredentialFiles:
     def prepare(self, guid: str) -> str:
         """Make a container's directory, which must not be there yet. Raises OSError, ValueError."""
         directory = self.directory(guid)
-        self._parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._parent.chmod(0o711)
+        self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir()
         directory.chmod(0o755)
         return str(directory)

@@ -56,6 +56,14 @@ def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, told:
     assert [*news(CONTAINER, before, now).values()] == told
 
 
+def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
+    strain = Strain(killed_for_memory=1, refused_processes=1)
+    assert [*news(Container(guid="ig"), Strain(), strain).values()] == [
+        "The cell has no memory left: the kernel ended a process of this instance",
+        "Process limit of the cell's container engine reached: new processes or threads are refused",
+    ]
+
+
 @pytest.mark.parametrize(
     ("disk_limit", "inode_limit", "usage", "reason"),
     [

@@ -101,7 +101,7 @@ async def test_a_container_gets_a_directory_and_two_variables(
         ("CF_INSTANCE_CERT", "/etc/cf-instance-credentials/instance.crt"),
         ("CF_INSTANCE_KEY", "/etc/cf-instance-credentials/instance.key"),
     )
-    assert (mode(directory), mode(directory.parent)) == (0o755, 0o711)
+    assert (mode(directory), mode(directory.parent)) == (0o755, 0o700)
 
 
 async def test_a_directory_is_never_used_twice(identity: InstanceIdentity, instance: Instance) -> None:
