@@ -14,10 +14,18 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from bbs.models.workload import Check
-from executor.steps.base import EmittableError, StepCancelled, always_ready
+from executor.steps.base import EmittableError, StepCancelled, always_ready, outlast
 from executor.steps.output_wrapper import not_invoked
+from executor.steps.run import MEMORY_MARK
 from executor.steps.text import format_duration
-from healthcheck.probe import ProbeError, http_check, http_timeout_text, tcp_check, tcp_timeout_text
+from healthcheck.probe import (
+    NO_INTERFACE,
+    ProbeError,
+    http_check,
+    http_timeout_text,
+    tcp_check,
+    tcp_timeout_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +46,8 @@ class Target:
 
     async def probe(self) -> None:
         """One probe. Raises ProbeError."""
+        if not self.host:
+            raise ProbeError("failure to find suitable interface", NO_INTERFACE)
         if self.kind == "http":
             await http_check(self.host, self.port, self.uri, self.timeout)
         else:
@@ -90,7 +100,7 @@ class _Check(ABC):
     """The frame of all four kinds: failures and cancellation as an app's owner sees them.
 
     prefix: put before the message (proxy checks). out_of_memory: whether the container had an OOM event,
-    which marks every failure after it.
+    which marks every failure after it, and is all that a check has to say that was stopped.
     """
 
     def __init__(
@@ -105,10 +115,16 @@ class _Check(ABC):
         try:
             failure = await self._watch()
         except asyncio.CancelledError:
-            raise EmittableError(self._prefix + not_invoked(StepCancelled())) from None
+            marked = asyncio.create_task(self._marked())
+            await outlast(marked)
+            text = MEMORY_MARK.strip() if marked.result() else not_invoked(StepCancelled())
+            raise EmittableError(self._prefix + text) from None
         if failure is not None:
-            suffix = "\n (out of memory)" if await self._out_of_memory() else ""
+            suffix = f"\n{MEMORY_MARK}" if await self._marked() else ""
             raise EmittableError(self._prefix + failure.strip() + suffix)
+
+    async def _marked(self) -> bool:
+        return await self._out_of_memory()
 
     @abstractmethod
     async def _watch(self) -> str | None:

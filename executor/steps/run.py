@@ -23,6 +23,8 @@ from executor.steps.text import format_duration
 
 logger = logging.getLogger(__name__)
 
+MEMORY_MARK = " (out of memory)"
+"""Put behind the end of a process in a container that had an OOM event."""
 EXIT_TIMEOUT_SECONDS = 1.0
 """How long a process may take to be gone after KILL."""
 
@@ -72,7 +74,7 @@ def exit_error(exit_: Exit, options: RunOptions) -> StepError | None:
 
 
 def _memory_suffix(exit_: Exit) -> str:
-    return " (out of memory)" if exit_.status != 0 and exit_.out_of_memory else ""
+    return MEMORY_MARK if exit_.status != 0 and exit_.out_of_memory else ""
 
 
 class Run:

@@ -85,8 +85,10 @@ class Upload:
         return path
 
     async def _copy_out(self, path: Path) -> None:
+        streaming = False
         try:
             async with self._engine.stream_out(self._container, self._action.from_) as chunks:
+                streaming = True
                 await copy_first_member(chunks, path)
         except NoMember as error:
             raise self._failed("Failed to find first item in tar stream") from error
@@ -94,10 +96,8 @@ class Upload:
             raise self._failed("Failed to create temp file") from error
         except OSError as error:
             raise self._failed("Failed to copy stream contents into temp file") from error
-        except EngineUnavailable as error:
-            raise self._failed("Failed to establish stream from container") from error
-        except EngineError as error:  # the engine answered: there is no such path
-            raise self._failed("Failed to find first item in tar stream") from error
+        except EngineError as error:
+            raise self._failed(_stream_failure(error, streaming=streaming, copying=path.exists())) from error
 
     def _tell_failure(self, text: str) -> str:
         if self._action.artifact:
@@ -107,3 +107,12 @@ class Upload:
 
     def _failed(self, text: str) -> EmittableError:
         return EmittableError(self._tell_failure(text))
+
+
+def _stream_failure(error: EngineError, *, streaming: bool, copying: bool) -> str:
+    """What the engine's failure means. An engine that answers, but not with a stream, has no such path."""
+    if copying:
+        return "Failed to copy stream contents into temp file"
+    if not streaming and isinstance(error, EngineUnavailable):
+        return "Failed to establish stream from container"
+    return "Failed to find first item in tar stream"

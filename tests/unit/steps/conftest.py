@@ -80,7 +80,8 @@ class LoopClock:
 class Script:
     """How a process behaves. Times in s; None: never.
 
-    lasts: until it exits by itself. term, kill: until it exits after that signal.
+    lasts: until it exits by itself. term, kill: until it exits after that signal. later: more on stdout,
+    each at its time after the start.
     """
 
     status: int = 0
@@ -90,6 +91,7 @@ class Script:
     kill: float | None = 0
     stdout: bytes = b""
     stderr: bytes = b""
+    later: tuple[tuple[float, bytes], ...] = ()
     start_takes: float = 0
     start_error: str = ""
     wait_error: str = ""
@@ -116,6 +118,10 @@ class ScriptedProcess:
     def _exit_in(self, seconds: float | None, status: int) -> None:
         if seconds is not None:
             self._loop.call_later(seconds, self.exit, status)
+
+    def later(self, seconds: float, write: Callable[[], None]) -> None:
+        """Write something, unless it is gone by then."""
+        self._loop.call_later(seconds, lambda: None if self._exit.done() else write())
 
     def exit(self, status: int) -> None:
         if not self._exit.done():
@@ -149,7 +155,7 @@ class ScriptedEngine:
     streamed_in: list[tuple[str, str, str]] = field(default_factory=list)
     stream_in_error: str = ""
     stream_in_takes: float = 0
-    archive: list[bytes] = field(default_factory=list)
+    archive: list[bytes | Exception] = field(default_factory=list)
     stream_out_error: Exception | None = None
     stream_out_takes: float = 0
 
@@ -184,6 +190,8 @@ class ScriptedEngine:
         process = self.processes[spec.path] = ScriptedProcess(script, 100 + len(self.processes))
         stdout(script.stdout)
         stderr(script.stderr)
+        for seconds, data in script.later:
+            process.later(seconds, lambda data=data: stdout(data))
         return process
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
@@ -205,6 +213,8 @@ class ScriptedEngine:
 
         async def chunks() -> AsyncIterator[bytes]:
             for chunk in self.archive:
+                if isinstance(chunk, Exception):
+                    raise chunk
                 yield chunk
 
         yield chunks()

@@ -166,6 +166,11 @@ class TestUpload:
                 {"archive": [tar_of(("d", b"x" * 5000))[:1000]]},
                 "Failed to copy stream contents into temp file",
             ),
+            (
+                {"archive": [tar_of(("d", b"x" * 5000))[:1000], EngineUnavailable()]},
+                "Failed to copy stream contents into temp file",
+            ),
+            ({"archive": [EngineUnavailable()]}, "Failed to find first item in tar stream"),
         ],
     )
     @pytest.mark.parametrize("artifact", ["droplet", ""])

@@ -10,10 +10,11 @@ import pytest
 import executor.steps.check as check_module
 from bbs.models.actions import CodependentAction, ParallelAction, RunAction, TimeoutAction
 from bbs.models.workload import Check, CheckDefinition, HTTPCheck, TCPCheck
+from executor.engine.api import EngineContainer
 from executor.model import RunInfo
 from executor.steps.base import StepError
 from executor.steps.check import next_tick
-from executor.steps.context import Proxy
+from executor.steps.context import Proxy, StepSlots
 from executor.steps.readiness import Readiness
 from executor.steps.tree import build_container_step
 from healthcheck.probe import ProbeError
@@ -148,6 +149,23 @@ class TestHealthCheck:
         )
         assert world.log.texts[2:4] == [f"Liveness check unsuccessful: {REFUSED}", " (out of memory)"]
 
+    async def test_a_check_stopped_after_an_oom_event_says_only_that(self, world, start, ports):
+        ports[8080] = Port([(31, REFUSED)])
+        world.engine.oom = True
+        checks = lrp(TCP, Check(tcp_check=TCPCheck(port=9090)))
+        assert await start(build_container_step(checks, world.context())).end() == (
+            f"Instance became unhealthy: Liveness check unsuccessful: {REFUSED}\n (out of memory)"
+            "; (out of memory)"
+        )
+
+    async def test_a_container_without_an_address(self, world, start, ports):
+        context = world.context(container=EngineContainer(guid="guid", id="id", init_pid=1, address=""))
+        assert await start(build_container_step(lrp(TCP, start_timeout_ms=5000), context)).end() == (
+            "Instance never healthy after 5s: Timed out after 5s (3 attempts) waiting for startup check to"
+            " succeed: failure to find suitable interface"
+        )
+        assert ports == {}
+
     @pytest.mark.parametrize("when", [1, 100])
     async def test_interrupted_is_cancelled_and_hidden(self, world, start, ports, when):
         ports[8080] = Port([(0, REFUSED), (50, "")])
@@ -272,6 +290,47 @@ class TestMonitorAction:
         context.slots.probes.release()
         await step.ready.wait()
         assert running.elapsed == 10.1
+
+    async def test_sixty_four_probes_of_the_cell_at_once_and_checks_besides(
+        self, new_world, start, ports, script_of
+    ):
+        slots = StepSlots()
+        probing = peak = 0
+
+        def watch(world):
+            real = world.engine.start_process
+
+            async def counted(container, spec, stdout, stderr):
+                nonlocal probing, peak
+                if spec.path == "probe":
+                    probing += 1
+                    peak = max(peak, probing)
+                    asyncio.get_running_loop().call_later(3, left)
+                return await real(container, spec, stdout, stderr)
+
+            world.engine.start_process = counted
+
+        def left():
+            nonlocal probing
+            probing -= 1
+
+        running = []
+        for _ in range(70):
+            world = new_world()
+            world.engine.scripts["probe"] = script_of(lasts=3)
+            watch(world)
+            info = RunInfo(action=APP, monitor=RunAction(path="probe"))
+            step = build_container_step(info, world.context(slots=slots))
+            running.append((step, start(step)))
+        checked = build_container_step(lrp(TCP), new_world().context(slots=slots))
+        start(checked)
+        await asyncio.sleep(2.5)
+        assert slots.probes.locked()
+        assert checked.ready.is_set()
+        for step, _ in running:
+            await step.ready.wait()
+        assert peak == 64
+        assert running[0][1].elapsed == 8
 
     async def test_a_codependent_probe_that_is_interrupted(self, world, start, script):
         script("a", lasts=None)
