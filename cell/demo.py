@@ -28,6 +28,7 @@ import psutil
 from cell.local import LocalCell, LocalCellError, Receptor, local_cell, pack, processes
 from executor.engine.containers import LABEL_CELL
 from executor.network.address import detect_external_ip
+from executor.network.config import NetworkConfig
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -75,6 +76,7 @@ async def _demo(state_dir: Path, examples: Path) -> None:
         await _go_outside(cell.receptor)
         await _crash_one(cell.receptor)
         await _delete(cell.receptor)
+        await _push(cell, examples)
     finally:
         with _step("cell dev stopped"):
             await stack.__aexit__(None, None, None)
@@ -201,6 +203,38 @@ async def _delete(receptor: Receptor) -> None:
         await receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="the instances to end")
 
 
+async def _push(cell: LocalCell, examples: Path) -> None:
+    with _step("cell push: a Python app, staged and RUNNING") as notes:
+        words = await _cell(cell, "push", str(examples / "apps" / "python"), "-n", "hello", "--json")
+        row = json.loads(words.splitlines()[-1])
+        notes.append(f"instance {row['instance_guid']}")
+    with _step("fetched it over its mapped port") as notes:
+        notes.append(f"{_address(row)} says {await _fetch(_address(row))!r}")
+    with _step("cell ssh hello -c hostname") as notes:
+        notes.append(repr((await _cell(cell, "ssh", "hello", "-c", "hostname")).strip()))
+    with _step("cell scale hello 2") as notes:
+        await _cell(cell, "scale", "hello", "2")
+        rows = await cell.receptor.running(row["process_guid"], 2)
+        notes += [await _fetch(_address(row)) for row in rows]
+    with _step("cell delete hello"):
+        await _cell(cell, "delete", "hello")
+        await cell.receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="the app to end")
+
+
+async def _cell(cell: LocalCell, *words: str) -> str:
+    """What a command prints. Raises LocalCellError with its own words when it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cell", *words, "--state-dir", str(cell.state_dir)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, trouble = await process.communicate()
+    if process.returncode != 0:
+        raise LocalCellError(f"cell {' '.join(words)} ended with {process.returncode}:\n{trouble.decode()}")
+    return printed.decode()
+
+
 def _check_nothing_left(cell: dict[str, str]) -> None:
     client = docker.from_env()
     try:
@@ -208,7 +242,13 @@ def _check_nothing_left(cell: dict[str, str]) -> None:
         left = [f"container {found.name}" for found in mine]
     finally:
         client.close()
-    left += [f"interface {name}" for _, name in socket.if_nameindex() if name == cell["interface"]]
+    links = NetworkConfig(name=cell["interface"], table=cell["nft_table"]).port_prefix
+    interfaces = [name for _, name in socket.if_nameindex()]
+    left += [
+        f"interface {name}" for name in interfaces if name == cell["interface"] or name.startswith(links)
+    ]
+    firewall = subprocess.run(["iptables", "-S"], capture_output=True, text=True, check=True).stdout
+    left += [f"firewall rule {line}" for line in firewall.splitlines() if links in line]
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     left += [line for line in tables.splitlines() if cell["nft_table"] in line]
     if left:

@@ -93,6 +93,7 @@ class Settings:
     tls: bool
     convergence_interval_s: float
     bundle: Path | None = None
+    allow_privileged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="a rep.json for the cells; addresses and TLS are replaced"
     )
     parser.add_argument(
+        "--allow-privileged",
+        action="store_true",
+        help="run containers that ask for it as root of this machine, as buildpack apps of 2015 do",
+    )
+    parser.add_argument(
         "--bundle",
         type=Path,
         metavar="DIR",
@@ -141,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
         tls=args.tls,
         convergence_interval_s=args.convergence_interval,
         bundle=args.bundle,
+        allow_privileged=args.allow_privileged,
     )
     if os.geteuid() != 0:
         print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
@@ -240,6 +247,7 @@ def _rep_config(
         if settings.config
         else Duration(parse_duration(POLLING_INTERVAL)),
         preloaded_root_fs=base.preloaded_root_fs or (f"{STACK}:{IMAGE}", f"{APP_STACK}:{prepared.stack}"),
+        allow_privileged_containers=base.allow_privileged_containers or settings.allow_privileged,
         declarative_healthcheck_path=base.declarative_healthcheck_path
         or (str(prepared.bundle.tree) if prepared.bundle else ""),
         cache_path=str(state_dir / "download_cache"),
