@@ -15,10 +15,15 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from docker import APIClient
 
 from bbs.models.actions import RunAction
@@ -28,6 +33,7 @@ from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Pr
 from executor.config import ExecutorConfig
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
+from executor.identity.authority import private_pem, utc_now
 from executor.logs.api import LogLine
 from executor.model import (
     AllocationRequest,
@@ -212,6 +218,28 @@ def open_cell(docker_client: APIClient, rootfs_image: str, unique: str, tmp_path
             await network.stop()
 
     return opened
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> dict[str, Any]:
+    """Settings of a cell with an authority of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "instanceIdentityCA")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(utc_now())
+        .not_valid_after(utc_now() + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "ca.key").write_bytes(private_pem(key))
+    return {
+        "instance_identity_cred_dir": str(tmp_path / "creds"),
+        "instance_identity_ca_path": str(tmp_path / "ca.crt"),
+        "instance_identity_private_key_path": str(tmp_path / "ca.key"),
+        "instance_identity_key_type": "ecdsa",
+    }
 
 
 StartEngine = Callable[..., AbstractContextManager[str]]

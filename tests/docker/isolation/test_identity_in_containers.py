@@ -6,19 +6,15 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from bbs.models.actions import RunAction
 from bbs.models.common import CertificateProperties, EnvironmentVariable
-from executor.identity.authority import private_pem, utc_now
 from executor.model import EventKind
 
 if TYPE_CHECKING:
@@ -28,28 +24,6 @@ pytestmark = pytest.mark.docker
 
 OpenCell = Callable[..., AbstractAsyncContextManager["Cell"]]
 CRT, KEY = "/etc/cf-instance-credentials/instance.crt", "/etc/cf-instance-credentials/instance.key"
-
-
-@pytest.fixture
-def identity(tmp_path: Path) -> dict[str, Any]:
-    """Settings of a cell with an authority of its own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "instanceIdentityCA")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1)
-        .not_valid_before(utc_now())
-        .not_valid_after(utc_now() + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (tmp_path / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "ca.key").write_bytes(private_pem(key))
-    return {
-        "instance_identity_cred_dir": str(tmp_path / "creds"),
-        "instance_identity_ca_path": str(tmp_path / "ca.crt"),
-        "instance_identity_private_key_path": str(tmp_path / "ca.key"),
-        "instance_identity_key_type": "ecdsa",
-    }
 
 
 def leaf_of(lines: list[str]) -> x509.Certificate:

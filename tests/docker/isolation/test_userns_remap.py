@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import psutil
@@ -48,7 +48,11 @@ def archive_of(path: Path, name: str, content: bytes) -> Path:
 
 
 async def test_an_lrp_lives_under_remapped_users(
-    remapped: AbstractContextManager[str], open_cell: OpenCell, rootfs_archive: Path, tmp_path: Path
+    remapped: AbstractContextManager[str],
+    open_cell: OpenCell,
+    rootfs_archive: Path,
+    identity: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
     dependency = tmp_path / "dependency"
     dependency.mkdir()
@@ -57,13 +61,13 @@ async def test_an_lrp_lives_under_remapped_users(
         rootfs = f"preloaded:{rootfs_archive}"
         service_files = str(tmp_path / "services")
         async with open_cell(
-            docker_host=docker_host, rootfs=rootfs, volume_mounted_files=service_files
+            docker_host=docker_host, rootfs=rootfs, volume_mounted_files=service_files, **identity
         ) as cell:
             cell.shelf.items["dependency"] = dependency
             cell.shelf.items["droplet"] = archive_of(tmp_path / "droplet.tar", "app.txt", b"droplet")
             await cell.start(
                 "cd /home/vcap/app && ls -ln app.txt > listing && cp /etc/cf-service-bindings/db/password "
-                "/tmp/lifecycle/lifecycle . && httpd -f -p 8080",
+                "/tmp/lifecycle/lifecycle $CF_INSTANCE_CERT . && httpd -f -p 8080",
                 ports=(8080,),
                 cached_dependencies=(CachedDependency(from_="dependency", to="/tmp/lifecycle"),),
                 setup=DownloadAction(from_="droplet", to="/home/vcap/app", user="vcap"),
@@ -74,7 +78,7 @@ async def test_an_lrp_lives_under_remapped_users(
             base = f"http://{container.external_ip}:{container.ports[0].host_port}"
             async with aiohttp.ClientSession(base) as session:
                 served = {}
-                for name in ("listing", "password", "lifecycle", "app.txt"):
+                for name in ("listing", "password", "lifecycle", "app.txt", "instance.crt"):
                     async with session.get(f"/{name}") as response:
                         served[name] = await response.text()
             assert served["listing"].split()[2:4] == ["2000", "2000"]
@@ -83,6 +87,7 @@ async def test_an_lrp_lives_under_remapped_users(
                 "from the cache",
                 "droplet",
             )
+            assert served["instance.crt"].startswith("-----BEGIN CERTIFICATE-----")
             made = await cell.engine.find("ig")
             assert made is not None
             init = psutil.Process(made.init_pid)
