@@ -44,23 +44,29 @@ def run(args: argparse.Namespace) -> int:
         print("cell network: must be root: it reads packet rules", file=sys.stderr)
         return 1
     try:
-        print(asyncio.run(_report(args.table, args.guid)))
+        print(_report(asyncio.run(_listings(args.table)), args.guid))
     except NetworkError as error:
         print(f"cell network: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _report(table: str | None, guid: str | None) -> str:
-    """Raises NetworkError."""
+async def _listings(table: str | None) -> list[Listing]:
+    """Of one table, or of every cell's. Raises NetworkError."""
     nft = Nft()
+    names = [table] if table else [name for name in await nft.tables() if name.startswith(TABLE_PREFIX)]
+    if not names:
+        raise NetworkError(f"no cell runs here: there is no packet table {TABLE_PREFIX}*")
     listings = []
-    for name in [table] if table else [name for name in await nft.tables() if name.startswith(TABLE_PREFIX)]:
+    for name in names:
         if (text := await nft.read(name)) is None:
             raise NetworkError(f"there is no packet table {name}")
         listings.append(parse(text))
-    if not listings:
-        raise NetworkError(f"no cell runs here: there is no packet table {TABLE_PREFIX}*")
+    return listings
+
+
+def _report(listings: list[Listing], guid: str | None) -> str:
+    """Raises NetworkError for a guid that no container has."""
     found = [one for listing in listings for one in containers(listing)]
     if guid is None:
         return overview(found)

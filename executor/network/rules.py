@@ -119,8 +119,9 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
         "forward": (
             _hook("filter", "forward", _BEFORE_ENGINE_FILTER),
             [
-                f"iifname {ours} oifname {ours} ct state new ct status ! dnat reject",
-                f"oifname {ours} ct state new ct status ! dnat drop",
+                "ct state established,related accept",
+                f"iifname {ours} oifname {ours} ct status ! dnat reject",
+                f"oifname {ours} ct status ! dnat drop",
             ],
         ),
         "prerouting": (_hook("nat", "prerouting", _BEFORE_ENGINE_DNAT), [dnat]),

@@ -405,6 +405,27 @@ async def test_a_connection_of_a_container_that_is_gone_is_forgotten(
     assert f"={address} " not in Path("/proc/net/nf_conntrack").read_text()
 
 
+async def test_the_command_shows_what_is_in_force(
+    box: OpenBox, outside: Outside, network: CellNetwork, config: NetworkConfig
+) -> None:
+    command = (sys.executable, "-m", "cell", "network", "--table", config.table)
+    (port,) = network.reserve("instance-1", 1)
+    web = rule("tcp", outside.address, ports=(80,), log=True)
+    async with box("instance-1", [web], {port: 7000}) as one, box("instance-2"):
+        assert await one.ask("tcp", outside.address, 80) == OK
+        assert await one.ask("tcp", outside.address, 81) == REFUSED
+        status, text = await output(*command)
+        address = one.container.address
+        assert (status, len(text.splitlines())) == (0, 3)
+        assert text.splitlines()[1].split() == ["instance-1", address, f"{port}->7000", "1", "1"]
+        status, text = await output(*command, "instance-1")
+        lines = text.splitlines()
+        assert (status, lines[1].split(), lines[4].split()[1]) == (0, ["address", address], "1")
+        assert lines[-1].split() == ["tcp", outside.address, "port", "80", "1", "logged"]
+        assert (await output(*command, "nobody"))[0] == 1
+    assert await output(*command[:-1], "none") == (1, "cell network: there is no packet table none")
+
+
 async def test_bandwidth_is_limited_both_ways(outside: Outside, config: NetworkConfig) -> None:
     """A megabyte each way at half a megabyte per second, less what may go at once."""
     network = CellNetwork(replace(config, denied_networks=(), bandwidth_in=500_000, bandwidth_out=500_000))

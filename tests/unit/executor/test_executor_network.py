@@ -1,0 +1,44 @@
+"""What the executor asks of the network besides ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+import executor.executor
+from bbs.models.workload import SecurityGroupRule
+from executor.errors import NetworkError
+from executor.model import AllocationRequest, RunRequest
+
+if TYPE_CHECKING:
+    from tests.unit.executor.conftest import World
+
+    Allocation = Callable[..., AllocationRequest]
+    Request = Callable[..., RunRequest]
+
+pytestmark = pytest.mark.unit
+
+
+async def test_a_container_gets_its_address_before_it_exists_and_its_rules_with_its_link(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    rule = SecurityGroupRule(protocol="tcp", destinations=("192.0.2.1",), ports=(80,))
+    async with world.running() as (cell, _):
+        cell.allocate([allocation()])
+        await cell.run(run_request(egress_rules=(rule,)))
+        await world.group("ig")
+        assert world.engine.containers["ig"].address == cell.container("ig").internal_ip == "10.255.0.7"
+        assert world.network.egress == {"ig": (rule,)}
+    assert world.network.closed  # with a container left
+
+
+async def test_the_network_is_checked_again_and_again_whatever_comes_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor.executor, "NETWORK_CHECK_INTERVAL_S", 0.001)
+    world.network.failures["verify"] = [NetworkError("nft is gone")]
+    async with world.running(), asyncio.timeout(5):
+        await world.network.verified.wait()
