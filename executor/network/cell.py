@@ -89,6 +89,8 @@ class CellNetwork:
         )
         self._compiled = lru_cache(maxsize=256)(compile_rules)
         self._log = ConnectionLog(config.log_group, self._guid_of)
+        self._to_forget: set[IPv4Address] = set()
+        self._forgetting = asyncio.Lock()
         self._base: Mapping[str, list[str]] = {}
         self._changes_begun = self._changes_ended = 0
         self._started = False
@@ -173,7 +175,8 @@ class CellNetwork:
         try:
             await self._change(self._contents.remove(guid))
             if member is not None:
-                await self._on_thread(self._forget, member)
+                await self._on_thread(self._links.disconnect, member.address)
+                await self._forget(member.address)
         finally:
             self._host_ports.release(guid)
             self._addresses.release(guid)
@@ -213,9 +216,17 @@ class CellNetwork:
                     return differences(parse(listing), self._contents, self._base)
         return []
 
-    def _forget(self, member: Member) -> None:
-        self._links.disconnect(member.address)
-        forget_connections(member.address, member.targets)
+    async def _forget(self, address: IPv4Address) -> None:
+        """Those that wait for their turn go together: one walk through the kernel's table is for all."""
+        self._to_forget.add(address)
+        async with self._forgetting:
+            if batch := self._to_forget:
+                self._to_forget = set()
+                try:
+                    await self._on_thread(forget_connections, batch)
+                except NetworkError:
+                    self._to_forget |= batch
+                    raise
 
     def _guid_of(self, address: IPv4Address) -> str | None:
         return self._addresses.owner(address)
