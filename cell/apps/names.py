@@ -10,7 +10,7 @@ from bbs.models.actions import Action, CodependentAction, RunAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from cell.apps.recipes.values import APPS_DOMAIN
-from cell.client.session import CommandFailed
+from cell.client.session import CommandFailed, Session
 
 
 def processes(lrp: DesiredLRP) -> Iterator[RunAction]:
@@ -55,12 +55,16 @@ async def find_app(bbs: DesiredLRPCalls, name: str) -> DesiredLRP:
     return found[0]
 
 
-async def with_each(bbs: DesiredLRPCalls, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
-    """Do something to the LRP of that GUID, or to all of an app; the process GUIDs. Raises BBSError."""
+async def with_each(at: Session, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
+    """Do something to the LRP of that GUID, or to all of an app; the process GUIDs. Raises BBSError.
+
+    Apps are looked for at a `cell dev` only: what another BBS is asked is exactly what was said.
+    """
     try:
         await call(name)
     except BBSError as error:
-        found = await versions(bbs, name) if error.type is ErrorType.ResourceNotFound else []
+        pushed = at.target.file_server and error.type is ErrorType.ResourceNotFound
+        found = await versions(at.bbs, name) if pushed else []
         if not found:
             raise
         for lrp in found:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _delete_lrp(args: argparse.Namespace, at: Session) -> None:
-    for guid in await with_each(at.bbs, args.guid, at.bbs.remove_desired_lrp):
+    for guid in await with_each(at, args.guid, at.bbs.remove_desired_lrp):
         at.output.say(f"{guid} is deleted")
 
 

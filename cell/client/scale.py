@@ -27,7 +27,5 @@ def run(args: argparse.Namespace) -> int:
 
 async def _scale(args: argparse.Namespace, at: Session) -> None:
     update = DesiredLRPUpdate(instances=args.instances)
-    for guid in await with_each(
-        at.bbs, args.process_guid, lambda guid: at.bbs.update_desired_lrp(guid, update)
-    ):
+    for guid in await with_each(at, args.process_guid, lambda guid: at.bbs.update_desired_lrp(guid, update)):
         at.output.say(f"{guid}: {args.instances} instance(s) desired")
