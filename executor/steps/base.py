@@ -32,7 +32,7 @@ class Step(Protocol):
 
     @property
     def ready(self) -> asyncio.Event:
-        """Set once, never cleared."""
+        """Set once, never cleared; not before ``run`` began, also where a step is ready at once."""
         ...
 
     async def run(self) -> None:
@@ -89,13 +89,6 @@ class CodependentExited(StepError):
 
     def __init__(self) -> None:
         super().__init__("Codependent step exited")
-
-
-def always_ready() -> asyncio.Event:
-    """The event of a step that is ready at once."""
-    event = asyncio.Event()
-    event.set()
-    return event
 
 
 def interrupted() -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from bbs.models.workload import Check
-from executor.steps.base import EmittableError, StepCancelled, always_ready, outlast
+from executor.steps.base import EmittableError, StepCancelled, outlast
 from executor.steps.output_wrapper import not_invoked
 from executor.steps.run import MEMORY_MARK
 from executor.steps.text import format_duration
@@ -109,9 +109,10 @@ class _Check(ABC):
         self._target = target
         self._prefix = prefix
         self._out_of_memory = out_of_memory
-        self.ready = always_ready()
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        self.ready.set()
         try:
             failure = await self._watch()
         except asyncio.CancelledError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from executor.steps.base import Step, always_ready, interrupted
+from executor.steps.base import Step, interrupted
 
 
 class Consistently:
@@ -14,9 +14,10 @@ class Consistently:
     def __init__(self, probe: Callable[[], Step], *, interval: float) -> None:
         self._probe = probe
         self._interval = interval
-        self.ready = always_ready()
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        self.ready.set()
         while not interrupted():
             await asyncio.sleep(self._interval)
             await self._probe().run()

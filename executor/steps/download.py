@@ -10,7 +10,7 @@ from executor.cache.api import Checksum, DownloadError, FileFetcher, Progress
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError
 from executor.logs.api import Output
-from executor.steps.base import EmittableError, always_ready
+from executor.steps.base import EmittableError
 from executor.steps.story import Facts
 from executor.steps.text import truncate_error
 
@@ -37,9 +37,10 @@ class Download:
         self._output = output
         self._facts = facts
         self._progress = progress
-        self.ready = always_ready()
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        self.ready.set()
         artifact = self._facts.artifact = self._action.artifact
         async with self._slots:
             if artifact:

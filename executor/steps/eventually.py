@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from executor.logs.clock import Clock
-from executor.steps.base import Step, StepError, always_ready, interrupted
+from executor.steps.base import Step, StepError, interrupted
 
 
 class Eventually:
@@ -21,9 +21,10 @@ class Eventually:
         self._interval = interval
         self._timeout = timeout
         self._clock = clock
-        self.ready = always_ready()
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        self.ready.set()
         begun = self._clock.monotonic()
         while True:
             await asyncio.sleep(self._interval)

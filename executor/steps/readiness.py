@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from executor.logs.api import Output
-from executor.steps.base import Step, always_ready, outcome_of
+from executor.steps.base import Step, outcome_of
 
 PASSED = "Container passed the readiness health check. Container marked ready and added to route pool.\n"
 FAILED = (
@@ -31,9 +32,10 @@ class Readiness:
         self._until_failure = until_failure
         self._on_change = on_change
         self._output = output
-        self.ready = always_ready()
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        self.ready.set()
         self._output.tell("Starting readiness health monitoring of container\n")
         while True:
             error = await outcome_of(self._until_ready())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
-from executor.steps.base import Step, always_ready, interrupted
+from executor.steps.base import Step, interrupted
 
 
 class Serial:
@@ -15,9 +16,11 @@ class Serial:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
-        self.ready = steps[-1].ready if steps else always_ready()
+        self.ready = steps[-1].ready if steps else asyncio.Event()
 
     async def run(self) -> None:
+        if not self._steps:
+            self.ready.set()
         for step in self._steps:
             await step.run()
             if interrupted():

@@ -14,7 +14,7 @@ from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError, EngineUnavailable
 from executor.logs.api import Output
-from executor.steps.base import EmittableError, StepError, always_ready, interrupted, outlast
+from executor.steps.base import EmittableError, StepError, interrupted, outlast
 from executor.steps.first_member import NoFile, NoMember, copy_first_member
 from executor.steps.story import Facts
 
@@ -46,9 +46,10 @@ class Upload:
         self._output = output
         self._facts = facts
         self._progress = progress
-        self.ready = always_ready()
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        self.ready.set()
         artifact = self._facts.artifact = self._action.artifact
         with ExitStack() as cleanup:
             preparing = asyncio.create_task(self._prepare(cleanup))

@@ -9,6 +9,7 @@ import pytest
 
 from bbs.models.actions import (
     CodependentAction,
+    DownloadAction,
     EmitProgressAction,
     EmptyAction,
     ParallelAction,
@@ -40,8 +41,17 @@ class TestSerial:
 
     async def test_nothing_to_do_is_ready_and_well(self, world, start):
         step = world.step(SerialAction())
-        assert step.ready.is_set()
+        assert not step.ready.is_set()
         assert await start(step).end() is None
+        assert step.ready.is_set()
+
+    async def test_ready_with_its_last_child_and_not_before_that_one_began(self, world, start, script):
+        last = DownloadAction(from_="http://h/x", to=".", user="vcap")
+        step = world.step(SerialAction(actions=(script("a", lasts=3), last)))
+        assert not step.ready.is_set()
+        running = start(step)
+        await step.ready.wait()
+        assert running.elapsed == 3
 
     async def test_after_an_interrupt_the_rest_is_not_started_though_the_child_ended_well(
         self, world, start, script

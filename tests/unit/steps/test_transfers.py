@@ -28,8 +28,11 @@ class TestDownload:
     async def test_streams_the_tar_in_as_the_user_and_says_how_much_it_was(self, world, start):
         world.fetcher.size = 1536
         step = world.step(DOWNLOAD)
-        assert step.ready.is_set()
-        assert await start(step).end() is None
+        world.fetcher.takes = 1
+        running = start(step)
+        await step.ready.wait()
+        assert running.elapsed == 0
+        assert await running.end() is None
         assert world.fetcher.asked == [("http://h/d", "k", Checksum(algorithm="sha1", value="abc"))]
         assert world.engine.streamed_in == [("app", "vcap", "/cache/x.tar")]
         assert world.fetcher.released == 1
@@ -130,8 +133,11 @@ class TestUpload:
         content = b"payload" * 300
         world.engine.archive = chunked(tar_of((name, content), ("other", b"x"), format=format), size)
         step = world.step(UPLOAD)
-        assert step.ready.is_set()
-        assert await start(step).end() is None
+        world.uploader.takes = 1
+        running = start(step)
+        await step.ready.wait()
+        assert running.elapsed == 0
+        assert await running.end() is None
         assert world.uploader.posted == [("http://h/up", content)]
         assert world.log.shown == [
             ("OUT", "UP", "Uploading droplet..."),
