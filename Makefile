@@ -1,12 +1,16 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
-.PHONY: demo test setup setup-tests lint unit docker-tests bench bundle clean
+.PHONY: demo test setup setup-tests lint unit coverage docker-tests bench bundle clean
 
 demo: setup
 	.venv/bin/cell demo
 
 test: setup-tests lint
-	.venv/bin/pytest --cov --cov-report=term:skip-covered
+	.venv/bin/pytest -n 2 --dist loadfile
+
+coverage:
+	@scripts/setup --no-engine
+	.venv/bin/pytest -m unit -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 setup-tests:
 	@scripts/setup --tests
@@ -22,10 +26,10 @@ lint:
 
 unit:
 	@scripts/setup --no-engine
-	.venv/bin/pytest -m unit
+	.venv/bin/pytest -m unit -n 2 --dist loadfile
 
 docker-tests: setup-tests
-	.venv/bin/pytest -m docker
+	.venv/bin/pytest -m docker -n 2 --dist loadfile
 
 bench: setup
 	.venv/bin/python benchmarks/burst.py --n 25

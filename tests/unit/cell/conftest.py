@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +74,7 @@ class ScriptedBBS:
     @contextmanager
     def serving(self, context: ssl.SSLContext | None = None) -> Iterator[None]:
         """A listener of its own for this script; ``url`` is that of the latest."""
-        with ThreadingHTTPServer(("127.0.0.1", 0), _handler(self)) as server:
+        with _Server(("127.0.0.1", 0), _handler(self)) as server:
             if context is not None:
                 server.socket = context.wrap_socket(server.socket, server_side=True)
             self.url = f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
@@ -83,6 +84,14 @@ class ScriptedBBS:
             self.over.set()
             server.shutdown()
             thread.join(TIMEOUT_S)
+
+
+class _Server(ThreadingHTTPServer):
+    """Does not write of a client that has heard enough: standard error belongs to the command under test."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            raise
 
 
 def _handler(bbs: ScriptedBBS) -> type[BaseHTTPRequestHandler]:
