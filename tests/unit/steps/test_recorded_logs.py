@@ -93,11 +93,11 @@ class Situation:
     post_error: str = ""
 
 
-def app(path: str = "app", source: str = WEB, **fields: object) -> RunAction:
+def app(path: str = "app", source: str = WEB, **fields: Any) -> RunAction:
     return RunAction(**({"path": path, "user": "vcap", "log_source": source} | fields))
 
 
-def lrp(action: Action | None = None, **fields: object) -> RunInfo:
+def lrp(action: Action | None = None, **fields: Any) -> RunInfo:
     return RunInfo(**({"action": action or app(), "start_timeout_ms": 5000} | fields))
 
 
@@ -109,7 +109,7 @@ def checks(*checks: Check, readiness: tuple[Check, ...] = ()) -> CheckDefinition
     return CheckDefinition(checks=checks, readiness_checks=readiness)
 
 
-def droplet(**fields: object) -> DownloadAction:
+def droplet(**fields: Any) -> DownloadAction:
     return DownloadAction(
         **({"artifact": "droplet", "from_": "http://h/d", "to": ".", "user": "vcap"} | fields)
     )
