@@ -14,8 +14,9 @@ from typing import BinaryIO
 import aiohttp
 from yarl import URL
 
-from executor.cache.api import Checksum, DownloadError, Progress
+from executor.cache.api import ArchiveError, Checksum, DownloadError, Progress
 from executor.cache.checksum import Verifier, verifier
+from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.cache.url import InvalidURL, check_url
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class Answer:
 
 
 class Fetcher:
-    """GETs with the session's identity. pause: see :func:`back_off`."""
+    """GETs with the session's identity. pause: see :func:`back_off`. limits: of what an answer may become
+    that was packed for its way."""
 
     def __init__(
         self,
@@ -71,10 +73,12 @@ class Fetcher:
         *,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
         pause: Callable[[int], float] = back_off,
+        limits: ArchiveLimits = DEFAULT_LIMITS,
     ) -> None:
         self._session = session
         self._timeout = timeout
         self._pause = pause
+        self._limits = limits
         self._places = asyncio.Semaphore(MAX_FETCHES)
 
     async def get(
@@ -88,7 +92,7 @@ class Fetcher:
         """Get ``url`` into ``target`` unless it is still what ``known`` says.
 
         Up to 4 attempts, with a pause after each that failed. Raises DownloadError with the last attempt's
-        reason; ChecksumError at once.
+        reason; ChecksumError and ArchiveError at once.
         """
         try:
             check_url(url)
@@ -126,6 +130,7 @@ class Fetcher:
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     await asyncio.to_thread(_take, chunk, file, verify)
                     size += len(chunk)
+                    self._bound(size, response.content.total_raw_bytes, url)
                     if progress is not None:
                         progress(size, total)
             verify.verify()
@@ -134,6 +139,10 @@ class Fetcher:
                 last_modified=response.headers.get("Last-Modified", ""),
             )
             return Answer(size=size, validators=validators)
+
+    def _bound(self, size: int, packed: int, url: str) -> None:
+        if size > (most := self._limits.bytes_for(packed)):
+            raise ArchiveError(f"Download failed: {packed} bytes unpack to more than {most} ({shown(url)})")
 
 
 class _BadStatus(Exception):

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from executor.cache import archive as archive_module
-from executor.cache.api import ArchiveError
+from executor.cache.api import NO_CHECKSUM, ArchiveError
 from executor.cache.archive import extract, tar_directory, to_tar
 from executor.cache.downloader import Downloader
-from executor.cache.http import Fetcher
+from executor.cache.http import NO_VALIDATORS, Fetcher
 from executor.cache.limits import ArchiveLimits, Budget
 
 pytestmark = pytest.mark.unit
@@ -102,6 +102,17 @@ async def test_bombs_are_refused_at_once_and_leave_nothing(
             "saved_cache.json"
         ]
         assert list((tmp_path / "cache/temp").iterdir()) == []
+
+
+async def test_an_answer_packed_for_its_way_is_bounded_while_it_comes(
+    session: Any, site: Any, tmp_path: Path
+) -> None:
+    site.answer(gzip.compress(ZEROS), Content_Encoding="gzip", ETag='"1"')
+    fetcher = Fetcher(session, limits=LIMITS)
+    with pytest.raises(ArchiveError, match="bytes unpack to more than 1048576"):
+        await fetcher.get(site.url, NO_VALIDATORS, NO_CHECKSUM, tmp_path / "body")
+    assert len(site.requests) == 1
+    assert (tmp_path / "body").stat().st_size <= 2 * LIMITS.free_bytes
 
 
 def test_what_is_big_because_the_download_was_passes(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 import executor.cache.downloader as downloader_module
 import executor.cache.http as http_module
-from executor.cache.api import ArchiveError, Checksum, DownloadError
+from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
 from executor.cache.http import back_off
 
 pytestmark = pytest.mark.unit
@@ -216,6 +216,50 @@ class TestFaults:
         site.answer(status=302, Location="/elsewhere")
         site.serve(make_tar(("a", b"1")))
         assert names((await cache.fetch_file(site.url, "key")).path) == ["a"]
+
+    async def test_redirects_without_an_end(self, cache, site):
+        site.answer(status=302, Location="/again")
+        with pytest.raises(DownloadError, match="Download failed: "):
+            await cache.fetch_file(site.url, "key")
+        assert len(site.requests) == 4 * 10
+
+    async def test_a_name_and_a_password_in_the_address(self, cache, site, make_tar, caplog):
+        caplog.set_level("INFO")
+        site.answer(status=500)
+        site.serve(make_tar(("a", b"1")))
+        url = site.url.replace("://", "://user:secret@")
+        await cache.fetch_file(url, "key")
+        assert site.requests[1]["Authorization"] == "Basic dXNlcjpzZWNyZXQ="
+        assert caplog.records
+        assert "secret" not in str([record.__dict__ for record in caplog.records])
+
+    async def test_a_changed_version_with_the_wrong_bytes_keeps_the_old_entry(
+        self, cache, site, make_tar, names
+    ):
+        site.serve(make_tar(("old", b"1")), '"1"')
+        site.answer(make_tar(("new", b"1")), ETag='"2"')
+        site.answer(status=304)
+        (await cache.fetch_file(site.url, "key")).release()
+        with pytest.raises(ChecksumError):
+            await cache.fetch_file(site.url, "key", Checksum(algorithm="md5", value="0" * 32))
+        assert names((await cache.fetch_file(site.url, "key")).path) == ["old"]
+        assert site.requests[2]["If-None-Match"] == '"1"'
+
+    async def test_a_slow_server_that_says_something_is_waited_for(self, open_cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+
+        async def drip(request):
+            response = web.StreamResponse(headers={"ETag": '"1"'})
+            await response.prepare(request)
+            for at in range(0, len(body), 2048):
+                await asyncio.sleep(0.05)
+                await response.write(body[at : at + 2048])
+            return response
+
+        site.replies.append(drip)
+        async with open_cache(timeout=aiohttp.ClientTimeout(total=10, sock_read=0.2)) as cache:
+            assert (await cache.fetch_file(site.url, "key")).size == len(body)
+        assert len(site.requests) == 1
 
     async def test_a_gzipped_transfer_is_decoded_before_it_is_measured(self, cache, site, make_tar):
         body = make_tar(("a", b"1"))

@@ -7,6 +7,7 @@ import base64
 import datetime
 import hashlib
 import ssl
+import tracemalloc
 
 import aiohttp
 import pytest
@@ -85,6 +86,43 @@ async def test_a_server_that_takes_too_long(session, site, payload):
         await uploader.upload(payload, site.url)
     assert len(site.requests) == 3
     let_go.set()
+
+
+async def test_memory_stays_flat(session, tmp_path):
+    size = 48 << 20
+    payload = tmp_path / "big"
+    with payload.open("wb") as file:
+        file.truncate(size)
+
+    async def take(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Length: %d" % size in head
+        left = size
+        while left:
+            left -= len(await reader.read(1 << 16))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        tracemalloc.start()
+        try:
+            assert await Uploader(session).upload(payload, f"http://{host}:{port}/") == size
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < size / 4
+
+
+async def test_proxy_variables_are_honoured(site, payload, monkeypatch):
+    site.answer()
+    monkeypatch.setenv("http_proxy", site.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with asset_session(AssetTLS()) as session:
+        assert await Uploader(session).upload(payload, "http://cc.invalid/up") == 7000
+    assert site.requests[0]["Host"] == "cc.invalid"
 
 
 async def test_no_such_host(session, payload):
