@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import subprocess
@@ -78,28 +79,40 @@ def config(unique: str) -> NetworkConfig:
 
 @pytest.fixture
 async def network(config: NetworkConfig) -> AsyncIterator[CellNetwork]:
+    async with network_of(config) as made:
+        yield made
+
+
+@asynccontextmanager
+async def network_of(config: NetworkConfig) -> AsyncIterator[CellNetwork]:
     made = CellNetwork(config)
     await made.start()
-    yield made
-    await made.stop()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+@asynccontextmanager
+async def box_in(
+    network: CellNetwork,
+    guid: str,
+    rules: Sequence[SecurityGroupRule] = (),
+    ports: dict[int, int] | None = None,
+) -> AsyncIterator[Box]:
+    address = network.address(guid)
+    async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
+        container = EngineContainer(guid=guid, id=guid, init_pid=process.pid, address=address)
+        await network.attach(container, ports or {}, rules)
+        try:
+            yield Box(container)
+        finally:
+            await network.detach(guid)
 
 
 @pytest.fixture
 def box(network: CellNetwork) -> OpenBox:
-    @asynccontextmanager
-    async def opened(
-        guid: str, rules: Sequence[SecurityGroupRule] = (), ports: dict[int, int] | None = None
-    ) -> AsyncIterator[Box]:
-        address = network.address(guid)
-        async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
-            container = EngineContainer(guid=guid, id=guid, init_pid=process.pid, address=address)
-            await network.attach(container, ports or {}, rules)
-            try:
-                yield Box(container)
-            finally:
-                await network.detach(guid)
-
-    return opened
+    return functools.partial(box_in, network)
 
 
 @pytest.fixture
@@ -179,18 +192,14 @@ async def test_without_rules_denied_networks_are_denied_and_others_are_not(
         assert await one.ask("udp", outside.address, 53) == REFUSED
         assert not await one.ping(outside.address)
     await network.stop()
-    open_to_all = CellNetwork(replace(config, denied_networks=()))
-    await open_to_all.start()
-    address = open_to_all.address("g2")
-    async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
-        two = Box(EngineContainer(guid="g2", id="g2", init_pid=process.pid, address=address))
-        await open_to_all.attach(two.container, {})
+    async with (
+        network_of(replace(config, denied_networks=())) as open_to_all,
+        box_in(open_to_all, "g2") as two,
+    ):
         assert await two.ask("tcp", outside.address, 80) == OK
         assert await two.ask("udp", outside.address, 53) == OK
         assert await two.ping(outside.address)
         assert await two.ask("tcp", outside.host, 80) == REFUSED  # this host itself
-        await open_to_all.detach("g2")
-    await open_to_all.stop()
 
 
 async def test_rules_open_what_they_name(box: OpenBox, outside: Outside) -> None:
@@ -428,26 +437,19 @@ async def test_the_command_shows_what_is_in_force(
 
 async def test_bandwidth_is_limited_both_ways(outside: Outside, config: NetworkConfig) -> None:
     """A megabyte each way at half a megabyte per second, less what may go at once."""
-    network = CellNetwork(replace(config, denied_networks=(), bandwidth_in=500_000, bandwidth_out=500_000))
-    await network.start()
+    slow = replace(config, denied_networks=(), bandwidth_in=500_000, bandwidth_out=500_000)
     remote = ("ip", "netns", "exec", outside.space, "/bin/busybox", "nc", "-ll")
     down = (*remote, "-p", "9100", "-e", "/bin/busybox", "head", "-c", "1000000", "/dev/zero")
     up = (*remote, "-p", "9101", "-e", "/bin/busybox", "wc", "-c")
-    address = network.address("g1")
-    async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
-        one = Box(EngineContainer(guid="g1", id="g1", init_pid=process.pid, address=address))
-        await network.attach(one.container, {})
-        async with running(*down), running(*up):
-            for port in (9100, 9101):
-                while await one.ask("tcp", outside.address, port) == REFUSED:
-                    pass
-            for script in ("nc {host} 9100 </dev/null | wc -c", "head -c 1000000 /dev/zero | nc {host} 9101"):
-                command = script.format(host=outside.address).replace("nc ", "/bin/busybox nc ")
-                began = time.monotonic()
-                assert await output(*one.enter, "/bin/sh", "-c", command) == (0, "1000000")
-                assert 1.0 < time.monotonic() - began < 10
-        await network.detach("g1")
-    await network.stop()
+    async with network_of(slow) as network, box_in(network, "g1") as one, running(*down), running(*up):
+        for port in (9100, 9101):
+            while await one.ask("tcp", outside.address, port) == REFUSED:
+                pass
+        for script in ("nc {host} 9100 </dev/null | wc -c", "head -c 1000000 /dev/zero | nc {host} 9101"):
+            command = script.format(host=outside.address).replace("nc ", "/bin/busybox nc ")
+            began = time.monotonic()
+            assert await output(*one.enter, "/bin/sh", "-c", command) == (0, "1000000")
+            assert 1.0 < time.monotonic() - began < 10
 
 
 @asynccontextmanager
