@@ -62,7 +62,8 @@ def build(action: Action | None, context: StepContext, place: Place) -> Step:
     kind, step = _build(action, context, place, facts)
     if place.probe:
         return step
-    return Told(step, f"{place.path}/{kind}", context.recorder, context.clock, facts)
+    path = f"{place.path}/{kind}"
+    return Told(step, context.container.guid, path, context.recorder, context.clock, facts)
 
 
 def _build(action: Action | None, context: StepContext, place: Place, facts: Facts) -> tuple[str, Step]:
@@ -80,6 +81,7 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
                 output,
                 facts,
                 _progress(context, f"{place.path}/download"),
+                context.leftovers,
             )
         case UploadAction():
             output = place.streams.stream(action.log_source or place.source)

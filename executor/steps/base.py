@@ -45,12 +45,14 @@ class StepError(Exception):
 
     hidden: left out when several errors are combined.
     emittable: carries a message meant for the app's owner (emit-progress and timeout show it).
-    path: the step that failed, e.g. ``action/codependent[0]/run``; empty outside of a tree.
+    path: the step that failed, e.g. ``action/codependent[0]/run``, and guid: its container's; both empty
+    outside of a tree. The cause, where there is one, is ``__cause__``.
     """
 
     hidden = False
     emittable = False
     path = ""
+    guid = ""
 
 
 class EmittableError(StepError):

@@ -6,17 +6,21 @@ import asyncio
 
 from bbs.models.actions import DownloadAction
 from bbs.models.sizes import format_size
-from executor.cache.api import Checksum, DownloadError, FileFetcher, Progress
+from executor.cache.api import Checksum, DownloadError, Fetched, FileFetcher, Progress
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError
 from executor.logs.api import Output
 from executor.steps.base import EmittableError
+from executor.steps.leftovers import Leftovers
 from executor.steps.story import Facts
 from executor.steps.text import truncate_error
 
 
 class Download:
-    """Takes a download slot, fetches through the cache, streams the tar in as the action's user."""
+    """Takes a download slot, fetches through the cache, streams the tar in as the action's user.
+
+    Interrupted, it ends at once. The engine may take longer to give up a copy, which is then left over.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class Download:
         output: Output,
         facts: Facts,
         progress: Progress,
+        leftovers: Leftovers,
     ) -> None:
         self._action = action
         self._fetcher = fetcher
@@ -37,6 +42,7 @@ class Download:
         self._output = output
         self._facts = facts
         self._progress = progress
+        self._leftovers = leftovers
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -61,14 +67,26 @@ class Download:
             )
         except DownloadError as error:
             raise self._failed(f"Downloading{artifact} failed") from error
+        copying = asyncio.create_task(self._copy(fetched))
         try:
-            await self._engine.stream_in(self._container, action.to, action.user or "root", str(fetched.path))
+            await asyncio.wait({copying})
+        except asyncio.CancelledError:
+            copying.cancel()
+            self._leftovers.adopt(copying)
+            raise
+        try:
+            copying.result()
         except EngineError as error:
             raise self._failed(f"Copying{artifact} into the container failed: {error}") from error
-        finally:
-            fetched.release()
         self._facts.transferred_bytes = fetched.size
         return fetched.size
+
+    async def _copy(self, fetched: Fetched) -> None:
+        action = self._action
+        try:
+            await self._engine.stream_in(self._container, action.to, action.user or "root", str(fetched.path))
+        finally:
+            fetched.release()
 
     def _failed(self, text: str) -> EmittableError:
         self._output.stderr(truncate_error(f"{text}\n"))

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Owns the tasks that timed and background steps abandon, until the container goes."""
+    """Owns the tasks that timed, background and download steps abandon, until the container goes."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

@@ -110,8 +110,11 @@ def transfer_progress(path: str, recorder: StoryRecorder, clock: Clock) -> Calla
 class Told:
     """A step whose beginning and end are recorded, and whose error knows where it comes from."""
 
-    def __init__(self, step: Step, path: str, recorder: StoryRecorder, clock: Clock, facts: Facts) -> None:
+    def __init__(
+        self, step: Step, guid: str, path: str, recorder: StoryRecorder, clock: Clock, facts: Facts
+    ) -> None:
         self._step = step
+        self._guid = guid
         self._path = path
         self._recorder = recorder
         self._clock = clock
@@ -128,6 +131,7 @@ class Told:
             raise
         except StepError as error:
             error.path = error.path or self._path
+            error.guid = self._guid
             self._end(begun, Outcome.FAILED, str(error), _cause(error))
             raise
         except BaseException as error:

@@ -104,4 +104,4 @@ def _readiness(run_info: RunInfo, context: StepContext) -> Step | None:
 
 
 def _told(step: Step, path: str, context: StepContext) -> Step:
-    return Told(step, path, context.recorder, context.clock, Facts())
+    return Told(step, context.container.guid, path, context.recorder, context.clock, Facts())

@@ -357,3 +357,4 @@ async def test_the_story_tells_every_step_with_its_path(world, start, script):
     ]
     assert [error.path for error in leaves(running.task.exception())] == ["action/codependent[0]/run", ""]
     assert running.task.exception().path == "action/codependent"
+    assert running.task.exception().guid == "guid"

@@ -13,6 +13,7 @@ import executor.steps.upload as upload_module
 from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
 from executor.errors import EngineError, EngineUnavailable
+from executor.steps.base import outlast
 from executor.steps.context import StepSlots
 
 pytestmark = pytest.mark.unit
@@ -94,6 +95,25 @@ class TestDownload:
         await first.end()
         await second.end()
         assert second.elapsed == 4
+
+    async def test_a_copy_the_engine_does_not_give_up_is_left_over(self, world, start):
+        slots, context = StepSlots(downloads=asyncio.Semaphore(1)), world.context()
+
+        async def stubborn(container, path, user, tar_path):
+            copying = asyncio.create_task(asyncio.sleep(60))
+            await outlast(copying)
+
+        world.engine.stream_in = stubborn
+        running = start(world.step(DOWNLOAD, slots=slots, leftovers=context.leftovers))
+        await asyncio.sleep(1)
+        running.interrupt()
+        assert await running.end() == "cancelled"
+        assert running.elapsed == 1
+        assert not slots.downloads.locked()
+        assert world.fetcher.released == 0
+        await context.leftovers.settle()
+        assert running.elapsed == 60
+        assert world.fetcher.released == 1
 
     async def test_an_interrupt_cancels_at_once_at_every_stage(self, world, start):
         slots = StepSlots(downloads=asyncio.Semaphore(1))
