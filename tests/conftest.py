@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 from cryptography import x509
+from hypothesis import HealthCheck, settings
 
 from bbs.client.identity import IdentityFiles
 from cell.certs import Authority
@@ -94,3 +95,8 @@ def loggregator_identities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Id
         authority.issue(folder / "agent", "agent", names=[x509.DNSName(SERVER_NAME)]),
         authority.issue(folder / "client", "client"),
     )
+
+
+# A busy machine is no defect: examples are not timed, and slow generation is not an error.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
