@@ -58,6 +58,7 @@ class TestFiles:
         old = await cache.fetch_file(site.url, "key")
         new = await cache.fetch_file(site.url, "key")
         assert (names(old.path), names(new.path)) == (["old"], ["new"])
+        assert cache.footprint == new.path.stat().st_size
         assert len(kept()) == 2
         old.release()
         old.release()
@@ -104,6 +105,24 @@ class TestFiles:
         assert most == 1
         assert len(site.requests) == 5
         assert sorted(one.size for one in fetched) == [0, 0, 0, 0, len(body)]
+
+    async def test_fetches_of_all_keys_have_a_limit(self, open_cache, site, make_tar, monkeypatch):
+        monkeypatch.setattr(http_module, "MAX_FETCHES", 2)
+        at_once = most = 0
+        body = make_tar(("a", b"1"))
+
+        async def reply(request):
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.02)
+            at_once -= 1
+            return web.Response(body=body)
+
+        site.replies.append(reply)
+        async with open_cache() as cache:
+            await asyncio.gather(*(cache.fetch_file(site.url, f"{number}") for number in range(7)))
+        assert (most, len(site.requests)) == (2, 7)
 
     async def test_those_who_waited_for_the_same_share_one_answer(self, cache, site, make_tar):
         body = make_tar(("a", b"1"))
