@@ -1,0 +1,95 @@
+"""Where `cell dev` gets its lifecycle bundle, and what it serves of it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from cell import bundle
+from cell.bundle import ARCHIVES, Bundle, BundleError, ready_bundle
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    for name in ARCHIVES:
+        with tarfile.open(folder / f"{name}.tgz", "w:gz") as archive:
+            member = tarfile.TarInfo("healthcheck")
+            member.mode, member.size = 0o755, len(name)
+            archive.addfile(member, io.BytesIO(name.encode()))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    return folder
+
+
+def test_a_bundle_from_archives_is_unpacked_once(archives: Path, cache: Path) -> None:
+    first = ready_bundle(archives, cache)
+    program = first.tree / "healthcheck"
+    assert (program.read_text(), program.stat().st_mode & 0o777) == ("lifecycle", 0o755)
+    assert first.tree.stat().st_mode & 0o777 == 0o755
+    assert ready_bundle(archives, cache) == first
+    assert [path.name for path in cache.iterdir()] == [first.tree.name]
+
+
+def test_a_folder_that_is_none(tmp_path: Path, archives: Path, cache: Path) -> None:
+    with pytest.raises(BundleError, match=r"lifecycle\.tgz is missing"):
+        ready_bundle(tmp_path / "empty", cache)
+    (archives / "lifecycle.tgz").write_bytes(b"no archive")
+    with pytest.raises(BundleError, match="cannot be unpacked"):
+        ready_bundle(archives, cache)
+    assert list(cache.iterdir()) == []
+
+
+def test_ours_is_served_and_renewed_but_no_other_is_replaced(archives: Path, tmp_path: Path) -> None:
+    static = tmp_path / "static"
+    theirs = static / "docker_app_lifecycle" / "docker_app_lifecycle.tgz"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    for folder in (tmp_path / "an-earlier-build", archives):
+        Bundle(archives=folder, tree=folder).serve(static)
+    ours = static / "buildpack_app_lifecycle" / "buildpack_app_lifecycle.tgz"
+    assert ours.read_bytes() == (archives / ours.name).read_bytes()
+    assert theirs.read_text() == "theirs"
+
+
+def test_a_build_happens_once_for_the_same_sources(
+    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = tmp_path / "build.py"
+    builder.write_text(
+        "import shutil, sys\n"
+        "out = sys.argv[sys.argv.index('--output') + 1]\n"
+        f"shutil.copytree({str(archives)!r}, out, dirs_exist_ok=True)\n"
+        f"open({str(tmp_path / 'builds')!r}, 'a').write('x')\n"
+    )
+    monkeypatch.setattr(bundle, "BUILD", builder)
+    monkeypatch.setattr(bundle, "READY", tmp_path / "ready")
+    assert ready_bundle(None, tmp_path) == ready_bundle(None, tmp_path)
+    assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_a_build_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = tmp_path / "build.py"
+    builder.write_text("raise SystemExit('bundle: gcc is not installed')")
+    monkeypatch.setattr(bundle, "BUILD", builder)
+    monkeypatch.setattr(bundle, "READY", tmp_path / "ready")
+    with pytest.raises(BundleError, match=r"cannot be built: bundle: gcc is not installed"):
+        ready_bundle(None, tmp_path)
+    assert list((tmp_path / "ready").iterdir()) == []
+
+
+def test_without_sources_a_bundle_has_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "BUILD", tmp_path / "nowhere")
+    with pytest.raises(BundleError, match="--bundle"):
+        ready_bundle(None, tmp_path)
