@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -22,6 +22,7 @@ from typing import IO
 from executor.cache.api import ArchiveError
 from executor.cache.limits import DEFAULT_LIMITS, Budget
 from executor.cache.tars import Readable, Tar
+from executor.cache.weighing import weigh
 from executor.cache.zips import zip_to_tar
 
 _CHUNK = 1 << 20
@@ -54,22 +55,13 @@ def to_tar(source: Path, target: Path, budget: Budget | None = None) -> None:
             source.rename(target)
         else:
             raise ArchiveError("unknown archive format")
-    _weigh(target, budget.anew(packed))
+    weigh(target, budget.anew(packed))
 
 
 def _copy(source: Readable, target: IO[bytes], budget: Budget) -> None:
     while chunk := source.read(_CHUNK):
         budget.take_bytes(len(chunk))
         target.write(chunk)
-
-
-def _weigh(path: Path, budget: Budget) -> None:
-    """Count what a tar holds: sparse members can be bigger than the tar itself. What is broken is found by
-    who unpacks it, who also says so in the words known for that."""
-    with suppress(*_BROKEN), Tar.open(path, "r:") as archive:
-        for member in archive:
-            budget.take_member()
-            budget.take_bytes(member.size)
 
 
 @contextmanager

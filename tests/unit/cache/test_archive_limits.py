@@ -20,7 +20,8 @@ from executor.cache.api import NO_CHECKSUM, ArchiveError
 from executor.cache.archive import extract, tar_directory, to_tar
 from executor.cache.downloader import Downloader
 from executor.cache.http import NO_VALIDATORS, Fetcher
-from executor.cache.limits import ArchiveLimits, Budget
+from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
+from executor.cache.weighing import weigh
 
 pytestmark = pytest.mark.unit
 
@@ -133,6 +134,46 @@ def test_an_unpacking_is_bounded_by_itself(
     with pytest.raises(ArchiveError, match=text):
         extract(tmp_path / "x.tar", tmp_path / "out", Budget(LIMITS, 1024))
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= LIMITS.free_bytes
+
+
+class Counted(Budget):
+    """A budget that tells what was taken from it."""
+
+    def __init__(self) -> None:
+        super().__init__(DEFAULT_LIMITS, 1 << 40)
+
+    def anew(self, packed_bytes: int) -> Budget:
+        return self
+
+    @property
+    def taken(self) -> tuple[int, int]:
+        return self._members, self._bytes
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize("long_name", ["", "n" * 120])
+def test_weighing_with_and_without_extensions(
+    tmp_path: Path, make_tar: Callable[..., bytes], format: int, long_name: str
+) -> None:
+    if long_name and format == tarfile.USTAR_FORMAT:
+        long_name = f"{long_name[:60]}/{long_name[60:]}"
+    folder, link = tarfile.TarInfo("folder"), tarfile.TarInfo("link")
+    folder.type, link.type, link.linkname = tarfile.DIRTYPE, tarfile.SYMTYPE, "a"
+    folder.size = 5000  # which says nothing about a folder's content
+    members = (("a", b"x" * 700), folder, link, ("empty", b""), ("b", bytes(512)))
+    named = ((long_name, b"named"),) if long_name else ()
+    (tmp_path / "x").write_bytes(make_tar(*named, *members, format=format) + b"rubbish behind the end")
+    budget = Counted()
+    weigh(tmp_path / "x", budget)
+    assert budget.taken == (5 + len(named), 700 + 5000 + 512 + sum(len(content) for _, content in named))
+
+
+def test_what_is_broken_is_left_to_who_unpacks_it(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+    broken = bytearray(make_tar(("a", b"x" * 700), ("b", b"y")))
+    broken[1536 + 124] = 0x80  # a size in another notation, in a header whose sum is wrong by now
+    for content in (bytes(broken), bytes(broken[:700]), bytes(broken[:1600])):
+        (tmp_path / "x").write_bytes(content)
+        weigh(tmp_path / "x", Budget(LIMITS, len(content)))
 
 
 def test_a_zip_s_directory_is_not_read_when_it_is_too_big(tmp_path: Path) -> None:
