@@ -36,7 +36,7 @@ def weigh(path: Path, budget: Budget) -> None:
 
 
 def _weigh_plain(path: Path, budget: Budget) -> None:
-    """The same for a tar without extensions, which most are, in a tenth of the library's time."""
+    """The same for a tar without extensions, which most are, in a fraction of the library's time."""
     with path.open("rb") as file:
         while (header := file.read(tarfile.BLOCKSIZE)) not in (_END, b""):
             kind = header[156:157]
