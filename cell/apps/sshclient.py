@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import sys
 import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import asyncssh
 
@@ -46,13 +47,19 @@ async def _enter(way: Door, command: str | None) -> int:
                 command,
                 term_type=os.environ.get("TERM", "dumb") if on_terminal else None,
                 term_size=os.get_terminal_size() if on_terminal else (0, 0),
-                stdin=sys.stdin,
+                stdin=_readable_stdin(),
                 stdout=sys.stdout,
                 stderr=sys.stderr,
                 encoding=None,
             )
             result = await process.wait()
     return FAILED if result.exit_status is None or result.exit_status < 0 else result.exit_status
+
+
+def _readable_stdin() -> TextIO | int:
+    """Standard input, except a device such as /dev/null, for whose input nobody can wait."""
+    device = stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)
+    return asyncssh.DEVNULL if device and not sys.stdin.isatty() else sys.stdin
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -44,13 +45,14 @@ class Said:
     err: str
 
 
-async def cell(at: LocalCell, *words: str | Path) -> Said:
-    """A command as a user types it."""
+async def cell(at: LocalCell, *words: str | Path, path: str | None = None) -> Said:
+    """A command as a user types it. path: of the programs it finds."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cell", *map(str, words), "--state-dir", str(at.state_dir)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ if path is None else {**os.environ, "PATH": path},
     )
     out, err = await process.communicate()
     assert process.returncode is not None
@@ -83,6 +85,9 @@ async def test_an_app_from_a_folder_to_its_end(at: LocalCell) -> None:
 
     inside = await cell(at, "ssh", "shop", "-c", "hostname; echo $GREETING; exit 7")
     assert (inside.status, inside.out.split()) == (7, [first["instance_guid"], "hi"])
+    without_ssh = await cell(at, "ssh", "shop", "-c", "hostname; echo no >&2; exit 7", path="/nonexistent")
+    assert (without_ssh.status, without_ssh.out) == (7, f"{first['instance_guid']}\n")
+    assert without_ssh.err == "no\n"
     recent = await cell(at, "logs", "shop", "--recent", "--json")
     lines = [json.loads(line) for line in recent.out.splitlines()]
     assert "listening on 8080" in [line["message"] for line in lines]
