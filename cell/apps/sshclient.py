@@ -10,7 +10,7 @@ import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 import asyncssh
 
@@ -48,18 +48,24 @@ async def _enter(way: Door, command: str | None) -> int:
                 term_type=os.environ.get("TERM", "dumb") if on_terminal else None,
                 term_size=os.get_terminal_size() if on_terminal else (0, 0),
                 stdin=_readable_stdin(),
-                stdout=sys.stdout,
-                stderr=sys.stderr,
+                stdout=_copy(sys.stdout, "wb"),
+                stderr=_copy(sys.stderr, "wb"),
                 encoding=None,
             )
             result = await process.wait()
     return FAILED if result.exit_status is None or result.exit_status < 0 else result.exit_status
 
 
-def _readable_stdin() -> TextIO | int:
+def _readable_stdin() -> IO[bytes] | int:
     """Standard input, except a device such as /dev/null, for whose input nobody can wait."""
     device = stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)
-    return asyncssh.DEVNULL if device and not sys.stdin.isatty() else sys.stdin
+    return asyncssh.DEVNULL if device and not sys.stdin.isatty() else _copy(sys.stdin, "rb")
+
+
+def _copy(stream: TextIO, mode: str) -> IO[bytes]:
+    """The library closes what it is given."""
+    copy: IO[bytes] = os.fdopen(os.dup(stream.fileno()), mode, buffering=0)
+    return copy
 
 
 @contextmanager
