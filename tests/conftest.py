@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -96,6 +97,15 @@ def loggregator_identities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Id
         authority.issue(folder / "client", "client"),
     )
 
+
+# Whoever started the tests in the background may have them ignore signals; what they start must not.
+for _signum, _usual in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, _usual)
 
 # A busy machine is no defect: examples are not timed, and slow generation is not an error.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
