@@ -74,7 +74,9 @@ def _unpacked(archives: Path, cache: Path) -> Bundle:
         fresh = Path(tempfile.mkdtemp(dir=cache))
         try:
             with tarfile.open(archive) as packed:
-                packed.extractall(fresh, filter="data")
+                # Python 3.11.2 has no filters yet; these archives are of our own making.
+                packed.extraction_filter = getattr(tarfile, "data_filter", None)
+                packed.extractall(fresh)
             fresh.chmod(0o755)
             fresh.rename(tree)
         except (OSError, tarfile.TarError) as error:

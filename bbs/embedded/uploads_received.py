@@ -90,14 +90,14 @@ class _Receiver:
             try:
                 expected = expected_digests(request.headers)
                 received = await self._received(request)
-            except BadUpload as bad:
-                return web.Response(status=400, text=f"{bad}\n")
-            if request.query.get("async") == "true":
-                return self._begin(jobs, place, received, expected)
-            try:
+                if request.query.get("async") == "true":
+                    return self._begin(jobs, place, received, expected)
                 await self._keep(place, received, expected)
             except BadUpload as bad:
                 return web.Response(status=400, text=f"{bad}\n")
+            except OSError as error:
+                logger.error("upload.failed", extra={"data": {"file": str(place), "error": str(error)}})
+                return web.Response(status=507, text=f"the upload cannot be kept: {error.strerror}\n")
             return web.json_response({"status": "finished"}, status=201)
 
         return receive

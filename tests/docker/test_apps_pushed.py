@@ -83,8 +83,10 @@ async def test_an_app_from_a_folder_to_its_end(at: LocalCell) -> None:
     (first,) = await pushed(at, PYTHON_APP, "-n", "shop", "-e", "GREETING=hi")
     assert await answer(first) == "hello from Python, instance 0"
 
-    inside = await cell(at, "ssh", "shop", "-c", "hostname; echo $GREETING; exit 7")
-    assert (inside.status, inside.out.split()) == (7, [first["instance_guid"], "hi"])
+    look = "hostname; echo $GREETING; ls /etc/cf-assets/healthcheck/healthcheck; exit 7"
+    inside = await cell(at, "ssh", "shop", "-c", look)
+    assert inside.status == 7
+    assert inside.out.split() == [first["instance_guid"], "hi", "/etc/cf-assets/healthcheck/healthcheck"]
     without_ssh = await cell(at, "ssh", "shop", "-c", "hostname; echo no >&2; exit 7", path="/nonexistent")
     assert (without_ssh.status, without_ssh.out) == (7, f"{first['instance_guid']}\n")
     assert without_ssh.err == "no\n"

@@ -180,6 +180,16 @@ async def test_names_do_not_leave_their_directory(client: Client) -> None:
         assert answer.status == 404
 
 
+async def test_a_place_that_cannot_be_written(client: Client, static: Path) -> None:
+    static.mkdir()
+    (static / "packages").write_text("in the way")
+    form = FormData()
+    form.add_field("file", b"x", filename="x")
+    async with client.post("/internal/v4/packages/p1/upload", data=form) as answer:
+        assert (answer.status, await answer.text()) == (507, "the upload cannot be kept: File exists\n")
+    assert list((static / ".incoming").iterdir()) == []
+
+
 async def test_a_job_nobody_began(client: Client) -> None:
     async with client.get("/internal/v4/staging_jobs/none") as answer:
         assert answer.status == 404
