@@ -27,6 +27,10 @@ RETRY_MILLISECONDS = 1000
 """How long to wait after a child that serves has failed."""
 
 
+class ListenError(Exception):
+    """The address cannot be had."""
+
+
 class Stop(BaseException):
     """SIGTERM or SIGINT came."""
 
@@ -40,16 +44,14 @@ def main(argv: list[str]) -> int:
         _hide()
     except OSError as error:
         _records(prepared).write(2, "failed-to-hide-keys", error=str(error))
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
     try:
-        listening = _listen(str(prepared["address"]))
-    except (OSError, ValueError) as error:
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
+        _serve(_listen(str(prepared["address"])), prepared)
+    except ListenError as error:
         text = f"Exit trace for group:\nsshd exited with error: {error}\n"
         _records(prepared).write(2, "exited-with-failure", error=text)
         return LISTEN_FAILED
-    try:
-        _serve(listening, prepared)
     except Stop:
         records = _records(prepared)
         records.write(1, "server.stopping-server", session="1")
@@ -118,10 +120,13 @@ def _be_the_child(body: Callable[[], int]) -> NoReturn:
 
 
 def _listen(address: str) -> socket.socket:
-    """Raises ``OSError`` or ``ValueError`` with Go's text."""
+    """Raises ListenError with Go's text."""
     from sshd.listening import listen
 
-    return listen(address, BACKLOG)
+    try:
+        return listen(address, BACKLOG)
+    except (OSError, ValueError) as error:
+        raise ListenError(str(error)) from error
 
 
 def _serve(listening: socket.socket, prepared: Prepared) -> None:

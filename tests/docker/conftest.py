@@ -19,11 +19,11 @@ IMAGE = "diego-cell/test-rootfs:1"
 
 @pytest.fixture(scope="session")
 def docker_client() -> Iterator[APIClient]:
-    """A client of the engine; tests are skipped where none answers."""
+    """A client of the engine, which has to answer: `make docker-tests` starts one."""
     try:
         client = docker.APIClient(version="auto")
     except DockerException as error:
-        pytest.skip(f"no container engine: {error}")
+        pytest.fail(f"no container engine: {error}; start one with scripts/setup, or run `make unit`")
     yield client
     client.close()
 

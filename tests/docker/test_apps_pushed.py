@@ -273,7 +273,6 @@ def pause() -> None:
     subprocess.run(["sleep", "0.05"], check=True)
 
 
-@pytest.mark.skipif(shutil.which("docker-registry") is None, reason="no registry server here")
 @pytest.mark.parametrize("form", [[], ["--classic"]], ids=["today", "2015"])
 async def test_an_image_from_its_registry(
     at: LocalCell, docker_client: APIClient, tmp_path: Path, unique: str, form: list[str]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -50,8 +49,6 @@ class Terminal:
 
 @pytest.fixture
 async def terminal(docker_client: APIClient, tmp_path: Path) -> AsyncIterator[Terminal]:
-    if shutil.which("tmux") is None:
-        pytest.skip("no tmux to hold a terminal")
     name = f"cell-test-{secrets.token_hex(4)}"
     held = Terminal(name)
     held.tmux("-f", os.devnull, "new-session", "-d", "-x", "80", "-y", "24", "PS1='$ ' sh")

@@ -28,10 +28,7 @@ from executor.engine.docker import DockerEngine
 from executor.errors import ImageError
 from executor.identity.authority import private_pem, utc_now
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs docker-registry"),
-]
+pytestmark = pytest.mark.docker
 
 PATIENCE_S = 20.0
 USER, PASSWORD = "cell", "hunter2"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
@@ -64,7 +63,6 @@ async def test_a_maker_of_many_files_is_ended(open_cell: OpenCell) -> None:
         assert complete.run_result.failure_reason.startswith("inode limit of 200 exceeded: ")
 
 
-@pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="needs btrfs-progs")
 async def test_a_disk_filler_meets_the_quota_of_the_storage(
     open_cell: OpenCell,
     start_engine: StartEngine,

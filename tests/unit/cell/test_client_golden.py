@@ -110,7 +110,7 @@ def _message(path: str, body: bytes) -> Message | bytes:
     message: Message = ROUTES[path].request.FromString(body)
     if isinstance(message, DesireLRPRequest):
         routers = message.desired_lrp.routes.routes
-        for router in routers:
+        for router in list(routers):
             routers[router] = compact(parse(routers[router])).encode()
     return message
 
