@@ -25,8 +25,8 @@ The in-container programs (launcher, builder, sshd, healthcheck) come from a bun
 missing; a rep.json with a declarative_healthcheck_path of its own keeps it.
 
   cell dev &
-  curl -X POST -d @examples/web.json http://127.0.0.1:8888/v1/desired_lrps
-  curl http://127.0.0.1:8888/v1/actual_lrps
+  curl -X POST -d @examples/task.json http://127.0.0.1:8888/v1/tasks
+  curl http://127.0.0.1:8888/v1/tasks/sum
   cell push examples/apps/python
 """
 
