@@ -83,10 +83,7 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         _write(files.ca_file, self.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         _write(files.cert_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        _write(files.key_file, pem, 0o600)
+        _write(files.key_file, _pem(key), 0o600)
         return files
 
 
@@ -106,12 +103,33 @@ def development_identities(folder: Path) -> dict[str, IdentityFiles]:
     return {party: authority.issue(folder, party) for party in PARTIES}
 
 
+def development_instance_authority(folder: Path) -> tuple[Path, Path]:
+    """Certificate and key of a CA for instance identities; made anew when missing or about to expire."""
+    certificate, key = folder / "instance-ca.crt", folder / "instance-ca.key"
+    if not (_lasts(certificate) and key.exists()):
+        authority = Authority.create("cell dev instances")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(certificate, authority.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        _write(key, _pem(authority.key), 0o600)
+    return certificate, key
+
+
 def _good(files: IdentityFiles) -> bool:
+    return _lasts(files.cert_file) and files.ca_file.exists() and files.key_file.exists()
+
+
+def _lasts(certificate: Path) -> bool:
     try:
-        left = own_certificate(files.cert_file).not_valid_after_utc - datetime.now(UTC)
+        left = own_certificate(certificate).not_valid_after_utc - datetime.now(UTC)
     except TLSConfigurationError:
         return False
-    return left > RENEW_BEFORE and files.ca_file.exists() and files.key_file.exists()
+    return left > RENEW_BEFORE
+
+
+def _pem(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _builder(

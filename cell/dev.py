@@ -12,7 +12,8 @@ Everything listens on loopback:
                 127.0.0.1:1801   network side: /state, /work ...
 
 With --tls all but the REST API, file server and app logs are mutual TLS. STATE/tls/ then holds a CA and an
-identity for each party; client.crt and client.key are for programs of yours.
+identity for each party; client.crt and client.key are for programs of yours. Instances have identities in any
+case: STATE/tls/instance-ca.crt is their CA.
 
 With --cells 3 there are three cells, in zones z1 to z3, the second one on ports 1802 and 1803 and so on;
 with --cells 0 there is only the control plane, for cells started with `cell rep`.
@@ -55,7 +56,7 @@ from cell import collector, lagerlog
 from cell.apps.stack import STACK as APP_STACK
 from cell.apps.stack import StackError, ensure_stack
 from cell.bundle import Bundle, BundleError, ready_bundle
-from cell.certs import development_identities
+from cell.certs import development_identities, development_instance_authority
 from cell.compose import composed_agent
 from cell.console import ConsoleSink
 from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
@@ -230,6 +231,8 @@ def _rep_config(
     ca, certificate, key = (
         (str(identity.ca_file), str(identity.cert_file), str(identity.key_file)) if identity else ("", "", "")
     )
+    if not base.instance_identity_cred_dir:
+        base = _with_instance_identity(base, settings.state_dir, state_dir)
     return replace(
         base,
         cell_id=slot.cell_id,
@@ -259,6 +262,18 @@ def _rep_config(
         network_subnet=slot.subnet,
         host_port_start=slot.host_port_start,
         host_port_count=PORTS_PER_SLOT,
+    )
+
+
+def _with_instance_identity(base: RepConfig, shared: Path, own: Path) -> RepConfig:
+    """Instances get certificates of the machine's own CA; keys on a curve, which cost next to nothing."""
+    certificate, key = development_instance_authority(shared / "tls")
+    return replace(
+        base,
+        instance_identity_cred_dir=str(own / "instance_identity"),
+        instance_identity_ca_path=str(certificate),
+        instance_identity_private_key_path=str(key),
+        instance_identity_key_type="ecdsa",
     )
 
 

@@ -13,6 +13,7 @@ import aiohttp
 import psutil
 import pytest
 import pytest_asyncio
+from cryptography import x509
 
 from cell.local import LocalCell, local_cell, pack, processes
 
@@ -136,6 +137,16 @@ async def _completed(cell: LocalCell, task: dict[str, Any]) -> dict[str, Any]:
 async def test_a_task_ends_with_its_result(cell: LocalCell) -> None:
     done = await _completed(cell, _task("t-result", "id -un > /tmp/r", result_file="/tmp/r"))
     assert (done["failed"], done["failure_reason"], done["result"]) == (False, "", "vcap\n")
+
+
+async def test_an_instance_has_an_identity(cell: LocalCell) -> None:
+    done = await _completed(cell, _task("t-identity", "cat $CF_INSTANCE_CERT > /tmp/r", result_file="/tmp/r"))
+    leaf, authority = x509.load_pem_x509_certificates(done["result"].encode())
+    leaf.verify_directly_issued_by(authority)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["t-identity"]
+    trusted = (cell.state_dir / "tls" / "instance-ca.crt").read_bytes()
+    assert authority == x509.load_pem_x509_certificate(trusted)
 
 
 async def test_a_failing_task_says_how_it_ended(cell: LocalCell) -> None:
