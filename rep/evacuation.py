@@ -106,7 +106,8 @@ class Evacuator:
                     helper.cancel()
         except TimeoutError:
             logger.error(
-                "running-evacuator.failed-to-evacuate-before-timeout", extra=_waiting_for(self._left())
+                "running-evacuator.failed-to-evacuate-before-timeout",
+                extra={"data": _waiting_for(self._left())},
             )
             return False
         logger.info("running-evacuator.evacuation-complete")
@@ -114,9 +115,8 @@ class Evacuator:
 
     async def _tell(self) -> None:
         while True:
-            logger.info(
-                "running-evacuator.evacuating.evacuation-incomplete", extra=_waiting_for(self._left())
-            )
+            data = {"polling-interval": self._polling_interval_s, **_waiting_for(self._left())}
+            logger.info("running-evacuator.evacuating.evacuation-incomplete", extra={"data": data})
             await asyncio.sleep(self._tell_s)
 
     async def _insist(self, group: asyncio.TaskGroup) -> None:
@@ -149,7 +149,7 @@ class Evacuator:
 def _waiting_for(left: list[Container]) -> dict[str, object]:
     """What the log says: the containers, and how many of them are in which state."""
     states = Counter(container.state.value for container in left)
-    return {"data": {"containers": [container.guid for container in left], "states": dict(states)}}
+    return {"containers": [container.guid for container in left], "states": dict(states)}
 
 
 class CleanupFailed(Exception):

@@ -148,7 +148,11 @@ async def test_an_evacuation_ends_with_the_last_container(
         flag.set()
         await until(lambda: "evacuation-incomplete" in caplog.text)
         waiting = vars(next(item for item in caplog.records if "incomplete" in item.message))["data"]
-        assert waiting == {"containers": ["a", "b"], "states": {"reserved": 1, "running": 1}}
+        assert waiting == {
+            "polling-interval": 3600.0,
+            "containers": ["a", "b"],
+            "states": {"reserved": 1, "running": 1},
+        }
         for guid in ("a", "b"):
             assert not finished.is_set()
             await executor.delete(guid)

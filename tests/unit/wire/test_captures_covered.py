@@ -29,12 +29,28 @@ BY_FOLDER = {
 """Tests that find the files of a folder by themselves, or name each of them."""
 
 ELSEWHERE = {
+    "component-log/rep": "unit/rep/test_rep_recorded_log.py",
+    "container/exact-environment": "docker/isolation/test_identity_in_containers.py",
+    "container/instance-identity": "unit/identity/test_identity_certificates.py",
     "locket/presence-values": "unit/rep/test_rep_presence.py",
     "locket/http2-control-frames": "",  # of a gRPC library; nothing of ours speaks HTTP/2 by itself
     "cfdot/commands": "unit/models/test_codec.py",
 }
 FACTS = ("app-logs", "container")
 """Folders about what happens inside a cell, not on its wires; the rooms of the executor test against them."""
+
+
+SEVERAL = {
+    "other-http/assets-and-callbacks": (
+        "unit/cache/test_cache_recorded_http.py",
+        "unit/embedded/test_bbs_recorded_callbacks.py",
+    ),
+    "request-headers": (
+        "unit/client/test_bbs_recorded_headers.py",
+        "unit/embedded/test_bbs_recorded_sent_headers.py",
+    ),
+}
+"""Files about requests of several senders: each is read by the tests of all of ours."""
 
 
 def files() -> list[str]:
@@ -48,9 +64,10 @@ def test_each_role_is_played_for_all_files(test: str, server: str) -> None:
 
 def test_every_file_is_replayed(recorded_servers: dict[str, list[object]]) -> None:
     with_servers = {getattr(capture, "file", "") for found in recorded_servers.values() for capture in found}
+    covered = ELSEWHERE.keys() | SEVERAL.keys()
     for file in files():
         folder = file.partition("/")[0]
-        assert file in with_servers or folder in BY_FOLDER or file in ELSEWHERE or folder in FACTS, file
+        assert file in with_servers or folder in BY_FOLDER or file in covered or folder in FACTS, file
 
 
 @pytest.mark.parametrize("folder", BY_FOLDER)
@@ -64,3 +81,10 @@ def test_a_folder_is_read_whole_or_file_by_file(folder: str) -> None:
 @pytest.mark.parametrize("file", [file for file, test in ELSEWHERE.items() if test])
 def test_the_others_are_read_by_name(file: str) -> None:
     assert file.rpartition("/")[2] in (TESTS / ELSEWHERE[file]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "test"), [(file, test) for file, tests in SEVERAL.items() for test in tests]
+)
+def test_each_sender_reads_them_by_name(file: str, test: str) -> None:
+    assert f"{file.rpartition('/')[2]}.json" in (TESTS / test).read_text()
