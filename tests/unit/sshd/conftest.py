@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,14 +100,33 @@ class Daemon:
 class Daemons:
     """Starts daemons and stops them."""
 
-    def __init__(self, keys: Keys) -> None:
+    argv0 = sys.executable
+    """What a daemon is told to be called: it starts itself again under this name."""
+
+    def __init__(self, keys: Keys, homes: Path) -> None:
         self.keys = keys
+        self._homes = homes
         self._stack = ExitStack()
         self._kept: dict[object, Daemon] = {}
 
-    @staticmethod
-    def command(argv0: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-I", "-S", "-c", START, PATHS, argv0, *arguments]
+    def start(
+        self,
+        argv0: str,
+        arguments: Sequence[str],
+        cwd: Path,
+        env: dict[str, str],
+        stdout: int,
+        stderr: int | None,
+    ) -> subprocess.Popen[bytes]:
+        """The daemon's process, whether it will listen or not; its input is empty."""
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", START, PATHS, argv0, *arguments],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     @contextmanager
     def run(
@@ -115,18 +134,14 @@ class Daemons:
     ) -> Iterator[Daemon]:
         """A daemon that listens; it takes the user's key unless the arguments say otherwise."""
         port = free_port()
-        process = subprocess.Popen(
-            self.command(
-                sys.executable,
-                f"-address=127.0.0.1:{port}",
-                f"-hostKey={self.keys.host[host_key]}",
-                f"-authorizedKey={self.keys.authorized}",
-                *arguments,
-            ),
-            cwd=home,
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "USER": "vc"} if env is None else env,
-            stdout=subprocess.DEVNULL,
-        )
+        own = [
+            f"-address=127.0.0.1:{port}",
+            f"-hostKey={self.keys.host[host_key]}",
+            f"-authorizedKey={self.keys.authorized}",
+        ]
+        if env is None:
+            env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "vc"}
+        process = self.start(self.argv0, [*own, *arguments], home, env, subprocess.DEVNULL, None)
         daemon = Daemon(process, port, home)
         try:
             wait_for_port(port, process)
@@ -141,7 +156,7 @@ class Daemons:
         """
         key = (arguments, tuple(sorted((env or {}).items())))
         if key not in self._kept:
-            home = Path(self._stack.enter_context(TemporaryDirectory()))
+            home = Path(self._stack.enter_context(TemporaryDirectory(dir=self._homes)))
             actual = {name: value.replace("HOME", str(home)) for name, value in (env or {}).items()}
             self._kept[key] = self._stack.enter_context(self.run(home, *arguments, env=actual or None))
         return nullcontext(self._kept[key])
@@ -170,8 +185,8 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="session")
-def daemons(keys: Keys) -> Iterator[Daemons]:
-    all_of_them = Daemons(keys)
+def daemons(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+    all_of_them = Daemons(keys, tmp_path_factory.mktemp("homes"))
     yield all_of_them
     all_of_them.stop()
 

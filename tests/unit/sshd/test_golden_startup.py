@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,20 +66,13 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize("recorded", CASES, ids=[case["name"] for case in CASES])
 def test_start(recorded: dict[str, Any], daemons: Any, keys: Any, tmp_path: Path, port: int) -> None:
-    argv0 = recorded.get("argv0", sys.executable)
+    argv0 = recorded.get("argv0", daemons.argv0)
     case = fill(
         recorded,
         {"PORT": str(port), "HOSTKEY": keys.host["rsa"], "AUTHKEY": keys.authorized, "ARGV0": argv0},
     )
     with server(case, port):
-        process = subprocess.Popen(
-            daemons.command(argv0, *case["args"]),
-            cwd=tmp_path,
-            env=case["env"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = daemons.start(argv0, case["args"], tmp_path, case["env"], subprocess.PIPE, subprocess.PIPE)
         status: Any
         if "signal" in case or case["exit"] == "running":
             wait_until_listening(port, process)
