@@ -30,6 +30,7 @@ BY_FOLDER = {
 
 ELSEWHERE = {
     "component-log/rep": "unit/rep/test_rep_recorded_log.py",
+    "container/check-processes": "unit/steps/test_checks_recorded_processes.py",
     "container/exact-environment": "docker/isolation/test_identity_in_containers.py",
     "container/instance-identity": "unit/identity/test_identity_certificates.py",
     "locket/presence-values": "unit/rep/test_rep_presence.py",
