@@ -13,6 +13,8 @@ import pytest
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from tests.docker.bundle.golden_certificates import write_certificates
+
 REPOSITORY = Path(__file__).parents[3]
 PACKAGING = REPOSITORY / "packaging/bundle"
 START_TIMEOUT = 60.0
@@ -38,6 +40,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.chmod(folder.stat().st_mode | 0o055)
     run(sys.executable, str(PACKAGING / "build.py"), "--tree-only", str(place / "tree"))
     return place / "tree"
+
+
+@pytest.fixture(scope="session")
+def library() -> Path:
+    """The whole standard library of the bundle's interpreter, for the runner of the cases."""
+    found = sorted((REPOSITORY / ".cache/bundle/unpacked").glob("*/usr/lib/python3.*/threading.py"))
+    return found[-1].parent
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA, an unrelated one, a server's and a client's key pair."""
+    folder = tmp_path_factory.mktemp("certs")
+    write_certificates(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,87 @@
+"""The recorded cases of the in-container programs, all of them at once in one container.
+
+The cases run inside the container, started by the bundle's own interpreter: nothing else can be counted on
+there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[3]
+GOLDEN = REPOSITORY / "tests/golden/lifecycle"
+FILES = (
+    "healthcheck.json",
+    "docker_launcher.json",
+    "docker_builder.json",
+    "credhub.json",
+    "buildpack_launcher.json",
+    "buildpack_shell.json",
+    "buildpack_builder.json",
+)
+ADDRESS = "10.99.0.1"
+WORKERS = 16
+
+NOTHING, SHELL, BASH, TOOLS = range(4)
+"""What a case needs in the image: nothing, /bin/sh with echo and the like, bash, cp and tar and git."""
+OFFERS = {"static": NOTHING, "musl": SHELL, "busybox": SHELL, "debian": TOOLS}
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where the bundle is mounted and what else the container is told."""
+
+    place: str
+    options: tuple[str, ...] = ()
+
+
+def needs(case: dict[str, Any]) -> int:
+    """What the programs that a case starts need."""
+    program = case["program"]
+    if program in ("healthcheck", "docker builder"):
+        return NOTHING
+    if program == "docker launcher":
+        starts = case["stdout"] or case["exit"] not in (1, 2, 3, 4)
+        return SHELL if starts or "f" in case["files"] else NOTHING
+    if program == "buildpack builder":
+        refused = case["exit"] in (1, 2, 3, 4) and case.get("result_json") is None and not case["files"]
+        return NOTHING if refused else TOOLS
+    prints = case["exit"] != 0 and not case["stdout"] and not case.get("stderr_contains")
+    own = prints and case["exit"] in (1, 2, 3) and "{N}" not in case["stderr"]
+    return NOTHING if own else BASH
+
+
+def recorded() -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = []
+    for name in FILES:
+        cases += json.loads((GOLDEN / name).read_text())
+    return cases
+
+
+def replay(
+    mode: Mode,
+    root: str,
+    box: Callable[..., Any],
+    image_of: Callable[[str], str],
+    bundle: Path,
+    library: Path,
+    certificates: Path,
+) -> None:
+    """Every case that finds what it needs in a root file system comes out there as recorded."""
+    cases = [case for case in recorded() if "network" not in case and needs(case) <= OFFERS[root]]
+    place = mode.place
+    setup = {"cases": cases, "bundle": place, "ip": ADDRESS, "certs": "/certs", "workers": WORKERS}
+    mounts = {bundle: place, library: "/stdlib", certificates: "/certs", GOLDEN: "/cases"}
+    command = [f"{place}/lib/ld.so", "--library-path", f"{place}/lib", f"{place}/lib/python3", "-S"]
+    options = [*mode.options, "-e", "PYTHONPATH=/stdlib"]
+    runner = box(image_of(root), [*command, "/cases/run_cases.py"], mounts, options)
+    runner.ip("addr", "add", f"{ADDRESS}/32", "dev", "lo")
+    out, err = runner.process.communicate(json.dumps(setup))
+    assert out, err
+    results = json.loads(out)
+    assert len(results) == len(cases) > 200
+    assert {result["name"]: result["mismatches"] for result in results if result["mismatches"]} == {}

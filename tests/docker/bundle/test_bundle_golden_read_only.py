@@ -1,0 +1,27 @@
+"""Every recorded case of the in-container programs where nothing but /tmp can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docker.bundle.golden import OFFERS, Mode, replay
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+MODE = Mode("/tmp/lifecycle", ("--read-only",))
+
+
+@pytest.mark.parametrize("root", OFFERS)
+def test_recorded_cases_in_a_read_only_root(
+    root: str,
+    box: Callable[..., Any],
+    image_of: Callable[[str], str],
+    bundle: Path,
+    library: Path,
+    certificates: Path,
+) -> None:
+    replay(MODE, root, box, image_of, bundle, library, certificates)
