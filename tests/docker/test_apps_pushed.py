@@ -66,6 +66,14 @@ async def pushed(at: LocalCell, *words: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.out.splitlines()]
 
 
+async def inside_once_it_listens(at: LocalCell, app: str, command: str) -> Said:
+    """A command over ssh. An app is RUNNING when its own port answers; its daemon may take longer."""
+    async with asyncio.timeout(60):
+        while (said := await cell(at, "ssh", app, "-c", command)).status != 0:
+            assert "refused" in said.err or "closed" in said.err or "reset" in said.err, said.err
+    return said
+
+
 async def answer(row: dict[str, Any]) -> str:
     url = f"http://{row['address']}:{row['ports'][0]['host_port']}/"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
@@ -84,7 +92,7 @@ async def test_an_app_from_a_folder_to_its_end(at: LocalCell) -> None:
     assert await answer(first) == "hello from Python, instance 0"
 
     look = "hostname; echo $GREETING; ls /etc/cf-assets/healthcheck/healthcheck; exit 7"
-    inside = await cell(at, "ssh", "shop", "-c", look)
+    inside = await inside_once_it_listens(at, "shop", look)
     assert inside.status == 7
     assert inside.out.split() == [first["instance_guid"], "hi", "/etc/cf-assets/healthcheck/healthcheck"]
     without_ssh = await cell(at, "ssh", "shop", "-c", "hostname; echo no >&2; exit 7", path="/nonexistent")
@@ -114,7 +122,7 @@ async def test_an_app_from_a_folder_to_its_end(at: LocalCell) -> None:
 async def test_in_the_form_of_2015(at: LocalCell) -> None:
     (row,) = await pushed(at, STATIC_APP, "-n", "old", "--classic")
     assert "hello from a static page" in await answer(row)
-    inside = await cell(at, "ssh", "old", "-c", "id -un")
+    inside = await inside_once_it_listens(at, "old", "id -un")
     assert (inside.status, inside.out) == (0, "vcap\n")
     assert (await cell(at, "delete", "old")).status == 0
 
@@ -298,7 +306,7 @@ async def test_an_image_from_its_registry(
             )
             assert row["ports"][0]["container_port"] == 9000
             assert await answer(row) == "a picture of health"
-            inside = await cell(at, "ssh", "web", "-c", "id -un; pwd")
+            inside = await inside_once_it_listens(at, "web", "id -un; pwd")
             assert inside.out.split()[0] == "vcap"
             assert (await cell(at, "delete", "web")).status == 0
             await at.receptor.until("/v1/actual_lrps", lambda rows: rows == [], what="its end")
