@@ -69,7 +69,7 @@ async def pushed(at: LocalCell, *words: str | Path) -> list[dict[str, Any]]:
 async def inside_once_it_listens(at: LocalCell, app: str, command: str) -> Said:
     """A command over ssh. An app is RUNNING when its own port answers; its daemon may take longer."""
     async with asyncio.timeout(60):
-        while (said := await cell(at, "ssh", app, "-c", command)).status != 0:
+        while (said := await cell(at, "ssh", app, "-c", command)).status == 255:
             assert "refused" in said.err or "closed" in said.err or "reset" in said.err, said.err
     return said
 
