@@ -172,20 +172,19 @@ class ProcessRoom:
         """
         lost = f"container {guid}: process {name} is lost"
         parent_fd = child_fd = -1
+        directory = self._io_dir(guid) / name
         try:
-            fifos = ProcessFifos.find(self._io_dir(guid) / name)
-        except OSError as error:
-            raise ContainerGone(f"{lost}: {error}") from error
-        try:
-            pids = fifos.read_pids()
+            pids = ProcessFifos(directory).read_pids()
+            # Held before the FIFOs are opened: a parent that finds a reader gives its status and is gone.
             parent_fd = os.pidfd_open(pids.parent)
             if _start_of(pids.parent) != pids.parent_start:
                 raise ProcessLookupError(f"pid {pids.parent} is another process now")
             # No child any more: it ended, and the parent waits for somebody to take the status.
             if _children(pids.parent) == [pids.child]:
-                child_fd = os.pidfd_open(pids.child)
+                with suppress(ProcessLookupError):
+                    child_fd = os.pidfd_open(pids.child)
+            fifos = ProcessFifos.find(directory)
         except (OSError, ValueError) as error:
-            fifos.close()
             for fd in (parent_fd, child_fd):
                 if fd >= 0:
                     os.close(fd)
