@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from executor.network.config import NetworkConfig
+from executor.network.overlap import overlap
 
 SLOTS = 9
 PORTS_PER_SLOT = 500
@@ -25,8 +31,15 @@ FIRST_PORT = 61001
 LOCK_DIR = Path("/run/diego-cell")
 
 
+SUBNET_POOLS = tuple(map(IPv4Network, ("10.255.0.0/16", "10.254.0.0/16", "172.31.0.0/16", "192.168.0.0/16")))
+"""Where the cells' subnets come from: the first that the host does not reach something else in."""
+
+SUBNET_PREFIX = 20
+"""4094 addresses for each cell."""
+
+
 class NoFreeSlot(Exception):
-    """Every slot of this machine is taken."""
+    """Every slot of this machine is taken, or every subnet for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,7 @@ class Slot:
     """One cell's share of the machine."""
 
     number: int
+    pool: IPv4Network = SUBNET_POOLS[0]
 
     @property
     def cell_id(self) -> str:
@@ -49,17 +63,27 @@ class Slot:
 
     @property
     def subnet(self) -> str:
-        """4094 addresses of 10.255.0.0/16."""
-        return f"10.255.{self.number * 16}.0/20"
+        """Its part of the pool."""
+        size = 1 << (32 - SUBNET_PREFIX)
+        return f"{self.pool[self.number * size]}/{SUBNET_PREFIX}"
 
     @property
     def host_port_start(self) -> int:
         return FIRST_PORT + self.number * PORTS_PER_SLOT
 
 
+def taken_by(slot: Slot) -> str | None:
+    """What else this host reaches within the slot's subnet, in words."""
+    config = NetworkConfig(name=slot.network_name, table=slot.nft_table, subnet=slot.subnet)
+    with IPRoute() as netlink:
+        return overlap(config, netlink)
+
+
 @contextmanager
-def take_slots(count: int, lock_dir: Path = LOCK_DIR) -> Iterator[list[Slot]]:
-    """Hold ``count`` slots, lowest first. Raises NoFreeSlot."""
+def take_slots(
+    count: int, lock_dir: Path = LOCK_DIR, taken_by: Callable[[Slot], str | None] = taken_by
+) -> Iterator[list[Slot]]:
+    """Hold ``count`` slots, lowest first, with subnets nobody else uses. Raises NoFreeSlot."""
     lock_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         taken: list[Slot] = []
@@ -67,13 +91,23 @@ def take_slots(count: int, lock_dir: Path = LOCK_DIR) -> Iterator[list[Slot]]:
             if len(taken) == count:
                 break
             if _lock(lock_dir / f"slot-{number}.lock", stack):
-                taken.append(Slot(number))
+                taken.append(_with_free_subnet(Slot(number), taken_by))
         if len(taken) < count:
             raise NoFreeSlot(
                 f"{count} development cell(s) wanted, {len(taken)} of {SLOTS} places are free; "
                 "stop another `cell dev` first"
             )
         yield taken
+
+
+def _with_free_subnet(slot: Slot, taken_by: Callable[[Slot], str | None]) -> Slot:
+    obstacles = []
+    for pool in SUBNET_POOLS:
+        candidate = replace(slot, pool=pool)
+        if (obstacle := taken_by(candidate)) is None:
+            return candidate
+        obstacles.append(obstacle)
+    raise NoFreeSlot(f"no subnet is free for a development cell: {'; '.join(obstacles)}")
 
 
 def _lock(path: Path, stack: ExitStack) -> bool:

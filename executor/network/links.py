@@ -16,22 +16,20 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netns import setns
 
 from executor.errors import NetworkError
 from executor.network.config import NetworkConfig
+from executor.network.overlap import TYPE_UNREACHABLE, destination, overlap, routes
 
 INTERFACE = "eth0"
 """Name of a container's end of its link."""
 
 _SCOPE_LINK = 253
-_TYPE_UNREACHABLE = 7
-_MAIN_TABLE = 254
 _LOWEST_PRIORITY = 4278198272
 """Metric of the route that catches addresses of the subnet without a container."""
 
@@ -84,7 +82,8 @@ class Links:
         """Make the gateway's interface and its routes unless they are there. Raises NetworkError."""
         config = self._config
         with _told(f"set up interface {config.name}"), IPRoute() as netlink:
-            self._refuse_overlap(netlink)
+            if taken := overlap(config, netlink):
+                raise NetworkError(f"{taken}; choose another network_subnet")
             self._mtu = self._mtu or _mtu_of_default_route(netlink)
             if not self.gateway_exists():
                 netlink.link("add", ifname=config.name, kind="bridge", address=_HOST_MAC)
@@ -95,7 +94,7 @@ class Links:
                     netlink.addr("del", index=index, address=local, prefixlen=found["prefixlen"])
             netlink.addr("replace", index=index, address=str(config.gateway), prefixlen=32)
             netlink.route(
-                "replace", dst=str(config.network), type=_TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
+                "replace", dst=str(config.network), type=TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
             )
         set_sysctl("net/ipv4/ip_forward", "1")
 
@@ -104,10 +103,10 @@ class Links:
         config = self._config
         with _told(f"remove interface {config.name}"), IPRoute() as netlink:
             _delete(netlink, config.name)
-            for route in _routes(netlink):
-                if route["type"] == _TYPE_UNREACHABLE and _destination(route) == config.network:
+            for route in routes(netlink):
+                if route["type"] == TYPE_UNREACHABLE and destination(route) == config.network:
                     netlink.route(
-                        "del", dst=str(config.network), type=_TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
+                        "del", dst=str(config.network), type=TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
                     )
 
     def port_names(self) -> set[str]:
@@ -206,23 +205,6 @@ class Links:
         finally:
             os.close(home)
 
-    def _refuse_overlap(self, netlink: IPRoute) -> None:
-        """The host must not lose the way to something else. Raises NetworkError."""
-        config = self._config
-        for route in _routes(netlink):
-            destination = _destination(route)
-            if destination.prefixlen == 0 or not destination.overlaps(config.network):
-                continue
-            if route["type"] == _TYPE_UNREACHABLE and destination == config.network:
-                continue
-            interface = socket.if_indextoname(route.get("oif")) if route.get("oif") else "no interface"
-            if interface == config.name or interface.startswith(config.port_prefix):
-                continue
-            raise NetworkError(
-                f"the containers' subnet {config.network} overlaps {destination}, which this host reaches "
-                f"through {interface}; choose another network_subnet"
-            )
-
 
 def _delete(netlink: IPRoute, name: str) -> None:
     try:
@@ -234,12 +216,8 @@ def _delete(netlink: IPRoute, name: str) -> None:
         return
 
 
-def _routes(netlink: IPRoute) -> Iterator[rtmsg]:
-    yield from netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET)
-
-
 def _mtu_of_default_route(netlink: IPRoute) -> int:
-    for route in _routes(netlink):
+    for route in routes(netlink):
         if route["dst_len"] == 0 and route.get("oif"):
             (link,) = netlink.get_links(route.get("oif"))
             return int(link.get("mtu"))
@@ -254,7 +232,3 @@ def _limit(netlink: IPRoute, index: int, rate: int) -> None:
     if rate:
         burst = max(rate // 50, _SMALLEST_BURST)
         netlink.tc("add", "tbf", index=index, handle=0x10000, rate=rate, burst=burst, latency=_LATENCY_US)
-
-
-def _destination(route: rtmsg) -> IPv4Network:
-    return IPv4Network(f"{route.get('dst') or '0.0.0.0'}/{route['dst_len']}")

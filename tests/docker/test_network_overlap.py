@@ -1,0 +1,77 @@
+"""A cell's subnet must not take the host's way to something else: looked at in namespaces of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyroute2 import IPRoute, NetNS
+
+from executor.network import resolvers
+from executor.network.config import NetworkConfig
+from executor.network.overlap import overlap
+
+pytestmark = pytest.mark.docker
+
+CELL = NetworkConfig(name="cell-overlap", table="t", subnet="10.77.0.0/20", dns_servers=("192.0.2.1",))
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, IPRoute]]:
+    """The name of a namespace without interfaces, and what talks to its kernel side."""
+    name = f"overlap-{os.getpid()}"
+    netlink = NetNS(name)
+    try:
+        yield name, netlink
+    finally:
+        netlink.close()
+        netlink.remove()
+
+
+def ip(space: str, *arguments: str) -> None:
+    subprocess.run(["ip", "-n", space, *arguments], check=True, capture_output=True)
+
+
+def test_nothing_is_in_the_way(elsewhere: tuple[str, IPRoute]) -> None:
+    space, netlink = elsewhere
+    ip(space, "link", "add", "uplink", "up", "type", "bridge")
+    ip(space, "addr", "add", "192.0.2.7/24", "dev", "uplink")
+    ip(space, "route", "add", "default", "via", "192.0.2.1")
+    assert overlap(CELL, netlink) is None
+
+
+@pytest.mark.parametrize("address", ["10.77.15.1/24", "10.0.0.1/8"])
+def test_an_interface_that_leads_there(elsewhere: tuple[str, IPRoute], address: str) -> None:
+    space, netlink = elsewhere
+    ip(space, "link", "add", "tunnel", "up", "type", "bridge")
+    ip(space, "addr", "add", address, "dev", "tunnel")
+    network = "10.77.15.0/24" if "77" in address else "10.0.0.0/8"
+    assert overlap(CELL, netlink) == (
+        f"the containers' subnet 10.77.0.0/20 overlaps {network}, which this host reaches through tunnel"
+    )
+
+
+def test_what_an_earlier_life_left_is_its_own(elsewhere: tuple[str, IPRoute]) -> None:
+    space, netlink = elsewhere
+    link = CELL.port_name(CELL.network[9])
+    for name in (CELL.name, link):
+        ip(space, "link", "add", name, "up", "type", "bridge")
+    ip(space, "addr", "add", "10.77.0.1/32", "dev", CELL.name)
+    ip(space, "route", "add", "10.77.0.9/32", "dev", link)
+    ip(space, "route", "add", "unreachable", "10.77.0.0/20")
+    assert overlap(CELL, netlink) is None
+
+
+def test_the_name_server_lies_in_it(
+    elsewhere: tuple[str, IPRoute], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, netlink = elsewhere
+    (tmp_path / "resolv.conf").write_text("nameserver 10.77.3.53\n")
+    monkeypatch.setattr(resolvers, "RESOLV_CONF", tmp_path / "resolv.conf")
+    config = NetworkConfig(name="cell-overlap", table="t", subnet="10.77.0.0/20")
+    assert overlap(config, netlink) == (
+        "the containers' subnet 10.77.0.0/20 has the name server 10.77.3.53 in it"
+    )
