@@ -19,8 +19,9 @@ With --cells 3 there are three cells, in zones z1 to z3, the second one on ports
 with --cells 0 there is only the control plane, for cells started with `cell rep`.
 
 The state folder keeps the control plane's database (desired work survives a restart), the download cache,
-the component log (cell.log) and endpoints.json, which says where everything listens. The preloaded root
-filesystems are `busybox` and `cellfs`, which has bash and Python too. App logs are printed as they come.
+the component log (cell.log) and, while it runs, endpoints.json, which says where everything listens. The
+preloaded root filesystems are `busybox` and `cellfs`, which has bash and Python too. App logs are printed as
+they come; what a stopped terminal does not take is dropped, and counted in cell.log.
 
 The in-container programs (launcher, builder, sshd, healthcheck) come from a bundle that is built when it is
 missing; a rep.json with a declarative_healthcheck_path of its own keeps it.
@@ -35,7 +36,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -58,8 +58,8 @@ from cell.apps.stack import StackError, ensure_stack
 from cell.bundle import Bundle, BundleError, ready_bundle
 from cell.certs import development_identities, development_instance_authority
 from cell.compose import composed_agent
-from cell.console import ConsoleSink
-from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME
+from cell.console import Console
+from cell.endpoints import DEFAULT_STATE_DIR, published
 from cell.failures import CommandError, Told, telling
 from cell.images import ensure_image
 from cell.logboard import LogBoard
@@ -285,7 +285,8 @@ async def _run(
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     board = LogBoard()
-    sink = FanOut([ConsoleSink(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ), board])
+    console = Console(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    sink = FanOut([console, board])
     plane = ControlPlane(
         PlaneConfig(
             state_dir=settings.state_dir,
@@ -296,7 +297,7 @@ async def _run(
             upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
         )
     )
-    async with plane, _serving_logs(board, settings.any_ports) as logs_url:
+    async with console.running(), plane, _serving_logs(board, settings.any_ports) as logs_url:
         configs = [
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
             for config in configs
@@ -305,8 +306,11 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             for config, up in zip(configs, ready, strict=True):
                 group.create_task(_cell(config, sink, stop, up))
-            group.create_task(_announce(settings, plane, logs_url, configs, ready, identities.get("client")))
-            group.create_task(stop.wait())
+            announcing = group.create_task(
+                _announce(settings, plane, logs_url, configs, ready, identities.get("client"), console)
+            )
+            await stop.wait()
+            announcing.cancel()
 
 
 @asynccontextmanager
@@ -345,8 +349,9 @@ async def _announce(
     configs: Sequence[RepConfig],
     ready: Sequence[asyncio.Event],
     client: IdentityFiles | None,
+    console: Console,
 ) -> None:
-    """Once every cell is up: say so, and write endpoints.json."""
+    """Once every cell is up: say so, on the console and in endpoints.json, until cancelled."""
     for event in ready:
         await event.wait()
     at = plane.addresses
@@ -374,12 +379,10 @@ async def _announce(
             "cert": str(client.cert_file),
             "key": str(client.key_file),
         }
-    target = settings.state_dir / FILE_NAME
-    fresh = target.with_suffix(".new")
-    fresh.write_text(json.dumps(endpoints, indent=2) + "\n")
-    fresh.replace(target)
-    for name in ("bbs", "locket", "auctioneer", "receptor", "file_server", "logs"):
-        print(f"{name:12} {endpoints[name]}")
-    for config in configs:
-        print(f"{config.cell_id:12} {config.rep_url}")
-    print(f"state        {settings.state_dir}\nup; Ctrl-C stops everything", flush=True)
+    names = ("bbs", "locket", "auctioneer", "receptor", "file_server", "logs")
+    lines = [f"{name:12} {endpoints[name]}" for name in names]
+    lines += [f"{config.cell_id:12} {config.rep_url}" for config in configs]
+    lines += [f"state        {settings.state_dir}", "up; Ctrl-C stops everything"]
+    with published(settings.state_dir, endpoints):
+        console.tell("\n".join(lines))
+        await asyncio.Future()  # for ever

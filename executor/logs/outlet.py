@@ -201,7 +201,9 @@ class Outlet(Generic[T]):
         except (TimeoutError, Unreachable) as error:
             if self._sending is not None:
                 self._sending.cancel()
-                await asyncio.gather(self._sending, return_exceptions=True)
+                (outcome,) = await asyncio.gather(self._sending, return_exceptions=True)
+                if isinstance(outcome, Unreachable):
+                    self._settle(outcome.sent, ())
             for entry in self._batch + self._buffer.take(len(self._buffer)):
                 self._buffer.drop(entry)
             data = {"sink": self.name, "error": str(error) or "it takes too long"}

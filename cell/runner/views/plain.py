@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO
 
-from cell.console import ConsoleSink, source_label
+from cell.console import ConsoleSink
 from cell.runner.events import ContainerChanged, EngineTold, LogWritten, ResultRead, RunEvent, Warned
 from cell.runner.out import PatientOutput
 from cell.runner.text import one_line
@@ -17,7 +17,7 @@ class PlainView:
     def __init__(self, out: IO[str] | None = None, told: IO[str] | None = None) -> None:
         self._out = PatientOutput(out or sys.stdout)
         self._told = told or sys.stderr
-        self._console = ConsoleSink(self._out, label=source_label)
+        self._console = ConsoleSink(self._out)
         self._ports: tuple[tuple[int, int], ...] = ()
 
     def take(self, event: RunEvent) -> None:

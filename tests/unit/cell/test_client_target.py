@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from bbs.client.identity import IdentityFiles
 from bbs.client.tls import server_context
 from bbs.wire.proto.domain_pb2 import DomainsResponse
 from cell.certs import Authority
+from cell.endpoints import published
 
 if TYPE_CHECKING:
     from tests.unit.cell.conftest import ScriptedBBS, Shell
@@ -23,17 +24,27 @@ NOBODY = "http://127.0.0.1:1"
 DOMAINS = DomainsResponse(domains=["d"])
 
 
-def _cell_dev(folder: Path, bbs: str, tls: IdentityFiles | None = None) -> Path:
-    endpoints: dict[str, object] = {"bbs": bbs, "locket": "127.0.0.1:1", "cells": []}
-    if tls is not None:
-        endpoints["tls"] = {"ca": str(tls.ca_file), "cert": str(tls.cert_file), "key": str(tls.key_file)}
-    folder.mkdir()
-    (folder / "endpoints.json").write_text(json.dumps(endpoints))
-    return folder
+@pytest.fixture
+def cell_dev() -> Iterator[Callable[..., Path]]:
+    """Leaves a state folder as a running ``cell dev`` has it: ``cell_dev(folder, bbs, tls)``."""
+    with ExitStack() as running:
+
+        def start(folder: Path, bbs: str, tls: IdentityFiles | None = None) -> Path:
+            endpoints: dict[str, object] = {"bbs": bbs, "locket": "127.0.0.1:1", "cells": []}
+            if tls is not None:
+                files = {"ca": str(tls.ca_file), "cert": str(tls.cert_file), "key": str(tls.key_file)}
+                endpoints["tls"] = files
+            folder.mkdir()
+            running.enter_context(published(folder, endpoints))
+            return folder
+
+        yield start
 
 
 @pytest.mark.parametrize("how", ["option", "variable", "cell dev", "option wins", "state-dir wins"])
-def test_where_to_ask(how: str, bbs: ScriptedBBS, shell: Shell, tmp_path: Path) -> None:
+def test_where_to_ask(
+    how: str, bbs: ScriptedBBS, shell: Shell, tmp_path: Path, cell_dev: Callable[..., Path]
+) -> None:
     bbs.answer(DOMAINS)
     arguments: list[str] = []
     env = {}
@@ -43,11 +54,11 @@ def test_where_to_ask(how: str, bbs: ScriptedBBS, shell: Shell, tmp_path: Path) 
         case "variable":
             env = {"BBS_URL": bbs.url}
         case "cell dev":
-            _cell_dev(tmp_path / "no-cell-dev", bbs.url)
+            cell_dev(tmp_path / "no-cell-dev", bbs.url)
         case "option wins":
             arguments, env = ["--bbs-url", bbs.url], {"BBS_URL": NOBODY}
         case "state-dir wins":
-            state_dir = _cell_dev(tmp_path / "dev", bbs.url)
+            state_dir = cell_dev(tmp_path / "dev", bbs.url)
             arguments, env = ["--state-dir", str(state_dir)], {"BBS_URL": NOBODY}
     ended = shell("domains", *arguments, env=env)
     assert (ended.status, ended.stdout, ended.stderr) == (0, '"d"\n', "")
@@ -172,9 +183,14 @@ class TestTLS:
         assert shell("domains", env={**variables, "CA_CERT_FILE": str(files.ca_file)}).status == 0
 
     def test_with_what_cell_dev_left(
-        self, secure: ScriptedBBS, files: IdentityFiles, shell: Shell, tmp_path: Path
+        self,
+        secure: ScriptedBBS,
+        files: IdentityFiles,
+        shell: Shell,
+        tmp_path: Path,
+        cell_dev: Callable[..., Path],
     ) -> None:
-        state_dir = _cell_dev(tmp_path / "dev", secure.url, files)
+        state_dir = cell_dev(tmp_path / "dev", secure.url, files)
         assert shell("domains", "--state-dir", str(state_dir)).status == 0
 
     def test_a_stranger_is_trusted_only_when_told_so(

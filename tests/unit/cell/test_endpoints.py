@@ -1,0 +1,57 @@
+"""The file that says where a ``cell dev`` listens is there for as long as that runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cell.endpoints import FILE_NAME, NoEndpoints, published, read_endpoints
+
+pytestmark = pytest.mark.unit
+
+DOCUMENT = {"bbs": "http://127.0.0.1:1", "locket": "127.0.0.1:2", "file_server": "f", "logs": "l"}
+PUBLISH_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from cell.endpoints import published
+with published(Path(sys.argv[1]), {"bbs": "b", "locket": "l"}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_file_goes_with_the_process(tmp_path: Path) -> None:
+    with published(tmp_path, DOCUMENT):
+        found = read_endpoints(tmp_path)
+        assert (found.bbs, found.locket) == ("http://127.0.0.1:1", "127.0.0.1:2")
+        assert json.loads((tmp_path / FILE_NAME).read_text()) == DOCUMENT
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} is not there"):
+        read_endpoints(tmp_path)
+
+
+def test_a_file_left_behind_does_not_count(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", PUBLISH_AND_DIE, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    assert (tmp_path / FILE_NAME).exists()
+    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} was left behind by one that runs no more"):
+        read_endpoints(tmp_path)
+    with published(tmp_path, DOCUMENT):
+        assert read_endpoints(tmp_path).logs == "l"
+
+
+def test_a_reader_is_not_taken_for_who_wrote_it(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text(json.dumps(DOCUMENT))
+    for _ in range(2):
+        with pytest.raises(NoEndpoints, match="left behind"):
+            read_endpoints(tmp_path)
+
+
+def test_anothers_file_stays(tmp_path: Path) -> None:
+    with published(tmp_path, DOCUMENT):
+        (tmp_path / FILE_NAME).unlink()
+        (tmp_path / FILE_NAME).write_text("another's")
+    assert (tmp_path / FILE_NAME).read_text() == "another's"
