@@ -55,6 +55,15 @@ class ExecutorAPI(Protocol):
         """Stop, wait for the end, destroy, give resources back. Raises ContainerNotFound, EngineError."""
         ...
 
+    async def force_destroy(self, guid: str, *, trace_id: str = "") -> None:
+        """For a container that will not go by :meth:`delete`: the engine kills it without any grace, and its
+        resources are free again a few seconds later even when the engine does not answer.
+
+        A deletion under way ends; what is left of the container is logged and destroyed later as a stray.
+        Raises ContainerNotFound.
+        """
+        ...
+
     def files(self, guid: str, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The tar of a path of the container, as root."""
         ...

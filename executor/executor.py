@@ -177,6 +177,11 @@ class Executor:
         if await self._actor(guid).delete(trace_id=trace_id):
             del self._actors[guid]
 
+    async def force_destroy(self, guid: str, *, trace_id: str = "") -> None:
+        actor = self._actor(guid)
+        del self._actors[guid]
+        await actor.force_destroy(trace_id=trace_id)
+
     @asynccontextmanager
     async def files(self, guid: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         engine_container = self._actor(guid).engine_container

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from bbs.client.api import BBSClient
@@ -21,6 +21,8 @@ CLEANUP_SLACK_S = 5.0
 CLEANUP_POLL_S = 1.0
 TELL_S = 10.0
 """Between two log lines about what an evacuation waits for."""
+DELETIONS_BEFORE_FORCE = 2
+"""How often the deletion of a container that will not go is asked for again before force is used."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +57,9 @@ class EvacuationFlag:
 class Evacuator:
     """Ends the process once an evacuated cell is empty, or out of time.
 
-    patience_s: how long a container whose work has ended may take to go; then its deletion is asked for
-    again, loudly, each time that long. tell_s: how often the log says what is waited for.
+    patience_s: how long a container that has ended, or was asked to, may take to go; then its deletion is
+    asked for again, loudly, each time that long, and in the end it is destroyed by force. tell_s: how often
+    the log says what is waited for.
     """
 
     def __init__(
@@ -120,20 +123,29 @@ class Evacuator:
             await asyncio.sleep(self._tell_s)
 
     async def _insist(self, group: asyncio.TaskGroup) -> None:
-        """A container that has ended should go; the deletion of one that stays has failed or hangs."""
-        stubborn: set[str] = set()
+        """A container that has ended should go; the end or the deletion of one that stays hangs or failed."""
+        looks: dict[str, int] = {}
         while True:
             await asyncio.sleep(self._patience_s)
-            ended = {item.guid for item in self._left() if item.state is ContainerState.COMPLETED}
-            for guid in sorted(ended & stubborn):
-                data = {"container-guid": guid, "for-at-least-s": self._patience_s}
+            ending = (item.guid for item in self._left() if _should_go(item))
+            looks = {guid: looks.get(guid, 0) + 1 for guid in sorted(ending)}
+            for guid, look in looks.items():
+                if look == 1:
+                    continue
+                force = look > 1 + DELETIONS_BEFORE_FORCE
+                data = {
+                    "container-guid": guid,
+                    "for-at-least-s": (look - 1) * self._patience_s,
+                    "force": force,
+                }
                 logger.error("running-evacuator.evacuating.container-will-not-go", extra={"data": data})
-                group.create_task(self._delete(guid), name=f"evacuate {guid}")
-            stubborn = ended
+                executor = self._executor
+                way = executor.force_destroy if force else executor.delete
+                group.create_task(self._remove(guid, way), name=f"evacuate {guid}")
 
-    async def _delete(self, guid: str) -> None:
+    async def _remove(self, guid: str, way: Callable[[str], Awaitable[None]]) -> None:
         try:
-            await self._executor.delete(guid)
+            await way(guid)
         except ContainerNotFound:
             pass
         except ExecutorError as error:
@@ -144,6 +156,10 @@ class Evacuator:
 
     def _left(self) -> list[Container]:
         return self._executor.containers()
+
+
+def _should_go(container: Container) -> bool:
+    return container.state is ContainerState.COMPLETED or container.run_result.stopped
 
 
 def _waiting_for(left: list[Container]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from executor.containers import forced
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creation, Creator
 from executor.containers.limits import LimitsWatch
@@ -102,6 +103,7 @@ class ContainerActor:
         self._launched: Launched | None = None
         self._stop_told = False
         self._destroying = False
+        self._given_up = asyncio.Event()
         self._readiness: bool | None = None
         self._trace_id = ""
         self._engine_container: EngineContainer | None = None
@@ -169,27 +171,82 @@ class ContainerActor:
     async def delete(self, *, trace_id: str) -> bool:
         """Stop, wait for the end, destroy, forget. A call during another one answers False at once.
 
-        Raises ContainerNotFound, ExecutorError; after the latter the container keeps its resources and
-        can be deleted again.
+        So does one whose container is destroyed by force meanwhile. Raises ContainerNotFound,
+        ExecutorError; after the latter the container keeps its resources and can be deleted again.
         """
         if self._destroying:
             return False
         self._destroying = True
         try:
             self.stop(trace_id=trace_id)
-            if self._life is not None:
-                await asyncio.wait({self._life})
-            async with self._shared.deletions:
-                await self._destroy()
+            if not await self._unless_given_up(self._end()):
+                return False
             self._shared.store.remove(self._guid)
         finally:
             self._destroying = False
         return True
 
+    async def force_destroy(self, *, trace_id: str) -> None:
+        """Kill, without any grace, and forget, whatever the engine does. Raises ContainerNotFound.
+
+        Returns when the container is gone, or when the engine has had its time; what the engine still
+        does then goes on, and is logged.
+        """
+        shared = self._shared
+        container = shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
+        log.warning("destroying-by-force", extra=self._about(state=container.state.value))
+        self._given_up.set()
+        self._complete(Complete(failed=True, failure_reason=forced.REASON), trace_id)
+        self._interrupt()
+        work = shared.spawn(forced.kill(self._guid, shared.engine, shared.network, shared.creator))
+        await asyncio.wait({work}, timeout=forced.PATIENCE_S)
+        if not work.done():
+            log.error(
+                "let-go-of-container-the-engine-still-has", extra=self._about(after_s=forced.PATIENCE_S)
+            )
+        self._engine_container = None
+        shared.limits.forget(self._guid)
+        shared.spawn(self.close())
+        shared.store.remove(self._guid)
+
     async def close(self) -> None:
         """End what the steps left running; nothing is destroyed."""
         if self._launched is not None:
             await self._launched.close()
+
+    async def _end(self) -> None:
+        if self._life is not None:
+            await asyncio.wait({self._life})
+        async with self._shared.deletions:
+            await self._destroy()
+
+    async def _unless_given_up(self, work: Coroutine[object, object, None]) -> bool:
+        """Do it, with its errors; False as soon as the container is given up. What hangs then is left to the
+        executor, which hears how it ends."""
+        doing = asyncio.create_task(work)
+        giving_up = asyncio.create_task(self._given_up.wait())
+        try:
+            await asyncio.wait({doing, giving_up}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            doing.cancel()
+            await outlast(doing)
+            raise
+        finally:
+            giving_up.cancel()
+        if self._given_up.is_set():
+            doing.cancel()
+            self._shared.spawn(self._see_off(doing))
+            return False
+        await doing
+        return True
+
+    async def _see_off(self, doing: asyncio.Task[None]) -> None:
+        await outlast(doing)
+        error = _error_of(doing)
+        log.info("abandoned-deletion-ended", extra=self._about(error="" if error is None else repr(error)))
+
+    def _about(self, **data: object) -> dict[str, dict[str, object]]:
+        return {"data": {"guid": self._guid, **data}}
 
     def _interrupt(self) -> None:
         if self._phase is not None and not self._interrupted:
@@ -209,6 +266,8 @@ class ContainerActor:
         if launched is None:
             return
         error = await self._run(launched.step)
+        if self._given_up.is_set():
+            return
         if (watched := self.watched()) is not None:
             await self._shared.limits.look([watched])
         if error is not None:
@@ -220,7 +279,7 @@ class ContainerActor:
 
     async def _create(self) -> Creation | None:
         phase = await self._in_phase(self._create_in_turn())
-        if self.container.state is not ContainerState.INITIALIZING:
+        if self._given_up.is_set() or self.container.state is not ContainerState.INITIALIZING:
             return None
         error = _error_of(phase)
         if error is None:
@@ -256,7 +315,9 @@ class ContainerActor:
 
     async def _await_readiness(self, step: Step) -> None:
         await step.ready.wait()
-        if self.container.state is not ContainerState.CREATED or self._launched is None:
+        if self._given_up.is_set() or self._launched is None:
+            return
+        if self.container.state is not ContainerState.CREATED:
             return
         move = BecomeReady(routable=self._launched.routable_when_ready)
         self._shared.store.move(self._guid, move, trace_id=self._trace_id)
@@ -266,6 +327,8 @@ class ContainerActor:
     def _flip_readiness(self, routable: bool) -> None:
         """A readiness check spoke; before the group is ready it is only remembered."""
         self._readiness = routable
+        if self._given_up.is_set():
+            return
         container = self.container
         if container.state is ContainerState.RUNNING and container.routable != routable:
             self._shared.store.move(self._guid, FlipReadiness(routable=routable), trace_id=self._trace_id)
@@ -308,7 +371,8 @@ class ContainerActor:
             shared.app_log.destroyed(log_config, self._guid)
             await shared.creator.release(self._guid)
         finally:
-            await shared.creator.remove_files(self._guid)
+            if not self._given_up.is_set():
+                await shared.creator.remove_files(self._guid)
 
 
 def _error_of(task: asyncio.Task[T]) -> BaseException | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 from docker import APIClient
 
@@ -20,6 +21,7 @@ from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
 from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
 from executor.config import ExecutorConfig
+from executor.containers import forced
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
 from executor.logs.api import LogLine
@@ -261,6 +263,56 @@ async def test_an_app_that_ignores_term_is_killed(open_cell: OpenCell) -> None:
         )
         await cell.executor.delete("ig")
     assert "Exit status 137 (exceeded 500ms graceful shutdown interval)" in cell.lines.texts
+
+
+HANGS_WHEN_TOLD_TO_STOP = (
+    "trap 'echo stopping; while :; do sleep 1; done' TERM; echo up; while :; do sleep 1; done"
+)
+
+
+async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(
+    open_cell: OpenCell, rooms: Rooms
+) -> None:
+    async with open_cell(graceful_shutdown_interval_s=3600.0) as cell:
+        await cell.start(HANGS_WHEN_TOLD_TO_STOP, ports=(8080,))
+        await cell.until(EventKind.RUNNING)
+        await cell.lines.until("up")
+        async with asyncio.TaskGroup() as group:
+            deletion = group.create_task(cell.executor.delete("ig"))
+            await cell.lines.until("stopping")
+            assert not deletion.done()
+            async with asyncio.timeout(forced.PATIENCE_S):
+                await cell.executor.force_destroy("ig")
+                await deletion
+        assert (await cell.until(EventKind.COMPLETE)).run_result.failure_reason == forced.REASON
+        assert await rooms.engine.list_guids() == set()
+        assert cell.executor.remaining_resources() == cell.executor.total_resources()
+
+
+async def test_force_does_not_wait_for_an_engine_that_hangs(
+    open_cell: OpenCell, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forced, "PATIENCE_S", 1.0)
+    async with open_cell(container_reap_interval_s=0.5) as cell:
+        await cell.start("exec sleep 1000")
+        await cell.until(EventKind.RUNNING)
+        container = await rooms.engine.find("ig")
+        assert container is not None
+        shim = psutil.Process(container.init_pid).parent()
+        assert shim is not None
+        assert "shim" in shim.name(), "who kills the container for the engine"
+        shim.suspend()
+        try:
+            async with asyncio.timeout(10):
+                await cell.executor.force_destroy("ig")
+            assert cell.executor.containers() == []
+            assert cell.executor.remaining_resources() == cell.executor.total_resources()
+            assert await rooms.engine.list_guids() == {"ig"}
+        finally:
+            shim.resume()
+        async with asyncio.timeout(60):
+            while await rooms.engine.list_guids():
+                await asyncio.sleep(0.1)
 
 
 async def test_a_setup_that_will_not_end_holds_nobody_up(open_cell: OpenCell) -> None:

@@ -121,6 +121,11 @@ class FakeExecutor:
         self.container(guid)
         del self.store[guid]
 
+    async def force_destroy(self, guid: str, *, trace_id: str = "") -> None:
+        await self._called("force_destroy", guid, trace_id)
+        self.container(guid)
+        del self.store[guid]
+
     @asynccontextmanager
     async def files(self, guid: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         self.container(guid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -13,8 +14,8 @@ from bbs.models.actual_lrp import ActualLRP, Presence
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task
 from executor.errors import EngineError
-from executor.model import Container, ContainerState, EventKind
-from rep.evacuation import Cleanup, CleanupFailed, EvacuationFlag, Evacuator
+from executor.model import Container, ContainerState, EventKind, RunResult
+from rep.evacuation import DELETIONS_BEFORE_FORCE, Cleanup, CleanupFailed, EvacuationFlag, Evacuator
 from rep.metrics import RequestMetrics
 from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
 from rep.reconcile.bulk import Bulker
@@ -197,6 +198,34 @@ async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_go
         executor.errors.clear()
         assert await task
     assert executor.store == {}
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_container_that_will_not_go_by_deletion_is_destroyed_by_force(
+    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    container = lrp_container(S.COMPLETED)
+    if asked:  # its processes do not end although they were told to
+        container = replace(container, state=S.RUNNING, run_result=RunResult(stopped=True))
+    executor.put(container)
+    executor.gates["delete"] = asyncio.Event()
+    async with asyncio.timeout(5):
+        task = asyncio.create_task(
+            evacuator(executor, EvacuationFlag(), Removals(), patience_s=0.01).evacuate()
+        )
+        try:
+            while executor.store:
+                await asyncio.sleep(0.005)
+            executor.gates["delete"].set()
+            assert await task
+        finally:
+            task.cancel()
+    assert executor.calls == [
+        *[("delete", GUID, "")] * DELETIONS_BEFORE_FORCE,
+        ("force_destroy", GUID, ""),
+    ]
+    told = [vars(record)["data"] for record in caplog.records if "will-not-go" in record.message]
+    assert [item["force"] for item in told] == [False, False, True]
 
 
 async def test_a_container_that_still_runs_is_not_deleted_however_long_it_takes(
