@@ -311,7 +311,9 @@ async def test_force_does_not_wait_for_an_engine_that_hangs(
         finally:
             shim.resume()
         async with asyncio.timeout(60):
-            while await rooms.engine.list_guids():
+            while True:
+                if not await rooms.engine.list_guids():
+                    break
                 await asyncio.sleep(0.1)
 
 

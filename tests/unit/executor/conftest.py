@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
@@ -421,3 +421,17 @@ def run_request() -> Callable[..., RunRequest]:
         return RunRequest(guid=guid, run_info=replace(info, **changes), tags={"domain": "d"})
 
     return make
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Looks every few ms, for what has no event of its own."""
+
+    async def wait(holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while True:
+                if holds():
+                    return
+                await asyncio.sleep(0.005)
+
+    return wait

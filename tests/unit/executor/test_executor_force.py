@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.unit
 
 Allocation = Callable[..., AllocationRequest]
 Request = Callable[..., RunRequest]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ async def test_an_engine_that_hangs_does_not_keep_the_slot(
     allocation: Allocation,
     run_request: Request,
     short_patience: None,
+    until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -83,14 +85,16 @@ async def test_an_engine_that_hangs_does_not_keep_the_slot(
         assert "let-go-of-container-the-engine-still-has" in caplog.text
         assert world.network.addresses == {"ig": "10.255.0.7"}, "the container may still use its address"
         hangs.set()
-        async with asyncio.timeout(5):
-            while world.network.addresses:
-                await asyncio.sleep(0)
+        await until(lambda: not world.network.addresses)
     assert "abandoned-deletion-ended" in caplog.text
 
 
 async def test_what_the_engine_keeps_is_a_stray(
-    world: World, allocation: Allocation, run_request: Request, caplog: pytest.LogCaptureFixture
+    world: World,
+    allocation: Allocation,
+    run_request: Request,
+    until: Until,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     world.configure(container_reap_interval_s=0.01)
     world.engine.failures["destroy"] = [EngineError("device or resource busy")]
@@ -100,9 +104,7 @@ async def test_what_the_engine_keeps_is_a_stray(
         await world.group("ig")
         await executor.force_destroy("ig")
         assert executor.containers() == []
-        async with asyncio.timeout(5):
-            while world.engine.containers or world.network.addresses:
-                await asyncio.sleep(0.005)
+        await until(lambda: not world.engine.containers and not world.network.addresses)
     assert "device or resource busy" in str([vars(record).get("data") for record in caplog.records])
 
 

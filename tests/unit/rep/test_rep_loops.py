@@ -202,24 +202,24 @@ async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_go
 
 @pytest.mark.parametrize("asked", [False, True])
 async def test_a_container_that_will_not_go_by_deletion_is_destroyed_by_force(
-    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture, asked: bool
+    executor: FakeExecutor,
+    lrp_container: MakeContainer,
+    until: Until,
+    caplog: pytest.LogCaptureFixture,
+    asked: bool,
 ) -> None:
     container = lrp_container(S.COMPLETED)
     if asked:  # its processes do not end although they were told to
         container = replace(container, state=S.RUNNING, run_result=RunResult(stopped=True))
     executor.put(container)
     executor.gates["delete"] = asyncio.Event()
-    async with asyncio.timeout(5):
-        task = asyncio.create_task(
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(
             evacuator(executor, EvacuationFlag(), Removals(), patience_s=0.01).evacuate()
         )
-        try:
-            while executor.store:
-                await asyncio.sleep(0.005)
-            executor.gates["delete"].set()
-            assert await task
-        finally:
-            task.cancel()
+        await until(lambda: not executor.store)
+        executor.gates["delete"].set()
+        assert await task
     assert executor.calls == [
         *[("delete", GUID, "")] * DELETIONS_BEFORE_FORCE,
         ("force_destroy", GUID, ""),
