@@ -3,8 +3,9 @@
 Containers are not ports of a common bridge; the host routes to each of them. So there is no limit of ports
 per bridge, a packet between two containers passes the same rules whether or not the kernel shows bridged
 frames to them, a container dialling itself through the host needs no hairpin mode, and one that sends with
-another's address is found out by the route back. The interface that carries the gateway's address is a
-bridge without ports, because a kernel always has that kind.
+another's address is found out by the route back (in the packet table: ``rp_filter`` belongs to the host's
+administrator, whose settings udev applies to new interfaces after us). The interface that carries the
+gateway's address is a bridge without ports, because a kernel always has that kind.
 
 All functions block and are called in a thread of their own.
 """
@@ -41,7 +42,6 @@ _LATENCY_US = 100_000
 _HOST_MAC = "02:cf:00:00:00:01"
 _IPV4_SYSCTLS = {
     "route_localnet": "1",  # mapped ports have clients on the loopback interface
-    "rp_filter": "1",  # a container sends with its own address or not at all
     "send_redirects": "0",
 }
 

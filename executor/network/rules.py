@@ -85,8 +85,9 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
 
     Clients on the loopback interface get the gateway's address as source, for the container could not answer
     127.0.0.1; so do containers that dial a neighbour (or themselves) through the host, for the answer must
-    come back through the host. The guard closes what route_localnet opens: containers must not reach the
-    host's own loopback listeners. Containers have no IPv6 here, so none of it comes in.
+    come back through the host. The guard drops what a container sends with another's address, to which the
+    route is not its link, and closes what route_localnet opens: containers must not reach the host's own
+    loopback listeners. Containers have no IPv6 here, so none of it comes in.
 
     What a container begins is let through by its own rules, else refused when it goes to a neighbour's
     address, to the host (its listeners and mapped ports alike), or to a denied network.
@@ -114,7 +115,11 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
         "judge": (_hook("filter", "prerouting", _BEFORE_ANY_TRANSLATION), [f"iifname {ours} jump egress"]),
         "guard": (
             _hook("filter", "prerouting", _RAW),
-            [f"iifname {ours} ip daddr 127.0.0.0/8 drop", f"iifname {ours} meta nfproto ipv6 drop"],
+            [
+                f"iifname {ours} fib saddr . iif oif missing drop",
+                f"iifname {ours} ip daddr 127.0.0.0/8 drop",
+                f"iifname {ours} meta nfproto ipv6 drop",
+            ],
         ),
         "forward": (
             _hook("filter", "forward", _BEFORE_ENGINE_FILTER),

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
 from executor.engine.api import EngineContainer
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
+from executor.network.links import set_sysctl
 from executor.network.listing import parse
 
 pytestmark = pytest.mark.docker
@@ -294,6 +296,32 @@ async def test_nobody_gets_in_or_out_with_the_address_of_another(
         async with started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"):
             remote = ("ip", "netns", "exec", outside.space)
             assert await ask(remote, "tcp", mine, 7000) == "silence"
+
+
+DATAGRAM = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('{}', {})); "
+
+
+@pytest.mark.parametrize("strictness", ["0", "1", "2"])
+async def test_an_address_of_another_is_found_out_whatever_the_host_makes_of_rp_filter(
+    box: OpenBox, outside: Outside, config: NetworkConfig, strictness: str
+) -> None:
+    """Distributions and administrators set it, for interfaces that exist and for those to come."""
+    everything = [rule("all", "0.0.0.0/0")]
+    async with box("g1", everything) as one, box("g2", everything) as two:
+        mine, link = one.container.address, config.port_name(IPv4Address(two.container.address))
+        set_sysctl(f"net/ipv4/conf/{link}/rp_filter", strictness)
+        assert await two.ask("udp", outside.address, 53) == OK  # from now on it knows the gateway
+        await output(*two.enter, "ip", "addr", "add", f"{mine}/32", "dev", "eth0")
+        receive = DATAGRAM.format("", 7000) + (
+            "print('ready', flush=True); print(s.recv(99).decode(), flush=True); s.recv(99)"
+        )
+        async with started("ip", "netns", "exec", outside.space, sys.executable, "-c", receive) as receiver:
+            for sender, text in ((two, "forged"), (one, "honest")):
+                send = DATAGRAM.format(mine, 0) + f"s.sendto(b'{text}', ('{outside.address}', 7000))"
+                assert await output(*sender.enter, sys.executable, "-c", send) == (0, "")
+            assert receiver.stdout is not None
+            async with asyncio.timeout(20):
+                assert await receiver.stdout.readline() == b"honest\n"
 
 
 class Heard(logging.Handler):
