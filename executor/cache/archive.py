@@ -21,7 +21,7 @@ from typing import IO
 
 from executor.cache.api import ArchiveError
 from executor.cache.limits import DEFAULT_LIMITS, Budget
-from executor.cache.tars import Readable, Tar
+from executor.cache.tars import Readable, Tar, reading
 from executor.cache.weighing import weigh
 from executor.cache.zips import zip_to_tar
 
@@ -96,9 +96,9 @@ def extract(source: Path, target: Path, budget: Budget | None = None) -> None:
     target.mkdir(mode=0o755)
     root = Path(os.path.realpath(target))
     modes: dict[Path, int] = {}
-    with _broken_archives(source), Tar.open(source, "r:") as archive:
+    with _broken_archives(source), reading(source) as archive:
         for member in archive:
-            budget.take_member()
+            budget.take_member(member.name)
             path = _place(root, member.name, budget)
             if path is not None:
                 _write(archive, member, root, path, modes, budget)

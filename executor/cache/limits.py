@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 from executor.cache.api import ArchiveError
 
+_NAME_BYTES = 256
+"""Of names, on average and at most, for each member that is allowed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
-    """Bounds for one archive.
+    """Bounds for one archive, in the download cache and on the way into a container.
 
     free_bytes: it may always unpack to that many. ratio: beyond, to that many for each packed byte; text
     packs 20 to 1, a file of zeros 1000 to 1. members: files, directories and links in it; more than the
@@ -47,6 +50,7 @@ class Budget:
     revoked: threading.Event = field(default_factory=threading.Event)
     _bytes: int = 0
     _members: int = 0
+    _name_bytes: int = 0
 
     def take_bytes(self, size: int) -> None:
         """Unpacked bytes are about to be written."""
@@ -55,11 +59,14 @@ class Budget:
             raise ArchiveError(f"archive refused: {self.packed_bytes} bytes unpack to more than {most}")
         self._go_on()
 
-    def take_member(self) -> None:
-        """A member comes."""
+    def take_member(self, name: str = "") -> None:
+        """A member comes. name: where whoever works on it has to remember it."""
         self._members += 1
+        self._name_bytes += len(name)
         if self._members > self.limits.members:
             raise ArchiveError(f"archive refused: it has more than {self.limits.members} members")
+        if self._name_bytes > (most := self.limits.members * _NAME_BYTES):
+            raise ArchiveError(f"archive refused: the names of its members have more than {most} bytes")
         self._go_on()
 
     def take_depth(self, depth: int, name: str) -> None:

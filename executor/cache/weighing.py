@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from executor.cache.limits import Budget
-from executor.cache.tars import Tar
+from executor.cache.tars import reading
 
 _MAGIC = b"ustar"
 _END = bytes(tarfile.BLOCKSIZE)
@@ -29,9 +29,9 @@ def weigh(path: Path, budget: Budget) -> None:
     try:
         _weigh_plain(path, budget.anew(budget.packed_bytes))
     except _NotPlain:
-        with suppress(tarfile.TarError, EOFError), Tar.open(path, "r:") as archive:
+        with suppress(tarfile.TarError, EOFError), reading(path) as archive:
             for member in archive:
-                budget.take_member()
+                budget.take_member(member.name)
                 budget.take_bytes(member.size)
 
 

@@ -1,7 +1,7 @@
 """The docker SDK from asyncio: one API client, a bounded pool of threads.
 
-Calls are short because no stream is held by them. A cancelled call is waited for: whoever cleans up
-afterwards must not race with a request that is still on its way.
+Calls are short: what takes long goes through :mod:`executor.engine.streams`. A cancelled call is waited for:
+whoever cleans up afterwards must not race with a request that is still on its way.
 """
 
 from __future__ import annotations
@@ -54,6 +54,12 @@ class EngineClient:
                 raise
         except (DockerException, RequestException) as error:
             raise translate(error, asked) from error
+
+    async def api_version(self) -> str:
+        """What both sides speak. Raises EngineUnavailable."""
+        if self._api is not None:
+            return str(self._api.api_version)
+        return await self.call("connect", lambda api: str(api.api_version))
 
     def close(self) -> None:
         """End the threads and the connections; no call may be under way."""

@@ -1,7 +1,7 @@
 """The Docker engine room: containers that only wait, and processes in them.
 
 Per container the engine is asked three times (create, start, inspect) in one go of one thread, and three
-times per process. Nothing is polled and no stream is held.
+times per process. Nothing is polled, and no thread is held for long.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import psutil
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.binaries import require_static
@@ -40,6 +41,7 @@ from executor.engine.images import Images
 from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.storage import DiskQuotas
+from executor.engine.streams import Streams
 from executor.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class EngineConfig:
     state_dir: host directory for the per-container io directories, seen by agent and engine alike; it
     needs no space. owner, cell_id: labels that tell our containers from others. docker_host: URL of the
     engine, None for its usual socket. name_prefix: start of container names. dns_servers: of the containers,
-    empty for the engine's choice. workers: threads, 8 to 16.
+    empty for the engine's choice. workers: threads, 8 to 16. archive_limits: of what is copied in.
     """
 
     state_dir: Path
@@ -64,6 +66,7 @@ class EngineConfig:
     init_path: str = "/usr/bin/catatonit"
     busybox_path: str = "/bin/busybox"
     workers: int = 8
+    archive_limits: ArchiveLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class DockerEngine:
             capabilities=own_bounding_set(),
         )
         self._client = EngineClient(config.docker_host, config.workers)
+        self._streams = Streams(config.docker_host, self._client)
         self._images = Images(self._client)
         self._processes = ProcessRoom(self._client, self._io_dir)
         self._handles: dict[str, _Handle] = {}
@@ -103,6 +107,7 @@ class DockerEngine:
         self._processes.close()
         for guid in list(self._handles):
             self._forget(guid)
+        await self._streams.close()
         await asyncio.to_thread(self._client.close)
 
     async def ping(self) -> None:
@@ -135,7 +140,8 @@ class DockerEngine:
             raise
 
     async def destroy(self, guid: str) -> None:
-        """Remove the container with its anonymous volumes; a missing one is success."""
+        """Remove the container with its anonymous volumes; a missing one is success. Copies end."""
+        self._streams.end(guid)
         name = container_name(self._surroundings, guid)
 
         def remove(api: APIClient) -> None:
@@ -194,17 +200,14 @@ class DockerEngine:
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         """Unpack a tar file of the host at ``path``; everything belongs to ``user``."""
-        proc_fd = self._handle(container).proc_fd
-        await self._client.call(
-            f"stream into {path} of container {container.guid}",
-            lambda api: files.stream_in(api, container.id, proc_fd, path, user, Path(tar_path)),
-        )
+        proc_fd, limits = self._handle(container).proc_fd, self._config.archive_limits
+        await files.stream_in(self._streams, container, proc_fd, path, user, Path(tar_path), limits)
 
     def stream_out(
         self, container: EngineContainer, path: str
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The tar of ``path`` in chunks; its first member is the path itself."""
-        return files.stream_out(self._client, container, path)
+        return files.stream_out(self._streams, container, path)
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         """Whether any process of the container was killed for memory so far."""

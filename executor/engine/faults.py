@@ -5,7 +5,9 @@ One place decides which failure means what; the text always says what was asked 
 
 from __future__ import annotations
 
-from docker.errors import APIError, DockerException, NotFound
+import json
+
+from docker.errors import APIError, DockerException
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 from requests.exceptions import Timeout as RequestsTimeout
@@ -26,23 +28,27 @@ def engine_text(error: Exception) -> str:
     return str(error)
 
 
-def no_such_container(error: Exception) -> bool:
-    """Whether the engine said that it has no such container, or that it does not run."""
-    if not isinstance(error, APIError):
-        return False
-    text = engine_text(error).lower()
-    if isinstance(error, NotFound):
-        return "no such container" in text
-    return error.status_code == 409 and "is not running" in text
+def refused(status: int, body: bytes, asked: str) -> EngineError:
+    """The executor's error for an answer of the engine with an error's status."""
+    try:
+        said = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = body.decode("utf-8", "replace").strip() or f"status {status}"
+    return _classified(status, said, asked)
+
+
+def _classified(status: int | None, said: str, asked: str) -> EngineError:
+    text, lower = f"{asked}: {said}", said.lower()
+    if (status == 404 and "no such container" in lower) or (status == 409 and "is not running" in lower):
+        return ContainerGone(text)
+    return EngineError(text)
 
 
 def translate(error: DockerException | RequestException, asked: str) -> EngineError:
     """The executor's error for ``error``; ``asked`` names the call, like ``create container g1``."""
     text = f"{asked}: {engine_text(error)}"
-    if no_such_container(error):
-        return ContainerGone(text)
-    if isinstance(error, RequestsConnectionError | RequestsTimeout):
-        return EngineUnavailable(text)
-    if isinstance(error, DockerException) and not isinstance(error, APIError):
+    if isinstance(error, APIError):
+        return _classified(error.status_code, engine_text(error), asked)
+    if isinstance(error, RequestsConnectionError | RequestsTimeout | DockerException):
         return EngineUnavailable(text)
     return EngineError(text)

@@ -4,6 +4,8 @@ The engine unpacks as root with the owners that the archive names, and needs an 
 archive is rewritten on its way: every member gets the user's numbers, and directories the archive only
 implies are added. Members go in relative to the container's root, for the engine refuses relative links
 that leave the directory it unpacks at.
+
+What an archive may become is counted here too, whoever made it: see :mod:`executor.cache.limits`.
 """
 
 from __future__ import annotations
@@ -12,18 +14,16 @@ import asyncio
 import copy
 import posixpath
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from docker import APIClient
-from docker.errors import create_api_error_from_http_exception
-from requests import Response
-from requests.exceptions import HTTPError
-
+from executor.cache.api import ArchiveError
+from executor.cache.limits import ArchiveLimits, Budget
+from executor.cache.tars import reading
 from executor.engine.api import EngineContainer
-from executor.engine.client import EngineClient
 from executor.engine.rootfs import Rootfs
+from executor.engine.streams import Streams
 from executor.engine.users import User, resolve_user
 from executor.errors import EngineError
 
@@ -31,13 +31,81 @@ _CHUNK = 256 * 1024
 _END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
-def stream_in(
-    api: APIClient, container_id: str, proc_fd: int, path: str, user_name: str, tar_path: Path
+async def stream_in(
+    streams: Streams,
+    container: EngineContainer,
+    proc_fd: int,
+    path: str,
+    user_name: str,
+    tar_path: Path,
+    limits: ArchiveLimits,
 ) -> None:
-    """Unpack ``tar_path`` at ``path``. Blocks. Raises EngineError or the SDK's errors.
+    """Unpack ``tar_path`` at ``path``. Raises EngineError; cancelled, it ends at once.
 
     Without a ``user_name`` members keep their owners, and what has none belongs to root.
     """
+    packing = _Packing(proc_fd, path, user_name, tar_path, limits)
+    asked = f"stream into {path} of container {container.guid}"
+    try:
+        await packing.begin()
+        await streams.send(container.guid, asked, _archive(container), {"path": "/"}, packing)
+    except EngineError:
+        if packing.error is not None:
+            raise packing.error from None
+        raise
+    finally:
+        await packing.close()
+
+
+class _Packing:
+    """The archive as the engine gets it, block by block. Each block is made in a thread."""
+
+    def __init__(
+        self, proc_fd: int, path: str, user_name: str, tar_path: Path, limits: ArchiveLimits
+    ) -> None:
+        self.error: EngineError | None = None
+        """Why there is no next block."""
+        self._budget = Budget(limits, 0)
+        self._blocks = packed(proc_fd, path, user_name, tar_path, self._budget)
+        self._first = b""
+        self._making: asyncio.Future[bytes] | None = None
+
+    async def begin(self) -> None:
+        """Make the first block: what is refused at once never reaches the engine. Raises EngineError."""
+        self._first = await self._next()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        block, self._first = self._first or await self._next(), b""
+        if not block:
+            raise StopAsyncIteration
+        return block
+
+    async def _next(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        self._making = loop.run_in_executor(None, next, self._blocks, b"")
+        try:
+            return await asyncio.shield(self._making)
+        except EngineError as error:
+            self.error = error
+            raise
+
+    async def close(self) -> None:
+        """Stop, at the next member or chunk at the latest, and let go of the files."""
+        self._budget.revoked.set()
+        if self._making is not None:
+            await asyncio.wait({self._making})
+            if not self._making.cancelled():
+                self._making.exception()
+        self._blocks.close()
+
+
+def packed(
+    proc_fd: int, path: str, user_name: str, tar_path: Path, budget: Budget
+) -> Generator[bytes, None, None]:
+    """The archive for the engine, in blocks of some size. Blocks. Raises EngineError."""
     with Rootfs(proc_fd) as root:
         user = resolve_user(user_name, root.read_text("/etc/passwd"), root.read_text("/etc/group"))
         target = posixpath.normpath(posixpath.join("/", user.home, path))
@@ -46,25 +114,47 @@ def stream_in(
         except OSError as error:
             raise EngineError(f"directory {target}: {error.strerror}") from error
         try:
-            with tarfile.open(tar_path, "r:*") as archive:
+            budget.packed_bytes = tar_path.stat().st_size
+            with reading(tar_path) as archive:
                 keep = not user_name
-                api.put_archive(container_id, "/", rewritten(archive, root, target, user, keep_owners=keep))
+                yield from _joined(rewritten(archive, root, target, user, budget, keep_owners=keep))
         except (tarfile.TarError, EOFError) as error:
             raise EngineError(f"{tar_path} is not a proper archive: {error}") from error
-        except FileNotFoundError as error:
+        except ArchiveError as error:
+            raise EngineError(str(error)) from error
+        except OSError as error:
             raise EngineError(f"{tar_path}: {error.strerror}") from error
 
 
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same in blocks of one chunk and more."""
+    block = bytearray()
+    for part in parts:
+        block += part
+        if len(block) >= _CHUNK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
+
+
 def rewritten(
-    archive: tarfile.TarFile, root: Rootfs, target: str, user: User, *, keep_owners: bool = False
+    archive: tarfile.TarFile,
+    root: Rootfs,
+    target: str,
+    user: User,
+    budget: Budget,
+    *,
+    keep_owners: bool = False,
 ) -> Iterator[bytes]:
-    """The archive's bytes anew, for unpacking at the container's root. Raises EngineError.
+    """The archive's bytes anew, for unpacking at the container's root. Raises EngineError, ArchiveError.
 
     A directory that exists in the container keeps its owner and mode. ``user`` owns everything, or only
     what the archive has no owner for.
     """
     names = _Names()
     for member in archive:
+        budget.take_member(member.name)
+        budget.take_depth(member.name.count("/"), member.name)
         name = names.accept(member)
         if not name:
             continue
@@ -82,6 +172,7 @@ def rewritten(
             size = 0
             while chunk := content.read(_CHUNK):
                 size += len(chunk)
+                budget.take_bytes(len(chunk))
                 yield chunk
             yield b"\0" * (-size % tarfile.BLOCKSIZE)
     yield _END
@@ -159,35 +250,13 @@ def _directory(full: str, like: tarfile.TarInfo, user: User) -> tarfile.TarInfo:
 
 @asynccontextmanager
 async def stream_out(
-    client: EngineClient, container: EngineContainer, path: str
+    streams: Streams, container: EngineContainer, path: str
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """The tar of ``path``, read as root. Raises EngineError, on entry when there is no such path."""
     asked = f"stream {path} out of container {container.guid}"
-    response = await client.call(asked, lambda api: _archive_of(api, container.id, path))
-    parts: Iterator[bytes] = response.iter_content(_CHUNK)
-
-    async def read() -> AsyncIterator[bytes]:
-        while (chunk := await client.call(asked, lambda _: next(parts, None))) is not None:
-            yield chunk
-
-    try:
-        yield read()
-    finally:
-        await asyncio.to_thread(response.close)
+    async with streams.receive(container.guid, asked, _archive(container), {"path": path}) as chunks:
+        yield chunks
 
 
-def _archive_of(api: APIClient, container_id: str, path: str) -> Response:
-    """The engine's answer as it comes in; the SDK's own call has no way to end it early."""
-    response = api.get(
-        f"{api.base_url}/v{api.api_version}/containers/{container_id}/archive",
-        params={"path": path},
-        headers={"Accept-Encoding": "identity"},
-        stream=True,
-        timeout=api.timeout,
-    )
-    try:
-        response.raise_for_status()
-    except HTTPError as error:
-        with response:
-            create_api_error_from_http_exception(error)
-    return response
+def _archive(container: EngineContainer) -> str:
+    return f"/containers/{container.id}/archive"
