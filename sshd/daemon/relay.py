@@ -97,6 +97,10 @@ class SocketSide(asyncio.Protocol):
         else:
             self._give_back(len(data))
 
+    def drop(self, data: bytes) -> None:
+        """What a TCP connection has no place for."""
+        self._give_back(len(data))
+
     def pause_writing(self) -> None:
         self._choked = True
 
@@ -143,6 +147,8 @@ class ChannelSide:
     def data_received(self, kind: int, data: bytes) -> None:
         if kind == m.DATA:
             self._socket.write(data)
+        else:
+            self._socket.drop(data)
 
     def eof_received(self) -> None:
         self._socket.write_eof()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -47,6 +48,8 @@ def run(path: Path, open_app_log: OpenAppLog = no_app_log) -> int:
         ready = check(config, records)
     except CannotStart as failure:
         return failure.status
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two for each connection
     try:
         asyncio.run(_serve(config, ready, records, open_app_log))
     except ListenFailed as error:

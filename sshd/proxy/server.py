@@ -19,8 +19,12 @@ from sshd.proxy.splice import Side
 from sshd.proxy.target import NoTarget, Target, choose_target, only
 from sshd.records import ERROR, INFO, Records
 from sshd.ssh.algorithms import Algorithms
+from sshd.ssh.connections import MAX_STRANGERS, Connections, affordable
 from sshd.ssh.library import asyncssh
-from sshd.ssh.server import ServerLink, ServerPolicy, server_options
+from sshd.ssh.server import ServerLink, ServerPolicy
+
+DESCRIPTORS_EACH = 2
+"""The client's connection and the one to its instance."""
 
 
 class Directory(Protocol):
@@ -33,13 +37,14 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """What connections are served with."""
+    """What connections are served with. ``most_strangers`` may be connected without having got in."""
 
     host_key: str
     algorithms: Algorithms
     idle_seconds: float
     connect_to_instance_address: bool
     backend_tls: ssl.SSLContext | None
+    most_strangers: int = MAX_STRANGERS
 
 
 class Proxy:
@@ -58,9 +63,8 @@ class Proxy:
         self.directory = directory
         self.app_log = app_log
         self.records = records
-        self._links: set[ServerLink] = set()
         self._visitors: dict[ServerLink, _Visitor] = {}
-        self._policy = ServerPolicy(
+        policy = ServerPolicy(
             version=VERSION,
             host_key=asyncssh.import_private_key(settings.host_key),
             algorithms=settings.algorithms,
@@ -69,23 +73,14 @@ class Proxy:
             ended=self._ended,
             idle_seconds=settings.idle_seconds,
         )
-        self._options = server_options(self._policy)
+        self._connections = Connections(
+            policy, app_log.connections, affordable(DESCRIPTORS_EACH), settings.most_strangers
+        )
 
     async def serve(self, listening: socket.socket) -> None:
         """Accept until cancelled; then every connection is closed."""
-        server = await asyncio.get_running_loop().create_server(self._link, sock=listening)
-        try:
-            await server.serve_forever()
-        finally:
-            server.close()
-            for link in list(self._links):
-                link.abort()
-
-    def _link(self) -> ServerLink:
-        link = ServerLink(self._options, self._policy)
-        self._links.add(link)
-        self.app_log.connections(len(self._links))
-        return link
+        async with self._connections.accepting(listening):
+            await asyncio.get_running_loop().create_future()
 
     def _visitor(self, link: ServerLink) -> _Visitor:
         visitor = self._visitors[link] = _Visitor(self, link)
@@ -95,10 +90,9 @@ class Proxy:
         self._visitors[link].go()
 
     def _ended(self, link: ServerLink) -> None:
-        self._visitors.pop(link, None)
-        if link in self._links:
-            self._links.discard(link)
-            self.app_log.connections(len(self._links))
+        visitor = self._visitors.pop(link, None)
+        if visitor is not None:
+            visitor.leave()
 
     async def target(self, instance: Instance) -> Target:
         """Raises :class:`Denied`."""
@@ -128,6 +122,7 @@ class _Visitor:
         self._link = link
         self._target: Target | None = None
         self._denial = ""
+        self._splice: asyncio.Task[None] | None = None
 
     # -- authentication -----------------------------------------------------------------------------
 
@@ -164,9 +159,14 @@ class _Visitor:
     def go(self) -> None:
         """The user is in: from now on everything goes to the instance."""
         over = asyncio.Event()
-        here = Side(over.set)
+        here = Side(over.set, self._link)
         self._link.start_mux(here)
-        self._link.create_task(self._run(here, over))
+        self._splice = self._link.create_task(self._run(here, over))
+
+    def leave(self) -> None:
+        """The client is gone, whatever is being done for it."""
+        if self._splice is not None:
+            self._splice.cancel()
 
     async def _run(self, here: Side, over: asyncio.Event) -> None:
         assert self._target is not None
@@ -181,6 +181,8 @@ class _Visitor:
         peer = self._link.peer
         try:
             self._proxy.app_log.visit(target, f"Successful remote access by {peer}")
+            backend.fed_by(self._link)
+            self._link.fed_by(backend)
             there.join(backend, here)
             here.join(self._link, there)
             await over.wait()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sshd.ssh.channel import Channel
 from sshd.ssh.errors import OpenRefused
 from sshd.ssh.link import MuxLink
-from sshd.ssh.messages import OPEN_CONNECT_FAILED
+from sshd.ssh.messages import MAX_CHANNELS, OPEN_CONNECT_FAILED, OPEN_RESOURCE_SHORTAGE
 from sshd.ssh.mux import Mux, OpenRequest
 from sshd.ssh.replies import Reply
+
+MAX_EARLY = 64
+"""What a client may ask for before there is an instance to pass it on to; then nothing more of it is read."""
+
+_EARLY = "no instance yet"
 
 
 class Side:
     """What one connection asks for, passed on to the other."""
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        """``ended`` is called when the connection has."""
+    def __init__(self, ended: Callable[[], None], link: MuxLink | None = None) -> None:
+        """``ended`` is called when the connection has; ``link`` is the connection if it is there already."""
         self._ended = ended
-        self._link: MuxLink | None = None
+        self._link = link
         self._other: Side | None = None
         self._early: list[Callable[[], None]] = []
 
@@ -30,12 +36,15 @@ class Side:
         early, self._early = self._early, []
         for action in early:
             action()
+        link.release(_EARLY)
 
     def _when_joined(self, action: Callable[[], None]) -> None:
-        if self._other is None:
-            self._early.append(action)
-        else:
+        if self._other is not None:
             action()
+            return
+        self._early.append(action)
+        if self._link is not None and len(self._early) >= MAX_EARLY:
+            self._link.hold(_EARLY)
 
     @property
     def mux(self) -> Mux | None:
@@ -70,6 +79,8 @@ class Side:
         try:
             if far is None:
                 raise ConnectionResetError("the other connection has ended")
+            if far.channels >= MAX_CHANNELS:  # ours may be fewer: those it has not closed yet count there
+                raise OpenRefused(OPEN_RESOURCE_SHORTAGE, "too many channels")
             channel = await far.open(request.kind, there, request.extra)
         except OpenRefused as refusal:
             request.refuse(refusal.reason, refusal.text, refusal.language)
@@ -89,8 +100,8 @@ class Side:
 class Half:
     """One channel's handler; what it gets goes to the channel of its peer.
 
-    Requests go at once, data and end of input as fast as the peer takes them; the end of the command and the
-    close wait until all data before them has gone.
+    Requests go at once: a signal must overtake the input that a command does not read. Data goes as fast as
+    the peer takes it; the end of input, the end of the command and the close wait for their turn behind it.
     """
 
     LAST_WORDS = frozenset({"exit-status", "exit-signal"})
@@ -98,27 +109,28 @@ class Half:
     def __init__(self) -> None:
         self.peer: Half
         self.channel: Channel | None = None
-        self._data: deque[tuple[int, bytes]] = deque()
+        self._queue: deque[tuple[int, bytes] | Callable[[], None]] = deque()
         self._requests: deque[tuple[str, bytes, Reply]] = deque()
-        self._last: tuple[str, bytes, Reply] | None = None
-        self._eof = self._closed = False
+        self._status = self._eof = self._closed = False
 
     def opened(self, channel: Channel) -> None:
         self.channel = channel
 
     def data_received(self, kind: int, data: bytes) -> None:
-        self._data.append((kind, data))
+        self._queue.append((kind, data))
         self.flow()
 
     def eof_received(self) -> None:
         self._eof = True
+        self._queue.append(self._pass_eof)
         self.flow()
 
     def request_received(self, name: str, payload: bytes, reply: Reply) -> None:
-        if self._closed or (self._last is not None and self._last[0] == "exit-status"):
-            return  # that was the last request of its direction
-        if name in self.LAST_WORDS:
-            self._last = (name, payload, reply)
+        if self._closed or self._status:  # the status was the last request of its direction
+            reply(False)
+        elif name in self.LAST_WORDS:
+            self._status = name == "exit-status"
+            self._queue.append(partial(self._pass, name, payload, reply))
         else:
             self._requests.append((name, payload, reply))
         self.flow()
@@ -129,6 +141,7 @@ class Half:
     def closed(self) -> None:
         self._closed = True
         self.flow()
+        self.peer.flow()
 
     def flow(self) -> None:
         """Pass on what can go."""
@@ -136,29 +149,36 @@ class Half:
         if near is None or far is None:
             return
         while self._requests:
-            _pass(far, *self._requests.popleft())
-        while self._data and (room := far.room()):
-            kind, data = self._data.popleft()
-            if len(data) > room:
-                self._data.appendleft((kind, data[room:]))
-                data = data[:room]
-            far.send(data, kind)
-            near.consumed(len(data))
-        if self._data and not self.peer._closed:
-            return
-        if self._eof:
-            far.send_eof()
-        if self._last is not None:
-            last, self._last = self._last, None
-            _pass(far, *last)
-            if last[0] == "exit-status":
-                self._closed = True
-                near.close()
-        if self._closed:
+            self._pass(*self._requests.popleft())
+        while self._queue:
+            item = self._queue[0]
+            if callable(item):
+                self._queue.popleft()
+                item()
+                continue
+            kind, data = item
+            room = len(data) if self.peer._closed else far.room()  # nobody takes it: it is dropped
+            if not room:
+                return
+            piece, rest = data[:room], data[room:]
+            far.send(piece, kind)
+            near.consumed(len(piece))
+            if rest:
+                self._queue[0] = (kind, rest)
+            else:
+                self._queue.popleft()
+        if self._status and self._eof:
+            near.close()
+            far.close()
+        elif self._closed:
             far.close()
 
+    def _pass_eof(self) -> None:
+        assert self.peer.channel is not None
+        self.peer.channel.send_eof()
 
-def _pass(far: Channel, name: str, payload: bytes, reply: Reply) -> None:
-    answer = far.request(name, payload, reply.wanted)
-    if answer is not None:
-        answer.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
+    def _pass(self, name: str, payload: bytes, reply: Reply) -> None:
+        assert self.peer.channel is not None
+        answer = self.peer.channel.request(name, payload, reply.wanted)
+        if answer is not None:
+            answer.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))

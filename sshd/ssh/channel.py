@@ -44,7 +44,7 @@ class Channel:
 
     __slots__ = (
         "_adjust", "_answers", "_closed", "_eof_sent", "_handler", "_max_packet", "_mux", "_peer_closed",
-        "_peer_eof", "_receive_window", "_remote", "_replies", "_send_window", "extra", "local",
+        "_peer_eof", "_receive_window", "_remote", "_replies", "_send_window", "extra", "granted", "local",
     )  # fmt: skip
 
     def __init__(
@@ -52,19 +52,22 @@ class Channel:
         mux: Mux,
         handler: ChannelHandler,
         local: int,
+        granted: int,
         remote: int,
         window: int,
         max_packet: int,
         extra: bytes = b"",
     ) -> None:
+        """``granted`` is the peer's window at our side, ``window`` ours at the peer's."""
         self.local = local
+        self.granted = granted
         self.extra = extra
         self._mux = mux
         self._handler = handler
         self._remote = uint32(remote)
         self._send_window = window
         self._max_packet = max(1, min(max_packet, m.MAX_PACKET))
-        self._receive_window = m.WINDOW
+        self._receive_window = granted
         self._adjust = 0
         self._eof_sent = self._closed = self._peer_eof = self._peer_closed = False
         self._replies = Replies(self._reply)
@@ -130,7 +133,7 @@ class Channel:
     def consumed(self, size: int) -> None:
         """``size`` bytes of what was received have been dealt with."""
         self._adjust += size
-        if self._adjust >= m.WINDOW // 4 and not (self._peer_eof or self._closed):
+        if self._adjust >= self.granted // 4 and not (self._peer_eof or self._closed):
             self._receive_window += self._adjust
             self._mux.link.send_packet(m.CHANNEL_WINDOW_ADJUST, self._remote, uint32(self._adjust))
             self._adjust = 0

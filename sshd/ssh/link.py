@@ -6,7 +6,10 @@ authentication. From the moment a user is authenticated the packets of the conne
 buffer for each.
 
 What is used of asyncssh beyond its public interface is the state of ``SSHConnection`` named in this file; the
-version is pinned, and ``tests/unit/sshd/test_ssh_link.py`` talks to a stock OpenSSH through all of it.
+version is pinned, and the tests in ``tests/unit/sshd`` talk to a stock OpenSSH through all of it.
+
+Memory is bounded: a peer that does not read what it is sent, or stops in the middle of a key exchange, is not
+read either, nor is the other connection of a splice that it is sent from.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ ROOM = 512 * 1024
 """Bytes that may wait in the socket's buffer before bulk data has to."""
 
 FLOODED = 16 * 1024 * 1024
-"""Bytes of replies that may wait for a peer that does not read them; then nothing of it is read either."""
+"""Bytes that may wait for a peer that does not read them; then nothing is read that could add to them."""
+
+MAX_DEFERRED = 10_000
+"""Packets that may wait for the end of a key exchange."""
 
 
 class MuxLink(_Base):
@@ -46,7 +52,8 @@ class MuxLink(_Base):
     _idle_timer: asyncio.TimerHandle | None = None
     _last_traffic = 0.0
     _choked = False
-    _reading_paused = False
+    _feeder: MuxLink | None = None
+    _holds: frozenset[str] = frozenset()
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -87,6 +94,21 @@ class MuxLink(_Base):
     def lost(self) -> bool:
         return self._transport is None
 
+    def fed_by(self, feeder: MuxLink) -> None:
+        """Say that this connection is sent what arrives on another one, which is held up with it."""
+        self._feeder = feeder
+
+    def hold(self, reason: str) -> None:
+        """Read nothing more of the peer until every reason is released."""
+        if not self._holds and self._transport is not None:
+            self._transport.pause_reading()
+        self._holds |= {reason}
+
+    def release(self, reason: str) -> None:
+        held, self._holds = self._holds, self._holds - {reason}
+        if held and not self._holds and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     # -- room ---------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
@@ -97,9 +119,9 @@ class MuxLink(_Base):
 
     def resume_writing(self) -> None:
         self._choked = False
-        if self._reading_paused and self._transport is not None:
-            self._reading_paused = False
-            self._transport.resume_reading()
+        self.release("own buffer")
+        if self._feeder is not None:
+            self._feeder.release("buffer of the other")
         if self.mux is not None and self._kex_complete:
             self.mux.writable()
 
@@ -109,9 +131,10 @@ class MuxLink(_Base):
             return
         self._last_traffic = self._loop.time()
         transport.write(data)
-        if self._choked and not self._reading_paused and transport.get_write_buffer_size() > FLOODED:
-            self._reading_paused = True
-            transport.pause_reading()
+        if self._choked and transport.get_write_buffer_size() > FLOODED:
+            self.hold("own buffer")
+            if self._feeder is not None:
+                self._feeder.hold("buffer of the other")
 
     # -- packets out --------------------------------------------------------------------------------
 
@@ -125,6 +148,8 @@ class MuxLink(_Base):
             or self._rekey_bytes_sent >= self._rekey_bytes
         ):
             super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
+            if self._deferred_packets and self.mux is not None:
+                self._deferred()
             return
         payload = b"".join((bytes((pkttype,)), *args))
         block = self._send_blocksize
@@ -141,8 +166,18 @@ class MuxLink(_Base):
         self._rekey_bytes_sent += length
         self._send(body + mac)
 
+    def _deferred(self) -> None:
+        """A packet waits for the end of a key exchange, which the peer may never finish."""
+        if len(self._deferred_packets) > MAX_DEFERRED:
+            self._deferred_packets.clear()
+            self._force_close(ProtocolViolation("a key exchange that does not end"))
+        elif self._feeder is not None:
+            self._feeder.hold("key exchange of the other")
+
     def _send_deferred_packets(self) -> None:
         super()._send_deferred_packets()
+        if self._feeder is not None and not self._deferred_packets:
+            self._feeder.release("key exchange of the other")
         if self.mux is not None and self.has_room():  # a key exchange has ended
             self.mux.writable()
 

@@ -39,6 +39,10 @@ STDERR = 1
 
 WINDOW = 2 * 1024 * 1024
 """Bytes a peer may have under way on one channel; what the Go library grants."""
+ALL_WINDOWS = 32 * 1024 * 1024
+"""Bytes after which the channels of one connection get no more than :data:`LEAST_WINDOW`."""
+LEAST_WINDOW = 32768
+"""Bytes a peer may have under way on a channel beside many others: one packet."""
 MAX_PACKET = 32768
 """Bytes of data in one packet, the size every implementation has to take."""
 MAX_CHANNELS = 1000

@@ -69,7 +69,8 @@ class Mux:
         self.link = link
         self.handler = handler
         self._channels: dict[int, Channel] = {}
-        self._opening: dict[int, tuple[ChannelHandler, asyncio.Future[Channel]]] = {}
+        self._opening: dict[int, tuple[ChannelHandler, int, asyncio.Future[Channel]]] = {}
+        self._granted = 0
         self._pending_opens = 0
         self._next = 0
         self._replies = Replies(self._reply)
@@ -89,14 +90,14 @@ class Mux:
         """
         if self._ended:
             raise ConnectionResetError("the SSH connection has ended")
-        local = self._free_id()
+        local, granted = self._free_id(), self._grant()
         answer: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-        self._opening[local] = (handler, answer)
+        self._opening[local] = (handler, granted, answer)
         self.link.send_packet(
             m.CHANNEL_OPEN,
             text(kind),
             uint32(local),
-            uint32(m.WINDOW),
+            uint32(granted),
             uint32(m.MAX_PACKET),
             extra,
         )
@@ -126,7 +127,7 @@ class Mux:
         if self._ended:
             return
         self._ended = True
-        for _, answer in self._opening.values():
+        for _, _, answer in self._opening.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the SSH connection has ended"))
         self._opening.clear()
@@ -217,6 +218,12 @@ class Mux:
         self._next = (self._next + 1) & 0xFFFFFFFF
         return taken
 
+    def _grant(self) -> int:
+        """The window for a new channel: what a connection can make us hold is bounded, not its channels."""
+        granted = min(m.WINDOW, max(m.LEAST_WINDOW, (m.ALL_WINDOWS - self._granted) // 4))
+        self._granted += granted
+        return granted
+
     def _open_request(self, reader: Reader) -> None:
         kind = reader.text()
         remote, window, max_packet = reader.uint32(), reader.uint32(), reader.uint32()
@@ -233,14 +240,14 @@ class Mux:
         self._pending_opens -= 1
         if self._ended:
             raise ConnectionResetError("the SSH connection has ended")
-        local = self._free_id()
-        channel = Channel(self, handler, local, remote, window, max_packet)
+        local, granted = self._free_id(), self._grant()
+        channel = Channel(self, handler, local, granted, remote, window, max_packet)
         self._channels[local] = channel
         self.link.send_packet(
             m.CHANNEL_OPEN_CONFIRMATION,
             uint32(remote),
             uint32(local),
-            uint32(m.WINDOW),
+            uint32(granted),
             uint32(m.MAX_PACKET),
             extra,
         )
@@ -261,8 +268,8 @@ class Mux:
 
     def _open_confirmed(self, reader: Reader) -> None:
         local, remote, window, max_packet = (reader.uint32() for _ in range(4))
-        handler, answer = self._take_opening(local)
-        channel = Channel(self, handler, local, remote, window, max_packet, reader.rest())
+        handler, granted, answer = self._take_opening(local)
+        channel = Channel(self, handler, local, granted, remote, window, max_packet, reader.rest())
         self._channels[local] = channel
         handler.opened(channel)
         if answer.done():  # nobody waits for it any more
@@ -273,11 +280,12 @@ class Mux:
     def _open_failed(self, reader: Reader) -> None:
         local, reason, message = reader.uint32(), reader.uint32(), reader.text()
         language = reader.text()
-        _, answer = self._take_opening(local)
+        _, granted, answer = self._take_opening(local)
+        self._granted -= granted
         if not answer.done():
             answer.set_exception(OpenRefused(reason, message, language))
 
-    def _take_opening(self, local: int) -> tuple[ChannelHandler, asyncio.Future[Channel]]:
+    def _take_opening(self, local: int) -> tuple[ChannelHandler, int, asyncio.Future[Channel]]:
         try:
             return self._opening.pop(local)
         except KeyError:
@@ -285,4 +293,5 @@ class Mux:
 
     def forget(self, channel: Channel) -> None:
         """Both sides have closed it; its number is free."""
-        self._channels.pop(channel.local, None)
+        if self._channels.pop(channel.local, None) is not None:
+            self._granted -= channel.granted

@@ -215,6 +215,8 @@ class Recorder:
         self.seen = Seen()
         self.channel: Channel
         self.over = asyncio.Event()
+        self._hungry = True
+        self._untaken = 0
 
     def opened(self, channel: Channel) -> None:
         self.channel = channel
@@ -224,7 +226,20 @@ class Recorder:
             self.seen.errors += data
         else:
             self.seen.output += data
-        self.channel.consumed(len(data))
+        if self._hungry:
+            self.channel.consumed(len(data))
+        else:
+            self._untaken += len(data)
+
+    def fast(self) -> None:
+        """Give no window back from now on."""
+        self._hungry = False
+
+    def eat(self) -> None:
+        """Give it back, what is owed included."""
+        self._hungry = True
+        self.channel.consumed(self._untaken)
+        self._untaken = 0
 
     def eof_received(self) -> None:
         self.seen.eof = True
@@ -238,6 +253,11 @@ class Recorder:
 
     def closed(self) -> None:
         self.over.set()
+
+
+@pytest.fixture
+def recorder() -> Callable[[], Recorder]:
+    return Recorder
 
 
 class Visitor:

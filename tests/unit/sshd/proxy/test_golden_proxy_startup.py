@@ -20,7 +20,7 @@ from sshd.proxy.program import run
 pytestmark = pytest.mark.unit
 
 CASES: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[2] / "golden/lifecycle/ssh_proxy_startup.json").read_text()
+    (Path(__file__).parents[3] / "golden/lifecycle/ssh_proxy_startup.json").read_text()
 )
 
 
