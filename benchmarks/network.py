@@ -1,10 +1,11 @@
 """Packet rules: what a change costs, and a packet, with few and many containers and rules.
 
-Both sides run in a network namespace of their own, with a machine outside: ours is one nft transaction
-for a container's port and rules and interval sets for the packets; the other one has a chain per
-container with an iptables rule a line, loaded by one `iptables-restore` per container.
+Both sides run in a network namespace of their own, with a machine outside: ours is one transaction of
+nftables for a container's port and rules and interval sets for the packets; the other one has a chain per
+container with an iptables rule a line, loaded by one `iptables-restore` per container. Ratios at the end.
 
-  change      ms until port and rules of one more container are in force
+  change      ms until port and rules of one more container are in force, rules nobody else has
+  shared      the same with rules that another container has already; iptables knows no such thing
   connect     us from SYN to an established connection, through the last of the rules
   round trip  us for a byte and back over a connection that stands
   throughput  MB/s over it
@@ -16,15 +17,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from pyroute2.netns import setns
@@ -41,7 +44,7 @@ CONTAINERS, RULES = (1, 50, 250), (1, 100, 1000)
 OUTSIDE, HOST_SIDE = "192.0.2.2", "192.0.2.1"
 INSIDE = "MEASURED_INSIDE_A_NAMESPACE"
 PORT = 9000
-CHANGES, CONNECTIONS, ROUND_TRIPS = 5, 300, 5000
+CHANGES, CONNECTIONS, ROUND_TRIPS = 15, 300, 5000
 BULK_BYTES = 256 << 20
 IPTABLES_LIMIT = 60_000
 """Rules beyond which the other side takes minutes to load and is left out."""
@@ -54,7 +57,7 @@ def rules(container: int, count: int, port: int) -> list[SecurityGroupRule]:
     others = [
         SecurityGroupRule(
             protocol="tcp",
-            destinations=(f"11.{container}.{number // 256}.{number % 256}",),
+            destinations=(f"{11 + container // 256}.{container % 256}.{number // 256}.{number % 256}",),
             ports=(1000 + number,),
         )
         for number in range(count - 1)
@@ -69,7 +72,8 @@ def address(container: int) -> IPv4Address:
 class Ours:
     """One nft transaction per container."""
 
-    def __init__(self) -> None:
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._run = runner.run
         self._nft = Nft()
         wiring = Wiring(
             table=CONFIG.table,
@@ -79,27 +83,29 @@ class Ours:
             denied=CONFIG.denied,
         )
         self._contents = Contents(wiring, CONFIG.log_group)
+        self._compiled = lru_cache(maxsize=256)(compile_rules)
 
     def load(self, containers: int, count: int, port: int) -> bool:
         self._contents.clear()
         for number in range(containers):
-            self._contents.put(f"g{number}", self._member(number, count, port))
-        asyncio.run(self._nft.apply(self._contents.everything()))
+            self._contents.put(f"g{number}", self._member(number, rules(number, count, port)))
+        self._run(self._nft.apply(self._contents.everything()))
         return True
 
-    def change(self, container: int, count: int, port: int) -> None:
-        member = self._member(container, count, port)
-        asyncio.run(self._nft.apply(self._contents.put(f"g{container}", member)))
+    def change(self, container: int, given: Sequence[SecurityGroupRule]) -> None:
+        member = self._member(container, given)
+        self._run(self._nft.apply(self._contents.put(f"g{container}", member)))
 
     def undo(self, container: int) -> None:
-        asyncio.run(self._nft.apply(self._contents.remove(f"g{container}")))
+        self._run(self._nft.apply(self._contents.remove(f"g{container}")))
 
     def clear(self) -> None:
-        asyncio.run(self._nft.apply(remove_table(CONFIG.table)))
+        self._run(self._nft.apply(remove_table(CONFIG.table)))
+        self._run(self._nft.close())
 
-    def _member(self, number: int, count: int, port: int) -> Member:
+    def _member(self, number: int, given: Sequence[SecurityGroupRule]) -> Member:
         where = address(number)
-        return Member(where, {61001 + number: Target(where, 8080)}, compile_rules(rules(number, count, port)))
+        return Member(where, {61001 + number: Target(where, 8080)}, self._compiled(tuple(given)))
 
 
 class IPTables:
@@ -110,13 +116,13 @@ class IPTables:
             return False
         lines = ["*filter", ":FORWARD ACCEPT", "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT"]
         for number in range(containers):
-            lines += self._lines(number, count, port)
+            lines += self._lines(number, rules(number, count, port))
         ports = map(self._dnat, range(containers))
         self._restore([*lines, "COMMIT", "*nat", ":PREROUTING ACCEPT", *ports, "COMMIT"])
         return True
 
-    def change(self, container: int, count: int, port: int) -> None:
-        lines = ["*filter", *self._lines(container, count, port), "COMMIT"]
+    def change(self, container: int, given: Sequence[SecurityGroupRule]) -> None:
+        lines = ["*filter", *self._lines(container, given), "COMMIT"]
         self._restore([*lines, "*nat", self._dnat(container), "COMMIT"], "--noflush")
 
     def undo(self, container: int) -> None:
@@ -127,11 +133,10 @@ class IPTables:
     def clear(self) -> None:
         self._restore(["*filter", ":FORWARD ACCEPT", "COMMIT", "*nat", ":PREROUTING ACCEPT", "COMMIT"])
 
-    def _lines(self, container: int, count: int, port: int) -> list[str]:
+    def _lines(self, container: int, given: Sequence[SecurityGroupRule]) -> list[str]:
         chain = f"C{container}"
         accepted = [
-            f"-A {chain} -d {rule.destinations[0]} -p tcp --dport {rule.ports[0]} -j ACCEPT"
-            for rule in rules(container, count, port)
+            f"-A {chain} -d {rule.destinations[0]} -p tcp --dport {rule.ports[0]} -j ACCEPT" for rule in given
         ]
         return [
             f":{chain} -",
@@ -258,28 +263,93 @@ def _space(pid: int) -> str:
     return os.readlink(f"/proc/{pid}/ns/net")
 
 
+@dataclass(frozen=True)
+class Figures:
+    """change, shared: ms. connect, trip: us. rate: MB/s."""
+
+    change: float
+    shared: float
+    connect: float = 0
+    trip: float = 0
+    rate: float = 0
+
+    @property
+    def line(self) -> str:
+        packets = f" {self.connect:6.0f} us {self.trip:8.1f} us {self.rate:6.0f} MB/s" if self.rate else ""
+        return f"{self.change:6.2f} ms {self.shared:6.2f} ms{packets}"
+
+
+def changes(side: Ours | IPTables, containers: int, count: int) -> tuple[float, float]:
+    """ms for one more container with rules of its own, and with those of the first."""
+    new = [rules(containers + number, count, PORT) for number in range(CHANGES)]
+    known = [rules(0, count, PORT) for _ in range(CHANGES)]
+    found = []
+    for each in (new, known):
+        took = []
+        for given in each:
+            began = time.perf_counter()
+            side.change(containers, given)
+            took.append(time.perf_counter() - began)
+            side.undo(containers)
+        found.append(statistics.median(took) * 1e3)
+    return found[0], found[1]
+
+
 def report(packets: bool) -> None:
-    titles = f"{'change':>9} {'connect':>9} {'round trip':>11} {'throughput':>11}"
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    titles = f"{'change':>9} {'shared':>9} {'connect':>9} {'round trip':>11} {'throughput':>11}"
     print(f"{'':10} {'containers':>10} {'rules':>6} {titles}")
-    with topology() as path:
-        for name, side in (("ours", Ours()), ("iptables", IPTables())):
+    measured: dict[tuple[str, int, int], Figures] = {}
+    with asyncio.Runner() as runner, topology() as path:
+        for name, side in (("ours", Ours(runner)), ("iptables", IPTables())):
             for count in RULES:
                 for containers in CONTAINERS:
                     if not side.load(containers, count, PORT):
                         print(f"{name:10} {containers:10} {count:6} {'left out':>9}")
                         continue
-                    took = []
-                    for _ in range(CHANGES):
-                        began = time.perf_counter()
-                        side.change(containers, count, PORT)
-                        took.append(time.perf_counter() - began)
-                        side.undo(containers)
-                    line = f"{name:10} {containers:10} {count:6} {statistics.median(took) * 1e3:6.1f} ms"
-                    if packets:
-                        connect, trip, rate = path.measure()
-                        line += f" {connect:6.0f} us {trip:8.1f} us {rate:6.0f} MB/s"
-                    print(line, flush=True)
+                    gc.collect()
+                    gc.freeze()  # a cell does not hold the rules of all containers as they came
+                    figures = Figures(*changes(side, containers, count), *(path.measure() if packets else ()))
+                    gc.unfreeze()
+                    measured[name, containers, count] = figures
+                    print(f"{name:10} {containers:10} {count:6} {figures.line}", flush=True)
             side.clear()
+    for line in ratios(measured, packets):
+        print(line)
+
+
+def ratios(measured: dict[tuple[str, int, int], Figures], packets: bool) -> Iterator[str]:
+    """What can be promised of a machine that is faster or slower."""
+    (few, many), (short, long) = (CONTAINERS[0], CONTAINERS[-1]), (RULES[0], RULES[-1])
+    ours = {(containers, count): one for (name, containers, count), one in measured.items() if name == "ours"}
+    theirs = {key[1:]: one for key, one in measured.items() if key[0] != "ours"}
+
+    each_count = f"with {', '.join(map(str, RULES))} rules"
+
+    def grown(what: str, value: Callable[[Figures], float]) -> str:
+        each = [f"{value(ours[many, count]) / value(ours[few, count]):.2f} x" for count in RULES]
+        return f"{what}, {many} containers : {few}, {each_count}: {', '.join(each)}"
+
+    def against(what: str, value: Callable[[Figures], float]) -> str:
+        each = [
+            f"{max(value(ours[at]) / value(theirs[at]) for at in theirs if at[1] == count):.2f} x"
+            for count in RULES
+        ]
+        return f"{what}, ours : iptables, at worst, {each_count}: {', '.join(each)}"
+
+    yield grown("change", lambda one: one.change)
+    yield grown("change with shared rules", lambda one: one.shared)
+    yield against("change", lambda one: one.change)
+    yield against("change with shared rules", lambda one: one.shared)
+    shared = ours[many, long].shared / ours[many, short].shared
+    yield f"change with shared rules, {long} rules : {short}, {many} containers: {shared:.2f} x"
+    if packets:
+        at = f"{many} containers with {long} rules each : {few} with {short}"
+        connect = ours[many, long].connect / ours[few, short].connect
+        rate = ours[many, long].rate / ours[few, short].rate
+        yield f"connect, {at}: {connect:.2f} x"
+        yield f"throughput, {at}: {rate:.2f} x"
+        yield against("connect", lambda one: one.connect)
 
 
 def main() -> None:

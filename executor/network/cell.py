@@ -118,6 +118,7 @@ class CellNetwork:
         await self.close()
         await self._nft.apply(remove_table(self._config.table))
         await self._firewall.close()
+        await self._nft.close()
         self._contents.clear()
         await self._links_are_gone()
         await self._on_thread(self._links.remove_gateway)
@@ -125,6 +126,7 @@ class CellNetwork:
     async def close(self) -> None:
         """Stop listening and leave everything in force, for containers that go on. Closing again is fine."""
         self._log.close()
+        await self._nft.close()
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         """Take ``count`` host ports, ascending. Raises NoFreePorts."""
@@ -212,8 +214,9 @@ class CellNetwork:
                 listing = await self._nft.read(self._config.table)
                 if listing is None:
                     return ["packet table"]
+                found = await asyncio.to_thread(parse, listing)
                 if began == self._changes_begun:
-                    return differences(parse(listing), self._contents, self._base)
+                    return differences(found, self._contents, self._base)
         return []
 
     async def _forget(self, address: IPv4Address) -> None:

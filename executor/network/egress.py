@@ -9,11 +9,14 @@ Rules for IPv6 are left out: containers have none here.
 from __future__ import annotations
 
 import hashlib
+import socket
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import NamedTuple
 
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
@@ -38,8 +41,7 @@ class Layer(Enum):
     """Every other protocol, which only rules for ``all`` let through."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Opening:
+class Opening(NamedTuple):
     """Something that is let through: to ``addresses``, at ``ports``.
 
     For ICMP a port is type * 256 + code; other protocols have all of them.
@@ -56,32 +58,46 @@ class RuleSet:
 
     openings: tuple[tuple[Layer, tuple[Opening, ...]], ...]
 
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     @cached_property
     def digest(self) -> str:
         """The same for the same content."""
-        return hashlib.sha256(repr(self.openings).encode()).hexdigest()[:12]
+        content = [(layer.value, *map(tuple, openings)) for layer, openings in self.openings]
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+
+    @cached_property
+    def kinds(self) -> dict[tuple[Layer, bool], list[Opening]]:
+        """The openings of each layer that are not logged, and those that are; empty ones are left out."""
+        return {
+            (layer, log): found
+            for log in (False, True)
+            for layer, openings in self.openings
+            if (found := [one for one in openings if one.log is log])
+        }
 
     def of(self, layer: Layer, *, log: bool) -> list[Opening]:
         """The openings of a layer that are logged, or those that are not."""
-        return [
-            one for found, openings in self.openings if found is layer for one in openings if one.log is log
-        ]
+        return self.kinds.get((layer, log), [])
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
+class _Box(NamedTuple):
+    """What one rule opens at some addresses."""
+
     order: int
-    addresses: Interval
     ports: Interval
     log: bool
 
 
 def compile_rules(rules: Sequence[SecurityGroupRule]) -> RuleSet | None:
     """The rules of one container; None when they let nothing through. Raises NetworkError."""
-    boxes: dict[Layer, list[_Box]] = {layer: [] for layer in Layer}
+    boxes: dict[Layer, list[tuple[Interval, _Box]]] = {layer: [] for layer in Layer}
     for order, rule in enumerate(rules):
+        where = destinations(rule)
         for layer, ports in _reach(rule):
-            boxes[layer] += [_Box(order, addresses, ports, rule.log) for addresses in destinations(rule)]
+            box = _Box(order, ports, rule.log)
+            boxes[layer] += [(addresses, box) for addresses in where]
     openings = tuple((layer, tuple(_disjoint(found))) for layer, found in boxes.items() if found)
     return RuleSet(openings) if openings else None
 
@@ -98,29 +114,41 @@ def destinations(rule: SecurityGroupRule) -> list[Interval]:
 def _destination(text: str) -> Interval | None:
     first, dash, last = text.partition("-")
     if dash:
-        low, high = _address(first), _address(last)
-        return None if low is None or high is None else (int(low), int(high))
+        low, high = _number(first), _number(last)
+        if low is None or high is None:
+            return None
+        if low > high:
+            raise ValueError(f"range {text!r} ends before it begins")
+        return low, high
     address, slash, prefix = text.partition("/")
-    number = _address(address)
+    number = _number(address)
     if number is None:
         return None
-    network = IPv4Network((number, int(prefix) if slash else 32), strict=False)
+    if not slash:
+        return number, number
+    network = IPv4Network((number, int(prefix)), strict=False)
     return int(network[0]), int(network[-1])
 
 
-def _address(text: str) -> IPv4Address | None:
-    """None for an IPv6 address. Raises ValueError."""
-    if ":" not in text:
-        return IPv4Address(text)
-    return IPv6Address(text).ipv4_mapped
+def _number(text: str) -> int | None:
+    """Of an address; None for one of IPv6. Raises ValueError."""
+    if ":" in text:
+        mapped = IPv6Address(text).ipv4_mapped
+        return None if mapped is None else int(mapped)
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+    except OSError:
+        return int(IPv4Address(text))  # which says what is wrong with it
 
 
 def _reach(rule: SecurityGroupRule) -> Iterator[tuple[Layer, Interval]]:
     """The layers a rule opens, and where in them."""
     match rule.protocol:
         case "tcp" | "udp":
-            if rule.port_range is not None:
-                yield Layer(rule.protocol), (rule.port_range.start, rule.port_range.end)
+            if (ports := rule.port_range) is not None:
+                if ports.start > ports.end:
+                    raise NetworkError(f"egress rule: no range of ports: {ports.start} to {ports.end}")
+                yield Layer(rule.protocol), (ports.start, ports.end)
             for port in rule.ports:
                 yield Layer(rule.protocol), (port, port)
         case "icmp":
@@ -144,58 +172,58 @@ def _kinds(kind: int, code: int) -> list[Interval]:
     return [(kind << 8, kind << 8 | 255)] if code == _ANY else [(kind << 8 | code, kind << 8 | code)]
 
 
-def _disjoint(boxes: Iterable[_Box]) -> list[Opening]:
+def _disjoint(boxes: Iterable[tuple[Interval, _Box]]) -> list[Opening]:
     """Sweep over the addresses; between two borders the same boxes are open."""
-
-    @cache
-    def painted(active: frozenset[_Box]) -> tuple[tuple[Interval, bool], ...]:
-        return tuple(_painted(active))
-
-    events: dict[int, tuple[list[_Box], list[_Box]]] = {}
-    for box in boxes:
-        events.setdefault(box.addresses[0], ([], []))[0].append(box)
-        events.setdefault(box.addresses[1] + 1, ([], []))[1].append(box)
-    columns: list[tuple[Interval, tuple[tuple[Interval, bool], ...]]] = []
-    active: set[_Box] = set()
+    opened: defaultdict[int, list[_Box]] = defaultdict(list)
+    closed: defaultdict[int, list[_Box]] = defaultdict(list)
+    for (first, last), box in boxes:
+        opened[first].append(box)
+        closed[last + 1].append(box)
+    painted = cache(_painted)
+    columns: list[tuple[int, int, tuple[tuple[Interval, bool], ...]]] = []
+    active: Counter[_Box] = Counter()
     start, total = 0, 0
-    for border in sorted(events):
+    for border in sorted(opened.keys() | closed.keys()):
         if active:
             content = painted(frozenset(active))
-            if columns and columns[-1][0][1] + 1 == start and columns[-1][1] == content:
-                columns[-1] = ((columns[-1][0][0], border - 1), content)
+            if columns and columns[-1][1] + 1 == start and columns[-1][2] == content:
+                columns[-1] = (columns[-1][0], border - 1, content)
             else:
-                columns.append(((start, border - 1), content))
+                columns.append((start, border - 1, content))
                 total += len(content)
                 if total > MAX_INTERVALS:
                     raise NetworkError(f"egress rules: more than {MAX_INTERVALS} intervals")
-        opened, closed = events[border]
-        active.update(opened)
-        active.difference_update(closed)
+        for box in closed.get(border, ()):
+            active[box] -= 1
+            if not active[box]:
+                del active[box]
+        for box in opened.get(border, ()):
+            active[box] += 1
         start = border
-    return [Opening(addresses, ports, log) for addresses, content in columns for ports, log in content]
+    return [Opening((first, last), ports, log) for first, last, content in columns for ports, log in content]
 
 
-def _painted(boxes: Iterable[_Box]) -> Iterator[tuple[Interval, bool]]:
+def _painted(boxes: frozenset[_Box]) -> tuple[tuple[Interval, bool], ...]:
     """Disjoint port intervals; where boxes overlap, the last rule's flag counts."""
-    borders: dict[int, tuple[list[_Box], list[_Box]]] = {}
+    if len(boxes) == 1:
+        ((_, ports, log),) = boxes
+        return ((ports, log),)
+    opened: defaultdict[int, list[_Box]] = defaultdict(list)
+    closed: defaultdict[int, list[_Box]] = defaultdict(list)
     for box in boxes:
-        borders.setdefault(box.ports[0], ([], []))[0].append(box)
-        borders.setdefault(box.ports[1] + 1, ([], []))[1].append(box)
+        opened[box.ports[0]].append(box)
+        closed[box.ports[1] + 1].append(box)
     active: set[_Box] = set()
-    current: tuple[int, int, bool] | None = None
+    found: list[tuple[Interval, bool]] = []
     start = 0
-    for border in sorted(borders):
+    for border in sorted(opened.keys() | closed.keys()):
         if active:
-            log = max(active, key=lambda box: box.order).log
-            if current is not None and current[1] + 1 == start and current[2] is log:
-                current = (current[0], border - 1, log)
+            log = max(active)[2]
+            if found and found[-1][0][1] + 1 == start and found[-1][1] is log:
+                found[-1] = ((found[-1][0][0], border - 1), log)
             else:
-                if current is not None:
-                    yield current[:2], current[2]
-                current = (start, border - 1, log)
-        opened, closed = borders[border]
-        active.update(opened)
-        active.difference_update(closed)
+                found.append(((start, border - 1), log))
+        active.difference_update(closed.get(border, ()))
+        active.update(opened.get(border, ()))
         start = border
-    if current is not None:
-        yield current[:2], current[2]
+    return tuple(found)

@@ -7,7 +7,9 @@ counts the connections it let through.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from executor.network.egress import Interval, Layer, Opening, RuleSet
@@ -46,15 +48,20 @@ def chain_name(rule_set: RuleSet) -> str:
     return f"{CHAIN_PREFIX}{rule_set.digest}"
 
 
-def set_elements(rule_set: RuleSet) -> dict[str, list[str]]:
-    """The elements of each set of the rule set, by its name; empty sets are left out."""
-    chain = chain_name(rule_set)
+def set_names(rule_set: RuleSet) -> list[str]:
+    """The sets of the rule set, in the order in which its chain asks them."""
+    return list(dict.fromkeys(_set_name(rule_set, layer, log) for layer, log in rule_set.kinds))
+
+
+@lru_cache(maxsize=1024)
+def set_elements(rule_set: RuleSet) -> Mapping[str, Sequence[str]]:
+    """The elements of each set of the rule set, by its name; empty sets are left out.
+
+    Remembered, for whoever looks whether the kernel has them all.
+    """
     found: dict[str, list[str]] = {}
-    for log in (False, True):
-        for layer in Layer:
-            elements = [text for one in rule_set.of(layer, log=log) for text in _elements(layer, one)]
-            if elements:
-                found.setdefault(f"{chain}_{_kind(layer)}{'_log' if log else ''}", []).extend(elements)
+    for (layer, log), openings in rule_set.kinds.items():
+        found.setdefault(_set_name(rule_set, layer, log), []).extend(_elements(layer, openings))
     return found
 
 
@@ -78,7 +85,7 @@ def delete_rule_set(table: str, rule_set: RuleSet) -> list[str]:
     return [
         f"flush chain inet {table} {chain}",
         f"delete chain inet {table} {chain}",
-        *(f"delete set inet {table} {name}" for name in set_elements(rule_set)),
+        *(f"delete set inet {table} {name}" for name in set_names(rule_set)),
     ]
 
 
@@ -112,16 +119,21 @@ def _kind(layer: Layer) -> str:
     return "ports" if layer in (Layer.TCP, Layer.UDP) else layer.value
 
 
-def _elements(layer: Layer, opening: Opening) -> Iterator[str]:
-    where = _range(opening.addresses, IPv4Address)
-    match layer:
-        case Layer.TCP | Layer.UDP:
-            yield f"{where} . {layer.value} . {_range(opening.ports)}"
-        case Layer.ICMP:
-            for kinds, codes in _rectangles(opening.ports):
-                yield f"{where} . {_range(kinds)} . {_range(codes)}"
-        case Layer.OTHER:
-            yield where
+def _set_name(rule_set: RuleSet, layer: Layer, log: bool) -> str:
+    return f"{chain_name(rule_set)}_{_kind(layer)}{'_log' if log else ''}"
+
+
+def _elements(layer: Layer, openings: Iterable[Opening]) -> Iterator[str]:
+    for addresses, ports, _ in openings:
+        where = _addresses(addresses)
+        match layer:
+            case Layer.TCP | Layer.UDP:
+                yield f"{where} . {layer.value} . {_range(ports)}"
+            case Layer.ICMP:
+                for kinds, codes in _rectangles(ports):
+                    yield f"{where} . {_range(kinds)} . {_range(codes)}"
+            case Layer.OTHER:
+                yield where
 
 
 def _rectangles(kinds: Interval) -> Iterator[tuple[Interval, Interval]]:
@@ -139,6 +151,15 @@ def _rectangles(kinds: Interval) -> Iterator[tuple[Interval, Interval]]:
             first = end + 1
 
 
-def _range(interval: Interval, show: type[IPv4Address] | type[int] = int) -> str:
+def _range(interval: Interval) -> str:
     first, last = interval
-    return f"{show(first)}" if first == last else f"{show(first)}-{show(last)}"
+    return f"{first}" if first == last else f"{first}-{last}"
+
+
+def _addresses(interval: Interval) -> str:
+    first, last = interval
+    return _address(first) if first == last else f"{_address(first)}-{_address(last)}"
+
+
+def _address(number: int) -> str:
+    return socket.inet_ntop(socket.AF_INET, number.to_bytes(4, "big"))

@@ -1,4 +1,4 @@
-"""Transactions of packet rules: ``nft -f -``, one process at a time, with everything that waits in one go.
+"""Transactions of packet rules: one at a time, with everything that waits in one go.
 
 Statements are nft's own language, not its JSON: the JSON of nftables 1.0.6 cannot declare a map whose values
 are address and port together (it makes a set instead, without a word).
@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from executor.errors import NetworkError
+from executor.network.libnftables import NftContext
+
+T = TypeVar("T")
+
+
+class Context(Protocol):
+    """What runs statements, as :class:`executor.network.libnftables.NftContext` does."""
+
+    def run(self, text: str) -> tuple[str | None, str]:
+        """What was listed, None for a refusal; complaints. Blocks."""
+
+    def close(self) -> None:
+        """Closing again is fine."""
 
 
 @dataclass(slots=True)
@@ -21,10 +36,18 @@ class _Change:
 
 
 class Nft:
-    """Applies changes. Changes asked for while nft runs go together into the next transaction."""
+    """Applies changes. Changes asked for while one runs go together into the next transaction."""
 
-    def __init__(self, program: str = "nft") -> None:
-        self._program = program
+    def __init__(
+        self,
+        writer: Callable[[], Context] = NftContext,
+        reader: Callable[[], Context] = NftContext.in_json,
+    ) -> None:
+        """writer: makes what applies changes, until it is closed. reader: makes what lists, once each."""
+        self._make_writer = writer
+        self._make_reader = reader
+        self._writer: Context | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nft")
         self._waiting: list[_Change] = []
         self._turn = asyncio.Lock()
 
@@ -49,32 +72,28 @@ class Nft:
     async def read(self, table: str) -> str | None:
         """The table in JSON, between two transactions; None when there is none. Raises NetworkError."""
         async with self._turn:
-            return await self._list("table", "inet", table)
+            return await self._in_thread(lambda: self._list(f"table inet {table}"))
 
     async def tables(self) -> list[str]:
         """Names of all tables of family inet. Raises NetworkError."""
-        listing = await self._list("tables", "inet") or '{"nftables": []}'
+        listing = await self._in_thread(lambda: self._list("tables inet")) or '{"nftables": []}'
         return [entry["table"]["name"] for entry in json.loads(listing)["nftables"] if "table" in entry]
 
-    async def _list(self, *what: str) -> str | None:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(self._program, "-n", "-j", "list", *what),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except OSError as error:
-            raise NetworkError(self._missing(error)) from error
-        listing, complaint = await process.communicate()
-        if process.returncode == 0:
-            return listing.decode()
-        if b"No such file or directory" in complaint:
-            return None
-        raise NetworkError(f"packet rules cannot be read: {complaint.decode(errors='replace').strip()}")
+    async def close(self) -> None:
+        """Let go of what is held; closing again is fine, and a later change takes it again."""
+        async with self._turn:
+            await self._in_thread(self._let_go)
 
-    def _missing(self, error: OSError) -> str:
-        return f"{self._program}: {error.strerror}; install the Debian package nftables"
+    def _list(self, what: str) -> str | None:
+        """A context for itself: it would keep all it has listed."""
+        reader = self._make_reader()
+        try:
+            listing, complaint = reader.run(f"list {what}")
+        finally:
+            reader.close()
+        if listing is None and "No such file or directory" not in complaint:
+            raise NetworkError(f"packet rules cannot be read: {complaint}")
+        return listing
 
     async def _finish(self, batch: list[_Change]) -> None:
         """A transaction that began is seen through, whoever is cancelled: others depend on it."""
@@ -100,17 +119,20 @@ class Nft:
     async def _run(self, statements: Sequence[str]) -> str | None:
         text = "\n".join(statements) + "\n"
         try:
-            process = await asyncio.create_subprocess_exec(
-                self._program,
-                "-f",
-                "-",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except OSError as error:
-            return self._missing(error)
-        _, complaint = await process.communicate(text.encode())
-        if process.returncode == 0:
-            return None
-        return f"packet rules refused: {complaint.decode(errors='replace').strip()}"
+            done, complaint = await self._in_thread(lambda: self._write(text))
+        except NetworkError as error:
+            return str(error)
+        return f"packet rules refused: {complaint}" if done is None else None
+
+    def _write(self, text: str) -> tuple[str | None, str]:
+        if self._writer is None:
+            self._writer = self._make_writer()
+        return self._writer.run(text)
+
+    def _let_go(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)

@@ -46,6 +46,13 @@ def test_destinations(texts: tuple[str, ...], expected: list[tuple[str, str]]) -
         (SecurityGroupRule(protocol="all", destinations=("10.0.0.0/33",)), "33"),
         (SecurityGroupRule(protocol="sctp", destinations=("10.0.0.1",)), "sctp"),
         (SecurityGroupRule(protocol="icmp", destinations=("10.0.0.1",)), "icmp_info"),
+        (SecurityGroupRule(protocol="all", destinations=("10.0.0.9-10.0.0.1",)), "ends before it begins"),
+        (
+            SecurityGroupRule(
+                protocol="tcp", destinations=("10.0.0.1",), port_range=PortRange(start=81, end=80)
+            ),
+            "no range of ports: 81 to 80",
+        ),
     ],
 )
 def test_what_is_no_rule(rule: SecurityGroupRule, complaint: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
+import threading
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -18,6 +17,7 @@ from executor.errors import NetworkError
 from executor.network.address import detect_external_ip
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.egressrules import add_rule_set, comment, delete_rule_set, set_elements
+from executor.network.libnftables import NftContext
 from executor.network.nft import Nft
 from executor.network.rules import (
     Target,
@@ -138,82 +138,86 @@ def test_kinds_of_icmp_between_two_others() -> None:
     }
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """Stands for nft: waits for ``go``, keeps each transaction in a file, refuses what says "bad"."""
-    script = tmp_path / "nft"
-    script.write_text(
-        f"""#!/bin/sh
-cd {tmp_path}
-echo started >started
-read line <go
-cat >"transaction.$$"
-echo "$$" >>order
-if grep -q bad "transaction.$$"; then echo 'line 1: bad' >&2; exit 1; fi
-"""
-    )
-    script.chmod(0o755)
-    return script
+class Held:
+    """Stands for the kernel: transactions wait to be let go and are kept; what says "bad" is refused."""
+
+    def __init__(self) -> None:
+        self.transactions: list[str] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.open = 0
+
+    def connect(self) -> Held:
+        self.open += 1
+        return self
+
+    def run(self, text: str) -> tuple[str | None, str]:
+        self.begun.set()
+        assert self.go.wait(10)
+        self.transactions.append(text)
+        return (None, "line 1: bad") if "bad" in text else ("", "")
+
+    def close(self) -> None:
+        self.open -= 1
 
 
-def transactions(folder: Path) -> list[str]:
-    numbers = (folder / "order").read_text().split()
-    return [(folder / f"transaction.{number}").read_text() for number in numbers]
-
-
-def let_all_go(folder: Path) -> None:
-    (folder / "go").unlink(missing_ok=True)
-    (folder / "go").write_text("go\n")
-
-
-async def hold_first(nft: Nft, folder: Path, *changes: str) -> list[asyncio.Task[None]]:
+async def hold_first(nft: Nft, held: Held, *changes: str) -> list[asyncio.Task[None]]:
     """Start the first change, and the others while it is under way."""
-    os.mkfifo(folder / "go")
     tasks = [asyncio.create_task(nft.apply([changes[0]]))]
-    opened = await asyncio.to_thread(open, folder / "go", "w")
+    assert await asyncio.to_thread(held.begun.wait, 10)
     tasks += [asyncio.create_task(nft.apply([change])) for change in changes[1:]]
     for _ in changes:
         await asyncio.sleep(0)
-    let_all_go(folder)
-    with opened:
-        opened.write("go\n")
+    held.go.set()
     return tasks
 
 
-async def test_changes_that_wait_go_together(program: Path, tmp_path: Path) -> None:
-    tasks = await hold_first(Nft(str(program)), tmp_path, "a", "b", "c")
+async def test_changes_that_wait_go_together() -> None:
+    held = Held()
+    tasks = await hold_first(Nft(held.connect), held, "a", "b", "c")
     await asyncio.gather(*tasks)
-    assert transactions(tmp_path) == ["a\n", "b\nc\n"]
+    assert held.transactions == ["a\n", "b\nc\n"]
 
 
-async def test_a_bad_change_fails_alone(program: Path, tmp_path: Path) -> None:
-    tasks = await hold_first(Nft(str(program)), tmp_path, "a", "bad", "c")
+async def test_a_bad_change_fails_alone() -> None:
+    held = Held()
+    tasks = await hold_first(Nft(held.connect), held, "a", "bad", "c")
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [type(None), NetworkError, type(None)]
     assert str(results[1]) == "packet rules refused: line 1: bad"
-    assert transactions(tmp_path) == ["a\n", "bad\nc\n", "bad\n", "c\n"]
+    assert held.transactions == ["a\n", "bad\nc\n", "bad\n", "c\n"]
 
 
-async def test_a_cancelled_change_that_waits_is_not_applied(program: Path, tmp_path: Path) -> None:
-    nft = Nft(str(program))
-    os.mkfifo(tmp_path / "go")
+async def test_a_cancelled_change_that_waits_is_not_applied() -> None:
+    held = Held()
+    nft = Nft(held.connect)
     first = asyncio.create_task(nft.apply(["a"]))
-    opened = await asyncio.to_thread(open, tmp_path / "go", "w")
+    assert await asyncio.to_thread(held.begun.wait, 10)
     second, third = asyncio.create_task(nft.apply(["b"])), asyncio.create_task(nft.apply(["c"]))
     await asyncio.sleep(0)
     second.cancel()
     first.cancel()
-    let_all_go(tmp_path)
-    with opened:
-        opened.write("go\n")
+    held.go.set()
     await asyncio.wait([first, second, third])
     assert (first.cancelled(), second.cancelled(), third.exception()) == (True, True, None)
-    assert transactions(tmp_path) == ["a\n", "c\n"]
+    assert held.transactions == ["a\n", "c\n"]
 
 
-async def test_a_missing_program_is_named() -> None:
+async def test_one_connection_serves_all_changes_until_it_is_closed() -> None:
+    held = Held()
+    held.go.set()
+    nft = Nft(held.connect)
+    for _ in range(2):
+        await nft.apply(["a"])
+        await nft.apply(["b"])
+        assert held.open == 1
+        await nft.close()
+        await nft.close()
+        assert held.open == 0
+
+
+async def test_a_missing_library_is_named() -> None:
     with pytest.raises(NetworkError, match="install the Debian package nftables"):
-        await Nft("/no/such/nft").apply(["a"])
+        await Nft(lambda: NftContext("/no/such/nft")).apply(["a"])
 
 
 def test_the_external_address_is_one_of_the_host() -> None:
