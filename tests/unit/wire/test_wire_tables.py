@@ -6,6 +6,7 @@ written once with every field set, which gives fixtures for all that no recordin
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 from google.protobuf.message import Message
 
 from bbs.models.actions import EmptyAction
+from bbs.wire import sse
 from bbs.wire.mapping import to_model, to_wire
-from bbs.wire.messages import FILES, PACKAGE, message_class
+from bbs.wire.messages import FILES, message_class
 
 pytestmark = pytest.mark.unit
 
@@ -121,6 +123,10 @@ def items(message: str, row: Row, within: tuple[str, ...]) -> Iterator[int | byt
             yield full(row.type, within)
         else:
             yield max(TABLE.enum(message, row.type).values())
+
+
+ONE_ACTION = ("Action",)
+"""Context of a message that is to hold actions as a client writes them: one of the nine in each wrapper."""
 
 
 def rows_within(message: str, within: tuple[str, ...]) -> list[Row]:
@@ -268,7 +274,7 @@ def modelled() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", [*modelled()])
 def test_every_field_survives_the_models(name: str) -> None:
-    message = message_class(name).FromString(only_one_action(full(name), name))
+    message = message_class(name).FromString(full(name, ONE_ACTION))
     model = to_model(message)
     assert not isinstance(model, EmptyAction)
     again = to_wire(model, type(message))
@@ -276,22 +282,35 @@ def test_every_field_survives_the_models(name: str) -> None:
     assert again.SerializeToString(deterministic=True) == message.SerializeToString(deterministic=True)
 
 
-def only_one_action(data: bytes, name: str) -> bytes:
-    """Of the nine actions a wrapper has room for, one is meant: in every wrapper, keep the first."""
-    message = message_class(name).FromString(data)
-    _keep_one(message)
-    return message.SerializeToString()
+FRAMES = {
+    "desired_lrp_created": "DesiredLRPCreatedEvent",
+    "desired_lrp_changed": "DesiredLRPChangedEvent",
+    "desired_lrp_removed": "DesiredLRPRemovedEvent",
+    "actual_lrp_instance_created": "ActualLRPInstanceCreatedEvent",
+    "actual_lrp_instance_changed": "ActualLRPInstanceChangedEvent",
+    "actual_lrp_instance_removed": "ActualLRPInstanceRemovedEvent",
+    "actual_lrp_crashed": "ActualLRPCrashedEvent",
+    "actual_lrp_created": "ActualLRPCreatedEvent",
+    "actual_lrp_changed": "ActualLRPChangedEvent",
+    "actual_lrp_removed": "ActualLRPRemovedEvent",
+    "task_created": "TaskCreatedEvent",
+    "task_changed": "TaskChangedEvent",
+    "task_removed": "TaskRemovedEvent",
+}
+"""Name and payload of each event of the streams."""
 
 
-def _keep_one(message: Message) -> None:
-    if message.DESCRIPTOR.full_name == f"{PACKAGE}.Action":
-        for item, _ in message.ListFields()[1:]:
-            message.ClearField(item.name)
-    for item, value in message.ListFields():
-        kind = item.message_type
-        if kind is None:
-            continue
-        if kind.GetOptions().map_entry:
-            continue
-        for inner in value if item.is_repeated else [value]:
-            _keep_one(inner)
+def test_there_are_no_other_events() -> None:
+    assert FRAMES.keys() == sse.EVENTS.keys()
+    assert set(FRAMES.values()) == {name for name in TABLE.messages if name.endswith("Event")}
+
+
+@pytest.mark.parametrize(("event", "payload"), FRAMES.items())
+def test_every_event_has_its_frame(event: str, payload: str) -> None:
+    data = full(payload, ONE_ACTION)
+    frame = f"id: 7\nevent: {event}\ndata: {base64.b64encode(data).decode()}\n\n".encode()
+    [record] = sse.Parser().feed(frame)
+    read = sse.decode_record(record)
+    assert type(read).__name__ == payload
+    assert to_wire(read).SerializeToString(deterministic=True) == data
+    assert sse.encode_record(7, read) == frame

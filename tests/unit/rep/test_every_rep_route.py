@@ -1,0 +1,184 @@
+"""Every route of a cell's two listeners once: what is sent, and status, type and body of what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from executor.model import Container, ContainerMetrics, ContainerState, MetricsConfig, RunInfo
+from rep import tags
+from rep.config import RepConfig
+from rep.evacuation import EvacuationFlag
+from rep.metrics import RequestMetrics
+from rep.removals import Removals
+from rep.rootfs import StackMap
+from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
+from rep.state import CellIdentity
+
+if TYPE_CHECKING:
+    from tests.unit.rep.conftest import FakeExecutor
+
+pytestmark = pytest.mark.unit
+
+ROUTES = Path(__file__).parents[2] / "golden" / "protocol" / "routes.txt"
+GUID = "11111111-2222-3333-4444-5555"
+JSON_AS_TEXT = "text/plain; charset=utf-8"
+MakeContainer = Callable[..., Container]
+
+STATE = (
+    b'{"rep_url":"https://c1.cell:1801","cell_id":"c1","cell_index":0,"RootFSProviders":'
+    b'{"docker":{"type":"arbitrary"},"preloaded":{"set":{"stack":{}},"type":"fixed_set"},'
+    b'"preloaded+layer":{"set":{"stack":{}},"type":"fixed_set"}},'
+    b'"AvailableResources":{"MemoryMB":936,"DiskMB":1872,"Containers":248},'
+    b'"TotalResources":{"MemoryMB":1000,"DiskMB":2000,"Containers":249},'
+    b'"LRPs":[{"instance_guid":"11111111-2222-3333-4444-5555","process_guid":"web","index":2,"domain":"apps",'
+    b'"PlacementTags":["t"],"VolumeDrivers":[],"RootFs":"preloaded:stack","MemoryMB":64,"DiskMB":128,'
+    b'"MaxPids":0,"state":"RUNNING"}],"Tasks":[],"StartingContainerCount":0,"Zone":"z1","Evacuating":false,'
+    b'"VolumeDrivers":["nfs"],"PlacementTags":["t"],"OptionalPlacementTags":[],'
+    b'"ProxyMemoryAllocationMB":0}\n'
+)
+METRICS = (
+    b'{"cell_id":"c1","lrps":[{"instance_guid":"11111111-2222-3333-4444-5555","process_guid":"web","index":2,'
+    b'"metric_guid":"m","cpu_usage_fraction":0.25,"disk_usage_bytes":1,"disk_quota_bytes":2,'
+    b'"memory_usage_bytes":3,"memory_quota_bytes":4,"rx_bytes":5,"tx_bytes":6}],"tasks":[]}\n'
+)
+WORK = (
+    b'{"LRPs":[{"process_guid":"big","index":0,"domain":"apps","PlacementTags":null,"VolumeDrivers":null,'
+    b'"RootFs":"preloaded:stack","MemoryMB":5000,"DiskMB":1,"MaxPids":0}],'
+    b'"Tasks":[{"TaskGuid":"t","Domain":"apps","RootFs":"docker:///x","MemoryMB":1,"DiskMB":1}],"cell_id":"c1"}'
+)
+REFUSED = (
+    b'{"LRPs":[{"instance_guid":"","process_guid":"big","index":0,"domain":"apps","PlacementTags":null,'
+    b'"VolumeDrivers":null,"RootFs":"preloaded:stack","MemoryMB":5000,"DiskMB":1,"MaxPids":0,"state":""}],'
+    b'"Tasks":null}\n'
+)
+UPDATE = (
+    b'{"instance_guid":"i","process_guid":"web","index":2,"domain":"apps",'
+    b'"internal_routes":[{"hostname":"a.internal"}],"metric_tags":{"k":"v"}}'
+)
+
+
+class Exchange(NamedTuple):
+    """server: as in the table of routes. content_type: of the answer, None when it must have none."""
+
+    server: str
+    method: str
+    route: str
+    body: bytes
+    status: int
+    answer: bytes
+    content_type: str | None = None
+
+    @property
+    def path(self) -> str:
+        return (
+            self.route.replace(":process_guid", "web")
+            .replace(":instance_guid", GUID)
+            .replace(":task_guid", "t")
+        )
+
+
+INSTANCE = "lrps/:process_guid/instances/:instance_guid"
+
+EXCHANGES = [
+    Exchange("rep-admin", "GET", "/ping", b"", 200, b""),
+    Exchange("rep", "GET", "/state", b"", 200, STATE, JSON_AS_TEXT),
+    Exchange("rep", "GET", "/container_metrics", b"", 200, METRICS, JSON_AS_TEXT),
+    Exchange("rep", "POST", "/work", WORK, 200, REFUSED, JSON_AS_TEXT),
+    Exchange("rep", "PUT", f"/v2/{INSTANCE}", UPDATE, 202, b""),
+    Exchange("rep", "PUT", f"/v1/{INSTANCE}", UPDATE, 202, b""),
+    Exchange("rep", "POST", "/v1/tasks/:task_guid/cancel", b"", 202, b""),
+    Exchange("rep", "POST", f"/v1/{INSTANCE}/stop", b"", 202, b""),
+    Exchange("rep", "POST", "/sim/reset", b"", 500, b""),
+    Exchange("rep-admin", "POST", "/evacuate", b"", 202, b'{"ping_path":"/ping"}', "application/json"),
+]
+
+
+class Cell:
+    """Both listeners, over plain HTTP."""
+
+    def __init__(self, executor: FakeExecutor) -> None:
+        config = RepConfig(cell_id="c1", zone="z1", supported_providers=("docker",), placement_tags=("t",))
+        identity = CellIdentity(
+            config=config, rep_url="https://c1.cell:1801", stacks=StackMap({"stack": "/stacks/stack.tar"})
+        )
+        evacuation = EvacuationFlag()
+        self.deletions = Deletions(executor, Removals())
+        network = NetworkRoutes(identity, executor, evacuation, self.deletions, RequestMetrics())
+        self.applications = {
+            "rep-admin": AdminRoutes(evacuation).application(),
+            "rep": network.application(),
+        }
+        self.urls: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Cell]:
+        async with (
+            self.deletions.open(),
+            listening(self.applications["rep-admin"], "127.0.0.1:0", None) as admin,
+            listening(self.applications["rep"], "127.0.0.1:0", None) as network,
+        ):
+            self.urls = {
+                "rep-admin": f"http://127.0.0.1:{admin.port}",
+                "rep": f"http://127.0.0.1:{network.port}",
+            }
+            yield self
+
+
+def table(server: str) -> set[tuple[str, str]]:
+    lines = (line.split() for line in ROUTES.read_text().splitlines() if not line.startswith("#"))
+    return {(method, path) for of, method, path in lines if of == server}
+
+
+def served(application: web.Application) -> set[tuple[str, str]]:
+    """Routes of an application, their variable parts as in the table."""
+    return {
+        (route.method, route.resource.canonical.replace("{", ":").replace("}", ""))
+        for route in application.router.routes()
+        if route.resource is not None
+    }
+
+
+@pytest.mark.parametrize("server", ["rep", "rep-admin"])
+def test_every_route_has_its_exchange_and_there_are_no_others(executor: FakeExecutor, server: str) -> None:
+    asked = {(exchange.method, exchange.route) for exchange in EXCHANGES if exchange.server == server}
+    assert asked == table(server) == served(Cell(executor).applications[server])
+
+
+async def test_every_route_answers_as_the_tables_say(
+    executor: FakeExecutor, lrp_container: MakeContainer
+) -> None:
+    running = lrp_container(
+        ContainerState.RUNNING,
+        memory_mb=64,
+        disk_mb=128,
+        run_info=RunInfo(root_fs="/stacks/stack.tar", metrics_config=MetricsConfig(guid="m")),
+    )
+    placed = {tags.PLACEMENT_TAGS: '["t"]', tags.VOLUME_DRIVERS: "[]"}
+    executor.put(replace(running, tags={**running.tags, **placed}))
+    executor.drivers = ["nfs"]
+    executor.readings[GUID] = ContainerMetrics(
+        cpu_percentage=25.0,
+        disk_usage=1,
+        disk_limit=2,
+        memory_usage=3,
+        memory_limit=4,
+        rx_bytes=5,
+        tx_bytes=6,
+    )
+    async with (
+        Cell(executor).open() as cell,
+        aiohttp.ClientSession(skip_auto_headers=["Content-Type"]) as session,
+    ):
+        for exchange in EXCHANGES:
+            url = cell.urls[exchange.server] + exchange.path
+            async with session.request(exchange.method, url, data=exchange.body) as answer:
+                said = (answer.status, await answer.read(), answer.headers.get("Content-Type"))
+            assert said == (exchange.status, exchange.answer, exchange.content_type), exchange.path
