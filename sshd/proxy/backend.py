@@ -43,7 +43,8 @@ async def reach(
         return await _connect(target.plain, target, credentials, handler, None)
     except OSError as error:
         where = join_host_port(target.plain.host, target.plain.port)
-        raise Unreachable(f"dial tcp {where}: {reason(error)}") from error
+        words = "i/o timeout" if isinstance(error, TimeoutError) else f"connect: {reason(error)}"
+        raise Unreachable(f"dial tcp {where}: {words}") from error
 
 
 async def _connect(

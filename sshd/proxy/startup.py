@@ -51,7 +51,7 @@ def check(config: ProxyConfig, records: Records) -> Ready:
         records.write(ERROR, "configure-failed", error=str(failure))
         raise CannotStart(CONFIGURATION_STATUS) from failure
     try:
-        backend_tls = _backend(config)
+        backend_tls = backend_context(config)
     except _Failure as failure:
         records.write(ERROR, "failed-to-get-tls-config", error=str(failure))
         raise CannotStart(CONFIGURATION_STATUS) from failure
@@ -133,7 +133,7 @@ def _trusting(ca_file: str, skip: bool) -> ssl.SSLContext | bool:
     return context
 
 
-def _backend(config: ProxyConfig) -> ssl.SSLContext | None:
+def backend_context(config: ProxyConfig) -> ssl.SSLContext | None:
     if not config.backends_tls_enabled:
         return None
     ca_file = config.backends_tls_ca_certificates
