@@ -5,6 +5,16 @@
 
 REP_CONFIG="${REP_CONFIG:-/etc/diego-cell/rep.json}"
 
+# Exit statuses of curl.
+NOBODY_LISTENS=7
+LATE=28
+
+require_programs() {
+  command -v curl >/dev/null && command -v python3 >/dev/null && return
+  say "curl and python3 are needed"
+  return 1
+}
+
 # The value of a string key of the file's top level, or the second argument.
 setting() {
   python3 - "$REP_CONFIG" "$1" "${2:-}" <<'PYTHON'
@@ -31,12 +41,12 @@ read_settings() {
   fi
 }
 
-# ask METHOD PATH: the answer's body; fails unless the status is below 400.
+# ask METHOD PATH: the answer's body; fails, with curl's exit status, unless the answer's status is below 400.
 ask() {
   if [ -n "$identity" ]; then
-    curl --silent --show-error --fail --max-time 10 --request "$1" \
+    curl --silent --show-error --fail --max-time "${ASK_TIMEOUT:-10}" --request "$1" \
       --cacert "$ca" --cert "$cert" --key "$key" "$scheme://$address$2"
   else
-    curl --silent --show-error --fail --max-time 10 --request "$1" "$scheme://$address$2"
+    curl --silent --show-error --fail --max-time "${ASK_TIMEOUT:-10}" --request "$1" "$scheme://$address$2"
   fi
 }

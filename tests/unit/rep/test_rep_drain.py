@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -124,6 +125,81 @@ async def test_drain_fails_when_the_rep_refuses(configure: Configure) -> None:
 async def test_there_is_nothing_to_drain_without_a_rep(configure: Configure) -> None:
     async with script("drain", configure("127.0.0.1:1")) as ended:
         assert (await ended)[:2] == (0, "0\n")
+
+
+async def test_a_rep_that_cannot_be_asked_is_not_taken_for_none(
+    configure: Configure, identity: IdentityFiles
+) -> None:
+    server = Identity(identity).server_context()
+    async with (
+        listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address,
+        script("drain", configure(f"127.0.0.1:{address.port}")) as ended,
+    ):
+        status, out, err = await ended
+    assert (status, out) == (1, "")
+    assert f"cannot ask http://127.0.0.1:{address.port}/ping" in err
+
+
+async def test_an_answer_that_is_late_does_not_end_the_wait(configure: Configure) -> None:
+    """A rep that ends hundreds of containers on a busy machine may be slow to say so."""
+    pings = 0
+    again, enough = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal pings
+        if request.method == "POST":
+            return web.json_response({"ping_path": "/ping"}, status=202)
+        pings += 1
+        if pings == 1:
+            await enough.wait()
+        again.set()
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with AsyncExitStack() as stack:
+        async with listening(application, "127.0.0.1:0", None) as address:
+            config = configure(f"127.0.0.1:{address.port}")
+            pid_file = config.with_name("rep.pid")
+            pid_file.write_text(f"{os.getpid()}\n")
+            drain = script("drain", config, REP_PID_FILE=str(pid_file), ASK_TIMEOUT="0.2")
+            ended = await stack.enter_async_context(drain)
+            async with asyncio.timeout(20):
+                await again.wait()
+            pid_file.unlink()
+            enough.set()
+        assert (await ended)[:2] == (0, "0\n")
+
+
+async def test_a_rep_that_hangs_is_not_an_empty_cell(configure: Configure) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "GET" and evacuating:
+            await enough.wait()
+        evacuating.append(request.method == "POST")
+        return web.Response(status=202)
+
+    evacuating: list[bool] = []
+    enough = asyncio.Event()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with listening(application, "127.0.0.1:0", None) as address:
+        async with script("drain", configure(f"127.0.0.1:{address.port}"), ASK_TIMEOUT="0.2") as ended:
+            status, out, err = await ended
+        enough.set()
+    assert (status, out) == (1, "")
+    assert "does not answer any more" in err
+
+
+@pytest.mark.parametrize("name", ["drain", "post-start"])
+async def test_a_missing_program_is_named(configure: Configure, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for program in ("sh", "dirname"):
+        (folder / program).symlink_to(shutil.which(program) or program)
+    async with script(name, configure("127.0.0.1:1"), PATH=str(folder)) as ended:
+        status, out, err = await ended
+    assert (status, out) == (1, "")
+    assert "curl and python3 are needed" in err
 
 
 async def test_post_start_waits_until_the_cell_is_up(configure: Configure, identity: IdentityFiles) -> None:
