@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -87,7 +87,7 @@ class CellNetwork:
             ),
             config.log_group,
         )
-        self._compiled = lru_cache(maxsize=256)(compile_rules)
+        self._compiled = lru_cache(maxsize=256)(partial(compile_rules, ipv6=False))
         self._log = ConnectionLog(config.log_group, self._guid_of)
         self._to_forget: set[IPv4Address] = set()
         self._forgetting = asyncio.Lock()

@@ -3,7 +3,7 @@
 All rules allow, so what counts is their union; where two of them overlap the later one says whether a
 connection is logged. The kernel looks such a set up in one go, however many rules there were.
 
-Rules for IPv6 are left out: containers have none here.
+A rule speaks of IPv4 or IPv6 by its destinations; one with both is two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 from bbs.models.workload import SecurityGroupRule
@@ -32,13 +32,27 @@ _ANY = -1
 
 
 class Layer(Enum):
-    """What a packet is looked up in; the value is what the kernel calls it."""
+    """What a packet is looked up in; the value is the kernel's name of the protocol, and a 6 for IPv6."""
 
     TCP = "tcp"
     UDP = "udp"
     ICMP = "icmp"
     OTHER = "other"
     """Every other protocol, which only rules for ``all`` let through."""
+    TCP6 = "tcp6"
+    UDP6 = "udp6"
+    ICMPV6 = "icmpv6"
+    OTHER6 = "other6"
+
+
+IPV6_LAYERS = frozenset({Layer.TCP6, Layer.UDP6, Layer.ICMPV6, Layer.OTHER6})
+
+
+class Destinations(NamedTuple):
+    """Addresses as numbers."""
+
+    ipv4: Sequence[Interval]
+    ipv6: Sequence[Interval]
 
 
 class Opening(NamedTuple):
@@ -90,80 +104,99 @@ class _Box(NamedTuple):
     log: bool
 
 
-def compile_rules(rules: Sequence[SecurityGroupRule]) -> RuleSet | None:
-    """The rules of one container; None when they let nothing through. Raises NetworkError."""
+def compile_rules(rules: Sequence[SecurityGroupRule], *, ipv6: bool = True) -> RuleSet | None:
+    """The rules of one container; None when they let nothing through. Raises NetworkError.
+
+    ipv6: whether containers have it; without, what rules say of it is left out.
+    """
     boxes: dict[Layer, list[tuple[Interval, _Box]]] = {layer: [] for layer in Layer}
     for order, rule in enumerate(rules):
         where = destinations(rule)
         for layer, ports in _reach(rule):
             box = _Box(order, ports, rule.log)
-            boxes[layer] += [(addresses, box) for addresses in where]
+            if layer not in IPV6_LAYERS:
+                boxes[layer] += [(addresses, box) for addresses in where.ipv4]
+            elif ipv6 and where.ipv6:
+                boxes[layer] += [(addresses, box) for addresses in where.ipv6]
     openings = tuple((layer, tuple(_disjoint(found))) for layer, found in boxes.items() if found)
     return RuleSet(openings) if openings else None
 
 
-def destinations(rule: SecurityGroupRule) -> list[Interval]:
-    """Addresses as numbers, IPv4 only. Raises NetworkError for what is no destination."""
-    texts = (text.strip() for entry in rule.destinations for text in entry.split(","))
+def destinations(rule: SecurityGroupRule) -> Destinations:
+    """Where a rule leads to; IPv4 in IPv6's clothes is IPv4. Raises NetworkError for no destination."""
+    found: tuple[list[Interval], list[Interval]] = ([], [])
     try:
-        return [interval for text in texts if (interval := _destination(text)) is not None]
+        for entry in rule.destinations:
+            for text in entry.split(","):
+                is_ipv6, interval = _destination(text.strip())
+                found[is_ipv6].append(interval)
     except ValueError as error:
         raise NetworkError(f"egress rule: {error}") from error
+    return Destinations(*found)
 
 
-def _destination(text: str) -> Interval | None:
-    first, dash, last = text.partition("-")
-    if dash:
-        low, high = _number(first), _number(last)
-        if low is None or high is None:
-            return None
+def _destination(text: str) -> tuple[bool, Interval]:
+    """Whether it is IPv6, and which addresses."""
+    if "-" in text:
+        (is_ipv6, low), (high_is_ipv6, high) = map(_number, text.split("-", 1))
+        if is_ipv6 is not high_is_ipv6:
+            raise ValueError(f"range {text!r} begins and ends in different versions of IP")
         if low > high:
             raise ValueError(f"range {text!r} ends before it begins")
-        return low, high
+        return is_ipv6, (low, high)
     address, slash, prefix = text.partition("/")
-    number = _number(address)
-    if number is None:
-        return None
+    is_ipv6, number = _number(address)
     if not slash:
-        return number, number
-    network = IPv4Network((number, int(prefix)), strict=False)
-    return int(network[0]), int(network[-1])
+        return is_ipv6, (number, number)
+    if is_ipv6 is not (":" in address):
+        raise ValueError(f"network {text!r}: write it as one of IPv4")
+    kind = IPv6Network if is_ipv6 else IPv4Network
+    network = kind((number, int(prefix)), strict=False)
+    return is_ipv6, (int(network[0]), int(network[-1]))
 
 
-def _number(text: str) -> int | None:
-    """Of an address; None for one of IPv6. Raises ValueError."""
+def _number(text: str) -> tuple[bool, int]:
+    """Whether an address is one of IPv6, and its number. Raises ValueError."""
     if ":" in text:
-        mapped = IPv6Address(text).ipv4_mapped
-        return None if mapped is None else int(mapped)
+        address = IPv6Address(text)
+        if address.scope_id is not None:
+            raise ValueError(f"{text!r} is an address of one interface")
+        mapped = address.ipv4_mapped
+        return (True, int(address)) if mapped is None else (False, int(mapped))
     try:
-        return int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
+        return False, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
     except OSError:
-        return int(IPv4Address(text))  # which says what is wrong with it
+        return False, int(IPv4Address(text))  # which says what is wrong with it
 
 
 def _reach(rule: SecurityGroupRule) -> Iterator[tuple[Layer, Interval]]:
     """The layers a rule opens, and where in them."""
     match rule.protocol:
         case "tcp" | "udp":
-            if (ports := rule.port_range) is not None:
-                if ports.start > ports.end:
-                    raise NetworkError(f"egress rule: no range of ports: {ports.start} to {ports.end}")
-                yield Layer(rule.protocol), (ports.start, ports.end)
-            for port in rule.ports:
-                yield Layer(rule.protocol), (port, port)
-        case "icmp":
+            layers = (Layer.TCP, Layer.TCP6) if rule.protocol == "tcp" else (Layer.UDP, Layer.UDP6)
+            for interval in _ports(rule):
+                for layer in layers:
+                    yield layer, interval
+        case "icmp" | "icmpv6":
             kind = rule.icmp_info
             if kind is None:
-                raise NetworkError("egress rule: icmp without icmp_info")
-            for first, last in _kinds(kind.type, kind.code):
-                yield Layer.ICMP, (first, last)
-        case "icmpv6":
-            return
+                raise NetworkError(f"egress rule: {rule.protocol} without icmp_info")
+            for interval in _kinds(kind.type, kind.code):
+                yield Layer(rule.protocol), interval
         case "all":
             for layer in Layer:
                 yield layer, _PORTS
         case _:
             raise NetworkError(f"egress rule: unknown protocol {rule.protocol!r}")
+
+
+def _ports(rule: SecurityGroupRule) -> Iterator[Interval]:
+    if (ports := rule.port_range) is not None:
+        if ports.start > ports.end:
+            raise NetworkError(f"egress rule: no range of ports: {ports.start} to {ports.end}")
+        yield ports.start, ports.end
+    for port in rule.ports:
+        yield port, port
 
 
 def _kinds(kind: int, code: int) -> list[Interval]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address
 
-from executor.network.egress import Interval, Layer, Opening, RuleSet
+from executor.network.egress import IPV6_LAYERS, Interval, Layer, Opening, RuleSet
 
 CONTAINERS = "containers"
 """Map from a container's address to the chain of its rules."""
@@ -26,13 +26,29 @@ _TYPES = {
     "ports": "ipv4_addr . inet_proto . inet_service",
     "icmp": "ipv4_addr . icmp_type . icmp_code",
     "other": "ipv4_addr",
+    "ports6": "ipv6_addr . inet_proto . inet_service",
+    "icmpv6": "ipv6_addr . icmpv6_type . icmpv6_code",
+    "other6": "ipv6_addr",
 }
 _MATCHES = {
     "ports": "ip daddr . meta l4proto . th dport @{name}",
     "icmp": "ip daddr . icmp type . icmp code @{name}",
     "other": "meta l4proto != {{ tcp, udp, icmp }} ip daddr @{name}",
+    "ports6": "ip6 daddr . meta l4proto . th dport @{name}",
+    "icmpv6": "ip6 daddr . icmpv6 type . icmpv6 code @{name}",
+    "other6": "meta l4proto != {{ tcp, udp, ipv6-icmp }} ip6 daddr @{name}",
 }
-
+_KINDS = {
+    Layer.TCP: "ports",
+    Layer.UDP: "ports",
+    Layer.ICMP: "icmp",
+    Layer.OTHER: "other",
+    Layer.TCP6: "ports6",
+    Layer.UDP6: "ports6",
+    Layer.ICMPV6: "icmpv6",
+    Layer.OTHER6: "other6",
+}
+"""The set that a layer's openings are in: both protocols with ports share one."""
 
 _COMMENT_LENGTH = 120
 _NOT_IN_COMMENTS = re.compile(r"[^A-Za-z0-9_.-]")
@@ -115,24 +131,21 @@ def delete_member(table: str, address: IPv4Address) -> str:
     return f"delete element inet {table} {REFUSED} {{ {address} }}"
 
 
-def _kind(layer: Layer) -> str:
-    return "ports" if layer in (Layer.TCP, Layer.UDP) else layer.value
-
-
 def _set_name(rule_set: RuleSet, layer: Layer, log: bool) -> str:
-    return f"{chain_name(rule_set)}_{_kind(layer)}{'_log' if log else ''}"
+    return f"{chain_name(rule_set)}_{_KINDS[layer]}{'_log' if log else ''}"
 
 
 def _elements(layer: Layer, openings: Iterable[Opening]) -> Iterator[str]:
+    show = _ipv6 if layer in IPV6_LAYERS else _ipv4
     for addresses, ports, _ in openings:
-        where = _addresses(addresses)
+        where = _range(addresses, show)
         match layer:
-            case Layer.TCP | Layer.UDP:
-                yield f"{where} . {layer.value} . {_range(ports)}"
-            case Layer.ICMP:
+            case Layer.TCP | Layer.UDP | Layer.TCP6 | Layer.UDP6:
+                yield f"{where} . {layer.value.removesuffix('6')} . {_range(ports)}"
+            case Layer.ICMP | Layer.ICMPV6:
                 for kinds, codes in _rectangles(ports):
                     yield f"{where} . {_range(kinds)} . {_range(codes)}"
-            case Layer.OTHER:
+            case Layer.OTHER | Layer.OTHER6:
                 yield where
 
 
@@ -151,15 +164,14 @@ def _rectangles(kinds: Interval) -> Iterator[tuple[Interval, Interval]]:
             first = end + 1
 
 
-def _range(interval: Interval) -> str:
+def _range(interval: Interval, show: Callable[[int], str] = str) -> str:
     first, last = interval
-    return f"{first}" if first == last else f"{first}-{last}"
+    return show(first) if first == last else f"{show(first)}-{show(last)}"
 
 
-def _addresses(interval: Interval) -> str:
-    first, last = interval
-    return _address(first) if first == last else f"{_address(first)}-{_address(last)}"
-
-
-def _address(number: int) -> str:
+def _ipv4(number: int) -> str:
     return socket.inet_ntop(socket.AF_INET, number.to_bytes(4, "big"))
+
+
+def _ipv6(number: int) -> str:
+    return socket.inet_ntop(socket.AF_INET6, number.to_bytes(16, "big"))

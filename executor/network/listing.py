@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Any
 
 from executor.network.contents import Contents
@@ -13,7 +13,7 @@ from executor.network.egressrules import CHAIN_PREFIX, CONTAINERS, REFUSED, set_
 from executor.network.rules import PORTS
 
 _PROTOCOLS = {"6": "tcp", "17": "udp"}
-_PORTS_TYPE = ["ipv4_addr", "inet_proto", "inet_service"]
+_PORTS_TYPES = [[kind, "inet_proto", "inet_service"] for kind in ("ipv4_addr", "ipv6_addr")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def parse(text: str) -> Listing:
                     found.jumps[_element(_value(key))] = value["jump"]["target"]
             case "set":
                 elements = {_element(_value(one)): _count(one) for one in body.get("elem", [])}
-                if body["type"] == _PORTS_TYPE:
+                if body["type"] in _PORTS_TYPES:
                     elements = {_named(text): count for text, count in elements.items()}
                 if body["name"] == REFUSED:
                     found.refused = elements
@@ -133,6 +133,6 @@ def _interval(value: Any) -> str:
         first, last = value["range"]
         return f"{first}-{last}"
     if isinstance(value, dict) and "prefix" in value:
-        network = IPv4Network((value["prefix"]["addr"], value["prefix"]["len"]))
+        network = ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}")
         return f"{network[0]}-{network[-1]}"
     return str(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,24 @@ def number(text: str) -> int:
 )  # fmt: skip
 def test_destinations(texts: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
     rule = SecurityGroupRule(protocol="all", destinations=texts)
-    assert destinations(rule) == [(number(first), number(last)) for first, last in expected]
+    assert destinations(rule).ipv4 == [(number(first), number(last)) for first, last in expected]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("2001:db8::1",), [("2001:db8::1", "2001:db8::1")]),
+        (("2001:DB8::/32",), [("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")]),
+        (("2001:db8::7/64",), [("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff")]),
+        (("::/0",), [("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]),
+        (("fd00::5-fd00::1:2, fd00::9",), [("fd00::5", "fd00::1:2"), ("fd00::9", "fd00::9")]),
+        (("10.0.0.0/8", "::ffff:10.0.0.1"), []),
+    ],
+)
+def test_destinations_of_ipv6(texts: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
+    rule = SecurityGroupRule(protocol="all", destinations=texts)
+    found = [(int(IPv6Address(first)), int(IPv6Address(last))) for first, last in expected]
+    assert destinations(rule).ipv6 == found
 
 
 @pytest.mark.parametrize(
@@ -47,6 +65,11 @@ def test_destinations(texts: tuple[str, ...], expected: list[tuple[str, str]]) -
         (SecurityGroupRule(protocol="sctp", destinations=("10.0.0.1",)), "sctp"),
         (SecurityGroupRule(protocol="icmp", destinations=("10.0.0.1",)), "icmp_info"),
         (SecurityGroupRule(protocol="all", destinations=("10.0.0.9-10.0.0.1",)), "ends before it begins"),
+        (SecurityGroupRule(protocol="all", destinations=("10.0.0.1-fd00::1",)), "different versions of IP"),
+        (SecurityGroupRule(protocol="all", destinations=("::ffff:10.0.0.0/104",)), "one of IPv4"),
+        (SecurityGroupRule(protocol="all", destinations=("fe80::1%eth0",)), "address of one interface"),
+        (SecurityGroupRule(protocol="all", destinations=("2001:db8::/129",)), "129"),
+        (SecurityGroupRule(protocol="icmpv6", destinations=("fd00::1",)), "icmpv6 without icmp_info"),
         (
             SecurityGroupRule(
                 protocol="tcp", destinations=("10.0.0.1",), port_range=PortRange(start=81, end=80)
@@ -124,30 +147,54 @@ def test_rules_nobody_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         compile_rules(rules)
 
 
+def test_rules_for_both_versions_of_ip() -> None:
+    both = SecurityGroupRule(protocol="tcp", destinations=("10.0.0.1", "fd00::1"), ports=(80,))
+    echo = ICMPInfo(type=128, code=0)
+    ping = SecurityGroupRule(protocol="icmpv6", destinations=("10.0.0.1", "fd00::1"), icmp_info=echo)
+    made = compile_rules([both, ping])
+    assert made is not None
+    one, other = number("10.0.0.1"), int(IPv6Address("fd00::1"))
+    assert made == RuleSet(
+        (
+            (Layer.TCP, (Opening((one, one), (80, 80)),)),
+            (Layer.TCP6, (Opening((other, other), (80, 80)),)),
+            (Layer.ICMPV6, (Opening((other, other), (0x8000, 0x8000)),)),
+        )
+    )
+    assert compile_rules([both, ping], ipv6=False) == RuleSet(made.openings[:1])
+    assert compile_rules([ping], ipv6=False) is None
+
+
 small = st.integers(0, 12)
 boxes = st.builds(
-    lambda a, b, p, q, protocol, log: SecurityGroupRule(
+    lambda a, b, start, p, q, protocol, log: SecurityGroupRule(
         protocol=protocol,
-        destinations=(f"0.0.0.{min(a, b)}-0.0.0.{max(a, b)}",),
+        destinations=(f"{start}{min(a, b):x}-{start}{max(a, b):x}",) if start == "::"
+        else (f"{start}{min(a, b)}-{start}{max(a, b)}",),
         port_range=None if protocol == "all" else PortRange(start=min(p, q), end=max(p, q)),
         log=log,
     ),
-    small, small, small, small, st.sampled_from(["tcp", "udp", "all"]), st.booleans(),
+    small, small, st.sampled_from(["0.0.0.", "::"]), small, small,
+    st.sampled_from(["tcp", "udp", "all"]), st.booleans(),
 )  # fmt: skip
+
+
+def reached(rule: SecurityGroupRule, layer: Layer) -> Sequence[tuple[int, int]]:
+    return destinations(rule).ipv6 if layer.value.endswith("6") else destinations(rule).ipv4
 
 
 @given(st.lists(boxes, max_size=8))
 def test_every_packet_fares_as_the_last_matching_rule_says(rules: list[SecurityGroupRule]) -> None:
     made = compile_rules(rules)
-    for layer in (Layer.TCP, Layer.UDP, Layer.OTHER):
+    for layer in (Layer.TCP, Layer.UDP, Layer.OTHER, Layer.TCP6, Layer.UDP6, Layer.OTHER6):
         openings = [one for log in (False, True) for one in (made.of(layer, log=log) if made else [])]
         for address in range(14):
             for port in range(14):
                 expected = [
                     rule.log
                     for rule in rules
-                    for first, last in destinations(rule)
-                    if rule.protocol in ("all", layer.value)
+                    for first, last in reached(rule, layer)
+                    if rule.protocol in ("all", layer.value.removesuffix("6"))
                     and first <= address <= last
                     and (rule.port_range is None or rule.port_range.start <= port <= rule.port_range.end)
                 ][-1:]

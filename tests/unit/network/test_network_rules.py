@@ -119,6 +119,29 @@ def test_a_rule_set_is_a_chain_with_a_set_per_kind() -> None:
     assert delete_rule_set("t", rules)[:2] == [f"flush chain inet t {name}", f"delete chain inet t {name}"]
 
 
+def test_rules_for_ipv6_have_sets_of_their_own() -> None:
+    rules = compiled(
+        SecurityGroupRule(protocol="tcp", destinations=("192.0.2.1", "fd00::/120"), ports=(80,)),
+        SecurityGroupRule(
+            protocol="icmpv6", destinations=("fd00::1",), icmp_info=ICMPInfo(type=128, code=-1)
+        ),
+        SecurityGroupRule(protocol="all", destinations=("fd00::2",), log=True),
+    )
+    name = f"egress_{rules.digest}"
+    assert add_rule_set("t", rules, 7)[4:10] == [
+        f"add set inet t {name}_ports6 "
+        "{ type ipv6_addr . inet_proto . inet_service; flags interval; counter; }",
+        f"add element inet t {name}_ports6 {{ fd00::-fd00::ff . tcp . 80 }}",
+        f"add rule inet t {name} ip6 daddr . meta l4proto . th dport @{name}_ports6 accept",
+        f"add set inet t {name}_icmpv6 "
+        "{ type ipv6_addr . icmpv6_type . icmpv6_code; flags interval; counter; }",
+        f"add element inet t {name}_icmpv6 {{ fd00::1 . 128 . 0-255 }}",
+        f"add rule inet t {name} ip6 daddr . icmpv6 type . icmpv6 code @{name}_icmpv6 accept",
+    ]
+    assert list(set_elements(rules))[3:] == [f"{name}_{kind}_log" for kind in ("ports6", "icmpv6", "other6")]
+    assert set_elements(rules)[f"{name}_other6_log"] == ["fd00::2"]
+
+
 def test_kinds_of_icmp_between_two_others() -> None:
     icmp = ICMPInfo(type=-1, code=-1)
     rules = compiled(
