@@ -121,7 +121,7 @@ def test_a_rule_set_is_a_chain_with_a_set_per_kind() -> None:
 
 def test_rules_for_ipv6_have_sets_of_their_own() -> None:
     rules = compiled(
-        SecurityGroupRule(protocol="tcp", destinations=("192.0.2.1", "fd00::/120"), ports=(80,)),
+        SecurityGroupRule(protocol="tcp", destinations=("192.0.2.1", "fd01::/120"), ports=(80,)),
         SecurityGroupRule(
             protocol="icmpv6", destinations=("fd00::1",), icmp_info=ICMPInfo(type=128, code=-1)
         ),
@@ -131,7 +131,7 @@ def test_rules_for_ipv6_have_sets_of_their_own() -> None:
     assert add_rule_set("t", rules, 7)[4:10] == [
         f"add set inet t {name}_ports6 "
         "{ type ipv6_addr . inet_proto . inet_service; flags interval; counter; }",
-        f"add element inet t {name}_ports6 {{ fd00::-fd00::ff . tcp . 80 }}",
+        f"add element inet t {name}_ports6 {{ fd01::-fd01::ff . tcp . 80 }}",
         f"add rule inet t {name} ip6 daddr . meta l4proto . th dport @{name}_ports6 accept",
         f"add set inet t {name}_icmpv6 "
         "{ type ipv6_addr . icmpv6_type . icmpv6_code; flags interval; counter; }",
