@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bbs.client.listener import serving
 from bbs.models.invalid import InvalidDocument
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
@@ -210,16 +211,9 @@ async def listening(
     application: web.Application, address: str, tls: ssl.SSLContext | None
 ) -> AsyncIterator[Address]:
     """Serve while inside; gives the address really bound. Raises OSError, ValueError for a bad address."""
-    host, port = split_address(address)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_S)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host or None, port, ssl_context=tls)
-        await site.start()
-        bound = runner.addresses[0]
+    async with serving(application, split_address(address), tls, grace_s=GRACE_S) as server:
+        bound = server.sockets[0].getsockname()
         yield Address(bound[0], bound[1])
-    finally:
-        await runner.cleanup()
 
 
 def split_address(address: str) -> tuple[str, int]:

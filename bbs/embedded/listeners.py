@@ -12,10 +12,10 @@ from typing import Final, Self
 
 from aiohttp import web
 
+from bbs.client import listener
+
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 """How long requests in flight may go on after their listener is closed."""
-
-BACKLOG: Final = 1024
 
 ANY_HOSTS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where somebody on this machine reaches a listener on all addresses."""
@@ -54,7 +54,7 @@ def listening(address: Address, purpose: str) -> Iterator[socket.socket]:
     """A socket that listens as long as the context lasts. Raises ListenError."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        bound = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+        bound = socket.create_server((address.host, address.port), family=family, backlog=listener.BACKLOG)
     except OSError as error:
         raise listen_error(address, purpose, error) from error
     with bound:
@@ -81,16 +81,11 @@ async def serving(
 
     cancel_on_disconnect: a handler whose client has gone is cancelled.
     """
-    runner = web.AppRunner(
+    async with listener.serving(
         app,
-        access_log=None,
-        handle_signals=False,
-        handler_cancellation=cancel_on_disconnect,
-        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-    )
-    await runner.setup()
-    try:
-        await web.SockSite(runner, bound, ssl_context=ssl_context).start()
+        bound,
+        ssl_context,
+        grace_s=SHUTDOWN_TIMEOUT_S,
+        cancel_on_disconnect=cancel_on_disconnect,
+    ):
         yield
-    finally:
-        await runner.cleanup()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from bbs.client import listener
 from bbs.embedded.listeners import Address, ListenError, listening
+from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 
 pytestmark = pytest.mark.unit
 
@@ -68,3 +73,22 @@ def test_the_socket_is_free_again_afterwards() -> None:
     with listening(address, "twice") as again:
         assert again.getsockname()[1] == address.port
         assert again.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+@pytest.mark.parametrize("part", ["bbs", "auctioneer", "receptor", "fileserver"])
+async def test_who_is_slow_with_a_request_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.1)
+    anywhere = Address("127.0.0.1", 0)
+    everywhere = Addresses(
+        bbs=anywhere, locket=anywhere, auctioneer=anywhere, receptor=anywhere, fileserver=anywhere
+    )
+    async with ControlPlane(PlaneConfig(state_dir=tmp_path, addresses=everywhere)) as plane:
+        address = getattr(plane.addresses, part)
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(b"POST /v1/tasks HTTP/1.1\r\nHost:")
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from bbs.client import listener
 from bbs.client.tls import TLSConfigurationError, client_context, server_context
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
@@ -78,6 +81,25 @@ async def test_only_clients_with_a_certificate_are_answered(tmp_path: Path) -> N
             await session.get(url, ssl=False)
         with pytest.raises(aiohttp.ClientError):
             await session.get(url.replace("https", "http"))
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+async def test_who_is_slow_with_a_request_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_tls: bool
+) -> None:
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.1)
+    own = identity(tmp_path, LOOPBACK)
+    server = server_context(own.cert, own.cert, own.key) if with_tls else None
+    client = client_context(own.cert, own.cert, own.key) if with_tls else None
+    async with (
+        listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address,
+        asyncio.timeout(10),
+    ):
+        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=client)
+        writer.write(b"GET /ping HTTP/1.1\r\nHost:")
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
 
 
 def test_the_admin_certificate_names_the_loopback_address(tmp_path: Path) -> None:
