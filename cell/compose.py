@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -96,13 +96,18 @@ async def running_executor(
     """
     hooks = hooks or Hooks()
     settings = executor_config(config)
-    engine = DockerEngine(engine_config(config, config.container_owner_name))
+    engine = DockerEngine(
+        replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits)
+    )
     probe_engine = DockerEngine(engine_config(config, config.healthcheck_container_owner_name))
     try:
         async with (
             asset_session(_asset_tls(settings)) as session,
             Downloader(
-                Fetcher(session), Path(settings.cache_path), settings.max_cache_size_bytes
+                Fetcher(session, limits=settings.archive_limits),
+                Path(settings.cache_path),
+                settings.max_cache_size_bytes,
+                limits=settings.archive_limits,
             ) as downloader,
             assemble(
                 settings,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
+
 GIB = 1 << 30
 
 
@@ -126,6 +128,11 @@ class ExecutorConfig:
     """Whether setuid programs lose their effect; Garden lets them work."""
     container_limits_interval_s: float = 2.0
     """How often containers are looked at for limits they ran into."""
+    archive_free_bytes: int = DEFAULT_LIMITS.free_bytes
+    archive_ratio: int = DEFAULT_LIMITS.ratio
+    archive_members: int = DEFAULT_LIMITS.members
+    archive_depth: int = DEFAULT_LIMITS.depth
+    """What one archive may become, see :class:`executor.cache.limits.ArchiveLimits`."""
     container_max_cpu_percent: float = 0.0
     """Hard limit for CPU weight 100, 100 being one core; less for less weight. 0: idle cores may be used."""
 
@@ -155,6 +162,16 @@ class ExecutorConfig:
             )
 
     @property
+    def archive_limits(self) -> ArchiveLimits:
+        """The bounds of one archive, for whoever unpacks it."""
+        return ArchiveLimits(
+            free_bytes=self.archive_free_bytes,
+            ratio=self.archive_ratio,
+            members=self.archive_members,
+            depth=self.archive_depth,
+        )
+
+    @property
     def work_dir(self) -> str:
         """Scratch space, wiped at every start."""
         return f"{self.temp_dir}/executor-work"
@@ -163,6 +180,10 @@ class ExecutorConfig:
 _POSITIVE = (
     "instance_identity_keys_ready",
     "container_limits_interval_s",
+    "archive_free_bytes",
+    "archive_ratio",
+    "archive_members",
+    "archive_depth",
     "container_max_cpu_shares",
     "healthy_monitoring_interval_s",
     "unhealthy_monitoring_interval_s",

@@ -87,6 +87,10 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         container_no_new_privileges=config.container_no_new_privileges,
         container_limits_interval_s=seconds(config.container_limits_interval),
         container_max_cpu_percent=config.container_max_cpu_percent,
+        archive_free_bytes=config.archive_free_bytes,
+        archive_ratio=config.archive_ratio,
+        archive_members=config.archive_members,
+        archive_depth=config.archive_depth,
     )
 
 

@@ -15,6 +15,7 @@ from typing import NewType
 
 from bbs.models.durations import parse_duration
 from bbs.models.meta import Int64, UInt64
+from executor.cache.limits import DEFAULT_LIMITS
 
 Duration = NewType("Duration", int)
 """Nanoseconds."""
@@ -189,6 +190,9 @@ class OwnKeys:
     allow_privileged_containers   whether work that asks for a privileged container is run
     container_no_new_privileges   whether setuid programs lose their effect in containers
     container_limits_interval     how often containers are looked at for limits they ran into
+    archive_...              what one download may become, in the cache and in containers: _free_bytes, always
+                             allowed; _ratio, beyond, to that many bytes for each one downloaded;
+                             _members, files and directories; _depth, directories inside each other
     container_max_cpu_percent     hard limit for CPU weight 100, 100 being one core; 0: none
     log_sinks                where app logs go besides loggregator, each as ``executor.logs.targets`` says:
                              ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...;
@@ -218,6 +222,10 @@ class OwnKeys:
     allow_privileged_containers: bool = False
     container_no_new_privileges: bool = False
     container_limits_interval: Duration = _every("2s")
+    archive_free_bytes: UInt64 = DEFAULT_LIMITS.free_bytes
+    archive_ratio: UInt64 = DEFAULT_LIMITS.ratio
+    archive_members: UInt64 = DEFAULT_LIMITS.members
+    archive_depth: UInt64 = DEFAULT_LIMITS.depth
     container_max_cpu_percent: Int64 = 0
     log_sinks: tuple[str, ...] = ()
 

@@ -18,6 +18,7 @@ _POOLS = (
     "metrics_work_pool_size",
     "healthcheck_work_pool_size",
 )
+_ARCHIVE_LIMITS = ("archive_free_bytes", "archive_ratio", "archive_members", "archive_depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,12 @@ def _executor_problems(config: RepConfig) -> list[Problem]:
             "declarative_healthcheck_default_timeout must be longer than 0s",
         ),
     )
-    return [Problem(message, detail) for wrong, message, detail in table if wrong]
+    problems = [Problem(message, detail) for wrong, message, detail in table if wrong]
+    return problems + [
+        Problem("archive-limits-invalid", f"{key} is 0: no download could be unpacked")
+        for key in _ARCHIVE_LIMITS
+        if not getattr(config, key)
+    ]
 
 
 def _cell_id_problems(config: RepConfig) -> list[Problem]:

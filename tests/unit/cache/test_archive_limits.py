@@ -168,6 +168,68 @@ def test_weighing_with_and_without_extensions(
     assert budget.taken == (5 + len(named), 700 + 5000 + 512 + sum(len(content) for _, content in named))
 
 
+def member_with(record: str, size: int) -> bytes:
+    """A tar whose only member has one extended attribute of that size."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("file")
+        member.pax_headers = {record: "x" * size}
+        archive.addfile(member)
+    return data.getvalue()
+
+
+def long_named(size: int) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("n" * size))
+    return data.getvalue()
+
+
+def holed(blocks: int) -> bytes:
+    """A sparse file in GNU's old form, whose map goes on for that many blocks."""
+    member = tarfile.TarInfo("holes")
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # the map goes on
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    one = (b"%011o\0" % 0) * 42
+    return bytes(header) + (one + b"\1" + bytes(7)) * blocks + bytes(1024)
+
+
+BIG_HEADERS: dict[str, Callable[[], bytes]] = {
+    "extended attribute": lambda: member_with("SCHILY.xattr.user.note", 2 << 20),
+    "long name": lambda: long_named(2 << 20),
+    "map of holes": lambda: holed(4096),
+    "pax map of holes": lambda: sparse_tar(1)[:1536] + b"9999999\n" + b"0\n" * (1 << 20) + bytes(1024),
+}
+
+
+@pytest.mark.parametrize("kind", BIG_HEADERS)
+def test_headers_are_not_read_when_they_are_too_big(tmp_path: Path, kind: str) -> None:
+    """They would be kept in memory, whatever bounds there are for content."""
+    path = tmp_path / "x.tar"
+    path.write_bytes(BIG_HEADERS[kind]())
+    with pytest.raises(ArchiveError, match="one of its headers has more than 1048576 bytes"):
+        weigh(path, Budget(DEFAULT_LIMITS, 1 << 30))
+    with pytest.raises(ArchiveError, match="one of its headers has more than 1048576 bytes"):
+        extract(path, tmp_path / "out")
+
+
+def test_big_headers_that_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(member_with("SCHILY.xattr.user.note", 64 << 10))
+    extract(path, tmp_path / "out")
+    assert (tmp_path / "out/file").exists()
+
+
+def test_the_names_of_members_are_bounded_together(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(make_tar(*((f"{number}/" + "n" * 200 + "/" + "m" * 200, b"") for number in range(40))))
+    with pytest.raises(ArchiveError, match="the names of its members have more than 12800 bytes"):
+        extract(path, tmp_path / "out", Budget(LIMITS, 1 << 30))
+
+
 def test_what_is_broken_is_left_to_who_unpacks_it(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
     broken = bytearray(make_tar(("a", b"x" * 700), ("b", b"y")))
     broken[1536 + 124] = 0x80  # a size in another notation, in a header whose sum is wrong by now

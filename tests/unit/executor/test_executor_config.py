@@ -23,6 +23,8 @@ pytestmark = pytest.mark.unit
         ({"post_setup_hook": ("/hook",)}, "post_setup_hook needs a post_setup_user"),
         ({"path_to_tls_cert": "/c"}, "need each other"),
         ({"max_containers": 1}, "max_containers must be at least 2"),
+        ({"archive_ratio": 0}, "archive_ratio must be positive"),
+        ({"archive_members": -1}, "archive_members must be positive"),
         ({"host_port_start": 65000, "host_port_count": 600}, "do not fit below 65536"),
     ],
 )

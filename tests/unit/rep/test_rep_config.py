@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from rep import config
 from rep.config import ConfigError, InvalidConfig, Source, executor_config, load, parse, validate
 from rep.config.validate import Problem
@@ -23,6 +24,8 @@ SOUND: dict[str, Any] = {
     "cert_file": "/certs/cell.crt",
     "key_file": "/certs/cell.key",
 }
+
+BOUNDS = ("free_bytes", "ratio", "members", "depth")
 
 
 def read(**values: Any) -> config.RepConfig:
@@ -133,6 +136,7 @@ def test_a_development_cell_needs_no_certificates() -> None:
         ({"garden_healthcheck_interval": "0"}, "garden-healthcheck-interval-invalid", 2),
         ({"garden_healthcheck_process_user": ""}, "garden-healthcheck-process-user-invalid", 2),
         ({"garden_healthcheck_process_path": ""}, "garden-healthcheck-process-path-invalid", 2),
+        *(({f"archive_{bound}": 0}, "archive-limits-invalid", 2) for bound in BOUNDS),
         ({"post_setup_hook": "sh -c x"}, "post-setup-hook-requires-a-user", 2),
         (
             {"declarative_healthcheck_default_timeout": "0s"},
@@ -195,6 +199,10 @@ def test_the_executor_gets_what_the_file_says() -> None:
             garden_healthcheck_process_env=["A=1=2"],
             container_max_count=10,
             docker_host="tcp://docker:2375",
+            archive_free_bytes=1,
+            archive_ratio=2,
+            archive_members=3,
+            archive_depth=4,
         )
     )
     assert (made.cell_id, made.zone) == ("cell-1", "z1")
@@ -204,6 +212,11 @@ def test_the_executor_gets_what_the_file_says() -> None:
     assert made.sidecar_root_fs == "cloudfoundry/cflinuxfs4:latest"
     assert made.garden_healthcheck_process_env == (("A", "1=2"),)
     assert (made.max_containers, made.docker_host) == (10, "tcp://docker:2375")
+    assert made.archive_limits == ArchiveLimits(free_bytes=1, ratio=2, members=3, depth=4)
+
+
+def test_archives_are_bounded_by_default() -> None:
+    assert executor_config(read()).archive_limits == DEFAULT_LIMITS
 
 
 @pytest.mark.parametrize(
