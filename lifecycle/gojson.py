@@ -41,11 +41,19 @@ def decode_object(text: str, what: str) -> dict[str, Any]:
 
 
 def member(holder: dict[str, Any], name: str, kind: type[Any], what: str) -> Any:
-    """A member of an object, None when it is absent or null. Raises JSONError if it is of another kind."""
-    value = holder.get(name)
-    if value is None or type(value) is kind:
-        return value
-    raise JSONError(f"json: cannot unmarshal {_KINDS[type(value)]} into {what} of type {_KINDS[kind]}")
+    """A member of an object, None when it is absent or null; upper and lower case are the same, and of
+    several the last counts. Raises JSONError if one is of another kind.
+    """
+    found = None
+    for spelled, value in holder.items():
+        if value is None or (spelled != name and spelled.casefold() != name.casefold()):
+            continue
+        if type(value) is not kind:
+            raise JSONError(
+                f"json: cannot unmarshal {_KINDS[type(value)]} into {what} of type {_KINDS[kind]}"
+            )
+        found = value
+    return found
 
 
 def _refuse(constant: str) -> Any:

@@ -59,8 +59,8 @@ def set_database_url(environment: MutableMapping[str, str]) -> None:
 
 def _uris(services: dict[str, Any]) -> Iterator[str]:
     """``credentials.uri`` of every service instance in document order. Raises JSONError."""
-    for label in services:
-        for number, instance in enumerate(member(services, label, list, label) or []):
+    for label, instances in services.items():
+        for number, instance in enumerate(member({label: instances}, label, list, label) or []):
             where = f"{label}[{number}]"
             instance = member({where: instance}, where, dict, where) or {}
             credentials = member(instance, "credentials", dict, f"{where}.credentials") or {}

@@ -62,15 +62,16 @@ def _complete(environment: dict[str, str]) -> None:
 def _metadata(text: str) -> dict[str, Any]:
     """The execution metadata, checked: a member of a wrong kind makes all of it invalid."""
     try:
-        metadata = decode_object(text, "ExecutionMetadata")
+        given = decode_object(text, "ExecutionMetadata")
+        metadata: dict[str, Any] = {}
         for name in ("workdir", "user"):
-            member(metadata, name, str, f"ExecutionMetadata.{name}")
+            metadata[name] = member(given, name, str, f"ExecutionMetadata.{name}")
         for name in ("cmd", "entrypoint"):
-            words = member(metadata, name, list, f"ExecutionMetadata.{name}") or []
+            words = member(given, name, list, f"ExecutionMetadata.{name}") or []
             metadata[name] = [
                 member({"": word}, "", str, f"ExecutionMetadata.{name}") or "" for word in words
             ]
-        for entry in member(metadata, "ports", list, "ExecutionMetadata.ports") or []:
+        for entry in member(given, "ports", list, "ExecutionMetadata.ports") or []:
             port = member({"": entry}, "", dict, "ExecutionMetadata.ports") or {}
             number = member(port, "Port", int, "Port.Port")
             if number is not None and not 0 <= number <= _MAX_PORT:
@@ -83,7 +84,7 @@ def _metadata(text: str) -> dict[str, Any]:
 
 def _command(start_command: str, metadata: dict[str, Any], environment: dict[str, str]) -> list[str]:
     """The command line of the app, in the directory it is to start in."""
-    folder = metadata.get("workdir") or "/"
+    folder = metadata["workdir"] or "/"
     try:
         os.chdir(folder)
     except OSError as error:

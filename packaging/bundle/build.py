@@ -29,12 +29,19 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 import wheels  # noqa: E402
-from debian import Archive, PackageError, default_python, native_architecture, need_tools, run, unpack  # noqa: E402
+from debian import (  # noqa: E402
+    COMPILERS,
+    Archive,
+    PackageError,
+    compiler,
+    default_python,
+    native_architecture,
+    run,
+    unpack,
+)
 
 from lifecycle.programs import BUILDPACK, DOCKER, PROGRAMS  # noqa: E402
 
-COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")}
-"""Architecture -> compiler for it, and the package that has it when it is not the machine's own."""
 COMPILE = (
     *("-Os", "-Wall", "-Wextra", "-Werror", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
     *("-fno-asynchronous-unwind-tables", "-fno-pic", "-no-pie", "-s"),
@@ -51,7 +58,10 @@ SHARED_OBJECTS = {
     "libssl3": ("libssl.so.3", "libcrypto.so.3"),
 }
 """Package -> what is taken of it into ``lib/``."""
-EXTENSIONS = ("_asyncio", "_contextvars", "_hashlib", "_json", "_queue", "_ssl", "_typing", "termios")
+EXTENSIONS = (
+    *("_asyncio", "_contextvars", "_hashlib", "_json", "_queue", "_ssl", "_typing"),
+    *("resource", "termios"),
+)
 """Extension modules of the standard library that are not inside Debian's interpreter."""
 PURE_PACKAGES = ("python3-yaml",)
 """Packages whose pure Python part is on the programs' path."""
@@ -77,7 +87,7 @@ class Build:
         self.cache = cache
         self.python = default_python()
         self.native = native_architecture()
-        need_tools(self._tools())
+        self._compiler = compiler(architecture)
         self.packages = self._fetch(architecture, refresh)
         self.wheels = wheels.fetch(
             WHEELS, ROOT / "constraints.txt", architecture, self.python, cache / "wheels", refresh
@@ -85,10 +95,6 @@ class Build:
         self.native_packages = (
             self.packages if architecture == self.native else self._fetch(self.native, refresh)
         )
-
-    def _tools(self) -> dict[str, str]:
-        compiler, package = COMPILERS[self.architecture]
-        return {"gcc": "gcc"} if self.architecture == self.native else {compiler: package}
 
     def _fetch(self, architecture: str, refresh: bool) -> list[Path]:
         version = self.python
@@ -168,8 +174,7 @@ class Build:
             )  # fmt: skip
 
     def _compile_start(self, lifecycle: str, out: Path) -> None:
-        compiler = "gcc" if self.architecture == self.native else COMPILERS[self.architecture][0]
-        run(compiler, *COMPILE, f'-DLIFECYCLE="{lifecycle}"', "-o", out, HERE / "start.c")
+        run(self._compiler, *COMPILE, f'-DLIFECYCLE="{lifecycle}"', "-o", out, HERE / "start.c")
 
 
 def _only(tree: Path, name: str) -> Path:

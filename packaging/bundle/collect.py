@@ -47,26 +47,42 @@ ALWAYS = (
 """Imported by name at run time, by the interpreter or by a codec look-up."""
 
 
+WITHOUT = ("_decimal", "yaml._yaml")
+"""Extension modules that whoever imports them does without."""
+
+
 def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:
-    """File of every module that ``roots`` reach, imports inside functions included."""
+    """File of every module that ``roots`` reach, imports inside functions included, and extension modules."""
     finder = ModuleFinder(path=[*map(str, folders), *sys.path], excludes=list(NEVER))
     for root in [*roots, *ALWAYS]:
         finder.import_hook(root)
         parent, _, child = root.rpartition(".")
         if parent:
             finder.import_hook(parent, fromlist=[child])
-    return {
-        name: Path(module.__file__)
-        for name, module in finder.modules.items()
-        if module.__file__ and module.__file__.endswith(".py")
+    return {name: Path(module.__file__) for name, module in finder.modules.items() if module.__file__}
+
+
+def left_behind(modules: dict[str, Path], folder: Path) -> list[str]:
+    """Extension modules that are reached and in the bundle's ``folder`` of them not."""
+    extensions = {name for name, source in modules.items() if source.suffix == ".so"}
+    there = {
+        str(path.relative_to(folder)).partition(".")[0].replace("/", ".") for path in folder.rglob("*.so")
     }
+    return sorted(extensions - there - set(WITHOUT))
+
+
+def extensions_folder(out: Path) -> Path:
+    """Of the bundle whose zip of modules is ``out``."""
+    return next(out.parent.glob("python3.*/lib-dynload"))
 
 
 def write(out: Path, modules: dict[str, Path], beside: list[str]) -> None:
     """``beside``: top-level packages that go into the folder of extension modules, which they have inside."""
-    folder = next(out.parent.glob("python3.*/lib-dynload"))
+    folder = extensions_folder(out)
     with zipfile.ZipFile(out, "w") as archive:
         for name, source in sorted(modules.items()):
+            if source.suffix != ".py":
+                continue
             package = source.name == "__init__.py"
             inside = name.replace(".", "/") + ("/__init__" if package else "")
             code = compile(source.read_bytes(), f"{inside}.py", "exec", dont_inherit=True, optimize=2)
@@ -82,7 +98,10 @@ def write(out: Path, modules: dict[str, Path], beside: list[str]) -> None:
 def main() -> None:
     out, _, beside, *rest = sys.argv[1:]
     cut = rest.index("--")
-    write(Path(out), closure(rest[:cut], [Path(folder) for folder in rest[cut + 1 :]]), beside.split(","))
+    modules = closure(rest[:cut], [Path(folder) for folder in rest[cut + 1 :]])
+    if missing := left_behind(modules, extensions_folder(Path(out))):
+        sys.exit(f"programs import what the bundle lacks: {', '.join(missing)}; see EXTENSIONS in build.py")
+    write(Path(out), modules, beside.split(","))
 
 
 if __name__ == "__main__":

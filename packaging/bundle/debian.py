@@ -10,6 +10,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")}
+"""Architecture -> compiler for it, and the package that has it when it is not the machine's own."""
+
 
 class PackageError(Exception):
     """A package or a tool that the build needs could not be had; ``str()`` says which and why."""
@@ -41,6 +44,14 @@ def need_tools(tools: dict[str, str]) -> None:
     print(f"bundle: installing {' '.join(missing)}", file=sys.stderr)
     run("apt-get", "update")
     run("apt-get", "install", "-y", "--no-install-recommends", *missing)
+
+
+def compiler(architecture: str) -> str:
+    """The C compiler for an architecture, installed when it is missing. Raises PackageError."""
+    native = architecture == native_architecture()
+    name, package = ("gcc", "gcc") if native else COMPILERS[architecture]
+    need_tools({name: package})
+    return name
 
 
 def default_python() -> str:

@@ -1,12 +1,14 @@
 """Root file systems that the bundle must work in, as archives: ``roots.py NAME`` prints the archive's path.
 
 ``debian``: minbase with git, by debootstrap (takes a minute, as root, once). ``musl``: Debian's musl, a
-program linked to it and a static busybox. ``busybox``: a static busybox alone. ``static``: one static
-program and nothing else.
+program linked to it and a static busybox. ``bash``: a static busybox and Debian's bash. ``busybox``: a static
+busybox alone. ``static``: one static program and nothing else. ``--arch`` makes one for another
+architecture, all but ``debian``.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
@@ -21,7 +23,16 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from debian import Archive, PackageError, native_architecture, need_tools, run, unpack  # noqa: E402
+from debian import (  # noqa: E402
+    COMPILERS,
+    Archive,
+    PackageError,
+    compiler,
+    native_architecture,
+    need_tools,
+    run,
+    unpack,
+)
 
 CACHE = ROOT / ".cache/bundle"
 INCLUDE = "git,ca-certificates"
@@ -33,25 +44,33 @@ LEFT_OUT = (
     "./var/cache/*",
     "./var/lib/apt/*",
 )
+_LOADERS = {"amd64": "lib64/ld-linux-x86-64.so.2", "arm64": "lib/ld-linux-aarch64.so.1"}
+"""Where programs of Debian look for their loader."""
 _MUSL = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 
 
-def root(name: str) -> Path:
+def root(name: str, architecture: str) -> Path:
     """The archive of a root file system, made unless it is there. Raises PackageError."""
     build, recipe = ROOTS[name]
-    path = CACHE / "roots" / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.tar"
+    foreign = "" if architecture == native_architecture() else f"-{architecture}"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    path = CACHE / "roots" / f"{name}{foreign}-{digest}.tar"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}")
         try:
-            build(fresh)
+            build(fresh, architecture)
             fresh.rename(path)
         finally:
             fresh.unlink(missing_ok=True)
     return path
 
 
-def _debian(archive: Path) -> None:
+def _debian(archive: Path, architecture: str) -> None:
+    if architecture != native_architecture():
+        raise PackageError(
+            "debootstrap runs programs of the root it makes: only for this machine's architecture"
+        )
     need_tools({"debootstrap": "debootstrap"})
     source = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages")
     pairs = [line.split() for line in source.splitlines() if len(line.split()) == 2]
@@ -65,11 +84,11 @@ def _debian(archive: Path) -> None:
         run("tar", "-C", tree, "--exclude=./dev/*", *left_out, "-cf", archive, ".")
 
 
-def _packages(*names: str) -> Path:
+def _packages(architecture: str, *names: str) -> Path:
     """The unpacked packages."""
-    folder = CACHE / "unpacked" / "-".join(["roots", *names])
+    folder = CACHE / "unpacked" / "-".join(["roots", architecture, *names])
     if not folder.is_dir():
-        packages = Archive(native_architecture(), CACHE / "packages").fetch(names)
+        packages = Archive(architecture, CACHE / "packages").fetch(names)
         with tempfile.TemporaryDirectory(dir=CACHE) as fresh:
             unpack(packages, Path(fresh, "tree"))
             folder.parent.mkdir(exist_ok=True)
@@ -77,21 +96,20 @@ def _packages(*names: str) -> Path:
     return folder
 
 
-def _compile_app(out: Path, static: bool) -> None:
-    need_tools({"gcc": "gcc"})
-    tree = _packages("musl", "musl-dev")
-    triple = _MUSL[native_architecture()]
+def _compile_app(out: Path, architecture: str, static: bool) -> None:
+    tree = _packages(architecture, "musl", "musl-dev")
+    triple = _MUSL[architecture]
     library, headers = tree / "usr/lib" / triple, tree / "usr/include" / triple
     loader = f"/lib/ld-musl-{triple.partition('-')[0]}.so.1"
     link = (
-        ["-static", library / "libc.a"]
+        ["-static", library / "libc.a", "-lgcc"]
         if static
         else [f"-Wl,-dynamic-linker,{loader}", "-L", _shared_library(tree).parent, "-lc"]
     )
     run(
-        "gcc", "-Os", "-nostdinc", "-nostdlib", "-no-pie", "-fno-pic", "-fno-stack-protector",
-        "-isystem", headers, "-o", out, library / "crt1.o", library / "crti.o", HERE / "roots/app.c",
-        *link, library / "crtn.o",
+        compiler(architecture), "-Os", "-nostdinc", "-nostdlib", "-no-pie", "-fno-pic",
+        "-fno-stack-protector", "-isystem", headers, "-o", out, library / "crt1.o", library / "crti.o",
+        HERE / "roots/app.c", *link, library / "crtn.o",
     )  # fmt: skip
 
 
@@ -99,36 +117,46 @@ def _shared_library(tree: Path) -> Path:
     return next(path for path in tree.rglob("libc.so") if not path.is_symlink())
 
 
-def _musl(archive: Path) -> None:
-    tree = _packages("musl", "musl-dev")
+def _musl(archive: Path, architecture: str) -> None:
+    tree = _packages(architecture, "musl", "musl-dev")
     with tempfile.TemporaryDirectory() as folder:
         app = Path(folder, "app")
-        _compile_app(app, static=False)
+        _compile_app(app, architecture, static=False)
         loader = next(path for path in tree.glob("lib/ld-musl-*.so.1"))
-        files = {"app": app, f"lib/{loader.name}": _shared_library(tree), **_busybox_files()}
-        _write(archive, files, _applets())
+        own = {"app": app, f"lib/{loader.name}": _shared_library(tree)}
+        _write(archive, {**own, **_busybox_files(architecture)}, _applets())
 
 
-def _busybox(archive: Path) -> None:
-    _write(archive, _busybox_files(), _applets())
+def _bash(archive: Path, architecture: str) -> None:
+    tree = _packages(architecture, "bash", "libc6", "libtinfo6")
+    loader = _LOADERS[architecture]
+    files = {"bin/bash": tree / "bin/bash", loader: next(tree.rglob(f"lib/*/{Path(loader).name}"))}
+    for name in ("libc.so.6", "libtinfo.so.6"):
+        found = next(tree.rglob(f"lib/*/{name}"))
+        files[f"lib/{found.parent.name}/{name}"] = found
+    _write(archive, {**files, **_busybox_files(architecture)}, {**_applets(), "usr/bin": "../bin"})
 
 
-def _static(archive: Path) -> None:
+def _busybox(archive: Path, architecture: str) -> None:
+    _write(archive, _busybox_files(architecture), _applets())
+
+
+def _static(archive: Path, architecture: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         app = Path(folder, "app")
-        _compile_app(app, static=True)
+        _compile_app(app, architecture, static=True)
         _write(archive, {"app": app}, {})
 
 
-def _busybox_files() -> dict[str, Path]:
-    return {"bin/busybox": _packages("busybox-static") / "bin/busybox"}
+def _busybox_files(architecture: str) -> dict[str, Path]:
+    return {"bin/busybox": _packages(architecture, "busybox-static") / "bin/busybox"}
 
 
 def _applets() -> dict[str, str]:
-    listing = subprocess.run(
-        [_busybox_files()["bin/busybox"], "--list"], check=True, capture_output=True, text=True
-    )
-    return {f"bin/{name}": "busybox" for name in listing.stdout.split() if name != "busybox"}
+    """Those of this machine's busybox: the same version has the same ones on every architecture."""
+    busybox = _busybox_files(native_architecture())["bin/busybox"]
+    listing = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout
+    return {f"bin/{name}": "busybox" for name in listing.split() if name != "busybox"}
 
 
 def _write(archive: Path, files: dict[str, Path], links: dict[str, str]) -> None:
@@ -153,9 +181,10 @@ def _member(name: str, kind: bytes) -> tarfile.TarInfo:
 
 
 _APP = (HERE / "roots/app.c").read_text()
-ROOTS: dict[str, tuple[Callable[[Path], None], str]] = {
+ROOTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "debian": (_debian, f"{INCLUDE} {LEFT_OUT}"),
     "musl": (_musl, f"{_APP} by name"),
+    "bash": (_bash, "busybox and bash in /bin and /usr/bin"),
     "busybox": (_busybox, "busybox"),
     "static": (_static, _APP),
 }
@@ -163,8 +192,12 @@ ROOTS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Print the path of a root file system's archive.")
+    parser.add_argument("name", choices=sorted(ROOTS))
+    parser.add_argument("--arch", choices=sorted(COMPILERS), help="default: this machine's")
+    options = parser.parse_args()
     try:
-        print(root(sys.argv[1]))
+        print(root(options.name, options.arch or native_architecture()))
     except PackageError as error:
         print(f"roots: {error}", file=sys.stderr)
         return 1

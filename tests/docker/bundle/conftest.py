@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker import APIClient
@@ -18,6 +19,23 @@ from tests.docker.bundle.golden_certificates import write_certificates
 REPOSITORY = Path(__file__).parents[3]
 PACKAGING = REPOSITORY / "packaging/bundle"
 START_TIMEOUT = 60.0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A recorded case of the daemon is no test of a root file system that has no use for it."""
+    left_out = [item for item in items if isinstance(item, pytest.Function) and not _has_use(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _has_use(item: pytest.Function) -> bool:
+    chosen = getattr(item.module, "has_use_for", None)
+    if chosen is None:
+        return True
+    given: dict[str, Any] = item.callspec.params
+    case = given.get("case") or given.get("recorded")
+    return bool(chosen(given["root"], case["name"] if case else ""))
 
 
 def run(*command: str) -> str:
@@ -32,21 +50,31 @@ def packaging() -> Path:
     return PACKAGING
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_tree(place: Path, *arguments: str) -> Path:
     """The bundle's files as they are after unpacking, for everybody to read."""
-    place = tmp_path_factory.mktemp("bundle")
     for folder in (place, *place.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
-    run(sys.executable, str(PACKAGING / "build.py"), "--tree-only", str(place / "tree"))
+    run(sys.executable, str(PACKAGING / "build.py"), "--tree-only", str(place / "tree"), *arguments)
     return place / "tree"
 
 
-@pytest.fixture(scope="session")
-def library() -> Path:
-    """The whole standard library of the bundle's interpreter, for the runner of the cases."""
-    found = sorted((REPOSITORY / ".cache/bundle/unpacked").glob("*/usr/lib/python3.*/threading.py"))
+def standard_library(architecture: str) -> Path:
+    """All of it, of the bundle's interpreter, for the runner of the cases."""
+    unpacked = REPOSITORY / ".cache/bundle/unpacked"
+    found = sorted(unpacked.glob(f"{architecture}-*/usr/lib/python3.*/threading.py"))
     return found[-1].parent
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle for this machine."""
+    return build_tree(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def library(bundle: Path) -> Path:
+    """Its standard library; ``bundle`` has fetched it."""
+    return standard_library(run("dpkg", "--print-architecture").strip())
 
 
 @pytest.fixture(scope="session")
@@ -58,11 +86,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_of(docker_client: APIClient) -> Callable[[str], str]:
-    """The image with a root file system (debian, musl, busybox, static), imported when first asked for."""
+def image_of(docker_client: APIClient) -> Callable[..., str]:
+    """The image with a root file system (debian, musl, bash, busybox, static), imported when first asked
+    for. A second name is another architecture's.
+    """
 
-    def image(name: str) -> str:
-        archive = Path(run(sys.executable, str(PACKAGING / "roots.py"), name).strip())
+    def image(name: str, architecture: str | None = None) -> str:
+        foreign = ["--arch", architecture] if architecture else []
+        archive = Path(run(sys.executable, str(PACKAGING / "roots.py"), name, *foreign).strip())
         tag = f"diego-cell/test-root-{archive.stem}:1"
         try:
             docker_client.inspect_image(tag)

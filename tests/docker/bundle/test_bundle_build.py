@@ -64,3 +64,12 @@ def test_the_library_has_what_is_needed_and_no_more(build: ModuleType) -> None:
     superfluous = {"bbs", "executor", "rep", "cell", "unittest", "tkinter", "distutils"}
     assert {name.partition("/")[0] for name in names} & superfluous == set()
     assert "healthcheck/probe.pyc" not in names
+
+
+def test_an_extension_module_that_the_bundle_lacks_ends_the_build(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [name for name in build.EXTENSIONS if name != "termios"]
+    monkeypatch.setattr(build, "EXTENSIONS", kept)
+    with pytest.raises(build.PackageError, match="programs import what the bundle lacks: termios;"):
+        build.Build(build.native_architecture(), CACHE).fill(tmp_path)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.docker.bundle.golden import OFFERS, Mode, replay
+from tests.docker.bundle.golden import ROOTS, Mode, replay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 MODE = Mode("/lifecycle")
 
 
-@pytest.mark.parametrize("root", OFFERS)
+@pytest.mark.parametrize("root", ROOTS)
 def test_recorded_cases_as_root(
     root: str,
     box: Callable[..., Any],

@@ -37,6 +37,10 @@ PROGRAMS = {
 EARLY_MS, LATE_MS = 60, 4000
 """How much sooner or later than recorded a program may end; the machine may be busy."""
 
+RECORDED_BASH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin:."
+"""What the recording's bash takes for ``PATH`` when it gets none; each build has its own."""
+BASH = "/bin/bash"
+
 _ports = iter(range(10000, 30000, 2))
 _ports_lock = threading.Lock()
 
@@ -62,6 +66,8 @@ class Case:
             values["DIGEST"] = manifest_digest(server)
         self.values = values
         self.case = self._fill(case)
+        if RECORDED_BASH_PATH in self.case["stdout"]:
+            self.case["stdout"] = self.case["stdout"].replace(RECORDED_BASH_PATH, _bash_path())
         self.port = port
         self.certs = setup["certs"]
         self.ip = setup["ip"]
@@ -192,6 +198,12 @@ class Case:
             self.mismatches.append(f"{what}: wanted {wanted!r}, got {got!r}")
 
 
+def _bash_path() -> str:
+    """The ``PATH`` of the image's bash when it gets none."""
+    command = [BASH, "-c", 'printf %s "$PATH"']
+    return subprocess.run(command, env={}, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def _heads(text: str) -> list[str]:
     return [line.partition("references: ")[0] for line in text.splitlines()]
 
@@ -224,7 +236,7 @@ def main() -> None:
         number, case = numbered
         root = f"{base}/{number}"
         Path(root).mkdir()
-        mismatches = [] if case.get("optional") else Case(case, setup, root).run()
+        mismatches = Case(case, setup, root).run()
         shutil.rmtree(root, ignore_errors=True)
         return {"name": case["name"], "mismatches": mismatches}
 
