@@ -34,7 +34,7 @@ from executor.containers.store import ContainerStore
 from executor.containers.upkeep import destroy_strays, expire_reservations, find_differences, wipe
 from executor.engine.api import Engine, Network
 from executor.enginehealth import EngineHealth
-from executor.errors import ContainerNotFound, EngineError, ExecutorError
+from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock, SystemClock
 from executor.meter import Meter
@@ -116,6 +116,7 @@ class Executor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = AsyncExitStack()
         self._actors: dict[str, ContainerActor] = {}
+        self._left_behind = ""
         self._shared = Facilities(
             store=self._store,
             creator=Creator(
@@ -211,6 +212,11 @@ class Executor:
         """The cell's component metrics."""
         return self._meter
 
+    @property
+    def left_behind(self) -> str:
+        """Why a stopped executor could not remove its network, empty when it could."""
+        return self._left_behind
+
     def metrics(self) -> Mapping[str, ContainerMetrics]:
         return self._metrics.latest
 
@@ -229,6 +235,7 @@ class Executor:
         await wipe(self._engine, self._deletions)
         await self._network.start()
         try:
+            await self._network.sweep()
             await asyncio.to_thread(_renew, Path(self._config.work_dir))
             await self._provisions.identity.retain(set())
             await self._provisions.volumes.start()
@@ -250,17 +257,26 @@ class Executor:
                     task.cancel()
         finally:
             self._hub.close()
-            await asyncio.gather(*(actor.close() for actor in self._actors.values()))
-            await self._provisions.volumes.close()
-            await self._stop_network()
+            async with AsyncExitStack() as parts:  # each has its turn, whatever becomes of the others
+                parts.push_async_callback(self._stop_network)
+                parts.push_async_callback(self._provisions.volumes.close)
+                for actor in self._actors.values():
+                    parts.push_async_callback(actor.close)
 
     async def _stop_network(self) -> None:
-        """What containers still use is left to them; the next start removes both."""
+        """What containers still use is left to them; the next start removes both.
+
+        They may be ones that nobody here knows any more, which the engine could not be rid of.
+        """
         if left := [container.guid for container in self._store.list()]:
             log.warning("leaving-containers-and-their-network", extra={"data": {"guids": left}})
             await self._network.close()
-        else:
+            return
+        try:
             await self._network.stop()
+        except NetworkError as error:
+            self._left_behind = str(error)
+            log.error("leaving-network-to-next-start", extra={"data": {"error": str(error)}})
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)

@@ -79,6 +79,8 @@ class Session:
                     verdict = await self._in(executor)
                 if self.kept is not None and self._network is not None:
                     await self._network.stop()
+                elif executor.left_behind:
+                    self._warn(f"the run's network stays until the next run: {executor.left_behind}")
             except NetworkError as error:
                 if verdict is None:
                     raise

@@ -166,7 +166,11 @@ class Network(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Remove all of it."""
+        """Remove all of it. Raises NetworkError, and leaves it in force, while containers use it."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what is left of containers of an earlier life, once none of them exists any more."""
         ...
 
     async def close(self) -> None:

@@ -114,19 +114,37 @@ class CellNetwork:
         self._log.open()
 
     async def stop(self) -> None:
-        """Remove table, links and interface. Raises NetworkError while containers are linked."""
-        await self.close()
+        """Remove table, links and interface.
+
+        Raises NetworkError while containers are linked: everything stays in force then, not one of them is
+        without its rules, and a later life removes it.
+        """
+        try:
+            await self._links_are_gone()
+        finally:
+            await self.close()
         await self._nft.apply(remove_table(self._config.table))
         await self._firewall.close()
         await self._nft.close()
         self._contents.clear()
-        await self._links_are_gone()
         await self._on_thread(self._links.remove_gateway)
 
     async def close(self) -> None:
         """Stop listening and leave everything in force, for containers that go on. Closing again is fine."""
         self._log.close()
         await self._nft.close()
+
+    async def sweep(self) -> None:
+        """Remove the links of containers that are not attached: of an earlier life, which somebody holds.
+
+        Raises NetworkError.
+        """
+        kept = {self._config.port_name(member.address) for member in self._contents.members.values()}
+        if stale := self._links.port_names() - kept:
+            logger.warning("removing-links-of-an-earlier-life", extra={"data": {"links": sorted(stale)}})
+            for name in stale:
+                address = self._config.network[int(name.removeprefix(self._config.port_prefix), 16)]
+                await self._on_thread(self._links.disconnect, address)
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         """Take ``count`` host ports, ascending. Raises NoFreePorts."""

@@ -18,6 +18,7 @@ from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
+from executor.containers.provisions import Provisions
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -155,6 +156,7 @@ class ScriptedNetwork:
         self.failures: dict[str, list[Exception]] = {}
         self.running = False
         self.closed = False
+        self.swept = False
 
     def _fail(self, name: str) -> None:
         if self.failures.get(name):
@@ -164,7 +166,12 @@ class ScriptedNetwork:
         self.running = True
 
     async def stop(self) -> None:
+        self._fail("stop")
         self.running = False
+
+    async def sweep(self) -> None:
+        self._fail("sweep")
+        self.swept = self.running
 
     async def close(self) -> None:
         self.closed = True
@@ -237,6 +244,7 @@ class ScriptedGroup:
         self.routable_when_ready = True
         self.tags: Mapping[str, str] | None = None
         self.closed = False
+        self.close_failure: Exception | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -248,6 +256,8 @@ class ScriptedGroup:
 
     async def close(self) -> None:
         self.closed = True
+        if self.close_failure is not None:
+            raise self.close_failure
 
     @property
     def ended(self) -> bool:
@@ -352,6 +362,7 @@ class World:
     sink: RecordingSink = field(default_factory=RecordingSink)
     meter: Meter = field(default_factory=Meter)
     clock: StillClock = field(default_factory=StillClock)
+    provisions: Provisions = field(default_factory=Provisions)
 
     def configure(self, **changes: Any) -> None:
         self.config = replace(self.config, **changes)
@@ -367,6 +378,7 @@ class World:
             launch=self.launch,
             meter=self.meter,
             clock=self.clock,
+            provisions=self.provisions,
         )
 
     @asynccontextmanager

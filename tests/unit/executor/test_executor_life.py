@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from executor.containers.machine import STOPPED_BEFORE_RUNNING
-from executor.errors import ContainerNotFound, EmptyAction, EngineError, InvalidStateTransition
+from executor.containers.provisions import Provisions
+from executor.errors import (
+    ContainerNotFound,
+    EmptyAction,
+    EngineError,
+    InvalidStateTransition,
+    NetworkError,
+)
 from executor.logs.api import Stream
 from executor.model import (
     AllocationRequest,
@@ -23,6 +30,7 @@ from executor.model import (
 )
 from executor.steps.base import EmittableError, ExceededGracefulShutdownInterval
 from executor.steps.combine import CombinedError
+from executor.volumes.manager import VolumeManager
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -325,6 +333,47 @@ async def test_an_unexpected_error_ends_the_container_only(
         (await world.group("ig")).end(ZeroDivisionError("bug"))
         complete = await events.until(EventKind.COMPLETE)
         assert complete.run_result == RunResult(failed=True, failure_reason="bug")
+
+
+async def test_a_network_that_cannot_be_removed_is_told_and_left_to_the_next_start(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A container that the engine could not be rid of may hold it, though nobody here knows it any more."""
+    world.network.failures["stop"] = [NetworkError("containers are still linked: cf-7")]
+    executor = world.build()
+    async with executor:
+        assert executor.left_behind == ""
+    assert executor.left_behind == "containers are still linked: cf-7"
+    [told] = [record for record in caplog.records if record.message == "leaving-network-to-next-start"]
+    assert vars(told)["data"] == {"error": "containers are still linked: cf-7"}
+    async with world.build():
+        assert world.network.swept
+
+
+async def test_every_part_is_closed_whatever_becomes_of_the_others(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    volumes = ClosedVolumes(())
+    world.provisions = Provisions(volumes=volumes)
+    executor = await world.build().__aenter__()
+    for guid in ("ig", "other"):
+        executor.allocate([allocation(guid)])
+        await executor.run(run_request(guid))
+        (await world.group(guid)).close_failure = OSError("no space for the last lines")
+    with pytest.raises(OSError, match="no space for the last lines"):
+        await executor.__aexit__(None, None, None)
+    assert all(group.closed for group in world.launch.groups.values())
+    assert volumes.closed
+    assert world.network.closed
+
+
+class ClosedVolumes(VolumeManager):
+    """Tells whether it was closed."""
+
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 async def test_leaving_ends_subscriptions_and_leaves_containers_to_the_caller(

@@ -1,0 +1,107 @@
+"""What an executor could not be rid of when it stopped: told, kept under its rules, removed by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
+
+import pytest
+
+from executor.engine.api import ContainerSpec, EngineContainer
+from executor.engine.docker import DockerEngine
+from executor.errors import NetworkError
+from executor.network import cell as cell_module
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def config(unique: str) -> NetworkConfig:
+    second, third = 64 + int(unique[1:3], 16) % 64, int(unique[3:5], 16)
+    return NetworkConfig(name=unique, table=unique, subnet=f"10.{second}.{third}.0/24")
+
+
+@pytest.fixture
+async def network(config: NetworkConfig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CellNetwork]:
+    """A network that does not wait long for the kernel."""
+    monkeypatch.setattr(cell_module, "_LINGER_LIMIT_S", 0.1)
+    made = CellNetwork(config)
+    await made.start()
+    yield made
+    await made.sweep()
+    await made.stop()
+
+
+async def linked(
+    network: CellNetwork, room: DockerEngine, rootfs_image: str, guid: str = "g1"
+) -> EngineContainer:
+    spec = ContainerSpec(guid=guid, root_fs=rootfs_image, address=network.address(guid))
+    container = await room.create(spec)
+    await network.attach(container, {}, ())
+    return container
+
+
+def links_of(config: NetworkConfig) -> set[str]:
+    return {name for _, name in socket.if_nameindex() if name.startswith(config.port_prefix)}
+
+
+async def has_table(config: NetworkConfig) -> bool:
+    listing = await asyncio.create_subprocess_exec(
+        "nft", "list", "table", "inet", config.table, stdout=asyncio.subprocess.DEVNULL
+    )
+    return await listing.wait() == 0
+
+
+async def test_a_container_that_stays_keeps_its_rules(
+    network: CellNetwork, engine: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    container = await linked(network, engine, rootfs_image)
+    name = config.port_name(IPv4Address(container.address))
+    with pytest.raises(NetworkError, match=f"containers are still linked: {name}"):
+        await network.stop()
+    assert await has_table(config)
+    assert links_of(config) == {name}
+    await engine.destroy("g1")
+    await network.detach("g1")
+
+
+async def test_the_next_life_removes_what_a_namespace_that_somebody_holds_kept(
+    network: CellNetwork,
+    engine: DockerEngine,
+    rootfs_image: str,
+    config: NetworkConfig,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    container = await linked(network, engine, rootfs_image)
+    held = os.open(f"/proc/{container.init_pid}/ns/net", os.O_RDONLY)
+    try:
+        await engine.destroy("g1")
+        with pytest.raises(NetworkError, match="still linked"):
+            await network.stop()
+        later = CellNetwork(config)
+        await later.start()
+        with caplog.at_level(logging.WARNING):
+            await later.sweep()
+        assert "removing-links-of-an-earlier-life" in caplog.messages
+        assert links_of(config) == set()
+        await later.stop()
+        assert not await has_table(config)
+        assert config.name not in {name for _, name in socket.if_nameindex()}
+    finally:
+        os.close(held)
+
+
+async def test_containers_of_this_life_keep_their_links(
+    network: CellNetwork, engine: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    container = await linked(network, engine, rootfs_image)
+    await network.sweep()
+    assert links_of(config) == {config.port_name(IPv4Address(container.address))}
+    await engine.destroy("g1")
+    await network.detach("g1")
