@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import re
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +18,7 @@ import psutil
 import pytest
 from docker import APIClient
 
-from bbs.models.actions import RunAction
+from bbs.models.actions import ResourceLimits, RunAction
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
 from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
@@ -101,9 +103,12 @@ class Cell:
     events: AsyncIterator[ContainerEvent]
     told: list[ContainerEvent] = field(default_factory=list)
 
-    async def start(self, script: str, *, guid: str = "ig", memory_mb: int = 64, **run_info: Any) -> None:
+    async def start(
+        self, script: str, *, guid: str = "ig", memory_mb: int = 64, max_pids: int = 0, **run_info: Any
+    ) -> None:
         """Reserve and run a container."""
-        assert self.executor.allocate([AllocationRequest(guid=guid, memory_mb=memory_mb)]) == []
+        request = AllocationRequest(guid=guid, memory_mb=memory_mb, max_pids=max_pids)
+        assert self.executor.allocate([request]) == []
         info = RunInfo(
             root_fs=self.rootfs,
             cpu_weight=100,
@@ -231,6 +236,63 @@ async def test_a_crash_has_its_status_and_output(open_cell: OpenCell) -> None:
         assert complete.run_result == RunResult(failed=True, failure_reason="APP: Exited with status 7")
         await cell.executor.delete("ig")
     assert {"to out", "to err", "Exit status 7"} <= set(cell.lines.texts)
+
+
+INSIDE = json.loads((Path(__file__).parents[1] / "golden/wire/container/inside.json").read_text())
+LOOK_AROUND = """
+echo "id $(id -u) $(id -g)"
+echo "cwd $(pwd)"
+echo "umask $(umask)"
+echo "hostname $(hostname)"
+sed "s/^/hosts /" /etc/hosts
+cgroup=/sys/fs/cgroup
+echo "memory $(cat $cgroup/memory/memory.limit_in_bytes $cgroup/memory.max 2>/dev/null)"
+echo "pids $(cat $cgroup/pids/pids.max $cgroup/pids.max 2>/dev/null)"
+echo "cpu $(cat $cgroup/cpu/cpu.shares 2>/dev/null || echo "{cpu}")"
+sed -n "s/^Max open files  */nofile /p" /proc/self/limits
+grep -E "^(CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):" /proc/self/status
+echo seen
+"""
+
+
+def recorded_inside(kind: str, guid: str, address: str) -> set[str]:
+    """What :data:`LOOK_AROUND` prints in the recorded container of that kind."""
+    sections, definition = INSIDE[kind]["sections"], INSIDE[kind]["definition"]
+    ids = re.findall(r"\b(?:uid|gid)=(\d+)", sections["id"])
+    status = re.findall(r"^(?:Cap(?:Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):\t.*$", sections["status"], re.M)
+    said = {
+        f"id {' '.join(ids)}",
+        f"cwd {sections['cwd'].strip()}",
+        f"umask {sections['umask'].strip()}",
+        f"hostname {guid}",
+        "hosts 127.0.0.1 localhost",
+        f"hosts {address} {guid}",
+        *(f"{name} {sections[key].splitlines()[0]}" for name, key in CGROUP.items()),
+        *status,
+    }
+    assert sections["hostname"].strip() in sections["hosts"], "a container knows itself by its guid"
+    nofile = definition.get("nofile")  # otherwise that of the engine
+    return said | ({f"nofile {nofile} {nofile} files"} if nofile else set())
+
+
+CGROUP = {"memory": "memory_limit", "pids": "pids_limit", "cpu": "cpu"}
+
+
+@pytest.mark.parametrize("kind", ["lrp_vcap", "task", "task_root", "task_uid"])
+async def test_a_container_looks_from_inside_as_recorded(open_cell: OpenCell, kind: str) -> None:
+    definition = INSIDE[kind]["definition"]
+    limits = ResourceLimits(nofile=definition.get("nofile"))
+    cpu = INSIDE[kind]["sections"]["cpu"].splitlines()[0]
+    script = LOOK_AROUND.replace("{cpu}", cpu)  # the second version of control groups has no shares
+    action = RunAction(path="/bin/sh", args=("-c", script), user=definition["user"], resource_limits=limits)
+    async with open_cell() as cell:
+        await cell.start("", action=action, cpu_weight=10, max_pids=definition["max_pids"])
+        await cell.lines.until("seen")
+        address = cell.executor.container("ig").internal_ip
+        printed = {" ".join(line.split()) for line in cell.lines.texts}
+        expected = {" ".join(line.split()) for line in recorded_inside(kind, "ig", address)}
+        assert expected - printed == set()
+        await cell.executor.delete("ig")
 
 
 async def test_running_out_of_memory_is_said(open_cell: OpenCell) -> None:

@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.auctioneer.types import LRPStartRequest
+from bbs.embedded.http.streams import old_form
 from bbs.embedded.hub import Subscription
 from bbs.embedded.notices import Stream
 from bbs.embedded.transitions import RunningData
@@ -82,12 +83,13 @@ def recorded(stream: str, *, desired: bool) -> list[tuple[str, Any]]:
     return [said(message) for message in messages]
 
 
-async def heard(subscription: Subscription) -> list[tuple[str, Any]]:
+async def heard(subscription: Subscription, *, old: bool = False) -> list[tuple[str, Any]]:
+    """What came; old: in the form of the streams for old clients."""
     events = []
     while not subscription.over:
         event = await subscription.next(10)
         if event is not None:
-            events.append(said(to_wire(event)))
+            events.append(said(to_wire(old_form(event) if old else event)))
     return events
 
 
@@ -117,14 +119,21 @@ async def tell_the_story(world: Any) -> None:
 
 @pytest.mark.parametrize(
     ("recording", "stream"),
-    [("events-lrp_instances.r1", Stream.INSTANCES), ("events.r1", Stream.GROUPS)],
+    [
+        ("events-lrp_instances.r1", Stream.INSTANCES),
+        ("events.r1", Stream.GROUPS),
+        ("events-lrp_instances", Stream.INSTANCES),
+        ("events", Stream.GROUPS),
+        ("events-tasks.r1", Stream.TASKS),
+        ("events-tasks", Stream.TASKS),
+    ],
 )
 @pytest.mark.parametrize("desired", [False, True])
 async def test_events_as_recorded(recording: str, stream: Stream, desired: bool, world: Any) -> None:
     with world.bbs.hub.subscribe(stream) as subscription:
         await tell_the_story(world)
         world.bbs.hub.close()
-        events = await heard(subscription)
+        events = await heard(subscription, old=not recording.endswith(".r1"))
     about = [event for event in events if event[0].startswith("Desired") is desired]
     assert about == recorded(recording, desired=desired)
 

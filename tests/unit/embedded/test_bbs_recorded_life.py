@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from bbs.embedded.http.streams import old_form
 from bbs.embedded.hub import Subscription
 from bbs.embedded.notices import Stream
 from bbs.embedded.transitions import RunningData
@@ -35,6 +37,7 @@ from bbs.models.events import (
 from bbs.models.task import Task, TaskState
 from bbs.wire.mapping import decode, to_model, to_wire
 from bbs.wire.messages import message_class
+from bbs.wire.proto.events_pb2 import EventsByCellId
 
 if TYPE_CHECKING:
     from tests.unit.embedded.conftest import World
@@ -199,6 +202,93 @@ async def test_the_same_events_as_recorded(recording: str, stream: Stream, world
     expected = [said(event) for event in events]
     for desired in (True, False):  # of these two the order is independent
         assert _about(teller.heard, desired) == _about(expected, desired)
+
+
+OTHERS = {
+    "events.r1": (Stream.GROUPS, "", False),
+    "events": (Stream.GROUPS, "", True),
+    "events-lrp_instances": (Stream.INSTANCES, "", True),
+    "events-tasks": (Stream.TASKS, "", True),
+    "events-lrp_instances.r1.cell-filter": (Stream.INSTANCES, "recorded", False),
+    "events.r1.cell-filter": (Stream.GROUPS, "recorded", False),
+}
+"""The other recorded streams: what each carries, whether filtered by a cell, and in the old form."""
+
+
+def recorded_filter(recording: str) -> str:
+    request = json.loads((LIFE / f"{recording}.json").read_text())["request"]
+    return EventsByCellId.FromString(base64.b64decode(request["body_base64"])).cell_id
+
+
+@pytest.mark.parametrize("recording", OTHERS)
+async def test_the_other_streams_of_the_same_story(recording: str, world: World) -> None:
+    stream, filtered, old = OTHERS[recording]
+    told = recorded("events-tasks.r1" if stream is Stream.TASKS else "events-lrp_instances.r1")
+    await world.register("cell-ref-0")
+    await world.freshen("golden")
+    hub = world.bbs.hub
+    cell_id = recorded_filter(recording) if filtered else ""
+    with (
+        hub.subscribe(Stream.TASKS if stream is Stream.TASKS else Stream.INSTANCES) as leading,
+        hub.subscribe(stream, cell_id) as subscription,
+    ):
+        await Teller(world, leading).tell(told)
+        heard = []
+        while (event := await subscription.next(0.01)) is not None:
+            heard.append(said(old_form(event) if old else event))
+    expected = [said(event) for event in recorded(recording)]
+    for desired in (True, False):
+        assert _about(heard, desired) == _about(expected, desired)
+
+
+def running(row: ActualLRP) -> RunningData:
+    return RunningData(
+        net_info=row.actual_lrp_net_info,
+        internal_routes=row.actual_lrp_internal_routes,
+        metric_tags=row.metric_tags,
+        routable=bool(row.routable),
+        availability_zone=row.availability_zone,
+    )
+
+
+async def test_what_retires_goes_twice_as_recorded(world: World) -> None:
+    document = json.loads((LIFE.parent / "retire-and-delete.json").read_text())
+    events = [
+        to_model(decode(message_class(event["message"]), base64.b64decode(event["data_base64"])))
+        for event in document["events"]
+    ]
+    rows = [event.actual_lrp for event in events if isinstance(event, ActualLRPInstanceRemovedEvent)]
+    [lrp] = [event.desired_lrp for event in events if isinstance(event, DesiredLRPRemovedEvent)]
+    retired, deleted = rows[0], rows[-1]
+    assert lrp is not None
+    assert retired is not None
+    assert deleted is not None
+    await world.register("cell-ref-0")
+    await world.freshen("golden")
+    controllers = world.bbs.controllers
+    lrps, key = controllers.lrps, retired.actual_lrp_key
+    await controllers.desired.desire(lrp, "")
+    for _ in range(lrp.modification_tag.index if lrp.modification_tag else 0):
+        await controllers.desired.update(lrp.process_guid, DesiredLRPUpdate(annotation=lrp.annotation), "")
+    await lrps.claim(key.process_guid, key.index, retired.actual_lrp_instance_key)
+    before_the_update = replace(running(retired), metric_tags={})
+    await lrps.start(key, retired.actual_lrp_instance_key, before_the_update)
+    await lrps.start(key, retired.actual_lrp_instance_key, running(retired))
+    with world.bbs.hub.subscribe(Stream.INSTANCES) as subscription:
+        await lrps.retire(key, "")
+        await lrps.remove(key.process_guid, key.index, retired.actual_lrp_instance_key)
+        await world.converge()
+        await lrps.claim(key.process_guid, key.index, deleted.actual_lrp_instance_key)
+        await lrps.start(key, deleted.actual_lrp_instance_key, running(deleted))
+        await controllers.desired.remove(lrp.process_guid, "")
+        await lrps.remove(key.process_guid, key.index, deleted.actual_lrp_instance_key)
+        await world.bbs.settled()
+        heard = []
+        while (event := await subscription.next(0.01)) is not None:
+            heard.append(said(event))
+    expected = [said(event) for event in events]
+    for desired in (True, False):
+        assert _about(heard, desired) == _about(expected, desired)
 
 
 def _about(told: list[tuple[str, Any]], desired: bool) -> list[tuple[str, Any]]:

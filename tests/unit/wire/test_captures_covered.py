@@ -31,14 +31,15 @@ BY_FOLDER = {
 ELSEWHERE = {
     "component-log/rep": "unit/rep/test_rep_recorded_log.py",
     "container/check-processes": "unit/steps/test_checks_recorded_processes.py",
+    "container/inside": "docker/test_executor_lives.py",
     "container/exact-environment": "docker/isolation/test_identity_in_containers.py",
     "container/instance-identity": "unit/identity/test_identity_certificates.py",
     "locket/presence-values": "unit/rep/test_rep_presence.py",
     "locket/http2-control-frames": "",  # of a gRPC library; nothing of ours speaks HTTP/2 by itself
     "cfdot/commands": "unit/models/test_codec.py",
 }
-FACTS = ("app-logs", "container")
-"""Folders about what happens inside a cell, not on its wires; the rooms of the executor test against them."""
+FACTS = ("app-logs",)
+"""Folders about what a cell sends of its apps; the rooms of the executor test against them."""
 
 
 SEVERAL = {
@@ -89,3 +90,16 @@ def test_the_others_are_read_by_name(file: str) -> None:
 )
 def test_each_sender_reads_them_by_name(file: str, test: str) -> None:
     assert f"{file.rpartition('/')[2]}.json" in (TESTS / test).read_text()
+
+
+TOLD = (TESTS / "golden" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("test", sorted(set(re.findall(r"`tests/([\w/]+\.py)", TOLD))))
+def test_the_tests_that_are_told_of_exist(test: str) -> None:
+    assert (TESTS / test).is_file()
+
+
+def test_every_recording_is_told_of() -> None:
+    told = set(re.findall(r"`wire/([\w.-]+)", TOLD))
+    assert {path.name for path in WIRE.iterdir()} - {"README.md"} <= told
