@@ -1,4 +1,4 @@
-"""What an executor could not be rid of when it stopped: told, kept under its rules, removed by the next one."""
+"""What an executor could not be rid of at its end: told, kept under its rules, removed by the next one."""
 
 from __future__ import annotations
 
