@@ -54,7 +54,7 @@ class LoggregatorAppLog:
                 instance_id=target.instance_id,
                 source_type=SOURCE_TYPE,
                 time_ns=time.time_ns(),
-                tags=target.tags,
+                tags={**self._labels.tags, "source_type": SOURCE_TYPE, **target.tags},
             )
         )
 

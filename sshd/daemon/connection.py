@@ -11,6 +11,7 @@ from functools import partial
 
 from sshd.daemon.children import Children
 from sshd.daemon.dialing import DialFailed, dial, listen
+from sshd.daemon.environment import VARIABLE_BYTES, Allowance
 from sshd.daemon.relay import ChannelSide, SocketSide
 from sshd.daemon.session import Session
 from sshd.daemon.settings import Settings
@@ -34,6 +35,7 @@ class Connection:
         self._children = children
         self._mux = link.start_mux(self)
         self._forwards: dict[str, _Forward] = {}
+        self._variables = Allowance(VARIABLE_BYTES)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _run(self, work: asyncio.Future[None] | object) -> None:
@@ -46,7 +48,7 @@ class Connection:
 
     def open_requested(self, request: OpenRequest) -> None:
         if request.kind == "session":
-            request.accept(Session(self._settings, self._children))
+            request.accept(Session(self._settings, self._children, self._variables))
         elif request.kind == "direct-tcpip":
             try:
                 reader = Reader(request.extra)

@@ -1,4 +1,4 @@
-"""The environment of commands and the shell that runs them (pure but for looking whether a shell exists)."""
+"""The environment of commands and the shell that runs them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,29 @@ SHELLS = ("/bin/bash", "/usr/local/bin/bash", "/bin/sh")
 """Looked for in this order, then ``bash`` and ``sh`` in the daemon's PATH."""
 
 _ALWAYS = {"PATH": "/bin:/usr/bin", "LANG": "en_US.UTF8"}  # spelled so
+
+VARIABLE_BYTES = 8 * 1024 * 1024
+"""Names and values that the sessions of one connection may have waiting for their commands.
+
+No program could be started with more than a quarter of it.
+"""
+
+
+class Allowance:
+    """How much more of something a connection may have kept."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, amount: int) -> bool:
+        """Whether it is granted."""
+        if amount > self.left:
+            return False
+        self.left -= amount
+        return True
+
+    def give_back(self, amount: int) -> None:
+        self.left += amount
 
 
 def find_shell() -> str:

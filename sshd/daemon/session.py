@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 
 from sshd.daemon.children import COULD_NOT_START, Children, Ending, program
-from sshd.daemon.environment import command_environment, find_shell
+from sshd.daemon.environment import Allowance, command_environment, find_shell
 from sshd.daemon.pumps import Input, Output, Passed
 from sshd.daemon.settings import Settings
 from sshd.daemon.terminal import (
@@ -32,6 +32,9 @@ SIGNALS = (
 _NUMBERS = {name: int(signal.Signals[f"SIG{name}"]) for name in SIGNALS}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 
+MAX_TERM = 1024
+"""Characters of a terminal's type that make sense."""
+
 _SCP = re.compile(r"^\s*scp($|\s+)")
 
 LAST_OUTPUT_SECONDS = 0.05
@@ -41,10 +44,12 @@ LAST_OUTPUT_SECONDS = 0.05
 class Session:
     """The handler of one session channel."""
 
-    def __init__(self, settings: Settings, children: Children) -> None:
+    def __init__(self, settings: Settings, children: Children, variables: Allowance) -> None:
         self._settings = settings
         self._children = children
         self._environment: dict[str, str] = {}
+        self._variables = variables
+        self._taken = 0  # of the allowance for variables
         self._pty: PtyRequest | None = None
         self._running: _Command | None = None
         self._early: list[bytes] = []  # input that came before the command
@@ -72,11 +77,21 @@ class Session:
         reader = Reader(payload)
         name, value = reader.text(), reader.text()
         reader.end()
-        self._environment[name] = value
-        reply(True)
+        size = len(name) + len(value)
+        if self._running is not None:  # too late to have an effect
+            reply(True)
+        elif self._variables.take(size):
+            self._taken += size
+            self._environment[name] = value
+            reply(True)
+        else:
+            reply(False)
 
     def _pty_req(self, payload: bytes, reply: Callable[[bool], None]) -> None:
-        self._pty = parse_pty_request(payload)
+        wanted = parse_pty_request(payload)
+        if len(wanted.term) > MAX_TERM:
+            raise Malformed(f"a terminal type of {len(wanted.term)} characters")
+        self._pty = wanted
         self._environment["TERM"] = self._pty.term
         reply(True)
 
@@ -144,6 +159,7 @@ class Session:
         pty = None if without_pty else self._pty
         command = _Command(self._channel, self._children, end or exit_message, holds_requests)
         self._running = command
+        self._forget_variables()
         try:
             if pty is None:
                 command.start_with_pipes(body)
@@ -178,8 +194,15 @@ class Session:
             self._running.writable()
 
     def closed(self) -> None:
+        self._forget_variables()
         if self._running is not None:
             self._running.abandon()
+
+    def _forget_variables(self) -> None:
+        """The command has them, or there will be none."""
+        self._variables.give_back(self._taken)
+        self._taken = 0
+        self._environment.clear()
 
 
 _REQUESTS: dict[str, Callable[[Session, bytes, Callable[[bool], None]], None]] = {

@@ -103,13 +103,15 @@ def parse_window_change(payload: bytes) -> tuple[int, int]:
 
 def _parse_modes(encoded: bytes) -> tuple[tuple[int, int], ...]:
     reader = Reader(encoded)
-    modes: list[tuple[int, int]] = []
+    modes: dict[int, int] = {}  # the last of the same counts, in its place
     try:
         while (opcode := reader.byte()) != 0 and opcode < _LAST_OPCODE:
-            modes.append((opcode, reader.uint32()))
+            value = reader.uint32()
+            modes.pop(opcode, None)
+            modes[opcode] = value
     except Malformed:
         pass  # the list may end without its terminator
-    return tuple(modes)
+    return tuple(modes.items())
 
 
 def apply_modes(terminal: int, modes: tuple[tuple[int, int], ...]) -> None:

@@ -19,6 +19,9 @@ from sshd.records import ERROR, INFO, Records
 
 UNKNOWN = "unknown"
 
+MAX_ANSWER = 1024 * 1024
+"""Bytes of an answer that are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlatformURLs:
@@ -56,45 +59,65 @@ class Platform:
             parse_url(base)
         except URLError as error:
             raise Denied("CloudController URL Invalid") from error
+        url = f"{base}/internal/apps/{app_guid}/ssh_access/{index}"
         try:
-            async with self._session.get(
-                f"{base}/internal/apps/{app_guid}/ssh_access/{index}",
-                headers={"Authorization": authorization},
-                ssl=self._cc_tls,
-            ) as response:
-                if response.status != 200:
-                    raise Denied("Fetching application data failed")
-                answer = _object(await response.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
+            status, answer = await self._ask("GET", url, {"Authorization": authorization}, None, self._cc_tls)
+        except _NoAnswer as error:
             self._records.write(ERROR, "fetching-app-failed", error=str(error))
             raise Denied("Fetching application data failed") from error
-        guid = (answer or {}).get("process_guid")
+        if status != 200:
+            raise Denied("Fetching application data failed")
+        guid = answer.get("process_guid")
         if not isinstance(guid, str):
             raise Denied("Invalid response from Cloud Controller")
         return guid
 
     async def _token(self, code: str) -> str:
         basic = base64.b64encode(f"{self._urls.username}:{self._urls.password}".encode()).decode()
+        form = {"grant_type": "authorization_code", "code": code}
+        headers = {"Accept": "application/json", "Authorization": f"Basic {basic}"}
         try:
-            async with self._session.post(
-                self._urls.token_url,
-                data={"grant_type": "authorization_code", "code": code},
-                headers={"Accept": "application/json", "Authorization": f"Basic {basic}"},
-                ssl=self._uaa_tls,
-            ) as response:
-                if response.status != 200:
-                    raise Denied("Authentication failed")
-                answer = _object(await response.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
+            status, answer = await self._ask("POST", self._urls.token_url, headers, form, self._uaa_tls)
+        except _NoAnswer as error:
             self._records.write(ERROR, "exchange-code-for-token-failed", error=str(error))
             raise Denied("Authentication failed") from error
-        token = (answer or {}).get("access_token")
-        kind = (answer or {}).get("token_type")
-        if not isinstance(token, str) or not isinstance(kind, str):
+        token, kind = answer.get("access_token"), answer.get("token_type")
+        if status != 200 or not isinstance(token, str) or not isinstance(kind, str):
             raise Denied("Authentication failed")
         name, guid = token_user(token)
         self._records.write(INFO, "app-access-by", user_name=name, user_id=guid)
         return f"{kind} {token}"
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        form: Mapping[str, str] | None,
+        tls: ssl.SSLContext | bool,
+    ) -> tuple[int, Mapping[str, Any]]:
+        """Status and JSON object of an answer, empty for any other text. Raises _NoAnswer."""
+        try:
+            async with self._session.request(method, url, data=form, headers=headers, ssl=tls) as response:
+                return response.status, _object(await _body(response)) or {}
+        except TimeoutError as error:
+            raise _NoAnswer(f"{method} {url}: no answer in time") from error
+        except (aiohttp.ClientError, ValueError) as error:  # a token may hold what no header can
+            raise _NoAnswer(f"{method} {url}: {error}") from error
+
+
+class _NoAnswer(Exception):
+    """A request without a usable answer; the text is for the log."""
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Raises ValueError for more than anybody has to say here."""
+    body = b""
+    async for piece in response.content.iter_chunked(MAX_ANSWER):
+        body += piece
+        if len(body) > MAX_ANSWER:
+            raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
+    return body
 
 
 def token_user(token: str) -> tuple[str, str]:
@@ -111,6 +134,6 @@ def token_user(token: str) -> tuple[str, str]:
 def _object(text: bytes) -> Mapping[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

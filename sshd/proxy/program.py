@@ -28,6 +28,9 @@ COMPONENT = "ssh-proxy"
 BACKLOG = 4096
 FAILED = 1
 
+PLATFORM_SECONDS = 10.0
+"""For an answer of the platform, unless the configuration says otherwise."""
+
 OpenAppLog = Callable[[ProxyConfig], AbstractAsyncContextManager[AppLog]]
 
 
@@ -79,7 +82,7 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
         )
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=config.communication_timeout or None),
+                timeout=aiohttp.ClientTimeout(total=config.communication_timeout or PLATFORM_SECONDS),
                 connector=aiohttp.TCPConnector(limit=0),
             )
         )

@@ -13,6 +13,7 @@ import pytest
 
 from sshd.ssh import messages as m
 from sshd.ssh.errors import OpenRefused
+from sshd.ssh.link import MAX_DEFERRED
 from sshd.wire import string, text, uint32
 
 pytestmark = pytest.mark.unit
@@ -95,6 +96,41 @@ async def test_more_data_than_the_window_ends_the_connection(daemon: Any, connec
     for _ in range(m.WINDOW // m.MAX_PACKET + 3):  # a pipe's worth may have been taken
         client.link.send_packet(m.CHANNEL_DATA, uint32(0), string(piece))
     await client.visitor.ended.wait()
+
+
+async def test_a_key_exchange_that_never_ends(daemon: Any, connect_to: Any) -> None:
+    """What waits for its end is bounded, and so is the patience."""
+    client = await connect_to(daemon.port)
+    client.link.hold("test")  # it reads nothing, so its side of the exchange does not go on
+    client.link._send_kexinit()
+    client.link._kex_complete = True
+    for _ in range(MAX_DEFERRED + 1):
+        client.link.mux.global_request("flood", b"", True)
+    client.link.release("test")
+    await client.visitor.ended.wait()
+
+
+async def test_a_terminal_type_without_end(daemon: Any, connect_to: Any) -> None:
+    recorder = await (await connect_to(daemon.port)).open()
+    ask = recorder.channel.request
+    rest = uint32(80) + uint32(24) + uint32(0) * 2 + string(b"")
+    assert await ask("pty-req", text("x" * 1024) + rest, True) is True
+    assert await ask("pty-req", text("x" * 100_000) + rest, True) is False
+
+
+async def test_variables_without_end(daemons: Any, connect_to: Any, tmp_path: Path) -> None:
+    """More than a program could be started with is refused, however many sessions it is spread over."""
+    with daemons.run(tmp_path, "-logLevel=fatal") as daemon:
+        client = await connect_to(daemon.port)
+        first = await client.open()
+        value = string(bytes(30_000))
+        taken = 0
+        for number in range(600):
+            recorder = first if number % 2 else await client.open()
+            taken += await recorder.channel.request("env", text(f"V{number}") + value, True)
+        assert 100 < taken < 400
+        (worker,) = children(daemon.pid)
+        assert rss_kb(worker) < 100 * MEGABYTE_KB
 
 
 @pytest.mark.parametrize("greeting", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 10000, b"SSH-1.5-old\r\n"])

@@ -147,6 +147,13 @@ def test_terminal_modes_end_where_they_should() -> None:
     assert parse_pty_request(payload) == PtyRequest("xterm", 80, 24, ((1, 3), (0x63, 1)))
 
 
+def test_terminal_modes_of_the_same_kind_are_kept_once() -> None:
+    """However long the list: the last counts, and in its place, as one may undo another."""
+    modes = (b"\x5a" + uint32(1) + b"\x5b" + uint32(1)) * 10_000 + b"\x5a" + uint32(2) + b"\x5b\0"
+    payload = text("xterm") + uint32(80) + uint32(24) + uint32(0) * 2 + string(modes)
+    assert parse_pty_request(payload).modes == ((0x5B, 1), (0x5A, 2))
+
+
 def test_host_key_signatures() -> None:
     assert host_key_signatures(b"ssh-rsa", Algorithms()) == (b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa")
     only = algorithms(host_key_algorithms="ssh-rsa,bogus,rsa-sha2-512")

@@ -1,31 +1,22 @@
-"""What the daemon does as time passes, with short times; and the platform's word on users, over HTTP."""
+"""What the daemon does as time passes, with short times."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from sshd.daemon.settings import Settings
 from sshd.daemon.worker import Worker
-from sshd.proxy.platform import Platform, PlatformURLs, token_user
-from sshd.proxy.realms import CloudFoundryRealm, Denied, Instance
-from sshd.records import FATAL, Records
 from sshd.ssh.algorithms import Algorithms
 from sshd.wire import string, text, uint32
 
 pytestmark = pytest.mark.unit
-
-GUID = "11111111-2222-3333-4444-555555555555"
 
 
 @asynccontextmanager
@@ -105,73 +96,3 @@ async def test_the_worker_ends_when_nobody_is_left(keys: Any, connect_to: Any) -
         client = await connect_to(port)
         client.link.abort()
         await task
-
-
-Answer = Callable[[web.Request], web.Response]
-
-
-@asynccontextmanager
-async def platform(token: Answer, access: Answer) -> AsyncIterator[tuple[CloudFoundryRealm, list[Any]]]:
-    seen: list[Any] = []
-
-    async def give_token(request: web.Request) -> web.Response:
-        seen.append((request.headers["Authorization"], await request.text()))
-        return token(request)
-
-    async def tell_access(request: web.Request) -> web.Response:
-        seen.append((request.headers["Authorization"], request.path))
-        return access(request)
-
-    app = web.Application()
-    app.router.add_post("/oauth/token", give_token)
-    app.router.add_get("/internal/apps/{guid}/ssh_access/{index}", tell_access)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        urls = PlatformURLs(
-            str(server.make_url("/oauth/token")), "ssh-proxy", "pw", str(server.make_url("/"))
-        )
-        records = Records("ssh-proxy", FATAL, False)
-        yield CloudFoundryRealm(Platform(urls, session, records, uaa_tls=True, cc_tls=True)), seen
-
-
-def good_token(_: web.Request) -> web.Response:
-    return web.json_response({"access_token": "tok", "token_type": "bearer"})
-
-
-def good_access(_: web.Request) -> web.Response:
-    return web.json_response({"process_guid": "process"})
-
-
-async def test_a_user_of_an_app() -> None:
-    async with platform(good_token, good_access) as (realm, seen):
-        assert await realm.instance(f"cf:{GUID}/3", "code") == Instance("process", 3)
-        assert await realm.instance("diego:x/3", "code") is None
-    basic = "Basic " + base64.b64encode(b"ssh-proxy:pw").decode()
-    assert seen == [
-        (basic, "grant_type=authorization_code&code=code"),
-        ("bearer tok", f"/internal/apps/{GUID}/ssh_access/3"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("token", "access", "text"),
-    [
-        (lambda _: web.Response(status=401), good_access, "Authentication failed"),
-        (lambda _: web.Response(text="{"), good_access, "Authentication failed"),
-        (good_token, lambda _: web.Response(status=403), "Fetching application data failed"),
-        (good_token, lambda _: web.Response(text="?"), "Invalid response from Cloud Controller"),
-    ],
-)
-async def test_users_of_apps_that_are_refused(token: Answer, access: Answer, text: str) -> None:
-    async with platform(token, access) as (realm, _):
-        with pytest.raises(Denied, match=text):
-            await realm.instance(f"cf:{GUID}/0", "code")
-
-
-@pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a.!!!.c"])
-def test_tokens_that_say_nothing(token: str) -> None:
-    assert token_user(token) == ("unknown", "unknown")
-
-
-def test_a_token_that_names_its_user() -> None:
-    claims = base64.urlsafe_b64encode(json.dumps({"user_name": "me", "user_id": "1"}).encode()).decode()
-    assert token_user(f"x.{claims.rstrip('=')}.y") == ("me", "1")
