@@ -1,11 +1,13 @@
 """The lifecycle bundle of a `cell dev`: the archives apps are staged and started with, built when missing.
 
 A bundle is a folder with the three archives that ``make bundle`` makes. From a source tree it is built once
-for the sources as they are, and kept in ``.cache/bundle/ready``.
+for the sources as they are, and kept in ``.cache/bundle/ready``. Those of earlier sources go, unless a
+process of ours or a container has them: whoever uses one holds a lock on its folders meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -13,6 +15,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "packaging/bundle/build.py"
 SOURCES = ("packaging/bundle", "healthcheck", "lifecycle", "sshd")
 READY = ROOT / ".cache/bundle/ready"
+UNPACKED = "bundle-"
+"""How the names of unpacked ones begin."""
 ARCHIVES = ("lifecycle", "buildpack_app_lifecycle", "docker_app_lifecycle")
 
 
@@ -47,6 +53,49 @@ class Bundle:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.symlink_to(self.archives / f"{name}.tgz")
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else's :meth:`remove_others` takes it away while inside. Raises BundleError."""
+        with ExitStack() as stack:
+            for folder in (self.archives, self.tree):
+                try:
+                    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                except OSError as error:
+                    raise BundleError(f"{folder}: {error.strerror}; start again") from error
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+
+    def remove_others(self, mounted: Collection[Path]) -> list[Path]:
+        """Remove the bundles of earlier sources; what was removed. mounted: what containers have."""
+        folders = [path for path in self.tree.parent.glob(f"{UNPACKED}*") if path != self.tree]
+        if self.archives.parent == READY:
+            folders += [path for path in READY.iterdir() if path != self.archives and _is_complete(path)]
+        free = [each for each in sorted(folders) if not any(path.is_relative_to(each) for path in mounted)]
+        return [folder for folder in free if _removed(folder)]
+
+
+def _removed(folder: Path) -> bool:
+    """Whether a folder was there and nobody held it; it is gone then."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+    finally:
+        os.close(handle)
+
+
+def _is_complete(folder: Path) -> bool:
+    """Not one that is being built."""
+    return folder.is_dir() and "." not in folder.name
+
 
 def ready_bundle(archives: Path | None, cache: Path) -> Bundle:
     """The bundle in ``archives``, or that of this source tree. cache: where one from archives is unpacked.
@@ -69,7 +118,7 @@ def _unpacked(archives: Path, cache: Path) -> Bundle:
         raise BundleError(f"{archives} is no lifecycle bundle: {missing[0]}.tgz is missing")
     archive = archives / "lifecycle.tgz"
     with archive.open("rb") as file:
-        tree = cache / f"bundle-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        tree = cache / f"{UNPACKED}{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
     if not tree.is_dir():
         fresh = Path(tempfile.mkdtemp(dir=cache))
         try:

@@ -61,7 +61,7 @@ from cell.compose import composed_agent
 from cell.console import Console
 from cell.endpoints import DEFAULT_STATE_DIR, published
 from cell.failures import CommandError, Told, telling
-from cell.images import ensure_image
+from cell.images import ensure_image, mounted_paths
 from cell.logboard import LogBoard
 from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
 from cell.telemetry import open_telemetry
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
             with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)):
                 slots = stack.enter_context(take_slots(settings.cells))
                 identities = development_identities(settings.state_dir / "tls") if settings.tls else {}
-                prepared = _prepare(settings)
+                prepared = _prepare(settings, stack)
                 configs = [_rep_config(settings, prepared, slot, identities.get("rep")) for slot in slots]
                 collector.relax()
                 asyncio.run(_run(settings, configs, identities))
@@ -177,13 +177,17 @@ def _count(text: str) -> int:
     return number
 
 
-def _prepare(settings: Settings) -> Prepared:
-    """Root filesystems, made of this machine's files when the engine lacks them, and the bundle."""
+def _prepare(settings: Settings, held: ExitStack) -> Prepared:
+    """Root filesystems, made of this machine's files when the engine lacks them, and the bundle.
+
+    What earlier versions left of them goes. The bundle stays as long as ``held``.
+    """
     try:
         client = docker.APIClient()
         try:
             ensure_image(client, IMAGE, settings.state_dir)
             stack = ensure_stack(client, settings.state_dir)
+            mounted = mounted_paths(client)
         finally:
             client.close()
     except docker.errors.DockerException as error:
@@ -194,11 +198,13 @@ def _prepare(settings: Settings) -> Prepared:
         raise CommandError(str(error)) from error
     try:
         bundle = ready_bundle(settings.bundle, settings.state_dir)
+        held.enter_context(bundle.held())
     except BundleError as error:
         if settings.bundle is not None:
             raise CommandError(str(error)) from error
         print(f"cell dev: {error}\ncell dev: going on; `cell stage` and `cell push` need it", file=sys.stderr)
         return Prepared(stack, None)
+    bundle.remove_others(mounted)
     bundle.serve(settings.state_dir / "static")
     return Prepared(stack, bundle)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+from http import HTTPStatus
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
 BUSYBOX = Path("/bin/busybox")
 
@@ -66,6 +67,40 @@ def ensure_image(client: APIClient, tag: str, folder: Path) -> str:
         client.import_image_from_file(str(archive), repository=repository, tag=version)
         archive.unlink()
     return tag
+
+
+def remove_others(client: APIClient, name: str) -> list[str]:
+    """Remove the images of a repository but the one called ``name``; what was removed.
+
+    Those of containers, running or not, stay; the engine refuses to remove them. Raises docker's errors.
+    """
+    repository = name.rpartition(":")[0]
+    others = {
+        tag
+        for image in client.images(repository)
+        for tag in image["RepoTags"] or ()
+        if tag != name and tag.rpartition(":")[0] == repository
+    }
+    removed = []
+    for tag in sorted(others):
+        try:
+            client.remove_image(tag)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise
+        else:
+            removed.append(tag)
+    return removed
+
+
+def mounted_paths(client: APIClient) -> set[Path]:
+    """What of this machine's files containers have, running or not. Raises docker's errors."""
+    return {
+        Path(mount["Source"])
+        for container in client.containers(all=True)
+        for mount in container["Mounts"]
+        if mount["Type"] == "bind"
+    }
 
 
 def _add_file(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from docker import APIClient
 from docker.errors import ImageNotFound
 
-from cell.images import BUSYBOX, build_rootfs_tar
+from cell.images import BUSYBOX, build_rootfs_tar, remove_others
 
 STACK = "cellfs"
 REPOSITORY = "diego-cell/cellfs"
@@ -43,7 +43,7 @@ class StackError(Exception):
 
 
 def ensure_stack(client: APIClient, folder: Path) -> str:
-    """Make sure the engine has the stack of this machine; its image's name.
+    """Make sure the engine has the stack of this machine; its image's name. Earlier ones go, unless in use.
 
     Raises StackError, OSError, docker's errors.
     """
@@ -56,6 +56,7 @@ def ensure_stack(client: APIClient, folder: Path) -> str:
         repository, _, version = tag.rpartition(":")
         client.import_image_from_file(str(archive), repository=repository, tag=version)
         archive.unlink()
+    remove_others(client, tag)
     return tag
 
 

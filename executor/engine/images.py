@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ Progress = Callable[[str], None]
 HUB = "docker.io"
 IMPORTED = "diego-cell/rootfs"
 """Repository of imported archives; the tag is a digest of path, size and time of change."""
+LABEL_PATH = "org.cloudfoundry.diego.rootfs"
+"""Of an imported image: the path it was made of."""
 
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|connection refused|network is unreachable|no route to host|"
@@ -233,6 +237,11 @@ class Images:
             await self._client.call(
                 f"import rootfs {path}", lambda api: import_rootfs(api, Path(path), IMPORTED, tag)
             )
+            removed = await self._client.call(
+                f"remove what was {path}", lambda api: remove_superseded(api, path, name)
+            )
+            if removed:
+                logger.info("superseded-rootfs-removed", extra={"data": {"path": path, "images": removed}})
         return name
 
 
@@ -246,15 +255,41 @@ def _archive_tag(path: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
+def remove_superseded(api: APIClient, path: str, name: str) -> list[str]:
+    """Remove the images of an archive as it was before ``name``, and of archives that are gone.
+
+    The engine refuses to remove those of containers, running or not. Blocks. Raises the SDK's errors.
+    """
+    outdated = [
+        tag
+        for image in api.images(IMPORTED)
+        for tag in image["RepoTags"] or ()
+        if tag != name
+        and (made_of := (image["Labels"] or {}).get(LABEL_PATH))
+        and (made_of == path or not os.path.exists(made_of))
+    ]
+    removed = []
+    for tag in sorted(outdated):
+        try:
+            api.remove_image(tag)
+        except APIError as error:
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise
+        else:
+            removed.append(tag)
+    return removed
+
+
 def import_rootfs(api: APIClient, path: Path, repository: str, tag: str) -> None:
     """Make an image out of a tar archive or a directory. Blocks. Raises ImageError or the SDK's errors."""
+    label = [f"LABEL {LABEL_PATH}={json.dumps(str(path))}"]
     if path.is_dir():
         with tempfile.TemporaryFile() as packed:
             with tarfile.open(fileobj=packed, mode="w") as archive:
                 archive.add(path, arcname=".")
             packed.seek(0)
-            answer = api.import_image_from_data(packed, repository=repository, tag=tag)
+            answer = api.import_image_from_data(packed, repository=repository, tag=tag, changes=label)
     else:
-        answer = api.import_image_from_file(str(path), repository=repository, tag=tag)
+        answer = api.import_image_from_file(str(path), repository=repository, tag=tag, changes=label)
     if '"error"' in answer:
         raise ImageError(f"rootfs {path} cannot be imported: {answer.strip()}")

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from docker import APIClient
 from executor.engine.api import BindMount, ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.engine.faults import ContainerGone
+from executor.engine.images import IMPORTED, LABEL_PATH
 from executor.errors import EngineError, EngineUnavailable, ImageError
 
 pytestmark = pytest.mark.docker
@@ -108,6 +110,45 @@ async def test_an_archive_is_imported_once_until_it_changes(
         )
         imported(made)
     assert said == [f"importing rootfs {folder}"] * 2
+
+
+def _imported_of(client: APIClient, folder: Path) -> list[str]:
+    """The images that were made of an archive or folder."""
+    made = client.images(IMPORTED, filters={"label": f"{LABEL_PATH}={folder}"})
+    return sorted(tag for image in made for tag in image["RepoTags"] or ())
+
+
+async def test_what_an_archive_was_before_goes_unless_a_container_has_it(
+    imported: Callable[[EngineContainer], None],
+    engine: DockerEngine,
+    docker_client: APIClient,
+    tmp_path: Path,
+) -> None:
+    folder, another = tmp_path / "stack", tmp_path / "another"
+    for each in (folder, another):
+        each.mkdir()
+        (each / "file").write_text("as it was first")
+
+    async def image(guid: str, of: Path) -> str:
+        made = await engine.create(ContainerSpec(guid=guid, root_fs=f"preloaded:{of}"))
+        return str(docker_client.inspect_container(made.id)["Config"]["Image"])
+
+    first, other = await image("g0", folder), await image("g1", another)
+    (folder / "more").write_text("as it was then")
+    second = await image("g2", folder)
+    assert _imported_of(docker_client, folder) == sorted([first, second])
+    await engine.destroy("g0")
+    await engine.destroy("g1")
+    await engine.destroy("g2")
+    (folder / "still more").write_text("as it is now")
+    third = await engine.create(ContainerSpec(guid="g3", root_fs=f"preloaded:{folder}"))
+    imported(third)
+    assert len(_imported_of(docker_client, folder)) == 1
+    assert _imported_of(docker_client, another) == [other]
+    shutil.rmtree(another)
+    (folder / "last").write_text("and at last")
+    imported(await engine.create(ContainerSpec(guid="g4", root_fs=f"preloaded:{folder}")))
+    assert _imported_of(docker_client, another) == []
 
 
 async def test_images_that_cannot_be_had(engine: DockerEngine) -> None:

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from docker import APIClient
 from docker.errors import ImageNotFound
 
+from cell.images import remove_others
+
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 PACKAGING = Path(__file__).parents[2] / "packaging/bundle"
@@ -58,11 +60,13 @@ def image_of(docker_client: APIClient) -> Callable[[str], str]:
 
     def image(name: str) -> str:
         archive = Path(succeed(sys.executable, PACKAGING / "roots.py", name))
-        tag = f"diego-cell/test-root-{archive.stem}:1"
+        root, _, version = archive.stem.rpartition("-")
+        tag = f"diego-cell/test-root-{root}:{version}"
         try:
             docker_client.inspect_image(tag)
         except ImageNotFound:
             succeed("docker", "import", archive, tag)
+            remove_others(docker_client, tag)
         return tag
 
     return image

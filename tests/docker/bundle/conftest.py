@@ -14,6 +14,7 @@ import pytest
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from cell.images import remove_others
 from tests.docker.bundle.golden_certificates import write_certificates
 
 REPOSITORY = Path(__file__).parents[3]
@@ -94,11 +95,13 @@ def image_of(docker_client: APIClient) -> Callable[..., str]:
     def image(name: str, architecture: str | None = None) -> str:
         foreign = ["--arch", architecture] if architecture else []
         archive = Path(run(sys.executable, str(PACKAGING / "roots.py"), name, *foreign).strip())
-        tag = f"diego-cell/test-root-{archive.stem}:1"
+        root, _, version = archive.stem.rpartition("-")
+        tag = f"diego-cell/test-root-{root}:{version}"
         try:
             docker_client.inspect_image(tag)
         except ImageNotFound:
             run("docker", "import", str(archive), tag)
+            remove_others(docker_client, tag)
         return tag
 
     return image

@@ -89,6 +89,44 @@ def test_a_build_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list((tmp_path / "ready").iterdir()) == []
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("")
+    return folder
+
+
+def test_only_the_current_one_and_those_in_use_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = tmp_path / "ready"
+    monkeypatch.setattr(bundle, "READY", ready)
+    new = Bundle(archives=_made(ready / "new"), tree=_made(tmp_path / "bundle-new"))
+    running = Bundle(archives=_made(ready / "running"), tree=_made(tmp_path / "bundle-running"))
+    mounted = _made(tmp_path / "bundle-mounted")
+    building = _made(ready / "built.x1y2")
+    others = [_made(tmp_path / "bundle-old"), _made(ready / "old")]
+    roots = _made(tmp_path / "roots")
+    with running.held():
+        assert new.remove_others({mounted / "launcher", Path("/elsewhere")}) == others
+    kept = {new.archives, new.tree, running.archives, running.tree, mounted, building, roots}
+    assert all((folder / "file").exists() for folder in kept)
+    assert not any(folder.exists() for folder in others)
+    # a process that has ended holds nothing
+    assert new.remove_others(()) == [mounted, running.tree, running.archives]
+
+
+def test_archives_of_somebodys_own_stay(archives: Path, cache: Path, tmp_path: Path) -> None:
+    _made(tmp_path / "another's archives")
+    old = _made(cache / "bundle-old")
+    ours = ready_bundle(archives, cache)
+    assert ours.remove_others(()) == [old]
+    assert (tmp_path / "another's archives/file").exists()
+
+
+def test_one_that_was_taken_away_cannot_be_held(tmp_path: Path) -> None:
+    gone = Bundle(archives=tmp_path / "gone", tree=tmp_path / "gone")
+    with pytest.raises(BundleError, match="gone: No such file"), gone.held():
+        pass
+
+
 def test_without_sources_a_bundle_has_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "BUILD", tmp_path / "nowhere")
     with pytest.raises(BundleError, match="--bundle"):
