@@ -21,7 +21,8 @@ with --cells 0 there is only the control plane, for cells started with `cell rep
 The state folder keeps the control plane's database (desired work survives a restart), the download cache,
 the component log (cell.log) and, while it runs, endpoints.json, which says where everything listens. The
 preloaded root filesystems are `busybox` and `cellfs`, which has bash and Python too. App logs are printed as
-they come; what a stopped terminal does not take is dropped, and counted in cell.log.
+they come; what a stopped terminal does not take is dropped, and counted in cell.log. Packages, droplets and
+caches that no LRP or Task names any more go at a start, a day after they came.
 
 The in-container programs (launcher, builder, sshd, healthcheck) come from a bundle that is built when it is
 missing; a rep.json with a declarative_healthcheck_path of its own keeps it.
@@ -53,6 +54,7 @@ from bbs.embedded.listeners import Address, listening, serving
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
 from cell import collector, lagerlog
+from cell.apps.leftovers import remove_unclaimed
 from cell.apps.stack import STACK as APP_STACK
 from cell.apps.stack import StackError, ensure_stack
 from cell.bundle import Bundle, BundleError, ready_bundle
@@ -308,6 +310,7 @@ async def _run(
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
             for config in configs
         ]
+        await remove_unclaimed(plane, settings.state_dir / "static")
         ready = [asyncio.Event() for _ in configs]
         async with asyncio.TaskGroup() as group:
             for config, up in zip(configs, ready, strict=True):

@@ -7,7 +7,8 @@ with one lifecycle's programs at the root, as the Cloud Controller expects them.
 programs import.
 
 The same packages and sources give the same bytes. Packages are fetched once and kept in ``.cache/bundle``
-(``--refresh`` gets newer ones); a bundle is kept under the hash of everything that went into it.
+(``--refresh`` gets newer ones); a bundle is kept under the hash of everything that went into it, until there
+is a newer one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from debian import (  # noqa: E402
     PackageError,
     compiler,
     default_python,
+    drop_others,
     native_architecture,
     run,
     unpack,
@@ -123,6 +125,7 @@ class Build:
         done = self.cache / "trees" / f"{self.architecture}-{self.key}"
         if not done.is_dir():
             _make(done, self.fill)
+            drop_others(done, f"{self.architecture}-*")
         return done
 
     def _unpacked(self, architecture: str, packages: list[Path]) -> Path:
@@ -130,6 +133,7 @@ class Build:
         place = self.cache / "unpacked" / f"{architecture}-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
         if not place.is_dir():
             _make(place, lambda fresh: unpack(packages, fresh))
+            drop_others(place, f"{architecture}-*")
         return place
 
     def fill(self, tree: Path) -> None:

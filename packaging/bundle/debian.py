@@ -7,11 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")}
 """Architecture -> compiler for it, and the package that has it when it is not the machine's own."""
+
+
+SPARED_S = 3600.0
+"""What was made in this time stays, whatever has come after it: a build is over by then."""
 
 
 class PackageError(Exception):
@@ -27,6 +32,16 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     except subprocess.CalledProcessError as error:
         raise PackageError(f"{' '.join(map(str, command))}: {error.stderr.strip()}") from error
     return done.stdout
+
+
+def drop_others(current: Path, pattern: str) -> None:
+    """Remove what ``pattern`` finds beside ``current``, unless somebody may still be reading it."""
+    for path in current.parent.glob(pattern):
+        if path != current and time.time() - path.stat().st_mtime > SPARED_S:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def native_architecture() -> str:

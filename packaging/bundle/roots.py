@@ -28,6 +28,7 @@ from debian import (  # noqa: E402
     Archive,
     PackageError,
     compiler,
+    drop_others,
     native_architecture,
     need_tools,
     run,
@@ -44,6 +45,7 @@ LEFT_OUT = (
     "./var/cache/*",
     "./var/lib/apt/*",
 )
+DIGEST_LENGTH = 12
 _LOADERS = {"amd64": "lib64/ld-linux-x86-64.so.2", "arm64": "lib/ld-linux-aarch64.so.1"}
 """Where programs of Debian look for their loader."""
 _MUSL = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
@@ -53,7 +55,7 @@ def root(name: str, architecture: str) -> Path:
     """The archive of a root file system, made unless it is there. Raises PackageError."""
     build, recipe = ROOTS[name]
     foreign = "" if architecture == native_architecture() else f"-{architecture}"
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:DIGEST_LENGTH]
     path = CACHE / "roots" / f"{name}{foreign}-{digest}.tar"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +63,7 @@ def root(name: str, architecture: str) -> Path:
         try:
             build(fresh, architecture)
             fresh.rename(path)
+            drop_others(path, f"{name}{foreign}-{'?' * DIGEST_LENGTH}.tar")
         finally:
             fresh.unlink(missing_ok=True)
     return path

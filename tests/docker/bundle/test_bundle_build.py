@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import sys
 import tarfile
 import zipfile
@@ -73,3 +74,17 @@ def test_an_extension_module_that_the_bundle_lacks_ends_the_build(
     monkeypatch.setattr(build, "EXTENSIONS", kept)
     with pytest.raises(build.PackageError, match="programs import what the bundle lacks: termios;"):
         build.Build(build.native_architecture(), CACHE).fill(tmp_path)
+
+
+def test_what_earlier_sources_came_to_goes(build: ModuleType, tmp_path: Path) -> None:
+    old, recent, foreign = (tmp_path / name for name in ("amd64-old", "amd64-recent", "arm64-old"))
+    for folder in (old, recent, foreign):
+        folder.mkdir()
+        (folder / "file").write_text("")
+    for folder in (old, foreign):
+        os.utime(folder, (0, 0))
+    current = tmp_path / "amd64-current"
+    current.mkdir()
+    os.utime(current, (0, 0))
+    build.drop_others(current, "amd64-*")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["amd64-current", "amd64-recent", "arm64-old"]
