@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -23,13 +24,19 @@ class LagerFormatter(logging.Formatter):
     """One JSON object per record.
 
     source: root name (``rep``); the message gets it as prefix, as lager does.
-    max_data_string: longer strings in ``data`` are cut, 0 leaves them whole.
+    max_data_string: longer strings in ``data`` are cut, 0 leaves them whole. redact: what takes secrets out
+    of ``data``.
     """
 
     def __init__(
-        self, source: str, time_format: str = "unix-epoch", max_data_string: int = DEFAULT_MAX_DATA_STRING
+        self,
+        source: str,
+        time_format: str = "unix-epoch",
+        max_data_string: int = DEFAULT_MAX_DATA_STRING,
+        redact: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__()
+        self._redact = redact
         self._source = source
         self._rfc3339 = time_format == "rfc3339"
         self._max = max_data_string
@@ -48,6 +55,8 @@ class LagerFormatter(logging.Formatter):
         if record.exc_info:
             data["trace"] = self.formatException(record.exc_info)
             data.setdefault("error", str(record.exc_info[1]))
+        if self._redact is not None:
+            data = self._redact(data)
         level = LEVEL_NUMBERS.get(record.levelno, 1)
         message = f"{self._source}.{record.getMessage()}"
         nanos = int(record.created * 1_000_000) * 1000
@@ -71,6 +80,7 @@ def install(
     level: str = "info",
     time_format: str = "unix-epoch",
     max_data_string: int = 640,
+    redact: Callable[[Any], Any] | None = None,
 ) -> logging.Handler:
     """Send every record of the process to ``stream`` and answer the handler (to remove it again).
 
@@ -79,7 +89,7 @@ def install(
     if level not in LEVELS:
         raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LagerFormatter(source, time_format, max_data_string))
+    handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(LEVELS[level])

@@ -25,6 +25,7 @@ from cell.failures import Told, telling
 from cell.telemetry import open_telemetry
 from rep.agent import RepAgent
 from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
+from rep.redaction import Redaction
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         level=config.log_level,
         time_format=config.time_format,
         max_data_string=config.max_data_string_length,
+        redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
     )
     for warning in config.warnings:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from bbs.client.api import BBSClient
 from executor.api import ExecutorAPI
 from rep.config import RepConfig, seconds, stack_map
+from rep.debug import debug_application
 from rep.ecr import RegistryCredentials
 from rep.evacuation import CLEANUP_SLACK_S, Cleanup, EvacuationFlag, Evacuator
 from rep.metrics import MetricsSink, NoMetrics, RequestMetrics
@@ -43,6 +44,7 @@ class Listeners:
 
     admin: Address
     network: Address
+    debug: Address | None = None
 
 
 class RepAgent:
@@ -176,12 +178,15 @@ class RepAgent:
         network = NetworkRoutes(identity, executor, evacuation, deletions, requests).application()
         start = stack.enter_async_context
 
+        debug_address = None
+        if config.debug_address:
+            debug_address = await start(listening(debug_application(), config.debug_address, None))
         await start(queue.open())
         await start(deletions.open())
         await start(presence.holding())
         admin_address = await start(listening(admin, config.listen_addr, self._admin_tls))
         network_address = await start(listening(network, config.listen_addr_securable, self._network_tls))
-        self._listeners = Listeners(admin=admin_address, network=network_address)
+        self._listeners = Listeners(admin=admin_address, network=network_address, debug=debug_address)
         await start(cleanup.at_exit())
         await start(bulker.running())
         await start(consuming(executor, queue.push))

@@ -18,6 +18,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from bbs.models.durations import InvalidDuration, parse_duration
 from bbs.models.invalid import describe
 from bbs.models.meta import Width
+from rep.config import unused
 from rep.config.keys import Duration, Loggregator, RepConfig, Source
 
 OBSOLETE = re.compile(
@@ -75,6 +76,7 @@ def parse(text: str, *, path: str = "rep.json", zone: str = "") -> RepConfig:
     sources: dict[str, Source] = {}
     warnings: list[str] = []
     values = _read(RepConfig, document, "", path, sources, warnings)
+    warnings += unused.warnings(values)
     if zone:
         values["zone"] = zone
         sources["zone"] = Source.FLAG

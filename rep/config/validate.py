@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from executor.logs.targets import InvalidTarget, parse_target
 from rep.config.keys import RepConfig
+from rep.redaction import Redaction
 
 CONFIGURE_FAILED = "failed-to-configure-executor"
 INITIALIZE_FAILED = "failed-to-initialize-executor"
@@ -56,6 +58,7 @@ def findings(config: RepConfig) -> Iterator[InvalidConfig]:
         ("invalid-cell-id", 1, _cell_id_problems),
         (INITIALIZE_FAILED, 1, _start_problems),
         ("invalid-log-sinks", 2, _log_sink_problems),
+        ("invalid-redact-patterns", 2, _redaction_problems),
         ("invalid-bbs-config", 1, _bbs_problems),
         ("invalid-locket-config", 2, _locket_problems),
         ("tls-configuration-failed", 2, _tls_problems),
@@ -152,6 +155,16 @@ def _log_sink_problems(config: RepConfig) -> list[Problem]:
             parse_target(text)
         except InvalidTarget as error:
             problems.append(Problem("invalid-log-sink", f"log_sinks: {error}"))
+    return problems
+
+
+def _redaction_problems(config: RepConfig) -> list[Problem]:
+    problems = []
+    for pattern in config.redact_patterns:
+        try:
+            Redaction([pattern])
+        except re.error as error:
+            problems.append(Problem("invalid-redact-pattern", f"redact_patterns: {pattern!r}: {error}"))
     return problems
 
 

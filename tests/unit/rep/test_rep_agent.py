@@ -40,6 +40,7 @@ CONFIG = parse(
             "listen_addr_securable": "127.0.0.1:0",
             "rep_url": "http://127.0.0.1:1801",
             "evacuation_polling_interval": "20ms",
+            "debug_address": "127.0.0.1:0",
         }
     )
 )
@@ -118,6 +119,13 @@ async def test_nothing_listens_before_the_presence_is_held(cell: Running, until:
     assert (await cell.ask("admin", "GET", "/ping"))[0] == 200
     cell.agent.stop()
     await task
+
+
+async def test_the_debug_server_knows_the_log_level_only(cell: Running) -> None:
+    async with cell.running():
+        status, _ = await cell.ask("debug", "GET", "/log-level")
+        assert status == 200
+        assert (await cell.ask("debug", "GET", "/ping"))[0] == 404
 
 
 async def test_a_stop_cleans_up_before_the_listeners_close_and_the_presence_goes(

@@ -157,6 +157,7 @@ def test_a_development_cell_needs_no_certificates() -> None:
         ({"bbs_address": "bbs:8889"}, "invalid-bbs-address", 1),
         ({"locket_address": ""}, "invalid-locket-config", 2),
         ({"key_file": ""}, "missing-tls-files", 2),
+        ({"redact_patterns": ["("]}, "invalid-redact-pattern", 2),
     ],
 )
 def test_fatal_values(values: dict[str, Any], message: str, status: int) -> None:
