@@ -76,7 +76,8 @@ class LimitsWatch:
 
     async def _overrun(self, watched: Watched) -> str:
         container, made = watched.container, watched.engine_container
-        limits = LayerUsage(0 if made.disk_quota else container.disk_limit, self._inode_limit)
+        disk_limit = 0 if made.disk_quota else container.disk_limit
+        limits = LayerUsage(disk_limit and disk_limit - made.image_bytes, self._inode_limit)
         if limits == LayerUsage():
             return ""
         try:
@@ -84,7 +85,7 @@ class LimitsWatch:
         except OSError as error:
             log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
             return ""
-        return overrun(limits, usage)
+        return overrun(limits, usage, made.image_bytes)
 
 
 def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
@@ -107,10 +108,15 @@ def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
     return told
 
 
-def overrun(limits: LayerUsage, usage: LayerUsage) -> str:
-    """Why a container has to end, empty for no reason. Pure."""
+def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:
+    """Why a container has to end, empty for no reason. Pure.
+
+    limits, usage: of what it writes. image_bytes: what its image takes of the limit that its owner knows.
+    """
     if limits.size and usage.size > limits.size:
-        return f"disk limit of {format_size(limits.size)} exceeded: {format_size(usage.size)} in use"
+        limit, used = format_size(limits.size + image_bytes), format_size(usage.size + image_bytes)
+        of_image = f", {format_size(image_bytes)} by its image" if image_bytes else ""
+        return f"disk limit of {limit} exceeded: {used} in use{of_image}"
     if limits.inodes and usage.inodes > limits.inodes:
         return f"inode limit of {limits.inodes} exceeded: {usage.inodes} files and directories"
     return ""

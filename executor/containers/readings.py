@@ -58,8 +58,9 @@ class MetricsKeeper:
         container, made = watched.container, watched.engine_container
         async with self._slots:
             try:
-                disk = await self._disk.of(container.guid, made.init_pid)
-                reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk.size)
+                written = await self._disk.of(container.guid, made.init_pid)
+                disk = written.size + made.image_bytes
+                reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk)
             except OSError as error:
                 data = {"guid": container.guid, "error": str(error)}
                 log.info("no-reading-of-container", extra={"data": data})

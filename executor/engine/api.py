@@ -59,7 +59,9 @@ class EngineContainer:
     """A container the engine made and started.
 
     id: the engine's own. init_pid: host pid of the waiting init process. address: that of its spec.
-    image_env: variables of the image, weakest layer of a process' environment.
+    image_env: variables of the image, weakest layer of a process' environment. disk_quota: whether the
+    engine's storage keeps the disk limit. image_bytes: size of the image, where it counts as the container's
+    own disk usage.
     """
 
     guid: str
@@ -68,6 +70,7 @@ class EngineContainer:
     address: str
     image_env: tuple[tuple[str, str], ...] = ()
     disk_quota: bool = False
+    image_bytes: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.parent import BUSYBOX, INIT, IO_DIR
+from executor.engine.storage import Room
 
 LABEL_OWNER = "org.cloudfoundry.diego.owner"
 LABEL_CELL = "org.cloudfoundry.diego.cell"
 LABEL_GUID = "org.cloudfoundry.diego.guid"
 LABEL_ADDRESS = "org.cloudfoundry.diego.address"
+LABEL_IMAGE_BYTES = "org.cloudfoundry.diego.image-bytes"
 
 HOSTNAME_LENGTH = 49
 """Last characters of the guid that make the host name."""
@@ -128,13 +130,12 @@ def owner_labels(surroundings: Surroundings) -> dict[str, str]:
 
 
 def create_request(
-    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, disk_quota: int
+    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, room: Room
 ) -> dict[str, Any]:
     """The body of the engine's create call.
 
     Everything the image says about how to run it is overridden, except its environment. The instance's own
-    environment goes to its processes, not here: checks and proxies must not see it. disk_quota: bytes for
-    the engine's storage to keep the container to, 0 for none.
+    environment goes to its processes, not here: checks and proxies must not see it.
     """
     return {
         "Image": image,
@@ -151,8 +152,9 @@ def create_request(
             **owner_labels(surroundings),
             LABEL_GUID: spec.guid,
             LABEL_ADDRESS: spec.address,
+            **({LABEL_IMAGE_BYTES: str(room.own_image)} if room.own_image else {}),
         },
-        "HostConfig": _host_config(spec, io_dir, surroundings, disk_quota),
+        "HostConfig": _host_config(spec, io_dir, surroundings, room.quota),
     }
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from executor.engine.containers import (
     LABEL_ADDRESS,
     LABEL_CELL,
     LABEL_GUID,
+    LABEL_IMAGE_BYTES,
     LABEL_OWNER,
     Surroundings,
     container_name,
@@ -36,11 +37,11 @@ from executor.engine.containers import (
     own_bounding_set,
 )
 from executor.engine.environment import parse_env
-from executor.engine.faults import ContainerGone, engine_text
+from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
 from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.processes import DockerProcess, ProcessRoom
-from executor.engine.storage import DiskQuotas
+from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
 from executor.errors import EngineError
 
@@ -122,16 +123,12 @@ class DockerEngine:
         told = progress or _unheard
         access = (spec.root_fs, spec.image_username, spec.image_password)
         image = await self._images.get(*access, told)
-        quota = await self._quotas.size(spec, image)
         try:
             try:
-                state = await self._create(spec, image, quota)
-            except _ImageMissing:
+                state = await self._create_in_room(spec, image)
+            except ImageMissing:
                 image = await self._images.get(*access, told, missing=image)
-                state = await self._create(spec, image, quota)
-            except _NoQuota as error:  # found out only by trying: it depends on a mount option
-                self._quotas.refused(str(error))
-                state = await self._create(spec, image, 0)
+                state = await self._create_in_room(spec, image)
             return self._known(spec.guid, state)
         except _NameTaken as error:
             raise EngineError(str(error)) from error
@@ -237,12 +234,18 @@ class DockerEngine:
     async def _info(self) -> dict[str, Any]:
         return dict(await self._client.call("engine info", lambda api: api.info()))
 
-    async def _create(self, spec: ContainerSpec, image: str, quota: int) -> dict[str, Any]:
+    async def _create_in_room(self, spec: ContainerSpec, image: str) -> dict[str, Any]:
+        room = await self._quotas.room(spec, image)
+        try:
+            return await self._create(spec, image, room)
+        except _NoQuota as error:  # found out only by trying: it depends on a mount option
+            self._quotas.refused(str(error))
+            return await self._create(spec, image, replace(room, quota=0))
+
+    async def _create(self, spec: ContainerSpec, image: str, room: Room) -> dict[str, Any]:
         name = container_name(self._surroundings, spec.guid)
         io_dir = self._io_dir(spec.guid)
-        request = create_request(
-            spec, image=image, io_dir=io_dir, surroundings=self._surroundings, disk_quota=quota
-        )
+        request = create_request(spec, image=image, io_dir=io_dir, surroundings=self._surroundings, room=room)
 
         def job(api: APIClient) -> dict[str, Any]:
             io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -250,9 +253,9 @@ class DockerEngine:
             try:
                 made = str(api.create_container_from_config(request, name=name)["Id"])
             except ImageNotFound as error:
-                raise _ImageMissing(engine_text(error)) from error
+                raise ImageMissing(engine_text(error)) from error
             except APIError as error:
-                if quota and "storage-opt" in engine_text(error):
+                if room.quota and "storage-opt" in engine_text(error):
                     raise _NoQuota(engine_text(error)) from error
                 if error.status_code == 409:
                     raise _NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error
@@ -282,6 +285,7 @@ class DockerEngine:
             address=state["Config"]["Labels"][LABEL_ADDRESS],
             image_env=parse_env(state["Config"]["Env"] or []),
             disk_quota=bool(state["HostConfig"].get("StorageOpt")),
+            image_bytes=int(state["Config"]["Labels"].get(LABEL_IMAGE_BYTES, 0)),
             labels=state["Config"]["Labels"],
         )
         self._handle(container)
@@ -300,10 +304,6 @@ class DockerEngine:
 
     def _io_dir(self, guid: str) -> Path:
         return self._config.state_dir / "io" / guid
-
-
-class _ImageMissing(Exception):
-    """The engine has no such image."""
 
 
 class _NoQuota(Exception):

@@ -21,6 +21,12 @@ class ContainerGone(EngineError):
     text = "container is gone"
 
 
+class ImageMissing(EngineError):
+    """The engine has no such image, or not any more."""
+
+    text = "image is missing"
+
+
 def engine_text(error: Exception) -> str:
     """The engine's own words, without the SDK's decoration."""
     if isinstance(error, APIError) and error.explanation:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from docker import APIClient
 
 from executor.model import EventKind
 
@@ -54,6 +59,85 @@ async def test_a_disk_filler_within_its_limit_is_left_alone(open_cell: OpenCell)
         )
         assert cell.executor.metrics()["ig"].disk_limit == 80 << 20
         assert not cell.executor.container("ig").run_result.failed
+
+
+@pytest.fixture
+def ballast(rootfs_archive: Path, tmp_path: Path) -> Path:
+    """A root file system with 24 MiB of something in it."""
+    path = tmp_path / "ballast.tar"
+    shutil.copy(rootfs_archive, path)
+    (tmp_path / "ballast").write_bytes(os.urandom(24 << 20))
+    with tarfile.open(path, "a") as archive:
+        archive.add(tmp_path / "ballast", "ballast")
+    return path
+
+
+OwnImage = Callable[[APIClient], AbstractContextManager[str]]
+
+
+@pytest.fixture
+def own_image(ballast: Path, unique: str) -> OwnImage:
+    """Lets an engine have an image of a registry that cannot be reached."""
+
+    @contextmanager
+    def had(client: APIClient) -> Iterator[str]:
+        name = f"127.0.0.1:9/{unique}"
+        client.import_image_from_file(str(ballast), repository=name, tag="1")
+        try:
+            yield f"docker://{name}#1"
+        finally:
+            client.remove_image(f"{name}:1", force=True)
+
+    return had
+
+
+async def test_an_image_of_its_own_counts_where_the_cell_watches(
+    open_cell: OpenCell, docker_client: APIClient, own_image: OwnImage
+) -> None:
+    settings = {"container_metrics_report_interval_s": 0.1, **SOON}
+    with own_image(docker_client) as image:
+        async with open_cell(rootfs=image, **settings) as cell:
+            some = "dd if=/dev/zero of=/tmp/some bs=1M count=8; exec sleep 1000"
+            await cell.start(some, allocation={"disk_mb": 40})
+            metrics = cell.executor.metrics
+            await cell.until_true(lambda: "ig" in metrics() and metrics()["ig"].disk_usage > 32 << 20)
+            assert metrics()["ig"].disk_usage < metrics()["ig"].disk_limit == 40 << 20
+            assert not cell.executor.container("ig").run_result.failed
+            await cell.executor.delete("ig")
+            await cell.until(EventKind.COMPLETE)
+
+            await cell.start(f"{FILL}; exec sleep 1000", guid="big", allocation={"disk_mb": 40})
+            reason = (await cell.until(EventKind.COMPLETE)).run_result.failure_reason
+            told = r"disk limit of 40M exceeded: [\d.]+M in use, 2[4-9][\d.]*M by its image"
+            assert re.fullmatch(told, reason)
+
+
+async def test_an_image_that_is_bigger_than_the_limit_is_refused(
+    open_cell: OpenCell, docker_client: APIClient, own_image: OwnImage
+) -> None:
+    with own_image(docker_client) as image:
+        async with open_cell(rootfs=image) as cell:
+            await cell.start("true", allocation={"disk_mb": 16})
+            reason = (await cell.until(EventKind.COMPLETE)).run_result.failure_reason
+            assert reason.startswith("failed to create container: image 127.0.0.1:9/")
+            assert reason.endswith("do not fit in the disk limit of 16M")
+
+
+async def test_an_image_of_its_own_counts_in_the_quota_of_the_storage(
+    open_cell: OpenCell, start_engine: StartEngine, own_image: OwnImage
+) -> None:
+    with start_engine("--storage-driver=btrfs", before=BTRFS) as docker_host:
+        client = APIClient(base_url=docker_host, version="auto")
+        try:
+            with own_image(client) as image:
+                async with open_cell(docker_host=docker_host, rootfs=image, **SOON) as cell:
+                    script = f"{FILL}; sync; echo wrote $(stat -c %s /tmp/fill); exec sleep 1000"
+                    await cell.start(script, allocation={"disk_mb": 40})
+                    assert "Disk quota exceeded" in await cell.log.until("dd: ")
+                    written = int((await cell.log.until("wrote")).split()[1])
+                    assert 8 << 20 < written < 16 << 20
+        finally:
+            client.close()
 
 
 async def test_a_maker_of_many_files_is_ended(open_cell: OpenCell) -> None:

@@ -18,7 +18,7 @@ from executor.engine.faults import ContainerGone, translate
 from executor.engine.launch import Launch, refused_by_kernel
 from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.parent import parent_command, refusal
-from executor.engine.storage import Quota, quota_of
+from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User
 from executor.errors import EngineError, EngineUnavailable
 
@@ -43,9 +43,9 @@ LAUNCH = Launch(
 )
 
 
-def request_for(spec: ContainerSpec, *, disk_quota: int = 0) -> dict[str, object]:
+def request_for(spec: ContainerSpec, room: Room | None = None) -> dict[str, object]:
     return create_request(
-        spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, disk_quota=disk_quota
+        spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, room=room or Room()
     )
 
 
@@ -130,7 +130,7 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
 )
 def test_limits_and_privileges(spec: ContainerSpec, quota: int, expected: dict[str, object]) -> None:
     plain = request_for(ContainerSpec(guid="g", root_fs="x"))["HostConfig"]
-    asked = request_for(spec, disk_quota=quota)["HostConfig"]
+    asked = request_for(spec, Room(quota=quota))["HostConfig"]
     assert isinstance(plain, dict)
     assert asked == plain | expected
 
@@ -158,6 +158,42 @@ def test_the_capabilities_of_a_container_are_the_recorded_ones() -> None:
 )
 def test_what_a_storage_can_keep_containers_to(driver: str, backing: str, quota: Quota) -> None:
     assert quota_of({"Driver": driver, "DriverStatus": [["Backing Filesystem", backing]]}) is quota
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("quota", "disk", "own", "room"),
+    [
+        (Quota.NONE, 100 * MIB, True, Room(0, 30 * MIB)),
+        (Quota.NONE, 100 * MIB, False, Room()),
+        (Quota.NONE, 0, True, Room(0, 30 * MIB)),
+        (Quota.WRITTEN, 100 * MIB, True, Room(70 * MIB, 30 * MIB)),
+        (Quota.WRITTEN, 100 * MIB, False, Room(100 * MIB)),
+        (Quota.WRITTEN, 0, True, Room(0, 30 * MIB)),
+        (Quota.TOTAL, 100 * MIB, True, Room(100 * MIB, 30 * MIB)),
+        (Quota.TOTAL, 100 * MIB, False, Room(130 * MIB)),
+        (Quota.TOTAL, 20 * MIB, False, Room(50 * MIB)),
+        (Quota.TOTAL, 0, False, Room()),
+    ],
+)
+def test_an_image_of_its_own_counts_against_the_disk_limit_and_a_stack_does_not(
+    quota: Quota, disk: int, own: bool, room: Room
+) -> None:
+    assert room_for(quota, disk, 30 * MIB, own=own) == room
+
+
+@pytest.mark.parametrize("quota", Quota)
+def test_an_image_that_leaves_nothing_of_the_disk_limit_is_refused(quota: Quota) -> None:
+    with pytest.raises(ValueError, match=r"its 30M do not fit in the disk limit of 30M"):
+        room_for(quota, 30 * MIB, 30 * MIB, own=True)
+
+
+def test_a_container_remembers_what_its_image_takes() -> None:
+    labels = request_for(ContainerSpec(guid="g", root_fs="x"), Room(own_image=7))["Labels"]
+    assert isinstance(labels, dict)
+    assert labels["org.cloudfoundry.diego.image-bytes"] == "7"
 
 
 def test_capabilities_of_a_mask() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -77,6 +77,11 @@ def test_too_much_on_disk_ends_a_container(
     disk_limit: int, inode_limit: int, usage: LayerUsage, reason: str
 ) -> None:
     assert overrun(LayerUsage(disk_limit, inode_limit), usage) == reason
+
+
+def test_what_an_image_of_its_own_takes_is_told() -> None:
+    reason = "disk limit of 128M exceeded: 130M in use, 100M by its image"
+    assert overrun(LayerUsage(28 * MIB), LayerUsage(30 * MIB), 100 * MIB) == reason
 
 
 class Kernel:
@@ -158,8 +163,8 @@ def looking(kernel: Kernel, world: World, monkeypatch: pytest.MonkeyPatch) -> Lo
     return Looking(watch, told)
 
 
-def watched(*, disk_quota: bool = False) -> list[Watched]:
-    made = EngineContainer(guid="ig", id="abc", init_pid=77, address="", disk_quota=disk_quota)
+def watched(**changes: Any) -> list[Watched]:
+    made = EngineContainer(guid="ig", id="abc", init_pid=77, address="", **changes)
     return [Watched(container=CONTAINER, engine_container=made, created_at_ns=0)]
 
 
@@ -185,6 +190,15 @@ async def test_a_limit_that_is_hit_again_and_again_is_told_now_and_then(
 async def test_the_disk_limit_is_watched_where_the_engine_has_no_quota(looking: Looking) -> None:
     assert await looking.watch.look(watched()) == {"ig": "disk limit of 128M exceeded: 200M in use"}
     assert await looking.watch.look(watched(disk_quota=True)) == {}
+
+
+async def test_the_watcher_leaves_as_much_as_the_image_does(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layerusage, "below", lambda upper: LayerUsage(100 * MIB, 5))
+    assert await looking.watch.look(watched(image_bytes=20 * MIB)) == {}
+    reason = "disk limit of 128M exceeded: 130M in use, 30M by its image"
+    assert await looking.watch.look(watched(image_bytes=30 * MIB)) == {"ig": reason}
 
 
 async def test_a_container_that_went_is_left_out(looking: Looking) -> None:
