@@ -2,14 +2,15 @@
 
 The first request wakes the runner at once. While it asks the cells for their states more requests may
 arrive; they join the batch. Work that a cell refuses, or that did not reach it, is left to the BBS's
-convergence: there is no text to give, and the BBS turns a failure without text down.
+convergence: there is no text to give, and the BBS turns a failure without text down. An auctioneer that
+explains tells of a refused instance by whom it was; of a task not, whose rejections are counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Never, Protocol, TypeVar
 
@@ -36,6 +37,8 @@ Request = TypeVar("Request", LRPStartRequest, TaskStartRequest)
 
 CELLS_RETRY_S: Final = 1.0
 """Pause before the BBS is asked again for its cells."""
+
+UNHEALTHY: Final = "its container engine fails its health check"
 
 STATE_ROUNDS: Final = 4
 """How often all cells are asked when none of them has given a usable state."""
@@ -95,6 +98,14 @@ class Batch:
         return _shared(self.trace_of(item) for item in items)
 
 
+@dataclass(frozen=True, slots=True)
+class States:
+    """Of the cells that take part, and why the others do not; by cell id."""
+
+    usable: dict[str, CellState] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
 class AuctionRunner:
     """Takes requests at any time; ``run`` places them until it is cancelled.
 
@@ -148,7 +159,7 @@ class AuctionRunner:
         cells = await self._cells(trace_id)
         states = await self._states(cells, trace_id)
         batch = self._drain()
-        placed = schedule(states.values(), batch.lrps.values(), batch.tasks.values(), self._weights)
+        placed = schedule(states.usable.values(), batch.lrps.values(), batch.tasks.values(), self._weights)
         logger.info(
             "auction-scheduled",
             extra={
@@ -165,7 +176,7 @@ class AuctionRunner:
         async with asyncio.TaskGroup() as group:
             for cell_id, work in placed.work.items():
                 group.create_task(self._perform(urls[cell_id], work, batch.trace_of_work(work)))
-            self._report(group, placed, batch)
+            self._report(group, placed, batch, states.left_out)
 
     async def _cells(self, trace_id: str) -> list[CellPresence]:
         retrying = tenacity.AsyncRetrying(
@@ -175,32 +186,35 @@ class AuctionRunner:
         )
         return await retrying(self._bbs.cells, trace_id=trace_id)
 
-    async def _states(self, cells: Sequence[CellPresence], trace_id: str) -> dict[str, CellState]:
+    async def _states(self, cells: Sequence[CellPresence], trace_id: str) -> States:
+        found = States()
         for _ in range(STATE_ROUNDS if cells else 0):
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(self._state(cell, trace_id)) for cell in cells]
-            states = {
-                cell.cell_id: state
-                for cell, state in zip(cells, (task.result() for task in asked), strict=True)
-                if state is not None
-            }
-            if states:
-                return states
-        return {}
+                asked = [(cell.cell_id, group.create_task(self._state(cell, trace_id))) for cell in cells]
+            found = States()
+            for cell_id, task in asked:
+                state = task.result()
+                if isinstance(state, CellState):
+                    found.usable[cell_id] = state
+                else:
+                    found.left_out[cell_id] = state
+            if found.usable:
+                break
+        return found
 
-    async def _state(self, cell: CellPresence, trace_id: str) -> CellState | None:
-        """The state of a cell that may get work, under the id of its presence; else None."""
+    async def _state(self, cell: CellPresence, trace_id: str) -> CellState | str:
+        """The state of a cell that may get work, under the id of its presence; else why it gets none."""
         try:
             state = await self._reps.state(rep_url(cell), trace_id)
         except RepError as error:
             logger.error(
                 "failed-to-get-state", extra={"data": {"cell-id": cell.cell_id, "error": str(error)}}
             )
-            return None
+            return UNHEALTHY if error.status == 503 else "it could not be asked for its state"
         problem = _unusable(cell, state)
         if problem:
             logger.info("ignored-cell", extra={"data": {"cell-id": cell.cell_id, "reason": problem}})
-            return None
+            return problem
         return replace(state, cell_id=cell.cell_id)
 
     async def _perform(self, url: str, work: Work, trace_id: str) -> None:
@@ -220,18 +234,24 @@ class AuctionRunner:
                     }
                 },
             )
+        if self._explain:
+            text = f"cell {work.cell_id} refused it, its log says why"
+            for lrp in refused.lrps:
+                await self._fail_lrp(lrp, text, trace_id)
 
-    def _report(self, group: asyncio.TaskGroup, placed: Schedule, batch: Batch) -> None:
+    def _report(
+        self, group: asyncio.TaskGroup, placed: Schedule, batch: Batch, left_out: Mapping[str, str]
+    ) -> None:
         for lrp, text in placed.failed_lrps:
-            text = self._told(lrp, text, placed)
+            text = self._told(lrp, text, placed, left_out)
             group.create_task(self._fail_lrp(lrp, text, batch.trace_of(lrp)))
         for task, text in placed.failed_tasks:
-            text = self._told(task, text, placed)
+            text = self._told(task, text, placed, left_out)
             group.create_task(self._reject_task(task, text, batch.trace_of(task)))
 
-    def _told(self, item: LRP | Task, text: str, placed: Schedule) -> str:
+    def _told(self, item: LRP | Task, text: str, placed: Schedule, left_out: Mapping[str, str]) -> str:
         """The text for the BBS; the log gets the whole story in any case."""
-        objections = placed.objections[identifier(item)]
+        objections = dict(sorted({**left_out, **placed.objections[identifier(item)]}.items()))
         logger.info(
             "could-not-place",
             extra={"data": {"work": str(identifier(item)), "error": text, "objections": objections}},

@@ -16,11 +16,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.auctioneer.types import (
+    LRP,
     CellState,
     Demand,
     LRPStartRequest,
     Resources,
     RootFSProvider,
+    Task,
     TaskStartRequest,
     Work,
 )
@@ -355,3 +357,39 @@ async def test_a_failure_can_say_what_each_cell_had_against_the_work() -> None:
     why = "no root filesystem preloaded:x (it has docker:*)"
     assert guid == "t"
     assert text == f"found no compatible cell for required rootfs (c0: {why}, c1: {why})"
+
+
+async def test_a_failure_can_say_why_cells_took_no_part() -> None:
+    bbs = BBS()
+    sick, leaving, silent = Rep("c1", state_status=503), Rep("c2", state={"Evacuating": True}), Rep("c3")
+    silent.failing_states = 10
+    async with running(bbs, Rep("c0"), sick, leaving, silent, explain=True) as runner:
+        await runner.request_lrps([lrps(0, memory_mb=10**6)])
+        _, text, _ = await soon(bbs.failures.get)
+    assert text == (
+        f"insufficient resources: memory (c0: {ROOM.memory_mb} MB of memory left, 1000000 needed,"
+        " c1: its container engine fails its health check, c2: it is evacuating,"
+        " c3: it could not be asked for its state)"
+    )
+
+
+async def test_without_any_cell_to_ask_the_reasons_are_told_too() -> None:
+    bbs = BBS()
+    async with running(bbs, Rep("c0", state={"Evacuating": True}), explain=True) as runner:
+        await runner.request_tasks([task()])
+        _, text, _ = await soon(bbs.failures.get)
+    assert text == "unable to communicate to compatible cells (c0: it is evacuating)"
+
+
+@pytest.mark.parametrize("explain", [False, True])
+async def test_an_instance_a_cell_refused_can_be_told_by_whom(explain: bool) -> None:
+    bbs, rep = BBS(), Rep("c0")
+    refused = LRP(process_guid="web", index=0, domain="d", demand=Demand(root_fs="docker:///x"))
+    rep.refused = Work(lrps=(refused,), tasks=(Task(task_guid="t", domain="d", demand=refused.demand),))
+    async with running(bbs, rep, explain=explain) as runner:
+        await runner.request_lrps([lrps(0)])
+        await soon(rep.works.get)
+        if explain:
+            key, text, _ = await soon(bbs.failures.get)
+            assert (key.process_guid, text) == ("web", "cell c0 refused it, its log says why")
+    assert bbs.failures.empty()
