@@ -51,7 +51,7 @@ def request(
         if body is not None:
             all_headers["Content-Length"] = str(len(body))
         for name, value in all_headers.items():
-            connection.putheader(name, value)
+            _put_header(connection, name, value)
         connection.endheaders(body)
         yield connection.getresponse()
     except ssl.SSLError as error:
@@ -66,6 +66,14 @@ def request(
         raise TransportError(f"malformed HTTP response: {error}") from error
     finally:
         connection.close()
+
+
+def _put_header(connection: http.client.HTTPConnection, name: str, value: str) -> None:
+    """Raises TransportError for a value that no header can have; a server may have given it to us."""
+    try:
+        connection.putheader(name, value)
+    except ValueError as error:
+        raise TransportError(f'net/http: invalid header field value for "{name}"') from error
 
 
 def _connect(host: str, port: int, timeout: float | None) -> socket.socket:

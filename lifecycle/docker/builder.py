@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lifecycle.docker import ecr
-from lifecycle.docker.metadata import PortError, result_json
+from lifecycle.docker.metadata import PortError, result_json, wrong_member
 from lifecycle.docker.reference import BadReference, Reference, parse
 from lifecycle.docker.registry import Credentials, Registry, RegistryError
 from lifecycle.goflags import FlagError, FlagExit, FlagSet
@@ -150,8 +150,9 @@ def _fetch(registry: Registry) -> dict[str, Any]:
     if image is None:
         image = _retried("config", lambda: registry.config(digest))
     config = image.get("config") or {}
-    if not isinstance(config, dict):
-        raise RegistryError("unusable image configuration: config is not a JSON object")
+    trouble = "config is not a JSON object" if not isinstance(config, dict) else wrong_member(config)
+    if trouble:
+        raise RegistryError(f"unusable image configuration: {trouble}")
     return config
 
 

@@ -18,6 +18,20 @@ class PortError(Exception):
         self.ports = ports
 
 
+def wrong_member(config: dict[str, Any]) -> str:
+    """What is wrong with the members of an image's configuration that matter; empty if nothing is."""
+    for name in ("Cmd", "Entrypoint"):
+        value = config.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            return f"{name} is not a list of texts"
+    for name in ("WorkingDir", "User"):
+        if not isinstance(config.get(name) or "", str):
+            return f"{name} is not a text"
+    if not isinstance(config.get("ExposedPorts") or {}, dict):
+        return "ExposedPorts is not a JSON object"
+    return ""
+
+
 def execution_metadata(config: dict[str, Any]) -> dict[str, Any]:
     """How to start the image, from its configuration; what is empty is left out. Raises PortError."""
     command, entrypoint = _command(config)

@@ -64,7 +64,7 @@ class _Answer:
             error = json.loads(self.body)["errors"][0]
             text = error.get("message") or str(error["code"]).replace("_", " ").lower()
             return str(text)
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             if self.status == 401:
                 return "authentication required"
             return f"received unexpected HTTP status: {self.status} {self.phrase}"
@@ -115,7 +115,7 @@ class Registry:
         if answer.status != 200:
             raise RegistryError(f"{failed}: {answer.complaint()}")
         if version.startswith("sha256:"):
-            _check_digest(answer.body, version)
+            _check_digest(_signed(answer.body), version)
         manifest = _object(answer.body, "manifest")
         kind = manifest.get("mediaType") or answer.headers.get_content_type()
         return str(kind), manifest
@@ -178,8 +178,9 @@ class Registry:
         return self._request(url, {**headers, **authorization})
 
     def _request(self, target: str, headers: Mapping[str, str]) -> _Answer:
-        """The answer behind any redirects; another host does not get our authorization. Raises
-        RegistryError.
+        """The answer behind any redirects. Raises RegistryError.
+
+        Another host does not get our authorization, nor the same one without the protection of TLS.
         """
         try:
             url = parse(target)
@@ -188,7 +189,7 @@ class Registry:
                 if not location:
                     return answer
                 following = resolve(url, location)
-                if following.host != url.host:
+                if (following.scheme, following.host) != (url.scheme, url.host):
                     headers = {name: value for name, value in headers.items() if name != "Authorization"}
                 url = following
         except URLError as error:
@@ -231,6 +232,20 @@ def _schema_1_config(manifest: Mapping[str, Any]) -> dict[str, Any]:
         raise RegistryError("malformed manifest of schema 1") from error
 
 
+def _signed(manifest: bytes) -> bytes:
+    """What a digest of a manifest is of: all of it, but for the signatures inside one of schema 1."""
+    try:
+        protected = json.loads(manifest)["signatures"][0]["protected"]
+        form = json.loads(_base64url(protected))
+        return manifest[: form["formatLength"]] + _base64url(form["formatTail"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return manifest
+
+
+def _base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def _check_digest(content: bytes, digest: str) -> None:
     algorithm, _, _ = digest.partition(":")
     if algorithm not in ("sha256", "sha512"):
@@ -243,7 +258,7 @@ def _check_digest(content: bytes, digest: str) -> None:
 def _object(content: bytes, what: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RegistryError(f"unusable {what}: {error}") from error
     if not isinstance(value, dict):
         raise RegistryError(f"unusable {what}: not a JSON object")
