@@ -7,11 +7,10 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import psutil
@@ -20,176 +19,21 @@ from docker import APIClient
 
 from bbs.models.actions import ResourceLimits, RunAction
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
-from executor.assembly import assemble
-from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
-from executor.config import ExecutorConfig
 from executor.containers import forced
-from executor.engine.docker import DockerEngine, EngineConfig
-from executor.executor import Executor
-from executor.logs.api import LogLine
-from executor.model import (
-    AllocationRequest,
-    Container,
-    ContainerEvent,
-    EventKind,
-    LogConfig,
-    RunInfo,
-    RunRequest,
-    RunResult,
-)
-from executor.network.cell import CellNetwork
-from executor.network.config import NetworkConfig
+from executor.engine.docker import DockerEngine
+from executor.model import EventKind, RunResult
+
+if TYPE_CHECKING:
+    from tests.docker.conftest import Cell
 
 pytestmark = pytest.mark.docker
+
+OpenCell = Callable[..., AbstractAsyncContextManager["Cell"]]
 
 LISTEN_ON_8080 = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=8080)),))
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Look every few ms, for what has no event of its own."""
-    async with asyncio.timeout(20):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.01)
-
-
-class Lines:
-    """Every log line, in order."""
-
-    def __init__(self) -> None:
-        self.lines: list[LogLine] = []
-        self._more = asyncio.Event()
-
-    def emit(self, line: LogLine) -> None:
-        self.lines.append(line)
-        self._more.set()
-
-    async def until(self, text: str) -> None:
-        """Wait for a line."""
-        async with asyncio.timeout(20):
-            while text not in self.texts:
-                self._more.clear()
-                await self._more.wait()
-
-    @property
-    def texts(self) -> list[str]:
-        return [line.payload.decode() for line in self.lines]
-
-
-class NothingToFetch:
-    """A network without any server."""
-
-    async def fetch_file(
-        self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
-    ) -> Fetched:
-        raise DownloadError(f"{url}: no route to host")
-
-    async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
-        raise DownloadError(f"{url}: no route to host")
-
-    async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
-        raise AssertionError(f"upload to {url}")
-
-
-@dataclass
-class Cell:
-    """A running executor with what it logged and told."""
-
-    executor: Executor
-    name: str
-    rootfs: str
-    lines: Lines
-    events: AsyncIterator[ContainerEvent]
-    told: list[ContainerEvent] = field(default_factory=list)
-
-    async def start(
-        self, script: str, *, guid: str = "ig", memory_mb: int = 64, max_pids: int = 0, **run_info: Any
-    ) -> None:
-        """Reserve and run a container."""
-        request = AllocationRequest(guid=guid, memory_mb=memory_mb, max_pids=max_pids)
-        assert self.executor.allocate([request]) == []
-        info = RunInfo(
-            root_fs=self.rootfs,
-            cpu_weight=100,
-            action=RunAction(path="/bin/sh", args=("-c", script), user="vcap"),
-            log_config=LogConfig(guid="log-guid", source_name="APP"),
-        )
-        await self.executor.run(RunRequest(guid=guid, run_info=replace(info, **run_info)))
-
-    async def until(self, kind: EventKind) -> Container:
-        async with asyncio.timeout(30):
-            async for event in self.events:
-                self.told.append(event)
-                if event.kind is kind:
-                    return event.container
-        raise AssertionError(f"the executor ended before {kind}")
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """The engine under its two owners."""
-
-    engine: DockerEngine
-    probe_engine: DockerEngine
-
-
-def network_config(name: str) -> NetworkConfig:
-    second, third = 64 + int(name[1:3], 16) % 64, int(name[3:5], 16)
-    return NetworkConfig(name=name, table=name, subnet=f"10.{second}.{third}.0/24", external_ip="127.0.0.1")
-
-
-OpenCell = Callable[..., AbstractAsyncContextManager[Cell]]
-
-
-@pytest.fixture
-async def rooms(docker_client: APIClient, unique: str, tmp_path: Path) -> AsyncIterator[Rooms]:
-    def room(owner: str) -> DockerEngine:
-        return DockerEngine(
-            EngineConfig(
-                state_dir=tmp_path / owner,
-                owner=owner,
-                cell_id=unique,
-                name_prefix=f"{owner}-",
-            )
-        )
-
-    rooms = Rooms(room(unique), room(f"{unique}h"))
-    try:
-        yield rooms
-    finally:
-        for engine in (rooms.engine, rooms.probe_engine):
-            for guid in await engine.list_guids():
-                await engine.destroy(guid)
-            await engine.close()
-        await CellNetwork(network_config(unique)).stop()
-
-
-@pytest.fixture
-def open_cell(rooms: Rooms, rootfs_image: str, unique: str, tmp_path: Path) -> OpenCell:
-    @asynccontextmanager
-    async def opened(**settings: Any) -> AsyncIterator[Cell]:
-        config = ExecutorConfig(
-            cell_id=unique, memory_mb=1024, disk_mb=1024, temp_dir=str(tmp_path / "tmp"), **settings
-        )
-        lines, net = Lines(), NothingToFetch()
-        executor = assemble(
-            config,
-            engine=rooms.engine,
-            probe_engine=rooms.probe_engine,
-            network=CellNetwork(network_config(unique)),
-            sink=lines,
-            fetcher=net,
-            uploader=net,
-        )
-        async with executor:
-            with executor.subscribe() as events:
-                yield Cell(executor, unique, rootfs_image, lines, events)
-
-    return opened
-
-
-async def test_a_server_lives_and_is_stopped(open_cell: OpenCell, rooms: Rooms) -> None:
+async def test_a_server_lives_and_is_stopped(open_cell: OpenCell) -> None:
     async with open_cell() as cell:
         await cell.start(
             "env > /tmp/env; exec httpd -f -p 8080 -h /tmp",
@@ -219,11 +63,11 @@ async def test_a_server_lives_and_is_stopped(open_cell: OpenCell, rooms: Rooms) 
         assert loop.time() - asked_at < 5
         assert complete.run_result == RunResult(stopped=True)
         await cell.executor.delete("ig")
-        assert await rooms.engine.list_guids() == set()
+        assert await cell.engine.list_guids() == set()
         assert cell.executor.remaining_resources() == cell.executor.total_resources()
-    assert "Container became healthy" in cell.lines.texts
-    assert "Exit status 143" in cell.lines.texts
-    assert cell.lines.texts[-2:] == [
+    assert "Container became healthy" in cell.log.texts
+    assert "Exit status 143" in cell.log.texts
+    assert cell.log.texts[-2:] == [
         f"Cell {cell.name} destroying container for instance ig",
         f"Cell {cell.name} successfully destroyed container for instance ig",
     ]
@@ -235,7 +79,7 @@ async def test_a_crash_has_its_status_and_output(open_cell: OpenCell) -> None:
         complete = await cell.until(EventKind.COMPLETE)
         assert complete.run_result == RunResult(failed=True, failure_reason="APP: Exited with status 7")
         await cell.executor.delete("ig")
-    assert {"to out", "to err", "Exit status 7"} <= set(cell.lines.texts)
+    assert {"to out", "to err", "Exit status 7"} <= set(cell.log.texts)
 
 
 INSIDE = json.loads((Path(__file__).parents[1] / "golden/wire/container/inside.json").read_text())
@@ -286,10 +130,10 @@ async def test_a_container_looks_from_inside_as_recorded(open_cell: OpenCell, ki
     script = LOOK_AROUND.replace("{cpu}", cpu)  # the second version of control groups has no shares
     action = RunAction(path="/bin/sh", args=("-c", script), user=definition["user"], resource_limits=limits)
     async with open_cell() as cell:
-        await cell.start("", action=action, cpu_weight=10, max_pids=definition["max_pids"])
-        await cell.lines.until("seen")
+        await cell.start("", action=action, cpu_weight=10, allocation={"max_pids": definition["max_pids"]})
+        await cell.log.until_line("seen")
         address = cell.executor.container("ig").internal_ip
-        printed = {" ".join(line.split()) for line in cell.lines.texts}
+        printed = {" ".join(line.split()) for line in cell.log.texts}
         expected = {" ".join(line.split()) for line in recorded_inside(kind, "ig", address)}
         assert expected - printed == set()
         await cell.executor.delete("ig")
@@ -297,7 +141,9 @@ async def test_a_container_looks_from_inside_as_recorded(open_cell: OpenCell, ki
 
 async def test_running_out_of_memory_is_said(open_cell: OpenCell) -> None:
     async with open_cell() as cell:
-        await cell.start("dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?", memory_mb=32)
+        await cell.start(
+            "dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?", allocation={"memory_mb": 32}
+        )
         complete = await cell.until(EventKind.COMPLETE)
         assert complete.run_result.failure_reason == "APP: Exited with status 137 (out of memory)"
         await cell.executor.delete("ig")
@@ -317,14 +163,14 @@ async def test_an_app_that_ignores_term_is_killed(open_cell: OpenCell) -> None:
     async with open_cell(graceful_shutdown_interval_s=0.5) as cell:
         await cell.start("trap '' TERM; echo deaf; while :; do sleep 1; done")
         await cell.until(EventKind.RUNNING)
-        await cell.lines.until("deaf")
+        await cell.log.until_line("deaf")
         await cell.executor.stop("ig")
         complete = await cell.until(EventKind.COMPLETE)
         assert complete.run_result == RunResult(
             failed=True, failure_reason="exceeded graceful shutdown interval", stopped=True
         )
         await cell.executor.delete("ig")
-    assert "Exit status 137 (exceeded 500ms graceful shutdown interval)" in cell.lines.texts
+    assert "Exit status 137 (exceeded 500ms graceful shutdown interval)" in cell.log.texts
 
 
 HANGS_WHEN_TOLD_TO_STOP = (
@@ -332,33 +178,31 @@ HANGS_WHEN_TOLD_TO_STOP = (
 )
 
 
-async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(
-    open_cell: OpenCell, rooms: Rooms
-) -> None:
+async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(open_cell: OpenCell) -> None:
     async with open_cell(graceful_shutdown_interval_s=3600.0) as cell:
         await cell.start(HANGS_WHEN_TOLD_TO_STOP, ports=(8080,))
         await cell.until(EventKind.RUNNING)
-        await cell.lines.until("up")
+        await cell.log.until_line("up")
         async with asyncio.TaskGroup() as group:
             deletion = group.create_task(cell.executor.delete("ig"))
-            await cell.lines.until("stopping")
+            await cell.log.until_line("stopping")
             assert not deletion.done()
             async with asyncio.timeout(forced.PATIENCE_S):
                 await cell.executor.force_destroy("ig")
                 await deletion
         assert (await cell.until(EventKind.COMPLETE)).run_result.failure_reason == forced.REASON
-        assert await rooms.engine.list_guids() == set()
+        assert await cell.engine.list_guids() == set()
         assert cell.executor.remaining_resources() == cell.executor.total_resources()
 
 
 async def test_force_does_not_wait_for_an_engine_that_hangs(
-    open_cell: OpenCell, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+    open_cell: OpenCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forced, "PATIENCE_S", 1.0)
     async with open_cell(container_reap_interval_s=0.5) as cell:
         await cell.start("exec sleep 1000")
         await cell.until(EventKind.RUNNING)
-        container = await rooms.engine.find("ig")
+        container = await cell.engine.find("ig")
         assert container is not None
         shim = psutil.Process(container.init_pid).parent()
         assert shim is not None
@@ -369,12 +213,12 @@ async def test_force_does_not_wait_for_an_engine_that_hangs(
                 await cell.executor.force_destroy("ig")
             assert cell.executor.containers() == []
             assert cell.executor.remaining_resources() == cell.executor.total_resources()
-            assert await rooms.engine.list_guids() == {"ig"}
+            assert await cell.engine.list_guids() == {"ig"}
         finally:
             shim.resume()
         async with asyncio.timeout(60):
             while True:
-                if not await rooms.engine.list_guids():
+                if not await cell.engine.list_guids():
                     break
                 await asyncio.sleep(0.1)
 
@@ -383,7 +227,7 @@ async def test_a_setup_that_will_not_end_holds_nobody_up(open_cell: OpenCell) ->
     async with open_cell() as cell:
         setup = RunAction(path="/bin/sh", args=("-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"))
         await cell.start("exec sleep 1000", setup=setup)
-        await cell.lines.until("deaf")
+        await cell.log.until_line("deaf")
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         await cell.executor.delete("ig")
@@ -391,14 +235,14 @@ async def test_a_setup_that_will_not_end_holds_nobody_up(open_cell: OpenCell) ->
         assert (await cell.until(EventKind.COMPLETE)).run_result == RunResult(stopped=True)
 
 
-async def test_deleting_a_container_in_the_making_leaves_nothing(open_cell: OpenCell, rooms: Rooms) -> None:
+async def test_deleting_a_container_in_the_making_leaves_nothing(open_cell: OpenCell) -> None:
     async with open_cell() as cell:
         await cell.start("exec sleep 1000", ports=(8080,))
-        await cell.lines.until(f"Cell {cell.name} creating container for instance ig")
+        await cell.log.until_line(f"Cell {cell.name} creating container for instance ig")
         await cell.executor.delete("ig")
         complete = await cell.until(EventKind.COMPLETE)
         assert complete.run_result.stopped
-        assert await rooms.engine.list_guids() == set()
+        assert await cell.engine.list_guids() == set()
         assert cell.executor.remaining_resources() == cell.executor.total_resources()
 
 
@@ -422,14 +266,14 @@ async def test_files_and_metrics_of_a_running_container(open_cell: OpenCell) -> 
             "exec sleep 1000",
             env=(("A", "1"),),
         )
-        await cell.lines.until("written")
+        await cell.log.until_line("written")
         async with cell.executor.files("ig", "/tmp/result") as chunks:
             archive = io.BytesIO(b"".join([chunk async for chunk in chunks]))
         with tarfile.open(fileobj=archive) as tar:
             member = tar.extractfile("result")
             assert member is not None
             assert member.read() == b"result\n"
-        await until(lambda: "ig" in cell.executor.metrics())
+        await cell.until_true(lambda: "ig" in cell.executor.metrics())
         metrics = cell.executor.metrics()["ig"]
         assert metrics.memory_limit == 64 << 20
         assert 0 < metrics.memory_usage < 64 << 20
@@ -453,17 +297,17 @@ async def test_a_container_somebody_removed_is_noticed(
         assert cell.executor.containers() == []
 
 
-async def test_containers_of_an_earlier_life_are_wiped(open_cell: OpenCell, rooms: Rooms) -> None:
-    async with open_cell() as cell:
+async def test_containers_of_an_earlier_life_are_wiped(open_cell: OpenCell, engine: DockerEngine) -> None:
+    async with open_cell(leave=True) as cell:
         await cell.start("exec sleep 1000")
         await cell.until(EventKind.RUNNING)
-    assert await rooms.engine.list_guids() == {"ig"}
+    assert await engine.list_guids() == {"ig"}
     async with open_cell() as cell:
-        assert await rooms.engine.list_guids() == set()
+        assert await cell.engine.list_guids() == set()
         assert cell.executor.containers() == []
 
 
 async def test_the_engine_passes_its_health_check(open_cell: OpenCell, rootfs_image: str) -> None:
     async with open_cell(sidecar_root_fs=rootfs_image) as cell:
-        await until(lambda: "GardenHealthCheckFailed" in cell.executor.meter.snapshot().gauges)
+        await cell.until_true(lambda: "GardenHealthCheckFailed" in cell.executor.meter.snapshot().gauges)
         assert cell.executor.healthy

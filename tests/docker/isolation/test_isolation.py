@@ -11,7 +11,7 @@ import pytest
 from executor.model import ContainerState, EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.isolation.conftest import Cell
+    from tests.docker.conftest import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -17,7 +17,7 @@ from docker import APIClient
 from executor.model import EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.isolation.conftest import Cell
+    from tests.docker.conftest import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -18,7 +18,7 @@ from bbs.models.workload import CachedDependency, Check, CheckDefinition, TCPChe
 from executor.model import EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.isolation.conftest import Cell
+    from tests.docker.conftest import Cell
 
 pytestmark = pytest.mark.docker
 

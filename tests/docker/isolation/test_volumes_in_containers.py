@@ -18,7 +18,7 @@ from executor.cache.api import Checksum
 from executor.model import EventKind, RunResult, VolumeMount
 
 if TYPE_CHECKING:
-    from tests.docker.isolation.conftest import Cell
+    from tests.docker.conftest import Cell
 
 pytestmark = pytest.mark.docker
 
