@@ -63,6 +63,23 @@ def directory(controller: str, paths: Mapping[str, str], hierarchies: list[Mount
     return None
 
 
+def oom_counter(paths: Mapping[str, str], hierarchies: list[Mount]) -> Path | None:
+    """The file that counts, as ``oom_kill``, processes of a group that the kernel killed for memory.
+
+    On a host with both versions, the memory controller of version 1 is the one in use. None where neither
+    is mounted.
+    """
+    if (version1 := directory("memory", paths, hierarchies)) is not None:
+        return version1 / "memory.oom_control"
+    unified = directory("", paths, hierarchies)
+    return unified / "memory.events" if unified is not None else None
+
+
+def oom_kills(counter_text: str) -> int:
+    """What such a file says; 0 where the kernel does not count."""
+    return flat(counter_text).get("oom_kill", 0)
+
+
 def flat(text: str) -> dict[str, int]:
     """Parse a file of ``key number`` lines."""
     return {key: int(number) for key, number in (line.split() for line in text.splitlines())}
@@ -143,11 +160,10 @@ def _membership(pid: int, container_id: str) -> str:
 
 
 def _memory_kills(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:
-    if (version1 := directory("memory", paths, hierarchies)) is not None:
-        counters = version1 / "memory.oom_control"
-    else:
-        counters = _unified(paths, hierarchies) / "memory.events"
-    return flat(counters.read_text()).get("oom_kill", 0)
+    counter = oom_counter(paths, hierarchies)
+    if counter is None:
+        raise FileNotFoundError(f"no control group file system shows {dict(paths)}")
+    return oom_kills(counter.read_text())
 
 
 def _refused_processes(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:

@@ -79,6 +79,10 @@ UNPRIVILEGED = (
 )
 """What a container may have at most, whatever an engine's own default is."""
 
+CPU_SHARES_LEAST, CPU_SHARES_MOST = 2, 262_144
+"""What the kernel takes. Version 1 of control groups rounds to these; in version 2, shares beyond them become
+no weight, and the runtime fails."""
+
 CPU_PERIOD_US = 100_000
 CPU_QUOTA_LEAST_US = 1_000
 """Microseconds: the period over which the kernel keeps a hard CPU limit, and the least quota it takes."""
@@ -180,7 +184,7 @@ def _host_config(
     if spec.max_pids:
         config["PidsLimit"] = spec.max_pids
     if spec.cpu_shares:
-        config["CpuShares"] = spec.cpu_shares
+        config["CpuShares"] = min(max(spec.cpu_shares, CPU_SHARES_LEAST), CPU_SHARES_MOST)
     if spec.cpu_percent:
         quota = max(CPU_QUOTA_LEAST_US, int(spec.cpu_percent / 100 * CPU_PERIOD_US))
         config |= {"CpuPeriod": CPU_PERIOD_US, "CpuQuota": quota}

@@ -20,6 +20,7 @@ import psutil
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
@@ -39,7 +40,6 @@ from executor.engine.containers import (
 from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
-from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
@@ -101,6 +101,7 @@ class DockerEngine:
         self._images = Images(self._client)
         self._processes = ProcessRoom(self._client, self._io_dir)
         self._handles: dict[str, _Handle] = {}
+        self._hierarchies = cgroup.own_mounts()
         self._quotas = DiskQuotas(self._client)
 
     async def close(self) -> None:
@@ -211,7 +212,7 @@ class DockerEngine:
         handle = self._handle(container)
         if not handle.killed_for_memory[0] and handle.oom_counter is not None:
             try:
-                handle.killed_for_memory[0] = oom_kills(handle.oom_counter.read_text(encoding="ascii")) > 0
+                handle.killed_for_memory[0] = cgroup.oom_kills(handle.oom_counter.read_text()) > 0
             except OSError as error:
                 logger.info(
                     "oom-counter-unreadable",
@@ -294,7 +295,7 @@ class DockerEngine:
     def _handle(self, container: EngineContainer) -> _Handle:
         handle = self._handles.get(container.guid)
         if handle is None:
-            handle = self._handles[container.guid] = _open_handle(container)
+            handle = self._handles[container.guid] = _open_handle(container, self._hierarchies)
         return handle
 
     def _forget(self, guid: str) -> None:
@@ -318,7 +319,7 @@ def _unheard(_text: str) -> None:
     """Progress nobody asked for."""
 
 
-def _open_handle(container: EngineContainer) -> _Handle:
+def _open_handle(container: EngineContainer, hierarchies: list[cgroup.Mount]) -> _Handle:
     """Raises ContainerGone when the init process is not the container's any more."""
     try:
         proc_fd = os.open(f"/proc/{container.init_pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -326,13 +327,13 @@ def _open_handle(container: EngineContainer) -> _Handle:
         raise ContainerGone(f"container {container.guid}: its init process is gone") from error
     try:
         with open(os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd), encoding="ascii") as lines:
-            cgroup = lines.read()
+            membership = lines.read()
     except OSError as error:
         os.close(proc_fd)
         raise ContainerGone(f"container {container.guid}: its init process is gone") from error
-    if container.id not in cgroup:
+    if container.id not in membership:
         os.close(proc_fd)
         raise ContainerGone(
             f"container {container.guid}: process {container.init_pid} is not its init process any more"
         )
-    return _Handle(proc_fd, oom_counter(cgroup))
+    return _Handle(proc_fd, cgroup.oom_counter(cgroup.group_paths(membership), hierarchies))

@@ -16,7 +16,6 @@ from executor.engine.binaries import is_static, require_static
 from executor.engine.containers import UNPRIVILEGED, Surroundings, bounding_set, create_request
 from executor.engine.faults import ContainerGone, translate
 from executor.engine.launch import Launch, refused_by_kernel
-from executor.engine.oom import oom_counter, oom_kills
 from executor.engine.parent import parent_command, refusal
 from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User
@@ -96,6 +95,8 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
         (ContainerSpec(guid="g", root_fs="x", memory_bytes=7), 0, {"Memory": 7, "MemorySwap": 7}),
         (ContainerSpec(guid="g", root_fs="x", max_pids=8), 0, {"PidsLimit": 8}),
         (ContainerSpec(guid="g", root_fs="x", cpu_shares=9), 0, {"CpuShares": 9}),
+        (ContainerSpec(guid="g", root_fs="x", cpu_shares=1), 0, {"CpuShares": 2}),
+        (ContainerSpec(guid="g", root_fs="x", cpu_shares=400_000), 0, {"CpuShares": 262_144}),
         (
             ContainerSpec(guid="g", root_fs="x", cpu_percent=12.5),
             0,
@@ -248,31 +249,6 @@ def test_a_refusal_is_told_from_output(output: bytes, reason: str) -> None:
 def test_what_a_refused_program_is_called(reason: str, text: str) -> None:
     error = refused_by_kernel(LAUNCH, reason)
     assert str(error) == f"exec failed: unable to start container process: {text}"
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "counter"),
-    [
-        ("0::/docker/abc\n", "/cg/docker/abc/memory.events"),
-        ("11:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/y\n", "/cg/memory/docker/abc/memory.oom_control"),
-        ("1:name=systemd:/x\n", None),
-    ],
-)
-def test_where_memory_kills_are_counted(cgroup: str, counter: str | None) -> None:
-    found = oom_counter(cgroup, Path("/cg"))
-    assert (str(found) if found else None) == counter
-
-
-@pytest.mark.parametrize(
-    ("text", "kills"),
-    [
-        ("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 3),
-        ("low 0\nhigh 0\nmax 5\noom 2\noom_kill 1\noom_group_kill 0\n", 1),
-        ("oom_kill_disable 0\nunder_oom 0\n", 0),
-    ],
-)
-def test_memory_kills(text: str, kills: int) -> None:
-    assert oom_kills(text) == kills
 
 
 def test_static_programs(tmp_path: Path) -> None:
