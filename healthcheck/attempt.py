@@ -7,7 +7,8 @@ import time
 
 from healthcheck import failure
 from healthcheck.dial import Deadline, DialError, check_port, connect
-from healthcheck.exchange import MAX_REQUESTS, Answer, ExchangeError, Reader, check_url, follow, request
+from healthcheck.exchange import check_url, follow, request
+from healthcheck.reading import MAX_REQUESTS, Answer, ExchangeError, Reader
 from lifecycle.gotext import SECOND
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def tcp(network: str, host: str, port: str, timeout: int, limit: Deadline) -> None:
-    """Connect within ``timeout`` ns; 0 leaves the time to the kernel. Raises CheckError."""
+    """Connect within ``timeout`` ns; 0 leaves the time to the kernel. Raises ProbeError."""
     seconds = timeout / SECOND
     deadline = Deadline.after(None if timeout == 0 else seconds).or_sooner(limit)
     try:
@@ -33,7 +34,7 @@ def tcp(network: str, host: str, port: str, timeout: int, limit: Deadline) -> No
 
 
 def http(host: str, port: str, uri: str, timeout: int, limit: Deadline) -> None:
-    """GET ``uri`` and pass on a final status of exactly 200. Raises CheckError.
+    """GET ``uri`` and pass on a final status of exactly 200. Raises ProbeError.
 
     ``timeout`` in ns, 0 or less for none, covers everything up to the end of the body. The body does not
     matter: if it breaks, or does not end in time, the status still decides.

@@ -1,4 +1,4 @@
-"""How a check fails: exit codes and texts of the ``healthcheck`` program."""
+"""How a check fails: exit codes and texts, of the ``healthcheck`` program and of the agent's own probes."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ TCP_TIMEOUT = 64
 HTTP_TIMEOUT = 65
 
 
-class CheckError(Exception):
-    """An attempt did not pass. ``str()`` is the program's text, ``code`` its exit code."""
+class ProbeError(Exception):
+    """A check did not pass. ``str()`` is the program's text, ``exit_code`` the code it ends with."""
 
-    def __init__(self, text: str, code: int) -> None:
+    def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
-        self.code = code
+        self.exit_code = exit_code
 
 
-def no_interface() -> CheckError:
-    return CheckError("failure to find suitable interface", NO_INTERFACE)
+def no_interface() -> ProbeError:
+    return ProbeError("failure to find suitable interface", NO_INTERFACE)
 
 
-def tcp_timeout(host: str, port: str, timeout: float) -> CheckError:
+def tcp_timeout(host: str, port: str, timeout: float) -> ProbeError:
     """``timeout`` in s, as configured."""
     text = f"failed to make TCP connection to {host}:{port}: timed out after {timeout:.2f} seconds"
-    return CheckError(text, TCP_TIMEOUT)
+    return ProbeError(text, TCP_TIMEOUT)
 
 
-def tcp_error(host: str, port: str, reason: str) -> CheckError:
-    return CheckError(f"failed to make TCP connection to {host}:{port}: {reason}", TCP_ERROR)
+def tcp_error(host: str, port: str, reason: str) -> ProbeError:
+    return ProbeError(f"failed to make TCP connection to {host}:{port}: {reason}", TCP_ERROR)
 
 
-def http_timeout(uri: str, port: str, timeout: float) -> CheckError:
+def http_timeout(uri: str, port: str, timeout: float) -> ProbeError:
     """``timeout`` in s, as configured."""
     text = f"failed to make HTTP request to '{uri}' on port {port}: timed out after {timeout:.2f} seconds"
-    return CheckError(text, HTTP_TIMEOUT)
+    return ProbeError(text, HTTP_TIMEOUT)
 
 
-def http_error(uri: str, port: str) -> CheckError:
+def http_error(uri: str, port: str) -> ProbeError:
     """Whatever went wrong with a request besides its time: the text is the same for all."""
     text = f"failed to make HTTP request to '{uri}' on port {port}: connection refused"
-    return CheckError(text, HTTP_ERROR)
+    return ProbeError(text, HTTP_ERROR)
 
 
-def http_status(uri: str, port: str, status: int, milliseconds: int) -> CheckError:
+def http_status(uri: str, port: str, status: int, milliseconds: int) -> ProbeError:
     text = (
         f"failed to make HTTP request to '{uri}' on port {port}: "
         f"received status code {status} in {milliseconds}ms"
     )
-    return CheckError(text, HTTP_STATUS)
+    return ProbeError(text, HTTP_STATUS)
 
 
-def bad_request(uri: str, port: str) -> CheckError:
-    return CheckError(f"failed to create an HTTP request to '{uri}' on port {port}", HTTP_STATUS)
+def bad_request(uri: str, port: str) -> ProbeError:
+    return ProbeError(f"failed to create an HTTP request to '{uri}' on port {port}", HTTP_STATUS)

@@ -12,51 +12,29 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Generator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv6Address, ip_address
+from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
-USER_AGENT = "diego-healthcheck"
-MAX_REQUESTS = 10
-"""Requests of one attempt, redirects included."""
-MAX_LINE_BYTES = 1 << 20
-"""Of a status line or a header."""
-MAX_HEADERS = 1000
+from healthcheck import failure
+from healthcheck.failure import NO_INTERFACE, ProbeError
+from healthcheck.reading import MAX_REQUESTS, USER_AGENT, Answer, ExchangeError, Parser
 
-NO_INTERFACE = 3
-TCP_ERROR = 4
-HTTP_ERROR = 5
-HTTP_STATUS = 6
-TCP_TIMEOUT = 64
-HTTP_TIMEOUT = 65
+__all__ = ["NO_INTERFACE", "ProbeError", "http_check", "http_timeout_text", "tcp_check", "tcp_timeout_text"]
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NO_BODY = frozenset({204, 304})
+_T = TypeVar("_T")
+
+_RECEIVE_BYTES = 1 << 16
+MAX_HEAD_BYTES = 1 << 20
+"""Of status line and headers together: less than the program takes, as reading them keeps the agent busy."""
+
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_STATUS_LINE = re.compile(rb"HTTP/\d\.\d (\d{3})(?: .*)?")
 _SAFE_IN_PATH = "%/:;=@!$&'()*+,~[]"
 _SAFE_IN_QUERY = "%/:;=@!$&'()*+,~[]?\"<>\\^`{|}"
-
-
-class ProbeError(Exception):
-    """A probe did not pass. ``str()`` is the program's text, ``exit_code`` the exit code it has there."""
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-class _RequestTrouble(Exception):
-    """Anything that goes wrong with a request, except its time."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: Mapping[bytes, bytes]
 
 
 async def tcp_check(host: str, port: int, timeout: float) -> None:
@@ -67,22 +45,20 @@ async def tcp_check(host: str, port: int, timeout: float) -> None:
                 sock.setblocking(False)
                 await asyncio.get_running_loop().sock_connect(sock, (host, port))
     except TimeoutError as error:
-        reason = tcp_timeout_text(host, port, timeout)
-        raise ProbeError(reason, TCP_TIMEOUT) from error
+        raise failure.tcp_timeout(host, str(port), timeout) from error
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        text = f"failed to make TCP connection to {host}:{port}: dial tcp {host}:{port}: connect: {reason}"
-        raise ProbeError(text, TCP_ERROR) from error
+        raise failure.tcp_error(host, str(port), f"dial tcp {host}:{port}: connect: {reason}") from error
 
 
 def tcp_timeout_text(host: str, port: int, timeout: float) -> str:
     """What a TCP probe says that took ``timeout`` s."""
-    return f"failed to make TCP connection to {host}:{port}: timed out after {timeout:.2f} seconds"
+    return str(failure.tcp_timeout(host, str(port), timeout))
 
 
 def http_timeout_text(uri: str, port: int, timeout: float) -> str:
     """What an HTTP probe says that took ``timeout`` s."""
-    return f"failed to make HTTP request to '{uri}' on port {port}: timed out after {timeout:.2f} seconds"
+    return str(failure.http_timeout(uri, str(port), timeout))
 
 
 async def http_check(host: str, port: int, uri: str, timeout: float) -> None:
@@ -91,25 +67,24 @@ async def http_check(host: str, port: int, uri: str, timeout: float) -> None:
     ``timeout`` in s, 0 or less for none, covers connection, redirects and headers; the body is read and
     dropped in what is left of it, and whatever happens to it does not matter.
     """
-    request = f"failed to make HTTP request to '{uri}' on port {port}"
     if not _is_uri(uri):
-        raise ProbeError(f"failed to create an HTTP request to '{uri}' on port {port}", HTTP_STATUS)
+        raise failure.bad_request(uri, str(port))
     begun = time.monotonic()
-    answer: _Answer | None = None
+    answer: Answer | None = None
     milliseconds = 0
     try:
         async with asyncio.timeout(timeout if timeout > 0 else None):
-            answer, reader, writer = await _get(f"http://{host}:{port}{uri}")
+            answer, connection = await _get(host, f"http://{host}:{port}{uri}")
             milliseconds = int((time.monotonic() - begun) * 1000)
-            with closing(writer), suppress(OSError, ValueError, EOFError, asyncio.LimitOverrunError):
-                await _drop_body(answer, reader)
+            with closing(connection), suppress(OSError, ValueError, ExchangeError):
+                await connection.drop_body(answer)
     except TimeoutError as error:
         if answer is None:
-            raise ProbeError(http_timeout_text(uri, port, timeout), HTTP_TIMEOUT) from error
-    except (OSError, ValueError, EOFError, ssl.SSLError, _RequestTrouble) as error:
-        raise ProbeError(f"{request}: connection refused", HTTP_ERROR) from error
+            raise failure.http_timeout(uri, str(port), timeout) from error
+    except (OSError, ValueError, ExchangeError) as error:
+        raise failure.http_error(uri, str(port)) from error
     if answer.status != 200:
-        raise ProbeError(f"{request}: received status code {answer.status} in {milliseconds}ms", HTTP_STATUS)
+        raise failure.http_status(uri, str(port), answer.status, milliseconds)
 
 
 def _is_uri(uri: str) -> bool:
@@ -123,26 +98,54 @@ def _is_uri(uri: str) -> bool:
     )
 
 
-async def _get(url: str) -> tuple[_Answer, asyncio.StreamReader, asyncio.StreamWriter]:
+class _Connection:
+    """One connection for one request."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._parser = Parser(MAX_HEAD_BYTES)
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send the request; the final answer's head. Raises OSError, ExchangeError."""
+        self._writer.write(request)
+        await self._writer.drain()
+        return await self._drive(self._parser.head())
+
+    async def drop_body(self, answer: Answer) -> None:
+        """Raises OSError, ValueError, ExchangeError for a broken one."""
+        await self._drive(self._parser.body(answer))
+
+    async def _drive(self, steps: Generator[None, bytes, _T]) -> _T:
+        try:
+            next(steps)
+            while True:
+                steps.send(await self._reader.read(_RECEIVE_BYTES))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def _get(container: str, url: str) -> tuple[Answer, _Connection]:
     """The final answer, with the connection its body comes from."""
     referer = ""
     for _ in range(MAX_REQUESTS):
-        reader, writer, request = await _connect(url, referer)
+        connection, request = await _connect(container, url, referer)
         try:
-            writer.write(request)
-            await writer.drain()
-            answer = await _read_head(reader)
+            answer = await connection.ask(request)
         except BaseException:
-            writer.close()
+            connection.close()
             raise
-        location = answer.headers.get(b"location", b"").decode("latin-1")
-        if answer.status not in _REDIRECTS or not location:
-            return answer, reader, writer
-        writer.close()
-        referer, url = url, urljoin(url, location)
-        if _CONTROL.search(location) or _BAD_ESCAPE.search(urlsplit(url).path):
-            raise _RequestTrouble(f"unusable location {location!r}")
-    raise _RequestTrouble(f"stopped after {MAX_REQUESTS} requests")
+        if not answer.location:
+            return answer, connection
+        connection.close()
+        referer, url = url, urljoin(url, answer.location)
+        if _CONTROL.search(answer.location) or _BAD_ESCAPE.search(urlsplit(url).path):
+            raise ExchangeError(f"unusable location {answer.location!r}")
+    raise ExchangeError(f"stopped after {MAX_REQUESTS} requests")
 
 
 @cache
@@ -151,15 +154,16 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def _connect(url: str, referer: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+async def _connect(container: str, url: str, referer: str) -> tuple[_Connection, bytes]:
     """A connection for one request, and the request."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _RequestTrouble(f"unsupported address {url!r}")
+        raise ExchangeError(f"unsupported address {url!r}")
     context = _tls_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if context else 80)
+    port = parts.port if parts.port is not None else (443 if context else 80)
+    address = await _address(container, parts.hostname, port)
     reader, writer = await asyncio.open_connection(
-        parts.hostname, port, ssl=context, limit=MAX_LINE_BYTES, family=socket.AF_UNSPEC
+        address, port, ssl=context, server_hostname=parts.hostname if context else None
     )
     target = quote(parts.path, safe=_SAFE_IN_PATH) or "/"
     if parts.query or "?" in url.partition("#")[0]:
@@ -173,52 +177,25 @@ async def _connect(url: str, referer: str) -> tuple[asyncio.StreamReader, asynci
     ]
     if referer and not (referer.startswith("https:") and not context):
         headers.append(f"Referer: {referer.partition('#')[0]}")
-    return reader, writer, "\r\n".join([*headers, "", ""]).encode()
+    return _Connection(reader, writer), "\r\n".join([*headers, "", ""]).encode()
 
 
-async def _read_head(reader: asyncio.StreamReader) -> _Answer:
-    """Status and headers; informational answers are passed over."""
-    while True:
-        match = _STATUS_LINE.fullmatch((await _read_line(reader)).rstrip())
-        if match is None:
-            raise _RequestTrouble("malformed status line")
-        headers: dict[bytes, bytes] = {}
-        for _ in range(MAX_HEADERS):
-            line = await _read_line(reader)
-            if not line:
-                break
-            name, colon, value = line.partition(b":")
-            if not colon:
-                raise _RequestTrouble("malformed header")
-            headers.setdefault(name.strip().lower(), value.strip())
-        else:
-            raise _RequestTrouble("too many headers")
-        status = int(match.group(1))
-        if not 100 <= status < 200 or status == 101:
-            length = headers.get(b"content-length", b"0")
-            if not length.isdigit():
-                raise _RequestTrouble("malformed content length")
-            return _Answer(status, headers)
+async def _address(container: str, host: str, port: int) -> str:
+    """Where a request for ``host`` goes. Raises OSError.
+
+    A redirect may lead anywhere, but what a container calls its own machine is the container and not the one
+    that we run on, whose services would otherwise answer to apps.
+    """
+    if host == container:
+        return container
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    address = str(found[0][4][0])
+    return container if local_to_its_machine(address) else address
 
 
-async def _read_line(reader: asyncio.StreamReader) -> bytes:
-    line = await reader.readline()
-    if not line.endswith(b"\n"):
-        raise _RequestTrouble("connection closed")
-    return line.rstrip(b"\r\n")
-
-
-async def _drop_body(answer: _Answer, reader: asyncio.StreamReader) -> None:
-    """Read the body to its end. Raises what comes of a broken one."""
-    if answer.status in _NO_BODY:
-        return
-    if answer.headers.get(b"transfer-encoding", b"").lower() == b"chunked":
-        while size := int((await reader.readline()).partition(b";")[0], 16):
-            await reader.readexactly(size + 2)
-    elif b"content-length" in answer.headers:
-        left = int(answer.headers[b"content-length"])
-        while left and (data := await reader.read(min(left, 1 << 16))):
-            left -= len(data)
-    else:
-        while await reader.read(1 << 16):
-            pass
+def local_to_its_machine(address: str) -> bool:
+    """Whether an address means another machine to everybody: loopback, unspecified, link-local."""
+    value = ip_address(address.partition("%")[0])
+    if isinstance(value, IPv6Address) and value.ipv4_mapped is not None:
+        value = value.ipv4_mapped
+    return value.is_loopback or value.is_unspecified or value.is_link_local

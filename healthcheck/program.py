@@ -12,7 +12,7 @@ import time
 from healthcheck import attempt, failure
 from healthcheck.addresses import choose, interfaces, ipv4_addresses
 from healthcheck.dial import Deadline
-from healthcheck.failure import CheckError
+from healthcheck.failure import ProbeError
 from lifecycle.goflags import FlagExit, FlagSet
 from lifecycle.gotext import SECOND, format_duration
 from lifecycle.system import reason
@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
         return _until_ready(check, interval)
     try:
         check(_FOREVER)
-    except CheckError as error:
-        return _fail(str(error), error.code)
+    except ProbeError as error:
+        return _fail(str(error), error.exit_code)
     return 0
 
 
@@ -73,7 +73,7 @@ def _flags(name: str) -> FlagSet:
 
 
 def _attempt(flags: FlagSet, order: list[int], limit: Deadline) -> None:
-    """One attempt, ended by its own time or by ``limit``. Raises CheckError."""
+    """One attempt, ended by its own time or by ``limit``. Raises ProbeError."""
     try:
         host = choose(order, ipv4_addresses())
     except OSError as error:
@@ -93,14 +93,14 @@ def _until_up(check: Callable[[Deadline], None], interval: int, timeout: int, be
     limit = Deadline(begun + timeout / SECOND if timeout > 0 else None)
     period = interval / SECOND
     tick = begun + period
-    last: CheckError | None = None
+    last: ProbeError | None = None
     attempts = 0
     while True:
         attempts += 1
         try:
             check(limit)
             return 0
-        except CheckError as error:
+        except ProbeError as error:
             # an attempt that the limit cut short says nothing of its own, unless it is the only one
             if last is None or not limit.passed:
                 last = error
@@ -112,7 +112,7 @@ def _until_up(check: Callable[[Deadline], None], interval: int, timeout: int, be
             tick += period
         if limit.passed:
             waited = f"Timed out after {format_duration(timeout)} ({attempts} attempts)"
-            return _fail(f"{waited} waiting for startup check to succeed: {last}", last.code)
+            return _fail(f"{waited} waiting for startup check to succeed: {last}", last.exit_code)
 
 
 def _until_down(check: Callable[[Deadline], None], interval: int, prefix: str) -> int:
@@ -120,8 +120,8 @@ def _until_down(check: Callable[[Deadline], None], interval: int, prefix: str) -
     while True:
         try:
             check(_FOREVER)
-        except CheckError as error:
-            return _fail(f"{prefix}{error}", error.code)
+        except ProbeError as error:
+            return _fail(f"{prefix}{error}", error.exit_code)
         time.sleep(interval / SECOND)
 
 
@@ -131,7 +131,7 @@ def _until_ready(check: Callable[[Deadline], None], interval: int) -> int:
         try:
             check(_FOREVER)
             return 0
-        except CheckError:
+        except ProbeError:
             time.sleep(interval / SECOND)
 
 

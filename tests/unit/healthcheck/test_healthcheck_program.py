@@ -11,8 +11,9 @@ from healthcheck import program
 from healthcheck.addresses import choose, interfaces, ipv4_addresses
 from healthcheck.attempt import http, tcp
 from healthcheck.dial import Deadline, DialError, listed_port, port_number
-from healthcheck.exchange import ExchangeError, Reader, check_url, follow, request
-from healthcheck.failure import CheckError
+from healthcheck.exchange import check_url, follow, request
+from healthcheck.failure import ProbeError
+from healthcheck.reading import ExchangeError, Reader
 from lifecycle.gotext import MILLISECOND, SECOND
 from lifecycle.gourl import parse
 
@@ -182,9 +183,9 @@ def listener() -> Iterator[socket.socket]:
 
 def test_a_limit_from_outside_ends_an_attempt(listener: socket.socket) -> None:
     port = str(listener.getsockname()[1])
-    with pytest.raises(CheckError) as error:
+    with pytest.raises(ProbeError) as error:
         http("127.0.0.1", port, "/", 10 * SECOND, Deadline.after(0.05))
-    assert error.value.code == 65
+    assert error.value.exit_code == 65
     assert str(error.value).endswith("timed out after 10.00 seconds")
 
 
@@ -194,9 +195,9 @@ def test_time_for_a_connection(timeout: int, passes: bool, listener: socket.sock
     if passes:
         tcp("tcp", "127.0.0.1", port, timeout, FOREVER)
     else:
-        with pytest.raises(CheckError) as error:
+        with pytest.raises(ProbeError) as error:
             tcp("tcp", "127.0.0.1", port, timeout, FOREVER)
-        assert error.value.code == 64
+        assert error.value.exit_code == 64
 
 
 def test_no_interfaces(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

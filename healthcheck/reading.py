@@ -1,0 +1,144 @@
+"""Answers to a check's request, read from bytes as they come: the head, and the body to its end.
+
+Nothing here waits. Whoever has the connection drives a :class:`Parser`: the program by :class:`Reader`, the
+agent's probe from a stream.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+USER_AGENT = "diego-healthcheck"
+MAX_REQUESTS = 10
+"""Requests of one attempt, redirects included."""
+MAX_HEAD_BYTES = 10 << 20
+"""Of status line and headers together."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WITHOUT_BODY = frozenset({101, 204, 304})
+
+
+class ExchangeError(Exception):
+    """An answer, or a redirect, that cannot be used."""
+
+
+class Answer:
+    """Status and headers; names in lower case, of repeated ones the first."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+
+    @property
+    def location(self) -> str:
+        """Where to go instead, empty when this answer is final."""
+        return self.headers.get("location", "") if self.status in _REDIRECTS else ""
+
+
+class Parser:
+    """Steps that ask for the next bytes by ``yield``, get them sent, and return what they made of them.
+
+    No bytes mean that there are no more.
+    """
+
+    def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._buffer = b""
+        self._at = 0  # what is before it has been dealt with; cut off once per piece, not per line
+        self._head_bytes = 0
+
+    def head(self) -> Generator[None, bytes, Answer]:
+        """The final answer's head; informational ones are passed over. Raises ExchangeError."""
+        while True:
+            status = _status((yield from self._line()))
+            headers: dict[str, str] = {}
+            while line := (yield from self._line()):
+                name, colon, value = line.partition(":")
+                if not colon:
+                    raise ExchangeError("malformed header line")
+                headers.setdefault(name.strip().lower(), value.strip())
+            if 100 <= status < 200 and status != 101:
+                continue
+            length = headers.get("content-length", "0")
+            if not length.isascii() or not length.isdigit():
+                raise ExchangeError("bad Content-Length")
+            return Answer(status, headers)
+
+    def body(self, answer: Answer) -> Generator[None, bytes, None]:
+        """Read the body to its end and drop it. Raises ExchangeError or ValueError for a broken one."""
+        if answer.status in _WITHOUT_BODY:
+            return
+        if answer.headers.get("transfer-encoding", "").lower() == "chunked":
+            while size := int((yield from self._line()).partition(";")[0], 16):
+                yield from self._drop(size)
+                yield from self._line()
+        elif "content-length" in answer.headers:
+            yield from self._drop(int(answer.headers["content-length"]))
+        else:
+            while (yield):
+                pass
+
+    def _line(self) -> Generator[None, bytes, str]:
+        seen = self._at
+        while (end := self._buffer.find(b"\n", seen)) < 0:
+            more = yield
+            if not more:
+                raise ExchangeError("connection closed")
+            self._buffer = self._buffer[self._at :]
+            self._at, seen = 0, len(self._buffer)
+            self._buffer += more
+            if self._head_bytes + len(self._buffer) > self._max_head_bytes:
+                raise ExchangeError("head too long")
+        line = self._buffer[self._at : end]
+        self._at = end + 1
+        self._head_bytes += len(line) + 1
+        return line.rstrip(b"\r").decode("latin-1")
+
+    def _drop(self, count: int) -> Generator[None, bytes, None]:
+        while count > len(self._buffer) - self._at:
+            count -= len(self._buffer) - self._at
+            self._at = 0
+            self._buffer = yield
+            if not self._buffer:
+                raise ExchangeError("connection closed")
+        self._at += count
+
+
+class Reader:
+    """Reads an answer from ``receive()``, which gives the next bytes and b"" at the end."""
+
+    def __init__(self, receive: Callable[[], bytes]) -> None:
+        self._receive = receive
+        self._parser = Parser()
+
+    def head(self) -> Answer:
+        """As :meth:`Parser.head`; raises what ``receive`` raises, too."""
+        return self._drive(self._parser.head())
+
+    def drop_body(self, answer: Answer) -> None:
+        """As :meth:`Parser.body`."""
+        self._drive(self._parser.body(answer))
+
+    def _drive(self, steps: Generator[None, bytes, T]) -> T:
+        try:
+            next(steps)
+            while True:
+                steps.send(self._receive())
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _status(line: str) -> int:
+    version, _, rest = line.partition(" ")
+    code = rest.lstrip(" ")[:3]
+    known = len(version) == 8 and version.startswith("HTTP/") and version[5].isdigit() and version[6] == "."
+    if not known or len(code) != 3 or not code.isascii() or not code.isdigit():
+        raise ExchangeError(f"malformed HTTP response {line!r}")
+    if rest.lstrip(" ")[3:4] not in ("", " "):
+        raise ExchangeError(f"malformed HTTP status code {line!r}")
+    return int(code)
