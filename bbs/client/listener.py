@@ -165,6 +165,19 @@ async def serving(
         try:
             yield server
         finally:
+            await _stop_accepting(server)
             server.close()
     finally:
         await runner.cleanup()
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Take no more connections, and let those just taken become known to their protocol.
+
+    A server that is closed between the two loses them: their sockets stay open, with nobody to answer.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock.fileno())
+    await asyncio.sleep(0)  # the tasks of what was accepted in this turn of the loop begin
+    await asyncio.sleep(0)  # and the protocols hear of it

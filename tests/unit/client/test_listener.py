@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -214,3 +215,22 @@ async def test_a_thousand_who_say_nothing_keep_nobody_out(many_files: None) -> N
                 writer.write(REQUEST)
                 assert await answer(reader) == b"here"
         assert {await rest(reader) for reader, _ in silent} == {b""}
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_connects_while_a_listener_closes_is_not_forgotten(turns: int) -> None:
+    """However far the loop has come with them: still in the queue, taken, known to the application."""
+    application = web.Application()
+    application.router.add_get("/quick", quick)
+    clients = [socket.socket() for _ in range(5)]
+    async with serving(application, ("127.0.0.1", 0), grace_s=0.1) as server:
+        port = server.sockets[0].getsockname()[1]
+        for client in clients:
+            client.connect(("127.0.0.1", port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    for client in clients:
+        with client:
+            client.settimeout(5)
+            with suppress(ConnectionError):
+                assert client.recv(1) == b"", "ended, not forgotten"
