@@ -149,9 +149,7 @@ class _Uploads:
                     asked.to, data=_form(head, request, end), headers=headers, allow_redirects=False
                 ) as response:
                     body = await response.read()
-                    if response.status not in (200, 201):
-                        text = f"status code: {response.status}\n{body.decode(errors='replace')}"
-                        raise UploadFailed(response.status, text)
+                    _check_status(response.status, body)
                     return body
             except aiohttp.ClientConnectorError as error:
                 # Nothing of the body has been read yet, so that there is something to try again with.
@@ -169,12 +167,14 @@ class _Uploads:
             if status == "finished":
                 return
             if status == "failed":
+                logger.info("uploader.job-failed", extra={"data": {"error": _failure(body)}})
                 raise UploadFailed(500, "upload job failed")
             if status not in UNFINISHED:
                 raise UploadFailed(500, f"unknown job status: {status}")
             await asyncio.sleep(self._polling_interval_s)
             async with self._http.get(_resolved(uploaded_to, url)) as response:
                 body = await response.read()
+                _check_status(response.status, body)
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -188,6 +188,20 @@ async def _form(head: bytes, request: web.Request, end: bytes) -> AsyncIterator[
     async for chunk in request.content.iter_chunked(CHUNK_BYTES):
         yield chunk
     yield end
+
+
+def _check_status(status: int, body: bytes) -> None:
+    """Raises UploadFailed with the Cloud Controller's own words."""
+    if status not in (200, 201):
+        raise UploadFailed(status, f"status code: {status}\n{body.decode(errors='replace')}")
+
+
+def _failure(body: bytes) -> str:
+    """Why a job failed, as far as its document tells."""
+    try:
+        return str(json.loads(body)["entity"]["error_details"]["description"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _job(body: bytes) -> tuple[str, str]:

@@ -24,12 +24,14 @@ from typing import Final
 import aiohttp
 from aiohttp import BodyPartReader, web
 
+from bbs.embedded.upload_jobs import FAILED, FINISHED, QUEUED, RUNNING, Job, UploadJobs
+
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES: Final = 256 * 1024
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 INCOMING: Final = ".incoming"
-JOBS_KEPT: Final = 1000
+JOBS_FOLDER: Final = ".jobs"
 JOBS: Final = "/internal/v4/staging_jobs/{job}"
 JOBS_2015: Final = "/staging/jobs/{job}"
 
@@ -73,12 +75,16 @@ class _Receiver:
     def __init__(self, static_dir: Path) -> None:
         self._static_dir = static_dir
         self._incoming = static_dir / INCOMING
-        self._jobs: dict[str, str] = {}
+        self._jobs = UploadJobs(static_dir / JOBS_FOLDER)
         self._group: asyncio.TaskGroup | None = None
 
     async def running(self, _: web.Application) -> AsyncIterator[None]:
-        """What an earlier life left half received goes; jobs end with the application."""
+        """What an earlier life left half received goes; jobs end with the application.
+
+        Those that it left running have failed.
+        """
         await asyncio.to_thread(shutil.rmtree, self._incoming, True)
+        await asyncio.to_thread(self._jobs.load)
         async with asyncio.TaskGroup() as self._group:
             yield
 
@@ -104,32 +110,30 @@ class _Receiver:
 
     async def job(self, request: web.Request) -> web.Response:
         """How a job is going."""
-        job = request.match_info["job"]
-        if job not in self._jobs:
+        job_id = request.match_info["job"]
+        job = self._jobs.get(job_id)
+        if job is None:
             return web.Response(status=404, text="there is no such job\n")
-        return web.json_response(_document(request.path, job, self._jobs[job]))
+        return web.json_response(_document(request.path, job_id, job))
 
     def _begin(
         self, jobs: str, place: Path, received: Received, expected: Mapping[str, bytes]
     ) -> web.Response:
         if self._group is None:
             raise RuntimeError("jobs run only while the application does")
-        job = secrets.token_hex(16)
-        self._jobs[job] = "queued"
-        while len(self._jobs) > JOBS_KEPT:
-            del self._jobs[next(iter(self._jobs))]
-        self._group.create_task(self._run(job, place, received, expected))
-        return web.json_response(_document(jobs.format(job=job), job, "queued"), status=201)
+        job_id = self._jobs.begin()
+        self._group.create_task(self._run(job_id, place, received, expected))
+        return web.json_response(_document(jobs.format(job=job_id), job_id, Job(QUEUED)), status=201)
 
-    async def _run(self, job: str, place: Path, received: Received, expected: Mapping[str, bytes]) -> None:
-        self._jobs[job] = "running"
+    async def _run(self, job_id: str, place: Path, received: Received, expected: Mapping[str, bytes]) -> None:
         try:
+            self._jobs.set(job_id, Job(RUNNING))
             await self._keep(place, received, expected)
         except (BadUpload, OSError) as error:
             logger.error("upload-job.failed", extra={"data": {"file": str(place), "error": str(error)}})
-            self._jobs[job] = "failed"
+            self._jobs.set(job_id, Job(FAILED, str(error)))
         else:
-            self._jobs[job] = "finished"
+            self._jobs.set(job_id, Job(FINISHED))
 
     async def _received(self, request: web.Request) -> Received:
         """The form's file, in a temporary place. Raises BadUpload."""
@@ -194,5 +198,9 @@ def _move(source: Path, place: Path) -> None:
     source.replace(place)
 
 
-def _document(url: str, job: str, status: str) -> dict[str, object]:
-    return {"metadata": {"guid": job, "url": url}, "entity": {"guid": job, "status": status}}
+def _document(url: str, job_id: str, job: Job) -> dict[str, object]:
+    """As the Cloud Controller has it, the reason of a failure included."""
+    entity: dict[str, object] = {"guid": job_id, "status": job.status}
+    if job.error:
+        entity["error_details"] = {"error_code": "UploadFailed", "description": job.error}
+    return {"metadata": {"guid": job_id, "url": url}, "entity": entity}

@@ -15,6 +15,7 @@ from aiohttp import BodyPartReader, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.embedded.fileserver import fileserver_app
+from bbs.embedded.upload_jobs import JOBS_KEPT, UploadJobs
 from bbs.embedded.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, wanted
 from bbs.embedded.uploads_received import BadUpload, expected_digests
 
@@ -193,6 +194,67 @@ async def test_a_place_that_cannot_be_written(client: Client, static: Path) -> N
 async def test_a_job_nobody_began(client: Client) -> None:
     async with client.get("/internal/v4/staging_jobs/none") as answer:
         assert answer.status == 404
+
+
+async def _begin_job(client: Client) -> dict[str, Any]:
+    form = FormData()
+    form.add_field("file", CONTENT, filename="x")
+    async with client.post(
+        "/internal/v4/droplets/d1/upload?async=true", data=form, headers=DIGESTS
+    ) as answer:
+        assert answer.status == 201
+        begun: dict[str, Any] = await answer.json()
+        return begun
+
+
+async def _poll(client: Client, url: str) -> dict[str, Any]:
+    async with client.get(url) as answer:
+        assert answer.status == 200
+        told: dict[str, Any] = await answer.json()
+        return told["entity"]
+
+
+async def test_a_job_that_ended_is_known_after_a_restart(client: Client, static: Path) -> None:
+    url = (await _begin_job(client))["metadata"]["url"]
+    while (await _poll(client, url))["status"] != "finished":
+        pass
+    async with TestClient(TestServer(fileserver_app(static))) as later:
+        assert (await _poll(later, url))["status"] == "finished"
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_a_job_that_a_crash_cut_short_has_failed_and_says_why(
+    cut: bool, client: Client, static: Path
+) -> None:
+    begun = await _begin_job(client)
+    url, guid = begun["metadata"]["url"], begun["metadata"]["guid"]
+    while (await _poll(client, url))["status"] != "finished":
+        pass
+    kept = static / ".jobs" / guid
+    kept.write_text("{" if cut else '{"status": "running", "error": ""}')  # as it is in the middle
+    for _ in range(2):
+        async with TestClient(TestServer(fileserver_app(static))) as later:
+            told = await _poll(later, url)
+        assert told["status"] == "failed"
+        assert told["error_details"]["description"] == (
+            "the file server was restarted before the upload was in its place; upload it again"
+        )
+
+
+async def test_the_uploader_hears_of_a_job_that_nobody_knows_any_more(
+    client: Client, cloud_controller: tuple[CloudController, str]
+) -> None:
+    cloud, url = cloud_controller
+    cloud.answers = [job("running"), lambda: web.Response(status=404, text="there is no such job")]
+    async with client.post(via(url), data=b"x") as answer:
+        assert (answer.status, await answer.text()) == (404, "status code: 404\nthere is no such job\n")
+
+
+def test_only_so_many_jobs_are_kept(tmp_path: Path) -> None:
+    jobs = UploadJobs(tmp_path / "jobs")
+    ids = [jobs.begin() for _ in range(JOBS_KEPT + 5)]
+    assert [jobs.get(each) for each in ids[:5]] == [None] * 5
+    assert len(list((tmp_path / "jobs").iterdir())) == JOBS_KEPT
 
 
 # -- towards a Cloud Controller that answers as it likes ------------------------------------------------
