@@ -15,7 +15,7 @@ from aiohttp import BodyPartReader, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.embedded.fileserver import fileserver_app
-from bbs.embedded.upload_jobs import JOBS_KEPT, UploadJobs
+from bbs.embedded.upload_jobs import JOBS_KEPT, Job, UploadJobs
 from bbs.embedded.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, wanted
 from bbs.embedded.uploads_received import BadUpload, expected_digests
 
@@ -210,8 +210,8 @@ async def _begin_job(client: Client) -> dict[str, Any]:
 async def _poll(client: Client, url: str) -> dict[str, Any]:
     async with client.get(url) as answer:
         assert answer.status == 200
-        told: dict[str, Any] = await answer.json()
-        return told["entity"]
+        entity: dict[str, Any] = (await answer.json())["entity"]
+        return entity
 
 
 async def test_a_job_that_ended_is_known_after_a_restart(client: Client, static: Path) -> None:
@@ -248,6 +248,21 @@ async def test_the_uploader_hears_of_a_job_that_nobody_knows_any_more(
     cloud.answers = [job("running"), lambda: web.Response(status=404, text="there is no such job")]
     async with client.post(via(url), data=b"x") as answer:
         assert (answer.status, await answer.text()) == (404, "status code: 404\nthere is no such job\n")
+
+
+def test_a_job_goes_on_where_nothing_can_be_written_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = UploadJobs(tmp_path / "jobs")
+    job_id = jobs.begin()
+    (tmp_path / "jobs" / job_id).unlink()
+    (tmp_path / "jobs").rmdir()
+    (tmp_path / "jobs").write_text("in the way")
+    jobs.set(job_id, Job("finished"))
+    assert jobs.get(job_id) == Job("finished")
+    assert [record.message for record in caplog.records] == ["upload-job.not-recorded"]
+    with pytest.raises(FileExistsError):
+        jobs.begin()
 
 
 def test_only_so_many_jobs_are_kept(tmp_path: Path) -> None:
