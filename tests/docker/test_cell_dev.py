@@ -73,7 +73,10 @@ def _address(row: dict[str, Any], container_port: int = 8080) -> str:
 
 
 def _is_httpd(process: psutil.Process) -> bool:
-    return process.cmdline()[:1] == ["httpd"]
+    try:
+        return process.cmdline()[:1] == ["httpd"]
+    except psutil.NoSuchProcess:  # a check that has ended meanwhile
+        return False
 
 
 async def test_the_2015_document_runs_crashes_comes_back_and_ends(
