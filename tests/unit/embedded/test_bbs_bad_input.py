@@ -24,6 +24,11 @@ UNKNOWN_FIELDS = b"\xa2\x06\x05hello\xa8\x06\x01"
 """Fields 100 (text) and 101 (a number), which no request has."""
 
 
+@pytest.fixture(params=["plain HTTP", "mutual TLS"])
+def over(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 async def post(http: Http, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
     async with http.post(path, data=io.BytesIO(body), headers=headers) as answer:
         return answer.status, await answer.read()

@@ -111,6 +111,11 @@ CONVERGED_AFTER_S = 31
 ROUNDS = 4
 
 
+@pytest.fixture(params=["plain HTTP", "mutual TLS"])
+def over(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def masked(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: "*" if key in RANDOM and item else masked(item) for key, item in value.items()}

@@ -51,6 +51,11 @@ FILES = (
 )
 
 
+@pytest.fixture(params=["plain HTTP", "mutual TLS"])
+def over(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def records(name: str) -> list[dict[str, Any]]:
     found = json.loads((REPLIES / f"{name}.json").read_text())
     return found if isinstance(found, list) else found["records"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bbs.client.identity import Identity
+from cell.certs import Authority
 from executor.model import Container, ContainerMetrics, ContainerState, MetricsConfig, RunInfo
 from rep import tags
 from rep.config import RepConfig
@@ -102,9 +105,10 @@ EXCHANGES = [
 
 
 class Cell:
-    """Both listeners, over plain HTTP."""
+    """Both listeners. tls: of them; plain HTTP without."""
 
-    def __init__(self, executor: FakeExecutor) -> None:
+    def __init__(self, executor: FakeExecutor, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         config = RepConfig(cell_id="c1", zone="z1", supported_providers=("docker",), placement_tags=("t",))
         identity = CellIdentity(
             config=config, rep_url="https://c1.cell:1801", stacks=StackMap({"stack": "/stacks/stack.tar"})
@@ -122,12 +126,13 @@ class Cell:
     async def open(self) -> AsyncIterator[Cell]:
         async with (
             self.deletions.open(),
-            listening(self.applications["rep-admin"], "127.0.0.1:0", None) as admin,
-            listening(self.applications["rep"], "127.0.0.1:0", None) as network,
+            listening(self.applications["rep-admin"], "127.0.0.1:0", self.tls) as admin,
+            listening(self.applications["rep"], "127.0.0.1:0", self.tls) as network,
         ):
+            scheme = "https" if self.tls else "http"
             self.urls = {
-                "rep-admin": f"http://127.0.0.1:{admin.port}",
-                "rep": f"http://127.0.0.1:{network.port}",
+                "rep-admin": f"{scheme}://127.0.0.1:{admin.port}",
+                "rep": f"{scheme}://127.0.0.1:{network.port}",
             }
             yield self
 
@@ -152,9 +157,11 @@ def test_every_route_has_its_exchange_and_there_are_no_others(executor: FakeExec
     assert asked == table(server) == served(Cell(executor).applications[server])
 
 
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "mutual TLS"])
 async def test_every_route_answers_as_the_tables_say(
-    executor: FakeExecutor, lrp_container: MakeContainer
+    executor: FakeExecutor, lrp_container: MakeContainer, tmp_path: Path, secured: bool
 ) -> None:
+    identity = Identity(Authority.create("ca").issue(tmp_path, "cell")) if secured else None
     running = lrp_container(
         ContainerState.RUNNING,
         memory_mb=64,
@@ -173,12 +180,13 @@ async def test_every_route_answers_as_the_tables_say(
         rx_bytes=5,
         tx_bytes=6,
     )
+    client_tls = identity.client_context() if identity else True
     async with (
-        Cell(executor).open() as cell,
+        Cell(executor, identity.server_context() if identity else None).open() as cell,
         aiohttp.ClientSession(skip_auto_headers=["Content-Type"]) as session,
     ):
         for exchange in EXCHANGES:
             url = cell.urls[exchange.server] + exchange.path
-            async with session.request(exchange.method, url, data=exchange.body) as answer:
+            async with session.request(exchange.method, url, data=exchange.body, ssl=client_tls) as answer:
                 said = (answer.status, await answer.read(), answer.headers.get("Content-Type"))
             assert said == (exchange.status, exchange.answer, exchange.content_type), exchange.path

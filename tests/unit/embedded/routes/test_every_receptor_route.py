@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 Http = TestClient[Any, Any]
-ROUTES = Path(__file__).parents[2] / "golden" / "protocol" / "routes.txt"
+ROUTES = Path(__file__).parents[3] / "golden" / "protocol" / "routes.txt"
 
 RUN = '{"run":{"path":"/x","user":"vcap"}}'
 TASK = f'{{"task_guid":"t","domain":"d","rootfs":"docker:///job","action":{RUN}}}'

@@ -18,12 +18,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 if TYPE_CHECKING:
-    from tests.unit.embedded.conftest import Notation, World
+    from tests.unit.embedded.conftest import World
+    from tests.unit.embedded.routes.conftest import Notation
 
 pytestmark = pytest.mark.unit
 
 Http = TestClient[Any, Any]
-ROUTES = Path(__file__).parents[2] / "golden" / "protocol" / "routes.txt"
+ROUTES = Path(__file__).parents[3] / "golden" / "protocol" / "routes.txt"
 
 STORY = """
 nobody is asked anything
@@ -253,6 +254,11 @@ one is refused by its cell, runs and ends; one fails
       13:"no room"}
    2:{1:{1:"docker:///job" 3:{3:{1:"/job" 6:"vcap"}}} 2:"t3" 3:"apps" 4:? 5:? 6:? 7:3 10:1 11:"gone"}
 """
+
+
+@pytest.fixture(params=["plain HTTP", "mutual TLS"])
+def over(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @dataclass(frozen=True)
