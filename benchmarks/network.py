@@ -33,9 +33,10 @@ from ipaddress import IPv4Address
 from pyroute2.netns import setns
 
 from bbs.models.workload import SecurityGroupRule
-from executor.network.config import NetworkConfig
+from executor.network.config import NO_IPV6, NetworkConfig
 from executor.network.contents import Contents, Member
 from executor.network.egress import compile_rules
+from executor.network.ipv6 import host_has_ipv6
 from executor.network.links import Links
 from executor.network.nft import Nft
 from executor.network.rules import Target, Wiring, remove_table
@@ -49,7 +50,13 @@ BULK_BYTES = 256 << 20
 IPTABLES_LIMIT = 60_000
 """Rules beyond which the other side takes minutes to load and is left out."""
 
-CONFIG = NetworkConfig(name="bench", table="bench", subnet="10.99.0.0/16", denied_networks=("0.0.0.0/0",))
+CONFIG = NetworkConfig(
+    name="bench",
+    table="bench",
+    subnet="10.99.0.0/16",
+    subnet_ipv6="" if host_has_ipv6() else NO_IPV6,
+    denied_networks=("0.0.0.0/0",),
+)
 
 
 def rules(container: int, count: int, port: int) -> list[SecurityGroupRule]:
@@ -80,6 +87,8 @@ class Ours:
             ports=CONFIG.port_prefix,
             subnet=CONFIG.network,
             gateway=CONFIG.gateway,
+            subnet_ipv6=CONFIG.network_ipv6,
+            gateway_ipv6=CONFIG.gateway_ipv6,
             denied=CONFIG.denied,
         )
         self._contents = Contents(wiring, CONFIG.log_group)
@@ -105,7 +114,8 @@ class Ours:
 
     def _member(self, number: int, given: Sequence[SecurityGroupRule]) -> Member:
         where = address(number)
-        return Member(where, {61001 + number: Target(where, 8080)}, self._compiled(tuple(given)))
+        targets = {61001 + number: Target(where, 8080)}
+        return Member(where, targets, self._compiled(tuple(given)), CONFIG.ipv6_of(where))
 
 
 class IPTables:

@@ -44,6 +44,7 @@ def network_config(config: RepConfig) -> NetworkConfig:
         name=config.network_name,
         table=config.nft_table,
         subnet=config.network_subnet,
+        subnet_ipv6=config.network_subnet_ipv6,
         mtu=config.network_mtu,
         denied_networks=config.denied_networks,
         allowed_networks=config.allowed_networks,

@@ -26,7 +26,7 @@ from pyroute2 import IPRoute, NetlinkError
 
 from cell.client.tables import Table
 from executor.errors import NetworkError
-from executor.network.listing import Listing, parse
+from executor.network.listing import Count, Listing, parse
 from executor.network.nft import Nft
 
 TABLE_PREFIX = "diego_cell"
@@ -87,10 +87,11 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A container in a packet table. refused: packets."""
+    """A container in a packet table. ipv6: its address there, empty for none. refused: packets."""
 
     guid: str
     address: str
+    ipv6: str
     ports: tuple[tuple[int, int], ...]
     rules: tuple[Reached, ...]
     refused: int
@@ -98,18 +99,21 @@ class Seen:
 
 def containers(listing: Listing) -> list[Seen]:
     """All of a table, by guid."""
+    ipv6 = {count.guid: address for address, count in listing.refused.items() if ":" in address}
     return sorted(
         (
             Seen(
                 guid=count.guid,
                 address=address,
+                ipv6=ipv6.get(count.guid, ""),
                 ports=tuple(
                     (port, target) for port, (to, target) in sorted(listing.ports.items()) if to == address
                 ),
                 rules=tuple(_rules(listing, listing.jumps.get(address, ""))),
-                refused=count.packets,
+                refused=count.packets + listing.refused.get(ipv6.get(count.guid, ""), Count()).packets,
             )
             for address, count in listing.refused.items()
+            if ":" not in address
         ),
         key=lambda one: one.guid,
     )
@@ -128,10 +132,10 @@ def _rules(listing: Listing, chain: str) -> Iterator[Reached]:
 def _words(kind: str, element: str) -> str:
     address, *rest = element.split(" . ")
     match kind:
-        case "ports":
+        case "ports" | "ports6":
             return f"{rest[0]} {address} port {rest[1]}"
-        case "icmp":
-            return f"icmp {address} type {rest[0]} code {rest[1]}"
+        case "icmp" | "icmpv6":
+            return f"{kind} {address} type {rest[0]} code {rest[1]}"
         case _:
             return f"other protocols {address}"
 
@@ -150,6 +154,7 @@ def details(one: Seen, traffic: tuple[int, int] | None) -> str:
     lines = [
         f"container  {one.guid}",
         f"address    {one.address}",
+        *([f"ipv6       {one.ipv6}"] if one.ipv6 else []),
         f"ports      {_mapped(one) or 'none'}",
         f"traffic    {f'{traffic[0]} bytes in, {traffic[1]} bytes out' if traffic else 'no link'}",
         f"refused    {one.refused} packets",

@@ -22,7 +22,10 @@ from executor.network.overlap import overlap
 
 SLOTS = 9
 PORTS_PER_SLOT = 500
-DENIED_NETWORKS = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+DENIED_NETWORKS = (
+    *("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+    *("fc00::/7", "fe80::/10"),
+)
 """Private and link-local addresses: what an app of a development cell reaches by an egress rule only."""
 
 FIRST_PORT = 61001

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache, partial
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -26,17 +27,18 @@ from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
 from executor.network.address import detect_external_ip
 from executor.network.addresses import AddressPool
-from executor.network.config import NetworkConfig
+from executor.network.config import NO_IPV6, Address, NetworkConfig
 from executor.network.connectionlog import ConnectionLog
 from executor.network.conntrack import forget_connections
 from executor.network.contents import Contents, Member
-from executor.network.egress import compile_rules
+from executor.network.egress import RuleSet, compile_rules
 from executor.network.firewall import EngineFirewall
+from executor.network.ipv6 import host_has_ipv6
 from executor.network.links import Links
 from executor.network.listing import differences, parse
 from executor.network.nft import Nft
 from executor.network.ports import PortPool, refuse_overlap
-from executor.network.resolvers import resolvers
+from executor.network.resolvers import resolvers, resolvers_ipv6
 from executor.network.rules import Target, Wiring, remove_table
 
 logger = logging.getLogger(__name__)
@@ -68,10 +70,12 @@ class CellNetwork:
 
     def __init__(self, config: NetworkConfig) -> None:
         """Raises NetworkError for an impossible port range."""
+        if not host_has_ipv6():
+            config = replace(config, subnet_ipv6=NO_IPV6)
         self._config = config
         self._host_ports = PortPool(config.port_start, config.port_count)
         self._addresses = AddressPool(config.network)
-        self._firewall = EngineFirewall(config.port_prefix)
+        self._firewall = EngineFirewall(config.port_prefix, ipv6=config.network_ipv6 is not None)
         self._nft = Nft()
         self._links = Links(config)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="links")
@@ -81,15 +85,17 @@ class CellNetwork:
                 ports=config.port_prefix,
                 subnet=config.network,
                 gateway=config.gateway,
-                resolvers=resolvers(config.dns_servers),
+                subnet_ipv6=config.network_ipv6,
+                gateway_ipv6=config.gateway_ipv6,
+                resolvers=(*resolvers(config.dns_servers), *resolvers_ipv6(config.dns_servers)),
                 denied=config.denied,
                 allowed=config.allowed,
             ),
             config.log_group,
         )
-        self._compiled = lru_cache(maxsize=256)(partial(compile_rules, ipv6=False))
+        self._compiled = lru_cache(maxsize=256)(partial(compile_rules, ipv6=config.network_ipv6 is not None))
         self._log = ConnectionLog(config.log_group, self._guid_of)
-        self._to_forget: set[IPv4Address] = set()
+        self._to_forget: set[Address] = set()
         self._forgetting = asyncio.Lock()
         self._base: Mapping[str, list[str]] = {}
         self._changes_begun = self._changes_ended = 0
@@ -175,7 +181,7 @@ class CellNetwork:
         self._host_ports.claim(guid, ports)
         targets = {host_port: Target(address, port) for host_port, port in ports.items()}
         # Rules first: there is no moment with a way out and without them.
-        await self._change(self._contents.put(guid, Member(address, targets, rules)))
+        await self._change(self._contents.put(guid, self._member(address, targets, rules)))
         await self._on_thread(self._links.connect, container.init_pid, address)
 
     async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
@@ -184,7 +190,7 @@ class CellNetwork:
         if member is None:
             raise NetworkError(f"container {guid} is not attached")
         rules = self._compiled(tuple(egress))
-        await self._change(self._contents.put(guid, Member(member.address, member.targets, rules)))
+        await self._change(self._contents.put(guid, replace(member, rules=rules)))
 
     async def detach(self, guid: str) -> None:
         """Drop the container's mappings, rules and link, put ports and address back; unknown guids are fine.
@@ -196,7 +202,7 @@ class CellNetwork:
             await self._change(self._contents.remove(guid))
             if member is not None:
                 await self._on_thread(self._links.disconnect, member.address)
-                await self._forget(member.address)
+                await self._forget(member.addresses)
         finally:
             self._host_ports.release(guid)
             self._addresses.release(guid)
@@ -237,9 +243,9 @@ class CellNetwork:
                     return differences(found, self._contents, self._base)
         return []
 
-    async def _forget(self, address: IPv4Address) -> None:
+    async def _forget(self, addresses: Iterable[Address]) -> None:
         """Those that wait for their turn go together: one walk through the kernel's table is for all."""
-        self._to_forget.add(address)
+        self._to_forget.update(addresses)
         async with self._forgetting:
             if batch := self._to_forget:
                 self._to_forget = set()
@@ -249,8 +255,12 @@ class CellNetwork:
                     self._to_forget |= batch
                     raise
 
-    def _guid_of(self, address: IPv4Address) -> str | None:
-        return self._addresses.owner(address)
+    def _member(self, address: IPv4Address, targets: Mapping[int, Target], rules: RuleSet | None) -> Member:
+        return Member(address, targets, rules, self._config.ipv6_of(address))
+
+    def _guid_of(self, address: Address) -> str | None:
+        known = self._config.ipv4_of(address)
+        return self._addresses.owner(known) if known else None
 
     async def _change(self, statements: list[str]) -> None:
         if not statements:

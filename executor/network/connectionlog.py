@@ -6,9 +6,9 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable
-from ipaddress import IPv4Address
 
 from executor.errors import NetworkError
+from executor.network.config import Address
 from executor.network.nflog import LogGroup
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class ConnectionLog:
     """Listens to a log group while it is open."""
 
-    def __init__(self, group: int, guid_of: Callable[[IPv4Address], str | None]) -> None:
+    def __init__(self, group: int, guid_of: Callable[[Address], str | None]) -> None:
         self._number = group
         self._guid_of = guid_of
         self._group: LogGroup | None = None

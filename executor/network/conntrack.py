@@ -15,9 +15,9 @@ import re
 import socket
 import struct
 from collections.abc import Collection, Iterator
-from ipaddress import IPv4Address
 
 from executor.errors import NetworkError
+from executor.network.config import Address
 
 _NETLINK_NETFILTER = 12
 _CONNTRACK = 1 << 8
@@ -25,16 +25,17 @@ _GET, _DELETE = _CONNTRACK | 1, _CONNTRACK | 2
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _MSG_ERROR, _MSG_DONE = 2, 3
 _TUPLE_ORIGINAL, _TUPLE_REPLY = 1, 2
-_TUPLE_IP, _IP_SOURCE = 1, 1
+_TUPLE_IP, _IP_SOURCE, _IPV6_SOURCE = 1, 1, 3
 _NESTED = 0x8000
+_IPV4_BYTES = 4
 _ANSWER_BYTES = 1 << 18
 
 _HEADER = struct.Struct("=LHHLL")
 _ATTRIBUTE = struct.Struct("=HH")
-_FAMILY = struct.pack(">BBH", socket.AF_INET, 0, 0)
+_FAMILY = struct.Struct(">BBH")
 
 
-def forget_connections(addresses: Collection[IPv4Address]) -> int:
+def forget_connections(addresses: Collection[Address]) -> int:
     """Delete what began at these addresses and what was translated to them; returns how many. Blocks.
 
     Raises NetworkError.
@@ -54,7 +55,7 @@ def forget_connections(addresses: Collection[IPv4Address]) -> int:
 def _entries(netlink: socket.socket, addresses: Collection[bytes]) -> Iterator[bytes]:
     """What names an entry, of each that has one of the addresses as the source of either direction."""
     mentioned = re.compile(b"|".join(map(re.escape, addresses)), re.DOTALL)
-    netlink.send(_message(_GET, _REQUEST | _DUMP, b""))
+    netlink.send(_message(_GET, _REQUEST | _DUMP, socket.AF_UNSPEC, b""))
     while True:
         for kind, body in _messages(netlink.recv(_ANSWER_BYTES)):
             if kind == _MSG_DONE:
@@ -62,14 +63,15 @@ def _entries(netlink: socket.socket, addresses: Collection[bytes]) -> Iterator[b
             if kind == _MSG_ERROR:
                 _raise(body)
             elif mentioned.search(body):
-                tuples = dict(_attributes(body[len(_FAMILY) :]))
+                tuples = dict(_attributes(body[_FAMILY.size :]))
                 if {_source(tuples[_TUPLE_ORIGINAL]), _source(tuples[_TUPLE_REPLY])} & set(addresses):
                     yield tuples[_TUPLE_ORIGINAL]
 
 
 def _delete(netlink: socket.socket, original: bytes) -> None:
     attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(original), _TUPLE_ORIGINAL | _NESTED) + original
-    netlink.send(_message(_DELETE, _REQUEST | _ACK, attribute))
+    family = socket.AF_INET if len(_source(original)) == _IPV4_BYTES else socket.AF_INET6
+    netlink.send(_message(_DELETE, _REQUEST | _ACK, family, attribute))
     for kind, body in _messages(netlink.recv(_ANSWER_BYTES)):
         if kind == _MSG_ERROR:
             try:
@@ -84,8 +86,8 @@ def _raise(body: bytes) -> None:
         raise OSError(-code, os.strerror(-code) if -code in errno.errorcode else f"error {-code}")
 
 
-def _message(kind: int, flags: int, attributes: bytes) -> bytes:
-    body = _FAMILY + attributes
+def _message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
+    body = _FAMILY.pack(family, 0, 0) + attributes
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
 
 
@@ -106,4 +108,5 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _source(of_tuple: bytes) -> bytes:
-    return dict(_attributes(dict(_attributes(of_tuple))[_TUPLE_IP]))[_IP_SOURCE]
+    addresses = dict(_attributes(dict(_attributes(of_tuple))[_TUPLE_IP]))
+    return addresses.get(_IP_SOURCE) or addresses[_IPV6_SOURCE]

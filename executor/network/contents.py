@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
+from executor.network.config import Address
 from executor.network.egress import RuleSet
 from executor.network.egressrules import (
     add_members,
@@ -21,11 +22,27 @@ from executor.network.rules import Target, Wiring, add_targets, delete_targets, 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A container: its address, where its host ports lead, and its egress rules, if any."""
+    """A container: its address, where its host ports lead, and its egress rules, if any.
+
+    ipv6: its address there, where the same host ports lead to the same of its ports; None for none.
+    """
 
     address: IPv4Address
     targets: Mapping[int, Target] = field(default_factory=dict)
     rules: RuleSet | None = None
+    ipv6: IPv6Address | None = None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All it has."""
+        return (self.address, self.ipv6) if self.ipv6 else (self.address,)
+
+    @property
+    def targets_ipv6(self) -> dict[int, Target]:
+        """Where its host ports lead for clients with IPv6."""
+        if self.ipv6 is None:
+            return {}
+        return {port: Target(self.ipv6, target.port) for port, target in self.targets.items()}
 
 
 class Contents:
@@ -70,10 +87,13 @@ class Contents:
         distinct = {one.rules.digest: one.rules for one in self._members.values() if one.rules}
         for rules in distinct.values():
             statements += add_rule_set(table, rules, self._log_group)
-        everybody = {one.address: (guid, one.rules) for guid, one in self._members.items()}
+        everybody = {
+            address: (guid, one.rules) for guid, one in self._members.items() for address in one.addresses
+        }
         statements += add_members(table, everybody)
         for guid, one in self._members.items():
             statements += add_targets(table, one.targets, guid)
+            statements += add_targets(table, one.targets_ipv6, guid)
         return statements
 
     def chains(self) -> dict[str, RuleSet]:
@@ -83,16 +103,21 @@ class Contents:
     def _entries(self, guid: str, member: Member) -> list[str]:
         table = self._wiring.table
         return [
-            *add_members(table, {member.address: (guid, member.rules)}),
+            *add_members(table, dict.fromkeys(member.addresses, (guid, member.rules))),
             *add_targets(table, member.targets, guid),
+            *add_targets(table, member.targets_ipv6, guid),
         ]
 
     def _entries_away(self, old: Member | None) -> list[str]:
         if old is None:
             return []
         table = self._wiring.table
-        jump = [delete_jump(table, old.address)] if old.rules else []
-        return [*jump, delete_member(table, old.address), *delete_targets(table, old.targets)]
+        return [
+            *(delete_jump(table, address) for address in old.addresses if old.rules),
+            *(delete_member(table, address) for address in old.addresses),
+            *delete_targets(table, old.targets),
+            *delete_targets(table, old.targets_ipv6, 6),
+        ]
 
     def _use(self, rules: RuleSet | None) -> list[str]:
         if rules is None:

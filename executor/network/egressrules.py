@@ -1,7 +1,7 @@
 """Compiled egress rules as nft statements: a chain per distinct content, with sets of intervals. Pure.
 
-Containers with the same rules share a chain; a map leads from a container's address to it. Each interval
-counts the connections it let through.
+Containers with the same rules share a chain; a map leads from a container's address to it, one for each
+version of IP. Each interval counts the connections it let through.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address
 
+from executor.network.config import Address
 from executor.network.egress import IPV6_LAYERS, Interval, Layer, Opening, RuleSet
 
 CONTAINERS = "containers"
@@ -57,6 +57,11 @@ _NOT_IN_COMMENTS = re.compile(r"[^A-Za-z0-9_.-]")
 def comment(guid: str) -> str:
     """What an element says about whose it is, for people and for `cell network`."""
     return f'comment "{_NOT_IN_COMMENTS.sub("", guid)[-_COMMENT_LENGTH:]}"'
+
+
+def name_for(name: str, version: int) -> str:
+    """Of the set or map that holds the addresses of this version of IP."""
+    return name if version == 4 else f"{name}{version}"
 
 
 def chain_name(rule_set: RuleSet) -> str:
@@ -105,30 +110,31 @@ def delete_rule_set(table: str, rule_set: RuleSet) -> list[str]:
     ]
 
 
-def add_members(table: str, members: Mapping[IPv4Address, tuple[str, RuleSet | None]]) -> list[str]:
+def add_members(table: str, members: Mapping[Address, tuple[str, RuleSet | None]]) -> list[str]:
     """Statements that make addresses known, each with its container's guid and rules."""
-    if not members:
-        return []
-    everybody = ", ".join(f"{address} {comment(guid)}" for address, (guid, _) in members.items())
-    jumps = [
-        f"{address} {comment(guid)} : jump {chain_name(rules)}"
-        for address, (guid, rules) in members.items()
-        if rules is not None
-    ]
-    return [
-        f"add element inet {table} {REFUSED} {{ {everybody} }}",
-        *([f"add element inet {table} {CONTAINERS} {{ {', '.join(jumps)} }}"] if jumps else []),
-    ]
+    statements = []
+    for version in (4, 6):
+        of_version = {address: member for address, member in members.items() if address.version == version}
+        everybody = ", ".join(f"{address} {comment(guid)}" for address, (guid, _) in of_version.items())
+        jumps = ", ".join(
+            f"{address} {comment(guid)} : jump {chain_name(rules)}"
+            for address, (guid, rules) in of_version.items()
+            if rules is not None
+        )
+        for name, elements in ((REFUSED, everybody), (CONTAINERS, jumps)):
+            if elements:
+                statements.append(f"add element inet {table} {name_for(name, version)} {{ {elements} }}")
+    return statements
 
 
-def delete_jump(table: str, address: IPv4Address) -> str:
+def delete_jump(table: str, address: Address) -> str:
     """The statement that takes an address' rules away."""
-    return f"delete element inet {table} {CONTAINERS} {{ {address} }}"
+    return f"delete element inet {table} {name_for(CONTAINERS, address.version)} {{ {address} }}"
 
 
-def delete_member(table: str, address: IPv4Address) -> str:
+def delete_member(table: str, address: Address) -> str:
     """The statement that forgets an address."""
-    return f"delete element inet {table} {REFUSED} {{ {address} }}"
+    return f"delete element inet {table} {name_for(REFUSED, address.version)} {{ {address} }}"
 
 
 def _set_name(rule_set: RuleSet, layer: Layer, log: bool) -> str:

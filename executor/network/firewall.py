@@ -25,41 +25,49 @@ def accept_rules(port_prefix: str) -> tuple[tuple[str, ...], ...]:
 class EngineFirewall:
     """Our rules in the engine's user chain."""
 
-    def __init__(self, port_prefix: str) -> None:
+    def __init__(self, port_prefix: str, *, ipv6: bool = False) -> None:
+        """ipv6: whether containers have it."""
         self._rules = accept_rules(port_prefix)
+        self._programs = ("iptables", "ip6tables") if ipv6 else ("iptables",)
 
     async def open(self) -> bool:
         """Add what is missing; whether anything was. Nothing where the engine keeps no firewall.
 
         Raises NetworkError.
         """
-        present, rules = await _iptables("-S", CHAIN)
+        return any([await self._open(program) for program in self._programs])
+
+    async def close(self) -> None:
+        """Remove them, however often they are there. Raises NetworkError."""
+        for program in self._programs:
+            for rule in self._rules:
+                while (await _run(program, "-C", CHAIN, *rule))[0]:
+                    await _must(program, "-D", CHAIN, *rule)
+
+    async def _open(self, program: str) -> bool:
+        present, rules = await _run(program, "-S", CHAIN)
         if not present:
             return False
         there = {line.strip() for line in rules.splitlines()}
         missing = [rule for rule in self._rules if f"-A {CHAIN} {shlex.join(rule)}" not in there]
         for rule in missing:
-            done, text = await _iptables("-I", CHAIN, *rule)
-            if not done:
-                raise NetworkError(f"iptables -I {CHAIN} {shlex.join(rule)}: {text}")
+            await _must(program, "-I", CHAIN, *rule)
         return bool(missing)
 
-    async def close(self) -> None:
-        """Remove them, however often they are there. Raises NetworkError."""
-        for rule in self._rules:
-            while (await _iptables("-C", CHAIN, *rule))[0]:
-                done, text = await _iptables("-D", CHAIN, *rule)
-                if not done:
-                    raise NetworkError(f"iptables -D {CHAIN} {shlex.join(rule)}: {text}")
+
+async def _must(program: str, *arguments: str) -> None:
+    done, text = await _run(program, *arguments)
+    if not done:
+        raise NetworkError(f"{program} {shlex.join(arguments)}: {text}")
 
 
-async def _iptables(*arguments: str) -> tuple[bool, str]:
-    """Whether it succeeded, and what it said. Raises NetworkError where there is no iptables."""
+async def _run(program: str, *arguments: str) -> tuple[bool, str]:
+    """Whether it succeeded, and what it said. Raises NetworkError where there is no such program."""
     try:
         process = await asyncio.create_subprocess_exec(
-            "iptables", "-w", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            program, "-w", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
     except OSError as error:
-        raise NetworkError(f"iptables: {error.strerror}; install the Debian package iptables") from error
+        raise NetworkError(f"{program}: {error.strerror}; install the Debian package iptables") from error
     said, _ = await process.communicate()
     return process.returncode == 0, said.decode(errors="replace").strip()

@@ -24,8 +24,10 @@ from pyroute2 import IPRoute, NetlinkError
 from pyroute2.netns import setns
 
 from executor.errors import NetworkError
-from executor.network.config import NetworkConfig
+from executor.network.config import IPV6_MTU, NetworkConfig
+from executor.network.ipv6 import IPv6Links
 from executor.network.overlap import TYPE_UNREACHABLE, destination, overlap, routes
+from executor.network.sysctl import set_sysctl
 
 INTERFACE = "eth0"
 """Name of a container's end of its link."""
@@ -50,16 +52,6 @@ def _mac(address: IPv4Address) -> str:
     return "02:42:" + ":".join(f"{byte:02x}" for byte in address.packed)
 
 
-def set_sysctl(name: str, value: str) -> None:
-    """Write ``net/...``; nothing to do when it says so already. Raises NetworkError."""
-    path = Path("/proc/sys") / name
-    try:
-        if path.read_text(encoding="ascii").strip() != value:
-            path.write_text(value, encoding="ascii")
-    except OSError as error:
-        raise NetworkError(f"{path}: cannot be set to {value}: {error.strerror}") from error
-
-
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
     """Raises NetworkError for what the kernel refuses."""
@@ -77,6 +69,7 @@ class Links:
     def __init__(self, config: NetworkConfig) -> None:
         self._config = config
         self._mtu = config.mtu
+        self._ipv6 = IPv6Links(config, config.network_ipv6) if config.network_ipv6 else None
 
     def ensure_gateway(self) -> None:
         """Make the gateway's interface and its routes unless they are there. Raises NetworkError."""
@@ -85,6 +78,8 @@ class Links:
             if taken := overlap(config, netlink):
                 raise NetworkError(f"{taken}; choose another network_subnet")
             self._mtu = self._mtu or _mtu_of_default_route(netlink)
+            if self._mtu < IPV6_MTU:
+                self._ipv6 = None
             if not self.gateway_exists():
                 netlink.link("add", ifname=config.name, kind="bridge", address=_HOST_MAC)
             index = socket.if_nametoindex(config.name)
@@ -96,6 +91,8 @@ class Links:
             netlink.route(
                 "replace", dst=str(config.network), type=TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
             )
+            if self._ipv6 is not None:
+                self._ipv6.ensure_gateway(netlink, config.name)
         set_sysctl("net/ipv4/ip_forward", "1")
 
     def remove_gateway(self) -> None:
@@ -108,6 +105,8 @@ class Links:
                     netlink.route(
                         "del", dst=str(config.network), type=TYPE_UNREACHABLE, priority=_LOWEST_PRIORITY
                     )
+            if self._ipv6 is not None:
+                self._ipv6.remove_routes(netlink)
 
     def port_names(self) -> set[str]:
         """The host's ends of all links of the cell, whichever life made them."""
@@ -170,20 +169,28 @@ class Links:
     def _configure_host_end(self, netlink: IPRoute, name: str, address: IPv4Address) -> None:
         for key, value in _IPV4_SYSCTLS.items():
             set_sysctl(f"net/ipv4/conf/{name}/{key}", value)
-        if Path("/proc/sys/net/ipv6").exists():
+        if self._ipv6 is not None:
+            self._ipv6.prepare_host_end(name)
+        elif Path("/proc/sys/net/ipv6").exists():
             set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
         index = socket.if_nametoindex(name)
         netlink.link("set", index=index, state="up")
         _limit(netlink, index, self._config.bandwidth_in)
+        if self._ipv6 is not None:
+            self._ipv6.set_up_host_end(netlink, index)
         self._route_to(netlink, index, address)
 
     def _route_to(self, netlink: IPRoute, index: int, address: IPv4Address) -> None:
         netlink.route(
             "replace", dst=f"{address}/32", oif=index, scope=_SCOPE_LINK, prefsrc=str(self._config.gateway)
         )
+        if self._ipv6 is not None:
+            self._ipv6.route_to(netlink, index, address)
 
     def _configure_container_end(self, address: IPv4Address) -> None:
         index = socket.if_nametoindex(INTERFACE)
+        if self._ipv6 is not None:
+            self._ipv6.prepare_container_end(INTERFACE)
         with IPRoute() as inside:
             inside.addr("add", index=index, address=str(address), prefixlen=32)
             inside.link("set", index=index, state="up")
@@ -191,6 +198,8 @@ class Links:
             gateway = str(self._config.gateway)
             inside.route("add", dst=f"{gateway}/32", oif=index, scope=_SCOPE_LINK)
             inside.route("add", dst="0.0.0.0/0", gateway=gateway, oif=index)
+            if self._ipv6 is not None:
+                self._ipv6.set_up_container_end(inside, index, address)
 
     @contextlib.contextmanager
     def _inside(self, space: int) -> Iterator[None]:

@@ -9,10 +9,13 @@ from ipaddress import ip_network
 from typing import Any
 
 from executor.network.contents import Contents
-from executor.network.egressrules import CHAIN_PREFIX, CONTAINERS, REFUSED, set_elements
-from executor.network.rules import PORTS
+from executor.network.egressrules import CHAIN_PREFIX, CONTAINERS, REFUSED, name_for, set_elements, set_names
+from executor.network.rules import PORTS, Target
 
 _PROTOCOLS = {"6": "tcp", "17": "udp"}
+_PORTS_MAPS, _CONTAINERS_MAPS, _REFUSED_SETS = (
+    {name_for(name, version) for version in (4, 6)} for name in (PORTS, CONTAINERS, REFUSED)
+)
 _PORTS_TYPES = [[kind, "inet_proto", "inet_service"] for kind in ("ipv4_addr", "ipv6_addr")]
 
 
@@ -26,13 +29,13 @@ class Count:
 
 @dataclass(slots=True)
 class Listing:
-    """ports: address and port by host port. jumps: chain by address. refused: by address.
+    """ports, ports_ipv6: address and port by host port. jumps: chain by address. refused: by address.
 
     sets: elements of rule sets, as they were written. chains: the rules of each, as the program shows them.
     """
 
     ports: dict[int, tuple[str, int]] = field(default_factory=dict)
-    port_guids: dict[int, str] = field(default_factory=dict)
+    ports_ipv6: dict[int, tuple[str, int]] = field(default_factory=dict)
     jumps: dict[str, str] = field(default_factory=dict)
     refused: dict[str, Count] = field(default_factory=dict)
     sets: dict[str, dict[str, Count]] = field(default_factory=dict)
@@ -54,21 +57,20 @@ def parse(text: str) -> Listing:
                 found.chains.setdefault(body["name"], []).append(json.dumps(definition, sort_keys=True))
             case "rule":
                 found.chains[body["chain"]].append(json.dumps(_uncounted(body["expr"]), sort_keys=True))
-            case "map" if body["name"] == PORTS:
+            case "map" if body["name"] in _PORTS_MAPS:
+                into = found.ports if body["name"] == PORTS else found.ports_ipv6
                 for key, value in body.get("elem", []):
-                    port = int(_value(key)["concat"][1])
                     address, target = value["concat"]
-                    found.ports[port] = (address, int(target))
-                    found.port_guids[port] = _count(key).guid
-            case "map" if body["name"] == CONTAINERS:
+                    into[int(_value(key)["concat"][1])] = (address, int(target))
+            case "map" if body["name"] in _CONTAINERS_MAPS:
                 for key, value in body.get("elem", []):
                     found.jumps[_element(_value(key))] = value["jump"]["target"]
             case "set":
                 elements = {_element(_value(one)): _count(one) for one in body.get("elem", [])}
                 if body["type"] in _PORTS_TYPES:
                     elements = {_named(text): count for text, count in elements.items()}
-                if body["name"] == REFUSED:
-                    found.refused = elements
+                if body["name"] in _REFUSED_SETS:
+                    found.refused |= elements
                 else:
                     found.sets[body["name"]] = elements
     return found
@@ -77,28 +79,35 @@ def parse(text: str) -> Listing:
 def differences(found: Listing, wanted: Contents, base: Mapping[str, list[str]]) -> list[str]:
     """What is not as it should be, in words; base: what the base chains looked like when they were made."""
     members = wanted.members.values()
-    ports = {
-        port: (str(target.address), target.port) for one in members for port, target in one.targets.items()
-    }
     chains = wanted.chains()
-    jumps = {str(one.address): f"{CHAIN_PREFIX}{one.rules.digest}" for one in members if one.rules}
+    jumps = {
+        str(address): f"{CHAIN_PREFIX}{one.rules.digest}"
+        for one in members
+        if one.rules
+        for address in one.addresses
+    }
     sets = {
         name: set(elements) for rules in chains.values() for name, elements in set_elements(rules).items()
     }
-    rules = {name: len(set_elements(one)) for name, one in chains.items()}
+    rules = {name: len(set_names(one)) for name, one in chains.items()}
     own = {name: len(lines) - 1 for name, lines in found.chains.items() if name.startswith(CHAIN_PREFIX)}
     return [
         what
         for what, is_, should_be in (
-            ("host ports", found.ports, ports),
+            ("host ports", found.ports, _written(one.targets for one in members)),
+            ("host ports of IPv6", found.ports_ipv6, _written(one.targets_ipv6 for one in members)),
             ("ways to the rules of containers", found.jumps, jumps),
-            ("known addresses", set(found.refused), {str(one.address) for one in members}),
+            ("known addresses", set(found.refused), {str(each) for one in members for each in one.addresses}),
             ("destinations of rules", {name: set(found.sets[name]) for name in found.sets}, sets),
             ("chains of rules", own, rules),
             ("base chains", found.base_chains(), dict(base)),
         )
         if is_ != should_be
     ]
+
+
+def _written(targets: Iterable[Mapping[int, Target]]) -> dict[int, tuple[str, int]]:
+    return {port: (str(target.address), target.port) for each in targets for port, target in each.items()}
 
 
 def _uncounted(expression: Iterable[Any]) -> list[Any]:

@@ -11,9 +11,10 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from executor.errors import NetworkError
+from executor.network.config import Address
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM_LOG = 4
@@ -31,15 +32,16 @@ _RECEIVE_BUFFER = 1 << 20
 _HEADER = struct.Struct("=LHHLL")
 _ATTRIBUTE = struct.Struct("=HH")
 _FAMILY_AND_GROUP = struct.Struct(">BBH")
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+_IPV4_HEADER, _IPV6_HEADER = 20, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """The first packet of a connection. destination_port: None where the protocol has none."""
 
-    source: IPv4Address
-    destination: IPv4Address
+    source: Address
+    destination: Address
     protocol: str
     destination_port: int | None = None
 
@@ -91,7 +93,7 @@ class LogGroup:
 
 
 def packets(data: bytes) -> Iterator[Packet]:
-    """The IPv4 packets in messages of the kernel."""
+    """The packets in messages of the kernel."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, offset)
@@ -115,14 +117,24 @@ def _payload(attributes: bytes) -> bytes:
 
 
 def _packet(data: bytes) -> Packet | None:
-    if len(data) < 20 or data[0] >> 4 != 4:
-        return None
-    start = (data[0] & 15) * 4
-    protocol = _PROTOCOLS.get(data[9], str(data[9]))
-    port = None
-    if protocol in ("tcp", "udp") and len(data) >= start + 4:
-        (port,) = struct.unpack_from(">H", data, start + 2)
-    return Packet(IPv4Address(data[12:16]), IPv4Address(data[16:20]), protocol, port)
+    """An extension of IPv6's header is told as the protocol."""
+    match data[0] >> 4 if data else None:
+        case 4 if len(data) >= _IPV4_HEADER:
+            source, destination = IPv4Address(data[12:16]), IPv4Address(data[16:20])
+            number, start = data[9], (data[0] & 15) * 4
+            return Packet(source, destination, *_protocol(number, data[start:]))
+        case 6 if len(data) >= _IPV6_HEADER:
+            ends = IPv6Address(data[8:24]), IPv6Address(data[24:40])
+            return Packet(*ends, *_protocol(data[6], data[_IPV6_HEADER:]))
+    return None
+
+
+def _protocol(number: int, data: bytes) -> tuple[str, int | None]:
+    protocol = _PROTOCOLS.get(number, str(number))
+    if protocol not in ("tcp", "udp") or len(data) < 4:
+        return protocol, None
+    (port,) = struct.unpack_from(">H", data, 2)
+    return protocol, port
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from executor.errors import NetworkError
+from executor.network.config import Address
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -18,12 +19,23 @@ ENGINE_FALLBACK = ("8.8.8.8", "8.8.4.4")
 
 def resolvers(configured: Sequence[str]) -> tuple[IPv4Address, ...]:
     """Those configured, else what the engine makes of the host's. Raises NetworkError for no address."""
-    texts = configured or choose(_read)
+    return tuple(address for address in _all(configured) if isinstance(address, IPv4Address))
+
+
+def resolvers_ipv6(configured: Sequence[str]) -> tuple[IPv6Address, ...]:
+    """The same of IPv6, without those on a link of the host. Raises NetworkError for no address."""
+    return tuple(
+        address
+        for address in _all(configured)
+        if isinstance(address, IPv6Address) and not address.is_link_local
+    )
+
+
+def _all(configured: Sequence[str]) -> list[Address]:
     try:
-        addresses = [ip_address(text) for text in texts]
+        return [ip_address(text) for text in configured or choose(_read)]
     except ValueError as error:
         raise NetworkError(f"name server: {error}") from error
-    return tuple(address for address in addresses if isinstance(address, IPv4Address))
 
 
 def choose(read: Callable[[Path], str]) -> Sequence[str]:

@@ -1,5 +1,7 @@
 """The packet table of a cell as nft statements. Pure.
 
+It is for both versions of IP where containers have both; what holds elements of one of them exists twice.
+
 One map ``protocol . host port -> container address . container port`` is used by one rule for what arrives
 and one for what the host itself sends, and one map ``container address -> jump`` leads to the rules of a
 container. A lookup costs the same for one container and for 250, and a container's change is a change of
@@ -11,17 +13,22 @@ app dialled, whether that is outside, the host itself, or a mapped port of this 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
-from executor.network.egressrules import CONTAINERS, REFUSED, comment
+from executor.network.config import Address, Network
+from executor.network.egressrules import CONTAINERS, REFUSED, comment, name_for
 
 PORTS = "ports"
 """Map of host ports."""
 
-METADATA = "169.254.169.254"
+METADATA, METADATA_IPV6 = "169.254.169.254", "fd00:ec2::254"
 """Where a cloud's machines ask who they are, and for credentials."""
+
+_LINK_LOCAL_IPV6, _MULTICAST_IPV6 = "fe80::/10", "ff00::/8"
+_NEIGHBOURS_IPV6 = f"{{ {_LINK_LOCAL_IPV6}, ff02::/16 }}"
+"""Where questions about neighbours and their answers go: never past the link."""
 
 _BEFORE_ENGINE_DNAT = -110
 _BEFORE_ENGINE_SNAT = 90
@@ -34,24 +41,27 @@ _RAW = -300
 class Wiring:
     """What the rules speak of.
 
-    ports: start of the names of the host's ends of the links. resolvers: name servers, always allowed.
-    denied, allowed: networks, for containers whose own rules say nothing; allowed comes first.
+    ports: start of the names of the host's ends of the links. subnet_ipv6, gateway_ipv6: None where
+    containers have no IPv6. resolvers: name servers, always allowed. denied, allowed: networks, for
+    containers whose own rules say nothing; allowed comes first.
     """
 
     table: str
     ports: str
     subnet: IPv4Network
     gateway: IPv4Address
-    resolvers: tuple[IPv4Address, ...] = ()
-    denied: tuple[IPv4Network, ...] = ()
-    allowed: tuple[IPv4Network, ...] = ()
+    subnet_ipv6: IPv6Network | None = None
+    gateway_ipv6: IPv6Address | None = None
+    resolvers: tuple[Address, ...] = ()
+    denied: tuple[Network, ...] = ()
+    allowed: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
     """Where a host port leads."""
 
-    address: IPv4Address
+    address: Address
     port: int
 
 
@@ -65,11 +75,14 @@ def empty_table(wiring: Wiring) -> list[str]:
     table = f"inet {wiring.table}"
     statements = remove_table(wiring.table)
     statements.append(f"add table {table}")
-    statements += [
-        f"add map {table} {PORTS} {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
-        f"add map {table} {CONTAINERS} {{ type ipv4_addr : verdict; }}",
-        f"add set {table} {REFUSED} {{ type ipv4_addr; counter; }}",
-    ]
+    for version in (4, 6) if wiring.subnet_ipv6 else (4,):
+        kind = f"ipv{version}_addr"
+        statements += [
+            f"add map {table} {name_for(PORTS, version)} "
+            f"{{ type inet_proto . inet_service : {kind} . inet_service; }}",
+            f"add map {table} {name_for(CONTAINERS, version)} {{ type {kind} : verdict; }}",
+            f"add set {table} {name_for(REFUSED, version)} {{ type {kind}; counter; }}",
+        ]
     for chain, (definition, rules) in chains(wiring).items():
         statements.append(f"add chain {table} {chain} {definition}".rstrip())
         statements.extend(f"add rule {table} {chain} {rule}" for rule in rules)
@@ -85,30 +98,64 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
 
     Clients on the loopback interface get the gateway's address as source, for the container could not answer
     127.0.0.1; so do containers that dial a neighbour (or themselves) through the host, for the answer must
-    come back through the host. The guard drops what a container sends with another's address, to which the
-    route is not its link, and closes what route_localnet opens: containers must not reach the host's own
-    loopback listeners. Containers have no IPv6 here, so none of it comes in.
+    come back through the host. The kernel takes no answer for ::1 from elsewhere, so that has no mapped
+    ports: clients are refused there and go on to 127.0.0.1.
+
+    The guard drops what a container sends with another's address, to which the route is not its link, and
+    closes what route_localnet opens: containers must not reach the host's own loopback listeners.
 
     What a container begins is let through by its own rules, else refused when it goes to a neighbour's
-    address, to the host (its listeners and mapped ports alike), or to a denied network.
+    address, to the host (its listeners and mapped ports alike), or to a denied network. Of IPv6, what
+    finds neighbours passes on the link itself; nothing else there is for containers.
     """
     ours, subnet, gateway = f'"{wiring.ports}*"', wiring.subnet, wiring.gateway
+    both = wiring.subnet_ipv6 is not None
+    subnet6, gateway6 = wiring.subnet_ipv6, wiring.gateway_ipv6
+
+    def with_ipv6(*rules: str) -> list[str]:
+        return list(rules) if both else []
+
     dnat = f"fib daddr type local dnat ip to meta l4proto . th dport map @{PORTS}"
+    dnat6 = f"fib daddr type local dnat ip6 to meta l4proto . th dport map @{name_for(PORTS, 6)}"
     refuse = [
         "fib daddr type local goto refuse",
         f"ip daddr {METADATA} goto refuse",
-        *_each("ip daddr {{ {} }} goto refuse", collapse_addresses(wiring.denied)),
+        *with_ipv6(f"ip6 daddr {METADATA_IPV6} goto refuse"),
+        *_each("{ip} daddr {{ {listed} }} goto refuse", _merged(wiring.denied), both),
     ]
     return {
-        "refuse": ("", [f"ip saddr @{REFUSED}", "reject"]),
+        "refuse": (
+            "",
+            [
+                f"ip saddr @{REFUSED}",
+                *with_ipv6(
+                    f"ip6 saddr @{name_for(REFUSED, 6)}",
+                    # An ICMPv6 error comes while the caller still holds the socket: it would wait a second.
+                    "meta nfproto ipv6 meta l4proto tcp reject with tcp reset",
+                ),
+                "reject",
+            ],
+        ),
         "egress": (
             "",
             [
                 "ct state established,related accept",
+                *with_ipv6(
+                    "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } "
+                    f"ip6 daddr {_NEIGHBOURS_IPV6} accept",
+                    f"ip6 daddr {_MULTICAST_IPV6} drop",
+                    f"ip6 daddr {_LINK_LOCAL_IPV6} goto refuse",
+                ),
                 f"ip daddr {subnet} ip daddr != {gateway} goto refuse",
+                *with_ipv6(f"ip6 daddr {subnet6} ip6 daddr != {gateway6} goto refuse"),
                 f"ip saddr vmap @{CONTAINERS}",
-                *_each("meta l4proto {{ tcp, udp }} th dport 53 ip daddr {{ {} }} accept", wiring.resolvers),
-                *_each("ip daddr {{ {} }} accept", collapse_addresses(wiring.allowed)),
+                *with_ipv6(f"ip6 saddr vmap @{name_for(CONTAINERS, 6)}"),
+                *_each(
+                    "meta l4proto {{ tcp, udp }} th dport 53 {ip} daddr {{ {listed} }} accept",
+                    wiring.resolvers,
+                    both,
+                ),
+                *_each("{ip} daddr {{ {listed} }} accept", _merged(wiring.allowed), both),
                 *refuse,
             ],
         ),
@@ -118,7 +165,7 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
             [
                 f"iifname {ours} fib saddr . iif oif missing drop",
                 f"iifname {ours} ip daddr 127.0.0.0/8 drop",
-                f"iifname {ours} meta nfproto ipv6 drop",
+                *([] if both else [f"iifname {ours} meta nfproto ipv6 drop"]),
             ],
         ),
         "forward": (
@@ -129,35 +176,58 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
                 f"oifname {ours} ct status ! dnat drop",
             ],
         ),
-        "prerouting": (_hook("nat", "prerouting", _BEFORE_ENGINE_DNAT), [dnat]),
-        "output": (_hook("nat", "output", _BEFORE_ENGINE_DNAT), [dnat]),
+        "prerouting": (_hook("nat", "prerouting", _BEFORE_ENGINE_DNAT), [dnat, *with_ipv6(dnat6)]),
+        "output": (
+            _hook("nat", "output", _BEFORE_ENGINE_DNAT),
+            [dnat, *with_ipv6(f"ip6 daddr != ::1 {dnat6}")],
+        ),
         "postrouting": (
             _hook("nat", "postrouting", _BEFORE_ENGINE_SNAT),
             [
                 f"oifname {ours} ip saddr 127.0.0.0/8 snat ip to {gateway}",
                 f"oifname {ours} ip saddr {subnet} ct status dnat snat ip to {gateway}",
                 f"oifname != {ours} ip saddr {subnet} ip saddr != {gateway} masquerade",
+                *with_ipv6(
+                    f"oifname {ours} ip6 saddr {subnet6} ct status dnat snat ip6 to {gateway6}",
+                    f"oifname != {ours} ip6 saddr {subnet6} ip6 saddr != {gateway6} masquerade",
+                ),
             ],
         ),
     }
 
 
-def _each(rule: str, addresses: Iterable[IPv4Address | IPv4Network]) -> list[str]:
-    """The rule for all of these; none for none."""
-    listed = ", ".join(map(str, addresses))
-    return [rule.format(listed)] if listed else []
+def _each(rule: str, addresses: Iterable[Address | Network], both: bool) -> list[str]:
+    """The rule for all of these, of each version of IP; none for none."""
+    versions = (("ip", 4), ("ip6", 6)) if both else (("ip", 4),)
+    listed = {
+        ip: ", ".join(str(one) for one in addresses if one.version == version) for ip, version in versions
+    }
+    return [rule.format(ip=ip, listed=text) for ip, text in listed.items() if text]
+
+
+def _merged(networks: Sequence[Network]) -> list[Network]:
+    return [
+        *collapse_addresses(one for one in networks if isinstance(one, IPv4Network)),
+        *collapse_addresses(one for one in networks if isinstance(one, IPv6Network)),
+    ]
 
 
 def add_targets(table: str, targets: Mapping[int, Target], guid: str) -> list[str]:
     """Statements that add map elements, commented with the container's guid; none for no targets."""
-    elements = ", ".join(
-        f"tcp . {host_port} {comment(guid)} : {target.address} . {target.port}"
-        for host_port, target in sorted(targets.items())
-    )
-    return [f"add element inet {table} {PORTS} {{ {elements} }}"] if elements else []
+    return [
+        f"add element inet {table} {name_for(PORTS, version)} {{ {elements} }}"
+        for version in (4, 6)
+        if (
+            elements := ", ".join(
+                f"tcp . {host_port} {comment(guid)} : {target.address} . {target.port}"
+                for host_port, target in sorted(targets.items())
+                if target.address.version == version
+            )
+        )
+    ]
 
 
-def delete_targets(table: str, host_ports: Iterable[int]) -> list[str]:
-    """Statements that delete map elements; none for no ports."""
+def delete_targets(table: str, host_ports: Iterable[int], version: int = 4) -> list[str]:
+    """Statements that delete map elements of a version of IP; none for no ports."""
     elements = ", ".join(f"tcp . {host_port}" for host_port in sorted(host_ports))
-    return [f"delete element inet {table} {PORTS} {{ {elements} }}"] if elements else []
+    return [f"delete element inet {table} {name_for(PORTS, version)} {{ {elements} }}"] if elements else []

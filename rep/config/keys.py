@@ -175,10 +175,13 @@ class OwnKeys:
     state_dir                what must survive a restart of the cell
     network_name             interface of the host that the containers reach it at, at most 15 characters
     network_subnet           addresses of the containers
+    network_subnet_ipv6      the same of IPv6; empty: made up of name and subnet (``fd...::/64``), where the
+                             host has IPv6; ``none``: containers have no IPv6
     network_mtu              their packet size; 0: that of the interface of the default route
     dns_servers              their name servers; empty: those of the host
     denied_networks          addresses, in CIDR form, that an app reaches only if its egress rules say so;
-                             the host itself and a cloud's metadata address are always among them
+                             the host itself and a cloud's metadata address are always among them, and
+                             all of IPv6 where some are named and none of IPv6
     allowed_networks         exceptions that hold for all apps
     container_bandwidth_...  _in, _out: bytes per second of each container; 0: no limit
     host_port_start, _count  host ports for containers
@@ -205,6 +208,7 @@ class OwnKeys:
     state_dir: str = "/var/lib/diego-cell"
     network_name: str = "diego-cell"
     network_subnet: str = "10.255.0.0/16"
+    network_subnet_ipv6: str = ""
     network_mtu: Int64 = 0
     dns_servers: tuple[str, ...] = ()
     denied_networks: tuple[str, ...] = ()

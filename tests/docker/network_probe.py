@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from pathlib import Path
 from typing import cast
 
 ANSWER_LIMIT_S = 1.0
@@ -32,14 +33,25 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
+def bound(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> socket.socket:
+    """On all addresses of one version of IP."""
+    sock = socket.socket(family, kind)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("", port))
+    return sock
+
+
 async def serve(places: list[str]) -> None:
     """Until it is killed."""
+    families = (socket.AF_INET, socket.AF_INET6) if Path("/proc/net/if_inet6").exists() else (socket.AF_INET,)
     for protocol, _, port in (place.partition(":") for place in places):
-        if protocol == "tcp":
-            await asyncio.start_server(echo, "0.0.0.0", int(port))
-        else:
-            loop = asyncio.get_running_loop()
-            await loop.create_datagram_endpoint(Echo, local_addr=("0.0.0.0", int(port)))
+        for family in families:
+            if protocol == "tcp":
+                await asyncio.start_server(echo, sock=bound(family, socket.SOCK_STREAM, int(port)))
+            else:
+                sock = bound(family, socket.SOCK_DGRAM, int(port))
+                await asyncio.get_running_loop().create_datagram_endpoint(Echo, sock=sock)
     print("ready", flush=True)
     await asyncio.Event().wait()
 
@@ -47,10 +59,10 @@ async def serve(places: list[str]) -> None:
 def talk(protocol: str, address: str, port: str) -> None:
     """One answer line per line asked."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET, kind) as connection:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as connection:
         connection.settimeout(ANSWER_LIMIT_S)
         try:
-            connection.connect((address, int(port)))
+            connection.connect(socket.getaddrinfo(address, int(port), type=kind)[0][4])
             for line in sys.stdin:
                 connection.send(line.encode())
                 print(connection.recv(4096).decode().strip(), flush=True)

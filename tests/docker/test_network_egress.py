@@ -4,186 +4,33 @@ and there is a machine outside."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import json
-import logging
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
-from executor.engine.api import EngineContainer
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
-from executor.network.links import set_sysctl
 from executor.network.listing import parse
+from executor.network.sysctl import set_sysctl
+from tests.docker.network_lab import OK, PROBE, REFUSED, Heard, OpenBox, Outside, ask, box_in, ip, network_of
+from tests.docker.network_lab import box as box
+from tests.docker.network_lab import config as config
+from tests.docker.network_lab import heard as heard
+from tests.docker.network_lab import network as network
+from tests.docker.network_lab import output as output
+from tests.docker.network_lab import outside as outside
+from tests.docker.network_lab import rule as rule
+from tests.docker.network_lab import started as started
 
 pytestmark = pytest.mark.docker
-
-PROBE = Path(__file__).with_name("network_probe.py")
-OK, REFUSED = "answered", "Connection refused"
-
-
-@dataclass(frozen=True)
-class Outside:
-    """A machine that is not this one: its namespace, its address, and ours as it sees it."""
-
-    space: str
-    address: str
-    host: str
-
-
-@dataclass(frozen=True)
-class Box:
-    """What a container is to the network."""
-
-    container: EngineContainer
-
-    @property
-    def enter(self) -> tuple[str, ...]:
-        return ("nsenter", "-t", str(self.container.init_pid), "-n")
-
-    async def ask(self, protocol: str, address: str, port: int) -> str:
-        """OK, or what went wrong."""
-        return await ask(self.enter, protocol, address, port)
-
-    async def ping(self, address: str) -> bool:
-        status, _ = await output(*self.enter, "/bin/busybox", "ping", "-c", "1", "-W", "1", address)
-        return status == 0
-
-
-OpenBox = Callable[..., AbstractAsyncContextManager[Box]]
-
-
-@pytest.fixture
-def config(unique: str) -> NetworkConfig:
-    number = int(unique[1:], 16)
-    second, third = 64 + number % 64, number // 64 % 256
-    return NetworkConfig(
-        name=unique,
-        table=unique,
-        subnet=f"10.{second}.{third}.0/24",
-        denied_networks=("10.0.0.0/8",),
-        dns_servers=("192.0.2.53",),
-        port_start=20000 + number % 12000,
-        port_count=8,
-    )
-
-
-@pytest.fixture
-async def network(config: NetworkConfig) -> AsyncIterator[CellNetwork]:
-    async with network_of(config) as made:
-        yield made
-
-
-@asynccontextmanager
-async def network_of(config: NetworkConfig) -> AsyncIterator[CellNetwork]:
-    made = CellNetwork(config)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.stop()
-
-
-@asynccontextmanager
-async def box_in(
-    network: CellNetwork,
-    guid: str,
-    rules: Sequence[SecurityGroupRule] = (),
-    ports: dict[int, int] | None = None,
-) -> AsyncIterator[Box]:
-    address = network.address(guid)
-    async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
-        container = EngineContainer(guid=guid, id=guid, init_pid=process.pid, address=address)
-        await network.attach(container, ports or {}, rules)
-        try:
-            yield Box(container)
-        finally:
-            await network.detach(guid)
-
-
-@pytest.fixture
-def box(network: CellNetwork) -> OpenBox:
-    return functools.partial(box_in, network)
-
-
-@pytest.fixture
-async def outside(unique: str) -> AsyncIterator[Outside]:
-    number = int(unique[1:], 16)
-    host = f"10.213.{number % 256}.{(number >> 8) % 64 * 4 + 1}"
-    peer = f"{host.rpartition('.')[0]}.{int(host.rpartition('.')[2]) + 1}"
-    with machine(f"ns-{unique}", f"v{unique}", host, peer):
-        places = ("tcp:80", "tcp:81", "tcp:8080", "udp:53", "udp:54")
-        command = ("ip", "netns", "exec", f"ns-{unique}", sys.executable, str(PROBE), "serve", *places)
-        async with started(*command):
-            yield Outside(f"ns-{unique}", peer, host)
-
-
-@contextlib.contextmanager
-def machine(space: str, link: str, host: str, peer: str) -> Iterator[None]:
-    here, there = f"{link}a", f"{link}b"
-    ip("netns", "add", space)
-    try:
-        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", space)
-        ip("addr", "add", f"{host}/30", "dev", here)
-        ip("link", "set", here, "up")
-        ip("-n", space, "addr", "add", f"{peer}/30", "dev", there)
-        ip("-n", space, "link", "set", there, "up")
-        ip("-n", space, "link", "set", "lo", "up")
-        yield
-    finally:
-        ip("netns", "del", space)
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-@asynccontextmanager
-async def started(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program that has said a first line, until the end of the block."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            assert await process.stdout.readline() == b"ready\n"
-        yield process
-    finally:
-        process.kill()
-        await process.communicate()
-
-
-async def output(*command: str, said: str = "") -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(20):
-        text, _ = await process.communicate(said.encode())
-    return process.returncode, text.decode().strip()
-
-
-async def ask(enter: Sequence[str], protocol: str, address: str, port: int) -> str:
-    command = (*enter, sys.executable, str(PROBE), "talk", protocol, address, str(port))
-    _, text = await output(*command, said="hello\n")
-    return OK if text.endswith("hello") else text
-
-
-def rule(protocol: str, *destinations: str, **more: Any) -> SecurityGroupRule:
-    return SecurityGroupRule(protocol=protocol, destinations=destinations, **more)
 
 
 async def test_without_rules_denied_networks_are_denied_and_others_are_not(
@@ -196,7 +43,7 @@ async def test_without_rules_denied_networks_are_denied_and_others_are_not(
     await network.stop()
     async with (
         network_of(replace(config, denied_networks=())) as open_to_all,
-        box_in(open_to_all, "g2") as two,
+        box_in(open_to_all, config, "g2") as two,
     ):
         assert await two.ask("tcp", outside.address, 80) == OK
         assert await two.ask("udp", outside.address, 53) == OK
@@ -324,29 +171,6 @@ async def test_an_address_of_another_is_found_out_whatever_the_host_makes_of_rp_
                 assert await receiver.stdout.readline() == b"honest\n"
 
 
-class Heard(logging.Handler):
-    """Log records, and whether there are any."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.records: list[logging.LogRecord] = []
-        self.any = asyncio.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-        self.any.set()
-
-
-@pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
-    name = "executor.network.connectionlog"
-    with caplog.at_level(logging.INFO, name):
-        handler = Heard()
-        logging.getLogger(name).addHandler(handler)
-        yield handler
-        logging.getLogger(name).removeHandler(handler)
-
-
 async def test_connections_are_logged_where_the_rule_says_so(
     box: OpenBox, outside: Outside, heard: Heard
 ) -> None:
@@ -457,7 +281,12 @@ async def test_the_command_shows_what_is_in_force(
         assert text.splitlines()[1].split() == ["instance-1", address, f"{port}->7000", "1", "1"]
         status, text = await output(*command, "instance-1")
         lines = text.splitlines()
-        assert (status, lines[1].split(), lines[4].split()[1]) == (0, ["address", address], "1")
+        assert (status, lines[1].split(), lines[5].split()) == (
+            0,
+            ["address", address],
+            ["refused", "1", "packets"],
+        )
+        assert lines[2].split() == ["ipv6", one.ipv6]
         assert lines[-1].split() == ["tcp", outside.address, "port", "80", "1", "logged"]
         assert (await output(*command, "nobody"))[0] == 1
     assert await output(*command[:-1], "none") == (1, "cell network: there is no packet table none")
@@ -469,7 +298,7 @@ async def test_bandwidth_is_limited_both_ways(outside: Outside, config: NetworkC
     remote = ("ip", "netns", "exec", outside.space, "/bin/busybox", "nc", "-ll")
     down = (*remote, "-p", "9100", "-e", "/bin/busybox", "head", "-c", "1000000", "/dev/zero")
     up = (*remote, "-p", "9101", "-e", "/bin/busybox", "wc", "-c")
-    async with network_of(slow) as network, box_in(network, "g1") as one, running(*down), running(*up):
+    async with network_of(slow) as network, box_in(network, slow, "g1") as one, running(*down), running(*up):
         for port in (9100, 9101):
             while await one.ask("tcp", outside.address, port) == REFUSED:
                 pass

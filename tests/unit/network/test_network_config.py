@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from executor.errors import NetworkError
 from executor.network.addresses import AddressPool, NoFreeAddresses
-from executor.network.config import NAME_LENGTH, NetworkConfig
+from executor.network.config import NAME_LENGTH, NO_IPV6, NetworkConfig
 from executor.network.firewall import accept_rules
+from executor.network.ipv6 import host_has_ipv6, listening_to_routers
 from executor.network.resolvers import (
     ENGINE_FALLBACK,
     RESOLV_CONF,
     SYSTEMD_RESOLV_CONF,
     choose,
     resolvers,
+    resolvers_ipv6,
 )
 
 pytestmark = pytest.mark.unit
@@ -53,11 +56,90 @@ def test_names_of_links_fit_the_kernel() -> None:
         {"denied_networks": ("10.0.0.0/33",)},
         {"allowed_networks": ("here",)},
         {"bandwidth_in": -1},
+        {"subnet": "fd00::/24"},
+        {"subnet_ipv6": "10.0.0.0/8"},
+        {"subnet_ipv6": "fd00::/105"},
+        {"subnet_ipv6": "fd00::1/64"},
+        {"subnet_ipv6": "off"},
     ],
 )
 def test_what_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(NetworkError):
         NetworkConfig(**{"name": "n", "table": "t", **wrong})
+
+
+def test_addresses_of_ipv6_follow_from_those_of_ipv4() -> None:
+    config = NetworkConfig(name="n", table="t", subnet="10.1.0.0/16", subnet_ipv6="2001:db8:0:7::/64")
+    assert config.gateway_ipv6 == IPv6Address("2001:db8:0:7::1")
+    assert config.ipv6_of(IPv4Address("10.1.2.3")) == IPv6Address("2001:db8:0:7::203")
+    assert config.ipv4_of(IPv6Address("2001:db8:0:7::203")) == IPv4Address("10.1.2.3")
+    assert config.ipv4_of(IPv4Address("10.1.2.3")) == IPv4Address("10.1.2.3")
+    assert config.ipv4_of(IPv6Address("2001:db8:0:7::1:0")) is None
+    assert config.ipv4_of(IPv6Address("2001:db8:0:6::203")) is None
+
+
+def test_a_subnet_of_ipv6_is_made_up_the_same_in_every_life() -> None:
+    config = NetworkConfig(name="n", table="t")
+    network = config.network_ipv6
+    assert network is not None
+    assert network == NetworkConfig(name="n", table="another", mtu=1280).network_ipv6
+    assert (network.prefixlen, network.subnet_of(IPv6Network("fd00::/8"))) == (64, True)
+    others = (replace(config, name="m"), replace(config, subnet="10.1.0.0/16"))
+    assert network not in [other.network_ipv6 for other in others]
+
+
+@pytest.mark.parametrize("without", [{"subnet_ipv6": NO_IPV6}, {"mtu": 1279}])
+def test_without_ipv6(without: dict[str, Any]) -> None:
+    config = NetworkConfig(name="n", table="t", denied_networks=("10.0.0.0/8",), **without)
+    assert (config.network_ipv6, config.gateway_ipv6) == (None, None)
+    assert config.ipv6_of(IPv4Address("10.255.0.2")) is None
+    assert config.ipv4_of(IPv6Address("::1")) is None
+    assert config.denied == (IPv4Network("10.0.0.0/8"),)
+
+
+@pytest.mark.parametrize(
+    ("denied", "expected"),
+    [
+        ((), ()),
+        (("10.0.0.0/8",), ("10.0.0.0/8", "::/0")),
+        (("0.0.0.0/0", "fc00::/7"), ("0.0.0.0/0", "fc00::/7")),
+    ],
+)
+def test_who_denies_networks_and_names_none_of_ipv6_denies_all_of_it(
+    denied: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    config = NetworkConfig(name="n", table="t", denied_networks=denied)
+    assert config.denied == tuple(map(ip_network, expected))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"if_inet6": "", "conf/all/disable_ipv6": "0\n"}, True),
+        ({"if_inet6": "", "conf/all/disable_ipv6": "1\n"}, False),
+        ({"if_inet6": ""}, False),
+        ({"conf/all/disable_ipv6": "0\n"}, False),
+    ],
+)
+def test_hosts_with_and_without_ipv6(files: dict[str, str], expected: bool, tmp_path: Path) -> None:
+    write(tmp_path, files)
+    assert host_has_ipv6(tmp_path / "if_inet6", tmp_path / "conf") is expected
+
+
+def test_interfaces_that_go_on_listening_to_routers(tmp_path: Path) -> None:
+    """A host that begins to forward would forget the routers it has learned of."""
+    accepts = {"all": "1", "default": "1", "eth0": "1", "eth1": "0", "eth2": "2", "wlan0": "1"}
+    settings = {f"{name}/accept_ra": f"{value}\n" for name, value in accepts.items()}
+    write(tmp_path, settings | {"all/forwarding": "0\n"})
+    assert listening_to_routers(tmp_path) == ["eth0", "wlan0"]
+    write(tmp_path, {"all/forwarding": "1\n"})
+    assert listening_to_routers(tmp_path) == []
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
 
 def test_rules_for_the_engines_firewall() -> None:
@@ -87,7 +169,9 @@ def test_name_servers_of_the_host(host: str, systemd: str, expected: list[str]) 
 
 
 def test_configured_name_servers() -> None:
-    assert resolvers(("192.0.2.53", "2001:db8::53")) == (IPv4Address("192.0.2.53"),)
+    given = ("192.0.2.53", "2001:db8::53", "fe80::1%eth0")
+    assert resolvers(given) == (IPv4Address("192.0.2.53"),)
+    assert resolvers_ipv6(given) == (IPv6Address("2001:db8::53"),)
     with pytest.raises(NetworkError, match="name server: 'ns1'"):
         resolvers(("ns1",))
 

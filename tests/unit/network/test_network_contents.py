@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import strategies as st
@@ -16,7 +16,14 @@ from executor.network.rules import Target, Wiring
 
 pytestmark = pytest.mark.unit
 
-WIRING = Wiring(table="t", ports="cf-", subnet=IPv4Network("10.0.0.0/24"), gateway=IPv4Address("10.0.0.1"))
+WIRING = Wiring(
+    table="t",
+    ports="cf-",
+    subnet=IPv4Network("10.0.0.0/24"),
+    gateway=IPv4Address("10.0.0.1"),
+    subnet_ipv6=IPv6Network("fd00::/64"),
+    gateway_ipv6=IPv6Address("fd00::1"),
+)
 
 
 def rules(port: int) -> RuleSet | None:
@@ -25,9 +32,24 @@ def rules(port: int) -> RuleSet | None:
     )
 
 
-def member(last: int, *host_ports: int, opened: int = 0) -> Member:
+def member(last: int, *host_ports: int, opened: int = 0, ipv6: bool = False) -> Member:
     address = IPv4Address(f"10.0.0.{last}")
-    return Member(address, {port: Target(address, 8080) for port in host_ports}, rules(opened))
+    targets = {port: Target(address, 8080) for port in host_ports}
+    return Member(address, targets, rules(opened), IPv6Address(f"fd00::{last:x}") if ipv6 else None)
+
+
+def test_what_ipv6_adds_to_a_container() -> None:
+    contents = Contents(WIRING, 7)
+    contents.put("a", member(2, 61001))
+    added = contents.put("a", member(2, 61001, ipv6=True))
+    assert 'add element inet t refused6 { fd00::2 comment "a" }' in added
+    assert 'add element inet t ports6 { tcp . 61001 comment "a" : fd00::2 . 8080 }' in added
+    assert contents.remove("a") == [
+        "delete element inet t refused { 10.0.0.2 }",
+        "delete element inet t refused6 { fd00::2 }",
+        "delete element inet t ports { tcp . 61001 }",
+        "delete element inet t ports6 { tcp . 61001 }",
+    ]
 
 
 class Kernel:
@@ -49,7 +71,8 @@ class Kernel:
                 self.names.add(words[2])
                 self.elements.setdefault(words[2], set())
             elif verb == "delete" and kind in ("chain", "set"):
-                assert not any(words[2] in text for text in self.elements.get("containers", ()))
+                for name in ("containers", "containers6"):
+                    assert not any(words[2] in text for text in self.elements.get(name, ()))
                 self.names.remove(words[2])
                 del self.elements[words[2]]
             elif kind == "element":
@@ -104,11 +127,14 @@ class History(RuleBasedStateMachine):
         move=st.booleans(),
         ports=st.integers(0, 2),
         opened=st.sampled_from([0, 80, 81]),
+        ipv6=st.booleans(),
     )
-    def put(self, who: int, move: bool, ports: int, opened: int) -> None:
+    def put(self, who: int, move: bool, ports: int, opened: int, ipv6: bool) -> None:
         host_ports = [61000 + 10 * who + number for number in range(ports)]
         self.kernel.run(
-            self.contents.put(f"g{who}", member(who + (100 if move else 0), *host_ports, opened=opened))
+            self.contents.put(
+                f"g{who}", member(who + (100 if move else 0), *host_ports, opened=opened, ipv6=ipv6)
+            )
         )
 
     @rule(who=st.integers(2, 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -49,11 +49,27 @@ def test_packets(data: bytes, expected: tuple[str, int | None]) -> None:
     assert list(packets(logged(data))) == [Packet(SOURCE, DESTINATION, *expected)]
 
 
+@pytest.mark.parametrize(
+    ("number", "payload", "expected"),
+    [
+        (6, struct.pack(">HH", 40000, 443), ("tcp", 443)),
+        (58, b"\x80\0", ("icmpv6", None)),
+        (0, bytes(8), ("0", None)),
+        (17, b"", ("udp", None)),
+    ],
+)
+def test_packets_of_ipv6(number: int, payload: bytes, expected: tuple[str, int | None]) -> None:
+    ends = IPv6Address("fd00::2"), IPv6Address("2001:db8::1")
+    header = struct.pack(">LHBB", 6 << 28, len(payload), number, 64) + ends[0].packed + ends[1].packed
+    assert list(packets(logged(header + payload))) == [Packet(*ends, *expected)]
+    assert list(packets(logged(header[:39]))) == []
+
+
 def test_several_messages_at_once() -> None:
     tcp = logged(ip_packet(6, struct.pack(">HH", 1, 80)))
     done = message(3, b"")
-    six = logged(b"\x60" + bytes(40))
-    assert len(list(packets(tcp + done + six + tcp))) == 2
+    five = logged(b"\x50" + bytes(40))
+    assert len(list(packets(tcp + done + five + tcp))) == 2
 
 
 @pytest.mark.parametrize(

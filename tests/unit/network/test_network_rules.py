@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import SimpleNamespace
 
 import psutil
@@ -87,6 +87,38 @@ def test_exceptions_come_before_denied_networks() -> None:
         "ip daddr 169.254.169.254 goto refuse",
         "ip daddr { 10.0.0.0/8 } goto refuse",
     ]
+
+
+def test_what_ipv6_adds() -> None:
+    both = replace(
+        WIRING,
+        subnet_ipv6=IPv6Network("fd00::/64"),
+        gateway_ipv6=IPv6Address("fd00::1"),
+        resolvers=(IPv6Address("2001:db8::53"),),
+        denied=(IPv4Network("10.0.0.0/8"), IPv6Network("fc00::/7"), IPv6Network("fc00::/8")),
+        allowed=(IPv6Network("fd77::/16"),),
+    )
+    assert egress_of(both) == [
+        "ct state established,related accept",
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 daddr { fe80::/10, ff02::/16 } accept",
+        "ip6 daddr ff00::/8 drop",
+        "ip6 daddr fe80::/10 goto refuse",
+        "ip daddr 10.0.0.0/24 ip daddr != 10.0.0.1 goto refuse",
+        "ip6 daddr fd00::/64 ip6 daddr != fd00::1 goto refuse",
+        "ip saddr vmap @containers",
+        "ip6 saddr vmap @containers6",
+        "meta l4proto { tcp, udp } th dport 53 ip6 daddr { 2001:db8::53 } accept",
+        "ip6 daddr { fd77::/16 } accept",
+        "fib daddr type local goto refuse",
+        "ip daddr 169.254.169.254 goto refuse",
+        "ip6 daddr fd00:ec2::254 goto refuse",
+        "ip daddr { 10.0.0.0/8 } goto refuse",
+        "ip6 daddr { fc00::/7 } goto refuse",
+    ]
+    dropped = 'add rule inet t guard iifname "cf-*" meta nfproto ipv6 drop'
+    assert dropped in empty_table(WIRING)
+    assert dropped not in empty_table(both)
+    assert not [line for line in empty_table(WIRING) if "ip6" in line or "ipv6_addr" in line]
 
 
 def compiled(*rules: SecurityGroupRule) -> RuleSet:
