@@ -8,8 +8,9 @@ so the size of an image of its own is taken off.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -18,6 +19,7 @@ from docker import APIClient
 from docker.errors import ImageNotFound
 
 from bbs.models.sizes import format_size
+from executor.cgroup import Mount, own_mounts
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ImageMissing, engine_text
@@ -35,14 +37,36 @@ class Quota(Enum):
     TOTAL = "what the container writes, and its image"
 
 
-def quota_of(info: Mapping[str, Any]) -> Quota:
-    """By the engine's description of itself, without mount options: trying may show that it cannot."""
+def quota_of(info: Mapping[str, Any], mounted: Sequence[Mount] = ()) -> Quota:
+    """By the engine's description of itself, and what is mounted where its storage is.
+
+    A file system that is not to be seen from here may turn out to have none: trying shows. zfs keeps what a
+    container takes besides the snapshot that it began as, so its image does not count there. Pure.
+    """
     status = dict(info.get("DriverStatus") or [])
-    if info["Driver"] in ("btrfs", "zfs"):
-        return Quota.TOTAL
-    if info["Driver"] == "overlay2" and status.get("Backing Filesystem") == "xfs":
-        return Quota.WRITTEN
+    match info["Driver"], status.get("Backing Filesystem"):
+        case "btrfs", _:
+            return Quota.TOTAL
+        case "zfs", _:
+            return Quota.WRITTEN
+        case "overlay2", "xfs":
+            storage = _mount_of(info.get("DockerRootDir", ""), mounted)
+            if storage is None or storage.kind != "xfs" or _project_quotas(storage):
+                return Quota.WRITTEN
     return Quota.NONE
+
+
+def _mount_of(path: str, mounted: Sequence[Mount]) -> Mount | None:
+    """The mount that a path is on: the innermost one, of those at one place the last."""
+    over = [
+        mount for mount in mounted if path == mount.point or path.startswith(f"{mount.point.rstrip('/')}/")
+    ]
+    return max(reversed(over), key=lambda mount: len(mount.point), default=None)
+
+
+def _project_quotas(mount: Mount) -> bool:
+    """Whether xfs accounts and enforces what directories take; a kernel may be built without."""
+    return not {"prjquota", "pquota"}.isdisjoint(mount.options.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +136,7 @@ class DiskQuotas:
     async def _kind(self) -> Quota:
         if self._quota is None:
             info = await self._client.call("engine info", lambda api: api.info())
-            self._quota = quota_of(info)
+            self._quota = quota_of(info, await asyncio.to_thread(own_mounts))
             _say(self._quota, info["Driver"])
         return self._quota
 

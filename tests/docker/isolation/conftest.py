@@ -71,11 +71,11 @@ def start_engine(docker_client: APIClient, unique: str) -> StartEngine:
     """
 
     @contextmanager
-    def started(*options: str, before: str = "true") -> Iterator[str]:
+    def started(*options: str, before: str = "true", data_root: str = "") -> Iterator[str]:
         folder = Path("/tmp", f"cell-{unique}")  # short: it is part of the paths of sockets
         folder.mkdir(mode=0o711)
         command = [
-            *("dockerd", "--data-root", f"{folder}/root", "--exec-root", f"{folder}/exec"),
+            *("dockerd", "--data-root", data_root or f"{folder}/root", "--exec-root", f"{folder}/exec"),
             *("--pidfile", f"{folder}/pid", "--host", f"unix://{folder}/sock"),
             *("--bridge=none", "--iptables=false", "--ip-masq=false", *options),
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
@@ -121,6 +122,38 @@ async def test_an_image_that_is_bigger_than_the_limit_is_refused(
             reason = (await cell.until(EventKind.COMPLETE)).run_result.failure_reason
             assert reason.startswith("failed to create container: image 127.0.0.1:9/")
             assert reason.endswith("do not fit in the disk limit of 16M")
+
+
+@pytest.fixture
+def xfs(unique: str) -> Iterator[Path]:
+    """A file system that an engine could keep quotas on, had it been mounted with them."""
+    folder = Path("/tmp", f"xfs-{unique}")
+    (folder / "root").mkdir(parents=True)
+    with (folder / "disk").open("wb") as disk:
+        disk.truncate(400 << 20)
+    subprocess.run(["mkfs.xfs", "-q", folder / "disk"], check=True)
+    subprocess.run(["mount", "-o", "loop,noquota", folder / "disk", folder / "root"], check=True)
+    try:
+        yield folder / "root"
+    finally:
+        subprocess.run(["umount", folder / "root"], check=True)
+        shutil.rmtree(folder)
+
+
+async def test_a_storage_without_quotas_is_known_at_start_and_watched(
+    open_cell: OpenCell,
+    start_engine: StartEngine,
+    xfs: Path,
+    rootfs_archive: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    with start_engine("--storage-driver=overlay2", data_root=str(xfs)) as docker_host:
+        async with open_cell(docker_host=docker_host, rootfs=f"preloaded:{rootfs_archive}", **SOON) as cell:
+            assert kept_by(caplog) == {"watcher of the writable layer"}
+            await cell.start(f"{FILL}; exec sleep 1000", allocation={"disk_mb": 16})
+            complete = await cell.until(EventKind.COMPLETE)
+            assert complete.run_result.failure_reason.startswith("disk limit of 16M exceeded: ")
 
 
 async def test_an_image_of_its_own_counts_in_the_quota_of_the_storage(

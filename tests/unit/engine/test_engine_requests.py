@@ -11,6 +11,7 @@ from requests import Response
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
+from executor.cgroup import Mount
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
 from executor.engine.containers import UNPRIVILEGED, Surroundings, bounding_set, create_request
@@ -151,7 +152,7 @@ def test_the_capabilities_of_a_container_are_the_recorded_ones() -> None:
     ("driver", "backing", "quota"),
     [
         ("btrfs", "", Quota.TOTAL),
-        ("zfs", "", Quota.TOTAL),
+        ("zfs", "", Quota.WRITTEN),
         ("overlay2", "xfs", Quota.WRITTEN),
         ("overlay2", "extfs", Quota.NONE),
         ("vfs", "xfs", Quota.NONE),
@@ -159,6 +160,40 @@ def test_the_capabilities_of_a_container_are_the_recorded_ones() -> None:
 )
 def test_what_a_storage_can_keep_containers_to(driver: str, backing: str, quota: Quota) -> None:
     assert quota_of({"Driver": driver, "DriverStatus": [["Backing Filesystem", backing]]}) is quota
+
+
+ROOT = Mount("/", "/", "ext4", "rw")
+
+
+def xfs_at(point: str, options: str) -> Mount:
+    return Mount("/", point, "xfs", f"rw,attr2,inode64,{options}")
+
+
+@pytest.mark.parametrize(
+    ("mounted", "quota"),
+    [
+        ([ROOT, xfs_at("/var/lib/docker", "prjquota")], Quota.WRITTEN),
+        ([ROOT, xfs_at("/var/lib/docker", "noquota")], Quota.NONE),
+        ([ROOT, xfs_at("/var/lib/docker", "usrquota,grpquota")], Quota.NONE),
+        ([xfs_at("/", "pquota")], Quota.WRITTEN),
+        ([xfs_at("/", "noquota")], Quota.NONE),
+        ([xfs_at("/", "noquota"), xfs_at("/var", "prjquota")], Quota.WRITTEN),
+        ([xfs_at("/var", "prjquota"), xfs_at("/var", "noquota")], Quota.NONE),
+        ([xfs_at("/var/lib/docker-other", "noquota"), ROOT], Quota.WRITTEN),
+        ([ROOT], Quota.WRITTEN),
+        ([], Quota.WRITTEN),
+    ],
+    ids=["on", "off", "other kinds", "root", "root off", "inner", "over", "elsewhere", "not seen", "nothing"],
+)
+def test_whether_xfs_keeps_quotas_is_seen_by_its_mount_unless_it_is_out_of_sight(
+    mounted: list[Mount], quota: Quota
+) -> None:
+    info = {
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "xfs"]],
+        "DockerRootDir": "/var/lib/docker",
+    }
+    assert quota_of(info, mounted) is quota
 
 
 MIB = 1 << 20
