@@ -22,7 +22,7 @@ class JSONError(Exception):
 def decode(text: str) -> Any:
     """The value of a JSON text; of duplicate members the last. Raises JSONError."""
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_float)
+        return json.loads(text, parse_constant=_refuse, parse_float=_float, parse_int=_integer)
     except json.JSONDecodeError as error:
         if not text[error.pos :].strip():
             raise JSONError("unexpected end of JSON input") from error
@@ -60,6 +60,11 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"invalid character {constant[0]!r} looking for beginning of value")
 
 
+def _integer(text: str) -> int | float:
+    """All numbers of the platform's are floating-point ones, which know a zero below zero."""
+    return -0.0 if text == "-0" else int(text)
+
+
 def _float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
@@ -68,7 +73,17 @@ def _float(text: str) -> float:
 
 
 def encode(value: Any, sort: bool = False) -> str:
-    """Compact JSON; members in their order, or with ``sort`` in byte order at every level."""
+    """Compact JSON; members in their order, or with ``sort`` in byte order at every level.
+
+    Raises JSONError for what is nested too deeply.
+    """
+    try:
+        return _encode(value, sort)
+    except RecursionError as error:
+        raise JSONError("exceeded max depth") from error
+
+
+def _encode(value: Any, sort: bool) -> str:
     match value:
         case None:
             return "null"
@@ -82,9 +97,9 @@ def encode(value: Any, sort: bool = False) -> str:
             return _string(value)
         case dict():
             names = sorted(value) if sort else value
-            members = (f"{_string(str(name))}:{encode(value[name], sort)}" for name in names)
+            members = (f"{_string(str(name))}:{_encode(value[name], sort)}" for name in names)
             return "{" + ",".join(members) + "}"
-    return "[" + ",".join(encode(item, sort) for item in value) + "]"
+    return "[" + ",".join(_encode(item, sort) for item in value) + "]"
 
 
 def _string(text: str) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+MAX_VALUES = 1_000_000
+"""Values of a document, aliases written out: a few lines may stand for more than any memory holds."""
+
 
 class YAMLError(Exception):
     """A text that is no YAML, or a value of the wrong kind; ``str()`` begins with ``yaml: ``."""
@@ -51,13 +54,27 @@ _Loader.add_multi_constructor("", _any)
 def load(text: str) -> Any:
     """The first document: dicts, lists, ``Scalar``, None; of duplicate keys the last. Raises YAMLError."""
     try:
-        return next(yaml.load_all(text, Loader=_Loader), None)
+        value = next(yaml.load_all(text, Loader=_Loader), None)
+        if _size(value, {}) > MAX_VALUES:
+            raise YAMLError("yaml: document contains excessive aliasing")
+        return value
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or str(error)
         mark = getattr(error, "problem_mark", None)
         raise YAMLError(f"yaml: {f'line {mark.line + 1}: ' if mark else ''}{problem}") from error
     except (RecursionError, ValueError, TypeError) as error:
         raise YAMLError(f"yaml: {error}") from error
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values there are in ``value``; what has been counted once is known."""
+    if not isinstance(value, dict | list):
+        return 1
+    size = known.get(id(value))
+    if size is None:
+        items = value.values() if isinstance(value, dict) else value
+        size = known[id(value)] = 1 + sum(_size(item, known) for item in items)
+    return size
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:

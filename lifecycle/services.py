@@ -22,7 +22,10 @@ _INSTANCE = (("port", "PORT"), ("instance_index", "INSTANCE_INDEX"))
 
 
 def complete_application(environment: MutableMapping[str, str]) -> None:
-    """Tell the app in ``VCAP_APPLICATION`` where it runs. What is no JSON object is left alone."""
+    """Tell the app in ``VCAP_APPLICATION`` where it runs.
+
+    What is no JSON object, or is nested beyond reason, is left alone.
+    """
     try:
         application = decode(environment.get("VCAP_APPLICATION", ""))
     except JSONError:
@@ -35,7 +38,10 @@ def complete_application(environment: MutableMapping[str, str]) -> None:
         number = decimal_integer(environment.get(variable, ""))
         if number is not None:
             application[name] = number
-    environment["VCAP_APPLICATION"] = encode(application, sort=True)
+    try:
+        environment["VCAP_APPLICATION"] = encode(application, sort=True)
+    except JSONError:
+        return
 
 
 def set_database_url(environment: MutableMapping[str, str]) -> None:

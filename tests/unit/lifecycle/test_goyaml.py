@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -94,3 +95,17 @@ def test_null_is_empty_everywhere() -> None:
 
 def test_whole_numbers() -> None:
     assert [goyaml.integer(value, "n") for value in goyaml.load("[64, 0x40, 64.0]")] == [64, 64, 64]
+
+
+def test_a_few_lines_that_stand_for_more_than_any_memory_holds() -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for one, other in pairwise("abcdefghijklmnop"):
+        lines.append(f"{other}: &{other} [{', '.join([f'*{one}'] * 9)}]")
+    with pytest.raises(YAMLError, match=r"^yaml: document contains excessive aliasing$"):
+        goyaml.load("\n".join(lines))
+
+
+@pytest.mark.parametrize("document", ["a: &a [*a]", "[" * 100_000, "{a: " * 5000, "\0", "\x85\ud800"])
+def test_documents_that_lead_nowhere(document: str) -> None:
+    with pytest.raises(YAMLError, match=r"^yaml: "):
+        goyaml.load(document)

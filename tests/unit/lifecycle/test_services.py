@@ -85,3 +85,11 @@ def test_services_that_cannot_be_decoded_change_nothing(given: str) -> None:
     with pytest.raises(JSONError):
         set_database_url(environment)
     assert environment == {"VCAP_SERVICES": given}
+
+
+@pytest.mark.parametrize("depth", [600, 100_000])
+def test_an_application_nested_beyond_reason_is_left_alone(depth: int) -> None:
+    given = '{"a":' * depth + "1" + "}" * depth
+    environment = {"VCAP_APPLICATION": given}
+    complete_application(environment)
+    assert environment["VCAP_APPLICATION"] == given
