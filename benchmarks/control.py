@@ -25,8 +25,6 @@ from typing import Any, cast
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.schedule import schedule
-from bbs.embedded.auctioneer.types import LRP, CellState, Demand, RootFSProvider
-from bbs.embedded.auctioneer.types import Resources as CellResources
 from bbs.embedded.listeners import Address, listening, serving
 from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.repclient import RepClient
@@ -37,6 +35,8 @@ from bbs.embedded.tables import Tables
 from bbs.embedded.transitions import Outcome
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
+from bbs.models.auction import LRP, CellState, Demand, RootFSProvider
+from bbs.models.auction import Resources as CellResources
 from bbs.models.cell import CellCapacity, CellPresence
 from bbs.models.codec import dumps
 from bbs.models.common import MetricTagValue, ModificationTag

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bbs.models.actual_lrp import ActualLRPKey
+from bbs.models.auction import LRP, Task, Work
 from executor.api import ExecutorAPI
 from executor.model import AllocationRequest
 from rep import tags
-from rep.cellstate import LRPWork, TaskWork, Work
 from rep.rootfs import StackMap, UnknownStack
 
 INSTANCE_GUID_LENGTH = 28
@@ -36,7 +36,7 @@ class Offer:
     """A reservation to ask for, and the work it is for."""
 
     request: AllocationRequest
-    work: LRPWork | TaskWork
+    work: LRP | Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +69,35 @@ def admit(
     """Sort LRPs by memory, admit while memory lasts, refuse unknown stacks. Raises ForeignWork."""
     if work.cell_id and work.cell_id != cell_id:
         raise ForeignWork(work.cell_id)
-    by_memory = tuple(sorted(work.lrps, key=lambda lrp: -lrp.memory_mb))
+    by_memory = tuple(sorted(work.lrps, key=lambda lrp: -lrp.demand.memory_mb))
     if evacuating:
-        everything: tuple[LRPWork | TaskWork, ...] = (*by_memory, *work.tasks)
+        everything: tuple[LRP | Task, ...] = (*by_memory, *work.tasks)
         objections = [(_name(item), "the cell is being evacuated") for item in everything]
         return Admission((), replace(work, lrps=by_memory), tuple(objections))
     objections = []
-    short: list[LRPWork] = []
-    unknown_lrps: list[LRPWork] = []
-    unknown_tasks: list[TaskWork] = []
+    short: list[LRP] = []
+    unknown_lrps: list[LRP] = []
+    unknown_tasks: list[Task] = []
     offers: list[Offer] = []
     for lrp in by_memory:
-        cost = lrp.memory_mb + proxy_allocation_mb
+        cost = lrp.demand.memory_mb + proxy_allocation_mb
         if cost > remaining_memory_mb:
             short.append(lrp)
             why = f"{remaining_memory_mb} MB of memory left for it, {cost} needed"
             objections.append((_name(lrp), why))
             continue
         remaining_memory_mb -= cost
-        if _resolves(stacks, lrp.root_fs):
+        if _resolves(stacks, lrp.demand.root_fs):
             offers.append(Offer(_lrp_request(lrp, new_guid(), proxy_allocation_mb), lrp))
         else:
             unknown_lrps.append(lrp)
-            objections.append((_name(lrp), f"no root filesystem {lrp.root_fs}"))
+            objections.append((_name(lrp), f"no root filesystem {lrp.demand.root_fs}"))
     for task in work.tasks:
-        if _resolves(stacks, task.root_fs):
+        if _resolves(stacks, task.demand.root_fs):
             offers.append(Offer(_task_request(task), task))
         else:
             unknown_tasks.append(task)
-            objections.append((_name(task), f"no root filesystem {task.root_fs}"))
+            objections.append((_name(task), f"no root filesystem {task.demand.root_fs}"))
     refused = Work(lrps=(*short, *unknown_lrps), tasks=tuple(unknown_tasks))
     return Admission(tuple(offers), refused, tuple(objections))
 
@@ -111,20 +111,20 @@ def perform(admission: Admission, executor: ExecutorAPI, *, trace_id: str = "") 
         logger.info("auction.refused-work", extra={"data": {"work": name, "reason": why}})
     # several offers can have one guid, a task offered twice; the first of them was reserved
     times = Counter(failure.request.guid for failure in failures)
-    refused: list[LRPWork | TaskWork] = []
+    refused: list[LRP | Task] = []
     for offer in reversed(admission.offers):
         if times[offer.request.guid]:
             times[offer.request.guid] -= 1
             refused.insert(0, offer.work)
     return replace(
         admission.refused,
-        lrps=(*admission.refused.lrps, *(work for work in refused if isinstance(work, LRPWork))),
-        tasks=(*admission.refused.tasks, *(work for work in refused if isinstance(work, TaskWork))),
+        lrps=(*admission.refused.lrps, *(work for work in refused if isinstance(work, LRP))),
+        tasks=(*admission.refused.tasks, *(work for work in refused if isinstance(work, Task))),
     )
 
 
-def _name(work: LRPWork | TaskWork) -> str:
-    return f"{work.process_guid}.{work.index}" if isinstance(work, LRPWork) else work.task_guid
+def _name(work: LRP | Task) -> str:
+    return f"{work.process_guid}.{work.index}" if isinstance(work, LRP) else work.task_guid
 
 
 def _resolves(stacks: StackMap, root_fs: str) -> bool:
@@ -135,22 +135,24 @@ def _resolves(stacks: StackMap, root_fs: str) -> bool:
     return True
 
 
-def _lrp_request(lrp: LRPWork, guid: str, proxy_allocation_mb: int) -> AllocationRequest:
+def _lrp_request(lrp: LRP, guid: str, proxy_allocation_mb: int) -> AllocationRequest:
     key = ActualLRPKey(process_guid=lrp.process_guid, index=lrp.index, domain=lrp.domain)
+    demand = lrp.demand
     return AllocationRequest(
         guid=guid,
-        memory_mb=lrp.memory_mb + proxy_allocation_mb if lrp.memory_mb > 0 else lrp.memory_mb,
-        disk_mb=lrp.disk_mb,
-        max_pids=lrp.max_pids,
-        tags=tags.lrp_tags(key, guid, lrp.placement_tags, lrp.volume_drivers),
+        memory_mb=demand.memory_mb + proxy_allocation_mb if demand.memory_mb > 0 else demand.memory_mb,
+        disk_mb=demand.disk_mb,
+        max_pids=demand.max_pids,
+        tags=tags.lrp_tags(key, guid, demand.placement_tags, demand.volume_drivers),
     )
 
 
-def _task_request(task: TaskWork) -> AllocationRequest:
+def _task_request(task: Task) -> AllocationRequest:
+    demand = task.demand
     return AllocationRequest(
         guid=task.task_guid,
-        memory_mb=task.memory_mb,
-        disk_mb=task.disk_mb,
-        max_pids=task.max_pids,
-        tags=tags.task_tags(task.domain, task.placement_tags, task.volume_drivers),
+        memory_mb=demand.memory_mb,
+        disk_mb=demand.disk_mb,
+        max_pids=demand.max_pids,
+        tags=tags.task_tags(task.domain, demand.placement_tags, demand.volume_drivers),
     )

@@ -20,7 +20,7 @@ from bbs.models.invalid import InvalidDocument
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from rep import auction
-from rep.cellstate import read_work, to_body
+from rep.bodies import read_work, to_body
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestFailed, RequestMetrics
 from rep.removals import Removals

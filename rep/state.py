@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task
 from bbs.models.task import TaskState
+from executor import model
 from executor.api import ExecutorAPI
 from executor.model import Container, ContainerMetrics, ContainerState
 from rep import tags
-from rep.cellstate import CellState, LRPWork, Names, TaskWork
 from rep.config import RepConfig
 from rep.rootfs import StackMap
 
@@ -37,23 +38,22 @@ def cell_state(identity: CellIdentity, executor: ExecutorAPI, *, evacuating: boo
         rep_url=identity.rep_url,
         cell_id=config.cell_id,
         cell_index=config.cell_index,
-        stacks=identity.stacks.names,
-        supported_providers=config.supported_providers,
-        available=executor.remaining_resources(),
-        total=executor.total_resources(),
-        lrps=[work for work in (lrp_work(item, identity.stacks) for item in containers) if work],
-        tasks=[work for work in (task_work(item, identity.stacks) for item in containers) if work],
+        rootfs_providers=_providers(identity.stacks.names, config.supported_providers),
+        available_resources=_resources(executor.remaining_resources()),
+        total_resources=_resources(executor.total_resources()),
+        lrps=tuple(work for work in (lrp_work(item, identity.stacks) for item in containers) if work),
+        tasks=tuple(work for work in (task_work(item, identity.stacks) for item in containers) if work),
         starting_container_count=sum(container.state in STARTING for container in containers),
         zone=config.zone,
         evacuating=evacuating,
-        volume_drivers=executor.volume_drivers(),
+        volume_drivers=tuple(executor.volume_drivers()),
         placement_tags=config.placement_tags,
         optional_placement_tags=config.optional_placement_tags,
         proxy_memory_allocation_mb=config.proxy_allocation_mb,
     )
 
 
-def lrp_work(container: Container, stacks: StackMap) -> LRPWork | None:
+def lrp_work(container: Container, stacks: StackMap) -> LRP | None:
     """The entry of an LRP container; None for any other, and for one whose tags name no LRP."""
     if container.tags.get(tags.LIFECYCLE) != tags.LRP_LIFECYCLE:
         return None
@@ -61,35 +61,25 @@ def lrp_work(container: Container, stacks: StackMap) -> LRPWork | None:
         key = tags.lrp_key(container)
     except tags.InvalidTags:
         return None
-    return LRPWork(
+    return LRP(
         instance_guid=container.tags.get(tags.INSTANCE_GUID, ""),
         process_guid=key.process_guid,
         index=key.index,
         domain=key.domain,
-        placement_tags=_names(container, tags.PLACEMENT_TAGS),
-        volume_drivers=_names(container, tags.VOLUME_DRIVERS),
-        root_fs=stacks.describe(container.run_info.root_fs),
-        memory_mb=container.memory_mb,
-        disk_mb=container.disk_mb,
-        max_pids=container.max_pids,
+        demand=_demand(container, stacks),
         state=_lrp_state(container),
     )
 
 
-def task_work(container: Container, stacks: StackMap) -> TaskWork | None:
+def task_work(container: Container, stacks: StackMap) -> Task | None:
     """The entry of a task container; None for any other."""
     if container.tags.get(tags.LIFECYCLE) != tags.TASK_LIFECYCLE:
         return None
     completed = container.state is ContainerState.COMPLETED
-    return TaskWork(
+    return Task(
         task_guid=container.guid,
         domain=container.tags.get(tags.DOMAIN, ""),
-        placement_tags=_names(container, tags.PLACEMENT_TAGS),
-        volume_drivers=_names(container, tags.VOLUME_DRIVERS),
-        root_fs=stacks.describe(container.run_info.root_fs),
-        memory_mb=container.memory_mb,
-        disk_mb=container.disk_mb,
-        max_pids=container.max_pids,
+        demand=_demand(container, stacks),
         state=TaskState.Completed if completed else TaskState.Running,
         failed=container.run_result.failed,
     )
@@ -148,6 +138,29 @@ def _lrp_state(container: Container) -> str:
             return "CLAIMED"
 
 
-def _names(container: Container, tag: str) -> Names:
+def _demand(container: Container, stacks: StackMap) -> Demand:
+    return Demand(
+        placement_tags=_names(container, tags.PLACEMENT_TAGS),
+        volume_drivers=_names(container, tags.VOLUME_DRIVERS),
+        root_fs=stacks.describe(container.run_info.root_fs),
+        memory_mb=container.memory_mb,
+        disk_mb=container.disk_mb,
+        max_pids=container.max_pids,
+    )
+
+
+def _providers(stacks: Iterable[str], supported: Iterable[str]) -> dict[str, RootFSProvider]:
+    preloaded = RootFSProvider.fixed_set(*stacks)
+    arbitrary = {scheme: RootFSProvider.arbitrary() for scheme in supported}
+    return {**arbitrary, "preloaded": preloaded, "preloaded+layer": preloaded}
+
+
+def _resources(resources: model.Resources) -> Resources:
+    return Resources(
+        memory_mb=resources.memory_mb, disk_mb=resources.disk_mb, containers=resources.containers
+    )
+
+
+def _names(container: Container, tag: str) -> tuple[str, ...] | None:
     found = tags.names(container.tags, tag)
     return None if found is None else tuple(found)

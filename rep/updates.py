@@ -9,7 +9,7 @@ from bbs.models.actual_lrp import ActualLRPInternalRoute
 from bbs.models.codec import from_json
 from bbs.models.meta import Int32
 from executor.model import UpdateRequest
-from rep.cellstate import first_value
+from rep.bodies import first_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
-from bbs.embedded.auctioneer.types import CellState, Work
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
+from bbs.models.auction import CellState, Work
 from bbs.models.codec import compact
 from bbs.models.invalid import InvalidDocument
 from bbs.wire.routes import TRACE_HEADER

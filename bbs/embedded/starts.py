@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bbs.embedded.auctioneer.types import Demand, LRPStartRequest, TaskStartRequest
+from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.models.auction import Demand
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
 from bbs.models.workload import VolumeMount

@@ -127,11 +127,6 @@ def routing_info(lrp: DesiredLRP) -> DesiredLRP:
     )
 
 
-def superseded(tag: ModificationTag, by: ModificationTag) -> bool:
-    """Whether what is known under ``tag`` must give way to what arrives under ``by``."""
-    return not tag.epoch or not by.epoch or tag.epoch != by.epoch or tag.index < by.index
-
-
 def _shared(layers: Sequence[ImageLayer]) -> tuple[CachedDependency, ...]:
     return tuple(
         CachedDependency(

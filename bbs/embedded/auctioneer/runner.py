@@ -17,17 +17,11 @@ from typing import Final, Never, Protocol, TypeVar
 import tenacity
 
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, identifier, schedule
-from bbs.embedded.auctioneer.types import (
-    LRP,
-    CellState,
-    LRPStartRequest,
-    Task,
-    TaskStartRequest,
-    Work,
-)
+from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.repclient import RepClient, RepError
 from bbs.embedded.resources import rep_url
 from bbs.models.actual_lrp import ActualLRPKey
+from bbs.models.auction import LRP, CellState, Task, Work
 from bbs.models.cell import CellPresence
 from bbs.models.errors import BBSError
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-from bbs.embedded.auctioneer.types import LRP, CellState, Demand, Resources, Task, Work
+from bbs.models.auction import LRP, CellState, Demand, Resources, Task, Work
 
 LOCALITY_OFFSET: Final = 1000
 """Score of one instance of the same process (or one task) already on the cell."""

@@ -9,10 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bbs.embedded.auctioneer.runner import AuctionRunner
-from bbs.embedded.auctioneer.types import (
-    lrp_start_requests,
-    task_start_requests,
-)
+from bbs.embedded.auctioneer.types import lrp_start_requests, task_start_requests
 from bbs.models.invalid import InvalidDocument
 from bbs.wire.routes import TRACE_HEADER
 

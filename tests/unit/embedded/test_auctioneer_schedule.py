@@ -13,16 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbs.embedded.auctioneer.schedule import Schedule, Weights, insufficient, schedule, used_fraction
-from bbs.embedded.auctioneer.types import (
-    LRP,
-    CellState,
-    Demand,
-    Resources,
-    RootFSProvider,
-    Task,
-    lrp_start_requests,
-    task_start_requests,
-)
+from bbs.embedded.auctioneer.types import lrp_start_requests, task_start_requests
+from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task
 
 pytestmark = pytest.mark.unit
 

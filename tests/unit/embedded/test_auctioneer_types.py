@@ -10,16 +10,12 @@ from typing import Any
 import pytest
 
 from bbs.embedded.auctioneer.types import (
-    LRP,
-    CellState,
-    Demand,
     LRPStartRequest,
-    RootFSProvider,
     TaskStartRequest,
-    Work,
     lrp_start_requests,
     task_start_requests,
 )
+from bbs.models.auction import LRP, CellState, Demand, RootFSProvider, Work
 from bbs.models.codec import InvalidDocument, compact
 from bbs.models.task import TaskState
 

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.auctioneer.types import Demand, LRPStartRequest, TaskStartRequest
+from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.outgoing import AuctioneerError, HTTPAuctioneer, HTTPCallbacks
+from bbs.models.auction import Demand
 
 pytestmark = pytest.mark.unit
 

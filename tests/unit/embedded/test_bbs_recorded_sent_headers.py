@@ -16,10 +16,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.auctioneer.types import Work
 from bbs.embedded.outgoing import HTTPAuctioneer
 from bbs.embedded.repclient import RepClient
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
+from bbs.models.auction import Work
 
 pytestmark = pytest.mark.unit
 

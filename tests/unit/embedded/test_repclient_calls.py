@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.auctioneer.types import CellState, Work
 from bbs.embedded.repclient import RepClient, RepError
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
+from bbs.models.auction import CellState, Work
 
 pytestmark = pytest.mark.unit
 

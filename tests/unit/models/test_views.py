@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bbs.models.actions import EmitProgressAction, RunAction, SerialAction, TimeoutAction, TryAction
-from bbs.models.common import MetricTagValue, ModificationTag
+from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
 from bbs.models.views import (
@@ -19,7 +19,6 @@ from bbs.models.views import (
     desired_lrp_v2,
     routing_info,
     scheduling_info,
-    superseded,
     task_v2,
     with_source_id,
 )
@@ -122,19 +121,3 @@ def test_v0_timeouts_nested_in_each_other() -> None:
     assert desired_lrp_v0(lrp).action == TimeoutAction(
         action=replace(inner, deprecated_timeout_ns=1_000_000), timeout_ms=2, deprecated_timeout_ns=2_000_000
     )
-
-
-@pytest.mark.parametrize(
-    ("tag", "by", "expected"),
-    [
-        (("e", 1), ("e", 2), True),
-        (("e", 1), ("e", 1), False),
-        (("e", 2), ("e", 1), False),
-        (("e", 2), ("f", 1), True),
-        (("", 2), ("f", 1), True),
-        (("e", 2), ("", 1), True),
-    ],
-)
-def test_superseded(tag: tuple[str, int], by: tuple[str, int], *, expected: bool) -> None:
-    old, new = (ModificationTag(epoch=epoch, index=index) for epoch, index in (tag, by))
-    assert superseded(old, new) is expected

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bbs.models.auction import LRP, Demand, Task, Work
 from executor.model import AllocationRequest
 from rep.auction import Admission, ForeignWork, admit, instance_guid, perform
-from rep.cellstate import LRPWork, TaskWork, Work
 from rep.rootfs import StackMap
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def offered(work: Work, **values: Any) -> Admission:
     return admit(work, **{**defaults, **values})
 
 
-def lrp(name: str, memory_mb: int, root_fs: str = "preloaded:cflinuxfs4") -> LRPWork:
-    return LRPWork(process_guid=name, memory_mb=memory_mb, root_fs=root_fs)
+def lrp(name: str, memory_mb: int, root_fs: str = "preloaded:cflinuxfs4") -> LRP:
+    return LRP(process_guid=name, demand=Demand(memory_mb=memory_mb, root_fs=root_fs))
 
 
 def taken(admission: Admission) -> list[str]:
     return [
-        offer.work.process_guid if isinstance(offer.work, LRPWork) else offer.work.task_guid
+        offer.work.process_guid if isinstance(offer.work, LRP) else offer.work.task_guid
         for offer in admission.offers
     ]
 
@@ -76,7 +76,7 @@ def test_refused_work_does_not_name_the_cell(cell_id: str) -> None:
 
 
 def test_nothing_is_taken_while_evacuating() -> None:
-    work = Work(lrps=(lrp("a", 1), lrp("b", 2)), tasks=(TaskWork(task_guid="t"),), cell_id="cell-1")
+    work = Work(lrps=(lrp("a", 1), lrp("b", 2)), tasks=(Task(task_guid="t"),), cell_id="cell-1")
     admission = offered(work, evacuating=True)
     assert admission.offers == ()
     assert admission.refused == Work(lrps=(lrp("b", 2), lrp("a", 1)), tasks=work.tasks, cell_id="cell-1")
@@ -84,14 +84,11 @@ def test_nothing_is_taken_while_evacuating() -> None:
 
 @pytest.mark.parametrize(("memory_mb", "reserved"), [(64, 96), (0, 0)])
 def test_the_reservation_of_an_instance(memory_mb: int, reserved: int) -> None:
-    wanted = LRPWork(
+    wanted = LRP(
         process_guid="web",
         index=3,
         domain="apps",
-        placement_tags=("a",),
-        memory_mb=memory_mb,
-        disk_mb=128,
-        max_pids=100,
+        demand=Demand(placement_tags=("a",), memory_mb=memory_mb, disk_mb=128, max_pids=100),
     )
     (offer,) = offered(Work(lrps=(wanted,)), proxy_allocation_mb=32).offers
     assert offer.request == AllocationRequest(
@@ -112,7 +109,7 @@ def test_the_reservation_of_an_instance(memory_mb: int, reserved: int) -> None:
 
 
 def test_the_reservation_of_a_task() -> None:
-    wanted = TaskWork(task_guid="t", domain="apps", volume_drivers=(), memory_mb=64)
+    wanted = Task(task_guid="t", domain="apps", demand=Demand(volume_drivers=(), memory_mb=64))
     (offer,) = offered(Work(tasks=(wanted,)), proxy_allocation_mb=32).offers
     labels = {"lifecycle": "task", "domain": "apps", "placement-tags": "null", "volume-drivers": "[]"}
     assert offer.request == AllocationRequest(guid="t", memory_mb=64, tags=labels)
@@ -120,7 +117,7 @@ def test_the_reservation_of_a_task() -> None:
 
 def test_refusals_are_ordered_by_kind(executor: FakeExecutor) -> None:
     unknown, short, disk = lrp("unknown", 70, "preloaded:none"), lrp("short", 60), lrp("fits", 20)
-    big_disk = LRPWork(process_guid="disk", memory_mb=5, disk_mb=10**6)
+    big_disk = LRP(process_guid="disk", demand=Demand(memory_mb=5, disk_mb=10**6))
     admission = offered(Work(lrps=(disk, big_disk, short, unknown)))
     back = perform(admission, executor)
     assert [item.process_guid for item in back.lrps] == ["short", "unknown", "disk"]
@@ -128,7 +125,7 @@ def test_refusals_are_ordered_by_kind(executor: FakeExecutor) -> None:
 
 
 def test_a_task_offered_twice_is_taken_once(executor: FakeExecutor) -> None:
-    first, second = TaskWork(task_guid="t", memory_mb=1), TaskWork(task_guid="t", memory_mb=2)
+    first, second = (Task(task_guid="t", demand=Demand(memory_mb=memory)) for memory in (1, 2))
     back = perform(offered(Work(tasks=(first, second))), executor)
     assert back == Work(tasks=(second,))
 
@@ -145,7 +142,7 @@ def test_the_log_says_why_work_goes_back(executor: FakeExecutor, caplog: pytest.
     caplog.set_level("INFO")
     work = Work(
         lrps=(lrp("big", 500), lrp("odd", 1, "preloaded:other")),
-        tasks=(TaskWork(task_guid="t", root_fs="docker:///x", disk_mb=10**6),),
+        tasks=(Task(task_guid="t", demand=Demand(root_fs="docker:///x", disk_mb=10**6)),),
     )
     perform(offered(work), executor)
     said = [vars(record)["data"] for record in caplog.records]
