@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,27 @@ def test_a_thousand_connections_that_never_authenticate(
         for end in ends:
             end.close()
         assert ssh(daemon, command="echo still").stdout == "still\n"
+
+
+def test_more_strangers_than_there_are_descriptors(daemons: Any, ssh: Any, tmp_path: Path) -> None:
+    """The oldest make way, so that those who have a key get in, at once and with their commands."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))  # what the daemon inherits
+    try:
+        stack = ExitStack()
+        daemon = stack.enter_context(daemons.run(tmp_path, "-logLevel=fatal"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with stack:
+        ends = [socket.create_connection(("127.0.0.1", daemon.port), 30) for _ in range(200)]
+        for end in ends[-50:]:
+            assert end.recv(64).startswith(b"SSH-2.0-diego-sshd")
+        assert ssh(daemon, command="echo in").stdout == "in\n"
+        ends[0].settimeout(20)
+        while ends[0].recv(64):  # the oldest has been sent away
+            pass
+        for end in ends:
+            end.close()
 
 
 async def test_a_flood_of_channels(daemons: Any, connect_to: Any, tmp_path: Path) -> None:
