@@ -8,8 +8,8 @@ once.
 What a process for each would keep apart is kept apart by other means. File systems and commands are the
 children's, so nothing in here waits for one client alone. What a connection may have kept is bounded: by the
 windows of its channels, the answers it does not read, the variables it sends. Who is not authenticated makes
-way for who comes next. A fault in the handling of a packet ends its connection only, and if this process ends,
-the listener starts another with the next connection.
+way for who comes next. A fault in the handling of a packet ends its connection only, and if this process
+ends, the listener starts another with the next connection.
 """
 
 from __future__ import annotations
