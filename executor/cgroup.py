@@ -115,12 +115,15 @@ def read(pid: int, container_id: str, disk_usage: int) -> Reading:
 class Strain:
     """How often a container ran into its limits so far, and which of its processes are at one now.
 
-    killed_for_memory, refused_processes: since the container was made. full_tables: processes that may not
-    open another file.
+    killed_for_memory, refused_processes: since the container was made; as are cpu_periods, in which a hard
+    CPU limit was kept, and throttled_periods, in which it ended work early. full_tables: processes that may
+    not open another file.
     """
 
     killed_for_memory: int = 0
     refused_processes: int = 0
+    cpu_periods: int = 0
+    throttled_periods: int = 0
     full_tables: tuple[FullTable, ...] = ()
 
 
@@ -139,9 +142,12 @@ def read_strain(pid: int, container_id: str, hierarchies: list[Mount]) -> Strain
     hierarchies: the mounted control groups, see :func:`own_mounts`.
     """
     paths = group_paths(_membership(pid, container_id))
+    cpu = _throttling(paths, hierarchies)
     return Strain(
         killed_for_memory=_memory_kills(paths, hierarchies),
         refused_processes=_refused_processes(paths, hierarchies),
+        cpu_periods=cpu.get("nr_periods", 0),
+        throttled_periods=cpu.get("nr_throttled", 0),
         full_tables=tuple(_full_tables(paths, hierarchies)),
     )
 
@@ -164,6 +170,14 @@ def _memory_kills(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:
     if counter is None:
         raise FileNotFoundError(f"no control group file system shows {dict(paths)}")
     return oom_kills(counter.read_text())
+
+
+def _throttling(paths: Mapping[str, str], hierarchies: list[Mount]) -> Mapping[str, int]:
+    try:
+        folder = directory("cpu", paths, hierarchies) or _unified(paths, hierarchies)
+        return flat((folder / "cpu.stat").read_text())
+    except FileNotFoundError:  # the controller is not in use
+        return {}
 
 
 def _refused_processes(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:

@@ -14,6 +14,7 @@ import math
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,7 @@ from executor import capacity
 from executor.config import ExecutorConfig
 from executor.containers.actor import ContainerActor, Facilities, Launch
 from executor.containers.applog import AppLog
-from executor.containers.creation import Creator, Dependencies
+from executor.containers.creation import Creator, Dependencies, cpu_percent
 from executor.containers.diskusage import DiskUsage
 from executor.containers.hub import EventHub
 from executor.containers.limits import LimitsWatch
@@ -101,7 +102,11 @@ class Executor:
         self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
         disk = DiskUsage(self._clock, min_age_s=config.container_limits_interval_s)
         self._limits = LimitsWatch(
-            self._tell_limit, disk, self._clock, inode_limit=config.container_inode_limit
+            self._tell_limit,
+            disk,
+            self._clock,
+            inode_limit=config.container_inode_limit,
+            cpu_percent=partial(cpu_percent, config),
         )
         self._metrics = MetricsKeeper(
             config,

@@ -23,6 +23,13 @@ from executor.model import Container
 
 log = logging.getLogger(__name__)
 
+NEARLY = 0.9
+"""Part of a quota from which on its use is told: the storage refuses to write more without a word to us, and
+may do so a little early."""
+
+CPU_PERIODS_LEAST = 5
+"""Periods of the kernel, 0.1 s each, before their part that was throttled means anything."""
+
 REPEAT_S = 60.0
 """A limit that is hit again and again is told once in this time."""
 
@@ -39,13 +46,25 @@ class _Told:
 
 
 class LimitsWatch:
-    """Looks at all containers in one go. inode_limit: per container, 0 for none."""
+    """Looks at all containers in one go.
 
-    def __init__(self, tell: Tell, disk: DiskUsage, clock: Clock, *, inode_limit: int) -> None:
+    inode_limit: per container, 0 for none. cpu_percent: the hard limit of one, 100 being a core, 0 for none.
+    """
+
+    def __init__(
+        self,
+        tell: Tell,
+        disk: DiskUsage,
+        clock: Clock,
+        *,
+        inode_limit: int,
+        cpu_percent: Callable[[Container], float] = lambda _: 0.0,
+    ) -> None:
         self._tell = tell
         self._disk = disk
         self._clock = clock
         self._inode_limit = inode_limit
+        self._cpu_percent = cpu_percent
         self._known: dict[str, _Told] = {}
 
     async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
@@ -64,20 +83,26 @@ class LimitsWatch:
         self._known.pop(guid, None)
 
     def _told(self, container: Container, strain: Strain) -> None:
+        known = self._known.get(container.guid, _Told())
+        told = news(container, known.strain, strain) | throttled(
+            self._cpu_percent(container), known.strain, strain
+        )
+        self._known[container.guid] = _Told(strain, known.at)
+        self._tell_due(container, told)
+
+    def _tell_due(self, container: Container, told: Mapping[str, str]) -> None:
+        """Tell, by limit, what was not told lately."""
         known, now = self._known.get(container.guid, _Told()), self._clock.monotonic()
-        due = {
-            limit: text
-            for limit, text in news(container, known.strain, strain).items()
-            if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S
-        }
-        for text in due.values():
-            self._tell(container, text)
-        self._known[container.guid] = _Told(strain, {**known.at, **dict.fromkeys(due, now)})
+        due = {limit for limit in told if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
+        for limit in told:
+            if limit in due:
+                self._tell(container, told[limit])
+        self._known[container.guid] = _Told(known.strain, {**known.at, **dict.fromkeys(due, now)})
 
     async def _overrun(self, watched: Watched) -> str:
         container, made = watched.container, watched.engine_container
-        disk_limit = 0 if made.disk_quota else container.disk_limit
-        limits = LayerUsage(disk_limit and disk_limit - made.image_bytes, self._inode_limit)
+        limit = container.disk_limit and container.disk_limit - made.image_bytes
+        limits = LayerUsage(limit, self._inode_limit)
         if limits == LayerUsage():
             return ""
         try:
@@ -85,6 +110,9 @@ class LimitsWatch:
         except OSError as error:
             log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
             return ""
+        if made.disk_quota:
+            self._tell_due(container, nearly_full(limits, usage, made.image_bytes))
+            limits = LayerUsage(0, self._inode_limit)
         return overrun(limits, usage, made.image_bytes)
 
 
@@ -106,6 +134,22 @@ def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
             f"Limit of {table.limit} open files reached: process {table.name!r} can open no more"
         )
     return told
+
+
+def throttled(cpu_percent: float, before: Strain, now: Strain) -> dict[str, str]:
+    """The same of the hard CPU limit: most of the time there would have been more to do. Pure."""
+    periods = now.cpu_periods - before.cpu_periods
+    if periods < CPU_PERIODS_LEAST or 2 * (now.throttled_periods - before.throttled_periods) <= periods:
+        return {}
+    return {"cpu": f"CPU limit of {cpu_percent:g}% of a core reached: this instance is slowed down"}
+
+
+def nearly_full(limits: LayerUsage, usage: LayerUsage, image_bytes: int) -> dict[str, str]:
+    """The same of a disk limit that the engine's storage keeps. Pure."""
+    limit, used = limits.size + image_bytes, usage.size + image_bytes
+    if not limits.size or used < NEARLY * limit:
+        return {}
+    return {"disk": f"Disk limit of {format_size(limit)} reached, or nearly: {format_size(used)} in use"}
 
 
 def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:

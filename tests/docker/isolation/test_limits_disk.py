@@ -200,4 +200,5 @@ async def test_a_disk_filler_meets_the_quota_of_the_storage(
             metrics = cell.executor.metrics
             await cell.until_true(lambda: "ig" in metrics() and metrics()["ig"].disk_usage >= written)
             assert metrics()["ig"].disk_usage <= metrics()["ig"].disk_limit == 16 << 20
+            assert not cell.executor.container("ig").run_result.failed
     assert kept_by(caplog) == {"quota of the engine's storage"}

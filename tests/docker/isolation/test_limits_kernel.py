@@ -90,3 +90,9 @@ async def test_a_hard_limit_of_cpu_holds_on_an_idle_machine(open_cell: OpenCell)
         begun, begun_at = used_ns(cell, "ig"), loop.time()
         await cell.until_true(lambda: used_ns(cell, "ig") > begun + 300_000_000)
         assert loop.time() - begun_at > 1.0
+
+
+async def test_a_hard_limit_of_cpu_that_is_met_is_told(open_cell: OpenCell) -> None:
+    async with open_cell(container_max_cpu_percent=20.0, container_limits_interval_s=1.0) as cell:
+        await cell.start(BURN, cpu_weight=50)
+        await cell.log.until_line("CPU limit of 10% of a core reached: this instance is slowed down")

@@ -58,6 +58,7 @@ def files_v1(group: str) -> dict[str, str]:
         f"memory/{group}/memory.stat": "rss 1\ntotal_rss 100\ntotal_cache 9\ntotal_inactive_file 8\n",
         f"memory/{group}/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
         f"cpu,cpuacct/{group}/cpuacct.usage": "123000\n",
+        f"cpu,cpuacct/{group}/cpu.stat": "nr_periods 50\nnr_throttled 20\nthrottled_time 900\n",
         f"pids/{group}/pids.events": "max 4\n",
         f"pids/{group}/cgroup.procs": "",
     }
@@ -68,7 +69,7 @@ def files_v2(group: str) -> dict[str, str]:
     return {
         f"{group}/memory.stat": "anon 100\nfile 9\nkernel 5\ninactive_file 8\nworkingset_refault 0\n",
         f"{group}/memory.events": "low 0\nhigh 0\nmax 7\noom 5\noom_kill 3\noom_group_kill 0\n",
-        f"{group}/cpu.stat": "usage_usec 123\nuser_usec 100\nsystem_usec 23\nnr_periods 0\nnr_throttled 0\n",
+        f"{group}/cpu.stat": "usage_usec 123\nuser_usec 100\nnr_periods 50\nnr_throttled 20\n",
         f"{group}/pids.events": "max 4\n",
         f"{group}/cgroup.procs": "",
     }
@@ -122,7 +123,9 @@ def test_a_container_is_read(host: Host) -> None:
 
 
 def test_its_strain_is_read(host: Host) -> None:
-    assert read_strain(PID, ID, own_mounts()) == Strain(killed_for_memory=3, refused_processes=4)
+    assert read_strain(PID, ID, own_mounts()) == Strain(
+        killed_for_memory=3, refused_processes=4, cpu_periods=50, throttled_periods=20
+    )
 
 
 def test_kills_for_memory_are_found(host: Host) -> None:

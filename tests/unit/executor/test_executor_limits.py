@@ -12,7 +12,7 @@ import pytest
 from executor import btrfs, cgroup, layerusage
 from executor.cgroup import FullTable, Mount, Strain, read_strain
 from executor.containers.diskusage import CALM_FACTOR, GROWING_FACTOR, DiskUsage
-from executor.containers.limits import REPEAT_S, LimitsWatch, news, overrun
+from executor.containers.limits import REPEAT_S, LimitsWatch, nearly_full, news, overrun, throttled
 from executor.containers.readings import Watched
 from executor.engine.api import EngineContainer
 from executor.layerusage import LayerUsage
@@ -62,6 +62,38 @@ def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
         "The cell has no memory left: the kernel ended a process of this instance",
         "Process limit of the cell's container engine reached: new processes or threads are refused",
     ]
+
+
+@pytest.mark.parametrize(
+    ("periods", "slowed", "told"),
+    [(20, 11, True), (20, 10, False), (20, 0, False), (5, 5, True), (4, 4, False), (0, 0, False)],
+)
+def test_a_hard_cpu_limit_that_matters_most_of_the_time_is_told(
+    periods: int, slowed: int, told: bool
+) -> None:
+    before = Strain(cpu_periods=100, throttled_periods=90)
+    now = Strain(cpu_periods=100 + periods, throttled_periods=90 + slowed)
+    text = "CPU limit of 12.5% of a core reached: this instance is slowed down"
+    assert throttled(12.5, before, now) == ({"cpu": text} if told else {})
+
+
+@pytest.mark.parametrize(
+    ("usage", "image", "text"),
+    [
+        (91 * MIB, 0, "Disk limit of 100M reached, or nearly: 91M in use"),
+        (89 * MIB, 0, ""),
+        (87 * MIB, 20 * MIB, ""),
+        (88 * MIB, 20 * MIB, "Disk limit of 120M reached, or nearly: 108M in use"),
+    ],
+)
+def test_a_quota_that_is_nearly_used_up_is_told(usage: int, image: int, text: str) -> None:
+    assert nearly_full(LayerUsage(100 * MIB, 5), LayerUsage(usage, 9), image) == (
+        {"disk": text} if text else {}
+    )
+
+
+def test_without_a_disk_limit_nothing_is_nearly_full() -> None:
+    assert nearly_full(LayerUsage(0, 5), LayerUsage(1 << 40, 9), 0) == {}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +222,9 @@ async def test_a_limit_that_is_hit_again_and_again_is_told_now_and_then(
 async def test_the_disk_limit_is_watched_where_the_engine_has_no_quota(looking: Looking) -> None:
     assert await looking.watch.look(watched()) == {"ig": "disk limit of 128M exceeded: 200M in use"}
     assert await looking.watch.look(watched(disk_quota=True)) == {}
+    for _ in range(2):
+        assert looking.told == ["Disk limit of 128M reached, or nearly: 200M in use"]
+        await looking.watch.look(watched(disk_quota=True))
 
 
 async def test_the_watcher_leaves_as_much_as_the_image_does(
