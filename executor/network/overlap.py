@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from executor.network.config import NetworkConfig
-from executor.network.resolvers import resolvers
+from executor.network.resolvers import resolvers, resolvers_ipv6
 
 TYPE_UNREACHABLE = 7
+_LEAD_NOWHERE = (6, TYPE_UNREACHABLE, 8)  # black holes and what is prohibited too
 _MAIN_TABLE = 254
 
 
@@ -28,14 +29,30 @@ def overlap(config: NetworkConfig, netlink: IPRoute) -> str | None:
             continue
         if route["type"] == TYPE_UNREACHABLE and found == config.network:
             continue
-        interface = _interface(netlink, route)
-        if interface == config.name or interface.startswith(config.port_prefix):
+        if taken := _leads_elsewhere(config, netlink, route):
+            return f"the containers' subnet {config.network} overlaps {found}, {taken}"
+    if config.network_ipv6 is not None and (taken := _overlap_ipv6(config, config.network_ipv6, netlink)):
+        return taken
+    return _with_name_server(config)
+
+
+def _overlap_ipv6(config: NetworkConfig, network: IPv6Network, netlink: IPRoute) -> str | None:
+    """A wider route is none: who has a prefix gives parts of it away, and unique local ones are made up."""
+    for route in netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET6):
+        found = IPv6Network(f"{route.get('dst') or '::'}/{route['dst_len']}")
+        if route["type"] in _LEAD_NOWHERE or not found.subnet_of(network):
             continue
-        return (
-            f"the containers' subnet {config.network} overlaps {found}, "
-            f"which this host reaches through {interface}"
-        )
-    return _with_name_server(config, resolvers(config.dns_servers))
+        if taken := _leads_elsewhere(config, netlink, route):
+            return f"the containers' subnet {network} overlaps {found}, {taken}"
+    return None
+
+
+def _leads_elsewhere(config: NetworkConfig, netlink: IPRoute, route: rtmsg) -> str | None:
+    """Where a route leads when it is none of the cell's own, in words."""
+    interface = _interface(netlink, route)
+    if interface == config.name or interface.startswith(config.port_prefix):
+        return None
+    return f"which this host reaches through {interface}"
 
 
 def _interface(netlink: IPRoute, route: rtmsg) -> str:
@@ -45,10 +62,11 @@ def _interface(netlink: IPRoute, route: rtmsg) -> str:
     return str(link.get("ifname"))
 
 
-def _with_name_server(config: NetworkConfig, servers: Sequence[IPv4Address]) -> str | None:
-    for server in servers:
-        if server in config.network:
-            return f"the containers' subnet {config.network} has the name server {server} in it"
+def _with_name_server(config: NetworkConfig) -> str | None:
+    for server in (*resolvers(config.dns_servers), *resolvers_ipv6(config.dns_servers)):
+        for network in (config.network, config.network_ipv6):
+            if network is not None and server in network:
+                return f"the containers' subnet {network} has the name server {server} in it"
     return None
 
 

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,31 @@ async def test_clients_of_all_kinds_reach_the_container(
         await ask(network.external_ip, port)
 
 
+async def test_a_container_of_the_engine_has_ipv6_too(
+    network: CellNetwork, room: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    (port,) = network.reserve("g1", 1)
+    container = await linked(network, room, rootfs_image, "g1", {port: PORT})
+    script = f"echo up; exec nc -ll -p {PORT} -e /bin/echo six"
+    up = asyncio.Event()
+    listener = ProcessSpec(path="/bin/sh", args=("-c", script))
+    await room.start_process(container, listener, lambda _: up.set(), lambda _: None)
+    async with asyncio.timeout(20):
+        await up.wait()
+        while True:  # until it listens
+            try:
+                answer = await ask(str(config.gateway_ipv6), port)
+            except ConnectionRefusedError:
+                continue
+            break
+    assert answer == "six"
+    address = config.ipv6_of(IPv4Address(container.address))
+    assert await ask(str(address), PORT) == "six"
+    assert await output_of(room, container, "/bin/nc", "::1", str(PORT)) == "six"
+    route = await output_of(room, container, "/bin/ip", "-6", "route", "get", "2001:db8::1")
+    assert "via fe80::1 dev eth0" in route
+
+
 async def test_neighbours_do_not_reach_each_other_but_through_the_host(
     network: CellNetwork, room: DockerEngine, rootfs_image: str
 ) -> None:
@@ -240,7 +266,7 @@ async def test_nothing_is_left_after_stop(
     config: NetworkConfig, room: DockerEngine, network: CellNetwork, rootfs_image: str
 ) -> None:
     await linked(network, room, rootfs_image, "g1", {network.reserve("g1", 1)[0]: PORT})
-    traces = (config.table, config.name, config.port_prefix, config.subnet)
+    traces = (config.table, config.name, config.port_prefix, config.subnet, str(config.network_ipv6))
     before = await everything()
     assert all(trace in before for trace in traces)
     await room.destroy("g1")
@@ -252,7 +278,14 @@ async def test_nothing_is_left_after_stop(
 
 async def everything() -> str:
     """Packet rules of all kinds, interfaces and routes of the host."""
-    commands = (("nft", "list", "ruleset"), ("iptables", "-S"), ("ip", "link"), ("ip", "route"))
+    commands = (
+        ("nft", "list", "ruleset"),
+        ("iptables", "-S"),
+        ("ip6tables", "-S"),
+        ("ip", "link"),
+        ("ip", "route"),
+        ("ip", "-6", "route"),
+    )
     return "\n".join([await run(*command) for command in commands])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Network
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,27 @@ def test_an_interface_that_leads_there(elsewhere: tuple[str, IPRoute], address: 
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [("fd77:1:2:3::1/64", True), ("fd77:1:2:3:4::1/80", True), ("fd77:1:2::1/48", False)],
+)
+def test_an_interface_that_leads_there_with_ipv6(
+    elsewhere: tuple[str, IPRoute], address: str, taken: bool
+) -> None:
+    """Who has a prefix gives parts of it away."""
+    space, netlink = elsewhere
+    config = NetworkConfig(
+        name="cell-overlap", table="t", subnet="10.77.0.0/20", subnet_ipv6="fd77:1:2:3::/64"
+    )
+    ip(space, "link", "add", "tunnel", "up", "type", "bridge")
+    ip(space, "-6", "addr", "add", address, "dev", "tunnel", "nodad")
+    found = IPv6Network(address, strict=False)
+    expected = (
+        f"the containers' subnet fd77:1:2:3::/64 overlaps {found}, which this host reaches through tunnel"
+    )
+    assert overlap(config, netlink) == (expected if taken else None)
+
+
 def test_what_an_earlier_life_left_is_its_own(elsewhere: tuple[str, IPRoute]) -> None:
     space, netlink = elsewhere
     link = CELL.port_name(CELL.network[9])
@@ -62,6 +85,9 @@ def test_what_an_earlier_life_left_is_its_own(elsewhere: tuple[str, IPRoute]) ->
     ip(space, "addr", "add", "10.77.0.1/32", "dev", CELL.name)
     ip(space, "route", "add", "10.77.0.9/32", "dev", link)
     ip(space, "route", "add", "unreachable", "10.77.0.0/20")
+    ip(space, "-6", "addr", "add", f"{CELL.gateway_ipv6}/128", "dev", CELL.name, "nodad")
+    ip(space, "-6", "route", "add", f"{CELL.ipv6_of(CELL.network[9])}/128", "dev", link)
+    ip(space, "-6", "route", "add", "unreachable", str(CELL.network_ipv6))
     assert overlap(CELL, netlink) is None
 
 
@@ -74,4 +100,8 @@ def test_the_name_server_lies_in_it(
     config = NetworkConfig(name="cell-overlap", table="t", subnet="10.77.0.0/20")
     assert overlap(config, netlink) == (
         "the containers' subnet 10.77.0.0/20 has the name server 10.77.3.53 in it"
+    )
+    (tmp_path / "resolv.conf").write_text("nameserver fd77::53\n")
+    assert overlap(replace(config, subnet_ipv6="fd77::/64"), netlink) == (
+        "the containers' subnet fd77::/64 has the name server fd77::53 in it"
     )
