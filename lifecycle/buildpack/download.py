@@ -10,6 +10,7 @@ import stat
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +29,8 @@ JITTER = 0.2
 TIME_LIMIT = 600.0
 """Seconds for one try."""
 MAX_REDIRECTS = 10
+NO_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
+"""What a broken archive raises, depending on where it is broken."""
 _CHUNK_BYTES = 1 << 20
 _UNITS = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
@@ -67,7 +70,7 @@ def _download_zip(key: str, url: URL, target: Path, verify: bool) -> None:
         archive.flush()
         try:
             extract(archive, target)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+        except (*NO_ARCHIVE, OSError, NotImplementedError, RuntimeError, ValueError) as error:
             words = f"{archive.name} is not a usable zip archive: {error}"
             raise BuildError(f"Failed to extract buildpack '{key}': {words}") from error
         print(f"Downloaded buildpack `{key}` ({size_text(archive.seek(0, os.SEEK_END))})", flush=True)
@@ -96,6 +99,8 @@ def _fetch(url: URL, into: IO[bytes], verify: bool) -> None:
                     into.write(chunk)
                     if time.monotonic() > deadline:
                         raise TransportError("context deadline exceeded")
+                if answer.length:
+                    raise TransportError("unexpected EOF")
                 return
         except (TransportError, URLError) as error:
             raise BuildError(f"{failed}{error}") from error
@@ -120,6 +125,8 @@ def extract(archive: IO[bytes], target: Path) -> None:
                 target.resolve()
             ):
                 raise ValueError(f"{member.filename}: illegal file path")
+            if path.is_symlink():  # the same name twice: nothing is written through a link
+                path.unlink()
             if stat.S_ISLNK(mode):
                 path.symlink_to(members.read(member).decode("utf-8", "surrogateescape"))
                 continue

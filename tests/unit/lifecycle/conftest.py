@@ -110,9 +110,11 @@ def fake_registry(tls: ssl.SSLContext | None) -> Iterator[FakeRegistry]:
             self.send_response(given.status)
             for name, value in given.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(given.content)))
+            if "Content-Length" not in given.headers:
+                self.send_header("Content-Length", str(len(given.content)))
             self.end_headers()
             self.wfile.write(given.content)
+            self.close_connection = "Content-Length" in given.headers  # which may promise more
 
         def log_message(self, format: str, *args: object) -> None:
             """Nobody reads it."""
