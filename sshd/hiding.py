@@ -6,6 +6,7 @@ key move out of the list, variables become empty. Nothing is executed again for 
 
 from __future__ import annotations
 
+import errno
 import os
 
 VARIABLES = (b"SSHD_HOSTKEY", b"SSHD_AUTHKEY")
@@ -23,17 +24,26 @@ def hide_keys() -> None:
     for name in VARIABLES:
         os.environ.pop(name.decode(), None)
     with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    spans = [int(fields[index - 2]) for index in range(_ARGUMENTS_START, _ENVIRONMENT_END + 1)]
+        arguments, environment = spans(file.read())
     memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
     try:
-        for (start, end), rewrite in zip(
-            ((spans[0], spans[1]), (spans[2], spans[3])), (without_keys, without_variables), strict=True
-        ):
+        for (start, end), rewrite in ((arguments, without_keys), (environment, without_variables)):
             shown = os.pread(memory, end - start, start)
             os.pwrite(memory, rewrite(shown), start)
     finally:
         os.close(memory)
+
+
+def spans(status: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Begin and end of arguments and environment, by /proc/PID/stat.
+
+    Raises ``OSError`` where it does not tell, as that of an emulator.
+    """
+    fields = status.rpartition(b")")[2].split()[_ARGUMENTS_START - 2 : _ENVIRONMENT_END - 1]
+    if len(fields) < 4 or b"0" in fields:
+        raise OSError(errno.ENODATA, "/proc/self/stat does not tell where arguments and environment are")
+    numbers = list(map(int, fields))
+    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
 
 
 def without_keys(command_line: bytes) -> bytes:
