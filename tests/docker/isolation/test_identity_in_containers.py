@@ -9,9 +9,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from docker import APIClient
 
 from bbs.models.actions import RunAction
 from bbs.models.common import CertificateProperties, EnvironmentVariable
@@ -51,6 +53,31 @@ async def test_an_instance_finds_its_credentials(
         assert (tmp_path / "creds" / "ig" / "instance.key").read_text().split() == "\n".join(key).split()
         await cell.executor.delete("ig")
         assert [*(tmp_path / "creds").iterdir()] == []
+
+
+async def test_a_key_is_in_its_file_and_nowhere_else(
+    open_cell: OpenCell,
+    identity: dict[str, Any],
+    tmp_path: Path,
+    docker_client: APIClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    async with open_cell(**identity) as cell:
+        await cell.start("env; exec sleep 1000")
+        await cell.until(EventKind.RUNNING)
+        await cell.log.until("CF_INSTANCE_KEY")
+        made = await cell.engine.find("ig")
+        assert made is not None
+        [line, *_] = (tmp_path / "creds/ig/instance.key").read_text().splitlines()[1:]
+        told_to_engine = json.dumps(docker_client.inspect_container(made.id))
+        commands = [
+            path.read_bytes().decode(errors="replace")
+            for number in [made.init_pid, *psutil.pids()]
+            if (path := Path(f"/proc/{number}/cmdline")).exists()
+        ]
+        logged = [str(vars(record)) for record in caplog.records]
+        assert not [where for where in (*commands, *logged, *cell.log.texts, told_to_engine) if line in where]
 
 
 async def test_credentials_are_replaced_under_a_running_app(

@@ -62,6 +62,13 @@ async def test_what_is_ours_cannot_be_written(open_cell: OpenCell) -> None:
         assert await cell.output(script, user="root") == ["0"]
 
 
+async def test_sockets_of_the_host_are_not_there(open_cell: OpenCell) -> None:
+    """Neither the engine's, nor the agent's, nor any other one has a name in a container."""
+    async with open_cell() as cell:
+        script = "find / -path /proc -prune -o -type s -print; echo looked"
+        assert await cell.output(script, user="root") == ["looked"]
+
+
 async def test_a_neighbour_cannot_be_seen_or_signalled(open_cell: OpenCell) -> None:
     async with open_cell() as cell:
         await cell.start("exec sleep 4321", guid="neighbour", user="root")

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from bbs.models.common import File
+from bbs.models.workload import CachedDependency
 from executor.cache.api import Checksum
 from executor.model import EventKind, RunResult, VolumeMount
 
@@ -113,6 +114,23 @@ async def test_a_directory_the_operator_allows(open_cell: OpenCell, tmp_path: Pa
         reason = (await cell.until(EventKind.COMPLETE)).run_result.failure_reason
         assert reason.startswith("failed to mount volume, errors: ")
         assert "not among the host paths" in reason
+
+
+async def test_cached_dependencies_are_read_only(open_cell: OpenCell, tmp_path: Path) -> None:
+    dependency = tmp_path / "dependency"
+    dependency.mkdir()
+    (dependency / "tool").write_text("from the cache\n")
+    async with open_cell() as cell:
+        cell.shelf.items["http://blobs/tools.tgz"] = dependency
+        told = await cell.output(
+            "cd /opt/tools; cat tool; touch x 2>/dev/null || echo read-only; rm tool 2>/dev/null || echo kept",
+            user="root",
+            cached_dependencies=(
+                CachedDependency(from_="http://blobs/tools.tgz", to="/opt/tools", cache_key="tools"),
+            ),
+        )
+        assert told == ["from the cache", "read-only", "kept"]
+        assert [*dependency.iterdir()] == [dependency / "tool"]
 
 
 async def test_service_files_are_read_only_and_go_with_the_instance(
