@@ -16,6 +16,10 @@ from lifecycle.tls import reason as tls_reason
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+CUT_OFF = "unexpected EOF"
+"""A body that ended before it was complete."""
+
+
 class TransportError(Exception):
     """No answer came; ``str()`` is the reason alone."""
 
@@ -62,10 +66,18 @@ def request(
         raise TransportError("EOF") from error
     except OSError as error:
         raise TransportError(reason(error)) from error
+    except http.client.IncompleteRead as error:
+        raise TransportError(CUT_OFF) from error
     except http.client.HTTPException as error:
         raise TransportError(f"malformed HTTP response: {error}") from error
     finally:
         connection.close()
+
+
+def check_complete(answer: http.client.HTTPResponse) -> None:
+    """Raises TransportError when a body that was read in pieces has ended too early."""
+    if answer.length:
+        raise TransportError(CUT_OFF)
 
 
 def _put_header(connection: http.client.HTTPConnection, name: str, value: str) -> None:

@@ -18,7 +18,7 @@ from lifecycle.buildpack.buildpacks import BuildError, Buildpack
 from lifecycle.buildpack.scripts import ScriptError, run_tool_quietly
 from lifecycle.gotext import quote
 from lifecycle.gourl import URL, URLError, parse, resolve
-from lifecycle.http import TransportError, request
+from lifecycle.http import TransportError, check_complete, request
 from lifecycle.system import LookError, look_path
 from lifecycle.tls import client_context
 
@@ -99,8 +99,7 @@ def _fetch(url: URL, into: IO[bytes], verify: bool) -> None:
                     into.write(chunk)
                     if time.monotonic() > deadline:
                         raise TransportError("context deadline exceeded")
-                if answer.length:
-                    raise TransportError("unexpected EOF")
+                check_complete(answer)
                 return
         except (TransportError, URLError) as error:
             raise BuildError(f"{failed}{error}") from error

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from lifecycle.docker.reference import Reference
 from lifecycle.gotext import quote
 from lifecycle.gourl import URL, URLError, parse, resolve
-from lifecycle.http import TransportError, request
+from lifecycle.http import TransportError, check_complete, request
 from lifecycle.tls import client_context
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -202,6 +202,8 @@ class Registry:
             with request("GET", url, headers, None, context, TIMEOUT) as answer:
                 moved = answer.status in (301, 302, 303, 307, 308)
                 body = answer.read(MAX_BYTES)
+                if len(body) < MAX_BYTES:
+                    check_complete(answer)
                 location = answer.getheader("Location", "") if moved else ""
                 return _Answer(answer.status, answer.reason, answer.headers, body), location
         except TransportError as error:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from lifecycle.docker.registry import MAX_BYTES
+
 pytestmark = pytest.mark.unit
 
 CONFIG = {"Cmd": ["/app"], "ExposedPorts": {"8080/tcp": {}}}
@@ -140,6 +142,25 @@ def test_what_is_not_what_its_digest_says(registry: Any, stage: Any, answer: Any
     other = "sha256:" + "0" * 64
     registry.rules[f"/v2/team/app/manifests/{other}"] = answer("{}")
     assert stage(registry, version=f"@{other}").cause.startswith("Digest did not match, expected sha256:000")
+
+
+def test_answers_that_break_off_are_asked_for_again(registry: Any, stage: Any, answer: Any) -> None:
+    path = f"/v2/team/app/blobs/{registry.put_image(CONFIG)}"
+    whole = registry.rules[path]
+    replies = [answer(whole.content[:10], headers={"Content-Length": str(len(whole.content))}), whole]
+    registry.rules[path] = lambda _: replies.pop(0)
+    staged = stage(registry)
+    assert staged.status == 0
+    assert staged.err == (
+        f'Failed getting docker image config by tag: Get "{registry.url}{path}": unexpected EOF'
+        "  Going to retry attempt: 1\n"
+    )
+
+
+def test_answers_without_end_are_cut_off(registry: Any, stage: Any) -> None:
+    registry.put_manifest(b" " * (MAX_BYTES + 1) + b"{}")
+    staged = stage(registry)
+    assert (staged.status, staged.cause.startswith("unusable manifest: ")) == (2, True)
 
 
 @pytest.mark.parametrize("config", [None, {}, {"Cmd": None, "Entrypoint": [], "User": None}])

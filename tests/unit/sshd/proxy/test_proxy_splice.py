@@ -285,3 +285,37 @@ async def test_what_a_client_asks_for_before_it_is_connected(
             reply(True, name.encode())
         assert names == [str(number) for number in range(200)]
         assert [await question for question in questions] == [(True, name.encode()) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "reason", "words"),
+    [
+        ("x11", b"", m.OPEN_UNKNOWN_CHANNEL_TYPE, "x11"),
+        ("auth-agent@openssh.com", b"", m.OPEN_UNKNOWN_CHANNEL_TYPE, "auth-agent@openssh.com"),
+        ("direct-tcpip", b"\0", m.OPEN_CONNECT_FAILED, "Failed to parse open channel message"),
+        (
+            "direct-tcpip",
+            text("127.0.0.1") + uint32(70000) + text("") + uint32(0),
+            m.OPEN_CONNECT_FAILED,
+            "dial tcp: address 70000: invalid port",
+        ),
+    ],
+)
+async def test_the_daemons_refusals_arrive_as_they_are(
+    kind: str, extra: bytes, reason: int, words: str, setting: Any, connect_to: Any, password: Any
+) -> None:
+    client = await connect_to(setting.port, password)
+    with pytest.raises(OpenRefused) as refusal:
+        await client.open(kind, extra)
+    assert (refusal.value.reason, refusal.value.text) == (reason, words)
+
+
+async def test_the_daemons_answers_to_global_requests_arrive_as_they_are(
+    setting: Any, connect_to: Any, password: Any
+) -> None:
+    ask = (await connect_to(setting.port, password)).link.mux.global_request
+    assert await ask("keepalive@openssh.com", b"", True) == (False, b"")
+    assert await ask("tcpip-forward", b"\0", True) == (False, b"")
+    success, port = await ask("tcpip-forward", text("localhost") + uint32(0), True)
+    assert (success, len(port)) == (True, 4)
+    assert await ask("cancel-tcpip-forward", text("localhost") + port, True) == (True, b"")
