@@ -66,9 +66,11 @@ class Blobs:
 
     async def put(self, kind: str, packed: Packed) -> Asset:
         """Upload under the content's own name, unless it is there. kind: ``packages`` or ``buildpacks``."""
-        known = await self._asset(f"{kind}/{packed.sha256}")
-        if known is not None:
-            return known
+        asset = Asset(
+            url=f"{self.base}/v1/static/{kind}/{packed.sha256}", sha256=packed.sha256, media=packed.media
+        )
+        if await self._asset(f"{kind}/{packed.sha256}") is not None:
+            return asset
         url = f"{self.base}/internal/v4/{kind}/{packed.sha256}/upload"
         with packed.path.open("rb") as file:
             form = aiohttp.FormData()
@@ -80,7 +82,7 @@ class Blobs:
                         raise ComponentFailed(f"{url} answered {response.status}: {text}")
             except aiohttp.ClientError as error:
                 raise ComponentFailed(f"{url}: {error}") from error
-        return Asset(url=f"{self.base}/v1/static/{kind}/{packed.sha256}", sha256=packed.sha256)
+        return asset
 
     async def _asset(self, path: str) -> Asset | None:
         url = f"{self.base}/v1/static/{path}"

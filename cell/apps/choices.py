@@ -61,7 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="a registry without a certificate",
     )
-    parser.add_argument("--classic", action="store_true", help="in the form of mid-2015")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--classic", action="store_true", help="in the form of mid-2015")
+    form.add_argument(
+        "--layers",
+        action="store_true",
+        help="in the form for cells that get assets by themselves: bundle, buildpacks, package and droplet"
+        " are layers of the image instead of downloads",
+    )
 
 
 def check(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bbs.models.workload import MediaType
 from cell.client.target import BadArguments
 
 IGNORED = frozenset({".cfignore", ".DS_Store", ".git", ".gitignore", ".hg", ".svn", "_darcs", "__pycache__"})
@@ -21,6 +22,10 @@ class Packed:
 
     path: Path
     sha256: str
+
+    @property
+    def media(self) -> MediaType:
+        return MediaType.ZIP if self.path.suffix == ".zip" else MediaType.TGZ
 
 
 def pack_app(folder: Path, target: Path) -> Packed:

@@ -110,6 +110,7 @@ def _desired(args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs) -
         start_timeout_s=args.start_timeout,
         egress_rules=choices.EVERYTHING,
         annotation=f"{time.time():.6f}",
+        layers=args.layers,
     )
     if staged.droplet is not None:
         droplet = Droplet(asset=staged.droplet, stack=args.stack)

@@ -82,4 +82,5 @@ def _staging(args: argparse.Namespace, guid: str, app: App, lifecycle_url: str) 
         stack=args.stack,
         lifecycle_url=lifecycle_url,
         egress_rules=choices.EVERYTHING,
+        layers=args.layers,
     )

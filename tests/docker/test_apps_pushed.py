@@ -119,6 +119,19 @@ async def test_an_app_from_a_folder_to_its_end(at: LocalCell) -> None:
     assert (gone.status, "'shop'" in gone.err) == (5, True)
 
 
+async def test_assets_as_layers(at: LocalCell) -> None:
+    for _ in range(2):  # the second time with what the first one left in its cache
+        (row,) = await pushed(at, PYTHON_APP, "-n", "layered", "--layers")
+        assert await answer(row) == "hello from Python, instance 0"
+    lrp = json.loads((await cell(at, "lrps", row["process_guid"], "--desired", "--json")).out)
+    assert [layer["name"] for layer in lrp["image_layers"]] == ["buildpack-cellfs-lifecycle", "droplet"]
+    assert "setup" not in lrp
+    assert "cached_dependencies" not in lrp
+    inside = await inside_once_it_listens(at, "layered", "id -un")
+    assert (inside.status, inside.out) == (0, "vcap\n")
+    assert (await cell(at, "delete", "layered")).status == 0
+
+
 async def test_in_the_form_of_2015(at: LocalCell) -> None:
     (row,) = await pushed(at, STATIC_APP, "-n", "old", "--classic")
     assert "hello from a static page" in await answer(row)

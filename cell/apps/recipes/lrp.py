@@ -14,7 +14,7 @@ from bbs.models.actions import (
 from bbs.models.codec import compact
 from bbs.models.common import EnvironmentVariable
 from bbs.models.desired_lrp import DesiredLRP
-from bbs.models.workload import Check, CheckDefinition, HTTPCheck, TCPCheck
+from bbs.models.workload import CachedDependency, Check, CheckDefinition, HTTPCheck, ImageLayer, TCPCheck
 from cell.apps.recipes.parts import (
     DOCKER_LIFECYCLE_KEY,
     LANG,
@@ -24,13 +24,16 @@ from cell.apps.recipes.parts import (
     buildpack_lifecycle_key,
     certificate_properties,
     cpu_weight,
+    exclusive_layer,
     lifecycle_dependency,
+    lifecycle_layer,
     network,
     process_tags,
     variables,
 )
 from cell.apps.recipes.values import (
     APPS_DOMAIN,
+    DROPLET_DIR,
     LIFECYCLE_DIR,
     MAX_PIDS,
     SSH_PORT,
@@ -58,6 +61,7 @@ def buildpack_lrp(process: Process, droplet: Droplet) -> DesiredLRP:
         port_variables={"PORT": port, "VCAP_APP_PORT": port, "VCAP_APP_HOST": "0.0.0.0"},
         root_fs=f"preloaded:{droplet.stack}",
         environment_variables=LANG,
+        droplet_layers=(exclusive_layer("droplet", droplet.asset, DROPLET_DIR),),
         setup=SerialAction(
             actions=(
                 DownloadAction(
@@ -121,9 +125,11 @@ def _lrp(
     lifecycle_key: str,
     environment_variables: tuple[EnvironmentVariable, ...] = (),
     setup: Action | None = None,
+    droplet_layers: tuple[ImageLayer, ...] = (),
     image_username: str = "",
     image_password: str = "",
 ) -> DesiredLRP:
+    """setup or droplet_layers: how the droplet gets there, in either form."""
     app = process.app
     routes = dict(process.routes)
     if process.keys:
@@ -131,6 +137,13 @@ def _lrp(
             **ssh_route(process.keys, process.keys.host_sha1),
             "host_256_fingerprint": process.keys.host_sha256,
         }
+    dependencies: tuple[CachedDependency, ...] = ()
+    layers: tuple[ImageLayer, ...] = ()
+    if process.layers:
+        setup = None
+        layers = (lifecycle_layer(process.lifecycle_url, lifecycle_key), *droplet_layers)
+    else:
+        dependencies = (lifecycle_dependency(process.lifecycle_url, lifecycle_key),)
     return DesiredLRP(
         process_guid=process.guid,
         domain=APPS_DOMAIN,
@@ -152,7 +165,8 @@ def _lrp(
         metrics_guid=app.guid,
         annotation=process.annotation,
         egress_rules=process.egress_rules,
-        cached_dependencies=(lifecycle_dependency(process.lifecycle_url, lifecycle_key),),
+        cached_dependencies=dependencies,
+        image_layers=layers,
         legacy_download_user=user,
         trusted_system_certificates_path=TRUSTED_CERTIFICATES,
         network=network(app, process.ports, "app"),

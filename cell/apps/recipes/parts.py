@@ -14,8 +14,8 @@ from bbs.models.common import (
     MetricTagValue,
     Network,
 )
-from bbs.models.workload import CachedDependency
-from cell.apps.recipes.values import FILE_DESCRIPTORS, LIFECYCLE_DIR, App, Process
+from bbs.models.workload import CachedDependency, DigestAlgorithm, ImageLayer, LayerType
+from cell.apps.recipes.values import FILE_DESCRIPTORS, LIFECYCLE_DIR, App, Asset, Process
 
 UNLIMITED_LOGS = LogRateLimit(bytes_per_second=-1)
 LIMITS = ResourceLimits(nofile=FILE_DESCRIPTORS)
@@ -120,6 +120,34 @@ def certificate_properties(app: App) -> CertificateProperties:
 def lifecycle_dependency(url: str, cache_key: str) -> CachedDependency:
     """The bundle of in-container programs, mounted."""
     return CachedDependency(from_=url, to=LIFECYCLE_DIR, cache_key=cache_key)
+
+
+def lifecycle_layer(url: str, name: str) -> ImageLayer:
+    """The same, declared as a layer."""
+    return shared_layer(name, Asset(url=url), LIFECYCLE_DIR)
+
+
+def shared_layer(name: str, asset: Asset, to: str) -> ImageLayer:
+    """For all containers of a cell, mounted."""
+    return _layer(name, asset, to, LayerType.SHARED)
+
+
+def exclusive_layer(name: str, asset: Asset, to: str) -> ImageLayer:
+    """For one container. The digest of the asset has to be known."""
+    return _layer(name, asset, to, LayerType.EXCLUSIVE)
+
+
+def _layer(name: str, asset: Asset, to: str, kind: LayerType) -> ImageLayer:
+    known = DigestAlgorithm.SHA256 if asset.sha256 else DigestAlgorithm.DigestAlgorithmInvalid
+    return ImageLayer(
+        name=name,
+        url=asset.url,
+        destination_path=to,
+        layer_type=kind,
+        media_type=asset.media,
+        digest_algorithm=known,
+        digest_value=asset.sha256,
+    )
 
 
 def buildpack_lifecycle_key(stack: str) -> str:

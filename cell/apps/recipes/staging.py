@@ -17,7 +17,7 @@ from bbs.models.actions import (
 )
 from bbs.models.common import EnvironmentVariable
 from bbs.models.task import TaskDefinition
-from bbs.models.workload import CachedDependency
+from bbs.models.workload import CachedDependency, ImageLayer
 from cell.apps.recipes.parts import (
     DOCKER_LIFECYCLE_KEY,
     LANG,
@@ -26,9 +26,12 @@ from cell.apps.recipes.parts import (
     app_environment,
     buildpack_lifecycle_key,
     certificate_properties,
+    exclusive_layer,
     lifecycle_dependency,
+    lifecycle_layer,
     metric_tags,
     network,
+    shared_layer,
     variables,
 )
 from cell.apps.recipes.values import (
@@ -50,6 +53,8 @@ from lifecycle.buildpack.xxh64 import xxh64
 
 BUILDER = f"{LIFECYCLE_DIR}/builder"
 BUILDPACKS_DIR = "/tmp/buildpacks"
+APP_DIR = "/tmp/app"
+CACHE_DIR = "/tmp/cache"
 
 
 def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinition:
@@ -61,33 +66,27 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
             f"-buildpackOrder={','.join(buildpack.key for buildpack in what.buildpacks)}",
             "-skipCertVerify=false",
             f"-skipDetect={flag(what.skip_detect)}",
-            "-buildDir=/tmp/app",
+            f"-buildDir={APP_DIR}",
             "-outputDroplet=/tmp/droplet",
             f"-outputMetadata={RESULT_FILE}",
             "-outputBuildArtifactsCache=/tmp/output-cache",
             f"-buildpacksDir={BUILDPACKS_DIR}",
-            "-buildArtifactsCacheDir=/tmp/cache",
+            f"-buildArtifactsCacheDir={CACHE_DIR}",
         ),
         env=variables(_environment(staging)),
         resource_limits=LIMITS,
     )
-    steps = SerialAction(
-        actions=(
-            ParallelAction(actions=_downloads(what)),
-            builder,
-            progress_of_uploads(
-                ParallelAction(actions=uploads(what.uploads, staging.guid, staging.timeout_s))
-            ),
-        )
-    )
+    downloads = () if staging.layers else (ParallelAction(actions=_downloads(what)),)
+    results = ParallelAction(actions=uploads(what.uploads, staging.guid, staging.timeout_s))
+    steps = SerialAction(actions=(*downloads, builder, progress_of_uploads(results)))
+    lifecycle = buildpack_lifecycle_key(staging.stack)
     return _definition(
         staging,
         action=TimeoutAction(timeout_ms=staging.timeout_s * 1000, action=steps),
         env=LANG,
-        dependencies=(
-            lifecycle_dependency(staging.lifecycle_url, buildpack_lifecycle_key(staging.stack)),
-            *_placed(what.buildpacks),
-        ),
+        lifecycle=lifecycle,
+        buildpacks=_placed(what.buildpacks),
+        layers=_layers(what),
     )
 
 
@@ -115,7 +114,7 @@ def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
         staging,
         action=TimeoutAction(timeout_ms=staging.timeout_s * 1000, action=progress),
         env=(),
-        dependencies=(lifecycle_dependency(staging.lifecycle_url, DOCKER_LIFECYCLE_KEY),),
+        lifecycle=DOCKER_LIFECYCLE_KEY,
         image_username=what.username,
         image_password=what.password,
     )
@@ -167,10 +166,10 @@ def _downloads(what: BuildpackStaging) -> tuple[Action, ...]:
             checksum_value=asset.sha256,
         )
 
-    package = download("app package", what.package, "/tmp/app")
+    package = download("app package", what.package, APP_DIR)
     if what.cache is None:
         return (package,)
-    return package, TryAction(action=download("build artifacts cache", what.cache, "/tmp/cache"))
+    return package, TryAction(action=download("build artifacts cache", what.cache, CACHE_DIR))
 
 
 def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
@@ -179,7 +178,7 @@ def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
         CachedDependency(
             name=buildpack.name,
             from_=buildpack.asset.url,
-            to=f"{BUILDPACKS_DIR}/{xxh64(buildpack.key.encode())}",
+            to=_place(buildpack),
             cache_key=buildpack.key,
             checksum_algorithm="sha256" if buildpack.asset.sha256 else "",
             checksum_value=buildpack.asset.sha256,
@@ -187,6 +186,24 @@ def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
         for buildpack in buildpacks
         if buildpack.asset is not None
     )
+
+
+def _layers(what: BuildpackStaging) -> tuple[ImageLayer, ...]:
+    """Package, build artifacts and buildpacks, declared as layers."""
+    layers = [exclusive_layer("app package", what.package, APP_DIR)]
+    if what.cache is not None:
+        layers.append(exclusive_layer("build artifacts cache", what.cache, CACHE_DIR))
+    layers += [
+        shared_layer(buildpack.name, buildpack.asset, _place(buildpack))
+        for buildpack in what.buildpacks
+        if buildpack.asset is not None
+    ]
+    return tuple(layers)
+
+
+def _place(buildpack: Buildpack) -> str:
+    """Where the builder looks for it."""
+    return f"{BUILDPACKS_DIR}/{xxh64(buildpack.key.encode())}"
 
 
 def _environment(staging: Staging) -> dict[str, str]:
@@ -201,10 +218,19 @@ def _definition(
     *,
     action: Action,
     env: tuple[EnvironmentVariable, ...],
-    dependencies: tuple[CachedDependency, ...],
+    lifecycle: str,
+    buildpacks: tuple[CachedDependency, ...] = (),
+    layers: tuple[ImageLayer, ...] = (),
     image_username: str = "",
     image_password: str = "",
 ) -> TaskDefinition:
+    """lifecycle: the bundle's name. buildpacks or layers: what else there is to get, in either form."""
+    dependencies: tuple[CachedDependency, ...] = ()
+    declared: tuple[ImageLayer, ...] = ()
+    if staging.layers:
+        declared = (lifecycle_layer(staging.lifecycle_url, lifecycle), *layers)
+    else:
+        dependencies = (lifecycle_dependency(staging.lifecycle_url, lifecycle), *buildpacks)
     return TaskDefinition(
         root_fs=f"preloaded:{staging.stack}",
         environment_variables=env,
@@ -218,6 +244,7 @@ def _definition(
         completion_callback_url=staging.callback_url,
         egress_rules=staging.egress_rules,
         cached_dependencies=dependencies,
+        image_layers=declared,
         legacy_download_user=VCAP,
         trusted_system_certificates_path=TRUSTED_CERTIFICATES,
         network=network(staging.app, (APP_PORT,), "staging"),

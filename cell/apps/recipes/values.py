@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bbs.models.workload import SecurityGroupRule
+from bbs.models.workload import MediaType, SecurityGroupRule
 
 VCAP = "vcap"
 STAGING_DOMAIN = "cf-app-staging"
@@ -19,6 +19,8 @@ STAGING_MEMORY_MB = 1024
 STAGING_DISK_MB = 6144
 STAGING_TIMEOUT_S = 900
 START_TIMEOUT_S = 60
+DROPLET_DIR = "/home/vcap"
+"""Where the droplet goes on every stack of ours, as a layer: the home of vcap."""
 LIFECYCLE_DIR = "/tmp/lifecycle"
 RESULT_FILE = "/tmp/result.json"
 TRUSTED_CERTIFICATES = "/etc/cf-system-certificates"
@@ -43,10 +45,11 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """A file to fetch. sha256: hex, of its bytes; empty when nobody knows."""
+    """An archive to fetch. sha256: hex, of its bytes; empty when nobody knows. media: what kind it is of."""
 
     url: str
     sha256: str = ""
+    media: MediaType = MediaType.TGZ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,7 @@ class Staging:
     """One staging, whatever the lifecycle.
 
     stack: name of the preloaded root. lifecycle_url: of the bundle. callback_url: empty for nobody.
+    layers: what is fetched is declared as layers of the image, for the cell to get as it likes.
     """
 
     guid: str
@@ -85,6 +89,7 @@ class Staging:
     egress_rules: tuple[SecurityGroupRule, ...] = ()
     platform_options: str = ""
     callback_url: str = ""
+    layers: bool = False
     timeout_s: int = STAGING_TIMEOUT_S
     memory_mb: int = STAGING_MEMORY_MB
     disk_mb: int = STAGING_DISK_MB
@@ -152,7 +157,7 @@ class Process:
 
     version: GUID of this version. command: empty for what the droplet or the image says. execution_metadata:
     as the staging gave it. routes: under ``cf-router``, ``tcp-router`` and so on, plain JSON values.
-    annotation: time of the last change, seconds with fraction.
+    annotation: time of the last change, seconds with fraction. layers: as of a Staging.
     """
 
     app: App
@@ -170,6 +175,7 @@ class Process:
     start_timeout_s: int = START_TIMEOUT_S
     egress_rules: tuple[SecurityGroupRule, ...] = ()
     annotation: str = ""
+    layers: bool = False
 
     @property
     def guid(self) -> str:

@@ -14,7 +14,15 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import read_desired_lrp, read_task
 from bbs.models.task import TaskDefinition
 from bbs.models.validation import validate_desired_lrp, validate_task_definition
-from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
+from bbs.models.workload import (
+    DigestAlgorithm,
+    ICMPInfo,
+    ImageLayer,
+    LayerType,
+    MediaType,
+    PortRange,
+    SecurityGroupRule,
+)
 from cell.apps.recipes import classic, lrp, staging
 from cell.apps.recipes.parts import cpu_weight
 from cell.apps.recipes.values import (
@@ -322,3 +330,78 @@ def test_a_custom_buildpack_is_named_and_left_to_the_builder() -> None:
     announced = str(classic.buildpack_staging(OLD_STAGING, what).action)
     assert "No buildpack specified" not in announced
     assert url in announced
+
+
+def layer(name: str, asset: Asset, to: str, kind: LayerType) -> ImageLayer:
+    known = DigestAlgorithm.SHA256 if asset.sha256 else DigestAlgorithm.DigestAlgorithmInvalid
+    return ImageLayer(
+        name=name,
+        url=asset.url,
+        destination_path=to,
+        layer_type=kind,
+        media_type=asset.media,
+        digest_algorithm=known,
+        digest_value=asset.sha256,
+    )
+
+
+def bundle_layer(name: str, url: str) -> ImageLayer:
+    return layer(name, Asset(url=url), "/tmp/lifecycle", LayerType.SHARED)
+
+
+def test_a_staging_whose_assets_are_layers() -> None:
+    """Nothing to download or to mount is left; all else is as without layers."""
+    zipped = replace(FROM_A_FOLDER.package, media=MediaType.ZIP)
+    what = replace(FROM_A_FOLDER, package=zipped)
+    plain = staging.buildpack_staging(STAGING, what)
+    layered = staging.buildpack_staging(replace(STAGING, layers=True), what)
+    assert what.cache is not None
+    ruby, nodejs = (buildpack.asset for buildpack in BUILDPACKS)
+    assert ruby is not None
+    assert nodejs is not None
+    assert layered.image_layers == (
+        bundle_layer("buildpack-cflinuxfs4-lifecycle", STAGING.lifecycle_url),
+        layer("app package", zipped, "/tmp/app", LayerType.EXCLUSIVE),
+        layer("build artifacts cache", what.cache, "/tmp/cache", LayerType.EXCLUSIVE),
+        layer("ruby_buildpack", ruby, "/tmp/buildpacks/79b87779bbbd2d60", LayerType.SHARED),
+        layer("nodejs_buildpack", nodejs, "/tmp/buildpacks/90aad80143b52c3a", LayerType.SHARED),
+    )
+    assert layered.cached_dependencies == ()
+    before, after = (to_json(each)["action"]["timeout"]["action"]["serial"] for each in (plain, layered))
+    assert list(before["actions"][0]) == ["parallel"]
+    assert after["actions"] == before["actions"][1:]
+    rest = replace(
+        layered, image_layers=(), cached_dependencies=plain.cached_dependencies, action=plain.action
+    )
+    assert rest == plain
+    validate_task_definition(layered)
+
+
+def test_a_staging_without_cache_and_with_a_buildpack_that_the_builder_fetches() -> None:
+    what = replace(FROM_A_FOLDER, cache=None, buildpacks=(Buildpack(key="https://git.example/b"),))
+    layered = staging.buildpack_staging(replace(STAGING, layers=True), what)
+    assert [each.name for each in layered.image_layers] == ["buildpack-cflinuxfs4-lifecycle", "app package"]
+
+
+def test_an_image_is_staged_with_the_bundle_as_a_layer() -> None:
+    layered = staging.docker_staging(replace(STAGING, layers=True), FROM_AN_IMAGE)
+    assert layered.image_layers == (bundle_layer("docker-lifecycle", STAGING.lifecycle_url),)
+    assert layered.cached_dependencies == ()
+
+
+def test_a_droplet_is_a_layer() -> None:
+    plain, layered = lrp.buildpack_lrp(WEB, DROPLET), lrp.buildpack_lrp(replace(WEB, layers=True), DROPLET)
+    assert layered.image_layers == (
+        bundle_layer("buildpack-cflinuxfs4-lifecycle", WEB.lifecycle_url),
+        layer("droplet", DROPLET.asset, "/home/vcap", LayerType.EXCLUSIVE),
+    )
+    assert (layered.setup, layered.cached_dependencies) == (None, ())
+    rest = replace(layered, image_layers=(), cached_dependencies=plain.cached_dependencies, setup=plain.setup)
+    assert rest == plain
+    validate_desired_lrp(layered)
+
+
+def test_an_image_has_the_bundle_as_a_layer() -> None:
+    layered = lrp.docker_lrp(replace(DOCKER_WEB, layers=True), Image(rootfs="docker:///library/redis"))
+    assert layered.image_layers == (bundle_layer("docker-lifecycle", DOCKER_WEB.lifecycle_url),)
+    assert layered.cached_dependencies == ()
