@@ -55,6 +55,8 @@ def run(path: Path, open_app_log: OpenAppLog = no_app_log) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two for each connection
     try:
         asyncio.run(_serve(config, ready, records, open_app_log))
+    except CannotStart as failure:
+        return failure.status
     except ListenFailed as error:
         text = f"Exit trace for group:\n{COMPONENT} exited with error: {error}\n"
         records.write(ERROR, "exited-with-failure", error=text)
@@ -64,13 +66,18 @@ def run(path: Path, open_app_log: OpenAppLog = no_app_log) -> int:
 
 
 async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_log: OpenAppLog) -> None:
-    """Raises :class:`ListenFailed`."""
+    """Raises :class:`ListenFailed`, :class:`CannotStart`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    records.write(INFO, "started")
     async with AsyncExitStack() as stack:
+        try:
+            app_log = await stack.enter_async_context(open_app_log(config))
+        except OSError as error:
+            records.write(ERROR, "failed-to-initialize-metron-client", error=str(error))
+            raise CannotStart(FAILED) from error
+        records.write(INFO, "started")
         listening = stack.enter_context(listen(config.address, BACKLOG))
         if not config.disable_health_check_server and config.health_check_address:
             health = stack.enter_context(listen(config.health_check_address, BACKLOG))
@@ -86,7 +93,6 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
                 connector=aiohttp.TCPConnector(limit=0),
             )
         )
-        app_log = await stack.enter_async_context(open_app_log(config))
         proxy = Proxy(
             ProxySettings(
                 host_key=config.host_key,

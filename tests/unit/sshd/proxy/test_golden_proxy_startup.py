@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from cell.ssh_proxy import run as run_command
 from sshd.proxy.program import run
 
 pytestmark = pytest.mark.unit
@@ -108,3 +110,24 @@ def test_as_a_command(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert json.loads(done.stdout)["data"]["error"] == f"open {tmp_path}/none: no such file or directory"
+
+
+def test_an_identity_for_the_log_agent_that_is_not_there(
+    certs: Path, keys: Any, tmp_path: Path, capsys: Any
+) -> None:
+    names = ("ca", "cert", "key")
+    document = {
+        "address": "127.0.0.1:0",
+        "bbs_address": "https://127.0.0.1:1",
+        "bbs_ca_cert": str(certs / "ca.crt"),
+        "bbs_client_cert": str(certs / "client.crt"),
+        "bbs_client_key": str(certs / "client.key"),
+        "host_key": keys.host["rsa"],
+        "log_level": "error",
+        "loggregator": {f"loggregator_{name}_path": str(tmp_path / name) for name in names},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    assert run_command(argparse.Namespace(config=tmp_path / "config.json")) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["message"] == "ssh-proxy.failed-to-initialize-metron-client"
+    assert str(tmp_path / "ca") in record["data"]["error"]
