@@ -79,11 +79,14 @@ class InlineStore:
     """The tables in memory, and transactions at once."""
 
     def __init__(self) -> None:
-        connection = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
         for step in SCHEMA:
             for statement in step:
-                connection.execute(statement)
-        self.tables = Tables(connection)
+                self._connection.execute(statement)
+        self.tables = Tables(self._connection)
+
+    def close(self) -> None:
+        self._connection.close()
 
     async def run(self, work: Callable[[Tables], Any]) -> Any:
         try:
@@ -230,7 +233,6 @@ class CellAndBBS(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.executor = self.make_executor()
         self.bbs = LossyBBS()
         self.evacuating = False
@@ -243,6 +245,8 @@ class CellAndBBS(RuleBasedStateMachine):
             RegistryCredentials(),
             Removals(),
         )
+        # last: what is opened here is closed by teardown, which only a whole machine gets
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     @initialize()
     def desire(self) -> None:
@@ -253,13 +257,11 @@ class CellAndBBS(RuleBasedStateMachine):
             tables.apply(tables.rows("web", index), create(tables.rows("web", index), key, 1))
         definition = TaskDefinition(root_fs="docker:///job", action=RunAction(path="/job", user="vcap"))
         for number in range(2):
-            self.loop.run_until_complete(
-                TaskController(self.bbs.with_).desire(f"task-{number}", "apps", definition)
-            )
+            self.runner.run(TaskController(self.bbs.with_).desire(f"task-{number}", "apps", definition))
 
     def operate(self, guid: str) -> None:
         self.executor.calls.clear()
-        self.loop.run_until_complete(self.processor.execute(ContainerOperation(guid)))
+        self.runner.run(self.processor.execute(ContainerOperation(guid)))
         self.obey_stops()
 
     def obey_stops(self) -> None:
@@ -276,7 +278,7 @@ class CellAndBBS(RuleBasedStateMachine):
         self.executor.calls.clear()
         rows, tasks = self.bbs.tables.actual_lrps(cell_id=CELL), self.bbs.tables.tasks(cell_id=CELL)
         for operation in batch(self.executor.containers(), rows, tasks).values():
-            self.loop.run_until_complete(self.processor.execute(operation))
+            self.runner.run(self.processor.execute(operation))
         self.obey_stops()
 
     def one_of(self, data: st.DataObject) -> Container:
@@ -385,7 +387,7 @@ class CellAndBBS(RuleBasedStateMachine):
         if row is not None and row.state == UNCLAIMED:
             key = ActualLRPKey(process_guid="web", index=index, domain="apps")
             instance = ActualLRPInstanceKey(instance_guid=f"other-{index}", cell_id=ELSEWHERE)
-            self.loop.run_until_complete(LRPController(self.bbs.with_).start(key, instance, NET))
+            self.runner.run(LRPController(self.bbs.with_).start(key, instance, NET))
 
     @precondition(lambda self: self.offered >= EVACUATE_AFTER)
     @rule()
@@ -409,7 +411,8 @@ class CellAndBBS(RuleBasedStateMachine):
             self.put_right()
             self.check_agreement()
         finally:
-            self.loop.close()
+            self.runner.close()  # also ends what a failed rule left suspended
+            self.bbs.store.close()
 
     def put_right(self) -> None:
         """The network works again, containers live on, and a few passes are made."""
