@@ -22,11 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NO_INTERFACES = 1
+UNKNOWN = 127
 _FOREVER = Deadline(None)
 
 
 def main(argv: list[str]) -> int:
     """Check as ``argv`` says. Failures go to standard error; nothing is ever written to standard output."""
+    try:
+        return _run(argv)
+    except Exception as error:  # noqa: BLE001 - the edge of a process
+        return _fail(f"Unknown error encountered in healthcheck: {error}", UNKNOWN)
+
+
+def _run(argv: list[str]) -> int:
     flags = _flags(argv[0])
     try:
         flags.parse(argv[1:])
