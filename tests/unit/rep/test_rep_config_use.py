@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rep.config import Loggregator, RepConfig, parse
+from rep.config import Loggregator, RepConfig, Source, parse
 from rep.config.unused import TOLD, WITHOUT_EFFECT
 
 pytestmark = pytest.mark.unit
@@ -52,3 +52,38 @@ def test_who_wishes_for_what_there_is_not_is_told(key: str) -> None:
     assert warning.startswith(f'key "{key}" has no effect: ')
     nothing: Any = False if wish is True else 0
     assert parse(json.dumps({key: nothing})).warnings == ()
+
+
+TABLE = [
+    line.split(" ", 1)
+    for line in (HOUSE / "tests" / "golden" / "protocol" / "rep-keys.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
+SAMPLES: dict[str, Any] = {
+    "string": "x",
+    "path": "/x",
+    "path list": "/x:/y",
+    "URL": "https://x:1",
+    "host:port": "x:1",
+    "bool": True,
+    "dur": "1m30s",
+    "int": 5,
+    "int seconds": 5,
+    "int ns": 5,
+    "uint": 5,
+    "uint64": 5,
+    "[string]": ["x", "y"],
+}
+CHOICES = {"log_level": "debug", "time_format": "rfc3339", "layering_mode": "two-layer"}
+
+
+@pytest.mark.parametrize(("key", "kind"), TABLE, ids=[key for key, _ in TABLE])
+def test_every_key_of_the_original_is_known_and_takes_its_type(key: str, kind: str) -> None:
+    outer, _, inner = key.rpartition(".")
+    value = CHOICES.get(key, SAMPLES[kind])
+    document = {outer: {inner: value}} if outer else {key: value}
+    found = parse(json.dumps(document))
+    assert not any("unknown key" in warning for warning in found.warnings)
+    if key in NAMES or inner in NAMES:
+        values = {name: (held, source) for name, held, source in found.effective()}
+        assert values[key][1] is Source.FILE
