@@ -71,6 +71,7 @@ class EngineContainer:
     image_env: tuple[tuple[str, str], ...] = ()
     disk_quota: bool = False
     image_bytes: int = 0
+    privileged: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""The engine's description of a container that only waits. Pure, apart from reading our capabilities."""
+"""The engine's description of a container that only waits. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.engine.api import BindMount, ContainerSpec
+from executor.engine.capabilities import UNPRIVILEGED
 from executor.engine.parent import BUSYBOX, INIT, IO_DIR
 from executor.engine.storage import Room
 
@@ -14,70 +15,11 @@ LABEL_OWNER = "org.cloudfoundry.diego.owner"
 LABEL_CELL = "org.cloudfoundry.diego.cell"
 LABEL_GUID = "org.cloudfoundry.diego.guid"
 LABEL_ADDRESS = "org.cloudfoundry.diego.address"
+LABEL_PRIVILEGED = "org.cloudfoundry.diego.privileged"
 LABEL_IMAGE_BYTES = "org.cloudfoundry.diego.image-bytes"
 
 HOSTNAME_LENGTH = 49
 """Last characters of the guid that make the host name."""
-
-CAPABILITIES = (
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-)
-"""The kernel's capabilities by number, as far as every engine knows them (the last three came later)."""
-
-UNPRIVILEGED = (
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-)
-"""What a container may have at most, whatever an engine's own default is."""
 
 CPU_SHARES_LEAST, CPU_SHARES_MOST = 2, 262_144
 """What the kernel takes. Version 1 of control groups rounds to these; in version 2, shares beyond them become
@@ -92,8 +34,8 @@ CPU_QUOTA_LEAST_US = 1_000
 class Surroundings:
     """What all containers of this cell share.
 
-    capabilities: what a privileged one gets. dns_servers: empty takes the engine's, which are the host's as
-    far as they are no loopback addresses.
+    capabilities, lowering: what a privileged one gets, the latter to be mounted. dns_servers: empty takes the
+    engine's, which are the host's as far as they are no loopback addresses.
     """
 
     owner: str
@@ -103,19 +45,7 @@ class Surroundings:
     init_path: str
     busybox_path: str
     capabilities: tuple[str, ...]
-
-
-def bounding_set(mask: int) -> tuple[str, ...]:
-    """Names of the capabilities in a kernel mask, as ``CapBnd`` in ``/proc/self/status`` has it."""
-    return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
-
-
-def own_bounding_set() -> tuple[str, ...]:
-    """The agent's bounding set: what is not in it, the engine of this host cannot give either."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("CapBnd:"):
-            return bounding_set(int(line.split()[1], 16))
-    return ()
+    lowering: tuple[BindMount, ...] = ()
 
 
 def host_name(guid: str) -> str:
@@ -156,6 +86,7 @@ def create_request(
             **owner_labels(surroundings),
             LABEL_GUID: spec.guid,
             LABEL_ADDRESS: spec.address,
+            **({LABEL_PRIVILEGED: "true"} if spec.privileged else {}),
             **({LABEL_IMAGE_BYTES: str(room.own_image)} if room.own_image else {}),
         },
         "HostConfig": _host_config(spec, io_dir, surroundings, room.quota),
@@ -169,6 +100,7 @@ def _host_config(
         BindMount(source=surroundings.init_path, target=INIT),
         BindMount(source=surroundings.busybox_path, target=BUSYBOX),
         BindMount(source=str(io_dir), target=IO_DIR),
+        *(surroundings.lowering if spec.privileged else ()),
     )
     config: dict[str, Any] = {
         "NetworkMode": "none",

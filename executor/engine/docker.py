@@ -25,6 +25,7 @@ from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.binaries import require_static
+from executor.engine.capabilities import own_bounding_set
 from executor.engine.client import EngineClient
 from executor.engine.containers import (
     LABEL_ADDRESS,
@@ -32,14 +33,15 @@ from executor.engine.containers import (
     LABEL_GUID,
     LABEL_IMAGE_BYTES,
     LABEL_OWNER,
+    LABEL_PRIVILEGED,
     Surroundings,
     container_name,
     create_request,
-    own_bounding_set,
 )
 from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
+from executor.engine.lowering import lowering_mounts
 from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
@@ -246,7 +248,11 @@ class DockerEngine:
     async def _create(self, spec: ContainerSpec, image: str, room: Room) -> dict[str, Any]:
         name = container_name(self._surroundings, spec.guid)
         io_dir = self._io_dir(spec.guid)
-        request = create_request(spec, image=image, io_dir=io_dir, surroundings=self._surroundings, room=room)
+        surroundings = self._surroundings
+        if spec.privileged:
+            lowering = await asyncio.to_thread(lowering_mounts)
+            surroundings = replace(surroundings, lowering=lowering)
+        request = create_request(spec, image=image, io_dir=io_dir, surroundings=surroundings, room=room)
 
         def job(api: APIClient) -> dict[str, Any]:
             io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -286,6 +292,7 @@ class DockerEngine:
             address=state["Config"]["Labels"][LABEL_ADDRESS],
             image_env=parse_env(state["Config"]["Env"] or []),
             disk_quota=bool(state["HostConfig"].get("StorageOpt")),
+            privileged=LABEL_PRIVILEGED in state["Config"]["Labels"],
             image_bytes=int(state["Config"]["Labels"].get(LABEL_IMAGE_BYTES, 0)),
             labels=state["Config"]["Labels"],
         )

@@ -32,6 +32,11 @@ def with_defaults(env: Env, *, uid: int, user: str, home: str) -> Env:
     return (*env, *(pair for pair in defaults if pair[0] not in present))
 
 
+def carried_over(env: Env) -> str:
+    """Words of a script that hand the same harmless variables on to another one, to be expanded there."""
+    return " ".join(f'E{number}="$E{number}"' for number in range(len(env)))
+
+
 def handed_over(env: Env) -> tuple[list[str], str]:
     """How ``env`` gets through the tiny parent's shells unchanged: variables for them, and words of a script.
 

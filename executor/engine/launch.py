@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from executor.engine.api import ProcessSpec
 from executor.engine.environment import Env, with_defaults
 from executor.engine.rootfs import Rootfs
-from executor.engine.users import User, resolve_user
+from executor.engine.users import User, further_groups, resolve_user
 from executor.errors import ProcessStartError
 
 _FAILED = "exec failed: unable to start container process"
@@ -23,7 +23,10 @@ _FAILED = "exec failed: unable to start container process"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A process that can start. program: path to execute; argv: its arguments from number 0 on."""
+    """A process that can start. program: path to execute; argv: its arguments from number 0 on.
+
+    groups: that the user belongs to besides its own.
+    """
 
     user: User
     directory: str
@@ -31,11 +34,13 @@ class Launch:
     program: str
     argv: tuple[str, ...]
     nofile: int | None
+    groups: tuple[int, ...] = ()
 
 
 def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
     """Resolve ``spec`` in ``root``; makes a missing working directory. Raises ProcessStartError."""
-    user = resolve_user(spec.user, root.read_text("/etc/passwd"), root.read_text("/etc/group"))
+    accounts = spec.user, root.read_text("/etc/passwd"), root.read_text("/etc/group")
+    user = resolve_user(*accounts)
     directory = _working_directory(root, spec.dir or user.home, user)
     env = with_defaults(spec.env, uid=user.uid, user=spec.user, home=user.home)
     return Launch(
@@ -45,6 +50,7 @@ def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
         program=_program(root, spec.path, directory, dict(env)["PATH"]),
         argv=(spec.path, *spec.args),
         nofile=spec.nofile,
+        groups=further_groups(*accounts),
     )
 
 

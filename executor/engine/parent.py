@@ -31,8 +31,9 @@ from __future__ import annotations
 
 import re
 
-from executor.engine.environment import handed_over
+from executor.engine.environment import carried_over, handed_over
 from executor.engine.launch import Launch
+from executor.engine.lowering import LOADER, lowering_command
 
 BUSYBOX = "/.cell/busybox"
 INIT = "/.cell/init"
@@ -53,22 +54,33 @@ read -r REPLY <"$0/go" || exit 124
 { shift; exec env -i WORDS "$@"; } 3>&-
 """
 
+_LOWERED = 'exec env -i WORDS "$@"'
+"""What becomes of a process after setpriv: see :mod:`executor.engine.lowering`, which has no variables of the
+program's, for they might mean something to it."""
+
 _REFUSED = re.compile(rb"(?:env|setpriv): can't execute '(.*)': ([^\n]*)\n", re.DOTALL)
 
 
-def parent_command(launch: Launch, name: str) -> tuple[list[str], list[str]]:
+def parent_command(launch: Launch, name: str, *, lowered: bool = False) -> tuple[list[str], list[str]]:
     """Command line and ``NAME=value`` environment of the exec that starts ``launch``.
 
-    name: the process' directory below the container's io directory.
+    name: the process' directory below the container's io directory. lowered: it begins as root, and becomes
+    its user.
     """
     variables, words = handed_over(launch.env)
     directory = f"{IO_DIR}/{name}"
     nofile = "" if launch.nofile is None else str(launch.nofile)
-    child = _CHILD.replace("WORDS", words)
+    child = _CHILD
+    before: tuple[str, ...] = ()
+    if lowered:
+        child = child.replace("WORDS", carried_over(launch.env))
+        script = _LOWERED.replace("WORDS", words)
+        before = (*lowering_command(launch.user, launch.groups), BUSYBOX, "sh", "-c", script, "sh")
+    child = child.replace("WORDS", words)
     program = _program(launch)
     # An argument with "=" before the program's would be a variable to env: another applet in between.
     through = [BUSYBOX, "setpriv"] if "=" in program else []
-    arguments = [*through, program, *launch.argv[1:]]
+    arguments = [*before, *through, program, *launch.argv[1:]]
     command = [BUSYBOX, "sh", "-c", _PARENT, directory, child, directory, nofile, *arguments]
     return command, variables
 
@@ -79,6 +91,12 @@ def refusal(launch: Launch, error_output: bytes) -> str:
     if refused is None or refused[1] != _program(launch).encode("utf-8", "surrogateescape"):
         return ""
     return refused[2].decode("utf-8", "replace")
+
+
+def is_on_its_way(command_line: bytes) -> bool:
+    """Whether a lowered process has not become its program yet, by ``/proc/<pid>/cmdline``."""
+    steps = (LOADER, "\0".join((BUSYBOX, "sh", "-c", "exec env -i ")))
+    return command_line.startswith(tuple(step.encode() for step in steps))
 
 
 def _program(launch: Launch) -> str:

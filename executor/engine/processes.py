@@ -24,7 +24,7 @@ from executor.engine.client import EngineClient
 from executor.engine.faults import ContainerGone
 from executor.engine.fifos import OutputReader, PidFile, ProcessFifos, StatusReader, readable
 from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit
-from executor.engine.parent import parent_command, refusal
+from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
 
@@ -42,6 +42,7 @@ class _Started:
     fifos: ProcessFifos
     parent_fd: int
     parent_pid: int
+    lowered: bool
 
 
 class DockerProcess:
@@ -226,7 +227,8 @@ class ProcessRoom:
             with Rootfs(proc_fd) as root:
                 launch = plan_launch(root, spec)
                 owner = root.host_ids(launch.user.uid, launch.user.gid)
-            command, environment = parent_command(launch, name)
+            lowered = container.privileged and launch.user.uid != 0
+            command, environment = parent_command(launch, name, lowered=lowered)
             fifos = ProcessFifos.make(self._io_dir(container.guid) / name, owner)
             try:
                 exec_id = api.exec_create(
@@ -234,7 +236,7 @@ class ProcessRoom:
                     command,
                     stdout=False,
                     stderr=False,
-                    user=launch.user.exec_user,
+                    user="0:0" if lowered else launch.user.exec_user,
                     environment=environment,
                     workdir=launch.directory,
                 )["Id"]
@@ -242,7 +244,8 @@ class ProcessRoom:
                 state = api.exec_inspect(exec_id)
                 if not state["Running"] or not state["Pid"]:
                     raise ProcessStartError(f"{asked}: its parent ended with status {state['ExitCode']}")
-                made.append(_Started(launch, fifos, os.pidfd_open(state["Pid"]), state["Pid"]))
+                parent = state["Pid"]
+                made.append(_Started(launch, fifos, os.pidfd_open(parent), parent, lowered))
             except BaseException:
                 fifos.close()
                 raise
@@ -278,7 +281,7 @@ class ProcessRoom:
             started.fifos.let_go()
             if await status.failure() is not None:
                 raise refused_limit()
-            await _executed(pid, child_fd, waiting)
+            await _executed(pid, child_fd, waiting, lowered=started.lowered)
             said = started.fifos.peek("err")
             if reason := refusal(started.launch, said):
                 raise refused_by_kernel(started.launch, reason)
@@ -327,15 +330,23 @@ def _kill(pidfd: int) -> None:
         return
 
 
-async def _executed(pid: int, child_fd: int, before: bytes) -> None:
+async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) -> None:
     """Wait until the child executes its program, or ends: its command line is another then.
 
-    It was about to, microseconds ago; the kernel tells nobody when it happens, only when a process ends.
+    It was about to, microseconds ago; the kernel tells nobody when it happens, only when a process ends. One
+    that is lowered executes other programs on its way, and has no command line for a moment each time.
     """
-    while _command_line(pid) == before:
-        with suppress(TimeoutError):
+    while True:
+        now = _command_line(pid)
+        under_way = lowered and (not now or is_on_its_way(now))
+        if now != before and not under_way:
+            return
+        try:
             async with asyncio.timeout(_EXECUTION_S):
                 await readable(child_fd)
+        except TimeoutError:
+            continue
+        return
 
 
 def _command_line(pid: int) -> bytes:

@@ -52,6 +52,17 @@ def resolve_user(wanted: str, passwd: str, group: str) -> User:
     return User(uid=uid, gid=gid, home=home, exec_user=exec_user)
 
 
+def further_groups(wanted: str, passwd: str, group: str) -> tuple[int, ...]:
+    """Groups that the user ``wanted`` is a member of besides its own; none when it came with a group."""
+    user_part, _, group_part = (wanted or "root").partition(":")
+    rows = _entries(passwd, 6)
+    names = {row[0] for row in rows if user_part in (row[0], row[2])}
+    if group_part or not names:
+        return ()
+    members = (row for row in _entries(group, 4) if row[2].isdecimal())
+    return tuple(int(row[2]) for row in members if not names.isdisjoint(row[3].split(",")))
+
+
 def _resolve_group(wanted: str, group: str) -> int:
     for row in _entries(group, 3):
         if row[0] == wanted and row[2].isdecimal():

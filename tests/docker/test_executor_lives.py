@@ -104,6 +104,9 @@ def recorded_inside(kind: str, guid: str, address: str) -> set[str]:
     sections, definition = INSIDE[kind]["sections"], INSIDE[kind]["definition"]
     ids = re.findall(r"\b(?:uid|gid)=(\d+)", sections["id"])
     status = re.findall(r"^(?:Cap(?:Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):\t.*$", sections["status"], re.M)
+    # The recorded privileged container did not see its control groups.
+    limits = {name: sections[key].splitlines()[0] for name, key in CGROUP.items()}
+    assert kind == "task_privileged" or not [line for line in limits.values() if line.startswith("cat: ")]
     said = {
         f"id {' '.join(ids)}",
         f"cwd {sections['cwd'].strip()}",
@@ -111,7 +114,7 @@ def recorded_inside(kind: str, guid: str, address: str) -> set[str]:
         f"hostname {guid}",
         "hosts 127.0.0.1 localhost",
         f"hosts {address} {guid}",
-        *(f"{name} {sections[key].splitlines()[0]}" for name, key in CGROUP.items()),
+        *(f"{name} {line}" for name, line in limits.items() if not line.startswith("cat: ")),
         *status,
     }
     assert sections["hostname"].strip() in sections["hosts"], "a container knows itself by its guid"
@@ -122,15 +125,22 @@ def recorded_inside(kind: str, guid: str, address: str) -> set[str]:
 CGROUP = {"memory": "memory_limit", "pids": "pids_limit", "cpu": "cpu"}
 
 
-@pytest.mark.parametrize("kind", ["lrp_vcap", "task", "task_root", "task_uid"])
+@pytest.mark.parametrize("kind", ["lrp_vcap", "task", "task_root", "task_uid", "task_privileged"])
 async def test_a_container_looks_from_inside_as_recorded(open_cell: OpenCell, kind: str) -> None:
     definition = INSIDE[kind]["definition"]
+    user, _, privileged = definition["user"].partition(", ")
     limits = ResourceLimits(nofile=definition.get("nofile"))
     cpu = INSIDE[kind]["sections"]["cpu"].splitlines()[0]
     script = LOOK_AROUND.replace("{cpu}", cpu)  # the second version of control groups has no shares
-    action = RunAction(path="/bin/sh", args=("-c", script), user=definition["user"], resource_limits=limits)
-    async with open_cell() as cell:
-        await cell.start("", action=action, cpu_weight=10, allocation={"max_pids": definition["max_pids"]})
+    action = RunAction(path="/bin/sh", args=("-c", script), user=user, resource_limits=limits)
+    async with open_cell(allow_privileged_containers=True) as cell:
+        await cell.start(
+            "",
+            action=action,
+            privileged=bool(privileged),
+            cpu_weight=10,
+            allocation={"max_pids": definition["max_pids"]},
+        )
         await cell.log.until_line("seen")
         address = cell.executor.container("ig").internal_ip
         printed = {" ".join(line.split()) for line in cell.log.texts}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bbs.models.actions import ResourceLimits, RunAction
+from bbs.models.common import EnvironmentVariable
 from executor.model import ContainerState, EventKind
 
 if TYPE_CHECKING:
@@ -45,6 +47,50 @@ async def test_privileged_containers_are_what_the_host_can_give(open_cell: OpenC
         assert told["Seccomp"] == "0"
         assert int(told["CapEff"], 16) & int(RECORDED, 16) == int(RECORDED, 16)
         assert int(told["CapEff"], 16) >> 21 & 1  # SYS_ADMIN
+
+
+async def test_users_of_a_privileged_container_have_the_recorded_bounds(open_cell: OpenCell) -> None:
+    """Whatever is setuid root in it: not all that its root has."""
+    async with open_cell(allow_privileged_containers=True) as cell:
+        told = fields(await cell.output(f"{STATUS}; id", user="vcap", privileged=True))
+        assert told["CapEff"] == "0000000000000000"
+        assert told["CapBnd"] == "00000000a82425fb"
+        assert (told["Seccomp"], told["NoNewPrivs"]) == ("0", "0")
+
+
+async def test_a_process_of_a_user_of_a_privileged_container_is_like_any_other(open_cell: OpenCell) -> None:
+    async with open_cell(allow_privileged_containers=True) as cell:
+        action = RunAction(
+            path="/bin/sh",
+            args=("-c", "id; pwd; ulimit -n; env; tr '\\0' ' ' < /proc/$$/cmdline; exit 7"),
+            env=(
+                EnvironmentVariable(name="ODD", value="a 'b' $c"),
+                EnvironmentVariable(name="LD_PRELOAD", value="/x"),
+            ),
+            user="vcap",
+            resource_limits=ResourceLimits(nofile=123),
+        )
+        told = {}
+        for privileged in (False, True):
+            seen = len(cell.log.lines)
+            await cell.start("", action=action, privileged=privileged)
+            complete = await cell.until(EventKind.COMPLETE)
+            assert complete.run_result.failure_reason == "APP: Exited with status 7"
+            await cell.executor.delete("ig")
+            lines = [line.payload.decode() for line in cell.log.lines[seen:]]
+            own = ("Cell ", "CF_INSTANCE_")  # which differ by instance
+            told[privileged] = [line for line in lines if not line.startswith(own)]
+        assert "ODD=a 'b' $c" in told[True]
+        assert told[True] == told[False]
+
+
+async def test_what_cannot_start_in_a_privileged_container_is_no_exit_status(open_cell: OpenCell) -> None:
+    async with open_cell(allow_privileged_containers=True) as cell:
+        script = "printf '#!/no/such/interpreter\\n' > /tmp/x; chmod 755 /tmp/x"
+        setup = RunAction(path="/bin/sh", args=("-c", script), user="vcap")
+        await cell.start("", setup=setup, action=RunAction(path="/tmp/x", user="vcap"), privileged=True)
+        complete = await cell.until(EventKind.COMPLETE)
+        assert "exec /tmp/x: no such file or directory" in complete.run_result.failure_reason
 
 
 async def test_new_privileges_can_be_ruled_out(open_cell: OpenCell) -> None:

@@ -123,7 +123,8 @@ async def test_cached_dependencies_are_read_only(open_cell: OpenCell, tmp_path: 
     async with open_cell() as cell:
         cell.shelf.items["http://blobs/tools.tgz"] = dependency
         told = await cell.output(
-            "cd /opt/tools; cat tool; touch x 2>/dev/null || echo read-only; rm tool 2>/dev/null || echo kept",
+            "cd /opt/tools; cat tool; touch x 2>/dev/null || echo read-only; "
+            "rm tool 2>/dev/null || echo kept",
             user="root",
             cached_dependencies=(
                 CachedDependency(from_="http://blobs/tools.tgz", to="/opt/tools", cache_key="tools"),

@@ -14,10 +14,12 @@ from requests.exceptions import RequestException
 from executor.cgroup import Mount
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
-from executor.engine.containers import UNPRIVILEGED, Surroundings, bounding_set, create_request
+from executor.engine.capabilities import UNPRIVILEGED, bounding_set
+from executor.engine.containers import Surroundings, create_request
 from executor.engine.faults import ContainerGone, translate
 from executor.engine.launch import Launch, refused_by_kernel
-from executor.engine.parent import parent_command, refusal
+from executor.engine.lowering import mounts_of
+from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User
 from executor.errors import EngineError, EngineUnavailable
@@ -251,6 +253,62 @@ def test_a_parent_starts_the_program(argv: tuple[str, ...], program: str, argume
     assert command[4] == "/.cell/io/1"
     assert command[-len(arguments) - 2 :] == ["/.cell/io/1", "", *arguments]
     assert env == ["E0=A=1"]
+
+
+def test_a_lowered_process_begins_as_root_and_its_variables_mean_nothing_to_what_lowers_it() -> None:
+    user = User(uid=2000, gid=3000, home="/", exec_user="vcap")
+    launch = replace(LAUNCH, user=user, groups=(50,), env=(("LD_PRELOAD", "/x"), ("SECRET", "hunter2")))
+    command, env = parent_command(launch, "1", lowered=True)
+    assert env == ["E0=LD_PRELOAD=/x", "E1=SECRET=hunter2"]
+    assert not [argument for argument in command if "LD_PRELOAD" in argument or "hunter2" in argument]
+    lowering = command[command.index("/.cell/lower/ld.so") :]
+    assert lowering == [
+        *("/.cell/lower/ld.so", "--library-path", "/.cell/lower", "/.cell/lower/setpriv"),
+        "--bounding-set=-all,+chown,+dac_override,+fsetid,+fowner,+mknod,+net_raw,+setgid,+setuid,+setfcap,"
+        "+setpcap,+net_bind_service,+sys_chroot,+kill,+audit_write,+sys_admin",
+        *("--inh-caps=-all", "--regid=3000", "--groups=50,3000", "--reuid=2000"),
+        *("/.cell/busybox", "sh", "-c", 'exec env -i "$E0" "$E1" "$@"', "sh", "/bin/sh", "-c", "true"),
+    ]
+    assert 'exec env -i E0="$E0" E1="$E1" "$@"' in command[5]
+
+
+def test_what_a_process_is_on_the_way_to_its_program() -> None:
+    steps = ("/.cell/lower/ld.so\0--library-path\0x\0", '/.cell/busybox\0sh\0-c\0exec env -i "$E0" "$@"\0')
+    assert all(is_on_its_way(step.encode()) for step in steps)
+    assert not any(map(is_on_its_way, (b"", b"/bin/sh\0-c\0true\0", b"/.cell/busybox\0sh\0-c\0sleep 1\0")))
+
+
+def test_what_a_privileged_container_needs_to_lower_its_users() -> None:
+    told = (
+        "\tlinux-vdso.so.1 (0x00007f75b94b2000)\n"
+        "\tlibcap-ng.so.0 => /lib/x86_64-linux-gnu/libcap-ng.so.0 (0x00007f75b9484000)\n"
+        "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f75b92a2000)\n"
+        "\t/lib64/ld-linux-x86-64.so.2 (0x00007f75b94b4000)\n"
+    )
+    assert {(mount.source, mount.target) for mount in mounts_of(told) if mount.read_only} == {
+        ("/usr/bin/setpriv", "/.cell/lower/setpriv"),
+        ("/lib64/ld-linux-x86-64.so.2", "/.cell/lower/ld.so"),
+        ("/lib/x86_64-linux-gnu/libcap-ng.so.0", "/.cell/lower/libcap-ng.so.0"),
+        ("/lib/x86_64-linux-gnu/libc.so.6", "/.cell/lower/libc.so.6"),
+    }
+    with pytest.raises(EngineError, match="no interpreter"):
+        mounts_of("\tstatically linked\n")
+
+
+def test_only_privileged_containers_get_what_lowers() -> None:
+    lowering = (BindMount(source="/usr/bin/setpriv", target="/.cell/lower/setpriv"),)
+    surroundings = replace(SURROUNDINGS, lowering=lowering)
+    for privileged in (False, True):
+        request = create_request(
+            ContainerSpec(guid="g", root_fs="x", privileged=privileged),
+            image="i:1",
+            io_dir=Path("/run/io/g"),
+            surroundings=surroundings,
+            room=Room(),
+        )
+        targets = [mount["Target"] for mount in request["HostConfig"]["Mounts"]]
+        assert ("/.cell/lower/setpriv" in targets) is privileged
+        assert ("org.cloudfoundry.diego.privileged" in request["Labels"]) is privileged
 
 
 def test_values_of_variables_are_in_no_argument() -> None:

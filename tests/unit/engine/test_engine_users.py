@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor.engine.users import User, resolve_user
+from executor.engine.users import User, further_groups, resolve_user
 from executor.errors import ProcessStartError
 
 pytestmark = pytest.mark.unit
@@ -38,6 +38,22 @@ GROUP = "root:x:0:\nstaff:x:50:vcap\nbroken\n"
 )
 def test_users(wanted: str, user: User) -> None:
     assert resolve_user(wanted, PASSWD, GROUP) == user
+
+
+@pytest.mark.parametrize(
+    ("wanted", "groups"),
+    [
+        ("vcap", (50,)),
+        ("2000", (50,)),
+        ("vcap:staff", ()),
+        ("2000:0", ()),
+        ("root", ()),
+        ("", ()),
+        ("4711", ()),
+    ],
+)
+def test_further_groups_are_those_of_who_came_without_one(wanted: str, groups: tuple[int, ...]) -> None:
+    assert further_groups(wanted, PASSWD, GROUP) == groups
 
 
 @pytest.mark.parametrize("wanted", ["", "root"])

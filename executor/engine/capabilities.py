@@ -1,0 +1,78 @@
+"""Capabilities: the kernel's, a container's, and those that this host has to give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+)
+"""The kernel's capabilities by number, as far as every engine knows them (the last three came later)."""
+
+UNPRIVILEGED = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+)
+"""What a container may have at most, whatever an engine's own default is."""
+
+
+def bounding_set(mask: int) -> tuple[str, ...]:
+    """Names of the capabilities in a kernel mask, as ``CapBnd`` in ``/proc/self/status`` has it."""
+    return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
+
+
+def own_bounding_set() -> tuple[str, ...]:
+    """The agent's bounding set: what is not in it, the engine of this host cannot give either."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("CapBnd:"):
+            return bounding_set(int(line.split()[1], 16))
+    return ()
