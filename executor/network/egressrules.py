@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from executor.network.config import Address
 from executor.network.egress import IPV6_LAYERS, Interval, Layer, Opening, RuleSet
+from executor.network.elements import Element, ElementStatement
 
 CONTAINERS = "containers"
 """Map from a container's address to the chain of its rules."""
@@ -54,9 +55,14 @@ _COMMENT_LENGTH = 120
 _NOT_IN_COMMENTS = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def comment(guid: str) -> str:
+def label(guid: str) -> str:
     """What an element says about whose it is, for people and for `cell network`."""
-    return f'comment "{_NOT_IN_COMMENTS.sub("", guid)[-_COMMENT_LENGTH:]}"'
+    return _NOT_IN_COMMENTS.sub("", guid)[-_COMMENT_LENGTH:]
+
+
+def comment(guid: str) -> str:
+    """The same in nft's language."""
+    return f'comment "{label(guid)}"'
 
 
 def name_for(name: str, version: int) -> str:
@@ -112,29 +118,47 @@ def delete_rule_set(table: str, rule_set: RuleSet) -> list[str]:
 
 def add_members(table: str, members: Mapping[Address, tuple[str, RuleSet | None]]) -> list[str]:
     """Statements that make addresses known, each with its container's guid and rules."""
-    statements = []
+    statements: list[str] = []
     for version in (4, 6):
-        of_version = {address: member for address, member in members.items() if address.version == version}
-        everybody = ", ".join(f"{address} {comment(guid)}" for address, (guid, _) in of_version.items())
-        jumps = ", ".join(
-            f"{address} {comment(guid)} : jump {chain_name(rules)}"
-            for address, (guid, rules) in of_version.items()
-            if rules is not None
-        )
-        for name, elements in ((REFUSED, everybody), (CONTAINERS, jumps)):
-            if elements:
-                statements.append(f"add element inet {table} {name_for(name, version)} {{ {elements} }}")
+        everybody = {address: each for address, each in members.items() if address.version == version}
+        ruled = {address: (guid, rules) for address, (guid, rules) in everybody.items() if rules}
+        if everybody:
+            name = name_for(REFUSED, version)
+            listed = ", ".join(f"{address} {comment(guid)}" for address, (guid, _) in everybody.items())
+            known = (Element(address.packed, comment=label(guid)) for address, (guid, _) in everybody.items())
+            statements.append(_statement(table, name, listed, known))
+        if ruled:
+            name = name_for(CONTAINERS, version)
+            listed = ", ".join(
+                f"{address} {comment(guid)} : jump {chain_name(rules)}"
+                for address, (guid, rules) in ruled.items()
+            )
+            jumps = (
+                Element(address.packed, chain=chain_name(rules), comment=label(guid))
+                for address, (guid, rules) in ruled.items()
+            )
+            statements.append(_statement(table, name, listed, jumps))
     return statements
 
 
 def delete_jump(table: str, address: Address) -> str:
     """The statement that takes an address' rules away."""
-    return f"delete element inet {table} {name_for(CONTAINERS, address.version)} {{ {address} }}"
+    return _without(table, name_for(CONTAINERS, address.version), address)
 
 
 def delete_member(table: str, address: Address) -> str:
     """The statement that forgets an address."""
-    return f"delete element inet {table} {name_for(REFUSED, address.version)} {{ {address} }}"
+    return _without(table, name_for(REFUSED, address.version), address)
+
+
+def _statement(table: str, name: str, listed: str, elements: Iterable[Element]) -> ElementStatement:
+    text = f"add element inet {table} {name} {{ {listed} }}"
+    return ElementStatement.of(text, table, name, elements, add=True)
+
+
+def _without(table: str, name: str, address: Address) -> ElementStatement:
+    text = f"delete element inet {table} {name} {{ {address} }}"
+    return ElementStatement.of(text, table, name, [Element(address.packed)], add=False)
 
 
 def _set_name(rule_set: RuleSet, layer: Layer, log: bool) -> str:

@@ -1,5 +1,7 @@
 """Transactions of packet rules: one at a time, with everything that waits in one go.
 
+What is about elements only goes to the kernel directly, anything else through the library.
+
 Statements are nft's own language, not its JSON: the JSON of nftables 1.0.6 cannot declare a map whose values
 are address and port together (it makes a set instead, without a word).
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from executor.errors import NetworkError
+from executor.network.elements import ElementSocket, ElementStatement
 from executor.network.libnftables import NftContext
 
 T = TypeVar("T")
@@ -47,6 +50,7 @@ class Nft:
         self._make_writer = writer
         self._make_reader = reader
         self._writer: Context | None = None
+        self._elements: ElementSocket | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nft")
         self._waiting: list[_Change] = []
         self._turn = asyncio.Lock()
@@ -117,22 +121,26 @@ class Nft:
                 change.done.exception()  # a caller that was cancelled does not ask
 
     async def _run(self, statements: Sequence[str]) -> str | None:
-        text = "\n".join(statements) + "\n"
         try:
-            done, complaint = await self._in_thread(lambda: self._write(text))
+            complaint = await self._in_thread(lambda: self._write(statements))
         except NetworkError as error:
             return str(error)
-        return f"packet rules refused: {complaint}" if done is None else None
+        return None if complaint is None else f"packet rules refused: {complaint}"
 
-    def _write(self, text: str) -> tuple[str | None, str]:
-        if self._writer is None:
-            self._writer = self._make_writer()
-        return self._writer.run(text)
+    def _write(self, statements: Sequence[str]) -> str | None:
+        elements = [one for one in statements if isinstance(one, ElementStatement)]
+        if len(elements) == len(statements):
+            self._elements = self._elements or ElementSocket()
+            return self._elements.run(elements)
+        self._writer = self._writer or self._make_writer()
+        done, complaint = self._writer.run("\n".join(statements) + "\n")
+        return complaint if done is None else None
 
     def _let_go(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        for held in (self._writer, self._elements):
+            if held is not None:
+                held.close()
+        self._writer = self._elements = None
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)

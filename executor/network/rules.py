@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from executor.network.config import Address, Network
-from executor.network.egressrules import CONTAINERS, REFUSED, comment, name_for
+from executor.network.egressrules import CONTAINERS, REFUSED, comment, label, name_for
+from executor.network.elements import Element, ElementStatement, port_key, target_value
 
 PORTS = "ports"
 """Map of host ports."""
@@ -214,20 +215,27 @@ def _merged(networks: Sequence[Network]) -> list[Network]:
 
 def add_targets(table: str, targets: Mapping[int, Target], guid: str) -> list[str]:
     """Statements that add map elements, commented with the container's guid; none for no targets."""
-    return [
-        f"add element inet {table} {name_for(PORTS, version)} {{ {elements} }}"
-        for version in (4, 6)
-        if (
-            elements := ", ".join(
-                f"tcp . {host_port} {comment(guid)} : {target.address} . {target.port}"
-                for host_port, target in sorted(targets.items())
-                if target.address.version == version
+    statements: list[str] = []
+    for version in (4, 6):
+        led = sorted((port, to) for port, to in targets.items() if to.address.version == version)
+        if led:
+            name = name_for(PORTS, version)
+            listed = ", ".join(f"tcp . {port} {comment(guid)} : {to.address} . {to.port}" for port, to in led)
+            elements = (
+                Element(port_key(port), target_value(to.address.packed, to.port), comment=label(guid))
+                for port, to in led
             )
-        )
-    ]
+            text = f"add element inet {table} {name} {{ {listed} }}"
+            statements.append(ElementStatement.of(text, table, name, elements, add=True))
+    return statements
 
 
 def delete_targets(table: str, host_ports: Iterable[int], version: int = 4) -> list[str]:
     """Statements that delete map elements of a version of IP; none for no ports."""
-    elements = ", ".join(f"tcp . {host_port}" for host_port in sorted(host_ports))
-    return [f"delete element inet {table} {name_for(PORTS, version)} {{ {elements} }}"] if elements else []
+    ports = sorted(host_ports)
+    if not ports:
+        return []
+    name, listed = name_for(PORTS, version), ", ".join(f"tcp . {port}" for port in ports)
+    text = f"delete element inet {table} {name} {{ {listed} }}"
+    elements = (Element(port_key(port)) for port in ports)
+    return [ElementStatement.of(text, table, name, elements, add=False)]

@@ -1,0 +1,180 @@
+"""Changes of elements of sets and maps, told to the kernel directly.
+
+The library behind ``nft`` asks the kernel first for the names of all chains and sets, whatever is to be
+changed: with 250 containers that all have rules of their own this takes many times as long as the change.
+Elements need no such knowledge: a key, what it leads to, and a comment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from executor.errors import NetworkError
+
+_NETLINK_NETFILTER = 12
+_NF_TABLES = 10
+_NEW_ELEMENTS, _DELETE_ELEMENTS = _NF_TABLES << 8 | 12, _NF_TABLES << 8 | 14
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_REQUEST, _ACK, _CREATE = 0x1, 0x4, 0x400
+_MSG_ERROR = 2
+_FAMILY_INET = 1
+_NESTED = 0x8000
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
+_ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_USER_DATA = 1, 2, 6
+_DATA_VALUE, _DATA_VERDICT = 1, 2
+_VERDICT_CODE, _VERDICT_CHAIN, _JUMP = 1, 2, -3
+_COMMENT = 0
+_ANSWER_BYTES = 1 << 16
+_SEND_BUFFER_BEYOND_LIMIT, _BATCH_BYTES = 32, 2 << 20  # SO_SNDBUFFORCE
+_AT_ONCE = 200
+"""Elements in a message, whose length has 16 bits; one is 250 bytes at most."""
+
+_HEADER = struct.Struct("=LHHLL")
+_ATTRIBUTE = struct.Struct("=HH")
+_FAMILY_AND_ID = struct.Struct(">BBH")
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """key, value: as the kernel has them, parts of 4 bytes each. chain: to jump to, instead of a value."""
+
+    key: bytes
+    value: bytes = b""
+    chain: str = ""
+    comment: str = ""
+
+
+class ElementStatement(str):
+    """A statement in nft's language about elements, which knows what the kernel is to be told for it."""
+
+    table: str
+    name: str
+    elements: tuple[Element, ...]
+    add: bool
+
+    @classmethod
+    def of(
+        cls, text: str, table: str, name: str, elements: Iterable[Element], *, add: bool
+    ) -> ElementStatement:
+        """name: of the set or map, in a table of family inet. add: or delete."""
+        made = cls(text)
+        made.table, made.name, made.elements, made.add = table, name, tuple(elements), add
+        return made
+
+
+def port_key(port: int) -> bytes:
+    """``tcp . port``."""
+    return struct.pack(">BxxxHxx", socket.IPPROTO_TCP, port)
+
+
+def target_value(address: bytes, port: int) -> bytes:
+    """``address . port``."""
+    return address + struct.pack(">Hxx", port)
+
+
+class ElementSocket:
+    """Tells the kernel. For one thread at a time."""
+
+    def __init__(self) -> None:
+        """Raises NetworkError."""
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+            )
+            self._socket.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_BEYOND_LIMIT, _BATCH_BYTES)
+        except OSError as error:
+            raise NetworkError(f"packet rules cannot be changed: {error.strerror}") from error
+        self._number = 0
+        """Of the last message: answers to another batch are none to this."""
+
+    def run(self, statements: Sequence[ElementStatement]) -> str | None:
+        """Make all of the changes or none; what is wrong, None for nothing. Blocks, but not for long."""
+        marked = _FAMILY_AND_ID.pack(socket.AF_UNSPEC, 0, _NF_TABLES)
+        begin = self._next()
+        batch = [_message(_BATCH_BEGIN, 0, begin, marked)]
+        told: dict[int, ElementStatement] = {}
+        for statement in statements:
+            kind, flags = (_NEW_ELEMENTS, _CREATE) if statement.add else (_DELETE_ELEMENTS, 0)
+            for body in _messages(statement):
+                number = self._next()
+                told[number] = statement
+                batch.append(_message(kind, flags | _ACK, number, body))
+        batch.append(_message(_BATCH_END, 0, self._next(), marked))
+        try:
+            self._socket.send(b"".join(batch))
+            answers = dict(self._answers())
+        except OSError as error:
+            return f"{error.strerror}: {statements[0]}"
+        for number, statement in told.items():
+            if code := answers.get(number, answers.get(begin, errno.ENOMSG)):
+                return f"{os.strerror(code)}: {statement}"
+        return None
+
+    def close(self) -> None:
+        """Closing again is fine."""
+        self._socket.close()
+
+    def _next(self) -> int:
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        return self._number
+
+    def _answers(self) -> Iterator[tuple[int, int]]:
+        """Number of a message and error, 0 for none; they are there when the kernel has taken a batch."""
+        while True:
+            try:
+                data = self._socket.recv(_ANSWER_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind, _, number, _ = _HEADER.unpack_from(data, offset)
+                if kind == _MSG_ERROR:
+                    (code,) = struct.unpack_from("=l", data, offset + _HEADER.size)
+                    yield number, -code
+                offset += (max(length, _HEADER.size) + 3) & ~3
+
+
+def _messages(statement: ElementStatement) -> Iterator[bytes]:
+    for start in range(0, len(statement.elements), _AT_ONCE):
+        elements = b"".join(map(_element, statement.elements[start : start + _AT_ONCE]))
+        yield b"".join(
+            (
+                _FAMILY_AND_ID.pack(_FAMILY_INET, 0, 0),
+                _attribute(_LIST_TABLE, _text(statement.table)),
+                _attribute(_LIST_SET, _text(statement.name)),
+                _attribute(_LIST_ELEMENTS | _NESTED, elements),
+            )
+        )
+
+
+def _element(element: Element) -> bytes:
+    body = _attribute(_ELEMENT_KEY | _NESTED, _attribute(_DATA_VALUE, element.key))
+    if element.value:
+        body += _attribute(_ELEMENT_DATA | _NESTED, _attribute(_DATA_VALUE, element.value))
+    if element.chain:
+        verdict = _attribute(_VERDICT_CODE, struct.pack(">l", _JUMP)) + _attribute(
+            _VERDICT_CHAIN, _text(element.chain)
+        )
+        body += _attribute(_ELEMENT_DATA | _NESTED, _attribute(_DATA_VERDICT | _NESTED, verdict))
+    if element.comment:
+        comment = _text(element.comment)
+        body += _attribute(_ELEMENT_USER_DATA, bytes((_COMMENT, len(comment))) + comment)
+    return _attribute(_LIST_ELEMENT | _NESTED, body)
+
+
+def _text(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, number, 0) + body
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
