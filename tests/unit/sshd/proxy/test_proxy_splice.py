@@ -201,6 +201,21 @@ async def test_a_client_that_closes_while_output_waits_for_it(spliced: Any) -> N
     await far.over.wait()
 
 
+async def test_a_client_that_closes_frees_an_instance_stuck_in_both_directions(spliced: Any) -> None:
+    """What echoes its input stops reading when nobody takes its output; with the taker gone it can go on."""
+    near, far = await spliced.channel()
+    near.fast()
+    far.fast()
+    await send(far, bytes(2 * m.WINDOW))
+    await send(near, bytes(2 * m.WINDOW))
+    assert (near.channel.room(), far.channel.room()) == (0, 0)
+    near.channel.close()
+    await send(far, b"goes on")
+    far.eat()
+    assert len(await received(far, 2 * m.WINDOW)) == 2 * m.WINDOW
+    await far.over.wait()
+
+
 async def test_input_arrives_although_its_client_closed_behind_it(spliced: Any) -> None:
     near, far = await spliced.channel()
     far.fast()
