@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 HEAD_TIMEOUT_S: Final = 5.0
 BACKLOG: Final = 1024
@@ -33,7 +33,7 @@ class Guard(asyncio.Protocol):
         self._guards = guards
         self._transport: asyncio.BaseTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._request: web.BaseRequest | None = None
+        self._body: StreamReader | None = None
         self._handling = False
         self._next_begun = False
 
@@ -44,7 +44,7 @@ class Guard(asyncio.Protocol):
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._request is None or self._request.content.is_eof():  # else it is of the body
+        if self._body is None or self._body.is_eof():  # else it is of the body
             if self._handling:
                 self._next_begun = True
             elif self._timer is None:
@@ -68,7 +68,7 @@ class Guard(asyncio.Protocol):
     def head_read(self, request: web.BaseRequest) -> None:
         """A request is being handled."""
         self._disarm()
-        self._request, self._handling, self._next_begun = request, True, False
+        self._body, self._handling, self._next_begun = request.content, True, False
 
     def handled(self) -> None:
         """It is not any more; of the next one a part may be there."""
