@@ -47,10 +47,16 @@ class VolumeManager:
         await self.discover()
         for driver in self._plugins.values():
             try:
-                for name in await driver.mounted():
-                    await driver.unmount(name)
+                left = await driver.mounted()
             except VolumeError as error:
                 log.error("failed-to-purge-volumes", extra=_data(driver.spec.name, error=str(error)))
+                continue
+            for name in left:
+                try:
+                    await driver.unmount(name)
+                except VolumeError as error:
+                    data = _data(driver.spec.name, volume=name, error=str(error))
+                    log.error("failed-to-purge-volumes", extra=data)
 
     async def run(self) -> None:
         while self._directories:
@@ -84,7 +90,11 @@ class VolumeManager:
     async def _mount(self, guid: str, volume: VolumeMount) -> BindMount:
         driver = self._driver(volume.driver)
         name = unique_name(volume.volume_id, guid) if driver.unique_volume_ids else volume.volume_id
-        source = await driver.mount(name, volume.config)
+        try:
+            source = await driver.mount(name, volume.config)
+        except asyncio.CancelledError:  # the driver may go through with it all the same
+            self._held[guid].append((volume.driver, name))
+            raise
         self._held[guid].append((volume.driver, name))
         return BindMount(source=source, target=volume.container_dir, read_only=volume.read_only)
 

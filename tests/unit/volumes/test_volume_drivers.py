@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -113,6 +114,7 @@ class ScriptedDriver:
 
     def __init__(self, mountpoint: Path) -> None:
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
+        self.waits: dict[str, tuple[asyncio.Event, asyncio.Event]] = {}
         self.answers: dict[str, object] = {
             "Plugin.Activate": {"Implements": ["VolumeDriver"]},
             "VolumeDriver.Mount": {"Mountpoint": str(mountpoint)},
@@ -122,6 +124,10 @@ class ScriptedDriver:
     async def handle(self, request: web.Request) -> web.Response:
         call = request.path.removeprefix("/")
         self.calls.append((call, json.loads(await request.text())))
+        if call in self.waits:
+            asked, answer = self.waits[call]
+            asked.set()
+            await answer.wait()
         answer = self.answers.get(call, {})
         text = answer if isinstance(answer, str) else json.dumps(answer)
         return web.Response(text=text, status=500 if '"Err": "broken"' in text else 200)
@@ -168,6 +174,38 @@ async def test_a_start_gives_back_what_was_left_mounted(
 ) -> None:
     assert volumes.drivers == ["nfs"]
     assert driver.called("VolumeDriver.Unmount") == [{"Name": "left"}, {"Name": "behind"}]
+
+
+async def test_one_volume_that_resists_does_not_keep_the_others_mounted(
+    driver: ScriptedDriver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.answers["VolumeDriver.Unmount"] = {"Err": "busy"}
+    manager = VolumeManager([str(tmp_path / "drivers")])
+    await manager.start()
+    await manager.close()
+    assert driver.called("VolumeDriver.Unmount") == [{"Name": "left"}, {"Name": "behind"}]
+    assert [
+        r.__dict__["data"]["error"] for r in caplog.records if r.message == "failed-to-purge-volumes"
+    ] == [
+        "driver nfs: VolumeDriver.Unmount: busy",
+        "driver nfs: VolumeDriver.Unmount: busy",
+    ]
+
+
+async def test_a_mount_nobody_waited_for_is_given_back(
+    volumes: VolumeManager, driver: ScriptedDriver
+) -> None:
+    """The driver may have gone through with it."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+    driver.waits["VolumeDriver.Mount"] = (asked, answer)
+    mounting = asyncio.create_task(volumes.mount("ig", [volume()]))
+    await asked.wait()
+    mounting.cancel()
+    await asyncio.wait([mounting])
+    answer.set()
+    driver.calls.clear()
+    await volumes.unmount("ig")
+    assert driver.called("VolumeDriver.Unmount") == [{"Name": "v_1"}]
 
 
 async def test_a_volume_is_made_mounted_and_given_back(
