@@ -107,8 +107,8 @@ class Requests:
         return status(request, p.OK)
 
     def _read(self, request: int, reader: Reader) -> bytes:
-        handle = self._handles.get(reader.string())
-        offset, size = reader.uint64(), reader.uint32()
+        name, offset, size = reader.string(), reader.uint64(), reader.uint32()
+        handle = self._handles.get(name)
         with _failing("read", handle.path):
             data = os.pread(handle.descriptor, min(size, p.MAX_READ), _signed(offset))
         if not data:
@@ -116,9 +116,8 @@ class Requests:
         return packet(p.DATA, uint32(request) + string(data))
 
     def _write(self, request: int, reader: Reader) -> bytes:
-        handle = self._handles.get(reader.string())
-        offset = _signed(reader.uint64())
-        data = memoryview(reader.string())
+        name, offset, data = reader.string(), _signed(reader.uint64()), memoryview(reader.string())
+        handle = self._handles.get(name)
         with _failing("write", handle.path):
             while data:
                 written = os.pwrite(handle.descriptor, data, offset)
@@ -149,8 +148,9 @@ class Requests:
         return status(request, p.OK)
 
     def _fsetstat(self, request: int, reader: Reader) -> bytes:
-        handle = self._handles.get(reader.string())
-        _set(handle.descriptor, handle.path, read_attributes(reader))
+        name, wanted = reader.string(), read_attributes(reader)
+        handle = self._handles.get(name)
+        _set(handle.descriptor, handle.path, wanted)
         return status(request, p.OK)
 
     # -- directories --------------------------------------------------------------------------------
