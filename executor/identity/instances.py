@@ -151,7 +151,13 @@ class InstanceIdentity:
                     certificate = self._authority.issue(profile, key, now=utc_now(), validity=validity)
                     self._files.replace(container.guid, certificate=certificate, key=private_pem(key))
 
-                await asyncio.to_thread(issue)
+                issuing = asyncio.create_task(asyncio.to_thread(issue))
+                try:
+                    await asyncio.shield(issuing)
+                except asyncio.CancelledError:
+                    await asyncio.wait({issuing})  # what it writes is there before it is removed
+                    issuing.exception()
+                    raise
         except (OSError, IdentityError) as error:
             self._meter.count("CredCreationFailedCount")
             raise IdentityError(f"credentials of instance {container.guid}: {error}") from error

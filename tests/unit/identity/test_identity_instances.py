@@ -141,6 +141,32 @@ async def test_credentials_are_made_and_renewed(
     assert snapshot.gauges["CredCreationSucceededDuration"].value > 0
 
 
+async def test_a_runner_that_was_cancelled_writes_nothing_any_more(
+    identity: InstanceIdentity, instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a key could be put in a directory that is being removed, and stay."""
+    begun, go_on = threading.Event(), threading.Event()
+    replace = CredentialFiles.replace
+
+    def slowly(self: CredentialFiles, guid: str, *, certificate: bytes, key: bytes) -> None:
+        begun.set()
+        go_on.wait(10)
+        replace(self, guid, certificate=certificate, key=key)
+
+    monkeypatch.setattr(CredentialFiles, "replace", slowly)
+    await identity.prepare(instance())
+    async with running(identity):
+        task = asyncio.create_task(identity.runner(instance()).run())
+        await asyncio.to_thread(begun.wait, 10)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        await asyncio.wait({task})
+    assert task.cancelled()
+    assert go_on.is_set()
+    assert len([*(tmp_path / "creds/ig").iterdir()]) == 2
+    await identity.remove("ig")
+
+
 async def test_a_runner_that_cannot_write_ends(
     identity: InstanceIdentity, instance: Instance, meter: Meter
 ) -> None:
