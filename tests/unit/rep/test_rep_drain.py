@@ -218,3 +218,12 @@ async def test_post_start_gives_up_and_says_where_it_asked(configure: Configure)
         status, _, err = await ended
     assert status == 1
     assert "no answer from http://127.0.0.1:1/ping" in err
+
+
+async def test_post_start_does_not_wait_for_a_process_that_has_ended(configure: Configure) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await process.wait()
+    async with script("post-start", configure("127.0.0.1:1"), REP_PID=str(process.pid)) as ended:
+        status, _, err = await ended
+    assert status == 1
+    assert f"process {process.pid}, the rep, has ended" in err
