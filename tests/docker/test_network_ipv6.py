@@ -306,3 +306,34 @@ async def test_containers_without_ipv6(config: NetworkConfig, outside: Outside) 
         assert await output(*one.enter, *shown) == (0, "")
         assert await one.ask("tcp", outside.ipv6, 80) != OK
         assert await one.ask("tcp", outside.address, 80) == OK
+
+
+SCRIPT = """
+import asyncio
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
+
+async def main():
+    network = CellNetwork(NetworkConfig(name="alone", table="alone", subnet="10.9.0.0/24"))
+    await network.start()
+    await network.stop()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_host_that_begins_to_forward_goes_on_listening_to_its_routers(unique: str) -> None:
+    """In a network namespace of its own, with an interface that listens and one that does not."""
+    enter = ("ip", "netns", "exec", unique)
+    show = ("sysctl", "-n", "net.ipv6.conf.up0.accept_ra", "net.ipv6.conf.up1.accept_ra")
+    ip("netns", "add", unique)
+    try:
+        for name in ("up0", "up1"):
+            ip("-n", unique, "link", "add", name, "type", "bridge")
+        settings = ("all.forwarding=0", "up0.accept_ra=1", "up1.accept_ra=0")
+        await output(*enter, "sysctl", "-w", *(f"net.ipv6.conf.{setting}" for setting in settings))
+        assert await output(*enter, *show) == (0, "1\n0")
+        assert await output(*enter, sys.executable, "-c", SCRIPT) == (0, "")
+        assert await output(*enter, *show, "net.ipv6.conf.all.forwarding") == (0, "2\n0\n1")
+    finally:
+        ip("netns", "del", unique)
