@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from bbs.models.workload import SecurityGroupRule
@@ -94,6 +96,10 @@ class RuleSet:
     def of(self, layer: Layer, *, log: bool) -> list[Opening]:
         """The openings of a layer that are logged, or those that are not."""
         return self.kinds.get((layer, log), [])
+
+
+Content = tuple[tuple[Interval, bool], ...]
+"""Disjoint intervals of ports, ascending, and whether they are logged."""
 
 
 class _Box(NamedTuple):
@@ -205,27 +211,44 @@ def _kinds(kind: int, code: int) -> list[Interval]:
     return [(kind << 8, kind << 8 | 255)] if code == _ANY else [(kind << 8 | code, kind << 8 | code)]
 
 
-def _disjoint(boxes: Iterable[tuple[Interval, _Box]]) -> list[Opening]:
-    """Sweep over the addresses; between two borders the same boxes are open."""
+def _disjoint(boxes: Sequence[tuple[Interval, _Box]]) -> list[Opening]:
+    """What is open, where; neighbours that let the same through are one."""
+    columns: list[tuple[int, int, Content]] = []
+    total = 0
+    for first, last, content in _columns(boxes):
+        if columns and columns[-1][1] + 1 == first and columns[-1][2] == content:
+            columns[-1] = (columns[-1][0], last, content)
+            continue
+        columns.append((first, last, content))
+        total += len(content)
+        if total > MAX_INTERVALS:
+            raise NetworkError(f"egress rules: more than {MAX_INTERVALS} intervals")
+    return [Opening((first, last), ports, log) for first, last, content in columns for ports, log in content]
+
+
+def _columns(boxes: Sequence[tuple[Interval, _Box]]) -> Iterator[tuple[int, int, Content]]:
+    """First and last of addresses with the same boxes, ascending, and what those let through."""
+    ordered = sorted(boxes, key=itemgetter(0))
+    if all(one[0][1] < other[0][0] for one, other in pairwise(ordered)):
+        for (first, last), box in ordered:
+            yield first, last, ((box.ports, box.log),)
+    else:
+        yield from _sweep(ordered)
+
+
+def _sweep(boxes: Iterable[tuple[Interval, _Box]]) -> Iterator[tuple[int, int, Content]]:
+    """Over the addresses; between two borders the same boxes are open."""
     opened: defaultdict[int, list[_Box]] = defaultdict(list)
     closed: defaultdict[int, list[_Box]] = defaultdict(list)
     for (first, last), box in boxes:
         opened[first].append(box)
         closed[last + 1].append(box)
     painted = cache(_painted)
-    columns: list[tuple[int, int, tuple[tuple[Interval, bool], ...]]] = []
     active: Counter[_Box] = Counter()
-    start, total = 0, 0
+    start = 0
     for border in sorted(opened.keys() | closed.keys()):
         if active:
-            content = painted(frozenset(active))
-            if columns and columns[-1][1] + 1 == start and columns[-1][2] == content:
-                columns[-1] = (columns[-1][0], border - 1, content)
-            else:
-                columns.append((start, border - 1, content))
-                total += len(content)
-                if total > MAX_INTERVALS:
-                    raise NetworkError(f"egress rules: more than {MAX_INTERVALS} intervals")
+            yield start, border - 1, painted(frozenset(active))
         for box in closed.get(border, ()):
             active[box] -= 1
             if not active[box]:
@@ -233,10 +256,9 @@ def _disjoint(boxes: Iterable[tuple[Interval, _Box]]) -> list[Opening]:
         for box in opened.get(border, ()):
             active[box] += 1
         start = border
-    return [Opening((first, last), ports, log) for first, last, content in columns for ports, log in content]
 
 
-def _painted(boxes: frozenset[_Box]) -> tuple[tuple[Interval, bool], ...]:
+def _painted(boxes: frozenset[_Box]) -> Content:
     """Disjoint port intervals; where boxes overlap, the last rule's flag counts."""
     if len(boxes) == 1:
         ((_, ports, log),) = boxes
