@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import tarfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from bbs.models.actions import DownloadAction
 from executor.engine.api import ContainerSpec, EngineContainer
 from executor.engine.docker import DockerEngine
 from executor.engine.faults import ContainerGone
 from executor.errors import EngineError
+from executor.model import EventKind, RunResult
+
+if TYPE_CHECKING:
+    from tests.docker.conftest import Cell
 
 pytestmark = pytest.mark.docker
 
@@ -170,3 +176,21 @@ async def test_leaving_a_big_copy_out_of_a_container_early(engine: DockerEngine,
     await asyncio.wait([reading])
     await engine.destroy("g1")
     assert now() - cancelled < REMOVAL_S
+
+
+async def test_an_instance_is_deleted_in_the_middle_of_a_big_download(
+    open_cell: Callable[..., AbstractAsyncContextManager[Cell]], huge: str
+) -> None:
+    async with open_cell() as cell:
+        cell.shelf.items["http://blobs/droplet"] = Path(huge)
+        setup = DownloadAction(from_="http://blobs/droplet", to="/home/vcap", user="vcap")
+        await cell.start("exec sleep 1000", setup=setup)
+        await cell.log.until("successfully created container")
+        container = await cell.engine.find("ig")
+        assert container is not None
+        await until_it_grows(inside(container, "/home/vcap/huge"))
+        begun = now()
+        await cell.executor.delete("ig")
+        assert now() - begun < REMOVAL_S
+        assert (await cell.until(EventKind.COMPLETE)).run_result == RunResult(stopped=True)
+        assert await cell.engine.list_guids() == set()
