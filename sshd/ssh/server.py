@@ -24,6 +24,9 @@ from sshd.ssh.link import MuxLink
 MAX_REFUSED_ATTEMPTS = 6
 """The attempt that ends the connection; the first ``none`` is not one."""
 
+MAX_USER_NAME = 1024
+"""Characters; the platform's names have less than 100."""
+
 _USERAUTH = b"ssh-userauth"
 _CONNECTION = b"ssh-connection"
 
@@ -66,6 +69,7 @@ class ServerLink(MuxLink, SSHServerConnection):
         self._policy = policy
         self._authenticator = policy.authenticator(self)
         self._refused = 0
+        self._asked = False
         self._method = ""
         offered = policy.algorithms
         self._kex_algs = list(offered.key_exchanges)
@@ -125,24 +129,35 @@ class ServerLink(MuxLink, SSHServerConnection):
         method = packet.get_string()
         if service != _CONNECTION:
             raise asyncssh.ServiceNotAvailable("Unexpected service in auth request")
-        if self._auth_complete or not self._auth_in_progress:
+        if self._auth_complete or not self._auth_in_progress or self.lost():
             return None
-        if self._auth is not None:
+        if len(user) > MAX_USER_NAME:
+            raise asyncssh.IllegalUserName("Username too long")
+        if self._auth is not None:  # the one before has no answer yet, and gets none: it counts all the same
             self._auth.cancel()
             self._auth = None
+            if self._one_too_many():
+                return None
         self._username = user
         return self._attempt(user, method, packet)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
         self._auth = None
         self._authenticator.refused(self._username, self._method)
-        if self._method != "none" or self._refused:
-            self._refused += 1
-        if self._refused >= MAX_REFUSED_ATTEMPTS:
-            self._send_disconnect(m.DISCONNECT_PROTOCOL_ERROR, "too many authentication failures", "")
-            self._force_close(None)
-            return
-        self.send_packet(m.USERAUTH_FAILURE, NameList([self._authenticator.method]), b"\0")
+        if not self._one_too_many():
+            self.send_packet(m.USERAUTH_FAILURE, NameList([self._authenticator.method]), b"\0")
+
+    def _one_too_many(self) -> bool:
+        """Count a refused attempt; whether the connection has ended for it."""
+        if self._method == "none" and not self._asked:
+            self._asked = True  # with which methods there are, as every client does first
+            return False
+        self._refused += 1
+        if self._refused < MAX_REFUSED_ATTEMPTS:
+            return False
+        self._send_disconnect(m.DISCONNECT_PROTOCOL_ERROR, "too many authentication failures", "")
+        self._force_close(None)
+        return True
 
     def public_key_auth_supported(self) -> bool:
         return self._authenticator.method == b"publickey"

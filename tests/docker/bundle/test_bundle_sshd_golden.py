@@ -21,6 +21,7 @@ from tests.unit.sshd.conftest import connect_to as connect_to
 from tests.unit.sshd.conftest import daemon as daemon
 from tests.unit.sshd.conftest import keys as keys
 from tests.unit.sshd.conftest import port as port
+from tests.unit.sshd.conftest import probe as probe
 from tests.unit.sshd.conftest import ssh as ssh
 from tests.unit.sshd.test_golden_algorithms import (
     test_extension_message,

@@ -15,14 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from asyncssh.packet import SSHPacket
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
-from sshd.ssh.client import ClientLink, Credentials, connect
+from sshd.ssh.client import ClientLink, Credentials, client_options, connect
 from sshd.ssh.library import asyncssh
 from sshd.ssh.mux import OpenRequest
+from sshd.wire import boolean, string
 
 ROOT = Path(__file__).parents[3]
 
@@ -356,3 +358,65 @@ def ssh(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> OpenSSH:
     identity.write_text(keys.user)
     identity.chmod(0o600)
     return OpenSSH(identity)
+
+
+class Probe(ClientLink):
+    """A client that authenticates by hand and keeps every answer."""
+
+    def __init__(self) -> None:
+        super().__init__(client_options(Credentials("probe"), "probe"), lambda _: True, None)  # type: ignore[arg-type]
+        self.authenticated.cancel()  # nobody waits for it
+        self.ready = asyncio.Event()
+        self.answers: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self.extensions: list[list[str]] = []
+
+    def try_next_auth(self, *, next_method: bool = False) -> None:
+        self.ready.set()
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        names = {1: "disconnect", 51: "failure", 52: "success"}
+        if pkttype == 7:
+            count = packet.get_uint32()
+            self.extensions = [
+                [packet.get_string().decode(), packet.get_string().decode()] for _ in range(count)
+            ]
+            return True
+        if pkttype in names:
+            self.answers.put_nowait((names[pkttype], packet.get_remaining_payload()))
+            return True
+        return super().process_packet(pkttype, pktid, packet)
+
+    def attempt(self, method: str, *fields: bytes) -> None:
+        self.send_packet(50, string(b"probe"), string(b"ssh-connection"), string(method.encode()), *fields)
+
+    def query(self, key: asyncssh.SSHKey) -> None:
+        self.attempt("publickey", boolean(False), string(key.algorithm), string(key.public_data))
+
+    def sign(self, key: asyncssh.SSHKey) -> None:
+        head = boolean(True) + string(b"rsa-sha2-256") + string(key.public_data)
+        signed = (
+            string(self._session_id)
+            + b"\x32"
+            + string(b"probe")
+            + string(b"ssh-connection")
+            + string(b"publickey")
+            + head
+        )
+        self.attempt("publickey", head, string(key.sign(signed, b"rsa-sha2-256")))
+
+
+@pytest.fixture
+async def probe() -> AsyncIterator[Callable[[int], Awaitable[Probe]]]:
+    """Connects, exchanges keys and leaves the rest to the test."""
+    links: list[Probe] = []
+
+    async def go(port: int) -> Probe:
+        _, link = await asyncio.get_running_loop().create_connection(Probe, "127.0.0.1", port)
+        links.append(link)
+        await link.ready.wait()
+        return link
+
+    yield go
+    for link in links:
+        link.abort()
+        await link.wait_closed()

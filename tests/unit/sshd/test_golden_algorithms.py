@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncssh.packet import SSHPacket
 
-from sshd.ssh.client import ClientLink, Credentials, client_options
 from sshd.ssh.library import asyncssh
 from sshd.wire import Reader, boolean, string
 
@@ -84,57 +80,7 @@ def test_stock_client(case: dict[str, Any], daemon: Any, ssh: Any) -> None:
             assert (done.stdout == "in\n") is wanted, (name, done.stderr)
 
 
-class Probe(ClientLink):
-    """A client that authenticates by hand and keeps every answer."""
-
-    def __init__(self) -> None:
-        super().__init__(client_options(Credentials("probe"), "probe"), lambda _: True, None)  # type: ignore[arg-type]
-        self.ready = asyncio.Event()
-        self.answers: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
-        self.extensions: list[list[str]] = []
-
-    def try_next_auth(self, *, next_method: bool = False) -> None:
-        self.ready.set()
-
-    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
-        names = {1: "disconnect", 51: "failure", 52: "success"}
-        if pkttype == 7:
-            count = packet.get_uint32()
-            self.extensions = [
-                [packet.get_string().decode(), packet.get_string().decode()] for _ in range(count)
-            ]
-            return True
-        if pkttype in names:
-            self.answers.put_nowait((names[pkttype], packet.get_remaining_payload()))
-            return True
-        return super().process_packet(pkttype, pktid, packet)
-
-    def attempt(self, method: str, *fields: bytes) -> None:
-        self.send_packet(50, string(b"probe"), string(b"ssh-connection"), string(method.encode()), *fields)
-
-    def query(self, key: asyncssh.SSHKey) -> None:
-        self.attempt("publickey", boolean(False), string(key.algorithm), string(key.public_data))
-
-    def sign(self, key: asyncssh.SSHKey) -> None:
-        head = boolean(True) + string(b"rsa-sha2-256") + string(key.public_data)
-        signed = (
-            string(self._session_id)
-            + b"\x32"
-            + string(b"probe")
-            + string(b"ssh-connection")
-            + string(b"publickey")
-            + head
-        )
-        self.attempt("publickey", head, string(key.sign(signed, b"rsa-sha2-256")))
-
-
-async def probe(port: int) -> Probe:
-    _, link = await asyncio.get_running_loop().create_connection(Probe, "127.0.0.1", port)
-    await link.ready.wait()
-    return link
-
-
-async def test_extension_message(daemon: Any) -> None:
+async def test_extension_message(daemon: Any, probe: Any) -> None:
     link = await probe(daemon.port)
     (name, signatures), ping = BY_NAME["extension-message"]["ext_info"]
     assert link.extensions[1] == ping
@@ -142,12 +88,9 @@ async def test_extension_message(daemon: Any) -> None:
     assert link.extensions[0][1].split(",") == [
         algorithm for algorithm in signatures.split(",") if algorithm != "ssh-dss"
     ]
-    link.abort()
-    await link.wait_closed()
 
 
-async def attempts(port: int, keys: Any, wrong: int, right: bool) -> list[tuple[str, bytes]]:
-    link = await probe(port)
+async def attempts(link: Any, keys: Any, wrong: int, right: bool) -> list[tuple[str, bytes]]:
     answers: list[tuple[str, bytes]] = []
     link.attempt("none")
     answers.append(await link.answers.get())
@@ -157,37 +100,46 @@ async def attempts(port: int, keys: Any, wrong: int, right: bool) -> list[tuple[
     if right:
         link.sign(asyncssh.import_private_key(keys.user))
         answers.append(await link.answers.get())
-    link.abort()
-    await link.wait_closed()
     return answers
 
 
-async def test_six_refused_keys(daemon: Any, keys: Any) -> None:
+async def test_six_refused_keys(daemon: Any, keys: Any, probe: Any) -> None:
     case = BY_NAME["six-refused-keys"]
-    answers = await attempts(daemon.port, keys, 6, False)
+    answers = await attempts(await probe(daemon.port), keys, 6, False)
     assert [kind for kind, _ in answers] == case["replies"]
     reader = Reader(answers[-1][1])
     assert {"reason": reader.uint32(), "message": reader.text()} == case["disconnect"]
     assert answers[0][1] == string(b"publickey") + boolean(False)
 
 
-async def test_five_refused_keys_then_the_right_one(daemon: Any, keys: Any) -> None:
-    answers = await attempts(daemon.port, keys, 5, True)
+async def test_five_refused_keys_then_the_right_one(daemon: Any, keys: Any, probe: Any) -> None:
+    answers = await attempts(await probe(daemon.port), keys, 5, True)
     assert [kind for kind, _ in answers] == BY_NAME["five-refused-keys-then-the-right-one"]["replies"]
 
 
-async def test_passwords_are_no_way_in(daemon: Any) -> None:
+async def test_only_the_first_none_is_free(daemon: Any, probe: Any) -> None:
+    link = await probe(daemon.port)
+    answers = []
+    for _ in range(7):
+        link.attempt("none")
+        answers.append((await link.answers.get())[0])
+    assert answers == ["failure"] * 6 + ["disconnect"]
+
+
+async def test_a_user_name_without_end(daemon: Any, probe: Any) -> None:
+    link = await probe(daemon.port)
+    link.send_packet(50, string(b"x" * 5000), string(b"ssh-connection"), string(b"none"))
+    assert (await link.answers.get())[0] == "disconnect"
+
+
+async def test_passwords_are_no_way_in(daemon: Any, probe: Any) -> None:
     link = await probe(daemon.port)
     link.attempt("password", boolean(False), string(b"secret"))
     assert await link.answers.get() == ("failure", string(b"publickey") + boolean(False))
-    link.abort()
-    await link.wait_closed()
 
 
-async def test_none_is_enough_when_everybody_may_come_in(daemons: Any) -> None:
+async def test_none_is_enough_when_everybody_may_come_in(daemons: Any, probe: Any) -> None:
     with daemons.kept("-logLevel=fatal", "-allowUnauthenticatedClients") as daemon:
         link = await probe(daemon.port)
         link.attempt("none")
         assert await link.answers.get() == ("success", b"")
-        link.abort()
-        await link.wait_closed()

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from sshd.proxy.realms import Instance
 from sshd.ssh import messages as m
 from sshd.ssh.errors import OpenRefused
 from sshd.ssh.library import asyncssh
 from sshd.ssh.link import FLOODED
 from sshd.ssh.mux import MAX_PENDING_OPENS
+from sshd.wire import boolean, text
 
 pytestmark = pytest.mark.unit
 
@@ -189,6 +191,30 @@ async def test_six_wrong_passwords_are_enough(setting: Any, stock: Any) -> None:
     assert done.status == 255
     refused = setting.log.errors("authentication-failed")
     assert refused == ["ssh: no auth passed yet", *["Invalid credentials"] * 6]
+
+
+class Hangs:
+    """A realm that never answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def instance(self, user: str, password: str) -> Instance | None:
+        self.asked.append(password)
+        await asyncio.get_running_loop().create_future()
+        return None
+
+
+async def test_passwords_that_are_not_waited_for_count_too(open_proxy: Any, daemon: Any, probe: Any) -> None:
+    """Else a client could have the platform asked without end."""
+    realm = Hangs()
+    async with asyncio.timeout(30), open_proxy(daemon.port, realms=[realm]) as running:
+        link = await probe(running.port)
+        for number in range(20):
+            link.attempt("password", boolean(False), text(str(number)))
+        assert (await link.answers.get())[0] == "disconnect"
+        await running.told.until(lambda told: told.counts[-1] == 0)
+    assert len(realm.asked) <= 6
 
 
 async def test_fingerprints_in_every_form(setting: Any, stock: Any, process: Any, keys: Any) -> None:
