@@ -98,3 +98,49 @@ def test_one_container() -> None:
         "refused    0 packets",
         "rules      none of its own",
     ]
+
+
+def test_a_container_with_ipv6_is_one_container() -> None:
+    six = "fd00::2"
+    elements: list[tuple[str, object, list[object]]] = [
+        ("refused", "ipv4_addr", [element(ADDRESS, 3, "web-1")]),
+        ("refused6", "ipv6_addr", [element(six, 4, "web-1")]),
+        (
+            "egress_ab_ports6",
+            ["ipv6_addr", "inet_proto", "inet_service"],
+            [element({"concat": [{"prefix": {"addr": "2001:db8::", "len": 126}}, 17, 53]}, 5)],
+        ),
+        (
+            "egress_ab_icmpv6",
+            ["ipv6_addr", "icmpv6_type", "icmpv6_code"],
+            [element({"concat": [six, 128, 0]}, 0)],
+        ),
+    ]
+    jumps: list[object] = [
+        [element(one, guid="web-1"), {"jump": {"target": "egress_ab"}}] for one in (ADDRESS, six)
+    ]
+    maps = [
+        {"map": named("containers", "ipv4_addr", jumps[:1])},
+        {"map": named("containers6", "ipv6_addr", jumps[1:])},
+        {
+            "map": named(
+                "ports6", ["inet_proto", "inet_service"], [[{"concat": [6, 61001]}, {"concat": [six, 80]}]]
+            )
+        },
+    ]
+    sets = [{"set": named(*one)} for one in elements]
+    listing = parse(json.dumps({"nftables": [*maps, *sets]}))
+    assert listing.ports_ipv6 == {61001: (six, 80)}
+    (web,) = containers(listing)
+    assert details(web, None).splitlines() == [
+        "container  web-1",
+        "address    10.255.0.2",
+        "ipv6       fd00::2",
+        "ports      none",
+        "traffic    no link",
+        "refused    7 packets",
+        "",
+        "ALLOWED                             CONNECTIONS  LOG",
+        "icmpv6 fd00::2 type 128 code 0      0            -",
+        "udp 2001:db8::-2001:db8::3 port 53  5            -",
+    ]
