@@ -63,6 +63,7 @@ class Proxy:
         self.directory = directory
         self.app_log = app_log
         self.records = records
+        self.splices: set[asyncio.Task[None]] = set()
         self._visitors: dict[ServerLink, _Visitor] = {}
         policy = ServerPolicy(
             version=VERSION,
@@ -78,9 +79,13 @@ class Proxy:
         )
 
     async def serve(self, listening: socket.socket) -> None:
-        """Accept until cancelled; then every connection is closed."""
-        async with self._connections.accepting(listening):
-            await asyncio.get_running_loop().create_future()
+        """Accept until cancelled; then every connection is closed, and every visit told to have ended."""
+        try:
+            async with self._connections.accepting(listening):
+                await asyncio.get_running_loop().create_future()
+        finally:
+            if self.splices:
+                await asyncio.wait(self.splices)
 
     def _visitor(self, link: ServerLink) -> _Visitor:
         visitor = self._visitors[link] = _Visitor(self, link)
@@ -162,6 +167,8 @@ class _Visitor:
         here = Side(over.set, self._link)
         self._link.start_mux(here)
         self._splice = self._link.create_task(self._run(here, over))
+        self._proxy.splices.add(self._splice)
+        self._splice.add_done_callback(self._proxy.splices.discard)
 
     def leave(self) -> None:
         """The client is gone, whatever is being done for it."""

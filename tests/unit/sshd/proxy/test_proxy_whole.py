@@ -221,7 +221,9 @@ async def health_url() -> AsyncIterator[str]:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-async def test_the_program_is_healthy_and_ends_in_order(whole: Whole, stock: Any) -> None:
+async def test_the_program_is_healthy_and_ends_in_order(
+    whole: Whole, stock: Any, loggregator_agent: Any
+) -> None:
     async with aiohttp.ClientSession() as session, session.get(whole.health) as answer:
         assert answer.status == 200
     unknown = await stock.run(*stock.ssh(whole, user="diego:nobody/0"), "true")
@@ -236,6 +238,10 @@ async def test_the_program_is_healthy_and_ends_in_order(whole: Whole, stock: Any
         assert await whole.process.wait() == 0
         await visitor.communicate()
     assert visitor.returncode == 255
+    ended = b"Remote access ended for"  # the visit, told although the proxy itself is ending
+    await loggregator_agent.until(
+        lambda seen: any(each.log.payload.startswith(ended) for each in seen if each.HasField("log"))
+    )
     messages = [record["message"] for record in records]
     assert messages[0] == "ssh-proxy.started"
     assert messages[-2:] == ["ssh-proxy.server.stopping-server", "ssh-proxy.exited"]
