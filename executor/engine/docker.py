@@ -100,7 +100,7 @@ class DockerEngine:
         )
         self._client = EngineClient(config.docker_host, config.workers)
         self._streams = Streams(config.docker_host, self._client)
-        self._images = Images(self._client)
+        self._images = Images(self._client, self._streams)
         self._processes = ProcessRoom(self._client, self._io_dir)
         self._handles: dict[str, _Handle] = {}
         self._hierarchies = cgroup.own_mounts()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -10,7 +9,6 @@ import os
 import re
 import tarfile
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from docker import APIClient
+from docker.auth import encode_header, get_config_header, resolve_repository_name
 from docker.errors import APIError, ImageNotFound
 
 from bbs.models.sizes import format_size
 from executor.engine.client import EngineClient
-from executor.engine.faults import engine_text
 from executor.engine.flight import SingleFlight
-from executor.errors import ImageError
+from executor.engine.streams import Streams
+from executor.errors import EngineError, EngineUnavailable, ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -150,11 +149,22 @@ class PullProgress:
         return f"pulling image {self._image}: {format_size(done)} of {format_size(total)}"
 
 
+def registry_auth(api: APIClient, name: str, auth: Mapping[str, str] | None) -> dict[str, str]:
+    """The header with which the engine presents itself to the registry of ``name``.
+
+    Without ``auth``, by the configuration of the engine's client. May ask a helper program: blocks.
+    """
+    registry, _ = resolve_repository_name(name)
+    header = encode_header(auth) if auth is not None else get_config_header(api, registry)
+    return {"X-Registry-Auth": header.decode("ascii")} if header else {}
+
+
 class Images:
     """Gets images; equal requests at the same time share one pull or import."""
 
-    def __init__(self, client: EngineClient) -> None:
+    def __init__(self, client: EngineClient, streams: Streams) -> None:
         self._client = client
+        self._streams = streams
         self._flights: SingleFlight[tuple[str, ...], str] = SingleFlight()
         self._imported: dict[str, str] = {}
 
@@ -188,27 +198,20 @@ class Images:
     async def _pull(self, ref: ImageRef, username: str, password: str, progress: Progress) -> str:
         progress(f"pulling image {ref}")
         auth = {"username": username, "password": password} if username else None
-        cancelled = threading.Event()
-        loop = asyncio.get_running_loop()
-        transfer = PullProgress(str(ref), time.monotonic())
-
-        def pull(api: APIClient) -> str | None:
-            try:
-                lines = api.pull(
-                    ref.name, tag=ref.digest or ref.tag, stream=True, decode=True, auth_config=auth
-                )
-                reason = None
-                for line in lines:  # to its end: that is what frees the connection
+        asked = f"pull image {ref}"
+        header = await self._client.call(asked, lambda api: registry_auth(api, ref.name, auth))
+        params = {"fromImage": ref.name, "tag": ref.digest or ref.tag}
+        transfer, reason = PullProgress(str(ref), time.monotonic()), None
+        try:
+            async with self._streams.told(asked, "/images/create", params, header) as lines:
+                async for line in lines:
                     reason = line.get("error", reason)
                     if text := transfer.news(line, time.monotonic()):
-                        loop.call_soon_threadsafe(progress, text)
-                    if cancelled.is_set():
-                        return "cancelled"
-            except APIError as error:
-                return engine_text(error)
-            return reason
-
-        reason = await self._client.call(f"pull image {ref}", pull, abort=cancelled.set)
+                        progress(text)
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            reason = str(error).removeprefix(f"{asked}: ")
         if reason is None:
             return str(ref)
         if _UNREACHABLE.search(reason) and await self._present(str(ref)):

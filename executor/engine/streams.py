@@ -8,12 +8,14 @@ whoever destroys a container has to end its transfers first: :meth:`Streams.end`
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from docker.utils import parse_host
 
 from executor.engine.client import CALL_TIMEOUT, EngineClient
@@ -73,6 +75,29 @@ class Streams:
             async with response:
                 await _check(response, asked)
                 yield chunks()
+
+    @asynccontextmanager
+    async def told(
+        self, asked: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
+        """POST a wish; what the engine tells while it fulfils it, which may take as long as it likes.
+
+        Raises EngineError with the engine's own words.
+        """
+        session, url = await self._opened(path)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CALL_TIMEOUT)
+
+        async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
+            with _errors(asked):
+                async for line in response.content:
+                    if line.strip():
+                        yield json.loads(line)
+
+        with _errors(asked):
+            response = await session.post(url, params=params, headers=headers, timeout=timeout)
+        async with response:
+            await _check(response, asked)
+            yield lines(response)
 
     def end(self, guid: str) -> None:
         """End all transfers of a container: it is about to be destroyed."""
@@ -178,5 +203,5 @@ def _errors(asked: str) -> Iterator[None]:
         raise EngineUnavailable(f"{asked}: nothing moved for {CALL_TIMEOUT} s") from error
     except aiohttp.ClientConnectionError as error:
         raise EngineUnavailable(f"{asked}: {error}") from error
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
         raise EngineError(f"{asked}: {error}") from error

@@ -16,6 +16,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -212,6 +214,53 @@ async def test_what_is_not_there_is_named(engine: DockerEngine, registry: OpenRe
     async with registry() as plain:
         with pytest.raises(ImageError, match=rf"no/such:1 from registry {plain.address}: .*not found"):
             await engine.create(ContainerSpec(guid="g", root_fs=f"docker://{plain.address}/no/such#1"))
+
+
+@pytest.fixture
+async def silent_registry() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The address of a registry that begins to answer and never ends; and whether it was asked."""
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def ping(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def hang(request: web.Request) -> web.Response:
+        asked.set()
+        await over.wait()
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/v2/", ping)
+    app.router.add_get("/v2/{path:.+}", hang)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port := unused_port()).start()
+    yield f"127.0.0.1:{port}", asked
+    over.set()
+    await runner.cleanup()
+
+
+async def test_a_pull_that_hangs_can_be_cancelled_and_holds_nobody_up(
+    engine: DockerEngine, silent_registry: tuple[str, asyncio.Event], rootfs_image: str
+) -> None:
+    address, asked = silent_registry
+    creations = [
+        asyncio.create_task(
+            engine.create(ContainerSpec(guid=f"g{number}", root_fs=f"docker://{address}/app{number}#1"))
+        )
+        for number in range(10)
+    ]
+    async with asyncio.timeout(PATIENCE_S):
+        await asked.wait()
+        await engine.create(ContainerSpec(guid="other", root_fs=rootfs_image))
+    begun = asyncio.get_running_loop().time()
+    for creation in creations:
+        creation.cancel()
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.wait(creations)
+    assert asyncio.get_running_loop().time() - begun < 5
+    assert all(creation.cancelled() for creation in creations)
+    assert await engine.list_guids() == {"other"}
 
 
 async def test_passwords(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,9 +30,21 @@ class FakeEngine:
         self.reply: Reply = self.accept
         self.asked = asyncio.Event()
         self.over = asyncio.Event()
+        self.tells: list[bytes] | None = []
+        self.wishes: list[tuple[str, str]] = []
 
     async def version(self, request: web.Request) -> web.Response:
         return web.json_response({"ApiVersion": "1.41", "MinAPIVersion": "1.24"})
+
+    async def create_image(self, request: web.Request) -> web.StreamResponse:
+        self.wishes.append((request.query["fromImage"], request.headers["X-Registry-Auth"]))
+        if self.tells is None:
+            return web.json_response({"message": "pull access denied"}, status=404)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for part in self.tells:
+            await response.write(part)
+        return response
 
     async def archive(self, request: web.Request) -> web.StreamResponse:
         self.asked.set()
@@ -67,6 +79,7 @@ async def address(request: pytest.FixtureRequest, fake: FakeEngine, tmp_path: Pa
     """Where the fake engine listens."""
     app = web.Application()
     app.router.add_get("/version", fake.version)
+    app.router.add_post("/v1.41/images/create", fake.create_image)
     app.router.add_route("*", "/v1.41/containers/{id}/archive", fake.archive)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -178,6 +191,34 @@ async def test_cancelling_what_an_engine_has_not_answered_yet(streams: Streams, 
     running.cancel()
     await asyncio.wait([running])
     assert running.cancelled()
+
+
+async def told(streams: Streams) -> list[Mapping[str, object]]:
+    async with streams.told(
+        "pull", "/images/create", {"fromImage": "a/b"}, {"X-Registry-Auth": "x"}
+    ) as lines:
+        return [line async for line in lines]
+
+
+async def test_what_is_told_meanwhile(streams: Streams, fake: FakeEngine) -> None:
+    fake.tells = [b'{"status": "one"}\r\n{"sta', b'tus": "two"}\r\n\r\n', b'{"error": "no"}']
+    assert await told(streams) == [{"status": "one"}, {"status": "two"}, {"error": "no"}]
+    assert fake.wishes == [("a/b", "x")]
+
+
+@pytest.mark.parametrize("said", [b"<html>\n", b"x" * (4 << 20)])
+async def test_what_cannot_be_understood_is_an_error_of_the_engine(
+    streams: Streams, fake: FakeEngine, said: bytes
+) -> None:
+    fake.tells = [said]
+    with pytest.raises(EngineError, match=r"^pull: "):
+        await told(streams)
+
+
+async def test_a_wish_that_is_refused(streams: Streams, fake: FakeEngine) -> None:
+    fake.tells = None
+    with pytest.raises(EngineError, match=r"^pull: pull access denied$"):
+        await told(streams)
 
 
 async def test_a_body_that_fails(streams: Streams) -> None:
