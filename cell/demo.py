@@ -77,9 +77,11 @@ async def _demo(state_dir: Path, examples: Path) -> None:
         await _crash_one(cell.receptor)
         await _delete(cell.receptor)
         await _push(cell, examples)
-    finally:
-        with _step("cell dev stopped"):
-            await stack.__aexit__(None, None, None)
+    except BaseException:
+        await stack.__aexit__(*sys.exc_info())
+        raise
+    with _step("cell dev stopped"):
+        await stack.__aexit__(None, None, None)
     with _step("nothing of ours is left"):
         _check_nothing_left(cell.cells[0])
     print(f"{'all of it':44} {time.monotonic() - began:6.2f} s")
