@@ -122,7 +122,8 @@ async def cluster(
         context = (
             client_context(identity.ca_file, identity.cert_file, identity.key_file) if identity else None
         )
-        slots = stack.enter_context(take_slots(3))
+        # in a thread: it asks the kernel for its networks by a library with an event loop of its own
+        slots = await asyncio.to_thread(stack.enter_context, take_slots(3))
         cells = [LocalRep(plane, slot, state / slot.cell_id, identity, QUICK) for slot in slots]
         async with asyncio.TaskGroup() as group:
             for cell in cells:
@@ -161,21 +162,21 @@ async def test_instances_of_a_killed_cell_run_elsewhere_and_nothing_stays_double
     victim, *others = cluster.cells
     elsewhere = {cell.cell_id for cell in others}
     async with desired(cluster, "survivor", 6):
-        await victim.kill()
 
         def replaced(rows: list[ActualLRP]) -> bool:
             serving = [row for row in _serving(rows) if _cell(row) in elsewhere]
             return {row.actual_lrp_key.index for row in serving} == set(range(6))
 
-        await cluster.until("survivor", replaced, within_s=PRESENCE_TTL_S + CONVERGENCE_S + START_S)
-
         def once(rows: list[ActualLRP]) -> bool:
             return len(rows) == 6 and replaced(rows)
 
-        # a suspect goes as soon as its replacement runs
-        await cluster.until("survivor", once, within_s=CONVERGENCE_S + 1)
-
-        await victim.start()
+        await victim.kill()
+        try:
+            await cluster.until("survivor", replaced, within_s=PRESENCE_TTL_S + CONVERGENCE_S + START_S)
+            # a suspect goes as soon as its replacement runs
+            await cluster.until("survivor", once, within_s=CONVERGENCE_S + 1)
+        finally:
+            await victim.start()  # which removes what it left behind
         known = {cell.cell_id for cell in await cluster.bbs.cells()}
         assert known == elsewhere | {victim.cell_id}
         await cluster.until("survivor", once, within_s=1)
