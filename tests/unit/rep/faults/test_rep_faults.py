@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,8 +108,29 @@ async def test_a_bbs_that_is_not_there_at_all_is_found_again(
     await deployment.until({1: "RUNNING"})
 
 
+@asynccontextmanager
+async def black_hole(port: int) -> AsyncIterator[None]:
+    """Takes connections and says nothing."""
+    gone = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", port):
+        try:
+            yield
+        finally:
+            gone.set()
+
+
+@pytest.mark.parametrize("fault", ["down", "hangs"])
 async def test_without_locket_the_cell_is_not_listed_and_its_containers_go_on(
-    deployment: Deployment, executor: FakeExecutor, until: Until, caplog: pytest.LogCaptureFixture
+    deployment: Deployment,
+    executor: FakeExecutor,
+    until: Until,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
 ) -> None:
     (running,) = await deployment.offer(0)
     await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
@@ -117,15 +139,16 @@ async def test_without_locket_the_cell_is_not_listed_and_its_containers_go_on(
     assert await deployment.cells() == ["cell-1"]
 
     await deployment.locket.stop()
-    async with asyncio.timeout(15):
-        for _ in itertools.count():
-            if await deployment.cells() == []:
-                break
-            await asyncio.sleep(0.02)
-    assert "lost-lock" in caplog.text
-    (other,) = await deployment.offer(1)
-    await until(lambda: executor.container(other.guid).state is S.INITIALIZING)
-    assert executor.container(running.guid).state is S.RUNNING
+    async with black_hole(deployment.locket.port) if fault == "hangs" else nullcontext():
+        async with asyncio.timeout(15):
+            for _ in itertools.count():
+                if await deployment.cells() == []:
+                    break
+                await asyncio.sleep(0.02)
+        assert "lost-lock" in caplog.text
+        (other,) = await deployment.offer(1)
+        await until(lambda: executor.container(other.guid).state is S.INITIALIZING)
+        assert executor.container(running.guid).state is S.RUNNING
 
     await deployment.locket.start()
     async with asyncio.timeout(15):
