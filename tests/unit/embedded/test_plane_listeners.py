@@ -79,7 +79,7 @@ def test_the_socket_is_free_again_afterwards() -> None:
 async def test_who_is_slow_with_a_request_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.5)
     anywhere = Address("127.0.0.1", 0)
     everywhere = Addresses(
         bbs=anywhere, locket=anywhere, auctioneer=anywhere, receptor=anywhere, fileserver=anywhere

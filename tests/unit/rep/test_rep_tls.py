@@ -87,7 +87,7 @@ async def test_only_clients_with_a_certificate_are_answered(tmp_path: Path) -> N
 async def test_who_is_slow_with_a_request_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_tls: bool
 ) -> None:
-    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.5)
     own = identity(tmp_path, LOOPBACK)
     server = server_context(own.cert, own.cert, own.key) if with_tls else None
     client = client_context(own.cert, own.cert, own.key) if with_tls else None
