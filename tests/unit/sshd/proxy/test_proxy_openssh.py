@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,12 @@ async def until_refused(port: int) -> None:
     async with asyncio.timeout(20):
         while True:
             try:
-                await round_trip(port, b"")
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
                 return
+            writer.close()
+            with suppress(ConnectionError):  # what ends a listener may have taken it before it has ended
+                await writer.wait_closed()
 
 
 def same(one: Path, other: Path) -> bool:
