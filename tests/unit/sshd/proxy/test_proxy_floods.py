@@ -119,13 +119,13 @@ async def test_windows_shrink_as_channels_multiply(spliced: Any) -> None:
 async def test_a_silent_client_is_dropped_authenticated_or_not(
     daemon: Any, open_proxy: Any, connect_to: Any, password: Any
 ) -> None:
-    async with asyncio.timeout(30), open_proxy(daemon.port, idle_seconds=0.5) as running:
+    async with asyncio.timeout(30), open_proxy(daemon.port, idle_seconds=2) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         assert await reader.read() == b"SSH-2.0-diego-ssh-proxy\r\n"
         writer.close()
         client = await connect_to(running.port, password)
         recorder = await client.open()
-        for _ in range(10):  # traffic keeps it
+        for _ in range(30):  # traffic keeps it longer than that
             assert await recorder.channel.request("env", b"\0\0\0\1a\0\0\0\1b", True)
             await soon(0.1)
         await client.visitor.ended.wait()
