@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
@@ -76,8 +77,16 @@ class Slot:
 
 
 def taken_by(slot: Slot) -> str | None:
-    """What else this host reaches within the slot's subnet, in words."""
+    """What else this host reaches within the slot's subnet, in words.
+
+    Asked in a thread of its own: the netlink library brings an event loop, and callers may be in one.
+    """
     config = NetworkConfig(name=slot.network_name, table=slot.nft_table, subnet=slot.subnet)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(_overlap, config).result()
+
+
+def _overlap(config: NetworkConfig) -> str | None:
     with IPRoute() as netlink:
         return overlap(config, netlink)
 

@@ -122,8 +122,7 @@ async def cluster(
         context = (
             client_context(identity.ca_file, identity.cert_file, identity.key_file) if identity else None
         )
-        # in a thread: it asks the kernel for its networks by a library with an event loop of its own
-        slots = await asyncio.to_thread(stack.enter_context, take_slots(3))
+        slots = stack.enter_context(take_slots(3))
         cells = [LocalRep(plane, slot, state / slot.cell_id, identity, QUICK) for slot in slots]
         async with asyncio.TaskGroup() as group:
             for cell in cells:

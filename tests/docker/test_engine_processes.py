@@ -69,6 +69,14 @@ def run(start: Start) -> Run:
     return ran
 
 
+async def command_line(process: Process) -> list[str]:
+    """Of a process that may be replacing its program right now, and has none meanwhile."""
+    async with asyncio.timeout(20):
+        while not (words := psutil.Process(process.pid).cmdline()):
+            await asyncio.sleep(0.01)
+    return words
+
+
 def sh(script: str, *, user: str = "root", dir: str = "", nofile: int | None = None) -> ProcessSpec:
     return ProcessSpec(path="/bin/sh", args=("-c", script), user=user, dir=dir, nofile=nofile)
 
@@ -133,7 +141,7 @@ async def test_a_killed_process_and_later_signals(start: Start) -> None:
 
 async def test_the_pid_is_the_process_own(start: Start) -> None:
     process, output = await start(ProcessSpec(path="/bin/sleep", args=("1000",)))
-    assert psutil.Process(process.pid).cmdline() == ["/bin/sleep", "1000"]
+    assert await command_line(process) == ["/bin/sleep", "1000"]
     assert os.getpgid(process.pid) == process.pid == os.getsid(process.pid)
     await process.signal(signal.SIGKILL)
     await process.wait()
@@ -227,7 +235,7 @@ async def test_the_default_environment_holds_nothing_else(run: Run) -> None:
 
 async def test_a_bare_name_is_the_images_program(start: Start) -> None:
     process, _ = await start(ProcessSpec(path="sleep", args=("1000",)))
-    assert psutil.Process(process.pid).cmdline() == ["/bin/sleep", "1000"]
+    assert await command_line(process) == ["/bin/sleep", "1000"]
     assert os.readlink(f"/proc/{process.pid}/exe") == "/bin/busybox"
     await process.signal(signal.SIGKILL)
     await process.wait()

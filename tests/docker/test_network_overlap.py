@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute, NetNS
 
+from cell.slots import take_slots, taken_by
 from executor.network import resolvers
 from executor.network.config import NetworkConfig
 from executor.network.overlap import overlap
@@ -105,3 +106,8 @@ def test_the_name_server_lies_in_it(
     assert overlap(replace(config, subnet_ipv6="fd77::/64"), netlink) == (
         "the containers' subnet fd77::/64 has the name server fd77::53 in it"
     )
+
+
+async def test_a_slot_is_taken_while_an_event_loop_runs(tmp_path: Path) -> None:
+    with take_slots(1, tmp_path) as (slot,):
+        assert taken_by(slot) is None

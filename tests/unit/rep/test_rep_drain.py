@@ -162,7 +162,7 @@ async def test_an_answer_that_is_late_does_not_end_the_wait(configure: Configure
             config = configure(f"127.0.0.1:{address.port}")
             pid_file = config.with_name("rep.pid")
             pid_file.write_text(f"{os.getpid()}\n")
-            drain = script("drain", config, REP_PID_FILE=str(pid_file), ASK_TIMEOUT="0.2")
+            drain = script("drain", config, REP_PID_FILE=str(pid_file), ASK_TIMEOUT="1")
             ended = await stack.enter_async_context(drain)
             async with asyncio.timeout(20):
                 await again.wait()
@@ -183,7 +183,7 @@ async def test_a_rep_that_hangs_is_not_an_empty_cell(configure: Configure) -> No
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
     async with listening(application, "127.0.0.1:0", None) as address:
-        async with script("drain", configure(f"127.0.0.1:{address.port}"), ASK_TIMEOUT="0.2") as ended:
+        async with script("drain", configure(f"127.0.0.1:{address.port}"), ASK_TIMEOUT="1") as ended:
             status, out, err = await ended
         enough.set()
     assert (status, out) == (1, "")
