@@ -72,9 +72,10 @@ def run(start: Start) -> Run:
 async def command_line(process: Process) -> list[str]:
     """Of a process that may be replacing its program right now, and has none meanwhile."""
     async with asyncio.timeout(20):
-        while not (words := psutil.Process(process.pid).cmdline()):
+        while True:
+            if words := psutil.Process(process.pid).cmdline():
+                return words
             await asyncio.sleep(0.01)
-    return words
 
 
 def sh(script: str, *, user: str = "root", dir: str = "", nofile: int | None = None) -> ProcessSpec:
