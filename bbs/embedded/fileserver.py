@@ -27,11 +27,14 @@ from aiohttp.typedefs import Handler
 
 from bbs.embedded.httpconditions import ByteRange, UnsatisfiableRange, Validators, Verdict, check, ranges
 from bbs.embedded.uploads import POLLING_INTERVAL_S, add_upload_routes
-from bbs.embedded.uploads_received import add_receiving_routes
+from bbs.embedded.uploads_received import INCOMING, JOBS_FOLDER, add_receiving_routes
 
 logger = logging.getLogger(__name__)
 
 ROOT: Final = "/v1/static"
+OWN_FOLDERS: Final = (INCOMING, JOBS_FOLDER)
+"""What lies beside the files and is nobody else's."""
+
 CHUNK_BYTES: Final = 256 * 1024
 SNIFFED_BYTES: Final = 512
 """What decides the type of a file whose name doesn't."""
@@ -117,6 +120,8 @@ class _FileServer:
         """In a thread. Raises Refusal."""
         full = self._static_dir / path
         missing = Refusal(404, f"File not found: {full.name}")
+        if path.partition("/")[0] in OWN_FOLDERS:
+            raise missing
         with ExitStack() as until_served:
             try:
                 source = until_served.enter_context(open(full, "rb", opener=_open_without_blocking))

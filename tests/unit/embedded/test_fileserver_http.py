@@ -248,6 +248,15 @@ async def test_a_fifo_is_no_file_and_blocks_nobody(client: Client, static: Path)
     assert (await ask(client, "/v1/static/pipe")).status == 404
 
 
+@pytest.mark.parametrize("folder", [".incoming", ".jobs"])
+async def test_what_it_keeps_for_itself_is_not_served(client: Client, static: Path, folder: str) -> None:
+    (static / folder).mkdir()
+    (static / folder / "half").write_bytes(b"half")
+    for target in (f"/v1/static/{folder}/half", f"/v1/static/.//{folder}/half"):
+        answer = await ask(client, target)
+        assert (answer.status, answer.text) == (404, "File not found: half\n")
+
+
 async def test_without_its_directory_nothing_is_found(tmp_path: Path) -> None:
     async with TestClient(TestServer(fileserver_app(tmp_path / "later"))) as client:
         assert (await ask(client, "/v1/static/x")).status == 404
