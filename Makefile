@@ -6,7 +6,8 @@ demo: setup
 	.venv/bin/cell demo
 
 test: setup-tests lint
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile -m "not alone"
+	.venv/bin/pytest -m alone
 
 coverage:
 	@scripts/setup --no-engine
@@ -29,7 +30,8 @@ unit:
 	.venv/bin/pytest -m unit -n 2 --dist loadfile
 
 docker-tests: setup-tests
-	.venv/bin/pytest -m docker -n 2 --dist loadfile
+	.venv/bin/pytest -m "docker and not alone" -n 2 --dist loadfile
+	.venv/bin/pytest -m "docker and alone"
 
 bench: setup
 	.venv/bin/python benchmarks/burst.py --n 25

@@ -29,18 +29,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cell.freeport import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 20.0
 
 
 def run(*command: str | Path) -> None:
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-
-
-def free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        return int(end.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ import argparse
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -63,6 +62,7 @@ from cell.compose import composed_agent
 from cell.console import Console
 from cell.endpoints import DEFAULT_STATE_DIR, published
 from cell.failures import CommandError, Told, telling
+from cell.freeport import free_port
 from cell.images import ensure_image, mounted_paths
 from cell.logboard import LogBoard
 from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
@@ -209,14 +209,6 @@ def _prepare(settings: Settings, held: ExitStack) -> Prepared:
     bundle.remove_others(mounted)
     bundle.serve(settings.state_dir / "static")
     return Prepared(stack, bundle)
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _addresses(any_ports: bool) -> Addresses:

@@ -20,7 +20,8 @@ import aiohttp
 
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import client_context
-from cell.dev import IMAGE, LOOPBACK, STACK, free_port
+from cell.dev import IMAGE, LOOPBACK, STACK
+from cell.freeport import free_port
 from cell.local import LocalCell, LocalCellError
 from cell.slots import PORTS_PER_SLOT, Slot
 

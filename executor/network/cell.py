@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
 from ipaddress import AddressValueError, IPv4Address
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import tenacity
@@ -40,6 +39,7 @@ from executor.network.nft import Nft
 from executor.network.ports import PortPool, refuse_overlap
 from executor.network.resolvers import resolvers, resolvers_ipv6
 from executor.network.rules import Target, Wiring, remove_table
+from executor.network.sysctl import outgoing_ports
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +51,6 @@ _LINGER_PAUSE_S = 0.02
 
 _LOOKS = 5
 """How often a check looks again when the table changed under its eyes; then the next one is due anyway."""
-
-
-_SYSCTLS = Path("/proc/sys/net/ipv4")
-
-
-def _kernels_ports() -> tuple[tuple[int, int], str]:
-    """Ports of outgoing connections, and the exceptions. Raises NetworkError."""
-    try:
-        first, last = (_SYSCTLS / "ip_local_port_range").read_text(encoding="ascii").split()
-        return (int(first), int(last)), (_SYSCTLS / "ip_local_reserved_ports").read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        raise NetworkError(f"{_SYSCTLS}/ip_local_*: {error}") from error
 
 
 class CellNetwork:
@@ -112,7 +100,7 @@ class CellNetwork:
     async def start(self) -> None:
         """Make interface and table. What an earlier life mapped is gone until it is attached again."""
         config = self._config
-        refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(_kernels_ports))
+        refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(outgoing_ports))
         await self._on_thread(self._links.ensure_gateway)
         await self._firewall.open()
         self._started = True

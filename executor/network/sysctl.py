@@ -9,6 +9,19 @@ from executor.errors import NetworkError
 SYSCTL = Path("/proc/sys")
 
 
+def outgoing_ports() -> tuple[tuple[int, int], str]:
+    """First and last port of connections that the host begins, and the exceptions, as ``1-5,9``.
+
+    Raises NetworkError.
+    """
+    where = SYSCTL / "net/ipv4"
+    try:
+        first, last = (where / "ip_local_port_range").read_text(encoding="ascii").split()
+        return (int(first), int(last)), (where / "ip_local_reserved_ports").read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise NetworkError(f"{where}/ip_local_*: {error}") from error
+
+
 def set_sysctl(name: str, value: str) -> None:
     """Write ``net/...``; nothing to do when it says so already. Raises NetworkError."""
     path = SYSCTL / name

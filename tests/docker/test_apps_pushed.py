@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from docker import APIClient
 
-from cell.dev import free_port
+from cell.freeport import free_port
 from cell.images import ensure_image
 from cell.local import LocalCell, local_cell
 

@@ -30,7 +30,7 @@ from cell.local_reps import QUICK, LocalRep
 from cell.slots import take_slots
 from executor.engine.containers import LABEL_CELL, LABEL_GUID
 
-pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 DRAIN = Path(__file__).parents[2] / "packaging" / "drain" / "drain"
 CONVERGENCE_S = 1.0

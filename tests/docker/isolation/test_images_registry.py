@@ -17,7 +17,6 @@ import aiohttp
 import psutil
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -234,8 +233,9 @@ async def silent_registry() -> AsyncIterator[tuple[str, asyncio.Event]]:
     app.router.add_get("/v2/{path:.+}", hang)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port := unused_port()).start()
-    yield f"127.0.0.1:{port}", asked
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    ((host, port),) = runner.addresses
+    yield f"{host}:{port}", asked
     over.set()
     await runner.cleanup()
 

@@ -19,6 +19,7 @@ from asyncssh.packet import SSHPacket
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from cell.freeport import free_port
 from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
 from sshd.ssh.client import ClientLink, Credentials, client_options, connect
@@ -73,12 +74,6 @@ def keys() -> Keys:
         authorized=public.decode(),
         other_users=tuple(_pem(ed25519.Ed25519PrivateKey.generate()) for _ in range(6)),
     )
-
-
-def free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        return int(end.getsockname()[1])
 
 
 @dataclass

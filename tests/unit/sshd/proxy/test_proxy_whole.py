@@ -24,6 +24,7 @@ from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.actions import RunAction
 from cell.certs import development_identities
+from cell.freeport import free_port
 
 pytestmark = pytest.mark.unit
 
@@ -36,12 +37,6 @@ PASSWORD = "s3cret"
 STRANGERS = 1000
 """What each program has to bear."""
 MEGABYTE_KB = 1024
-
-
-def free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        return int(end.getsockname()[1])
 
 
 def rss_kb(pid: int) -> int:
