@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkError
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from executor.network.config import NetworkConfig
@@ -49,7 +50,12 @@ def _overlap_ipv6(config: NetworkConfig, network: IPv6Network, netlink: IPRoute)
 
 def _leads_elsewhere(config: NetworkConfig, netlink: IPRoute, route: rtmsg) -> str | None:
     """Where a route leads when it is none of the cell's own, in words."""
-    interface = _interface(netlink, route)
+    try:
+        interface = _interface(netlink, route)
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:  # gone since the kernel told of it, and its route with it
+            return None
+        raise
     if interface == config.name or interface.startswith(config.port_prefix):
         return None
     return f"which this host reaches through {interface}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -106,6 +107,21 @@ def test_the_name_server_lies_in_it(
     assert overlap(replace(config, subnet_ipv6="fd77::/64"), netlink) == (
         "the containers' subnet fd77::/64 has the name server fd77::53 in it"
     )
+
+
+def test_an_interface_that_goes_meanwhile_takes_its_route_along(
+    elsewhere: tuple[str, IPRoute], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As links of containers do that were just removed."""
+    space, netlink = elsewhere
+    ip(space, "link", "add", "going", "up", "type", "bridge")
+    ip(space, "route", "add", "10.77.0.9/32", "dev", "going")
+    told = list(netlink.get_routes(table=254, family=socket.AF_INET))
+    ip(space, "link", "del", "going")
+    monkeypatch.setattr(
+        netlink, "get_routes", lambda *, family, **_: told if family == socket.AF_INET else []
+    )
+    assert overlap(CELL, netlink) is None
 
 
 async def test_a_slot_is_taken_while_an_event_loop_runs(tmp_path: Path) -> None:
