@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-from http import HTTPStatus
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import APIError, ImageNotFound
+from docker.errors import ImageNotFound
+
+from executor.engine.images import remove_unused
 
 BUSYBOX = Path("/bin/busybox")
 
@@ -81,16 +82,7 @@ def remove_others(client: APIClient, name: str) -> list[str]:
         for tag in image["RepoTags"] or ()
         if tag != name and tag.rpartition(":")[0] == repository
     }
-    removed = []
-    for tag in sorted(others):
-        try:
-            client.remove_image(tag)
-        except APIError as error:
-            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-                raise
-        else:
-            removed.append(tag)
-    return removed
+    return remove_unused(client, others)
 
 
 def mounted_paths(client: APIClient) -> set[Path]:

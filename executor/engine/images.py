@@ -10,7 +10,7 @@ import re
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -271,8 +271,13 @@ def remove_superseded(api: APIClient, path: str, name: str) -> list[str]:
         and (made_of := (image["Labels"] or {}).get(LABEL_PATH))
         and (made_of == path or not os.path.exists(made_of))
     ]
+    return remove_unused(api, outdated)
+
+
+def remove_unused(api: APIClient, tags: Iterable[str]) -> list[str]:
+    """Remove images by their tags, except those of containers; what was removed. Raises the SDK's errors."""
     removed = []
-    for tag in sorted(outdated):
+    for tag in sorted(tags):
         try:
             api.remove_image(tag)
         except APIError as error:
