@@ -1,4 +1,4 @@
-"""A loggregator agent for whoever sends to one."""
+"""Fixtures of all tests: the shared plugins of tests/support and a loggregator agent."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from bbs.client.identity import IdentityFiles
 from cell.certs import Authority
 from executor.logs.loggregator import BATCH_SENDER, SERVER_NAME
 from executor.logs.proto import loggregator_pb2 as pb
+
+pytest_plugins = ["tests.support.cell", "tests.support.engines"]
 
 
 class LoggregatorAgent:

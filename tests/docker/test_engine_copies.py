@@ -21,7 +21,7 @@ from executor.errors import EngineError
 from executor.model import EventKind, RunResult
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

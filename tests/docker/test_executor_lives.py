@@ -24,7 +24,7 @@ from executor.engine.docker import DockerEngine
 from executor.model import EventKind, RunResult
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -20,7 +20,7 @@ from bbs.models.common import CertificateProperties, EnvironmentVariable
 from executor.model import EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -13,7 +13,7 @@ from bbs.models.common import EnvironmentVariable
 from executor.model import ContainerState, EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -18,7 +18,7 @@ from docker import APIClient
 from executor.model import EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -13,7 +13,7 @@ from bbs.models.actions import ResourceLimits, RunAction
 from executor.model import EventKind
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

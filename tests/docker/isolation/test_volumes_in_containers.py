@@ -19,7 +19,7 @@ from executor.cache.api import Checksum
 from executor.model import EventKind, RunResult, VolumeMount
 
 if TYPE_CHECKING:
-    from tests.docker.conftest import Cell
+    from tests.support.cell import Cell
 
 pytestmark = pytest.mark.docker
 

@@ -1,4 +1,4 @@
-"""Root file systems, authorities, and engines of a test's own."""
+"""Fixtures: a root filesystem archive, an instance identity authority, and engines of a test's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests on a real engine share: the engine is up, a tiny image, unique names, no leftovers, a cell."""
+"""Fixtures for tests on a real engine: image, engine room, and a cell that leaves nothing behind."""
 
 from __future__ import annotations
 
