@@ -1,13 +1,16 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
-.PHONY: demo test setup setup-tests lint unit coverage docker-tests bench bundle clean
+# make test-all   the same with every case of those that `make test` samples
+.PHONY: demo test test-all setup setup-tests lint unit coverage docker-tests bench bundle clean
 
 demo: setup
 	.venv/bin/cell demo
 
 test: setup-tests lint
-	.venv/bin/pytest -n 2 --dist loadfile -m "not alone"
-	.venv/bin/pytest -m alone
+	scripts/test
+
+test-all: setup-tests lint
+	DIEGO_CELL_TESTS=all scripts/test
 
 coverage:
 	@scripts/setup --no-engine

@@ -18,6 +18,7 @@ from bbs.client.identity import IdentityFiles
 from cell.certs import Authority
 from executor.logs.loggregator import BATCH_SENDER, SERVER_NAME
 from executor.logs.proto import loggregator_pb2 as pb
+from tests.support.thorough import THOROUGH
 
 pytest_plugins = ["tests.support.cell", "tests.support.engines"]
 
@@ -111,4 +112,5 @@ for _signum, _usual in (
 
 # A busy machine is no defect: examples are not timed, and slow generation is not an error.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=500)
+settings.load_profile("thorough" if THOROUGH else "untimed")

@@ -1,0 +1,21 @@
+"""Whether every case runs, or a sample of the large tables and fewer examples of the properties.
+
+``make test-all`` sets DIEGO_CELL_TESTS=all. A sample is the same in every run, so that a failure comes again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+THOROUGH = os.environ.get("DIEGO_CELL_TESTS") == "all"
+
+T = TypeVar("T")
+
+
+def sampled(cases: Sequence[T], count: int) -> list[T]:
+    """``count`` of the cases, evenly spaced, or all of them in a thorough run."""
+    if THOROUGH or len(cases) <= count:
+        return list(cases)
+    return [cases[index * len(cases) // count] for index in range(count)]
