@@ -16,6 +16,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from executor.engine.faults import translate
+from executor.shielded import finish
 
 T = TypeVar("T")
 
@@ -43,15 +44,7 @@ class EngineClient:
         try:
             api = await self._connected()
             future = asyncio.get_running_loop().run_in_executor(self._threads, job, api)
-            try:
-                return await asyncio.shield(future)
-            except asyncio.CancelledError:
-                if abort is not None:
-                    abort()
-                await asyncio.wait([future])
-                if not future.cancelled():
-                    future.exception()
-                raise
+            return await finish(future, abort=abort)
         except (DockerException, RequestException) as error:
             raise translate(error, asked) from error
 
@@ -71,7 +64,9 @@ class EngineClient:
         async with self._connecting:
             if self._api is None:
                 loop = asyncio.get_running_loop()
-                self._api = await loop.run_in_executor(self._threads, self._connect)
+                self._api = await finish(
+                    loop.run_in_executor(self._threads, self._connect), discard=APIClient.close
+                )
             return self._api
 
     def _connect(self) -> APIClient:

@@ -21,6 +21,7 @@ from docker.utils import parse_host
 from executor.engine.client import CALL_TIMEOUT, EngineClient
 from executor.engine.faults import ContainerGone, refused
 from executor.errors import EngineError, EngineUnavailable
+from executor.shielded import settle
 
 T = TypeVar("T")
 
@@ -54,7 +55,9 @@ class Streams:
         self, guid: str, asked: str, path: str, params: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET a body, in chunks. Raises EngineError on entry or in the middle, ContainerGone when ended."""
-        response = await self._endable(guid, asked, self._get(asked, path, params))
+        response = await self._endable(
+            guid, asked, self._get(asked, path, params), aiohttp.ClientResponse.close
+        )
         ended = asyncio.Event()
 
         def end() -> None:
@@ -109,16 +112,20 @@ class Streams:
         if self._session is not None:
             await self._session.close()
 
-    async def _endable(self, guid: str, asked: str, work: Coroutine[object, object, T]) -> T:
-        """Raises ContainerGone when it was ended."""
+    async def _endable(
+        self,
+        guid: str,
+        asked: str,
+        work: Coroutine[object, object, T],
+        discard: Callable[[T], object] | None = None,
+    ) -> T:
+        """Run ``work`` until :meth:`end`. discard: releases a result that a cancelled caller does not take.
+
+        Raises ContainerGone when it was ended.
+        """
         task = asyncio.create_task(work)
         with self._ended_by(guid, task.cancel):
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                task.cancel()
-                await asyncio.wait({task})
-                raise
+            await settle(task, abort=task.cancel, discard=discard)
         if task.cancelled():
             raise _destroyed(asked)
         return task.result()

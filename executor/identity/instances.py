@@ -18,6 +18,7 @@ from executor.identity.keys import GENERATORS, KeyPool
 from executor.identity.profile import identity_profile, renewal_delay_s
 from executor.meter import Meter
 from executor.model import Container
+from executor.shielded import finish
 
 CONTAINER_DIR = "/etc/cf-instance-credentials"
 
@@ -151,13 +152,7 @@ class InstanceIdentity:
                     certificate = self._authority.issue(profile, key, now=utc_now(), validity=validity)
                     self._files.replace(container.guid, certificate=certificate, key=private_pem(key))
 
-                issuing = asyncio.create_task(asyncio.to_thread(issue))
-                try:
-                    await asyncio.shield(issuing)
-                except asyncio.CancelledError:
-                    await asyncio.wait({issuing})  # what it writes is there before it is removed
-                    issuing.exception()
-                    raise
+                await finish(asyncio.to_thread(issue))  # the files must not appear after their removal
         except (OSError, IdentityError) as error:
             self._meter.count("CredCreationFailedCount")
             raise IdentityError(f"credentials of instance {container.guid}: {error}") from error

@@ -40,6 +40,7 @@ from executor.network.ports import PortPool, refuse_overlap
 from executor.network.resolvers import resolvers, resolvers_ipv6
 from executor.network.rules import Target, Wiring, remove_table
 from executor.network.sysctl import outgoing_ports
+from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 
@@ -285,12 +286,6 @@ class CellNetwork:
             raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
 
     async def _on_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A job that began is waited for, whoever is cancelled: the next one must not race with it."""
+        """Run a job in the thread of links. A cancellation waits for its end: no job races with it."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: job(*args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()
-            raise
+        return await finish(future)

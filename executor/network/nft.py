@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from executor.errors import NetworkError
 from executor.network.elements import ElementSocket, ElementStatement
 from executor.network.libnftables import NftContext
+from executor.shielded import finish
 
 T = TypeVar("T")
 
@@ -100,13 +101,8 @@ class Nft:
         return listing
 
     async def _finish(self, batch: list[_Change]) -> None:
-        """A transaction that began is seen through, whoever is cancelled: others depend on it."""
-        work = asyncio.ensure_future(self._run_batch(batch))
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise
+        """Run a transaction to its end, even when its caller is cancelled: other callers wait for it too."""
+        await finish(self._run_batch(batch))
 
     async def _run_batch(self, batch: list[_Change]) -> None:
         error = await self._run([line for change in batch for line in change.statements])
