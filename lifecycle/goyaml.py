@@ -1,14 +1,26 @@
 """YAML files written by people and buildpacks, with every scalar's spelling kept.
 
-A type's command may look like a number; what counts is what was written. So a scalar is a ``Scalar``, text
-that knows what kind of value it looks like. Null is None.
+A type's command may look like a number, and the spelling in the file is the command. So a scalar is a
+``Scalar``, text that knows what kind of value it looks like. Null is None.
+
+libyaml reads the text, because the Go library is a translation of it: both take tabs in the same places and
+use the same words for an error. Only its events are used. Its own composer recurses in C and ends the process
+on a deeply nested document.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import yaml
+from yaml._yaml import CParser
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
+
+TOO_DEEP: Final = "yaml: document is nested too deeply"
+NOT_UTF_8: Final = "yaml: invalid UTF-8"
 
 MAX_VALUES = 1_000_000
 """Values of a document, aliases written out: a few lines may stand for more than any memory holds."""
@@ -25,11 +37,21 @@ class Scalar(str):
     kind: str
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(Composer, SafeConstructor, Resolver):
     """Builds mappings, sequences and scalars; tags beyond the standard ones mean nothing."""
 
+    def __init__(self, stream: bytes) -> None:
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+        parser = CParser(stream)
+        self.check_event = parser.check_event
+        self.peek_event = parser.peek_event
+        self.get_event = parser.get_event
+        self.dispose = parser.dispose
 
-def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> Scalar | None:
+
+def _scalar(loader: SafeConstructor, node: yaml.Node) -> Scalar | None:
     assert isinstance(node, yaml.ScalarNode)
     kind = node.tag.rpartition(":")[2]
     if kind == "null":
@@ -39,7 +61,7 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> Scalar | None:
     return scalar
 
 
-def _any(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
+def _any(loader: SafeConstructor, _suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
@@ -52,18 +74,37 @@ _Loader.add_multi_constructor("", _any)
 
 
 def load(text: str) -> Any:
-    """The first document: dicts, lists, ``Scalar``, None; of duplicate keys the last. Raises YAMLError."""
+    """The first document: dicts, lists, ``Scalar``, None; of duplicate keys the last. Raises YAMLError.
+
+    ``text`` may hold bytes that are not UTF-8 as surrogates (``surrogateescape``).
+    """
     try:
-        value = next(yaml.load_all(text, Loader=_Loader), None)
+        value = next(_documents(text.encode("utf-8", "surrogateescape")), None)
         if _size(value, {}) > MAX_VALUES:
             raise YAMLError("yaml: document contains excessive aliasing")
         return value
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error)
-        mark = getattr(error, "problem_mark", None)
-        raise YAMLError(f"yaml: {f'line {mark.line + 1}: ' if mark else ''}{problem}") from error
-    except (RecursionError, ValueError, TypeError) as error:
-        raise YAMLError(f"yaml: {error}") from error
+        raise YAMLError(f"yaml: {_place(error)}{_problem(error)}") from error
+    except RecursionError as error:
+        raise YAMLError(TOO_DEEP) from error
+    except UnicodeError as error:
+        raise YAMLError(NOT_UTF_8) from error
+
+
+def _documents(content: bytes) -> Iterator[Any]:
+    """The values of a stream. Raises yaml.YAMLError, RecursionError."""
+    return yaml.load_all(content, Loader=_Loader)  # type: ignore[arg-type] # the stubs know no other loaders
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """``line L, column C: `` of an error, both from 1; empty when it has no place."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """The reader's errors have a ``reason``, all others a ``problem``."""
+    return str(getattr(error, "problem", None) or getattr(error, "reason", None) or "unknown problem")
 
 
 def _size(value: Any, known: dict[int, int]) -> int:

@@ -58,6 +58,7 @@ SHARED_OBJECTS = {
     "zlib1g": ("libz.so.1",),
     "libexpat1": ("libexpat.so.1",),
     "libssl3": ("libssl.so.3", "libcrypto.so.3"),
+    "libyaml-0-2": ("libyaml-0.so.2",),
 }
 """Package -> what is taken of it into ``lib/``."""
 EXTENSIONS = (
@@ -65,14 +66,18 @@ EXTENSIONS = (
     *("resource", "termios"),
 )
 """Extension modules of the standard library that are not inside Debian's interpreter."""
-PURE_PACKAGES = ("python3-yaml",)
-"""Packages whose pure Python part is on the programs' path."""
+PYTHON_PACKAGES = ("python3-yaml",)
+"""Packages that are on the programs' path."""
+PACKAGE_EXTENSIONS = ("yaml/_yaml.cpython-*.so",)
+"""Their extension modules."""
 WHEELS = ("asyncssh", "cffi", "cryptography", "typing_extensions")
 """What ``diego-sshd`` needs of the package index."""
 WHEEL_EXTENSIONS = ("_cffi_backend.cpython-*.so", "cryptography/hazmat/bindings/_rust.abi3.so")
-"""Extension modules of the wheels. A package that has one inside lies beside the library's zip, not in it."""
-UNZIPPED = ("cryptography",)
-"""Those packages."""
+"""Extension modules of the wheels. A package with one inside lies beside the library's zip, not in it."""
+UNZIPPED = ("cryptography", "yaml")
+"""The packages with an extension module inside."""
+DEBIAN_SITE = "usr/lib/python3/dist-packages"
+"""Where Debian puts Python packages."""
 BUNDLES = {
     "lifecycle.tgz": {BUILDPACK: "", DOCKER: "docker/"},
     "buildpack_app_lifecycle.tgz": {BUILDPACK: ""},
@@ -102,7 +107,7 @@ class Build:
         version = self.python
         names = [f"python{version}-minimal", f"libpython{version}-minimal", f"libpython{version}-stdlib"]
         return Archive(architecture, self.cache / "packages").fetch(
-            [*names, *SHARED_OBJECTS, *PURE_PACKAGES], refresh
+            [*names, *SHARED_OBJECTS, *PYTHON_PACKAGES], refresh
         )
 
     @property
@@ -152,11 +157,12 @@ class Build:
         with tempfile.TemporaryDirectory() as unpacked:
             site = Path(unpacked)
             wheels.unpack(self.wheels, site)
-            for pattern in WHEEL_EXTENSIONS:
-                (source,) = site.glob(pattern)
-                target = dynamic / source.relative_to(site)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _take(source, target, 0o644)
+            for place, patterns in ((site, WHEEL_EXTENSIONS), (debian / DEBIAN_SITE, PACKAGE_EXTENSIONS)):
+                for pattern in patterns:
+                    (source,) = place.glob(pattern)
+                    target = dynamic / source.relative_to(place)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _take(source, target, 0o644)
             self._compile_library(library / f"python{self.python.replace('.', '')}.zip", debian, site)
         listing = "".join(f"{path.name}\n" for path in (*self.packages, *self.wheels))
         (library / "packages.txt").write_text(listing)
@@ -174,7 +180,7 @@ class Build:
                 loader, "--library-path", loader.parent, native / f"usr/bin/python{self.python}", "-I", "-S",
                 HERE / "collect.py", out, "--beside", ",".join(UNZIPPED), "lifecycle.entry",
                 *sorted(set(PROGRAMS.values())), "--",
-                sources, site, debian / "usr/lib/python3/dist-packages",
+                sources, site, debian / DEBIAN_SITE,
             )  # fmt: skip
 
     def _compile_start(self, lifecycle: str, out: Path) -> None:

@@ -47,8 +47,8 @@ ALWAYS = (
 """Imported by name at run time, by the interpreter or by a codec look-up."""
 
 
-WITHOUT = ("_decimal", "yaml._yaml")
-"""Extension modules that whoever imports them does without."""
+WITHOUT = ("_decimal",)
+"""Extension modules whose importers work without them."""
 
 
 def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:

@@ -109,3 +109,44 @@ def test_a_few_lines_that_stand_for_more_than_any_memory_holds() -> None:
 def test_documents_that_lead_nowhere(document: str) -> None:
     with pytest.raises(YAMLError, match=r"^yaml: "):
         goyaml.load(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("web:\t./run", {"web": "./run"}),
+        ("web: ./run\t", {"web": "./run"}),
+        ("web: ./run\t# starts the app", {"web": "./run"}),
+        ("web: ./run\t\nworker: ./work\n", {"web": "./run", "worker": "./work"}),
+        ("web: ./run\t--fast", {"web": "./run\t--fast"}),
+        ("web: \t ./run\r\nworker:\t./work\r\n", {"web": "./run", "worker": "./work"}),
+        ("a:\t\n  b: 1\n", {"a": {"b": "1"}}),
+        ("a: [x,\ty,\t# both\n\tz]\n", {"a": ["x", "y", "z"]}),
+        ("a: 'x'\t\nb: \"y\"\t# quoted\n", {"a": "x", "b": "y"}),
+        ("a: |\t\n  x\n", {"a": "x\n"}),
+        ("---\t# begins\na: 1\n", {"a": "1"}),
+    ],
+)
+def test_tabs_where_libyaml_takes_them(document: str, expected: Any) -> None:
+    """Tabs after a colon, at the end of a line and before a comment, as real Procfiles have them."""
+    assert goyaml.load(document) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("\tweb: ./run", "line 1, column 1: found character that cannot start any token"),
+        ("web: ./run\n\tworker: x", "line 2, column 1: found a tab character that violates indentation"),
+        ("a:\n  - x\n  y: 1\n", "line 3, column 3: did not find expected '-' indicator"),
+        ("a: b: c", "line 1, column 5: mapping values are not allowed in this context"),
+        ("a: 1\nb: [1, 2\n", "line 3, column 1: did not find expected ',' or ']'"),
+        ("a: \x01", "control characters are not allowed"),
+        ("a: \udcff", "invalid leading UTF-8 octet"),
+        ("a: \ud800", "invalid UTF-8"),
+        ("[" * 3000, "document is nested too deeply"),
+    ],
+)
+def test_an_error_says_line_and_column(document: str, message: str) -> None:
+    with pytest.raises(YAMLError) as caught:
+        goyaml.load(document)
+    assert str(caught.value) == f"yaml: {message}"
