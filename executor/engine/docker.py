@@ -49,6 +49,9 @@ from executor.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
+REMOVAL_TIMEOUT_S = 30
+"""How long to wait for a removal that another call to the engine has begun."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
@@ -140,20 +143,17 @@ class DockerEngine:
             raise
 
     async def destroy(self, guid: str) -> None:
-        """Remove the container with its anonymous volumes; a missing one is success. Copies end."""
+        """Remove the container with its anonymous volumes; a missing one is success. Copies end.
+
+        Returns when the engine has removed it, and only then removes its io directory. Raises EngineError.
+        """
+        io_dir = self._io_dir(guid)
         self._streams.end(guid)
         name = container_name(self._surroundings, guid)
 
         def remove(api: APIClient) -> None:
-            try:
-                api.remove_container(name, v=True, force=True)
-            except NotFound:
-                return
-            except APIError as error:
-                if error.status_code != 409 or "already in progress" not in engine_text(error):
-                    raise
-            finally:
-                shutil.rmtree(self._io_dir(guid), ignore_errors=True)
+            _remove(api, name)
+            shutil.rmtree(io_dir, ignore_errors=True)
 
         await self._client.call(f"destroy container {guid}", remove)
         self._processes.forget(guid)
@@ -165,7 +165,7 @@ class DockerEngine:
         found = await self._client.call(
             "list containers", lambda api: api.containers(all=True, filters={"label": labels})
         )
-        return {container["Labels"][LABEL_GUID] for container in found}
+        return {guid for container in found if (guid := container["Labels"].get(LABEL_GUID))}
 
     async def start_process(
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
@@ -311,6 +311,9 @@ class DockerEngine:
             os.close(handle.proc_fd)
 
     def _io_dir(self, guid: str) -> Path:
+        """Raises EngineError for a guid that leads elsewhere than to a directory of its own."""
+        if guid in {"", ".", ".."} or not {"/", "\0"}.isdisjoint(guid):
+            raise EngineError(f"container guid {guid!r} cannot name a container")
         return self._config.state_dir / "io" / guid
 
 
@@ -320,6 +323,23 @@ class _NoQuota(Exception):
 
 class _NameTaken(Exception):
     """A container with this guid exists; it is not ours to undo."""
+
+
+def _remove(api: APIClient, name: str) -> None:
+    """Returns when the container is gone, whichever call removed it. Raises APIError, RequestException."""
+    try:
+        api.remove_container(name, v=True, force=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409 or "already in progress" not in engine_text(error):
+            raise
+    else:
+        return
+    try:
+        api.wait(name, timeout=REMOVAL_TIMEOUT_S, condition="removed")
+    except NotFound:
+        return
 
 
 def _unheard(_text: str) -> None:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
+import re
 import shutil
 import struct
 import termios
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from executor.engine.api import OutputHandler
 
+logger = logging.getLogger(__name__)
+
 _READ_SIZE = 65536
+
+STATUS_LIMIT = 256
+"""Bytes of the status FIFO that are read. The parent and the waiting child write less than ten; the app, whose
+user owns the FIFO, may write anything."""
+
+_EXIT_STATUS = re.compile(rb"(\d{1,3})\n?", re.ASCII)
+_REFUSED = re.compile(rb"F(\d{1,3})", re.ASCII)
+_STATUS_MOST = 255
+
 _NAMES = ("out", "err", "status", "go")
 
 
@@ -108,56 +122,72 @@ class ProcessFifos:
             os.close(self._open.popitem()[1])
 
 
+class StatusSpoiled(Exception):
+    """Something other than the tiny parent wrote to the status FIFO of a process that is being started."""
+
+
 class StatusReader:
-    """Reads the ``status`` FIFO up to a condition."""
+    """Reads the ``status`` FIFO up to a condition, and never more than STATUS_LIMIT bytes."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._seen = b""
 
     async def ready(self, parent_fd: int) -> bool:
-        """Wait until the child is there; False when the parent (a pidfd) ended without one."""
+        """Wait until the child is there; False when the parent (a pidfd) ended without one.
+
+        Raises StatusSpoiled.
+        """
         while b"\n" not in self._seen:
             await readable(self.fd, parent_fd)
-            chunk = self._read()
-            if not chunk:
+            if not self._read():
                 return False
-            self._seen += chunk
+            self._check()
         self._seen = self._seen.partition(b"\n")[2]
         return True
 
     async def failure(self) -> int | None:
-        """Wait until the program was executed: None; or refused: the shell's status."""
+        """Wait until the program was executed: None; or refused: the shell's status. Raises StatusSpoiled."""
         while True:
             await readable(self.fd)
-            chunk = self._read()
-            if not chunk:
+            if not self._read():
                 break
-            self._seen += chunk
+            self._check()
         lines, self._seen = self._seen.split(b"\n"), b""
-        failed = next((line for line in lines if line.startswith(b"F")), None)
-        if failed is None:
-            self._seen = b"\n".join(lines)  # the exit status of a quick process
-            return None
-        return int(failed[1:])
+        for line in lines:
+            if refused := _REFUSED.fullmatch(line):
+                return int(refused[1])
+        self._seen = b"\n".join(lines)  # the exit status of a quick process
+        return None
 
-    def _read(self) -> bytes:
-        """What is there after it became readable; empty at the end.
+    def exit_status(self) -> int | None:
+        """The status the parent left, once it is gone; None when there is none, or anything else."""
+        try:
+            self._read()
+        except OSError as error:
+            logger.error("exit-status-unreadable", exc_info=error)
+            return None
+        status = _EXIT_STATUS.fullmatch(self._seen)
+        if status is None or int(status[1]) > _STATUS_MOST:
+            return None
+        return int(status[1])
+
+    def _read(self) -> bool:
+        """Take what is there after the FIFO became readable; False at the end.
 
         Readable without data is the end too: a quick program is over, and its parent has opened the FIFO
         anew and not written yet.
         """
         try:
-            return os.read(self.fd, _READ_SIZE)
+            data = os.read(self.fd, STATUS_LIMIT + 1 - len(self._seen))
         except BlockingIOError:
-            return b""
+            return False
+        self._seen += data
+        return bool(data)
 
-    def exit_status(self) -> int | None:
-        """The status the parent left, once it is gone; None when it could not write one."""
-        while chunk := self._read():
-            self._seen += chunk
-        text = self._seen.strip()
-        return int(text) if text.isdigit() else None
+    def _check(self) -> None:
+        if len(self._seen) > STATUS_LIMIT:
+            raise StatusSpoiled(f"more than {STATUS_LIMIT} bytes of status")
 
 
 async def readable(*fds: int) -> None:
@@ -174,11 +204,17 @@ async def readable(*fds: int) -> None:
 
 
 class OutputReader:
-    """Hands what arrives in one output FIFO to its handler until every writer has closed it."""
+    """Hands what arrives in one output FIFO to its handler until every writer has closed it.
+
+    A handler that fails loses what it was given, and is logged once; the reading goes on.
+    """
 
     def __init__(self, fd: int, handler: OutputHandler) -> None:
         self._fd = fd
         self._handler = handler
+        self._last_words: int | None = None
+        self._drained: list[Callable[[], None]] = []
+        self._failed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._on_readable)
 
@@ -186,25 +222,17 @@ class OutputReader:
     def closed(self) -> bool:
         return self._fd < 0
 
-    def _on_readable(self) -> None:
-        try:
-            data = os.read(self._fd, _READ_SIZE)
-        except BlockingIOError:
-            return
-        if data:
-            self._handler(data)
-        else:
-            self.close()
+    def drain(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when all that is in the FIFO now was handled; a surviving child may add more.
 
-    def drain(self) -> None:
-        """Handle what is in the FIFO now; not what a surviving child adds meanwhile."""
-        if self.closed:
-            return
-        waiting = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0]
-        while waiting > 0 and not self.closed:
-            data = os.read(self._fd, min(waiting, _READ_SIZE))
-            waiting -= len(data)
-            self._handler(data)
+        It is read in turns, as always: a FIFO can hold a MiB.
+        """
+        waiting = 0 if self.closed else self._waiting()
+        if waiting == 0:
+            then()
+        else:
+            self._last_words = waiting
+            self._drained.append(then)
 
     def close(self) -> None:
         """Stop reading."""
@@ -212,3 +240,39 @@ class OutputReader:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
+        self._tell_drained()
+
+    def _on_readable(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_SIZE)
+        except BlockingIOError:
+            data = None
+        except OSError as error:
+            logger.error("output-unreadable", exc_info=error)
+            data = b""
+        if data:
+            self.handle(data)
+        if data == b"":
+            self.close()
+        elif self._last_words is not None:
+            self._last_words -= len(data or b"")
+            if self._last_words <= 0 or not data:
+                self._tell_drained()
+
+    def handle(self, data: bytes) -> None:
+        """Give the handler output that came some other way."""
+        try:
+            self._handler(data)
+        except Exception as error:
+            if not self._failed:
+                self._failed = True
+                logger.error("output-handler-failed", exc_info=error)
+
+    def _waiting(self) -> int:
+        return int(struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+    def _tell_drained(self) -> None:
+        self._last_words = None
+        drained, self._drained = self._drained, []
+        for then in drained:
+            then()

@@ -22,7 +22,14 @@ from docker import APIClient
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ContainerGone
-from executor.engine.fifos import OutputReader, PidFile, ProcessFifos, StatusReader, readable
+from executor.engine.fifos import (
+    OutputReader,
+    PidFile,
+    ProcessFifos,
+    StatusReader,
+    StatusSpoiled,
+    readable,
+)
 from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.rootfs import Rootfs
@@ -31,6 +38,14 @@ from executor.errors import EngineError, ProcessStartError
 logger = logging.getLogger(__name__)
 
 _KILLED = 128 + signal.SIGKILL
+
+SURVIVORS_MOST = 4
+"""Processes of one container that ended and whose output a surviving child still holds. Each costs two
+descriptors. The output of the earliest is given up beyond that."""
+
+START_TIMEOUT_S = 120.0
+"""How long a process may take from the engine's answer to its program: a few ms on an idle machine. Only a
+process of the same user that holds the status FIFO open makes it longer."""
 
 _EXECUTION_S = 0.0005
 """Longer than a system call, shorter than anybody notices."""
@@ -68,6 +83,7 @@ class DockerProcess:
         self._readers = readers
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[int] = self._loop.create_future()
+        self._ended = False
         self._loop.add_reader(parent_fd, self._on_exit)
 
     @property
@@ -81,8 +97,12 @@ class DockerProcess:
         return self._pid
 
     @property
+    def ended(self) -> bool:
+        return self._ended
+
+    @property
     def finished(self) -> bool:
-        """Whether it ended and nobody holds its output any more."""
+        """Whether it ended and nothing of the container holds its output any more."""
         return self._exit.done() and all(reader.closed for reader in self._readers)
 
     async def wait(self) -> int:
@@ -98,31 +118,40 @@ class DockerProcess:
                 return
 
     def abandon(self) -> None:
-        """Stop watching: the container is gone. Who still waits gets the status of a killed process."""
-        if not self._exit.done():
+        """The container is gone. A caller that still waits gets the status of a killed process, once the
+        output that is there was handled."""
+        if not self._ended:
             self._on_exit()
+        self.close_output()
+
+    def close_output(self) -> None:
+        """Stop reading once the output that is there was handled; a surviving child writes into nothing."""
         for reader in self._readers:
-            reader.close()
+            reader.drain(reader.close)
 
     def detach(self) -> None:
-        """Stop watching, and leave the process to whoever comes next. Waiting is cancelled."""
-        if not self._exit.done():
+        """Stop watching, and leave the process to a later life of the agent. Waiting is cancelled."""
+        if not self._ended:
+            self._ended = True
             self._close_descriptors()
-            self._exit.cancel()
+        self._exit.cancel()
         for reader in self._readers:
             reader.close()
 
     def _on_exit(self) -> None:
+        self._ended = True
+        self._loop.remove_reader(self._parent_fd)
         status = self._status.exit_status()
         if status is None:  # the parent was killed before its child ended, which has nobody else
             _kill(self._child_fd)
             status = _KILLED
         self._close_descriptors()
         self._fifos.close()
-        try:
-            for reader in self._readers:
-                reader.drain()
-        finally:
+        out, err = self._readers
+        out.drain(lambda: err.drain(lambda: self._resolve(status)))
+
+    def _resolve(self, status: int) -> None:
+        if not self._exit.done():
             self._exit.set_result(status)
 
     def _close_descriptors(self) -> None:
@@ -204,6 +233,9 @@ class ProcessRoom:
     def _kept(self, guid: str, process: DockerProcess) -> DockerProcess:
         mine = self._processes.setdefault(guid, [])
         mine[:] = [each for each in mine if not each.finished]
+        survived = [each for each in mine if each.ended]
+        for each in survived[: max(0, len(survived) - SURVIVORS_MOST)]:
+            each.close_output()
         mine.append(process)
         return process
 
@@ -271,17 +303,18 @@ class ProcessRoom:
         status = StatusReader(started.fifos.take("status"))
         child_fd = -1
         try:
-            if not await status.ready(started.parent_fd):
-                raise ContainerGone(f"container {container.guid}: process ended before it was started")
-            pid = _only_child(started.parent_pid)
-            child_fd = os.pidfd_open(pid)
-            parent = started.parent_pid
-            started.fifos.write_pids(PidFile(parent, _start_of(parent), pid))
-            waiting = _command_line(pid)
-            started.fifos.let_go()
-            if await status.failure() is not None:
-                raise refused_limit()
-            await _executed(pid, child_fd, waiting, lowered=started.lowered)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                if not await status.ready(started.parent_fd):
+                    raise ContainerGone(f"container {container.guid}: process ended before it was started")
+                pid = _only_child(started.parent_pid)
+                child_fd = os.pidfd_open(pid)
+                parent = started.parent_pid
+                started.fifos.write_pids(PidFile(parent, _start_of(parent), pid))
+                waiting = _command_line(pid)
+                started.fifos.let_go()
+                if await status.failure() is not None:
+                    raise refused_limit()
+                await _executed(pid, child_fd, waiting, lowered=started.lowered)
             said = started.fifos.peek("err")
             if reason := refusal(started.launch, said):
                 raise refused_by_kernel(started.launch, reason)
@@ -289,16 +322,18 @@ class ProcessRoom:
             os.close(status.fd)
             if child_fd >= 0:
                 os.close(child_fd)
+            if isinstance(error, StatusSpoiled | TimeoutError):
+                raise ProcessStartError("its start was disturbed from inside the container") from error
             if isinstance(error, OSError):
                 raise ContainerGone(f"container {container.guid}: process vanished: {error}") from error
             raise
         started.fifos.close_name("go")
-        if said:
-            stderr(said)
         readers = (
             OutputReader(started.fifos.take("out"), stdout),
             OutputReader(started.fifos.take("err"), stderr),
         )
+        if said:
+            readers[1].handle(said)
         return DockerProcess(
             name=name,
             pid=pid,
