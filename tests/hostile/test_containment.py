@@ -1,0 +1,138 @@
+"""Trouble of one container, or of the engine with one, ends no other container and removes nothing of the host."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from executor.engine.docker import DockerEngine, EngineConfig
+from executor.errors import EngineError
+
+Answer = Callable[[web.Request], web.Response]
+
+
+class EngineStub:
+    """An engine's removal of containers, on a socket, as the test scripts it."""
+
+    def __init__(self) -> None:
+        self.removal: Answer = lambda _: web.Response(status=204)
+        self.waiting: Answer = lambda _: web.json_response({"StatusCode": 0})
+        self.asked: list[str] = []
+
+    async def version(self, _: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.41", "Version": "stub"})
+
+    async def remove(self, request: web.Request) -> web.Response:
+        self.asked.append(f"remove {request.match_info['name']}")
+        return self.removal(request)
+
+    async def wait(self, request: web.Request) -> web.Response:
+        self.asked.append(f"wait {request.match_info['name']} {request.query.get('condition')}")
+        return self.waiting(request)
+
+
+def refused(status: int, text: str) -> Answer:
+    return lambda _: web.json_response({"message": text}, status=status)
+
+
+@pytest.fixture
+async def stub(tmp_path: Path) -> AsyncIterator[EngineStub]:
+    made = EngineStub()
+    app = web.Application()
+    app.router.add_get("/version", made.version)
+    app.router.add_delete("/v1.41/containers/{name}", made.remove)
+    app.router.add_post("/v1.41/containers/{name}/wait", made.wait)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "engine.sock")).start()
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def room(stub: EngineStub, tmp_path: Path) -> AsyncIterator[DockerEngine]:
+    made = DockerEngine(
+        EngineConfig(
+            state_dir=tmp_path / "state",
+            owner="o",
+            cell_id="c",
+            docker_host=f"unix://{tmp_path}/engine.sock",
+        )
+    )
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def io_directory(tmp_path: Path, guid: str) -> Path:
+    directory = tmp_path / "state" / "io" / guid
+    directory.mkdir(parents=True)
+    return directory
+
+
+@pytest.mark.unit
+async def test_an_engine_that_refuses_a_removal_keeps_what_the_container_has_on_the_host(
+    stub: EngineStub, room: DockerEngine, tmp_path: Path
+) -> None:
+    """A removal the engine refused leaves the io directory, which the running container's processes use."""
+    kept = io_directory(tmp_path, "g1")
+    stub.removal = refused(500, "device busy")
+    with pytest.raises(EngineError, match="device busy"):
+        await room.destroy("g1")
+    assert kept.is_dir()
+    stub.removal = refused(404, "No such container: cf-g1")
+    await room.destroy("g1")
+    assert not kept.exists()
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    "waiting",
+    [lambda _: web.json_response({"StatusCode": 137}), refused(404, "No such container: cf-g1")],
+    ids=["removed meanwhile", "gone already"],
+)
+async def test_a_removal_that_is_in_progress_is_waited_for(
+    stub: EngineStub, room: DockerEngine, tmp_path: Path, waiting: Answer
+) -> None:
+    """The answer "already in progress" is not a removal: the container may run for a long time yet."""
+    kept = io_directory(tmp_path, "g1")
+    stub.removal = refused(409, "removal of container cf-g1 is already in progress")
+    stub.waiting = waiting
+    await room.destroy("g1")
+    assert stub.asked == ["remove cf-g1", "wait cf-g1 removed"]
+    assert not kept.exists()
+
+
+@pytest.mark.unit
+async def test_a_removal_in_progress_that_fails_is_an_error(
+    stub: EngineStub, room: DockerEngine, tmp_path: Path
+) -> None:
+    kept = io_directory(tmp_path, "g1")
+    stub.removal = refused(409, "removal of container cf-g1 is already in progress")
+    stub.waiting = refused(500, "driver failed to remove root filesystem")
+    with pytest.raises(EngineError, match="driver failed"):
+        await room.destroy("g1")
+    assert kept.is_dir()
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("guid", ["{outside}", "../{name}", "..", ".", "", "a/../../{name}", "a\0b"])
+async def test_destroying_a_guid_that_is_a_path_removes_nothing(
+    stub: EngineStub, room: DockerEngine, tmp_path: Path, guid: str
+) -> None:
+    """A guid like "/etc" is refused before the engine is asked and before anything of the host goes."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("x")
+    io_directory(tmp_path, "g1")
+    with pytest.raises(EngineError, match="cannot name a container"):
+        await room.destroy(guid.format(outside=outside, name="outside"))
+    assert stub.asked == []
+    assert (outside / "file").exists()
+    assert (tmp_path / "state" / "io" / "g1").is_dir()
