@@ -46,6 +46,7 @@ from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
 from executor.errors import EngineError
+from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ class DockerEngine:
 
     async def _undo(self, guid: str) -> None:
         try:
-            await asyncio.shield(self.destroy(guid))
+            await finish(self.destroy(guid))
         except EngineError as error:
             logger.warning(
                 "failed-to-remove-half-made-container",

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 _READ_SIZE = 65536
 
 STATUS_LIMIT = 256
-"""Bytes of the status FIFO that are read. The parent and the waiting child write less than ten; the app, whose
-user owns the FIFO, may write anything."""
+"""Bytes of the status FIFO that are read. The parent and the waiting child write less than ten; the app,
+whose user owns the FIFO, may write anything."""
 
 _EXIT_STATUS = re.compile(rb"(\d{1,3})\n?", re.ASCII)
 _REFUSED = re.compile(rb"F(\d{1,3})", re.ASCII)

@@ -1,4 +1,4 @@
-"""Trouble of one container, or of the engine with one, ends no other container and removes nothing of the host."""
+"""Trouble of one container, or of the engine with it, ends no other one and removes nothing of the host."""
 
 from __future__ import annotations
 
