@@ -49,7 +49,7 @@ class Containment:
         """
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - this is the place that takes all of them
             if self._failed(guid, hook, error) >= after and then is not None:
                 if after > 1 and is_shortage(error):
                     return
@@ -77,5 +77,5 @@ class Containment:
     def _take_consequence(self, guid: str, hook: str, then: Callable[[], None]) -> None:
         try:
             then()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - this is the place that takes all of them
             self._failed(guid, f"{hook}: consequence", error)
