@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from lifecycle import proxy as proxies
 from lifecycle.gotext import quote
 from lifecycle.gourl import URL
 from lifecycle.system import reason
@@ -35,8 +37,8 @@ def request(
 ) -> Iterator[http.client.HTTPResponse]:
     """One request on a connection of its own; the answer can be read until the block ends.
 
-    ``timeout`` in s is for each wait. Redirects are not followed. Raises TransportError, also for what goes
-    wrong inside the block with reading.
+    The environment may name a proxy. ``timeout`` in s is for each wait. Redirects are not followed. Raises
+    TransportError, also when reading inside the block fails.
     """
     if url.scheme not in DEFAULT_PORTS:
         raise TransportError(f"unsupported protocol scheme {quote(url.scheme)}")
@@ -46,18 +48,25 @@ def request(
     port = int(digits) if digits else DEFAULT_PORTS[url.scheme]
     connection = http.client.HTTPConnection(host, port)
     try:
-        sock = _connect(host, port, timeout)
-        if url.scheme == "https":
-            sock = (context or client_context()).wrap_socket(sock, server_hostname=host)
+        proxy = proxies.choose(url.scheme, host, port, os.environ)
+        sock = _connect(host, port, timeout) if proxy is None else _connect_through(proxy, url, timeout)
         connection.sock = sock
-        connection.putrequest(method, url.request_target(), skip_host=True, skip_accept_encoding=True)
+        if url.scheme == "https":
+            connection.sock = (context or client_context()).wrap_socket(sock, server_hostname=host)
+        forwarded = proxy is not None and url.scheme == "http" and proxy.scheme in ("http", "https")
+        target = _absolute(url) if forwarded else url.request_target()
+        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         all_headers = {"Host": url.authority(), **(headers or {})}
+        if forwarded and proxy is not None:
+            all_headers |= proxies.authorization(proxy)
         if body is not None:
             all_headers["Content-Length"] = str(len(body))
         for name, value in all_headers.items():
             _put_header(connection, name, value)
         connection.endheaders(body)
         yield connection.getresponse()
+    except proxies.ProxyError as error:
+        raise TransportError(str(error)) from error
     except ssl.SSLError as error:
         raise TransportError(tls_reason(error)) from error
     except TimeoutError as error:
@@ -86,6 +95,35 @@ def _put_header(connection: http.client.HTTPConnection, name: str, value: str) -
         connection.putheader(name, value)
     except ValueError as error:
         raise TransportError(f'net/http: invalid header field value for "{name}"') from error
+
+
+def _absolute(url: URL) -> str:
+    """The target of a request that a proxy forwards."""
+    return f"{url.scheme}://{url.authority()}{url.request_target()}"
+
+
+def _connect_through(proxy: URL, url: URL, timeout: float | None) -> socket.socket:
+    """A connection to the server of ``url`` behind a proxy, or to the proxy when that forwards requests.
+
+    Raises TransportError, ProxyError, OSError, HTTPException.
+    """
+    if proxy.scheme == url.scheme == "https":
+        raise TransportError("proxyconnect tcp: TLS inside the TLS of an https:// proxy is not supported")
+    proxy_host, proxy_port = proxies.address(proxy)
+    try:
+        sock = _connect(proxy_host, proxy_port, timeout)
+    except TransportError as error:
+        raise TransportError(f"proxyconnect tcp: {error}") from error
+    try:
+        if proxy.scheme == "https":
+            sock = client_context().wrap_socket(sock, server_hostname=proxy_host)
+        if url.scheme == "https" or proxy.scheme.startswith("socks5"):
+            host, digits = url.hostname_and_port()
+            proxies.open_tunnel(sock, proxy, host, int(digits) if digits else DEFAULT_PORTS[url.scheme])
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _connect(host: str, port: int, timeout: float | None) -> socket.socket:
