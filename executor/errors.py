@@ -36,10 +36,22 @@ class GuidNotSpecified(ExecutorError):
     text = "container guid not specified"
 
 
+class ContainerGuidInvalid(ExecutorError):
+    """A text that cannot be a guid (``bbs.models.guid``)."""
+
+    text = "container guid is not valid"
+
+
 class InvalidStateTransition(ExecutorError):
     """The container's state does not allow this."""
 
     text = "container cannot transition to given state"
+
+
+class LimitsInvalid(ExecutorError):
+    """A negative amount of memory, disk or processes."""
+
+    text = "container limits invalid"
 
 
 class EmptyAction(ExecutorError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import LRP, Task, Work
+from bbs.models.guid import Guid, InvalidGuid
 from executor.api import ExecutorAPI
 from executor.model import AllocationRequest
 from rep import tags
@@ -43,7 +44,7 @@ class Offer:
 class Admission:
     """What to reserve, in order, and what goes back at once.
 
-    objections: why each refused item goes back, in words; the auctioneer is not told.
+    objections: why each refused item goes back, in words, for the log: the protocol has no place for it.
     """
 
     offers: tuple[Offer, ...]
@@ -66,7 +67,7 @@ def admit(
     stacks: StackMap,
     new_guid: Callable[[], str] = instance_guid,
 ) -> Admission:
-    """Sort LRPs by memory, admit while memory lasts, refuse unknown stacks. Raises ForeignWork."""
+    """Sort LRPs by memory, admit while memory lasts, refuse what this cell cannot run. Raises ForeignWork."""
     if work.cell_id and work.cell_id != cell_id:
         raise ForeignWork(work.cell_id)
     by_memory = tuple(sorted(work.lrps, key=lambda lrp: -lrp.demand.memory_mb))
@@ -76,10 +77,14 @@ def admit(
         return Admission((), replace(work, lrps=by_memory), tuple(objections))
     objections = []
     short: list[LRP] = []
-    unknown_lrps: list[LRP] = []
-    unknown_tasks: list[Task] = []
+    impossible_lrps: list[LRP] = []
+    impossible_tasks: list[Task] = []
     offers: list[Offer] = []
     for lrp in by_memory:
+        if why := _invalid(lrp):
+            impossible_lrps.append(lrp)
+            objections.append((_name(lrp), why))
+            continue
         cost = lrp.demand.memory_mb + proxy_allocation_mb
         if cost > remaining_memory_mb:
             short.append(lrp)
@@ -90,15 +95,16 @@ def admit(
         if _resolves(stacks, lrp.demand.root_fs):
             offers.append(Offer(_lrp_request(lrp, new_guid(), proxy_allocation_mb), lrp))
         else:
-            unknown_lrps.append(lrp)
+            impossible_lrps.append(lrp)
             objections.append((_name(lrp), f"no root filesystem {lrp.demand.root_fs}"))
     for task in work.tasks:
-        if _resolves(stacks, task.demand.root_fs):
+        why = _invalid(task)
+        if not why and _resolves(stacks, task.demand.root_fs):
             offers.append(Offer(_task_request(task), task))
         else:
-            unknown_tasks.append(task)
-            objections.append((_name(task), f"no root filesystem {task.demand.root_fs}"))
-    refused = Work(lrps=(*short, *unknown_lrps), tasks=tuple(unknown_tasks))
+            impossible_tasks.append(task)
+            objections.append((_name(task), why or f"no root filesystem {task.demand.root_fs}"))
+    refused = Work(lrps=(*short, *impossible_lrps), tasks=tuple(impossible_tasks))
     return Admission(tuple(offers), refused, tuple(objections))
 
 
@@ -125,6 +131,22 @@ def perform(admission: Admission, executor: ExecutorAPI, *, trace_id: str = "") 
 
 def _name(work: LRP | Task) -> str:
     return f"{work.process_guid}.{work.index}" if isinstance(work, LRP) else work.task_guid
+
+
+def _invalid(work: LRP | Task) -> str:
+    """Why no BBS can mean this work, or nothing. A reservation for it could not be reported to one."""
+    demand = work.demand
+    if (problem := demand.problem()) or demand.max_pids < 0:
+        return problem or f"limit of processes {demand.max_pids} is negative"
+    try:
+        Guid(work.process_guid if isinstance(work, LRP) else work.task_guid)
+    except InvalidGuid as error:
+        return str(error)
+    if isinstance(work, LRP) and work.index < 0:
+        return f"index {work.index} is negative"
+    if isinstance(work, LRP) and not work.domain:
+        return "no domain"
+    return ""
 
 
 def _resolves(stacks: StackMap, root_fs: str) -> bool:

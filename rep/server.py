@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bbs.client.listener import serving
+from bbs.models.guid import is_guid
 from bbs.models.invalid import InvalidDocument
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
@@ -175,12 +176,15 @@ class NetworkRoutes:
 
     async def stop(self, request: web.Request) -> web.Response:
         """Signal the container; waits while it is being created or destroyed, not for its end."""
-        await self._executor.stop(_instance_guid(request), trace_id=_trace_id(request))
+        guid = _instance_guid(request)
+        await self._executor.stop(guid, trace_id=_trace_id(request))
         return _status(202)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Delete the task's container, later."""
-        self._deletions.start(request.match_info["task_guid"], _trace_id(request))
+        """Delete the task's container, later. Always 202: an unknown task is no error, nor is a bad guid."""
+        guid = request.match_info["task_guid"]
+        if is_guid(guid):
+            self._deletions.start(guid, _trace_id(request))
         return _status(202)
 
     async def reset(self, request: web.Request) -> web.Response:
@@ -268,9 +272,15 @@ def _trace_id(request: web.Request) -> str:
 
 
 def _instance_guid(request: web.Request) -> str:
+    """The container a request is about.
+
+    Raises InvalidDocument for an empty guid, ContainerNotFound for one that no container can have.
+    """
     for part in ("process_guid", "instance_guid"):
         if not request.match_info[part]:
             raise InvalidDocument("$", f"a {part} in the path", f"{part} missing from request")
+        if not is_guid(request.match_info[part]):
+            raise ContainerNotFound
     return request.match_info["instance_guid"]
 
 

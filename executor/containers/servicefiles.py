@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from bbs.models.common import File
+from bbs.models.guid import Guid
 
 CONTAINER_DIR = "/etc/cf-service-bindings"
 
@@ -21,7 +22,7 @@ def write(parent: str, guid: str, files: Sequence[File]) -> str:
     """
     if not parent:
         raise ValueError(f"files were asked for {guid} but volume_mounted_files is not configured")
-    root = _directory(parent, guid)
+    root = Guid(guid).below(parent)
     root.mkdir(mode=0o755, parents=True)
     root.chmod(0o755)
     for file in files:
@@ -35,16 +36,10 @@ def write(parent: str, guid: str, files: Sequence[File]) -> str:
 
 
 def remove(parent: str, guid: str) -> None:
-    """Remove a container's files, if there are any. Raises OSError."""
-    root = _directory(parent, guid)
+    """Remove a container's files, if there are any. Raises OSError, InvalidGuid."""
+    root = Guid(guid).below(parent)
     if root.exists():
         shutil.rmtree(root)
-
-
-def _directory(parent: str, guid: str) -> Path:
-    if guid in {"", ".", ".."} or "/" in guid:
-        raise ValueError(f"container guid {guid!r} cannot name a directory")
-    return Path(parent, guid)
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bbs.models.guid import is_guid
 from executor.containers import machine
 from executor.containers.machine import Move
 from executor.errors import (
+    ContainerGuidInvalid,
     ContainerGuidNotAvailable,
     ContainerNotFound,
     GuidNotSpecified,
     InsufficientResourcesAvailable,
+    LimitsInvalid,
 )
 from executor.model import AllocationRequest, Container, ContainerEvent, EventKind, Resources
 
@@ -47,10 +50,15 @@ class ContainerStore:
     def reserve(self, request: AllocationRequest, *, trace_id: str = "") -> Container:
         """Take resources for a new container.
 
-        Raises GuidNotSpecified, ContainerGuidNotAvailable, InsufficientResourcesAvailable.
+        Raises GuidNotSpecified, ContainerGuidInvalid, LimitsInvalid, ContainerGuidNotAvailable,
+        InsufficientResourcesAvailable.
         """
         if not request.guid:
             raise GuidNotSpecified
+        if not is_guid(request.guid):
+            raise ContainerGuidInvalid
+        if min(request.memory_mb, request.disk_mb, request.max_pids) < 0:
+            raise LimitsInvalid
         if request.guid in self._containers:
             raise ContainerGuidNotAvailable
         left = self.remaining()

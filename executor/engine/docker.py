@@ -20,6 +20,7 @@ import psutil
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from bbs.models.guid import Guid, InvalidGuid, is_guid
 from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
@@ -166,7 +167,10 @@ class DockerEngine:
         found = await self._client.call(
             "list containers", lambda api: api.containers(all=True, filters={"label": labels})
         )
-        return {guid for container in found if (guid := container["Labels"].get(LABEL_GUID))}
+        guids = {container["Labels"].get(LABEL_GUID, "") for container in found}
+        if foreign := {guid for guid in guids if not is_guid(guid)}:
+            logger.error("containers-with-invalid-guids-ignored", extra={"data": {"guids": sorted(foreign)}})
+        return guids - foreign
 
     async def start_process(
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
@@ -312,10 +316,11 @@ class DockerEngine:
             os.close(handle.proc_fd)
 
     def _io_dir(self, guid: str) -> Path:
-        """Raises EngineError for a guid that leads elsewhere than to a directory of its own."""
-        if guid in {"", ".", ".."} or not {"/", "\0"}.isdisjoint(guid):
-            raise EngineError(f"container guid {guid!r} cannot name a container")
-        return self._config.state_dir / "io" / guid
+        """Raises EngineError for a text that is no guid."""
+        try:
+            return Guid(guid).below(self._config.state_dir / "io")
+        except InvalidGuid as error:
+            raise EngineError(f"container {error}") from error
 
 
 class _NoQuota(Exception):

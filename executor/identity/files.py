@@ -6,13 +6,19 @@ the parent directory, if it is ours to make, keeps the other users of the host o
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
 from collections.abc import Set
 from pathlib import Path
 
+from bbs.models.guid import Guid, is_guid
+
 CERTIFICATE = "instance.crt"
 KEY = "instance.key"
+_TEMPORARY = ".tmp"
+_OURS = frozenset({CERTIFICATE, KEY, f"{CERTIFICATE}{_TEMPORARY}", f"{KEY}{_TEMPORARY}"})
+
+log = logging.getLogger(__name__)
 
 
 class CredentialFiles:
@@ -22,13 +28,11 @@ class CredentialFiles:
         self._parent = Path(parent)
 
     def directory(self, guid: str) -> Path:
-        """Where a container's are. Raises ValueError for a guid that cannot name a directory."""
-        if guid in {"", ".", ".."} or "/" in guid:
-            raise ValueError(f"container guid {guid!r} cannot name a directory")
-        return self._parent / guid
+        """The directory of a container. Raises InvalidGuid."""
+        return Guid(guid).below(self._parent)
 
     def prepare(self, guid: str) -> str:
-        """Make a container's directory, which must not be there yet. Raises OSError, ValueError."""
+        """Make a container's directory, which must not exist yet. Raises OSError, InvalidGuid."""
         directory = self.directory(guid)
         self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir()
@@ -38,31 +42,51 @@ class CredentialFiles:
     def replace(self, guid: str, *, certificate: bytes, key: bytes) -> None:
         """Put new credentials in place of the old: each file is whole at any time. Raises OSError."""
         directory = self.directory(guid)
-        written = [(_write(directory / f"{name}.tmp", content), directory / name) for name, content in (
-            (KEY, key),
-            (CERTIFICATE, certificate),
-        )]  # fmt: skip
-        for temporary, final in written:
-            temporary.rename(final)
+        contents = ((KEY, key), (CERTIFICATE, certificate))
+        for name, content in contents:
+            _write(directory / f"{name}{_TEMPORARY}", content)
+        for name, _ in contents:
+            (directory / f"{name}{_TEMPORARY}").rename(directory / name)
 
     def remove(self, guid: str) -> None:
-        """Remove a container's directory, if there is one. Raises OSError."""
+        """Remove a container's directory, if there is one.
+
+        Only files of ours are removed from it: with others in it the directory stays. Raises OSError.
+        """
+        directory = self.directory(guid)
         try:
-            shutil.rmtree(self.directory(guid))
+            for name in _OURS:
+                (directory / name).unlink(missing_ok=True)
+            directory.rmdir()
         except FileNotFoundError:
             return
 
     def retain(self, guids: Set[str]) -> list[str]:
-        """Remove the directories of all other containers; answers their guids. Raises OSError."""
+        """Remove the directories of all other containers; answers their guids. Raises OSError.
+
+        The parent may be shared: an entry that does not look like a directory of ours is left alone.
+        """
         if not self._parent.exists():
             return []
-        strays = sorted(entry.name for entry in os.scandir(self._parent) if entry.name not in guids)
+        with os.scandir(self._parent) as entries:
+            others = [entry for entry in entries if entry.name not in guids]
+        strays = sorted(entry.name for entry in others if _is_ours(entry))
+        foreign = sorted({entry.name for entry in others} - {*strays})
         for guid in strays:
             self.remove(guid)
+        if foreign:
+            data = {"directory": str(self._parent), "count": len(foreign), "first": foreign[0]}
+            log.warning("foreign-entries-among-instance-credentials", extra={"data": data})
         return strays
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a directory named by a guid that holds nothing but credential files."""
+    if not is_guid(entry.name) or not entry.is_dir(follow_symlinks=False):
+        return False
+    return set(os.listdir(entry.path)) <= _OURS
+
+
+def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     path.chmod(0o644)
-    return path

@@ -166,7 +166,8 @@ class Processor:
                 return Outcome.DONE if starts else Outcome.ALREADY_STARTED
             case do.RunTask(guid):
                 task = await self._bbs.task(guid, trace_id=trace_id)
-                return await self._run(self._builder.for_task(task), trace_id)
+                request = replace(self._builder.for_task(task), guid=guid)  # not the guid of the answer
+                return await self._run(request, trace_id)
             case do.CompleteTask(guid, failed, reason, result):
                 await self._bbs.complete_task(
                     guid,

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 
 from bbs.models.errors import BBSError, ErrorType
+from bbs.models.guid import has_guid_characters
 
 INVALID_ACTION_TYPE = "invalid action type"
 MAX_ANNOTATION = 10 * 1024
 """Bytes."""
 
-_GUID = re.compile(r"[a-zA-Z0-9_-]+")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
@@ -40,7 +40,7 @@ def required(value: object, name: str) -> list[str]:
 
 def guid(value: str, name: str) -> list[str]:
     """Complain unless the value may name a process or a task."""
-    return [] if _GUID.fullmatch(value) else [invalid_field(name)]
+    return [] if has_guid_characters(value) else [invalid_field(name)]
 
 
 def not_negative(**values: int) -> list[str]:

@@ -192,9 +192,9 @@ async def test_only_the_containers_that_are_left_keep_theirs(
 async def test_a_guid_that_names_no_directory(
     identity: InstanceIdentity, instance: Instance, guid: str
 ) -> None:
-    with pytest.raises(IdentityError, match="cannot name a directory"):
+    with pytest.raises(IdentityError, match="is not a guid"):
         await identity.prepare(instance(guid=guid))
-    with pytest.raises(IdentityError, match="cannot name a directory"):
+    with pytest.raises(IdentityError, match="is not a guid"):
         await identity.remove(guid)
 
 

@@ -34,7 +34,7 @@ def offered(work: Work, **values: Any) -> Admission:
 
 
 def lrp(name: str, memory_mb: int, root_fs: str = "preloaded:cflinuxfs4") -> LRP:
-    return LRP(process_guid=name, demand=Demand(memory_mb=memory_mb, root_fs=root_fs))
+    return LRP(process_guid=name, domain="apps", demand=Demand(memory_mb=memory_mb, root_fs=root_fs))
 
 
 def taken(admission: Admission) -> list[str]:
