@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import re
 import shutil
-import struct
-import termios
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from executor.engine.api import OutputHandler
 
 logger = logging.getLogger(__name__)
 
@@ -201,78 +195,3 @@ async def readable(*fds: int) -> None:
     finally:
         for fd in fds:
             loop.remove_reader(fd)
-
-
-class OutputReader:
-    """Hands what arrives in one output FIFO to its handler until every writer has closed it.
-
-    A handler that fails loses what it was given, and is logged once; the reading goes on.
-    """
-
-    def __init__(self, fd: int, handler: OutputHandler) -> None:
-        self._fd = fd
-        self._handler = handler
-        self._last_words: int | None = None
-        self._drained: list[Callable[[], None]] = []
-        self._failed = False
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(fd, self._on_readable)
-
-    @property
-    def closed(self) -> bool:
-        return self._fd < 0
-
-    def drain(self, then: Callable[[], None]) -> None:
-        """Call ``then`` when all that is in the FIFO now was handled; a surviving child may add more.
-
-        It is read in turns, as always: a FIFO can hold a MiB.
-        """
-        waiting = 0 if self.closed else self._waiting()
-        if waiting == 0:
-            then()
-        else:
-            self._last_words = waiting
-            self._drained.append(then)
-
-    def close(self) -> None:
-        """Stop reading."""
-        if not self.closed:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-        self._tell_drained()
-
-    def _on_readable(self) -> None:
-        try:
-            data = os.read(self._fd, _READ_SIZE)
-        except BlockingIOError:
-            data = None
-        except OSError as error:
-            logger.error("output-unreadable", exc_info=error)
-            data = b""
-        if data:
-            self.handle(data)
-        if data == b"":
-            self.close()
-        elif self._last_words is not None:
-            self._last_words -= len(data or b"")
-            if self._last_words <= 0 or not data:
-                self._tell_drained()
-
-    def handle(self, data: bytes) -> None:
-        """Give the handler output that came some other way."""
-        try:
-            self._handler(data)
-        except Exception as error:
-            if not self._failed:
-                self._failed = True
-                logger.error("output-handler-failed", exc_info=error)
-
-    def _waiting(self) -> int:
-        return int(struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0])
-
-    def _tell_drained(self) -> None:
-        self._last_words = None
-        drained, self._drained = self._drained, []
-        for then in drained:
-            then()

@@ -23,7 +23,6 @@ from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ContainerGone
 from executor.engine.fifos import (
-    OutputReader,
     PidFile,
     ProcessFifos,
     StatusReader,
@@ -31,6 +30,7 @@ from executor.engine.fifos import (
     readable,
 )
 from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit
+from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
@@ -170,6 +170,7 @@ class ProcessRoom:
         self._client = client
         self._io_dir = io_dir
         self._processes: dict[str, list[DockerProcess]] = {}
+        self._turns = OutputTurns()
         self._names = itertools.count(1)
         self._life = f"{os.getpid()}-{os.urandom(4).hex()}"
 
@@ -226,9 +227,17 @@ class ProcessRoom:
             parent_fd=parent_fd,
             status=StatusReader(fifos.take("status")),
             fifos=fifos,
-            readers=(OutputReader(fifos.take("out"), stdout), OutputReader(fifos.take("err"), stderr)),
+            readers=self._readers(guid, fifos, stdout, stderr),
         )
         return self._kept(guid, process)
+
+    def _readers(
+        self, guid: str, fifos: ProcessFifos, stdout: OutputHandler, stderr: OutputHandler
+    ) -> tuple[OutputReader, OutputReader]:
+        return (
+            OutputReader(fifos.take("out"), stdout, self._turns, guid),
+            OutputReader(fifos.take("err"), stderr, self._turns, guid),
+        )
 
     def _kept(self, guid: str, process: DockerProcess) -> DockerProcess:
         mine = self._processes.setdefault(guid, [])
@@ -328,10 +337,7 @@ class ProcessRoom:
                 raise ContainerGone(f"container {container.guid}: process vanished: {error}") from error
             raise
         started.fifos.close_name("go")
-        readers = (
-            OutputReader(started.fifos.take("out"), stdout),
-            OutputReader(started.fifos.take("err"), stderr),
-        )
+        readers = self._readers(container.guid, started.fifos, stdout, stderr)
         if said:
             readers[1].handle(said)
         return DockerProcess(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.engine.fifos import STATUS_LIMIT, OutputReader, ProcessFifos, StatusReader, StatusSpoiled
+from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, StatusSpoiled
+from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.processes import DockerProcess
 
 PIPE_BYTES = 1 << 20
@@ -39,7 +40,11 @@ class Ended:
         """Watch it, as the executor does; its parent has ended."""
         take = handler or self._take
         fifos = self.fifos
-        readers = (OutputReader(fifos.take("out"), take), OutputReader(fifos.take("err"), take))
+        turns = OutputTurns()
+        readers = (
+            OutputReader(fifos.take("out"), take, turns, "guid"),
+            OutputReader(fifos.take("err"), take, turns, "guid"),
+        )
         process = DockerProcess(
             name="p1",
             pid=self.parent.pid,
