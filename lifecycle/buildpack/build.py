@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from lifecycle.buildpack import processes
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack, is_custom
 from lifecycle.buildpack.droplet import pack_cache, pack_droplet
 from lifecycle.buildpack.processes import Process
+from lifecycle.buildpack.removal import remove
 from lifecycle.buildpack.results import Used, read_config, result_json
 from lifecycle.buildpack.scripts import ScriptError, run
 from lifecycle.buildpack.staging_info import FILE, StagingInfo
@@ -74,7 +73,7 @@ class Build:
             self._pack(found)
         finally:
             if self._work != Path():
-                _remove(self._work)
+                remove(self._work)
 
     # -- preparation ---------------------------------------------------------------------------------
 
@@ -123,7 +122,7 @@ class Build:
         wanted = self._caches()
         for path in self._settings.cache_dir.iterdir():
             if path.name not in wanted:
-                _remove(path)
+                remove(path)
 
     def _caches(self) -> list[str]:
         """The cache directories of this build: in detect mode nobody but the final buildpack has one."""
@@ -201,7 +200,7 @@ class Build:
             return
         if len(self._buildpacks) > 1:
             _complain(_NOT_MULTI)
-        _remove(self._deps / slot)
+        remove(self._deps / slot)
         _run_or(f"{COMPILE_FAILED}: {COMPILE_FAILED}", location / "bin/compile", *common)
 
     def _gather(self, location: Path) -> list[Process]:
@@ -274,13 +273,3 @@ def _complain(message: str) -> None:
 def _not_exists_as_file(error: OSError) -> str:
     """A file in the place of a directory is no directory, whichever call noticed."""
     return "not a directory" if isinstance(error, FileExistsError) else reason(error)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a tree, directories that were made unwritable included."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, stat.S_IRWXU)
-    shutil.rmtree(path, ignore_errors=True)
