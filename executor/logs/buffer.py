@@ -6,6 +6,7 @@ because of one that writes much, however long the sink is away.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, deque
 from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
@@ -64,23 +65,30 @@ class FairBuffer(Generic[T]):
         self._held += size
         self._length += 1
 
-    def take(self, limit: int) -> list[Entry[T]]:
-        """Up to ``limit`` entries; owners take turns."""
+    def take(self, limit: int, size_limit: int = sys.maxsize) -> list[Entry[T]]:
+        """Up to ``limit`` entries of ``size_limit`` bytes together, but one at least; owners take turns."""
         taken: list[Entry[T]] = []
+        size = 0
         while self._queues and len(taken) < limit:
             owner, queue = next(iter(self._queues.items()))
-            del self._queues[owner]
             entries = queue.entries
-            if len(entries) <= limit - len(taken):
+            if taken and size + entries[0].size > size_limit:
+                break
+            del self._queues[owner]
+            if len(entries) <= limit - len(taken) and size + queue.held <= size_limit:
                 taken.extend(entries)
-                self._held -= queue.held
+                size += queue.held
+                continue
+            while len(taken) < limit and (not taken or size + entries[0].size <= size_limit):
+                entry = entries.popleft()
+                taken.append(entry)
+                queue.held -= entry.size
+                size += entry.size
+                if not entries:
+                    break
             else:
-                for _ in range(limit - len(taken)):
-                    entry = entries.popleft()
-                    taken.append(entry)
-                    queue.held -= entry.size
-                    self._held -= entry.size
                 self._queues[owner] = queue
+        self._held -= size
         self._length -= len(taken)
         return taken
 
@@ -98,11 +106,15 @@ class FairBuffer(Generic[T]):
         """Evict from others for an owner below its fair share; False when it is not."""
         if queue.held + size > self._capacity // len(self._queues):
             return False
+        share = self._capacity // len(self._queues)
         while self._held + size > self._capacity:
             largest = max(self._queues.values(), key=lambda each: each.held)
-            evicted = largest.entries.popleft()
-            largest.held -= evicted.size
-            self._held -= evicted.size
-            self._length -= 1
-            self.drop(evicted)
+            while True:  # looking for the largest again after each eviction is slow with many owners
+                evicted = largest.entries.popleft()
+                largest.held -= evicted.size
+                self._held -= evicted.size
+                self._length -= 1
+                self.drop(evicted)
+                if largest.held <= share or self._held + size <= self._capacity:
+                    break
         return True

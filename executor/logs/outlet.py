@@ -31,6 +31,9 @@ MAX_BATCH = 10_000
 """Items carried at once, where nobody says otherwise: a batch grows with what is waiting, so that a
 destination that takes long per batch catches up."""
 
+MAX_BATCH_BYTES = 1 << 20
+"""Bytes carried at once: what is joined in the event loop, and held beside the buffer, stays small."""
+
 CLOSE_LIMIT_S = 5.0
 """How long the end of the cell waits for a destination to take what is left."""
 
@@ -145,7 +148,7 @@ class Outlet(Generic[T]):
         """Deliver one batch, or go on delivering it. Raises Unreachable; what was not sent stays."""
         if self._sending is None:
             if not self._batch:
-                self._batch = self._buffer.take(self._max_batch)
+                self._batch = self._buffer.take(self._max_batch, MAX_BATCH_BYTES)
                 if not self._buffer:
                     self._filled.clear()
                 if len(self._buffer) < self._max_batch:

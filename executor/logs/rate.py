@@ -58,6 +58,16 @@ class RateLimiter:
         """Whether nothing may pass."""
         return self._bytes_per_second == 0
 
+    @property
+    def muted(self) -> bool:
+        """Whether nothing passes now: the rest of a second after a refusal, or ever."""
+        return self.silent or (self.limited and self._clock.monotonic() < self._muted_until)
+
+    def drop(self, lines: int, size: int) -> None:
+        """Count lines that were refused without being looked at. size: their bytes."""
+        self.dropped_lines += lines
+        self.dropped_bytes += size
+
     def admit(self, size: int) -> str | None:
         """Ask for a line of ``size`` bytes: None lets it pass, a text refuses it.
 
@@ -67,8 +77,7 @@ class RateLimiter:
         if refusal is None:
             self.accepted_bytes += size
         else:
-            self.dropped_lines += 1
-            self.dropped_bytes += size
+            self.drop(1, size)
         return refusal
 
     def _refusal(self, size: int) -> str | None:

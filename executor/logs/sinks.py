@@ -7,33 +7,70 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
-from executor.logs.api import LogLine, LogSink, in_bulk
+from executor.logs.api import LogLine, LogSink, Stream, in_bulk
+
+LOST_LINES = b"lines missing here: %d (they came faster than they were read)"
+"""In place of lines that a slow subscriber did not read in time."""
+
+
+RING_BYTES = 512 << 10
+"""What a ring holds, with an overhead for each line: a thousand lines of usual length."""
+
+LINE_OVERHEAD_BYTES = 256
+"""What a line takes besides its payload, roughly."""
+
+
+class _LastLines:
+    """The newest lines, bounded in number and bytes. lost: how many older ones were given up."""
+
+    def __init__(self, capacity: int, size_limit: int) -> None:
+        self._capacity = capacity
+        self._size_limit = size_limit
+        self._size = 0
+        self.lines: deque[LogLine] = deque()
+        self.lost = 0
+
+    def append(self, line: LogLine) -> None:
+        self.lines.append(line)
+        self._size += len(line.payload) + LINE_OVERHEAD_BYTES
+        while len(self.lines) > 1 and (len(self.lines) > self._capacity or self._size > self._size_limit):
+            self.popleft()
+            self.lost += 1
+
+    def popleft(self) -> LogLine:
+        line = self.lines.popleft()
+        self._size -= len(line.payload) + LINE_OVERHEAD_BYTES
+        return line
 
 
 class RingSink:
-    """The last ``capacity`` lines, and whoever listens for the next ones."""
+    """The last ``capacity`` lines, of ``size_limit`` bytes at most, and subscriptions to the next ones."""
 
-    def __init__(self, capacity: int = 1000) -> None:
+    def __init__(self, capacity: int = 1000, size_limit: int = RING_BYTES) -> None:
         self._capacity = capacity
-        self._lines: deque[LogLine] = deque(maxlen=capacity)
+        self._size_limit = size_limit
+        self._last = _LastLines(capacity, size_limit)
         self._subscribers: set[_Subscriber] = set()
 
     def emit(self, line: LogLine) -> None:
-        self._lines.append(line)
+        self._last.append(line)
         for subscriber in self._subscribers:
             subscriber.push(line)
 
     def lines(self) -> list[LogLine]:
         """What the ring holds, oldest first."""
-        return list(self._lines)
+        return list(self._last.lines)
 
     @contextmanager
     def subscribe(self, *, replay: bool = False) -> Iterator[AsyncIterator[LogLine]]:
         """Lines from now on, or with ``replay`` from the oldest one held.
 
-        A listener too slow for the ring loses the oldest lines it has not read.
+        A subscriber too slow for the ring loses the oldest lines it has not read. A line of the cell's own,
+        in their place, says how many.
         """
-        subscriber = _Subscriber(self._capacity, self._lines if replay else ())
+        subscriber = _Subscriber(self._capacity, self._size_limit)
+        for line in self._last.lines if replay else ():
+            subscriber.push(line)
         self._subscribers.add(subscriber)
         try:
             yield subscriber.lines()
@@ -42,21 +79,23 @@ class RingSink:
 
 
 class _Subscriber:
-    def __init__(self, capacity: int, lines: Sequence[LogLine] | deque[LogLine]) -> None:
-        self._lines: deque[LogLine] = deque(lines, maxlen=capacity)
+    def __init__(self, capacity: int, size_limit: int) -> None:
+        self._waiting = _LastLines(capacity, size_limit)
         self._filled = asyncio.Event()
-        if self._lines:
-            self._filled.set()
 
     def push(self, line: LogLine) -> None:
-        self._lines.append(line)
+        self._waiting.append(line)
         self._filled.set()
 
     async def lines(self) -> AsyncIterator[LogLine]:
         while True:
             await self._filled.wait()
-            while self._lines:
-                yield self._lines.popleft()
+            while self._waiting.lines:
+                lost, self._waiting.lost = self._waiting.lost, 0
+                line = self._waiting.popleft()
+                if lost:
+                    yield line._replace(payload=LOST_LINES % lost, stream=Stream.ERR, source_type="LOG")
+                yield line
             self._filled.clear()
 
 

@@ -97,7 +97,7 @@ class LogStreamer:
             finally:
                 self._unlimited = False
 
-        output = Output(stdout.write, stderr.write, flush, own)
+        output = Output(self._taking(stdout), self._taking(stderr), flush, own)
         self._outputs.add(output)
         return output
 
@@ -112,6 +112,18 @@ class LogStreamer:
             output.flush()
         self._tell_drops()
 
+    def _taking(self, buffer: LineBuffer) -> Callable[[bytes], None]:
+        """The handler of one stream. While the app is mute its lines are counted and not made."""
+        limiter = self._limiter
+
+        def take(data: bytes) -> None:
+            if limiter.muted:
+                limiter.drop(*buffer.skip(data))
+            else:
+                buffer.write(data)
+
+        return take
+
     def _step_lines(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
         limiter = self._limiter
         if self._unlimited or not limiter.limited:
@@ -119,7 +131,7 @@ class LogStreamer:
             self._emit(payloads, stream, source)
             return
         passed: list[bytes] = []
-        for payload in payloads:
+        for index, payload in enumerate(payloads, 1):
             refusal = limiter.admit(len(payload))
             if refusal is None:
                 self._tell_drops()
@@ -129,7 +141,9 @@ class LogStreamer:
                     self._on_limit_exceeded()
                 self._emit(passed, stream, source)
                 self._emit((refusal.encode(),), Stream.OUT, source)
-                passed = []
+                muted = payloads[index:]
+                limiter.drop(len(muted), sum(map(len, muted)))
+                return
         self._emit(passed, stream, source)
 
     def _tell_drops(self) -> None:

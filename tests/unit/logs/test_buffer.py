@@ -50,6 +50,16 @@ def test_an_entry_larger_than_everything_is_dropped_with_all_its_lines() -> None
     assert (buffer.dropped, len(buffer), taken(buffer, 1)) == (12, 0, [])
 
 
+def test_a_batch_is_bounded_in_bytes_but_never_empty() -> None:
+    buffer: FairBuffer[str] = FairBuffer(100)
+    for item, size in (("a1", 30), ("a2", 5), ("b1", 4), ("a3", 20)):
+        buffer.add(Entry(item, item[0], size, 1))
+    batches = []
+    while buffer:
+        batches.append([entry.item for entry in buffer.take(10, 10)])
+    assert batches == [["a1"], ["b1", "a2"], ["a3"]]
+
+
 adding = st.tuples(st.sampled_from("abc"), st.integers(1, 40))
 
 
@@ -61,7 +71,9 @@ def test_what_comes_in_goes_out_or_is_counted(script: list[tuple[str, int] | int
     out: list[Entry[int]] = []
     for number, action in enumerate(script):
         if isinstance(action, int):
-            out += buffer.take(action)
+            batch = buffer.take(action, capacity // 2)
+            assert len(batch) <= 1 or sum(entry.size for entry in batch) <= capacity // 2
+            out += batch
         else:
             owner, size = action
             buffer.add(Entry(number, owner, size, 2))

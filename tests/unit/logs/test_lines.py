@@ -73,3 +73,29 @@ def test_a_cut_never_tears_a_sequence(text: Any, limit: Any) -> None:
         cut = cut_before_sequence(data, limit)
         assert limit - 3 <= cut <= limit
         data[:cut].decode()
+
+
+long_output = st.lists(
+    st.one_of(
+        st.binary(max_size=20),
+        st.sampled_from([b"\n", b"\r\n", b"\n\n\n", FULL, FULL[:-1], FULL + b"y", b"a\n" * 3000]),
+    ),
+    max_size=8,
+)
+
+
+@given(long_output)
+def test_lines_that_are_skipped_are_counted_as_if_they_had_been_made(writes: list[bytes]) -> None:
+    """What a mute app writes is not split, and the counts of lines and bytes are the same, cut lines too."""
+    made: list[bytes] = []
+    buffer, skipping = LineBuffer(made.extend), LineBuffer(made.extend)
+    for data in writes:
+        made.clear()
+        buffer.write(data)
+        assert skipping.skip(data) == (len(made), sum(map(len, made)))
+    made.clear()
+    buffer.flush()
+    held = list(made)
+    made.clear()
+    skipping.flush()
+    assert made == held

@@ -10,7 +10,7 @@ import pytest
 
 from executor.logs.api import LogLine, Stream
 from executor.logs.rate import RateLimiter
-from executor.logs.sinks import FanOut, RingSink
+from executor.logs.sinks import LOST_LINES, FanOut, RingSink
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 
@@ -215,6 +215,22 @@ def test_lines_of_one_read_keep_their_order_when_sorted_by_time(sink: Any, clock
     assert all(before < after for before, after in pairwise(times))
 
 
+def test_the_lines_of_a_mute_app_are_counted_and_not_made(
+    sink: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 KiB of one-byte lines cost a mute app's cell a count, not 30,000 lines."""
+    streamer = LogStreamer(sink, LogConfig(guid="g"), 10, 0, clock)
+    output = streamer.stream("APP")
+    output.stdout(b"too many bytes\n" + b"a\n" * 100)
+    assert streamer.limiter.dropped_lines == 101
+    admitted: list[int] = []
+    monkeypatch.setattr(RateLimiter, "admit", lambda self, size: admitted.append(size))
+    output.stdout(b"b\n\n\r\nccc\nhalf" * 1000)
+    assert (admitted, streamer.limiter.dropped_lines) == ([], 101 + 2000)
+    assert streamer.limiter.dropped_bytes == 14 + 100 + 1000 * 1 + 1000 * 3 + 999 * 4
+    assert len(sink.lines) == 1
+
+
 def line(text: str) -> LogLine:
     return LogLine(
         payload=text.encode(),
@@ -240,7 +256,7 @@ async def test_the_ring_keeps_the_last_lines_and_tells_listeners() -> None:
     assert [kept.payload for kept in ring.lines()] == [b"b", b"c"]
     with ring.subscribe(replay=True) as lines:
         ring.emit(line("d"))
-        assert [(await anext(lines)).payload for _ in range(2)] == [b"c", b"d"]
+        assert [(await anext(lines)).payload for _ in range(3)] == [LOST_LINES % 1, b"c", b"d"]
 
         async def next_line() -> LogLine:
             return await anext(lines)
@@ -249,3 +265,17 @@ async def test_the_ring_keeps_the_last_lines_and_tells_listeners() -> None:
         await asyncio.sleep(0)
         ring.emit(line("e"))
         assert (await waiting).payload == b"e"
+
+
+async def test_a_ring_is_bounded_in_bytes_and_a_slow_listener_learns_what_it_lost() -> None:
+    """A thousand lines of 60 KiB do not stay in memory."""
+    ring = RingSink(1000, size_limit=10_000)
+    with ring.subscribe() as lines:
+        for number in range(9):
+            ring.emit(line(f"{number}" * 4000))
+        assert [kept.payload[:1] for kept in ring.lines()] == [b"7", b"8"]
+        seen = [await anext(lines) for _ in range(3)]
+    assert seen[0].payload == LOST_LINES % 7
+    assert [kept.payload[:1] for kept in seen[1:]] == [b"7", b"8"]
+    ring.emit(line("x" * 20_000))
+    assert len(ring.lines()) == 1
