@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FOLDER",
-        help="of the app, or a .zip or .tgz of it",
+        help="the app, or a .zip, .jar, .war or .tgz of it; .cfignore in it names files to leave out",
     )
     parser.add_argument(
         "--docker-image", metavar="REF", help="an image instead, such as redis or host:5000/app:v1"
@@ -95,7 +95,7 @@ def name(args: argparse.Namespace) -> str:
         return str(args.name)
     if args.docker_image:
         return str(args.docker_image).rpartition("/")[2].partition("@")[0].partition(":")[0]
-    return str(args.source.resolve().name.partition(".")[0])
+    return str(args.source.absolute().name.partition(".")[0])
 
 
 async def package(args: argparse.Namespace, blobs: Blobs) -> Asset:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cell.apps import choices
 from cell.apps.blobs import Blobs
 from cell.apps.loglines import AppLog
+from cell.apps.packing import procfile_trouble
 from cell.apps.recipes import classic, staging
 from cell.apps.recipes.values import (
     App,
@@ -61,6 +62,8 @@ async def stage(args: argparse.Namespace, at: Session, blobs: Blobs, app: App) -
         text = await stager.run(guid, docker(work, what))
         return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, None)
 
+    if trouble := procfile_trouble(args.source):
+        stager.show(f"Warning: {trouble}")
     package = await choices.package(args, blobs)
     folder = BuildpackStaging(
         package=package,
