@@ -9,11 +9,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from executor.metrics import Reading, memory_usage_v1, memory_usage_v2
 
 PROC = Path("/proc")
+
+TEXT_MOST = 1 << 20
+"""Bytes that are read of a file of the kernel whose length an app can influence."""
+
+MOUNTS_MOST = 16 << 20
+"""Bytes that are read of a list of mounts: that of the host grows with its containers."""
+
+PROCESSES_MOST = 256
+"""Processes of a container that are looked at for full tables of open files; each costs three reads."""
+
+FULL_TABLES_MOST = 4
+"""Processes with a full table that are named at a time."""
+
+COUNTED_TABLE_MOST = 65_536
+"""The longest table of open files whose entries are counted one by one, where the kernel does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,15 @@ def flat(text: str) -> dict[str, int]:
     return {key: int(number) for key, number in (line.split() for line in text.splitlines())}
 
 
+def _text(path: Path, most: int = TEXT_MOST) -> str:
+    """The beginning of a file that says something about an app, of whole lines; whatever its bytes are."""
+    with path.open("rb") as file:
+        data = file.read(most)
+    if len(data) == most:
+        data = data[: data.rfind(b"\n") + 1]
+    return data.decode("utf-8", "replace")
+
+
 def network_counters(text: str) -> tuple[int, int]:
     """Received and sent bytes of all interfaces but the loopback, from ``/proc/<pid>/net/dev``."""
     received = sent = 0
@@ -101,7 +126,7 @@ def read(pid: int, container_id: str, disk_usage: int) -> Reading:
     """Readings of the container whose init process is ``pid``. Raises OSError when it is gone."""
     paths = group_paths(_membership(pid, container_id))
     hierarchies = own_mounts()
-    rx_bytes, tx_bytes = network_counters((PROC / str(pid) / "net" / "dev").read_text())
+    rx_bytes, tx_bytes = network_counters(_text(PROC / str(pid) / "net" / "dev"))
     return Reading(
         memory_usage=_memory(paths, hierarchies),
         disk_usage=disk_usage,
@@ -148,18 +173,23 @@ def read_strain(pid: int, container_id: str, hierarchies: list[Mount]) -> Strain
         refused_processes=_refused_processes(paths, hierarchies),
         cpu_periods=cpu.get("nr_periods", 0),
         throttled_periods=cpu.get("nr_throttled", 0),
-        full_tables=tuple(_full_tables(paths, hierarchies)),
+        full_tables=tuple(islice(_full_tables(paths, hierarchies), FULL_TABLES_MOST)),
     )
 
 
 def own_mounts() -> list[Mount]:
     """What is mounted where the agent runs."""
-    return mounts((PROC / "self" / "mountinfo").read_text())
+    return mounts_of("self")
+
+
+def mounts_of(pid: str) -> list[Mount]:
+    """What is mounted where a process runs. Raises OSError when it is gone."""
+    return mounts(_text(PROC / pid / "mountinfo", MOUNTS_MOST))
 
 
 def _membership(pid: int, container_id: str) -> str:
     """A process id may have been given to another process meanwhile; its control group tells."""
-    membership = (PROC / str(pid) / "cgroup").read_text()
+    membership = _text(PROC / str(pid) / "cgroup")
     if container_id not in membership:
         raise ProcessLookupError(f"process {pid} does not belong to container {container_id} any more")
     return membership
@@ -190,11 +220,11 @@ def _refused_processes(paths: Mapping[str, str], hierarchies: list[Mount]) -> in
 
 def _full_tables(paths: Mapping[str, str], hierarchies: list[Mount]) -> Iterator[FullTable]:
     folder = directory("pids", paths, hierarchies) or _unified(paths, hierarchies)
-    for pid in (folder / "cgroup.procs").read_text().split():
+    for pid in _text(folder / "cgroup.procs").split()[:PROCESSES_MOST]:
         try:
-            limit = _soft_limit((PROC / pid / "limits").read_text())
-            if limit is not None and _open_files(PROC / pid / "fd") >= limit:
-                yield FullTable(int(pid), (PROC / pid / "comm").read_text().strip(), limit)
+            limit = _soft_limit(_text(PROC / pid / "limits"))
+            if limit is not None and _has_open(PROC / pid / "fd", limit):
+                yield FullTable(int(pid), _text(PROC / pid / "comm").strip(), limit)
         except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             continue
 
@@ -208,9 +238,14 @@ def _soft_limit(limits: str) -> int | None:
     return None
 
 
-def _open_files(folder: Path) -> int:
-    """Kernels from 6.2 on give the number as the size of the directory, older ones a zero."""
-    return folder.stat().st_size or len(os.listdir(folder))
+def _has_open(folder: Path, count: int) -> bool:
+    """Whether there are that many. Kernels from 6.2 on tell by the size of the directory."""
+    if known := folder.stat().st_size:
+        return known >= count
+    if count > COUNTED_TABLE_MOST:
+        return False
+    with os.scandir(folder) as entries:
+        return len([*islice(entries, count)]) >= count
 
 
 def _memory(paths: Mapping[str, str], hierarchies: list[Mount]) -> int:

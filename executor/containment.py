@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
 from executor.errors import ExecutorError
@@ -57,9 +57,9 @@ class Containment:
         else:
             self._succeeded(guid, hook)
 
-    def forget(self, guid: str) -> None:
-        """The container is gone."""
-        self._in_a_row.pop(guid, None)
+    def retain(self, guids: Set[str]) -> None:
+        """Forget the failures of all other containers."""
+        self._in_a_row = {guid: counts for guid, counts in self._in_a_row.items() if guid in guids}
 
     def _failed(self, guid: str, hook: str, error: Exception) -> int:
         counts = self._in_a_row.setdefault(guid, {})

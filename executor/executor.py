@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,8 @@ from executor.containers.limits import LimitsWatch
 from executor.containers.provisions import Provisions
 from executor.containers.readings import MetricsKeeper, Watched
 from executor.containers.store import ContainerStore
-from executor.containers.upkeep import destroy_strays, expire_reservations, find_differences, wipe
+from executor.containers.upkeep import destroy_strays, expire_reservation, find_differences, wipe
+from executor.containment import Containment
 from executor.engine.api import Engine, Network
 from executor.enginehealth import EngineHealth
 from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
@@ -61,6 +62,10 @@ CAPACITY_INTERVAL_S = 60.0
 
 NETWORK_CHECK_INTERVAL_S = 60.0
 """How often links and packet rules are compared with what they should be."""
+
+FAILED_PASSES_MOST = 100
+"""Passes of one periodic job in a row that may fail for an unforeseen reason: three minutes and more. The
+cell then ends: a new start may help, and without the job it would break its promises in silence."""
 
 STALLED_INTERVAL_S = 5.0
 """How often a start that waits for the engine says so."""
@@ -100,20 +105,23 @@ class Executor:
         self._health = EngineHealth(config, probe_engine, meter)
         self._hub = EventHub()
         self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
-        disk = DiskUsage(self._clock, min_age_s=config.container_limits_interval_s)
+        self._containment = Containment()
+        self._disk = DiskUsage(self._clock, min_age_s=config.container_limits_interval_s)
         self._limits = LimitsWatch(
             self._tell_limit,
-            disk,
+            self._disk,
             self._clock,
             inode_limit=config.container_inode_limit,
             cpu_percent=partial(cpu_percent, config),
+            containment=self._containment,
         )
         self._metrics = MetricsKeeper(
             config,
             self._clock,
-            disk,
+            self._disk,
             cores=psutil.cpu_count() or 1,
             total_memory_mb=psutil.virtual_memory().total // capacity.MIB,
+            containment=self._containment,
         )
         self._reads = asyncio.Semaphore(config.read_work_pool_size)
         self._deletions = asyncio.Semaphore(config.delete_work_pool_size)
@@ -134,9 +142,10 @@ class Executor:
             meter=meter,
             clock=self._clock,
             limits=self._limits,
+            containment=self._containment,
             creations=asyncio.Semaphore(config.create_work_pool_size),
             deletions=self._deletions,
-            spawn=self._spawn,
+            spawn=self._spawn_for,
         )
 
     async def __aenter__(self) -> Self:
@@ -263,10 +272,11 @@ class Executor:
         finally:
             self._hub.close()
             async with AsyncExitStack() as parts:  # each has its turn, whatever becomes of the others
+                parts.callback(self._disk.close)
                 parts.push_async_callback(self._stop_network)
                 parts.push_async_callback(self._provisions.volumes.close)
-                for actor in self._actors.values():
-                    parts.push_async_callback(actor.close)
+                for guid, actor in self._actors.items():
+                    parts.push_async_callback(self._contained, guid, actor.close)
 
     async def _stop_network(self) -> None:
         """What containers still use is left to them; the next start removes both.
@@ -288,6 +298,14 @@ class Executor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _spawn_for(self, guid: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """A task for one container; whatever fails in it is that container's."""
+        return self._spawn(self._contained(guid, work))
+
+    async def _contained(self, guid: str, work: Callable[[], Awaitable[None]]) -> None:
+        with self._containment.of(guid, "work"):
+            await work()
 
     async def _await_engine(self) -> None:
         """Ping until the engine answers; say what is missing as long as it does not."""
@@ -312,22 +330,43 @@ class Executor:
                 return
 
     async def _every(self, interval_s: float, job: Callable[[], Coroutine[object, object, None]]) -> None:
-        """A pass per interval, counted from the end of the one before; a failed one is logged."""
+        """A pass per interval, counted from the end of the one before.
+
+        A failed pass is logged, with its trace when nobody foresaw the error, and only the first time in a
+        row. Raises ExecutorError after FAILED_PASSES_MOST of those in a row.
+        """
+        unforeseen = 0
         while True:
             await asyncio.sleep(interval_s)
+            data = {"job": job.__name__.strip("_")}
             try:
                 await job()
             except ExecutorError as error:
-                log.error("upkeep-failed", extra={"data": {"job": job.__name__, "error": str(error)}})
+                log.error("upkeep-failed", extra={"data": {**data, "error": str(error)}})
+            except Exception as error:
+                unforeseen += 1
+                data |= {"error": str(error), "in-a-row": str(unforeseen)}
+                log.error("upkeep-failed", exc_info=error if unforeseen == 1 else None, extra={"data": data})
+                if unforeseen >= FAILED_PASSES_MOST:
+                    raise ExecutorError(
+                        f"{data['job']} failed {unforeseen} times in a row: {error}"
+                    ) from error
+            else:
+                unforeseen = 0
 
     async def _expire(self) -> None:
-        expire_reservations(self._store, self._clock.time_ns(), self._config.reserved_expiration_time_s)
+        for container in self._store.list():
+            with self._containment.of(container.guid, "expire"):
+                expire_reservation(
+                    self._store, container, self._clock.time_ns(), self._config.reserved_expiration_time_s
+                )
 
     async def _reap(self) -> None:
         strays, missing = await find_differences(self._store, self._engine)
         for guid in missing:
-            self._actors[guid].vanished()
-        await destroy_strays(strays, self._engine, self._network)
+            with self._containment.of(guid, "complete missing"):
+                self._actors[guid].vanished()
+        await destroy_strays(strays, self._store, self._engine, self._network, self._containment)
 
     async def _report_capacity(self) -> None:
         values = capacity.gauges(
@@ -338,8 +377,12 @@ class Executor:
 
     async def _watch_limits(self) -> None:
         for guid, reason in (await self._limits.look(self._watched())).items():
-            if guid in self._actors:
-                self._actors[guid].exceeded(reason)
+            with self._containment.of(guid, "end over its limit"):
+                if guid in self._actors:
+                    self._actors[guid].exceeded(reason)
+        known = {container.guid for container in self._store.list()}
+        self._limits.retain(known)
+        self._containment.retain(known)
 
     def _tell_limit(self, container: Container, text: str) -> None:
         self._app_log.write(container.run_info.log_config, text, Stream.ERR)

@@ -5,13 +5,18 @@ Blocking; call from a thread.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from executor import btrfs, cgroup
 from executor.cgroup import Mount
+from executor.treesize import sizes_below
+
+ENTRIES_MOST = 2_000_000
+"""Files and directories that are counted where there is no limit of them: some ten seconds of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +51,25 @@ def without_layer(pid: int) -> LayerUsage:
 
 
 def _root(pid: int) -> Mount | None:
-    found = [m for m in cgroup.mounts((cgroup.PROC / str(pid) / "mountinfo").read_text()) if m.point == "/"]
+    found = [m for m in cgroup.mounts_of(str(pid)) if m.point == "/"]
     return found[-1] if found else None
 
 
-def below(upper: Path) -> LayerUsage:
-    """What is in a directory."""
-    sizes = [*_sizes(upper)]
-    return LayerUsage(sum(sizes), len(sizes))
+def below(upper: Path, limits: LayerUsage | None = None) -> LayerUsage:
+    """What is in a directory. The count ends as soon as it is over a limit, of which zero is none.
+
+    Raises TooDeep, OSError.
+    """
+    most = limits or LayerUsage()
+    size_most, entries_most = most.size or math.inf, min(most.inodes or ENTRIES_MOST, ENTRIES_MOST)
+    size = entries = 0
+    with closing(sizes_below(upper)) as sizes:
+        for each in sizes:
+            size += each
+            entries += 1
+            if size > size_most or entries > entries_most:
+                break
+    return LayerUsage(size, entries)
 
 
 def held_by_storage(upper: Path) -> LayerUsage:
@@ -62,17 +78,3 @@ def held_by_storage(upper: Path) -> LayerUsage:
     return LayerUsage(
         (storage.f_blocks - storage.f_bfree) * storage.f_frsize, storage.f_files - storage.f_ffree
     )
-
-
-def _sizes(root: Path) -> Iterator[int]:
-    """Sizes on disk below a directory; a file with several names counts once, what vanishes not at all."""
-    seen: set[tuple[int, int]] = set()
-    for folder, _, files in os.walk(root):
-        for path in (folder, *(os.path.join(folder, name) for name in files)):
-            try:
-                stat = os.lstat(path)
-            except FileNotFoundError:
-                continue
-            if (stat.st_dev, stat.st_ino) not in seen:
-                seen.add((stat.st_dev, stat.st_ino))
-                yield stat.st_blocks * 512

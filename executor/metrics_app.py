@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from executor.containment import Containment
 from executor.logs.clock import Clock
 from executor.metrics_api import (
     CounterMetric,
@@ -135,7 +136,9 @@ class AppMetrics:
         *,
         origin: str = "rep",
         excluded: Collection[str] = (),
+        containment: Containment | None = None,
     ) -> None:
+        self._containment = containment or Containment()
         self._emitter = emitter
         self._logged_bytes = logged_bytes
         self._clock = clock
@@ -145,7 +148,11 @@ class AppMetrics:
 
     def report(self, readings: Iterable[tuple[Container, ContainerMetrics]]) -> None:
         """One tick; what was known of containers that are not in it is forgotten."""
-        self._seen = {container.guid: self._tell(container, reading) for container, reading in readings}
+        seen = {}
+        for container, reading in readings:
+            with self._containment.of(container.guid, "report metrics"):
+                seen[container.guid] = self._tell(container, reading)
+        self._seen = seen
 
     def _tell(self, container: Container, reading: ContainerMetrics) -> _Seen:
         time_ns, at = self._clock.time_ns(), self._clock.monotonic()

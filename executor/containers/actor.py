@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -29,20 +29,23 @@ from executor.containers.machine import (
     Update,
 )
 from executor.containers.readings import Watched
-from executor.containers.results import completion, exited_on_timeout
+from executor.containers.results import completion, exited_on_timeout, is_interrupt
 from executor.containers.store import ContainerStore
+from executor.containment import INTERNAL_ERROR, Containment, InternalError
 from executor.engine.api import Engine, EngineContainer, Network
 from executor.errors import ExecutorError
 from executor.logs.api import Stream
 from executor.logs.clock import Clock
 from executor.meter import Meter
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
-from executor.steps.base import Step, StepError, outlast
+from executor.steps.base import Step, foreseen, outlast, told_text
+from executor.steps.combine import leaves
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Spawn = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
+Spawn = Callable[[str, Callable[[], Awaitable[None]]], "asyncio.Task[None]"]
+"""Starts work for the container with a guid; whatever fails in it is contained."""
 
 
 class Launched(Protocol):
@@ -86,6 +89,7 @@ class Facilities:
     meter: Meter
     clock: Clock
     limits: LimitsWatch
+    containment: Containment
     creations: asyncio.Semaphore
     deletions: asyncio.Semaphore
     spawn: Spawn
@@ -135,7 +139,7 @@ class ContainerActor:
         move = Initialize(run_info=request.run_info, tags=request.tags)
         self._shared.store.move(self._guid, move, trace_id=trace_id)
         self._trace_id = trace_id
-        self._life = self._shared.spawn(self._live())
+        self._life = self._shared.spawn(self._guid, self._live)
 
     def update(self, request: UpdateRequest, *, trace_id: str) -> None:
         """Replace routes or tags, in whatever state. Raises ContainerNotFound."""
@@ -163,6 +167,8 @@ class ContainerActor:
     def exceeded(self, reason: str) -> None:
         """The container broke a limit that only we keep, and ends of that. Raises ContainerNotFound."""
         container = self.container
+        if container.state is ContainerState.COMPLETED:
+            return
         told = f"{reason[0].upper()}{reason[1:]}: ending this instance"
         self._shared.app_log.write(container.run_info.log_config, told, Stream.ERR)
         self._complete(Complete(failed=True, failure_reason=reason), self._trace_id)
@@ -182,6 +188,11 @@ class ContainerActor:
             if not await self._unless_given_up(self._end()):
                 return False
             self._shared.store.remove(self._guid)
+        except ExecutorError:
+            raise
+        except Exception as error:
+            log.error("unexpected-deletion-error", exc_info=error, extra=self._about(error=str(error)))
+            raise InternalError from error
         finally:
             self._destroying = False
         return True
@@ -198,16 +209,25 @@ class ContainerActor:
         self._given_up.set()
         self._complete(Complete(failed=True, failure_reason=forced.REASON), trace_id)
         self._interrupt()
-        work = shared.spawn(forced.kill(self._guid, shared.engine, shared.network, shared.creator))
-        await asyncio.wait({work}, timeout=forced.PATIENCE_S)
-        if not work.done():
-            log.error(
-                "let-go-of-container-the-engine-still-has", extra=self._about(after_s=forced.PATIENCE_S)
+        # A task of its own: the resources are given back also when the caller does not wait for it.
+        await asyncio.wait({shared.spawn(self._guid, self._force)})
+
+    async def _force(self) -> None:
+        shared = self._shared
+        try:
+            work = shared.spawn(
+                self._guid, lambda: forced.kill(self._guid, shared.engine, shared.network, shared.creator)
             )
-        self._engine_container = None
-        shared.limits.forget(self._guid)
-        shared.spawn(self.close())
-        shared.store.remove(self._guid)
+            await asyncio.wait({work}, timeout=forced.PATIENCE_S)
+            if not work.done():
+                log.error(
+                    "let-go-of-container-the-engine-still-has", extra=self._about(after_s=forced.PATIENCE_S)
+                )
+            shared.spawn(self._guid, self.close)
+        finally:
+            self._engine_container = None
+            shared.limits.forget(self._guid)
+            shared.store.remove(self._guid)
 
     async def close(self) -> None:
         """End what the steps left running; nothing is destroyed."""
@@ -235,7 +255,7 @@ class ContainerActor:
             giving_up.cancel()
         if self._given_up.is_set():
             doing.cancel()
-            self._shared.spawn(self._see_off(doing))
+            self._shared.spawn(self._guid, lambda: self._see_off(doing))
             return False
         await doing
         return True
@@ -259,6 +279,10 @@ class ContainerActor:
             self._shared.store.move(self._guid, move, trace_id=trace_id)
 
     async def _live(self) -> None:
+        with self._shared.containment.of(self._guid, "live", then=self._end_of_internal_error):
+            await self._live_until_completed()
+
+    async def _live_until_completed(self) -> None:
         creation = await self._create()
         if creation is None:
             return
@@ -268,14 +292,23 @@ class ContainerActor:
         error = await self._run(launched.step)
         if self._given_up.is_set():
             return
-        if (watched := self.watched()) is not None:
-            await self._shared.limits.look([watched])
+        with self._shared.containment.of(self._guid, "look at limits"):
+            if (watched := self.watched()) is not None:
+                await self._shared.limits.look([watched])
         if error is not None:
             _report(self._guid, error)
-        if exited_on_timeout(error):
-            self._shared.meter.count("ContainerExitedOnTimeoutCount")
-        self._shared.meter.count("ContainerCompletedCount")
+        with self._shared.containment.of(self._guid, "count"):
+            if exited_on_timeout(error):
+                self._shared.meter.count("ContainerExitedOnTimeoutCount")
+            self._shared.meter.count("ContainerCompletedCount")
         self._complete(completion(error), self._trace_id)
+
+    def _end_of_internal_error(self) -> None:
+        """The container completes, whatever it was doing; it still has to be deleted."""
+        if self._shared.store.has(self._guid):
+            move = Complete(failed=True, failure_reason=INTERNAL_ERROR, retryable=self._launched is None)
+            self._complete(move, self._trace_id)
+        self._interrupt()
 
     async def _create(self) -> Creation | None:
         phase = await self._in_phase(self._create_in_turn())
@@ -289,7 +322,8 @@ class ContainerActor:
             self._shared.store.move(self._guid, creation.move, trace_id=self._trace_id)
             return creation
         _report(self._guid, error)
-        self._complete(Complete(failed=True, failure_reason=str(error), retryable=True), self._trace_id)
+        reason = told_text(error)
+        self._complete(Complete(failed=True, failure_reason=reason, retryable=True), self._trace_id)
         return None
 
     async def _create_in_turn(self) -> Creation:
@@ -314,7 +348,11 @@ class ContainerActor:
             await outlast(watch)
 
     async def _await_readiness(self, step: Step) -> None:
-        await step.ready.wait()
+        with self._shared.containment.of(self._guid, "become ready", then=self._end_of_internal_error):
+            await step.ready.wait()
+            self._become_ready()
+
+    def _become_ready(self) -> None:
         if self._given_up.is_set() or self._launched is None:
             return
         if self.container.state is not ContainerState.CREATED:
@@ -362,12 +400,13 @@ class ContainerActor:
                 ):
                     await shared.engine.destroy(self._guid)
                     await shared.network.detach(self._guid)
-            except ExecutorError:
+            except Exception:
                 shared.app_log.destruction_failed(log_config, self._guid)
                 raise
             self._engine_container = None
             shared.limits.forget(self._guid)
-            await self.close()
+            with shared.containment.of(self._guid, "close steps"):
+                await self.close()
             shared.app_log.destroyed(log_config, self._guid)
             await shared.creator.release(self._guid)
         finally:
@@ -381,8 +420,11 @@ def _error_of(task: asyncio.Task[T]) -> BaseException | None:
 
 def _report(guid: str, error: BaseException) -> None:
     """An error of a kind we know is a fact of an app's life; any other one is ours, and needs its trace."""
+    if is_interrupt(error):
+        return
     data = {"data": {"guid": guid, "error": str(error)}}
-    if isinstance(error, ExecutorError | StepError | asyncio.CancelledError):
+    unforeseen = [leaf for leaf in leaves(error) if not foreseen(leaf)]
+    for leaf in unforeseen:
+        log.error("unexpected-container-error", exc_info=leaf, extra=data)
+    if not unforeseen:
         log.info("container-ended-with-error", extra=data)
-    else:
-        log.error("unexpected-container-error", exc_info=error, extra=data)

@@ -6,10 +6,14 @@ request arrived nobody knows where they belong, so they carry the empty log conf
 
 from __future__ import annotations
 
+import logging
+
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
+
+log = logging.getLogger(__name__)
 
 
 class AppLog:
@@ -23,8 +27,13 @@ class AppLog:
         self._origin = origin
 
     def write(self, config: LogConfig, text: str, stream: Stream = Stream.OUT, *, source: str = "") -> None:
-        """One line; ``source`` stands in for the container's own log source."""
-        LogStreamer(self._sink, config, clock=self._clock, origin=self._origin).direct(text, stream, source)
+        """One line; ``source`` stands in for the container's own log source. A sink that fails is logged."""
+        try:
+            LogStreamer(self._sink, config, clock=self._clock, origin=self._origin).direct(
+                text, stream, source
+            )
+        except Exception:
+            log.exception("app-log-failed", extra={"data": {"log-guid": config.guid}})
 
     def creating(self, config: LogConfig, guid: str) -> None:
         self.write(config, f"Cell {self._cell_id} creating container for instance {guid}")

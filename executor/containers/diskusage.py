@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,13 @@ CALM_FACTOR = 2000
 GROWING_FACTOR = 50
 """The same while the file system grows: two percent of a core."""
 
+DOUBT_MOST_S = 10.0
+"""The longest time that a reading is kept while the file system grows, however much it cost: a container full
+of files is not beyond its limit for longer."""
+
+WALKS_MOST = 2
+"""Layers that are counted at a time, in threads of their own: full disks keep nothing else waiting."""
+
 SUSPICIOUS = 0.5
 """Growth of the file system that casts doubt on a reading: that part of what is left to the container."""
 
@@ -29,6 +37,7 @@ SUSPICIOUS = 0.5
 @dataclass(frozen=True, slots=True)
 class _Reading:
     usage: LayerUsage
+    limits: LayerUsage
     read_at: float
     cost_s: float
     upper: Path | None
@@ -42,34 +51,41 @@ class DiskUsage:
         self._clock = clock
         self._min_age_s = min_age_s
         self._readings: dict[str, _Reading] = {}
+        self._walks = ThreadPoolExecutor(WALKS_MOST, thread_name_prefix="walk")
+
+    def close(self) -> None:
+        """End the threads; what they count now is not waited for."""
+        self._walks.shutdown(wait=False, cancel_futures=True)
 
     async def of(self, guid: str, pid: int, limits: LayerUsage | None = None) -> LayerUsage:
-        """The usage of the container whose init process is ``pid``. Raises OSError when it is gone.
+        """The usage of the container whose init process is ``pid``. Raises TooDeep, OSError when it is gone.
 
-        limits: what it may use; zeros for no limit.
+        limits: what it may use; zeros for no limit. Without them, those of the last call count.
         """
         known = self._readings.get(guid)
-        if known is None or self._is_stale(known, limits or LayerUsage()):
-            known = await asyncio.to_thread(self._read, pid)
+        limits = limits or (known.limits if known is not None else LayerUsage())
+        if known is None or self._is_stale(known, limits):
+            loop = asyncio.get_running_loop()
+            known = await loop.run_in_executor(self._walks, self._read, pid, limits)
             self._readings[guid] = known
         return known.usage
 
     def _is_stale(self, known: _Reading, limits: LayerUsage) -> bool:
         age = self._clock.monotonic() - known.read_at
-        if age < max(self._min_age_s, known.cost_s * GROWING_FACTOR):
+        if age < max(self._min_age_s, min(known.cost_s * GROWING_FACTOR, DOUBT_MOST_S)):
             return False
         return age >= known.cost_s * CALM_FACTOR or (
             known.upper is not None and _in_doubt(known, limits, layerusage.held_by_storage(known.upper))
         )
 
-    def _read(self, pid: int) -> _Reading:
+    def _read(self, pid: int, limits: LayerUsage) -> _Reading:
         begun = self._clock.monotonic()
         upper = layerusage.upper_directory(pid)
         if upper is None:
-            return _Reading(layerusage.without_layer(pid), begun, 0.0, None, LayerUsage())
+            return _Reading(layerusage.without_layer(pid), limits, begun, 0.0, None, LayerUsage())
         storage = layerusage.held_by_storage(upper)
-        usage = layerusage.below(upper)
-        return _Reading(usage, begun, self._clock.monotonic() - begun, upper, storage)
+        usage = layerusage.below(upper, limits)
+        return _Reading(usage, limits, begun, self._clock.monotonic() - begun, upper, storage)
 
     def retain(self, guids: Set[str]) -> None:
         """Forget all others."""

@@ -27,14 +27,17 @@ async def kill(guid: str, engine: Engine, network: Network, creator: Creator) ->
     if await _tried(guid, "destroy", engine.destroy(guid)):
         await _tried(guid, "detach", network.detach(guid))
     await _tried(guid, "release", creator.release(guid))
-    await creator.remove_files(guid)
+    await _tried(guid, "remove files", creator.remove_files(guid))
 
 
 async def _tried(guid: str, what: str, work: Coroutine[object, object, None]) -> bool:
+    data = {"guid": guid, "step": what}
     try:
         await work
     except ExecutorError as error:
-        data = {"guid": guid, "step": what, "error": str(error)}
-        log.error("forced-destruction-failed", extra={"data": data})
+        log.error("forced-destruction-failed", extra={"data": {**data, "error": str(error)}})
+        return False
+    except Exception:
+        log.exception("forced-destruction-failed", extra={"data": data})
         return False
     return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from bbs.models.sizes import format_size
@@ -17,9 +17,11 @@ from executor import cgroup
 from executor.cgroup import Mount, Strain
 from executor.containers.diskusage import DiskUsage
 from executor.containers.readings import Watched
+from executor.containment import INTERNAL_ERROR, Containment, is_shortage
 from executor.layerusage import LayerUsage
 from executor.logs.clock import Clock
 from executor.model import Container
+from executor.treesize import TooDeep
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,11 @@ may do so a little early."""
 
 CPU_PERIODS_LEAST = 5
 """Periods of the kernel, 0.1 s each, before their part that was throttled means anything."""
+
+FAILURES_MOST = 5
+"""Looks at one container that may fail in a row, ten seconds by default, before it has to end."""
+
+UNWATCHABLE = f"{INTERNAL_ERROR}: its limits cannot be watched"
 
 REPEAT_S = 60.0
 """A limit that is hit again and again is told once in this time."""
@@ -59,28 +66,52 @@ class LimitsWatch:
         *,
         inode_limit: int,
         cpu_percent: Callable[[Container], float] = lambda _: 0.0,
+        containment: Containment | None = None,
     ) -> None:
         self._tell = tell
         self._disk = disk
         self._clock = clock
         self._inode_limit = inode_limit
         self._cpu_percent = cpu_percent
+        self._containment = containment or Containment()
         self._known: dict[str, _Told] = {}
 
     async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
-        """Tell what happened since the last look; answers why containers have to end, by guid."""
+        """Tell what happened since the last look; answers why containers have to end, by guid.
+
+        A failure about one container is logged, and the others are looked at. One that cannot be looked at
+        several times in a row has to end: nothing else keeps its limits. Raises OSError when the host is
+        short of something.
+        """
         strains = await asyncio.to_thread(_read_all, watched)
-        overruns = {}
-        for one in watched:
-            guid = one.container.guid
-            if guid in strains:
-                self._told(one.container, strains[guid])
-                overruns[guid] = await self._overrun(one)
-        return {guid: reason for guid, reason in overruns.items() if reason}
+        reasons: dict[str, str] = {}
+        async with asyncio.TaskGroup() as group:
+            for one in watched:
+                group.create_task(self._look_at(one, strains.get(one.container.guid), reasons))
+        return {guid: reason for guid, reason in reasons.items() if reason}
 
     def forget(self, guid: str) -> None:
         """The container is gone."""
         self._known.pop(guid, None)
+
+    def retain(self, guids: Set[str]) -> None:
+        """Forget all others, also those that went while they were looked at."""
+        self._known = {guid: known for guid, known in self._known.items() if guid in guids}
+
+    async def _look_at(
+        self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]
+    ) -> None:
+        guid = one.container.guid
+
+        def give_up() -> None:
+            reasons[guid] = UNWATCHABLE
+
+        with self._containment.of(guid, "watch limits", then=give_up, after=FAILURES_MOST):
+            if isinstance(strain, Exception):
+                raise strain
+            if strain is not None:
+                self._told(one.container, strain)
+                reasons[guid] = await self._overrun(one)
 
     def _told(self, container: Container, strain: Strain) -> None:
         known = self._known.get(container.guid, _Told())
@@ -97,7 +128,8 @@ class LimitsWatch:
         for limit in told:
             if limit in due:
                 self._tell(container, told[limit])
-        self._known[container.guid] = _Told(known.strain, {**known.at, **dict.fromkeys(due, now)})
+        lately = {limit: at for limit, at in known.at.items() if now - at < REPEAT_S}
+        self._known[container.guid] = _Told(known.strain, lately | dict.fromkeys(due, now))
 
     async def _overrun(self, watched: Watched) -> str:
         container, made = watched.container, watched.engine_container
@@ -107,7 +139,11 @@ class LimitsWatch:
             return ""
         try:
             usage = await self._disk.of(container.guid, made.init_pid, limits)
+        except TooDeep as error:
+            return str(error)
         except OSError as error:
+            if is_shortage(error):
+                raise
             log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
             return ""
         if made.disk_quota:
@@ -166,18 +202,20 @@ def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:
     return ""
 
 
-def _read_all(watched: Sequence[Watched]) -> dict[str, Strain]:
-    """Blocking. Containers that went meanwhile are left out."""
+def _read_all(watched: Sequence[Watched]) -> dict[str, Strain | Exception]:
+    """Blocking. Containers that went meanwhile are left out; what cannot be read is an exception instead."""
     hierarchies = cgroup.own_mounts() if watched else []
     read = {one.container.guid: _read(one, hierarchies) for one in watched}
     return {guid: strain for guid, strain in read.items() if strain is not None}
 
 
-def _read(watched: Watched, hierarchies: list[Mount]) -> Strain | None:
+def _read(watched: Watched, hierarchies: list[Mount]) -> Strain | Exception | None:
     made = watched.engine_container
     try:
         return cgroup.read_strain(made.init_pid, made.id, hierarchies)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - a thread: the containment takes it where it is awaited
+        if not isinstance(error, OSError) or is_shortage(error):
+            return error
         data = {"guid": watched.container.guid, "error": str(error)}
         log.info("no-reading-of-limits", extra={"data": data})
         return None

@@ -11,10 +11,12 @@ from executor import cgroup
 from executor.config import ExecutorConfig
 from executor.containers.creation import cpu_shares
 from executor.containers.diskusage import DiskUsage
+from executor.containment import Containment, is_shortage
 from executor.engine.api import EngineContainer
 from executor.logs.clock import Clock
 from executor.metrics import Allotment, entitlement_per_share, sample
 from executor.model import Container, ContainerMetrics
+from executor.treesize import TooDeep
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +34,21 @@ class MetricsKeeper:
     """The readings of the last tick. cores, total_memory_mb: the machine's, for the CPU entitlement."""
 
     def __init__(
-        self, config: ExecutorConfig, clock: Clock, disk: DiskUsage, *, cores: int, total_memory_mb: int
+        self,
+        config: ExecutorConfig,
+        clock: Clock,
+        disk: DiskUsage,
+        *,
+        cores: int,
+        total_memory_mb: int,
+        containment: Containment | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._per_share = entitlement_per_share(cores, total_memory_mb)
         self._slots = asyncio.Semaphore(config.metrics_work_pool_size)
         self._disk = disk
+        self._containment = containment or Containment()
         self._latest: Mapping[str, ContainerMetrics] = {}
 
     @property
@@ -47,7 +57,7 @@ class MetricsKeeper:
         return self._latest
 
     async def tick(self, watched: Sequence[Watched]) -> None:
-        """Read every given container; those that went meanwhile are left out."""
+        """Read every given container; those that went meanwhile, or cannot be read, are left out."""
         async with asyncio.TaskGroup() as group:
             tasks = {one.container.guid: group.create_task(self._read(one)) for one in watched}
         readings = {guid: task.result() for guid, task in tasks.items()}
@@ -55,16 +65,24 @@ class MetricsKeeper:
         self._disk.retain(self._latest.keys())
 
     async def _read(self, watched: Watched) -> ContainerMetrics | None:
-        container, made = watched.container, watched.engine_container
+        reading = None
         async with self._slots:
-            try:
-                written = await self._disk.of(container.guid, made.init_pid)
-                disk = written.size + made.image_bytes
-                reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk)
-            except OSError as error:
-                data = {"guid": container.guid, "error": str(error)}
-                log.info("no-reading-of-container", extra={"data": data})
-                return None
+            with self._containment.of(watched.container.guid, "read metrics"):
+                reading = await self._sample(watched)
+        return reading
+
+    async def _sample(self, watched: Watched) -> ContainerMetrics | None:
+        container, made = watched.container, watched.engine_container
+        try:
+            written = await self._disk.of(container.guid, made.init_pid)
+            disk = written.size + made.image_bytes
+            reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk)
+        except (OSError, TooDeep) as error:
+            if is_shortage(error):
+                raise
+            data = {"guid": container.guid, "error": str(error)}
+            log.info("no-reading-of-container", extra={"data": data})
+            return None
         allotment = Allotment(
             memory_limit=container.memory_limit,
             disk_limit=container.disk_limit,

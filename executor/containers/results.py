@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from executor.containers.machine import Complete
-from executor.steps.base import ExceededGracefulShutdownInterval, ExitTimeout, StepCancelled
+from executor.steps.base import (
+    ExceededGracefulShutdownInterval,
+    ExitTimeout,
+    StepCancelled,
+    foreseen,
+    told_text,
+)
 from executor.steps.combine import leaves
+
+_INTERRUPTS = frozenset({"", str(StepCancelled())})
+"""Texts of steps that were stopped and have nothing else to say."""
 
 
 def completion(error: BaseException | None) -> Complete:
@@ -17,8 +26,13 @@ def completion(error: BaseException | None) -> Complete:
     """
     if isinstance(error, asyncio.CancelledError):
         error = StepCancelled()
-    reason = "" if error is None else str(error)
+    reason = "" if error is None else told_text(error)
     return Complete(failed=bool(reason), failure_reason=reason)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether the error says no more than that the container was asked to stop."""
+    return isinstance(error, asyncio.CancelledError) or (foreseen(error) and str(error) in _INTERRUPTS)
 
 
 def exited_on_timeout(error: BaseException | None) -> bool:

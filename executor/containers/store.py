@@ -77,6 +77,9 @@ class ContainerStore:
         except KeyError:
             raise ContainerNotFound from None
 
+    def has(self, guid: str) -> bool:
+        return guid in self._containers
+
     def list(self) -> list[Container]:
         return [*self._containers.values()]
 

@@ -7,20 +7,20 @@ import logging
 
 from executor.containers.machine import Expire, is_expired
 from executor.containers.store import ContainerStore
+from executor.containment import Containment
 from executor.engine.api import Engine, Network
 from executor.errors import ExecutorError
-from executor.model import ContainerState
+from executor.model import Container, ContainerState
 
 log = logging.getLogger(__name__)
 
 _IN_ENGINE = frozenset({ContainerState.CREATED, ContainerState.RUNNING})
 
 
-def expire_reservations(store: ContainerStore, now_ns: int, lifetime_s: float) -> None:
-    """Complete reservations that nobody used in time."""
-    for container in store.list():
-        if is_expired(container, now_ns, lifetime_s):
-            store.move(container.guid, Expire())
+def expire_reservation(store: ContainerStore, container: Container, now_ns: int, lifetime_s: float) -> None:
+    """Complete a reservation that was not used in time."""
+    if is_expired(container, now_ns, lifetime_s):
+        store.move(container.guid, Expire())
 
 
 async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[str], set[str]]:
@@ -37,16 +37,25 @@ async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[s
     return present - now.keys(), missing
 
 
-async def destroy_strays(guids: set[str], engine: Engine, network: Network) -> None:
-    """Destroy containers nobody knows; one that resists is left for the next pass."""
+async def destroy_strays(
+    guids: set[str], store: ContainerStore, engine: Engine, network: Network, containment: Containment
+) -> None:
+    """Destroy containers that the store does not know; one that resists is left for the next pass.
+
+    A guid may be used again while the strays before it are destroyed, and while its own is.
+    """
     for guid in sorted(guids):
-        log.info("destroying-stray-container", extra={"data": {"guid": guid}})
-        try:
-            await engine.destroy(guid)
-            await network.detach(guid)
-        except ExecutorError as error:
-            data = {"guid": guid, "error": str(error)}
-            log.error("failed-to-destroy-stray-container", extra={"data": data})
+        with containment.of(guid, "destroy stray"):
+            if store.has(guid):
+                continue
+            log.info("destroying-stray-container", extra={"data": {"guid": guid}})
+            try:
+                await engine.destroy(guid)
+                if not store.has(guid):
+                    await network.detach(guid)
+            except ExecutorError as error:
+                data = {"guid": guid, "error": str(error)}
+                log.error("failed-to-destroy-stray-container", extra={"data": data})
 
 
 async def wipe(engine: Engine, concurrency: asyncio.Semaphore) -> None:

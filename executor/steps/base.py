@@ -26,6 +26,9 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
+from executor.containment import INTERNAL_ERROR
+from executor.errors import ExecutorError
+
 
 class Step(Protocol):
     """One node of a step tree."""
@@ -91,6 +94,16 @@ class CodependentExited(StepError):
 
     def __init__(self) -> None:
         super().__init__("Codependent step exited")
+
+
+def foreseen(error: BaseException) -> bool:
+    """Whether the error is of a kind whose text is meant for others."""
+    return isinstance(error, StepError | ExecutorError | asyncio.CancelledError)
+
+
+def told_text(error: BaseException) -> str:
+    """What peers and the app's owner see of an error."""
+    return str(error) if foreseen(error) else INTERNAL_ERROR
 
 
 def interrupted() -> bool:

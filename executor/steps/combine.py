@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from executor.steps.base import StepError
+from executor.steps.base import StepError, told_text
 
 
 class CombinedError(StepError):
@@ -12,7 +12,9 @@ class CombinedError(StepError):
 
     def __init__(self, errors: Iterable[BaseException]) -> None:
         self.errors = tuple(errors)
-        texts = (str(error) for error in self.errors if not (isinstance(error, StepError) and error.hidden))
+        texts = (
+            told_text(error) for error in self.errors if not (isinstance(error, StepError) and error.hidden)
+        )
         super().__init__("; ".join(text for text in texts if text))
 
 

@@ -10,7 +10,6 @@ from executor.cache.api import Checksum, DownloadError, Fetched, FileFetcher, Pr
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError
 from executor.logs.api import Output
-from executor.places import Share
 from executor.steps.base import EmittableError
 from executor.steps.leftovers import Leftovers
 from executor.steps.story import Facts
@@ -27,7 +26,7 @@ class Download:
         self,
         action: DownloadAction,
         fetcher: FileFetcher,
-        slots: Share,
+        slots: asyncio.Semaphore,
         engine: Engine,
         container: EngineContainer,
         output: Output,

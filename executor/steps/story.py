@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from executor.logs.clock import Clock
-from executor.steps.base import Step, StepError
+from executor.steps.base import Step, StepError, told_text
 
 
 class Outcome(Enum):
@@ -135,7 +135,7 @@ class Told:
             self._end(begun, Outcome.FAILED, str(error), _cause(error))
             raise
         except BaseException as error:
-            self._end(begun, Outcome.FAILED, repr(error))
+            self._end(begun, Outcome.FAILED, told_text(error))
             raise
         self._end(begun, Outcome.SUCCEEDED, "")
 

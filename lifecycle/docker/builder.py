@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from lifecycle.system import reason
 NO_REFERENCE = 1
 FAILED = 2
 ATTEMPTS = 4
-PASSWORD_VARIABLE = "DOCKER_REGISTRY_PASSWORD"
-"""The registry's password when ``-dockerPassword`` does not have it: an argument can be read by others."""
 
 _T = TypeVar("_T")
 
@@ -137,8 +134,7 @@ def _stage(flags: FlagSet) -> None:
 
 
 def _credentials(reference: Reference, flags: FlagSet) -> Credentials:
-    password = flags.text("dockerPassword") or os.environ.get(PASSWORD_VARIABLE, "")
-    pair = Credentials(flags.text("dockerUser"), password)
+    pair = Credentials(flags.text("dockerUser"), flags.text("dockerPassword"))
     if not pair.user or not ecr.is_ecr(reference.host):
         return pair
     try:

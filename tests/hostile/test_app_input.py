@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from executor import cgroup, layerusage, treesize
 from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, StatusSpoiled
 from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.processes import DockerProcess
+from executor.layerusage import LayerUsage
 
 PIPE_BYTES = 1 << 20
 """The most that a process without privileges may make of a pipe."""
@@ -182,3 +184,137 @@ async def test_a_handler_that_fails_costs_its_own_output_only(
     assert sum(map(len, taken)) == 200_000
     assert [record.message for record in caplog.records] == ["output-handler-failed"]
     assert caplog.records[0].exc_info is not None
+
+
+def nest(root: Path, depth: int, name: str, leaf_bytes: int) -> None:
+    """Directories in each other, by descriptors, as ``mkdir; cd`` in a loop makes them, and a file below."""
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    leaf = os.open("leaf", os.O_WRONLY | os.O_CREAT, dir_fd=here)
+    os.write(leaf, b"x" * leaf_bytes)
+    os.close(leaf)
+    os.close(here)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("depth", "name"), [(3, "d"), (1200, "d"), (300, "d" * 200)])
+def test_files_are_counted_at_any_depth_and_behind_any_path(tmp_path: Path, depth: int, name: str) -> None:
+    """1,000 nested directories neither end the count nor hide 8 MiB behind a path longer than PATH_MAX."""
+    nest(tmp_path, depth, name, 8 << 20)
+    usage = layerusage.below(tmp_path)
+    assert usage.inodes == depth + 2
+    assert usage.size >= 8 << 20
+
+
+@pytest.mark.unit
+def test_directories_nested_beyond_any_use_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(treesize, "DEPTH_MOST", 50)
+    nest(tmp_path, 49, "d", 1)
+    assert layerusage.below(tmp_path).inodes == 51
+    nest(tmp_path / "d", 49, "e", 1)
+    with pytest.raises(treesize.TooDeep, match="more than 50 deep"):
+        layerusage.below(tmp_path)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [(LayerUsage(0, 10), LayerUsage(1 << 40, 11)), (LayerUsage(40_960), LayerUsage(45_056))],
+)
+def test_the_count_ends_at_the_limit(tmp_path: Path, limits: LayerUsage, most: LayerUsage) -> None:
+    """A layer of far more files than it may have is not counted to its end."""
+    for number in range(200):
+        (tmp_path / str(number)).write_bytes(b"x" * 4096)
+    usage = layerusage.below(tmp_path, limits)
+    assert usage.size <= most.size
+    assert usage.inodes <= (most.inodes or 200)
+    assert usage.inodes > limits.inodes or usage.size > limits.size
+
+
+@pytest.mark.unit
+def test_the_count_follows_no_link_and_counts_a_file_once(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "big").write_bytes(b"x" * (1 << 20))
+    upper = tmp_path / "upper"
+    (upper / "a").mkdir(parents=True)
+    (upper / "a" / "one").write_bytes(b"x" * 8192)
+    os.link(upper / "a" / "one", upper / "two")
+    (upper / "link").symlink_to(outside)
+    (upper / "a" / "up").symlink_to("..")
+    os.mkfifo(upper / "fifo")
+    usage = layerusage.below(upper)
+    assert usage.inodes == 6
+    assert usage.size < 1 << 19
+
+
+@pytest.mark.unit
+def test_a_count_amid_moving_directories_ends_and_leaves_no_descriptor(tmp_path: Path) -> None:
+    """Directories that are moved elsewhere while they are counted lead the count nowhere else."""
+    upper, other = tmp_path / "upper", tmp_path / "other"
+    other.mkdir()
+    for branch in range(5):
+        (upper / f"a{branch}" / "b" / "c").mkdir(parents=True)
+        (upper / f"a{branch}" / "b" / "c" / "file").write_text("x")
+    before = set(os.listdir("/proc/self/fd"))
+    seen = 0
+    for seen, _ in enumerate(treesize.sizes_below(upper), 1):
+        for moved in upper.glob("*/b"):
+            if seen % 3 == 0:
+                moved.rename(other / f"{seen}-{moved.parent.name}")
+    assert 6 <= seen <= 21
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.unit
+def test_what_processes_call_themselves_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process named by bytes that are no text, with a full table of files, is told with replacements."""
+    proc, groups = tmp_path / "proc", tmp_path / "group"
+    groups.mkdir()
+    (groups / "memory.events").write_text("oom_kill 0\n")
+    (groups / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(100, 700)))
+    (proc / "77").mkdir(parents=True)
+    (proc / "77" / "cgroup").write_text("0::/docker/abc\n")
+    looked: list[str] = []
+    for pid in range(100, 700):
+        folder = proc / str(pid)
+        (folder / "fd").mkdir(parents=True)
+        (folder / "limits").write_text("Max open files            7     7     files\n")
+        (folder / "comm").write_bytes(b"\xff\xfe\n")
+
+    def has_open(folder: Path, count: int) -> bool:
+        looked.append(folder.parent.name)
+        return count == 7 and folder.parent.name in ("100", "101")
+
+    monkeypatch.setattr(cgroup, "PROC", proc)
+    monkeypatch.setattr(cgroup, "_has_open", has_open)
+    mount = cgroup.Mount("/docker/abc", str(groups), "cgroup2", "rw")
+    strain = cgroup.read_strain(77, "abc", [mount])
+    assert [(table.pid, table.name) for table in strain.full_tables] == [
+        (100, "\ufffd\ufffd"),
+        (101, "\ufffd\ufffd"),
+    ]
+    assert len(looked) == cgroup.PROCESSES_MOST
+
+
+@pytest.mark.unit
+def test_a_list_of_mounts_of_any_length_and_bytes_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A privileged app may mount at a hundred thousand places with names that are no text."""
+    (tmp_path / "7").mkdir()
+    line = b"1 1 0:1 / /\xff\xff rw - tmpfs none rw\n"
+    (tmp_path / "7" / "mountinfo").write_bytes(
+        b"1 1 0:1 / / rw - overlay none rw,upperdir=/u\n" + line * 300_000
+    )
+    monkeypatch.setattr(cgroup, "PROC", tmp_path)
+    monkeypatch.setattr(cgroup, "MOUNTS_MOST", 1 << 20)
+    assert layerusage.upper_directory(7) == Path("/u")

@@ -208,7 +208,7 @@ async def test_metrics_are_those_of_created_containers(
 
     monkeypatch.setattr(cgroup, "read", read)
     monkeypatch.setattr(layerusage, "upper_directory", lambda pid: Path("/"))
-    monkeypatch.setattr(layerusage, "below", lambda upper: LayerUsage(6, 1))
+    monkeypatch.setattr(layerusage, "below", lambda upper, limits: LayerUsage(6, 1))
     ticked = asyncio.Event()
     tick = MetricsKeeper.tick
 

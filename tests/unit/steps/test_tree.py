@@ -8,6 +8,7 @@ import pytest
 
 from bbs.models.actions import RunAction, TryAction
 from bbs.models.workload import Check, CheckDefinition, Sidecar, TCPCheck
+from executor.containment import INTERNAL_ERROR
 from executor.errors import EmptyAction, EngineError
 from executor.model import RunInfo
 from executor.steps.background import Background
@@ -167,7 +168,7 @@ async def test_a_defect_is_told_and_not_taken_for_a_failure(world, start, script
     running = start(world.step(TryAction(action=APP)))
     assert await running.end() == "a defect"
     assert isinstance(running.task.exception(), RuntimeError)
-    assert world.story.events[-1].reason == "RuntimeError('a defect')"
+    assert world.story.events[-1].reason == INTERNAL_ERROR
 
 
 async def test_no_action_is_refused(world):
