@@ -25,7 +25,6 @@ from typing import Any, cast
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.schedule import schedule
-from bbs.embedded.listeners import Address, listening, serving
 from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.repclient import RepClient
 from bbs.embedded.resources import Resource, Resources, TypeCode
@@ -41,6 +40,8 @@ from bbs.models.cell import CellCapacity, CellPresence
 from bbs.models.codec import dumps
 from bbs.models.common import MetricTagValue, ModificationTag
 from bbs.models.desired_lrp import DesiredLRP
+from bbs.serving.address import Address, listening
+from bbs.serving.listener import serving
 from cell import collector
 from executor.api import ExecutorAPI
 from executor.model import Container, ContainerState, MetricsConfig, RunInfo

@@ -49,9 +49,11 @@ import docker
 import docker.errors
 
 from bbs.client.identity import IdentityFiles
-from bbs.embedded.listeners import Address, listening, serving
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
+from bbs.serving.address import Address, listening
+from bbs.serving.door import Door
+from bbs.serving.listener import serving
 from cell import collector, lagerlog
 from cell.apps.leftovers import remove_unclaimed
 from cell.apps.stack import STACK as APP_STACK
@@ -97,6 +99,7 @@ class Settings:
     convergence_interval_s: float
     bundle: Path | None = None
     allow_privileged: bool = False
+    allowed_hosts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run containers that ask for it as root of this machine, as buildpack apps of 2015 do",
     )
     parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which clients may call the listeners, besides localhost and addresses (repeatable)",
+    )
+    parser.add_argument(
         "--bundle",
         type=Path,
         metavar="DIR",
@@ -151,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
         convergence_interval_s=args.convergence_interval,
         bundle=args.bundle,
         allow_privileged=args.allow_privileged,
+        allowed_hosts=[name.lower() for name in args.allow_host],
     )
     if os.geteuid() != 0:
         print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
@@ -293,11 +304,12 @@ async def _run(
             addresses=_addresses(settings.any_ports),
             tls=identities.get("control-plane"),
             explain_placement=True,
+            allowed_hosts=settings.allowed_hosts,
             convergence_interval_s=settings.convergence_interval_s,
             upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
         )
     )
-    async with console.running(), plane, _serving_logs(board, settings.any_ports) as logs_url:
+    async with console.running(), plane, _serving_logs(board, settings) as logs_url:
         configs = [
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
             for config in configs
@@ -315,10 +327,11 @@ async def _run(
 
 
 @asynccontextmanager
-async def _serving_logs(board: LogBoard, any_ports: bool) -> AsyncIterator[str]:
+async def _serving_logs(board: LogBoard, settings: Settings) -> AsyncIterator[str]:
     """The app logs over HTTP; their base URL. Raises ListenError."""
-    with listening(Address(LOOPBACK, 0 if any_ports else LOGS_PORT), "app logs") as bound:
-        async with serving(board.app(), bound, cancel_on_disconnect=True):
+    door = Door(hosts=settings.allowed_hosts)
+    with listening(Address(LOOPBACK, 0 if settings.any_ports else LOGS_PORT), "app logs") as bound:
+        async with serving(board.app(), bound, cancel_on_disconnect=True, door=door):
             yield Address(LOOPBACK, bound.getsockname()[1]).url()
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from bbs.client.locket import LocketError
 from bbs.client.tls import TLSConfigurationError
-from bbs.embedded.listeners import ListenError
 from bbs.embedded.store import StoreError
 from bbs.models.errors import BBSError
+from bbs.serving.address import ListenError
 from cell.slots import NoFreeSlot
 from cell.telemetry import TelemetryError
 from executor.errors import ExecutorError

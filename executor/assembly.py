@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -22,7 +21,8 @@ from executor.logs.ledger import LogLedger
 from executor.meter import Meter
 from executor.metrics_api import MetricsEmitter, NoEmitter
 from executor.metrics_app import AppMetrics
-from executor.steps.context import StepSlots
+from executor.places import FairPlaces
+from executor.steps.context import StepSlots, transfer_places
 from executor.steps.story import NoStory, StoryRecorder
 from executor.volumes.manager import VolumeManager
 
@@ -57,8 +57,8 @@ def assemble(
     meter = meter or Meter()
     ledger = LogLedger(meter)
     slots = StepSlots(
-        downloads=asyncio.Semaphore(config.max_concurrent_downloads),
-        probes=asyncio.Semaphore(config.healthcheck_work_pool_size),
+        downloads=transfer_places(config.max_concurrent_downloads),
+        probes=FairPlaces(config.healthcheck_work_pool_size),
     )
     provisions = Provisions(
         identity=configured_identity(config, meter),

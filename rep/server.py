@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from bbs.client.listener import serving
 from bbs.models.guid import is_guid
 from bbs.models.invalid import InvalidDocument
+from bbs.serving.listener import serving
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from rep import auction

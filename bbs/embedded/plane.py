@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,13 +25,15 @@ from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.fileserver import fileserver_app
-from bbs.embedded.listeners import Address, ListenError, listening, serving
 from bbs.embedded.locket_identity import locket_credentials
 from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
 from bbs.embedded.repclient import RepClient
 from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
 from bbs.embedded.uploads import POLLING_INTERVAL_S
+from bbs.serving.address import Address, ListenError, listening
+from bbs.serving.door import Door
+from bbs.serving.listener import serving
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ class PlaneConfig:
     server are plain in any case. identity_look_interval_s: how soon renewed files are used.
     explain_placement: placement errors and rejection reasons also say what each cell had against the work.
     upload_polling_interval_s: between two questions about a droplet the file server was given.
+    allowed_hosts: names, in lower case, by which clients may call the plain listeners, besides addresses and
+    ``localhost``.
     """
 
     state_dir: Path
@@ -68,6 +72,7 @@ class PlaneConfig:
     upload_polling_interval_s: float = POLLING_INTERVAL_S
     weights: Weights = DEFAULT_WEIGHTS
     explain_placement: bool = False
+    allowed_hosts: Sequence[str] = ()
     receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
 
 
@@ -137,6 +142,7 @@ class ControlPlane:
         if identity is not None:
             await stack.enter_async_context(identity.followed(interval_s=config.identity_look_interval_s))
         server_tls = identity.server_context() if identity else None
+        door = Door(hosts=config.allowed_hosts)
 
         api_socket = stack.enter_context(listening(wanted.bbs, "the BBS API"))
         auctioneer_socket = stack.enter_context(listening(wanted.auctioneer, "the auctioneer"))
@@ -166,15 +172,26 @@ class ControlPlane:
             )
         )
         bbs.app.on_shutdown.append(_end_streams(bbs))
-        await stack.enter_async_context(serving(bbs.app, api_socket, server_tls))
+        await stack.enter_async_context(serving(bbs.app, api_socket, server_tls, door=door))
         await stack.enter_async_context(self._locket(bbs, identity))
         await stack.enter_async_context(_running(runner.run()))
-        await stack.enter_async_context(serving(auctioneer_app(runner), auctioneer_socket, server_tls))
+        await stack.enter_async_context(
+            serving(auctioneer_app(runner), auctioneer_socket, server_tls, door=door)
+        )
         receptor = receptor_app(client, config.receptor)
-        await stack.enter_async_context(serving(receptor, receptor_socket, cancel_on_disconnect=True))
+        await stack.enter_async_context(
+            serving(
+                receptor,
+                receptor_socket,
+                cancel_on_disconnect=True,
+                door=replace(door, any_origin=config.receptor.cors),
+            )
+        )
         static_dir = config.static_dir or config.state_dir / "static"
         fileserver = fileserver_app(static_dir, polling_interval_s=config.upload_polling_interval_s)
-        await stack.enter_async_context(serving(fileserver, fileserver_socket, cancel_on_disconnect=True))
+        await stack.enter_async_context(
+            serving(fileserver, fileserver_socket, cancel_on_disconnect=True, door=door)
+        )
         self._bbs = bbs
 
     @asynccontextmanager

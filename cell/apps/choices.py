@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import os
+import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +24,9 @@ BUILDPACKS = Path(__file__).resolve().parents[2] / "examples" / "buildpacks"
 USUAL_BUILDPACKS = ("script", "python", "static")
 """Those tried in turn when none is asked for."""
 
+PASSWORD_VARIABLE = "CF_DOCKER_PASSWORD"
+"""As of ``cf push``. A password in an argument is visible to every user of the machine."""
+
 EVERYTHING = (SecurityGroupRule(protocol="all", destinations=("0.0.0.0-255.255.255.255",)),)
 """What an app of a development cell may talk to."""
 
@@ -30,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FOLDER",
-        help="of the app, or a .zip or .tgz of it",
+        help="the app, or a .zip, .jar, .war or .tgz of it; .cfignore in it names files to leave out",
     )
     parser.add_argument(
         "--docker-image", metavar="REF", help="an image instead, such as redis or host:5000/app:v1"
@@ -42,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="DIR_OR_URL",
-        help="a folder with bin/, an archive, or a URL of a .zip or git; the last of several starts the app"
+        help="a folder with bin/, an archive, or a URL of a .zip or git; the last of several starts the app."
+        " Its own files are not part of the app: what the app needs goes to the build or deps folder, and a"
+        " script in profile.d adds it to PATH"
         f" (default: the first that detects the app of {', '.join(USUAL_BUILDPACKS)} in {BUILDPACKS})",
     )
     parser.add_argument("--detect", action="store_true", help="try the given buildpacks in turn")
@@ -52,8 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-m", "--memory", type=megabytes, default=256, metavar="SIZE", help="default: 256M")
     parser.add_argument("-k", "--disk", type=megabytes, default=1024, metavar="SIZE", help="default: 1G")
-    parser.add_argument("--docker-username", default="", help="for the image's registry")
-    parser.add_argument("--docker-password", default="", help="the same")
+    parser.add_argument(
+        "--docker-username",
+        default="",
+        metavar="USER",
+        help=f"of the image's registry; the password is in {PASSWORD_VARIABLE} or --password-file, or you are"
+        " asked for it",
+    )
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="with the registry's password; - for standard input",
+    )
     parser.add_argument(
         "--insecure-registry",
         action="append",
@@ -69,6 +89,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in the form for cells that get assets by themselves: bundle, buildpacks, package and droplet"
         " are layers of the image instead of downloads",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Of an image's registry; empty when it asks for none."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+def credentials(args: argparse.Namespace) -> Credentials:
+    """Those of the command line; asks on a terminal for a password that is nowhere. Raises BadArguments."""
+    if not args.docker_username:
+        if args.password_file is not None:
+            raise BadArguments("--password-file goes with --docker-username")
+        return Credentials()
+    return Credentials(args.docker_username, _password(args.password_file, args.docker_username))
+
+
+def _password(file: Path | None, username: str) -> str:
+    if file is not None:
+        try:
+            text = sys.stdin.readline() if file == Path("-") else file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadArguments(f"--password-file {file} cannot be read: {_why(error)}") from error
+        return text.rstrip("\r\n")
+    given = os.environ.get(PASSWORD_VARIABLE)
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise BadArguments(
+            f"the password of {username} is missing: set {PASSWORD_VARIABLE}, or give --password-file"
+        )
+    return getpass.getpass(f"Password of {username}: ")
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "unknown" if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def check(args: argparse.Namespace) -> None:
@@ -95,7 +153,7 @@ def name(args: argparse.Namespace) -> str:
         return str(args.name)
     if args.docker_image:
         return str(args.docker_image).rpartition("/")[2].partition("@")[0].partition(":")[0]
-    return str(args.source.resolve().name.partition(".")[0])
+    return str(args.source.absolute().name.partition(".")[0])
 
 
 async def package(args: argparse.Namespace, blobs: Blobs) -> Asset:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import shutil
+import stat
 import tarfile
+import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from bbs.models.workload import MediaType
+from cell.apps.ignoring import FILE_NAME, OF_BUILDPACKS, Ignored
 from cell.client.target import BadArguments
+from lifecycle import goyaml
+from lifecycle.buildpack.processes import PROCFILE
 
-IGNORED = frozenset({".cfignore", ".DS_Store", ".git", ".gitignore", ".hg", ".svn", "_darcs", "__pycache__"})
-"""Of no app's business."""
-ARCHIVES = (".zip", ".tgz", ".tar.gz")
+ZIPS: Final = (".zip", ".jar", ".war")
+TARS: Final = (".tgz", ".tar.gz")
+ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip without anything in front begins; the second is that of an empty one."""
+NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
+"""What the library raises for a damaged or encrypted zip, or one of an unknown kind."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +37,34 @@ class Packed:
 
     path: Path
     sha256: str
-
-    @property
-    def media(self) -> MediaType:
-        return MediaType.ZIP if self.path.suffix == ".zip" else MediaType.TGZ
+    media: MediaType
 
 
-def pack_app(folder: Path, target: Path) -> Packed:
-    """The package of an app's folder, or an archive as it is. Raises BadArguments, OSError."""
-    if _is_archive(folder):
-        return _packed(folder)
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise BadArguments(f"{folder} {what}: expected the folder of an app")
-    if not any(entry.name not in IGNORED for entry in folder.iterdir()):
-        raise BadArguments(f"{folder} is empty: expected the folder of an app")
-    return _pack(folder, target)
+def pack_app(source: Path, target: Path) -> Packed:
+    """The package of an app, of its folder or an archive of it, without the ignored files.
+
+    An archive is used as it is when nothing in it is ignored and nothing stands before its first entry.
+    Otherwise, as for a folder, the package is written to ``target``. Raises BadArguments.
+    """
+    if source.is_file() and source.name.lower().endswith(ZIPS):
+        return _readable(_pack_zip, source, target)
+    if _is_archive(source):
+        return _readable(_packed, source, MediaType.TGZ)
+    if not source.is_dir():
+        what = f"is neither a folder nor a {', '.join((*ZIPS, *TARS))} file"
+        raise BadArguments(f"{source} {what if source.exists() else 'does not exist'}: expected an app")
+    return _readable(_pack_app, source, target)
 
 
 def pack_buildpack(folder: Path, target: Path) -> Packed:
-    """A buildpack's folder, or its archive as it is. Raises BadArguments, OSError."""
+    """A buildpack's folder, or its archive as it is. Raises BadArguments."""
     if _is_archive(folder):
-        return _packed(folder)
+        media = MediaType.ZIP if folder.name.lower().endswith(ZIPS) else MediaType.TGZ
+        return _readable(_packed, folder, media)
     if not (folder / "bin").is_dir():
         what = "has no bin/" if folder.is_dir() else "does not exist"
         raise BadArguments(f"buildpack {folder} {what}: expected a folder with bin/, an archive or a URL")
-    return _pack(folder, target)
+    return _readable(_pack, folder, Ignored(always=OF_BUILDPACKS).wanted(folder), target)
 
 
 def is_url(text: str) -> bool:
@@ -55,23 +72,105 @@ def is_url(text: str) -> bool:
     return "://" in text and bool(urlsplit(text).scheme)
 
 
+def procfile_trouble(source: Path) -> str:
+    """Why the builder will not be able to read the Procfile of a folder, with line and column; mostly empty.
+
+    The builder reads it after the buildpacks have run, and does not say where it is wrong.
+    """
+    file = source / PROCFILE
+    try:
+        types = goyaml.mapping(
+            goyaml.load(file.read_text(encoding="utf-8", errors="surrogateescape")), PROCFILE
+        )
+        for name, command in types.items():
+            goyaml.text(command, name)
+    except goyaml.YAMLError as error:
+        problem = str(error).removeprefix("yaml: ")
+        return f"{file} cannot be read: {problem}; expected lines such as `web: ./start`"
+    except OSError:
+        return ""
+    return ""
+
+
 def _is_archive(path: Path) -> bool:
-    return path.is_file() and path.name.endswith(ARCHIVES)
+    return path.is_file() and path.name.lower().endswith((*ZIPS, *TARS))
 
 
-def _pack(folder: Path, target: Path) -> Packed:
-    def cleaned(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        if Path(member.name).name in IGNORED:
-            return None
-        member.uid = member.gid = 0
-        member.uname = member.gname = ""
-        return member
+def _readable(pack: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What a function makes of files. Raises BadArguments for those that cannot be read."""
+    try:
+        return pack(*args, **kwargs)
+    except OSError as error:
+        raise BadArguments(f"{error.filename or 'a file'}: {error.strerror or error}") from error
 
+
+def _pack_app(folder: Path, target: Path) -> Packed:
+    folder = folder.resolve()
+    ignored = Ignored.of(folder)
+    if not any(True for _ in ignored.wanted(folder)):
+        raise BadArguments(f"{folder} is empty, apart from what is ignored: expected the folder of an app")
+    return _pack(folder, ignored.wanted(folder), target)
+
+
+def _pack(folder: Path, files: Iterable[tuple[Path, str]], target: Path) -> Packed:
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
-        archive.add(folder, arcname=".", filter=cleaned)
-    return _packed(target)
+        archive.add(folder.resolve(), ".", recursive=False, filter=_owned_by_root)
+        for file, inside in files:
+            mode = file.lstat().st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                kind = "named pipe" if stat.S_ISFIFO(mode) else "device"
+                raise BadArguments(f"{file} is a {kind}, which a package cannot hold: list it in {FILE_NAME}")
+            archive.add(file, f"./{inside}", recursive=False, filter=_owned_by_root)
+    return _packed(target, MediaType.TGZ)
 
 
-def _packed(path: Path) -> Packed:
+def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _pack_zip(source: Path, target: Path) -> Packed:
+    """Raises BadArguments, OSError."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = archive.infolist()
+            ignored = _ignored_of(archive, source)
+            wanted = [member for member in members if member.filename not in ignored]
+            if not wanted:
+                raise BadArguments(f"{source} has no files, apart from what is ignored: expected an app")
+            if len(wanted) == len(members) and _begins_as_zip(source):
+                return _packed(source, MediaType.ZIP)
+            with zipfile.ZipFile(target, "w") as fresh:
+                for member in wanted:
+                    _copy_member(archive, member, fresh)
+    except NO_ZIP as error:
+        raise BadArguments(f"{source} is no zip archive that can be read: {error}") from error
+    return _packed(target, MediaType.ZIP)
+
+
+def _ignored_of(archive: zipfile.ZipFile, source: Path) -> Ignored:
+    if FILE_NAME not in archive.namelist():
+        return Ignored()
+    text = archive.read(FILE_NAME).decode("utf-8", "surrogateescape")
+    return Ignored(text, f"{source}/{FILE_NAME}")
+
+
+def _copy_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, fresh: zipfile.ZipFile) -> None:
+    """With its mode, date and kind of compression: a Java program may want nested archives uncompressed."""
+    if member.is_dir():
+        fresh.writestr(copy.copy(member), b"")
+        return
+    with archive.open(member) as content, fresh.open(copy.copy(member), "w") as out:
+        shutil.copyfileobj(content, out)
+
+
+def _begins_as_zip(path: Path) -> bool:
+    """Whether nothing stands before the first entry, such as the script of an executable jar."""
     with path.open("rb") as file:
-        return Packed(path, hashlib.file_digest(file, "sha256").hexdigest())
+        return file.read(len(ZIP_MAGICS[0])) in ZIP_MAGICS
+
+
+def _packed(path: Path, media: MediaType) -> Packed:
+    with path.open("rb") as file:
+        return Packed(path, hashlib.file_digest(file, "sha256").hexdigest(), media)

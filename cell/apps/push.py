@@ -24,12 +24,13 @@ from bbs.models.codec import dumps
 from bbs.models.desired_lrp import DesiredLRP
 from cell.apps import choices, images, work
 from cell.apps.blobs import Blobs
+from cell.apps.choices import Credentials
 from cell.apps.keys import generate_keys
 from cell.apps.loglines import AppLog
 from cell.apps.names import versions
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import APP_PORT, App, Droplet, HealthCheck, Image, Process
-from cell.apps.running import address, until_running
+from cell.apps.running import address, listens, until_running
 from cell.apps.work import Staged
 from cell.client import session
 from cell.client.session import CommandFailed, Session
@@ -41,6 +42,9 @@ GRACE_S = 10.0
 DOMAIN_TTL_S = 0
 """For ever: nobody keeps the domain of a development cell fresh."""
 TAIL_LINES = 10
+NO_PORT = "--health-check process"
+NEVER_HEALTHY = "never healthy"
+"""In the reason of an instance whose check did not pass in time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,31 +72,48 @@ async def _push(args: argparse.Namespace, at: Session) -> None:
         raise BadArguments("in the form of 2015 there is no http health check")
     if args.docker_image:
         images.rootfs(args.docker_image)
+    credentials = choices.credentials(args)
     show = work.progress(at)
     async with Blobs.of(at.target) as blobs:
         earlier = await versions(at.bbs, choices.name(args))
         app = choices.app(args, earlier[0].log_guid if earlier else "")
         show(f"Staging {app.name}")
-        staged = await work.stage(args, at, blobs, app)
-        desired = await asyncio.to_thread(_desired, args, app, staged, blobs)
+        staged = await work.stage(args, at, blobs, app, credentials)
+        desired = await asyncio.to_thread(_desired, args, app, staged, blobs, credentials)
     show(f"Starting {app.name}: {desired.instances} instance(s) of {desired.process_guid}")
+    show(
+        f"Waiting up to {args.start_timeout} s {_awaited(args.health_check, args.endpoint, desired.ports[0])}"
+    )
     await at.bbs.upsert_domain(desired.domain, DOMAIN_TTL_S)
     await at.bbs.desire_lrp(desired)
     try:
         rows = await until_running(
-            at.bbs, desired.process_guid, desired.instances, args.start_timeout + GRACE_S
+            at.bbs, desired.process_guid, desired.instances, args.start_timeout + GRACE_S, show
         )
     except (CommandFailed, asyncio.CancelledError) as failure:
         await at.bbs.remove_desired_lrp(desired.process_guid)
         if isinstance(failure, CommandFailed):
-            raise await _with_log(failure, AppLog(at.target, app.guid), bool(earlier)) from failure
+            raise await _with_log(failure, AppLog(at.target, app.guid), args, bool(earlier)) from failure
         raise
     for version in earlier:
         await at.bbs.remove_desired_lrp(version.process_guid)
-    _show(at, app, desired, rows)
+    await _show(at, app, desired, rows)
 
 
-def _desired(args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs) -> DesiredLRP:
+def _awaited(health_check: str, endpoint: str, port: int) -> str:
+    """What an instance has to do before it counts as started."""
+    match health_check:
+        case "port":
+            return f"for a listener on port {port}; an app that listens on no port needs {NO_PORT}"
+        case "http":
+            return f"for status 200 of GET {endpoint} on port {port}"
+        case _:
+            return "for the process to start; no check of its health follows"
+
+
+def _desired(
+    args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs, credentials: Credentials
+) -> DesiredLRP:
     """The LRP of what was staged. Makes keys, which takes a moment. Raises BadArguments, CommandFailed."""
     runs = _Runs.of(args, staged)
     process = Process(
@@ -118,8 +139,8 @@ def _desired(args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs) -
     image = Image(
         rootfs=images.rootfs(args.docker_image),
         user=runs.user,
-        username=args.docker_username,
-        password=args.docker_password,
+        username=credentials.username,
+        password=credentials.password,
     )
     return (classic.docker_lrp if args.classic else lrp.docker_lrp)(process, image)
 
@@ -138,28 +159,41 @@ class _Runs:
         if staged.droplet is None:
             found = images.Configuration.read(staged.result.execution_metadata)
             return cls(args.command, "docker_app_lifecycle", found.user, found.ports)
-        detected = staged.result.process_types.get(work.PROCESS_TYPE, "")
+        types = staged.result.process_types
+        detected = types.get(work.PROCESS_TYPE, "")
         if not (args.command or detected):
+            others = "".join(f"\n   {kind}: {command}" for kind, command in types.items())
             raise CommandFailed(
-                "the buildpack names no start command: give one with --command or in a Procfile"
+                f"the app has no process type {work.PROCESS_TYPE}: give the command that starts it with "
+                "--command or in a Procfile"
+                + (f"; with {NO_PORT} if it listens on no port. Its types:{others}" if others else "")
             )
         # The launcher finds the detected one in the droplet, except in the form of 2015.
         command = args.command or (detected if args.classic else "")
         return cls(command, "buildpack_app_lifecycle", "", (APP_PORT,))
 
 
-async def _with_log(failure: CommandFailed, log: AppLog, has_earlier: bool) -> CommandFailed:
-    """The failure with the last the app said."""
+async def _with_log(
+    failure: CommandFailed, log: AppLog, args: argparse.Namespace, has_earlier: bool
+) -> CommandFailed:
+    """The failure with the last lines of the app's log and what may help."""
     lines = [f"   [{line.label}] {line.message}" for line in (await log.recent())[-TAIL_LINES:]]
-    goes_on = "\nThe version before goes on." if has_earlier else ""
-    return CommandFailed("\n".join([f"start unsuccessful: {failure}", *lines]) + goes_on)
+    if args.health_check == "port" and NEVER_HEALTHY in str(failure):
+        lines.append(f"An app that listens on no port, such as a worker, needs {NO_PORT}.")
+    if has_earlier:
+        lines.append("The version before goes on.")
+    return CommandFailed("\n".join([f"start unsuccessful: {failure}", *lines]))
 
 
-def _show(at: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
+async def _show(at: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
+    """The instances, with their addresses where something listens."""
     if not at.output.for_people:
         for row in rows:
             at.output.line(dumps(row))
         return
+    port = desired.ports[0]
     for row in rows:
-        where = address(row, desired.ports[0])
-        at.output.line(f"{app.name}/{row.actual_lrp_key.index} RUNNING http://{where}/")
+        where = address(row, port)
+        found = where is not None and await listens(where)
+        place = f"http://{where}/" if found else f"(nothing listens on port {port})"
+        at.output.line(f"{app.name}/{row.actual_lrp_key.index} RUNNING {place}")

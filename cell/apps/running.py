@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bbs.client.api import ActualLRPCalls
@@ -12,6 +12,10 @@ from bbs.models.actual_lrp import ActualLRP
 from cell.client.session import CommandFailed
 
 POLLING_INTERVAL_S = 0.1
+PROGRESS_INTERVAL_S = 5.0
+"""Between two lines for people who wait."""
+LISTENS_WITHIN_S = 1.0
+"""How long a connection to an instance may take before nothing seems to listen there."""
 RUNNING, CRASHED = "RUNNING", "CRASHED"
 
 
@@ -50,10 +54,18 @@ def judge(rows: Sequence[ActualLRP], instances: int) -> Waiting | Hopeless | Up:
 
 
 async def until_running(
-    bbs: ActualLRPCalls, process_guid: str, instances: int, timeout_s: float
+    bbs: ActualLRPCalls,
+    process_guid: str,
+    instances: int,
+    timeout_s: float,
+    show: Callable[[str], None] = lambda _: None,
 ) -> tuple[ActualLRP, ...]:
-    """The instances. Raises CommandFailed when one crashes, finds no place or takes too long; BBSError."""
-    deadline = time.monotonic() + timeout_s
+    """The instances. show: takes a line from time to time while they start.
+
+    Raises CommandFailed when one crashes, finds no place or takes too long; BBSError.
+    """
+    begun = time.monotonic()
+    deadline, next_line = begun + timeout_s, begun + PROGRESS_INTERVAL_S
     while True:
         match judge(await bbs.actual_lrps(process_guid=process_guid), instances):
             case Up(rows):
@@ -65,6 +77,9 @@ async def until_running(
                     raise CommandFailed(
                         f"after {timeout_s:g} s {running} of {instances} instances are running"
                     )
+                if time.monotonic() > next_line:
+                    next_line += PROGRESS_INTERVAL_S
+                    show(f"   {running} of {instances} running after {time.monotonic() - begun:.0f} s")
         await asyncio.sleep(POLLING_INTERVAL_S)
 
 
@@ -75,3 +90,15 @@ def address(row: ActualLRP, container_port: int) -> str | None:
         if mapping.container_port == container_port and mapping.host_port:
             return f"{net.address}:{mapping.host_port}"
     return None
+
+
+async def listens(where: str) -> bool:
+    """Whether something takes a connection at ``host:port``."""
+    host, _, port = where.rpartition(":")
+    try:
+        async with asyncio.timeout(LISTENS_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -32,10 +32,11 @@ def run(args: argparse.Namespace) -> int:
 
 async def _stage(args: argparse.Namespace, at: Session) -> None:
     choices.check(args)
+    credentials = choices.credentials(args)
     async with Blobs.of(at.target) as blobs:
         known = await versions(at.bbs, choices.name(args))
         app = choices.app(args, known[0].log_guid if known else "")
-        staged = await work.stage(args, at, blobs, app)
+        staged = await work.stage(args, at, blobs, app, credentials)
     if not at.output.for_people:
         droplet = {"droplet": staged.droplet.url, "sha256": staged.droplet.sha256} if staged.droplet else {}
         at.output.line(json.dumps({**droplet, "result": json.loads(staged.text)}))

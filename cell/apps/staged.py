@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cell.apps.recipes.values import Sidecar
 from cell.client.session import CommandFailed
 
+NO_APP_DETECTED = "NoAppDetectedError"
 FAILURES_BY_SUFFIX = {
-    "222": "NoAppDetectedError",
+    "222": NO_APP_DETECTED,
     "223": "BuildpackCompileFailed",
     "224": "BuildpackReleaseFailed",
 }
@@ -24,8 +25,14 @@ UNREACHABLE = "unable to communicate to compatible cells"
 class StagingFailed(CommandFailed):
     """A staging Task failed; the message has the Task's reason and the name a Cloud Controller has for it."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"staging failed: {reason} ({failure_name(reason)})")
+    def __init__(self, reason: str, tried: Sequence[str] = ()) -> None:
+        """tried: names of the buildpacks that were asked whether the app is theirs."""
+        name = failure_name(reason)
+        hint = ""
+        if name == NO_APP_DETECTED and tried:
+            hint = f"; buildpacks tried: {', '.join(tried)}; name the right one with --buildpack"
+        super().__init__(f"staging failed: {reason} ({name}){hint}")
+        self.reason = reason
 
 
 def failure_name(reason: str) -> str:

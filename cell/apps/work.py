@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from cell.apps import choices
 from cell.apps.blobs import Blobs
+from cell.apps.choices import Credentials
 from cell.apps.loglines import AppLog
+from cell.apps.packing import procfile_trouble
 from cell.apps.recipes import classic, staging
 from cell.apps.recipes.values import (
     App,
@@ -19,7 +21,7 @@ from cell.apps.recipes.values import (
     DockerStaging,
     Staging,
 )
-from cell.apps.staged import StagingResult
+from cell.apps.staged import StagingFailed, StagingResult
 from cell.apps.stager import Stager
 from cell.client.session import Session
 
@@ -45,22 +47,27 @@ def progress(at: Session) -> Callable[[str], None]:
     return show
 
 
-async def stage(args: argparse.Namespace, at: Session, blobs: Blobs, app: App) -> Staged:
-    """Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
+async def stage(
+    args: argparse.Namespace, at: Session, blobs: Blobs, app: App, credentials: Credentials
+) -> Staged:
+    """credentials: of an image's registry. Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
     guid = str(uuid.uuid4())
     stager = Stager(at.bbs, AppLog(at.target, app.guid), progress(at))
     if args.docker_image:
         what = DockerStaging(
             image=args.docker_image,
             insecure_registries=tuple(args.insecure_registry),
-            username=args.docker_username,
-            password=args.docker_password,
+            username=credentials.username,
+            password=credentials.password,
+            password_in_environment=True,
         )
         work = _staging(args, guid, app, blobs.lifecycle_url("docker_app_lifecycle"))
         docker = classic.docker_staging if args.classic else staging.docker_staging
         text = await stager.run(guid, docker(work, what))
         return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, None)
 
+    if trouble := procfile_trouble(args.source):
+        stager.show(f"Warning: {trouble}")
     package = await choices.package(args, blobs)
     folder = BuildpackStaging(
         package=package,
@@ -71,7 +78,11 @@ async def stage(args: argparse.Namespace, at: Session, blobs: Blobs, app: App) -
     )
     work = _staging(args, guid, app, blobs.lifecycle_url("buildpack_app_lifecycle"))
     buildpack = classic.buildpack_staging if args.classic else staging.buildpack_staging
-    text = await stager.run(guid, buildpack(work, folder))
+    try:
+        text = await stager.run(guid, buildpack(work, folder))
+    except StagingFailed as failure:
+        tried = [each.name or each.key for each in folder.buildpacks]
+        raise StagingFailed(failure.reason, tried) from failure
     return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, await blobs.droplet(guid))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 from bbs.models.sizes import format_size
 from bbs.models.workload import CachedDependency
@@ -17,14 +16,13 @@ from executor.cache.api import Checksum, DirectoryFetcher, DownloadError, Fetche
 from executor.containers.applog import AppLog
 from executor.engine.api import BindMount
 from executor.model import Container
+from executor.places import FairPlaces
 
 
 class CachedDependencies:
     """Fetches, holds and releases. slots: the download limiter of the cell."""
 
-    def __init__(
-        self, fetcher: DirectoryFetcher, slots: AbstractAsyncContextManager[object], app_log: AppLog
-    ) -> None:
+    def __init__(self, fetcher: DirectoryFetcher, slots: FairPlaces, app_log: AppLog) -> None:
         self._fetcher = fetcher
         self._slots = slots
         self._app_log = app_log
@@ -51,7 +49,7 @@ class CachedDependencies:
     async def _fetch(self, container: Container, dependency: CachedDependency) -> Fetched:
         self._tell(container, dependency, f"Downloading {dependency.name}...")
         try:
-            async with self._slots:
+            async with self._slots.of(container.guid):
                 fetched = await self._fetcher.fetch_directory(
                     dependency.from_,
                     dependency.cache_key,

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from executor.cache.api import Checksum, FileFetcher
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import ImageError
+from executor.places import FairPlaces
 
 SCHEME = "preloaded+layer:"
 
@@ -55,9 +56,7 @@ class NoLayers:
 class CachedLayers:
     """Implements :class:`Layers`. slots: the download limiter of the cell."""
 
-    def __init__(
-        self, fetcher: FileFetcher, slots: AbstractAsyncContextManager[object], engine: Engine
-    ) -> None:
+    def __init__(self, fetcher: FileFetcher, slots: FairPlaces, engine: Engine) -> None:
         self._fetcher = fetcher
         self._slots = slots
         self._engine = engine
@@ -69,7 +68,7 @@ class CachedLayers:
             yield _nothing
             return
         checksum = Checksum(algorithm="sha256", value=layer.digest)
-        async with self._slots:
+        async with self._slots.of(layer):
             fetched = await self._fetcher.fetch_file(layer.url, f"sha256:{layer.digest}", checksum)
         try:
             yield lambda container: self._engine.stream_in(container, layer.path, "", str(fetched.path))

@@ -1,13 +1,14 @@
 """The docker SDK from asyncio: one API client, a bounded pool of threads.
 
-Calls are short: what takes long goes through :mod:`executor.engine.streams`. A cancelled call is waited for:
-whoever cleans up afterwards must not race with a request that is still on its way.
+Calls are short: what takes long goes through :mod:`executor.engine.streams`. Containers take turns, and none
+of them has more than half of the threads. A call that is cancelled before its turn is never made. One that is
+cancelled later is waited for, so that no cleanup races with a request that is still on its way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from executor.engine.faults import translate
+from executor.places import FairPlaces
 from executor.shielded import finish
 
 T = TypeVar("T")
@@ -33,18 +35,18 @@ class EngineClient:
         self._api: APIClient | None = None
         self._connecting = asyncio.Lock()
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="engine")
+        self._places = FairPlaces(workers, most=max(1, workers // 2))
 
-    async def call(
-        self, asked: str, job: Callable[[APIClient], T], *, abort: Callable[[], None] | None = None
-    ) -> T:
+    async def call(self, asked: str, job: Callable[[APIClient], T], *, owner: Hashable | None = None) -> T:
         """Run ``job`` in a thread. Raises EngineError with ``asked`` and the engine's text.
 
-        A cancellation takes effect when the job has ended; ``abort`` tells a long one to end early.
+        owner: the container that takes turns with others; a call without one waits for no other call of its
+        kind. A cancellation takes effect when the job has ended.
         """
         try:
-            api = await self._connected()
-            future = asyncio.get_running_loop().run_in_executor(self._threads, job, api)
-            return await finish(future, abort=abort)
+            async with self._places.of(object() if owner is None else owner):
+                api = await self._connected()
+                return await finish(asyncio.get_running_loop().run_in_executor(self._threads, job, api))
         except (DockerException, RequestException) as error:
             raise translate(error, asked) from error
 

@@ -11,7 +11,9 @@ import asyncio
 import itertools
 import logging
 import os
+import resource
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
+from executor.places import FairPlaces
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,12 @@ _KILLED = 128 + signal.SIGKILL
 SURVIVORS_MOST = 4
 """Processes of one container that ended and whose output a surviving child still holds. Each costs two
 descriptors. The output of the earliest is given up beyond that."""
+
+STARTS_MOST = 8
+"""Processes that one container may be starting at a time; the others of its tree wait."""
+
+DESCRIPTORS = 5
+"""What a running process holds: two pidfds, status, output and error output."""
 
 START_TIMEOUT_S = 120.0
 """How long a process may take from the engine's answer to its program: a few ms on an idle machine. Only a
@@ -162,6 +171,12 @@ class DockerProcess:
         self._child_fd = -1
 
 
+def processes_most() -> int:
+    """Processes that the cell runs for one container: they hold half of the descriptors the cell may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, soft // 2 // DESCRIPTORS)
+
+
 class ProcessRoom:
     """Starts processes and knows those of each container until the container goes."""
 
@@ -171,6 +186,7 @@ class ProcessRoom:
         self._io_dir = io_dir
         self._processes: dict[str, list[DockerProcess]] = {}
         self._turns = OutputTurns()
+        self._starting = FairPlaces(sys.maxsize, most=STARTS_MOST)
         self._names = itertools.count(1)
         self._life = f"{os.getpid()}-{os.urandom(4).hex()}"
 
@@ -186,14 +202,16 @@ class ProcessRoom:
 
         A cancelled start leaves no process: the child is not let go before everything is known.
         """
-        name = f"{self._life}-{next(self._names)}"
-        started = await self._exec(container, proc_fd, spec, name)
-        try:
-            process = await self._let_go(container, started, name, stdout, stderr)
-        except BaseException:
-            _discard(started)
-            raise
-        return self._kept(container.guid, process)
+        async with self._starting.of(container.guid):
+            self._refuse_too_many(container.guid)
+            name = f"{self._life}-{next(self._names)}"
+            started = await self._exec(container, proc_fd, spec, name)
+            try:
+                process = await self._let_go(container, started, name, stdout, stderr)
+            except BaseException:
+                _discard(started)
+                raise
+            return self._kept(container.guid, process)
 
     def adopt(self, guid: str, name: str, stdout: OutputHandler, stderr: OutputHandler) -> DockerProcess:
         """Take over a process that an earlier life of the agent started in container ``guid``.
@@ -239,9 +257,19 @@ class ProcessRoom:
             OutputReader(fifos.take("err"), stderr, self._turns, guid),
         )
 
-    def _kept(self, guid: str, process: DockerProcess) -> DockerProcess:
+    def _refuse_too_many(self, guid: str) -> None:
+        """Raises ProcessStartError when the container's processes hold their part of the descriptors."""
+        most = processes_most()
+        if len(self._processes.get(guid, ())) >= most and len(self._unfinished(guid)) >= most:
+            raise ProcessStartError(f"too many processes: this container runs {most}, as many as it may")
+
+    def _unfinished(self, guid: str) -> list[DockerProcess]:
         mine = self._processes.setdefault(guid, [])
         mine[:] = [each for each in mine if not each.finished]
+        return mine
+
+    def _kept(self, guid: str, process: DockerProcess) -> DockerProcess:
+        mine = self._unfinished(guid)
         survived = [each for each in mine if each.ended]
         for each in survived[: max(0, len(survived) - SURVIVORS_MOST)]:
             each.close_output()
@@ -292,7 +320,7 @@ class ProcessRoom:
                 raise
 
         try:
-            await self._client.call(asked, job)
+            await self._client.call(asked, job, owner=container.guid)
         except BaseException as error:
             for started in made:  # the start was cancelled while it succeeded
                 _discard(started)

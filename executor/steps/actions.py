@@ -75,7 +75,7 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
             return "download", Download(
                 action,
                 context.fetcher,
-                context.slots.downloads,
+                context.slots.downloads.of(context.container.guid),
                 context.engine,
                 context.container,
                 output,
@@ -88,7 +88,7 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
             return "upload", Upload(
                 action,
                 context.uploader,
-                context.slots.uploads,
+                context.slots.uploads.of(context.container.guid),
                 context.engine,
                 context.container,
                 context.settings.work_dir,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from executor.engine.api import Engine, EngineContainer
 from executor.logs.api import LogStreams
 from executor.logs.clock import Clock, SystemClock
 from executor.model import PortMapping
+from executor.places import FairPlaces
 from executor.steps.base import Step
 from executor.steps.environment import Env
 from executor.steps.leftovers import Leftovers
@@ -20,11 +20,16 @@ from executor.steps.story import NoStory, StoryRecorder
 
 @dataclass(frozen=True, slots=True)
 class StepSlots:
-    """Places shared by all containers of the cell."""
+    """Places shared by all containers of the cell, by guid."""
 
-    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(5))
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(5))
-    probes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
+    downloads: FairPlaces = field(default_factory=lambda: transfer_places(5))
+    uploads: FairPlaces = field(default_factory=lambda: transfer_places(5))
+    probes: FairPlaces = field(default_factory=lambda: FairPlaces(64))
+
+
+def transfer_places(count: int) -> FairPlaces:
+    """Places for downloads or uploads: where there are several, one is always left to other containers."""
+    return FairPlaces(count, most=max(1, count - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from executor.cache.api import Checksum, DownloadError, Fetched, FileFetcher, Pr
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError
 from executor.logs.api import Output
+from executor.places import Share
 from executor.steps.base import EmittableError
 from executor.steps.leftovers import Leftovers
 from executor.steps.story import Facts
@@ -26,7 +27,7 @@ class Download:
         self,
         action: DownloadAction,
         fetcher: FileFetcher,
-        slots: asyncio.Semaphore,
+        slots: Share,
         engine: Engine,
         container: EngineContainer,
         output: Output,

@@ -73,7 +73,7 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
     place = Place(path="monitor", streams=context.logs, probe=True)
 
     def probe() -> Step:
-        return Throttle(build(monitor, context, place), context.slots.probes)
+        return Throttle(build(monitor, context, place), context.slots.probes.of(context.container.guid))
 
     probe()  # an action that is none is found out now, not at the first probe
     output = context.logs.stream("")

@@ -14,6 +14,7 @@ from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import EngineError, EngineUnavailable
 from executor.logs.api import Output
+from executor.places import Share
 from executor.steps.base import EmittableError, StepError, interrupted, outlast
 from executor.steps.first_member import NoFile, NoMember, copy_first_member
 from executor.steps.story import Facts
@@ -29,7 +30,7 @@ class Upload:
         self,
         action: UploadAction,
         uploader: FileUploader,
-        slots: asyncio.Semaphore,
+        slots: Share,
         engine: Engine,
         container: EngineContainer,
         work_dir: Path,

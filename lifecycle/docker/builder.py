@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from lifecycle.system import reason
 NO_REFERENCE = 1
 FAILED = 2
 ATTEMPTS = 4
+PASSWORD_VARIABLE = "DOCKER_REGISTRY_PASSWORD"
+"""The registry's password when ``-dockerPassword`` does not have it: an argument can be read by others."""
 
 _T = TypeVar("_T")
 
@@ -134,7 +137,8 @@ def _stage(flags: FlagSet) -> None:
 
 
 def _credentials(reference: Reference, flags: FlagSet) -> Credentials:
-    pair = Credentials(flags.text("dockerUser"), flags.text("dockerPassword"))
+    password = flags.text("dockerPassword") or os.environ.get(PASSWORD_VARIABLE, "")
+    pair = Credentials(flags.text("dockerUser"), password)
     if not pair.user or not ecr.is_ecr(reference.host):
         return pair
     try:

@@ -139,10 +139,8 @@ def test_a_directory_nobody_may_enter_leaves_nothing_behind(builder: Builder) ->
 
 def test_a_tree_of_thousands_of_levels_leaves_nothing_behind(builder: Builder) -> None:
     """Removing what a buildpack left costs neither stack nor path length."""
-    builder.script(
-        "compile",
-        "cd $TMPDIR/contents*\ni=0\nwhile [ $i -lt 3000 ]; do mkdir d && cd d; i=$((i+1)); done\nexit 1",
-    )
+    deep = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    builder.script("compile", f'cd $TMPDIR/contents*\n{sys.executable} -c "{deep}"\nexit 1')
     built = builder.build()
     assert (built.status, built.left) == (COMPILE_FAILED, [])
     assert "Traceback" not in built.err

@@ -129,7 +129,8 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
 def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
     """An image's configuration, read from its registry."""
     registries = ("-insecureDockerRegistries", ",".join(what.insecure_registries))
-    user = ("-dockerUser", what.username, "-dockerPassword", what.password)
+    password = () if what.argument is None else ("-dockerPassword", what.argument)
+    user = ("-dockerUser", what.username, *password)
     builder = RunAction(
         path=f"{DOCKER_LIFECYCLE_DIR}/builder",
         user=VCAP,
@@ -138,7 +139,7 @@ def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
             *(registries if what.insecure_registries else ()),
             *(user if what.username else ()),
         ),
-        env=variables(_environment(staging.app, staging.memory_mb)),
+        env=variables({**_environment(staging.app, staging.memory_mb), **what.environment}),
         resource_limits=LIMITS,
     )
     bundle = _bundle(staging.lifecycle_url, DOCKER_LIFECYCLE_KEY, VCAP, DOCKER_LIFECYCLE_DIR)

@@ -96,12 +96,14 @@ def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
     if what.insecure_registries:
         args.append(f"-insecureDockerRegistries={','.join(what.insecure_registries)}")
     if what.username:
-        args += [f"-dockerUser={what.username}", f"-dockerPassword={what.password}"]
+        args.append(f"-dockerUser={what.username}")
+    if what.argument is not None:
+        args.append(f"-dockerPassword={what.argument}")
     builder = RunAction(
         path=BUILDER,
         user=VCAP,
         args=tuple(args),
-        env=variables(app_environment(staging.app, staging.memory_mb)),
+        env=variables({**app_environment(staging.app, staging.memory_mb), **what.environment}),
         resource_limits=LIMITS,
     )
     progress = EmitProgressAction(

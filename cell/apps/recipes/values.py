@@ -23,6 +23,8 @@ DROPLET_DIR = "/home/vcap"
 """Where the droplet goes on every stack of ours, as a layer: the home of vcap."""
 LIFECYCLE_DIR = "/tmp/lifecycle"
 RESULT_FILE = "/tmp/result.json"
+REGISTRY_PASSWORD = "DOCKER_REGISTRY_PASSWORD"
+"""The variable that the builder of docker apps reads; the same name is in ``lifecycle.docker.builder``."""
 TRUSTED_CERTIFICATES = "/etc/cf-system-certificates"
 
 
@@ -108,12 +110,28 @@ class BuildpackStaging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerStaging:
-    """image: reference without scheme. insecure_registries: ``host:port``."""
+    """image: reference without scheme. insecure_registries: ``host:port``.
+
+    password_in_environment: the builder gets the password in a variable instead of an argument, where every
+    process of the container reads it. A Cloud Controller sends an argument, and Go's builder takes no other.
+    """
 
     image: str
     insecure_registries: tuple[str, ...] = ()
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
+    password_in_environment: bool = False
+
+    @property
+    def argument(self) -> str | None:
+        """The password as an argument; None when there is none or the environment has it."""
+        return self.password if self.username and not self.password_in_environment else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variable with the password; empty when there is none or an argument has it."""
+        hidden = self.username and self.password_in_environment
+        return {REGISTRY_PASSWORD: self.password} if hidden else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

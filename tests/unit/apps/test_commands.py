@@ -68,12 +68,15 @@ class OneCell:
     """A BBS and its cell in memory. Tasks end when they are desired, instances come up at once.
 
     failure: of the next Tasks. crash: of the next LRPs. stuck: Tasks do not end.
+    state, address: of instances.
     """
 
     board: LogBoard
     failure: str = ""
     crash: str = ""
     stuck: bool = False
+    state: Callable[[], str] = lambda: "RUNNING"
+    address: tuple[str, int] = ("10.0.0.1", 61001)
     result: str = json.dumps(RESULT)
     staged: list[TaskDefinition] = field(default_factory=list)
     known_tasks: dict[str, Task] = field(default_factory=dict)
@@ -137,12 +140,13 @@ class OneCell:
 
     async def actual_lrps(self, *, process_guid: str) -> list[ActualLRP]:
         lrp, crash = self.desired[process_guid], self.crashes[process_guid]
-        net = ActualLRPNetInfo(address="10.0.0.1", ports=(PortMapping(container_port=8080, host_port=61001),))
+        host, port = self.address
+        net = ActualLRPNetInfo(address=host, ports=(PortMapping(container_port=8080, host_port=port),))
         return [
             ActualLRP(
                 actual_lrp_key=ActualLRPKey(process_guid=process_guid, index=index, domain=lrp.domain),
                 actual_lrp_net_info=net,
-                state="CRASHED" if crash else "RUNNING",
+                state="CRASHED" if crash else self.state(),
                 crash_count=int(bool(crash)),
                 crash_reason=crash,
             )
@@ -255,8 +259,33 @@ async def test_a_staging_that_fails(world: World, app: Path) -> None:
     world.cell.failure = "STG: Exited with status 222"
     with pytest.raises(StagingFailed) as failed:
         await world.run("stage", app)
-    assert str(failed.value) == "staging failed: STG: Exited with status 222 (NoAppDetectedError)"
+    assert str(failed.value) == (
+        "staging failed: STG: Exited with status 222 (NoAppDetectedError); buildpacks tried: script, python,"
+        " static; name the right one with --buildpack"
+    )
     assert world.cell.known_tasks == {}
+
+
+async def test_an_app_no_buildpack_wants(world: World, app: Path, tmp_path: Path) -> None:
+    """NoAppDetected names the buildpacks that were tried, also those of the command line."""
+    mine = tmp_path / "mine"
+    (mine / "bin").mkdir(parents=True)
+    world.cell.failure = "STG: Exited with status 222"
+    with pytest.raises(StagingFailed, match=r"buildpacks tried: mine, https://example\.com/b\.zip;"):
+        await world.run("stage", app, "-b", mine, "-b", "https://example.com/b.zip", "--detect")
+    world.cell.failure = "STG: Exited with status 223"
+    with pytest.raises(StagingFailed, match=r"\(BuildpackCompileFailed\)$"):
+        await world.run("stage", app, "-b", mine)
+
+
+async def test_a_procfile_that_will_fail_is_shown_with_its_line(
+    world: World, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The builder does not say where a Procfile is wrong; the command does, before it uploads."""
+    (app / "Procfile").write_text("web: ./run\n\tworker: ./work\n")
+    await world.run("stage", app)
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"Warning: {app}/Procfile cannot be read: line 2, column 1: found a tab")
 
 
 async def test_an_interrupted_staging_is_taken_back(world: World, app: Path) -> None:
@@ -295,6 +324,44 @@ async def test_a_version_that_crashes_goes_and_the_one_before_stays(world: World
     assert world.cell.desired == before
 
 
+async def test_a_worker_is_not_waited_for_in_silence(
+    world: World, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An app that listens on no port: what is awaited is said at once, and what helps at the end."""
+    world.cell.crash = "APP/PROC/WEB: Instance never healthy after 1m0s: connection refused"
+    with pytest.raises(CommandFailed) as failed:
+        await world.run("push", app)
+    awaited = "Waiting up to 60 s for a listener on port 8080; an app that listens on no port needs"
+    assert f"{awaited} --health-check process\n" in capsys.readouterr().err
+    assert str(failed.value).splitlines()[-1] == (
+        "An app that listens on no port, such as a worker, needs --health-check process."
+    )
+    with pytest.raises(CommandFailed) as failed:
+        await world.run("push", app, "-u", "process")
+    assert "--health-check" not in str(failed.value)
+
+
+async def test_waiting_says_how_far_it_is(
+    world: World, app: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cell.apps.running.PROGRESS_INTERVAL_S", 0.0)
+    polled = iter(["CLAIMED", "CLAIMED", "CLAIMED"])
+    world.cell.state = lambda: next(polled, "RUNNING")
+    await world.run("push", app)
+    assert "   0 of 1 running after 0 s\n" in capsys.readouterr().err
+
+
+async def test_an_address_is_printed_where_something_listens(world: World, app: Path) -> None:
+    """A worker has no address that leads nowhere; an app that listens has one."""
+    world.at.output.for_people = True
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        world.cell.address = ("127.0.0.1", port)
+        assert f"shop/0 RUNNING http://127.0.0.1:{port}/" in await world.run("push", app)
+    said = await world.run("push", app, "-u", "process")
+    assert "shop/0 RUNNING (nothing listens on port 8080)" in said
+
+
 async def test_apps_are_scaled_and_deleted_by_name(world: World, app: Path) -> None:
     await world.run("push", app, "-n", "other name")
     await world.run("scale", "other name", "3")
@@ -310,6 +377,17 @@ async def test_nobody_of_that_name(world: World, app: Path) -> None:
     await world.run("push", app)
     with pytest.raises(CommandFailed, match="no app and no LRP is called 'shp'; apps: shop"):
         await find_app(world.at.bbs, "shp")
+
+
+async def test_a_droplet_with_other_types_only(world: World, app: Path) -> None:
+    """A worker's Procfile without web: its types are shown, with the flags that run one."""
+    world.cell.result = json.dumps({**RESULT, "process_types": {"worker": "./work"}})
+    with pytest.raises(CommandFailed) as failed:
+        await world.run("push", app)
+    assert "no process type web: give the command that starts it with --command" in str(failed.value)
+    assert str(failed.value).endswith(
+        "--health-check process if it listens on no port. Its types:\n   worker: ./work"
+    )
 
 
 async def test_a_droplet_without_a_start_command(world: World, app: Path) -> None:

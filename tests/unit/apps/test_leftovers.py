@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.actions import Action, DownloadAction, RunAction, SerialAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition
+from bbs.serving.address import Address
 from cell.apps.leftovers import SPARED_S, remove_unclaimed, unclaimed
 
 pytestmark = pytest.mark.unit

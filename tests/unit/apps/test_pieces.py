@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
-import tarfile
-import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -19,7 +15,6 @@ from cell.apps import ssh
 from cell.apps.images import Configuration, rootfs
 from cell.apps.keys import generate_keys, public_line_of
 from cell.apps.names import app_name
-from cell.apps.packing import is_url, pack_app, pack_buildpack
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import App, Asset, Droplet, Keys, Process, Sidecar
 from cell.apps.running import Hopeless, Up, Waiting, address, judge
@@ -166,59 +161,6 @@ def test_a_result_that_is_none(text: str) -> None:
         StagingResult.read(text, "web")
 
 
-# -- packages -----------------------------------------------------------------------------------------------
-
-
-def test_a_folder_is_packed_without_what_is_no_apps_business(tmp_path: Path) -> None:
-    folder = tmp_path / "app"
-    (folder / ".git").mkdir(parents=True)
-    (folder / "lib").mkdir()
-    (folder / "run").write_text("#!/bin/sh\n")
-    (folder / "run").chmod(0o755)
-    (folder / "link").symlink_to("run")
-    packed = pack_app(folder, tmp_path / "p.tgz")
-    with tarfile.open(packed.path) as archive:
-        members = {member.name: member for member in archive}
-    assert set(members) == {".", "./lib", "./run", "./link"}
-    assert members["./run"].mode & 0o111
-    assert members["./link"].issym()
-    assert {member.uid for member in members.values()} == {0}
-
-
-def test_an_archive_is_taken_as_it_is(tmp_path: Path) -> None:
-    archive = tmp_path / "app.zip"
-    with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("run", "x")
-    assert pack_app(archive, tmp_path / "unused").path == archive
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda path: None, "does not exist"),
-        (lambda path: path.write_text("x"), "is no folder"),
-        (lambda path: path.mkdir(), "is empty"),
-    ],
-)
-def test_no_folder_of_an_app(tmp_path: Path, make: object, text: str) -> None:
-    assert callable(make)
-    make(tmp_path / "app")
-    with pytest.raises(BadArguments, match=text):
-        pack_app(tmp_path / "app", tmp_path / "p.tgz")
-
-
-def test_a_buildpack_without_bin(tmp_path: Path) -> None:
-    with pytest.raises(BadArguments, match="has no bin/"):
-        pack_buildpack(tmp_path, tmp_path / "p.tgz")
-    with pytest.raises(BadArguments, match="does not exist"):
-        pack_buildpack(tmp_path / "none", tmp_path / "p.tgz")
-
-
-def test_urls_of_buildpacks() -> None:
-    assert is_url("https://example.com/b.git#v1")
-    assert not is_url("./buildpacks/ruby")
-
-
 # -- keys and doors -----------------------------------------------------------------------------------------
 
 
@@ -274,10 +216,3 @@ def test_there_is_no_way_in(process: Process) -> None:
 
 def test_an_lrp_that_is_no_app_has_no_name() -> None:
     assert app_name(DesiredLRP(action=RunAction(path="/bin/true"))) == ""
-
-
-def test_archives_of_the_same_folder_have_members_in_one_place(tmp_path: Path) -> None:
-    (tmp_path / "b" / "bin").mkdir(parents=True)
-    packed = pack_buildpack(tmp_path / "b", tmp_path / "b.tgz")
-    with tarfile.open(fileobj=io.BytesIO(packed.path.read_bytes())) as archive:
-        assert archive.getnames() == [".", "./bin"]

@@ -18,10 +18,10 @@ from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import channel_credentials
 from bbs.embedded.auctioneer.server import MAX_BODY_BYTES as AUCTIONEER_LIMIT
-from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.embedded.receptor.app import MAX_BODY_BYTES as RECEPTOR_LIMIT
 from bbs.models.task import TaskDefinition
+from bbs.serving.address import Address
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 
@@ -141,7 +141,7 @@ async def test_a_subscriber_that_vanishes_takes_nothing_from_others(
     async with asyncio.timeout(20), doors.bbs() as bbs, bbs.task_events() as events:
         for number in range(3):
             reader, writer = await asyncio.open_connection(address.host, address.port, ssl=doors.tls)
-            writer.write(b"POST /v1/events/tasks.r1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"POST /v1/events/tasks.r1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")
             await bbs.desire_task(f"t{number}", "d", definition)
             await reader.readuntil(b"task_created")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bbs.client import listener
-from bbs.embedded.listeners import Address, ListenError, listening
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
+from bbs.serving import connections
+from bbs.serving.address import Address, ListenError, listening
 
 pytestmark = pytest.mark.unit
 
@@ -79,7 +79,7 @@ def test_the_socket_is_free_again_afterwards() -> None:
 async def test_who_is_slow_with_a_request_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.5)
     anywhere = Address("127.0.0.1", 0)
     everywhere = Addresses(
         bbs=anywhere, locket=anywhere, auctioneer=anywhere, receptor=anywhere, fileserver=anywhere

@@ -21,9 +21,9 @@ from bbs.client.identity import IdentityFiles
 from bbs.client.locket import LocketClient, LocketError, TypeCode, channel_credentials
 from bbs.client.tls import TLSConfigurationError, client_context
 from bbs.client.transport import Policy
-from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.errors import BBSError
+from bbs.serving.address import Address
 from cell.certs import Authority, identity_files
 
 pytestmark = pytest.mark.unit

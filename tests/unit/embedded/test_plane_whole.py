@@ -16,9 +16,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bbs.client.http import HTTPBBSClient
-from bbs.embedded.listeners import Address, ListenError, listening
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.auction import CellState, Resources, RootFSProvider, Work
+from bbs.serving.address import Address, ListenError, listening
 from bbs.wire import locket as locket_wire
 from bbs.wire.proto import locket_pb2
 

@@ -14,6 +14,7 @@ from executor.containers.applog import AppLog
 from executor.containers.dependencies import CachedDependencies
 from executor.engine.api import BindMount
 from executor.model import Container, LogConfig, RunInfo
+from executor.places import FairPlaces
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -46,7 +47,7 @@ def container(*dependencies: CachedDependency) -> Container:
 
 async def test_fetched_mounted_told_and_released(world: World) -> None:
     cache = ScriptedCache({"a": 1536, "b": 0, "c": 9})
-    dependencies = CachedDependencies(cache, asyncio.Semaphore(1), AppLog(world.sink, "c", world.clock))
+    dependencies = CachedDependencies(cache, FairPlaces(1), AppLog(world.sink, "c", world.clock))
     mounts = await dependencies.mounts(
         container(
             CachedDependency(name="buildpack", from_="a", to="/tmp/a", cache_key="ka", log_source="BP"),
@@ -81,7 +82,7 @@ async def test_fetched_mounted_told_and_released(world: World) -> None:
 
 async def test_the_first_failure_cancels_the_others_and_what_is_held_can_be_released(world: World) -> None:
     cache = ScriptedCache({"a": 1})
-    dependencies = CachedDependencies(cache, asyncio.Semaphore(5), AppLog(world.sink, "c", world.clock))
+    dependencies = CachedDependencies(cache, FairPlaces(5), AppLog(world.sink, "c", world.clock))
     with pytest.raises(DownloadError, match="missing: connection refused"):
         await dependencies.mounts(
             container(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Pr
 from executor.containers.layers import CachedLayers, Layer, NoLayers, parse_layer
 from executor.engine.api import EngineContainer
 from executor.errors import ImageError
+from executor.places import FairPlaces
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -56,7 +56,7 @@ def test_every_part_of_it_is_needed(missing: str) -> None:
 
 async def test_a_layer_is_fetched_by_its_digest_unpacked_and_given_back(world: World) -> None:
     cache = OneFile()
-    layers = CachedLayers(cache, asyncio.Semaphore(1), world.engine)
+    layers = CachedLayers(cache, FairPlaces(1), world.engine)
     async with layers.held(URI) as unpack:
         await unpack(MADE)
         assert cache.released == 0
@@ -68,13 +68,13 @@ async def test_a_layer_is_fetched_by_its_digest_unpacked_and_given_back(world: W
 async def test_a_failed_creation_gives_the_layer_back(world: World) -> None:
     cache = OneFile()
     with pytest.raises(ImageError, match="no such stack"):
-        async with CachedLayers(cache, asyncio.Semaphore(1), world.engine).held(URI):
+        async with CachedLayers(cache, FairPlaces(1), world.engine).held(URI):
             raise ImageError("no such stack")
     assert cache.released == 1
 
 
 async def test_a_layer_that_is_not_there(world: World) -> None:
-    layers = CachedLayers(OneFile(), asyncio.Semaphore(1), world.engine)
+    layers = CachedLayers(OneFile(), FairPlaces(1), world.engine)
     with pytest.raises(DownloadError, match="404"):
         async with layers.held(URI.replace("d.tgz", "missing")):
             raise AssertionError("nothing was fetched")
@@ -82,7 +82,7 @@ async def test_a_layer_that_is_not_there(world: World) -> None:
 
 async def test_roots_without_a_layer_need_nothing(world: World) -> None:
     cache = OneFile()
-    for layers in (CachedLayers(cache, asyncio.Semaphore(1), world.engine), NoLayers()):
+    for layers in (CachedLayers(cache, FairPlaces(1), world.engine), NoLayers()):
         async with layers.held("preloaded:/stack.tar") as unpack:
             await unpack(MADE)
     assert (cache.asked, world.engine.calls) == ([], [])

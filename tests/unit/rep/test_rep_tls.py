@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from bbs.client import listener
 from bbs.client.tls import TLSConfigurationError, client_context, server_context
+from bbs.serving import connections
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
 from rep.tls import check_admin_certificate
@@ -87,7 +87,7 @@ async def test_only_clients_with_a_certificate_are_answered(tmp_path: Path) -> N
 async def test_who_is_slow_with_a_request_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_tls: bool
 ) -> None:
-    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.5)
     own = identity(tmp_path, LOOPBACK)
     server = server_context(own.cert, own.cert, own.key) if with_tls else None
     client = client_context(own.cert, own.cert, own.key) if with_tls else None

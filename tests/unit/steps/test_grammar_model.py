@@ -32,6 +32,7 @@ from bbs.models.actions import (
     UploadAction,
 )
 from executor.cache.api import DownloadError, Fetched, UploadError
+from executor.places import FairPlaces
 from executor.steps.context import StepSlots
 from executor.steps.text import format_duration
 
@@ -342,7 +343,7 @@ def test_every_tree_ends_when_and_as_the_model_says(in_virtual_time, new_world, 
         world.engine.scripts = {name: script_of(**script) for name, script in scripts.items()}
         world.fetcher = world.uploader = transfers = Fetching(transfers_of(tree))
         world.engine.stream_out = transfers.stream_out
-        slots = StepSlots(downloads=asyncio.Semaphore(1000), uploads=asyncio.Semaphore(1000))
+        slots = StepSlots(downloads=FairPlaces(1000), uploads=FairPlaces(1000))
         step = world.step(action, slots=slots)
         loop = asyncio.get_running_loop()
         begun = loop.time()

@@ -13,6 +13,7 @@ import executor.steps.upload as upload_module
 from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
 from executor.errors import EngineError, EngineUnavailable
+from executor.places import FairPlaces
 from executor.steps.base import outlast
 from executor.steps.context import StepSlots
 
@@ -86,7 +87,7 @@ class TestDownload:
         assert world.log.texts[-1].endswith("xxx (error truncated)")
 
     async def test_waits_for_a_slot_before_it_says_anything(self, world, start):
-        slots = StepSlots(downloads=asyncio.Semaphore(1))
+        slots = StepSlots(downloads=FairPlaces(1))
         world.fetcher.takes = 2
         first = start(world.step(DOWNLOAD, slots=slots))
         second = start(world.step(DOWNLOAD, slots=slots))
@@ -97,7 +98,7 @@ class TestDownload:
         assert second.elapsed == 4
 
     async def test_a_copy_the_engine_does_not_give_up_is_left_over(self, world, start):
-        slots, context = StepSlots(downloads=asyncio.Semaphore(1)), world.context()
+        slots, context = StepSlots(downloads=FairPlaces(1)), world.context()
 
         async def stubborn(container, path, user, tar_path):
             copying = asyncio.create_task(asyncio.sleep(60))
@@ -116,7 +117,7 @@ class TestDownload:
         assert world.fetcher.released == 1
 
     async def test_an_interrupt_cancels_at_once_at_every_stage(self, world, start):
-        slots = StepSlots(downloads=asyncio.Semaphore(1))
+        slots = StepSlots(downloads=FairPlaces(1))
         world.fetcher.takes = 2
         world.engine.stream_in_takes = 2
         copying = start(world.step(DOWNLOAD, slots=slots))
@@ -239,7 +240,7 @@ class TestUpload:
     async def test_an_interrupt_has_no_effect_until_the_post_begins(self, world, start):
         world.engine.archive = [tar_of(("d", b"x"))]
         world.engine.stream_out_takes = 5
-        slots = StepSlots(uploads=asyncio.Semaphore(1))
+        slots = StepSlots(uploads=FairPlaces(1))
         running = start(world.step(UPLOAD, slots=slots))
         await asyncio.sleep(1)
         running.interrupt()

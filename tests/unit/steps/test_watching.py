@@ -12,10 +12,12 @@ from bbs.models.actions import CodependentAction, ParallelAction, RunAction, Tim
 from bbs.models.workload import Check, CheckDefinition, HTTPCheck, TCPCheck
 from executor.engine.api import EngineContainer
 from executor.model import RunInfo
-from executor.steps.base import StepError
+from executor.places import FairPlaces
+from executor.steps.base import Step, StepError
 from executor.steps.check import next_tick
 from executor.steps.context import Proxy, StepSlots
 from executor.steps.readiness import Readiness
+from executor.steps.throttle import LONGEST_HOLD_S
 from executor.steps.tree import build_container_step
 from healthcheck.probe import ProbeError
 
@@ -307,14 +309,37 @@ class TestMonitorAction:
         script("probe", lasts=0.1)
         context = world.context()
         for _ in range(64):
-            await context.slots.probes.acquire()
+            await context.slots.probes.acquire("other")
         step = build_container_step(RunInfo(action=APP, monitor=self.MONITOR), context)
         running = start(step)
         await asyncio.sleep(10)
         assert not step.ready.is_set()
-        context.slots.probes.release()
+        context.slots.probes.release("other")
         await step.ready.wait()
         assert running.elapsed == 10.1
+
+    async def test_a_probe_that_hangs_gives_its_place_to_others(self, new_world, start, script_of):
+        """Monitors that hang until their start timeout do not keep those of other containers from running."""
+        slots = StepSlots(probes=FairPlaces(2))
+
+        def monitored(lasts: float) -> Step:
+            world = new_world()
+            world.engine.scripts["probe"] = script_of(lasts=lasts)
+            info = RunInfo(action=APP, monitor=RunAction(path="probe"))
+            return build_container_step(info, world.context(slots=slots))
+
+        hanging = [start(monitored(1000)) for _ in range(2)]
+        await asyncio.sleep(1)
+        healthy = monitored(0.1)
+        running = start(healthy)
+        await healthy.ready.wait()
+        assert running.elapsed < 2 * LONGEST_HOLD_S
+        assert not slots.probes.locked()
+        for each in hanging:
+            each.interrupt()
+            await each.end()
+        await asyncio.sleep(LONGEST_HOLD_S)
+        assert not slots.probes.locked()
 
     async def test_sixty_four_probes_of_the_cell_at_once_and_checks_besides(
         self, new_world, start, ports, script_of

@@ -20,9 +20,9 @@ import pytest
 
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity
-from bbs.embedded.listeners import Address
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.actions import RunAction
+from bbs.serving.address import Address
 from cell.certs import development_identities
 from cell.freeport import free_port
 

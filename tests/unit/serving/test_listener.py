@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
-from bbs.client.listener import HEAD_TIMEOUT_S, serving
+from bbs.serving.connections import HEAD_TIMEOUT_S
+from bbs.serving.listener import serving
 from cell.certs import Authority
 
 pytestmark = pytest.mark.unit
@@ -24,7 +25,7 @@ SHORT_S = 0.5
 
 LONGER_S = 1.2 * SHORT_S
 IDLE = 1000
-REQUEST = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+REQUEST = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ async def test_a_head_that_comes_byte_by_byte_is_cut(open_site: OpenSite) -> Non
 
 async def test_a_body_may_take_its_time(open_site: OpenSite) -> None:
     async with open_site() as site, connection(site) as (reader, writer):
-        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         await drip(writer, b"0123456789")
         assert await answer(reader) == b"0123456789"
 

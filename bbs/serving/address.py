@@ -1,24 +1,19 @@
-"""Addresses of the control plane, and applications served on them."""
+"""Addresses to listen on."""
 
 from __future__ import annotations
 
 import errno
 import socket
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
-from aiohttp import web
-
-from bbs.client import listener
-
-SHUTDOWN_TIMEOUT_S: Final = 1.0
-"""How long requests in flight may go on after their listener is closed."""
+BACKLOG: Final = 1024
+"""Connections the kernel keeps until they are accepted."""
 
 ANY_HOSTS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Where somebody on this machine reaches a listener on all addresses."""
+"""Where clients on this machine reach a listener on all addresses."""
 
 
 class ListenError(Exception):
@@ -51,10 +46,10 @@ class Address:
 
 @contextmanager
 def listening(address: Address, purpose: str) -> Iterator[socket.socket]:
-    """A socket that listens as long as the context lasts. Raises ListenError."""
+    """A socket that listens while inside. Raises ListenError."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        bound = socket.create_server((address.host, address.port), family=family, backlog=listener.BACKLOG)
+        bound = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise listen_error(address, purpose, error) from error
     with bound:
@@ -63,29 +58,7 @@ def listening(address: Address, purpose: str) -> Iterator[socket.socket]:
 
 
 def listen_error(address: Address, purpose: str, error: OSError) -> ListenError:
-    """What to tell somebody whose address cannot be had."""
+    """The error for an address that cannot be had."""
     if error.errno == errno.EADDRINUSE:
         return ListenError(f"address {address} for {purpose} is taken")
     return ListenError(f"cannot listen on {address} for {purpose}: {error.strerror or error}")
-
-
-@asynccontextmanager
-async def serving(
-    app: web.Application,
-    bound: socket.socket,
-    ssl_context: ssl.SSLContext | None = None,
-    *,
-    cancel_on_disconnect: bool = False,
-) -> AsyncIterator[None]:
-    """Serve an application on a socket for as long as the context lasts.
-
-    cancel_on_disconnect: a handler whose client has gone is cancelled.
-    """
-    async with listener.serving(
-        app,
-        bound,
-        ssl_context,
-        grace_s=SHUTDOWN_TIMEOUT_S,
-        cancel_on_disconnect=cancel_on_disconnect,
-    ):
-        yield

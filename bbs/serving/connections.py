@@ -1,0 +1,323 @@
+"""The connections of a listener: how many there are, and how long a client may keep one without using it.
+
+A client has ``head_timeout_s`` for its TLS handshake and as long again until the head of its first request
+is in; a later request as long from its first byte. A body must bring :data:`BODY_TICK_BYTES` in one of
+:data:`SLOW_TICKS` ticks while the server is ready to read. A client that is late is cut, as the Go programs
+do. ``aiohttp`` has no such limits, so a :class:`Connection` stands between each transport and it.
+
+At the limit of connections the one that is longest without a request, or in its handshake, is cut to make
+room, once that is :data:`SPARED_S` ago. Clients that say nothing therefore keep nobody out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import StreamReader, web
+
+from bbs.serving.door import Door
+
+HEAD_TIMEOUT_S: Final = 5.0
+BODY_TICK_S: Final = 10.0
+BODY_TICK_BYTES: Final = 10 * 1024
+"""In one tick; 1 KiB/s."""
+SLOW_TICKS: Final = 3
+"""Ticks in a row with fewer bytes after which a body is too slow."""
+
+SPARED_S: Final = 0.5
+"""A connection without a request is not cut for another one sooner: its client may be about to ask."""
+
+FEWEST_CONNECTIONS: Final = 64
+MOST_CONNECTIONS: Final = 4096
+DESCRIPTORS_PER_CONNECTION: Final = 16
+"""A listener may use this part of the process's descriptors: a process has up to ten of them, and files."""
+
+LOGGED_CHARACTERS: Final = 200
+
+logger = logging.getLogger(__name__)
+
+
+def connection_limit() -> int:
+    """How many connections a listener may have, by the descriptors this process may have now."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(max(soft // DESCRIPTORS_PER_CONNECTION, FEWEST_CONNECTIONS), MOST_CONNECTIONS)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, from its acceptance on. Passes everything on to aiohttp, and watches the clock."""
+
+    def __init__(self, peer: socket.socket, connections: Connections) -> None:
+        self.peer = peer
+        self.establishing: asyncio.Task[None] | None = None
+        self.begun = False  # from then on the transport has the socket, and closes it
+        self._connections = connections
+        self._transport: asyncio.BaseTransport | None = None
+        self._inner: web.RequestHandler | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._body: StreamReader | None = None
+        self._handling = False
+        self._next_begun = False
+        self._tick_bytes = 0
+        self._slow_ticks = 0
+
+    # -- protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._inner = self._connections.made(self)
+        self._arm_head()
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._inner is not None, "connection_made comes first"
+        if self._body_is_open():
+            self._tick_bytes += len(data)
+        elif self._handling:
+            self._next_begun = True
+        elif self._timer is None:
+            self._arm_head()
+        self._inner.data_received(data)
+
+    def eof_received(self) -> None:
+        if self._inner is not None:
+            self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        inner, self._inner = self._inner, None
+        self._connections.lost(self, inner)
+        if inner is not None:
+            inner.connection_lost(exc)
+
+    # -- requests ----------------------------------------------------------------------------------------
+
+    def head_read(self, request: web.BaseRequest) -> None:
+        """A request is being handled."""
+        self._disarm()
+        self._body, self._handling, self._next_begun = request.content, True, False
+        if self._body_is_open():
+            self._slow_ticks = 0
+            self._arm_body()
+
+    def handled(self) -> None:
+        """The request is not handled any more; a part of the next one may be there."""
+        self._handling = False
+        self._disarm()
+        if self._next_begun and self._transport is not None and not self._transport.is_closing():
+            self._arm_head()
+
+    def cut(self) -> None:
+        """End the connection at once, in whatever state it is."""
+        self._disarm()
+        if isinstance(self._transport, asyncio.Transport):
+            self._transport.abort()
+        elif self.establishing is not None:
+            self.establishing.cancel()
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    def _body_is_open(self) -> bool:
+        return self._body is not None and not self._body.is_eof()
+
+    def _arm_head(self) -> None:
+        self._arm(self._connections.head_timeout_s, self._head_is_late)
+
+    def _arm_body(self) -> None:
+        self._tick_bytes = 0
+        self._arm(self._connections.body_tick_s, self._body_tick)
+
+    def _arm(self, after_s: float, call: Callable[[], None]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(after_s, call)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        self._log("request-head-timeout", {"after-s": self._connections.head_timeout_s})
+        self.cut()
+
+    def _body_tick(self) -> None:
+        self._timer = None
+        if not self._body_is_open():
+            return
+        # A transport that is not reading waits for the handler: the client is not the slow one.
+        reading = isinstance(self._transport, asyncio.Transport) and self._transport.is_reading()
+        slow = reading and self._tick_bytes < BODY_TICK_BYTES
+        self._slow_ticks = self._slow_ticks + 1 if slow else 0
+        if self._slow_ticks < SLOW_TICKS:
+            self._arm_body()
+            return
+        self._log("request-body-timeout", {"bytes-in-last-tick": self._tick_bytes})
+        self.cut()
+
+    def _log(self, event: str, data: dict[str, object]) -> None:
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        logger.debug(event, extra={"data": {"peer": str(peer), **data}})
+
+
+class Connections:
+    """All connections of a listener, and the tasks that establish them.
+
+    server: of the application. tls: None on a plain listener. door: None to take every request.
+    limit: None for :func:`connection_limit`. freed: called when there is room again.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        tls: ssl.SSLContext | None,
+        door: Door | None,
+        *,
+        limit: int | None,
+        head_timeout_s: float | None,
+        body_tick_s: float | None,
+    ) -> None:
+        self.limit = connection_limit() if limit is None else limit
+        self.head_timeout_s = HEAD_TIMEOUT_S if head_timeout_s is None else head_timeout_s
+        self.body_tick_s = BODY_TICK_S if body_tick_s is None else body_tick_s
+        self.freed: Callable[[], None] = _nothing
+        self._loop = asyncio.get_running_loop()
+        self._server = server
+        self._tls = tls
+        self._door = door
+        self._all: set[Connection] = set()
+        self._waiting: dict[Connection, float] = {}  # without a request, since when; the longest first
+        self._of: dict[asyncio.BaseProtocol, Connection] = {}
+        self._handle = server.request_handler
+        server.request_handler = self._answer
+
+    def has_room(self) -> bool:
+        """Whether one more connection may be taken; at the limit one without a request is cut for it."""
+        return len(self._all) < self.limit or self.cut_one()
+
+    def cut_one(self) -> bool:
+        """Cut the connection that is longest without a request; false when there is none to cut yet."""
+        oldest = next(iter(self._waiting), None)
+        if oldest is None or self._now() - self._waiting[oldest] < SPARED_S:
+            return False
+        self._forget(oldest)
+        oldest.cut()
+        return True
+
+    def begin(self, peer: socket.socket) -> None:
+        """Take over a connection that was accepted."""
+        connection = Connection(peer, self)
+        self._all.add(connection)
+        self._waiting[connection] = self._now()
+        task = self._loop.create_task(self._establish(connection), name="accepted connection")
+        connection.establishing = task
+        task.add_done_callback(lambda _: self._established(connection))
+
+    async def close(self) -> None:
+        """Cut connections in their handshake; the others end with the application."""
+        tasks = [each.establishing for each in self._all if each.establishing is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- called by connections ---------------------------------------------------------------------------
+
+    def made(self, connection: Connection) -> web.RequestHandler:
+        """The handshake is over; the application's protocol for the connection."""
+        inner = self._server()
+        self._of[inner] = connection
+        return inner
+
+    def lost(self, connection: Connection, inner: web.RequestHandler | None) -> None:
+        """The connection has ended."""
+        if inner is not None:
+            self._of.pop(inner, None)
+        self._forget(connection)
+
+    # ----------------------------------------------------------------------------------------------------
+
+    async def _establish(self, connection: Connection) -> None:
+        connection.begun = True
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection,
+                connection.peer,
+                ssl=self._tls,
+                ssl_handshake_timeout=self.head_timeout_s if self._tls else None,
+            )
+        except OSError as error:  # of the handshake too: SSLError, TimeoutError, ConnectionError
+            self._forget(connection)
+            logger.debug("connection-not-established", extra={"data": {"error": str(error)}})
+
+    def _established(self, connection: Connection) -> None:
+        task, connection.establishing = connection.establishing, None
+        if not connection.begun:
+            connection.peer.close()
+        if task is None or task.cancelled():
+            self._forget(connection)
+        elif error := task.exception():
+            self._forget(connection)
+            logger.error("connection-not-established", exc_info=error)
+
+    def _forget(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
+        if connection in self._all:
+            self._all.remove(connection)
+            self.freed()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = self._of.get(request.protocol)
+        if connection is None:  # the connection was lost in between
+            return await self._handle(request)
+        self._waiting.pop(connection, None)
+        connection.head_read(request)
+        try:
+            refusal = self._door.refusal(request.headers) if self._door is not None else ""
+            return _refused(request, refusal) if refusal else await self._handle(request)
+        except (ConnectionError, RuntimeError) as error:  # aiohttp's errors of a body that broke off
+            if connection in self._all:
+                raise
+            logger.debug("client-gone", extra={"data": {"path": request.path, "error": str(error)}})
+            return web.Response(status=400)  # goes nowhere
+        finally:
+            connection.handled()
+            if connection in self._all:
+                self._waiting[connection] = self._now()
+
+    def _now(self) -> float:
+        return self._loop.time()
+
+
+def _refused(request: web.BaseRequest, why: str) -> web.Response:
+    logger.info(
+        "request-refused",
+        extra={
+            "data": {
+                "method": request.method,
+                "path": request.path[:LOGGED_CHARACTERS],
+                "host": request.headers.get("Host", "")[:LOGGED_CHARACTERS],
+                "origin": request.headers.get("Origin", "")[:LOGGED_CHARACTERS],
+                "error": why,
+            }
+        },
+    )
+    response = web.Response(status=403, text=f"{why}\n", headers={"X-Content-Type-Options": "nosniff"})
+    response.force_close()  # what is left of the request is not read
+    return response
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,84 @@
+"""Who may ask on a listener without TLS: programs, and pages that the listener itself served.
+
+A web page can make a browser on this machine send requests to loopback addresses. Two headers, which a page
+cannot choose, tell such a request from one of a program:
+
+* ``Origin`` names the site of the page. Programs send none.
+* ``Host`` is the name in the URL. A page whose own name resolves to a loopback address (DNS rebinding) is
+  not of another origin, but the browser still sends that name. An address cannot be rebound, so addresses
+  and ``localhost`` are always taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from multidict import CIMultiDictProxy
+
+HTTP_PORT: Final = 80
+LOCALHOST: Final = "localhost"
+OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
+"""Values of ``Sec-Fetch-Site`` for a page of another origin; a port of its own makes an origin."""
+
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]*)(?::([0-9]{0,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The rule of one listener.
+
+    hosts: names, in lower case, by which clients may call it besides its addresses and ``localhost``; pages
+    of these hosts may ask too, as a proxy in front of the listener has a name of its own.
+    any_origin: pages of every site may ask, as a listener that answers CORS requests wants.
+    """
+
+    hosts: Collection[str] = ()
+    any_origin: bool = False
+
+    def refusal(self, headers: CIMultiDictProxy[str]) -> str:
+        """Why a request with these headers is refused, for its sender; empty when it is not."""
+        called = headers.getall("Host", [])
+        if len(called) > 1:
+            return "the request has more than one Host header"
+        host = authority(called[0]) if called else None
+        if called and called[0] and (host is None or not self._named(host[0])):
+            return "the Host header names a host that this server does not answer for"
+        if self.any_origin:
+            return ""
+        for origin in headers.getall("Origin", []):
+            if not self._own(origin, host):
+                return "pages of other sites may not use this server (Origin header)"
+        if headers.get("Sec-Fetch-Site") in OTHER_SITES and headers.get("Sec-Fetch-Mode") != "navigate":
+            return "pages of other sites may not use this server (Sec-Fetch-Site header)"
+        return ""
+
+    def _named(self, host: str) -> bool:
+        return host == LOCALHOST or host in self.hosts or _is_address(host)
+
+    def _own(self, origin: str, host: tuple[str, int] | None) -> bool:
+        scheme, separator, rest = origin.partition("://")
+        site = authority(rest) if separator else None
+        if site is None:
+            return False
+        return site[0] in self.hosts or (scheme == "http" and site == host)
+
+
+def authority(text: str) -> tuple[str, int] | None:
+    """Host, in lower case and without brackets, and port of ``host[:port]``; None when it is neither."""
+    match = _AUTHORITY.fullmatch(text)
+    if match is None or not match[1]:
+        return None
+    host = match[1].removeprefix("[").removesuffix("]").lower()
+    return host.removesuffix("."), int(match[2] or HTTP_PORT)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""A bounded number of places, shared fairly by their owners.
+
+An ``asyncio.Semaphore`` serves its waiters in the order in which they came: a thousand waiters of one
+container make every other container wait for all of them. Here owners take turns, and one owner may be
+limited to a part of the places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
+from types import TracebackType
+
+
+class FairPlaces:
+    """Places for whatever costs the cell something: calls, transfers, probes.
+
+    count: how many. most: how many one owner may hold, by default all of them.
+    """
+
+    def __init__(self, count: int, most: int | None = None) -> None:
+        if count < 1 or (most is not None and most < 1):
+            raise ValueError(f"{count} places, {most} for an owner: at least one is needed")
+        self._free = count
+        self._most = count if most is None else most
+        self._held: Counter[Hashable] = Counter()
+        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def of(self, owner: Hashable) -> Share:
+        """The places as ``owner`` sees them, for ``async with``."""
+        return Share(self, owner)
+
+    def locked(self) -> bool:
+        """Whether all places are taken."""
+        return self._free == 0
+
+    async def acquire(self, owner: Hashable) -> None:
+        """Take a place, and wait for one if need be."""
+        if self._free and self._held[owner] < self._most:
+            self._take(owner)
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.cancelled():
+                self._leave(owner, place)
+            else:
+                self.release(owner)  # the place came together with the cancellation
+            raise
+
+    def release(self, owner: Hashable) -> None:
+        """Give a place back."""
+        self._free += 1
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
+        self._serve()
+
+    def _take(self, owner: Hashable) -> None:
+        self._free -= 1
+        self._held[owner] += 1
+
+    def _serve(self) -> None:
+        """Give free places to waiters; an owner that got one goes to the end."""
+        for owner, queue in list(self._waiting.items()):
+            if not self._free:
+                return
+            if self._held[owner] >= self._most:
+                continue
+            place = next((each for each in queue if not each.done()), None)
+            if place is not None:  # all of them may be about to leave
+                self._leave(owner, place)
+                self._take(owner)
+                place.set_result(None)
+
+    def _leave(self, owner: Hashable, place: asyncio.Future[None]) -> None:
+        """End a wait. What else the owner waits for comes after all other owners."""
+        queue = self._waiting[owner]
+        queue.remove(place)
+        if queue:
+            self._waiting.move_to_end(owner)
+        else:
+            del self._waiting[owner]
+
+
+class Share:
+    """One owner's way to the places. Each may be used any number of times, also at the same time."""
+
+    def __init__(self, places: FairPlaces, owner: Hashable) -> None:
+        self._places = places
+        self._owner = owner
+
+    async def acquire(self) -> None:
+        await self._places.acquire(self._owner)
+
+    def release(self) -> None:
+        self._places.release(self._owner)
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,278 @@
+"""The doors of the control plane, on real sockets: strangers are refused, and nobody keeps others out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from bbs.client.identity import Identity, IdentityFiles
+from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
+from bbs.serving.address import Address
+from bbs.serving.listener import Listener, serving
+from cell.certs import Authority
+
+pytestmark = pytest.mark.unit
+
+ANYWHERE = Address("127.0.0.1", 0)
+EVERYWHERE = Addresses(
+    bbs=ANYWHERE, locket=ANYWHERE, auctioneer=ANYWHERE, receptor=ANYWHERE, fileserver=ANYWHERE
+)
+TASK = b'{"task_guid":"t","domain":"d","rootfs":"docker:///x","action":{"run":{"path":"/x","user":"u"}}}'
+REQUEST = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
+FEW = 4
+"""Connections of a small listener."""
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
+    async with ControlPlane(PlaneConfig(state_dir=tmp_path / "state", addresses=EVERYWHERE)) as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
+    return Authority.create("ca").issue(tmp_path_factory.mktemp("tls"), "plane")
+
+
+async def quick(request: web.Request) -> web.Response:
+    return web.Response(text="here")
+
+
+async def echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+@asynccontextmanager
+async def small(tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncIterator[int]:
+    """A listener of few connections; its port."""
+    application = web.Application()
+    application.router.add_get("/quick", quick)
+    application.router.add_post("/echo", echo)
+    limits = {"max_connections": FEW, **limits}
+    async with serving(application, ("127.0.0.1", 0), tls, **limits) as listener:
+        yield port_of(listener)
+
+
+def port_of(listener: Listener) -> int:
+    port: int = listener.sockets[0].getsockname()[1]
+    return port
+
+
+async def ask(port: int, tls: ssl.SSLContext | None = None) -> bytes:
+    """One request, and all of its answer."""
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        writer.write(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - it is the listener's log, which notifies nobody
+            await asyncio.sleep(0.01)
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the server ends the connection."""
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError, ssl.SSLError):
+            return await reader.read()
+        return b""
+
+
+# -- strangers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:62501"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    ],
+    ids=str,
+)
+async def test_a_web_page_cannot_have_tasks_run(
+    plane: ControlPlane, http: aiohttp.ClientSession, headers: dict[str, str]
+) -> None:
+    """A page of another site posts a Task as text/plain: no container is made for it."""
+    url = plane.addresses.receptor.url() + "/v1/tasks"
+    async with http.post(url, data=TASK, headers={"Content-Type": "text/plain", **headers}) as answer:
+        assert answer.status == 403
+    async with http.get(url) as answer:
+        assert await answer.json() == []
+
+
+@pytest.mark.parametrize("part", ["bbs", "auctioneer", "receptor", "fileserver"])
+async def test_every_plain_listener_refuses_other_sites(
+    plane: ControlPlane, http: aiohttp.ClientSession, part: str
+) -> None:
+    address: Address = getattr(plane.addresses, part)
+    async with http.post(address.url() + "/v1/lrps", headers={"Origin": "http://evil.example"}) as answer:
+        assert (answer.status, "Origin" in await answer.text()) == (403, True)
+    async with http.post(address.url() + "/v1/lrps", headers={"Host": "rebound.example"}) as answer:
+        assert (answer.status, "Host" in await answer.text()) == (403, True)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+async def test_curl_is_served_by_address_and_as_localhost(
+    plane: ControlPlane, http: aiohttp.ClientSession, name: str
+) -> None:
+    url = f"http://127.0.0.1:{plane.addresses.receptor.port}/v1/tasks"
+    host = f"{name}:{plane.addresses.receptor.port}"
+    async with http.post(url, data=TASK, headers={"Host": host}) as answer:
+        assert answer.status == 201
+
+
+async def test_an_operator_may_allow_a_host(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, allowed_hosts=("plane.internal",))
+    async with ControlPlane(config) as plane:
+        headers = {"Host": "plane.internal", "Origin": "https://plane.internal"}
+        async with http.get(plane.addresses.receptor.url() + "/v1/tasks", headers=headers) as answer:
+            assert answer.status == 200
+
+
+async def test_a_client_without_certificate_is_cut_before_it_asks(identity: IdentityFiles) -> None:
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    nobody.check_hostname = False
+    nobody.verify_mode = ssl.CERT_NONE
+    async with small(Identity(identity).server_context()) as port:
+        answer = b""
+        with suppress(ConnectionError, ssl.SSLError):
+            answer = await ask(port, nobody)
+        assert answer == b""
+
+
+# -- those who keep others out ---------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["plain", "tls"])
+def both_ends(
+    request: pytest.FixtureRequest, identity: IdentityFiles
+) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """TLS of the server and of its client."""
+    if request.param == "plain":
+        return None, None
+    both = Identity(identity)
+    return both.server_context(), both.client_context(check_hostname=False)
+
+
+async def test_silent_connections_keep_nobody_out(
+    both_ends: tuple[ssl.SSLContext | None, ssl.SSLContext | None],
+) -> None:
+    """More silent TCP connections than a listener takes: those longest silent are cut for those who ask."""
+    server_tls, client_tls = both_ends
+    async with small(server_tls, head_timeout_s=60.0) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * FEW)]
+        for _ in range(3):
+            assert (await ask(port, client_tls)).endswith(b"here")
+        assert await ended(silent[0][0]) == b""
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_connections_that_idle_between_requests_keep_nobody_out() -> None:
+    async with small() as port:
+        idle = []
+        for _ in range(FEW):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(REQUEST)
+            await reader.readuntil(b"here")
+            idle.append(writer)
+        assert (await ask(port)).endswith(b"here")
+        for writer in idle:
+            writer.close()
+
+
+async def test_who_comes_while_all_are_being_served_waits_for_room(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests being answered are not cut for others; the next client waits in the kernel's queue."""
+    go_on, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def held(request: web.Request) -> web.Response:
+        begun.release()
+        await go_on.wait()
+        return web.Response(text="here")
+
+    application = web.Application()
+    application.router.add_get("/quick", held)
+    async with (
+        serving(application, ("127.0.0.1", 0), max_connections=FEW) as listener,
+        asyncio.TaskGroup() as group,
+    ):
+        asked = [group.create_task(ask(port_of(listener))) for _ in range(FEW)]
+        for _ in range(FEW):
+            await begun.acquire()
+        asked.append(group.create_task(ask(port_of(listener))))
+        await until(lambda: [record.message for record in caplog.records] == ["listener-full"])
+        go_on.set()
+    assert all(task.result().endswith(b"here") for task in asked)
+
+
+async def test_a_body_that_trickles_is_cut() -> None:
+    """Slow bodies hold connections for ever; a slow handler is not taken for a slow client."""
+    async with small(body_tick_s=0.1) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na")
+        assert await ended(reader) == b""
+        writer.close()
+
+
+@pytest.fixture
+def no_descriptors() -> Iterator[Callable[[], ExitStack]]:
+    """Takes all descriptors this process may have; closing the stack gives them back."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = ExitStack()
+
+    def take() -> ExitStack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
+        with suppress(OSError):
+            while True:
+                held.callback(os.close, os.dup(0))
+        return held
+
+    yield take
+    held.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_listener_without_descriptors_goes_on(
+    no_descriptors: Callable[[], ExitStack], caplog: pytest.LogCaptureFixture
+) -> None:
+    """EMFILE in accept: one line in the log and no trace; the client is served once there is a descriptor."""
+    loop = asyncio.get_running_loop()
+    async with small() as port, asyncio.timeout(20):
+        with socket.socket() as client:
+            client.setblocking(False)
+            held = no_descriptors()
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await until(lambda: bool(caplog.records))
+            held.close()
+            await loop.sock_sendall(client, REQUEST)
+            answer = b""
+            while not answer.endswith(b"here"):
+                answer += await loop.sock_recv(client, 1000)
+    assert {record.message for record in caplog.records} == {"accept-failed"}
+    assert not any(record.exc_info for record in caplog.records)
