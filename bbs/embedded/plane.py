@@ -30,6 +30,8 @@ from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
 from bbs.embedded.repclient import RepClient
 from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
+from bbs.embedded.statefolder import private_folder
+from bbs.embedded.store import StoreError
 from bbs.embedded.uploads import POLLING_INTERVAL_S
 from bbs.serving.address import Address, ListenError, listening
 from bbs.serving.door import Door
@@ -53,8 +55,8 @@ class Addresses:
 class PlaneConfig:
     """Everything that can be set.
 
-    state_dir: folder of the state file, made when missing. static_dir: what the file server serves,
-    ``static`` in the state folder unless given. tls: identity of BBS, Locket and auctioneer, and of their
+    state_dir: folder of the state file, for its owner only, made when missing. static_dir: what the file server
+    serves, ``static`` in the state folder unless given. tls: identity of BBS, Locket and auctioneer, and of their
     calls to reps; clients need one of the same CA. None for plain HTTP and gRPC everywhere; Receptor and file
     server are plain in any case. identity_look_interval_s: how soon renewed files are used.
     explain_placement: placement errors and rejection reasons also say what each cell had against the work.
@@ -137,7 +139,10 @@ class ControlPlane:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config, wanted = self.config, self.config.addresses
-        config.state_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            private_folder(config.state_dir)
+        except OSError as error:
+            raise StoreError(f"cannot use the state folder {config.state_dir}: {error.strerror}") from error
         identity = Identity(config.tls) if config.tls else None
         if identity is not None:
             await stack.enter_async_context(identity.followed(interval_s=config.identity_look_interval_s))

@@ -18,13 +18,13 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from bbs.embedded.notices import Notice
+from bbs.embedded.statefolder import private_database
 from bbs.embedded.tables import SCHEMA, SCHEMA_VERSION, Tables
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class _Job(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A job that ran, and what came of it."""
+    """A job that ran, and its result or error."""
 
     future: asyncio.Future[Any]
     result: Any = None
@@ -62,7 +62,7 @@ class Store:
     """Transactions on the state file; an async context manager.
 
     path: the file; made when missing.
-    publish: called on the event loop with the notices of committed work, in commit order.
+    publish: called on the event loop with all notices of a commit, in the order of its work.
     """
 
     def __init__(self, path: Path, publish: Callable[[Sequence[Notice]], None]) -> None:
@@ -84,14 +84,23 @@ class Store:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish what is queued, then close."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+        """Finish what is queued, then close, also when cancelled meanwhile. New work is refused at once."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._jobs.put(None)
+        joining = asyncio.ensure_future(asyncio.to_thread(thread.join))
+        cancelled = False
+        while not joining.done():
+            try:
+                await asyncio.shield(joining)
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def run(self, work: Work[T]) -> T:
-        """Do ``work`` in a transaction; returns once it is durable. Raises what ``work`` raises."""
+        """Do ``work`` in a transaction; returns once it is durable. Raises its errors, StoreError."""
         if self._thread is None:
             raise StoreError(f"{self._path} is not open")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -99,12 +108,30 @@ class Store:
         return await future
 
     def _serve(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
-        with closing(connection):
-            more = True
-            while more:
-                jobs, more = self._next_jobs()
-                if jobs:
-                    loop.call_soon_threadsafe(self._deliver, _commit(connection, jobs))
+        """The thread. Whatever fails fails the jobs it belongs to; the thread goes on."""
+        database: sqlite3.Connection | None = connection
+        more = True
+        while more:
+            jobs, more = self._next_jobs()
+            if not jobs:
+                break
+            try:
+                if database is None:
+                    database = _open(self._path)
+                done = _commit(database, jobs)
+            except BaseException as error:
+                logger.exception("failed-to-commit", extra={"data": {"jobs": len(jobs)}})
+                done = [_Done(job.future, error=_store_error(error)) for job in jobs]
+                # Nothing is known about the transaction, so the connection goes, which rolls it back.
+                if database is not None:
+                    _close(database)
+                database = None
+            try:
+                loop.call_soon_threadsafe(self._deliver, done)
+            except RuntimeError:  # the loop was closed: no caller waits any more
+                break
+        if database is not None:
+            _close(database)
 
     def _next_jobs(self) -> tuple[list[_Job[Any]], bool]:
         """Wait for one job and take what else is there; false when there will be no more."""
@@ -123,9 +150,12 @@ class Store:
     def _deliver(self, done: Sequence[_Done]) -> None:
         notices = [notice for item in done for notice in item.notices]
         if notices:
-            self._publish(notices)
+            try:
+                self._publish(notices)
+            except Exception:
+                logger.exception("failed-to-publish", extra={"data": {"notices": len(notices)}})
         for item in done:
-            if item.future.cancelled():
+            if item.future.done():  # cancelled
                 continue
             if item.error is not None:
                 item.future.set_exception(item.error)
@@ -134,16 +164,17 @@ class Store:
 
 
 def _commit(connection: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> list[_Done]:
+    """One transaction for all jobs. Raises when the state of the transaction is not known afterwards."""
     try:
         connection.execute("BEGIN IMMEDIATE")
         done = [_attempt(connection, job) for job in jobs]
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        # The disk is full or gone: nobody may be told that their work was done.
+        # The disk is full or gone: no caller may learn that its work was done.
         logger.error("failed-to-commit", extra={"data": {"error": str(error), "jobs": len(jobs)}})
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        return [_Done(job.future, error=StoreError(f"cannot write state: {error}")) for job in jobs]
+        return [_Done(job.future, error=_store_error(error)) for job in jobs]
     return done
 
 
@@ -154,17 +185,37 @@ def _attempt(connection: sqlite3.Connection, job: _Job[Any]) -> _Done:
         result = job.work(tables)
     except Exception as error:  # belongs to the caller, who waits for it on the loop
         if not connection.in_transaction:
-            raise  # SQLite gave up the whole transaction, as on a full disk: nobody's work is left
+            # SQLite gave up the whole transaction, as on a full disk: nothing of any job is left.
+            raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
         connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
-        return _Done(job.future, error=error)
+        return _Done(job.future, error=_job_error(error))
     connection.execute("RELEASE job")
     return _Done(job.future, result=result, notices=tables.notices)
+
+
+def _job_error(error: Exception) -> Exception:
+    """What the caller of a job gets: its own error, but never one that a future refuses, nor SQLite's."""
+    if isinstance(error, StopIteration):
+        return RuntimeError("work on the store raised StopIteration")
+    return _store_error(error) if isinstance(error, sqlite3.Error) else error
+
+
+def _store_error(error: BaseException) -> StoreError:
+    return error if isinstance(error, StoreError) else StoreError(f"cannot use the state file: {error}")
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    try:
+        connection.close()
+    except sqlite3.Error as error:
+        logger.error("failed-to-close-state", extra={"data": {"error": str(error)}})
 
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        private_database(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection, path)

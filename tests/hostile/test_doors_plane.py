@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import ssl
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
+from bbs.embedded.statefolder import private_folder
 from bbs.serving.address import Address
 from bbs.serving.listener import Listener, serving
 from cell.certs import Authority
@@ -164,6 +166,25 @@ async def test_a_client_without_certificate_is_cut_before_it_asks(identity: Iden
         with suppress(ConnectionError, ssl.SSLError):
             answer = await ask(port, nobody)
         assert answer == b""
+
+
+async def test_the_state_folder_of_a_running_plane_is_its_owners_alone(tmp_path: Path) -> None:
+    """Another user of the machine reads no key and no password out of the state, nor out of an older one."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "bbs.db").touch(0o644)
+    async with ControlPlane(PlaneConfig(state_dir=folder, addresses=EVERYWHERE)):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        files = [each for each in folder.iterdir() if each.is_file()]
+        assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+    assert "bbs.db-wal" in {each.name for each in files}
+
+
+def test_a_folder_that_is_shared_on_purpose_stays_shared(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    private_folder(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
 
 
 # -- those who keep others out ---------------------------------------------------------------------------

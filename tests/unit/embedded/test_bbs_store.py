@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -174,3 +177,132 @@ async def test_a_full_disk_fails_everyone_in_the_group_and_the_store_goes_on(
         assert await store.run(lambda tables: tables.desired_lrps()) == []
         await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
     assert len(heard.notices) == 1
+
+
+class Refusing(sqlite3.Connection):
+    """A connection on which chosen statements fail."""
+
+    refused: frozenset[str] = frozenset()
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql in Refusing.refused:
+            raise sqlite3.OperationalError(f"disk I/O error at {sql}")
+        return super().execute(sql, *args)
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> type[Refusing]:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Refusing))
+    monkeypatch.setattr(Refusing, "refused", frozenset())
+    return Refusing
+
+
+@pytest.mark.parametrize(
+    "refused", [{"COMMIT"}, {"COMMIT", "ROLLBACK"}, {"BEGIN IMMEDIATE"}, {"SAVEPOINT job"}]
+)
+async def test_a_store_whose_statements_fail_refuses_its_work_and_goes_on(
+    tmp_path: Path, web_lrp: DesiredLRP, refusing: type[Refusing], refused: set[str]
+) -> None:
+    """ROLLBACK fails too: callers get an error, none hangs, and the next ones are served."""
+    heard = Heard()
+    async with Store(tmp_path / "s.db", heard) as store, asyncio.timeout(10):
+        refusing.refused = frozenset(refused)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="disk I/O error"):
+                await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
+        refusing.refused = frozenset()
+        assert await store.run(lambda tables: tables.desired_lrps()) == []
+    assert heard.notices == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RecursionError(),
+        MemoryError(),
+        UnicodeDecodeError("utf-8", b"", 0, 1, ""),
+        OSError(24, "x"),
+        StopIteration(),
+        SystemExit(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_work_raises_its_caller_gets_an_error_and_the_store_goes_on(
+    tmp_path: Path, error: BaseException
+) -> None:
+    def work(tables: Tables) -> None:
+        raise error
+
+    async with Store(tmp_path / "s.db", Heard()) as store, asyncio.timeout(10):
+        with pytest.raises((type(error), RuntimeError, StoreError)):
+            await store.run(work)
+        assert await store.run(lambda tables: tables.tasks()) == []
+
+
+async def test_work_after_a_lost_transaction_is_done(tmp_path: Path, web_lrp: DesiredLRP) -> None:
+    """Work that ends the transaction and raises something else than a database error hangs no caller."""
+
+    def work(tables: Tables) -> None:
+        tables.connection.execute("ROLLBACK")
+        raise ValueError("lost")
+
+    async with Store(tmp_path / "s.db", Heard()) as store, asyncio.timeout(10):
+        with pytest.raises(StoreError, match="lost"):
+            await store.run(work)
+        await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
+        assert len(await store.run(lambda tables: tables.desired_lrps())) == 1
+
+
+async def test_a_failing_subscriber_does_not_keep_callers_waiting(
+    tmp_path: Path, web_lrp: DesiredLRP
+) -> None:
+    def publish(notices: Sequence[Notice]) -> None:
+        raise UnicodeEncodeError("utf-8", "", 0, 1, "")
+
+    async with Store(tmp_path / "s.db", publish) as store, asyncio.timeout(10):
+        await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
+        assert len(await store.run(lambda tables: tables.desired_lrps())) == 1
+
+
+async def test_work_during_the_exit_is_refused_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db", Heard())
+    async with asyncio.timeout(10):
+        await store.__aenter__()
+        closing = asyncio.create_task(store.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreError, match="is not open"):
+            await store.run(lambda tables: tables.tasks())
+        await closing
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_exit_that_is_cancelled_still_ends_the_thread(tmp_path: Path, times: int) -> None:
+    store = Store(tmp_path / "s.db", Heard())
+    await store.__aenter__()
+    queued = asyncio.ensure_future(store.run(lambda tables: tables.tasks()))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(store.__aexit__(None, None, None))
+    for _ in range(times):
+        await asyncio.sleep(0)
+        closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert await queued == []
+    assert not any(thread.name == "bbs-store" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("before", [0o644, None])
+async def test_only_the_owner_may_read_the_state(tmp_path: Path, before: int | None) -> None:
+    """Database, write-ahead log and index are 0600, also where an earlier version left them readable."""
+    path = tmp_path / "s.db"
+    if before is not None:
+        path.touch(before)
+        path.chmod(before)
+    umask = os.umask(0)
+    try:
+        async with Store(path, Heard()) as store:
+            await store.run(lambda tables: tables.upsert_domain("d", None))
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    finally:
+        os.umask(umask)
+    assert modes == {"s.db": 0o600, "s.db-wal": 0o600, "s.db-shm": 0o600}
