@@ -36,6 +36,9 @@ OWN_FOLDERS: Final = (INCOMING, JOBS_FOLDER)
 """What lies beside the files and is nobody else's."""
 
 CHUNK_BYTES: Final = 256 * 1024
+LAST_DATE_S: Final = 253_402_300_799
+"""The end of the year 9999, the last one an HTTP date can name."""
+
 SNIFFED_BYTES: Final = 512
 """What decides the type of a file whose name doesn't."""
 
@@ -138,7 +141,7 @@ class _FileServer:
                 content_type=_content_type(full, source),
                 validators=Validators(
                     etag=f'"{self._tag(full, source, status)}"',
-                    modified=datetime.fromtimestamp(int(status.st_mtime), UTC),
+                    modified=datetime.fromtimestamp(min(max(int(status.st_mtime), 0), LAST_DATE_S), UTC),
                 ),
             )
             until_served.pop_all()

@@ -14,8 +14,12 @@ from email.utils import format_datetime, parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
+from bbs.models.numbers import whole_number
+
 ENTITY_TAG: Final = re.compile(r'\s*,?\s*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")')
 UNIT: Final = "bytes="
+LARGEST: Final = 2**63 - 1
+"""Greatest number of a range; a larger one makes the range invalid, as in Go."""
 
 
 class Verdict(Enum):
@@ -104,21 +108,21 @@ def parse_ranges(header: str, size: int) -> list[ByteRange]:
 def _parse_range(spec: str, size: int) -> ByteRange | None:
     """One range cut to the file; None when it begins behind its end."""
     first, dash, last = (part.strip() for part in spec.partition("-"))
-    if not dash or not all(part == "" or (part.isascii() and part.isdigit()) for part in (first, last)):
+    start, end = whole_number(first, LARGEST), whole_number(last, LARGEST)
+    if not dash or (first and start is None) or (last and end is None):
         raise UnsatisfiableRange("invalid range")
-    if not first:
-        if not last:
+    if start is None:
+        if end is None:
             raise UnsatisfiableRange("invalid range")
-        length = min(int(last), size)
+        length = min(end, size)
         return ByteRange(size - length, length)
-    start = int(first)
     if start >= size:
         return None
-    if not last:
+    if end is None:
         return ByteRange(start, size - start)
-    if int(last) < start:
+    if end < start:
         raise UnsatisfiableRange("invalid range")
-    return ByteRange(start, min(int(last), size - 1) - start + 1)
+    return ByteRange(start, min(end, size - 1) - start + 1)
 
 
 def _if_range(value: str | None, file: Validators) -> bool:
@@ -148,6 +152,6 @@ def _date(value: str | None) -> datetime | None:
         return None
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):  # what the parser raises is not documented
         return None
-    return date.replace(tzinfo=UTC) if date.tzinfo is None else date

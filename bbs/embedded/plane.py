@@ -55,10 +55,11 @@ class Addresses:
 class PlaneConfig:
     """Everything that can be set.
 
-    state_dir: folder of the state file, for its owner only, made when missing. static_dir: what the file server
-    serves, ``static`` in the state folder unless given. tls: identity of BBS, Locket and auctioneer, and of their
-    calls to reps; clients need one of the same CA. None for plain HTTP and gRPC everywhere; Receptor and file
-    server are plain in any case. identity_look_interval_s: how soon renewed files are used.
+    state_dir: folder of the state file, for its owner only, made when missing.
+    static_dir: what the file server serves, ``static`` in the state folder unless given.
+    tls: identity of BBS, Locket and auctioneer, and of their calls to reps; clients need one of the same CA.
+    None for plain HTTP and gRPC everywhere; Receptor and file server are plain in any case.
+    identity_look_interval_s: how soon renewed files are used.
     explain_placement: placement errors and rejection reasons also say what each cell had against the work.
     upload_polling_interval_s: between two questions about a droplet the file server was given.
     allowed_hosts: names, in lower case, by which clients may call the plain listeners, besides addresses and

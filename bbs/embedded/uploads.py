@@ -19,11 +19,14 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from bbs.models.numbers import whole_number
+
 logger = logging.getLogger(__name__)
 
 POLLING_INTERVAL_S: Final = 1.0
 DEFAULT_TIMEOUT_S: Final = 300
 """Of a whole transfer, the waiting for its job included."""
+LONGEST_TIMEOUT_S: Final = 24 * 3600
 DIAL_TRIES: Final = 3
 DIAL_TIMEOUT_S: Final = 30.0
 CHUNK_BYTES: Final = 256 * 1024
@@ -84,10 +87,10 @@ def wanted(kind: Kind, query: Mapping[str, str], length: int | None) -> Wanted:
             raise ValueError("an http or https URL with a host was expected")
     except ValueError as error:
         raise UploadFailed(400, f'parse "{text}": {error}') from error
-    try:
-        timeout_s = int(query.get("timeout") or DEFAULT_TIMEOUT_S)
-    except ValueError as error:
-        raise UploadFailed(400, f"timeout {query['timeout']!r} is no number of seconds") from error
+    seconds = query.get("timeout") or str(DEFAULT_TIMEOUT_S)
+    timeout_s = whole_number(seconds, LONGEST_TIMEOUT_S)
+    if timeout_s is None:
+        raise UploadFailed(400, f"timeout {seconds[:40]!r} is no number of seconds up to {LONGEST_TIMEOUT_S}")
     if length is None:
         raise UploadFailed(411, "Missing Content Length")
     return Wanted(url.update_query({"async": "true"}) if kind.asynchronous else url, timeout_s, length)

@@ -14,6 +14,10 @@ from typing import Annotated, TypeAlias
 from bbs.models.common import EnvironmentVariable, File
 from bbs.models.meta import Int64, Json, UInt64
 
+MAX_DEPTH = 48
+"""Actions inside each other, the outermost and the innermost one included. Protobuf's runtime reads messages
+up to 100 deep; an action takes two levels, what is around it and in the innermost one takes four."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadAction:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from bbs.models.actions import ACTION_TYPES, Action, EmptyAction
+from bbs.models.actions import ACTION_TYPES, MAX_DEPTH, Action, EmptyAction
 from bbs.models.invalid import InvalidDocument, mismatch
 from bbs.models.meta import Json, Width
+from bbs.models.text import well_formed
 
 __all__ = [
     "InvalidDocument",
@@ -121,10 +123,7 @@ def _as_is(value: Any) -> Any:
 def _read_str(value: object) -> str:
     if type(value) is not str:
         mismatch("a string", value)
-    if value.isascii():
-        return value
-    # Half of a surrogate pair can be spelled in JSON but is no text; like Go, put U+FFFD in its place.
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return well_formed(value)
 
 
 def _read_bool(value: object) -> bool:
@@ -209,6 +208,16 @@ def _object_value(cls: type) -> _Value:
 
 
 def _read_action(value: object) -> Action:
+    outside = _depth.set(_depth.get() + 1)
+    try:
+        if _depth.get() > MAX_DEPTH:
+            raise InvalidDocument("$", f"actions nested at most {MAX_DEPTH} deep", "one that is too deep")
+        return _read_members(value)
+    finally:
+        _depth.reset(outside)
+
+
+def _read_members(value: object) -> Action:
     if type(value) is not dict:
         mismatch('an action such as {"run": {...}}', value)
     members: dict[str, Action] = {}
@@ -231,6 +240,7 @@ def _write_action(action: Action) -> dict[str, Any]:
     return {} if key is None else {key: _plan(type(action)).write(action)}
 
 
+_depth: ContextVar[int] = ContextVar("depth of the action being read", default=0)
 _ACTION_KEYS = {cls: key for key, cls in ACTION_TYPES.items()}
 _ACTION = _Value(_read_action, _write_action)
 _RAW_MAP = _map_value(_Value(_read_raw, parse))

@@ -13,6 +13,7 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.invalid import InvalidDocument, describe, mismatch
 from bbs.models.receptor import read_action, read_desired_lrp, read_task_definition
 from bbs.models.task import TaskDefinition
+from bbs.models.text import well_formed
 
 __all__ = ["TaskDocument", "read_desired_lrp", "read_document", "read_task"]
 
@@ -93,4 +94,4 @@ def _text(members: dict[str, object], key: str) -> str:
         return ""
     if not isinstance(value, str):
         raise InvalidDocument(f"$.{key}", "a string", describe(value))
-    return value
+    return well_formed(value)

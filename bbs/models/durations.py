@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from bbs.models.numbers import whole_number
+
 NANOSECOND = 1
 MICROSECOND = 1_000
 MILLISECOND = 1_000_000
@@ -26,6 +28,8 @@ _UNITS = {
 }
 _PART = re.compile(r"([0-9]*)(?:(\.)([0-9]*))?([^0-9.]+)")
 _LIMIT = 2**63
+_FRACTION_DIGITS = 100
+"""Digits of a fraction that count; what is behind them is far less than a nanosecond."""
 
 
 class InvalidDuration(ValueError):
@@ -76,8 +80,12 @@ def parse_duration(text: str) -> int:
         if unit not in _UNITS:
             raise InvalidDuration(f"unknown unit {unit!r} in duration {text!r}")
         size = _UNITS[unit]
-        total += int(whole or "0") * size
+        number = whole_number(whole or "0", _LIMIT)
+        if number is None:
+            raise InvalidDuration(f"duration {text!r} is out of range")
+        total += number * size
         if fraction:
+            fraction = fraction[:_FRACTION_DIGITS]
             total += int(fraction) * size // 10 ** len(fraction)
         at = part.end()
     if text.startswith("-"):

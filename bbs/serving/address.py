@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
+from bbs.models.numbers import whole_number
+
+MAX_PORT: Final = 65535
 BACKLOG: Final = 1024
 """Connections the kernel keeps until they are accepted."""
 
@@ -31,9 +34,10 @@ class Address:
     def parse(cls, text: str) -> Self:
         """Read ``HOST:PORT``, an IPv6 host in brackets. Raises ValueError."""
         host, colon, port = text.rpartition(":")
-        if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        number = whole_number(port, MAX_PORT)
+        if not colon or number is None:
             raise ValueError(f"{text!r} is no address: expected HOST:PORT")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+        return cls(host.removeprefix("[").removesuffix("]"), number)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -23,7 +23,7 @@ from functools import cache, partial
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints, overload
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 
 from bbs.models import actions, actual_lrp, cell, common, desired_lrp, events, task, workload
 from bbs.models.actions import Action, EmptyAction
@@ -132,8 +132,16 @@ def error_to_model(message: error_pb2.Error) -> BBSError:
 
 
 def encode(message: Message) -> bytes:
-    """Bytes of a message, the same for equal messages (map entries in key order)."""
-    return message.SerializeToString(deterministic=True)
+    """Bytes of a message, the same for equal messages (map entries in key order).
+
+    Raises :class:`BBSError` ``InvalidRequest`` for a message that no reader would take.
+    """
+    try:
+        return message.SerializeToString(deterministic=True)
+    except EncodeError as error:
+        raise BBSError(
+            ErrorType.InvalidRequest, f"{type(message).__name__} cannot be encoded: {error}"
+        ) from error
 
 
 def decode(cls: type[W], data: bytes) -> W:

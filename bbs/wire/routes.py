@@ -6,12 +6,14 @@ forms that are still served. Every call is a POST; the event streams are in :mod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
+from bbs.models.text import well_formed
 from bbs.wire.proto import actual_lrp_requests_pb2 as actual
 from bbs.wire.proto import cell_pb2 as cells
 from bbs.wire.proto import desired_lrp_requests_pb2 as desired
@@ -24,6 +26,11 @@ Response = TypeVar("Response", bound=Message)
 
 MEDIA_TYPE = "application/x-protobuf"
 TRACE_HEADER = "X-Vcap-Request-Id"
+
+
+def trace_id(headers: Mapping[str, str]) -> str:
+    """The trace id of a request, empty without one; bytes that are not UTF-8 become U+FFFD."""
+    return well_formed(headers.get(TRACE_HEADER, ""))
 
 
 @dataclass(frozen=True, slots=True)

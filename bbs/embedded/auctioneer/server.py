@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.types import lrp_start_requests, task_start_requests
 from bbs.models.invalid import InvalidDocument
-from bbs.wire.routes import TRACE_HEADER
+from bbs.wire.routes import trace_id
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ def auctioneer_app(runner: AuctionRunner) -> web.Application:
     """``POST /v1/lrps`` and ``POST /v1/tasks``: 202 ``{}``, or 400 ``{"error":...}`` for malformed JSON."""
 
     async def lrps(request: web.Request) -> web.Response:
-        await runner.request_lrps(lrp_start_requests(await request.read()), _trace_id(request))
+        await runner.request_lrps(lrp_start_requests(await request.read()), trace_id(request.headers))
         return _accepted()
 
     async def tasks(request: web.Request) -> web.Response:
-        await runner.request_tasks(task_start_requests(await request.read()), _trace_id(request))
+        await runner.request_tasks(task_start_requests(await request.read()), trace_id(request.headers))
         return _accepted()
 
     app = web.Application(middlewares=[_bad_requests], client_max_size=MAX_BODY_BYTES)
@@ -43,10 +43,6 @@ async def _bad_requests(request: web.Request, handler: Handler) -> web.StreamRes
     except InvalidDocument as error:
         logger.error("malformed-json", extra={"data": {"path": request.path, "error": str(error)}})
         return web.json_response({"error": str(error)}, status=400)
-
-
-def _trace_id(request: web.Request) -> str:
-    return request.headers.get(TRACE_HEADER, "")
 
 
 def _accepted() -> web.Response:

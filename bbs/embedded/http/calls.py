@@ -18,7 +18,7 @@ from bbs.embedded.store import StoreError
 from bbs.embedded.task_controller import TaskController
 from bbs.models.errors import BBSError, ErrorType
 from bbs.wire.mapping import decode, encode, error_to_wire, to_model
-from bbs.wire.routes import MEDIA_TYPE, TRACE_HEADER, Route
+from bbs.wire.routes import MEDIA_TYPE, Route, trace_id
 
 logger = logging.getLogger(__name__)
 
@@ -63,16 +63,21 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
         return response
 
     async def answer(request: web.Request) -> web.Response:
-        trace_id = request.headers.get(TRACE_HEADER, "")
+        trace = trace_id(request.headers)
         try:
             message = decode(route.request, await request.read())
-            response = await served.handler(controllers, message, trace_id)
+            response = await served.handler(controllers, message, trace)
         except BBSError as error:
             logger.debug("request-failed", extra={"data": {"path": route.path, "error": repr(error)}})
             response = refused(error)
         except StoreError as error:
             logger.error("request-failed", extra={"data": {"path": route.path, "error": str(error)}})
             response = refused(BBSError(ErrorType.UnknownError, str(error)))
+        except (ConnectionError, web.HTTPException):
+            raise  # the client has gone, or sent more than a request may have
+        except Exception:
+            logger.exception("request-failed", extra={"data": {"path": route.path}})
+            response = refused(BBSError(ErrorType.UnknownError))
         return web.Response(body=encode(response), headers={"Content-Type": MEDIA_TYPE})
 
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Final
 
 from aiohttp import web
 
@@ -14,7 +15,10 @@ from bbs.embedded.receptor.errors import ACTUAL_LRP_INDEX_NOT_FOUND, INVALID_REQ
 from bbs.embedded.rows import by_index
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.errors import BBSError
+from bbs.models.numbers import whole_number
 from bbs.models.receptor import write_actual_lrp
+
+LARGEST_INDEX: Final = 2**31 - 1
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ class ActualLRPHandlers:
 
     async def list_of_process(self, request: web.Request) -> web.Response:
         rows = await self._bbs.actual_lrps(
-            process_guid=request.match_info["process_guid"], trace_id=answers.trace_id(request)
+            process_guid=answers.in_path(request, "process_guid"), trace_id=answers.trace_id(request)
         )
         return answers.json_answer([write_actual_lrp(lrp) for lrp in one_per_index(rows)])
 
@@ -55,7 +59,7 @@ class ActualLRPHandlers:
     async def retire(self, request: web.Request) -> web.Response:
         lrp = await self._at_index(request)
         if lrp is None:
-            guid, index = request.match_info["process_guid"], _index(request)
+            guid, index = answers.in_path(request, "process_guid"), _index(request)
             raise ReceptorError(
                 404,
                 ACTUAL_LRP_INDEX_NOT_FOUND,
@@ -78,7 +82,7 @@ class ActualLRPHandlers:
 
     async def _at_index(self, request: web.Request) -> ActualLRP | None:
         rows = await self._bbs.actual_lrps(
-            process_guid=request.match_info["process_guid"],
+            process_guid=answers.in_path(request, "process_guid"),
             index=_index(request),
             trace_id=answers.trace_id(request),
         )
@@ -92,7 +96,8 @@ def one_per_index(rows: Iterable[ActualLRP]) -> Iterable[ActualLRP]:
 
 
 def _index(request: web.Request) -> int:
-    try:
-        return int(request.match_info["index"])
-    except ValueError as error:
-        raise ReceptorError(400, INVALID_REQUEST, "index not a number") from error
+    text = answers.in_path(request, "index")
+    number = whole_number(text[1:] if text[:1] in ("+", "-") else text, LARGEST_INDEX)
+    if number is None:
+        raise ReceptorError(400, INVALID_REQUEST, "index not a number")
+    return -number if text.startswith("-") else number

@@ -7,14 +7,15 @@ from typing import Any, Final
 from aiohttp import web
 
 from bbs.models.codec import compact, parse
-from bbs.wire.routes import TRACE_HEADER
+from bbs.models.text import well_formed
+from bbs.wire import routes
 
 JSON_TYPE: Final = {"Content-Type": "application/json"}
 
 
 def json_answer(document: object, status: int = 200) -> web.Response:
     """An answer with JSON."""
-    return web.Response(status=status, body=compact(document).encode(), headers=JSON_TYPE)
+    return web.Response(status=status, body=compact(document).encode("utf-8", "replace"), headers=JSON_TYPE)
 
 
 def empty(status: int) -> web.Response:
@@ -29,9 +30,14 @@ async def document(request: web.Request) -> Any:
 
 def trace_id(request: web.Request) -> str:
     """The caller's trace id, passed on to the BBS."""
-    return request.headers.get(TRACE_HEADER, "")
+    return routes.trace_id(request.headers)
 
 
 def domain_filter(request: web.Request) -> str:
     """The ``?domain=`` of a list, empty for all."""
-    return request.query.get("domain", "")
+    return well_formed(request.query.get("domain", ""))
+
+
+def in_path(request: web.Request, name: str) -> str:
+    """A part of the path, such as a guid."""
+    return well_formed(request.match_info[name])

@@ -10,10 +10,12 @@ from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
 from bbs.embedded.receptor.errors import INVALID_DOMAIN, INVALID_REQUEST, ReceptorError, invalid, translate
 from bbs.models.errors import BBSError, ErrorType
+from bbs.models.numbers import whole_number
 from bbs.models.receptor import write_cell
 
 DIRECTIVE: Final = "max-age="
 FOREVER_S: Final = 0
+LONGEST_S: Final = 2**32 - 1
 
 
 class CellHandlers:
@@ -40,7 +42,7 @@ class CellHandlers:
         ttl_s = time_to_live(request.headers.getall("Cache-Control", []))
         try:
             await self._bbs.upsert_domain(
-                request.match_info["domain"], ttl_s, trace_id=answers.trace_id(request)
+                answers.in_path(request, "domain"), ttl_s, trace_id=answers.trace_id(request)
             )
         except BBSError as error:
             refused = invalid(INVALID_DOMAIN, error)
@@ -60,7 +62,7 @@ def time_to_live(cache_control: list[str]) -> int:
     given = next((value for value in cache_control if value.startswith(DIRECTIVE)), None)
     if given is None:
         raise ReceptorError(400, INVALID_REQUEST, "max-age directive missing from request")
-    seconds = given.removeprefix(DIRECTIVE)
-    if not (seconds.isascii() and seconds.isdigit()) or int(seconds) >= 2**32:
+    seconds = whole_number(given.removeprefix(DIRECTIVE), LONGEST_S)
+    if seconds is None:
         raise ReceptorError(400, INVALID_REQUEST, f"invalid-max-age-directive: {given}")
-    return int(seconds)
+    return seconds

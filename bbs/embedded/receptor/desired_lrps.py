@@ -115,7 +115,7 @@ class DesiredLRPHandlers:
 
 
 def _guid(request: web.Request) -> str:
-    return request.match_info["process_guid"]
+    return answers.in_path(request, "process_guid")
 
 
 def _not_found(guid: str) -> ReceptorError:

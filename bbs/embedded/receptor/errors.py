@@ -73,3 +73,8 @@ async def error_answers(request: web.Request, handler: Handler) -> web.StreamRes
             extra={"data": {"method": request.method, "path": request.path, "error": repr(error)}},
         )
         return translate(error, {}).response()
+    except (ConnectionError, web.HTTPException):
+        raise  # the client has gone, or the answer is the exception
+    except Exception:
+        logger.exception("request-failed", extra={"data": {"method": request.method, "path": request.path}})
+        return ReceptorError(500, UNKNOWN_ERROR, "the request failed, the log says why").response()

@@ -103,7 +103,7 @@ class TaskHandlers:
 
 
 def _guid(request: web.Request) -> str:
-    return request.match_info["task_guid"]
+    return answers.in_path(request, "task_guid")
 
 
 def _not_found(guid: str) -> ReceptorError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bbs.models.actions import (
+    MAX_DEPTH,
     Action,
     CodependentAction,
     DownloadAction,
@@ -20,8 +21,10 @@ from bbs.models.validation.fields import INVALID_ACTION_TYPE, invalid_field, req
 CHECKSUM_ALGORITHMS = ("md5", "sha1", "sha256")
 
 
-def validate_action(action: Action) -> list[str]:
-    """What is wrong with an action and everything below it."""
+def validate_action(action: Action, depth: int = 1) -> list[str]:
+    """What is wrong with an action and everything below it. depth: of this action, 1 for the outermost."""
+    if depth > MAX_DEPTH:
+        return [invalid_field(f"action nested more than {MAX_DEPTH} deep")]
     match action:
         case RunAction():
             return required(action.path, "path") + required(action.user, "user")
@@ -36,12 +39,12 @@ def validate_action(action: Action) -> list[str]:
             return required(action.to, "to") + required(action.from_, "from") + required(action.user, "user")
         case TimeoutAction():
             positive = [] if action.timeout_ms > 0 else [invalid_field("timeout_ms")]
-            return _inner(action.action) + positive
+            return _inner(action.action, depth + 1) + positive
         case TryAction() | EmitProgressAction():
-            return _inner(action.action)
+            return _inner(action.action, depth + 1)
         case ParallelAction() | SerialAction() | CodependentAction():
             return required(action.actions, "actions") + [
-                text for inner in action.actions for text in validate_action(inner)
+                text for inner in action.actions for text in validate_action(inner, depth + 1)
             ]
         case EmptyAction():
             return [invalid_field("inner-action")]
@@ -69,5 +72,5 @@ def checksum(algorithm: str, value: str) -> list[str]:
     return [] if algorithm in CHECKSUM_ALGORITHMS else [invalid_field("invalid algorithm")]
 
 
-def _inner(action: Action | None) -> list[str]:
-    return [invalid_field("action")] if action is None else validate_action(action)
+def _inner(action: Action | None, depth: int) -> list[str]:
+    return [invalid_field("action")] if action is None else validate_action(action, depth)

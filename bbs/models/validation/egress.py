@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
+from bbs.models.numbers import whole_number
 from bbs.models.validation.fields import invalid_field
 from bbs.models.workload import PortRange, SecurityGroupRule
 
@@ -107,6 +108,4 @@ def _address(text: str) -> bytes | None:
 
 def _is_cidr(address: str, prefix: str) -> bool:
     packed = _address(address)
-    if packed is None or not (prefix.isascii() and prefix.isdigit()):
-        return False
-    return int(prefix) <= (128 if ":" in address else 32)
+    return packed is not None and whole_number(prefix, 128 if ":" in address else 32) is not None
