@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from tenacity import RetryCallState, retry_if_exception_type
+
+from bbs.backoff import Backoff
 from executor.config import ExecutorConfig
 from executor.engine.api import ContainerSpec, Engine, ProcessSpec
 from executor.errors import EngineError
@@ -141,13 +144,14 @@ class EngineHealth:
             await self._insistently(partial(self._engine.destroy, guid))
 
     async def _insistently(self, call: Callable[[], Awaitable[T]]) -> T:
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await call()
-            except EngineError as error:
-                log.info("retrying-engine-call", extra={"data": {"error": str(error)}})
-                await asyncio.sleep(self._config.garden_healthcheck_command_retry_pause_s)
-        return await call()
+        backoff = Backoff(attempts=ATTEMPTS, first_s=self._config.garden_healthcheck_command_retry_pause_s)
+        retrying = backoff.retrying(retry_if_exception_type(EngineError), before_sleep=_log_retry)
+
+        async def attempt() -> T:
+            return await call()
+
+        answer: T = await retrying(attempt)
+        return answer
 
     async def _emit(self) -> None:
         while True:
@@ -162,6 +166,11 @@ class EngineHealth:
 
     def _report(self) -> None:
         self._meter.gauge("GardenHealthCheckFailed", 0 if self._healthy else 1)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    log.info("retrying-engine-call", extra={"data": {"error": str(error)}})
 
 
 def _ignore(data: bytes) -> None:

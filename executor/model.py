@@ -44,12 +44,17 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a container ended. retryable: a task may be placed again; stopped: somebody asked for the end."""
+    """How a container ended.
+
+    retryable: a task may be placed again. stopped: the end was asked for. unused: the reservation expired;
+    nothing ever ran in it.
+    """
 
     failed: bool = False
     failure_reason: str = ""
     retryable: bool = False
     stopped: bool = False
+    unused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

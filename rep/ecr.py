@@ -10,11 +10,14 @@ import base64
 import datetime
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Callable, Mapping
 
 import aiohttp
+from tenacity import retry_if_exception_type
 
+from bbs.backoff import Backoff
 from rep.runrequest import RunRequestError
 
 ECR_IMAGE = re.compile(
@@ -23,6 +26,8 @@ ECR_IMAGE = re.compile(
 TARGET = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
 BODY = b"{}"
 TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 64 << 10
+FAILED = "failed to get ECR credentials"
 
 
 def _now() -> datetime.datetime:
@@ -37,8 +42,10 @@ class RegistryCredentials:
         *,
         endpoint: Callable[[str, str], str] | None = None,
         now: Callable[[], datetime.datetime] = _now,
+        backoff: Backoff | None = None,
     ) -> None:
         self._endpoint = endpoint or api_url
+        self._backoff = backoff or Backoff()
         self._now = now
 
     async def exchange(self, root_fs: str, username: str, password: str) -> tuple[str, str]:
@@ -50,20 +57,53 @@ class RegistryCredentials:
         url = self._endpoint(region, f"{fips}{china}")
         host = url.split("://", 1)[1].rstrip("/")
         headers = signed_headers(host, region, username, password, self._now())
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        retrying = self._backoff.retrying(retry_if_exception_type(_Unanswered))
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(url, data=BODY, headers=headers) as response,
-            ):
-                if response.status != 200:
-                    raise RunRequestError(
-                        f"failed to get ECR credentials: {url} answered {response.status}: "
-                        f"{(await response.text())[:500]}"
-                    )
-                return read_token(await response.json(content_type=None))
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise RunRequestError(f"failed to get ECR credentials: {url}: {error!r}") from error
+            answer: bytes = await retrying(_ask, url, headers)
+        except _Unanswered as error:
+            raise RunRequestError(f"{FAILED}: {error}", detail=f"{url}: {error.detail}") from error
+        try:
+            return read_token(json.loads(answer))
+        except (ValueError, LookupError, TypeError) as error:
+            raise RunRequestError(f"{FAILED}: the answer has no token", detail=f"{url}: {error!r}") from error
+
+
+class _Unanswered(Exception):
+    """The registry's API gave no usable answer, and may give one a moment later. detail: for the log."""
+
+    def __init__(self, text: str, detail: str) -> None:
+        super().__init__(text)
+        self.detail = detail
+
+
+async def _ask(url: str, headers: Mapping[str, str]) -> bytes:
+    """The body of a successful answer. Raises _Unanswered, RunRequestError."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, data=BODY, headers=headers) as response,
+        ):
+            status, body = response.status, await response.content.read(MAX_ANSWER_BYTES)
+    except TimeoutError as error:
+        raise _Unanswered("no answer in time", repr(error)) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise _Unanswered("the registry cannot be reached", repr(error)) from error
+    if status == 200:
+        return body
+    shown = body[:500].decode("utf-8", "replace")
+    if status == 429 or status >= 500:
+        raise _Unanswered(f"status {status}", shown)
+    raise RunRequestError(f"{FAILED}: status {status}{_message(body)}", detail=f"{url}: {shown}")
+
+
+def _message(body: bytes) -> str:
+    """What an error answer says to the caller, ready to be appended; empty when it says nothing."""
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return f": {message[:200]}" if isinstance(message, str) and message.isprintable() else ""
 
 
 def read_token(answer: Mapping[str, list[dict[str, str]]]) -> tuple[str, str]:

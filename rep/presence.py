@@ -17,6 +17,7 @@ from typing import Protocol
 
 from grpc import StatusCode
 
+from bbs.backoff import Backoff
 from bbs.client.locket import LocketError, Resource, TypeCode
 from bbs.models.cell import CellCapacity, CellPresence, Provider
 from bbs.models.codec import dumps
@@ -25,7 +26,7 @@ from rep.config import RepConfig
 from rep.rootfs import PRELOADED, PRELOADED_LAYER
 
 RETRY_S = 5.0
-"""Between two attempts, and the deadline of all but the first."""
+"""Between two renewals, at most between two failed attempts, and the deadline of all but the first."""
 PUBLIC_ADDRESS = "8.8.8.8"
 
 logger = logging.getLogger(__name__)
@@ -122,8 +123,13 @@ class Presence:
         logger.info("locket-lock.started", extra=self._about())
         await self._attempt(first, None)
         while True:
-            await self.sleep(self.retry_s)
+            await self.sleep(self.retry_s if self.held else self._backoff.pause_s(1))
             await self._attempt(first, self.retry_s)
+
+    @property
+    def _backoff(self) -> Backoff:
+        """Between failed attempts: random, at most the usual interval: the presence must not expire."""
+        return Backoff(attempts=0, first_s=self.retry_s, most_s=self.retry_s)
 
     async def _attempt(self, first: asyncio.Event, timeout_s: float | None) -> None:
         attempt = str(uuid.uuid4())
@@ -163,8 +169,11 @@ class Presence:
 
     @property
     def _patience(self) -> int:
-        """Collisions in a row that an earlier life of this cell cannot explain."""
-        return math.ceil(self.ttl_s / self.retry_s) + 2
+        """Collisions in a row that the presence of an earlier process of this cell cannot explain.
+
+        By then it has expired, also when all pauses between attempts were the shortest.
+        """
+        return math.ceil(self.ttl_s / (self.retry_s / 2)) + 2
 
     async def _current_owner(self, attempt: str) -> str:
         try:

@@ -25,7 +25,14 @@ UNLIMITED_LOG_RATE = -1
 
 
 class RunRequestError(Exception):
-    """What is desired cannot be run on this cell; the text says which part and why."""
+    """What is desired cannot be run on this cell. The text says which part and why; the app's owner reads it.
+
+    detail: more of it, for the cell's log only.
+    """
+
+    def __init__(self, text: str, *, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +148,9 @@ def internal_routes(routes: Mapping[str, bytes] | None) -> tuple[str, ...]:
         decoded = json.loads(raw)
         return tuple(str(route["hostname"]) for route in decoded or ())
     except (ValueError, TypeError, KeyError) as error:
-        raise RunRequestError(f"route {INTERNAL_ROUTER!r} is not an array of hostnames: {error!r}") from error
+        raise RunRequestError(
+            f"route {INTERNAL_ROUTER!r} is not an array of hostnames", detail=repr(error)
+        ) from error
 
 
 def _log_rate_limit(limit: LogRateLimit | None) -> int:
@@ -157,7 +166,9 @@ def _volume_mount(mount: DesiredVolumeMount) -> VolumeMount:
         try:
             config = json.loads(shared.mount_config)
         except ValueError as error:
-            raise RunRequestError(f"mount_config of {mount.container_dir} is not JSON: {error}") from error
+            raise RunRequestError(
+                f"mount_config of {mount.container_dir} is not JSON", detail=str(error)
+            ) from error
     if not isinstance(config, dict):
         raise RunRequestError(f"mount_config of {mount.container_dir} is not a JSON object")
     return VolumeMount(

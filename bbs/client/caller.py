@@ -1,12 +1,10 @@
-"""What the groups of calls share: a transport, and the look at an answer's error."""
+"""The base of the groups of calls: a transport, and the error of a response."""
 
 from __future__ import annotations
 
 from google.protobuf.message import Message
 
-from bbs.client.transport import RequestT, ResponseT, Transport
-from bbs.wire.mapping import error_to_model
-from bbs.wire.proto.error_pb2 import Error
+from bbs.client.transport import RequestT, ResponseT, Transport, error_in
 from bbs.wire.routes import Route
 
 
@@ -16,15 +14,21 @@ class Caller:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def _ask(self, route: Route[RequestT, ResponseT], request: RequestT, trace_id: str) -> ResponseT:
+    async def _ask(
+        self,
+        route: Route[RequestT, ResponseT],
+        request: RequestT,
+        trace_id: str,
+        *,
+        repeatable: bool = True,
+    ) -> ResponseT:
         """Response without an error; raises the :class:`~bbs.models.errors.BBSError` in it otherwise."""
-        response = await self._transport.call(route, request, trace_id)
+        response = await self._transport.call(route, request, trace_id, repeatable=repeatable)
         raise_for_error(response)
         return response
 
 
 def raise_for_error(response: Message) -> None:
-    """Raise what field ``error`` of a response says, if it is set."""
-    for _, value in response.ListFields()[:1]:  # in the order of numbers, and an error has number 1
-        if isinstance(value, Error):
-            raise error_to_model(value)
+    """Raise the error in field ``error`` of a response, if it is set."""
+    if (error := error_in(response)) is not None:
+        raise error

@@ -62,10 +62,11 @@ class TaskClient(Caller):
         await self._ask(routes.FAIL_TASK, request, trace_id)
 
     async def reject_task(self, task_guid: str, rejection_reason: str, *, trace_id: str = "") -> None:
+        """Asked once only: by then the task may run on another cell, and the call names no cell."""
         request = requests.RejectTaskRequest(
             task_guid=task_guid, rejection_reason=text_to_wire(rejection_reason)
         )
-        await self._ask(routes.REJECT_TASK, request, trace_id)
+        await self._ask(routes.REJECT_TASK, request, trace_id, repeatable=False)
 
     async def cancel_task(self, task_guid: str, *, trace_id: str = "") -> None:
         await self._ask(routes.CANCEL_TASK, requests.TaskGuidRequest(task_guid=task_guid), trace_id)

@@ -10,16 +10,18 @@ import asyncio
 import logging
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_fixed
+from tenacity import RetryCallState, retry_if_exception
 
+from bbs.backoff import Backoff, Sleep
 from bbs.models.errors import BBSError, ErrorType
-from bbs.wire.mapping import encode
+from bbs.wire.mapping import encode, error_to_model
+from bbs.wire.proto.error_pb2 import Error
 from bbs.wire.routes import MEDIA_TYPE, TRACE_HEADER, Route
 
 logger = logging.getLogger(__name__)
@@ -29,11 +31,20 @@ ROUTER_ERROR_HEADER = "X-Cf-Routererror"
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
 
-Sleep = Callable[[float], Awaitable[None]]
+TRANSIENT = frozenset({ErrorType.UnknownError, ErrorType.Deadlock})
+"""Errors of a BBS that the same request may not meet again: its database is full, away or in conflict."""
 
 
 class UnansweredError(BBSError):
     """No answer of a BBS was had: the way to it failed, or something else answered."""
+
+
+class _Transient(BBSError):
+    """An error in a response that may pass, and the response."""
+
+    def __init__(self, error: BBSError, answer: bytes) -> None:
+        super().__init__(error.type, error.message)
+        self.answer = answer
 
 
 class EndpointNotFoundError(UnansweredError):
@@ -42,9 +53,10 @@ class EndpointNotFoundError(UnansweredError):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient a client is; times in seconds. The defaults are those of the Go client.
+    """How patient a client is; times in seconds. Attempts and times are those of the Go client.
 
-    attempts: per call, the first included. pause_s: between two of them.
+    attempts: per call, the first included. pause_s: the longest pause after the first one, see
+    :class:`bbs.backoff.Backoff`.
     request_timeout_s: of one attempt, 0 for as long as it takes. dial_timeout_s: of its connection.
     reconnect_pause_s: between attempts to open an event stream. reconnect_attempts: how often a
     connection for a stream that cannot be made at all is tried again.
@@ -102,7 +114,7 @@ class Transport(ABC):
     """
 
     def __init__(self, url: str, ssl_context: ssl.SSLContext | None, policy: Policy) -> None:
-        """url: scheme, host and port. ssl_context: for https; the system's CAs without."""
+        """url: scheme, host and port. ssl_context: for https; without one, the system's CAs are trusted."""
         self.url = url.rstrip("/")
         self.policy = policy
         self.ssl_context = ssl_context
@@ -123,26 +135,38 @@ class Transport(ABC):
         """
 
     async def call(
-        self, route: Route[RequestT, ResponseT], request: RequestT, trace_id: str = ""
+        self,
+        route: Route[RequestT, ResponseT],
+        request: RequestT,
+        trace_id: str = "",
+        *,
+        repeatable: bool = True,
     ) -> ResponseT:
-        """Response of a call, its ``error`` field not yet looked at.
+        """Response of a call, with its ``error`` field.
 
-        Raises :class:`UnansweredError` when no attempt had an answer, with what the last one met.
+        A call without an answer, or with an error that may pass, is made again, unless it is not
+        ``repeatable``: then a second one after a lost answer would do harm. Raises
+        :class:`UnansweredError` when the last attempt had no answer.
         """
         policy = self.policy
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(policy.attempts),
-            wait=wait_fixed(policy.pause_s),
-            retry=retry_if_exception_type(UnansweredError),
-            sleep=policy.sleep,
-            before_sleep=lambda state: self._log_retry(route, state),
-            reraise=True,
+        backoff = Backoff(
+            attempts=policy.attempts if repeatable else 1, first_s=policy.pause_s, sleep=policy.sleep
         )
-        return await retrying(self._attempt, route, encode(request), trace_id)
+        retrying = backoff.retrying(
+            retry_if_exception(may_pass), before_sleep=lambda state: self._log_retry(route, state)
+        )
+        try:
+            return await retrying(self._attempt, route, encode(request), trace_id)
+        except _Transient as transient:
+            return route.response.FromString(transient.answer)
 
     async def _attempt(self, route: Route[RequestT, ResponseT], body: bytes, trace_id: str) -> ResponseT:
         headers = {"Content-Type": MEDIA_TYPE, TRACE_HEADER: trace_id}
-        return interpret(await self.post(self.url + route.path, headers, body), route.response)
+        response = interpret(await self.post(self.url + route.path, headers, body), route.response)
+        error = error_in(response)
+        if error is not None and error.type in TRANSIENT:
+            raise _Transient(error, encode(response))
+        return response
 
     def _log_retry(self, route: Route[RequestT, ResponseT], state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
@@ -152,6 +176,21 @@ class Transport(ABC):
                 "data": {"url": self.url + route.path, "attempt": state.attempt_number, "error": str(error)}
             },
         )
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed a moment later. A path that the BBS does not know stays unknown."""
+    if isinstance(error, EndpointNotFoundError):
+        return False
+    return isinstance(error, UnansweredError) or (isinstance(error, BBSError) and error.type in TRANSIENT)
+
+
+def error_in(response: Message) -> BBSError | None:
+    """The error in field ``error`` of a response, if it is set."""
+    for _, value in response.ListFields()[:1]:  # in the order of numbers, and an error has number 1
+        if isinstance(value, Error):
+            return error_to_model(value)
+    return None
 
 
 def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:

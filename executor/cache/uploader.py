@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
+from tenacity import retry_if_exception_type
 
+from bbs.backoff import Backoff
 from executor.cache.api import Progress, UploadError
 
-ATTEMPTS = 3
+BACKOFF = Backoff(attempts=3)
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
 """s; of one attempt: in all, to connect (handshake included)."""
 _CHUNK = 1 << 20
@@ -25,12 +27,19 @@ _CALLED_ADDRESS = re.compile(r"\('([^']+)', \d+")
 class Uploader:
     """Implements ``FileUploader`` with the session's identity."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, timeout: aiohttp.ClientTimeout = TIMEOUT) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+        backoff: Backoff = BACKOFF,
+    ) -> None:
         self._session = session
         self._timeout = timeout
+        self._backoff = backoff
 
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
-        """POST the file, answer its size in bytes; 3 attempts without a pause. A status below 400 is success.
+        """POST the file, answer its size in bytes; up to 3 attempts. A status below 400 is success.
 
         Raises UploadError with the last attempt's reason.
         """
@@ -38,14 +47,9 @@ class Uploader:
             headers = await asyncio.to_thread(_headers, path)
         except OSError as error:
             raise UploadError(f"Upload failed: {error}") from error
-        for _ in range(ATTEMPTS):
-            try:
-                await self._attempt(path, url, headers, progress)
-            except UploadError as error:
-                failure = error
-            else:
-                return int(headers["Content-Length"])
-        raise failure
+        retrying = self._backoff.retrying(retry_if_exception_type(UploadError))
+        await retrying(self._attempt, path, url, headers, progress)
+        return int(headers["Content-Length"])
 
     async def _attempt(
         self, path: Path, url: str, headers: dict[str, str], progress: Progress | None

@@ -150,8 +150,9 @@ def apply(container: Container, move: Move) -> Outcome:
         case Complete():
             return _completed(container, move), EventKind.COMPLETE
         case Expire():
-            expired = Complete(failed=True, failure_reason=EXPIRED)
-            return _completed(container, expired), EventKind.COMPLETE
+            expired = _completed(container, Complete(failed=True, failure_reason=EXPIRED))
+            unused = replace(expired.run_result, unused=True)
+            return replace(expired, run_result=unused), EventKind.COMPLETE
         case Update():
             return _updated(container, move), None
         case _:

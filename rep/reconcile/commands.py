@@ -8,7 +8,7 @@ commands answer an outcome and with which outcomes the plan goes on. Errors are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -22,7 +22,10 @@ from bbs.models.errors import BBSError, ErrorType
 
 
 class Outcome(Enum):
-    """How a command ended."""
+    """How a command ended.
+
+    RUN_REFUSED: by the executor. UNRUNNABLE: what is desired cannot become a run request, and never will.
+    """
 
     DONE = "done"
     ALREADY_STARTED = "already started"
@@ -32,6 +35,7 @@ class Outcome(Enum):
     INVALID_STATE_TRANSITION = "invalid state transition"
     NOT_FOUND = "not found"
     RUN_REFUSED = "run refused"
+    UNRUNNABLE = "unrunnable"
     FAILED = "failed"
 
 
@@ -96,10 +100,10 @@ class StartActualLRP:
 
 @dataclass(frozen=True, slots=True)
 class CrashActualLRP:
-    """Tell the BBS that the instance ended by itself."""
+    """Report that the instance ended by itself. reason: None for the text of the outcome this answers."""
 
     instance: Instance
-    reason: str
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +187,28 @@ class RunTask:
 
 @dataclass(frozen=True, slots=True)
 class CompleteTask:
-    """Tell the BBS how the task ended. The result is the app's own and stays out of logs."""
+    """Report how the task ended. The result belongs to the app and stays out of logs.
+
+    failure_reason: None for the text of the outcome this answers.
+    """
 
     task_guid: str
     failed: bool
-    failure_reason: str
+    failure_reason: str | None
     result: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectTask:
-    """Give the task back: it may be placed again."""
+    """Give the task back: it may be placed again.
+
+    The call names no cell, so it would also take the task from another cell. ours: the task is known to
+    run here; otherwise the BBS is asked first.
+    """
 
     task_guid: str
     reason: str
+    ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +251,13 @@ class Step:
 
 
 Plan: TypeAlias = tuple[Step, ...]
+
+
+def explained(command: Command, why: str) -> Command:
+    """The command with ``why`` in the place of a reason that the table left open."""
+    match command:
+        case CrashActualLRP(reason=None):
+            return replace(command, reason=why)
+        case CompleteTask(failure_reason=None):
+            return replace(command, failure_reason=why)
+    return command

@@ -14,7 +14,7 @@ from bbs.models.actual_lrp import (
     PortMapping,
     PreferredAddress,
 )
-from executor.model import Container, ContainerState
+from executor.model import Container, ContainerState, RunResult
 from rep import tags
 from rep.reconcile.commands import (
     WHATEVER,
@@ -28,6 +28,7 @@ from rep.reconcile.commands import (
     EvacuateStoppedActualLRP,
     Instance,
     LogReplacementRequest,
+    LRPCommand,
     Outcome,
     Plan,
     RemoveActualLRP,
@@ -81,17 +82,28 @@ def announcement(container: Container, availability_zone: str) -> Announcement:
     )
 
 
-def _claim(instance: Instance) -> Step:
-    return Step(ClaimActualLRP(instance), on={Outcome.CANNOT_BE_CLAIMED: (DeleteContainer(instance.guid),)})
-
-
 def _reserved(container: Container, instance: Instance, zone: str) -> Plan:
-    refused = (DeleteContainer(container.guid), RemoveActualLRP(instance))
-    return (_claim(instance), Step(RunLRP(instance), on={Outcome.RUN_REFUSED: refused}))
+    delete = DeleteContainer(container.guid)
+    gone = (delete, RemoveActualLRP(instance))
+    return (
+        Step(
+            ClaimActualLRP(instance),
+            on={Outcome.CANNOT_BE_CLAIMED: (delete,), Outcome.NOT_FOUND: (delete,)},
+        ),
+        Step(
+            RunLRP(instance),
+            on={
+                Outcome.RUN_REFUSED: gone,
+                Outcome.NOT_FOUND: gone,
+                Outcome.UNRUNNABLE: (CrashActualLRP(instance, None), delete),
+            },
+        ),
+    )
 
 
 def _starting(container: Container, instance: Instance, zone: str) -> Plan:
-    return (_claim(instance),)
+    delete = DeleteContainer(container.guid)
+    return (Step(ClaimActualLRP(instance), on={Outcome.CANNOT_BE_CLAIMED: (delete,)}),)
 
 
 def _running(container: Container, instance: Instance, zone: str) -> Plan:
@@ -104,18 +116,30 @@ def _running(container: Container, instance: Instance, zone: str) -> Plan:
 
 
 def _completed(container: Container, instance: Instance, zone: str) -> Plan:
-    result = container.run_result
-    farewell = (
-        RemoveActualLRP(instance) if result.stopped else CrashActualLRP(instance, result.failure_reason)
-    )
-    return (Step(farewell, goes_on=WHATEVER), Step(DeleteContainer(container.guid)))
+    return (Step(_report_of_end(instance, container.run_result), goes_on=WHATEVER), _delete(container))
+
+
+def _report_of_end(instance: Instance, result: RunResult) -> LRPCommand:
+    """What the BBS is asked to do about an instance that ended.
+
+    Nothing ran in an expired reservation, so it is no crash. EvacuateClaimedActualLRP is the one call that
+    makes a claimed record unclaimed and auctions it at once: RemoveActualLRP would leave both, and the
+    crash count, to the next convergence. A BBS takes it from any cell, and answers ResourceNotFound for a
+    record that this cell did not get to claim.
+    """
+    if result.stopped:
+        return RemoveActualLRP(instance)
+    if result.unused:
+        return EvacuateClaimedActualLRP(instance)
+    return CrashActualLRP(instance, result.failure_reason)
+
+
+def _delete(container: Container) -> Step:
+    return Step(DeleteContainer(container.guid))
 
 
 def _evacuate_claimed(container: Container, instance: Instance, zone: str) -> Plan:
-    return (
-        Step(EvacuateClaimedActualLRP(instance), goes_on=WHATEVER),
-        Step(DeleteContainer(container.guid)),
-    )
+    return (Step(EvacuateClaimedActualLRP(instance), goes_on=WHATEVER), _delete(container))
 
 
 def _evacuate_running(container: Container, instance: Instance, zone: str) -> Plan:
@@ -126,18 +150,20 @@ def _evacuate_running(container: Container, instance: Instance, zone: str) -> Pl
     return (
         Step(LogReplacementRequest(container.guid)),
         Step(EvacuateRunningActualLRP(instance, said)),
-        Step(DeleteContainer(container.guid)),
+        _delete(container),
     )
 
 
 def _evacuate_completed(container: Container, instance: Instance, zone: str) -> Plan:
     result = container.run_result
-    farewell = (
-        EvacuateStoppedActualLRP(instance)
-        if result.stopped
-        else EvacuateCrashedActualLRP(instance, result.failure_reason)
-    )
-    return (Step(farewell, goes_on=WHATEVER), Step(DeleteContainer(container.guid)))
+    report: LRPCommand
+    if result.stopped:
+        report = EvacuateStoppedActualLRP(instance)
+    elif result.unused:
+        report = EvacuateClaimedActualLRP(instance)
+    else:
+        report = EvacuateCrashedActualLRP(instance, result.failure_reason)
+    return (Step(report, goes_on=WHATEVER), _delete(container))
 
 
 ORDINARY: Mapping[ContainerState, Row] = {

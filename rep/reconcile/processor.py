@@ -11,8 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from tenacity import retry_if_exception
+
+from bbs.backoff import Backoff
 from bbs.client.api import BBSClient
+from bbs.client.transport import may_pass
 from bbs.models.errors import BBSError
+from bbs.models.task import TaskState
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from executor.model import Container, RunRequest
@@ -56,7 +61,11 @@ class Processor:
         builder: RunRequestBuilder,
         credentials: Credentials,
         removals: Removals,
+        *,
+        backoff: Backoff | None = None,
     ) -> None:
+        """backoff: between attempts that only the processor may repeat."""
+        self._backoff = backoff or Backoff()
         self._cell = cell
         self._executor = executor
         self._bbs = bbs
@@ -82,9 +91,9 @@ class Processor:
     async def carry_out(self, plan: Plan, trace_id: str) -> None:
         """Step by step, as far as the outcomes let it go."""
         for step in plan:
-            outcome = await self._attempt(step.command, trace_id)
+            outcome, why = await self._attempt(step.command, trace_id)
             for answer in step.on.get(outcome, ()):
-                await self._attempt(answer, trace_id)
+                await self._attempt(do.explained(answer, why), trace_id)
             if outcome not in step.goes_on:
                 return
 
@@ -115,23 +124,28 @@ class Processor:
         try:
             return await fetch_result(self._executor, guid, path)
         except (ResultError, ExecutorError) as error:
-            _say("failed-fetching-task-result", guid, error, path=path)
+            data = {"container-guid": guid, "error": str(error), "path": path}
+            logger.error("failed-fetching-task-result", extra={"data": data})
             return None
 
-    async def _attempt(self, command: Command, trace_id: str) -> Outcome:
+    async def _attempt(self, command: Command, trace_id: str) -> tuple[Outcome, str]:
+        """How the command ended, and why if it failed."""
         try:
             outcome = await self._do(command, trace_id)
-            logger.debug("command-done", extra={"data": {"about": repr(command), "outcome": outcome.value}})
-            return outcome
+            logger.debug("command-done", extra={"data": {**_about(command), "outcome": outcome.value}})
+            return outcome, ""
         except BBSError as error:
-            _say("bbs-call-failed", command, error, type=error.type.name)
-            return classify(error)
+            _log_failure("bbs-call-failed", command, error, type=error.type.name)
+            return classify(error), str(error)
         except ContainerNotFound as error:
-            logger.debug("container-gone", extra={"data": {"command": repr(command), "error": str(error)}})
-            return Outcome.NOT_FOUND
-        except (ExecutorError, RunRequestError) as error:
-            _say("command-failed", command, error)
-            return Outcome.FAILED
+            logger.debug("container-gone", extra={"data": {**_about(command), "error": str(error)}})
+            return Outcome.NOT_FOUND, str(error)
+        except RunRequestError as error:
+            _log_failure("cannot-build-run-request", command, error, detail=error.detail)
+            return Outcome.UNRUNNABLE, str(error)
+        except ExecutorError as error:
+            _log_failure("command-failed", command, error)
+            return Outcome.FAILED, str(error)
 
     async def _do(self, command: Command, trace_id: str) -> Outcome:
         match command:
@@ -173,13 +187,28 @@ class Processor:
                     guid,
                     self._cell.cell_id,
                     failed=failed,
-                    failure_reason=reason,
+                    failure_reason=reason or "",
                     result=result,
                     trace_id=trace_id,
                 )
-            case do.RejectTask(guid, reason):
-                await self._bbs.reject_task(guid, reason, trace_id=trace_id)
+            case do.RejectTask():
+                return await self._reject(command, trace_id)
         return Outcome.DONE
+
+    async def _reject(self, command: do.RejectTask, trace_id: str) -> Outcome:
+        """Reject a task; before each repeat, and if need be before the first time, see whose it is."""
+        ours = command.ours
+        async for attempt in self._backoff.retrying(retry_if_exception(may_pass)):
+            with attempt:
+                if not (ours or await self._runs_here(command.task_guid, trace_id)):
+                    return Outcome.NOT_FOUND
+                ours = False
+                await self._bbs.reject_task(command.task_guid, command.reason, trace_id=trace_id)
+        return Outcome.DONE
+
+    async def _runs_here(self, guid: str, trace_id: str) -> bool:
+        task = await self._bbs.task(guid, trace_id=trace_id)
+        return task.state is TaskState.Running and task.cell_id == self._cell.cell_id
 
     async def _do_for_lrp(self, command: do.LRPCommand, trace_id: str) -> Outcome:
         bbs = self._bbs
@@ -214,7 +243,7 @@ class Processor:
                 )
                 return Outcome.KEEP_CONTAINER if keep else Outcome.DONE
             case do.CrashActualLRP(_, reason):
-                await bbs.crash_actual_lrp(who.key, who.instance_key, reason, trace_id=trace_id)
+                await bbs.crash_actual_lrp(who.key, who.instance_key, reason or "", trace_id=trace_id)
             case do.EvacuateCrashedActualLRP(_, reason):
                 await bbs.evacuate_crashed_actual_lrp(who.key, who.instance_key, reason, trace_id=trace_id)
             case do.RemoveActualLRP():
@@ -236,10 +265,25 @@ class Processor:
         try:
             await self._executor.run(replace(request, run_info=credited), trace_id=trace_id)
         except ExecutorError as error:
-            _say("failed-running-container", request.guid, error)
+            data = {"container-guid": request.guid, "error": str(error)}
+            logger.error("failed-running-container", extra={"data": data})
             return Outcome.RUN_REFUSED
         return Outcome.DONE
 
 
-def _say(message: str, about: object, error: Exception, **data: str) -> None:
-    logger.error(message, extra={"data": {"about": repr(about), "error": str(error), **data}})
+def _about(command: Command) -> dict[str, str]:
+    """What a log entry says about a command: its kind, and the container."""
+    match command:
+        case do.StartTask(guid) | do.RunTask(guid) | do.CompleteTask(guid) | do.RejectTask(guid):
+            pass
+        case do.LogReplacementRequest(guid) | do.StopContainer(guid) | do.DeleteContainer(guid):
+            pass
+        case do.Report(_, guid):
+            pass
+        case _:
+            guid = command.instance.guid
+    return {"command": type(command).__name__, "container-guid": guid}
+
+
+def _log_failure(message: str, command: Command, error: Exception, **data: str) -> None:
+    logger.error(message, extra={"data": {**_about(command), "error": str(error), **data}})

@@ -1,7 +1,7 @@
 """What to do about a task container; the same on a staying and on a leaving cell.
 
 Pure. Completing needs the content of the result file, which the caller fetches when
-:func:`result_path` names one.
+:func:`result_path` names one. An expired reservation is given back: nothing ran in it.
 """
 
 from __future__ import annotations
@@ -35,27 +35,43 @@ def result_path(container: Container) -> str:
 def decide(container: Container, result: str | None = "") -> Plan:
     """The plan for a task container; ``result`` is None when its result file could not be had."""
     if container.state is not ContainerState.COMPLETED:
-        return _active(container.guid)
+        return _active(container)
     return (_end(container, result), Step(DeleteContainer(container.guid)))
 
 
-def _active(guid: str) -> Plan:
-    drop = (DeleteContainer(guid),)
-    refused = (DeleteContainer(guid), CompleteTask(guid, failed=True, failure_reason=RUN_FAILED, result=""))
+def _active(container: Container) -> Plan:
+    """A reservation of a task that the BBS has started is run: only the answer to that start was lost."""
+    guid = container.guid
+    delete = DeleteContainer(guid)
+    reserved = container.state is ContainerState.RESERVED
     return (
-        Step(StartTask(guid), on={Outcome.INVALID_STATE_TRANSITION: drop, Outcome.NOT_FOUND: drop}),
-        Step(RunTask(guid), on={Outcome.RUN_REFUSED: refused}),
+        Step(
+            StartTask(guid),
+            on={Outcome.INVALID_STATE_TRANSITION: (delete,), Outcome.NOT_FOUND: (delete,)},
+            goes_on=frozenset({Outcome.DONE, Outcome.ALREADY_STARTED} if reserved else {Outcome.DONE}),
+        ),
+        Step(
+            RunTask(guid),
+            on={
+                Outcome.RUN_REFUSED: (delete, _failed(guid, RUN_FAILED)),
+                Outcome.NOT_FOUND: (delete,),
+                Outcome.UNRUNNABLE: (_failed(guid, None), delete),
+            },
+        ),
     )
+
+
+def _failed(guid: str, reason: str | None) -> CompleteTask:
+    return CompleteTask(guid, failed=True, failure_reason=reason, result="")
 
 
 def _end(container: Container, result: str | None) -> Step:
     guid, ended = container.guid, container.run_result
     if _rejected(container):
-        return Step(RejectTask(guid, ended.failure_reason), goes_on=WHATEVER)
+        return Step(RejectTask(guid, ended.failure_reason, ours=not ended.unused), goes_on=WHATEVER)
     if result is None and not ended.failed:
-        lost = CompleteTask(guid, failed=True, failure_reason=RESULT_FETCH_FAILED, result="")
-        return Step(lost, goes_on=WHATEVER)
-    again = CompleteTask(guid, failed=True, failure_reason=INVALID_STATE_TRANSITION, result="")
+        return Step(_failed(guid, RESULT_FETCH_FAILED), goes_on=WHATEVER)
+    again = _failed(guid, INVALID_STATE_TRANSITION)
     return Step(
         CompleteTask(guid, failed=ended.failed, failure_reason=ended.failure_reason, result=result or ""),
         on={Outcome.INVALID_STATE_TRANSITION: (again,)},
@@ -64,4 +80,5 @@ def _end(container: Container, result: str | None) -> Step:
 
 
 def _rejected(container: Container) -> bool:
-    return container.run_result.failed and container.run_result.retryable
+    result = container.run_result
+    return (result.failed and result.retryable) or (result.unused and not result.stopped)

@@ -16,12 +16,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bbs.backoff import Backoff
 from executor.cache.api import UploadError
 from executor.cache.session import AssetTLS, asset_session, tls_context
 from executor.cache.uploader import Uploader
 from executor.cache.url import InvalidURL, check_url
 
 pytestmark = pytest.mark.unit
+
+AT_ONCE = Backoff(first_s=0)
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def payload(tmp_path):
 
 async def test_a_post_with_length_and_digests(session, site, payload):
     site.answer(status=399)
-    assert await Uploader(session).upload(payload, site.url) == 7000
+    assert await Uploader(session, backoff=AT_ONCE).upload(payload, site.url) == 7000
     data = payload.read_bytes()
     assert site.bodies == [data]
     headers = site.requests[0]
@@ -49,7 +52,7 @@ async def test_the_third_attempt_counts(session, site, payload):
     site.answer(status=500)
     site.answer(status=400)
     site.answer()
-    assert await Uploader(session).upload(payload, site.url) == 7000
+    assert await Uploader(session, backoff=AT_ONCE).upload(payload, site.url) == 7000
     assert site.bodies == [payload.read_bytes()] * 3
 
 
@@ -59,7 +62,7 @@ async def test_three_attempts_and_the_last_status(session, site, payload):
     site.answer(status=500)
     site.answer()
     with pytest.raises(UploadError) as caught:
-        await Uploader(session).upload(payload, site.url)
+        await Uploader(session, backoff=AT_ONCE).upload(payload, site.url)
     assert str(caught.value) == "Upload failed: Status code 500"
     assert len(site.requests) == 3
 
@@ -67,7 +70,7 @@ async def test_three_attempts_and_the_last_status(session, site, payload):
 async def test_nobody_listens(session, payload, unused_tcp_port):
     url = f"http://127.0.0.1:{unused_tcp_port}/p"
     with pytest.raises(UploadError) as caught:
-        await Uploader(session).upload(payload, url)
+        await Uploader(session, backoff=AT_ONCE).upload(payload, url)
     assert str(caught.value) == (
         f'Post "{url}": dial tcp 127.0.0.1:{unused_tcp_port}: connect: connection refused'
     )
@@ -109,7 +112,7 @@ async def test_memory_stays_flat(session, tmp_path):
         host, port = server.sockets[0].getsockname()
         tracemalloc.start()
         try:
-            assert await Uploader(session).upload(payload, f"http://{host}:{port}/") == size
+            assert await Uploader(session, backoff=AT_ONCE).upload(payload, f"http://{host}:{port}/") == size
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -121,18 +124,18 @@ async def test_proxy_variables_are_honoured(site, payload, monkeypatch):
     monkeypatch.setenv("http_proxy", site.url)
     monkeypatch.delenv("no_proxy", raising=False)
     async with asset_session(AssetTLS()) as session:
-        assert await Uploader(session).upload(payload, "http://cc.invalid/up") == 7000
+        assert await Uploader(session, backoff=AT_ONCE).upload(payload, "http://cc.invalid/up") == 7000
     assert site.requests[0]["Host"] == "cc.invalid"
 
 
 async def test_no_such_host(session, payload):
     with pytest.raises(UploadError, match=r"dial tcp: lookup nowhere\.invalid: no such host$"):
-        await Uploader(session).upload(payload, "http://nowhere.invalid/p")
+        await Uploader(session, backoff=AT_ONCE).upload(payload, "http://nowhere.invalid/p")
 
 
 async def test_a_payload_that_is_gone(session, tmp_path):
     with pytest.raises(UploadError, match="No such file"):
-        await Uploader(session).upload(tmp_path / "gone", "http://127.0.0.1:1/")
+        await Uploader(session, backoff=AT_ONCE).upload(tmp_path / "gone", "http://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,13 @@ async def test_who_stays_keeps_its_connection(
     assert [request.connection for request in server.requests] == connections
 
 
+def assert_backed_off(pauses: list[float]) -> None:
+    """Two pauses, each random between half and all of a length that doubles."""
+    first, second = pauses
+    assert 0.25 <= first <= 0.5
+    assert 0.5 <= second <= 1.0
+
+
 async def test_what_failed_is_tried_again(
     server: ScriptedServer, client: BBSCalls, pauses: list[float]
 ) -> None:
@@ -114,7 +121,7 @@ async def test_what_failed_is_tried_again(
     server.answer(b"", status=503, media_type="text/plain")
     server.answer(DOMAINS)
     assert await client.domains() == ["d"]
-    assert pauses == [0.5, 0.5]
+    assert_backed_off(pauses)
 
 
 async def test_after_three_attempts_the_last_failure_is_raised(
@@ -127,7 +134,7 @@ async def test_after_three_attempts_the_last_failure_is_raised(
         await client.domains()
     assert raised.value == BBSError(ErrorType.RouterError, "unknown_route")
     assert len(server.requests) == 3
-    assert pauses == [0.5, 0.5]
+    assert_backed_off(pauses)
 
 
 async def test_a_redirect_is_not_followed(server: ScriptedServer, client: BBSCalls) -> None:
@@ -138,14 +145,57 @@ async def test_a_redirect_is_not_followed(server: ScriptedServer, client: BBSCal
     assert {request.path for request in server.requests} == {"/v1/domains/list"}
 
 
+@pytest.mark.parametrize("type", ["ResourceNotFound", "InvalidRequest", "Unrecoverable"])
 async def test_an_error_of_the_bbs_is_final(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSCalls, pauses: list[float], type: str
 ) -> None:
-    server.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
+    server.answer(DomainsResponse(error=Error(type=type, message="no")))
+    with pytest.raises(BBSError) as raised:
+        await client.domains()
+    assert raised.value == BBSError(ErrorType[type], "no")
+    assert not isinstance(raised.value, UnansweredError)
+    assert (len(server.requests), pauses) == (1, [])
+
+
+@pytest.mark.parametrize("type", ["UnknownError", "Deadlock"])
+async def test_an_error_that_may_pass_is_met_again(
+    server: ScriptedServer, client: BBSCalls, pauses: list[float], type: str
+) -> None:
+    """A BBS whose disk is full for a moment, or whose database is in a deadlock, lost the call."""
+    for _ in range(2):
+        server.answer(DomainsResponse(error=Error(type=type, message="again")))
+    server.answer(DOMAINS)
+    assert await client.domains() == ["d"]
+    assert_backed_off(pauses)
+
+
+async def test_an_error_that_does_not_pass_is_raised_in_the_end(
+    server: ScriptedServer, client: BBSCalls
+) -> None:
+    for _ in range(3):
+        server.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
     with pytest.raises(BBSError) as raised:
         await client.domains()
     assert raised.value == BBSError(ErrorType.Deadlock, "again")
-    assert not isinstance(raised.value, UnansweredError)
+
+
+async def test_a_path_the_bbs_does_not_know_is_asked_for_once(
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+) -> None:
+    """A 404 was retried: each call with an older form cost a second."""
+    server.answer(b"", status=404, media_type="text/plain")
+    with pytest.raises(EndpointNotFoundError):
+        await client.domains()
+    assert (len(server.requests), pauses) == (1, [])
+
+
+async def test_a_rejection_is_sent_once(
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+) -> None:
+    """A repeat after a lost answer put a task that ran on another cell back to pending."""
+    server.hang_up()
+    with pytest.raises(UnansweredError):
+        await client.reject_task("t", "no room")
     assert (len(server.requests), pauses) == (1, [])
 
 
@@ -166,7 +216,7 @@ async def test_nobody_there(unused_tcp_port: int, policy: Policy, kind: Kind, pa
         with pytest.raises(UnansweredError, match=f"{url}/v1/domains/list: .*Connect") as raised:
             await client.domains()
     assert raised.value.type is ErrorType.InvalidResponse
-    assert pauses == [0.5, 0.5]
+    assert_backed_off(pauses)
 
 
 async def test_a_client_that_is_not_open_says_so() -> None:

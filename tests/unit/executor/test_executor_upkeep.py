@@ -131,7 +131,7 @@ async def test_unused_reservations_expire(world: World, allocation: Allocation) 
         executor.allocate([allocation()])
         world.clock.seconds += 1
         complete = await events.until(EventKind.COMPLETE)
-        assert complete.run_result == RunResult(failed=True, failure_reason="expired container")
+        assert complete.run_result == RunResult(failed=True, failure_reason="expired container", unused=True)
         assert executor.remaining_resources() != executor.total_resources()
 
 

@@ -103,14 +103,23 @@ async def test_a_reservation_is_claimed_then_run(world: World, lrp_container: Ma
             ["claim_actual_lrp"],
             ["delete"],
         ),
-        ({"claim_actual_lrp": error(ErrorType.ResourceNotFound)}, ["claim_actual_lrp"], []),
+        ({"claim_actual_lrp": error(ErrorType.ResourceNotFound)}, ["claim_actual_lrp"], ["delete"]),
         ({"claim_actual_lrp": error(ErrorType.Timeout)}, ["claim_actual_lrp"], []),
-        ({"desired_lrp": error(ErrorType.ResourceNotFound)}, ["claim_actual_lrp", "desired_lrp"], []),
-        ({"desired_lrp": DesiredLRP(root_fs="preloaded:none")}, ["claim_actual_lrp", "desired_lrp"], []),
+        ({"desired_lrp": error(ErrorType.Timeout)}, ["claim_actual_lrp", "desired_lrp"], []),
+        (
+            {"desired_lrp": error(ErrorType.ResourceNotFound)},
+            ["claim_actual_lrp", "desired_lrp", "remove_actual_lrp"],
+            ["delete"],
+        ),
+        (
+            {"desired_lrp": DesiredLRP(root_fs="preloaded:none")},
+            ["claim_actual_lrp", "desired_lrp", "crash_actual_lrp"],
+            ["delete"],
+        ),
         (
             {"desired_lrp": DesiredLRP(image_username="unwanted")},
-            ["claim_actual_lrp", "desired_lrp"],
-            [],
+            ["claim_actual_lrp", "desired_lrp", "crash_actual_lrp"],
+            ["delete"],
         ),
     ],
 )
@@ -236,7 +245,7 @@ async def test_a_task_is_started_then_run(world: World, task_container: MakeCont
         ({"start_task": error(ErrorType.ResourceNotFound)}, ["start_task"], ["delete"]),
         ({"start_task": error(ErrorType.Timeout)}, ["start_task"], []),
         ({"task": error(ErrorType.Timeout)}, ["start_task", "task"], []),
-        ({"task": error(ErrorType.ResourceNotFound)}, ["start_task", "task"], []),
+        ({"task": error(ErrorType.ResourceNotFound)}, ["start_task", "task"], ["delete"]),
     ],
 )
 async def test_a_task_that_is_not_run(
@@ -357,4 +366,4 @@ async def test_a_deletion_that_fails_is_logged_with_its_container(
     assert GUID in world.executor.store
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     data = vars(record)["data"]
-    assert (GUID in data["about"], data["error"]) == (True, "device busy")
+    assert (data["container-guid"], data["error"]) == (GUID, "device busy")

@@ -47,6 +47,7 @@ DELETE = Step(do.DeleteContainer(GUID))
 STOPPED = RunResult(failed=True, failure_reason="APP: Exited with status 143", stopped=True)
 CRASHED = RunResult(failed=True, failure_reason="APP: Exited with status 1")
 ENDED = RunResult()
+UNUSED = RunResult(failed=True, failure_reason="expired container", unused=True)
 
 
 def decide(container: Container, *, evacuating: bool = False) -> Plan:
@@ -60,10 +61,20 @@ def decide(container: Container, *, evacuating: bool = False) -> Plan:
             S.RESERVED,
             ENDED,
             (
-                CLAIM,
+                Step(
+                    do.ClaimActualLRP(WHO),
+                    on={
+                        Outcome.CANNOT_BE_CLAIMED: (do.DeleteContainer(GUID),),
+                        Outcome.NOT_FOUND: (do.DeleteContainer(GUID),),
+                    },
+                ),
                 Step(
                     do.RunLRP(WHO),
-                    on={Outcome.RUN_REFUSED: (do.DeleteContainer(GUID), do.RemoveActualLRP(WHO))},
+                    on={
+                        Outcome.RUN_REFUSED: (do.DeleteContainer(GUID), do.RemoveActualLRP(WHO)),
+                        Outcome.NOT_FOUND: (do.DeleteContainer(GUID), do.RemoveActualLRP(WHO)),
+                        Outcome.UNRUNNABLE: (do.CrashActualLRP(WHO, None), do.DeleteContainer(GUID)),
+                    },
                 ),
             ),
         ),
@@ -76,6 +87,7 @@ def decide(container: Container, *, evacuating: bool = False) -> Plan:
             (Step(do.CrashActualLRP(WHO, "APP: Exited with status 1"), goes_on=WHATEVER), DELETE),
         ),
         (S.COMPLETED, ENDED, (Step(do.CrashActualLRP(WHO, ""), goes_on=WHATEVER), DELETE)),
+        (S.COMPLETED, UNUSED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
     ],
 )
 def test_an_lrp_on_a_staying_cell(
@@ -91,6 +103,7 @@ def test_an_lrp_on_a_staying_cell(
         (S.INITIALIZING, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
         (S.CREATED, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
         (S.COMPLETED, STOPPED, (Step(do.EvacuateStoppedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.COMPLETED, UNUSED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
         (
             S.COMPLETED,
             CRASHED,
@@ -178,12 +191,21 @@ def test_an_lrp_with_broken_tags_is_only_reported(
 def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> None:
     drop = (do.DeleteContainer("task-1"),)
     failed = do.CompleteTask("task-1", True, "failed to run container", "")
+    started = {Outcome.DONE, Outcome.ALREADY_STARTED} if state is S.RESERVED else {Outcome.DONE}
     assert tasks.decide(task_container(state)) == (
         Step(
             do.StartTask("task-1"),
             on={Outcome.INVALID_STATE_TRANSITION: drop, Outcome.NOT_FOUND: drop},
+            goes_on=frozenset(started),
         ),
-        Step(do.RunTask("task-1"), on={Outcome.RUN_REFUSED: (*drop, failed)}),
+        Step(
+            do.RunTask("task-1"),
+            on={
+                Outcome.RUN_REFUSED: (*drop, failed),
+                Outcome.NOT_FOUND: drop,
+                Outcome.UNRUNNABLE: (do.CompleteTask("task-1", True, None, ""), *drop),
+            },
+        ),
     )
 
 
@@ -199,6 +221,7 @@ def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> N
             "",
             do.RejectTask("task-1", "failed to mount volume"),
         ),
+        (UNUSED, "", do.RejectTask("task-1", "expired container", ours=False)),
     ],
 )
 def test_a_completed_task(
