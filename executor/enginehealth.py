@@ -115,6 +115,9 @@ class EngineHealth:
         except EngineError as error:
             log.error("failed-health-check", extra={"data": {"error": str(error)}})
             self._set(healthy=False)
+        except Exception as error:
+            log.error("failed-health-check", exc_info=error, extra={"data": {"error": str(error)}})
+            self._set(healthy=False)
         else:
             self._set(healthy=True)
         return self._healthy

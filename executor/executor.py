@@ -67,6 +67,9 @@ FAILED_PASSES_MOST = 100
 """Passes of one periodic job in a row that may fail for an unforeseen reason: three minutes and more. The
 cell then ends: a new start may help, and without the job it would break its promises in silence."""
 
+PART_PAUSE_S = 1.0
+"""Pause before a failed part of the cell begins again."""
+
 STALLED_INTERVAL_S = 5.0
 """How often a start that waits for the engine says so."""
 
@@ -257,8 +260,8 @@ class Executor:
             await self._report_capacity()
             async with self._group:
                 self._spawn(self._health.run())
-                self._spawn(self._provisions.identity.run())
-                self._spawn(self._provisions.volumes.run())
+                self._spawn(self._lasting(self._provisions.identity.run))
+                self._spawn(self._lasting(self._provisions.volumes.run))
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
@@ -353,6 +356,16 @@ class Executor:
                     ) from error
             else:
                 unforeseen = 0
+
+    async def _lasting(self, run: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Run a part of the cell until it ends by itself; one that fails is logged and begins again."""
+        while True:
+            try:
+                return await run()
+            except Exception as error:
+                data = {"part": type(getattr(run, "__self__", run)).__name__, "error": str(error)}
+                log.error("part-failed", exc_info=error, extra={"data": data})
+            await asyncio.sleep(PART_PAUSE_S)
 
     async def _expire(self) -> None:
         for container in self._store.list():

@@ -35,8 +35,9 @@ class BindDriver:
     def _resolve(self, name: str, source: str) -> str:
         try:
             path = os.path.realpath(source, strict=True)
-        except OSError as error:
-            raise _refused(f"volume {name!r}: {source}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no path"
+            raise _refused(f"volume {name!r}: {source}: {reason}") from error
         roots = (os.path.realpath(allowed) for allowed in self._allowed)
         if not any(os.path.commonpath((root, path)) == root for root in roots):
             raise _refused(f"volume {name!r}: {source} is not among the host paths this cell allows")

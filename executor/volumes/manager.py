@@ -61,7 +61,10 @@ class VolumeManager:
     async def run(self) -> None:
         while self._directories:
             await asyncio.sleep(self._interval_s)
-            await self.discover()
+            try:
+                await self.discover()
+            except Exception:
+                log.exception("volume-drivers-not-looked-for")
 
     async def close(self) -> None:
         for driver in self._plugins.values():
@@ -81,11 +84,13 @@ class VolumeManager:
         return tuple([await self._mount(guid, volume) for volume in wanted])
 
     async def unmount(self, guid: str) -> None:
-        for driver, name in self._held.pop(guid, ()):
+        while held := self._held.get(guid):
+            driver, name = held.pop(0)
             try:
                 await self._driver(driver).unmount(name)
             except VolumeError as error:
                 log.error("failed-to-unmount-volume", extra=_data(guid, volume=name, error=str(error)))
+        self._held.pop(guid, None)
 
     async def _mount(self, guid: str, volume: VolumeMount) -> BindMount:
         driver = self._driver(volume.driver)
@@ -113,8 +118,11 @@ class VolumeManager:
             return
         try:
             await driver.activate()
-        except VolumeError as error:
-            log.error("volume-driver-does-not-answer", extra=_data(spec.name, error=str(error)))
+        except Exception as error:
+            trace = None if isinstance(error, VolumeError) else error
+            log.error(
+                "volume-driver-does-not-answer", exc_info=trace, extra=_data(spec.name, error=str(error))
+            )
             self._plugins.pop(spec.name, None)
             await driver.close()
             return

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from executor.volumes.api import VolumeError
 from executor.volumes.specs import DriverSpec, TLSFiles
@@ -18,6 +19,9 @@ CALL_TIMEOUT_S = 60.0
 
 ACTIVATION_TIMEOUT_S = 5.0
 """A driver that does not say what it is by then is not there."""
+
+ANSWER_BYTES_MOST = 4 << 20
+"""Bytes of an answer; a list of ten thousand volumes has less."""
 
 _MEDIA_TYPE = "application/vnd.docker.plugins.v1+json"
 
@@ -74,14 +78,14 @@ class PluginDriver:
             async with self._session.post(
                 f"{self.spec.url}/{call}", data=json.dumps(body), headers={"Accept": _MEDIA_TYPE}
             ) as response:
-                status, text = response.status, await response.text()
+                status, text = response.status, await _text(response)
         except TimeoutError as error:
             raise VolumeError(f"{asked}: no answer in time") from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise VolumeError(f"{asked}: {error}") from error
         try:
             answer = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise VolumeError(f"{asked}: status {status}, not a JSON object: {text[:200]!r}")
@@ -91,11 +95,21 @@ class PluginDriver:
         return answer
 
 
+async def _text(response: aiohttp.ClientResponse) -> str:
+    """The answer, whatever bytes it has. Raises ValueError when it is too long."""
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > ANSWER_BYTES_MOST:
+            raise ValueError(f"the answer has more than {ANSWER_BYTES_MOST} bytes")
+    return data.decode("utf-8", "replace")
+
+
 def safe_description(error: str) -> str:
     """What of a driver's error text may be told to users: only what it marked so, empty for nothing."""
     try:
         described = json.loads(error)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     safe = described.get("SafeDescription") if isinstance(described, dict) else None
     return safe if isinstance(safe, str) else ""

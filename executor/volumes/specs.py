@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _SUFFIXES = (".json", ".spec", ".sock")
 """In the order in which they win over each other."""
+
+SPEC_BYTES_MOST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,9 @@ def find_specs(directories: Iterable[str]) -> dict[str, DriverSpec]:
                         found[path.stem] = read_spec(path)
                     except (OSError, InvalidSpec) as error:
                         log.error("invalid-volume-driver-spec", extra={"data": _data(path, error)})
+                    except Exception as error:
+                        data = _data(path, error)
+                        log.error("invalid-volume-driver-spec", exc_info=error, extra={"data": data})
     return found
 
 
@@ -66,12 +73,12 @@ def read_spec(path: Path) -> DriverSpec:
     """The driver that ``path`` announces. Raises InvalidSpec, OSError."""
     if path.suffix == ".sock":
         return spec_of(path.stem, f"unix://{path}")
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = _content(path)
     if path.suffix == ".spec":
         return spec_of(path.stem, text.strip())
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSpec(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidSpec("not a JSON object")
@@ -87,7 +94,11 @@ def spec_of(
     name: str, address: str, *, tls: TLSFiles | None = None, unique_volume_ids: bool = False
 ) -> DriverSpec:
     """Understand an address: ``unix://`` and a path, or ``tcp://``, ``http://``, ``https://`` and a host."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        valid_port = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise InvalidSpec(f"address {address!r}: {error}") from error
     if parts.scheme == "unix" and parts.path:
         return DriverSpec(
             name=name,
@@ -95,11 +106,23 @@ def spec_of(
             socket=f"{parts.netloc}{parts.path}",
             unique_volume_ids=unique_volume_ids,
         )
-    if parts.scheme in ("tcp", "http", "https") and parts.netloc:
+    if parts.scheme in ("tcp", "http", "https") and parts.hostname and valid_port:
         scheme = "https" if tls is not None or parts.scheme == "https" else "http"
         url = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         return DriverSpec(name=name, url=url, tls=tls, unique_volume_ids=unique_volume_ids)
     raise InvalidSpec(f"address {address!r} is neither unix://PATH nor http(s)://HOST:PORT")
+
+
+def _content(path: Path) -> str:
+    """The text of a regular file, which nothing else than a driver's installation should have written."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidSpec("not a regular file")
+        data = file.read(SPEC_BYTES_MOST + 1)
+    if len(data) > SPEC_BYTES_MOST:
+        raise InvalidSpec(f"more than {SPEC_BYTES_MOST} bytes")
+    return data.decode("utf-8", "replace")
 
 
 def _tls(value: object) -> TLSFiles | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from executor.engine.api import BindMount
 from executor.model import VolumeMount
 from executor.volumes.api import VolumeError
 from executor.volumes.manager import VolumeManager, unique_name
-from executor.volumes.plugin import safe_description
+from executor.volumes.plugin import PluginDriver, safe_description
 from executor.volumes.specs import DriverSpec, InvalidSpec, TLSFiles, find_specs, read_spec
 
 pytestmark = pytest.mark.unit
@@ -62,6 +63,13 @@ def test_an_announcement(tmp_path: Path, file: str, content: str, spec: DriverSp
         ("x.json", '{"Addr":7}', "Addr is not a string"),
         ("x.spec", "ftp://h", "address 'ftp://h' is neither"),
         ("x.spec", "unix://", "address 'unix://' is neither"),
+        ("x.spec", "http://[::1", "address 'http://\\[::1': Invalid IPv6 URL"),
+        ("x.spec", "http://h:99999", "Port out of range"),
+        ("x.spec", "http://h:port", "Port could not be cast"),
+        ("x.spec", "http://:1", "address 'http://:1' is neither"),
+        ("x.json", "[" * 60_000, "not JSON"),
+        ("x.json", '{"Addr":' + "1" * 5_000 + "}", "not JSON"),
+        ("x.json", " " * 70_000, "more than 65536 bytes"),
     ],
 )
 def test_an_announcement_nobody_understands(
@@ -72,6 +80,34 @@ def test_an_announcement_nobody_understands(
         read_spec(tmp_path / file)
     assert find_specs([str(tmp_path)]) == {}
     assert caplog.messages == ["invalid-volume-driver-spec"]
+
+
+def test_an_announcement_that_is_no_file_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """A FIFO or a directory named like an announcement is refused; nothing is waited for."""
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "folder.spec").mkdir()
+    (tmp_path / "good.spec").write_text("http://h:1")
+    assert [*find_specs([str(tmp_path)])] == ["good"]
+
+
+@pytest.mark.parametrize(
+    "error", [RecursionError, UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), MemoryError, KeyError]
+)
+async def test_a_driver_that_fails_in_any_way_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (tmp_path / "bad.spec").write_text("http://bad:1")
+    (tmp_path / "good.spec").write_text("http://good:1")
+
+    async def activate(driver: PluginDriver) -> None:
+        if driver.spec.name == "bad":
+            raise error
+
+    monkeypatch.setattr(PluginDriver, "activate", activate)
+    manager = VolumeManager([str(tmp_path)])
+    await manager.start()
+    assert manager.drivers == ["good"]
+    await manager.close()
 
 
 def test_the_first_announcement_of_a_name_counts(tmp_path: Path) -> None:
@@ -129,6 +165,8 @@ class ScriptedDriver:
             asked.set()
             await answer.wait()
         answer = self.answers.get(call, {})
+        if isinstance(answer, bytes):
+            return web.Response(body=answer, content_type="application/json", charset="no-such-charset")
         text = answer if isinstance(answer, str) else json.dumps(answer)
         return web.Response(text=text, status=500 if '"Err": "broken"' in text else 200)
 
@@ -229,6 +267,18 @@ async def test_a_volume_is_made_mounted_and_given_back(
     ]
 
 
+@pytest.mark.parametrize(
+    "answer", [b"\xff\xfe", b"[" * 100_000, b'{"Mountpoint":' + b"9" * 5_000 + b"}", b" " * (5 << 20)]
+)
+async def test_an_answer_that_is_no_answer_is_a_volume_error(
+    volumes: VolumeManager, driver: ScriptedDriver, answer: bytes
+) -> None:
+    """Bytes that are no text, an unknown charset, deep or long JSON: the mount fails, and says so."""
+    driver.answers["VolumeDriver.Mount"] = answer
+    with pytest.raises(VolumeError, match=r"driver nfs: VolumeDriver\.Mount: "):
+        await volumes.mount("ig", [volume()])
+
+
 async def test_drivers_that_need_it_get_a_name_per_container(
     volumes: VolumeManager, driver: ScriptedDriver, tmp_path: Path
 ) -> None:
@@ -326,6 +376,7 @@ async def test_allowed_host_directories_are_volumes(shared: Path, below: str) ->
         (lambda shared: f"{shared}/below/../..", "not among the host paths"),
         (lambda shared: f"{shared}/missing", "No such file"),
         (lambda shared: "below", "needs an absolute path"),
+        (lambda shared: "/\0", "no path"),
         (lambda shared: 7, "needs an absolute path"),
     ],
 )
