@@ -186,6 +186,17 @@ async def test_a_handler_that_fails_costs_its_own_output_only(
     assert caplog.records[0].exc_info is not None
 
 
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A directory for deep trees, which ``shutil.rmtree`` of the test runner cannot remove."""
+    root = tmp_path / "deep"
+    root.mkdir()
+    try:
+        yield root
+    finally:
+        subprocess.run(["rm", "-rf", root], check=True)
+
+
 def nest(root: Path, depth: int, name: str, leaf_bytes: int) -> None:
     """Directories in each other, by descriptors, as ``mkdir; cd`` in a loop makes them, and a file below."""
     here = os.open(root, os.O_RDONLY)
@@ -202,10 +213,10 @@ def nest(root: Path, depth: int, name: str, leaf_bytes: int) -> None:
 
 @pytest.mark.unit
 @pytest.mark.parametrize(("depth", "name"), [(3, "d"), (1200, "d"), (300, "d" * 200)])
-def test_files_are_counted_at_any_depth_and_behind_any_path(tmp_path: Path, depth: int, name: str) -> None:
+def test_files_are_counted_at_any_depth_and_behind_any_path(deep: Path, depth: int, name: str) -> None:
     """1,000 nested directories neither end the count nor hide 8 MiB behind a path longer than PATH_MAX."""
-    nest(tmp_path, depth, name, 8 << 20)
-    usage = layerusage.below(tmp_path)
+    nest(deep, depth, name, 8 << 20)
+    usage = layerusage.below(deep)
     assert usage.inodes == depth + 2
     assert usage.size >= 8 << 20
 

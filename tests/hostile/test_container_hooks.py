@@ -111,7 +111,6 @@ class Hooks:
             self.fail_for(guid)
             return LayerUsage()
 
-        self.patch.setattr(cgroup, "read_strain", lambda *_: Strain())
         self.patch.setattr(DiskUsage, "of", usage)
 
     def metrics(self) -> None:
@@ -160,6 +159,18 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         cell_id="cell-1", memory_mb=1024, disk_mb=2048, max_containers=5, temp_dir=str(tmp_path), **often
     )
     return World(config)
+
+
+@pytest.fixture(autouse=True)
+def healthy_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers of the scripted engine have no processes to read anything of."""
+
+    async def usage(*_: object) -> LayerUsage:
+        return LayerUsage()
+
+    monkeypatch.setattr(DiskUsage, "of", usage)
+    monkeypatch.setattr(cgroup, "read_strain", lambda *_: Strain())
+    monkeypatch.setattr(cgroup, "read", lambda *_: Reading(memory_usage=1, disk_usage=1, cpu_ns=1))
 
 
 @pytest.fixture
