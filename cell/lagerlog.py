@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from cell.logwriter import LogWriter
+
 LEVEL_NUMBERS = {logging.DEBUG: 0, logging.INFO: 1, logging.WARNING: 1, logging.ERROR: 2, logging.CRITICAL: 3}
 LEVEL_NAMES = {0: "debug", 1: "info", 2: "error", 3: "fatal"}
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
@@ -82,13 +84,13 @@ def install(
     max_data_string: int = 640,
     redact: Callable[[Any], Any] | None = None,
 ) -> logging.Handler:
-    """Send every record of the process to ``stream`` and answer the handler (to remove it again).
+    """Send every record of the process to the descriptor of ``stream``; the handler, to remove it again.
 
-    Raises ValueError for an unknown level, with the known ones.
+    No caller waits for the stream's reader. Raises ValueError for an unknown level, with the known ones.
     """
     if level not in LEVELS:
         raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")
-    handler = logging.StreamHandler(stream)
+    handler = LogWriter(stream.fileno())
     handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
     root = logging.getLogger()
     root.addHandler(handler)

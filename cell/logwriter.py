@@ -1,0 +1,150 @@
+"""The component log's way to its file or pipe: a bounded buffer, and a thread that empties it.
+
+A reader that takes nothing, such as a stopped pager, costs lines and never time: what does not fit into the
+buffer is dropped, and the log says how many lines were lost as soon as there is room again. Order is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections import deque
+from typing import Final, NamedTuple
+
+CAPACITY_BYTES: Final = 4 << 20
+"""What may wait for a slow reader, some 20,000 lines."""
+CLOSE_LIMIT_S: Final = 2.0
+"""How long the end of the process waits for a reader to take the rest."""
+BATCH_BYTES: Final = 1 << 16
+"""Written at once; a pipe holds as much."""
+DROPPED: Final = "log-lines-dropped"
+
+
+class _Line(NamedTuple):
+    """lost: how many lines are lost with this one; a line about lost lines stands for them."""
+
+    data: bytes
+    lost: int
+
+
+class LogWriter(logging.Handler):
+    """Writes records to a descriptor. No call waits for the reader, except ``flush`` and ``close`` a while.
+
+    The descriptor is duplicated, so its owner may close it.
+    """
+
+    def __init__(
+        self, descriptor: int, *, capacity: int = CAPACITY_BYTES, close_limit_s: float = CLOSE_LIMIT_S
+    ) -> None:
+        super().__init__()
+        self._descriptor = os.dup(descriptor)
+        self._capacity = capacity
+        self._close_limit_s = close_limit_s
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting: deque[_Line] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._refused = 0
+        self._writing = False
+        self._closed = False
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._write_all, name="component log", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost and that the log does not mention yet."""
+        with self._changed:
+            return self._dropped + self._refused
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode(errors="replace")
+        except Exception:  # noqa: BLE001 - as in logging: a bad record is reported and ends nothing
+            self.handleError(record)
+            return
+        with self._changed:
+            if self._closed or self._size + len(line) > self._capacity:
+                self._dropped += 1
+                return
+            if self._dropped or self._refused:
+                self._mention_lost()
+            self._keep(_Line(line, 1))
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until everything is written, at most ``close_limit_s`` and only once for a stopped reader."""
+        with self._changed:
+            limit_s = 0.0 if self._is_stopped else self._close_limit_s
+            self._is_stopped = not self._changed.wait_for(
+                lambda: not self._waiting and not self._writing, limit_s
+            )
+
+    def close(self) -> None:
+        """Write what is left, as far as the reader takes it in time."""
+        self.flush()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        super().close()
+
+    def _keep(self, line: _Line) -> None:
+        self._waiting.append(line)
+        self._size += len(line.data)
+
+    def _mention_lost(self) -> None:
+        """Put a line about those that were lost in their place."""
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, DROPPED, None, None)
+        lost = self._dropped + self._refused
+        record.data = {"lines": lost}
+        self._dropped = self._refused = 0
+        self._keep(_Line(f"{self.format(record)}\n".encode(errors="replace"), lost))
+
+    # -- the thread -------------------------------------------------------------------------------------
+
+    def _write_all(self) -> None:
+        try:
+            while batch := self._next():
+                lost = self._write(batch)
+                with self._changed:
+                    self._writing = False
+                    self._refused += lost
+                    self._changed.notify_all()
+        finally:
+            os.close(self._descriptor)
+
+    def _next(self) -> list[_Line]:
+        """The next lines; none at the end."""
+        lines: list[_Line] = []
+        size = 0
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            while self._waiting and size < BATCH_BYTES:
+                lines.append(self._waiting.popleft())
+                size += len(lines[-1].data)
+            self._size -= size
+            self._writing = bool(lines)
+            # Refused lines wait for the next record, because the descriptor may refuse this line too.
+            if self._dropped:
+                self._mention_lost()
+        return lines
+
+    def _write(self, batch: list[_Line]) -> int:
+        """Write as long as it takes; how many lines were lost because the descriptor refused them."""
+        left = memoryview(b"".join(line.data for line in batch))
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:  # another process made the shared descriptor non-blocking
+                self._until_writable()
+            except OSError:  # the reader is gone, or the disk is full
+                missing = len(bytes(left).splitlines())
+                return sum(line.lost for line in batch[-missing:])
+        return 0
+
+    def _until_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        poll.poll()
