@@ -27,7 +27,7 @@ READ_SIZE = 65536
 PIECE_LINES = 512
 """Line ends handled in one go, about half a millisecond with one sink."""
 
-TURN_S = 0.002
+TURN_S = 0.001
 """Time after which a turn is over, at the end of a piece."""
 
 OTHERS_S = 0.0002
