@@ -38,6 +38,7 @@ from debian import (  # noqa: E402
     default_python,
     drop_others,
     native_architecture,
+    one_at_a_time,
     run,
     unpack,
 )
@@ -273,9 +274,11 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache/bundle")
     parser.add_argument("--refresh", action="store_true", help="fetch the newest packages")
     options = parser.parse_args()
+    cache = options.cache.resolve()
     try:
-        build = Build(options.arch or native_architecture(), options.cache.resolve(), options.refresh)
-        tree = build.tree()
+        with one_at_a_time(cache):
+            build = Build(options.arch or native_architecture(), cache, options.refresh)
+            tree = build.tree()
     except (PackageError, subprocess.SubprocessError) as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")}
@@ -28,10 +30,21 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
     try:
         done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
+        if error.filename != str(command[0]):
+            raise PackageError(f"{' '.join(map(str, command))}: no folder {error.filename}") from error
         raise PackageError(f"{command[0]} is not installed; it is needed for the bundle") from error
     except subprocess.CalledProcessError as error:
         raise PackageError(f"{' '.join(map(str, command))}: {error.stderr.strip()}") from error
     return done.stdout
+
+
+@contextmanager
+def one_at_a_time(cache: Path) -> Iterator[None]:
+    """Hold the lock of a cache folder: a second build waits for the first one's packages and files."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def drop_others(current: Path, pattern: str) -> None:

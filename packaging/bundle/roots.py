@@ -31,6 +31,7 @@ from debian import (  # noqa: E402
     drop_others,
     native_architecture,
     need_tools,
+    one_at_a_time,
     run,
     unpack,
 )
@@ -200,7 +201,8 @@ def main() -> int:
     parser.add_argument("--arch", choices=sorted(COMPILERS), help="default: this machine's")
     options = parser.parse_args()
     try:
-        print(root(options.name, options.arch or native_architecture()))
+        with one_at_a_time(CACHE):
+            print(root(options.name, options.arch or native_architecture()))
     except PackageError as error:
         print(f"roots: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import io
 import os
@@ -37,6 +38,14 @@ def test_the_same_inputs_give_the_same_bytes(build: ModuleType, tmp_path: Path) 
     kept, again = (build.archive(tree, build.BUNDLES["lifecycle.tgz"]) for tree in (job.tree(), tmp_path))
     assert kept == again
     assert len(kept) < GOAL_BYTES
+
+
+def test_two_builds_on_one_cache_do_not_run_at_the_same_time(build: ModuleType, tmp_path: Path) -> None:
+    """A second build on an empty cache removed the folder that the first one was fetching packages into."""
+    with build.one_at_a_time(tmp_path), (tmp_path / "lock").open() as second, pytest.raises(BlockingIOError):
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with build.one_at_a_time(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every recorded case of the in-container programs where nothing but /tmp can be written."""
+"""The recorded cases of the in-container programs where nothing but /tmp can be written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.docker.bundle.golden import ROOTS, Mode, replay
+from tests.docker.bundle.golden import READ_ONLY, ROOTS, replay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
-
-MODE = Mode("/tmp/lifecycle", ("--read-only",))
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -24,4 +22,4 @@ def test_recorded_cases_in_a_read_only_root(
     library: Path,
     certificates: Path,
 ) -> None:
-    replay(MODE, root, box, image_of, bundle, library, certificates)
+    replay(READ_ONLY, root, box, image_of, bundle, library, certificates)

@@ -1,4 +1,4 @@
-"""Every recorded case of the in-container programs as root."""
+"""The recorded cases of the in-container programs as root."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.docker.bundle.golden import ROOTS, Mode, replay
+from tests.docker.bundle.golden import AS_ROOT, ROOTS, replay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
-
-MODE = Mode("/lifecycle")
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -24,4 +22,4 @@ def test_recorded_cases_as_root(
     library: Path,
     certificates: Path,
 ) -> None:
-    replay(MODE, root, box, image_of, bundle, library, certificates)
+    replay(AS_ROOT, root, box, image_of, bundle, library, certificates)

@@ -1,4 +1,4 @@
-"""Every recorded case of the in-container programs as a user nobody knows, from an odd place."""
+"""The recorded cases of the in-container programs as a user that no file names, from a path with a space."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.docker.bundle.golden import ROOTS, Mode, replay
+from tests.docker.bundle.golden import ROOTS, UNKNOWN_USER, replay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
-
-MODE = Mode("/opt/a strange/place", ("--user", "4242"))
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -24,4 +22,4 @@ def test_recorded_cases_as_an_unknown_user(
     library: Path,
     certificates: Path,
 ) -> None:
-    replay(MODE, root, box, image_of, bundle, library, certificates)
+    replay(UNKNOWN_USER, root, box, image_of, bundle, library, certificates)
