@@ -1,8 +1,9 @@
 """Health checks: what one more healthy instance with a TCP check every 2 s costs the cell.
 
-Ours are liveness checks as a container has them: coroutines of the agent. The floor is a process per check
-in its cheapest form, a busybox shell that probes with busybox nc and sleeps. Both check the same ports of
-one listening process, whose own cost is not counted; both run in turns in one run.
+Ours are liveness checks as a container has them: coroutines of the agent, with sockets made in a namespace.
+The floor is a process per check in its cheapest form, a busybox shell that probes with busybox nc and sleeps.
+Both check the same ports of one listening process, whose own cost is not counted; both run in turns in one
+run.
 
     .venv/bin/python benchmarks/checks.py --checks 250
 
@@ -17,16 +18,20 @@ import gc
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
+from executor.network.spaces import Spaces
 from executor.steps.check import LivenessCheck, Target
+from executor.steps.turns import Turns
 
 BUSYBOX = "/bin/busybox"
 
@@ -82,13 +87,23 @@ async def our_checks(ports: Sequence[int], interval: float, seconds: float) -> C
     async def never() -> bool:
         return False
 
+    spaces = Spaces()
+    spaces.hold("bench", os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    (await spaces.open_socket("bench", socket.AF_INET)).close()
     gc.collect()
     memory = me.memory_full_info().uss
     began, used = time.monotonic(), time.process_time()
     async with asyncio.TaskGroup() as group:
         tasks = []
         for number, port in enumerate(ports):
-            target = Target(kind="tcp", host="127.0.0.1", port=port, timeout=1.0)
+            target = Target(
+                kind="tcp",
+                host="127.0.0.1",
+                port=port,
+                timeout=1.0,
+                open_socket=partial(spaces.open_socket, "bench"),
+                turns=Turns(),
+            )
             check = LivenessCheck(target, interval=interval, on_failure=lambda _: None, out_of_memory=never)
             tasks.append(group.create_task(_after(number / len(ports) * interval, check)))
         await asyncio.sleep(seconds)
@@ -99,6 +114,7 @@ async def our_checks(ports: Sequence[int], interval: float, seconds: float) -> C
             raise RuntimeError(f"{len(ended)} checks failed")
         for task in tasks:
             task.cancel()
+    spaces.close()
     return Cost(cpu * 1e3 / len(ports), memory / len(ports))
 
 

@@ -34,7 +34,7 @@ from pyroute2.netns import setns
 
 from bbs.models.workload import SecurityGroupRule
 from executor.network.config import NO_IPV6, NetworkConfig
-from executor.network.contents import Contents, Member
+from executor.network.contents import Contents, Member, everything
 from executor.network.egress import compile_rules
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.links import Links
@@ -82,7 +82,7 @@ class Ours:
     def __init__(self, runner: asyncio.Runner) -> None:
         self._run = runner.run
         self._nft = Nft()
-        wiring = Wiring(
+        self._wiring = Wiring(
             table=CONFIG.table,
             ports=CONFIG.port_prefix,
             subnet=CONFIG.network,
@@ -91,14 +91,14 @@ class Ours:
             gateway_ipv6=CONFIG.gateway_ipv6,
             denied=CONFIG.denied,
         )
-        self._contents = Contents(wiring, CONFIG.log_group)
+        self._contents = Contents(CONFIG.table)
         self._compiled = lru_cache(maxsize=256)(compile_rules)
 
     def load(self, containers: int, count: int, port: int) -> bool:
         self._contents.clear()
         for number in range(containers):
             self._contents.put(f"g{number}", self._member(number, rules(number, count, port)))
-        self._run(self._nft.apply(self._contents.everything()))
+        self._run(self._nft.apply(everything(self._wiring, self._contents.members)))
         return True
 
     def change(self, container: int, given: Sequence[SecurityGroupRule]) -> None:

@@ -51,6 +51,7 @@ def network_config(config: RepConfig) -> NetworkConfig:
         dns_servers=config.dns_servers,
         bandwidth_in=config.container_bandwidth_in,
         bandwidth_out=config.container_bandwidth_out,
+        connection_limit=config.container_connection_limit,
         external_ip=config.external_ip,
         port_start=config.host_port_start,
         port_count=config.host_port_count,

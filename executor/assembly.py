@@ -68,6 +68,7 @@ def assemble(
     launch = StepLauncher(
         config,
         engine=engine,
+        network=network,
         sink=sink,
         fetcher=fetcher,
         uploader=uploader,

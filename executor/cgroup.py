@@ -187,6 +187,24 @@ def mounts_of(pid: str) -> list[Mount]:
     return mounts(_text(PROC / pid / "mountinfo", MOUNTS_MOST))
 
 
+def open_process(pid: int, container_id: str) -> tuple[int, str]:
+    """A descriptor of the ``/proc`` directory of a process of the container, and its ``cgroup`` file.
+
+    The directory shows this process and never another one that gets its number. Raises OSError, and
+    ProcessLookupError if the process is none of the container.
+    """
+    process = os.open(PROC / str(pid), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process), encoding="ascii") as lines:
+            membership = lines.read()
+        if container_id not in membership:
+            raise ProcessLookupError(f"process {pid} does not belong to container {container_id} any more")
+    except BaseException:
+        os.close(process)
+        raise
+    return process, membership
+
+
 def _membership(pid: int, container_id: str) -> str:
     """A process id may have been given to another process meanwhile; its control group tells."""
     membership = _text(PROC / str(pid) / "cgroup")

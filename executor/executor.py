@@ -265,6 +265,7 @@ class Executor:
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
+                self._spawn(self._lasting(self._network.watch))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
                 self._spawn(self._every(self._config.container_limits_interval_s, self._watch_limits))
                 self._spawn(self._every(CAPACITY_INTERVAL_S, self._report_capacity))

@@ -1,21 +1,26 @@
 """One probe of one port, over TCP or HTTP, as a coroutine.
 
-An attempt costs a socket and nothing else: no process, no thread, no session that would have to be kept.
-What is asked of an app and every text of a failure are those of the ``healthcheck`` program.
+A probe costs a socket: no process, no thread of its own, no session. The requests and the texts of failures
+are those of the ``healthcheck`` program.
+
+The caller makes the sockets, in the network of the container. A redirect is followed as long as it stays in
+the container: ``localhost`` and loopback addresses are then the container's own. A redirect to another host
+is not followed, its status is the result. No name is looked up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
 import ssl
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing, suppress
 from functools import cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -23,13 +28,29 @@ from healthcheck import failure
 from healthcheck.failure import NO_INTERFACE, ProbeError
 from healthcheck.reading import MAX_REQUESTS, USER_AGENT, Answer, ExchangeError, Parser
 
-__all__ = ["NO_INTERFACE", "ProbeError", "http_check", "http_timeout_text", "tcp_check", "tcp_timeout_text"]
+__all__ = [
+    "NO_INTERFACE",
+    "OpenSocket",
+    "ProbeError",
+    "ProbeNotMade",
+    "http_check",
+    "http_timeout_text",
+    "tcp_check",
+    "tcp_timeout_text",
+]
 
 _T = TypeVar("_T")
 
+OpenSocket = Callable[[socket.AddressFamily], Awaitable[socket.socket]]
+"""Makes a non-blocking TCP socket in the network of the container. Raises ProbeNotMade."""
+
 _RECEIVE_BYTES = 1 << 16
-MAX_HEAD_BYTES = 1 << 20
-"""Of status line and headers together: less than the program takes, as reading them keeps the agent busy."""
+MAX_HEAD_BYTES = 1 << 16
+"""Of status line and headers together. The program takes more; here, reading keeps the agent busy."""
+MAX_LINES = 1000
+"""Of one answer: header lines, and lines between the chunks of a body."""
+MAX_ANSWER_BYTES = 1 << 20
+"""Of one answer, body included. The rest of a longer body is not read."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -37,18 +58,34 @@ _SAFE_IN_PATH = "%/:;=@!$&'()*+,~[]"
 _SAFE_IN_QUERY = "%/:;=@!$&'()*+,~[]?\"<>\\^`{|}"
 
 
-async def tcp_check(host: str, port: int, timeout: float) -> None:
-    """Connect within ``timeout`` s (0: no limit of ours) and close. Raises ProbeError."""
+class ProbeNotMade(Exception):
+    """The agent could not make a socket for the probe. This says nothing about the app."""
+
+
+async def tcp_check(host: str, port: int, timeout: float, open_socket: OpenSocket) -> None:
+    """Connect within ``timeout`` s (0: no limit of ours) and close. Raises ProbeError, ProbeNotMade."""
     try:
         async with asyncio.timeout(timeout if timeout != 0 else None):
-            with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as sock:
-                sock.setblocking(False)
-                await asyncio.get_running_loop().sock_connect(sock, (host, port))
+            (await _dial(host, port, open_socket)).close()
     except TimeoutError as error:
         raise failure.tcp_timeout(host, str(port), timeout) from error
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise failure.tcp_error(host, str(port), f"dial tcp {host}:{port}: connect: {reason}") from error
+
+
+async def _dial(host: str, port: int, open_socket: OpenSocket) -> socket.socket:
+    """A connected socket. ``host`` is an address. Raises OSError, ProbeNotMade."""
+    sock = await open_socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        if sock.getsockname() == sock.getpeername():
+            # Nothing listens there, and the kernel chose the same port for our end.
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def tcp_timeout_text(host: str, port: int, timeout: float) -> str:
@@ -61,11 +98,11 @@ def http_timeout_text(uri: str, port: int, timeout: float) -> str:
     return str(failure.http_timeout(uri, str(port), timeout))
 
 
-async def http_check(host: str, port: int, uri: str, timeout: float) -> None:
-    """GET ``uri``, follow redirects, and pass on a final status of exactly 200. Raises ProbeError.
+async def http_check(host: str, port: int, uri: str, timeout: float, open_socket: OpenSocket) -> None:
+    """GET ``uri``, follow redirects within the container, and pass on a final status of exactly 200.
 
-    ``timeout`` in s, 0 or less for none, covers connection, redirects and headers; the body is read and
-    dropped in what is left of it, and whatever happens to it does not matter.
+    ``timeout`` in s, 0 or less for none, covers connection, redirects and headers. The body is read and
+    dropped in the time that is left; its faults do not matter. Raises ProbeError, ProbeNotMade.
     """
     if not _is_uri(uri):
         raise failure.bad_request(uri, str(port))
@@ -74,7 +111,7 @@ async def http_check(host: str, port: int, uri: str, timeout: float) -> None:
     milliseconds = 0
     try:
         async with asyncio.timeout(timeout if timeout > 0 else None):
-            answer, connection = await _get(host, f"http://{host}:{port}{uri}")
+            answer, connection = await _get(host, f"http://{host}:{port}{uri}", open_socket)
             milliseconds = int((time.monotonic() - begun) * 1000)
             with closing(connection), suppress(OSError, ValueError, ExchangeError):
                 await connection.drop_body(answer)
@@ -104,7 +141,8 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._parser = Parser(MAX_HEAD_BYTES)
+        self._parser = Parser(MAX_HEAD_BYTES, MAX_LINES)
+        self._bytes_left = MAX_ANSWER_BYTES
 
     async def ask(self, request: bytes) -> Answer:
         """Send the request; the final answer's head. Raises OSError, ExchangeError."""
@@ -120,7 +158,11 @@ class _Connection:
         try:
             next(steps)
             while True:
-                steps.send(await self._reader.read(_RECEIVE_BYTES))
+                data = await self._reader.read(_RECEIVE_BYTES)
+                self._bytes_left -= len(data)
+                if self._bytes_left < 0:
+                    raise ExchangeError("answer too long")
+                steps.send(data)
         except StopIteration as end:
             result: _T = end.value
             return result
@@ -129,23 +171,50 @@ class _Connection:
         self._writer.close()
 
 
-async def _get(container: str, url: str) -> tuple[Answer, _Connection]:
+async def _get(container: str, url: str, open_socket: OpenSocket) -> tuple[Answer, _Connection]:
     """The final answer, with the connection its body comes from."""
-    referer = ""
+    referer, address = "", container
     for _ in range(MAX_REQUESTS):
-        connection, request = await _connect(container, url, referer)
+        connection, request = await _connect(address, url, referer, open_socket)
         try:
             answer = await connection.ask(request)
+            following = answer.location and _follow(url, answer.location)
+            elsewhere = following and _address_inside(container, urlsplit(following).hostname or "")
         except BaseException:
             connection.close()
             raise
-        if not answer.location:
+        if not following or not elsewhere:
             return answer, connection
         connection.close()
-        referer, url = url, urljoin(url, answer.location)
-        if _CONTROL.search(answer.location) or _BAD_ESCAPE.search(urlsplit(url).path):
-            raise ExchangeError(f"unusable location {answer.location!r}")
+        referer, url, address = url, following, elsewhere
     raise ExchangeError(f"stopped after {MAX_REQUESTS} requests")
+
+
+def _follow(url: str, location: str) -> str:
+    """The URL that a redirect leads to. Raises ExchangeError, ValueError."""
+    following = urljoin(url, location)
+    parts = urlsplit(following)
+    if _CONTROL.search(location) or _BAD_ESCAPE.search(parts.netloc + parts.path):
+        raise ExchangeError(f"unusable location {location!r}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ExchangeError(f"unsupported address {following!r}")
+    return following
+
+
+def _address_inside(container: str, host: str) -> str:
+    """The address to dial for a host that is the container itself; empty for any other host."""
+    if host == container:
+        return container
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ""
+    plain = getattr(address, "ipv4_mapped", None) or address
+    if plain.is_loopback or plain.is_unspecified or str(plain) == container:
+        return str(plain)
+    return ""
 
 
 @cache
@@ -154,17 +223,21 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def _connect(container: str, url: str, referer: str) -> tuple[_Connection, bytes]:
-    """A connection for one request, and the request."""
+async def _connect(
+    address: str, url: str, referer: str, open_socket: OpenSocket
+) -> tuple[_Connection, bytes]:
+    """A connection to ``address`` for one request, and the request."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ExchangeError(f"unsupported address {url!r}")
     context = _tls_context() if parts.scheme == "https" else None
     port = parts.port if parts.port is not None else (443 if context else 80)
-    address = await _address(container, parts.hostname, port)
-    reader, writer = await asyncio.open_connection(
-        address, port, ssl=context, server_hostname=parts.hostname if context else None
-    )
+    sock = await _dial(address, port, open_socket)
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=context, server_hostname=parts.hostname if context else None
+        )
+    except BaseException:
+        sock.close()
+        raise
     target = quote(parts.path, safe=_SAFE_IN_PATH) or "/"
     if parts.query or "?" in url.partition("#")[0]:
         target += "?" + quote(parts.query, safe=_SAFE_IN_QUERY)
@@ -178,24 +251,3 @@ async def _connect(container: str, url: str, referer: str) -> tuple[_Connection,
     if referer and not (referer.startswith("https:") and not context):
         headers.append(f"Referer: {referer.partition('#')[0]}")
     return _Connection(reader, writer), "\r\n".join([*headers, "", ""]).encode()
-
-
-async def _address(container: str, host: str, port: int) -> str:
-    """Where a request for ``host`` goes. Raises OSError.
-
-    A redirect may lead anywhere, but what a container calls its own machine is the container and not the one
-    that we run on, whose services would otherwise answer to apps.
-    """
-    if host == container:
-        return container
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    address = str(found[0][4][0])
-    return container if local_to_its_machine(address) else address
-
-
-def local_to_its_machine(address: str) -> bool:
-    """Whether an address means another machine to everybody: loopback, unspecified, link-local."""
-    value = ip_address(address.partition("%")[0])
-    if isinstance(value, IPv6Address) and value.ipv4_mapped is not None:
-        value = value.ipv4_mapped
-    return value.is_loopback or value.is_unspecified or value.is_link_local

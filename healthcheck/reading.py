@@ -20,6 +20,8 @@ MAX_HEAD_BYTES = 10 << 20
 """Of status line and headers together."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_BODY = frozenset({101, 204, 304})
+_READ_HEADERS = frozenset({"location", "content-length", "transfer-encoding"})
+"""The headers that a check uses. The others are not kept: an app may send very many."""
 
 
 class ExchangeError(Exception):
@@ -27,7 +29,7 @@ class ExchangeError(Exception):
 
 
 class Answer:
-    """Status and headers; names in lower case, of repeated ones the first."""
+    """Status and the headers that matter; names in lower case, of repeated ones the first."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status = status
@@ -45,8 +47,10 @@ class Parser:
     No bytes mean that there are no more.
     """
 
-    def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+    def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES, max_lines: int | None = None) -> None:
+        """max_lines: of headers and between chunks together; None for no bound."""
         self._max_head_bytes = max_head_bytes
+        self._lines_left = max_lines
         self._buffer = b""
         self._at = 0  # what is before it has been dealt with; cut off once per piece, not per line
         self._head_bytes = 0
@@ -60,7 +64,9 @@ class Parser:
                 name, colon, value = line.partition(":")
                 if not colon:
                     raise ExchangeError("malformed header line")
-                headers.setdefault(name.strip().lower(), value.strip())
+                known = name.strip().lower()
+                if known in _READ_HEADERS:
+                    headers.setdefault(known, value.strip())
             if 100 <= status < 200 and status != 101:
                 continue
             length = headers.get("content-length", "0")
@@ -83,6 +89,10 @@ class Parser:
                 pass
 
     def _line(self) -> Generator[None, bytes, str]:
+        if self._lines_left is not None:
+            self._lines_left -= 1
+            if self._lines_left < 0:
+                raise ExchangeError("too many lines")
         seen = self._at
         while (end := self._buffer.find(b"\n", seen)) < 0:
             more = yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ from executor.cache.api import FileFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
 from executor.containers.group import CredentialedGroup
-from executor.engine.api import Engine
+from executor.engine.api import Engine, Network
+from executor.errors import NetworkError
 from executor.identity.instances import Identity
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock
@@ -19,11 +21,12 @@ from executor.logs.streamer import LogStreamer
 from executor.meter import Meter
 from executor.model import Container
 from executor.steps.base import Step
-from executor.steps.check import valid_targets
+from executor.steps.check import valid_checks
 from executor.steps.context import StepContext, StepSettings, StepSlots
 from executor.steps.leftovers import Leftovers
 from executor.steps.story import StoryRecorder
 from executor.steps.tree import build_container_step
+from healthcheck.probe import ProbeNotMade
 
 _LIVENESS_METRICS = {"http": "HTTPLivenessChecksFailedCount", "tcp": "TCPLivenessChecksFailedCount"}
 
@@ -55,6 +58,7 @@ class StepLauncher:
         config: ExecutorConfig,
         *,
         engine: Engine,
+        network: Network,
         sink: LogSink,
         fetcher: FileFetcher,
         uploader: FileUploader,
@@ -71,6 +75,7 @@ class StepLauncher:
         """
         self._config = config
         self._engine = engine
+        self._network = network
         self._sink = sink
         self._fetcher = fetcher
         self._uploader = uploader
@@ -115,6 +120,7 @@ class StepLauncher:
             on_readiness=on_readiness,
             on_setup_end=lambda succeeded: self._setup_ended(succeeded, creation.started_at),
             on_liveness_failure=self._liveness_failed,
+            open_socket=partial(self._open_socket, container.guid),
             clock=self._clock,
             recorder=self._recorder(container.guid),
             leftovers=leftovers,
@@ -122,9 +128,13 @@ class StepLauncher:
         step = build_container_step(info, context)
         if runner := self._identity.runner(container):
             step = CredentialedGroup(runner, step)
-        return LaunchedSteps(
-            step, streamer, leftovers, routable_when_ready=not checks_readiness(container, self._settings)
-        )
+        return LaunchedSteps(step, streamer, leftovers, routable_when_ready=not checks_readiness(container))
+
+    async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
+        try:
+            return await self._network.open_socket(guid, family)
+        except NetworkError as error:
+            raise ProbeNotMade(str(error)) from error
 
     def _setup_ended(self, succeeded: bool, started_at: float) -> None:
         name = "ContainerSetupSucceededDuration" if succeeded else "ContainerSetupFailedDuration"
@@ -148,11 +158,7 @@ def step_settings(config: ExecutorConfig) -> StepSettings:
     )
 
 
-def checks_readiness(container: Container, settings: StepSettings) -> bool:
+def checks_readiness(container: Container) -> bool:
     """Whether there is a valid readiness check, so that traffic has to wait for it."""
     definition = container.run_info.check_definition
-    if definition is None:
-        return False
-    return bool(
-        valid_targets(definition.readiness_checks, container.internal_ip, settings.default_check_timeout)
-    )
+    return definition is not None and bool(valid_checks(definition.readiness_checks))

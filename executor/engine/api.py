@@ -8,6 +8,7 @@ Every call raises :class:`executor.errors.EngineError` or a subclass of it.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -200,6 +201,14 @@ class Network(Protocol):
     ) -> None:
         """Link the container, map host ports (keys) to its ports (values) and put its egress rules in force:
         one transaction. Again for the same container: all of it is replaced."""
+        ...
+
+    async def open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
+        """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
+        ...
+
+    async def watch(self) -> None:
+        """Mend the links of containers as soon as somebody removes them. Runs until it is cancelled."""
         ...
 
     async def verify(self) -> None:

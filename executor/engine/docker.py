@@ -355,18 +355,7 @@ def _unheard(_text: str) -> None:
 def _open_handle(container: EngineContainer, hierarchies: list[cgroup.Mount]) -> _Handle:
     """Raises ContainerGone when the init process is not the container's any more."""
     try:
-        proc_fd = os.open(f"/proc/{container.init_pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        proc_fd, membership = cgroup.open_process(container.init_pid, container.id)
     except OSError as error:
         raise ContainerGone(f"container {container.guid}: its init process is gone") from error
-    try:
-        with open(os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd), encoding="ascii") as lines:
-            membership = lines.read()
-    except OSError as error:
-        os.close(proc_fd)
-        raise ContainerGone(f"container {container.guid}: its init process is gone") from error
-    if container.id not in membership:
-        os.close(proc_fd)
-        raise ContainerGone(
-            f"container {container.guid}: process {container.init_pid} is not its init process any more"
-        )
     return _Handle(proc_fd, cgroup.oom_counter(cgroup.group_paths(membership), hierarchies))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,19 +27,23 @@ from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
 from executor.network.address import detect_external_ip
 from executor.network.addresses import AddressPool
+from executor.network.claim import Claim
 from executor.network.config import NO_IPV6, Address, NetworkConfig
 from executor.network.connectionlog import ConnectionLog
 from executor.network.conntrack import forget_connections
-from executor.network.contents import Contents, Member
+from executor.network.contents import Contents, Member, everything
 from executor.network.egress import RuleSet, compile_rules
+from executor.network.egressrules import set_elements
 from executor.network.firewall import EngineFirewall
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.links import Links
+from executor.network.linkwatch import LinkWatch
 from executor.network.listing import differences, parse
 from executor.network.nft import Nft
 from executor.network.ports import PortPool, refuse_overlap
 from executor.network.resolvers import resolvers, resolvers_ipv6
 from executor.network.rules import Target, Wiring, remove_table
+from executor.network.spaces import Spaces, open_space
 from executor.network.sysctl import outgoing_ports
 from executor.shielded import finish
 
@@ -68,22 +73,17 @@ class CellNetwork:
         self._nft = Nft()
         self._links = Links(config)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="links")
-        self._contents = Contents(
-            Wiring(
-                table=config.table,
-                ports=config.port_prefix,
-                subnet=config.network,
-                gateway=config.gateway,
-                subnet_ipv6=config.network_ipv6,
-                gateway_ipv6=config.gateway_ipv6,
-                resolvers=(*resolvers(config.dns_servers), *resolvers_ipv6(config.dns_servers)),
-                denied=config.denied,
-                allowed=config.allowed,
-            ),
-            config.log_group,
-        )
-        self._compiled = lru_cache(maxsize=256)(partial(compile_rules, ipv6=config.network_ipv6 is not None))
-        self._log = ConnectionLog(config.log_group, self._guid_of)
+        self._rules_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="egress-rules")
+        """Composes and compares rules: of one container they may be thousands."""
+        self._spaces = Spaces()
+        self._wiring = _wiring(config)
+        self._contents = Contents(config.table)
+        self._compiled = lru_cache(maxsize=256)(partial(_compiled, ipv6=config.network_ipv6 is not None))
+        self._log = ConnectionLog(config.log_group, self._guid_of, config.connection_limit)
+        self._claim = Claim(config)
+        self._linked: dict[str, IPv4Address] = {}
+        self._lost = asyncio.Event()
+        self._link_watch = LinkWatch(config.port_prefix, self._lost.set)
         self._to_forget: set[Address] = set()
         self._forgetting = asyncio.Lock()
         self._base: Mapping[str, list[str]] = {}
@@ -99,14 +99,23 @@ class CellNetwork:
         return self._external_ip
 
     async def start(self) -> None:
-        """Make interface and table. What an earlier life mapped is gone until it is attached again."""
+        """Make interface and table. What an earlier life mapped is gone until it is attached again.
+
+        Raises NetworkError, for example when a living cell uses one of the names, addresses or ports.
+        """
         config = self._config
-        refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(outgoing_ports))
-        await self._on_thread(self._links.ensure_gateway)
-        await self._firewall.open()
-        self._started = True
-        await self._rebuild()
-        self._log.open()
+        await self._on_thread(self._claim.take)
+        try:
+            refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(outgoing_ports))
+            await self._on_thread(self._links.ensure_gateway)
+            await self._firewall.open()
+            self._started = True
+            await self._rebuild()
+            self._log.open()
+            self._link_watch.open()
+        except BaseException:
+            await self.close()
+            raise
 
     async def stop(self) -> None:
         """Remove table, links and interface.
@@ -114,20 +123,27 @@ class CellNetwork:
         Raises NetworkError while containers are linked: everything stays in force then, not one of them is
         without its rules, and a later life removes it.
         """
+        self._spaces.close()  # a descriptor keeps a namespace and its link
         try:
             await self._links_are_gone()
+            self._stop_listening()
+            await self._nft.apply(remove_table(self._config.table))
+            await self._firewall.close()
+            self._contents.clear()
+            await self._on_thread(self._links.remove_gateway)
         finally:
             await self.close()
-        await self._nft.apply(remove_table(self._config.table))
-        await self._firewall.close()
-        await self._nft.close()
-        self._contents.clear()
-        await self._on_thread(self._links.remove_gateway)
 
     async def close(self) -> None:
         """Stop listening and leave everything in force, for containers that go on. Closing again is fine."""
-        self._log.close()
+        self._stop_listening()
+        self._spaces.close()
         await self._nft.close()
+        self._claim.release()
+
+    def _stop_listening(self) -> None:
+        self._log.close()
+        self._link_watch.close()
 
     async def sweep(self) -> None:
         """Remove the links of containers that are not attached: of an earlier life, which somebody holds.
@@ -165,20 +181,22 @@ class CellNetwork:
             address = IPv4Address(container.address)
         except AddressValueError as error:
             raise NetworkError(f"container {guid}: {container.address!r} is no IPv4 address") from error
-        rules = self._compiled(tuple(egress))
+        rules = await self._on_rules_thread(self._compiled, tuple(egress))
         self._addresses.claim(guid, address)
         self._host_ports.claim(guid, ports)
+        self._spaces.hold(guid, open_space(container.init_pid, container.id))
         targets = {host_port: Target(address, port) for host_port, port in ports.items()}
         # Rules first: there is no moment with a way out and without them.
         await self._change(self._contents.put(guid, self._member(address, targets, rules)))
-        await self._on_thread(self._links.connect, container.init_pid, address)
+        await self._on_thread(self._links.connect, self._spaces.get(guid), address)
+        self._linked[guid] = address
 
     async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
         """Replace the rules of an attached container; connections that stand go on. Raises NetworkError."""
         member = self._contents.members.get(guid)
         if member is None:
             raise NetworkError(f"container {guid} is not attached")
-        rules = self._compiled(tuple(egress))
+        rules = await self._on_rules_thread(self._compiled, tuple(egress))
         await self._change(self._contents.put(guid, replace(member, rules=rules)))
 
     async def detach(self, guid: str) -> None:
@@ -187,14 +205,33 @@ class CellNetwork:
         The kernel would take the link down with the container's namespace, but in its own time.
         """
         member = self._contents.members.get(guid)
+        self._linked.pop(guid, None)
         try:
             await self._change(self._contents.remove(guid))
             if member is not None:
                 await self._on_thread(self._links.disconnect, member.address)
                 await self._forget(member.addresses)
         finally:
+            self._spaces.release(guid)
             self._host_ports.release(guid)
             self._addresses.release(guid)
+
+    async def open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
+        """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
+        return await self._spaces.open_socket(guid, family)
+
+    async def watch(self) -> None:
+        """Mend the links of containers as soon as somebody removes them or takes them down.
+
+        Runs until it is cancelled. What cannot be mended is logged, and tried again by the next check.
+        """
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            try:
+                await self._mend_links()
+            except NetworkError as error:
+                logger.error("links-not-checked", extra={"data": {"error": str(error)}})
 
     async def verify(self) -> None:
         """Put right what somebody else changed, for example by flushing all packet rules, and log that.
@@ -210,6 +247,7 @@ class CellNetwork:
         if repaired:
             addresses = [member.address for member in self._contents.members.values()]
             await self._on_thread(self._links.reroute, addresses)
+        repaired += await self._mend_links()
         if await self._firewall.open():
             repaired.append("rules in the engine's firewall")
         if wrong := await self._what_is_wrong():
@@ -219,6 +257,25 @@ class CellNetwork:
             data = {"table": self._config.table, "repaired": repaired}
             logger.error("network-was-changed-by-others", extra={"data": data})
 
+    async def _mend_links(self) -> list[str]:
+        """Make containers reachable again that are not. What was wrong, in words; all of it is logged."""
+        wanted = {address: guid for guid, address in self._linked.items()}
+        broken = await self._on_thread(self._links.unreachable, wanted)
+        mended = [guid for address in broken if await self._mend_link(guid := wanted[address], address)]
+        return [f"link of {guid}" for guid in mended]
+
+    async def _mend_link(self, guid: str, address: IPv4Address) -> bool:
+        if self._linked.get(guid) != address:  # detached meanwhile
+            return False
+        data = {"guid": guid, "address": str(address), "link": self._config.port_name(address)}
+        try:
+            await self._on_thread(self._links.mend, self._spaces.get(guid), address)
+        except NetworkError as error:
+            logger.error("container-cannot-be-reached", extra={"data": data | {"error": str(error)}})
+            return False
+        logger.error("link-of-container-was-changed-by-others", extra={"data": data})
+        return True
+
     async def _what_is_wrong(self) -> list[str]:
         """Compare the table with what it should be, at a moment when no change of ours is under way."""
         for _ in range(_LOOKS):
@@ -227,9 +284,10 @@ class CellNetwork:
                 listing = await self._nft.read(self._config.table)
                 if listing is None:
                     return ["packet table"]
-                found = await asyncio.to_thread(parse, listing)
+                found = await self._on_rules_thread(parse, listing)
                 if began == self._changes_begun:
-                    return differences(found, self._contents, self._base)
+                    members = dict(self._contents.members)
+                    return await self._on_rules_thread(differences, found, members, self._base)
         return []
 
     async def _forget(self, addresses: Iterable[Address]) -> None:
@@ -252,8 +310,12 @@ class CellNetwork:
         return self._addresses.owner(known) if known else None
 
     async def _change(self, statements: list[str]) -> None:
-        if not statements:
-            return
+        """Make a change of the contents in the kernel, too. A cancellation waits for it: the two are
+        alike."""
+        if statements:
+            await finish(self._apply(statements))
+
+    async def _apply(self, statements: list[str]) -> None:
         self._changes_begun += 1
         try:
             await self._nft.apply(statements)
@@ -267,9 +329,9 @@ class CellNetwork:
     async def _rebuild(self) -> None:
         if not self._started:
             raise NetworkError("the cell's network was not started")
-        await self._nft.apply(self._contents.everything())
+        await self._nft.apply(partial(everything, self._wiring, dict(self._contents.members)))
         if (listing := await self._nft.read(self._config.table)) is not None:
-            self._base = parse(listing).base_chains()
+            self._base = (await self._on_rules_thread(parse, listing)).base_chains()
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(NetworkError),
@@ -289,3 +351,32 @@ class CellNetwork:
         """Run a job in the thread of links. A cancellation waits for its end: no job races with it."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: job(*args, **kwargs))
         return await finish(future)
+
+    async def _on_rules_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a long computation."""
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._rules_thread, lambda: job(*args, **kwargs))
+
+
+def _wiring(config: NetworkConfig) -> Wiring:
+    return Wiring(
+        table=config.table,
+        ports=config.port_prefix,
+        subnet=config.network,
+        gateway=config.gateway,
+        subnet_ipv6=config.network_ipv6,
+        gateway_ipv6=config.gateway_ipv6,
+        resolvers=(*resolvers(config.dns_servers), *resolvers_ipv6(config.dns_servers)),
+        denied=config.denied,
+        allowed=config.allowed,
+        log_group=config.log_group,
+        connection_limit=config.connection_limit,
+    )
+
+
+def _compiled(rules: Sequence[SecurityGroupRule], *, ipv6: bool) -> RuleSet | None:
+    """The rules, with what the packet table is told of them at hand. Raises NetworkError."""
+    rule_set = compile_rules(rules, ipv6=ipv6)
+    if rule_set is not None:
+        set_elements(rule_set)
+    return rule_set

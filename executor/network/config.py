@@ -18,6 +18,11 @@ NAME_LENGTH = 15
 
 SUBNET = "10.255.0.0/16"
 
+CONNECTION_LIMIT = 2000
+"""Connections of one container: far more than a usual app has open, and so few that a hundred hostile ones do
+not fill the kernel's table of 262,144. Connections that are closed and only remembered do not count."""
+_LARGEST_CONNECTION_LIMIT = (1 << 32) - 1
+
 NO_IPV6 = "none"
 """The subnet of containers that are to have no IPv6."""
 
@@ -43,7 +48,8 @@ class NetworkConfig:
     interface of the default route. external_ip: empty looks for it. denied_networks: what containers reach
     only by a rule of their own, all of IPv6 too where they name none of its networks: whoever wrote them
     knew nothing of it; allowed_networks: exceptions for all of them. dns_servers: empty takes the host's.
-    bandwidth_in, _out: bytes/s of each container, 0 for no limit. Raises NetworkError for what cannot be.
+    bandwidth_in, _out: bytes/s of each container, 0 for no limit. connection_limit: connections that each
+    container may have at a time, 0 for no limit. Raises NetworkError for what cannot be.
     """
 
     name: str
@@ -57,6 +63,7 @@ class NetworkConfig:
     dns_servers: tuple[str, ...] = ()
     bandwidth_in: int = 0
     bandwidth_out: int = 0
+    connection_limit: int = CONNECTION_LIMIT
     port_start: int = PORT_START
     port_count: int = PORT_COUNT
 
@@ -71,6 +78,11 @@ class NetworkConfig:
             raise NetworkError(f"subnet {self.subnet}: expected a prefix of /8 to /29")
         if self.bandwidth_in < 0 or self.bandwidth_out < 0:
             raise NetworkError("a container's bandwidth must not be negative")
+        if not 0 <= self.connection_limit <= _LARGEST_CONNECTION_LIMIT:
+            raise NetworkError(
+                f"a container's connection limit is 0 to {_LARGEST_CONNECTION_LIMIT}, "
+                f"not {self.connection_limit}"
+            )
         if (network := self.network_ipv6) and network.prefixlen > _LARGEST_IPV6_PREFIX:
             raise NetworkError(
                 f"subnet {self.subnet_ipv6}: expected a prefix of up to /{_LARGEST_IPV6_PREFIX}"

@@ -1,4 +1,8 @@
-"""Connections that egress rules with ``log`` let through, in the cell's own log with the instance's guid."""
+"""Connections in the cell's own log, with the guid of the instance that made them.
+
+These are connections that egress rules with ``log`` let through, and the first one in a minute that is
+refused because the container has all the connections it may have.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Callable
 from executor.errors import NetworkError
 from executor.network.config import Address
 from executor.network.nflog import LogGroup
+from executor.network.rules import LIMIT_PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +22,9 @@ logger = logging.getLogger(__name__)
 class ConnectionLog:
     """Listens to a log group while it is open."""
 
-    def __init__(self, group: int, guid_of: Callable[[Address], str | None]) -> None:
+    def __init__(self, group: int, guid_of: Callable[[Address], str | None], connection_limit: int) -> None:
         self._number = group
+        self._connection_limit = connection_limit
         self._guid_of = guid_of
         self._group: LogGroup | None = None
 
@@ -44,9 +50,11 @@ class ConnectionLog:
         try:
             packets = self._group.read()
         except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            logger.warning("egress-log-lost-connections")
+            if error.errno == errno.ENOBUFS:
+                logger.warning("egress-log-lost-connections")
+            else:  # it would come again at once
+                logger.error("egress-log-not-available", extra={"data": {"error": error.strerror}})
+                self.close()
             return
         for packet in packets:
             data = {
@@ -56,4 +64,8 @@ class ConnectionLog:
                 "protocol": packet.protocol,
                 "port": packet.destination_port,
             }
-            logger.info("egress-connection-allowed", extra={"data": data})
+            if packet.prefix == LIMIT_PREFIX:
+                limit = {"connection_limit": self._connection_limit}
+                logger.warning("container-has-too-many-connections", extra={"data": data | limit})
+            else:
+                logger.info("egress-connection-allowed", extra={"data": data})

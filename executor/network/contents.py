@@ -45,12 +45,31 @@ class Member:
         return {port: Target(self.ipv6, target.port) for port, target in self.targets.items()}
 
 
+def everything(wiring: Wiring, members: Mapping[str, Member]) -> list[str]:
+    """The statements that make the whole table anew."""
+    statements = empty_table(wiring)
+    table = wiring.table
+    distinct = {one.rules.digest: one.rules for one in members.values() if one.rules}
+    for rules in distinct.values():
+        statements += add_rule_set(table, rules)
+    everybody = {address: (guid, one.rules) for guid, one in members.items() for address in one.addresses}
+    statements += add_members(table, everybody)
+    for guid, one in members.items():
+        statements += add_targets(table, one.targets, guid)
+        statements += add_targets(table, one.targets_ipv6, guid)
+    return statements
+
+
+def chains_of(members: Mapping[str, Member]) -> dict[str, RuleSet]:
+    """The rule sets in use, by the names of their chains."""
+    return {chain_name(one.rules): one.rules for one in members.values() if one.rules}
+
+
 class Contents:
     """Members by guid. Each change returns the statements that make it, for one transaction."""
 
-    def __init__(self, wiring: Wiring, log_group: int) -> None:
-        self._wiring = wiring
-        self._log_group = log_group
+    def __init__(self, table: str) -> None:
+        self._table = table
         self._members: dict[str, Member] = {}
         self._rules: Counter[str] = Counter()
 
@@ -80,43 +99,21 @@ class Contents:
         self._members.clear()
         self._rules.clear()
 
-    def everything(self) -> list[str]:
-        """The whole table anew."""
-        statements = empty_table(self._wiring)
-        table = self._wiring.table
-        distinct = {one.rules.digest: one.rules for one in self._members.values() if one.rules}
-        for rules in distinct.values():
-            statements += add_rule_set(table, rules, self._log_group)
-        everybody = {
-            address: (guid, one.rules) for guid, one in self._members.items() for address in one.addresses
-        }
-        statements += add_members(table, everybody)
-        for guid, one in self._members.items():
-            statements += add_targets(table, one.targets, guid)
-            statements += add_targets(table, one.targets_ipv6, guid)
-        return statements
-
-    def chains(self) -> dict[str, RuleSet]:
-        """The rule sets in use, by the names of their chains."""
-        return {chain_name(one.rules): one.rules for one in self._members.values() if one.rules}
-
     def _entries(self, guid: str, member: Member) -> list[str]:
-        table = self._wiring.table
         return [
-            *add_members(table, dict.fromkeys(member.addresses, (guid, member.rules))),
-            *add_targets(table, member.targets, guid),
-            *add_targets(table, member.targets_ipv6, guid),
+            *add_members(self._table, dict.fromkeys(member.addresses, (guid, member.rules))),
+            *add_targets(self._table, member.targets, guid),
+            *add_targets(self._table, member.targets_ipv6, guid),
         ]
 
     def _entries_away(self, old: Member | None) -> list[str]:
         if old is None:
             return []
-        table = self._wiring.table
         return [
-            *(delete_jump(table, address) for address in old.addresses if old.rules),
-            *(delete_member(table, address) for address in old.addresses),
-            *delete_targets(table, old.targets),
-            *delete_targets(table, old.targets_ipv6, 6),
+            *(delete_jump(self._table, address) for address in old.addresses if old.rules),
+            *(delete_member(self._table, address) for address in old.addresses),
+            *delete_targets(self._table, old.targets),
+            *delete_targets(self._table, old.targets_ipv6, 6),
         ]
 
     def _use(self, rules: RuleSet | None) -> list[str]:
@@ -125,7 +122,7 @@ class Contents:
         self._rules[rules.digest] += 1
         if self._rules[rules.digest] > 1:
             return []
-        return add_rule_set(self._wiring.table, rules, self._log_group)
+        return add_rule_set(self._table, rules)
 
     def _unuse(self, rules: RuleSet | None) -> list[str]:
         if rules is None:
@@ -133,4 +130,4 @@ class Contents:
         self._rules[rules.digest] -= 1
         if self._rules[rules.digest]:
             return []
-        return delete_rule_set(self._wiring.table, rules)
+        return delete_rule_set(self._table, rules)

@@ -3,6 +3,9 @@
 All rules allow, so what counts is their union; where two of them overlap the later one says whether a
 connection is logged. The kernel looks such a set up in one go, however many rules there were.
 
+Rules that differ in their addresses only, or in their ports only, are merged first. What is left is swept
+once over the addresses. The time of the sweep grows with the number of overlaps, which is bounded.
+
 A rule speaks of IPv4 or IPv6 by its destinations; one with both is two.
 """
 
@@ -10,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections import Counter, defaultdict
+from bisect import bisect_left, insort
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, cached_property
+from functools import cached_property
+from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 from operator import itemgetter
@@ -28,6 +33,12 @@ Interval = tuple[int, int]
 
 MAX_INTERVALS = 100_000
 """Of one container's rules; a few hundred rules that overlap in all ways stay far below."""
+
+MAX_OVERLAPS = 2_000_000
+"""Rules that are looked at again, because they overlap others: half a second of work."""
+
+_COST_OF_MIXED = 8
+"""How many times longer a rule takes where some rules log and others do not."""
 
 _PORTS: Interval = (0, 65535)
 _ANY = -1
@@ -103,10 +114,10 @@ Content = tuple[tuple[Interval, bool], ...]
 
 
 class _Box(NamedTuple):
-    """What one rule opens at some addresses."""
+    """What one rule opens at some addresses. Boxes are in the order of their ports."""
 
-    order: int
     ports: Interval
+    order: int
     log: bool
 
 
@@ -119,12 +130,12 @@ def compile_rules(rules: Sequence[SecurityGroupRule], *, ipv6: bool = True) -> R
     for order, rule in enumerate(rules):
         where = destinations(rule)
         for layer, ports in _reach(rule):
-            box = _Box(order, ports, rule.log)
+            box = _Box(ports, order, rule.log)
             if layer not in IPV6_LAYERS:
                 boxes[layer] += [(addresses, box) for addresses in where.ipv4]
             elif ipv6 and where.ipv6:
                 boxes[layer] += [(addresses, box) for addresses in where.ipv6]
-    openings = tuple((layer, tuple(_disjoint(found))) for layer, found in boxes.items() if found)
+    openings = tuple((layer, tuple(_disjoint(_merged(found)))) for layer, found in boxes.items() if found)
     return RuleSet(openings) if openings else None
 
 
@@ -211,6 +222,39 @@ def _kinds(kind: int, code: int) -> list[Interval]:
     return [(kind << 8, kind << 8 | 255)] if code == _ANY else [(kind << 8 | code, kind << 8 | code)]
 
 
+def _merged(boxes: Sequence[tuple[Interval, _Box]]) -> Sequence[tuple[Interval, _Box]]:
+    """The same openings by fewer boxes, where all of them are logged or none: their order then says
+    nothing."""
+    flags = {box.log for _, box in boxes}
+    if len(flags) > 1:
+        return boxes
+    (log,) = flags
+    addresses_at: defaultdict[Interval, list[Interval]] = defaultdict(list)
+    for addresses, box in boxes:
+        addresses_at[box.ports].append(addresses)
+    ports_at: defaultdict[Interval, list[Interval]] = defaultdict(list)
+    for ports, intervals in addresses_at.items():
+        for addresses in _union(sorted(intervals)):
+            ports_at[addresses].append(ports)
+    return [
+        (addresses, _Box(ports, 0, log))
+        for addresses, intervals in ports_at.items()
+        for ports in _union(sorted(intervals))
+    ]
+
+
+def _union(intervals: Iterable[Interval]) -> list[Interval]:
+    """Disjoint intervals that do not touch. ``intervals`` ascend."""
+    found: list[Interval] = []
+    for first, last in intervals:
+        if found and first <= found[-1][1] + 1:
+            if last > found[-1][1]:
+                found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found
+
+
 def _disjoint(boxes: Sequence[tuple[Interval, _Box]]) -> list[Opening]:
     """What is open, where; neighbours that let the same through are one."""
     columns: list[tuple[int, int, Content]] = []
@@ -243,42 +287,44 @@ def _sweep(boxes: Iterable[tuple[Interval, _Box]]) -> Iterator[tuple[int, int, C
     for (first, last), box in boxes:
         opened[first].append(box)
         closed[last + 1].append(box)
-    painted = cache(_painted)
-    active: Counter[_Box] = Counter()
-    start = 0
+    active: list[_Box] = []  # ascending
+    start = cost = 0
     for border in sorted(opened.keys() | closed.keys()):
         if active:
-            yield start, border - 1, painted(frozenset(active))
+            mixed = len({box.log for box in active}) > 1
+            cost += len(active) * (_COST_OF_MIXED if mixed else 1)
+            if cost > MAX_OVERLAPS:
+                raise NetworkError("egress rules: too many of them overlap each other")
+            yield start, border - 1, _painted(active) if mixed else _alike(active)
         for box in closed.get(border, ()):
-            active[box] -= 1
-            if not active[box]:
-                del active[box]
+            del active[bisect_left(active, box)]
         for box in opened.get(border, ()):
-            active[box] += 1
+            insort(active, box)
         start = border
 
 
-def _painted(boxes: frozenset[_Box]) -> Content:
+def _alike(boxes: Sequence[_Box]) -> Content:
+    """Disjoint port intervals of boxes that are all logged, or none."""
+    log = boxes[0].log
+    return tuple((ports, log) for ports in _union(box.ports for box in boxes))
+
+
+def _painted(boxes: Sequence[_Box]) -> Content:
     """Disjoint port intervals; where boxes overlap, the last rule's flag counts."""
-    if len(boxes) == 1:
-        ((_, ports, log),) = boxes
-        return ((ports, log),)
-    opened: defaultdict[int, list[_Box]] = defaultdict(list)
-    closed: defaultdict[int, list[_Box]] = defaultdict(list)
-    for box in boxes:
-        opened[box.ports[0]].append(box)
-        closed[box.ports[1] + 1].append(box)
-    active: set[_Box] = set()
     found: list[tuple[Interval, bool]] = []
-    start = 0
-    for border in sorted(opened.keys() | closed.keys()):
-        if active:
-            log = max(active)[2]
+    covering: list[tuple[int, int, bool]] = []  # a heap: the last rule, its last port, its flag
+    waiting = deque(boxes)
+    borders = {border for box in boxes for border in (box.ports[0], box.ports[1] + 1)}
+    for start, following in pairwise(sorted(borders)):
+        while waiting and waiting[0].ports[0] == start:
+            box = waiting.popleft()
+            heappush(covering, (-box.order, box.ports[1], box.log))
+        while covering and covering[0][1] < start:
+            heappop(covering)
+        if covering:
+            log = covering[0][2]
             if found and found[-1][0][1] + 1 == start and found[-1][1] is log:
-                found[-1] = ((found[-1][0][0], border - 1), log)
+                found[-1] = ((found[-1][0][0], following - 1), log)
             else:
-                found.append(((start, border - 1), log))
-        active.difference_update(closed.get(border, ()))
-        active.update(opened.get(border, ()))
-        start = border
+                found.append(((start, following - 1), log))
     return tuple(found)

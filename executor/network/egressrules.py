@@ -18,6 +18,9 @@ from executor.network.elements import Element, ElementStatement
 CONTAINERS = "containers"
 """Map from a container's address to the chain of its rules."""
 
+LOGGED = "logged"
+"""Chain of what is let through and logged."""
+
 REFUSED = "refused"
 """Set of all containers' addresses, which counts what was refused to each."""
 
@@ -92,8 +95,8 @@ def set_elements(rule_set: RuleSet) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def add_rule_set(table: str, rule_set: RuleSet, log_group: int) -> list[str]:
-    """Statements that make chain and sets. log_group: of netfilter, that hears of connections."""
+def add_rule_set(table: str, rule_set: RuleSet) -> list[str]:
+    """Statements that make chain and sets."""
     chain = chain_name(rule_set)
     sets = set_elements(rule_set)
     statements = [f"add chain inet {table} {chain}"]
@@ -101,8 +104,8 @@ def add_rule_set(table: str, rule_set: RuleSet, log_group: int) -> list[str]:
         kind = name.removeprefix(f"{chain}_").removesuffix("_log")
         statements.append(f"add set inet {table} {name} {{ type {_TYPES[kind]}; flags interval; counter; }}")
         statements.append(f"add element inet {table} {name} {{ {', '.join(elements)} }}")
-        log = f"log group {log_group} " if name.endswith("_log") else ""
-        statements.append(f"add rule inet {table} {chain} {_MATCHES[kind].format(name=name)} {log}accept")
+        verdict = f"goto {LOGGED}" if name.endswith("_log") else "accept"
+        statements.append(f"add rule inet {table} {chain} {_MATCHES[kind].format(name=name)} {verdict}")
     return statements
 
 

@@ -16,17 +16,18 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
-from pyroute2.netns import setns
 
 from executor.errors import NetworkError
 from executor.network.config import IPV6_MTU, NetworkConfig
 from executor.network.ipv6 import IPv6Links
 from executor.network.overlap import TYPE_UNREACHABLE, destination, overlap, routes
+from executor.network.spaces import inside
 from executor.network.sysctl import set_sysctl
 
 INTERFACE = "eth0"
@@ -116,21 +117,44 @@ class Links:
         """Whether the gateway's interface is there."""
         return self._config.name in (name for _, name in socket.if_nameindex())
 
-    def connect(self, pid: int, address: IPv4Address) -> None:
-        """Link the network namespace of process ``pid``, unless it is. Raises NetworkError."""
+    def connect(self, space: int, address: IPv4Address) -> bool:
+        """Link the network namespace with the descriptor ``space``; False if it is linked already.
+
+        Raises NetworkError.
+        """
         name = self._config.port_name(address)
         with _told(f"link {name} of {address}"), IPRoute() as netlink:
-            space = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                with self._inside(space):
-                    if any(found == INTERFACE for _, found in socket.if_nameindex()):
-                        return
-                self._make_pair(netlink, name, space, address)
-                self._configure_host_end(netlink, name, address)
-                with self._inside(space):
-                    self._configure_container_end(address)
-            finally:
-                os.close(space)
+            with inside(space):
+                if any(found == INTERFACE for _, found in socket.if_nameindex()):
+                    return False
+            self._make_pair(netlink, name, space, address)
+            self._configure_host_end(netlink, name, address)
+            with inside(space):
+                self._configure_container_end(address)
+        return True
+
+    def unreachable(self, addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
+        """Those to which the host has no route: the link is gone or down, or somebody removed the route.
+
+        Raises NetworkError.
+        """
+        with _told("routes to containers"):
+            routes = _link_routes()
+        return [each for each in addresses if (self._config.port_name(each), each) not in routes]
+
+    def mend(self, space: int, address: IPv4Address) -> None:
+        """Make the container with this address reachable again; see :meth:`unreachable`.
+
+        Raises NetworkError.
+        """
+        if not self.connect(space, address):
+            name = self._config.port_name(address)
+            with _told(f"link {name} of {address}"), IPRoute() as netlink:
+                index = socket.if_nametoindex(name)
+                netlink.link("set", index=index, state="up")
+                if self._ipv6 is not None:
+                    self._ipv6.set_up_host_end(netlink, index)
+                self._route_to(netlink, index, address)
 
     def reroute(self, addresses: Iterable[IPv4Address]) -> None:
         """Make the routes to linked containers again: they went with the gateway's address.
@@ -201,18 +225,19 @@ class Links:
             if self._ipv6 is not None:
                 self._ipv6.set_up_container_end(inside, index, address)
 
-    @contextlib.contextmanager
-    def _inside(self, space: int) -> Iterator[None]:
-        """Sockets that this thread opens meanwhile belong to the other namespace."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            setns(space)
-            try:
-                yield
-            finally:
-                setns(home)
-        finally:
-            os.close(home)
+
+def _link_routes() -> set[tuple[str, IPv4Address]]:
+    """Interface and destination of every route of the main table to a single address.
+
+    The kernel removes the routes of an interface that goes away or down.
+    """
+    lines = Path("/proc/thread-self/net/route").read_text(encoding="ascii").splitlines()[1:]
+    fields = (line.split() for line in lines)
+    return {
+        (one[0], IPv4Address(int(one[1], 16).to_bytes(4, sys.byteorder)))
+        for one in fields
+        if one[7] == "FFFFFFFF"
+    }
 
 
 def _delete(netlink: IPRoute, name: str) -> None:

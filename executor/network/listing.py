@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
-from executor.network.contents import Contents
+from executor.network.contents import Member, chains_of
 from executor.network.egressrules import CHAIN_PREFIX, CONTAINERS, REFUSED, name_for, set_elements, set_names
-from executor.network.rules import PORTS, Target
+from executor.network.rules import KERNELS_SETS, PORTS, Target
 
 _PROTOCOLS = {"6": "tcp", "17": "udp"}
 _PORTS_MAPS, _CONTAINERS_MAPS, _REFUSED_SETS = (
@@ -71,15 +71,18 @@ def parse(text: str) -> Listing:
                     elements = {_named(text): count for text, count in elements.items()}
                 if body["name"] in _REFUSED_SETS:
                     found.refused |= elements
-                else:
+                elif body["name"] not in KERNELS_SETS:
                     found.sets[body["name"]] = elements
     return found
 
 
-def differences(found: Listing, wanted: Contents, base: Mapping[str, list[str]]) -> list[str]:
-    """What is not as it should be, in words; base: what the base chains looked like when they were made."""
-    members = wanted.members.values()
-    chains = wanted.chains()
+def differences(found: Listing, wanted: Mapping[str, Member], base: Mapping[str, list[str]]) -> list[str]:
+    """What is not as it should be, in words. Takes long where there are many rules: call it in a thread.
+
+    wanted: the members by guid. base: what the base chains looked like when they were made.
+    """
+    members = wanted.values()
+    chains = chains_of(wanted)
     jumps = {
         str(address): f"{CHAIN_PREFIX}{one.rules.digest}"
         for one in members

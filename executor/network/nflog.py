@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from executor.errors import NetworkError
@@ -26,8 +26,9 @@ _CMD_BIND = 1
 _COPY_PACKET = 2
 _COPIED_BYTES = 96
 """Of each packet: more than the headers that are looked at."""
-_ATTR_PAYLOAD = 9
+_ATTR_PAYLOAD, _ATTR_PREFIX = 9, 10
 _RECEIVE_BUFFER = 1 << 20
+_RECEIVE_BYTES = 1 << 16
 
 _HEADER = struct.Struct("=LHHLL")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -38,12 +39,16 @@ _IPV4_HEADER, _IPV6_HEADER = 20, 40
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection. destination_port: None where the protocol has none."""
+    """The first packet of a connection. destination_port: None where the protocol has none.
+
+    prefix: of the rule that logs it.
+    """
 
     source: Address
     destination: Address
     protocol: str
     destination_port: int | None = None
+    prefix: str = ""
 
 
 class LogGroup:
@@ -76,7 +81,7 @@ class LogGroup:
     def read(self) -> list[Packet]:
         """What is there; empty when nothing is. Raises OSError (ENOBUFS) when packets were lost."""
         try:
-            data = self._socket.recv(1 << 16)
+            data = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return []
         return list(packets(data))
@@ -85,7 +90,7 @@ class LogGroup:
         body = _FAMILY_AND_GROUP.pack(socket.AF_UNSPEC, 0, group) + attribute
         kind = _SUBSYSTEM_LOG << 8 | _CONFIG
         self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, _F_REQUEST | _F_ACK, 1, 0) + body)
-        answer = self._socket.recv(1 << 16)
+        answer = self._socket.recv(_RECEIVE_BYTES)
         _, kind, _, _, _ = _HEADER.unpack_from(answer)
         (code,) = struct.unpack_from("=l", answer, _HEADER.size)
         if kind == _MSG_ERROR and code:
@@ -100,20 +105,21 @@ def packets(data: bytes) -> Iterator[Packet]:
         if length < _HEADER.size:
             return
         if kind == _SUBSYSTEM_LOG << 8 | _PACKET:
-            body = data[offset + _HEADER.size + _FAMILY_AND_GROUP.size : offset + length]
-            if (packet := _packet(_payload(body))) is not None:
-                yield packet
+            attributes = _attributes(data[offset + _HEADER.size + _FAMILY_AND_GROUP.size : offset + length])
+            prefix = attributes.get(_ATTR_PREFIX, b"").rstrip(b"\0").decode(errors="replace")
+            if (packet := _packet(attributes.get(_ATTR_PAYLOAD, b""))) is not None:
+                yield replace(packet, prefix=prefix)
         offset += (length + 3) & ~3
 
 
-def _payload(attributes: bytes) -> bytes:
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
     offset = 0
-    while offset + _ATTRIBUTE.size <= len(attributes):
-        length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
-        if kind == _ATTR_PAYLOAD:
-            return attributes[offset + _ATTRIBUTE.size : offset + length]
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        found[kind] = data[offset + _ATTRIBUTE.size : offset + length]
         offset += max((length + 3) & ~3, _ATTRIBUTE.size)
-    return b""
+    return found
 
 
 def _packet(data: bytes) -> Packet | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -33,9 +33,13 @@ class Context(Protocol):
         """Closing again is fine."""
 
 
+Statements = Sequence[str] | Callable[[], Sequence[str]]
+"""Statements, or what composes them in the thread that runs them, where they are many."""
+
+
 @dataclass(slots=True)
 class _Change:
-    statements: tuple[str, ...]
+    statements: Statements
     done: asyncio.Future[None]
 
 
@@ -56,12 +60,12 @@ class Nft:
         self._waiting: list[_Change] = []
         self._turn = asyncio.Lock()
 
-    async def apply(self, statements: Sequence[str]) -> None:
+    async def apply(self, statements: Statements) -> None:
         """Apply all of ``statements`` or none. Raises NetworkError with nft's words.
 
         A change that fails does not take others down: a failed common transaction is taken apart.
         """
-        change = _Change(tuple(statements), asyncio.get_running_loop().create_future())
+        change = _Change(statements, asyncio.get_running_loop().create_future())
         self._waiting.append(change)
         try:
             async with self._turn:
@@ -105,20 +109,20 @@ class Nft:
         await finish(self._run_batch(batch))
 
     async def _run_batch(self, batch: list[_Change]) -> None:
-        error = await self._run([line for change in batch for line in change.statements])
+        error = await self._run([change.statements for change in batch])
         for change in batch:
             own = error
             if error is not None and len(batch) > 1:
-                own = await self._run(change.statements)
+                own = await self._run([change.statements])
             if own is None:
                 change.done.set_result(None)
             else:
                 change.done.set_exception(NetworkError(own))
                 change.done.exception()  # a caller that was cancelled does not ask
 
-    async def _run(self, statements: Sequence[str]) -> str | None:
+    async def _run(self, changes: Sequence[Statements]) -> str | None:
         try:
-            complaint = await self._in_thread(lambda: self._write(statements))
+            complaint = await self._in_thread(lambda: self._write(_composed(changes)))
         except NetworkError as error:
             return str(error)
         return None if complaint is None else f"packet rules refused: {complaint}"
@@ -140,3 +144,7 @@ class Nft:
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+
+def _composed(changes: Iterable[Statements]) -> list[str]:
+    return [line for each in changes for line in (each() if callable(each) else each)]

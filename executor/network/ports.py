@@ -14,6 +14,9 @@ Interval = tuple[int, int]
 PORT_COUNT = 4534
 """Up to 65534."""
 
+MAX_PORTS = 100
+"""Host ports of one container. An app has a few; one with thousands would leave none to the others."""
+
 
 def refuse_overlap(start: int, count: int, ephemeral: Interval, reserved: str) -> None:
     """Refuse host ports that the kernel may take for connections the host itself begins.
@@ -50,7 +53,12 @@ class PortPool:
         return len(self._free)
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        """Take ``count`` ports for ``guid``, ascending. Raises NoFreePorts and takes none."""
+        """Take ``count`` ports for ``guid``, ascending. Raises NetworkError, or NoFreePorts, and takes
+        none."""
+        if count > MAX_PORTS:
+            raise NetworkError(
+                f"{count} host ports wanted for {guid}: a container may have {MAX_PORTS} at most"
+            )
         if count > len(self._free):
             raise NoFreePorts(f"no free host ports: {count} wanted for {guid}, {len(self._free)} left")
         ports = sorted(port for port, _ in zip(self._free, range(count), strict=False))

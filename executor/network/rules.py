@@ -18,11 +18,32 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from executor.network.config import Address, Network
-from executor.network.egressrules import CONTAINERS, REFUSED, comment, label, name_for
+from executor.network.egressrules import CONTAINERS, LOGGED, REFUSED, comment, label, name_for
 from executor.network.elements import Element, ElementStatement, port_key, target_value
 
 PORTS = "ports"
 """Map of host ports."""
+
+CONNECTIONS, CROWDED = "connections", "crowded"
+"""Set that counts the connections of each container; chain of those beyond the limit."""
+
+_LOGGED_SET, _CROWDED_SET = "logged_at", "crowded_at"
+"""Sets that keep the rates of log messages of each container."""
+
+KERNELS_SETS = frozenset(
+    name_for(name, version) for name in (CONNECTIONS, _LOGGED_SET, _CROWDED_SET) for version in (4, 6)
+)
+"""Sets to which the kernel itself adds elements, as packets come."""
+
+LIMIT_PREFIX = "connection limit"
+"""What a log message says about a connection beyond the limit."""
+
+_LOGGED_RATE = "limit rate 100/second burst 200 packets"
+"""Log messages of one container about what its rules let through: as many as the Go cell's network writes for
+UDP. What is beyond is let through all the same."""
+_CROWDED_RATE = "limit rate 1/minute burst 1 packets"
+_RATE_MEMORY = "10m"
+_SET_SIZE = 65535
 
 METADATA, METADATA_IPV6 = "169.254.169.254", "fd00:ec2::254"
 """Where a cloud's machines ask who they are, and for credentials."""
@@ -44,7 +65,8 @@ class Wiring:
 
     ports: start of the names of the host's ends of the links. subnet_ipv6, gateway_ipv6: None where
     containers have no IPv6. resolvers: name servers, always allowed. denied, allowed: networks, for
-    containers whose own rules say nothing; allowed comes first.
+    containers whose own rules say nothing; allowed comes first. log_group: of netfilter, for log messages.
+    connection_limit: connections that a container may have at a time, of each version of IP; 0 for no limit.
     """
 
     table: str
@@ -56,6 +78,8 @@ class Wiring:
     resolvers: tuple[Address, ...] = ()
     denied: tuple[Network, ...] = ()
     allowed: tuple[Network, ...] = ()
+    log_group: int = 0
+    connection_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -83,6 +107,13 @@ def empty_table(wiring: Wiring) -> list[str]:
             f"{{ type inet_proto . inet_service : {kind} . inet_service; }}",
             f"add map {table} {name_for(CONTAINERS, version)} {{ type {kind} : verdict; }}",
             f"add set {table} {name_for(REFUSED, version)} {{ type {kind}; counter; }}",
+            f"add set {table} {name_for(CONNECTIONS, version)} "
+            f"{{ type {kind}; size {_SET_SIZE}; flags dynamic; }}",
+            *(
+                f"add set {table} {name_for(name, version)} "
+                f"{{ type {kind}; size {_SET_SIZE}; flags dynamic, timeout; timeout {_RATE_MEMORY}; }}"
+                for name in (_LOGGED_SET, _CROWDED_SET)
+            ),
         ]
     for chain, (definition, rules) in chains(wiring).items():
         statements.append(f"add chain {table} {chain} {definition}".rstrip())
@@ -105,12 +136,15 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
     The guard drops what a container sends with another's address, to which the route is not its link, and
     closes what route_localnet opens: containers must not reach the host's own loopback listeners.
 
-    What a container begins is let through by its own rules, else refused when it goes to a neighbour's
-    address, to the host (its listeners and mapped ports alike), or to a denied network. Of IPv6, what
-    finds neighbours passes on the link itself; nothing else there is for containers.
+    What a container begins is refused when it goes to many hosts at once (the host's own listeners would take
+    it), to a neighbour's address, or when the container has all the connections it may have. Else it is let
+    through by the container's own rules, or refused when it goes to the host (its listeners and mapped ports
+    alike) or to a denied network. Of IPv6, what finds neighbours passes on the link itself; nothing else
+    there is for containers.
     """
     ours, subnet, gateway = f'"{wiring.ports}*"', wiring.subnet, wiring.gateway
     both = wiring.subnet_ipv6 is not None
+    versions = (("ip", 4), ("ip6", 6)) if both else (("ip", 4),)
     subnet6, gateway6 = wiring.subnet_ipv6, wiring.gateway_ipv6
 
     def with_ipv6(*rules: str) -> list[str]:
@@ -124,17 +158,37 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
         *with_ipv6(f"ip6 daddr {METADATA_IPV6} goto refuse"),
         *_each("{ip} daddr {{ {listed} }} goto refuse", _merged(wiring.denied), both),
     ]
+    # An ICMPv6 error comes while the caller still holds the socket: it would wait a second.
+    reject = [*with_ipv6("meta nfproto ipv6 meta l4proto tcp reject with tcp reset"), "reject"]
+    log = f"group {wiring.log_group}"
     return {
+        LOGGED: (
+            "",
+            [
+                *(
+                    f"update @{name_for(_LOGGED_SET, version)} {{ {ip} saddr {_LOGGED_RATE} }} log {log}"
+                    for ip, version in versions
+                ),
+                "accept",
+            ],
+        ),
+        CROWDED: (
+            "",
+            [
+                *(
+                    f"update @{name_for(_CROWDED_SET, version)} {{ {ip} saddr {_CROWDED_RATE} }} "
+                    f'log prefix "{LIMIT_PREFIX}" {log}'
+                    for ip, version in versions
+                ),
+                *reject,
+            ],
+        ),
         "refuse": (
             "",
             [
                 f"ip saddr @{REFUSED}",
-                *with_ipv6(
-                    f"ip6 saddr @{name_for(REFUSED, 6)}",
-                    # An ICMPv6 error comes while the caller still holds the socket: it would wait a second.
-                    "meta nfproto ipv6 meta l4proto tcp reject with tcp reset",
-                ),
-                "reject",
+                *with_ipv6(f"ip6 saddr @{name_for(REFUSED, 6)}"),
+                *reject,
             ],
         ),
         "egress": (
@@ -147,8 +201,15 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
                     f"ip6 daddr {_MULTICAST_IPV6} drop",
                     f"ip6 daddr {_LINK_LOCAL_IPV6} goto refuse",
                 ),
+                "fib daddr type { broadcast, multicast } goto refuse",
                 f"ip daddr {subnet} ip daddr != {gateway} goto refuse",
                 *with_ipv6(f"ip6 daddr {subnet6} ip6 daddr != {gateway6} goto refuse"),
+                *(
+                    f"add @{name_for(CONNECTIONS, version)} {{ {ip} saddr ct count over "
+                    f"{wiring.connection_limit} }} goto {CROWDED}"
+                    for ip, version in versions
+                    if wiring.connection_limit
+                ),
                 f"ip saddr vmap @{CONTAINERS}",
                 *with_ipv6(f"ip6 saddr vmap @{name_for(CONTAINERS, 6)}"),
                 *_each(

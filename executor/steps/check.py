@@ -1,7 +1,7 @@
 """Declarative checks: a port of the container, probed by the agent itself.
 
-Four kinds, as the stand-alone ``healthcheck`` program has them, with its texts. A probe is a coroutine
-towards the container's address; no process is started. A check that fails, or is cancelled, does so the
+Four kinds, as the stand-alone ``healthcheck`` program has them, with its texts. A probe is a coroutine with a
+socket in the container's network; no process is started. A check that fails, or is cancelled, does so the
 way an app's owner knows it from a check that is a process.
 """
 
@@ -11,16 +11,20 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from bbs.models.workload import Check
+from bbs.models.workload import Check, HTTPCheck, TCPCheck
 from executor.steps.base import EmittableError, StepCancelled, outlast
 from executor.steps.output_wrapper import not_invoked
 from executor.steps.run import MEMORY_MARK
 from executor.steps.text import format_duration
+from executor.steps.turns import Turns
 from healthcheck.probe import (
     NO_INTERFACE,
+    OpenSocket,
     ProbeError,
+    ProbeNotMade,
     http_check,
     http_timeout_text,
     tcp_check,
@@ -35,7 +39,8 @@ MAX_PORT = 65535
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What a check probes. kind: ``tcp`` or ``http``. uri: HTTP only. timeout: of one probe, in s.
-    interval: s between probes that are to stay good, 0 for the cell's default."""
+    interval: s between probes that are to stay good, 0 for the cell's default. open_socket: makes a socket in
+    the container's network. turns: shared by all probes of the container."""
 
     kind: str
     host: str
@@ -43,15 +48,28 @@ class Target:
     uri: str = ""
     timeout: float
     interval: float = 0
+    open_socket: OpenSocket
+    turns: Turns
 
-    async def probe(self) -> None:
-        """One probe. Raises ProbeError."""
+    async def probe(self) -> bool:
+        """One probe, when the container has a turn. Raises ProbeError when it does not pass.
+
+        False if the agent could not make it, for example for want of descriptors: that is logged, and is no
+        failure of the app.
+        """
         if not self.host:
             raise ProbeError("failure to find suitable interface", NO_INTERFACE)
-        if self.kind == "http":
-            await http_check(self.host, self.port, self.uri, self.timeout)
-        else:
-            await tcp_check(self.host, self.port, self.timeout)
+        async with self.turns:
+            try:
+                if self.kind == "http":
+                    await http_check(self.host, self.port, self.uri, self.timeout, self.open_socket)
+                else:
+                    await tcp_check(self.host, self.port, self.timeout, self.open_socket)
+            except ProbeNotMade as error:
+                data = {"address": self.host, "port": self.port, "error": str(error)}
+                logger.error("check.probe-not-made", extra={"data": data})
+                return False
+        return True
 
     @property
     def timeout_text(self) -> str:
@@ -61,39 +79,41 @@ class Target:
         return tcp_timeout_text(self.host, self.port, self.timeout)
 
 
-def valid_targets(checks: Iterable[Check], host: str, default_timeout: float) -> list[Target]:
+def valid_checks(checks: Iterable[Check]) -> list[TCPCheck | HTTPCheck]:
     """The checks that can be made; the others are logged and left out."""
-    targets = []
+    valid = []
     for index, check in enumerate(checks):
-        target = _target(check, host, default_timeout)
-        if target is None:
-            logger.warning("check.invalid", extra={"data": {"index": index, "check": str(check)}})
+        kinds = [kind for kind in (check.tcp_check, check.http_check) if kind is not None]
+        if len(kinds) == 1 and 1 <= kinds[0].port <= MAX_PORT:
+            valid.append(kinds[0])
         else:
-            targets.append(target)
+            logger.warning("check.invalid", extra={"data": {"index": index, "check": str(check)}})
+    return valid
+
+
+def targets_of(
+    checks: Iterable[Check], host: str, default_timeout: float, open_socket: OpenSocket, turns: Turns
+) -> list[Target]:
+    """What the valid ones of ``checks`` probe. default_timeout: s, for checks without a timeout."""
+    targets = []
+    for check in valid_checks(checks):
+        if isinstance(check, HTTPCheck):
+            kind, uri, timeout_ms = "http", check.path or "/", check.request_timeout_ms
+        else:
+            kind, uri, timeout_ms = "tcp", "", check.connect_timeout_ms
+        targets.append(
+            Target(
+                kind=kind,
+                host=host,
+                port=check.port,
+                uri=uri,
+                timeout=timeout_ms / 1000 or default_timeout,
+                interval=check.interval_ms / 1000,
+                open_socket=open_socket,
+                turns=turns,
+            )
+        )
     return targets
-
-
-def _target(check: Check, host: str, default_timeout: float) -> Target | None:
-    tcp, http = check.tcp_check, check.http_check
-    target = None
-    if tcp is not None and http is None:
-        target = Target(
-            kind="tcp",
-            host=host,
-            port=tcp.port,
-            timeout=tcp.connect_timeout_ms / 1000 or default_timeout,
-            interval=tcp.interval_ms / 1000,
-        )
-    elif http is not None and tcp is None:
-        target = Target(
-            kind="http",
-            host=host,
-            port=http.port,
-            uri=http.path or "/",
-            timeout=http.request_timeout_ms / 1000 or default_timeout,
-            interval=http.interval_ms / 1000,
-        )
-    return target if target is not None and 1 <= target.port <= MAX_PORT else None
 
 
 class _Check(ABC):
@@ -168,7 +188,8 @@ class StartupCheck(_Check):
         while True:
             self._attempts += 1
             try:
-                return await self._target.probe()
+                if await self._target.probe():
+                    return
             except ProbeError as error:
                 self._last = str(error)
             tick = next_tick(tick, self._interval, loop.time())
@@ -194,12 +215,10 @@ class UntilReadyCheck(_Check):
 
     async def _watch(self) -> str | None:
         while True:
-            try:
-                await self._target.probe()
-            except ProbeError:
-                await asyncio.sleep(self._interval)
-            else:
-                return None
+            with suppress(ProbeError):
+                if await self._target.probe():
+                    return None
+            await asyncio.sleep(self._interval)
 
 
 class ContinuousCheck(_Check):

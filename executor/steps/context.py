@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from executor.steps.base import Step
 from executor.steps.environment import Env
 from executor.steps.leftovers import Leftovers
 from executor.steps.story import NoStory, StoryRecorder
+from executor.steps.turns import Turns
+from healthcheck.probe import OpenSocket, ProbeNotMade
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,11 @@ def _ignore(_: object) -> None:
     """Nobody listens."""
 
 
+async def _no_network(_: object) -> socket.socket:
+    """Makes no socket: the container has no network."""
+    raise ProbeNotMade("the container has no network")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """One container, and what its steps use.
@@ -71,7 +79,8 @@ class StepContext:
     external_ip, internal_ip, internal_ip_v6, ports: what the network variables say; checks go to
     internal_ip. on_readiness: told of every change of being routable. on_setup_end: told whether setup
     succeeded. on_liveness_failure: told the kind (``tcp``, ``http``) of a failed liveness check.
-    leftovers: owns what interrupted steps leave behind; settle it when the container is destroyed.
+    open_socket: makes a socket in the container's network, for checks. turns: shared by the container's
+    probes. leftovers: owns what interrupted steps leave behind; settle it when the container is destroyed.
     """
 
     engine: Engine
@@ -90,6 +99,8 @@ class StepContext:
     on_readiness: Callable[[bool], None] = _ignore
     on_setup_end: Callable[[bool], None] = _ignore
     on_liveness_failure: Callable[[str], None] = _ignore
+    open_socket: OpenSocket = _no_network
+    turns: Turns = field(default_factory=Turns)
     clock: Clock = field(default_factory=SystemClock)
     recorder: StoryRecorder = field(default_factory=NoStory)
     leftovers: Leftovers = field(default_factory=Leftovers)

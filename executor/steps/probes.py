@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from bbs.models.actions import Action
-from bbs.models.workload import CheckDefinition
+from bbs.models.workload import Check, CheckDefinition
 from executor.logs.api import Output
 from executor.steps.actions import Place, build
 from executor.steps.base import Step
@@ -15,7 +15,7 @@ from executor.steps.check import (
     StartupCheck,
     Target,
     UntilReadyCheck,
-    valid_targets,
+    targets_of,
 )
 from executor.steps.codependent import Codependent
 from executor.steps.consistently import Consistently
@@ -39,7 +39,7 @@ def health_check_of_definition(
     """Start-up and liveness of every valid check, and of the proxy."""
     settings = context.settings
     oom = _oom(context)
-    targets = valid_targets(definition.checks, context.address, settings.default_check_timeout)
+    targets = _targets(definition.checks, context)
     startup = [
         StartupCheck(
             target,
@@ -92,7 +92,7 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
 def readiness_of_definition(definition: CheckDefinition, context: StepContext) -> Step | None:
     """The readiness step, if there is a valid readiness check."""
     settings = context.settings
-    targets = valid_targets(definition.readiness_checks, context.address, settings.default_check_timeout)
+    targets = _targets(definition.readiness_checks, context)
     if not targets:
         return None
     oom = _oom(context)
@@ -113,6 +113,11 @@ def readiness_of_definition(definition: CheckDefinition, context: StepContext) -
     return Readiness(until_ready, until_failure, context.on_readiness, _check_output(definition, context))
 
 
+def _targets(checks: Sequence[Check], context: StepContext) -> list[Target]:
+    timeout = context.settings.default_check_timeout
+    return targets_of(checks, context.address, timeout, context.open_socket, context.turns)
+
+
 def _check_output(definition: CheckDefinition, context: StepContext) -> Output:
     return context.logs.stream(definition.log_source or CHECK_SOURCE)
 
@@ -130,7 +135,7 @@ def _proxy_startup(start_timeout: float, context: StepContext) -> list[StartupCh
             prefix="instance proxy failed to start: ",
             out_of_memory=_oom(context),
         )
-        for target in _proxy_targets(context.proxy, context.address)
+        for target in _proxy_targets(context.proxy, context)
     ]
 
 
@@ -146,10 +151,19 @@ def _proxy_liveness(context: StepContext) -> list[LivenessCheck]:
             prefix="instance proxy health check failed: ",
             out_of_memory=_oom(context),
         )
-        for target in _proxy_targets(proxy, context.address)
+        for target in _proxy_targets(proxy, context)
     ]
 
 
-def _proxy_targets(proxy: Proxy | None, address: str) -> list[Target]:
-    ports = proxy.ports if proxy is not None else ()
-    return [Target(kind="tcp", host=address, port=port, timeout=PROXY_CHECK_TIMEOUT) for port in ports]
+def _proxy_targets(proxy: Proxy | None, context: StepContext) -> list[Target]:
+    return [
+        Target(
+            kind="tcp",
+            host=context.address,
+            port=port,
+            timeout=PROXY_CHECK_TIMEOUT,
+            open_socket=context.open_socket,
+            turns=context.turns,
+        )
+        for port in (proxy.ports if proxy is not None else ())
+    ]

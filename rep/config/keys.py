@@ -16,6 +16,7 @@ from typing import NewType
 from bbs.models.durations import parse_duration
 from bbs.models.meta import Int64, UInt64
 from executor.cache.limits import DEFAULT_LIMITS
+from executor.network.config import CONNECTION_LIMIT
 
 Duration = NewType("Duration", int)
 """Nanoseconds."""
@@ -184,22 +185,20 @@ class OwnKeys:
                              all of IPv6 where some are named and none of IPv6
     allowed_networks         exceptions that hold for all apps
     container_bandwidth_...  _in, _out: bytes per second of each container; 0: no limit
-    host_port_start, _count  host ports for containers
-    container_max_count      containers of the engine; one less is published
-    external_ip              address of this host as routers reach it; empty: that of the default route
-    nft_table                name of the packet filter table
-    instance_identity_...    _key_type: ``rsa`` (3072 bits) or ``ecdsa`` (P-256); _keys_ready: keys made ahead
-    volume_bind_paths        host directories that work may mount with the built-in volume driver ``bind``
-    allow_privileged_containers   whether work that asks for a privileged container is run
-    container_no_new_privileges   whether setuid programs lose their effect in containers
-    container_limits_interval     how often containers are looked at for limits they ran into
-    archive_...              what one download may become, in the cache and in containers: _free_bytes, always
-                             allowed; _ratio, beyond, to that many bytes for each one downloaded;
-                             _members, files and directories; _depth, directories inside each other
-    container_max_cpu_percent     hard limit for CPU weight 100, 100 being one core; 0: none
+    container_connection_limit    connections that a container may have at a time, of each version of IP, as
+    the kernel's table of connections counts them; 0: no limit host_port_start, _count  host ports for
+    containers container_max_count      containers of the engine; one less is published external_ip
+    address of this host as routers reach it; empty: that of the default route nft_table                name
+    of the packet filter table instance_identity_...    _key_type: ``rsa`` (3072 bits) or ``ecdsa`` (P-256);
+    _keys_ready: keys made ahead volume_bind_paths        host directories that work may mount with the
+    built-in volume driver ``bind`` allow_privileged_containers   whether work that asks for a privileged
+    container is run container_no_new_privileges   whether setuid programs lose their effect in containers
+    container_limits_interval     how often containers are looked at for limits they ran into archive_...
+    what one download may become, in the cache and in containers: _free_bytes, always allowed; _ratio, beyond,
+    to that many bytes for each one downloaded; _members, files and directories; _depth, directories inside
+    each other container_max_cpu_percent     hard limit for CPU weight 100, 100 being one core; 0: none
     log_sinks                where app logs go besides loggregator, each as ``executor.logs.targets`` says:
-                             ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...;
-                             empty without loggregator: stderr
+    ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...; empty without loggregator: stderr
     =======================  =========================================================================
     """
 
@@ -215,6 +214,7 @@ class OwnKeys:
     allowed_networks: tuple[str, ...] = ()
     container_bandwidth_in: Int64 = 0
     container_bandwidth_out: Int64 = 0
+    container_connection_limit: UInt64 = CONNECTION_LIMIT
     host_port_start: Int64 = 61001
     host_port_count: Int64 = 4534
     container_max_count: Int64 = 250

@@ -22,9 +22,13 @@ from bbs.models.workload import SecurityGroupRule
 from executor.engine.api import EngineContainer
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
+from tests.support.cell import host_port_start
 
 PROBE = Path(__file__).with_name("network_probe.py")
 OK, REFUSED = "answered", "Connection refused"
+
+NO_ENGINE = "/"
+"""The engine's id of a box, in the place of one that its control group names."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def config(unique: str) -> NetworkConfig:
         subnet=f"10.{second}.{third}.0/24",
         denied_networks=("10.0.0.0/8",),
         dns_servers=("192.0.2.53",),
-        port_start=20000 + number % 12000,
+        port_start=host_port_start(unique),
         port_count=8,
     )
 
@@ -103,7 +107,7 @@ async def box_in(
 ) -> AsyncIterator[Box]:
     address = network.address(guid)
     async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
-        container = EngineContainer(guid=guid, id=guid, init_pid=process.pid, address=address)
+        container = EngineContainer(guid=guid, id=NO_ENGINE, init_pid=process.pid, address=address)
         await network.attach(container, ports or {}, rules)
         try:
             yield Box(container, str(config.ipv6_of(IPv4Address(address))))

@@ -18,6 +18,7 @@ from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import NetworkError
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
+from tests.support.cell import host_port_start
 
 pytestmark = pytest.mark.docker
 
@@ -28,7 +29,7 @@ ANYWHERE = (SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",)),)
 
 @pytest.fixture
 def config(unique: str) -> NetworkConfig:
-    start = 20000 + int(unique[1:], 16) % 12000
+    start = host_port_start(unique)
     second, third = 64 + int(unique[1:3], 16) % 64, int(unique[3:5], 16)
     return NetworkConfig(
         name=unique, table=unique, subnet=f"10.{second}.{third}.0/24", port_start=start, port_count=8
@@ -249,6 +250,7 @@ async def test_a_later_life_starts_clean_and_keeps_linked_containers(
 ) -> None:
     (port,) = network.reserve("g1", 1)
     container = await serve(network, room, rootfs_image, "g1", {port: PORT})
+    await network.close()
 
     later = CellNetwork(config)
     await later.start()

@@ -9,7 +9,7 @@ import pytest
 
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
-from executor.network.contents import Contents, Member
+from executor.network.contents import Contents, Member, everything
 from executor.network.egress import compile_rules
 from executor.network.egressrules import delete_member
 from executor.network.libnftables import NftContext
@@ -30,18 +30,21 @@ def member(last: int, *ports: int, ruled: bool = True) -> Member:
     return Member(address, targets, RULES if ruled else None, IPv6Address(f"fd00::{last:x}"))
 
 
-@pytest.fixture
-def contents(unique: str) -> Contents:
-    """A table with a container."""
-    wiring = Wiring(
-        table=unique,
+def wiring(table: str) -> Wiring:
+    return Wiring(
+        table=table,
         ports="cf-",
         subnet=IPv4Network("10.0.0.0/24"),
         gateway=IPv4Address("10.0.0.1"),
         subnet_ipv6=IPv6Network("fd00::/64"),
         gateway_ipv6=IPv6Address("fd00::1"),
     )
-    made = Contents(wiring, 7)
+
+
+@pytest.fixture
+def contents(unique: str) -> Contents:
+    """A table with a container."""
+    made = Contents(unique)
     made.put("first", member(2, 20001, 20002))
     return made
 
@@ -54,7 +57,7 @@ def no_library() -> NftContext:
 async def table(unique: str, contents: Contents) -> AsyncIterator[Nft]:
     """What changes the table, without the library."""
     nft = Nft()
-    await nft.apply(contents.everything())
+    await nft.apply(everything(wiring(unique), contents.members))
     direct = Nft(no_library)
     yield direct
     await direct.close()
@@ -81,7 +84,7 @@ async def test_containers_come_change_and_go(unique: str, table: Nft, contents: 
     for change in changes:
         await table.apply(change())
         found = await listing(table, unique)
-        assert differences(found, contents, base) == []
+        assert differences(found, contents.members, base) == []
         guids = {count.guid for count in found.refused.values()}
         assert guids == set(contents.members)
 
@@ -92,7 +95,7 @@ async def test_what_is_made_directly_reads_as_what_the_library_makes(
     await table.apply(contents.put('odd "guid"; {}', member(3, 20003)))
     direct = await table.read(unique)
     library = Nft()
-    await library.apply(contents.everything())
+    await library.apply(everything(wiring(unique), contents.members))
     assert direct is not None
     again = await table.read(unique)
     assert again is not None

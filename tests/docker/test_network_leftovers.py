@@ -17,14 +17,14 @@ from executor.errors import NetworkError
 from executor.network import cell as cell_module
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
+from tests.support.cell import network_config
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
 def config(unique: str) -> NetworkConfig:
-    second, third = 64 + int(unique[1:3], 16) % 64, int(unique[3:5], 16)
-    return NetworkConfig(name=unique, table=unique, subnet=f"10.{second}.{third}.0/24")
+    return network_config(unique)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -154,9 +155,27 @@ class Cell:
 OpenCell = Callable[..., AbstractAsyncContextManager[Cell]]
 
 
+HOST_PORTS = 64
+"""Host ports of a test's cell."""
+
+
+def host_port_start(name: str) -> int:
+    """First of the host ports of the cell ``name``: of no cell of a test that runs at the same time."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw3").removeprefix("gw")) % 4
+    return 20000 + worker * 3000 + int(name[1:], 16) % (3000 // HOST_PORTS) * HOST_PORTS
+
+
 def network_config(name: str) -> NetworkConfig:
+    """name: see ``unique``."""
     second, third = 64 + int(name[1:3], 16) % 64, int(name[3:5], 16)
-    return NetworkConfig(name=name, table=name, subnet=f"10.{second}.{third}.0/24", external_ip="127.0.0.1")
+    return NetworkConfig(
+        name=name,
+        table=name,
+        subnet=f"10.{second}.{third}.0/24",
+        external_ip="127.0.0.1",
+        port_start=host_port_start(name),
+        port_count=HOST_PORTS,
+    )
 
 
 @pytest.fixture(scope="session")

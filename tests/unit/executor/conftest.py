@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -196,6 +197,13 @@ class ScriptedNetwork:
         self._fail("attach")
         self.mappings[container.guid] = ports
         self.egress[container.guid] = tuple(egress)
+
+    async def open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
+        self._fail("open_socket")
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
 
     async def verify(self) -> None:
         self._fail("verify")

@@ -15,7 +15,7 @@ from bbs.models.common import EnvironmentVariable
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
 from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
-from executor.containers.launch import checks_readiness, step_settings
+from executor.containers.launch import checks_readiness
 from executor.executor import Executor
 from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
 
@@ -155,14 +155,12 @@ async def test_failed_liveness_checks_are_counted_where_asked_for(
     assert counters.get("TCPLivenessChecksFailedCount", 0) == (1 if counted else 0)
 
 
-def test_only_valid_readiness_checks_hold_traffic_back(world: World) -> None:
-    settings = step_settings(world.config)
-
+def test_only_valid_readiness_checks_hold_traffic_back() -> None:
     def holds(*checks: Check) -> bool:
         definition = CheckDefinition(readiness_checks=checks)
-        return checks_readiness(Container(guid="ig", run_info=RunInfo(check_definition=definition)), settings)
+        return checks_readiness(Container(guid="ig", run_info=RunInfo(check_definition=definition)))
 
     assert holds(Check(tcp_check=TCPCheck(port=8080)))
     assert not holds(Check())
     assert not holds()
-    assert not checks_readiness(Container(guid="ig"), settings)
+    assert not checks_readiness(Container(guid="ig"))

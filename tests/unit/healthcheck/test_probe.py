@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from healthcheck.probe import ProbeError, http_check, tcp_check
+from tests.support.sockets import open_here
 
 pytestmark = pytest.mark.unit
 
@@ -150,9 +151,9 @@ async def probe(port: int, case) -> ProbeError | None:
     timeout = seconds(options.get("timeout", "1s"))
     try:
         if options.get("uri"):
-            await http_check(IP, port, options["uri"], timeout)
+            await http_check(IP, port, options["uri"], timeout, open_here)
         else:
-            await tcp_check(IP, port, timeout)
+            await tcp_check(IP, port, timeout, open_here)
     except ProbeError as error:
         return error
     return None
@@ -180,7 +181,7 @@ def test_the_cases_are_there():
 
 async def test_a_probe_can_be_interrupted():
     async with serving({"kind": "http", "replies": [{"status": 200, "delay_ms": 60_000}]}) as server:
-        task = asyncio.create_task(http_check(IP, server.port, "/", 60))
+        task = asyncio.create_task(http_check(IP, server.port, "/", 60, open_here))
         await server.asked.wait()
         task.cancel()
         await asyncio.wait({task})

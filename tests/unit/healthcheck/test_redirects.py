@@ -1,4 +1,5 @@
-"""Where redirects lead the program and the agent's probe: to TLS, to IPv6, and not to the agent's machine."""
+"""Where redirects lead the program and the agent's probe: to TLS, to IPv6, and the probe not to other
+hosts."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from healthcheck import attempt, probe
 from healthcheck.dial import Deadline
 from healthcheck.failure import HTTP_ERROR, HTTP_STATUS, HTTP_TIMEOUT, ProbeError
 from lifecycle.gotext import SECOND
+from tests.support.sockets import open_here
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +36,7 @@ async def by_program(host: str, port: int, uri: str = "/", timeout: float = 5.0)
 
 
 async def by_probe(host: str, port: int, uri: str = "/", timeout: float = 5.0) -> None:
-    await probe.http_check(host, port, uri, timeout)
+    await probe.http_check(host, port, uri, timeout, open_here)
 
 
 @pytest.fixture(params=[by_program, by_probe])
@@ -166,49 +168,106 @@ async def test_a_tls_handshake_that_takes_too_long(check: Check) -> None:
 
 
 async def test_an_ipv6_literal(check: Check) -> None:
-    """To the program a listener of both families; to the probe the container by its own address."""
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         this = App()
-        async with await asyncio.start_server(this.serve, sock=both.dup()), app() as plain:
-            plain.answer = redirect(f"http://[::1]:{both.getsockname()[1]}/six")
+        async with await asyncio.start_server(this.serve, sock=listener.dup()), app() as plain:
+            plain.answer = redirect(f"http://[::1]:{listener.getsockname()[1]}/six")
             await check(CONTAINER, plain.port)
         assert this.heads[0].startswith("GET /six HTTP/1.1\r\n")
-        assert f"\r\nHost: [::1]:{both.getsockname()[1]}\r\n" in this.heads[0]
+        assert f"\r\nHost: [::1]:{listener.getsockname()[1]}\r\n" in this.heads[0]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"])
-async def test_what_a_container_calls_its_own_machine_is_not_the_agents(host: str) -> None:
-    async with app("127.0.0.1") as agents_own:
-        async with app() as asked:
-            asked.answer = redirect(f"http://{host}:{agents_own.port}/secret")
-            with pytest.raises(ProbeError) as failed:
-                await by_probe(CONTAINER, asked.port)
-            assert failed.value.exit_code == HTTP_ERROR
-            async with app(port=agents_own.port) as containers_own:
-                await by_probe(CONTAINER, asked.port)
-                assert len(containers_own.heads) == 1
-        assert agents_own.heads == []
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "0.0.0.0", "[::ffff:127.0.0.1]"])
+async def test_what_a_container_calls_itself_is_dialled_in_its_network(host: str, check: Check) -> None:
+    async with app("127.0.0.1") as own, app() as asked:
+        asked.answer = redirect(f"http://{host}:{own.port}/own")
+        await check(CONTAINER, asked.port)
+        assert own.heads[0].startswith("GET /own HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
-    ("address", "local"),
+    "location",
     [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("0.0.0.0", True),
-        ("169.254.169.254", True),
-        ("::1", True),
-        ("::", True),
-        ("fe80::1%eth0", True),
-        ("::ffff:127.0.0.1", True),
-        ("10.0.0.1", False),
-        ("192.0.2.1", False),
-        ("2001:db8::1", False),
-        ("::ffff:10.0.0.1", False),
+        "http://192.0.2.1/secret?delete=all",
+        "http://169.254.169.254/latest/",
+        "https://10.0.0.1/",
+        "//[2001:db8::1]:8080/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://name.without.an.answer/",
+        "http://127.0.0.1.example/",
+        "http://127.0.0.2@10.0.0.1/",
     ],
 )
-def test_addresses_that_mean_another_machine_to_everybody(address: str, local: bool) -> None:
-    assert probe.local_to_its_machine(address) is local
+async def test_the_probe_does_not_go_to_another_host(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe fetched ``http://192.0.2.2/secret?delete=all`` from the host's network when the app told it
+    to.
+
+    It also looked up names, in threads that all of the agent shares.
+    """
+
+    async def open_socket(family: socket.AddressFamily) -> socket.socket:
+        opened.append(family)
+        return await open_here(family)
+
+    async def look_up(*_: object, **__: object) -> None:
+        raise AssertionError("a name is looked up")
+
+    opened: list[socket.AddressFamily] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    async with app(answer=redirect(location)) as asked:
+        with pytest.raises(ProbeError, match=r"received status code 302 in \d+ms") as failed:
+            await probe.http_check(CONTAINER, asked.port, "/x", 5.0, open_socket)
+    assert failed.value.exit_code == HTTP_STATUS
+    assert opened == [socket.AF_INET]
+
+
+async def test_a_port_that_only_answers_itself_is_refused() -> None:
+    """The kernel may choose the probed port for our own end: the socket is then connected to itself."""
+    with socket.create_server((CONTAINER, 0)) as once:
+        port = once.getsockname()[1]
+
+    async def open_there(family: socket.AddressFamily) -> socket.socket:
+        sock = await open_here(family)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((CONTAINER, port))
+        return sock
+
+    with pytest.raises(ProbeError, match="connect: connection refused"):
+        await probe.tcp_check(CONTAINER, port, 5.0, open_there)
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"),
+    [
+        ("HTTP/1.1 200 OK\r\n" + "a:\r\n" * 20_000, False),
+        ("HTTP/1.1 100 Continue\r\n\r\n" * 20_000, False),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "1\r\na\r\n" * 100_000, True),
+        ("HTTP/1.1 200 OK\r\n\r\n" + "a" * 20_000_000, True),
+    ],
+    ids=["many headers", "many heads", "many chunks", "a long body"],
+)
+async def test_an_answer_is_read_up_to_a_bound(
+    answer: str, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app that answers without end kept the agent busy until the check's time was over."""
+    read = 0
+    taken = asyncio.StreamReader.read
+
+    async def counted(self: asyncio.StreamReader, n: int = -1) -> bytes:
+        nonlocal read
+        data = await taken(self, n)
+        read += len(data)
+        return data
+
+    async with app(answer=answer) as endless:
+        monkeypatch.setattr(asyncio.StreamReader, "read", counted)
+        if passes:
+            await by_probe(CONTAINER, endless.port, timeout=60.0)
+        else:
+            with pytest.raises(ProbeError) as failed:
+                await by_probe(CONTAINER, endless.port, timeout=60.0)
+            assert failed.value.exit_code == HTTP_ERROR
+    assert read <= probe.MAX_ANSWER_BYTES + (1 << 16)
 
 
 @pytest.mark.parametrize("location", ["ftp://127.0.0.2/", "http://", "http://%zz/", "https:///x"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bbs.models.workload import SecurityGroupRule
-from executor.network.contents import Contents, Member
+from executor.network.contents import Contents, Member, everything
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.rules import Target, Wiring
 
@@ -39,7 +39,7 @@ def member(last: int, *host_ports: int, opened: int = 0, ipv6: bool = False) -> 
 
 
 def test_what_ipv6_adds_to_a_container() -> None:
-    contents = Contents(WIRING, 7)
+    contents = Contents("t")
     contents.put("a", member(2, 61001))
     added = contents.put("a", member(2, 61001, ipv6=True))
     assert 'add element inet t refused6 { fd00::2 comment "a" }' in added
@@ -99,7 +99,7 @@ class Kernel:
 
 
 def test_a_change_of_rules_leaves_the_rest_alone() -> None:
-    contents = Contents(WIRING, 7)
+    contents = Contents("t")
     contents.put("a", member(2, 61001, opened=80))
     contents.put("b", member(3, opened=80))
     old, new = rules(80), rules(81)
@@ -118,9 +118,9 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.contents = Contents(WIRING, 7)
+        self.contents = Contents("t")
         self.kernel = Kernel()
-        self.kernel.run(self.contents.everything())
+        self.kernel.run(everything(WIRING, self.contents.members))
 
     @rule(
         who=st.integers(2, 5),
@@ -144,7 +144,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def as_made_anew(self) -> None:
         anew = Kernel()
-        anew.run(self.contents.everything())
+        anew.run(everything(WIRING, self.contents.members))
         assert (self.kernel.names, self.kernel.elements) == (anew.names, anew.elements)
 
 

@@ -147,6 +147,34 @@ def test_rules_nobody_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         compile_rules(rules)
 
 
+@pytest.mark.parametrize("count", [250, 500, 1000])
+def test_ranges_inside_each_other_are_merged_first(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 ranges inside each other took a second of the event loop."""
+    monkeypatch.setattr(egress, "MAX_OVERLAPS", 2 * count)
+    rules = [
+        SecurityGroupRule(protocol="tcp", destinations=(f"10.0.{n // 250}.{n % 250}-10.1.0.0",), ports=(80,))
+        for n in range(count)
+    ]
+    expected = Opening((number("10.0.0.0"), number("10.1.0.0")), (80, 80))
+    assert compile_rules(rules) == RuleSet(((Layer.TCP, (expected,)),))
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_rules_that_overlap_in_too_many_ways_are_refused(log: bool) -> None:
+    """The work of a thousand rules is bounded, whatever they say: log of every second one, or of none."""
+    rules = [
+        SecurityGroupRule(
+            protocol="tcp",
+            destinations=(f"10.0.{n // 250}.{n % 250}-10.255.{n // 250}.{n % 250}",),
+            port_range=PortRange(start=10, end=20) if log else PortRange(start=10 + n, end=20_000 - n),
+            log=log and n % 2 == 0,
+        )
+        for n in range(1000 if log else 3000)
+    ]
+    with pytest.raises(NetworkError, match="too many of them overlap"):
+        compile_rules(rules)
+
+
 def test_rules_for_both_versions_of_ip() -> None:
     both = SecurityGroupRule(protocol="tcp", destinations=("10.0.0.1", "fd00::1"), ports=(80,))
     echo = ICMPInfo(type=128, code=0)

@@ -46,7 +46,7 @@ def logged(packet: bytes) -> bytes:
     ],
 )
 def test_packets(data: bytes, expected: tuple[str, int | None]) -> None:
-    assert list(packets(logged(data))) == [Packet(SOURCE, DESTINATION, *expected)]
+    assert list(packets(logged(data))) == [Packet(SOURCE, DESTINATION, *expected, prefix="prefix")]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_packets(data: bytes, expected: tuple[str, int | None]) -> None:
 def test_packets_of_ipv6(number: int, payload: bytes, expected: tuple[str, int | None]) -> None:
     ends = IPv6Address("fd00::2"), IPv6Address("2001:db8::1")
     header = struct.pack(">LHBB", 6 << 28, len(payload), number, 64) + ends[0].packed + ends[1].packed
-    assert list(packets(logged(header + payload))) == [Packet(*ends, *expected)]
+    assert list(packets(logged(header + payload))) == [Packet(*ends, *expected, prefix="prefix")]
     assert list(packets(logged(header[:39]))) == []
 
 

@@ -15,7 +15,16 @@ pytestmark = pytest.mark.unit
 def test_the_default_range() -> None:
     pool = PortPool()
     assert pool.reserve("a", 2) == (61001, 61002)
-    assert pool.reserve("b", pool.free)[-1] == 65534
+    pool.claim("b", range(61003, 65534))
+    assert pool.reserve("c", pool.free) == (65534,)
+
+
+def test_one_container_cannot_take_the_whole_pool() -> None:
+    """4,534 ports of one container left none to the others."""
+    pool = PortPool()
+    with pytest.raises(NetworkError, match="4534 host ports wanted for a: a container may have 100 at most"):
+        pool.reserve("a", 4534)
+    assert len(pool.reserve("b", 100)) == 100
 
 
 def test_a_returned_port_rests_until_the_others_had_their_turn() -> None:

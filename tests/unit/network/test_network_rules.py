@@ -66,6 +66,7 @@ def egress_of(wiring: Wiring) -> list[str]:
 def test_the_host_and_metadata_are_refused_even_where_no_network_is_denied() -> None:
     assert egress_of(WIRING) == [
         "ct state established,related accept",
+        "fib daddr type { broadcast, multicast } goto refuse",
         "ip daddr 10.0.0.0/24 ip daddr != 10.0.0.1 goto refuse",
         "ip saddr vmap @containers",
         "fib daddr type local goto refuse",
@@ -80,12 +81,40 @@ def test_exceptions_come_before_denied_networks() -> None:
         denied=(IPv4Network("10.0.0.0/8"), IPv4Network("10.1.0.0/16")),
         allowed=(IPv4Network("10.2.0.0/16"),),
     )
-    assert egress_of(wiring)[3:] == [
+    assert egress_of(wiring)[4:] == [
         "meta l4proto { tcp, udp } th dport 53 ip daddr { 10.0.0.53 } accept",
         "ip daddr { 10.2.0.0/16 } accept",
         "fib daddr type local goto refuse",
         "ip daddr 169.254.169.254 goto refuse",
         "ip daddr { 10.0.0.0/8 } goto refuse",
+    ]
+
+
+def test_connections_are_limited_before_a_containers_own_rules() -> None:
+    """6,000 connections of one container had no bound."""
+    limited = replace(WIRING, connection_limit=10, log_group=7)
+    assert egress_of(limited)[3:5] == [
+        "add @connections { ip saddr ct count over 10 } goto crowded",
+        "ip saddr vmap @containers",
+    ]
+    assert (
+        "add rule inet t crowded update @crowded_at { ip saddr limit rate 1/minute burst 1 packets } "
+        'log prefix "connection limit" group 7'
+    ) in empty_table(limited)
+    assert "add rule inet t crowded reject" in empty_table(limited)
+
+
+LOGGED_RULE = "add rule inet t logged "
+
+
+def test_messages_about_what_is_let_through_have_a_rate() -> None:
+    """A container that makes connections all the time filled the log."""
+    statements = empty_table(replace(WIRING, log_group=7))
+    assert [line for line in statements if line.startswith(("add chain inet t logged", LOGGED_RULE))] == [
+        "add chain inet t logged",
+        "add rule inet t logged update @logged_at { ip saddr limit rate 100/second burst 200 packets } "
+        "log group 7",
+        "add rule inet t logged accept",
     ]
 
 
@@ -103,6 +132,7 @@ def test_what_ipv6_adds() -> None:
         "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 daddr { fe80::/10, ff02::/16 } accept",
         "ip6 daddr ff00::/8 drop",
         "ip6 daddr fe80::/10 goto refuse",
+        "fib daddr type { broadcast, multicast } goto refuse",
         "ip daddr 10.0.0.0/24 ip daddr != 10.0.0.1 goto refuse",
         "ip6 daddr fd00::/64 ip6 daddr != fd00::1 goto refuse",
         "ip saddr vmap @containers",
@@ -134,7 +164,7 @@ def test_a_rule_set_is_a_chain_with_a_set_per_kind() -> None:
         SecurityGroupRule(protocol="icmp", destinations=("192.0.2.1",), icmp_info=ICMPInfo(type=8, code=0)),
     )
     name = f"egress_{rules.digest}"
-    assert add_rule_set("t", rules, 7) == [
+    assert add_rule_set("t", rules) == [
         f"add chain inet t {name}",
         f"add set inet t {name}_ports "
         "{ type ipv4_addr . inet_proto . inet_service; flags interval; counter; }",
@@ -146,7 +176,7 @@ def test_a_rule_set_is_a_chain_with_a_set_per_kind() -> None:
         f"add set inet t {name}_ports_log "
         "{ type ipv4_addr . inet_proto . inet_service; flags interval; counter; }",
         f"add element inet t {name}_ports_log {{ 192.0.2.0-192.0.2.255 . tcp . 80 }}",
-        f"add rule inet t {name} ip daddr . meta l4proto . th dport @{name}_ports_log log group 7 accept",
+        f"add rule inet t {name} ip daddr . meta l4proto . th dport @{name}_ports_log goto logged",
     ]
     assert delete_rule_set("t", rules)[:2] == [f"flush chain inet t {name}", f"delete chain inet t {name}"]
 
@@ -160,7 +190,7 @@ def test_rules_for_ipv6_have_sets_of_their_own() -> None:
         SecurityGroupRule(protocol="all", destinations=("fd00::2",), log=True),
     )
     name = f"egress_{rules.digest}"
-    assert add_rule_set("t", rules, 7)[4:10] == [
+    assert add_rule_set("t", rules)[4:10] == [
         f"add set inet t {name}_ports6 "
         "{ type ipv6_addr . inet_proto . inet_service; flags interval; counter; }",
         f"add element inet t {name}_ports6 {{ fd01::-fd01::ff . tcp . 80 }}",

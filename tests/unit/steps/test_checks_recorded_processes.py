@@ -89,10 +89,10 @@ async def test_probes_keep_the_recorded_pace(
         if now < UP_FROM_S:
             raise ProbeError("connection refused", 4)
 
-    async def tcp(host: str, port: int, timeout: float) -> None:
+    async def tcp(host: str, port: int, timeout: float, _: object) -> None:
         probe(Probed(port, "", round(timeout * 1000)))
 
-    async def http(host: str, port: int, uri: str, timeout: float) -> None:
+    async def http(host: str, port: int, uri: str, timeout: float, _: object) -> None:
         probe(Probed(port, uri, round(timeout * 1000)))
 
     monkeypatch.setattr(check_module, "tcp_check", tcp)

@@ -19,7 +19,8 @@ from executor.steps.context import Proxy, StepSlots
 from executor.steps.readiness import Readiness
 from executor.steps.throttle import LONGEST_HOLD_S
 from executor.steps.tree import build_container_step
-from healthcheck.probe import ProbeError
+from executor.steps.turns import AT_ONCE, BURST, PER_SECOND
+from healthcheck.probe import ProbeError, ProbeNotMade
 
 pytestmark = pytest.mark.unit
 
@@ -56,10 +57,10 @@ def ports(monkeypatch):
     """Ports by number, probed without a network; a port nobody mentioned passes."""
     ports: dict[int, Port] = {}
 
-    async def tcp(host, port, timeout):
+    async def tcp(host, port, timeout, open_socket):
         await ports.setdefault(port, Port()).probe(host, timeout)
 
-    async def http(host, port, uri, timeout):
+    async def http(host, port, uri, timeout, open_socket):
         await ports.setdefault(port, Port()).probe(host, uri, timeout)
 
     monkeypatch.setattr(check_module, "tcp_check", tcp)
@@ -403,6 +404,71 @@ class TestMonitorAction:
         assert await start(build_container_step(info, world.context())).end() == (
             "Instance never healthy after 2.5s: exceeded 500ms timeout"
         )
+
+
+class TestFairShare:
+    async def test_checks_without_a_pause_are_slowed_down(self, world, start, ports):
+        """An interval of 1 ms made a thousand probes a second."""
+        eager = Check(tcp_check=TCPCheck(port=8080, interval_ms=1))
+        start(build_container_step(lrp(eager), world.context()))
+        await asyncio.sleep(100)
+        assert len(ports[8080].probed_at) == pytest.approx(BURST + 100 * PER_SECOND, abs=3)
+
+    async def test_very_many_checks_get_their_turns_in_order(self, world, start, ports):
+        """A thousand checks of one container kept the agent from all other work."""
+        many = [Check(tcp_check=TCPCheck(port=port, interval_ms=1)) for port in range(2000, 3000)]
+        context = world.context()
+        start(build_container_step(lrp(*many), context))
+        await asyncio.sleep(150)
+        counts = [len(port.probed_at) for port in ports.values()]
+        assert len(counts) == 1000
+        assert sum(counts) == pytest.approx(BURST + 150 * PER_SECOND, abs=3)
+        assert max(counts) - min(counts) <= 1
+
+    async def test_a_few_probes_at_a_time(self, world, start, ports):
+        many = [Check(tcp_check=TCPCheck(port=port)) for port in range(2000, 2100)]
+        ports.update({port: Port(takes=3600) for port in range(2000, 2100)})
+        start(build_container_step(lrp(*many), world.context()))
+        await asyncio.sleep(60)
+        assert sum(len(port.probed_at) for port in ports.values()) == AT_ONCE
+
+    async def test_another_container_is_not_slowed_down(self, new_world, start, ports):
+        eager = Check(tcp_check=TCPCheck(port=8080, interval_ms=1))
+        start(build_container_step(lrp(eager), new_world().context()))
+        start(build_container_step(lrp(HTTP), new_world().context()))
+        await asyncio.sleep(21)
+        assert ports[8081].probed_at == [0, 0, 5, 10, 15, 20]
+
+
+class TestProbesThatAreNotMade:
+    @pytest.fixture
+    def short(self, monkeypatch):
+        """An agent that lacks descriptors for some time."""
+        until = {"s": 0.0}
+
+        async def tcp(host, port, timeout, open_socket):
+            if asyncio.get_running_loop().time() - 1000 < until["s"]:
+                raise ProbeNotMade("Too many open files")
+
+        monkeypatch.setattr(check_module, "tcp_check", tcp)
+        return until
+
+    async def test_the_app_is_not_to_blame(self, world, start, short, caplog):
+        """A probe that found no descriptor made the instance unhealthy."""
+        step = build_container_step(lrp(TCP), world.context())
+        running = start(step)
+        await step.ready.wait()
+        short["s"] = 100
+        await asyncio.sleep(90)
+        assert not running.task.done()
+        assert "check.probe-not-made" in caplog.messages
+
+    async def test_nor_is_it_healthy_by_that(self, world, start, short):
+        short["s"] = 7
+        step = build_container_step(lrp(TCP), world.context())
+        running = start(step)
+        await step.ready.wait()
+        assert running.elapsed == 8
 
 
 class TestReadiness:

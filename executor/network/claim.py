@@ -1,0 +1,157 @@
+"""The names, addresses and ports of a cell's network, claimed on the host while the cell lives.
+
+Two cells with the same table, interface, subnet or host ports make each other's containers unreachable, and
+no call fails. A claim is an abstract Unix socket for each of these, named after it. The kernel keeps such
+names per network namespace, as it keeps tables, interfaces and ports. It drops them when the process ends, in
+whatever way: the leftovers of a dead cell are free.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_network
+from pathlib import Path
+
+from executor.errors import NetworkError
+from executor.network.config import NetworkConfig
+
+_PREFIX = "diego-cell-network"
+_LISTING = Path("/proc/self/net/unix")
+_DIGEST_LENGTH = 32
+"""Of a name: that of a socket has 107 bytes at most."""
+
+INTERFACE, TABLE, SUBNET, SUBNET_IPV6, PORTS = "interface", "table", "subnet", "subnet6", "ports"
+_WORDS = {
+    INTERFACE: ("the interface", "network_name"),
+    TABLE: ("the packet table", "nft_table"),
+    SUBNET: ("the subnet", "network_subnet"),
+    SUBNET_IPV6: ("the subnet", "network_subnet_ipv6"),
+    PORTS: ("the host ports", "host_port_start"),
+}
+"""What a holding is, and the key that sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """kind: of :data:`_WORDS`. what: the digest of a name, a network, or ``first-last``. pid: the
+    holder's."""
+
+    kind: str
+    what: str
+    pid: int
+
+    @property
+    def socket_name(self) -> str:
+        return f"{_PREFIX}:{self.pid}:{self.kind}:{self.what}"
+
+    def meets(self, other: Holding) -> bool:
+        """Whether two cells cannot have both."""
+        if self.kind != other.kind:
+            return False
+        if self.kind == PORTS:
+            (first, last), (other_first, other_last) = (
+                map(int, one.what.split("-")) for one in (self, other)
+            )
+            return first <= other_last and other_first <= last
+        if self.kind in (SUBNET, SUBNET_IPV6):
+            return ip_network(self.what).overlaps(ip_network(other.what))
+        return self.what == other.what
+
+
+def holdings(config: NetworkConfig, pid: int) -> list[Holding]:
+    """What a cell with this network holds."""
+    found = [
+        Holding(INTERFACE, _digest(config.name), pid),
+        Holding(TABLE, _digest(config.table), pid),
+        Holding(SUBNET, str(config.network), pid),
+    ]
+    if config.network_ipv6 is not None:
+        found.append(Holding(SUBNET_IPV6, str(config.network_ipv6), pid))
+    if config.port_count:
+        last = config.port_start + config.port_count - 1
+        found.append(Holding(PORTS, f"{config.port_start}-{last}", pid))
+    return found
+
+
+def conflict(mine: Iterable[Holding], others: Iterable[Holding]) -> str | None:
+    """What others hold of mine, in words; None for nothing."""
+    others = list(others)
+    for one in mine:
+        for other in others:
+            if one.meets(other):
+                words, key = _WORDS[one.kind]
+                shown = f" {other.what}" if one.kind not in (INTERFACE, TABLE) else ""
+                return (
+                    f"another cell, process {other.pid}, uses {words}{shown}; "
+                    f"stop that cell, or set another {key} for this one"
+                )
+    return None
+
+
+def listed(text: str) -> list[Holding]:
+    """All holdings in the kernel's listing of Unix sockets."""
+    found = []
+    for line in text.splitlines():
+        prefix, *parts = line.rpartition(" ")[2].split(":", 3)
+        if prefix == f"@{_PREFIX}" and len(parts) == 3 and parts[0].isdigit() and parts[1] in _WORDS:
+            found.append(Holding(parts[1], parts[2], int(parts[0])))
+    return found
+
+
+def _digest(name: str) -> str:
+    return sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+class Claim:
+    """The holdings of one cell."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self._mine = holdings(config, os.getpid())
+        self._held = ExitStack()
+        self._taken = False
+
+    def take(self) -> None:
+        """Raises NetworkError that says what another cell holds; taking again is fine.
+
+        Two cells that start at the same moment may both be refused, and never neither.
+        """
+        if self._taken:
+            return
+        with ExitStack() as held:
+            taken_here = [one for one in self._mine if not _bind(one, held)]
+            names = {one.socket_name for one in self._mine}
+            others = [one for one in _listing() if one.socket_name not in names]
+            if reason := conflict(self._mine, [*others, *taken_here]):
+                raise NetworkError(reason)
+            self._held = held.pop_all()
+        self._taken = True
+
+    def release(self) -> None:
+        """Releasing again is fine."""
+        self._held.close()
+        self._taken = False
+
+
+def _bind(one: Holding, held: ExitStack) -> bool:
+    """False if this process holds it already, by another claim. Raises NetworkError."""
+    try:
+        name = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
+        name.bind(f"\0{one.socket_name}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise NetworkError(f"the cell's network cannot be claimed: {error.strerror}") from error
+    return True
+
+
+def _listing() -> list[Holding]:
+    try:
+        return listed(_LISTING.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise NetworkError(f"{_LISTING}: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""Interfaces that go away or down, as soon as the kernel says so."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+from executor.errors import NetworkError
+
+logger = logging.getLogger(__name__)
+
+_LINK_GROUP = 1
+"""RTMGRP_LINK: news of interfaces."""
+_NEW_LINK, _DELETE_LINK = 16, 17
+_NAME = 3
+_UP, _EVERYTHING = 0x1, 0xFFFFFFFF  # the flags of a new interface have all changed
+_RECEIVE_BYTES = 1 << 16
+_RECEIVE_BUFFER = 1 << 20
+
+_HEADER = struct.Struct("=LHHLL")
+_LINK = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+
+
+class LinkWatch:
+    """Calls back while it is open."""
+
+    def __init__(self, prefix: str, on_loss: Callable[[], None]) -> None:
+        """prefix: of the names of interfaces that matter. on_loss: called in the event loop."""
+        self._prefix = prefix
+        self._on_loss = on_loss
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Call in a running event loop. Raises NetworkError."""
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK,
+                socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+                socket.NETLINK_ROUTE,
+            )
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            self._socket.bind((0, _LINK_GROUP))
+        except OSError as error:
+            self.close()
+            raise NetworkError(f"interfaces cannot be watched: {error.strerror}") from error
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
+
+    def close(self) -> None:
+        """Closing again is fine."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _read(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                logger.error("links-not-watched", extra={"data": {"error": error.strerror}})
+                self.close()
+            self._on_loss()  # news were lost: anything may have happened
+            return
+        if any(name.startswith(self._prefix) for name in lost_links(data)):
+            self._on_loss()
+
+
+def lost_links(data: bytes) -> Iterator[str]:
+    """Names of the interfaces that, by messages of the kernel, were removed or went down."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        body = data[offset + _HEADER.size : offset + length]
+        if kind in (_NEW_LINK, _DELETE_LINK) and len(body) >= _LINK.size:
+            _, _, _, flags, changed = _LINK.unpack_from(body)
+            went_down = not flags & _UP and changed & _UP and changed != _EVERYTHING
+            if kind == _DELETE_LINK or went_down:
+                yield _name(body[_LINK.size :])
+        offset += (max(length, _HEADER.size) + 3) & ~3
+
+
+def _name(attributes: bytes) -> str:
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(attributes):
+        length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
+        if kind == _NAME:
+            value = attributes[offset + _ATTRIBUTE.size : offset + length]
+            return value.rstrip(b"\0").decode(errors="replace")
+        offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
+    return ""
