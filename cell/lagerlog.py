@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from bbs.tracing import TraceFilter
 from cell.logwriter import LogWriter
 
 LEVEL_NUMBERS = {logging.DEBUG: 0, logging.INFO: 1, logging.WARNING: 1, logging.ERROR: 2, logging.CRITICAL: 3}
@@ -72,7 +73,7 @@ class LagerFormatter(logging.Formatter):
         if not self._rfc3339:
             entry["log_level"] = level
         entry["data"] = self._shorten(data)
-        return json.dumps(entry, default=str)
+        return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
 
 
 def install(
@@ -91,6 +92,7 @@ def install(
     if level not in LEVELS:
         raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")
     handler = LogWriter(stream.fileno())
+    handler.addFilter(TraceFilter())
     handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
     root = logging.getLogger()
     root.addHandler(handler)

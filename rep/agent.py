@@ -13,8 +13,10 @@ import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from bbs.client.api import BBSClient
+from bbs.serving.address import Address
 from executor.api import ExecutorAPI
 from rep.config import RepConfig, seconds, stack_map
 from rep.debug import debug_application
@@ -29,7 +31,7 @@ from rep.reconcile.queue import OperationQueue
 from rep.removals import Removals
 from rep.rootfs import named_with_version
 from rep.runrequest import RunRequestBuilder
-from rep.server import Address, AdminRoutes, Deletions, NetworkRoutes, listening, split_address
+from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
@@ -131,7 +133,7 @@ class RepAgent:
         record = cell_presence(
             config,
             identity.rep_url,
-            split_address(config.listen_addr)[1],
+            Address.parse(config.listen_addr).port,
             executor.total_resources(),
             stacks_with_versions,
         )
@@ -185,7 +187,10 @@ class RepAgent:
         await start(deletions.open())
         await start(presence.holding())
         admin_address = await start(listening(admin, config.listen_addr, self._admin_tls))
-        network_address = await start(listening(network, config.listen_addr_securable, self._network_tls))
+        called = urlsplit(identity.rep_url).hostname or ""
+        network_address = await start(
+            listening(network, config.listen_addr_securable, self._network_tls, hosts=(called,))
+        )
         self._listeners = Listeners(admin=admin_address, network=network_address, debug=debug_address)
         await start(cleanup.at_exit())
         await start(bulker.running())
@@ -204,8 +209,13 @@ def _leaves(error: Exception) -> Iterator[Exception]:
 
 
 def rep_url(config: RepConfig) -> str:
-    """Where peers reach the network listener: the configured URL, else the cell's name in its domain."""
+    """Where peers reach the network listener: the configured URL, else the cell's name in its domain.
+
+    Without certificates it is on loopback, so there is only one place.
+    """
     if config.rep_url:
         return config.rep_url
-    _, port = split_address(config.listen_addr_securable)
+    port = Address.parse(config.listen_addr_securable).port
+    if config.plain:
+        return f"http://127.0.0.1:{port}"
     return f"https://{config.cell_id.replace('_', '-')}.{config.advertise_domain}:{port}"

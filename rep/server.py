@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from aiohttp import web
 
 from bbs.models.guid import is_guid
 from bbs.models.invalid import InvalidDocument
+from bbs.serving.address import Address
+from bbs.serving.door import Door
 from bbs.serving.listener import serving
+from bbs.tracing import traced
+from bbs.wire.routes import trace_id
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from rep import auction
@@ -28,23 +31,15 @@ from rep.removals import Removals
 from rep.state import CellIdentity, cell_state, container_metrics
 from rep.updates import read_update
 
-TRACE_HEADER = "X-Vcap-Request-Id"
 SNIFFED_TEXT = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 64 << 20
-GRACE_S = 1.0
-"""For requests still being answered when a listener closes."""
+
+_READING = ("GET", "HEAD")
+"""Methods of requests that are too many, and change too little, for the log."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a listener really listens."""
-
-    host: str
-    port: int
 
 
 class Deletions:
@@ -165,26 +160,26 @@ class NetworkRoutes:
             proxy_allocation_mb=config.proxy_allocation_mb,
             stacks=self._identity.stacks,
         )
-        refused = auction.perform(admission, self._executor, trace_id=_trace_id(request))
+        refused = auction.perform(admission, self._executor, trace_id=trace_id(request.headers))
         return _json(refused.to_json())
 
     async def update(self, request: web.Request) -> web.Response:
         """New routes or tags for a container."""
         update = read_update(await request.read(), _instance_guid(request))
-        await self._executor.update(update, trace_id=_trace_id(request))
+        await self._executor.update(update, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def stop(self, request: web.Request) -> web.Response:
         """Signal the container; waits while it is being created or destroyed, not for its end."""
         guid = _instance_guid(request)
-        await self._executor.stop(guid, trace_id=_trace_id(request))
+        await self._executor.stop(guid, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Delete the task's container, later. Always 202: an unknown task is no error, nor is a bad guid."""
         guid = request.match_info["task_guid"]
         if is_guid(guid):
-            self._deletions.start(guid, _trace_id(request))
+            self._deletions.start(guid, trace_id(request.headers))
         return _status(202)
 
     async def reset(self, request: web.Request) -> web.Response:
@@ -195,7 +190,7 @@ class NetworkRoutes:
     def _tracked(self, kind: str, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             response: web.StreamResponse = _status(500)
-            with self._metrics.track(kind):
+            with traced(trace_id(request.headers)), self._metrics.track(kind):
                 try:
                     response = await handler(request)
                 except InvalidDocument as error:
@@ -203,6 +198,9 @@ class NetworkRoutes:
                     response = _status(400)
                 except (ExecutorError, auction.ForeignWork) as error:
                     _refuse(kind, error)
+                if request.method not in _READING:
+                    data = {"method": request.method, "request": request.path, "status": response.status}
+                    logger.info("request.served", extra={"data": data})
                 if response.status >= 400:
                     raise RequestFailed
             return response
@@ -212,20 +210,21 @@ class NetworkRoutes:
 
 @asynccontextmanager
 async def listening(
-    application: web.Application, address: str, tls: ssl.SSLContext | None
+    application: web.Application,
+    address: str,
+    tls: ssl.SSLContext | None,
+    *,
+    hosts: Collection[str] = (),
 ) -> AsyncIterator[Address]:
-    """Serve while inside; gives the address really bound. Raises OSError, ValueError for a bad address."""
-    async with serving(application, split_address(address), tls, grace_s=GRACE_S) as server:
+    """Serve while inside; gives the address really bound. Raises OSError, ValueError for a bad address.
+
+    hosts: names by which clients may call a listener without TLS, besides its address and ``localhost``.
+    """
+    parsed = Address.parse(address)
+    door = Door(hosts={name.lower() for name in (parsed.host, *hosts)})
+    async with serving(application, (parsed.host, parsed.port), tls, door=door) as server:
         bound = server.sockets[0].getsockname()
         yield Address(bound[0], bound[1])
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, ``[v6]:port`` or ``:port``. Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{address!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _application(routes: Iterable[tuple[str, str, Handler]]) -> web.Application:
@@ -265,10 +264,6 @@ def _status(status: int) -> web.Response:
 
 def _json(value: object, status: int = 200) -> web.Response:
     return web.Response(status=status, body=to_body(value), headers={"Content-Type": SNIFFED_TEXT})
-
-
-def _trace_id(request: web.Request) -> str:
-    return request.headers.get(TRACE_HEADER, "")
 
 
 def _instance_guid(request: web.Request) -> str:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Self
 
 from bbs.models.numbers import whole_number
@@ -38,6 +39,14 @@ class Address:
         if not colon or number is None:
             raise ValueError(f"{text!r} is no address: expected HOST:PORT")
         return cls(host.removeprefix("[").removesuffix("]"), number)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it; a name other than ``localhost`` may be anything."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -48,6 +48,7 @@ class RepKeys:
     zone: str = ""
     listen_addr: str = "127.0.0.1:1800"
     listen_addr_securable: str = "0.0.0.0:1801"
+    """Without certificates 127.0.0.1:1801."""
     advertise_domain: str = "cell.service.cf.internal"
     ca_cert_file: str = ""
     cert_file: str = ""
@@ -283,6 +284,11 @@ class RepConfig(RepKeys, ExecutorKeys, PlatformKeys, OwnKeys):
     def development(self) -> bool:
         """A control plane without TLS: the cell may do without it as well."""
         return self.bbs_address.startswith("http://")
+
+    @property
+    def plain(self) -> bool:
+        """The rep serves without TLS, so nobody proves who it is: on loopback only."""
+        return self.development and not (self.ca_cert_file or self.cert_file or self.key_file)
 
     def effective(self) -> list[tuple[str, object, Source]]:
         """Every key with its value and where it came from, in the order of this module."""

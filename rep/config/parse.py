@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -34,6 +35,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "layering_mode": ("single-layer", "two-layer"),
     "instance_identity_key_type": ("rsa", "ecdsa"),
 }
+PLAIN_NETWORK_ADDRESS = "127.0.0.1:1801"
+"""Where the network listener of a rep without certificates is, unless the file says so."""
+
 _OWN_FIELDS = ("sources", "warnings")
 
 Read = Callable[[object], object]
@@ -80,7 +84,10 @@ def parse(text: str, *, path: str = "rep.json", zone: str = "") -> RepConfig:
     if zone:
         values["zone"] = zone
         sources["zone"] = Source.FLAG
-    return RepConfig(**values, sources=MappingProxyType(sources), warnings=tuple(warnings))
+    config = RepConfig(**values, sources=MappingProxyType(sources), warnings=tuple(warnings))
+    if config.plain and "listen_addr_securable" not in sources:
+        return replace(config, listen_addr_securable=PLAIN_NETWORK_ADDRESS)
+    return config
 
 
 def _read(

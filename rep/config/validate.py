@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bbs.serving.address import Address
 from executor.logs.targets import InvalidTarget, parse_target
 from rep.config.keys import RepConfig
 from rep.redaction import Redaction
@@ -62,6 +63,7 @@ def findings(config: RepConfig) -> Iterator[InvalidConfig]:
         ("invalid-bbs-config", 1, _bbs_problems),
         ("invalid-locket-config", 2, _locket_problems),
         ("tls-configuration-failed", 2, _tls_problems),
+        ("invalid-listen-address", 2, _listener_problems),
     )
     for message, exit_status, problems_of in checks:
         problems = problems_of(config)
@@ -180,6 +182,30 @@ def _locket_problems(config: RepConfig) -> list[Problem]:
 
 def _tls_problems(config: RepConfig) -> list[Problem]:
     missing = [key for key in ("ca_cert_file", "cert_file", "key_file") if not getattr(config, key)]
-    if not missing or (config.development and len(missing) == 3):
+    if not missing or config.plain:
         return []
     return [Problem("missing-tls-files", f"{', '.join(missing)} must be given")]
+
+
+def _listener_problems(config: RepConfig) -> list[Problem]:
+    """Addresses nobody can listen on, and plain ones beyond loopback: anyone could have containers run."""
+    problems = []
+    for key in ("listen_addr", "listen_addr_securable", "debug_address"):
+        text: str = getattr(config, key)
+        if key == "debug_address" and not text:
+            continue
+        try:
+            address = Address.parse(text)
+        except ValueError as error:
+            problems.append(Problem("invalid-address", f"{key}: {error}"))
+            continue
+        if config.plain and key != "debug_address" and not address.is_loopback:
+            detail = (
+                f"{key} is {text!r}, but without certificates the rep serves on loopback only: "
+                f"use 127.0.0.1:{address.port}, or give ca_cert_file, cert_file and key_file"
+            )
+            problems.append(Problem("plain-listener-beyond-loopback", detail))
+    if config.plain and config.rep_url.startswith("https:"):
+        detail = f"rep_url is {config.rep_url!r}, but without certificates the rep serves plain HTTP"
+        problems.append(Problem("rep-url-without-certificates", detail))
+    return problems

@@ -18,6 +18,7 @@ from bbs.client.api import BBSClient
 from bbs.client.transport import may_pass
 from bbs.models.errors import BBSError
 from bbs.models.task import TaskState
+from bbs.tracing import traced
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from executor.model import Container, RunRequest
@@ -80,7 +81,8 @@ class Processor:
             case ContainerOperation(guid, trace_id):
                 container = self._container(guid)
                 if container is not None:
-                    await self.carry_out(await self._plan(container), trace_id)
+                    with traced(trace_id):
+                        await self.carry_out(await self._plan(container), trace_id)
             case ResidualLRP(guid, instance, evacuating):
                 if self._container(guid) is None:
                     await self.carry_out(residual.residual_lrp(instance, evacuating), "")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from bbs.serving.address import Address
 from executor.errors import ExecutorError
 from executor.model import (
     Container,
@@ -26,7 +27,7 @@ from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
 from rep.removals import Removals
 from rep.rootfs import StackMap
-from rep.server import Address, AdminRoutes, Deletions, NetworkRoutes, listening, split_address
+from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 if TYPE_CHECKING:
@@ -309,17 +310,3 @@ async def test_requests_are_counted_by_type(cell: Listener) -> None:
     assert (counts["Perform"].started, counts["Perform"].succeeded, counts["Perform"].failed) == (1, 0, 1)
     assert counts["State"].in_flight == 0
     assert counts["State"].latency_max_ns > 0
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("127.0.0.1:1800", ("127.0.0.1", 1800)), (":1801", ("", 1801)), ("[::1]:1", ("::1", 1))],
-)
-def test_addresses(address: str, parts: tuple[str, int]) -> None:
-    assert split_address(address) == parts
-
-
-@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.0.0.1:", "x:http", "x:65536"])
-def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(ValueError, match="is not host:port"):
-        split_address(address)

@@ -222,7 +222,7 @@ async def deployed(
             calls,
             admin_tls=server_tls,
             network_tls=server_tls,
-            presence_retry_s=0.1,
+            presence_retry_s=0.25,
         )
         await bbs.controllers.desired.desire(LRP, "")
         async with asyncio.TaskGroup() as group:
