@@ -14,10 +14,11 @@ from io import TextIOBase
 from itertools import accumulate
 from typing import IO
 
+from cell.terminal import PLAIN, visible
 from executor.logs.api import LogLine, Stream
 from executor.logs.outlet import CAPACITY_BYTES, LineOutlet, Unreachable, each_alone
 
-RED, DIM, PLAIN = "\x1b[31m", "\x1b[2m", "\x1b[0m"
+RED, DIM = "\x1b[31m", "\x1b[2m"
 
 CLOSE_LIMIT_S = 1.0
 """How long the end waits for a terminal that takes nothing."""
@@ -41,8 +42,8 @@ def instance_label(line: LogLine) -> str:
 
 def shown(line: LogLine, label: Callable[[LogLine], str], colour: bool = False) -> str:
     """A line as people see it."""
-    text = line.payload.decode(errors="replace")
-    head = f"[{label(line)}] {line.stream.value}"
+    text = visible(line.payload.decode(errors="replace"), colours=True)
+    head = visible(f"[{label(line)}] {line.stream.value}")
     if colour:
         text = f"{RED}{text}{PLAIN}" if line.stream is Stream.ERR else text
         head = f"{DIM}{head}{PLAIN}"

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from cell.runner.errors import BAD_INPUT, BadInput
 from cell.runner.explaining import explanation, read_trace
-from cell.runner.text import one_line
+from cell.terminal import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

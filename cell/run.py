@@ -42,7 +42,7 @@ from cell.runner.options import (
     parse_env,
     parse_port,
 )
-from cell.runner.text import one_line
+from cell.terminal import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from cell.apps.recipes.values import (
 from cell.apps.staged import StagingFailed, StagingResult
 from cell.apps.stager import Stager
 from cell.client.session import Session
+from cell.terminal import visible_lines
 
 PROCESS_TYPE = "web"
 
@@ -42,7 +43,7 @@ def progress(at: Session) -> Callable[[str], None]:
     """Where lines for people go: not among the results that programs read."""
 
     def show(text: str) -> None:
-        print(text, file=sys.stdout if at.output.for_people else sys.stderr, flush=True)
+        print(visible_lines(text), file=sys.stdout if at.output.for_people else sys.stderr, flush=True)
 
     return show
 

@@ -19,12 +19,13 @@ from bbs.models.events import (
     TaskRemovedEvent,
 )
 from bbs.models.task import Task
-from cell.client.tables import instance_state, printable, reach, task_outcome
+from cell.client.tables import instance_state, reach, task_outcome
+from cell.terminal import one_line
 
 
 def describe(event: Event) -> str:
     """Who, what became of it, and where."""
-    return printable(" ".join(part for part in _parts(event) if part))
+    return one_line(" ".join(part for part in _parts(event) if part))
 
 
 def _parts(event: Event) -> tuple[str, ...]:

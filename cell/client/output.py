@@ -9,6 +9,7 @@ from typing import IO, TypeVar
 
 from bbs.models.codec import compact, dumps
 from cell.client.tables import Table
+from cell.terminal import visible_lines
 
 T = TypeVar("T")
 
@@ -36,8 +37,9 @@ class Output:
         return cls(stream, for_people=args.table or (stream.isatty() and not args.json))
 
     def line(self, text: str) -> None:
-        """A line at once, whoever reads."""
-        print(text, file=self._stream, flush=True)
+        """A line at once, or several. A terminal shows what apps put into it and obeys nothing."""
+        is_seen = self.for_people or self._stream.isatty()
+        print(visible_lines(text) if is_seen else text, file=self._stream, flush=True)
 
     def say(self, text: str) -> None:
         """What was done; programs know it from the exit status."""

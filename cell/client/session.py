@@ -21,6 +21,7 @@ from cell.client import output, target
 from cell.client.output import Output
 from cell.client.target import BadArguments, Target, find_target
 from cell.main import BAD_ARGUMENTS
+from cell.terminal import visible_lines
 
 COMPONENT_FAILED: Final = 4
 OTHER_FAILURE: Final = 5
@@ -99,7 +100,7 @@ def run_without_bbs(
 
 def _tell(group: ExceptionGroup[Exception], status: int, where: Target | None = None) -> int:
     for error in _leaves(group):
-        print(f"Error: {_words(error)}", file=sys.stderr)
+        print(f"Error: {visible_lines(_words(error))}", file=sys.stderr)
         if where is not None and isinstance(error, UnansweredError):
             print(f"(the BBS at {where.bbs_url}, from {where.origin})", file=sys.stderr)
     return status

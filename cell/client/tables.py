@@ -10,6 +10,7 @@ from bbs.models.actual_lrp import ActualLRP, ActualLRPNetInfo, Presence
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
+from cell.terminal import one_line
 
 SECOND_NS = 1_000_000_000
 
@@ -22,17 +23,12 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def text(self) -> str:
-        cells = [list(self.headers)] + [[printable(cell) or "-" for cell in row] for row in self.rows]
+        cells = [list(self.headers)] + [[one_line(cell) or "-" for cell in row] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = (
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells
         )
         return "\n".join(line.rstrip() for line in lines)
-
-
-def printable(text: str) -> str:
-    """On one line, and without what a terminal would obey: crash reasons hold what apps print."""
-    return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
 def age(since_ns: int, now_ns: int) -> str:

@@ -15,9 +15,10 @@ from cell.runner.encoding import UnknownEvent, from_json
 from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, RunEvent, RunStarted
 from cell.runner.model import Row, Tree
-from cell.runner.text import one_line, seconds
+from cell.runner.text import seconds
 from cell.runner.views.picture import picture
 from cell.runner.views.trace import EVENTS_KEY
+from cell.terminal import one_line
 
 
 def read_trace(source: str) -> list[RunEvent]:

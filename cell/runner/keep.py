@@ -12,7 +12,7 @@ import docker.errors
 
 from bbs.models.actions import Action, RunAction
 from cell.runner.errors import HostCannot
-from cell.runner.text import one_line
+from cell.terminal import one_line
 from executor.engine.api import EngineContainer
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"

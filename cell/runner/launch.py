@@ -27,7 +27,7 @@ from cell.runner.place import cell_config, check_machine, one_slot
 from cell.runner.plan import plan
 from cell.runner.request import Order, make_order
 from cell.runner.session import Session
-from cell.runner.text import failure_text, one_line
+from cell.runner.text import failure_text
 from cell.runner.verdict import INTERRUPTED_REASON, Verdict
 from cell.runner.views.dryrun import dry_run_lines
 from cell.runner.views.jsonlines import JsonLinesView
@@ -35,6 +35,7 @@ from cell.runner.views.junit import JunitView
 from cell.runner.views.live import REFRESH_S, LiveView
 from cell.runner.views.plain import PlainView
 from cell.runner.views.trace import TraceView
+from cell.terminal import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

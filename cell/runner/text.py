@@ -5,16 +5,6 @@ from __future__ import annotations
 from cell.runner.events import RunEnded
 
 
-def one_line(text: str) -> str:
-    """A message on one line, whatever an engine or an app put into it."""
-    return printable(" ".join(text.split()))
-
-
-def printable(text: str) -> str:
-    """Without the characters a terminal would obey instead of showing them."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
 def seconds(value: float) -> str:
     """A duration for people: ``0.25s``, ``12.3s``, ``2m05s``."""
     if value < 10:

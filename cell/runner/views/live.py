@@ -19,8 +19,8 @@ from rich.text import Text
 
 from cell.runner.events import ContainerChanged, LogWritten, ResultRead, RunEnded, RunEvent, Warned
 from cell.runner.model import Tree
-from cell.runner.text import one_line, printable
 from cell.runner.views.picture import picture
+from cell.terminal import one_line, visible
 from executor.logs.api import LogLine, Stream
 from executor.model import ContainerState
 
@@ -124,7 +124,7 @@ def _without_echo() -> Iterator[None]:
 def _log_line(line: LogLine) -> Text:
     text = Text(f"[{line.source_type}] ", style="dim")
     payload = line.payload.decode(errors="replace").replace("\t", "    ")
-    text.append(printable(payload), style=_style(line))
+    text.append_text(Text.from_ansi(visible(payload, colours=True), style=_style(line)))
     return text
 
 

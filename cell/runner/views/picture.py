@@ -9,7 +9,8 @@ from rich.text import Text
 
 from bbs.models.sizes import format_size
 from cell.runner.model import Row, State, Tree
-from cell.runner.text import one_line, seconds
+from cell.runner.text import seconds
+from cell.terminal import one_line
 
 MARKS = {
     State.WAITING: ("·", "dim"),

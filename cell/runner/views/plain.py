@@ -8,7 +8,7 @@ from typing import IO
 from cell.console import ConsoleSink
 from cell.runner.events import ContainerChanged, EngineTold, LogWritten, ResultRead, RunEvent, Warned
 from cell.runner.out import PatientOutput
-from cell.runner.text import one_line
+from cell.terminal import one_line, visible_lines
 
 
 class PlainView:
@@ -25,7 +25,7 @@ class PlainView:
             case LogWritten():
                 self._console.emit(event.line)
             case ResultRead():
-                print(f"[RESULT] {event.text.rstrip()}", file=self._out, flush=True)
+                print(f"[RESULT] {visible_lines(event.text.rstrip())}", file=self._out, flush=True)
             case EngineTold():
                 self._tell(event.text)
             case Warned():

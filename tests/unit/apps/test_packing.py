@@ -193,7 +193,9 @@ def test_an_archive_is_packed_without_what_its_cfignore_names(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive", zipped("run")[:40], PREAMBLE, zipped("run").replace(b"PK\1\2", b"PK\1\3")]
+    "content",
+    [b"", b"no archive", zipped("run")[:40], PREAMBLE, zipped("run").replace(b"PK\1\2", b"PK\1\3")],
+    ids=["empty", "text", "cut off", "script alone", "damaged"],
 )
 def test_an_archive_that_is_none(tmp_path: Path, content: bytes) -> None:
     archive = tmp_path / "app.jar"

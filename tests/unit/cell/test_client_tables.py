@@ -32,7 +32,7 @@ from bbs.models.events import (
 from bbs.models.task import Task, TaskState
 from cell.client import tables
 from cell.client.eventlines import describe
-from cell.client.tables import Table, age, printable
+from cell.client.tables import Table, age
 
 pytestmark = pytest.mark.unit
 
@@ -76,7 +76,8 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 
 def test_a_terminal_is_not_at_the_mercy_of_an_app() -> None:
-    assert printable("gone\x1b[2J\nand\tback ") == "gone [2J and back"
+    table = Table(("REASON",), [("gone\x1b[2J\nand\tback ",)])
+    assert table.text() == "REASON\ngone\ufffd[2J and back"
 
 
 def _row(table: Table) -> dict[str, str]:

@@ -1,0 +1,39 @@
+"""Texts of apps and tenants on a terminal: shown, never obeyed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+REPLACEMENT: Final = "\ufffd"
+PLAIN: Final = "\x1b[0m"
+
+_COLOUR: Final = r"\x1b\[[0-9;:]{0,64}m"
+_COLOURS: Final = re.compile(_COLOUR)
+_COMMANDS: Final = "\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+"""Control characters but the tab, separators of lines, reversals of direction, halves of a character."""
+_OBEYED: Final = re.compile(f"[{_COMMANDS}]")
+_OBEYED_BUT_COLOURS: Final = re.compile(f"({_COLOUR})|[{_COMMANDS}]")
+
+
+def visible(text: str, *, colours: bool = False) -> str:
+    """One line of text without what a terminal obeys: each such character becomes U+FFFD.
+
+    colours: keep the codes that choose colours and weight (SGR); they end with the line.
+    """
+    text = text.rstrip("\r")
+    if not colours:
+        return _OBEYED.sub(REPLACEMENT, text)
+    shown = _OBEYED_BUT_COLOURS.sub(lambda found: found[1] or REPLACEMENT, text)
+    is_open = _COLOURS.search(shown) is not None and not shown.endswith((PLAIN, "\x1b[m"))
+    return shown + PLAIN if is_open else shown
+
+
+def visible_lines(text: str) -> str:
+    """Several lines at once, with their colours."""
+    return "\n".join(visible(line, colours=True) for line in text.split("\n"))
+
+
+def one_line(text: str) -> str:
+    """A message of an engine, an app or a tenant on one line, without colours."""
+    return visible(" ".join(text.split()))
