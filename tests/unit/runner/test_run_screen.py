@@ -100,7 +100,7 @@ def test_when_it_is_over_the_tree_stands_above_all_log_lines(failed_run: Any) ->
     assert "parallel" in tree
     assert [line for line in log.splitlines() if line.startswith("[")] == [
         "[APP] all is lost",
-        "[APP] <made> it�[0m",
+        "[APP] <made> it",
         "[TEST] 1 test failed",
     ]
 
