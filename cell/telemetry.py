@@ -7,12 +7,13 @@ it they can still be looked at in the :class:`~executor.meter.Meter`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bbs.client.tls import TLSConfigurationError, client_context
+from bbs.client.tls import CertificateExpired, TLSConfigurationError, client_context
 from executor.logs.api import LogSink
 from executor.logs.loggregator import Agent, Loggregator, credentials
 from executor.logs.outlet import LineOutlet
@@ -22,6 +23,8 @@ from executor.meter import Meter
 from executor.metrics_api import Labels, MetricsEmitter, NoEmitter
 from rep.config import Loggregator as LoggregatorKeys
 from rep.config import RepConfig
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SINK = "stderr"
 
@@ -81,13 +84,25 @@ def _labels(keys: LoggregatorKeys) -> Labels:
     )
 
 
+def _check_identity(files: Sequence[Path]) -> None:
+    """Say what is wrong with a file, which gRPC does not. Raises TLSConfigurationError.
+
+    An expired certificate does not keep the cell from starting: it may be renewed, and every new connection
+    reads the files again.
+    """
+    try:
+        client_context(*files)
+    except CertificateExpired as error:
+        logger.error("loggregator-certificate-expired", extra={"data": {"error": str(error)}})
+
+
 def _agent(keys: LoggregatorKeys) -> Agent:
     files = [
         Path(path)
         for path in (keys.loggregator_ca_path, keys.loggregator_cert_path, keys.loggregator_key_path)
     ]
     try:
-        client_context(*files)  # says what is wrong with a file, which gRPC does not
+        _check_identity(files)
         identity = credentials(*files)
     except (OSError, TLSConfigurationError) as error:
         raise TelemetryError(f"failed-to-initialize-metron-client: {error}") from error

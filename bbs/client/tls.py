@@ -19,6 +19,10 @@ class TLSConfigurationError(Exception):
     """The files do not make a usable identity; the message names the file."""
 
 
+class CertificateExpired(TLSConfigurationError):
+    """The certificate was good once; the file may be renewed at any time."""
+
+
 def client_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
     """For connections to a server whose certificate ``ca_file`` signed and that names the dialled host.
 
@@ -55,7 +59,7 @@ def own_certificate(cert_file: Path) -> x509.Certificate:
     except (OSError, ValueError) as error:
         raise TLSConfigurationError(f"cannot read certificate {cert_file}: {error}") from error
     if certificate.not_valid_after_utc < datetime.now(UTC):
-        raise TLSConfigurationError(
+        raise CertificateExpired(
             f"certificate {cert_file} expired at {certificate.not_valid_after_utc.isoformat()}"
         )
     return certificate

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from bbs.client.identity import IdentityFiles
+from cell.certs import Authority
 from cell.telemetry import TelemetryError, open_telemetry
 from executor.logs.api import LogLine, Stream
+from executor.logs.loggregator import SERVER_NAME
 from executor.logs.sinks import RingSink
 from rep.config import InvalidConfig, Loggregator, RepConfig, validate
 
@@ -96,6 +102,32 @@ async def test_an_identity_that_cannot_be_read_is_said(keys: Loggregator, tmp_pa
     with pytest.raises(TelemetryError, match=r"failed-to-initialize-metron-client: .*missing\.crt"):
         async with open_telemetry(config):
             pass
+
+
+async def test_an_expired_certificate_is_logged_and_tried_again(
+    loggregator_agent: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logs do not take a cell down: it starts, and delivers once the certificate is renewed."""
+    authority = Authority.create("ca")
+    agent = authority.issue(tmp_path / "agent", "agent", names=[x509.DNSName(SERVER_NAME)])
+    files = authority.issue(tmp_path / "client", "client", lifetime=timedelta(minutes=-1))
+    keys = Loggregator(
+        loggregator_ca_path=str(files.ca_file),
+        loggregator_cert_path=str(files.cert_file),
+        loggregator_key_path=str(files.key_file),
+        BatchFlushInterval=1_000_000,
+    )
+    async with loggregator_agent.listening(identity=agent) as port:
+        config = RepConfig(loggregator=replace(keys, loggregator_api_port=port))
+        async with open_telemetry(config) as telemetry, asyncio.timeout(30):
+            told = [record for record in caplog.records if record.levelno >= logging.ERROR]
+            assert [record.getMessage() for record in told] == ["loggregator-certificate-expired"]
+            telemetry.sink.emit(LINE)
+            authority.issue(tmp_path / "client", "client")
+            while not loggregator_agent.envelopes:
+                telemetry.sink.emit(LINE)
+                await asyncio.sleep(0.05)
+    assert loggregator_agent.payloads[0] == b"hello"
 
 
 @pytest.mark.parametrize("text", ["nowhere", "file:relative", "syslog+tcp://"])
