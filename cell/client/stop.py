@@ -1,5 +1,6 @@
 """Stop instances of an LRP, one or all; what is still desired is started anew. With --task, cancel a Task.
 
+cell stop web -i 0
 cell stop web 0
 cell stop web
 cell stop --task build-17
@@ -11,6 +12,7 @@ import argparse
 from functools import partial
 
 from bbs.models.actual_lrp import ActualLRPKey
+from bbs.models.errors import BBSError, ErrorType
 from cell.client import session
 from cell.client.session import Session
 from cell.client.target import BadArguments
@@ -20,6 +22,7 @@ from cell.client.values import index
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("guid", metavar="GUID", help="of the LRP; of the Task with --task")
     parser.add_argument("index", nargs="?", type=index, metavar="INDEX", help="which instance (default: all)")
+    parser.add_argument("-i", "--index", dest="option", type=index, metavar="INDEX", help="the same")
     parser.add_argument("--task", action="store_true", help="a Task: cancel it")
     session.add_arguments(parser)
 
@@ -28,20 +31,44 @@ def run(args: argparse.Namespace) -> int:
     return session.run(args, partial(_cancel if args.task else _retire, args))
 
 
+def _index(args: argparse.Namespace) -> int | None:
+    """Of the instance, in either form; None for all. Raises BadArguments."""
+    given = {number for number in (args.index, args.option) if number is not None}
+    if len(given) > 1:
+        raise BadArguments(f"INDEX is given twice: {args.index} and --index {args.option}")
+    return given.pop() if given else None
+
+
 async def _retire(args: argparse.Namespace, at: Session) -> None:
-    lrp = await at.bbs.desired_lrp(args.guid)
-    if args.index is None:
+    wanted = _index(args)
+    try:
+        lrp = await at.bbs.desired_lrp(args.guid)
+    except BBSError as error:
+        if error.type is ErrorType.ResourceNotFound and await _is_task(args.guid, at):
+            raise BadArguments(
+                f"{args.guid} is a Task: cancel it with `cell stop --task {args.guid}`"
+            ) from error
+        raise
+    if wanted is None:
         rows = await at.bbs.actual_lrps(process_guid=args.guid)
         indices = sorted({row.actual_lrp_key.index for row in rows})
     else:
-        indices = [args.index]
+        indices = [wanted]
     for number in indices:
         await at.bbs.retire_actual_lrp(ActualLRPKey(process_guid=args.guid, index=number, domain=lrp.domain))
         at.output.say(f"{args.guid}/{number} is asked to stop")
 
 
+async def _is_task(guid: str, at: Session) -> bool:
+    try:
+        await at.bbs.task(guid)
+    except BBSError:
+        return False
+    return True
+
+
 async def _cancel(args: argparse.Namespace, at: Session) -> None:
-    if args.index is not None:
+    if _index(args) is not None:
         raise BadArguments("a Task has no INDEX")
     await at.bbs.cancel_task(args.guid)
     at.output.say(f"{args.guid} is cancelled")

@@ -21,6 +21,8 @@ from bbs.wire.proto.desired_lrp_pb2 import DesiredLRP
 from bbs.wire.proto.desired_lrp_requests_pb2 import DesiredLRPResponse, DesireLRPRequest
 from bbs.wire.proto.domain_pb2 import DomainsResponse
 from bbs.wire.proto.error_pb2 import Error
+from bbs.wire.proto.task_pb2 import Task as TaskOnTheWire
+from bbs.wire.proto.task_requests_pb2 import TaskResponse
 from bbs.wire.sse import LRP_INSTANCE_EVENTS, TASK_EVENTS, encode_record
 
 if TYPE_CHECKING:
@@ -114,6 +116,37 @@ def test_all_instances_are_stopped_once_each(bbs: ScriptedBBS, shell: Shell) -> 
     assert [(key.process_guid, key.index, key.domain) for key in keys] == [("web", 0, "d"), ("web", 1, "d")]
 
 
+@pytest.mark.parametrize("words", [["0"], ["-i", "0"], ["--index", "0"], ["0", "-i", "0"]])
+def test_one_instance_is_named_in_both_forms(words: list[str], bbs: ScriptedBBS, shell: Shell) -> None:
+    """`cell stop G -i 0` as `cell lrps G -i 0`, and `cell stop G 0`."""
+    bbs.answer(DesiredLRPResponse(desired_lrp=DesiredLRP(process_guid="web", domain="d")))
+    bbs.answer(b"")
+    ended = shell("stop", "web", *words, "--bbs-url", bbs.url, "--table")
+    assert (ended.status, ended.lines) == (0, ["web/0 is asked to stop"])
+    assert RetireActualLRPRequest.FromString(bbs.asked[1].body).actual_lrp_key.index == 0
+
+
+def test_a_task_is_stopped_with_its_flag(bbs: ScriptedBBS, shell: Shell) -> None:
+    """`cell stop TASK` says that --task is missing."""
+    missing = Error(type="ResourceNotFound", message="the requested resource could not be found")
+    bbs.answer(DesiredLRPResponse(error=missing))
+    bbs.answer(TaskResponse(task=TaskOnTheWire(task_guid="build-17")))
+    ended = shell("stop", "build-17", "--bbs-url", bbs.url)
+    assert (ended.status, ended.stderr) == (
+        3,
+        "Error: build-17 is a Task: cancel it with `cell stop --task build-17`\n",
+    )
+
+
+def test_nothing_of_that_name_can_be_stopped(bbs: ScriptedBBS, shell: Shell) -> None:
+    missing = Error(type="ResourceNotFound", message="the requested resource could not be found")
+    bbs.answer(DesiredLRPResponse(error=missing))
+    bbs.answer(TaskResponse(error=missing))
+    ended = shell("stop", "web", "--bbs-url", bbs.url)
+    assert ended.status == 4
+    assert "ResourceNotFound" in ended.stderr
+
+
 def test_an_error_of_the_bbs_in_its_own_words(bbs: ScriptedBBS, shell: Shell) -> None:
     bbs.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
     ended = shell("domains", "--bbs-url", bbs.url)
@@ -130,6 +163,8 @@ def test_an_error_of_the_bbs_in_its_own_words(bbs: ScriptedBBS, shell: Shell) ->
         (["scale", "web", "-1"], "'-1' is not a number of instances"),
         (["scale", "web", "2147483648"], "'2147483648' is not a number of instances"),
         (["stop", "--task", "t", "0"], "a Task has no INDEX"),
+        (["stop", "--task", "t", "-i", "0"], "a Task has no INDEX"),
+        (["stop", "web", "1", "-i", "0"], "INDEX is given twice: 1 and --index 0"),
         (["domains", "--ttl", "1m"], "--ttl goes with --set DOMAIN"),
         (["domains", "--set", "d", "--ttl", "1"], "missing unit in duration '1'; expected one such as 30s"),
         (["domains", "--set", "d", "--ttl", "-1s"], "expected one argument"),
