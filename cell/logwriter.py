@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
 from collections import deque
 from typing import Final, NamedTuple
+
+from executor.logs.writing import CannotWrite, write_whole
 
 CAPACITY_BYTES: Final = 4 << 20
 """What may wait for a slow reader, some 20,000 lines."""
@@ -133,18 +134,10 @@ class LogWriter(logging.Handler):
 
     def _write(self, batch: list[_Line]) -> int:
         """Write as long as it takes; how many lines were lost because the descriptor refused them."""
-        left = memoryview(b"".join(line.data for line in batch))
-        while left:
-            try:
-                left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # another process made the shared descriptor non-blocking
-                self._until_writable()
-            except OSError:  # the reader is gone, or the disk is full
-                missing = len(bytes(left).splitlines())
-                return sum(line.lost for line in batch[-missing:])
+        data = b"".join(line.data for line in batch)
+        try:
+            write_whole(self._descriptor, data)
+        except CannotWrite as error:
+            missing = len(data[-error.left :].splitlines())
+            return sum(line.lost for line in batch[-missing:])
         return 0
-
-    def _until_writable(self) -> None:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        poll.poll()

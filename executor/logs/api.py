@@ -83,9 +83,9 @@ class Output:
         if not text:
             return
         if self.own is not None:
-            self.own(text.encode(), stream)
+            self.own(text.encode(errors="replace"), stream)
         else:
-            (self.stdout if stream is Stream.OUT else self.stderr)(text.encode())
+            (self.stdout if stream is Stream.OUT else self.stderr)(text.encode(errors="replace"))
 
 
 class LogStreams(Protocol):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Collection, Iterable, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from executor.logs.api import LogLine
 from executor.logs.labels import PerLabel
 from executor.logs.outlet import Unreachable
+from executor.logs.writing import CannotWrite, SinkThread, write_whole
 
 _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -56,25 +55,23 @@ def _affixes(line: LogLine) -> tuple[str, str]:
 
 
 class OpenFile:
-    """A destination: a binary file that somebody else opens and closes, such as standard output."""
+    """A destination: an open descriptor, such as standard output. It is duplicated."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+        self._thread = SinkThread("of an open file")
 
     async def send(self, items: Sequence[bytes]) -> Collection[int]:
-        """In a thread, for a pipe nobody reads blocks."""
+        data = b"".join(items)
         try:
-            await asyncio.to_thread(self._write, b"".join(items))
-        except (OSError, ValueError) as error:  # ValueError: it was closed
+            await self._thread.run(lambda: write_whole(self._descriptor, data))
+        except CannotWrite as error:
             raise Unreachable(error) from error
         return ()
 
     async def close(self) -> None:
-        """It is not ours."""
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
+        """What is being written is not waited for: a pipe without a reader would take it for ever."""
+        self._thread.close(lambda: os.close(self._descriptor))
 
 
 class AppendedFile:
@@ -83,15 +80,21 @@ class AppendedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: FileIO | None = None
+        self._thread = SinkThread(str(path))
 
     async def send(self, items: Sequence[bytes]) -> Collection[int]:
+        data = b"".join(items)
         try:
-            await asyncio.to_thread(self._write, b"".join(items))
+            await self._thread.run(lambda: self._write(data))
         except OSError as error:
             raise Unreachable(error) from error
         return ()
 
     async def close(self) -> None:
+        """What is being written is not waited for: a disk may take it for ever."""
+        self._thread.close(self._close)
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -109,8 +112,7 @@ class AppendedFile:
 
     def _opened(self) -> FileIO:
         if self._file is not None and not _is(self._file, self._path):
-            self._file.close()
-            self._file = None
+            self._close()
         if self._file is None:
             self._file = FileIO(self._path, "ab")
         return self._file

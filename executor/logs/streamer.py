@@ -65,16 +65,16 @@ class LogStreamer:
     def update_tags(self, tags: Mapping[str, str]) -> None:
         """Replace the metric tags of all lines from now on. Absent ids keep their defaults: log guid and
         index."""
-        self._source_id = tags.get("source_id", self._config.guid)
-        self._instance_id = tags.get("instance_id", str(self._config.index))
-        self._tags = dict(tags)
+        self._tags = {plain(name): plain(value) for name, value in tags.items()}
+        self._source_id = self._tags.get("source_id", plain(self._config.guid))
+        self._instance_id = self._tags.get("instance_id", str(self._config.index))
         self._tags_by_source.clear()
 
     def source_name(self, source: str) -> str:
         """The effective source of a step: the wanted one, else the container's; ``LOG`` without log guid."""
         if not self._config.guid:
             return DEFAULT_SOURCE
-        return source or self._config.source_name or DEFAULT_SOURCE
+        return plain(source or self._config.source_name or DEFAULT_SOURCE)
 
     def stream(self, source: str = "") -> Output:
         """A new pair of line buffers labelled with the effective source."""
@@ -102,9 +102,11 @@ class LogStreamer:
         return output
 
     def direct(self, text: str, stream: Stream = Stream.OUT, source: str = "") -> None:
-        """A line of the cell's own; no limit applies."""
-        source = source or self._config.source_name or DEFAULT_SOURCE
-        self._emit((text.encode(),), stream, source)
+        """Lines of the cell's own; no limit applies."""
+        source = plain(source or self._config.source_name or DEFAULT_SOURCE)
+        lines = LineBuffer(lambda payloads: self._emit(payloads, stream, source))
+        lines.write(text.encode(errors="replace"))
+        lines.flush()
 
     def flush(self) -> None:
         """Send the incomplete lines of every step, and tell what was dropped."""
@@ -175,6 +177,11 @@ class LogStreamer:
             tags |= {"source_id": self._source_id, "instance_id": self._instance_id}
             self._tags_by_source[source] = tags
         return tags
+
+
+def plain(text: str) -> str:
+    """A text that every sink can encode: half a surrogate pair, which JSON can hold, becomes ``?``."""
+    return text.encode(errors="replace").decode()
 
 
 def _drop(data: bytes) -> None:

@@ -19,6 +19,8 @@ _TAGS_ID = "tags@47450"
 _NO_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _NO_NAME = re.compile(r'[^\x21-\x7e]|[="\]]')
 _ESCAPED = re.compile(r'(["\\\]])')
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Line ends of all kinds, and what a terminal acts on."""
 
 
 class SyslogMessages:
@@ -64,8 +66,12 @@ def structured_data(line: LogLine) -> str:
     """The tags, or ``-`` without any."""
     if not line.tags:
         return "-"
-    pairs = (f'{_NO_NAME.sub("_", name)[:32]}="{_escaped(value)}"' for name, value in line.tags.items())
+    pairs = (f'{_name(name)}="{_escaped(value)}"' for name, value in line.tags.items())
     return f"[{_TAGS_ID} {' '.join(pairs)}]"
+
+
+def _name(tag: str) -> str:
+    return _NO_NAME.sub("_", tag)[:32] or "_"
 
 
 def timestamp(time_ns: int) -> bytes:
@@ -80,4 +86,6 @@ def _field(text: str, limit: int) -> str:
 
 
 def _escaped(value: str) -> str:
+    """A value of structured data, on one line: to many receivers a line is a message."""
+    value = _CONTROLS.sub("_", value)
     return _ESCAPED.sub(r"\\\1", value)

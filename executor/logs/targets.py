@@ -106,10 +106,9 @@ def _encode(kind: str, hostname: str) -> Encode:
 def _destination(target: Target) -> Destination[bytes]:
     match target.kind:
         case "stdout":
-            # The component's log goes through the same buffer, whose lock keeps both whole.
-            return OpenFile(sys.stdout.buffer)
+            return OpenFile(sys.stdout.fileno())
         case "stderr":
-            return OpenFile(sys.stderr.buffer)
+            return OpenFile(sys.stderr.fileno())
         case "file":
             return AppendedFile(Path(target.path))
         case "journald" | "syslog+unix":

@@ -51,11 +51,11 @@ class Download:
         artifact = self._facts.artifact = self._action.artifact
         async with self._slots:
             if artifact:
-                self._output.stdout(f"Downloading {artifact}...\n".encode())
+                self._output.stdout(f"Downloading {artifact}...\n".encode(errors="replace"))
             size = await self._transfer()
         if artifact:
             amount = f" ({format_size(size)})" if size else ""
-            self._output.stdout(f"Downloaded {artifact}{amount}\n".encode())
+            self._output.stdout(f"Downloaded {artifact}{amount}\n".encode(errors="replace"))
 
     async def _transfer(self) -> int:
         """Fetch and unpack; answers the bytes that came over the network."""

@@ -41,8 +41,8 @@ class EmitProgress:
 
     def _tell(self, message: str) -> None:
         if message:
-            self._output.stdout(f"{message}\n".encode())
+            self._output.stdout(f"{message}\n".encode(errors="replace"))
 
     def _tell_failure(self, reason: str) -> None:
         if self._failure_message_prefix:
-            self._output.stderr(f"{self._failure_message_prefix}{reason}\n".encode())
+            self._output.stderr(f"{self._failure_message_prefix}{reason}\n".encode(errors="replace"))

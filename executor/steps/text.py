@@ -15,7 +15,7 @@ def format_duration(seconds: float) -> str:
 
 def truncate_error(message: str) -> bytes:
     """A message for stderr, cut to 1024 bytes including the mark that says so."""
-    encoded = message.encode()
+    encoded = message.encode(errors="replace")
     if len(encoded) <= _ERROR_LIMIT:
         return encoded
     return encoded[: _ERROR_LIMIT - len(_TRUNCATED)] + _TRUNCATED

@@ -65,14 +65,14 @@ class Upload:
                 raise StepError(str(error)) from error
         self._facts.transferred_bytes = size
         if artifact:
-            self._output.stdout(f"Uploaded {artifact} ({format_size(size)})\n".encode())
+            self._output.stdout(f"Uploaded {artifact} ({format_size(size)})\n".encode(errors="replace"))
 
     async def _prepare(self, cleanup: ExitStack) -> Path:
         """Everything before the post. The slot and the copy are given back by ``cleanup``."""
         await self._slots.acquire()
         cleanup.callback(self._slots.release)
         if self._action.artifact:
-            self._output.stdout(f"Uploading {self._action.artifact}...\n".encode())
+            self._output.stdout(f"Uploading {self._action.artifact}...\n".encode(errors="replace"))
         try:
             check_url(self._action.to)
         except InvalidURL as error:
@@ -104,7 +104,7 @@ class Upload:
     def _tell_failure(self, text: str) -> str:
         if self._action.artifact:
             text += f" for {self._action.artifact}"
-            self._output.stderr(f"{text}\n".encode())
+            self._output.stderr(f"{text}\n".encode(errors="replace"))
         return text
 
     def _failed(self, text: str) -> EmittableError:

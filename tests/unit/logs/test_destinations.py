@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
+import fcntl
 import json
+import os
 import resource
 import socket
 import ssl
+import struct
+import termios
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +26,7 @@ from executor.logs.files import AppendedFile, JsonLines, OpenFile
 from executor.logs.outlet import LineOutlet, Unreachable
 from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.targets import InvalidTarget, Target, open_target, parse_target
+from executor.logs.writing import write_whole
 
 pytestmark = pytest.mark.unit
 
@@ -30,36 +35,95 @@ def messages(data: bytes) -> list[str]:
     return [json.loads(text)["message"] for text in data.splitlines()]
 
 
-class StuckFile(io.BytesIO):
-    """Takes nothing until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Event()
-        self.let_go = threading.Event()
-
-    def write(self, data: Any) -> int:
-        self.entered.set()
-        self.let_go.wait(10)
-        return super().write(data)
-
-
 async def test_a_pipe_nobody_reads_blocks_nobody(make_line: Any) -> None:
-    file = StuckFile()
-    outlet = LineOutlet("stdout", JsonLines(), OpenFile(file))
-    async with outlet.running():
-        outlet.emit(make_line("first"))
-        await asyncio.to_thread(file.entered.wait, 10)
-        outlet.emit(make_line("second"))
-        file.let_go.set()
-    assert messages(file.getvalue()) == ["first", "second"]
+    """Neither the loop, nor another sink, nor the end of the cell waits for a reader that has stopped."""
+    reader, writer = os.pipe()
+    try:
+        stuck = LineOutlet("stdout", JsonLines(), OpenFile(writer), close_limit_s=0.1)
+        outlet = LineOutlet("stderr", JsonLines(), OpenFile(writer))
+        async with stuck.running():
+            for _ in range(10):
+                stuck.emit(make_line("x" * 60_000))
+            await asyncio.to_thread(until_full, reader)
+        assert stuck.dropped > 0
+        assert [thread.daemon for thread in threading.enumerate() if thread.name.startswith("log sink")]
+        async with outlet.running():
+            outlet.emit(make_line("later"))
+            read = await asyncio.to_thread(read_until, reader, b"later")
+        assert messages(read.splitlines()[-1]) == ["later"]
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
-async def test_a_file_that_was_closed_is_unreachable(make_line: Any) -> None:
-    file = io.BytesIO()
-    file.close()
-    with pytest.raises(Unreachable, match="closed"):
-        await OpenFile(file).send([b"x"])
+def until_full(reader: int) -> None:
+    """The pipe holds all it can, so its writer waits."""
+    size = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+    while struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"\0" * 4))[0] < size:
+        time.sleep(0.001)
+
+
+def read_until(reader: int, end: bytes) -> bytes:
+    data = b""
+    while end not in data[-1000:] or not data.endswith(b"\n"):
+        data += os.read(reader, 65536)
+    return data
+
+
+def write_often(descriptor: int, data: bytes) -> None:
+    for _ in range(50):
+        write_whole(descriptor, data)
+
+
+def test_lines_of_several_writers_of_one_pipe_stay_whole() -> None:
+    """The component's log and apps' logs often share standard output."""
+    reader, writer = os.pipe()
+    other = os.dup(writer)
+    writers = [
+        threading.Thread(
+            target=lambda fd=fd, mark=mark: [write_whole(fd, mark * 9999 + b"\n") for _ in range(50)]
+        )
+        for fd, mark in ((writer, b"a"), (other, b"b"))
+    ]
+    for thread in writers:
+        thread.start()
+    data = b""
+    while data.count(b"\n") < 100:
+        data += os.read(reader, 65536)
+    for thread in writers:
+        thread.join()
+    for fd in (reader, writer, other):
+        os.close(fd)
+    assert sorted(data.splitlines()) == [b"a" * 9999] * 50 + [b"b" * 9999] * 50
+
+
+async def test_a_pipe_without_a_reader_is_unreachable() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    file = OpenFile(writer)
+    os.close(writer)
+    with pytest.raises(Unreachable, match="Broken pipe"):
+        await file.send([b"x"])
+    await file.close()
+
+
+async def test_each_file_is_written_by_a_thread_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs costs its own sink: a second file, and all other work in threads, go on."""
+    disk = threading.Event()
+    hanging, other = AppendedFile(tmp_path / "hangs"), AppendedFile(tmp_path / "other")
+    monkeypatch.setattr(hanging, "_write", lambda _: disk.wait(60))
+    sending = [asyncio.create_task(hanging.send([b"x"])) for _ in range(40)]  # more than the loop has threads
+    async with asyncio.timeout(10):
+        await other.send([b"y"])
+        assert await asyncio.to_thread(lambda: "free") == "free"
+    assert not any(task.done() for task in sending)
+    await hanging.close()
+    await other.close()
+    disk.set()
+    await asyncio.gather(*sending)
+    assert (tmp_path / "other").read_bytes() == b"y"
 
 
 async def test_a_file_that_was_rotated_is_made_anew(make_line: Any, tmp_path: Path) -> None:

@@ -68,6 +68,19 @@ def test_syslog_names_and_values_keep_to_the_grammar(make_line: Any) -> None:
     assert rest == 'k____="a\\"b\\\\c\\]d"] x'
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\x00", "\u2028", "\x85", "\x1b]0;title\x07"])
+def test_syslog_is_one_line_whatever_its_labels_hold(make_line: Any, end: str) -> None:
+    """A line end in a tag or a source id would begin a message of an app's choice at many receivers."""
+    forged = f'app{end}<14>1 - forged "] admin'
+    line = make_line(
+        "x", source_id=forged, instance_id=forged, tags={"source_id": forged, "": "", forged: ""}
+    )
+    message = SyslogMessages("h")(line).decode()
+    assert len(message.splitlines()) == 1
+    assert message.isprintable()
+    assert message.endswith('=""] x')
+
+
 def test_syslog_on_a_stream_is_counted_in_bytes(make_line: Any) -> None:
     messages = SyslogMessages("h")
     framed = OctetCounted(messages)(make_line("é"))

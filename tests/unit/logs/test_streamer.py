@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from executor.logs.api import LogLine, Stream
+from executor.logs.files import JsonLines
+from executor.logs.journald import JournalEntries
 from executor.logs.rate import RateLimiter
 from executor.logs.sinks import LOST_LINES, FanOut, RingSink
 from executor.logs.streamer import LogStreamer
+from executor.logs.syslog import SyslogMessages
 from executor.model import LogConfig
 
 pytestmark = pytest.mark.unit
@@ -229,6 +232,20 @@ def test_the_lines_of_a_mute_app_are_counted_and_not_made(
     assert (admitted, streamer.limiter.dropped_lines) == ([], 101 + 2000)
     assert streamer.limiter.dropped_bytes == 14 + 100 + 1000 * 1 + 1000 * 3 + 999 * 4
     assert len(sink.lines) == 1
+
+
+def test_the_cell_s_own_text_is_made_of_lines_too(sink: Any, clock: Any) -> None:
+    """A reason with line ends in it is several lines in every sink, and any text can be logged."""
+    config = LogConfig(guid="g\ud800", source_name="C\udfff", tags={"\ud800": "\ud800"})
+    streamer = LogStreamer(sink, config, clock=clock)
+    streamer.direct("failed: no\r\nsuch\n\nimage \ud800")
+    streamer.stream("A\ud800").tell("\ud800")
+    assert [line.payload for line in sink.lines] == [b"failed: no", b"such", b"image ?", b"?"]
+    assert {line.source_type for line in sink.lines} == {"C?", "A?"}
+    assert sink.lines[0].source_id == "g?"
+    for line in sink.lines:
+        for encode in (JsonLines(), lambda lines: [JournalEntries()(lines[0]), SyslogMessages()(lines[0])]):
+            assert list(encode([line]))
 
 
 def line(text: str) -> LogLine:

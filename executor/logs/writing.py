@@ -1,0 +1,106 @@
+"""Writing that may block: to a full disk, a network file system, a pipe without a reader.
+
+Each sink has a thread of its own, so that one that blocks holds up no other, nor any other work in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import NamedTuple
+
+_locks: defaultdict[tuple[int, int], threading.Lock] = defaultdict(threading.Lock)
+
+
+class CannotWrite(Exception):
+    """A descriptor refuses data: its reader is gone, or the disk is full. left: bytes not written."""
+
+    def __init__(self, error: OSError, left: int) -> None:
+        super().__init__(str(error))
+        self.left = left
+
+
+class _Job(NamedTuple):
+    run: Callable[[], None]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+
+
+class SinkThread:
+    """Runs jobs in the order in which they come. The end of the process does not wait for a job that blocks.
+
+    The thread starts with the first job.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: SimpleQueue[_Job | Callable[[], None]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def run(self, job: Callable[[], None]) -> None:
+        """Wait for a job. Raises what it raises; a cancelled caller leaves it to the thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"log sink {self._name}", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._jobs.put(_Job(job, loop, done))
+        await done
+
+    def close(self, last: Callable[[], None]) -> None:
+        """Run ``last`` after everything else, and end the thread. It is not waited for."""
+        if self._thread is None:
+            last()
+        else:
+            self._thread = None
+            self._jobs.put(last)
+
+    def _work(self) -> None:
+        while isinstance(job := self._jobs.get(), _Job):
+            error: Exception | None = None
+            try:
+                job.run()
+            except Exception as raised:  # noqa: BLE001 - it is the caller's
+                error = raised
+            try:
+                job.loop.call_soon_threadsafe(_settle, job.done, error)
+            except RuntimeError:  # the loop was closed meanwhile
+                continue
+        job()
+
+
+def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
+    if done.cancelled():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def write_whole(descriptor: int, data: bytes) -> None:
+    """Write all of ``data``, however long it takes, with nothing of other writers of this process in between.
+
+    Standard output and standard error are often one pipe: the lock is that of the file. Raises CannotWrite.
+    """
+    status = os.fstat(descriptor)
+    left = memoryview(data)
+    with _locks[status.st_dev, status.st_ino]:
+        while left:
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BlockingIOError:  # another process made the shared descriptor non-blocking
+                _until_writable(descriptor)
+            except OSError as error:
+                raise CannotWrite(error, len(left)) from error
+
+
+def _until_writable(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()
