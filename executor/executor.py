@@ -254,6 +254,7 @@ class Executor:
         try:
             await self._network.sweep()
             await asyncio.to_thread(_renew, Path(self._config.work_dir))
+            await self._shared.creator.sweep()
             await self._provisions.identity.retain(set())
             await self._provisions.volumes.start()
             self._store.total = await capacity.measure(self._config, self._engine)

@@ -86,6 +86,14 @@ class Creator:
         self._meter = meter
         self._clock = clock
         self._provisions = provisions
+        self._service_folder = servicefiles.cell_folder(config.volume_mounted_files, config.cell_id)
+
+    async def sweep(self) -> None:
+        """Remove the files of containers of an earlier life. Raises ExecutorError."""
+        try:
+            await asyncio.to_thread(servicefiles.sweep, self._service_folder)
+        except OSError as error:
+            raise ExecutorError(f"service files of an earlier life cannot be removed: {error}") from error
 
     async def create(self, container: Container) -> Creation:
         """Raises CreationFailed. A cancelled creation leaves at most what destroy and release undo."""
@@ -123,9 +131,9 @@ class Creator:
 
     async def remove_files(self, guid: str) -> None:
         """Give back service files, volumes and credentials; a failure is logged and stops nothing."""
-        if self._config.volume_mounted_files:
+        if self._service_folder:
             try:
-                await asyncio.to_thread(servicefiles.remove, self._config.volume_mounted_files, guid)
+                await asyncio.to_thread(servicefiles.remove, self._service_folder, guid)
             except (OSError, ValueError) as error:
                 log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
         await self._provisions.volumes.unmount(guid)
@@ -160,9 +168,10 @@ class Creator:
         files = container.run_info.volume_mounted_files
         if not files:
             return []
-        parent = self._config.volume_mounted_files
         try:
-            directory = await asyncio.to_thread(servicefiles.write, parent, container.guid, files)
+            directory = await asyncio.to_thread(
+                servicefiles.write, self._service_folder, container.guid, files
+            )
         except (OSError, ValueError) as error:
             log.error("failed-to-create-service-files", extra=_data(container.guid, error=str(error)))
             raise CreationFailed("failed to create volume mounted files") from error

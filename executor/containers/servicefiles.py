@@ -1,18 +1,30 @@
 """Service binding files: written below a directory of the host, seen by the app read-only.
 
-Blocking; call from a thread.
+Cells may share that directory: each has a folder of its own in it. Blocking; call from a thread.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from bbs.models.common import File
 from bbs.models.guid import Guid
 
 CONTAINER_DIR = "/etc/cf-service-bindings"
+
+
+def cell_folder(parent: str, cell_id: str) -> str:
+    """Where a cell keeps the files of its containers; empty without a directory for all cells."""
+    return str(Path(parent, f"cell-{quote(cell_id, safe='')}")) if parent else ""
+
+
+def sweep(folder: str) -> None:
+    """Remove what an earlier life of the cell left. Raises OSError."""
+    if folder and Path(folder).exists():
+        shutil.rmtree(folder)
 
 
 def write(parent: str, guid: str, files: Sequence[File]) -> str:

@@ -7,24 +7,42 @@ import asyncio
 from executor.logs.api import LogStreams, Output
 from executor.steps.base import EmittableError, Step, StepCancelled, StepError
 
+HEAD_BYTES = TAIL_BYTES = 32 * 1024
+"""Of the output of one probe, what is kept of its beginning and of its end."""
+
+OMITTED = b"\n... (%d bytes omitted)\n"
+
 
 class CapturedOutput(LogStreams):
-    """Output that is kept instead of logged, both streams in the order they come."""
+    """Output that is kept instead of logged, both streams in the order they come.
+
+    The middle of a long one is left out.
+    """
 
     def __init__(self, streams: LogStreams) -> None:
         self._streams = streams
-        self._data = bytearray()
+        self._head = b""
+        self._tail = b""
+        self._omitted = 0
 
     def source_name(self, source: str) -> str:
         return self._streams.source_name(source)
 
     def stream(self, source: str = "") -> Output:
-        return Output(self._data.extend, self._data.extend, lambda: None)
+        return Output(self._keep, self._keep, lambda: None)
 
     @property
     def text(self) -> str:
-        """All of it, without the white space around it."""
-        return self._data.decode(errors="replace").strip()
+        """What was kept, without the white space around it."""
+        omitted = OMITTED % self._omitted if self._omitted else b""
+        return (self._head + omitted + self._tail).decode(errors="replace").strip()
+
+    def _keep(self, data: bytes) -> None:
+        room = HEAD_BYTES - len(self._head)
+        self._head += data[:room]
+        tail = self._tail + data[room:]
+        self._omitted += max(0, len(tail) - TAIL_BYTES)
+        self._tail = tail[-TAIL_BYTES:]
 
 
 class OutputWrapper:

@@ -17,6 +17,10 @@ from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, Stat
 from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.processes import DockerProcess
 from executor.layerusage import LayerUsage
+from executor.logs.api import LogLine
+from executor.logs.streamer import LogStreamer
+from executor.model import LogConfig
+from executor.steps.output_wrapper import HEAD_BYTES, TAIL_BYTES, CapturedOutput
 
 PIPE_BYTES = 1 << 20
 """The most that a process without privileges may make of a pipe."""
@@ -329,3 +333,34 @@ def test_a_list_of_mounts_of_any_length_and_bytes_is_read(
     monkeypatch.setattr(cgroup, "PROC", tmp_path)
     monkeypatch.setattr(cgroup, "MOUNTS_MOST", 1 << 20)
     assert layerusage.upper_directory(7) == Path("/u")
+
+
+@pytest.mark.unit
+def test_a_chatty_probe_is_remembered_by_its_first_and_last_words() -> None:
+    """A probe that writes 64 MiB costs 64 KiB; twenty of them side by side do not fill the memory."""
+    captured = CapturedOutput(LogStreamer(NoSink(), LogConfig()))
+    output = captured.stream()
+    output.stdout(b"first words\n")
+    for _ in range(1024):
+        output.stderr(b"\0" * 65536)
+    output.stdout(b"last words \xff\n")
+    text = captured.text
+    assert text.startswith("first words\n")
+    assert text.endswith("last words \ufffd")
+    assert f"({(64 << 20) + 26 - HEAD_BYTES - TAIL_BYTES - 1} bytes omitted)" in text
+    assert len(text) < HEAD_BYTES + TAIL_BYTES + 100
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("size", [0, 1, HEAD_BYTES, HEAD_BYTES + 1, HEAD_BYTES + TAIL_BYTES])
+def test_the_output_of_an_ordinary_probe_is_kept_whole(size: int) -> None:
+    captured = CapturedOutput(LogStreamer(NoSink(), LogConfig()))
+    output = captured.stream()
+    for _ in range(size):
+        output.stdout(b"x")
+    assert captured.text == "x" * size
+
+
+class NoSink:
+    def emit(self, line: LogLine) -> None:
+        """Nothing is sent."""

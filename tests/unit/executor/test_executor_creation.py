@@ -77,7 +77,27 @@ async def test_service_files_outside_of_their_directory(
     request = run_request(volume_mounted_files=(File(path=path, content="s"),))
     complete = await failure(world, allocation(), request)
     assert complete.run_result == retryable("failed to create volume mounted files")
-    assert list((tmp_path / "service-files").iterdir()) == []
+    assert list((tmp_path / "service-files" / "cell-cell-1").iterdir()) == []
+
+
+async def test_service_files_of_a_killed_life_go_and_those_of_another_cell_stay(
+    world: World, allocation: Allocation, run_request: Request, tmp_path: Path
+) -> None:
+    """A task guid that is used again is not refused for the files that its last use left."""
+    left = tmp_path / "service-files" / "cell-cell-1" / "ig" / "db"
+    others = tmp_path / "service-files" / "cell-cell-2" / "ig"
+    for folder in (left, others):
+        folder.mkdir(parents=True)
+    (left / "password").write_text("old")
+    world.configure(volume_mounted_files=str(tmp_path / "service-files"))
+    async with world.running() as (executor, _):
+        assert not left.exists()
+        executor.allocate([allocation()])
+        await executor.run(run_request(volume_mounted_files=(File(path="db/user", content="u"),)))
+        await world.group("ig")
+        assert [file.name for file in left.iterdir()] == ["user"]
+        await executor.delete("ig")
+    assert others.exists()
 
 
 async def test_service_files_without_a_place_for_them(
@@ -167,7 +187,7 @@ async def test_what_the_engine_is_given(
         group = await world.group("ig")
         spec = world.engine.containers["ig"]
         container = executor.container("ig")
-        service_files = tmp_path / "service-files" / "ig"
+        service_files = tmp_path / "service-files" / "cell-cell-1" / "ig"
         assert (service_files / "db" / "password").read_text() == "s3"
         assert (service_files / "db").stat().st_mode & 0o777 == 0o755
         assert (service_files / "db" / "password").stat().st_mode & 0o777 == 0o644
