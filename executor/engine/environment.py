@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 Env = tuple[tuple[str, str], ...]
 """Variables in order, each name once."""
+
+STRING_BYTES_MOST = 32 * 4096
+"""The longest argument or variable with its end: ``MAX_ARG_STRLEN`` of the kernel, with its usual pages."""
+
+POINTER_BYTES = 8
+ARGUMENT_BYTES_FLOOR, ARGUMENT_BYTES_CEILING = 128 * 1024, 6 << 20
+"""What all arguments and variables may take at least and at most: see ``bprm_stack_limits`` of the kernel."""
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -32,9 +39,10 @@ def with_defaults(env: Env, *, uid: int, user: str, home: str) -> Env:
     return (*env, *(pair for pair in defaults if pair[0] not in present))
 
 
-def carried_over(env: Env) -> str:
+def carried_over(variables: Iterable[str]) -> str:
     """Words of a script that hand the same harmless variables on to another one, to be expanded there."""
-    return " ".join(f'E{number}="$E{number}"' for number in range(len(env)))
+    names = (variable.partition("=")[0] for variable in variables)
+    return " ".join(f'{name}="${name}"' for name in names)
 
 
 def handed_over(env: Env) -> tuple[list[str], str]:
@@ -42,8 +50,34 @@ def handed_over(env: Env) -> tuple[list[str], str]:
 
     A shell keeps variables in an order of its own, leaves out names that are no shell names, and has some
     that mean something to it. So each whole ``NAME=value`` is the value of a variable with a harmless name,
-    and the words expand to them, in order, where the program is started.
+    and the words expand to them, in order, where the program is started. One that has room for no further
+    name is the value of two.
     """
-    harmless = [f"E{number}" for number in range(len(env))]
-    variables = [f"{name}={key}={value}" for name, (key, value) in zip(harmless, env, strict=True)]
-    return variables, " ".join(f'"${name}"' for name in harmless)
+    variables: list[str] = []
+    words: list[str] = []
+    for number, (key, value) in enumerate(env):
+        whole, name = f"{key}={value}", f"E{number}"
+        fits = string_bytes(whole) + len(f"{name}=") <= STRING_BYTES_MOST
+        half = len(whole) if fits else len(whole) // 2
+        pieces = {name: whole[:half]} if fits else {name: whole[:half], f"{name}_": whole[half:]}
+        variables += [f"{each}={piece}" for each, piece in pieces.items()]
+        words.append("".join(f"${each}" for each in pieces))
+    return variables, " ".join(f'"{word}"' for word in words)
+
+
+def string_bytes(text: str) -> int:
+    """What a string takes in the kernel's argument list. Raises UnicodeEncodeError."""
+    return len(text.encode("utf-8", "surrogateescape")) + 1
+
+
+def too_long(strings: Sequence[str], total_bytes_most: int) -> bool:
+    """Whether the kernel refuses to execute a program with these arguments and variables."""
+    sizes = [string_bytes(each) for each in strings]
+    pointers = POINTER_BYTES * len(sizes)
+    return max(sizes, default=0) > STRING_BYTES_MOST or sum(sizes) + pointers > total_bytes_most
+
+
+def argument_bytes_most(stack_bytes: int) -> int:
+    """How much arguments and variables may take by the soft limit of the stack, which is -1 for none."""
+    quarter = ARGUMENT_BYTES_CEILING if stack_bytes < 0 else stack_bytes // 4
+    return max(ARGUMENT_BYTES_FLOOR, min(quarter, ARGUMENT_BYTES_CEILING))

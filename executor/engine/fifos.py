@@ -18,6 +18,7 @@ STATUS_LIMIT = 256
 """Bytes of the status FIFO that are read. The parent and the waiting child write less than ten; the app,
 whose user owns the FIFO, may write anything."""
 
+_READY = b"r"
 _EXIT_STATUS = re.compile(rb"(\d{1,3})\n?", re.ASCII)
 _REFUSED = re.compile(rb"F(\d{1,3})", re.ASCII)
 _STATUS_MOST = 255
@@ -128,7 +129,7 @@ class StatusReader:
         self._seen = b""
 
     async def ready(self, parent_fd: int) -> bool:
-        """Wait until the child is there; False when the parent (a pidfd) ended without one.
+        """Wait until the child is there; False when the parent (a pidfd) ended or wrote a status instead.
 
         Raises StatusSpoiled.
         """
@@ -137,8 +138,8 @@ class StatusReader:
             if not self._read():
                 return False
             self._check()
-        self._seen = self._seen.partition(b"\n")[2]
-        return True
+        first, _, self._seen = self._seen.partition(b"\n")
+        return first == _READY
 
     async def failure(self) -> int | None:
         """Wait until the program was executed: None; or refused: the shell's status. Raises StatusSpoiled."""

@@ -7,13 +7,15 @@ refused with the runtime's words.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
+import sys
 from dataclasses import dataclass
 
 from executor.engine.api import ProcessSpec
-from executor.engine.environment import Env, with_defaults
+from executor.engine.environment import Env, too_long, with_defaults
 from executor.engine.rootfs import Rootfs
 from executor.engine.users import User, further_groups, resolve_user
 from executor.errors import ProcessStartError
@@ -39,11 +41,12 @@ class Launch:
 
 def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
     """Resolve ``spec`` in ``root``; makes a missing working directory. Raises ProcessStartError."""
+    _check_texts(spec)
     accounts = spec.user, root.read_text("/etc/passwd"), root.read_text("/etc/group")
     user = resolve_user(*accounts)
     directory = _working_directory(root, spec.dir or user.home, user)
     env = with_defaults(spec.env, uid=user.uid, user=spec.user, home=user.home)
-    return Launch(
+    launch = Launch(
         user=user,
         directory=directory,
         env=env,
@@ -52,6 +55,8 @@ def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
         nofile=spec.nofile,
         groups=further_groups(*accounts),
     )
+    _check_strings(launch)
+    return launch
 
 
 def refused_by_kernel(launch: Launch, reason: str) -> ProcessStartError:
@@ -65,6 +70,35 @@ def refused_by_kernel(launch: Launch, reason: str) -> ProcessStartError:
 def refused_limit() -> ProcessStartError:
     """The error for a limit of open files that the kernel does not allow."""
     return ProcessStartError(f"{_FAILED}: error setting rlimits for ready process: operation not permitted")
+
+
+def refused_size(launch: Launch) -> ProcessStartError:
+    """The error for more arguments and variables than the kernel takes."""
+    return refused_by_kernel(launch, os.strerror(errno.E2BIG))
+
+
+def _check_strings(launch: Launch) -> None:
+    """Refuse an argument or a variable that alone is too long. Raises ProcessStartError."""
+    if too_long([*launch.argv, *(f"{name}={value}" for name, value in launch.env)], sys.maxsize):
+        raise refused_size(launch)
+
+
+def _check_texts(spec: ProcessSpec) -> None:
+    """No string of a command line can hold a NUL, and all of them are bytes. Raises ProcessStartError."""
+    named = [("path", spec.path), ("directory", spec.dir), ("user", spec.user)]
+    named += [(f"argument {number}", argument) for number, argument in enumerate(spec.args, 1)]
+    named += [(f"environment variable {_shown(name)}", f"{name}={value}") for name, value in spec.env]
+    for what, text in named:
+        if "\0" in text:
+            raise ProcessStartError(f"{_FAILED}: {what} contains NUL")
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise ProcessStartError(f"{_FAILED}: {what} contains half a character") from None
+
+
+def _shown(name: str) -> str:
+    return ascii(name)[1:-1]
 
 
 def _working_directory(root: Rootfs, directory: str, user: User) -> str:

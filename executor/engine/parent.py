@@ -24,7 +24,8 @@ applet on the error output, see :func:`refusal`.
 
 The parent's own error output is the engine's null device: a shell says "Terminated" for a child that died
 by a signal, which is not the app's output (hence the subshell: its redirections are not the parent's). Only
-positional parameters are used, besides the variables that carry the environment.
+positional parameters are used, besides the variables that carry the environment. The limit of open files is
+set last: a shell needs descriptors from 10 on for its own redirections.
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ trap 'echo "F$?" >"$0/status"' EXIT
 exec 3>"$0/status"
 echo r >&3
 read -r REPLY <"$0/go" || exit 124
-[ -z "$1" ] || ulimit -n "$1" || exit 125
-{ shift; exec env -i WORDS "$@"; } 3>&-
+{ [ -z "$1" ] || ulimit -n "$1" || exit 125; shift; exec env -i WORDS "$@"; } 3>&-
 """
 
 _LOWERED = 'exec env -i WORDS "$@"'
@@ -73,7 +73,7 @@ def parent_command(launch: Launch, name: str, *, lowered: bool = False) -> tuple
     child = _CHILD
     before: tuple[str, ...] = ()
     if lowered:
-        child = child.replace("WORDS", carried_over(launch.env))
+        child = child.replace("WORDS", carried_over(variables))
         script = _LOWERED.replace("WORDS", words)
         before = (*lowering_command(launch.user, launch.groups), BUSYBOX, "sh", "-c", script, "sh")
     child = child.replace("WORDS", words)

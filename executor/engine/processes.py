@@ -23,6 +23,7 @@ from docker import APIClient
 
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
+from executor.engine.environment import argument_bytes_most, too_long
 from executor.engine.faults import ContainerGone
 from executor.engine.fifos import (
     PidFile,
@@ -31,7 +32,7 @@ from executor.engine.fifos import (
     StatusSpoiled,
     readable,
 )
-from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit
+from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit, refused_size
 from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.rootfs import Rootfs
@@ -298,6 +299,9 @@ class ProcessRoom:
                 owner = root.host_ids(launch.user.uid, launch.user.gid)
             lowered = container.privileged and launch.user.uid != 0
             command, environment = parent_command(launch, name, lowered=lowered)
+            inherited = (f"{name}={value}" for name, value in container.image_env)
+            if too_long([*command, *environment, *inherited], _argument_bytes_most(container.init_pid)):
+                raise refused_size(launch)
             fifos = ProcessFifos.make(self._io_dir(container.guid) / name, owner)
             try:
                 exec_id = api.exec_create(
@@ -312,7 +316,7 @@ class ProcessRoom:
                 api.exec_start(exec_id, detach=True)
                 state = api.exec_inspect(exec_id)
                 if not state["Running"] or not state["Pid"]:
-                    raise ProcessStartError(f"{asked}: its parent ended with status {state['ExitCode']}")
+                    raise ProcessStartError(f"{asked}: it ended before it was started")
                 parent = state["Pid"]
                 made.append(_Started(launch, fifos, os.pidfd_open(parent), parent, lowered))
             except BaseException:
@@ -325,7 +329,7 @@ class ProcessRoom:
             for started in made:  # the start was cancelled while it succeeded
                 _discard(started)
             if isinstance(error, OSError):
-                raise EngineError(f"{asked}: {error}") from error
+                raise EngineError(f"{asked}: {(error.strerror or 'failed').lower()}") from error
             raise
         return made[0]
 
@@ -362,7 +366,9 @@ class ProcessRoom:
             if isinstance(error, StatusSpoiled | TimeoutError):
                 raise ProcessStartError("its start was disturbed from inside the container") from error
             if isinstance(error, OSError):
-                raise ContainerGone(f"container {container.guid}: process vanished: {error}") from error
+                raise ContainerGone(
+                    f"container {container.guid}: process ended while it was started"
+                ) from error
             raise
         started.fifos.close_name("go")
         readers = self._readers(container.guid, started.fifos, stdout, stderr)
@@ -416,6 +422,11 @@ async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) ->
         except TimeoutError:
             continue
         return
+
+
+def _argument_bytes_most(init_pid: int) -> int:
+    """For the processes of a container. Raises OSError when its init process is gone."""
+    return argument_bytes_most(resource.prlimit(init_pid, resource.RLIMIT_STACK)[0])
 
 
 def _command_line(pid: int) -> bytes:

@@ -24,8 +24,9 @@ _SYS_OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_IN_ROOT = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_TEXT_LIMIT = 4 << 20
-"""Bytes read of a passwd or group file at most."""
+_TEXT_LIMIT = 256 * 1024
+"""Bytes read of a passwd or group file at most: some five thousand entries, which each start of a process
+has to go through."""
 
 
 class _OpenHow(ctypes.Structure):
@@ -85,7 +86,10 @@ class Rootfs:
             with self._open(path, os.O_RDONLY | os.O_NONBLOCK) as fd:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     return ""
-                return os.read(fd, _TEXT_LIMIT).decode("utf-8", "surrogateescape")
+                data = os.read(fd, _TEXT_LIMIT)
+                if len(data) == _TEXT_LIMIT:
+                    data = data[: data.rfind(b"\n") + 1]
+                return data.decode("utf-8", "surrogateescape")
         except (FileNotFoundError, NotADirectoryError):
             return ""
 

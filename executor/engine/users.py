@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from executor.errors import ProcessStartError
@@ -20,9 +21,22 @@ class User:
     exec_user: str
 
 
+ID_MOST = 2**31 - 1
+"""The highest user or group number that a container runtime takes."""
+
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+
+
+def _number(text: str) -> int | None:
+    """A user or group number; None for any other text."""
+    if _NUMBER.fullmatch(text) is None or int(text) > ID_MOST:
+        return None
+    return int(text)
+
+
 def _entries(text: str, width: int) -> list[list[str]]:
     rows = (line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    return [row for row in rows if len(row) >= width]
+    return [row for row in rows if len(row) >= width and _number(row[2]) is not None]
 
 
 def resolve_user(wanted: str, passwd: str, group: str) -> User:
@@ -32,20 +46,20 @@ def resolve_user(wanted: str, passwd: str, group: str) -> User:
     even in an image without a passwd file. Raises ProcessStartError for unknown names.
     """
     user_part, _, group_part = (wanted or "root").partition(":")
-    rows = [row for row in _entries(passwd, 6) if row[2].isdecimal() and row[3].isdecimal()]
+    rows = [row for row in _entries(passwd, 6) if _number(row[3]) is not None]
     by_name = next((row for row in rows if row[0] == user_part), None)
     row = by_name or next((row for row in rows if row[2] == user_part), None)
     if row is not None:
         uid, gid, home = int(row[2]), int(row[3]), row[5] or "/"
         exec_user = user_part
-    elif user_part.isdecimal():
-        uid, gid, home = int(user_part), 0, "/"
+    elif (number := _number(user_part)) is not None:
+        uid, gid, home = number, 0, "/"
         exec_user = user_part
     elif user_part == "root":
         uid, gid, home = 0, 0, "/"
         exec_user = "0"
     else:
-        raise ProcessStartError(f"unable to find user {user_part}: no matching entries in passwd file")
+        raise ProcessStartError(f"unable to find user {user_part}: {_reason(user_part, 'passwd')}")
     if group_part:
         gid = _resolve_group(group_part, group)
         exec_user = f"{exec_user}:{group_part}"
@@ -59,14 +73,21 @@ def further_groups(wanted: str, passwd: str, group: str) -> tuple[int, ...]:
     names = {row[0] for row in rows if user_part in (row[0], row[2])}
     if group_part or not names:
         return ()
-    members = (row for row in _entries(group, 4) if row[2].isdecimal())
+    members = _entries(group, 4)
     return tuple(int(row[2]) for row in members if not names.isdisjoint(row[3].split(",")))
 
 
 def _resolve_group(wanted: str, group: str) -> int:
     for row in _entries(group, 3):
-        if row[0] == wanted and row[2].isdecimal():
+        if row[0] == wanted:
             return int(row[2])
-    if wanted.isdecimal():
-        return int(wanted)
-    raise ProcessStartError(f"unable to find group {wanted}: no matching entries in group file")
+    number = _number(wanted)
+    if number is None:
+        raise ProcessStartError(f"unable to find group {wanted}: {_reason(wanted, 'group')}")
+    return number
+
+
+def _reason(wanted: str, file: str) -> str:
+    if wanted.isascii() and wanted.isdecimal():
+        return f"uids and gids must be in range 0-{ID_MOST}"
+    return f"no matching entries in {file} file"
