@@ -7,7 +7,7 @@ through these calls and comes back as events.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from executor.logs.api import Stream
@@ -64,8 +64,9 @@ class ExecutorAPI(Protocol):
         """
         ...
 
-    def files(self, guid: str, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The tar of a path of the container, as root."""
+    async def read_file(self, guid: str, path: str, limit: int) -> bytes:
+        """The content of a file of the container, read as root; a directory has none, a relative path starts
+        at root's home. limit: bytes. Raises ContainerNotFound, NoSuchFile, FileTooLarge."""
         ...
 
     def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:

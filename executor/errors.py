@@ -84,6 +84,18 @@ class ProcessStartError(EngineError):
     text = "process could not be started"
 
 
+class NoSuchFile(EngineError):
+    """A path of a container leads to nothing that can be copied: neither a file nor a directory."""
+
+    text = "no such file"
+
+
+class FileTooLarge(EngineError):
+    """A file has more bytes than are wanted."""
+
+    text = "file is too large"
+
+
 class NetworkError(ExecutorError):
     """Ports or packet rules could not be set up."""
 

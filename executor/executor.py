@@ -15,6 +15,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -200,13 +201,14 @@ class Executor:
         del self._actors[guid]
         await actor.force_destroy(trace_id=trace_id)
 
-    @asynccontextmanager
-    async def files(self, guid: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read_file(self, guid: str, path: str, limit: int) -> bytes:
         engine_container = self._actor(guid).engine_container
         if engine_container is None:
             raise ContainerNotFound
-        async with self._reads, self._engine.stream_out(engine_container, path) as chunks:
-            yield chunks
+        with BytesIO() as content:
+            async with self._reads:
+                await self._engine.copy_out(engine_container, path, "root", content, limit)
+            return content.getvalue()
 
     def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:
         return self._hub.subscribe()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from typing import TypeVar
+from contextlib import ExitStack, asynccontextmanager
+from typing import BinaryIO, TypeVar
 
 from cell.runner.errors import HostCannot
 from cell.runner.events import EngineCalled, EngineTold, RunEvent
@@ -75,15 +75,11 @@ class ObservedEngine:
         call = self._engine.stream_in(container, path, user, tar_path)
         await self._told(f"copy into {path}", call)
 
-    @asynccontextmanager
-    async def _stream_out(self, container: EngineContainer, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with self._telling(f"copy out of {path}"), self._engine.stream_out(container, path) as chunks:
-            yield chunks
-
-    def stream_out(
-        self, container: EngineContainer, path: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._stream_out(container, path)
+    async def copy_out(
+        self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
+    ) -> int:
+        call = self._engine.copy_out(container, path, user, target, limit)
+        return await self._told(f"copy out of {path}", call)
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return await self._engine.out_of_memory(container)

@@ -25,7 +25,7 @@ from executor.model import Container, ContainerEvent, EventKind, RunResult
 from executor.network.config import NetworkConfig
 from executor.steps.story import StepEvent
 from rep.config import RepConfig
-from rep.results import ResultError, fetch_result
+from rep.results import ResultTooLarge, fetch_result
 
 
 class _Unheard:
@@ -129,7 +129,7 @@ class Session:
         if path and verdict.exit_code == SUCCESS:
             try:
                 text = await fetch_result(executor, self._order.allocation.guid, path)
-            except (ResultError, ExecutorError) as error:
+            except (ResultTooLarge, ExecutorError) as error:
                 verdict = Verdict(FAILED, f"result file {path}: {error}")
             else:
                 self._story.record(ResultRead(time_ns=time.time_ns(), text=text))

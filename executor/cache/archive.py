@@ -1,28 +1,24 @@
 """Archives: every kind we know becomes a tar, and a tar becomes a directory that nothing leaves.
 
 Blocking; callers run it in a thread. Content is streamed and what it becomes is counted against a budget:
-nothing here is as big as an archive says it is.
+nothing here is as big as an archive says it is. Every failure of a reader is an ArchiveError.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
-import posixpath
-import stat
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 from executor.cache.api import ArchiveError
 from executor.cache.limits import DEFAULT_LIMITS, Budget
-from executor.cache.tars import Readable, Tar, reading
-from executor.cache.weighing import weigh
+from executor.cache.tarheaders import broken
+from executor.cache.tars import Readable, TarWriter, members
+from executor.cache.unpacking import Rules, Unpacking
 from executor.cache.zips import zip_to_tar
 
 _CHUNK = 1 << 20
@@ -30,7 +26,9 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _TAR_MAGIC = b"ustar\0"
 _TAR_MAGIC_OFFSET = 257
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+
+_CACHED = Rules(fifos=False)
+"""A FIFO in a directory that several containers mount would connect them."""
 
 
 def to_tar(source: Path, target: Path, budget: Budget | None = None) -> None:
@@ -43,19 +41,28 @@ def to_tar(source: Path, target: Path, budget: Budget | None = None) -> None:
         head = file.read(_TAR_MAGIC_OFFSET + len(_TAR_MAGIC))
     packed = source.stat().st_size
     budget = budget or Budget(DEFAULT_LIMITS, packed)
-    with _broken_archives(source):
-        if head.startswith(_GZIP_MAGIC):
-            with gzip.open(source) as unpacked, target.open("wb") as out:
-                _copy(unpacked, out, budget)
-            source.unlink()
-        elif head.startswith(_ZIP_MAGICS):
+    if head.startswith(_GZIP_MAGIC):
+        with reader_errors(), gzip.open(source) as unpacked, target.open("wb") as out:
+            _copy(unpacked, out, budget)
+        source.unlink()
+    elif head.startswith(_ZIP_MAGICS):
+        with reader_errors():
             zip_to_tar(source, target, budget)
-            source.unlink()
-        elif head[_TAR_MAGIC_OFFSET:] == _TAR_MAGIC:
-            source.rename(target)
-        else:
-            raise ArchiveError("unknown archive format")
-    weigh(target, budget.anew(packed))
+        source.unlink()
+    elif head[_TAR_MAGIC_OFFSET:] == _TAR_MAGIC:
+        source.rename(target)
+    else:
+        raise ArchiveError("unknown archive format")
+    check(target, budget.anew(packed))
+
+
+def check(path: Path, budget: Budget) -> None:
+    """Read a tar to its end, without the content, and count what it becomes: sparse members can be bigger
+    than the tar itself. Raises ArchiveError when it is broken or too much, OSError."""
+    with path.open("rb") as tar:
+        for member in members(tar.fileno()):
+            budget.take_member(member.name)
+            budget.take_bytes(member.size)
 
 
 def _copy(source: Readable, target: IO[bytes], budget: Budget) -> None:
@@ -65,11 +72,18 @@ def _copy(source: Readable, target: IO[bytes], budget: Budget) -> None:
 
 
 @contextmanager
-def _broken_archives(path: Path) -> Iterator[None]:
+def reader_errors() -> Iterator[None]:
+    """Whatever the library's readers raise for a broken archive, as ArchiveError.
+
+    They raise what happens to go wrong in them: RuntimeError for an encrypted member, struct.error for a cut
+    field, UnicodeDecodeError for a name, OSError for broken bzip2.
+    """
     try:
         yield
-    except _BROKEN as error:
-        raise ArchiveError(f"broken archive {path.name}: {error}") from error
+    except ArchiveError:
+        raise
+    except Exception as error:
+        raise broken(str(error) or type(error).__name__) from error
 
 
 def tar_directory(source: Path, target: Path, budget: Budget | None = None) -> None:
@@ -80,7 +94,7 @@ def tar_directory(source: Path, target: Path, budget: Budget | None = None) -> N
         counted.take_member()
         return member
 
-    with Tar.open(target, "w") as archive:
+    with TarWriter.open(target, "w") as archive:
         for name in sorted(os.listdir(source)):
             archive.add(source / name, name, filter=count)
 
@@ -88,71 +102,16 @@ def tar_directory(source: Path, target: Path, budget: Budget | None = None) -> N
 def extract(source: Path, target: Path, budget: Budget | None = None) -> None:
     """Unpack a tar into the directory ``target``, which is made. Raises ArchiveError, OSError.
 
-    Modes are those of the archive, as far as the umask lets them; owner is our user; symbolic links are
-    kept. An absolute name, one with ``..``, one that would be written through a link to outside of
-    ``target``, a hard link to elsewhere and a device are refused.
+    Owner is our user, modes are those of the archive with a umask of 022, links are kept. An absolute name,
+    one with ``..``, one that would be written through a link to outside of ``target``, a hard link to
+    elsewhere and a device are refused. A FIFO becomes an empty file.
     """
     budget = budget or Budget(DEFAULT_LIMITS, source.stat().st_size)
-    target.mkdir(mode=0o755)
-    root = Path(os.path.realpath(target))
-    modes: dict[Path, int] = {}
-    with _broken_archives(source), reading(source) as archive:
-        for member in archive:
-            budget.take_member(member.name)
-            path = _place(root, member.name, budget)
-            if path is not None:
-                _write(archive, member, root, path, modes, budget)
-    for path, mode in reversed(modes.items()):
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & mode)
-
-
-def _place(root: Path, name: str, budget: Budget) -> Path | None:
-    """Where a member goes; None for the root itself. Its parents are made."""
-    if name.startswith("/") or ".." in name.split("/"):
-        raise ArchiveError(f"archive member {name!r} is refused: it leads out of its destination")
-    relative = posixpath.normpath(name)
-    if relative == ".":
-        return None
-    path = root / relative
-    parent = Path(os.path.realpath(path.parent))
-    if parent != root and root not in parent.parents:
-        raise ArchiveError(f"archive member {name!r} is written through a link that leaves its destination")
-    budget.take_depth(len(parent.parts) - len(root.parts), name)
-    parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    return parent / path.name
-
-
-def _write(
-    archive: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    root: Path,
-    path: Path,
-    modes: dict[Path, int],
-    budget: Budget,
-) -> None:
-    mode = member.mode & 0o7777
-    if member.isdir():
-        if not path.is_dir() or path.is_symlink():
-            path.unlink(missing_ok=True)
-            path.mkdir(mode=mode | 0o700)
-        modes[path] = mode
-        return
-    if path.is_dir() and not path.is_symlink():
-        raise ArchiveError(f"archive member {member.name!r} would replace a directory")
-    path.unlink(missing_ok=True)
-    if member.issym():
-        path.symlink_to(member.linkname)
-    elif member.islnk():
-        original = _place(root, member.linkname, budget)
-        if original is None or original.is_symlink() or not original.is_file():
-            raise ArchiveError(
-                f"archive member {member.name!r} links to {member.linkname!r}, which is no file"
-            )
-        os.link(original, path)
-    elif member.isreg():
-        content = archive.extractfile(member) or BytesIO()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with os.fdopen(descriptor, "wb") as file, content:
-            _copy(content, file, budget)
-    else:
-        raise ArchiveError(f"archive member {member.name!r} is a device or of an unknown kind")
+    target.mkdir()
+    target.chmod(0o755)
+    root = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with source.open("rb") as tar, Unpacking(tar.fileno(), root, "/", budget, _CACHED) as unpacking:
+            unpacking.run()
+    finally:
+        os.close(root)

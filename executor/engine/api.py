@@ -9,10 +9,9 @@ Every call raises :class:`executor.errors.EngineError` or a subclass of it.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from bbs.models.workload import SecurityGroupRule
 
@@ -59,8 +58,8 @@ class ContainerSpec:
 class EngineContainer:
     """A container the engine made and started.
 
-    id: the engine's own. init_pid: host pid of the waiting init process. address: that of its spec.
-    image_env: variables of the image, weakest layer of a process' environment. disk_quota: whether the
+    id: the engine's own. init_pid: host pid of the waiting init process. address, disk_bytes: those of its
+    spec. image_env: variables of the image, weakest layer of a process' environment. disk_quota: whether the
     engine's storage keeps the disk limit. image_bytes: size of the image, where it counts as the container's
     own disk usage.
     """
@@ -72,6 +71,7 @@ class EngineContainer:
     image_env: tuple[tuple[str, str], ...] = ()
     disk_quota: bool = False
     image_bytes: int = 0
+    disk_bytes: int = 0
     privileged: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -140,16 +140,23 @@ class Engine(Protocol):
         ...
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
-        """Unpack the tar file ``tar_path`` of the host at ``path``: everything belongs to ``user``, missing
-        parents are made, a relative path starts at the user's home. Hostile members are refused.
+        """Unpack the tar file ``tar_path`` of the host at ``path``, with the rights of ``user``: everything
+        belongs to the user, missing parents are made, a relative path starts at the user's home. Modes are
+        those of the archive with a umask of 022. Hostile members are refused.
 
-        An empty ``user`` leaves everything to the owners the archive names, as in the layer of an image."""
+        An empty ``user`` is root, and leaves everything to the owners and modes the archive names, as in the
+        layer of an image."""
         ...
 
-    def stream_out(
-        self, container: EngineContainer, path: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The tar of ``path``, read as root, in chunks. The first member is the path itself."""
+    async def copy_out(
+        self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
+    ) -> int:
+        """Copy the content of a file, read with the rights of ``user``, to an empty file of the host; its
+        bytes.
+
+        A relative path starts at the user's home, links are followed, a directory has no content. limit:
+        bytes. Raises NoSuchFile, FileTooLarge.
+        """
         ...
 
     async def out_of_memory(self, container: EngineContainer) -> bool:

@@ -16,6 +16,7 @@ LABEL_CELL = "org.cloudfoundry.diego.cell"
 LABEL_GUID = "org.cloudfoundry.diego.guid"
 LABEL_ADDRESS = "org.cloudfoundry.diego.address"
 LABEL_PRIVILEGED = "org.cloudfoundry.diego.privileged"
+LABEL_DISK_BYTES = "org.cloudfoundry.diego.disk-bytes"
 LABEL_IMAGE_BYTES = "org.cloudfoundry.diego.image-bytes"
 
 HOSTNAME_LENGTH = 49
@@ -87,6 +88,7 @@ def create_request(
             LABEL_GUID: spec.guid,
             LABEL_ADDRESS: spec.address,
             **({LABEL_PRIVILEGED: "true"} if spec.privileged else {}),
+            **({LABEL_DISK_BYTES: str(spec.disk_bytes)} if spec.disk_bytes else {}),
             **({LABEL_IMAGE_BYTES: str(room.own_image)} if room.own_image else {}),
         },
         "HostConfig": _host_config(spec, io_dir, surroundings, room.quota),

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, BinaryIO, TypeVar
 
 import psutil
 from docker import APIClient
@@ -31,6 +31,7 @@ from executor.engine.client import EngineClient
 from executor.engine.containers import (
     LABEL_ADDRESS,
     LABEL_CELL,
+    LABEL_DISK_BYTES,
     LABEL_GUID,
     LABEL_IMAGE_BYTES,
     LABEL_OWNER,
@@ -39,6 +40,7 @@ from executor.engine.containers import (
     container_name,
     create_request,
 )
+from executor.engine.copies import Copies
 from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
@@ -48,6 +50,8 @@ from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
 from executor.errors import EngineError
 from executor.shielded import finish
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +110,7 @@ class DockerEngine:
         self._client = EngineClient(config.docker_host, config.workers)
         self._streams = Streams(config.docker_host, self._client)
         self._images = Images(self._client, self._streams)
+        self._copies = Copies()
         self._processes = ProcessRoom(self._client, self._io_dir)
         self._handles: dict[str, _Handle] = {}
         self._hierarchies = cgroup.own_mounts()
@@ -150,7 +155,7 @@ class DockerEngine:
         Returns when the engine has removed it, and only then removes its io directory. Raises EngineError.
         """
         io_dir = self._io_dir(guid)
-        self._streams.end(guid)
+        self._copies.end(guid)
         name = container_name(self._surroundings, guid)
 
         def remove(api: APIClient) -> None:
@@ -204,15 +209,35 @@ class DockerEngine:
         return self._processes.adopt(container.guid, name, stdout, stderr)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
-        """Unpack a tar file of the host at ``path``; everything belongs to ``user``."""
-        proc_fd, limits = self._handle(container).proc_fd, self._config.archive_limits
-        await files.stream_in(self._streams, container, proc_fd, path, user, Path(tar_path), limits)
+        """Unpack a tar file of the host at ``path``, with the rights of ``user``."""
+        limits = self._config.archive_limits
 
-    def stream_out(
-        self, container: EngineContainer, path: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The tar of ``path`` in chunks; its first member is the path itself."""
-        return files.stream_out(self._streams, container, path)
+        def work(proc_fd: int, revoked: Event) -> None:
+            files.unpack(proc_fd, path, user, Path(tar_path), limits, revoked)
+
+        await self._copy(container, f"copy into {path} of container {container.guid}", work)
+
+    async def copy_out(
+        self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
+    ) -> int:
+        """Copy the content of a file, read with the rights of ``user``, to a file of the host."""
+
+        def work(proc_fd: int, revoked: Event) -> int:
+            return files.copy_out(proc_fd, path, user, target, limit, revoked)
+
+        return await self._copy(container, f"copy {path} out of container {container.guid}", work)
+
+    async def _copy(self, container: EngineContainer, asked: str, work: Callable[[int, Event], T]) -> T:
+        # The container's own descriptor is closed when the container goes, while the thread may still run.
+        proc_fd = os.dup(self._handle(container).proc_fd)
+
+        def held(revoked: Event) -> T:
+            try:
+                return work(proc_fd, revoked)
+            finally:
+                os.close(proc_fd)
+
+        return await self._copies.run(container.guid, asked, held)
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         """Whether any process of the container was killed for memory so far."""
@@ -297,6 +322,7 @@ class DockerEngine:
             address=state["Config"]["Labels"][LABEL_ADDRESS],
             image_env=parse_env(state["Config"]["Env"] or []),
             disk_quota=bool(state["HostConfig"].get("StorageOpt")),
+            disk_bytes=int(state["Config"]["Labels"].get(LABEL_DISK_BYTES, 0)),
             privileged=LABEL_PRIVILEGED in state["Config"]["Labels"],
             image_bytes=int(state["Config"]["Labels"].get(LABEL_IMAGE_BYTES, 0)),
             labels=state["Config"]["Labels"],

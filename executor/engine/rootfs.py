@@ -5,12 +5,15 @@ Paths are resolved by the kernel with the container's root as the root of everyt
 ``/proc/<init>/root``, which includes the container's mounts. The descriptor of ``/proc/<init>`` is opened
 once: it stays bound to that very process even if its number is used again.
 
+Only regular files are ever opened for reading: each is looked at through a descriptor that opens nothing
+(``O_PATH``), and the very same file is opened through that descriptor. A device node that an app made would
+be opened with the agent's rights.
+
 Calls block for as long as the file system does; use them in a thread.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -19,38 +22,19 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from executor.engine.faults import ContainerGone
-
-_SYS_OPENAT2 = 437  # the same number on every architecture
-_RESOLVE_IN_ROOT = 0x10
-_libc = ctypes.CDLL(None, use_errno=True)
+from executor.openat2 import Resolve, openat2
 
 _TEXT_LIMIT = 256 * 1024
 """Bytes read of a passwd or group file at most: some five thousand entries, which each start of a process
 has to go through."""
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+class NoRegularFile(OSError):
+    """A device, a FIFO or a socket stands where a file should be."""
 
-
-def _openat2(dir_fd: int, path: str, flags: int) -> int:
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
-    for _ in range(8):  # EAGAIN: a rename elsewhere raced with the look-up
-        fd = int(
-            _libc.syscall(
-                ctypes.c_long(_SYS_OPENAT2),
-                ctypes.c_int(dir_fd),
-                ctypes.c_char_p(os.fsencode(path)),
-                ctypes.byref(how),
-                ctypes.c_size_t(ctypes.sizeof(how)),
-            )
-        )
-        if fd >= 0:
-            return fd
-        code = ctypes.get_errno()
-        if code != errno.EAGAIN:
-            raise OSError(code, os.strerror(code), path)
-    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EINVAL, "not a regular file", path)
 
 
 class Rootfs:
@@ -59,8 +43,9 @@ class Rootfs:
     def __init__(self, proc_fd: int) -> None:
         """``proc_fd``: descriptor of ``/proc/<init pid>``. Raises ContainerGone when that process ended."""
         self._proc_fd = proc_fd
+        self._maps: dict[str, list[list[int]]] = {}
         try:
-            self._root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc_fd)
+            self._root = os.open("root", _DIRECTORY | os.O_CLOEXEC, dir_fd=proc_fd)
         except OSError as error:
             raise ContainerGone(f"root of the container cannot be opened: {error.strerror}") from error
 
@@ -72,36 +57,49 @@ class Rootfs:
     ) -> None:
         os.close(self._root)
 
+    @property
+    def fd(self) -> int:
+        """Descriptor of the root directory."""
+        return self._root
+
     @contextmanager
-    def _open(self, path: str, flags: int) -> Iterator[int]:
-        fd = _openat2(self._root, path, flags)
+    def _at(self, path: str, flags: int = os.O_PATH) -> Iterator[int]:
+        fd = openat2(self._root, path, flags, Resolve.IN_ROOT)
         try:
             yield fd
         finally:
             os.close(fd)
 
+    def open_file(self, path: str) -> int:
+        """A descriptor to read a regular file by. Raises NoRegularFile, IsADirectoryError and other
+        OSErrors."""
+        with self._at(path) as fd:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if not stat.S_ISREG(mode):
+                raise NoRegularFile(path)
+            return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
     def read_text(self, path: str) -> str:
-        """Content of a regular file; empty when there is none."""
+        """The first 256 KiB of a regular file; empty when there is none."""
         try:
-            with self._open(path, os.O_RDONLY | os.O_NONBLOCK) as fd:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    return ""
-                data = os.read(fd, _TEXT_LIMIT)
-                if len(data) == _TEXT_LIMIT:
-                    data = data[: data.rfind(b"\n") + 1]
-                return data.decode("utf-8", "surrogateescape")
-        except (FileNotFoundError, NotADirectoryError):
+            data = self.head(path, _TEXT_LIMIT)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, NoRegularFile):
             return ""
+        if len(data) == _TEXT_LIMIT:
+            data = data[: data.rfind(b"\n") + 1]
+        return data.decode("utf-8", "surrogateescape")
 
     def head(self, path: str, count: int) -> bytes:
-        """The first ``count`` bytes of a file. Raises OSError."""
-        with self._open(path, os.O_RDONLY | os.O_NONBLOCK) as fd:
-            return os.read(fd, count)
+        """The first ``count`` bytes of a regular file. Raises OSError."""
+        with open(self.open_file(path), "rb", buffering=0) as file:
+            return file.read(count)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Status of what ``path`` leads to, links followed; None when nothing is there."""
         try:
-            with self._open(path, os.O_PATH) as fd:
+            with self._at(path) as fd:
                 return os.fstat(fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -109,40 +107,54 @@ class Rootfs:
     def make_dirs(self, path: str, uid: int, gid: int) -> None:
         """Make ``path`` and its missing parents, mode 0755, owned by the container's ``uid`` and ``gid``.
 
-        Raises NotADirectoryError when something else is in the way.
+        Others may make them at the same time. Raises NotADirectoryError when something else is in the way.
         """
         uid, gid = self.host_ids(uid, gid)
         done = "/"
         for name in (part for part in path.split("/") if part not in ("", ".")):
             below = os.path.join(done, name)
             try:
-                with self._open(below, os.O_PATH | os.O_DIRECTORY):
+                with self._at(below, _DIRECTORY):
                     pass
             except FileNotFoundError:
-                with self._open(done, os.O_PATH | os.O_DIRECTORY) as parent:
-                    try:
-                        os.mkdir(name, 0o755, dir_fd=parent)
-                    except FileExistsError as error:  # a link that leads nowhere
-                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), below) from error
-                    # By descriptor: a process of the container may put a link in its place meanwhile.
-                    made = _openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-                    try:
-                        os.fchown(made, uid, gid)
-                        os.fchmod(made, 0o755)  # whatever the agent's umask is
-                    finally:
-                        os.close(made)
+                self._make_dir(done, name, uid, gid)
             done = below
+
+    def _make_dir(self, above: str, name: str, uid: int, gid: int) -> None:
+        with self._at(above, _DIRECTORY) as parent:
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError:  # made meanwhile, or a link that leads nowhere
+                self._require_directory(os.path.join(above, name))
+                return
+            # By descriptor: a process of the container may put a link in its place meanwhile.
+            made = openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, Resolve.BENEATH)
+            try:
+                os.fchown(made, uid, gid)
+                os.fchmod(made, 0o755)  # whatever the agent's umask is
+            finally:
+                os.close(made)
+
+    def _require_directory(self, path: str) -> None:
+        try:
+            with self._at(path, _DIRECTORY):
+                pass
+        except FileNotFoundError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
 
     def host_ids(self, uid: int, gid: int) -> tuple[int, int]:
         """The host's numbers of a user and a group of the container (they differ in a user namespace)."""
         return self._mapped("uid_map", uid), self._mapped("gid_map", gid)
 
     def _mapped(self, table: str, number: int) -> int:
-        with open(
-            os.open(table, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc_fd), encoding="ascii"
-        ) as lines:
-            for line in lines:
-                inside, outside, count = (int(field) for field in line.split())
-                if inside <= number < inside + count:
-                    return outside + number - inside
+        for inside, outside, count in self._map(table):
+            if inside <= number < inside + count:
+                return outside + number - inside
         return number
+
+    def _map(self, table: str) -> list[list[int]]:
+        if table not in self._maps:
+            fd = os.open(table, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
+            with open(fd, encoding="ascii") as lines:
+                self._maps[table] = [[int(field) for field in line.split()] for line in lines]
+        return self._maps[table]

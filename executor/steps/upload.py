@@ -1,8 +1,9 @@
-"""Upload: the first file of a path in the container, posted somewhere."""
+"""Upload: a file of the container, posted somewhere."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,17 +13,19 @@ from bbs.models.sizes import format_size
 from executor.cache.api import FileUploader, Progress, UploadError
 from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
-from executor.errors import EngineError, EngineUnavailable
+from executor.engine.faults import ContainerGone
+from executor.errors import EngineError, EngineUnavailable, NoSuchFile
 from executor.logs.api import Output
 from executor.places import Share
+from executor.privatedir import make_private
 from executor.steps.base import EmittableError, StepError, interrupted, outlast
-from executor.steps.first_member import NoFile, NoMember, copy_first_member
 from executor.steps.story import Facts
 
 
 class Upload:
     """Takes an upload slot, copies the file out of the container, posts it.
 
+    The copy may have as many bytes as the container's disk, or as are free where the container has no limit.
     An interrupt has no effect until the post begins.
     """
 
@@ -79,27 +82,30 @@ class Upload:
             self._tell_failure("Failed to parse URL")
             raise StepError(str(error)) from error
         try:
+            await asyncio.to_thread(make_private, self._work_dir)
             folder = cleanup.enter_context(tempfile.TemporaryDirectory(dir=self._work_dir))
+            free = shutil.disk_usage(folder).free
         except OSError as error:
             raise self._failed("Failed to create temp dir") from error
         path = Path(folder, "payload")
-        await self._copy_out(path)
+        await self._copy_out(path, self._container.disk_bytes or free)
         return path
 
-    async def _copy_out(self, path: Path) -> None:
-        streaming = False
+    async def _copy_out(self, path: Path, limit: int) -> None:
+        action = self._action
         try:
-            async with self._engine.stream_out(self._container, self._action.from_) as chunks:
-                streaming = True
-                await copy_first_member(chunks, path)
-        except NoMember as error:
-            raise self._failed("Failed to find first item in tar stream") from error
-        except NoFile as error:
-            raise self._failed("Failed to create temp file") from error
+            file = await asyncio.to_thread(path.open, "xb")
         except OSError as error:
+            raise self._failed("Failed to create temp file") from error
+        try:
+            with file:
+                await self._engine.copy_out(self._container, action.from_, action.user or "root", file, limit)
+        except NoSuchFile as error:
+            raise self._failed("Failed to find first item in tar stream") from error
+        except (ContainerGone, EngineUnavailable) as error:
+            raise self._failed("Failed to establish stream from container") from error
+        except (EngineError, OSError) as error:
             raise self._failed("Failed to copy stream contents into temp file") from error
-        except EngineError as error:
-            raise self._failed(_stream_failure(error, streaming=streaming, copying=path.exists())) from error
 
     def _tell_failure(self, text: str) -> str:
         if self._action.artifact:
@@ -109,12 +115,3 @@ class Upload:
 
     def _failed(self, text: str) -> EmittableError:
         return EmittableError(self._tell_failure(text))
-
-
-def _stream_failure(error: EngineError, *, streaming: bool, copying: bool) -> str:
-    """What the engine's failure means. An engine that answers, but not with a stream, has no such path."""
-    if copying:
-        return "Failed to copy stream contents into temp file"
-    if not streaming and isinstance(error, EngineUnavailable):
-        return "Failed to establish stream from container"
-    return "Failed to find first item in tar stream"

@@ -28,7 +28,7 @@ from rep.reconcile import lrp, residual, tasks
 from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
 from rep.reconcile.commands import Command, Outcome, Plan, classify
 from rep.removals import Removals
-from rep.results import ResultError, fetch_result
+from rep.results import ResultTooLarge, fetch_result
 from rep.runrequest import RunRequestBuilder, RunRequestError
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Processor:
     async def _result(self, guid: str, path: str) -> str | None:
         try:
             return await fetch_result(self._executor, guid, path)
-        except (ResultError, ExecutorError) as error:
+        except (ResultTooLarge, ExecutorError) as error:
             data = {"container-guid": guid, "error": str(error), "path": path}
             logger.error("failed-fetching-task-result", extra={"data": data})
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import io
 import shutil
 import tarfile
@@ -18,7 +17,7 @@ from executor.engine.api import BindMount, ContainerSpec, EngineContainer, Proce
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.engine.faults import ContainerGone
 from executor.engine.images import IMPORTED, LABEL_PATH
-from executor.errors import EngineError, EngineUnavailable, ImageError
+from executor.errors import EngineError, EngineUnavailable, ImageError, NoSuchFile
 
 pytestmark = pytest.mark.docker
 
@@ -217,8 +216,7 @@ async def test_a_container_that_somebody_removed(
     with pytest.raises(ContainerGone):
         await output_of(engine, container, "true")
     with pytest.raises(ContainerGone):
-        async with engine.stream_out(container, "/etc"):
-            pass
+        await engine.copy_out(container, "/etc/passwd", "root", io.BytesIO(), 1000)
     with pytest.raises(ContainerGone):
         await engine.stream_in(container, "/tmp", "root", "/dev/null")
     assert not await engine.out_of_memory(container)
@@ -336,22 +334,13 @@ async def test_hostile_members_are_refused(
         await engine.stream_in(container, "app", "vcap", archive)
 
 
-async def test_streaming_out(engine: DockerEngine, rootfs_image: str) -> None:
+async def test_copying_out(engine: DockerEngine, rootfs_image: str) -> None:
     container = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image))
-    await output_of(engine, container, "mkdir /tmp/d; seq 1000000 >/tmp/d/big; md5sum </tmp/d/big")
-    data = bytearray()
-    async with engine.stream_out(container, "/tmp/d") as chunks:
-        async for chunk in chunks:
-            data += chunk
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        assert tar.getnames() == ["d", "d/big"]
-        big = tar.extractfile("d/big")
-        assert big is not None
-        expected = b"".join(b"%d\n" % number for number in range(1, 1_000_001))
-        assert hashlib.md5(big.read()).digest() == hashlib.md5(expected).digest()
-    async with engine.stream_out(container, "/tmp/d/big") as chunks:
-        first = await anext(chunks)
-    assert tarfile.TarInfo.frombuf(first[:512], "utf-8", "strict").name == "big"
-    with pytest.raises(EngineError, match="/tmp/none"):
-        async with engine.stream_out(container, "/tmp/none"):
-            pass
+    await output_of(engine, container, "mkdir /tmp/d; seq 1000000 >/tmp/d/big")
+    expected = b"".join(b"%d\n" % number for number in range(1, 1_000_001))
+    copied = io.BytesIO()
+    size = await engine.copy_out(container, "/tmp/d/big", "vcap", copied, len(expected))
+    assert (size, copied.getvalue()) == (len(expected), expected)
+    assert await engine.copy_out(container, "/tmp/d", "vcap", io.BytesIO(), 0) == 0
+    with pytest.raises(NoSuchFile, match="/tmp/none"):
+        await engine.copy_out(container, "/tmp/none", "vcap", io.BytesIO(), 1000)

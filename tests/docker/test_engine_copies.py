@@ -6,8 +6,9 @@ import asyncio
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -56,9 +57,23 @@ def inside(container: EngineContainer, path: str) -> Path:
 
 
 def make_hole(path: Path) -> None:
-    """A huge file without content."""
+    """A huge file with a few bytes of content at its begin."""
     with path.open("wb") as file:
+        file.write(b"begin")
         file.truncate(HUGE)
+
+
+class Noticed(BytesIO):
+    """The target of a copy, and whether something was written to it."""
+
+    def __init__(self, written: asyncio.Event) -> None:
+        super().__init__()
+        self._written = written
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: Any, /) -> int:
+        self._loop.call_soon_threadsafe(self._written.set)
+        return super().write(data)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -147,37 +162,34 @@ async def test_destroying_a_container_ends_what_is_copied_into_it(
             await copy
 
 
-async def test_destroying_a_container_ends_what_is_read_of_it_slowly(
-    engine: DockerEngine, rootfs_image: str, huge: str
+async def test_destroying_a_container_ends_what_is_copied_out_of_it(
+    engine: DockerEngine, rootfs_image: str, tmp_path: Path
 ) -> None:
     container = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image))
     make_hole(inside(container, "/tmp/huge"))
-    async with engine.stream_out(container, "/tmp/huge") as chunks:
-        await anext(chunks)
-        begun = now()
+    begun = asyncio.Event()
+    with Noticed(begun) as target:
+        copy = asyncio.create_task(engine.copy_out(container, "/tmp/huge", "root", target, HUGE))
+        await begun.wait()
+        started = now()
         await engine.destroy("g1")
-        assert now() - begun < REMOVAL_S
+        assert now() - started < REMOVAL_S
         with pytest.raises(ContainerGone, match="g1"):
-            assert [len(chunk) async for chunk in chunks] == []
+            await copy
 
 
 async def test_leaving_a_big_copy_out_of_a_container_early(engine: DockerEngine, rootfs_image: str) -> None:
     container = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image))
     make_hole(inside(container, "/tmp/huge"))
-
-    async def read() -> None:
-        async with engine.stream_out(container, "/tmp/huge") as chunks:
-            async for _ in chunks:
-                begun.set()
-
     begun = asyncio.Event()
-    reading = asyncio.create_task(read())
-    await begun.wait()
-    cancelled = now()
-    reading.cancel()
-    await asyncio.wait([reading])
-    await engine.destroy("g1")
-    assert now() - cancelled < REMOVAL_S
+    with Noticed(begun) as target:
+        copy = asyncio.create_task(engine.copy_out(container, "/tmp/huge", "root", target, HUGE))
+        await begun.wait()
+        cancelled = now()
+        copy.cancel()
+        await asyncio.wait([copy])
+        await engine.destroy("g1")
+        assert now() - cancelled < REMOVAL_S
 
 
 def a_process_of(container_id: str) -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
-import tarfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -277,12 +275,7 @@ async def test_files_and_metrics_of_a_running_container(open_cell: OpenCell) -> 
             env=(("A", "1"),),
         )
         await cell.log.until_line("written")
-        async with cell.executor.files("ig", "/tmp/result") as chunks:
-            archive = io.BytesIO(b"".join([chunk async for chunk in chunks]))
-        with tarfile.open(fileobj=archive) as tar:
-            member = tar.extractfile("result")
-            assert member is not None
-            assert member.read() == b"result\n"
+        assert await cell.executor.read_file("ig", "/tmp/result", 100) == b"result\n"
         await cell.until_true(lambda: "ig" in cell.executor.metrics())
         metrics = cell.executor.metrics()["ig"]
         assert metrics.memory_limit == 64 << 20

@@ -27,7 +27,6 @@ from bbs.models.events import (
     Event,
 )
 from bbs.models.receptor import write_actual_lrp, write_desired_lrp
-from bbs.serving.events import SlowReader, send
 from bbs.wire.sse import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
@@ -75,11 +74,9 @@ class EventStreams:
             await response.prepare(request)
             try:
                 async with self._until_closed():
-                    await _send_all(events, request, response)
+                    await _send(events, response)
             except BBSError as error:
                 logger.error("event-stream-lost", extra={"data": {"error": repr(error)}})
-            except (ConnectionError, SlowReader):
-                return response
             await response.write_eof()
         return response
 
@@ -97,7 +94,7 @@ class EventStreams:
                 raise
 
 
-async def _send_all(events: AsyncIterator[Event], request: web.Request, response: web.StreamResponse) -> None:
+async def _send(events: AsyncIterator[Event], response: web.StreamResponse) -> None:
     position = 0
     async for event in events:
         if isinstance(event, ActualLRPCrashedEvent):
@@ -106,8 +103,7 @@ async def _send_all(events: AsyncIterator[Event], request: web.Request, response
             name, data = to_receptor(event)
         except UnknownEvent:
             return
-        record = f"id: {position}\nevent: {name}\ndata: {compact(data)}\n\n".encode("utf-8", "replace")
-        await send(request, response, record)
+        await response.write(f"id: {position}\nevent: {name}\ndata: {compact(data)}\n\n".encode())
         position += 1
 
 

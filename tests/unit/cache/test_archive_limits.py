@@ -16,13 +16,11 @@ from typing import Any
 
 import pytest
 
-from executor.cache import archive as archive_module
 from executor.cache.api import NO_CHECKSUM, ArchiveError
-from executor.cache.archive import extract, to_tar
+from executor.cache.archive import _CHUNK, check, extract, to_tar
 from executor.cache.downloader import Downloader
 from executor.cache.http import NO_VALIDATORS, Fetcher
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
-from executor.cache.weighing import weigh
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +36,7 @@ def zip_of(*members: tuple[str, bytes]) -> bytes:
     return data.getvalue()
 
 
-def sparse_tar(size: int) -> bytes:
+def sparse_tar(size: int, map_of_data: bytes = b"") -> bytes:
     """A tar of 4 KB whose only member claims to have ``size`` bytes, all of them a hole."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -49,7 +47,7 @@ def sparse_tar(size: int) -> bytes:
             "GNU.sparse.name": "hole",
             "GNU.sparse.realsize": str(size),
         }
-        map_of_data = f"1\n{size}\n0\n".encode().ljust(512, b"\0")
+        map_of_data = map_of_data or f"1\n{size}\n0\n".encode().ljust(512, b"\0")
         member.size = len(map_of_data)
         archive.addfile(member, io.BytesIO(map_of_data))
     return data.getvalue()
@@ -153,7 +151,7 @@ class Counted(Budget):
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 @pytest.mark.parametrize("long_name", ["", "n" * 120])
-def test_weighing_with_and_without_extensions(
+def test_a_check_counts_with_and_without_extensions(
     tmp_path: Path, make_tar: Callable[..., bytes], format: int, long_name: str
 ) -> None:
     if long_name and format == tarfile.USTAR_FORMAT:
@@ -165,8 +163,8 @@ def test_weighing_with_and_without_extensions(
     named = ((long_name, b"named"),) if long_name else ()
     (tmp_path / "x").write_bytes(make_tar(*named, *members, format=format) + b"rubbish behind the end")
     budget = Counted()
-    weigh(tmp_path / "x", budget)
-    assert budget.taken == (5 + len(named), 700 + 5000 + 512 + sum(len(content) for _, content in named))
+    check(tmp_path / "x", budget)
+    assert budget.taken == (5 + len(named), 700 + 512 + sum(len(content) for _, content in named))
 
 
 def member_with(record: str, size: int) -> bytes:
@@ -202,7 +200,7 @@ BIG_HEADERS: dict[str, Callable[[], bytes]] = {
     "extended attribute": lambda: member_with("SCHILY.xattr.user.note", 2 << 20),
     "long name": lambda: long_named(2 << 20),
     "map of holes": lambda: holed(4096),
-    "pax map of holes": lambda: sparse_tar(1)[:1536] + b"9999999\n" + b"0\n" * (1 << 20) + bytes(1024),
+    "pax map of holes": lambda: sparse_tar(1, b"999999\n" + b"0\n" * (1 << 20)),
 }
 
 
@@ -212,7 +210,7 @@ def test_headers_are_not_read_when_they_are_too_big(tmp_path: Path, kind: str) -
     path = tmp_path / "x.tar"
     path.write_bytes(BIG_HEADERS[kind]())
     with pytest.raises(ArchiveError, match="one of its headers has more than 1048576 bytes"):
-        weigh(path, Budget(DEFAULT_LIMITS, 1 << 30))
+        check(path, Budget(DEFAULT_LIMITS, 1 << 30))
     with pytest.raises(ArchiveError, match="one of its headers has more than 1048576 bytes"):
         extract(path, tmp_path / "out")
 
@@ -229,14 +227,6 @@ def test_the_names_of_members_are_bounded_together(tmp_path: Path, make_tar: Cal
     path.write_bytes(make_tar(*((f"{number}/" + "n" * 200 + "/" + "m" * 200, b"") for number in range(40))))
     with pytest.raises(ArchiveError, match="the names of its members have more than 12800 bytes"):
         extract(path, tmp_path / "out", Budget(LIMITS, 1 << 30))
-
-
-def test_what_is_broken_is_left_to_who_unpacks_it(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
-    broken = bytearray(make_tar(("a", b"x" * 700), ("b", b"y")))
-    broken[1536 + 124] = 0x80  # a size in another notation, in a header whose sum is wrong by now
-    for content in (bytes(broken), bytes(broken[:700]), bytes(broken[:1600])):
-        (tmp_path / "x").write_bytes(content)
-        weigh(tmp_path / "x", Budget(LIMITS, len(content)))
 
 
 def test_a_zip_s_directory_is_not_read_when_it_is_too_big(tmp_path: Path) -> None:
@@ -282,7 +272,6 @@ async def test_an_unpacking_nobody_waits_for_ends_soon(
     """A fetch that was cancelled is over when its thread is; the thread hears of it at its next chunk."""
     entered, interrupted = threading.Event(), threading.Event()
     copied: list[int] = []
-    copy = archive_module._CHUNK
 
     class Watched(Budget):
         def take_bytes(self, size: int) -> None:
@@ -292,7 +281,7 @@ async def test_an_unpacking_nobody_waits_for_ends_soon(
             super().take_bytes(size)
 
     monkeypatch.setattr("executor.cache.downloader.Budget", Watched)
-    site.serve(gzip.compress(make_tar(("zeros", bytes(20 * copy)))))
+    site.serve(gzip.compress(make_tar(("zeros", bytes(20 * _CHUNK)))))
     async with Downloader(Fetcher(session), tmp_path / "cache", 1 << 30) as cache:
         fetching = asyncio.create_task(cache.fetch_file(site.url, "key"))
         assert await asyncio.to_thread(entered.wait, 10)

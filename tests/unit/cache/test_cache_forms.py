@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 
 class TestChecksums:
-    BODY = gzip.compress(b"content")
+    BODY = gzip.compress(bytes(1024))
 
     @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
     @pytest.mark.parametrize("form", ["{}", '"{}"'])

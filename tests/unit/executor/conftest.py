@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -122,14 +122,11 @@ class ScriptedEngine:
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         await self._perform(f"stream_in {container.guid}")
 
-    @asynccontextmanager
-    async def stream_out(self, container: EngineContainer, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        await self._perform(f"stream_out {container.guid}")
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield f"tar of {path}".encode()
-
-        yield chunks()
+    async def copy_out(
+        self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
+    ) -> int:
+        await self._perform(f"copy_out {container.guid}")
+        return target.write(f"{user} reads {path}".encode())
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return False

@@ -317,12 +317,10 @@ async def test_files_need_a_created_container(
     async with world.running() as (executor, _):
         executor.allocate([allocation()])
         with pytest.raises(ContainerNotFound):
-            async with executor.files("ig", "/result"):
-                pass
+            await executor.read_file("ig", "/result", 100)
         await executor.run(run_request())
         await world.group("ig")
-        async with executor.files("ig", "/result") as chunks:
-            assert [chunk async for chunk in chunks] == [b"tar of /result"]
+        assert await executor.read_file("ig", "/result", 100) == b"root reads /result"
 
 
 async def test_an_unexpected_error_ends_the_container_only(

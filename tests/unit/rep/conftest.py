@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
-import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +16,7 @@ from bbs.client.locket import LocketError, Resource
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task, TaskDefinition
-from executor.errors import ContainerNotFound, ExecutorError
+from executor.errors import ContainerNotFound, ExecutorError, FileTooLarge, NoSuchFile
 from executor.logs.api import Stream
 from executor.model import (
     AllocationFailure,
@@ -50,7 +48,7 @@ class FakeExecutor:
         self.errors: dict[str, ExecutorError] = {}
         self.logged: list[tuple[str, str]] = []
         self.readings: dict[str, ContainerMetrics] = {}
-        self.archives: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}
         self.drivers: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.healthy = True
@@ -126,18 +124,13 @@ class FakeExecutor:
         self.container(guid)
         del self.store[guid]
 
-    @asynccontextmanager
-    async def files(self, guid: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def read_file(self, guid: str, path: str, limit: int) -> bytes:
         self.container(guid)
-        if path not in self.archives:
-            raise ExecutorError(f"no such file: {path}")
-        archive = self.archives[path]
-
-        async def chunks() -> AsyncIterator[bytes]:
-            for start in range(0, len(archive), 1000):
-                yield archive[start : start + 1000]
-
-        yield chunks()
+        if path not in self.files:
+            raise NoSuchFile(f"{path}: no such file or directory")
+        if len(self.files[path]) > limit:
+            raise FileTooLarge
+        return self.files[path]
 
     @contextmanager
     def subscribe(self) -> Iterator[AsyncIterator[ContainerEvent]]:
@@ -321,21 +314,6 @@ def actual_lrp() -> Callable[..., ActualLRP]:
             actual_lrp_instance_key=ActualLRPInstanceKey(instance_guid=guid, cell_id=CELL),
             presence=presence,
         )
-
-    return make
-
-
-@pytest.fixture
-def tar_of() -> Callable[[str, bytes], bytes]:
-    """Makes a tar with one file, in the format Docker sends."""
-
-    def make(name: str, content: bytes) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-        return buffer.getvalue()
 
     return make
 

@@ -273,9 +273,6 @@ async def test_a_refused_task_run_fails_the_task(world: World, task_container: M
     }
 
 
-TarOf = Callable[[str, bytes], bytes]
-
-
 @pytest.mark.parametrize(
     ("content", "result", "said"),
     [
@@ -291,13 +288,12 @@ TarOf = Callable[[str, bytes], bytes]
 async def test_a_completed_task_reports_its_result(
     world: World,
     task_container: MakeContainer,
-    tar_of: TarOf,
     content: bytes | None,
     result: RunResult,
     said: tuple[bool, str, str],
 ) -> None:
     if content is not None:
-        world.executor.archives["/result"] = tar_of("result", content)
+        world.executor.files["/result"] = content
     await world.look_at(task_container(S.COMPLETED, "/result", run_result=result))
     named = world.bbs.last("complete_task")[1]
     assert (named["failed"], named["failure_reason"], named["result"]) == said

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +52,6 @@ ZONES = {"cell-ref-0": "z1", "cell-ref-1": "z2"}
 LOST = {"6a015ef3-b171-4352-5a4c-9fac"}
 """Instances whose container did not survive a kill of their cell."""
 S = ContainerState
-TarOf = Callable[[str, bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -142,10 +141,9 @@ class RecordedBBS:
 class Lives:
     """Makes containers be what a recorded request says they were."""
 
-    def __init__(self, calls: list[Call], executor: FakeExecutor, tar_of: TarOf) -> None:
+    def __init__(self, calls: list[Call], executor: FakeExecutor) -> None:
         self._calls = calls
         self._executor = executor
-        self._tar_of = tar_of
         self._domains = {
             call.guid: call.message.actual_lrp_key.domain
             for call in calls
@@ -227,10 +225,10 @@ class Lives:
         known = self._executor.store.setdefault(call.guid, self._reserved(call))
         result_file = known.tags.get(tags.RESULT_FILE, "")
         if text(call.message.failure_reason) == "failed to fetch result":
-            self._executor.archives[result_file] = self._tar_of("result", bytes(51201))
+            self._executor.files[result_file] = bytes(51201)
             return RunResult()
         if result_file and call.message.result:
-            self._executor.archives[result_file] = self._tar_of("result", text(call.message.result).encode())
+            self._executor.files[result_file] = text(call.message.result).encode()
         return RunResult(failed=call.message.failed, failure_reason=text(call.message.failure_reason))
 
     def _put(self, call: Call, state: ContainerState, values: dict[str, Any]) -> None:
@@ -265,9 +263,9 @@ def processor(
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_a_recorded_life(executor: FakeExecutor, tar_of: TarOf, scenario: str) -> None:
+async def test_a_recorded_life(executor: FakeExecutor, scenario: str) -> None:
     calls = lives_of(scenario)
-    server, lives = RecordedBBS(calls), Lives(calls, executor, tar_of)
+    server, lives = RecordedBBS(calls), Lives(calls, executor)
     async with server.client() as client:
         for position, call in enumerate(calls):
             operation = lives.operation(position)

@@ -6,10 +6,9 @@ import asyncio
 import selectors
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pytest
 
@@ -163,9 +162,10 @@ class ScriptedEngine:
     streamed_in: list[tuple[str, str, str]] = field(default_factory=list)
     stream_in_error: str = ""
     stream_in_takes: float = 0
-    archive: list[bytes | Exception] = field(default_factory=list)
-    stream_out_error: Exception | None = None
-    stream_out_takes: float = 0
+    file: bytes = b""
+    copy_out_error: Exception | None = None
+    copy_out_takes: float = 0
+    copied_out: list[tuple[str, str, int]] = field(default_factory=list)
 
     async def ping(self) -> None:
         raise NotImplementedError
@@ -208,24 +208,14 @@ class ScriptedEngine:
             raise EngineError(self.stream_in_error)
         self.streamed_in.append((path, user, tar_path))
 
-    def stream_out(
-        self, container: EngineContainer, path: str
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._stream_out()
-
-    @asynccontextmanager
-    async def _stream_out(self) -> AsyncIterator[AsyncIterator[bytes]]:
-        await asyncio.sleep(self.stream_out_takes)
-        if self.stream_out_error is not None:
-            raise self.stream_out_error
-
-        async def chunks() -> AsyncIterator[bytes]:
-            for chunk in self.archive:
-                if isinstance(chunk, Exception):
-                    raise chunk
-                yield chunk
-
-        yield chunks()
+    async def copy_out(
+        self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
+    ) -> int:
+        await asyncio.sleep(self.copy_out_takes)
+        if self.copy_out_error is not None:
+            raise self.copy_out_error
+        self.copied_out.append((path, user, limit))
+        return target.write(self.file)
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return self.oom

@@ -8,10 +8,8 @@ their form counts.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +33,7 @@ from bbs.models.actions import (
 from bbs.models.workload import Check, CheckDefinition, HTTPCheck, Sidecar, TCPCheck
 from executor.cache.api import DownloadError, UploadError
 from executor.engine.api import EngineContainer
-from executor.errors import EngineError
+from executor.errors import NoSuchFile
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig, RunInfo
 from executor.steps.tree import build_container_step
@@ -113,15 +111,6 @@ def droplet(**fields: Any) -> DownloadAction:
     return DownloadAction(
         **({"artifact": "droplet", "from_": "http://h/d", "to": ".", "user": "vcap"} | fields)
     )
-
-
-def archive() -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        member = tarfile.TarInfo("out")
-        member.size = 8
-        archive.addfile(member, io.BytesIO(b"payload\n"))
-    return data.getvalue()
 
 
 UPLOAD = UploadAction(artifact="droplet", from_="/tmp/out", to="http://h/up", user="vcap")
@@ -358,8 +347,8 @@ async def test_the_log_is_the_recorded_one(
     world.engine.scripts = {path: script_of(**script) for path, script in situation.scripts.items()}
     world.engine.oom = name.endswith("oom")
     world.engine.stream_in_error = situation.copy_error
-    world.engine.archive = [archive()]
-    world.engine.stream_out_error = EngineError("no such path") if name == "task-upload-missing" else None
+    world.engine.file = b"payload\n"
+    world.engine.copy_out_error = NoSuchFile() if name == "task-upload-missing" else None
     world.fetcher.size = situation.fetched
     world.fetcher.error = DownloadError(situation.fetch_error) if situation.fetch_error else None
     world.uploader.error = UploadError(situation.post_error) if situation.post_error else None

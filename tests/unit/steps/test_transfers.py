@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import tarfile
+import shutil
+import stat
 from dataclasses import replace
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 import executor.steps.upload as upload_module
 from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
-from executor.errors import EngineError, EngineUnavailable
+from executor.engine.faults import ContainerGone
+from executor.errors import EngineError, EngineUnavailable, FileTooLarge, NoSuchFile
 from executor.places import FairPlaces
 from executor.steps.base import outlast
 from executor.steps.context import StepSlots
@@ -132,27 +133,10 @@ class TestDownload:
         assert world.log.texts == ["Downloading droplet..."]
 
 
-def tar_of(*members: tuple[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w", format=format) as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return data.getvalue()
-
-
-def chunked(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
 class TestUpload:
-    @pytest.mark.parametrize("size", [100, 512, 100_000])
-    @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-    @pytest.mark.parametrize("name", ["d", "d" * 90 + "é"])
-    async def test_posts_the_first_member(self, world, start, size, format, name):
+    async def test_posts_the_file(self, world, start):
         content = b"payload" * 300
-        world.engine.archive = chunked(tar_of((name, content), ("other", b"x"), format=format), size)
+        world.engine.file = content
         step = world.step(UPLOAD)
         world.uploader.takes = 1
         running = start(step)
@@ -166,52 +150,48 @@ class TestUpload:
         ]
         assert list(world.work_dir.iterdir()) == []
 
-    async def test_a_very_long_name_is_passed_over(self, world, start):
-        world.engine.archive = [tar_of(("n" * 300, b"payload"))]
-        await start(world.step(UPLOAD)).end()
-        assert world.uploader.posted == [("http://h/up", b"payload")]
+    async def test_the_file_is_read_as_the_user_and_no_bigger_than_the_disk(self, world, start):
+        context = world.context()
+        limited = replace(context.container, disk_bytes=64 << 20)
+        await start(world.step(replace(UPLOAD, from_="out/d"), container=limited)).end()
+        assert world.engine.copied_out == [("out/d", "vcap", 64 << 20)]
 
-    async def test_a_directory_is_an_empty_file(self, world, start):
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode="w") as archive:
-            folder = tarfile.TarInfo("d/")
-            folder.type = tarfile.DIRTYPE
-            archive.addfile(folder)
-        world.engine.archive = [data.getvalue()]
-        await start(world.step(UPLOAD)).end()
-        assert world.uploader.posted == [("http://h/up", b"")]
+    async def test_without_a_disk_limit_the_file_has_to_fit_here(self, world, start):
+        await start(world.step(replace(UPLOAD, user=""))).end()
+        [(_, user, limit)] = world.engine.copied_out
+        assert user == "root"
+        assert 0 < limit <= shutil.disk_usage(world.work_dir).total
 
     @pytest.mark.parametrize(
-        ("fault", "text"),
+        ("error", "text"),
         [
-            ({"stream_out_error": EngineUnavailable()}, "Failed to establish stream from container"),
-            ({"stream_out_error": EngineError("no such file")}, "Failed to find first item in tar stream"),
-            ({"archive": []}, "Failed to find first item in tar stream"),
-            ({"archive": [b"no tar at all" * 100]}, "Failed to find first item in tar stream"),
-            ({"archive": [b"\0" * 1024]}, "Failed to find first item in tar stream"),
-            (
-                {"archive": [tar_of(("d", b"x" * 5000))[:1000]]},
-                "Failed to copy stream contents into temp file",
-            ),
-            (
-                {"archive": [tar_of(("d", b"x" * 5000))[:1000], EngineUnavailable()]},
-                "Failed to copy stream contents into temp file",
-            ),
-            ({"archive": [EngineUnavailable()]}, "Failed to find first item in tar stream"),
+            (ContainerGone(), "Failed to establish stream from container"),
+            (EngineUnavailable(), "Failed to establish stream from container"),
+            (NoSuchFile(), "Failed to find first item in tar stream"),
+            (FileTooLarge(), "Failed to copy stream contents into temp file"),
+            (EngineError("permission denied"), "Failed to copy stream contents into temp file"),
+            (OSError(28, "No space left on device"), "Failed to copy stream contents into temp file"),
         ],
     )
     @pytest.mark.parametrize("artifact", ["droplet", ""])
-    async def test_failures_before_the_post(self, world, start, fault, text, artifact):
-        for name, value in fault.items():
-            setattr(world.engine, name, value)
+    async def test_failures_before_the_post(self, world, start, error, text, artifact):
+        world.engine.copy_out_error = error
         running = start(world.step(replace(UPLOAD, artifact=artifact)))
         text += " for droplet" if artifact else ""
         assert await running.end() == text
         assert running.task.exception().emittable
         assert world.log.shown[1:] == ([("ERR", "UP", text)] if artifact else [])
 
+    async def test_the_work_folder_is_made_again_when_it_was_deleted(self, world, start):
+        world.work_dir /= "deleted"
+        world.engine.file = b"x"
+        assert await start(world.step(UPLOAD)).end() is None
+        assert world.uploader.posted == [("http://h/up", b"x")]
+        assert stat.S_IMODE(world.work_dir.stat().st_mode) == 0o700
+
     async def test_no_place_for_the_copy(self, world, start):
-        world.work_dir /= "missing"
+        (world.work_dir / "file").touch()
+        world.work_dir /= "file"
         assert await start(world.step(UPLOAD)).end() == "Failed to create temp dir for droplet"
 
     async def test_no_file_for_the_copy(self, world, start, monkeypatch):
@@ -220,7 +200,7 @@ class TestUpload:
 
         folder_of = upload_module.Path
         monkeypatch.setattr(upload_module, "Path", vanished)
-        world.engine.archive = [tar_of(("d", b"x"))]
+        world.engine.file = b"x"
         assert await start(world.step(UPLOAD)).end() == "Failed to create temp file for droplet"
 
     async def test_an_address_that_is_none(self, world, start):
@@ -230,7 +210,7 @@ class TestUpload:
         assert world.uploader.posted == []
 
     async def test_a_failed_post_shows_its_own_error(self, world, start):
-        world.engine.archive = [tar_of(("d", b"x"))]
+        world.engine.file = b"x"
         world.uploader.error = UploadError("Upload failed: Status code 500")
         running = start(world.step(UPLOAD))
         assert await running.end() == "Upload failed: Status code 500"
@@ -238,8 +218,8 @@ class TestUpload:
         assert world.log.shown[-1] == ("ERR", "UP", "Failed to upload payload for droplet")
 
     async def test_an_interrupt_has_no_effect_until_the_post_begins(self, world, start):
-        world.engine.archive = [tar_of(("d", b"x"))]
-        world.engine.stream_out_takes = 5
+        world.engine.file = b"x"
+        world.engine.copy_out_takes = 5
         slots = StepSlots(uploads=FairPlaces(1))
         running = start(world.step(UPLOAD, slots=slots))
         await asyncio.sleep(1)
@@ -251,7 +231,7 @@ class TestUpload:
         assert list(world.work_dir.iterdir()) == []
 
     async def test_an_interrupt_during_the_post_cancels_at_once(self, world, start):
-        world.engine.archive = [tar_of(("d", b"x"))]
+        world.engine.file = b"x"
         world.uploader.takes = 60
         running = start(world.step(UPLOAD))
         await asyncio.sleep(1)

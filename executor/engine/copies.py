@@ -1,0 +1,103 @@
+"""Copies into and out of containers: each in a thread of its own, and bound to its container.
+
+A copy blocks for as long as a file system does, also one that an app or a volume driver serves. So it takes
+no place in a pool that others wait for, and who waits for it gives up when it does not end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
+
+from executor.engine.faults import ContainerGone
+from executor.shielded import settle
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+ABANDON_S = 10.0
+"""s after which a copy that was told to end, and hangs in a system call, is left to itself."""
+
+
+class Copies:
+    """All copies, by the guid of their container."""
+
+    def __init__(self) -> None:
+        self._running: defaultdict[str, set[_Copy]] = defaultdict(set)
+
+    async def run(self, guid: str, asked: str, work: Callable[[threading.Event], T]) -> T:
+        """Do ``work`` in a thread; it has to end soon after the event is set.
+
+        Cancelled, it sets the event and waits. ``asked`` names the copy in errors. Raises ContainerGone when
+        :meth:`end` was called meanwhile, else what ``work`` raises.
+        """
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        copy = _Copy(asked, result)
+        self._running[guid].add(copy)
+        try:
+            _start(asked, lambda: work(copy.revoked), result)
+            await settle(result, abort=copy.revoke)
+        finally:
+            copy.forget()
+            self._running[guid].discard(copy)
+            if not self._running[guid]:
+                del self._running[guid]
+        if copy.revoked.is_set():
+            result.exception()
+            raise ContainerGone(f"{asked}: the container is being destroyed")
+        return result.result()
+
+    def end(self, guid: str) -> None:
+        """End all copies of a container: it is about to be destroyed."""
+        for copy in tuple(self._running.get(guid, ())):
+            copy.revoke()
+
+
+class _Copy:
+    def __init__(self, asked: str, result: asyncio.Future[T]) -> None:
+        self.revoked = threading.Event()
+        self._asked = asked
+        self._result = result
+        self._timer: asyncio.TimerHandle | None = None
+
+    def revoke(self) -> None:
+        """Tell the thread to end, and wait for it no longer than some seconds."""
+        self.revoked.set()
+        if self._timer is None:
+            self._timer = self._result.get_loop().call_later(ABANDON_S, self._abandon)
+
+    def forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _abandon(self) -> None:
+        if not self._result.done():
+            logger.error("copy-abandoned", extra={"data": {"copy": self._asked}})
+            self._result.set_exception(ContainerGone(f"{self._asked}: the file system does not answer"))
+
+
+def _start(name: str, work: Callable[[], T], result: asyncio.Future[T]) -> None:
+    loop = result.get_loop()
+
+    def deliver(outcome: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(outcome)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            outcome, error = work(), None
+        except BaseException as raised:  # noqa: BLE001 - raised again where the copy is awaited
+            outcome, error = None, raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(deliver, outcome, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
