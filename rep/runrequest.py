@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bbs.models.actions import Action, DownloadAction, ParallelAction, SerialAction
+from bbs.models.actions import Action, ParallelAction, SerialAction
 from bbs.models.common import CertificateProperties, DynamicValue, LogRateLimit, MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.layers import exclusive_downloads, shared_dependencies
 from bbs.models.task import Task
-from bbs.models.workload import CachedDependency, DigestAlgorithm, ImageLayer, LayerType
+from bbs.models.workload import ImageLayer
 from bbs.models.workload import VolumeMount as DesiredVolumeMount
 from executor.model import LogConfig, MetricsConfig, RunInfo, RunRequest, VolumeMount
 from rep import tags
@@ -46,7 +47,7 @@ class RunRequestBuilder:
         """The request for one instance. Raises RunRequestError."""
         metric_tags = resolve_metric_tags(desired.metric_tags, index, instance_guid)
         root_fs, layers = self._root_fs(desired.root_fs, desired.image_layers)
-        downloads = _exclusive_downloads(layers, desired.legacy_download_user)
+        downloads = exclusive_downloads(layers, desired.legacy_download_user)
         identity = (
             ("INSTANCE_GUID", instance_guid),
             ("INSTANCE_INDEX", str(index)),
@@ -64,7 +65,7 @@ class RunRequestBuilder:
             metrics_config=MetricsConfig(guid=desired.metrics_guid, index=index, tags=metric_tags),
             start_timeout_ms=desired.start_timeout_ms,
             privileged=desired.privileged,
-            cached_dependencies=(*_shared_dependencies(layers), *desired.cached_dependencies),
+            cached_dependencies=(*shared_dependencies(layers), *desired.cached_dependencies),
             setup=_with_setup(downloads, desired.setup),
             action=desired.action,
             monitor=desired.monitor,
@@ -91,7 +92,7 @@ class RunRequestBuilder:
             raise RunRequestError(f"task {task.task_guid} has no definition")
         metric_tags = resolve_metric_tags(definition.metric_tags)
         root_fs, layers = self._root_fs(definition.root_fs, definition.image_layers)
-        downloads = _exclusive_downloads(layers, definition.legacy_download_user)
+        downloads = exclusive_downloads(layers, definition.legacy_download_user)
         info = RunInfo(
             root_fs=root_fs,
             cpu_weight=definition.cpu_weight,
@@ -100,7 +101,7 @@ class RunRequestBuilder:
             ),
             metrics_config=MetricsConfig(guid=definition.metrics_guid, tags=metric_tags),
             privileged=definition.privileged,
-            cached_dependencies=(*_shared_dependencies(layers), *definition.cached_dependencies),
+            cached_dependencies=(*shared_dependencies(layers), *definition.cached_dependencies),
             setup=_with_setup(downloads, None),
             action=definition.action,
             egress_rules=definition.egress_rules,
@@ -177,42 +178,6 @@ def _volume_mount(mount: DesiredVolumeMount) -> VolumeMount:
         container_dir=mount.container_dir,
         read_only=mount.mode == "r",
         config=config,
-    )
-
-
-def _algorithm(layer: ImageLayer) -> str:
-    known = layer.digest_algorithm is not DigestAlgorithm.DigestAlgorithmInvalid
-    return layer.digest_algorithm.name.lower() if known else ""
-
-
-def _shared_dependencies(layers: Sequence[ImageLayer]) -> list[CachedDependency]:
-    return [
-        CachedDependency(
-            name=layer.name,
-            from_=layer.url,
-            to=layer.destination_path,
-            cache_key=f"{_algorithm(layer)}:{layer.digest_value}" if layer.digest_value else layer.url,
-            checksum_algorithm=_algorithm(layer),
-            checksum_value=layer.digest_value,
-        )
-        for layer in layers
-        if layer.layer_type is LayerType.SHARED
-    ]
-
-
-def _exclusive_downloads(layers: Sequence[ImageLayer], user: str) -> tuple[Action, ...]:
-    return tuple(
-        DownloadAction(
-            artifact=layer.name,
-            from_=layer.url,
-            to=layer.destination_path,
-            cache_key=f"{_algorithm(layer)}:{layer.digest_value}",
-            user=user,
-            checksum_algorithm=_algorithm(layer),
-            checksum_value=layer.digest_value,
-        )
-        for layer in layers
-        if layer.layer_type is LayerType.EXCLUSIVE
     )
 
 

@@ -7,8 +7,8 @@ can name it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from bbs.models.common import EnvironmentVariable, File
@@ -173,3 +173,33 @@ ACTION_TYPES: Mapping[str, type[Action]] = {
     "codependent": CodependentAction,
 }
 """JSON key of the wrapper -> action. When several members are set, the first in this order counts."""
+
+
+def kind_of(action: Action) -> str:
+    """The JSON key of an action's wrapper (``emit_progress``); empty for an EmptyAction."""
+    return _KINDS.get(type(action), "")
+
+
+def children(action: Action) -> tuple[Action, ...]:
+    """The actions right below an action, in order."""
+    match action:
+        case ParallelAction() | SerialAction() | CodependentAction():
+            return action.actions
+        case TimeoutAction() | TryAction() | EmitProgressAction():
+            return () if action.action is None else (action.action,)
+        case _:
+            return ()
+
+
+def map_children(action: Action, change: Callable[[Action], Action]) -> Action:
+    """The action with each action right below it replaced by ``change`` of it."""
+    match action:
+        case ParallelAction() | SerialAction() | CodependentAction():
+            return replace(action, actions=tuple(change(inner) for inner in action.actions))
+        case TimeoutAction() | TryAction() | EmitProgressAction() if action.action is not None:
+            return replace(action, action=change(action.action))
+        case _:
+            return action
+
+
+_KINDS = {action_type: key for key, action_type in ACTION_TYPES.items()}

@@ -7,23 +7,23 @@ are rewrites for reading; nothing here is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from bbs.models.actions import (
     Action,
-    CodependentAction,
     DownloadAction,
     EmitProgressAction,
     ParallelAction,
     SerialAction,
     TimeoutAction,
     TryAction,
+    map_children,
 )
 from bbs.models.common import SOURCE_ID, MetricTagValue, ModificationTag
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPKey, DesiredLRPResource, DesiredLRPSchedulingInfo
+from bbs.models.layers import exclusive_downloads, shared_dependencies
 from bbs.models.task import Task
-from bbs.models.workload import CachedDependency, DigestAlgorithm, ImageLayer, LayerType, VolumePlacement
+from bbs.models.workload import VolumePlacement
 
 _NS_PER_MS = 1_000_000
 
@@ -46,8 +46,8 @@ def desired_lrp_v2(lrp: DesiredLRP) -> DesiredLRP:
     """Shared layers as cached dependencies, exclusive ones as downloads ahead of ``setup``."""
     return replace(
         lrp,
-        cached_dependencies=_shared(lrp.image_layers) + lrp.cached_dependencies,
-        setup=_downloads_first(_exclusive(lrp.image_layers, lrp.legacy_download_user), lrp.setup),
+        cached_dependencies=shared_dependencies(lrp.image_layers) + lrp.cached_dependencies,
+        setup=_downloads_first(exclusive_downloads(lrp.image_layers, lrp.legacy_download_user), lrp.setup),
         image_layers=(),
     )
 
@@ -84,12 +84,12 @@ def task_v2(task: Task) -> Task:
     definition = task.task_definition
     if definition is None:
         return task
-    downloads = _exclusive(definition.image_layers, definition.legacy_download_user)
+    downloads = exclusive_downloads(definition.image_layers, definition.legacy_download_user)
     return replace(
         task,
         task_definition=replace(
             definition,
-            cached_dependencies=_shared(definition.image_layers) + definition.cached_dependencies,
+            cached_dependencies=shared_dependencies(definition.image_layers) + definition.cached_dependencies,
             action=_downloads_first(downloads, definition.action),
             image_layers=(),
         ),
@@ -127,47 +127,6 @@ def routing_info(lrp: DesiredLRP) -> DesiredLRP:
     )
 
 
-def _shared(layers: Sequence[ImageLayer]) -> tuple[CachedDependency, ...]:
-    return tuple(
-        CachedDependency(
-            name=layer.name,
-            from_=layer.url,
-            to=layer.destination_path,
-            cache_key=_cache_key(layer),
-            checksum_algorithm=_algorithm(layer),
-            checksum_value=layer.digest_value,
-        )
-        for layer in layers
-        if layer.layer_type is LayerType.SHARED
-    )
-
-
-def _exclusive(layers: Sequence[ImageLayer], user: str) -> tuple[DownloadAction, ...]:
-    return tuple(
-        DownloadAction(
-            artifact=layer.name,
-            from_=layer.url,
-            to=layer.destination_path,
-            cache_key=_cache_key(layer),
-            user=user,
-            checksum_algorithm=_algorithm(layer),
-            checksum_value=layer.digest_value,
-        )
-        for layer in layers
-        if layer.layer_type is LayerType.EXCLUSIVE
-    )
-
-
-def _algorithm(layer: ImageLayer) -> str:
-    if layer.digest_algorithm is DigestAlgorithm.DigestAlgorithmInvalid:
-        return ""
-    return layer.digest_algorithm.name.lower()
-
-
-def _cache_key(layer: ImageLayer) -> str:
-    return f"{_algorithm(layer)}:{layer.digest_value}" if layer.digest_value else layer.url
-
-
 def _downloads_first(downloads: tuple[DownloadAction, ...], action: Action | None) -> Action | None:
     if not downloads:
         return action
@@ -180,16 +139,12 @@ def _with_old_timeouts(action: Action | None) -> Action | None:
 
 
 def _old(action: Action) -> Action:
+    """The action as old clients read it: timeouts in ns too; a wrapper Try or EmitProgress is left out."""
     match action:
         case TimeoutAction():
-            return replace(
-                action,
-                action=_with_old_timeouts(action.action),
-                deprecated_timeout_ns=action.timeout_ms * _NS_PER_MS,
-            )
+            inner, old_timeout = _with_old_timeouts(action.action), action.timeout_ms * _NS_PER_MS
+            return replace(action, action=inner, deprecated_timeout_ns=old_timeout)
         case TryAction() | EmitProgressAction() if action.action is not None:
             return _old(action.action)
-        case ParallelAction() | SerialAction() | CodependentAction():
-            return replace(action, actions=tuple(_old(inner) for inner in action.actions))
         case _:
-            return action
+            return map_children(action, _old)

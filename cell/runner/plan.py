@@ -16,8 +16,9 @@ from bbs.models.actions import (
     RunAction,
     SerialAction,
     TimeoutAction,
-    TryAction,
     UploadAction,
+    children,
+    kind_of,
 )
 from executor.logs.streamer import DEFAULT_SOURCE
 from executor.model import RunInfo
@@ -73,7 +74,7 @@ def root_actions(info: RunInfo) -> list[tuple[str, Action]]:
 
 def action_node(action: Action, parent: str, source: str = "") -> Node:
     """The node of an action; ``parent`` is the path it stands at, ``source`` the log source it inherits."""
-    kind = kind_of(action)
+    kind = _kind(action)
     path = f"{parent}/{kind}"
     own = source if isinstance(action, EmptyAction) else action.log_source or source
     handed_down = source if isinstance(action, SerialAction | EmitProgressAction) else own
@@ -89,38 +90,15 @@ def action_node(action: Action, parent: str, source: str = "") -> Node:
 
 def _children(action: Action, path: str) -> Sequence[tuple[Action, str]]:
     """The actions right below, each with the path it stands at; ``path``: that of the action itself."""
-    match action:
-        case SerialAction() | ParallelAction() | CodependentAction():
-            return [(inner, f"{path}[{index}]") for index, inner in enumerate(action.actions)]
-        case TimeoutAction() | TryAction() | EmitProgressAction():
-            return [] if action.action is None else [(action.action, path)]
-        case _:
-            return []
+    below = children(action)
+    if isinstance(action, SerialAction | ParallelAction | CodependentAction):
+        return [(inner, f"{path}[{index}]") for index, inner in enumerate(below)]
+    return [(inner, path) for inner in below]
 
 
-def kind_of(action: Action) -> str:
-    """The word the story uses."""
-    match action:
-        case RunAction():
-            return "run"
-        case DownloadAction():
-            return "download"
-        case UploadAction():
-            return "upload"
-        case SerialAction():
-            return "serial"
-        case ParallelAction():
-            return "parallel"
-        case CodependentAction():
-            return "codependent"
-        case TimeoutAction():
-            return "timeout"
-        case TryAction():
-            return "try"
-        case EmitProgressAction():
-            return "emit-progress"
-        case EmptyAction():
-            return "nothing"
+def _kind(action: Action) -> str:
+    """The word for an action in traces and paths."""
+    return kind_of(action).replace("_", "-") or "nothing"
 
 
 def label_of(action: Action) -> str:

@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 
 from bbs.models.actions import (
     Action,
-    CodependentAction,
     DownloadAction,
     EmitProgressAction,
-    ParallelAction,
+    EmptyAction,
     RunAction,
     SerialAction,
-    TimeoutAction,
-    TryAction,
     UploadAction,
+    map_children,
 )
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument
@@ -130,12 +128,8 @@ def _as_user(action: Action, user: str) -> Action:
     match action:
         case RunAction() | DownloadAction() | UploadAction():
             return replace(action, user=user)
-        case SerialAction() | ParallelAction() | CodependentAction():
-            return replace(action, actions=tuple(_as_user(inner, user) for inner in action.actions))
-        case TimeoutAction() | TryAction() | EmitProgressAction():
-            return action if action.action is None else replace(action, action=_as_user(action.action, user))
         case _:
-            return action
+            return map_children(action, lambda inner: _as_user(inner, user))
 
 
 def _only(info: RunInfo, path: str) -> RunInfo:
@@ -154,20 +148,18 @@ def _only(info: RunInfo, path: str) -> RunInfo:
 
 def _with_source(action: Action, source: str) -> Action:
     match action:
-        case SerialAction():  # it hands nothing of its own down, so its children are told
-            return replace(action, actions=tuple(_with_source(inner, source) for inner in action.actions))
-        case EmitProgressAction():
-            inner = None if action.action is None else _with_source(action.action, source)
-            return replace(action, action=inner, log_source=action.log_source or source)
-        case (
-            RunAction()
-            | DownloadAction()
-            | UploadAction()
-            | ParallelAction()
-            | CodependentAction()
-            | TimeoutAction()
-            | TryAction()
-        ):
-            return action if action.log_source else replace(action, log_source=source)
-        case _:
+        case EmptyAction():
             return action
+        case SerialAction():  # a serial action hands no source down, so its children get it here
+            return map_children(action, lambda inner: _with_source(inner, source))
+        case EmitProgressAction():
+            below = map_children(action, lambda inner: _with_source(inner, source))
+            return _with_own_source(below, source)
+        case _:
+            return _with_own_source(action, source)
+
+
+def _with_own_source(action: Action, source: str) -> Action:
+    if isinstance(action, EmptyAction) or action.log_source:
+        return action
+    return replace(action, log_source=source)
