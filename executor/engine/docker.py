@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -44,6 +44,7 @@ from executor.engine.copies import Copies
 from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
+from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.lowering import lowering_mounts
 from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.storage import DiskQuotas, Room
@@ -142,7 +143,9 @@ class DockerEngine:
             except ImageMissing:
                 image = await self._images.get(*access, told, missing=image)
                 state = await self._create_in_room(spec, image)
-            return self._known(spec.guid, state)
+            container = self._known(spec.guid, state)
+            await self._leave_out_volumes(container, declared_volumes(state))
+            return container
         except _NameTaken as error:
             raise EngineError(str(error)) from error
         except BaseException:
@@ -226,6 +229,20 @@ class DockerEngine:
             return files.copy_out(proc_fd, path, user, target, limit, revoked)
 
         return await self._copy(container, f"copy {path} out of container {container.guid}", work)
+
+    async def _leave_out_volumes(self, container: EngineContainer, volumes: Sequence[str]) -> None:
+        """What an image declares as volumes becomes a part of the container like everything else of the
+        image."""
+
+        def work(proc_fd: int, _revoked: Event) -> None:
+            try:
+                leave_out(proc_fd, volumes)
+            except OSError as error:
+                where = f"volume {error.filename} of the image"
+                raise EngineError(f"{where} cannot be left out: {(error.strerror or '').lower()}") from error
+
+        if volumes:
+            await self._copy(container, f"leave the volumes out of container {container.guid}", work)
 
     async def _copy(self, container: EngineContainer, asked: str, work: Callable[[int, Event], T]) -> T:
         # The container's own descriptor is closed when the container goes, while the thread may still run.

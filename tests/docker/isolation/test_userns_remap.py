@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, closing
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import docker
 import psutil
 import pytest
 
 from bbs.models.actions import DownloadAction
 from bbs.models.common import File
 from bbs.models.workload import CachedDependency, Check, CheckDefinition, TCPCheck
+from executor.engine.api import ContainerSpec, ProcessSpec
+from executor.engine.docker import DockerEngine, EngineConfig
 from executor.model import EventKind
 
 if TYPE_CHECKING:
@@ -116,3 +120,33 @@ def cgroup_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cgroup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+async def test_copies_and_image_volumes_under_remapped_users(
+    remapped: AbstractContextManager[str], rootfs_archive: Path, unique: str, tmp_path: Path
+) -> None:
+    """Files belong to the container's users wherever they go, and root may write what is the users'."""
+    tar = str(archive_of(tmp_path / "in.tar", "f", b"content"))
+    with remapped as docker_host:
+        with closing(docker.APIClient(docker_host, version="auto")) as client:
+            image = f"diego-cell/{unique}"
+            client.import_image_from_file(
+                str(rootfs_archive), repository=image, tag="1", changes=["VOLUME /tmp/volume"]
+            )
+        config = EngineConfig(state_dir=tmp_path, owner=unique, cell_id=unique, docker_host=docker_host)
+        engine = DockerEngine(config)
+        try:
+            container = await engine.create(ContainerSpec(guid="ig", root_fs=f"{image}:1"))
+            for target, user in (("/dev/shm/v", "vcap"), ("/dev/shm/r", "root"), ("/home/vcap", "root")):
+                await engine.stream_in(container, target, user, tar)
+            told = bytearray()
+            script = "stat -c %u:%g /dev/shm/v/f /dev/shm/r/f /home/vcap/f; grep -c volume /proc/mounts"
+            spec = ProcessSpec(path="/bin/sh", args=("-c", script))
+            process = await engine.start_process(container, spec, told.extend, told.extend)
+            await process.wait()
+            assert told.decode().split() == ["2000:2000", "0:0", "0:0", "0"]
+            content = BytesIO()
+            assert await engine.copy_out(container, "f", "vcap", content, 100) == len(content.getvalue()) == 7
+        finally:
+            await engine.destroy("ig")
+            await engine.close()
