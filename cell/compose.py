@@ -17,6 +17,7 @@ from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
+from cell.locks import alone
 from cell.telemetry import Telemetry
 from executor.assembly import assemble
 from executor.cache.downloader import Downloader
@@ -94,10 +95,23 @@ async def running_executor(
 ) -> AsyncIterator[Executor]:
     """An executor on the real engine. meter: of the cell; emitter: takes the metrics of apps.
 
-    Raises EngineError, NetworkError, UnknownStack, ValueError.
+    Nothing is touched before everything that a cell uses alone is locked. Raises AlreadyInUse, EngineError,
+    NetworkError, UnknownStack, ValueError.
     """
-    hooks = hooks or Hooks()
-    settings = executor_config(config)
+    with alone(config, settings := executor_config(config)):
+        async with _executor(config, settings, sink, hooks or Hooks(), meter, emitter) as executor:
+            yield executor
+
+
+@asynccontextmanager
+async def _executor(
+    config: RepConfig,
+    settings: ExecutorConfig,
+    sink: LogSink,
+    hooks: Hooks,
+    meter: Meter | None,
+    emitter: MetricsEmitter | None,
+) -> AsyncIterator[Executor]:
     engine = DockerEngine(
         replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits)
     )

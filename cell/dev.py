@@ -66,6 +66,7 @@ from cell.endpoints import DEFAULT_STATE_DIR, published
 from cell.failures import CommandError, Told, telling
 from cell.freeport import free_port
 from cell.images import ensure_image, mounted_paths
+from cell.limits import raise_descriptor_limit
 from cell.logboard import LogBoard
 from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
 from cell.telemetry import open_telemetry
@@ -170,6 +171,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         log = stack.enter_context((settings.state_dir / "cell.log").open("a"))
         lagerlog.install(log, source="cell", time_format="rfc3339")
+        raise_descriptor_limit()
         try:
             with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)):
                 slots = stack.enter_context(take_slots(settings.cells))

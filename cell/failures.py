@@ -10,6 +10,7 @@ from bbs.client.tls import TLSConfigurationError
 from bbs.embedded.store import StoreError
 from bbs.models.errors import BBSError
 from bbs.serving.address import ListenError
+from cell.locks import AlreadyInUse
 from cell.slots import NoFreeSlot
 from cell.telemetry import TelemetryError
 from executor.errors import ExecutorError
@@ -23,6 +24,7 @@ class CommandError(Exception):
 
 
 USER_ERRORS = (
+    AlreadyInUse,
     CommandError,
     BBSError,
     CleanupFailed,

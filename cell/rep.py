@@ -21,11 +21,18 @@ from pathlib import Path
 
 from cell import collector, configcheck, lagerlog
 from cell.compose import composed_agent
+from cell.deadline import ExitDeadline
 from cell.failures import Told, telling
+from cell.limits import raise_descriptor_limit
 from cell.telemetry import open_telemetry
 from rep.agent import RepAgent
 from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
+from rep.evacuation import shutdown_limit_s
 from rep.redaction import Redaction
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+END_SLACK_S = 10.0
+"""For all that follows the deletion of the containers: listeners, presence, network, clients."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +84,14 @@ def run(args: argparse.Namespace) -> int:
         max_data_string=config.max_data_string_length,
         redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
     )
+    raise_descriptor_limit()
     for warning in config.warnings:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})
     try:
         with telling(_log_failure):
             collector.relax()
-            asyncio.run(_run(config))
+            with ExitDeadline(shutdown_limit_s(config) + END_SLACK_S) as deadline:
+                asyncio.run(_run(config, deadline))
     except Told:
         return 1
     return 0
@@ -110,18 +119,27 @@ def _log_failure(text: str) -> None:
     logger.error("exited-with-failure", extra={"data": {"error": text}})
 
 
-async def _run(config: RepConfig) -> None:
+async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
     async with open_telemetry(config) as telemetry, composed_agent(config, telemetry) as agent:
-        await run_until_signalled(agent)
+        await run_until_signalled(agent, deadline)
 
 
-async def run_until_signalled(agent: RepAgent) -> None:
-    """Run the agent; SIGTERM and SIGINT ask it to stop, in order."""
+async def run_until_signalled(agent: RepAgent, deadline: ExitDeadline) -> None:
+    """Run the agent; SIGTERM and SIGINT ask it to stop, in order.
+
+    Once it was asked to stop, or begins to end by itself, what is left of the process has until the deadline.
+    """
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, agent.stop)
+
+    def stop() -> None:
+        deadline.arm()
+        agent.stop()
+
+    for signum in STOP_SIGNALS:
+        loop.add_signal_handler(signum, stop)
     try:
         await agent.run()
     finally:
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        deadline.arm()
+        for signum in STOP_SIGNALS:
             loop.remove_signal_handler(signum)

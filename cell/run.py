@@ -31,6 +31,7 @@ import os
 import sys
 from pathlib import Path
 
+from cell.limits import raise_descriptor_limit
 from cell.runner.errors import BAD_INPUT, INTERRUPTED, BadInput
 from cell.runner.launch import Outputs, execute
 from cell.runner.options import (
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    raise_descriptor_limit()
     try:
         options = _options(args)
         outputs = Outputs(dry_run=args.dry_run, json_lines=args.json, trace=args.trace, junit=args.junit)

@@ -7,8 +7,6 @@ however the process ends.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from cell.locks import LOCK_DIR, take
 from executor.network.config import NetworkConfig
 from executor.network.overlap import overlap
 
@@ -31,9 +30,6 @@ DENIED_NETWORKS = (
 
 FIRST_PORT = 61001
 """The first port past the kernel's usual ephemeral range."""
-
-LOCK_DIR = Path("/run/diego-cell")
-
 
 SUBNET_POOLS = tuple(map(IPv4Network, ("10.255.0.0/16", "10.254.0.0/16", "172.31.0.0/16", "192.168.0.0/16")))
 """Where the cells' subnets come from: the first that the host does not reach something else in."""
@@ -102,7 +98,7 @@ def take_slots(
         for number in range(SLOTS):
             if len(taken) == count:
                 break
-            if _lock(lock_dir / f"slot-{number}.lock", stack):
+            if take(lock_dir / f"slot-{number}.lock", stack) is None:
                 taken.append(_with_free_subnet(Slot(number), taken_by))
         if len(taken) < count:
             raise NoFreeSlot(
@@ -120,13 +116,3 @@ def _with_free_subnet(slot: Slot, taken_by: Callable[[Slot], str | None]) -> Slo
             return candidate
         obstacles.append(obstacle)
     raise NoFreeSlot(f"no subnet is free for a development cell: {'; '.join(obstacles)}")
-
-
-def _lock(path: Path, stack: ExitStack) -> bool:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    stack.callback(os.close, descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cell.limits import raise_descriptor_limit
 from executor.logs.api import LogLine, Stream
 from executor.logs.loggregator import Agent, Loggregator, credentials
 from executor.metrics_api import Gauge, GaugeMetric, Labels
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    raise_descriptor_limit()
     return run_proxy(args.config, _open_app_log)
 
 

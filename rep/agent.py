@@ -20,8 +20,9 @@ from bbs.serving.address import Address
 from executor.api import ExecutorAPI
 from rep.config import RepConfig, seconds, stack_map
 from rep.debug import debug_application
+from rep.deletions import Deletions
 from rep.ecr import RegistryCredentials
-from rep.evacuation import CLEANUP_SLACK_S, Cleanup, EvacuationFlag, Evacuator
+from rep.evacuation import Cleanup, EvacuationFlag, Evacuator, shutdown_limit_s
 from rep.metrics import MetricsSink, NoMetrics, RequestMetrics
 from rep.presence import RETRY_S, LocketCalls, Presence, cell_presence
 from rep.reconcile.bulk import Bulker
@@ -31,7 +32,7 @@ from rep.reconcile.queue import OperationQueue
 from rep.removals import Removals
 from rep.rootfs import named_with_version
 from rep.runrequest import RunRequestBuilder
-from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
+from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
@@ -155,16 +156,13 @@ class RepAgent:
             interval_s=seconds(config.polling_interval),
             evacuation_interval_s=seconds(config.evacuation_polling_interval),
         )
-        patience_s = (
-            seconds(config.graceful_shutdown_interval)
-            + seconds(config.envoy_config_reload_duration)
-            + CLEANUP_SLACK_S
-        )
+        patience_s = shutdown_limit_s(config)
         cleanup = Cleanup(
             config.cell_id,
             executor,
             self._bbs,
             removals,
+            deletions,
             self._metrics,
             timeout_s=patience_s,
         )
@@ -172,6 +170,7 @@ class RepAgent:
             executor,
             evacuation,
             removals,
+            deletions,
             polling_interval_s=seconds(config.evacuation_polling_interval),
             timeout_s=seconds(config.evacuation_timeout),
             patience_s=patience_s,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import Presence
 from executor.api import ExecutorAPI
-from executor.errors import ContainerNotFound, ExecutorError
 from executor.model import Container, ContainerState
+from rep.config import RepConfig, seconds
+from rep.deletions import Deletions
 from rep.metrics import MetricsSink
 from rep.removals import Removals
 
@@ -25,6 +26,15 @@ DELETIONS_BEFORE_FORCE = 2
 """How often the deletion of a container that will not go is asked for again before force is used."""
 
 logger = logging.getLogger(__name__)
+
+
+def shutdown_limit_s(config: RepConfig) -> float:
+    """How long the containers of a cell may take to go when it is shut down."""
+    return (
+        seconds(config.graceful_shutdown_interval)
+        + seconds(config.envoy_config_reload_duration)
+        + CLEANUP_SLACK_S
+    )
 
 
 class EvacuationFlag:
@@ -67,6 +77,7 @@ class Evacuator:
         executor: ExecutorAPI,
         flag: EvacuationFlag,
         removals: Removals,
+        deletions: Deletions,
         *,
         polling_interval_s: float,
         timeout_s: float,
@@ -76,6 +87,7 @@ class Evacuator:
         self._executor = executor
         self._flag = flag
         self._removals = removals
+        self._deletions = deletions
         self._polling_interval_s = polling_interval_s
         self._timeout_s = timeout_s
         self._patience_s = patience_s
@@ -102,7 +114,7 @@ class Evacuator:
         """Wait for the last container. False when the evacuation timeout came first."""
         try:
             async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
-                helpers = [group.create_task(self._tell()), group.create_task(self._insist(group))]
+                helpers = [group.create_task(self._tell()), group.create_task(self._insist())]
                 while self._left():
                     await self._removals.wait(self._polling_interval_s)
                 for helper in helpers:
@@ -122,7 +134,7 @@ class Evacuator:
             logger.info("running-evacuator.evacuating.evacuation-incomplete", extra={"data": data})
             await asyncio.sleep(self._tell_s)
 
-    async def _insist(self, group: asyncio.TaskGroup) -> None:
+    async def _insist(self) -> None:
         """A container that has ended should go; the end or the deletion of one that stays hangs or failed."""
         looks: dict[str, int] = {}
         while True:
@@ -139,20 +151,7 @@ class Evacuator:
                     "force": force,
                 }
                 logger.error("running-evacuator.evacuating.container-will-not-go", extra={"data": data})
-                executor = self._executor
-                way = executor.force_destroy if force else executor.delete
-                group.create_task(self._remove(guid, way), name=f"evacuate {guid}")
-
-    async def _remove(self, guid: str, way: Callable[[str], Awaitable[None]]) -> None:
-        try:
-            await way(guid)
-        except ContainerNotFound:
-            pass
-        except ExecutorError as error:
-            data = {"container-guid": guid, "error": str(error)}
-            logger.error("running-evacuator.failed-to-delete-container", extra={"data": data})
-            return
-        self._removals.notify()
+                self._deletions.start(guid, "running-evacuator.failed-to-delete-container", force=force)
 
     def _left(self) -> list[Container]:
         return self._executor.containers()
@@ -181,6 +180,7 @@ class Cleanup:
         executor: ExecutorAPI,
         bbs: BBSClient,
         removals: Removals,
+        deletions: Deletions,
         metrics: MetricsSink,
         *,
         timeout_s: float,
@@ -190,6 +190,7 @@ class Cleanup:
         self._executor = executor
         self._bbs = bbs
         self._removals = removals
+        self._deletions = deletions
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._poll_s = poll_s
@@ -213,12 +214,12 @@ class Cleanup:
             extra={"data": {"stranded-evacuating-actual-lrps": stranded}},
         )
         try:
-            async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(self._timeout_s):
                 begun: set[str] = set()
                 # the listeners are still up: work that comes now has to go as well
                 while left := {container.guid for container in self._executor.containers()}:
                     for guid in left - begun:
-                        group.create_task(self._delete(guid), name=f"clean up {guid}")
+                        self._delete(guid)
                     begun |= left
                     await self._removals.wait(self._poll_s)
         except TimeoutError:
@@ -231,15 +232,6 @@ class Cleanup:
             ) from None
         logger.info("evacuation-cleanup.deleted-containers-successfully")
 
-    async def _delete(self, guid: str) -> None:
-        try:
-            self._executor.log(guid, f"Cell {self._cell_id} reached evacuation timeout for instance {guid}")
-            await self._executor.delete(guid)
-        except ContainerNotFound:
-            pass
-        except ExecutorError as error:
-            logger.error(
-                "evacuation-cleanup.failed-to-delete-container",
-                extra={"data": {"container-guid": guid, "error": str(error)}},
-            )
-        self._removals.notify()
+    def _delete(self, guid: str) -> None:
+        self._executor.log(guid, f"Cell {self._cell_id} reached evacuation timeout for instance {guid}")
+        self._deletions.start(guid, "evacuation-cleanup.failed-to-delete-container")

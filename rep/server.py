@@ -6,7 +6,6 @@ handlers, plain texts for unknown paths and wrong methods, JSON without a declar
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
@@ -25,12 +24,13 @@ from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from rep import auction
 from rep.bodies import read_work, to_body
+from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestFailed, RequestMetrics
-from rep.removals import Removals
 from rep.state import CellIdentity, cell_state, container_metrics
 from rep.updates import read_update
 
+CANCEL_FAILED = "cancel-task.failed-deleting-container"
 SNIFFED_TEXT = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 64 << 20
 
@@ -40,47 +40,6 @@ _READING = ("GET", "HEAD")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 logger = logging.getLogger(__name__)
-
-
-class Deletions:
-    """Deletes containers in the background: a cancelled task is answered before its container is gone."""
-
-    def __init__(self, executor: ExecutorAPI, removals: Removals) -> None:
-        self._executor = executor
-        self._removals = removals
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """While open, deletions run; leaving cancels those under way."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                yield
-            finally:
-                self._group = None
-                for task in self._tasks:
-                    task.cancel()
-
-    def start(self, guid: str, trace_id: str) -> None:
-        """Raises RuntimeError when not open."""
-        if self._group is None:
-            raise RuntimeError(f"deletion of {guid} asked for while closed")
-        task = self._group.create_task(self._delete(guid, trace_id), name=f"cancel {guid}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _delete(self, guid: str, trace_id: str) -> None:
-        try:
-            await self._executor.delete(guid, trace_id=trace_id)
-        except ContainerNotFound:
-            return
-        except ExecutorError as error:
-            data = {"container-guid": guid, "error": str(error)}
-            logger.error("cancel-task.failed-deleting-container", extra={"data": data})
-            return
-        self._removals.notify()
 
 
 class AdminRoutes:
@@ -179,7 +138,7 @@ class NetworkRoutes:
         """Delete the task's container, later. Always 202: an unknown task is no error, nor is a bad guid."""
         guid = request.match_info["task_guid"]
         if is_guid(guid):
-            self._deletions.start(guid, trace_id(request.headers))
+            self._deletions.start(guid, CANCEL_FAILED, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def reset(self, request: web.Request) -> web.Response:

@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class Bulker:
-    """One pass per interval; one at once, and then more often, when the cell is evacuated.
+    """One pass at once and one per interval; one at once, and then more often, when the cell is evacuated.
 
-    A cell that starts with containers of an earlier life makes its first pass at once as well.
+    The first one repairs records of an earlier process of this cell, whose containers are gone.
     """
 
     def __init__(
@@ -82,8 +82,7 @@ class Bulker:
 
     async def _loop(self) -> None:
         logger.info("running-bulker.starting", extra={"data": {"interval": self._interval_s}})
-        if self._executor.containers():
-            await self.sync()
+        await self.sync()
         while await self._evacuation.stays_down(self._interval_s):
             await self.sync()
         logger.info("running-bulker.notified-of-evacuation")

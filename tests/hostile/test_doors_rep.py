@@ -23,11 +23,12 @@ from rep import tags
 from rep.agent import RepAgent, rep_url
 from rep.config import InvalidConfig, RepConfig, parse, validate
 from rep.debug import debug_application
+from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
 from rep.removals import Removals
 from rep.rootfs import StackMap
-from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
+from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 from tests.unit.rep.conftest import FakeExecutor, FakeLocket, ScriptedBBS
 

@@ -24,11 +24,12 @@ from executor.identity.files import CERTIFICATE, KEY, CredentialFiles
 from executor.model import AllocationRequest, Resources
 from rep.auction import admit
 from rep.config import RepConfig
+from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
 from rep.removals import Removals
 from rep.rootfs import StackMap
-from rep.server import Deletions, NetworkRoutes, listening
+from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
 
 pytestmark = pytest.mark.unit

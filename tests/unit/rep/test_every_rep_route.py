@@ -18,11 +18,12 @@ from cell.certs import Authority
 from executor.model import Container, ContainerMetrics, ContainerState, MetricsConfig, RunInfo
 from rep import tags
 from rep.config import RepConfig
+from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
 from rep.removals import Removals
 from rep.rootfs import StackMap
-from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
+from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -46,23 +47,34 @@ CONFIG = parse(
 )
 
 
+async def until_true(holds: Callable[[], bool]) -> None:
+    for _ in itertools.takewhile(lambda _: not holds(), itertools.count()):
+        await asyncio.sleep(0)
+
+
 class Running:
     """An agent in a task of its own."""
 
     def __init__(
         self, executor: FakeExecutor, bbs: ScriptedBBS, locket: FakeLocket, metrics: RecordedMetrics
     ) -> None:
-        self.executor, self.bbs, self.locket = executor, bbs, locket
+        self.executor, self.bbs, self.locket, self.metrics = executor, bbs, locket, metrics
         client = cast(BBSClient, bbs)
         self.agent = RepAgent(CONFIG, executor, client, locket, metrics=metrics, presence_retry_s=0.01)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Ready when entered; stopped and awaited when left. The test looks at how it ended."""
+        """Ready when entered, its first bulk pass over; stopped and awaited when left.
+
+        The test looks at how it ended, and at the calls of the BBS since it was entered.
+        """
         task = asyncio.create_task(self.agent.run())
         try:
             async with asyncio.timeout(5):
                 await self.agent.ready.wait()
+                await until_true(lambda: "RepBulkSyncDuration" in {name for name, *_ in self.metrics.gauges})
+            self.bbs.calls.clear()
+            self.bbs.arguments.clear()
             yield task
         finally:
             self.agent.stop()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task
 from executor.errors import EngineError
 from executor.model import Container, ContainerState, EventKind, RunResult
+from rep.deletions import Deletions
 from rep.evacuation import DELETIONS_BEFORE_FORCE, Cleanup, CleanupFailed, EvacuationFlag, Evacuator
 from rep.metrics import RequestMetrics
 from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
@@ -98,10 +100,8 @@ async def test_the_first_pass_comes_after_an_interval(bulk: Bulk, until: Until) 
         await until(lambda: bulk.passes >= 2)
 
 
-async def test_containers_of_an_earlier_life_are_looked_at_at_once(
-    bulk: Bulk, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
-) -> None:
-    executor.put(lrp_container())
+async def test_records_of_an_earlier_process_are_looked_at_at_once(bulk: Bulk, until: Until) -> None:
+    """A BBS took dead instances for running ones for the first 30 s after a restart."""
     async with bulk.bulker().running():
         await until(lambda: bulk.passes == 1)
 
@@ -134,9 +134,26 @@ async def test_the_end_of_events_ends_the_consumer(executor: FakeExecutor) -> No
     assert [type(error) for error in caught.value.exceptions] == [EventStreamEnded]
 
 
-def evacuator(executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, **times: float) -> Evacuator:
+class Evacuating:
+    """An evacuator, and the deletions it starts."""
+
+    def __init__(self, evacuator: Evacuator, deletions: Deletions) -> None:
+        self._evacuator, self._deletions = evacuator, deletions
+
+    async def evacuate(self) -> bool:
+        async with self._deletions.open():
+            return await self._evacuator.evacuate()
+
+    @asynccontextmanager
+    async def running(self, finished: Callable[[], None]) -> AsyncIterator[None]:
+        async with self._deletions.open(), self._evacuator.running(finished):
+            yield
+
+
+def evacuator(executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, **times: float) -> Evacuating:
     waits = {"polling_interval_s": FOREVER, "timeout_s": FOREVER, "patience_s": FOREVER, **times}
-    return Evacuator(executor, flag, removals, **waits)
+    deletions = Deletions(executor, removals)
+    return Evacuating(Evacuator(executor, flag, removals, deletions, **waits), deletions)
 
 
 async def test_an_evacuation_ends_with_the_last_container(
@@ -246,16 +263,22 @@ async def test_without_an_evacuation_the_evacuator_never_ends(executor: FakeExec
 
 
 class Cleaning:
-    def __init__(self, executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics) -> None:
-        self._parts = ("cell-1", executor, cast(BBSClient, bbs), Removals(), metrics)
+    def __init__(
+        self, executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics, deletions: Deletions
+    ) -> None:
+        self._parts = ("cell-1", executor, cast(BBSClient, bbs), Removals(), deletions, metrics)
 
     def cleanup(self, timeout_s: float = 5.0) -> Cleanup:
         return Cleanup(*self._parts, timeout_s=timeout_s, poll_s=0.01)
 
 
 @pytest.fixture
-def cleaning(executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics) -> Cleaning:
-    return Cleaning(executor, bbs, metrics)
+async def cleaning(
+    executor: FakeExecutor, bbs: ScriptedBBS, metrics: RecordedMetrics
+) -> AsyncIterator[Cleaning]:
+    deletions = Deletions(executor, Removals())
+    async with deletions.open():
+        yield Cleaning(executor, bbs, metrics, deletions)
 
 
 async def test_the_clean_up_deletes_everything(
@@ -295,6 +318,27 @@ async def test_a_clean_up_that_takes_too_long_fails(
     executor.gates["delete"] = asyncio.Event()
     with pytest.raises(CleanupFailed, match=f"failed-to-cleanup-all-containers: 1 left.*{GUID}"):
         await cleaning.cleanup(timeout_s=0.05).run()
+
+
+async def test_a_deletion_that_cannot_be_cancelled_holds_up_no_clean_up(
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
+) -> None:
+    """An engine that hangs kept a rep for two minutes after SIGTERM: its calls cannot be cancelled."""
+    executor.put(lrp_container())
+    answers = asyncio.Event()
+
+    async def delete(guid: str, *, trace_id: str = "") -> None:
+        while not answers.is_set():
+            with suppress(asyncio.CancelledError):
+                await answers.wait()
+
+    executor.delete = delete  # type: ignore[method-assign]
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(CleanupFailed):
+                await cleaning.cleanup(timeout_s=0.05).run()
+    finally:
+        answers.set()
 
 
 async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(

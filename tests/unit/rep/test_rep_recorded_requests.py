@@ -21,11 +21,12 @@ from executor.model import (
 )
 from rep import tags
 from rep.config import RepConfig
+from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
 from rep.removals import Removals
 from rep.rootfs import StackMap
-from rep.server import AdminRoutes, Deletions, NetworkRoutes, listening
+from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from bbs.tracing import TraceFilter, trace_in, traced
 from cell.lagerlog import LagerFormatter
 from executor.model import Container
 from rep.config import RepConfig
+from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestMetrics
 from rep.reconcile.batch import ContainerOperation
@@ -24,7 +25,7 @@ from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
-from rep.server import Deletions, NetworkRoutes, listening
+from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
 
 if TYPE_CHECKING:

@@ -1,0 +1,59 @@
+"""Deletions in the background: nobody waits for a container that the engine does not let go.
+
+A cancelled task is answered before its container is gone. An evacuation or a shutdown that runs out of time
+goes on without the containers that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from executor.api import ExecutorAPI
+from executor.errors import ContainerNotFound, ExecutorError
+from rep.removals import Removals
+
+logger = logging.getLogger(__name__)
+
+
+class Deletions:
+    """Deletes containers while it is open."""
+
+    def __init__(self, executor: ExecutorAPI, removals: Removals) -> None:
+        self._executor = executor
+        self._removals = removals
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """While open, deletions run; leaving cancels those under way, and waits for the engine to answer."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                for task in self._tasks:
+                    task.cancel()
+
+    def start(self, guid: str, failed: str, *, trace_id: str = "", force: bool = False) -> None:
+        """Begin to delete a container. failed: log entry of a failure. Raises RuntimeError when closed."""
+        if self._group is None:
+            raise RuntimeError(f"deletion of {guid} asked for while closed")
+        task = self._group.create_task(self._delete(guid, failed, trace_id, force), name=f"delete {guid}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _delete(self, guid: str, failed: str, trace_id: str, force: bool) -> None:
+        way = self._executor.force_destroy if force else self._executor.delete
+        try:
+            await way(guid, trace_id=trace_id)
+        except ContainerNotFound:
+            pass
+        except ExecutorError as error:
+            logger.error(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
+            return
+        self._removals.notify()
