@@ -29,7 +29,8 @@ from bbs.embedded.upload_jobs import FAILED, FINISHED, QUEUED, RUNNING, Job, Upl
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES: Final = 256 * 1024
-NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+"""Of a droplet, package ...: with its extension it is a file name of the host, which may have 255 bytes."""
 INCOMING: Final = ".incoming"
 JOBS_FOLDER: Final = ".jobs"
 JOBS: Final = "/internal/v4/staging_jobs/{job}"

@@ -19,6 +19,7 @@ from typing import Final
 
 from aiohttp import web
 
+from bbs.serving import requestlog
 from bbs.serving.address import BACKLOG
 from bbs.serving.connections import Connections
 from bbs.serving.door import Door
@@ -146,6 +147,7 @@ async def serving(
     runner = web.AppRunner(
         application,
         access_log=None,
+        logger=requestlog.logger,
         handle_signals=False,
         handler_cancellation=cancel_on_disconnect,
         shutdown_timeout=grace_s,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from aiohttp import web
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from bbs.embedded.collaborators import Collaborators
@@ -65,7 +66,9 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
     async def answer(request: web.Request) -> web.Response:
         trace = trace_id(request.headers)
         try:
-            message = decode(route.request, await request.read())
+            body = await request.read()
+            # Like the Go server, calls without a request message do not look at the body.
+            message = Empty() if route.request is Empty else decode(route.request, body)
             response = await served.handler(controllers, message, trace)
         except BBSError as error:
             logger.debug("request-failed", extra={"data": {"path": route.path, "error": repr(error)}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,12 @@ from bbs.embedded.notices import Notice, Stream
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
-from bbs.models.events import ActualLRPCreatedEvent, EventsByCellId, TaskCreatedEvent
+from bbs.models.events import (
+    ActualLRPCreatedEvent,
+    ActualLRPInstanceCreatedEvent,
+    EventsByCellId,
+    TaskCreatedEvent,
+)
 from bbs.models.task import Task, TaskDefinition
 from bbs.wire import routes, sse
 from bbs.wire.mapping import encode, to_wire
@@ -162,6 +168,16 @@ async def test_a_subscriber_that_falls_behind_is_dropped_after_what_it_has() -> 
             taken += await slow.next(1) is not None
         assert taken == BUFFER
         assert not other.over
+
+
+async def test_one_desire_of_1100_instances_ends_no_stream(http: Http, web_lrp: DesiredLRP) -> None:
+    async with asyncio.timeout(60), client(http) as bbs, bbs.lrp_instance_events() as events:
+        await bbs.desire_lrp(replace(web_lrp, instances=1100))
+        created = 0
+        async for event in events:
+            created += isinstance(event, ActualLRPInstanceCreatedEvent)
+            if created == 1100:
+                break
 
 
 async def test_subscribing_to_a_closed_hub_ends_at_once() -> None:
