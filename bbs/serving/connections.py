@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import socket
 import ssl
@@ -39,6 +40,8 @@ DESCRIPTORS_PER_CONNECTION: Final = 16
 """A listener may use this part of the process's descriptors: a process has up to ten of them, and files."""
 
 LOGGED_CHARACTERS: Final = 200
+REFUSALS_LOGGED_EVERY_S: Final = 10.0
+"""One refusal is logged in this time and the others are counted, so that a page cannot fill the log."""
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +204,8 @@ class Connections:
         self._all: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}  # without a request, since when; the longest first
         self._of: dict[asyncio.BaseProtocol, Connection] = {}
+        self._refusal_logged_at = -math.inf
+        self._refusals_unlogged = 0
         self._handle = server.request_handler
         server.request_handler = self._answer
 
@@ -286,7 +291,7 @@ class Connections:
         connection.head_read(request)
         try:
             refusal = self._door.refusal(request.headers) if self._door is not None else ""
-            return _refused(request, refusal) if refusal else await self._handle(request)
+            return self._refused(request, refusal) if refusal else await self._handle(request)
         except (ConnectionError, RuntimeError) as error:  # aiohttp's errors of a body that broke off
             if connection in self._all:
                 raise
@@ -297,26 +302,26 @@ class Connections:
             if connection in self._all:
                 self._waiting[connection] = self._now()
 
-    def _now(self) -> float:
-        return self._loop.time()
-
-
-def _refused(request: web.BaseRequest, why: str) -> web.Response:
-    logger.info(
-        "request-refused",
-        extra={
-            "data": {
+    def _refused(self, request: web.BaseRequest, why: str) -> web.Response:
+        if self._now() - self._refusal_logged_at < REFUSALS_LOGGED_EVERY_S:
+            self._refusals_unlogged += 1
+        else:
+            data = {
                 "method": request.method,
                 "path": request.path[:LOGGED_CHARACTERS],
                 "host": request.headers.get("Host", "")[:LOGGED_CHARACTERS],
                 "origin": request.headers.get("Origin", "")[:LOGGED_CHARACTERS],
                 "error": why,
+                "refusals-since-last-logged": self._refusals_unlogged,
             }
-        },
-    )
-    response = web.Response(status=403, text=f"{why}\n", headers={"X-Content-Type-Options": "nosniff"})
-    response.force_close()  # what is left of the request is not read
-    return response
+            logger.info("request-refused", extra={"data": data})
+            self._refusal_logged_at, self._refusals_unlogged = self._now(), 0
+        response = web.Response(status=403, text=f"{why}\n", headers={"X-Content-Type-Options": "nosniff"})
+        response.force_close()  # what is left of the request is not read
+        return response
+
+    def _now(self) -> float:
+        return self._loop.time()
 
 
 def _nothing() -> None:

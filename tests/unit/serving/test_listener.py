@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import socket
 import ssl
@@ -10,11 +11,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.serving.connections import HEAD_TIMEOUT_S
+from bbs.serving.door import Door
 from bbs.serving.listener import serving
 from cell.certs import Authority
 
@@ -239,3 +242,18 @@ async def test_who_connects_while_a_listener_closes_is_not_forgotten(turns: int)
             client.settimeout(5)
             with suppress(ConnectionError):
                 assert client.recv(1) == b"", "ended, not forgotten"
+
+
+async def test_a_page_that_asks_without_end_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Each refused request was a line of the log; now one in some seconds is, and counts the others."""
+    caplog.set_level(logging.INFO)
+    headers = {"Origin": "http://evil.example"}
+    async with (
+        serving(web.Application(), ("127.0.0.1", 0), door=Door()) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(20):
+            async with session.get(f"http://127.0.0.1:{port}/", headers=headers) as response:
+                assert response.status == 403
+    assert [record.message for record in caplog.records].count("request-refused") == 1
