@@ -29,6 +29,7 @@ from rep.reconcile.bulk import Bulker
 from rep.reconcile.consumer import consuming
 from rep.reconcile.processor import Cell, Credentials, Processor
 from rep.reconcile.queue import OperationQueue
+from rep.reconcile.replacements import following_replacements
 from rep.removals import Removals
 from rep.rootfs import named_with_version
 from rep.runrequest import RunRequestBuilder
@@ -194,6 +195,7 @@ class RepAgent:
         await start(cleanup.at_exit())
         await start(bulker.running())
         await start(consuming(executor, queue.push))
+        await start(following_replacements(config.cell_id, self._bbs, evacuation, queue.push))
         await start(evacuator.running(self.stop))
         await start(requests.reporting(self._metrics, seconds(config.report_interval)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from grpc import StatusCode
 from bbs.client.locket import LocketError, Resource
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.events import Event
 from bbs.models.task import Task, TaskDefinition
 from executor.errors import ContainerNotFound, ExecutorError, FileTooLarge, NoSuchFile
 from executor.logs.api import Stream
@@ -183,6 +184,8 @@ class ScriptedBBS:
         self.calls: list[str] = []
         self.arguments: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.answers: dict[str, list[Any]] = {}
+        self.streams: list[asyncio.Queue[Any]] = []
+        self.subscriptions: list[str] = []
         self.defaults: dict[str, Any] = {
             "actual_lrps": [],
             "tasks": [],
@@ -193,6 +196,20 @@ class ScriptedBBS:
                 task_guid=TASK, domain="apps", task_definition=TaskDefinition(result_file="/result")
             ),
         }
+
+    @asynccontextmanager
+    async def lrp_instance_events(self, cell_id: str = "") -> AsyncIterator[AsyncIterator[Event]]:
+        """One stream per entry of ``streams``, each a queue with an end (None) or an error; then silence."""
+        self.subscriptions.append(cell_id)
+        queue = self.streams.pop(0) if self.streams else asyncio.Queue()
+
+        async def events() -> AsyncIterator[Event]:
+            while (event := await queue.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+
+        yield events()
 
     def __getattr__(self, name: str) -> Any:
         async def call(*arguments: Any, **named: Any) -> Any:
