@@ -307,6 +307,11 @@ async def _run(
             tls=identities.get("control-plane"),
             explain_placement=True,
             allowed_hosts=settings.allowed_hosts,
+            cell_addresses=[
+                Address.parse(address)
+                for config in configs
+                for address in (config.listen_addr, config.listen_addr_securable)
+            ],
             convergence_interval_s=settings.convergence_interval_s,
             upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
         )

@@ -1,4 +1,4 @@
-"""How long names may be. Longer ones are refused as invalid as a whole, without naming the field."""
+"""What a record may hold. Names that are too long are refused as invalid, without naming the field."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ GUID_LIMIT = 255
 
 ROOT_FS_LIMIT = 1024
 """Characters of a rootfs."""
+
+
+MAX_INSTANCES = 10_000
+"""Of one LRP. They are created in one transaction; a number of 32 bits would occupy the store for hours."""
+
+
+def check_instances(instances: int) -> None:
+    """Raises InvalidRequest."""
+    if instances > MAX_INSTANCES:
+        raise BBSError(ErrorType.InvalidRequest, f"Invalid field: instances (more than {MAX_INSTANCES})")
 
 
 def check_guid(*names: str) -> None:

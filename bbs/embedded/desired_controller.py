@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from bbs.embedded import transitions
 from bbs.embedded.auctioneer.types import LRPStartRequest
 from bbs.embedded.collaborators import Collaborators, Push, Stop, stop_of
-from bbs.embedded.columns import check_guid, check_root_fs
+from bbs.embedded.columns import check_guid, check_instances, check_root_fs
 from bbs.embedded.resources import cells, rep_url
 from bbs.embedded.routing import INTERNAL_ROUTER, internal_routes, metric_tags, stored
 from bbs.embedded.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
@@ -38,6 +38,7 @@ class DesiredController:
         """Raises BBSError: ResourceExists, InvalidRequest for what is too long to be stored."""
         check_guid(lrp.process_guid, lrp.domain, lrp.log_guid)
         check_root_fs(lrp.root_fs)
+        check_instances(lrp.instances)
         record = replace(
             lrp,
             routes=stored(lrp.routes or {}),
@@ -52,7 +53,8 @@ class DesiredController:
         self._follow(await self._with.store.run(work), trace_id)
 
     async def update(self, process_guid: str, update: DesiredLRPUpdate, trace_id: str) -> None:
-        """Raises ResourceNotFound."""
+        """Raises ResourceNotFound, InvalidRequest for too many instances."""
+        check_instances(update.instances or 0)
 
         def work(tables: Tables) -> _FollowUp:
             before = tables.desired_lrp(process_guid)

@@ -13,7 +13,7 @@ import mimetypes
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,13 +84,16 @@ class _Version:
     mtime_ns: int
 
 
-def fileserver_app(static_dir: Path, *, polling_interval_s: float = POLLING_INTERVAL_S) -> web.Application:
+def fileserver_app(
+    static_dir: Path, *, polling_interval_s: float = POLLING_INTERVAL_S, upload_hosts: Collection[str] = ()
+) -> web.Application:
     """The file server over a directory, which need not exist yet.
 
     polling_interval_s: between two questions about a droplet that is being taken.
+    upload_hosts: where uploads may be passed on to besides this server, as ``host:port``.
     """
     app = web.Application(middlewares=[_log_answer])
-    add_upload_routes(app, polling_interval_s=polling_interval_s)
+    add_upload_routes(app, polling_interval_s=polling_interval_s, hosts=upload_hosts)
     add_receiving_routes(app, static_dir)
     app.router.add_route("*", "/{path:.*}", _FileServer(static_dir).handle)
     return app

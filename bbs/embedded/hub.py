@@ -1,15 +1,18 @@
-"""Who hears what: subscribers of the three event streams.
+"""The subscribers of the three event streams.
 
-Publishing never waits. A subscriber has a buffer; one that lets it overflow is dropped, its stream ends,
-and it has to subscribe and list again - the same as what the protocol asks of it after any break.
+Publishing never waits. A subscriber has a buffer. One that has more than the bound in it when the next commit
+comes is ended, and has to subscribe and list again: the same as the protocol asks of it after any break. A
+commit itself may be of any size: a subscriber that keeps up gets all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from bbs.embedded.lrp_events import resolved
 from bbs.embedded.notices import Notice, Stream
@@ -27,46 +30,70 @@ from bbs.models.events import (
 
 logger = logging.getLogger(__name__)
 
-BUFFER = 1024
-"""Events a subscriber may lag behind."""
+BUFFER_BYTES: Final = 2 << 20
+"""Records a subscriber may have waiting when more come. All subscribers share the records themselves."""
 
 
 class Subscription:
-    """One subscriber's events, in order, until it is dropped or the hub closes."""
+    """One subscriber's events, in order, until it is ended or the hub closes. who: for the log."""
 
-    def __init__(self, stream: Stream, cell_id: str) -> None:
+    def __init__(self, stream: Stream, cell_id: str, who: str) -> None:
         self.stream = stream
+        self.who = who
         self._cell_id = cell_id
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._notices: deque[Notice] = deque()
+        self._bytes = 0
         self._ended = False
+        self._came = asyncio.Event()
 
     @property
     def over(self) -> bool:
         """There was a last event, and it has been taken."""
-        return self._ended and self._events.empty()
+        return self._ended and not self._notices
 
-    def offer(self, event: Event) -> bool:
-        """False when the subscriber is too far behind to take it."""
-        if self._cell_id and not concerns(event, self._cell_id):
-            return True
-        if self._events.qsize() >= BUFFER:
-            return False
-        self._events.put_nowait(event)
-        return True
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the records that have not been taken."""
+        return self._bytes
+
+    def offer(self, notice: Notice) -> None:
+        """Take an event, when it is one for this subscriber."""
+        if self._ended or (self._cell_id and not concerns(notice.event, self._cell_id)):
+            return
+        self._notices.append(notice)
+        self._bytes += len(notice.record)
+        self._came.set()
 
     def end(self) -> None:
         """Let the subscriber have what is buffered, and no more."""
-        if not self._ended:
-            self._ended = True
-            self._events.put_nowait(None)
+        self._ended = True
+        self._came.set()
+
+    def drop(self) -> None:
+        """End the subscription at once; what is buffered goes."""
+        self._notices.clear()
+        self._bytes = 0
+        self.end()
 
     async def next(self, patience_s: float) -> Event | None:
         """The next event; None when there was none for so many seconds, or there will be none any more."""
-        try:
-            async with asyncio.timeout(patience_s):
-                return await self._events.get()
-        except TimeoutError:
+        notice = await self.next_notice(patience_s)
+        return None if notice is None else notice.event
+
+    async def next_notice(self, patience_s: float) -> Notice | None:
+        """The same, with the record of the event."""
+        if not self._notices and not self._ended:
+            self._came.clear()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._came.wait()
+            except TimeoutError:
+                return None
+        if not self._notices:
             return None
+        notice = self._notices.popleft()
+        self._bytes -= len(notice.record)
+        return notice
 
 
 class Hub:
@@ -77,9 +104,11 @@ class Hub:
         self._closed = False
 
     @contextmanager
-    def subscribe(self, stream: Stream, cell_id: str = "") -> Iterator[Subscription]:
+    def subscribe(
+        self, stream: Stream, cell_id: str = "", who: str = "this process"
+    ) -> Iterator[Subscription]:
         """Subscribed from entering on. cell_id: only what concerns that cell; empty for all."""
-        subscription = Subscription(stream, cell_id)
+        subscription = Subscription(stream, cell_id, who)
         if self._closed:
             subscription.end()
         self._subscriptions.add(subscription)
@@ -89,15 +118,28 @@ class Hub:
             self._subscriptions.discard(subscription)
 
     def publish(self, notices: Sequence[Notice]) -> None:
-        """Give each event to the subscribers of its streams."""
+        """Give each event of a commit to the subscribers of its streams."""
+        for subscription in tuple(self._subscriptions):
+            if subscription.waiting_bytes > BUFFER_BYTES:
+                self._drop(subscription)
         for notice in notices:
-            for subscription in tuple(self._subscriptions):
-                if subscription.stream in notice.streams and not subscription.offer(notice.event):
-                    logger.info(
-                        "dropping-slow-subscriber", extra={"data": {"stream": subscription.stream.name}}
-                    )
-                    self._subscriptions.discard(subscription)
-                    subscription.end()
+            for subscription in self._subscriptions:
+                if subscription.stream in notice.streams:
+                    subscription.offer(notice)
+
+    def _drop(self, subscription: Subscription) -> None:
+        logger.info(
+            "dropping-slow-subscriber",
+            extra={
+                "data": {
+                    "stream": subscription.stream.name,
+                    "subscriber": subscription.who,
+                    "waiting-bytes": subscription.waiting_bytes,
+                }
+            },
+        )
+        self._subscriptions.discard(subscription)
+        subscription.drop()
 
     def close(self) -> None:
         """End all streams."""

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from bbs.embedded.clock import Clock
 from bbs.embedded.resources import Collision, Resource, Resources, TypeCode
 from bbs.embedded.store import Store, StoreError
 from bbs.embedded.tables import Tables
+from bbs.serving.connections import HEAD_TIMEOUT_S, connection_limit
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 
+logger = logging.getLogger(__name__)
+
 Context = grpc.aio.ServicerContext[Any, Any]
+
+LONGEST_TTL_S = 2**31
+"""A larger one, which is for ever too, would not fit into the store as a time."""
 
 STOP_GRACE_S = 1.0
 """Time for calls in flight when the server stops."""
@@ -29,6 +36,7 @@ OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
     # Two servers on one port would each see half of the refreshes.
     ("grpc.so_reuseport", 0),
+    ("grpc.server_handshake_timeout_ms", int(1000 * HEAD_TIMEOUT_S)),
 )
 
 LEGACY_TYPES = {TypeCode.LOCK: "lock", TypeCode.PRESENCE: "presence"}
@@ -54,7 +62,7 @@ class Locket:
             owner=q.resource.owner,
             value=q.resource.value,
             type_code=TypeCode(q.resource.type_code),
-            ttl_s=q.ttl_in_seconds,
+            ttl_s=min(q.ttl_in_seconds, LONGEST_TTL_S),
         )
         try:
             await self._do(lambda resources: resources.lock(resource))
@@ -96,7 +104,9 @@ class Locket:
         credentials: of the server; None for a listener without TLS. Raises RuntimeError when the address
         cannot be bound.
         """
-        server = grpc.aio.server(options=OPTIONS)
+        # gRPC accepts connections itself: those beyond the limit are refused.
+        bound = ("grpc.max_allowed_incoming_connections", connection_limit())
+        server = grpc.aio.server(options=(*OPTIONS, bound))
         server.add_generic_rpc_handlers((self._handlers(),))
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -125,15 +135,25 @@ async def _invalid_type(context: Context) -> NoReturn:
 def _handler(
     method: wire.Method[Any, Any], call: Callable[[Any, Context], Awaitable[Message]]
 ) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
-    async def answer(request: Any, context: Context) -> Message:
+    async def answer(body: bytes, context: Context) -> Message:
+        try:
+            request = method.request.FromString(body)
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {error}")
         try:
             return await call(request, context)
         except StoreError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            logger.exception("locket-call-failed", extra={"data": {"method": method.name}})
+            await context.abort(grpc.StatusCode.INTERNAL, "the call failed, the server's log says why")
 
     return method.name, grpc.unary_unary_rpc_method_handler(
         answer,
-        request_deserializer=method.request.FromString,
+        # gRPC's own handling of a message that is none is a trace in the log.
+        request_deserializer=None,
         response_serializer=method.response.SerializeToString,
     )
 

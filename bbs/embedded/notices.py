@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from bbs.models.events import Event
+from bbs.wire import sse
 
 
 class Stream(Enum):
@@ -19,9 +19,16 @@ class Stream(Enum):
 LRP_STREAMS = frozenset({Stream.INSTANCES, Stream.GROUPS})
 
 
-@dataclass(frozen=True, slots=True)
 class Notice:
-    """An event and the streams it belongs to."""
+    """An event, the streams it belongs to, and its record on them, less the number.
 
-    event: Event
-    streams: frozenset[Stream]
+    The record is made with the notice, inside the transaction: it is made once for all subscribers, off the
+    event loop, and an event that cannot be encoded fails the call that causes it and no stream.
+    """
+
+    __slots__ = ("event", "record", "streams")
+
+    def __init__(self, event: Event, streams: frozenset[Stream]) -> None:
+        self.event = event
+        self.streams = streams
+        self.record = sse.encode_event(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -11,10 +12,17 @@ from typing import Protocol, Self
 import aiohttp
 
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.destinations import Destinations
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
+
+logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
 """For every outgoing call."""
+
+LOGGED_CHARACTERS = 200
+
+JSON_TYPE = {"Content-Type": "application/json"}
 
 CALLBACK_TRIES = 3
 RETRIED_STATUSES = frozenset({503, 504})
@@ -56,7 +64,7 @@ class RepCalls(Protocol):
 
 
 class Callbacks(Protocol):
-    """Tells whoever desired a task of its end."""
+    """Completion callbacks: the result of a task, for the client that desired it."""
 
     async def deliver(self, url: str, body: str) -> bool:
         """True when the other side has it, false when it is to be tried again later."""
@@ -95,7 +103,7 @@ class HTTPAuctioneer:
         await self._post("/v1/tasks", [request.to_json() for request in requests], trace_id)
 
     async def _post(self, path: str, body: object, trace_id: str) -> None:
-        headers = {"Content-Type": "application/json", "X-Vcap-Request-Id": trace_id}
+        headers = {**JSON_TYPE, "X-Vcap-Request-Id": trace_id}
         url = self._url + path
         try:
             async with self._http.session.post(url, data=_dump(body), headers=headers) as answer:
@@ -107,10 +115,15 @@ class HTTPAuctioneer:
 
 
 class HTTPCallbacks:
-    """Completion callbacks over HTTP; an async context manager that owns its connections."""
+    """Completion callbacks over HTTP; an async context manager that owns its connections.
 
-    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._http = _Session(ssl_context)
+    destinations: where they may go.
+    """
+
+    def __init__(
+        self, ssl_context: ssl.SSLContext | None = None, *, destinations: Destinations | None = None
+    ) -> None:
+        self._http = _Session(ssl_context, destinations or Destinations())
 
     async def __aenter__(self) -> Self:
         await self._http.open()
@@ -122,24 +135,29 @@ class HTTPCallbacks:
         await self._http.close()
 
     async def deliver(self, url: str, body: str) -> bool:
-        """POST the body, again after a timeout or a 503 or 504. Raises aiohttp.ClientError."""
+        """POST the body, again after a timeout or a 503 or 504. A redirect is an answer, not followed."""
         for _ in range(CALLBACK_TRIES):
             try:
                 async with self._http.session.post(
-                    url, data=body.encode(), headers={"Content-Type": "application/json"}
+                    url, data=body.encode(), headers=JSON_TYPE, allow_redirects=False
                 ) as answer:
                     if answer.status not in RETRIED_STATUSES:
                         return True
             except TimeoutError:
                 continue
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                data = {"url": url[:LOGGED_CHARACTERS], "error": str(error) or type(error).__name__}
+                logger.error("callback-failed", extra={"data": data})
+                return False
         return False
 
 
 class _Session:
     """A client session that lives as long as its owner's context."""
 
-    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, ssl_context: ssl.SSLContext | None, destinations: Destinations | None = None) -> None:
         self._ssl_context = ssl_context
+        self._destinations = destinations
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -150,7 +168,10 @@ class _Session:
 
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._ssl_context or True),
+            connector=aiohttp.TCPConnector(
+                ssl=self._ssl_context or True,
+                socket_factory=self._destinations.socket_factory if self._destinations else None,
+            ),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         )
 

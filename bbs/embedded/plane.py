@@ -24,6 +24,7 @@ from bbs.client.identity import LOOK_INTERVAL_S, Identity, IdentityFiles
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
+from bbs.embedded.destinations import Destinations, Network
 from bbs.embedded.fileserver import fileserver_app
 from bbs.embedded.locket_identity import locket_credentials
 from bbs.embedded.outgoing import HTTPCallbacks
@@ -64,6 +65,9 @@ class PlaneConfig:
     upload_polling_interval_s: between two questions about a droplet the file server was given.
     allowed_hosts: names, in lower case, by which clients may call the plain listeners, besides addresses and
     ``localhost``.
+    callback_networks: the only ones that completion callbacks may go to, None for the usual rules.
+    cell_addresses: listeners of this machine's cells; callbacks go neither there nor to the plane's own.
+    upload_hosts: ``host:port`` of Cloud Controllers that uploads may go on to, besides the file server.
     """
 
     state_dir: Path
@@ -76,6 +80,9 @@ class PlaneConfig:
     weights: Weights = DEFAULT_WEIGHTS
     explain_placement: bool = False
     allowed_hosts: Sequence[str] = ()
+    callback_networks: Sequence[Network] | None = None
+    cell_addresses: Sequence[Address] = ()
+    upload_hosts: Sequence[str] = ()
     receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
 
 
@@ -163,7 +170,7 @@ class ControlPlane:
         )
 
         reps = await stack.enter_async_context(RepClient(identity.client_context() if identity else None))
-        callbacks = await stack.enter_async_context(HTTPCallbacks())
+        callbacks = await stack.enter_async_context(HTTPCallbacks(destinations=self._destinations()))
         # Our own listener is known by its address, which the certificate need not name.
         own_tls = identity.client_context(check_hostname=False) if identity else None
         client = await stack.enter_async_context(HTTPBBSClient(self.bbs_url, ssl_context=own_tls))
@@ -194,11 +201,22 @@ class ControlPlane:
             )
         )
         static_dir = config.static_dir or config.state_dir / "static"
-        fileserver = fileserver_app(static_dir, polling_interval_s=config.upload_polling_interval_s)
+        fileserver = fileserver_app(
+            static_dir,
+            polling_interval_s=config.upload_polling_interval_s,
+            upload_hosts=config.upload_hosts,
+        )
         await stack.enter_async_context(
             serving(fileserver, fileserver_socket, cancel_on_disconnect=True, door=door)
         )
         self._bbs = bbs
+
+    def _destinations(self) -> Destinations:
+        at = self._addresses
+        own = (at.bbs, at.auctioneer, at.receptor, at.fileserver, at.locket)
+        return Destinations(
+            closed=(*own, *self.config.cell_addresses), networks=self.config.callback_networks
+        )
 
     @asynccontextmanager
     async def _locket(self, bbs: BBS, identity: Identity | None) -> AsyncIterator[None]:

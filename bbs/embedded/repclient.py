@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -26,6 +27,12 @@ REQUEST_TIMEOUT_S: Final = 10.0
 RETIRE_STOP_ATTEMPTS: Final = 5
 """Immediate attempts of a stop that retires an instance; other stops get one."""
 
+MAX_ANSWER_BYTES: Final = 64 << 20
+"""Far more than the state of a cell with all the containers it can hold."""
+
+SHOWN: Final = 200
+"""Characters of a URL in an error."""
+
 JSON_TYPE: Final = {"Content-Type": "application/json"}
 
 
@@ -35,7 +42,7 @@ class RepError(Exception):
     status: what it answered, None when it did not.
     """
 
-    def __init__(self, method: str, url: URL, why: str, status: int | None = None) -> None:
+    def __init__(self, method: str, url: URL | str, why: str, status: int | None = None) -> None:
         self.status = status
         super().__init__(f"{method} {url}: {why}")
 
@@ -52,7 +59,9 @@ class RepClient:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._ssl_context or True, limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=self._timeout, auto_decompress=False
+        )
         return self
 
     async def __aexit__(
@@ -64,7 +73,7 @@ class RepClient:
 
     async def state(self, rep_url: str, trace_id: str = "") -> CellState:
         """The cell's state. Raises RepError, also for an unhealthy cell (status 503)."""
-        url = _url(rep_url, "state")
+        url = _url("GET", rep_url, "state")
         body = await self._request("GET", url, expected=200, trace_id=trace_id)
         try:
             return CellState.loads(body)
@@ -73,7 +82,7 @@ class RepClient:
 
     async def perform(self, rep_url: str, work: Work, trace_id: str = "") -> Work:
         """Hand over work; the answer is what the cell refused. Raises RepError."""
-        url = _url(rep_url, "work")
+        url = _url("POST", rep_url, "work")
         body = await self._request(
             "POST", url, expected=200, trace_id=trace_id, data=compact(work.to_json()).encode()
         )
@@ -92,7 +101,8 @@ class RepClient:
         attempts: int = 1,
     ) -> None:
         """Stop an instance; up to ``attempts`` tries without a pause. Raises the last RepError."""
-        url = _url(rep_url, "v1", "lrps", key.process_guid, "instances", instance_key.instance_guid, "stop")
+        instance = (key.process_guid, "instances", instance_key.instance_guid)
+        url = _url("POST", rep_url, "v1", "lrps", *instance, "stop")
         for left in reversed(range(attempts)):
             try:
                 await self._request("POST", url, expected=202, trace_id=trace_id, headers=JSON_TYPE)
@@ -104,7 +114,7 @@ class RepClient:
 
     async def cancel_task(self, rep_url: str, task_guid: str, trace_id: str = "") -> None:
         """Cancel a task. Raises RepError."""
-        url = _url(rep_url, "v1", "tasks", task_guid, "cancel")
+        url = _url("POST", rep_url, "v1", "tasks", task_guid, "cancel")
         await self._request("POST", url, expected=202, trace_id=trace_id)
 
     async def update_lrp(
@@ -133,11 +143,11 @@ class RepClient:
             "metric_tags": None if metric_tags is None else dict(sorted(metric_tags.items())),
         }
         try:
-            await self._put(_url(rep_url, "v2", *path), update, trace_id)
+            await self._put(_url("PUT", rep_url, "v2", *path), update, trace_id)
         except RepError as error:
             if error.status != 404 or internal_routes is None:
                 raise
-            await self._put(_url(rep_url, "v1", *path), update | {"metric_tags": None}, trace_id)
+            await self._put(_url("PUT", rep_url, "v1", *path), update | {"metric_tags": None}, trace_id)
 
     async def _put(self, url: URL, body: dict[str, object], trace_id: str) -> None:
         await self._request(
@@ -163,18 +173,36 @@ class RepClient:
             async with self._session.request(
                 method, url, data=data, headers=sent, skip_auto_headers=("Content-Type",)
             ) as answer:
-                body = await answer.read()
+                body = await _read(answer)
         except TimeoutError as error:
             raise RepError(method, url, f"no answer within {self._timeout.total:g} s") from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RepError(method, url, str(error) or type(error).__name__) from error
         if answer.status != expected:
             raise RepError(method, url, f"answered {answer.status} instead of {expected}", answer.status)
         return body
 
 
-def _url(rep_url: str, *path: str) -> URL:
-    url = URL(rep_url)
-    for part in path:
-        url /= part
+def _url(method: str, rep_url: str, *path: str) -> URL:
+    """A URL below the one of a presence. Raises RepError for a presence or a guid that makes none."""
+    try:
+        url = URL(rep_url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError("an http or https URL with a host was expected")
+        for part in path:
+            if part in ("", ".", ".."):
+                raise ValueError(f"{part!r} cannot stand in a path")
+            url = url.joinpath(quote(part, safe=""), encoded=True)
+    except ValueError as error:
+        raise RepError(method, rep_url[:SHOWN], f"no rep can be called there: {error}") from error
     return url
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises ValueError for one that no rep sends."""
+    body = bytearray()
+    while chunk := await answer.content.readany():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ValueError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)

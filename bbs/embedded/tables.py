@@ -7,7 +7,7 @@ twice is decoded once: values are immutable, so the bytes themselves are the cac
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from bbs.embedded.lrp_events import group_events, removed
@@ -59,6 +59,9 @@ SCHEMA: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(SCHEMA)
 
+MANY = 500
+"""Values in one statement; SQLite bounds the parameters of a statement, and a request may name any number."""
+
 DECODED = 65536
 """Records of each kind kept decoded. Convergence looks at all of them: where they do not fit, a pass
 decodes each one anew and takes ten times as long (50 us for an instance)."""
@@ -96,9 +99,15 @@ class Tables:
         where = _Where()
         where.equal("domain", domain)
         where.any_of("process_guid", process_guids)
-        where.any_prefix("process_guid", app_guids)
-        found = self.connection.execute(f"SELECT payload FROM desired_lrps {where}", where.values)
-        return [_desired_lrp(payload) for (payload,) in found]
+        found = self.connection.execute(
+            f"SELECT process_guid, payload FROM desired_lrps {where}", where.values
+        )
+        prefixes = tuple(app_guids)
+        return [
+            _desired_lrp(payload)
+            for process_guid, payload in found
+            if where.among(process_guid) and (not prefixes or process_guid.startswith(prefixes))
+        ]
 
     def insert_desired_lrp(self, lrp: DesiredLRP, trace_id: str) -> None:
         """Raises ResourceExists."""
@@ -146,8 +155,10 @@ class Tables:
         where.any_of("process_guid", process_guids)
         if index is not None:
             where.add("instance_index = ?", index)
-        found = self.connection.execute(f"SELECT payload FROM actual_lrps {where}", where.values)
-        return [_actual_lrp(payload) for (payload,) in found]
+        found = self.connection.execute(
+            f"SELECT process_guid, payload FROM actual_lrps {where}", where.values
+        )
+        return [_actual_lrp(payload) for process_guid, payload in found if where.among(process_guid)]
 
     def count_ordinary(self, process_guid: str, state: str) -> int:
         """Number of ORDINARY rows of a process in that state."""
@@ -257,6 +268,7 @@ class _Where:
 
     def __init__(self) -> None:
         self._terms: list[str] = []
+        self._among: frozenset[str] | None = None
         self.values: list[str | int] = []
 
     def add(self, term: str, *values: str | int) -> None:
@@ -268,16 +280,15 @@ class _Where:
             self.add(f"{column} = ?", value)
 
     def any_of(self, column: str, values: Sequence[str]) -> None:
-        if values:
+        """One of the values, no value for any. Of many the caller has to look at each row, with ``among``."""
+        if len(values) > MANY:
+            self._among = frozenset(values)
+        elif values:
             self.add(f"{column} IN ({', '.join('?' * len(values))})", *values)
 
-    def any_prefix(self, column: str, prefixes: Iterable[str]) -> None:
-        values: list[str | int] = []
-        for prefix in prefixes:
-            values += [len(prefix), prefix]
-        if values:
-            term = f"substr({column}, 1, ?) = ?"
-            self.add(f"({' OR '.join([term] * (len(values) // 2))})", *values)
+    def among(self, value: str) -> bool:
+        """Whether a row's value is one of many."""
+        return self._among is None or value in self._among
 
     def __str__(self) -> str:
         return f"WHERE {' AND '.join(self._terms)}" if self._terms else ""

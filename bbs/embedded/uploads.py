@@ -11,8 +11,9 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 import aiohttp
@@ -20,6 +21,7 @@ from aiohttp import web
 from yarl import URL
 
 from bbs.models.numbers import whole_number
+from bbs.serving.door import LOCALHOST
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ LONGEST_TIMEOUT_S: Final = 24 * 3600
 DIAL_TRIES: Final = 3
 DIAL_TIMEOUT_S: Final = 30.0
 CHUNK_BYTES: Final = 256 * 1024
+ANSWER_BYTES: Final = 64 * 1024
+RECEIVING: Final = ("/internal/v4/", "/staging/")
+"""How the paths begin where this server receives uploads itself (``uploads_received``)."""
 PASSED_ON: Final = ("Content-MD5", "Content-Digest")
 UNFINISHED: Final = frozenset({"queued", "running"})
 
@@ -68,9 +73,11 @@ class Wanted:
     length: int
 
 
-def add_upload_routes(app: web.Application, *, polling_interval_s: float = POLLING_INTERVAL_S) -> None:
-    """Serve the two uploads in ``app``."""
-    uploads = _Uploads(polling_interval_s)
+def add_upload_routes(
+    app: web.Application, *, polling_interval_s: float = POLLING_INTERVAL_S, hosts: Collection[str] = ()
+) -> None:
+    """Serve the two uploads in ``app``. hosts: ``host:port`` they may be passed on to besides this server."""
+    uploads = _Uploads(polling_interval_s, hosts)
     app.cleanup_ctx.append(uploads.session)
     for kind in (DROPLET, BUILD_ARTIFACTS):
         app.router.add_post(kind.path, uploads.handler(kind))
@@ -97,14 +104,15 @@ def wanted(kind: Kind, query: Mapping[str, str], length: int | None) -> Wanted:
 
 
 class _Uploads:
-    def __init__(self, polling_interval_s: float) -> None:
+    def __init__(self, polling_interval_s: float, hosts: Collection[str]) -> None:
         self._polling_interval_s = polling_interval_s
+        self._hosts = frozenset(hosts)
         self._session: aiohttp.ClientSession | None = None
 
     async def session(self, _: web.Application) -> AsyncIterator[None]:
         """The connections to the Cloud Controller, as long as the application is served."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=limits) as self._session:
+        async with aiohttp.ClientSession(timeout=limits, auto_decompress=False) as self._session:
             yield
 
     def handler(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -123,11 +131,12 @@ class _Uploads:
     async def pass_on(self, kind: Kind, request: web.Request) -> None:
         """Raises UploadFailed."""
         asked = wanted(kind, request.query, request.content_length)
+        self._check_target(asked.to, request)
         try:
             async with asyncio.timeout(asked.timeout_s):
                 body = await self._post(kind, asked, request)
                 if kind.asynchronous:
-                    await self._finished(asked.to, body)
+                    await self._finished(asked.to, body, request)
         except TimeoutError as error:
             raise UploadFailed(500, f"upload not over after {asked.timeout_s} seconds") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -151,7 +160,7 @@ class _Uploads:
                 async with self._http.post(
                     asked.to, data=_form(head, request, end), headers=headers, allow_redirects=False
                 ) as response:
-                    body = await response.read()
+                    body = await _read(response)
                     _check_status(response.status, body)
                     return body
             except aiohttp.ClientConnectorError as error:
@@ -163,7 +172,16 @@ class _Uploads:
                 )
         raise AssertionError("the last attempt either returned or raised")
 
-    async def _finished(self, uploaded_to: URL, body: bytes) -> None:
+    def _check_target(self, url: URL, request: web.Request) -> None:
+        """Uploads go to this server or to hosts that its operator named. Raises UploadFailed."""
+        own = request.transport.get_extra_info("sockname") if request.transport is not None else None
+        if f"{url.host}:{url.port}" in self._hosts or (own is not None and _is_own(url, own)):
+            return
+        raise UploadFailed(
+            403, f'uploads to "{_shown(url)}" are not allowed: this server passes them on to itself only'
+        )
+
+    async def _finished(self, uploaded_to: URL, body: bytes, request: web.Request) -> None:
         """Wait for the end of a job."""
         while True:
             url, status = _job(body)
@@ -175,8 +193,10 @@ class _Uploads:
             if status not in UNFINISHED:
                 raise UploadFailed(500, f"unknown job status: {status}")
             await asyncio.sleep(self._polling_interval_s)
-            async with self._http.get(_resolved(uploaded_to, url)) as response:
-                body = await response.read()
+            job_url = _resolved(uploaded_to, url)
+            self._check_target(job_url, request)
+            async with self._http.get(job_url, allow_redirects=False) as response:
+                body = await _read(response)
                 _check_status(response.status, body)
 
     @property
@@ -184,6 +204,27 @@ class _Uploads:
         if self._session is None:
             raise RuntimeError("uploads are served only while the application runs")
         return self._session
+
+
+def _is_own(url: URL, own: tuple[str, int]) -> bool:
+    """Whether a URL is one of the addresses under which this server takes uploads and tells of their jobs."""
+    if url.port != own[1] or not url.path.startswith(RECEIVING):
+        return False
+    here = ip_address(own[0])
+    if url.host == LOCALHOST:
+        return here.is_loopback
+    try:
+        return ip_address(url.host or "") == here
+    except ValueError:
+        return False
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of an answer, which is all of a job or an error."""
+    body = bytearray()
+    while len(body) < ANSWER_BYTES and (chunk := await response.content.read(ANSWER_BYTES - len(body))):
+        body += chunk
+    return bytes(body)
 
 
 async def _form(head: bytes, request: web.Request, end: bytes) -> AsyncIterator[bytes]:

@@ -10,14 +10,18 @@ import ssl
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
+from bbs.embedded.destinations import Destinations
+from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.embedded.statefolder import private_folder
 from bbs.serving.address import Address
@@ -185,6 +189,117 @@ def test_a_folder_that_is_shared_on_purpose_stays_shared(tmp_path: Path) -> None
     tmp_path.chmod(0o1777)
     private_folder(tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
+# -- requests that the plane makes for others ------------------------------------------------------------
+
+
+@asynccontextmanager
+async def other_service() -> AsyncIterator[tuple[str, list[str]]]:
+    """A service on loopback that is no part of the plane: its URL, and the paths that were asked for."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(text="the secret")
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with serving(application, ("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{port_of(listener)}", asked
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        ("/v1/droplet/d", "cc-droplet-upload-uri"),
+        ("/v1/build_artifacts/d", "cc-build-artifacts-upload-uri"),
+    ],
+)
+async def test_the_uploader_is_no_proxy(
+    plane: ControlPlane, http: aiohttp.ClientSession, path: str, parameter: str
+) -> None:
+    """Uploads go to the file server's own receiving addresses: to no other service, and in no circle."""
+    own = plane.addresses.fileserver.url()
+    async with other_service() as (other, asked):
+        for target in (
+            f"{other}/x",
+            f"{plane.addresses.receptor.url()}/v1/tasks",
+            f"{own}/v1/droplet/d?cc-droplet-upload-uri=x",
+            f"{own}/internal/v4/../../v1/droplet/d",
+            own.replace("127.0.0.1", "127.0.0.2") + "/internal/v4/droplets/d/upload",
+        ):
+            url = f"{own}{path}?{parameter}={quote(target, safe='')}"
+            async with http.post(url, data=b"body") as answer:
+                assert (answer.status, "secret" in await answer.text()) == (403, False), target
+        assert asked == []
+
+
+async def test_an_upload_to_the_file_server_itself_is_taken(
+    plane: ControlPlane, http: aiohttp.ClientSession
+) -> None:
+    own = plane.addresses.fileserver.url()
+    for host in ("127.0.0.1", "localhost"):
+        target = own.replace("127.0.0.1", host) + "/internal/v4/droplets/d1/upload"
+        url = f"{own}/v1/droplet/d?cc-droplet-upload-uri={quote(target, safe='')}"
+        async with http.post(url, data=b"droplet") as answer:
+            assert answer.status == 201
+    async with http.get(f"{own}/v1/static/droplets/d1.tgz") as answer:
+        assert await answer.read() == b"droplet"
+
+
+async def test_a_callback_reaches_a_service_on_loopback_and_no_listener_of_the_plane(
+    plane: ControlPlane,
+) -> None:
+    async with (
+        other_service() as (other, asked),
+        HTTPCallbacks(destinations=plane._destinations()) as callbacks,
+    ):
+        assert await callbacks.deliver(f"{other}/done", "{}")
+        for part in ("bbs", "receptor", "auctioneer", "fileserver"):
+            address: Address = getattr(plane.addresses, part)
+            for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"):
+                assert not await callbacks.deliver(f"http://{host}:{address.port}/v1/x", "{}"), (part, host)
+        for bad in (
+            "http://[::1",
+            "ftp://x",
+            "x",
+            "http://169.254.169.254/",
+            "http://\udc80/",
+            "http://h:99999/",
+        ):
+            assert not await callbacks.deliver(bad, "{}"), bad
+    assert asked == ["/done"]
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1", True),
+        ("10.0.0.1", True),
+        ("8.8.8.8", True),
+        ("fd00::1", True),
+        ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("fe80::1%eth0", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("ff02::1", False),
+    ],
+)
+def test_where_callbacks_may_go(host: str, allowed: bool) -> None:
+    assert (Destinations().refusal(host, 80) == "") == allowed
+
+
+def test_an_operator_may_name_the_networks_of_callbacks() -> None:
+    only = Destinations(networks=[ip_network("10.1.0.0/16")], closed=[Address("10.1.0.1", 80)])
+    assert [only.refusal(*to) == "" for to in (("10.1.2.3", 80), ("127.0.0.1", 80), ("10.1.0.1", 80))] == [
+        True,
+        False,
+        False,
+    ]
 
 
 # -- those who keep others out ---------------------------------------------------------------------------

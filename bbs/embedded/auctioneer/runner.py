@@ -30,9 +30,11 @@ logger = logging.getLogger(__name__)
 Request = TypeVar("Request", LRPStartRequest, TaskStartRequest)
 
 CELLS_RETRY_S: Final = 1.0
-"""Pause before the BBS is asked again for its cells."""
+"""Pause before the BBS is asked again for its cells, and after an auction that failed."""
 
 UNHEALTHY: Final = "its container engine fails its health check"
+
+UNASKED: Final = "it could not be asked for its state"
 
 STATE_ROUNDS: Final = 4
 """How often all cells are asked when none of them has given a usable state."""
@@ -137,7 +139,12 @@ class AuctionRunner:
         """One cycle after another while there is something to place."""
         while True:
             await self._wake.wait()
-            await self._cycle()
+            try:
+                await self._cycle()
+            except Exception:
+                # What was not placed is asked for again by convergence.
+                logger.exception("auction-failed")
+                await asyncio.sleep(self._cells_retry_s)
 
     def _wake_up(self) -> None:
         if self._batch:
@@ -204,7 +211,10 @@ class AuctionRunner:
             logger.error(
                 "failed-to-get-state", extra={"data": {"cell-id": cell.cell_id, "error": str(error)}}
             )
-            return UNHEALTHY if error.status == 503 else "it could not be asked for its state"
+            return UNHEALTHY if error.status == 503 else UNASKED
+        except Exception:
+            logger.exception("failed-to-get-state", extra={"data": {"cell-id": cell.cell_id}})
+            return UNASKED
         problem = _unusable(cell, state)
         if problem:
             logger.info("ignored-cell", extra={"data": {"cell-id": cell.cell_id, "reason": problem}})
@@ -216,6 +226,9 @@ class AuctionRunner:
             refused = await self._reps.perform(url, work, trace_id)
         except RepError as error:
             logger.error("failed-to-commit", extra={"data": {"cell-id": work.cell_id, "error": str(error)}})
+            return
+        except Exception:
+            logger.exception("failed-to-commit", extra={"data": {"cell-id": work.cell_id}})
             return
         if refused.lrps or refused.tasks:
             logger.info(

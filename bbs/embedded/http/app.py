@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bbs.embedded.http import actual_lrps, cluster, desired_lrps, evacuation, tasks
 from bbs.embedded.http.calls import Controllers, serve
-from bbs.embedded.http.streams import STREAMS, Encoder, serve_stream
+from bbs.embedded.http.streams import STREAMS, serve_stream
 from bbs.embedded.hub import Hub
 
 ROUTES = (
@@ -30,9 +30,8 @@ def make_app(controllers: Controllers, hub: Hub) -> web.Application:
     app = web.Application(middlewares=[_plain_errors], client_max_size=BODY_LIMIT)
     for served in ROUTES:
         app.router.add_route("POST", served.route.path, serve(controllers, served))
-    encoder = Encoder()
     for stream in STREAMS:
-        app.router.add_route(stream.route.method, stream.route.path, serve_stream(hub, encoder, stream))
+        app.router.add_route(stream.route.method, stream.route.path, serve_stream(hub, stream))
     return app
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from bbs.embedded.hub import BUFFER, Hub, Subscription
-from bbs.embedded.notices import Stream
+from bbs.embedded.hub import Hub, Subscription
+from bbs.embedded.notices import Notice, Stream
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
 from bbs.models.events import (
@@ -23,12 +23,17 @@ from bbs.models.events import (
 )
 from bbs.models.task import Task
 from bbs.models.views import desired_lrp_v0, task_v2
+from bbs.serving.events import SlowReader, send
 from bbs.wire import sse
 from bbs.wire.mapping import decode
 from bbs.wire.proto import events_pb2
 
 GONE_CHECK_S = 5.0
 """How often an idle stream looks whether its client is still connected; without events nothing else tells."""
+
+
+RECORDS_PER_TURN = 64
+"""Records sent to one subscriber before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +61,7 @@ HEADERS = {
 }
 
 
-class Encoder:
-    """Encodes an event once for all streams that send it; most subscribers are close together."""
-
-    def __init__(self) -> None:
-        self._recent: OrderedDict[tuple[int, bool], tuple[Event, bytes]] = OrderedDict()
-
-    def encode(self, event: Event, *, old: bool) -> bytes:
-        """A record without its number. old: in the form for old clients."""
-        key = (id(event), old)  # unique: what is remembered is kept alive
-        found = self._recent.get(key)
-        if found is None:
-            found = event, sse.encode_event(old_form(event) if old else event)
-            self._recent[key] = found
-            if len(self._recent) > BUFFER:
-                self._recent.popitem(last=False)
-        return found[1]
-
-
-def serve_stream(
-    hub: Hub, encoder: Encoder, served: ServedStream
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def serve_stream(hub: Hub, served: ServedStream) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The HTTP handler of a stream."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -88,32 +73,38 @@ def serve_stream(
                 return web.Response(status=500)
         response = web.StreamResponse(headers=HEADERS)
         response.enable_chunked_encoding()
-        with hub.subscribe(served.stream, cell_id) as subscription:
+        with hub.subscribe(served.stream, cell_id, who=str(request.remote)) as subscription:
             await response.prepare(request)
-            await _send(request, response, subscription, lambda event: encoder.encode(event, old=served.old))
+            try:
+                await _send_all(request, response, subscription, old=served.old)
+            except (ConnectionError, SlowReader):
+                return response
         return response
 
     return answer
 
 
-async def _send(
-    request: web.Request,
-    response: web.StreamResponse,
-    subscription: Subscription,
-    encode: Callable[[Event], bytes],
+async def _send_all(
+    request: web.Request, response: web.StreamResponse, subscription: Subscription, *, old: bool
 ) -> None:
+    """Send events until the last one, or until the client has gone. Raises ConnectionError, SlowReader."""
     number = 0
     while not subscription.over:
-        event = await subscription.next(GONE_CHECK_S)
+        notice = await subscription.next_notice(GONE_CHECK_S)
         if request.transport is None or request.transport.is_closing():
             return
-        if event is None:
+        if notice is None:
             continue
-        try:
-            await response.write(sse.number_record(number, encode(event)))
-        except ConnectionError:
-            return
+        await send(request, response, sse.number_record(number, _record(notice, old=old)))
         number += 1
+        if number % RECORDS_PER_TURN == 0:
+            await asyncio.sleep(0)
+
+
+def _record(notice: Notice, *, old: bool) -> bytes:
+    """A record without its number. old: in the form for old clients."""
+    event = old_form(notice.event) if old else notice.event
+    return notice.record if event is notice.event else sse.encode_event(event)
 
 
 def old_form(event: Event) -> Event:

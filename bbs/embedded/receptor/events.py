@@ -27,6 +27,7 @@ from bbs.models.events import (
     Event,
 )
 from bbs.models.receptor import write_actual_lrp, write_desired_lrp
+from bbs.serving.events import SlowReader, send
 from bbs.wire.sse import CONTENT_TYPE
 
 logger = logging.getLogger(__name__)
@@ -74,9 +75,11 @@ class EventStreams:
             await response.prepare(request)
             try:
                 async with self._until_closed():
-                    await _send(events, response)
+                    await _send_all(events, request, response)
             except BBSError as error:
                 logger.error("event-stream-lost", extra={"data": {"error": repr(error)}})
+            except (ConnectionError, SlowReader):
+                return response
             await response.write_eof()
         return response
 
@@ -94,7 +97,7 @@ class EventStreams:
                 raise
 
 
-async def _send(events: AsyncIterator[Event], response: web.StreamResponse) -> None:
+async def _send_all(events: AsyncIterator[Event], request: web.Request, response: web.StreamResponse) -> None:
     position = 0
     async for event in events:
         if isinstance(event, ActualLRPCrashedEvent):
@@ -103,7 +106,8 @@ async def _send(events: AsyncIterator[Event], response: web.StreamResponse) -> N
             name, data = to_receptor(event)
         except UnknownEvent:
             return
-        await response.write(f"id: {position}\nevent: {name}\ndata: {compact(data)}\n\n".encode())
+        record = f"id: {position}\nevent: {name}\ndata: {compact(data)}\n\n".encode("utf-8", "replace")
+        await send(request, response, record)
         position += 1
 
 

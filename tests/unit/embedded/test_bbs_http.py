@@ -10,7 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.http import HTTPBBSClient
-from bbs.embedded.hub import BUFFER, Hub
+from bbs.embedded.hub import BUFFER_BYTES, Hub
 from bbs.embedded.notices import Notice, Stream
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
@@ -158,16 +158,29 @@ async def test_a_domain_without_ttl_stays(http: Http, world: Any) -> None:
         assert await bbs.domains() == ["apps"]
 
 
-async def test_a_subscriber_that_falls_behind_is_dropped_after_what_it_has() -> None:
+def of_size(size: int) -> Notice:
+    """A notice whose record has at least so many bytes."""
+    return Notice(TaskCreatedEvent(task=Task(task_guid="t" * size)), frozenset({Stream.TASKS}))
+
+
+async def test_a_subscriber_that_falls_behind_is_dropped_and_what_it_left_is_freed() -> None:
     hub = Hub()
-    notice = Notice(TaskCreatedEvent(task=Task()), frozenset({Stream.TASKS}))
     with hub.subscribe(Stream.TASKS) as slow, hub.subscribe(Stream.INSTANCES) as other:
-        hub.publish([notice] * (BUFFER + 5))
-        taken = 0
-        while not slow.over:
-            taken += await slow.next(1) is not None
-        assert taken == BUFFER
-        assert not other.over
+        for _ in range(4):
+            hub.publish([of_size(BUFFER_BYTES // 2)])
+        assert (slow.over, slow.waiting_bytes, other.over) == (True, 0, False)
+
+
+async def test_a_commit_of_any_size_reaches_a_subscriber_that_keeps_up() -> None:
+    """1,025 events and more in one commit, also of more bytes than a buffer, end nobody's stream."""
+    hub = Hub()
+    with hub.subscribe(Stream.TASKS) as eager:
+        for _ in range(2):
+            hub.publish([of_size(BUFFER_BYTES // 1000)] * 2000)
+            taken = 0
+            while await eager.next(0.01) is not None:
+                taken += 1
+            assert (taken, eager.over) == (2000, False)
 
 
 async def test_one_desire_of_1100_instances_ends_no_stream(http: Http, web_lrp: DesiredLRP) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import BodyPartReader, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from bbs.embedded.fileserver import fileserver_app
 from bbs.embedded.upload_jobs import JOBS_KEPT, Job, UploadJobs
@@ -36,8 +37,11 @@ def static(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def client(static: Path) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(fileserver_app(static, polling_interval_s=0))) as test_client:
+async def client(static: Path, cloud_controller: tuple[CloudController, str]) -> AsyncIterator[Client]:
+    """A client of a file server that may pass uploads on to a Cloud Controller, and to port 1."""
+    hosts = (URL(cloud_controller[1]).host_port_subcomponent or "", "127.0.0.1:1")
+    app = fileserver_app(static, polling_interval_s=0, upload_hosts=hosts)
+    async with TestClient(TestServer(app)) as test_client:
         yield test_client
 
 

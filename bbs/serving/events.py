@@ -1,0 +1,38 @@
+"""Sending on an event stream, which never ends, to a client that perhaps does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from aiohttp import web
+
+PIECE_BYTES: Final = 64 * 1024
+"""Written at once. What the socket does not take is copied into a buffer of the connection."""
+
+PATIENCE_S: Final = 30.0
+"""For a client to take one piece."""
+
+logger = logging.getLogger(__name__)
+
+
+class SlowReader(Exception):
+    """The client takes nothing; its connection has been cut."""
+
+
+async def send(
+    request: web.BaseRequest, response: web.StreamResponse, record: bytes, *, patience_s: float | None = None
+) -> None:
+    """Write a record. Raises SlowReader, ConnectionError. patience_s: None for the usual."""
+    seconds = PATIENCE_S if patience_s is None else patience_s
+    try:
+        async with asyncio.timeout(seconds):
+            for start in range(0, len(record), PIECE_BYTES):
+                await response.write(record[start : start + PIECE_BYTES])
+    except TimeoutError as error:
+        data = {"path": request.path, "peer": str(request.remote), "after-s": seconds}
+        logger.info("event-stream-not-read", extra={"data": data})
+        if request.transport is not None:
+            request.transport.abort()
+        raise SlowReader from error
