@@ -8,9 +8,12 @@ CHUNK = 256 * 1024
 
 OK = b"\0"
 
+MAX_DEPTH = 256
+"""Directories inside each other that a transfer follows; a path of 4096 bytes has hardly more."""
+
 
 class TransferError(Exception):
-    """Why a file or the whole transfer failed; the text is what the other end is told."""
+    """Why a file or the whole transfer failed; the text goes to the other end."""
 
 
 class Peer:

@@ -7,8 +7,11 @@ import stat
 
 from sshd.osnames import path_error
 from sshd.scp.globs import expand
-from sshd.scp.peer import CHUNK, OK, Peer, TransferError
+from sshd.scp.peer import CHUNK, MAX_DEPTH, OK, Peer, TransferError
 from sshd.scp.words import Options
+
+Identity = tuple[int, int]
+"""Device and inode of a directory."""
 
 
 def send_all(peer: Peer, options: Options) -> bool:
@@ -36,18 +39,20 @@ def _send_operand(peer: Peer, path: str, options: Options) -> None:
     if not stat.S_ISDIR(status.st_mode):
         _send_file(peer, path, options)
     elif options.recursive:
-        _send_directory(peer, path, options)
+        _send_directory(peer, path, options, ())
     else:
         raise TransferError(f"{_name(path)}: not a regular file")
 
 
 def _send_file(peer: Peer, path: str, options: Options) -> None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block
     except OSError as error:
         raise TransferError(path_error("open", path, error)) from error
     try:
         status = os.fstat(descriptor)
+        if stat.S_ISFIFO(status.st_mode):
+            raise TransferError(f"{_name(path)}: not a regular file")
         if options.preserve:
             _send_times(peer, status)
         _send_header(peer, "C", status, status.st_size, path)
@@ -67,12 +72,21 @@ def _send_file(peer: Peer, path: str, options: Options) -> None:
     peer.await_acknowledgement()
 
 
-def _send_directory(peer: Peer, path: str, options: Options) -> None:
+def _send_directory(peer: Peer, path: str, options: Options, above: tuple[Identity, ...]) -> None:
+    """Links are followed, but not back to a directory that is being sent: ``above`` are those.
+
+    Raises TransferError.
+    """
     try:
         status = os.stat(path)
         names = sorted(os.listdir(path))
     except OSError as error:
         raise TransferError(path_error("open", path, error)) from error
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        raise TransferError(f"{path}: a link to a directory above it")
+    if len(above) >= MAX_DEPTH:
+        raise TransferError(f"{path}: more than {MAX_DEPTH} directories inside each other")
     if options.preserve:
         _send_times(peer, status)
     _send_header(peer, "D", status, 0, path)
@@ -80,7 +94,7 @@ def _send_directory(peer: Peer, path: str, options: Options) -> None:
         inside = os.path.normpath(os.path.join(path, name))
         try:
             if os.path.isdir(inside):
-                _send_directory(peer, inside, options)
+                _send_directory(peer, inside, options, (*above, identity))
             else:
                 _send_file(peer, inside, options)
         except TransferError as error:

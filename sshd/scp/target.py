@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sshd.osnames import path_error
-from sshd.scp.peer import CHUNK, Peer, TransferError
+from sshd.scp.peer import CHUNK, MAX_DEPTH, Peer, TransferError
 from sshd.scp.words import Options
 
 Times = tuple[int, int]
@@ -30,6 +30,7 @@ class _Receiver:
     def __init__(self, peer: Peer, options: Options) -> None:
         self._peer = peer
         self._options = options
+        self._depth = 0
 
     def records(self, target: str, folder: str | None) -> None:
         """Records of one level: at the top until the input ends, in a folder until its ``E``."""
@@ -94,12 +95,16 @@ class _Receiver:
         self._peer.acknowledge()
         if os.path.lexists(path) and not os.path.isdir(path):
             raise TransferError(f'target exists and is not a directory: "{os.path.basename(path)}"')
+        if self._depth >= MAX_DEPTH:
+            raise TransferError(f"{path}: more than {MAX_DEPTH} directories inside each other")
         try:
             if not os.path.isdir(path):
                 os.mkdir(path, mode)
         except OSError as error:
             raise TransferError(path_error("mkdir", path, error)) from error
+        self._depth += 1
         self.records(path, path)
+        self._depth -= 1
         if self._options.preserve:
             _apply(path, times)
 
