@@ -8,11 +8,9 @@ import re
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 NO_KEY = "ssh: no key found"
-GENERATED_BITS = 1024
-"""Of a host key made when none is given; the key lives as long as the daemon."""
 
 
 class KeyRejected(ValueError):
@@ -36,13 +34,14 @@ def check_private_key(pem: str) -> None:
 
 
 def generate_private_key() -> str:
-    """A fresh RSA key as PEM."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=GENERATED_BITS)
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    ).decode("ascii")
+    """A fresh Ed25519 host key as PEM, for a daemon that is given none; it lives as long as the daemon."""
+    return (
+        Ed25519PrivateKey.generate()
+        .private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        .decode("ascii")
+    )
 
 
 def authorized_blob(text: str) -> bytes:

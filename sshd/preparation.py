@@ -40,14 +40,17 @@ def prepare(argv: list[str]) -> Prepared | int:
         authorized_key = os.environ.get(AUTHORIZED_KEY_VARIABLE, "")
     elif (failure := _not_a_path(argv[0])) is not None:
         records.write(ERROR, "failed-exec", error=failure)
+        records.close()
         return CONFIGURATION_FAILED
     blob, problems = _check_keys(
         records, host_key, authorized_key, flags.is_set("allowUnauthenticatedClients")
     )
     if problems:
         records.write(ERROR, "configure-failed", error=", ".join(problems))
+        records.close()
         return CONFIGURATION_FAILED
     records.write(INFO, "started")
+    records.close()
     return {
         "address": flags.text("address"),
         "host_key": host_key or generate_private_key(),

@@ -50,12 +50,15 @@ def main(argv: list[str]) -> int:
         _serve(_listen(str(prepared["address"])), prepared)
     except ListenError as error:
         text = f"Exit trace for group:\nsshd exited with error: {error}\n"
-        _records(prepared).write(2, "exited-with-failure", error=text)
+        records = _records(prepared)
+        records.write(2, "exited-with-failure", error=text)
+        records.close()
         return LISTEN_FAILED
     except Stop:
         records = _records(prepared)
         records.write(1, "server.stopping-server", session="1")
         records.write(1, "exited")
+        records.close()
     return 0
 
 
@@ -142,6 +145,9 @@ def _serve(listening: socket.socket, prepared: Prepared) -> None:
             os.close(our_life)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            from sshd.daemon.slim import leave_out
+
+            leave_out()
             from sshd.daemon.start import run
 
             return run(prepared, listening, alive)

@@ -1,9 +1,14 @@
-"""Log records on standard output, one JSON object per line, as the platform's collectors read them."""
+"""Log records on standard output, one JSON object per line, as the platform's collectors read them.
+
+Writing never blocks. Records that a slow reader has not taken wait in a bounded buffer; the number of records
+that found no place in it is a record of its own.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
+import select
 import time
 
 LEVELS = ("debug", "info", "error", "fatal")
@@ -11,19 +16,88 @@ DEBUG, INFO, ERROR, FATAL = range(4)
 
 TIME_FORMATS = ("unix-epoch", "rfc3339")
 
+STANDARD_OUTPUT = 1
+
+MAX_WAITING = 1024 * 1024
+"""Bytes of records that may wait for a reader."""
+
+PIECE = 4096
+"""Bytes that a pipe takes without blocking once it is writable (``PIPE_BUF`` of Linux)."""
+
+LAST_SECONDS = 1.0
+"""How long the end of the program waits for a reader."""
+
+
+class Output:
+    """Bytes for a descriptor that may block, written only when it does not."""
+
+    def __init__(self, descriptor: int = STANDARD_OUTPUT) -> None:
+        self._descriptor = descriptor
+        self._writable = select.poll()
+        self._writable.register(descriptor, select.POLLOUT)
+        self._waiting = bytearray()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the reader has taken everything."""
+        self.flush()
+        return not self._waiting
+
+    def add(self, line: bytes) -> bool:
+        """Write it, or keep it for later; False when there is no place for it."""
+        self.flush()
+        if len(self._waiting) + len(line) > MAX_WAITING:
+            return False
+        self._waiting += line
+        self.flush()
+        return True
+
+    def flush(self, seconds: float = 0.0) -> None:
+        """Write what waits, as far as the reader takes it within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while self._waiting:
+            patience = max(0.0, deadline - time.monotonic()) if seconds else 0.0
+            if not self._writable.poll(patience * 1000):
+                return
+            try:
+                written = os.write(self._descriptor, self._waiting[:PIECE])
+            except BlockingIOError:
+                return
+            except OSError:  # the reader is gone, which is no reason to end
+                self._waiting.clear()
+                return
+            del self._waiting[:written]
+
 
 class Records:
     """Writes records of one component at or above a level."""
 
-    def __init__(self, component: str, level: int, rfc3339: bool) -> None:
+    def __init__(self, component: str, level: int, rfc3339: bool, output: Output | None = None) -> None:
         self.component = component
         self.level = level
         self.rfc3339 = rfc3339
+        self._output = output or Output()
+        self._lost = 0
 
     def write(self, level: int, message: str, **data: object) -> None:
         """``message`` without the component; ``data`` in the order given."""
         if level < self.level:
             return
+        if self._lost and self._output.is_empty:
+            self._add(ERROR, "records-lost", {"number": self._lost})
+            self._lost = 0
+        if not self._add(level, message, data):
+            self._lost += 1
+
+    def flush(self) -> None:
+        """Write records that had to wait, without waiting."""
+        self._output.flush()
+
+    def close(self) -> None:
+        """Give the reader a last moment to take what waits."""
+        self._output.flush(LAST_SECONDS)
+
+    def _add(self, level: int, message: str, data: dict[str, object]) -> bool:
         now = time.time_ns()
         full = f"{self.component}.{message}"
         record: dict[str, object]
@@ -34,7 +108,7 @@ class Records:
                 "level": LEVELS[level],
                 "source": self.component,
                 "message": full,
-                "data": data,
+                "data": _encodable(data),
             }
         else:
             record = {
@@ -42,11 +116,15 @@ class Records:
                 "source": self.component,
                 "message": full,
                 "log_level": level,
-                "data": data,
+                "data": _encodable(data),
             }
         line = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
-        try:
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
-        except OSError:  # nobody reads the log; no reason to end
-            return
+        return self._output.add(f"{line}\n".encode())
+
+
+def _encodable(data: dict[str, object]) -> dict[str, object]:
+    """Texts that no encoding can express are escaped: a user name may be any bytes, a token any JSON."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in data.items()
+    }
