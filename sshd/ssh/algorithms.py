@@ -1,12 +1,15 @@
 """Which algorithms are offered: the defaults, and what a comma list of names makes of them.
 
-A custom list replaces the default in its own order; names we do not know are dropped without a word, and so
-may leave nothing.
+A custom list replaces the default in its own order. Names that are not known are dropped; the proxy refuses
+to start with one instead (:func:`unknown_names`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from asyncssh.kex import get_kex_algs
 
 STRICT_KEX_SERVER = b"kex-strict-s-v00@openssh.com"
 
@@ -53,6 +56,9 @@ KNOWN_MACS = frozenset(
     }
 )
 
+POST_QUANTUM = b"mlkem768x25519-sha256"
+"""Post-quantum key exchange; the proxy's configuration may name it."""
+
 RSA_SIGNATURES = (b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa")
 
 USER_KEY_SIGNATURES = (
@@ -77,6 +83,17 @@ class Algorithms:
     host_key_algorithms: tuple[bytes, ...] | None = None
 
 
+def proxy_key_exchanges() -> frozenset[bytes]:
+    """Those the proxy's configuration may name: one more than the daemon's flag, where the library has it."""
+    return KNOWN_KEY_EXCHANGES | ({POST_QUANTUM} & frozenset(get_kex_algs()))
+
+
+def unknown_names(names: str, known: Collection[bytes]) -> list[str]:
+    """The elements of a comma list that are not known; elements are not trimmed."""
+    elements = names.split(",") if names else []
+    return [name for name in elements if name.encode("utf-8", "surrogateescape") not in known]
+
+
 def choose(names: str, default: tuple[bytes, ...], known: frozenset[bytes]) -> tuple[bytes, ...]:
     """What a comma list asks for. Empty means the default; its elements are not trimmed."""
     if not names:
@@ -85,12 +102,17 @@ def choose(names: str, default: tuple[bytes, ...], known: frozenset[bytes]) -> t
 
 
 def algorithms(
-    ciphers: str = "", macs: str = "", key_exchanges: str = "", host_key_algorithms: str = ""
+    ciphers: str = "",
+    macs: str = "",
+    key_exchanges: str = "",
+    host_key_algorithms: str = "",
+    *,
+    known_key_exchanges: frozenset[bytes] = KNOWN_KEY_EXCHANGES,
 ) -> Algorithms:
     """The offer that four comma lists describe."""
     wanted = tuple(host_key_algorithms.encode("utf-8", "surrogateescape").split(b","))
     return Algorithms(
-        key_exchanges=choose(key_exchanges, KEY_EXCHANGES, KNOWN_KEY_EXCHANGES),
+        key_exchanges=choose(key_exchanges, KEY_EXCHANGES, known_key_exchanges),
         ciphers=choose(ciphers, CIPHERS, KNOWN_CIPHERS),
         macs=choose(macs, MACS, KNOWN_MACS),
         host_key_algorithms=wanted if host_key_algorithms else None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from sshd.ssh import messages as m
@@ -66,20 +67,20 @@ class Channel:
         self._handler = handler
         self._remote = uint32(remote)
         self._send_window = window
-        self._max_packet = max(1, min(max_packet, m.MAX_PACKET))
+        self._max_packet = min(max_packet, m.MAX_PACKET)
         self._receive_window = granted
         self._adjust = 0
         self._eof_sent = self._closed = self._peer_eof = self._peer_closed = False
         self._replies = Replies(self._reply)
-        self._answers: deque[asyncio.Future[bool]] = deque()
+        self._answers: deque[Callable[[bool], None]] = deque()
 
     # -- sending ------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Bytes that may be sent now; after 0 the handler hears ``writable``."""
+        """Bytes that may be sent now; after 0 the handler's ``writable`` is called."""
         if self._closed or self._eof_sent or not self._mux.link.has_room():
             return 0
-        return self._send_window
+        return min(self._send_window, self._mux.turn.left * self._max_packet)
 
     def send(self, data: bytes | memoryview, kind: int = m.DATA) -> None:
         """Send data, no more than :meth:`room` allows. Data for a closed channel is dropped."""
@@ -88,6 +89,7 @@ class Channel:
         if len(data) > self._send_window:
             raise ValueError(f"{len(data)} bytes for a window of {self._send_window}")
         self._send_window -= len(data)
+        self._mux.turn.take(-(-len(data) // self._max_packet))
         for start in range(0, len(data), self._max_packet):
             piece = bytes(data[start : start + self._max_packet])
             if kind == m.DATA:
@@ -102,23 +104,28 @@ class Channel:
 
     def request(self, name: str, payload: bytes, want_reply: bool = False) -> asyncio.Future[bool] | None:
         """Send a request; the future, if a reply is wanted, tells whether it succeeded."""
-        answer: asyncio.Future[bool] | None = None
-        if want_reply:
-            answer = asyncio.get_running_loop().create_future()
+        if not want_reply:
+            self.ask(name, payload, None)
+            return None
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.ask(name, payload, lambda success: None if answer.done() else answer.set_result(success))
+        return answer
+
+    def ask(self, name: str, payload: bytes, answered: Callable[[bool], None] | None) -> None:
+        """Send a request; ``answered``, if a reply is wanted, is called before what comes after the reply."""
         if self._closed:
-            if answer is not None:
-                answer.set_result(False)
-            return answer
+            if answered is not None:
+                answered(False)
+            return
         self._mux.link.send_packet(
             m.CHANNEL_REQUEST,
             self._remote,
             text(name),
-            boolean(want_reply),
+            boolean(answered is not None),
             payload,
         )
-        if answer is not None:
-            self._answers.append(answer)
-        return answer
+        if answered is not None:
+            self._answers.append(answered)
 
     def close(self) -> None:
         """Close our side; what the peer still sends is dropped until it closes its own."""
@@ -145,10 +152,8 @@ class Channel:
             )
 
     def _settle(self) -> None:
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_result(False)
-        self._answers.clear()
+        while self._answers:
+            self._answers.popleft()(False)
 
     # -- what the mux tells -------------------------------------------------------------------------
 
@@ -194,9 +199,7 @@ class Channel:
 
     def take_answer(self, success: bool) -> None:
         if self._answers:
-            answer = self._answers.popleft()
-            if not answer.done():
-                answer.set_result(success)
+            self._answers.popleft()(success)
 
     def connection_lost(self) -> None:
         was_open = not self._closed

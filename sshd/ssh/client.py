@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from asyncssh.connection import SSHClientConnection
-from asyncssh.packet import SSHPacket
-from asyncssh.public_key import decode_ssh_public_key
 
 from sshd.ssh.library import asyncssh
 from sshd.ssh.link import MuxLink
 from sshd.ssh.mux import MuxHandler
+from sshd.ssh.transport import ClientTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +23,7 @@ class Credentials:
     private_key: asyncssh.SSHKey | None = None
 
 
-class ClientLink(MuxLink, SSHClientConnection):
+class ClientLink(MuxLink, ClientTransport):
     """A connection to a server; made by :func:`connect`."""
 
     def __init__(
@@ -35,24 +32,17 @@ class ClientLink(MuxLink, SSHClientConnection):
         check_host_key: Callable[[bytes], bool],
         handler: MuxHandler,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self.authenticated: asyncio.Future[None] = loop.create_future()
-        options.waiter = self.authenticated
-        super().__init__(loop, options, wait="auth")
+        self.authenticated: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__(options, self.authenticated)
         self._check_host_key = check_host_key
         self._mux_handler = handler
 
-    def validate_server_host_key(self, key_data: bytes) -> asyncssh.SSHKey:
-        if not self._check_host_key(key_data):
-            raise asyncssh.HostKeyNotVerifiable("Host fingerprint mismatch")
-        self._server_host_key = decode_ssh_public_key(key_data)
-        return self._server_host_key
+    def accepts_host_key(self, key_blob: bytes) -> bool:
+        return self._check_host_key(key_blob)
 
-    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
-        result = super().process_packet(pkttype, pktid, packet)
-        if self._auth_complete and self.mux is None and self._transport is not None:
+    def packet_processed(self) -> None:
+        if self.is_authenticated and self.mux is None and not self.lost():
             self.start_mux(self._mux_handler)
-        return result
 
 
 def client_options(credentials: Credentials, version: str) -> asyncssh.SSHClientConnectionOptions:

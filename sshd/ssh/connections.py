@@ -1,23 +1,28 @@
-"""All connections of one server: accepted while there is room, strangers making way for newcomers.
+"""All connections of one server: accepted while there is room.
 
-Who is not authenticated yet can take neither the memory nor the descriptors of those who are: there are so
-many of them and no more, and the oldest leaves for the next one. Where descriptors are short although
-everybody is known, arriving connections wait in the listener's queue.
+A stranger is a connection that is not authenticated yet. Their number is bounded, so that they take neither
+the memory nor the descriptors of authenticated connections. When there are too many, one of them is
+dropped at random for the next one. A flood of newcomers then cannot drop a certain stranger on purpose, as it
+could if the oldest were dropped; idle strangers cannot lock others out, as they could if newcomers were
+refused. When there are too many authenticated connections, arriving ones wait in the listener's queue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from sshd.ssh.server import ServerLink, ServerPolicy, server_options
 
 MAX_STRANGERS = 1000
-"""Connections that have not been authenticated; each may cost 250 KB."""
+"""Strangers a server may have, unless it says otherwise; each may cost 250 KB."""
 
 RETRY_SECONDS = 0.5
 """How long to leave arriving connections alone when there is no descriptor for them."""
@@ -32,7 +37,7 @@ def affordable(descriptors_each: int) -> int:
 
 
 class Connections:
-    """Accepts and counts. ``changed`` is told their number each time it changes."""
+    """Accepts and counts. ``changed`` is called with their number each time it changes."""
 
     def __init__(
         self,
@@ -49,7 +54,7 @@ class Connections:
         self._most = most
         self._most_strangers = min(most, most_strangers)
         self._links: set[ServerLink] = set()
-        self._strangers: dict[ServerLink, None] = {}  # oldest first
+        self._strangers: set[ServerLink] = set()
         self._resume: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
@@ -75,12 +80,16 @@ class Connections:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # no descriptor left
-                if not self._drop_oldest_stranger():
+                if not self._drop_a_stranger():
                     loop.remove_reader(listening)
                     retry = loop.call_later(RETRY_SECONDS, self._resume)
                 return
             end.setblocking(False)
-            arrivals.create_task(self._attach(end))
+            link = ServerLink(self._options, self._policy)
+            self._links.add(link)
+            self._changed(len(self._links))
+            arriving = arrivals.create_task(self._attach(link, end))
+            arriving.add_done_callback(partial(self._attached, link, end))
 
         async with asyncio.TaskGroup() as arrivals:
             self._resume = lambda: loop.add_reader(listening, accept)
@@ -95,38 +104,39 @@ class Connections:
                 for link in list(self._links):
                     link.abort()
 
-    async def _attach(self, end: socket.socket) -> None:
-        link = ServerLink(self._options, self._policy)
-        self._links.add(link)
-        self._strangers[link] = None
-        self._changed(len(self._links))
-        try:
+    async def _attach(self, link: ServerLink, end: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client is gone already
             await asyncio.get_running_loop().connect_accepted_socket(lambda: link, end)
-        except OSError:  # the client is gone already
+            if link in self._links:
+                self._strangers.add(link)
+
+    def _attached(self, link: ServerLink, end: socket.socket, _: asyncio.Task[None]) -> None:
+        """The attempt is over; cancelled or failed, its socket is closed."""
+        if link.lost():
             end.close()
             self._ended(link)
 
     def _make_room(self) -> bool:
         """Whether one more can be taken."""
         if len(self._strangers) >= self._most_strangers:
-            self._drop_oldest_stranger()
-            return True
-        return len(self._links) < self._most or self._drop_oldest_stranger()
+            return self._drop_a_stranger()
+        return len(self._links) < self._most or self._drop_a_stranger()
 
-    def _drop_oldest_stranger(self) -> bool:
+    def _drop_a_stranger(self) -> bool:
+        """Whether there was one; it does not count any more, although it ends a little later."""
         if not self._strangers:
             return False
-        oldest = next(iter(self._strangers))
-        del self._strangers[oldest]
-        oldest.abort()
+        dropped = random.choice(list(self._strangers))
+        self._strangers.discard(dropped)
+        dropped.abort()
         return True
 
     def _ready(self, link: ServerLink) -> None:
-        self._strangers.pop(link, None)
+        self._strangers.discard(link)
         self._program_ready(link)
 
     def _ended(self, link: ServerLink) -> None:
-        self._strangers.pop(link, None)
+        self._strangers.discard(link)
         if link in self._links:
             self._links.discard(link)
             self._program_ended(link)

@@ -1,12 +1,64 @@
-"""asyncssh as these programs use it."""
+"""asyncssh as these programs use it: imported without its searches, and checked.
+
+asyncssh looks for optional C libraries (liboqs, nettle) when it is imported. In a container that search
+starts ``ldconfig`` or ``gcc`` of the app's image, costs 60 ms and needs ``ctypes``. It is switched off here,
+because nothing it could find is used.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import logging
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any, cast
 
-import asyncssh
+VERSIONS = ("2.24.1",)
+"""Versions of asyncssh that ``sshd.ssh.transport`` is written for and tested with."""
 
-# Its own log speaks of every packet; what the programs log is theirs.
-asyncssh.set_log_level(logging.CRITICAL)
+_UMAC = "asyncssh.crypto.umac"
 
-__all__ = ["asyncssh"]
+
+class LibraryMismatch(ImportError):
+    """The installed asyncssh is not the one these programs are written for."""
+
+
+def check_version(version: str) -> None:
+    """Raises :class:`LibraryMismatch`."""
+    if version not in VERSIONS:
+        wanted = " or ".join(VERSIONS)
+        raise LibraryMismatch(
+            f"asyncssh {version} is installed, but sshd needs asyncssh {wanted}: "
+            "install the version that constraints.txt pins"
+        )
+
+
+@contextlib.contextmanager
+def _without_searches() -> Iterator[None]:
+    """While inside, ``ctypes.util`` finds no library."""
+    modules = cast("dict[str, Any]", sys.modules)
+    modules[_UMAC] = None  # makes its import fail, which asyncssh takes for "not installed"
+    if importlib.util.find_spec("ctypes") is None:  # as in the bundle
+        modules["ctypes"] = types.ModuleType("ctypes")
+        modules["ctypes.util"] = modules["ctypes"].util = types.ModuleType("ctypes.util")
+    finder = importlib.import_module("ctypes.util")
+    search = getattr(finder, "find_library", None)
+    finder.find_library = lambda name: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        finder.find_library = search  # type: ignore[attr-defined]
+
+
+if "asyncssh" in sys.modules:
+    import asyncssh
+else:
+    with _without_searches():
+        import asyncssh
+
+check_version(asyncssh.__version__)
+asyncssh.set_log_level(logging.CRITICAL)  # its log describes every packet
+
+__all__ = ["LibraryMismatch", "asyncssh", "check_version"]

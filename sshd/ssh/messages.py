@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 DISCONNECT = 1
+IGNORE = 2
 UNIMPLEMENTED = 3
 SERVICE_REQUEST = 5
 SERVICE_ACCEPT = 6
+KEXINIT = 20
 KEX_FIRST, KEX_LAST = 30, 49
 USERAUTH_REQUEST = 50
 USERAUTH_FAILURE = 51
@@ -39,11 +41,13 @@ STDERR = 1
 
 WINDOW = 2 * 1024 * 1024
 """Bytes a peer may have under way on one channel; what the Go library grants."""
-ALL_WINDOWS = 32 * 1024 * 1024
+ALL_WINDOWS = 4 * 1024 * 1024
 """Bytes after which the channels of one connection get no more than :data:`LEAST_WINDOW`."""
 LEAST_WINDOW = 32768
 """Bytes a peer may have under way on a channel beside many others: one packet."""
 MAX_PACKET = 32768
 """Bytes of data in one packet, the size every implementation has to take."""
-MAX_CHANNELS = 1000
-"""Channels one connection may have open; a flood gets "resource shortage" instead of our memory."""
+LEAST_MAX_PACKET = 9
+"""Bytes of data in one packet that a peer has to take at least; what the Go library demands."""
+MAX_CHANNELS = 256
+"""Channels one connection may have open; more are refused with "resource shortage"."""

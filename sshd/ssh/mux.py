@@ -1,14 +1,18 @@
 """The connection protocol (RFC 4254) of one connection: channels and global requests.
 
 It is a plain state machine between a *link* (packets out, see :class:`Link`) and handlers (what arrives).
-Nothing here waits or schedules: a packet goes in, callbacks and packets come out. Replies are sent in the
-order of the requests, whenever their answers come.
+Nothing here waits: a packet goes in, callbacks and packets come out. Replies are sent in the order of the
+requests, whenever their answers come.
+
+A connection sends the data of its channels a few packets per turn of the event loop. A peer that asks for
+tiny packets slows down its own connection and no other.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from sshd.ssh import messages as m
@@ -19,6 +23,16 @@ from sshd.wire import Malformed, Reader, boolean, text, uint32
 
 MAX_PENDING_OPENS = 256
 """Opens of a peer that may wait for our answer (a dial, the other side of a splice) at a time."""
+
+
+PACKETS_PER_TURN = 64
+"""Packets of data that one connection sends before others have their turn.
+
+As many full ones as the largest window holds: only smaller packets are held up by it.
+"""
+
+REFUSED_SIZE = (m.OPEN_CONNECT_FAILED, "invalid request", "en_US.UTF-8")
+"""The Go library's answer to an open with a maximum packet size that is too small."""
 
 
 class Link(Protocol):
@@ -62,6 +76,29 @@ class MuxHandler(Protocol):
     def connection_ended(self, error: Exception | None) -> None: ...
 
 
+class Turn:
+    """How many packets of data may be sent before other connections have their turn of the event loop."""
+
+    __slots__ = ("_renewed", "left")
+
+    def __init__(self, renewed: Callable[[], None]) -> None:
+        """``renewed`` is called in the next turn after one was used up."""
+        self.left = PACKETS_PER_TURN
+        self._renewed = renewed
+
+    def take(self, packets: int) -> None:
+        if self.left <= 0:
+            return
+        self.left -= packets
+        if self.left <= 0:
+            self.left = 0
+            asyncio.get_running_loop().call_soon(self._renew)
+
+    def _renew(self) -> None:
+        self.left = PACKETS_PER_TURN
+        self._renewed()
+
+
 class Mux:
     """Channels and global requests of one connection."""
 
@@ -74,8 +111,10 @@ class Mux:
         self._pending_opens = 0
         self._next = 0
         self._replies = Replies(self._reply)
-        self._answers: deque[asyncio.Future[tuple[bool, bytes]]] = deque()
+        self._answers: deque[Callable[[bool, bytes], None]] = deque()
         self._ended = False
+        self._woken_first = 0
+        self.turn = Turn(self.writable)
 
     @property
     def channels(self) -> int:
@@ -107,21 +146,36 @@ class Mux:
         self, name: str, payload: bytes, want_reply: bool
     ) -> asyncio.Future[tuple[bool, bytes]] | None:
         """Send a global request; the future, if a reply is wanted, gives its success and payload."""
-        self.link.send_packet(m.GLOBAL_REQUEST, text(name), boolean(want_reply), payload)
         if not want_reply:
+            self.ask(name, payload, None)
             return None
         answer: asyncio.Future[tuple[bool, bytes]] = asyncio.get_running_loop().create_future()
-        if self._ended:
-            answer.set_result((False, b""))
-        else:
-            self._answers.append(answer)
+        self.ask(
+            name,
+            payload,
+            lambda success, content: None if answer.done() else answer.set_result((success, content)),
+        )
         return answer
+
+    def ask(self, name: str, payload: bytes, answered: Callable[[bool, bytes], None] | None) -> None:
+        """Send a global request; ``answered``, if a reply is wanted, is called before what comes after it."""
+        self.link.send_packet(m.GLOBAL_REQUEST, text(name), boolean(answered is not None), payload)
+        if answered is None:
+            return
+        if self._ended:
+            answered(False, b"")
+        else:
+            self._answers.append(answered)
 
     # -- what the transport tells -------------------------------------------------------------------
 
     def writable(self) -> None:
-        for channel in list(self._channels.values()):
-            channel.wake()
+        """Wake the channels, each time another one first: the first may use up all room there is."""
+        channels = list(self._channels.values())
+        if channels:
+            first = self._woken_first = (self._woken_first + 1) % len(channels)
+            for channel in channels[first:] + channels[:first]:
+                channel.wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._ended:
@@ -131,10 +185,8 @@ class Mux:
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the SSH connection has ended"))
         self._opening.clear()
-        for waiting in self._answers:
-            if not waiting.done():
-                waiting.set_result((False, b""))
-        self._answers.clear()
+        while self._answers:
+            self._answers.popleft()(False, b"")
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.connection_lost()
@@ -205,9 +257,7 @@ class Mux:
     def _global_answer(self, success: bool, payload: bytes) -> None:
         if not self._answers:
             raise ProtocolViolation("answer to a global request that was not made")
-        answer = self._answers.popleft()
-        if not answer.done():
-            answer.set_result((success, payload))
+        self._answers.popleft()(success, payload)
 
     # -- opening and closing ------------------------------------------------------------------------
 
@@ -220,7 +270,7 @@ class Mux:
 
     def _grant(self) -> int:
         """The window for a new channel: what a connection can make us hold is bounded, not its channels."""
-        granted = min(m.WINDOW, max(m.LEAST_WINDOW, (m.ALL_WINDOWS - self._granted) // 4))
+        granted = min(m.WINDOW, max(m.LEAST_WINDOW, (m.ALL_WINDOWS - self._granted) // 2))
         self._granted += granted
         return granted
 
@@ -229,7 +279,9 @@ class Mux:
         remote, window, max_packet = reader.uint32(), reader.uint32(), reader.uint32()
         self._pending_opens += 1
         request = OpenRequest(self, kind, remote, window, max_packet, reader.rest())
-        if len(self._channels) >= m.MAX_CHANNELS or self._pending_opens > MAX_PENDING_OPENS:
+        if max_packet < m.LEAST_MAX_PACKET:
+            request.refuse(*REFUSED_SIZE)
+        elif len(self._channels) >= m.MAX_CHANNELS or self._pending_opens > MAX_PENDING_OPENS:
             request.refuse(m.OPEN_RESOURCE_SHORTAGE, "too many channels")
         else:
             self.handler.open_requested(request)
@@ -268,13 +320,15 @@ class Mux:
 
     def _open_confirmed(self, reader: Reader) -> None:
         local, remote, window, max_packet = (reader.uint32() for _ in range(4))
+        if max_packet < m.LEAST_MAX_PACKET:
+            raise ProtocolViolation(f"a maximum packet size of {max_packet} bytes")
         handler, granted, answer = self._take_opening(local)
         channel = Channel(self, handler, local, granted, remote, window, max_packet, reader.rest())
         self._channels[local] = channel
-        handler.opened(channel)
-        if answer.done():  # nobody waits for it any more
+        if answer.done():  # cancelled: the handler has no use for a channel any more
             channel.close()
         else:
+            handler.opened(channel)
             answer.set_result(channel)
 
     def _open_failed(self, reader: Reader) -> None:

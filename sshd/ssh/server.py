@@ -6,33 +6,35 @@ marker extensions, the announcement of host keys, SASL preparation of user names
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from asyncssh.auth import lookup_server_auth
-from asyncssh.connection import SSHServerConnection
-from asyncssh.packet import NameList, SSHPacket, String
+from asyncssh.packet import SSHPacket
 
-from sshd.ssh import messages as m
 from sshd.ssh.algorithms import STRICT_KEX_SERVER, USER_KEY_SIGNATURES, Algorithms, host_key_signatures
 from sshd.ssh.library import asyncssh
 from sshd.ssh.link import MuxLink
+from sshd.ssh.transport import Offer, ServerTransport
 
 MAX_REFUSED_ATTEMPTS = 6
 """The attempt that ends the connection; the first ``none`` is not one."""
 
+MAX_SERVICE_REQUESTS = 2
+"""Clients send one; a second is answered, more end the connection."""
+
 MAX_USER_NAME = 1024
 """Characters; the platform's names have less than 100."""
+
+LOGIN_SECONDS = 120.0
+"""How long a client may take to be authenticated; the default of OpenSSH's ``LoginGraceTime``."""
 
 _USERAUTH = b"ssh-userauth"
 _CONNECTION = b"ssh-connection"
 
 
 class Authenticator(Protocol):
-    """Who may in, for one connection."""
+    """Decides who may in, for one connection."""
 
     method: bytes
     """The one method that failures list: ``publickey`` or ``password``."""
@@ -49,7 +51,10 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerPolicy:
-    """How to serve connections. ``ready`` is called with each authenticated one and has to start its mux."""
+    """How to serve connections. ``ready`` is called with each authenticated one and has to start its mux.
+
+    login_seconds: how long a client may take to be authenticated (0: no limit).
+    """
 
     version: str
     host_key: asyncssh.SSHKey
@@ -58,94 +63,60 @@ class ServerPolicy:
     ready: Callable[[ServerLink], None]
     ended: Callable[[ServerLink], None]
     idle_seconds: float
+    login_seconds: float = LOGIN_SECONDS
 
 
-class ServerLink(MuxLink, SSHServerConnection):
-    """One client's connection; made by :func:`server_link`."""
+class ServerLink(MuxLink, ServerTransport):
+    """One client's connection."""
 
     def __init__(self, options: asyncssh.SSHServerConnectionOptions, policy: ServerPolicy) -> None:
-        super().__init__(asyncio.get_running_loop(), options)
+        super().__init__(options, _offer(policy))
         self.idle_seconds = policy.idle_seconds
         self._policy = policy
         self._authenticator = policy.authenticator(self)
         self._refused = 0
         self._asked = False
         self._method = ""
-        offered = policy.algorithms
-        self._kex_algs = list(offered.key_exchanges)
-        self._enc_algs = list(offered.ciphers)
-        self._mac_algs = list(offered.macs)
-        self._cmp_algs = [b"none"]
-        signatures = host_key_signatures(policy.host_key.algorithm, offered)
-        self._server_host_key_algs = list(signatures)
-        self._host_key_pairs = OrderedDict((name, self._server_host_keys[name]) for name in signatures)
-
-    @property
-    def peer(self) -> str:
-        """``address:port`` of the client."""
-        host = f"[{self._peer_addr}]" if ":" in self._peer_addr else self._peer_addr
-        return f"{host}:{self._peer_port}"
-
-    # -- key exchange -------------------------------------------------------------------------------
-
-    def _get_extra_kex_algs(self) -> list[bytes]:
-        return [STRICT_KEX_SERVER]
-
-    def choose_server_host_key(self, peer_host_key_algs: object) -> bool:
-        self._server_host_keys = self._host_key_pairs
-        return super().choose_server_host_key(peer_host_key_algs)  # type: ignore[arg-type]
-
-    def _send_ext_info(self) -> None:
-        self._extensions_to_send.clear()
-        self._extensions_to_send[b"server-sig-algs"] = b",".join(USER_KEY_SIGNATURES)
-        self._extensions_to_send[b"ping@openssh.com"] = b"0"
-        super()._send_ext_info()
-
-    def send_server_host_keys(self) -> None:
-        """Not announced."""
+        self._service_requests = 0
 
     # -- authentication -----------------------------------------------------------------------------
 
-    def _service_requested(self, packet: SSHPacket) -> None:
-        service = packet.get_string()
-        if service != _USERAUTH or not self._recv_encryption:
+    def service_requested(self, service: bytes) -> None:
+        if service != _USERAUTH or not self.is_encrypted:
             raise asyncssh.ServiceNotAvailable("Unexpected service in service request")
-        self._next_service = None
-        self.send_packet(m.SERVICE_ACCEPT, String(service))
-        self._auth_in_progress = True
-        self._can_recv_ext_info = False
-        self._send_deferred_packets()
+        self._service_requests += 1
+        if self._service_requests > MAX_SERVICE_REQUESTS:
+            raise asyncssh.ProtocolError("too many service requests")
+        self.accept_service(service)
 
-    async def _attempt(self, user: str, method: bytes, packet: SSHPacket) -> None:
-        self._method = method.decode("utf-8", "replace")
-        if method == b"none" and self._authenticator.accepts_none(user):
-            await self.send_userauth_success()
-        else:
-            self._auth = lookup_server_auth(self, user, method, packet)
-
-    def _user_requested(self, packet: SSHPacket) -> Awaitable[None] | None:
-        user = packet.get_string().decode("utf-8", "surrogateescape")
-        service = packet.get_string()
-        method = packet.get_string()
+    def authentication_requested(
+        self, user: bytes, service: bytes, method: bytes, packet: SSHPacket
+    ) -> Awaitable[None] | None:
         if service != _CONNECTION:
             raise asyncssh.ServiceNotAvailable("Unexpected service in auth request")
-        if self._auth_complete or not self._auth_in_progress or self.lost():
+        if not self.takes_attempts:
             return None
-        if len(user) > MAX_USER_NAME:
+        name = user.decode("utf-8", "surrogateescape")
+        if len(name) > MAX_USER_NAME:
             raise asyncssh.IllegalUserName("Username too long")
-        if self._auth is not None:  # the one before has no answer yet, and gets none: it counts all the same
-            self._auth.cancel()
-            self._auth = None
-            if self._one_too_many():
-                return None
-        self._username = user
-        return self._attempt(user, method, packet)
+        # An attempt without an answer yet gets none, and counts all the same.
+        if self.abandon_attempt() and self._one_too_many():
+            return None
+        self.begin_attempt(name)
+        return self._attempt(method, packet)
+
+    async def _attempt(self, method: bytes, packet: SSHPacket) -> None:
+        self._method = method.decode("utf-8", "replace")
+        if method == b"none" and self._authenticator.accepts_none(self.user):
+            await self.send_userauth_success()
+        else:
+            self.attempt(method, packet)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        self._auth = None
-        self._authenticator.refused(self._username, self._method)
+        self.forget_attempt()
+        self._authenticator.refused(self.user, self._method)
         if not self._one_too_many():
-            self.send_packet(m.USERAUTH_FAILURE, NameList([self._authenticator.method]), b"\0")
+            self.refuse_attempt([self._authenticator.method])
 
     def _one_too_many(self) -> bool:
         """Count a refused attempt; whether the connection has ended for it."""
@@ -155,8 +126,7 @@ class ServerLink(MuxLink, SSHServerConnection):
         self._refused += 1
         if self._refused < MAX_REFUSED_ATTEMPTS:
             return False
-        self._send_disconnect(m.DISCONNECT_PROTOCOL_ERROR, "too many authentication failures", "")
-        self._force_close(None)
+        self.disconnect_for("too many authentication failures")
         return True
 
     def public_key_auth_supported(self) -> bool:
@@ -174,10 +144,7 @@ class ServerLink(MuxLink, SSHServerConnection):
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         if not self._authenticator.accepts_key(username, key_data):
             return False
-        if not msg:
-            return True
-        key = asyncssh.public_key.decode_ssh_public_key(key_data)
-        return key.verify(String(self._session_id) + msg, signature)
+        return not msg or self.is_signed(key_data, msg, signature)
 
     async def validate_password(self, username: str, password: str) -> bool:
         return await self._authenticator.accepts_password(username, password)
@@ -186,26 +153,30 @@ class ServerLink(MuxLink, SSHServerConnection):
         await super().send_userauth_success()
         self._policy.ready(self)
 
-    def _cleanup(self, exc: Exception | None) -> None:
-        super()._cleanup(exc)
+    def ended(self, error: Exception | None) -> None:
+        super().ended(error)
         self._policy.ended(self)
 
-    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
-        if pkttype == m.SERVICE_REQUEST:
-            self._service_requested(packet)
-            return True
-        if pkttype == m.USERAUTH_REQUEST:
-            return self._user_requested(packet) or True
-        return super().process_packet(pkttype, pktid, packet)
+
+def _offer(policy: ServerPolicy) -> Offer:
+    offered = policy.algorithms
+    return Offer(
+        key_exchanges=offered.key_exchanges,
+        ciphers=offered.ciphers,
+        macs=offered.macs,
+        host_key_signatures=host_key_signatures(policy.host_key.algorithm, offered),
+        markers=(STRICT_KEX_SERVER,),
+        extensions={b"server-sig-algs": b",".join(USER_KEY_SIGNATURES), b"ping@openssh.com": b"0"},
+    )
 
 
 def server_options(policy: ServerPolicy) -> asyncssh.SSHServerConnectionOptions:
-    """asyncssh's options, made once for all connections: no configuration files, no time limit of its own."""
+    """asyncssh's options, made once for all connections: no configuration files."""
     return asyncssh.SSHServerConnectionOptions(
         server_factory=asyncssh.SSHServer,
         server_host_keys=[policy.host_key],
         server_version=policy.version,
-        login_timeout=0,
+        login_timeout=policy.login_seconds,
         keepalive_interval=0,
         tcp_keepalive=True,
         gss_host=None,

@@ -212,13 +212,22 @@ class Recorder:
         self.seen = Seen()
         self.channel: Channel
         self.over = asyncio.Event()
+        self._news = asyncio.Event()
         self._hungry = True
         self._untaken = 0
 
     def opened(self, channel: Channel) -> None:
         self.channel = channel
 
+    async def until(self, condition: Callable[[Seen], bool], timeout_s: float = 60.0) -> None:
+        """Wait until what has arrived is enough."""
+        async with asyncio.timeout(timeout_s):
+            while not condition(self.seen):
+                self._news.clear()
+                await self._news.wait()
+
     def data_received(self, kind: int, data: bytes) -> None:
+        self._news.set()
         if kind == m.STDERR:
             self.seen.errors += data
         else:
@@ -243,6 +252,7 @@ class Recorder:
 
     def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
         self.seen.requests.append((name, payload))
+        self._news.set()
         reply(True)
 
     def writable(self) -> None:
@@ -313,6 +323,24 @@ async def connect_to(keys: Keys) -> AsyncIterator[Callable[..., Awaitable[Client
         await link.wait_closed()
 
 
+class Clock:
+    """The time of the running event loop, which a test can move forward."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ahead = 0.0
+        real = loop.time
+        loop.time = lambda: real() + self._ahead  # type: ignore[method-assign]
+
+    def advance(self, seconds: float) -> None:
+        """Timers that are due by then fire in the next turns of the loop."""
+        self._ahead += seconds
+
+
+@pytest.fixture
+async def clock() -> Clock:
+    return Clock(asyncio.get_running_loop())
+
+
 @pytest.fixture
 def port() -> int:
     """A free one."""
@@ -375,6 +403,8 @@ class Probe(ClientLink):
             self.extensions = [
                 [packet.get_string().decode(), packet.get_string().decode()] for _ in range(count)
             ]
+            return True
+        if pkttype == m.SERVICE_ACCEPT and self.ready.is_set():
             return True
         if pkttype in names:
             self.answers.put_nowait((names[pkttype], packet.get_remaining_payload()))

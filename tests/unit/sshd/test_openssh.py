@@ -63,13 +63,15 @@ def round_trip(port: int, data: bytes) -> bytes:
 
 
 def until_refused(port: int, patience_s: float = 10.0) -> None:
-    """Return once nobody listens there any more: what ends a listener may answer before it has ended."""
+    """Return once connections are refused; a listener that is being closed may reset some before."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), 5).close()
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            continue
     raise AssertionError(f"port {port} was still open after {patience_s:g} s")
 
 

@@ -1,4 +1,4 @@
-"""What the daemon does as time passes, with short times."""
+"""What the daemon does as time passes. The tests move the event loop's clock instead of waiting."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from sshd.wire import string, text, uint32
 
 pytestmark = pytest.mark.unit
 
+IDLE_S, KEEPALIVE_S, LOGIN_S, LINGER_S = 300.0, 15.0, 120.0, 10.0
+
 
 @asynccontextmanager
-async def worker(keys: Any, *, idle: float, keepalive: float, linger: float = 60) -> AsyncIterator[Any]:
+async def worker(keys: Any) -> AsyncIterator[Any]:
     """A worker in this process: its port and the task that ends when it does."""
     settings = Settings(
         host_key=keys.host["rsa"],
@@ -28,71 +30,106 @@ async def worker(keys: Any, *, idle: float, keepalive: float, linger: float = 60
         allow_unauthenticated=False,
         inherit_environment=False,
         algorithms=Algorithms(),
-        idle_seconds=idle,
-        keepalive_seconds=keepalive,
+        idle_seconds=IDLE_S,
+        keepalive_seconds=KEEPALIVE_S,
+        login_seconds=LOGIN_S,
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(Worker(settings).serve(listening, linger))
+        async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
+            task = group.create_task(Worker(settings).serve(listening, LINGER_S))
             yield listening.getsockname()[1], task
             task.cancel()
 
 
-async def test_a_silent_connection_is_dropped(keys: Any, connect_to: Any) -> None:
-    async with worker(keys, idle=0.3, keepalive=60) as (port, _):
+async def on_terminal(client: Any, command: str) -> Any:
+    recorder = await client.open()
+    size = uint32(80) + uint32(24) + uint32(0) * 2
+    assert await recorder.channel.request("pty-req", text("vt100") + size + string(b""), True)
+    assert await recorder.channel.request("exec", text(command), True)
+    return recorder
+
+
+async def is_alive(client: Any) -> bool:
+    """Whether its connection answers; asking is traffic."""
+    answer: tuple[bool, bytes] = await client.link.mux.global_request("keepalive@openssh.com", b"", True)
+    return answer == (False, b"") and not client.link.lost()
+
+
+async def test_a_silent_connection_is_dropped_and_traffic_keeps_it(
+    keys: Any, connect_to: Any, clock: Any
+) -> None:
+    async with worker(keys) as (port, _):
         client = await connect_to(port)
         recorder = await client.open()
         assert await recorder.channel.request("exec", text("sleep 60"), True)
+        for _ in range(3):
+            clock.advance(IDLE_S * 0.9)
+            assert await is_alive(client)
+        clock.advance(IDLE_S)
         await client.visitor.ended.wait()
 
 
-async def test_a_silent_client_that_never_authenticates_is_dropped(keys: Any) -> None:
-    async with worker(keys, idle=0.3, keepalive=60) as (port, _):
+async def test_a_client_that_does_not_authenticate_in_time_is_dropped(keys: Any, clock: Any) -> None:
+    """Although it is not silent."""
+    async with worker(keys) as (port, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await reader.read() == b"SSH-2.0-diego-sshd\r\n"
+        assert await reader.readline() == b"SSH-2.0-diego-sshd\r\n"
+        clock.advance(LOGIN_S * 0.9)
+        writer.write(b"SSH-2.0-slow\r\n")
+        assert await reader.readexactly(5)  # the offer: it is still connected
+        clock.advance(LOGIN_S * 0.1)
+        await reader.read()
         writer.close()
         await writer.wait_closed()
 
 
-async def test_terminals_are_kept_alive(keys: Any, connect_to: Any) -> None:
-    async with worker(keys, idle=0.6, keepalive=0.1) as (port, _):
+async def test_an_authenticated_client_has_all_the_time(keys: Any, connect_to: Any, clock: Any) -> None:
+    async with worker(keys) as (port, _):
         client = await connect_to(port)
-        recorder = await client.open()
-        size = uint32(80) + uint32(24) + uint32(0) * 2
-        assert await recorder.channel.request("pty-req", text("vt100") + size + string(b""), True)
-        assert await recorder.channel.request("exec", text("sleep 1.2"), True)
+        clock.advance(LOGIN_S * 2)
+        assert await is_alive(client)
+
+
+async def test_terminals_are_kept_alive(keys: Any, connect_to: Any, clock: Any) -> None:
+    """Each keepalive is traffic, so that the idle limit does not end them."""
+    async with worker(keys) as (port, _):
+        client = await connect_to(port)
+        recorder = await on_terminal(client, "cat")
+        for count in range(1, 2 + int(IDLE_S / KEEPALIVE_S)):
+            clock.advance(KEEPALIVE_S)
+            await recorder.until(
+                lambda seen, count=count: (
+                    [name for name, _ in seen.requests] == ["keepalive@cloudfoundry.org"] * count
+                )
+            )
+        recorder.channel.send(b"\x04")
         await recorder.over.wait()
-    names = [name for name, _ in recorder.seen.requests]
-    assert names.count("keepalive@cloudfoundry.org") > 5
     assert recorder.seen.requests[-1] == ("exit-status", uint32(0))
 
 
 async def test_an_abandoned_terminal_hangs_up(keys: Any, connect_to: Any, tmp_path: Any) -> None:
-    async with worker(keys, idle=60, keepalive=60) as (port, _):
+    async with worker(keys) as (port, _):
         client = await connect_to(port)
-        recorder = await client.open()
-        size = uint32(80) + uint32(24) + uint32(0) * 2
-        assert await recorder.channel.request("pty-req", text("vt100") + size + string(b""), True)
+        bystander = await connect_to(port)
         mark = tmp_path / "hung-up"
-        command = f"trap 'echo > {mark}; exit' HUP; echo ready; while :; do sleep 0.05; done"
-        assert await recorder.channel.request("exec", text(command), True)
-        watching = asyncio.get_running_loop()
-        while b"ready" not in recorder.seen.output:
-            await asyncio.wait_for(_soon(watching), 10)
+        recorder = await on_terminal(
+            client, f"trap 'echo > {mark}; exit' HUP; echo ready; while :; do sleep 0.05; done"
+        )
+        await recorder.until(lambda seen: b"ready" in seen.output)
         client.link.abort()
-        while not mark.exists():
-            await asyncio.wait_for(_soon(watching), 10)
+        watching = await bystander.open()
+        command = f"while ! [ -e {mark} ]; do sleep 0.05; done"
+        assert await watching.channel.request("exec", text(command), True)
+        await watching.over.wait()
 
 
-async def _soon(loop: asyncio.AbstractEventLoop) -> None:
-    """After whatever else is ready now."""
-    turn = loop.create_future()
-    loop.call_later(0.01, turn.set_result, None)
-    await turn
-
-
-async def test_the_worker_ends_when_nobody_is_left(keys: Any, connect_to: Any) -> None:
-    async with worker(keys, idle=60, keepalive=60, linger=0.2) as (port, task):
+async def test_the_worker_ends_when_nobody_is_left(keys: Any, connect_to: Any, clock: Any) -> None:
+    async with worker(keys) as (port, task):
         client = await connect_to(port)
+        clock.advance(LINGER_S * 2)
+        assert await is_alive(client)
         client.link.abort()
+        while not task.done():
+            await asyncio.sleep(0)
+            clock.advance(LINGER_S / 10)
         await task
