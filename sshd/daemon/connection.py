@@ -6,7 +6,8 @@ Sessions, connections into the container, listeners inside it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sshd.daemon.children import Children
@@ -37,12 +38,14 @@ class Connection:
         self._forwards: dict[str, _Forward] = {}
         self._variables = Allowance(VARIABLE_BYTES)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arrived_sides: set[SocketSide] = set()
 
-    def _run(self, work: asyncio.Future[None] | object) -> None:
+    def _run(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """Run a coroutine until the connection ends; its failure ends the connection."""
-        task = self._link.create_task(work)  # type: ignore[arg-type]
+        task = self._link.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- channels -----------------------------------------------------------------------------------
 
@@ -118,15 +121,25 @@ class Connection:
         return True
 
     def _arrived(self, forward: _Forward, side: SocketSide) -> None:
-        self._run(self._open_forwarded(forward, side))
+        """A socket was accepted. It is closed unless the client takes a channel for it."""
+        if self._link.lost() or self._mux.channels + len(self._arrived_sides) >= m.MAX_CHANNELS:
+            side.close()
+            return
+        self._arrived_sides.add(side)
+        opening = self._run(self._open_forwarded(forward, side))
+        opening.add_done_callback(lambda _: self._settle(side))
+
+    def _settle(self, side: SocketSide) -> None:
+        """Opening a channel for it has ended, in whatever way: a cancelled task may not even have begun."""
+        self._arrived_sides.discard(side)
+        if not side.joined:
+            side.close()
 
     async def _open_forwarded(self, forward: _Forward, side: SocketSide) -> None:
         host, port = side.peer
         extra = text(forward.host) + uint32(forward.port) + text(host) + uint32(port)
-        try:
+        with contextlib.suppress(OpenRefused, ConnectionResetError):
             await self._mux.open("forwarded-tcpip", ChannelSide(side), extra)
-        except (OpenRefused, ConnectionResetError):
-            side.close()
 
     def connection_ended(self, error: Exception | None) -> None:
         for task in self._tasks:

@@ -59,9 +59,14 @@ async def listen(
     loop = asyncio.get_running_loop()
     end = await _bound(loop, host, port)
     try:
-        server = await loop.create_server(lambda: SocketSide(connected), sock=end)
+        server = await loop.create_server(lambda: SocketSide(connected), sock=end, start_serving=False)
     except BaseException:
         end.close()
+        raise
+    try:
+        await server.start_serving()
+    except BaseException:
+        server.close()
         raise
     name = end.getsockname()
     return server, (str(name[0]), int(name[1]))

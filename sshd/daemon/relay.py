@@ -32,6 +32,11 @@ class SocketSide(asyncio.Protocol):
         name = self._transport.get_extra_info("peername") or ("", 0)
         return str(name[0]), int(name[1])
 
+    @property
+    def joined(self) -> bool:
+        """Whether there is a channel for it."""
+        return self._channel is not None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.pause_reading()

@@ -1,10 +1,11 @@
-"""What the daemon was told, as its parts need it. Crosses from process to process as plain values."""
+"""The daemon's settings as its parts need them. They cross from process to process as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from sshd.ssh.algorithms import Algorithms
+from sshd.ssh.server import LOGIN_SECONDS
 
 IDLE_SECONDS = 300.0
 """A connection without any traffic for that long is dropped."""
@@ -24,3 +25,4 @@ class Settings:
     algorithms: Algorithms
     idle_seconds: float = IDLE_SECONDS
     keepalive_seconds: float = KEEPALIVE_SECONDS
+    login_seconds: float = LOGIN_SECONDS

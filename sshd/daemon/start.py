@@ -34,6 +34,7 @@ def run(prepared: Prepared, listening: socket.socket, alive: int) -> int:
     """Serve until nobody is connected. The process ends at once when ``alive``, a pipe, does."""
     records = Records("sshd", int(str(prepared["log_level"])), bool(prepared["rfc3339"]))
     asyncio.run(_serve(settings(prepared), listening, alive, records))
+    records.close()
     return 0
 
 

@@ -1,15 +1,15 @@
 """The process that serves connections: accepts from the listener's socket while there are any.
 
-One process for all of them. A process for each would cost 40 MB apiece in a container that may have 64, or
+One process serves all of them. A process for each would cost 35 MB apiece in a container that may have 64, or
 7.5 MB of its own where it is forked from one that has loaded the SSH library already, and clients that only
 connect could use up all of the container; here a connection costs about 100 KB, and the next one starts at
 once.
 
 What a process for each would keep apart is kept apart by other means. File systems and commands are the
 children's, so nothing in here waits for one client alone. What a connection may have kept is bounded: by the
-windows of its channels, the answers it does not read, the variables it sends. Who is not authenticated makes
-way for who comes next. A fault in the handling of a packet ends its connection only, and if this process
-ends, the listener starts another with the next connection.
+windows of its channels, the answers it does not read, the variables it sends. The number of connections is
+bounded too, and that of strangers more tightly. A fault in the handling of a packet ends its connection only,
+and if this process ends, the listener starts another with the next connection.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from sshd.ssh.library import asyncssh
 from sshd.ssh.server import ServerLink, ServerPolicy
 
 VERSION = "diego-sshd"
+
+MAX_CONNECTIONS = 100
+"""More wait to be accepted. The proxy has a lower limit for one instance."""
+
+MAX_STRANGERS = 32
+"""Connections that are not authenticated; their memory is the app's."""
 
 LINGER_SECONDS = 10.0
 """How long the process stays when the last connection has ended: the next one is then quick."""
@@ -67,8 +73,11 @@ class Worker:
             ready=self._ready,
             ended=lambda _: None,
             idle_seconds=settings.idle_seconds,
+            login_seconds=settings.login_seconds,
         )
-        self._connections = Connections(policy, lambda count: self._changed(count), affordable(1))
+        self._connections = Connections(
+            policy, lambda count: self._changed(count), min(affordable(1), MAX_CONNECTIONS), MAX_STRANGERS
+        )
 
     def _ready(self, link: ServerLink) -> None:
         Connection(link, self._settings, self.children)
