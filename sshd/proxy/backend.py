@@ -1,4 +1,4 @@
-"""The connection to the daemon in an instance: TLS if there is any, the plain address otherwise."""
+"""The connection to the daemon in an instance: by TLS if there is any, else plain unless TLS is required."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ class Unreachable(Exception):
 
 
 async def reach(
-    target: Target, handler: MuxHandler, tls: ssl.SSLContext | None, records: Records
+    target: Target,
+    handler: MuxHandler,
+    tls: ssl.SSLContext | None,
+    records: Records,
+    *,
+    tls_required: bool = False,
 ) -> ClientLink:
     """An authenticated connection to the target. Raises :class:`Unreachable`."""
     if target.plain is None and target.tls is None:
@@ -37,6 +42,10 @@ async def reach(
         except OSError as error:  # ssl.SSLError is one
             where = join_host_port(target.tls.host, target.tls.port)
             records.write(ERROR, "failed-to-connect-with-tls", address=where, error=str(error))
+            if tls_required:
+                raise Unreachable(f"TLS to {where}: {error}") from error
+    if tls_required:
+        raise Unreachable("the instance has no TLS address, which backends_tls_required demands")
     if target.plain is None:
         raise Unreachable("the instance has no plain address")
     try:

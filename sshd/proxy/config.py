@@ -10,9 +10,12 @@ from typing import Any
 
 from lifecycle.gotext import parse_duration
 from sshd.osnames import path_error
+from sshd.proxy.limits import ConnectionLimits
 from sshd.records import LEVELS
+from sshd.ssh.server import LOGIN_SECONDS
 
 NANOSECONDS = 1e9
+_LIMITS = ConnectionLimits()
 
 
 class InvalidConfig(ValueError):
@@ -21,7 +24,10 @@ class InvalidConfig(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
-    """Names are those of the file. Times in seconds, 0 for no limit; certificates are paths."""
+    """Names are those of the file.
+
+    Times are in seconds; 0 is no limit, for numbers of connections too. Certificates are paths.
+    """
 
     address: str = ""
     health_check_address: str = ""
@@ -46,8 +52,13 @@ class ProxyConfig:
     allowed_key_exchanges: str = ""
     communication_timeout: float = 0
     idle_connection_timeout: float = 0
+    login_grace_time: float = LOGIN_SECONDS
+    max_connections: int = _LIMITS.in_all
+    max_connections_per_user: int = _LIMITS.per_user
+    max_connections_per_instance: int = _LIMITS.per_instance
     connect_to_instance_address: bool = False
     backends_tls_enabled: bool = False
+    backends_tls_required: bool = False
     backends_tls_ca_certificates: str = ""
     backends_tls_client_certificate: str = ""
     backends_tls_client_private_key: str = ""
@@ -61,7 +72,7 @@ class ProxyConfig:
         return "rfc3339" in (self.time_format, self.log_format.get("timestamp"))
 
 
-_DURATIONS = ("communication_timeout", "idle_connection_timeout")
+_DURATIONS = ("communication_timeout", "idle_connection_timeout", "login_grace_time")
 _KINDS: Mapping[str, type] = {"str": str, "bool": bool, "Mapping[str, Any]": dict}
 
 
@@ -87,7 +98,7 @@ def parse(document: Mapping[str, Any]) -> ProxyConfig:
             continue
         if name in _DURATIONS:
             values[name] = _seconds(name, value)
-        elif isinstance(value, _KINDS[str(spec.type)]):
+        elif _is_of_kind(value, str(spec.type)):
             values[name] = value
         else:
             raise InvalidConfig(f"{name}: {value!r} is of the wrong kind")
@@ -95,6 +106,12 @@ def parse(document: Mapping[str, Any]) -> ProxyConfig:
     if config.log_level not in LEVELS:
         raise InvalidConfig(f"log_level: {config.log_level!r} is not one of {', '.join(LEVELS)}")
     return config
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, _KINDS[kind])
 
 
 def _seconds(name: str, value: object) -> float:

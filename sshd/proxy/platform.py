@@ -14,7 +14,7 @@ import aiohttp
 
 from lifecycle.gourl import URLError
 from lifecycle.gourl import parse as parse_url
-from sshd.proxy.realms import Denied
+from sshd.proxy.realms import Denied, Instance
 from sshd.records import ERROR, INFO, Records
 
 UNKNOWN = "unknown"
@@ -31,10 +31,22 @@ class PlatformURLs:
     cc_api_url: str
 
 
+def open_session(timeout_s: float) -> aiohttp.ClientSession:
+    """The session for all users: without cookies, which are of one user, and without a limit of connections.
+
+    timeout_s: for a whole request and its answer.
+    """
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
 class Platform:
     """``AppAccess`` over HTTP.
 
-    One call is two requests, none of which is tried again: the code works once.
+    One call makes two requests. None is tried again, because the code works once.
     """
 
     def __init__(
@@ -52,8 +64,8 @@ class Platform:
         self._uaa_tls = uaa_tls
         self._cc_tls = cc_tls
 
-    async def process_guid(self, app_guid: str, index: int, code: str) -> str:
-        authorization = await self._token(code)
+    async def instance(self, app_guid: str, index: int, code: str) -> Instance:
+        authorization, user_id = await self._token(code)
         try:
             base = self._urls.cc_api_url.rstrip("/")
             parse_url(base)
@@ -70,9 +82,10 @@ class Platform:
         guid = answer.get("process_guid")
         if not isinstance(guid, str):
             raise Denied("Invalid response from Cloud Controller")
-        return guid
+        return Instance(guid, index, user_id)
 
-    async def _token(self, code: str) -> str:
+    async def _token(self, code: str) -> tuple[str, str]:
+        """The ``Authorization`` header for the code's user, and the user's id if the token has one."""
         basic = base64.b64encode(f"{self._urls.username}:{self._urls.password}".encode()).decode()
         form = {"grant_type": "authorization_code", "code": code}
         headers = {"Accept": "application/json", "Authorization": f"Basic {basic}"}
@@ -86,7 +99,7 @@ class Platform:
             raise Denied("Authentication failed")
         name, guid = token_user(token)
         self._records.write(INFO, "app-access-by", user_name=name, user_id=guid)
-        return f"{kind} {token}"
+        return f"{kind} {token}", "" if guid == UNKNOWN else guid
 
     async def _ask(
         self,

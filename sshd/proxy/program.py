@@ -17,12 +17,13 @@ from sshd.listening import ListenFailed, listen
 from sshd.proxy.applog import AppLog, NoAppLog
 from sshd.proxy.config import InvalidConfig, ProxyConfig, load
 from sshd.proxy.health import health_server
-from sshd.proxy.platform import Platform, PlatformURLs
+from sshd.proxy.limits import ConnectionLimits
+from sshd.proxy.platform import Platform, PlatformURLs, open_session
 from sshd.proxy.realms import CloudFoundryRealm, DiegoRealm, Realm
 from sshd.proxy.server import Proxy, ProxySettings
 from sshd.proxy.startup import FATAL_STATUS, CannotStart, Ready, check
 from sshd.records import ERROR, FATAL, INFO, LEVELS, Records
-from sshd.ssh.algorithms import algorithms
+from sshd.ssh.algorithms import algorithms, proxy_key_exchanges
 
 COMPONENT = "ssh-proxy"
 BACKLOG = 4096
@@ -30,6 +31,9 @@ FAILED = 1
 
 PLATFORM_SECONDS = 10.0
 """For an answer of the platform, unless the configuration says otherwise."""
+
+FLUSH_SECONDS = 1.0
+"""Between two attempts to write records that had to wait."""
 
 OpenAppLog = Callable[[ProxyConfig], AbstractAsyncContextManager[AppLog]]
 
@@ -44,9 +48,18 @@ def run(path: Path, open_app_log: OpenAppLog = no_app_log) -> int:
     try:
         config = load(path)
     except InvalidConfig as error:
-        Records(COMPONENT, 0, False).write(FATAL, "failed-to-parse-config", error=str(error))
+        records = Records(COMPONENT, 0, False)
+        records.write(FATAL, "failed-to-parse-config", error=str(error))
+        records.close()
         return FATAL_STATUS
     records = Records(COMPONENT, LEVELS.index(config.log_level), config.rfc3339)
+    try:
+        return _run(config, records, open_app_log)
+    finally:
+        records.close()
+
+
+def _run(config: ProxyConfig, records: Records, open_app_log: OpenAppLog) -> int:
     try:
         ready = check(config, records)
     except CannotStart as failure:
@@ -88,20 +101,27 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
             HTTPBBSClient(config.bbs_address, ssl_context=ready.bbs_identity.client_context(), policy=policy)
         )
         session = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=config.communication_timeout or PLATFORM_SECONDS),
-                connector=aiohttp.TCPConnector(limit=0),
-            )
+            open_session(config.communication_timeout or PLATFORM_SECONDS)
         )
         proxy = Proxy(
             ProxySettings(
                 host_key=config.host_key,
                 algorithms=algorithms(
-                    config.allowed_ciphers, config.allowed_macs, config.allowed_key_exchanges
+                    config.allowed_ciphers,
+                    config.allowed_macs,
+                    config.allowed_key_exchanges,
+                    known_key_exchanges=proxy_key_exchanges(),
                 ),
                 idle_seconds=config.idle_connection_timeout,
                 connect_to_instance_address=config.connect_to_instance_address,
                 backend_tls=ready.backend_tls,
+                backend_tls_required=config.backends_tls_required,
+                limits=ConnectionLimits(
+                    config.max_connections,
+                    config.max_connections_per_user,
+                    config.max_connections_per_instance,
+                ),
+                login_seconds=config.login_grace_time,
             ),
             _realms(config, ready, session, records),
             directory,
@@ -110,9 +130,18 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
         )
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(proxy.serve(listening), name="ssh-proxy listener")
+            flushing = group.create_task(_flush(records), name="ssh-proxy log")
             await stop.wait()
             records.write(INFO, "server.stopping-server")
             serving.cancel()
+            flushing.cancel()
+
+
+async def _flush(records: Records) -> None:
+    """Write what a slow reader of the log could not take before."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        records.flush()
 
 
 def _realms(

@@ -1,4 +1,4 @@
-"""Who a user is by name and password: the two realms, and the instance they lead to."""
+"""Which instance a user may reach, by name and password: the two realms."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ class Denied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
+    """What a user may reach. user_id: the platform's id of the user; empty when it is not known."""
+
     process_guid: str
     index: int
+    user_id: str = ""
 
 
 class Realm(Protocol):
@@ -31,7 +34,7 @@ class Realm(Protocol):
 class AppAccess(Protocol):
     """Asks the platform about a user of the cf realm."""
 
-    async def process_guid(self, app_guid: str, index: int, code: str) -> str:
+    async def instance(self, app_guid: str, index: int, code: str) -> Instance:
         """Raises :class:`Denied`."""
 
 
@@ -39,6 +42,9 @@ class DiegoRealm:
     """``diego:PROCESS_GUID/INDEX`` with one password for all."""
 
     def __init__(self, credentials: str) -> None:
+        """Raises ``ValueError`` for an empty password."""
+        if not credentials:
+            raise ValueError("an empty password would let everybody in")
         self._credentials = credentials.encode("utf-8", "surrogateescape")
 
     async def instance(self, user: str, password: str) -> Instance | None:
@@ -61,8 +67,7 @@ class CloudFoundryRealm:
         found = _CF.fullmatch(user)
         if found is None:
             return None
-        index = _index(found[2])
-        return Instance(await self._access.process_guid(found[1], index, password), index)
+        return await self._access.instance(found[1], _index(found[2]), password)
 
 
 def _index(text: str) -> int:

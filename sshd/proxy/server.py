@@ -14,6 +14,7 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
 from sshd.proxy.applog import AppLog
 from sshd.proxy.backend import VERSION, Unreachable, reach
+from sshd.proxy.limits import ConnectionLimits, Places
 from sshd.proxy.realms import Denied, Instance, Realm
 from sshd.proxy.splice import Side
 from sshd.proxy.target import NoTarget, Target, choose_target, only
@@ -21,7 +22,7 @@ from sshd.records import ERROR, INFO, Records
 from sshd.ssh.algorithms import Algorithms
 from sshd.ssh.connections import MAX_STRANGERS, Connections, affordable
 from sshd.ssh.library import asyncssh
-from sshd.ssh.server import ServerLink, ServerPolicy
+from sshd.ssh.server import LOGIN_SECONDS, ServerLink, ServerPolicy
 
 DESCRIPTORS_EACH = 2
 """The client's connection and the one to its instance."""
@@ -37,13 +38,20 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """What connections are served with. ``most_strangers`` may be connected without having got in."""
+    """What connections are served with.
+
+    most_strangers: connections that may wait to be authenticated. login_seconds: how long each may wait.
+    backend_tls_required: never connect to an instance's plain address.
+    """
 
     host_key: str
     algorithms: Algorithms
     idle_seconds: float
     connect_to_instance_address: bool
     backend_tls: ssl.SSLContext | None
+    backend_tls_required: bool = False
+    limits: ConnectionLimits = ConnectionLimits()
+    login_seconds: float = LOGIN_SECONDS
     most_strangers: int = MAX_STRANGERS
 
 
@@ -63,6 +71,7 @@ class Proxy:
         self.directory = directory
         self.app_log = app_log
         self.records = records
+        self.places = Places(settings.limits)
         self.splices: set[asyncio.Task[None]] = set()
         self._visitors: dict[ServerLink, _Visitor] = {}
         policy = ServerPolicy(
@@ -73,9 +82,12 @@ class Proxy:
             ready=self._ready,
             ended=self._ended,
             idle_seconds=settings.idle_seconds,
+            login_seconds=settings.login_seconds,
         )
+        most = affordable(DESCRIPTORS_EACH)
+        in_all = settings.limits.in_all
         self._connections = Connections(
-            policy, app_log.connections, affordable(DESCRIPTORS_EACH), settings.most_strangers
+            policy, app_log.connections, min(most, in_all or most), settings.most_strangers
         )
 
     async def serve(self, listening: socket.socket) -> None:
@@ -118,13 +130,14 @@ class Proxy:
 
 
 class _Visitor:
-    """One client: who it is, then its splice."""
+    """One client: its authentication, then its splice."""
 
     method = b"password"
 
     def __init__(self, proxy: Proxy, link: ServerLink) -> None:
         self._proxy = proxy
         self._link = link
+        self._instance: Instance | None = None
         self._target: Target | None = None
         self._denial = ""
         self._splice: asyncio.Task[None] | None = None
@@ -139,14 +152,17 @@ class _Visitor:
 
     async def accepts_password(self, user: str, password: str) -> bool:
         try:
-            self._target = await self._proxy.target(await self._instance(user, password))
+            instance = await self._allowed(user, password)
+            target = await self._proxy.target(instance)
+            self._proxy.places.take(instance)
         except Denied as error:
             self._denial = str(error)
             return False
-        self._proxy.records.write(INFO, "authentication-attempted", user=user)
+        self._instance, self._target = instance, target
+        self._proxy.records.write(INFO, "authentication-attempted", user=user, client=self._link.peer)
         return True
 
-    async def _instance(self, user: str, password: str) -> Instance:
+    async def _allowed(self, user: str, password: str) -> Instance:
         for realm in self._proxy.realms:
             instance = await realm.instance(user, password)
             if instance is not None:
@@ -157,7 +173,9 @@ class _Visitor:
         error = {"none": "ssh: no auth passed yet", "password": self._denial}.get(
             method, f"ssh: method {method} is not offered"
         )
-        self._proxy.records.write(ERROR, "authentication-failed", error=error, user=user)
+        self._proxy.records.write(
+            ERROR, "authentication-failed", error=error, user=user, client=self._link.peer
+        )
 
     # -- the splice ---------------------------------------------------------------------------------
 
@@ -171,7 +189,10 @@ class _Visitor:
         self._splice.add_done_callback(self._proxy.splices.discard)
 
     def leave(self) -> None:
-        """The client is gone, whatever is being done for it."""
+        """The client is gone; what is being done for it ends."""
+        if self._instance is not None:
+            self._proxy.places.give_back(self._instance)
+            self._instance = None
         if self._splice is not None:
             self._splice.cancel()
 
@@ -180,7 +201,13 @@ class _Visitor:
         target = self._target
         there = Side(over.set)
         try:
-            backend = await reach(target, there, self._proxy.settings.backend_tls, self._proxy.records)
+            backend = await reach(
+                target,
+                there,
+                self._proxy.settings.backend_tls,
+                self._proxy.records,
+                tls_required=self._proxy.settings.backend_tls_required,
+            )
         except Unreachable as error:
             self._proxy.records.write(ERROR, "failed-to-reach-instance", error=str(error))
             self._link.hang_up()

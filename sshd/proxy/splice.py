@@ -68,9 +68,7 @@ class Side:
         if far is None:
             reply(False)
             return
-        answer = far.global_request(name, payload, reply.wanted)
-        if answer is not None:
-            answer.add_done_callback(lambda done: None if done.cancelled() else reply(*done.result()))
+        far.ask(name, payload, reply if reply.wanted else None)
 
     async def _open(self, request: OpenRequest) -> None:
         far = self._other.mux if self._other is not None else None
@@ -179,6 +177,4 @@ class Half:
 
     def _pass(self, name: str, payload: bytes, reply: Reply) -> None:
         assert self.peer.channel is not None
-        answer = self.peer.channel.request(name, payload, reply.wanted)
-        if answer is not None:
-            answer.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
+        self.peer.channel.ask(name, payload, reply if reply.wanted else None)

@@ -14,6 +14,7 @@ from sshd.keys import KeyRejected, check_private_key
 from sshd.osnames import reason
 from sshd.proxy.config import ProxyConfig
 from sshd.records import ERROR, FATAL, Records
+from sshd.ssh.algorithms import KNOWN_CIPHERS, KNOWN_MACS, proxy_key_exchanges, unknown_names
 
 FATAL_STATUS = 2
 CONFIGURATION_STATUS = 1
@@ -46,6 +47,8 @@ def check(config: ProxyConfig, records: Records) -> Ready:
     identity = _bbs(config, records)
     _host_key(config, records)
     try:
+        _algorithms(config)
+        _local_realm(config)
         uaa_tls, cc_tls = _platform(config)
     except _Failure as failure:
         records.write(ERROR, "configure-failed", error=str(failure))
@@ -95,6 +98,23 @@ def _fatal(records: Records, message: str, error: str) -> CannotStart:
     return CannotStart(FATAL_STATUS)
 
 
+def _algorithms(config: ProxyConfig) -> None:
+    """Every word of the lists has to be known: a list without one that a client has keeps everybody out."""
+    for key, text, known in (
+        ("allowed_ciphers", config.allowed_ciphers, KNOWN_CIPHERS),
+        ("allowed_macs", config.allowed_macs, KNOWN_MACS),
+        ("allowed_key_exchanges", config.allowed_key_exchanges, proxy_key_exchanges()),
+    ):
+        for word in unknown_names(text, known):
+            names = ", ".join(sorted(name.decode() for name in known))
+            raise _Failure(f'{key}: "{word}" is not known; known are {names}')
+
+
+def _local_realm(config: ProxyConfig) -> None:
+    if config.enable_diego_auth and not config.diego_credentials:
+        raise _Failure("diego_credentials is required for Diego authentication")
+
+
 def _platform(config: ProxyConfig) -> tuple[ssl.SSLContext | bool, ssl.SSLContext | bool]:
     if not config.enable_cf_auth:
         return True, True
@@ -134,6 +154,8 @@ def _trusting(ca_file: str, skip: bool) -> ssl.SSLContext | bool:
 
 
 def backend_context(config: ProxyConfig) -> ssl.SSLContext | None:
+    if config.backends_tls_required and not config.backends_tls_enabled:
+        raise _Failure("backends_tls_required needs backends_tls_enabled")
     if not config.backends_tls_enabled:
         return None
     ca_file = config.backends_tls_ca_certificates

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sshd.ssh.algorithms import Algorithms, algorithms, host_key_signatures
+from sshd.ssh.algorithms import (
+    KNOWN_CIPHERS,
+    POST_QUANTUM,
+    Algorithms,
+    algorithms,
+    host_key_signatures,
+    proxy_key_exchanges,
+    unknown_names,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -76,3 +84,20 @@ def test_any_other_name_is_dropped(kind: str, name: str) -> None:
 def test_signatures_of_a_host_key(key: str, signatures: tuple[str, ...]) -> None:
     found = host_key_signatures(key.encode(), Algorithms())
     assert found == tuple(name.encode() for name in signatures)
+
+
+def test_post_quantum_key_exchange_is_for_the_proxy_only() -> None:
+    """The daemon drops the name as the recordings show; a stock client agrees on it with the proxy."""
+    assert algorithms(key_exchanges=POST_QUANTUM.decode()).key_exchanges == ()
+    known = proxy_key_exchanges()
+    assert POST_QUANTUM in known
+    offered = algorithms(key_exchanges=POST_QUANTUM.decode(), known_key_exchanges=known)
+    assert offered.key_exchanges == (POST_QUANTUM,)
+
+
+@pytest.mark.parametrize(
+    ("names", "unknown"),
+    [("", []), ("aes128-ctr", []), ("aes128-ctr,", [""]), ("aes-128,aes256-ctr, x", ["aes-128", " x"])],
+)
+def test_names_that_are_not_known(names: str, unknown: list[str]) -> None:
+    assert unknown_names(names, KNOWN_CIPHERS) == unknown

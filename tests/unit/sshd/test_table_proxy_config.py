@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "allowed_key_exchanges": ("", "curve25519-sha256"),
     "connect_to_instance_address": (False, True),
     "backends_tls_enabled": (False, True),
+    "backends_tls_required": (False, True),
     "backends_tls_ca_certificates": ("", "/backends.crt"),
     "backends_tls_client_certificate": ("", "/proxy.crt"),
     "backends_tls_client_private_key": ("", "/proxy.key"),
@@ -43,6 +44,7 @@ KEYS: dict[str, tuple[Any, Any]] = {
 """Key -> what it is without, what it may be."""
 IGNORED = ("bbs_client_session_cache_size", "bbs_max_idle_conns_per_host", "debug_address")
 TIMES = ("communication_timeout", "idle_connection_timeout")
+NUMBERS = {"max_connections": 1000, "max_connections_per_user": 32, "max_connections_per_instance": 32}
 
 
 @pytest.mark.parametrize(("key", "default", "value"), [(key, *pair) for key, pair in KEYS.items()])
@@ -70,6 +72,22 @@ def test_a_time_that_is_none(key: str, value: Any) -> None:
         parse({**NEEDED, key: value})
 
 
+def test_the_time_to_log_in_has_a_default() -> None:
+    assert parse(NEEDED).login_grace_time == 120
+    assert parse({**NEEDED, "login_grace_time": "30s"}).login_grace_time == 30
+    assert parse({**NEEDED, "login_grace_time": "0"}).login_grace_time == 0
+
+
+@pytest.mark.parametrize(("key", "default"), NUMBERS.items())
+def test_a_number_of_connections(key: str, default: int) -> None:
+    assert getattr(parse(NEEDED), key) == default
+    for value in (0, 1, 100_000):
+        assert getattr(parse({**NEEDED, key: value}), key) == value
+    for wrong in (-1, True, "1", 1.5, []):
+        with pytest.raises(InvalidConfig, match=f"^{key}: .* is of the wrong kind$"):
+            parse({**NEEDED, key: wrong})
+
+
 @pytest.mark.parametrize("level", ["debug", "info", "error", "fatal"])
 def test_log_levels(level: str) -> None:
     assert parse({"log_level": level}).log_level == level
@@ -87,5 +105,5 @@ def test_what_has_no_effect(key: str) -> None:
 
 
 def test_all_keys_are_here() -> None:
-    known = {*KEYS, *TIMES, "log_level", "log_format", "time_format"}
+    known = {*KEYS, *TIMES, *NUMBERS, "login_grace_time", "log_level", "log_format", "time_format"}
     assert known == set(ProxyConfig.__dataclass_fields__)

@@ -58,7 +58,7 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_start(case: dict[str, Any], certs: Path, keys: Any, port: int, tmp_path: Path, capsys: Any) -> None:
+def test_start(case: dict[str, Any], certs: Path, keys: Any, port: int, tmp_path: Path, capfd: Any) -> None:
     host_key = json.dumps(keys.host["rsa"])[1:-1]
     values = {
         "ROOT": str(tmp_path),
@@ -75,7 +75,7 @@ def test_start(case: dict[str, Any], certs: Path, keys: Any, port: int, tmp_path
     for path, content in files.items():
         (tmp_path / path).write_text(content)
     assert run(Path(arguments[1])) == case["exit"]
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     seen = [
         {
             "message": record["message"],
@@ -92,13 +92,13 @@ def test_start(case: dict[str, Any], certs: Path, keys: Any, port: int, tmp_path
 
 
 @pytest.mark.parametrize(
-    "document",
+    "content",
     ["{", "[]", '{"log_level":"loud"}', "{}", '{"log_level":"info","idle_connection_timeout":"soon"}'],
 )
-def test_a_file_that_makes_no_sense(document: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "config.json").write_text(document)
+def test_a_file_that_makes_no_sense(content: str, tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "config.json").write_text(content)
     assert run(tmp_path / "config.json") == 2
-    assert json.loads(capsys.readouterr().out)["message"] == "ssh-proxy.failed-to-parse-config"
+    assert json.loads(capfd.readouterr().out)["message"] == "ssh-proxy.failed-to-parse-config"
 
 
 def test_as_a_command(tmp_path: Path) -> None:
@@ -112,11 +112,9 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["data"]["error"] == f"open {tmp_path}/none: no such file or directory"
 
 
-def test_an_identity_for_the_log_agent_that_is_not_there(
-    certs: Path, keys: Any, tmp_path: Path, capsys: Any
-) -> None:
-    names = ("ca", "cert", "key")
-    document = {
+def document(certs: Path, keys: Any, **changes: Any) -> dict[str, Any]:
+    """A configuration with which the proxy starts, and changes to it."""
+    return {
         "address": "127.0.0.1:0",
         "bbs_address": "https://127.0.0.1:1",
         "bbs_ca_cert": str(certs / "ca.crt"),
@@ -124,10 +122,56 @@ def test_an_identity_for_the_log_agent_that_is_not_there(
         "bbs_client_key": str(certs / "client.key"),
         "host_key": keys.host["rsa"],
         "log_level": "error",
-        "loggregator": {f"loggregator_{name}_path": str(tmp_path / name) for name in names},
-    }
-    (tmp_path / "config.json").write_text(json.dumps(document))
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "error"),
+    [
+        (
+            {"enable_diego_auth": True},
+            "configure-failed",
+            "diego_credentials is required for Diego authentication",
+        ),
+        (
+            {"enable_diego_auth": True, "diego_credentials": ""},
+            "configure-failed",
+            "diego_credentials is required for Diego authentication",
+        ),
+        (
+            {"allowed_macs": "hmac-sha2-256,hmac-sha256"},
+            "configure-failed",
+            'allowed_macs: "hmac-sha256" is not known; known are hmac-sha1, hmac-sha1-96, hmac-sha2-256, '
+            "hmac-sha2-256-etm@openssh.com, hmac-sha2-512, hmac-sha2-512-etm@openssh.com",
+        ),
+        ({"allowed_ciphers": "aes128-ctr, aes256-ctr"}, "configure-failed", 'allowed_ciphers: " aes256-ctr"'),
+        ({"allowed_key_exchanges": "curve25519"}, "configure-failed", 'allowed_key_exchanges: "curve25519"'),
+        (
+            {"backends_tls_required": True},
+            "failed-to-get-tls-config",
+            "backends_tls_required needs backends_tls_enabled",
+        ),
+    ],
+    ids=["no password", "empty password", "mac", "cipher with a blank", "key exchange", "required TLS"],
+)
+def test_a_configuration_that_lets_in_everybody_or_nobody(
+    changes: dict[str, Any], message: str, error: str, certs: Path, keys: Any, tmp_path: Path, capfd: Any
+) -> None:
+    """An empty password for all, and a word that no client will match, are refused at the start."""
+    (tmp_path / "config.json").write_text(json.dumps(document(certs, keys, **changes)))
+    assert run(tmp_path / "config.json") == 1
+    record = json.loads(capfd.readouterr().out)
+    assert record["message"] == f"ssh-proxy.{message}"
+    assert record["data"]["error"].startswith(error)
+
+
+def test_an_identity_for_the_log_agent_that_is_not_there(
+    certs: Path, keys: Any, tmp_path: Path, capfd: Any
+) -> None:
+    names = ("ca", "cert", "key")
+    log_agent = {f"loggregator_{name}_path": str(tmp_path / name) for name in names}
+    (tmp_path / "config.json").write_text(json.dumps(document(certs, keys, loggregator=log_agent)))
     assert run_command(argparse.Namespace(config=tmp_path / "config.json")) == 1
-    record = json.loads(capsys.readouterr().out)
+    record = json.loads(capfd.readouterr().out)
     assert record["message"] == "ssh-proxy.failed-to-initialize-metron-client"
     assert str(tmp_path / "ca") in record["data"]["error"]

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sshd.ssh.algorithms import POST_QUANTUM, algorithms, proxy_key_exchanges
+
 pytestmark = pytest.mark.unit
 
 
@@ -222,3 +224,13 @@ async def test_a_daemon_that_does_not_let_the_proxy_in(
     setting.table.desired = process(private_key="no key")
     assert (await stock.run(*stock.ssh(setting), "true")).status == 255
     assert "private_key of the route" in str(setting.log.errors("failed-to-reach-instance")[-1])
+
+
+async def test_post_quantum_key_exchange(
+    open_proxy: Any, daemon: Any, connect_to: Any, password: Any
+) -> None:
+    """A proxy that is configured for it and a client agree on it."""
+    offer = algorithms(key_exchanges=POST_QUANTUM.decode(), known_key_exchanges=proxy_key_exchanges())
+    async with open_proxy(daemon.port, algorithms=offer) as running:
+        client = await connect_to(running.port, password)
+        assert (await client.open()).channel.room()

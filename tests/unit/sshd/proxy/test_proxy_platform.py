@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from cryptography import x509
 
 from cell.certs import Authority
-from sshd.proxy.platform import MAX_ANSWER, Platform, PlatformURLs, token_user
+from sshd.proxy.platform import MAX_ANSWER, Platform, PlatformURLs, open_session, token_user
 from sshd.proxy.realms import CloudFoundryRealm, Denied, Instance
 from sshd.records import FATAL, Records
 
@@ -64,12 +64,12 @@ def platform_app(
 
 @asynccontextmanager
 async def platform(
-    token: Answer, access: Answer, *, timeout_s: float | None = None
+    token: Answer, access: Answer, *, timeout_s: float = 60
 ) -> AsyncIterator[tuple[CloudFoundryRealm, list[Any]]]:
     app, seen = platform_app(token, access)
     async with (
         TestServer(app, host="127.0.0.1") as server,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session,
+        open_session(timeout_s) as session,
     ):
         urls = PlatformURLs(
             str(server.make_url("/oauth/token")), "ssh-proxy", "pw", str(server.make_url("/"))
@@ -87,6 +87,28 @@ async def test_a_user_of_an_app() -> None:
         (basic, "grant_type=authorization_code&code=code"),
         ("bearer tok", f"/internal/apps/{GUID}/ssh_access/3"),
     ]
+
+
+async def test_cookies_of_one_user_are_not_sent_for_another() -> None:
+    """The login server's session cookie of one code exchange is in no request of the next one."""
+    cookies: list[str | None] = []
+
+    def give_cookie(request: web.Request) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        answer = good_token(request)
+        answer.set_cookie("JSESSIONID", f"of-user-{len(cookies)}")
+        return answer
+
+    async with platform(give_cookie, good_access) as (realm, _):
+        for code in ("one", "two"):
+            await realm.instance(f"cf:{GUID}/0", code)
+    assert cookies == [None, None]
+
+
+async def test_the_user_of_a_token_is_known_by_id() -> None:
+    claims = base64.urlsafe_b64encode(json.dumps({"user_id": "u-1"}).encode()).decode()
+    async with platform(token_of(f"x.{claims}.y"), good_access) as (realm, _):
+        assert await realm.instance(f"cf:{GUID}/3", "code") == Instance("process", 3, "u-1")
 
 
 def text(content: str, status: int = 200) -> Answer:
@@ -164,7 +186,7 @@ async def test_platforms_that_are_not_there(token_url: str | None, cc_url: str, 
         urls = PlatformURLs(token_url or str(server.make_url("/oauth/token")), "u", "p", cc_url)
         there = Platform(urls, session, Records("ssh-proxy", FATAL, False), uaa_tls=True, cc_tls=True)
         with pytest.raises(Denied, match=f"^{why}$"):
-            await there.process_guid(GUID, 0, "code")
+            await there.instance(GUID, 0, "code")
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -188,10 +210,10 @@ async def test_tls_of_the_platform(trusted: bool, tmp_path: Path) -> None:
         there = Platform(urls, session, records, uaa_tls=client_tls, cc_tls=client_tls)
         try:
             if trusted:
-                assert await there.process_guid(GUID, 0, "code") == "process"
+                assert await there.instance(GUID, 0, "code") == Instance("process", 0)
             else:
                 with pytest.raises(Denied, match=NO_TOKEN):
-                    await there.process_guid(GUID, 0, "code")
+                    await there.instance(GUID, 0, "code")
         finally:
             await runner.cleanup()
 

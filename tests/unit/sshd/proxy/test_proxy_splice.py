@@ -334,3 +334,19 @@ async def test_the_daemons_answers_to_global_requests_arrive_as_they_are(
     success, port = await ask("tcpip-forward", text("localhost") + uint32(0), True)
     assert (success, len(port)) == (True, 4)
     assert await ask("cancel-tcpip-forward", text("localhost") + port, True) == (True, b"")
+
+
+async def test_a_reply_is_not_overtaken_by_what_follows_it(spliced: Any) -> None:
+    """An instance answers, sends, and closes at once: all of it may arrive in one piece."""
+    near, far = await spliced.channel()
+
+    def carry_out(name: str, payload: bytes, reply: Any) -> None:
+        reply(True)
+        far.channel.send(b"done")
+        far.channel.request("exit-status", uint32(0))
+        far.channel.close()
+
+    far.request_received = carry_out
+    assert await near.channel.request("exec", text("quick"), True) is True
+    await near.over.wait()
+    assert near.seen.output == b"done"

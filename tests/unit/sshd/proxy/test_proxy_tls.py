@@ -187,3 +187,23 @@ async def test_without_tls_in_the_configuration_the_port_is_not_used(
         running.table.lrps = [instance(daemon.port, host_tls_proxy_port=1)]
         assert (await stock.run(*stock.ssh(running), "exit 6")).status == 6
         assert running.log.errors("failed-to-connect-with-tls") == []
+
+
+async def test_an_instance_without_tls_is_not_reached_where_tls_is_required(
+    terminator: OpenTerminator,
+    trusting: Any,
+    stranger: Authority,
+    open_proxy: Any,
+    stock: Any,
+    instance: Any,
+    daemon: Any,
+) -> None:
+    """Neither when there is no TLS address nor when its certificate is of another authority."""
+    async with (
+        terminator(stranger) as front,
+        open_proxy(daemon.port, backend_tls=trusting(), backend_tls_required=True) as running,
+    ):
+        for tls_port, why in ((0, "the instance has no TLS address"), (front.port, "TLS to 127.0.0.1:")):
+            running.table.lrps = [instance(daemon.port, host_tls_proxy_port=tls_port)]
+            assert (await stock.run(*stock.ssh(running), "exit 6")).status == 255
+            assert str(running.log.errors("failed-to-reach-instance")[-1]).startswith(why)
