@@ -4,7 +4,8 @@ Both daemons run on one machine in one run, in turns, each on a port of its own 
 kind of host key and the same user key. Connect to prompt is the time from the start of ``ssh -tt`` until the
 first bytes of the login shell arrive. The copy is a file of random bytes there and back by ``scp -O`` (the
 protocol ``cf ssh`` users know, built into ``diego-sshd``) and by sftp (``scp`` as it is today). The resident
-memory is that of a daemon nobody has connected to. ``diego-sshd`` is the bundle's.
+memory is that of a daemon without any connection so far, and of the process that ``diego-sshd`` starts for
+the first one. ``diego-sshd`` is the bundle's.
 
     .venv/bin/python benchmarks/ssh.py
     .venv/bin/python benchmarks/ssh.py --megabytes 200 --rounds 5 --connects 20
@@ -39,6 +40,11 @@ def run(*command: str | Path) -> None:
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
 
 
+def rss_megabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 @dataclass(frozen=True)
 class Daemon:
     """One that listens, and how a stock client gets in."""
@@ -53,8 +59,16 @@ class Daemon:
         return [*stock, "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-i", str(self.identity)]
 
     def rss_megabytes(self) -> float:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        return rss_megabytes(self.pid)
+
+    def serving_megabytes(self) -> float:
+        """Resident memory of its children while a client is connected."""
+        command = ["ssh", *self.options, "-p", str(self.port), f"{getpass.getuser()}@127.0.0.1", "echo; cat"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            assert client.stdout is not None
+            client.stdout.readline()
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            return sum(rss_megabytes(int(child)) for child in children)
 
     def connect(self) -> float:
         """Seconds from the client's start to the first output of the login shell."""
@@ -169,6 +183,7 @@ def main() -> None:
                 file.write(os.urandom(1 << 20))
         with both(folder) as (theirs, ours):
             print(f"idle: OpenSSH {theirs.rss_megabytes():.1f} MB, diego-sshd {ours.rss_megabytes():.1f} MB")
+            print(f"with a client: diego-sshd {ours.serving_megabytes():.1f} MB more")
             compare("connect to prompt", theirs.connect, ours.connect, args.connects)
             for protocol, what in (("-O", "scp"), ("-s", "sftp")):
                 compare(

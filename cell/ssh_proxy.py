@@ -2,8 +2,8 @@
 
 Everything is in the configuration file, whose keys docs/ssh.md describes. The component's log goes to
 standard output as JSON lines. Visits are written into the app's own stream when the file has a `loggregator`
-identity. Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot serve, 2 for a configuration it cannot start
-with.
+identity. Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot serve, 2 for a configuration it cannot
+start with.
 
   cell ssh-proxy -config /var/vcap/jobs/ssh_proxy/config/ssh_proxy.json
 """
