@@ -21,6 +21,7 @@ from executor.cache.archive import extract, tar_directory, to_tar
 from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, shown
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
 from executor.cache.store import Form, Store, Version, delete, write_index
+from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,22 @@ def _disk_trouble(url: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DownloadError(f"Download failed: {error} ({shown(url)})") from error
+
+
+def _own(tar: Path, size: int) -> Fetched:
+    """A tar that is in no cache."""
+    return Fetched(tar, size, lambda: tar.unlink(missing_ok=True))
+
+
+@contextmanager
+def _released_unless_returned() -> Iterator[list[Fetched]]:
+    """A place for what was fetched. What is still in it at the end, because of a failure, is released."""
+    fetched: list[Fetched] = []
+    try:
+        yield fetched
+    finally:
+        for each in fetched:
+            each.release()
 
 
 class Downloader:
@@ -110,13 +127,14 @@ class Downloader:
 
     async def _fetch_uncached(self, url: str, checksum: Checksum, progress: Progress | None) -> Fetched:
         body = self._store.temp()
-        try:
-            answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
-            tar = await self._convert(body)
-        finally:
-            self._garbage.append(body)
-            await self._sweep()
-        return Fetched(tar, answer.size, lambda: tar.unlink(missing_ok=True))
+        with _released_unless_returned() as fetched:
+            try:
+                answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
+                fetched.append(_own(await self._convert(body), answer.size))
+            finally:
+                self._garbage.append(body)
+                await self._sweep()
+            return fetched.pop()
 
     async def _fetch(
         self, url: str, cache_key: str, checksum: Checksum, form: Form, progress: Progress | None = None
@@ -131,18 +149,19 @@ class Downloader:
                 if known is not None and barrier.shared(url, checksum, begun) is known:
                     return await self._provide(known, form, 0)
                 body = self._store.temp()
-                try:
-                    answer = await self._revalidate(url, known, checksum, body, progress)
-                    if answer.not_modified and known is not None:
-                        fetched = await self._provide(known, form, 0)
-                    else:
-                        fetched = await self._renew(key, answer, body, form)
-                    if (current := self._store.entry(key)) is not None:
-                        barrier.last = _Asked(url, checksum, time.monotonic(), current)
-                    return fetched
-                finally:
-                    self._garbage.append(body)
-                    await self._tidy()
+                with _released_unless_returned() as fetched:
+                    try:
+                        answer = await self._revalidate(url, known, checksum, body, progress)
+                        if answer.not_modified and known is not None:
+                            fetched.append(await self._provide(known, form, 0))
+                        else:
+                            fetched.append(await self._renew(key, answer, body, form))
+                        if (current := self._store.entry(key)) is not None:
+                            barrier.last = _Asked(url, checksum, time.monotonic(), current)
+                    finally:
+                        self._garbage.append(body)
+                        await self._tidy()
+                    return fetched.pop()
         except asyncio.CancelledError:
             data = {"source": shown(url), "stage": stage, "seconds": round(time.monotonic() - begun, 3)}
             logger.info("download.cancelled", extra={"data": data})
@@ -168,8 +187,7 @@ class Downloader:
                 raise DownloadError(
                     "Not cacheable directory: ETag and Last-Modified were missing from response"
                 )
-            tar = await self._convert(body)
-            return Fetched(tar, answer.size, lambda: tar.unlink(missing_ok=True))
+            return _own(await self._convert(body), answer.size)
         tar = await self._convert(body)
         size = tar.stat().st_size
         self._garbage += self._store.remove(key)
@@ -228,13 +246,8 @@ class Downloader:
     async def _blocking(self, work: Callable[[Path, Path, Budget], None], source: Path, target: Path) -> None:
         """Work on archives in a thread. When the fetch is cancelled, it is ended and waited for."""
         budget = Budget(self._limits, source.stat().st_size if source.is_file() else 0)
-        working = asyncio.create_task(asyncio.to_thread(work, source, target, budget))
         try:
-            await asyncio.shield(working)
-        except asyncio.CancelledError:
-            budget.revoked.set()
-            await asyncio.wait({working})
-            raise
+            await finish(asyncio.to_thread(work, source, target, budget), abort=budget.revoked.set)
         except OSError as error:
             raise ArchiveError(f"cannot unpack {source.name}: {error}") from error
 
@@ -255,13 +268,13 @@ class Downloader:
         await self._sweep()
         async with self._saving:
             try:
-                await asyncio.to_thread(write_index, self._path, self._store.index())
+                await finish(asyncio.to_thread(write_index, self._path, self._store.index()))
             except OSError as error:
                 logger.error("cached-downloader.failed-to-save-index", extra={"data": {"error": str(error)}})
 
     async def _sweep(self) -> None:
         garbage, self._garbage = self._garbage, []
         try:
-            await asyncio.to_thread(delete, garbage)
+            await finish(asyncio.to_thread(delete, garbage))
         except OSError as error:
             logger.error("cached-downloader.failed-to-delete", extra={"data": {"error": str(error)}})

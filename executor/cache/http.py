@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from executor.cache.api import ArchiveError, Checksum, DownloadError, Progress
 from executor.cache.checksum import Verifier, verifier
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.cache.url import InvalidURL, check_url
+from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 
@@ -125,10 +127,10 @@ class Fetcher:
             # The length counts the bytes on the wire; of a packed answer we see the unpacked ones.
             total = None if "Content-Encoding" in response.headers else response.content_length
             verify = verifier(checksum)
-            with await asyncio.to_thread(target.open, "wb") as file:
+            with await finish(asyncio.to_thread(target.open, "wb"), discard=BufferedWriter.close) as file:
                 size = 0
                 async for chunk in response.content.iter_chunked(_CHUNK):
-                    await asyncio.to_thread(_take, chunk, file, verify)
+                    await finish(asyncio.to_thread(_take, chunk, file, verify))
                     size += len(chunk)
                     self._bound(size, response.content.total_raw_bytes, url)
                     if progress is not None:

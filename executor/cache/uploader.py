@@ -16,6 +16,7 @@ from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
 from executor.cache.api import Progress, UploadError
+from executor.shielded import finish
 
 BACKOFF = Backoff(attempts=3)
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
@@ -61,7 +62,7 @@ class Uploader:
                 loop.call_soon_threadsafe(progress, done, total)
 
         try:
-            with await asyncio.to_thread(_Watched, path, sent) as file:
+            with await finish(asyncio.to_thread(_Watched, path, sent), discard=_Watched.close) as file:
                 async with self._session.post(
                     url, data=file, headers=headers, timeout=self._timeout
                 ) as response:

@@ -25,6 +25,7 @@ from executor.identity.instances import Credentials
 from executor.logs.clock import Clock
 from executor.meter import Meter
 from executor.model import Container, PortMapping, RunInfo
+from executor.shielded import finish
 from executor.steps.environment import Env
 from executor.volumes.api import VolumeError
 
@@ -133,7 +134,7 @@ class Creator:
         """Give back service files, volumes and credentials; a failure is logged and stops nothing."""
         if self._service_folder:
             try:
-                await asyncio.to_thread(servicefiles.remove, self._service_folder, guid)
+                await finish(asyncio.to_thread(servicefiles.remove, self._service_folder, guid))
             except (OSError, ValueError) as error:
                 log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
         await self._provisions.volumes.unmount(guid)
@@ -169,8 +170,8 @@ class Creator:
         if not files:
             return []
         try:
-            directory = await asyncio.to_thread(
-                servicefiles.write, self._service_folder, container.guid, files
+            directory = await finish(
+                asyncio.to_thread(servicefiles.write, self._service_folder, container.guid, files)
             )
         except (OSError, ValueError) as error:
             log.error("failed-to-create-service-files", extra=_data(container.guid, error=str(error)))

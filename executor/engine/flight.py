@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from executor.shielded import settle
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -53,4 +55,4 @@ class SingleFlight(Generic[K, V]):
                     del self._flights[key]
                 if not flight.task.done():
                     flight.task.cancel()
-                    await asyncio.wait([flight.task])
+                    await settle(flight.task)

@@ -119,7 +119,7 @@ class InstanceIdentity:
 
     async def prepare(self, container: Container) -> Credentials:
         try:
-            directory = await asyncio.to_thread(self._files.prepare, container.guid)
+            directory = await finish(asyncio.to_thread(self._files.prepare, container.guid))
         except (OSError, ValueError) as error:
             raise IdentityError(f"credentials of instance {container.guid}: {error}") from error
         return Credentials(mounts=(BindMount(source=directory, target=CONTAINER_DIR),), env=ENV)
@@ -131,7 +131,7 @@ class InstanceIdentity:
 
     async def remove(self, guid: str) -> None:
         try:
-            await asyncio.to_thread(self._files.remove, guid)
+            await finish(asyncio.to_thread(self._files.remove, guid))
         except (OSError, ValueError) as error:
             raise IdentityError(f"credentials of instance {guid} cannot be removed: {error}") from error
 

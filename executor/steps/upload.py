@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from contextlib import ExitStack
+from io import BufferedWriter
 from pathlib import Path
 
 from bbs.models.actions import UploadAction
@@ -18,6 +19,7 @@ from executor.errors import EngineError, EngineUnavailable, NoSuchFile
 from executor.logs.api import Output
 from executor.places import Share
 from executor.privatedir import make_private
+from executor.shielded import finish
 from executor.steps.base import EmittableError, StepError, interrupted, outlast
 from executor.steps.story import Facts
 
@@ -94,7 +96,7 @@ class Upload:
     async def _copy_out(self, path: Path, limit: int) -> None:
         action = self._action
         try:
-            file = await asyncio.to_thread(path.open, "xb")
+            file = await finish(asyncio.to_thread(path.open, "xb"), discard=BufferedWriter.close)
         except OSError as error:
             raise self._failed("Failed to create temp file") from error
         try:

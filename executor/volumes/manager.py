@@ -85,11 +85,12 @@ class VolumeManager:
 
     async def unmount(self, guid: str) -> None:
         while held := self._held.get(guid):
-            driver, name = held.pop(0)
+            driver, name = held[0]
             try:
                 await self._driver(driver).unmount(name)
             except VolumeError as error:
                 log.error("failed-to-unmount-volume", extra=_data(guid, volume=name, error=str(error)))
+            held.pop(0)  # not before: a cancelled unmount is made again
         self._held.pop(guid, None)
 
     async def _mount(self, guid: str, volume: VolumeMount) -> BindMount:
