@@ -16,6 +16,7 @@ from aiohttp import web
 from bbs.models.guid import is_guid
 from bbs.models.invalid import InvalidDocument
 from bbs.serving.address import Address
+from bbs.serving.bodies import whole_body
 from bbs.serving.door import Door
 from bbs.serving.listener import serving
 from bbs.tracing import traced
@@ -109,7 +110,8 @@ class NetworkRoutes:
 
     async def perform(self, request: web.Request) -> web.Response:
         """Reserve what fits of the offered work; answer the rest."""
-        work = read_work(await request.read())
+        async with whole_body(request) as body:
+            work = read_work(body)
         config = self._identity.config
         admission = auction.admit(
             work,
@@ -124,7 +126,8 @@ class NetworkRoutes:
 
     async def update(self, request: web.Request) -> web.Response:
         """New routes or tags for a container."""
-        update = read_update(await request.read(), _instance_guid(request))
+        async with whole_body(request) as body:
+            update = read_update(body, _instance_guid(request))
         await self._executor.update(update, trace_id=trace_id(request.headers))
         return _status(202)
 

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 256 * 1024
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Of a droplet, package ...: with its extension it is a file name of the host, which may have 255 bytes."""
+MOST_BYTES: Final = 8 << 30
+"""Of one upload; Cloud Foundry's own limits are a few GiB at most."""
 INCOMING: Final = ".incoming"
 JOBS_FOLDER: Final = ".jobs"
 JOBS: Final = "/internal/v4/staging_jobs/{job}"
@@ -145,6 +147,8 @@ class _Receiver:
             hashes = {name: hashlib.new(name, usedforsecurity=False) for name in DIGESTS.values()}
             with path.open("xb") as file:
                 while chunk := await part.read_chunk(CHUNK_BYTES):
+                    if file.tell() + len(chunk) > MOST_BYTES:
+                        raise BadUpload(f"the upload is larger than {MOST_BYTES} bytes")
                     await asyncio.to_thread(file.write, chunk)
                     for each in hashes.values():
                         each.update(chunk)

@@ -10,6 +10,7 @@ import ssl
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,18 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
+from bbs.embedded import hub
 from bbs.embedded.destinations import Destinations
 from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.embedded.statefolder import private_folder
+from bbs.models.actions import RunAction
+from bbs.models.common import EnvironmentVariable, MetricTagValue
+from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
+from bbs.models.events import DesiredLRPChangedEvent, DesiredLRPCreatedEvent
+from bbs.serving import events
 from bbs.serving.address import Address
 from bbs.serving.listener import Listener, serving
 from cell.certs import Authority
@@ -33,6 +41,13 @@ pytestmark = pytest.mark.unit
 ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(
     bbs=ANYWHERE, locket=ANYWHERE, auctioneer=ANYWHERE, receptor=ANYWHERE, fileserver=ANYWHERE
+)
+LRP = DesiredLRP(
+    process_guid="web",
+    domain="d",
+    root_fs="docker:///x",
+    action=RunAction(path="/x", user="u"),
+    metric_tags={"source_id": MetricTagValue(static="web")},
 )
 TASK = b'{"task_guid":"t","domain":"d","rootfs":"docker:///x","action":{"run":{"path":"/x","user":"u"}}}'
 REQUEST = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -374,6 +389,41 @@ async def test_a_body_that_trickles_is_cut() -> None:
         writer.write(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na")
         assert await ended(reader) == b""
         writer.close()
+
+
+async def test_readers_of_events_that_never_read_are_ended_and_the_others_read_on(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """30 subscribers that never read cost 224 MB: each may have some bytes waiting, then its stream ends."""
+    monkeypatch.setattr(hub, "BUFFER_BYTES", 1 << 20)
+    monkeypatch.setattr(events, "PATIENCE_S", 0.5)
+    caplog.set_level("INFO")
+    address, idle = plane.addresses.bbs, 5
+    request = b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    large = replace(LRP, environment_variables=(EnvironmentVariable(name="A", value="x" * 200_000),))
+    changed = 0
+    with ExitStack() as sockets:
+        for _ in range(idle):
+            client = sockets.enter_context(socket.create_connection((address.host, address.port)))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(request)
+        async with (
+            asyncio.timeout(60),
+            HTTPBBSClient(plane.bbs_url) as bbs,
+            bbs.lrp_instance_events() as heard,
+        ):
+            await bbs.desire_lrp(large)
+            async for event in heard:
+                if isinstance(event, DesiredLRPCreatedEvent | DesiredLRPChangedEvent):
+                    await bbs.update_desired_lrp("web", DesiredLRPUpdate(annotation=str(changed)))
+                    changed += 1
+                messages = [record.message for record in caplog.records]
+                if (
+                    messages.count("dropping-slow-subscriber") + messages.count("event-stream-not-read")
+                    >= idle
+                ):
+                    break
+    assert changed > 2
 
 
 @pytest.fixture

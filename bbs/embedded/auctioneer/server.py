@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.types import lrp_start_requests, task_start_requests
 from bbs.models.invalid import InvalidDocument
+from bbs.serving.bodies import whole_body
 from bbs.wire.routes import trace_id
 
 logger = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ def auctioneer_app(runner: AuctionRunner) -> web.Application:
     """``POST /v1/lrps`` and ``POST /v1/tasks``: 202 ``{}``, or 400 ``{"error":...}`` for malformed JSON."""
 
     async def lrps(request: web.Request) -> web.Response:
-        await runner.request_lrps(lrp_start_requests(await request.read()), trace_id(request.headers))
+        async with whole_body(request) as body:
+            await runner.request_lrps(lrp_start_requests(body), trace_id(request.headers))
         return _accepted()
 
     async def tasks(request: web.Request) -> web.Response:
-        await runner.request_tasks(task_start_requests(await request.read()), trace_id(request.headers))
+        async with whole_body(request) as body:
+            await runner.request_tasks(task_start_requests(body), trace_id(request.headers))
         return _accepted()
 
     app = web.Application(middlewares=[_bad_requests], client_max_size=MAX_BODY_BYTES)

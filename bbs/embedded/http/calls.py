@@ -18,6 +18,7 @@ from bbs.embedded.lrp_controller import LRPController
 from bbs.embedded.store import StoreError
 from bbs.embedded.task_controller import TaskController
 from bbs.models.errors import BBSError, ErrorType
+from bbs.serving.bodies import whole_body
 from bbs.wire.mapping import decode, encode, error_to_wire, to_model
 from bbs.wire.routes import MEDIA_TYPE, Route, trace_id
 
@@ -66,10 +67,10 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
     async def answer(request: web.Request) -> web.Response:
         trace = trace_id(request.headers)
         try:
-            body = await request.read()
-            # Like the Go server, calls without a request message do not look at the body.
-            message = Empty() if route.request is Empty else decode(route.request, body)
-            response = await served.handler(controllers, message, trace)
+            async with whole_body(request) as body:
+                # Like the Go server, calls without a request message do not look at the body.
+                message = Empty() if route.request is Empty else decode(route.request, body)
+                response = await served.handler(controllers, message, trace)
         except BBSError as error:
             logger.debug("request-failed", extra={"data": {"path": route.path, "error": repr(error)}})
             response = refused(error)

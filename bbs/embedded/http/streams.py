@@ -23,6 +23,7 @@ from bbs.models.events import (
 )
 from bbs.models.task import Task
 from bbs.models.views import desired_lrp_v0, task_v2
+from bbs.serving.bodies import whole_body
 from bbs.serving.events import SlowReader, send
 from bbs.wire import sse
 from bbs.wire.mapping import decode
@@ -68,7 +69,8 @@ def serve_stream(hub: Hub, served: ServedStream) -> Callable[[web.Request], Awai
         cell_id = ""
         if served.route.filtered:
             try:
-                cell_id = decode(events_pb2.EventsByCellId, await request.read()).cell_id
+                async with whole_body(request) as body:
+                    cell_id = decode(events_pb2.EventsByCellId, body).cell_id
             except BBSError:
                 return web.Response(status=500)
         response = web.StreamResponse(headers=HEADERS)

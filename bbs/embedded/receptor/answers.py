@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bbs.models.codec import compact, parse
 from bbs.models.text import well_formed
+from bbs.serving.bodies import whole_body
 from bbs.wire import routes
 
 JSON_TYPE: Final = {"Content-Type": "application/json"}
@@ -25,7 +26,8 @@ def empty(status: int) -> web.Response:
 
 async def document(request: web.Request) -> Any:
     """The parsed body. Raises InvalidDocument with the position."""
-    return parse(await request.read())
+    async with whole_body(request) as body:
+        return parse(body)
 
 
 def trace_id(request: web.Request) -> str:
