@@ -8,7 +8,6 @@ certificate names it. Files that are still good for a day are kept, so that prog
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import TLSConfigurationError, own_certificate
+from bbs.embedded.statefolder import FOLDER_MODE
+from cell.statefolder import open_private
 
 KEY_BITS: Final = 2048
 LIFETIME: Final = timedelta(days=365)
@@ -66,7 +67,7 @@ class Authority:
         uses: Sequence[x509.ObjectIdentifier] = BOTH_USES,
         lifetime: timedelta = LIFETIME,
     ) -> IdentityFiles:
-        """Write ``NAME.crt`` and ``NAME.key`` beside ``ca.crt``; the key is for its owner only.
+        """Write ``NAME.crt`` and ``NAME.key`` beside ``ca.crt``, all for their owner only.
 
         names: subject alternative names. lifetime: from now on; a negative one makes an expired certificate.
         """
@@ -80,10 +81,10 @@ class Authority:
             .sign(self.key, hashes.SHA256())
         )
         files = identity_files(folder, name)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(files.ca_file, self.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        _write(files.cert_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        _write(files.key_file, _pem(key), 0o600)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        _write(files.ca_file, self.certificate.public_bytes(serialization.Encoding.PEM))
+        _write(files.cert_file, certificate.public_bytes(serialization.Encoding.PEM))
+        _write(files.key_file, _pem(key))
         return files
 
 
@@ -108,9 +109,9 @@ def development_instance_authority(folder: Path) -> tuple[Path, Path]:
     certificate, key = folder / "instance-ca.crt", folder / "instance-ca.key"
     if not (_lasts(certificate) and key.exists()):
         authority = Authority.create("cell dev instances")
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(certificate, authority.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        _write(key, _pem(authority.key), 0o600)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        _write(certificate, authority.certificate.public_bytes(serialization.Encoding.PEM))
+        _write(key, _pem(authority.key))
     return certificate, key
 
 
@@ -154,9 +155,8 @@ def _key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def _write(path: Path, pem: bytes) -> None:
     fresh = path.with_name(f"{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    with open_private(fresh, "w") as file:
+        file.write(pem.decode("ascii"))
     fresh.replace(path)

@@ -38,10 +38,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,9 +51,7 @@ import docker.errors
 from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
-from bbs.serving.address import Address, listening
-from bbs.serving.door import Door
-from bbs.serving.listener import serving
+from bbs.serving.address import Address
 from cell import collector, lagerlog
 from cell.apps.leftovers import remove_unclaimed
 from cell.apps.stack import STACK as APP_STACK
@@ -68,11 +66,14 @@ from cell.freeport import free_port
 from cell.images import ensure_image, mounted_paths
 from cell.limits import raise_descriptor_limit
 from cell.logboard import LogBoard
+from cell.signals import endings
 from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
+from cell.statefolder import KEYS_NAME, LOG_NAME, held, open_private
 from cell.telemetry import open_telemetry
 from executor.logs.api import LogSink
 from executor.logs.sinks import FanOut
 from rep.config import Duration, RepConfig, load
+from rep.redaction import Redaction
 
 STACK = "busybox"
 IMAGE = "diego-cell/busybox:latest"
@@ -154,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = Settings(
-        state_dir=args.state_dir,
+        state_dir=args.state_dir.absolute(),
         any_ports=args.any_ports,
         cells=args.cells,
         config=args.config,
@@ -167,22 +168,31 @@ def run(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
         return 1
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        log = stack.enter_context((settings.state_dir / "cell.log").open("a"))
-        lagerlog.install(log, source="cell", time_format="rfc3339")
-        raise_descriptor_limit()
-        try:
-            with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)):
-                slots = stack.enter_context(take_slots(settings.cells))
-                identities = development_identities(settings.state_dir / "tls") if settings.tls else {}
-                prepared = _prepare(settings, stack)
-                configs = [_rep_config(settings, prepared, slot, identities.get("rep")) for slot in slots]
-                collector.relax()
-                asyncio.run(_run(settings, configs, identities))
-        except Told:
-            return 1
+    try:
+        with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)), ExitStack() as stack:
+            base = load(settings.config) if settings.config else RepConfig()
+            stack.enter_context(held(settings.state_dir, "cell dev"))
+            _install_log(settings.state_dir / LOG_NAME, base.redact_patterns)
+            raise_descriptor_limit()
+            slots = stack.enter_context(take_slots(settings.cells))
+            identities = development_identities(settings.state_dir / KEYS_NAME) if settings.tls else {}
+            prepared = _prepare(settings, base.docker_host, stack)
+            configs = [_rep_config(settings, base, prepared, slot, identities.get("rep")) for slot in slots]
+            collector.relax()
+            asyncio.run(_run(settings, configs, identities))
+    except Told:
+        return 1
     return 0
+
+
+def _install_log(path: Path, redact_patterns: Sequence[str]) -> None:
+    """Write the component log to a file of ours, without secrets. Raises OSError, ValueError."""
+    try:
+        redact = Redaction(redact_patterns)
+    except re.error as error:
+        raise ValueError(f"redact_patterns: {error}") from error
+    with open_private(path, "a") as log:
+        lagerlog.install(log, source="cell", time_format="rfc3339", redact=redact)
 
 
 def _count(text: str) -> int:
@@ -192,13 +202,14 @@ def _count(text: str) -> int:
     return number
 
 
-def _prepare(settings: Settings, held: ExitStack) -> Prepared:
+def _prepare(settings: Settings, docker_host: str, until: ExitStack) -> Prepared:
     """Root filesystems, made of this machine's files when the engine lacks them, and the bundle.
 
-    What earlier versions left of them goes. The bundle stays as long as ``held``.
+    docker_host: the engine of the cells. until: its end lets go of the bundle. Those of earlier versions are
+    removed.
     """
     try:
-        client = docker.APIClient()
+        client = docker.APIClient(base_url=docker_host, version="auto")
         try:
             ensure_image(client, IMAGE, settings.state_dir)
             stack = ensure_stack(client, settings.state_dir)
@@ -207,13 +218,14 @@ def _prepare(settings: Settings, held: ExitStack) -> Prepared:
             client.close()
     except docker.errors.DockerException as error:
         raise CommandError(
-            f"the container engine does not answer ({error}); start it with `systemctl start docker`"
+            f"the container engine at {docker_host} does not answer ({error}); start it with"
+            " `systemctl start docker`"
         ) from error
     except StackError as error:
         raise CommandError(str(error)) from error
     try:
         bundle = ready_bundle(settings.bundle, settings.state_dir)
-        held.enter_context(bundle.held())
+        until.enter_context(bundle.held())
     except BundleError as error:
         if settings.bundle is not None:
             raise CommandError(str(error)) from error
@@ -233,10 +245,9 @@ def _addresses(any_ports: bool) -> Addresses:
 
 
 def _rep_config(
-    settings: Settings, prepared: Prepared, slot: Slot, identity: IdentityFiles | None
+    settings: Settings, base: RepConfig, prepared: Prepared, slot: Slot, identity: IdentityFiles | None
 ) -> RepConfig:
-    """A cell's settings: the given file's or the usual ones, in the slot's share of the machine."""
-    base = load(settings.config) if settings.config else RepConfig()
+    """A cell's settings: those of ``base`` in the slot's share of the machine."""
     shift = 0 if settings.any_ports else 2 * slot.number
     admin = free_port() if settings.any_ports else ADMIN_PORT + shift
     network = free_port() if settings.any_ports else NETWORK_PORT + shift
@@ -280,7 +291,7 @@ def _rep_config(
 
 def _with_instance_identity(base: RepConfig, shared: Path, own: Path) -> RepConfig:
     """Instances get certificates of the machine's own CA; keys on a curve, which cost next to nothing."""
-    certificate, key = development_instance_authority(shared / "tls")
+    certificate, key = development_instance_authority(shared / KEYS_NAME)
     return replace(
         base,
         instance_identity_cred_dir=str(own / "instance_identity"),
@@ -295,7 +306,7 @@ async def _run(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in endings():
         loop.add_signal_handler(signum, stop.set)
     board = LogBoard()
     console = Console(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
@@ -316,7 +327,8 @@ async def _run(
             upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
         )
     )
-    async with console.running(), plane, _serving_logs(board, settings) as logs_url:
+    logs_at = Address(LOOPBACK, 0 if settings.any_ports else LOGS_PORT)
+    async with console.running(), plane, board.serving(logs_at, settings.allowed_hosts) as logs_url:
         configs = [
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
             for config in configs
@@ -331,15 +343,6 @@ async def _run(
             )
             await stop.wait()
             announcing.cancel()
-
-
-@asynccontextmanager
-async def _serving_logs(board: LogBoard, settings: Settings) -> AsyncIterator[str]:
-    """The app logs over HTTP; their base URL. Raises ListenError."""
-    door = Door(hosts=settings.allowed_hosts)
-    with listening(Address(LOOPBACK, 0 if settings.any_ports else LOGS_PORT), "app logs") as bound:
-        async with serving(board.app(), bound, cancel_on_disconnect=True, door=door):
-            yield Address(LOOPBACK, bound.getsockname()[1]).url()
 
 
 async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cell.statefolder import ENDPOINTS_NAME, open_private
+
 DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/dev")
-FILE_NAME = "endpoints.json"
+FILE_NAME = ENDPOINTS_NAME
 
 
 class NoEndpoints(Exception):
@@ -42,7 +44,7 @@ def published(state_dir: Path, document: Mapping[str, object]) -> Iterator[None]
     """The file says ``document`` while inside. Raises OSError."""
     file = state_dir / FILE_NAME
     fresh = file.with_suffix(".new")
-    with fresh.open("w") as ours:
+    with open_private(fresh, "w") as ours:
         fcntl.flock(ours, fcntl.LOCK_EX)
         json.dump(document, ours, indent=2)
         ours.write("\n")
@@ -73,6 +75,10 @@ def read_endpoints(state_dir: Path) -> Endpoints:
         )
     except FileNotFoundError:
         raise NoEndpoints(f"{path} is not there") from None
+    except PermissionError:
+        raise NoEndpoints(
+            f"{path} is for the user of `cell dev` only: ask as that user, mostly root"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoEndpoints(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     if not held:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from bbs.serving.address import Address, listening
+from bbs.serving.door import Door
+from bbs.serving.listener import serving
 from executor.logs.api import LogLine
 from executor.logs.sinks import RingSink
 
@@ -44,6 +48,13 @@ class LogBoard:
         app.router.add_get("/v1/logs/{source}", self._show)
         app.on_shutdown.append(self._dismiss)
         return app
+
+    @asynccontextmanager
+    async def serving(self, at: Address, hosts: Sequence[str]) -> AsyncIterator[str]:
+        """The board over HTTP; its base URL. hosts: names clients may call it by. Raises ListenError."""
+        with listening(at, "app logs") as bound:
+            async with serving(self.app(), bound, cancel_on_disconnect=True, door=Door(hosts=hosts)):
+                yield Address(at.host, bound.getsockname()[1]).url()
 
     def _ring(self, source: str) -> RingSink:
         ring = self._rings.get(source)

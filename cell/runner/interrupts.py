@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as events, heard by us alone.
+"""Ctrl-C, SIGTERM and SIGHUP as events of this process only.
 
 A Ctrl-C reaches every process of the terminal's foreground group, also the short-lived helpers that set up
 and remove packet rules; one of them dying half-way would leave something behind. Signal masks are
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from cell.signals import endings
 
 
 class Interrupts:
@@ -28,19 +28,25 @@ class Interrupts:
         """Somebody asks for the end."""
         (self.insisted if self.wanted.is_set() else self.wanted).set()
 
+    def hung_up(self) -> None:
+        """The terminal is gone. Shell and kernel both tell it, so a second time is no insistence."""
+        self.wanted.set()
+
 
 @contextmanager
 def listening() -> Iterator[Interrupts]:
-    """Hear signals for the length of the block; must run in the main thread, inside the event loop."""
+    """Take signals for the length of the block; must run in the main thread, inside the event loop."""
     interrupts = Interrupts()
+    signals = endings()
     loop = asyncio.get_running_loop()
     over = threading.Event()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    for signum in SIGNALS:
-        loop.add_signal_handler(signum, interrupts.heard)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    for signum in signals:
+        is_hangup = signum is signal.SIGHUP
+        loop.add_signal_handler(signum, interrupts.hung_up if is_hangup else interrupts.heard)
 
     def let_in() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         over.wait()
 
     thread = threading.Thread(target=let_in, name="signals")
@@ -50,6 +56,6 @@ def listening() -> Iterator[Interrupts]:
     finally:
         over.set()
         thread.join()
-        for signum in SIGNALS:
+        for signum in signals:
             loop.remove_signal_handler(signum)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

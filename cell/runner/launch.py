@@ -12,6 +12,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bbs.embedded.statefolder import private_folder
 from bbs.models.actions import Action
 from cell import lagerlog
 from cell.failures import Told, telling
@@ -35,6 +36,7 @@ from cell.runner.views.junit import JunitView
 from cell.runner.views.live import REFRESH_S, LiveView
 from cell.runner.views.plain import PlainView
 from cell.runner.views.trace import TraceView
+from cell.statefolder import open_private
 from cell.terminal import one_line
 
 
@@ -109,7 +111,7 @@ async def _execute(order: Order, options: Options, outputs: Outputs) -> int:
     finally:
         problems = story.close()
     for problem in problems:
-        print(f"cell run: {one_line(problem)}", file=sys.stderr)
+        _tell(one_line(problem))
     return code or (HOST if problems else SUCCESS)
 
 
@@ -171,10 +173,15 @@ async def _told(order: Order, options: Options, story: Story, kept: TreeView, li
     )
     story.record(ended)
     if ended.exit_code:
-        print(f"cell run: {one_line(failure_text(ended))}", file=sys.stderr)
+        _tell(one_line(failure_text(ended)))
     if session.kept is not None:
-        print(f"cell run: {keeping_text(session.kept, kept.failing_action())}", file=sys.stderr)
+        _tell(keeping_text(session.kept, kept.failing_action()))
     return ended.exit_code
+
+
+def _tell(text: str) -> None:
+    """Say something on standard error, if that is still read."""
+    print(f"cell run: {text}", file=PatientOutput(sys.stderr), flush=True)
 
 
 async def _verdict(session: Session, order: Order, options: Options, interrupts: Interrupts) -> Verdict:
@@ -186,8 +193,9 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
                 return Verdict(INTERRUPTED, INTERRUPTED_REASON)
             slot = stack.enter_context(one_slot())
             folder = options.state_dir / slot.cell_id
-            folder.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context((folder / "run.log").open("w", encoding="utf-8"))
+            private_folder(options.state_dir)
+            private_folder(folder)
+            log = stack.enter_context(open_private(folder / "run.log", "w"))
             lagerlog.install(log, source="cell-run", time_format="rfc3339")
             owner = f"cell-run-{order.allocation.guid}" if options.keep else ""
             return await session.run(cell_config(slot, options, owner=owner))

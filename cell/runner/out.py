@@ -1,10 +1,18 @@
-"""Standard output that may end before we do: in ``cell run ... | head`` the run still has to clean up."""
+"""Output that may end before the run does, as in ``cell run ... | head`` or on a terminal that closes.
+
+The run still has to clean up.
+"""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Final
+
+READER_GONE: Final = (errno.EPIPE, errno.EIO)
+"""Of a pipe, and of a terminal."""
 
 
 class PatientOutput(io.TextIOBase):
@@ -16,17 +24,25 @@ class PatientOutput(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
     def write(self, text: str, /) -> int:
-        try:
-            self._stream.write(text)
-        except BrokenPipeError:
-            self._give_up()
+        self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
         try:
-            self._stream.flush()
-        except BrokenPipeError:
+            action()
+        except OSError as error:
+            if error.errno not in READER_GONE:
+                raise
             self._give_up()
 
     def _give_up(self) -> None:

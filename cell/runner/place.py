@@ -11,6 +11,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
+from bbs.embedded.statefolder import private_folder
 from cell.images import ensure_image
 from cell.runner.errors import HostCannot
 from cell.runner.options import LOCAL_IMAGE, Options
@@ -29,7 +30,7 @@ def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
         client = docker.APIClient(base_url=docker_host, version="auto")
         try:
             if root_fs == LOCAL_IMAGE:
-                folder.mkdir(parents=True, exist_ok=True)
+                private_folder(folder)
                 ensure_image(client, LOCAL_IMAGE, folder)
         finally:
             client.close()

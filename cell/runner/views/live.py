@@ -11,7 +11,8 @@ import termios
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from cell.runner.events import ContainerChanged, LogWritten, ResultRead, RunEnded, RunEvent, Warned
 from cell.runner.model import Tree
+from cell.runner.out import PatientOutput
 from cell.runner.views.picture import picture
 from cell.terminal import one_line, visible
 from executor.logs.api import LogLine, Stream
@@ -37,7 +39,7 @@ class LiveView:
     """Draws on a console. It is drawn when :meth:`refresh` is called, not when an event comes."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or Console(file=cast(IO[str], PatientOutput(sys.stdout)))
         self._tree = Tree()
         self._lines: deque[Text] = deque(maxlen=KEPT_LINES)
         self._forgotten = 0
@@ -118,7 +120,8 @@ def _without_echo() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        with suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def _log_line(line: LogLine) -> Text:

@@ -16,7 +16,7 @@ class PlainView:
 
     def __init__(self, out: IO[str] | None = None, told: IO[str] | None = None) -> None:
         self._out = PatientOutput(out or sys.stdout)
-        self._told = told or sys.stderr
+        self._told = PatientOutput(told or sys.stderr)
         self._console = ConsoleSink(self._out)
         self._ports: tuple[tuple[int, int], ...] = ()
 

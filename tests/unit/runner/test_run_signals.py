@@ -12,13 +12,13 @@ import sys
 import pytest
 
 from cell.runner.errors import HostCannot
-from cell.runner.interrupts import SIGNALS, listening
+from cell.runner.interrupts import listening
 from cell.runner.observed import hold_ports
 
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 async def test_the_first_signal_asks_and_the_second_insists(signum: signal.Signals) -> None:
     with listening() as interrupts:
         os.kill(os.getpid(), signum)
@@ -27,6 +27,34 @@ async def test_the_first_signal_asks_and_the_second_insists(signum: signal.Signa
             assert not interrupts.insisted.is_set()
             os.kill(os.getpid(), signum)
             await interrupts.insisted.wait()
+
+
+async def test_a_terminal_that_closes_asks_and_does_not_insist() -> None:
+    """SIGHUP ends a run in order; the shell sends it a second time when the terminal closes."""
+    with listening() as interrupts:
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(5):
+            await interrupts.wanted.wait()
+        interrupts.hung_up()
+        assert not interrupts.insisted.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await interrupts.insisted.wait()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+async def test_nohup_stays_in_force() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(5):
+                await interrupts.wanted.wait()
+            assert not interrupts.insisted.is_set()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 async def test_helpers_do_not_die_of_a_ctrl_c_that_is_meant_for_us() -> None:
