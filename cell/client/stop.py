@@ -44,7 +44,7 @@ async def _retire(args: argparse.Namespace, at: Session) -> None:
     try:
         lrp = await at.bbs.desired_lrp(args.guid)
     except BBSError as error:
-        if error.type is ErrorType.ResourceNotFound and await _is_task(args.guid, at):
+        if await _is_of_task(error, args.guid, at):
             raise BadArguments(
                 f"{args.guid} is a Task: cancel it with `cell stop --task {args.guid}`"
             ) from error
@@ -59,7 +59,10 @@ async def _retire(args: argparse.Namespace, at: Session) -> None:
         at.output.say(f"{args.guid}/{number} is asked to stop")
 
 
-async def _is_task(guid: str, at: Session) -> bool:
+async def _is_of_task(error: BBSError, guid: str, at: Session) -> bool:
+    """Whether an LRP is missing because its name is a Task's; programs get the answer of cfdot."""
+    if error.type is not ErrorType.ResourceNotFound or not at.output.for_people:
+        return False
     try:
         await at.bbs.task(guid)
     except BBSError:

@@ -131,7 +131,7 @@ def test_a_task_is_stopped_with_its_flag(bbs: ScriptedBBS, shell: Shell) -> None
     missing = Error(type="ResourceNotFound", message="the requested resource could not be found")
     bbs.answer(DesiredLRPResponse(error=missing))
     bbs.answer(TaskResponse(task=TaskOnTheWire(task_guid="build-17")))
-    ended = shell("stop", "build-17", "--bbs-url", bbs.url)
+    ended = shell("stop", "build-17", "--bbs-url", bbs.url, "--table")
     assert (ended.status, ended.stderr) == (
         3,
         "Error: build-17 is a Task: cancel it with `cell stop --task build-17`\n",
@@ -142,7 +142,7 @@ def test_nothing_of_that_name_can_be_stopped(bbs: ScriptedBBS, shell: Shell) -> 
     missing = Error(type="ResourceNotFound", message="the requested resource could not be found")
     bbs.answer(DesiredLRPResponse(error=missing))
     bbs.answer(TaskResponse(error=missing))
-    ended = shell("stop", "web", "--bbs-url", bbs.url)
+    ended = shell("stop", "web", "--bbs-url", bbs.url, "--table")
     assert ended.status == 4
     assert "ResourceNotFound" in ended.stderr
 
