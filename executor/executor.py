@@ -52,6 +52,7 @@ from executor.model import (
     RunRequest,
     UpdateRequest,
 )
+from executor.privatedir import make_private
 
 log = logging.getLogger(__name__)
 
@@ -417,6 +418,10 @@ class Executor:
 
 
 def _renew(directory: Path) -> None:
-    """An empty directory, whatever was there."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    """An empty directory that only we can change, whatever was there. Raises OSError."""
+    make_private(directory)
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -32,6 +32,14 @@ class UnknownStack(Exception):
         self.root_fs = root_fs
 
 
+class HostPath(UnknownStack):
+    """A path of the host that is no stack of this cell: work may name no others."""
+
+    def __init__(self, root_fs: str) -> None:
+        super().__init__(root_fs)
+        self.args = ("rootfs is a path of the cell that is none of its stacks",)
+
+
 class InvalidPreloadedRootFS(ValueError):
     """An entry of ``preloaded_root_fs`` that is not ``name:path``."""
 
@@ -72,7 +80,9 @@ class StackMap:
         return list(self.paths)
 
     def resolve(self, root_fs: str) -> str:
-        """What the executor runs for a workload's ``root_fs``. Raises UnknownStack."""
+        """What the executor runs for a workload's ``root_fs``. Raises UnknownStack, HostPath."""
+        if root_fs.startswith("/") and root_fs not in self.paths.values():
+            raise HostPath(root_fs)
         scheme, colon, rest = root_fs.partition(":")
         if not colon or scheme not in (PRELOADED, PRELOADED_LAYER):
             return root_fs

@@ -30,6 +30,9 @@ from rep.runrequest import RunRequestBuilder, RunRequestError
 DEFAULT_SOURCE = "APP"
 """Log source of a bare action that names none."""
 
+GIVEN_STACK = "rootfs"
+"""Name of the root that ``--rootfs`` names by its path."""
+
 EVERYTHING = SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",))
 """What a bare action may talk to, as it has no place for rules of its own."""
 
@@ -55,7 +58,7 @@ class Order:
 
 def make_order(workload: Workload, options: Options, guid: str) -> Order:
     """What the executor is asked for. Raises BadInput."""
-    builder = RunRequestBuilder(stacks=StackMap({STACK: LOCAL_IMAGE}))
+    builder = RunRequestBuilder(stacks=StackMap({STACK: LOCAL_IMAGE, **_given_stack(options)}))
     try:
         part: DesiredLRP | TaskDefinition
         if isinstance(workload, DesiredLRP):
@@ -98,6 +101,11 @@ def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, 
         root_fs=options.root_fs, action=workload, log_source=DEFAULT_SOURCE, egress_rules=(EVERYTHING,)
     )
     return "action", "", definition
+
+
+def _given_stack(options: Options) -> dict[str, str]:
+    """The archive or directory that the command line names, which a document may not."""
+    return {GIVEN_STACK: options.root_fs} if options.root_fs.startswith("/") else {}
 
 
 def _with_root_fs(lrp: DesiredLRP, options: Options) -> DesiredLRP:

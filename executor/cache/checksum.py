@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Protocol
+from collections.abc import Mapping
 
 from executor.cache.api import Checksum, ChecksumError
 
@@ -12,45 +12,45 @@ DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 """Hex digits by algorithm. The reference knows no sha512, and its text for what it does not know is kept."""
 
 
-class Verifier(Protocol):
-    """Eats bytes, then judges."""
-
-    def update(self, data: bytes, /) -> None: ...
-
-    def verify(self) -> None:
-        """Raises ChecksumError."""
-        ...
+KEPT = "sha256"
+"""The algorithm of the digest that is known of every download."""
 
 
-class _Anything:
-    """No checksum was given."""
+class Digests:
+    """The digests of bytes that come one after another: :data:`KEPT`, and the one that was asked for."""
+
+    def __init__(self, checksum: Checksum) -> None:
+        """Raises ChecksumError for a checksum that could match nothing."""
+        self._checksum = checksum
+        self._expected = expected_digest(checksum)
+        algorithms = {KEPT, checksum.algorithm} if checksum.active else {KEPT}
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
 
     def update(self, data: bytes, /) -> None:
-        """Nothing to remember."""
+        """Take the next bytes."""
+        for one in self._hashes.values():
+            one.update(data)
 
-    def verify(self) -> None:
-        """Nothing to compare."""
-
-
-class _Digest:
-    def __init__(self, algorithm: str, expected: str, given: str) -> None:
-        self._hash = hashlib.new(algorithm, usedforsecurity=False)
-        self._expected = expected
-        self._given = given
-        self.update = self._hash.update
-
-    def verify(self) -> None:
-        actual = self._hash.hexdigest()
-        if actual != self._expected:
+    def verified(self) -> dict[str, str]:
+        """All digests, in hex, by algorithm. Raises ChecksumError."""
+        found = {name: one.hexdigest() for name, one in self._hashes.items()}
+        if self._checksum.active and (actual := found[self._checksum.algorithm]) != self._expected:
             raise ChecksumError(
-                f"Checksum failed: 'checksum mismatch', expected '{self._given}', got '\"{actual}\"'"
+                f"Checksum failed: 'checksum mismatch', expected '{self._checksum.value}', got '\"{actual}\"'"
             )
+        return found
 
 
-def verifier(checksum: Checksum) -> Verifier:
-    """What checks a download. Raises ChecksumError for a checksum that could match nothing."""
+def fits(checksum: Checksum, digests: Mapping[str, str]) -> bool:
+    """Whether bytes with these digests are known to be the ones that are wanted."""
+    return not checksum.active or digests.get(checksum.algorithm, "") == checksum.value.strip('"').lower()
+
+
+def expected_digest(checksum: Checksum) -> str:
+    """Hex digits, empty for a checksum that is not active. Raises ChecksumError for one that could match
+    nothing."""
     if not checksum.active:
-        return _Anything()
+        return ""
     digits = DIGITS.get(checksum.algorithm)
     if digits is None:
         raise ChecksumError(
@@ -63,4 +63,4 @@ def verifier(checksum: Checksum) -> Verifier:
             "Checksum failed: 'checksum missing or invalid', expected 'a valid checksum',"
             f" got '{checksum.value}'"
         )
-    return _Digest(checksum.algorithm, expected, checksum.value)
+    return expected

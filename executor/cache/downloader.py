@@ -1,8 +1,9 @@
 """The cached downloader: files and directories by key, revalidated at every fetch, held while in use.
 
-A key names an entry whatever URL it comes from; the server's ETag and Last-Modified say whether it is still
-the same. One fetch per key at a time; those who waited for it and want the same share its answer. A
-download that fails never falls back to what was there before.
+A key names an entry together with the origin of its URL, so that no server can replace what another one sent.
+The server's ETag and Last-Modified say whether it is still the same, and a checksum that is asked for has to
+fit what was downloaded then. One fetch per key at a time; those who waited for it and want the same share its
+answer. A download that fails never falls back to what was there before.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched, Progress
 from executor.cache.archive import extract, tar_directory, to_tar
-from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, shown
+from executor.cache.checksum import fits
+from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, origin, shown
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
 from executor.cache.store import Form, Store, Version, delete, write_index
 from executor.shielded import finish
@@ -58,7 +60,8 @@ def _disk_trouble(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DownloadError(f"Download failed: {error} ({shown(url)})") from error
+        logger.error("cached-downloader.disk-trouble", extra={"data": {"error": str(error)}})
+        raise DownloadError(f"Download failed: {error.strerror or 'disk error'} ({shown(url)})") from error
 
 
 def _own(tar: Path, size: int) -> Fetched:
@@ -139,7 +142,8 @@ class Downloader:
     async def _fetch(
         self, url: str, cache_key: str, checksum: Checksum, form: Form, progress: Progress | None = None
     ) -> Fetched:
-        key = hashlib.md5(cache_key.encode(), usedforsecurity=False).hexdigest()
+        named = f"{origin(url)}\0{cache_key}".encode("utf-8", "surrogateescape")
+        key = hashlib.md5(named, usedforsecurity=False).hexdigest()
         begun = time.monotonic()
         stage = "download-barrier"
         try:
@@ -148,6 +152,8 @@ class Downloader:
                 known = self._store.entry(key)
                 if known is not None and barrier.shared(url, checksum, begun) is known:
                     return await self._provide(known, form, 0)
+                if known is not None and not fits(checksum, known.digests):
+                    known = None  # it stays, for those who want no other bytes
                 body = self._store.temp()
                 with _released_unless_returned() as fetched:
                     try:
@@ -192,7 +198,7 @@ class Downloader:
         size = tar.stat().st_size
         self._garbage += self._store.remove(key)
         self._garbage += self._store.make_room(size)
-        version = Version(key, self._store.new_base(key), size, answer.validators)
+        version = Version(key, self._store.new_base(key), size, answer.validators, dict(answer.digests))
         tar.rename(version.base)
         version.forms.add(Form.FILE)
         self._garbage += self._store.put(version)
@@ -249,7 +255,8 @@ class Downloader:
         try:
             await finish(asyncio.to_thread(work, source, target, budget), abort=budget.revoked.set)
         except OSError as error:
-            raise ArchiveError(f"cannot unpack {source.name}: {error}") from error
+            logger.error("cached-downloader.failed-to-unpack", extra={"data": {"error": str(error)}})
+            raise ArchiveError(f"cannot unpack: {error.strerror or 'disk error'}") from error
 
     @asynccontextmanager
     async def _barrier(self, key: str) -> AsyncIterator[_Barrier]:

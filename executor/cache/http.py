@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedWriter
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +16,9 @@ import aiohttp
 from yarl import URL
 
 from executor.cache.api import ArchiveError, Checksum, DownloadError, Progress
-from executor.cache.checksum import Verifier, verifier
+from executor.cache.checksum import Digests
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
+from executor.cache.transport import transport_text
 from executor.cache.url import InvalidURL, check_url
 from executor.shielded import finish
 
@@ -58,11 +59,13 @@ NO_VALIDATORS = Validators()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came: ``size`` bytes in the file, unless the server had nothing newer."""
+    """What came: ``size`` bytes in the file, with those digests (hex, by algorithm), unless the server had
+    nothing newer."""
 
     not_modified: bool = False
     size: int = 0
     validators: Validators = NO_VALIDATORS
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class Fetcher:
@@ -106,12 +109,12 @@ class Fetcher:
                     return await self._attempt(url, known, checksum, target, progress)
                 except (aiohttp.ClientError, TimeoutError, _BadStatus) as error:
                     failure = error
-                    data = {"source": shown(url), "attempt": failures + 1, "error": _reason(error)}
+                    data = {"source": shown(url), "attempt": failures + 1, "error": transport_text(error)}
                     logger.info("download.attempt-failed", extra={"data": data})
                 except (OSError, ValueError) as error:
-                    raise DownloadError(f"Download failed: {_reason(error)} ({shown(url)})") from error
+                    raise DownloadError(f"Download failed: {transport_text(error)} ({shown(url)})") from error
                 await asyncio.sleep(self._pause(failures))
-        raise DownloadError(f"Download failed: {_reason(failure)} ({shown(url)})") from failure
+        raise DownloadError(f"Download failed: {transport_text(failure)} ({shown(url)})") from failure
 
     async def _attempt(
         self, url: str, known: Validators, checksum: Checksum, target: Path, progress: Progress | None
@@ -126,21 +129,21 @@ class Fetcher:
                 raise _BadStatus(f"Status code {response.status}")
             # The length counts the bytes on the wire; of a packed answer we see the unpacked ones.
             total = None if "Content-Encoding" in response.headers else response.content_length
-            verify = verifier(checksum)
+            digests = Digests(checksum)
             with await finish(asyncio.to_thread(target.open, "wb"), discard=BufferedWriter.close) as file:
                 size = 0
                 async for chunk in response.content.iter_chunked(_CHUNK):
-                    await finish(asyncio.to_thread(_take, chunk, file, verify))
+                    await finish(asyncio.to_thread(_take, chunk, file, digests))
                     size += len(chunk)
                     self._bound(size, response.content.total_raw_bytes, url)
                     if progress is not None:
                         progress(size, total)
-            verify.verify()
+            found = digests.verified()
             validators = Validators(
                 etag=response.headers.get("ETag", ""),
                 last_modified=response.headers.get("Last-Modified", ""),
             )
-            return Answer(size=size, validators=validators)
+            return Answer(size=size, validators=validators, digests=found)
 
     def _bound(self, size: int, packed: int, url: str) -> None:
         if size > (most := self._limits.bytes_for(packed)):
@@ -151,13 +154,16 @@ class _BadStatus(Exception):
     """The server answered, but not with what was asked for."""
 
 
-def _take(chunk: bytes, file: BinaryIO, verify: Verifier) -> None:
+def _take(chunk: bytes, file: BinaryIO, digests: Digests) -> None:
     file.write(chunk)
-    verify.update(chunk)
+    digests.update(chunk)
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL; empty for one without."""
+    with suppress(ValueError):
+        return str(URL(url).origin())
+    return ""
 
 
 def shown(url: str) -> str:

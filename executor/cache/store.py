@@ -16,9 +16,12 @@ from enum import Enum
 from pathlib import Path
 
 from executor.cache.http import Validators
+from executor.privatedir import make_private
 
 INDEX_NAME = "saved_cache.json"
 TEMP_NAME = "temp"
+_MODE = 0o750
+"""Permissions of the cache directory."""
 
 
 class Form(Enum):
@@ -30,7 +33,8 @@ class Form(Enum):
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """One download of a key. size: bytes of its tar. forms: those that exist. pins: users of each.
+    """One download of a key. size: bytes of its tar. digests: of the bytes that came, in hex by algorithm.
+    forms: those that exist. pins: users of each.
 
     base: path of the tar; the directory's is the same with ``.d``. current: it is its key's entry.
     """
@@ -39,6 +43,7 @@ class Version:
     base: Path
     size: int
     validators: Validators
+    digests: dict[str, str] = field(default_factory=dict)
     forms: set[Form] = field(default_factory=set)
     pins: dict[Form, int] = field(default_factory=lambda: dict.fromkeys(Form, 0))
     last_access: float = 0
@@ -77,16 +82,26 @@ class Store:
         return sum(version.footprint for version in self._entries.values())
 
     def entry(self, key: str) -> Version | None:
-        """The current version of a key."""
-        return self._entries.get(key)
+        """The current version of a key, unless somebody deleted its files."""
+        version = self._entries.get(key)
+        if version is None:
+            return None
+        version.forms = {form for form in version.forms if version.path(form).exists()}
+        if not version.forms:
+            self.remove(key)
+            return None
+        return version
 
     def new_base(self, key: str) -> Path:
         """The path of a version to come."""
         return self._path / f"{key}-{time.time_ns()}-{next(self._serial)}"
 
     def temp(self) -> Path:
-        """A path for something in progress; what is left there is deleted at the next start."""
-        return self._path / TEMP_NAME / f"{time.time_ns()}-{next(self._serial)}"
+        """A path for something in progress; what is left there is deleted at the next start.
+
+        Its directory is made again when somebody deleted the cache. Raises OSError.
+        """
+        return _temp_directory(self._path) / f"{time.time_ns()}-{next(self._serial)}"
 
     def put(self, version: Version) -> list[Path]:
         """Make it the entry of its key; answers what is to be deleted."""
@@ -118,7 +133,7 @@ class Store:
         if form not in version.forms or version.pins[form]:
             return []
         version.forms.discard(form)
-        return [self._to_temp(version.path(form))]
+        return self._to_temp(version.path(form))
 
     def make_room(self, size: int) -> list[Path]:
         """Evict the least recently used entries that nobody uses until ``size`` more bytes fit, as far as
@@ -134,11 +149,14 @@ class Store:
     def _drop_all(self, version: Version) -> list[Path]:
         return [path for form in Form for path in self.drop(version, form)]
 
-    def _to_temp(self, path: Path) -> Path:
+    def _to_temp(self, path: Path) -> list[Path]:
         """Out of the way at once; deleting a big directory is for a thread."""
         target = self.temp()
-        path.rename(target)
-        return target
+        try:
+            path.rename(target)
+        except FileNotFoundError:  # somebody deleted it
+            return []
+        return [target]
 
     def index(self) -> bytes:
         """The index, to be written by :func:`write_index`."""
@@ -149,6 +167,7 @@ class Store:
                 "etag": version.validators.etag,
                 "last_modified": version.validators.last_modified,
                 "last_access": version.last_access,
+                "digests": version.digests,
             }
             for version in self._entries.values()
         }
@@ -159,15 +178,24 @@ class Store:
 
         Raises OSError.
         """
-        self._path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_private(self._path, _MODE)
         for version in _read_index(self._path):
             version.forms = {form for form in Form if version.path(form).exists()}
             if version.forms:
                 self._entries[version.key] = version
         known = {version.path(form) for version in self._entries.values() for form in version.forms}
         delete([path for path in self._path.iterdir() if path not in known])
-        (self._path / TEMP_NAME).mkdir(mode=0o750)
+        _temp_directory(self._path)
         delete(self.make_room(0))
+
+
+def _temp_directory(path: Path) -> Path:
+    """The directory for what is in progress, of the cache at ``path``. Raises OSError."""
+    directory = path / TEMP_NAME
+    if not directory.is_dir():
+        make_private(path, _MODE)
+        directory.mkdir(mode=0o750, exist_ok=True)
+    return directory
 
 
 def _read_index(path: Path) -> list[Version]:
@@ -181,6 +209,7 @@ def _read_index(path: Path) -> list[Version]:
                 size=int(entry["size"]),
                 validators=Validators(etag=entry["etag"], last_modified=entry["last_modified"]),
                 last_access=float(entry["last_access"]),
+                digests=dict(entry.get("digests", {})),
             )
             for key, entry in entries.items()
         ]
@@ -190,7 +219,7 @@ def _read_index(path: Path) -> list[Version]:
 
 def write_index(path: Path, index: bytes) -> None:
     """Replace the index of the cache at ``path``. Blocking. Raises OSError."""
-    temp = path / TEMP_NAME / f"{INDEX_NAME}-{time.time_ns()}"
+    temp = _temp_directory(path) / f"{INDEX_NAME}-{time.time_ns()}"
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(index)

@@ -6,8 +6,6 @@ import asyncio
 import base64
 import hashlib
 import io
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +14,13 @@ from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
 from executor.cache.api import Progress, UploadError
+from executor.cache.transport import transport_text
 from executor.shielded import finish
 
 BACKOFF = Backoff(attempts=3)
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
 """s; of one attempt: in all, to connect (handshake included)."""
 _CHUNK = 1 << 20
-_CALLED_ADDRESS = re.compile(r"\('([^']+)', \d+")
 
 
 class Uploader:
@@ -47,7 +45,7 @@ class Uploader:
         try:
             headers = await asyncio.to_thread(_headers, path)
         except OSError as error:
-            raise UploadError(f"Upload failed: {error}") from error
+            raise UploadError(f"Upload failed: {transport_text(error)}") from error
         retrying = self._backoff.retrying(retry_if_exception_type(UploadError))
         await retrying(self._attempt, path, url, headers, progress)
         return int(headers["Content-Length"])
@@ -84,20 +82,6 @@ class _Watched(io.BufferedReader):
         data = super().read(size)
         self._told(self.tell())
         return data
-
-
-def transport_text(error: Exception) -> str:
-    """The reason of a failed request, as app owners know it from the reference."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"dial tcp: lookup {error.host}: no such host"
-    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-    if isinstance(error, aiohttp.ClientConnectorError) and number is not None and number > 0:
-        address = _CALLED_ADDRESS.search(str(error.os_error))
-        host = address.group(1) if address else error.host
-        return f"dial tcp {host}:{error.port}: connect: {os.strerror(number).lower()}"
-    if isinstance(error, TimeoutError):
-        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-    return str(error) or type(error).__name__
 
 
 def _headers(path: Path) -> dict[str, str]:

@@ -289,10 +289,14 @@ def check_egress(container: Container) -> None:
 
 
 def check_sources(mounts: tuple[BindMount, ...]) -> None:
-    """An engine may make a missing source, silently and empty. Raises EngineError instead."""
+    """An engine may make a missing source, silently and empty. Raises EngineError instead, which names no
+    path of the cell."""
     for mount in mounts:
         if not Path(mount.source).exists():
-            raise EngineError(f"cannot mount {mount.source} at {mount.target}: no such file or directory")
+            log.error(
+                "mount-source-missing", extra={"data": {"source": mount.source, "target": mount.target}}
+            )
+            raise EngineError(f"what belongs at {mount.target} is missing on the cell")
 
 
 def _progress(guid: str, text: str) -> None:

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
+from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, ChecksumError, DownloadError
 
 pytestmark = pytest.mark.unit
 
@@ -46,10 +46,32 @@ class TestChecksums:
         assert str(caught.value) == f"Checksum failed: {problem}"
         assert len(site.requests) == 1
 
-    async def test_not_looked_at_when_nothing_is_downloaded(self, cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_a_kept_download_has_to_fit_too(self, cache, site, make_tar):
+        """A server's "not modified" skipped the checksum."""
+        body = make_tar(("a", b"1"))
+        site.serve(body)
         await cache.fetch_file(site.url, "key")
-        assert (await cache.fetch_file(site.url, "key", Checksum(algorithm="md5", value="0" * 32))).size == 0
+        with pytest.raises(ChecksumError, match="checksum mismatch"):
+            await cache.fetch_file(site.url, "key", Checksum(algorithm="md5", value="0" * 32))
+        right = Checksum(algorithm="sha256", value=hashlib.sha256(body).hexdigest())
+        assert (await cache.fetch_file(site.url, "key", right)).size == 0
+
+    async def test_a_digest_nobody_asked_for_before_is_found_by_another_download(self, cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.serve(body)
+        right = Checksum(algorithm="md5", value=hashlib.md5(body).hexdigest())
+        for checksum, size in ((NO_CHECKSUM, len(body)), (right, len(body)), (right, 0)):
+            assert (await cache.fetch_file(site.url, "key", checksum)).size == size
+
+    async def test_digests_survive_the_cell(self, open_cache, site, make_tar):
+        body = make_tar(("a", b"1"))
+        site.serve(body)
+        right = Checksum(algorithm="sha256", value=hashlib.sha256(body).hexdigest())
+        for size in (len(body), 0):
+            async with open_cache() as cache:
+                fetched = await cache.fetch_file(site.url, "key", right)
+                assert fetched.size == size
+                fetched.release()
 
 
 class TestDirectories:

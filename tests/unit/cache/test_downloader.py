@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import stat
 import threading
 import tracemalloc
 import zlib
@@ -19,6 +20,7 @@ import executor.cache.downloader as downloader_module
 import executor.cache.http as http_module
 from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
 from executor.cache.http import back_off
+from executor.cache.store import delete
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +34,8 @@ class TestFiles:
         assert (first.size, second.size) == (len(body), 0)
         assert first.path == second.path
         assert first.path.read_bytes() == body
-        assert first.path.name.startswith(hashlib.md5(b"key").hexdigest() + "-")
+        origin = site.url.removesuffix("/asset").encode()
+        assert first.path.name.startswith(hashlib.md5(origin + b"\0key").hexdigest() + "-")
         assert "If-None-Match" not in site.requests[0]
         assert site.requests[1]["If-None-Match"] == '"1"'
         assert site.requests[0]["Accept-Encoding"] == "gzip"
@@ -213,7 +216,8 @@ class TestFaults:
         assert len(site.requests) == 4
 
     async def test_nobody_listens(self, cache, unused_tcp_port):
-        with pytest.raises(DownloadError, match="Download failed: Cannot connect"):
+        refused = r"Download failed: dial tcp 127\.0\.0\.1:\d+: connect: connection refused "
+        with pytest.raises(DownloadError, match=refused):
             await cache.fetch_file(f"http://127.0.0.1:{unused_tcp_port}/x", "key")
 
     @pytest.mark.parametrize("url", ["", "nonsense", "http://h/%zz", "http://h:port/", "ftp://h/x", ":x"])
@@ -352,11 +356,56 @@ class TestFaults:
         assert caplog.records[-1].message == "cached-downloader.failed-to-save-index"
 
     @pytest.mark.parametrize("key", ["key", ""])
-    async def test_a_cache_directory_that_was_taken_away(self, cache, site, make_tar, tmp_path, key):
+    async def test_a_deleted_cache_directory_is_made_again(self, cache, site, make_tar, tmp_path, key):
+        """Tasks failed from then on."""
         site.serve(make_tar(("a", b"1")))
-        shutil.rmtree(tmp_path / "cache")
-        with pytest.raises(DownloadError, match="No such file or directory"):
-            await cache.fetch_file(site.url, key)
+        for fetch in (cache.fetch_file, cache.fetch_directory) if key else (cache.fetch_file,):
+            fetched = await fetch(site.url, key)
+            shutil.rmtree(tmp_path / "cache")
+            fetched.release()
+            again = await fetch(site.url, key)
+            assert again.path.exists()
+            again.release()
+        assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o750
+
+    @pytest.mark.parametrize("key", ["key", ""])
+    async def test_a_fetch_cancelled_while_it_tidies_up_holds_nothing(
+        self, open_cache, site, make_tar, tmp_path, monkeypatch, key
+    ):
+        """It stayed pinned, and was never evicted."""
+        site.serve(make_tar(("a", b"1")))
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(paths):
+            begun.set()
+            go_on.wait(10)
+            delete(paths)
+
+        async with open_cache(max_bytes=1) as cache:
+            monkeypatch.setattr(downloader_module, "delete", slow)
+            fetching = asyncio.create_task(cache.fetch_file(site.url, key))
+            await asyncio.to_thread(begun.wait, 10)
+            for _ in range(2):
+                fetching.cancel()
+                await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.wait({fetching})
+            assert fetching.cancelled()
+            other = await cache.fetch_file(site.url, "other")
+            other.release()
+        kept = [path for path in (tmp_path / "cache").rglob("*") if path.name != "saved_cache.json"]
+        assert [path for path in kept if path.is_file()] in ([], [other.path])
+
+    async def test_another_server_cannot_replace_what_a_key_names(self, cache, site, make_tar, names):
+        """The same key and ETag from another address replaced a buildpack or the lifecycle for all."""
+        site.serve(make_tar(("right", b"1")))
+        (await cache.fetch_file(site.url, "key")).release()
+        site.replies.clear()
+        site.serve(make_tar(("wrong", b"1")))
+        site.requests.clear()
+        elsewhere = site.url.replace("127.0.0.1", "localhost")
+        assert names((await cache.fetch_file(elsewhere, "key")).path) == ["wrong"]
+        assert names((await cache.fetch_file(site.url, "key")).path) == ["right"]
 
     async def test_a_full_disk_says_so(self, cache, site, make_tar, monkeypatch):
         def full(chunk, file, verify):
@@ -364,7 +413,7 @@ class TestFaults:
 
         monkeypatch.setattr(http_module, "_take", full)
         site.serve(make_tar(("a", b"1")))
-        with pytest.raises(DownloadError, match="No space left on device"):
+        with pytest.raises(DownloadError, match="Download failed: no space left on device"):
             await cache.fetch_file(site.url, "key")
         assert len(site.requests) == 1
 

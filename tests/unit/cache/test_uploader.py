@@ -134,7 +134,7 @@ async def test_no_such_host(session, payload):
 
 
 async def test_a_payload_that_is_gone(session, tmp_path):
-    with pytest.raises(UploadError, match="No such file"):
+    with pytest.raises(UploadError, match=r"^Upload failed: no such file or directory$"):
         await Uploader(session, backoff=AT_ONCE).upload(tmp_path / "gone", "http://127.0.0.1:1/")
 
 

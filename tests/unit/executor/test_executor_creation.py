@@ -141,8 +141,7 @@ async def test_a_missing_mount_source_is_named(
     world.configure(declarative_healthcheck_path="/nowhere/healthcheck")
     complete = await failure(world, allocation(), run_request())
     assert complete.run_result == retryable(
-        "failed to create container: cannot mount /nowhere/healthcheck at /etc/cf-assets/healthcheck: "
-        "no such file or directory"
+        "failed to create container: what belongs at /etc/cf-assets/healthcheck is missing on the cell"
     )
 
 

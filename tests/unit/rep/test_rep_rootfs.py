@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rep.rootfs import InvalidPreloadedRootFS, StackMap, UnknownStack, named_with_version
+from rep.rootfs import HostPath, InvalidPreloadedRootFS, StackMap, UnknownStack, named_with_version
 
 pytestmark = pytest.mark.unit
 
@@ -52,6 +52,17 @@ def test_resolving_and_back(root_fs: str, resolved: str) -> None:
 def test_an_unknown_stack(root_fs: str) -> None:
     with pytest.raises(UnknownStack, match="preloaded rootfs path not found"):
         STACKS.resolve(root_fs)
+
+
+@pytest.mark.parametrize("root_fs", ["/etc", "/", "//etc", "/etc:x", "/stacks/../etc"])
+def test_a_directory_of_the_host_is_no_root(root_fs: str) -> None:
+    """``root_fs: "/etc"`` imported that directory of the host as an image."""
+    with pytest.raises(HostPath, match="rootfs is a path of the cell that is none of its stacks"):
+        STACKS.resolve(root_fs)
+
+
+def test_a_stack_may_be_named_by_its_path() -> None:
+    assert STACKS.resolve("/stacks/fs4.tar") == "/stacks/fs4.tar"
 
 
 def tar(path: Path, entries: dict[str, bytes]) -> None:

@@ -57,6 +57,13 @@ def test_an_action_runs_in_the_local_image_as_app() -> None:
     assert order.allocation.guid == order.run.guid == "run-1"
 
 
+def test_a_path_of_this_machine_is_a_root_only_on_the_command_line() -> None:
+    given = Options(root_fs="/srv/rootfs.tar")
+    assert _order(LRP, given).info.root_fs == _order(RUN, given).info.root_fs == "/srv/rootfs.tar"
+    with pytest.raises(BadInput, match="rootfs is a path of the cell that is none of its stacks: /etc"):
+        _order({**LRP, "rootfs": "/etc"}, Options())
+
+
 def test_an_action_alone_may_talk_to_everything_and_others_to_what_they_say() -> None:
     (rule,) = _order(RUN).info.egress_rules
     assert (rule.protocol, rule.destinations) == ("all", ("0.0.0.0/0",))

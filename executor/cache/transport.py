@@ -1,0 +1,54 @@
+"""Why a request failed, in the words app owners know from the reference. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+
+import aiohttp
+
+_FIRST_ATTEMPT = re.compile(r"\[Errno (\d+)\] Connect call failed \('([^']+)', \d+")
+
+_TEXTS: tuple[tuple[type[Exception], str], ...] = (
+    (TimeoutError, "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"),
+    (aiohttp.TooManyRedirects, "stopped after 10 redirects"),
+    (aiohttp.ServerDisconnectedError, "EOF"),
+    (aiohttp.ClientPayloadError, "unexpected EOF"),
+    (aiohttp.ClientResponseError, "net/http: HTTP/1.x transport connection broken: malformed HTTP response"),
+    (aiohttp.InvalidURL, "invalid URL"),
+)
+
+
+def transport_text(error: Exception) -> str:
+    """The reason of a failed request. The library's texts show its own values and paths of the host."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"dial tcp: lookup {error.host}: no such host"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"tls: failed to verify certificate: {_certificate_text(error.certificate_error)}"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "tls: handshake failure"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _connect_text(error)
+    for kind, text in _TEXTS:
+        if isinstance(error, kind):
+            return text
+    if isinstance(error, OSError):
+        return (error.strerror or os.strerror(error.errno) if error.errno else "connection failed").lower()
+    if isinstance(error, aiohttp.ClientError):
+        return "net/http: request failed"
+    return str(error) or type(error).__name__
+
+
+def _connect_text(error: aiohttp.ClientConnectorError) -> str:
+    """Of several addresses that were tried the first one counts."""
+    attempt = _FIRST_ATTEMPT.search(str(error.os_error))
+    number = int(attempt[1]) if attempt else error.os_error.errno or 0
+    reason = os.strerror(number).lower() if number > 0 else "connection failed"
+    return f"dial tcp {attempt[2] if attempt else error.host}:{error.port}: connect: {reason}"
+
+
+def _certificate_text(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"x509: {error.verify_message}"
+    return "x509: certificate is not valid"
