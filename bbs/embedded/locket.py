@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from bbs.embedded.clock import Clock
 from bbs.embedded.resources import Collision, Resource, Resources, TypeCode
 from bbs.embedded.store import Store, StoreError
 from bbs.embedded.tables import Tables
-from bbs.serving.connections import HEAD_TIMEOUT_S, connection_limit
+from bbs.serving import connections
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 
@@ -25,6 +26,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 LONGEST_TTL_S = 2**31
 """A larger one, which is for ever too, would not fit into the store as a time."""
+
+LOCK_TTL_S = 15
+"""Of the locks of a BBS and of an auctioneer."""
 
 STOP_GRACE_S = 1.0
 """Time for calls in flight when the server stops."""
@@ -36,7 +40,6 @@ OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
     # Two servers on one port would each see half of the refreshes.
     ("grpc.so_reuseport", 0),
-    ("grpc.server_handshake_timeout_ms", int(1000 * HEAD_TIMEOUT_S)),
 )
 
 LEGACY_TYPES = {TypeCode.LOCK: "lock", TypeCode.PRESENCE: "presence"}
@@ -44,11 +47,19 @@ LEGACY_TYPES = {TypeCode.LOCK: "lock", TypeCode.PRESENCE: "presence"}
 
 
 class Locket:
-    """The calls, with their checks in the order that decides which error a caller sees."""
+    """The calls, with their checks in the order that decides which error a caller sees.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    held: keys of locks that the owner of this server holds for as long as it serves.
+    """
+
+    def __init__(self, store: Store, clock: Clock, held: Iterable[str] = ()) -> None:
         self._store = store
         self._clock = clock
+        owner = str(uuid.uuid4())
+        self._held = {
+            key: Resource(key=key, owner=owner, value="", type_code=TypeCode.LOCK, ttl_s=LOCK_TTL_S)
+            for key in held
+        }
 
     async def lock(self, q: pb.LockRequest, context: Context) -> pb.LockResponse:
         if int(q.resource.type_code) not in LEGACY_TYPES:
@@ -65,19 +76,21 @@ class Locket:
             ttl_s=min(q.ttl_in_seconds, LONGEST_TTL_S),
         )
         try:
+            self._check_held(resource.key)
             await self._do(lambda resources: resources.lock(resource))
         except Collision:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
         return pb.LockResponse()
 
     async def fetch(self, q: pb.FetchRequest, context: Context) -> pb.FetchResponse:
-        found = await self._do(lambda resources: resources.fetch(q.key))
+        found = self._held.get(q.key) or await self._do(lambda resources: resources.fetch(q.key))
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "resource-not-found")
         return pb.FetchResponse(resource=_to_wire(found))
 
     async def release(self, q: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         try:
+            self._check_held(q.resource.key)
             await self._do(lambda resources: resources.release(q.resource.key, q.resource.owner))
         except Collision:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
@@ -86,8 +99,15 @@ class Locket:
     async def fetch_all(self, q: pb.FetchAllRequest, context: Context) -> pb.FetchAllResponse:
         if int(q.type_code) not in LEGACY_TYPES:
             await _invalid_type(context)
-        found = await self._do(lambda resources: resources.fetch_all(TypeCode(q.type_code)))
+        type_code = TypeCode(q.type_code)
+        found = [each for each in self._held.values() if each.type_code == type_code]
+        found += await self._do(lambda resources: resources.fetch_all(type_code))
         return pb.FetchAllResponse(resources=[_to_wire(resource) for resource in found])
+
+    def _check_held(self, key: str) -> None:
+        """Raises Collision for a lock of this server's owner, whoever asks: its owner does not ask here."""
+        if key in self._held:
+            raise Collision(key)
 
     async def _do(self, work: Callable[[Resources], Any]) -> Any:
         def transaction(tables: Tables) -> Any:
@@ -104,9 +124,12 @@ class Locket:
         credentials: of the server; None for a listener without TLS. Raises RuntimeError when the address
         cannot be bound.
         """
-        # gRPC accepts connections itself: those beyond the limit are refused.
-        bound = ("grpc.max_allowed_incoming_connections", connection_limit())
-        server = grpc.aio.server(options=(*OPTIONS, bound))
+        # gRPC accepts connections itself: those beyond the limit are refused, silent ones are cut.
+        bounds = (
+            ("grpc.max_allowed_incoming_connections", connections.connection_limit()),
+            ("grpc.server_handshake_timeout_ms", int(1000 * connections.HEAD_TIMEOUT_S)),
+        )
+        server = grpc.aio.server(options=(*OPTIONS, *bounds))
         server.add_generic_rpc_handlers((self._handlers(),))
         if credentials is None:
             port = server.add_insecure_port(address)

@@ -40,6 +40,9 @@ from bbs.serving.listener import serving
 
 logger = logging.getLogger(__name__)
 
+OWN_LOCKS = ("auctioneer", "bbs")
+"""Keys under which the active auctioneer and BBS of a deployment are known, as `cfdot locks` shows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
@@ -182,6 +185,7 @@ class ControlPlane:
                 reps=reps,
                 callbacks=callbacks,
                 convergence_interval_s=config.convergence_interval_s,
+                held_locks=OWN_LOCKS,
             )
         )
         bbs.app.on_shutdown.append(_end_streams(bbs))

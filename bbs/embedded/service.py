@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +75,13 @@ async def run_bbs(
     callbacks: Callbacks,
     clock: Clock | None = None,
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S,
+    held_locks: Iterable[str] = (),
 ) -> AsyncIterator[BBS]:
     """A BBS for as long as the context lasts.
 
-    state_dir: folder of the state file. Leaving ends the event streams, then gives up calls in flight:
-    what they would have done is left to the convergence of the next start. Raises store.StoreError.
+    state_dir: folder of the state file. held_locks: keys of locks that Locket shows as taken.
+    Leaving ends the event streams and gives up calls in flight; the convergence of the next start makes them.
+    Raises store.StoreError.
     """
     clock = clock or SystemClock()
     hub = Hub()
@@ -110,7 +112,7 @@ async def run_bbs(
                 hub=hub,
                 controllers=controllers,
                 _converger=converger,
-                _locket=Locket(store, clock),
+                _locket=Locket(store, clock, held_locks),
             )
         finally:
             hub.close()

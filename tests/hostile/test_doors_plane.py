@@ -22,6 +22,7 @@ from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
+from bbs.client.locket import LocketClient, TypeCode, channel_credentials
 from bbs.embedded import hub
 from bbs.embedded.destinations import Destinations
 from bbs.embedded.outgoing import HTTPCallbacks
@@ -31,7 +32,7 @@ from bbs.models.actions import RunAction
 from bbs.models.common import EnvironmentVariable, MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.events import DesiredLRPChangedEvent, DesiredLRPCreatedEvent
-from bbs.serving import events
+from bbs.serving import connections, events
 from bbs.serving.address import Address
 from bbs.serving.listener import Listener, serving
 from cell.certs import Authority
@@ -341,6 +342,28 @@ async def test_silent_connections_keep_nobody_out(
         for _ in range(3):
             assert (await ask(port, client_tls)).endswith(b"here")
         assert await ended(silent[0][0]) == b""
+        for _, writer in silent:
+            writer.close()
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+async def test_silent_connections_do_not_keep_clients_out_of_locket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: IdentityFiles, mutual: bool
+) -> None:
+    """gRPC bounds its connections and cuts those that say nothing."""
+    monkeypatch.setattr(connections, "connection_limit", lambda: FEW)
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.5)
+    tls = identity if mutual else None
+    credentials = channel_credentials(tls.ca_file, tls.cert_file, tls.key_file) if tls else None
+    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=tls)
+    async with asyncio.timeout(30), ControlPlane(config) as plane:
+        at = plane.addresses.locket
+        before = len(os.listdir("/proc/self/fd"))
+        silent = [await asyncio.open_connection(at.host, at.port) for _ in range(4 * FEW)]
+        async with LocketClient(str(at), credentials) as locket:
+            await locket.ready(20.0)
+            assert len(await locket.fetch_all(TypeCode.LOCK)) == 2
+        assert len(os.listdir("/proc/self/fd")) < before + len(silent) + 2 * FEW
         for _, writer in silent:
             writer.close()
 

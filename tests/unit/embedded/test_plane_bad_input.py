@@ -31,7 +31,7 @@ ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(
     bbs=ANYWHERE, locket=ANYWHERE, auctioneer=ANYWHERE, receptor=ANYWHERE, fileserver=ANYWHERE
 )
-RESOURCE = pb.Resource(key="bbs", owner="o", type_code=pb.LOCK)
+RESOURCE = pb.Resource(key="own", owner="o", type_code=pb.LOCK)
 LOCK = pb.LockRequest(resource=RESOURCE, ttl_in_seconds=15).SerializeToString()
 UNKNOWN_FIELDS = b"\xa2\x06\x05hello\xa8\x06\x01"
 """Fields 100 (text) and 101 (a number), which no message has."""
@@ -88,14 +88,15 @@ async def test_locket_refuses_what_is_no_message_and_goes_on(doors: Doors) -> No
         for length in range(1, len(LOCK)):
             answer = await call(channel, wire.LOCK, LOCK[:length])
             assert answer != b"", f"the first {length} bytes are no lock"
-        assert await call(channel, wire.FETCH_ALL, b"\x10\x01") == b"", "nothing was taken"
+        taken = pb.FetchAllResponse.FromString(await call(channel, wire.FETCH_ALL, b"\x10\x01"))
+        assert [resource.key for resource in taken.resources] == ["auctioneer", "bbs"], "nothing was taken"
         assert await call(channel, wire.LOCK, LOCK) == b""
 
 
 async def test_locket_passes_over_fields_it_does_not_know(doors: Doors) -> None:
     async with doors.locket() as channel:
         assert await call(channel, wire.LOCK, LOCK + UNKNOWN_FIELDS) == b""
-        found = pb.FetchResponse.FromString(await call(channel, wire.FETCH, b"\x0a\x03bbs"))
+        found = pb.FetchResponse.FromString(await call(channel, wire.FETCH, b"\x0a\x03own"))
     assert found.resource.owner == "o"
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bbs.client.http import HTTPBBSClient
+from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.auction import CellState, Resources, RootFSProvider, Work
 from bbs.serving.address import Address, ListenError, listening
@@ -121,6 +122,18 @@ async def test_from_the_receptor_to_the_rep(plane: ControlPlane, http: aiohttp.C
 
     assert [(lrp.process_guid, lrp.index) for lrp in received.lrps] == [("web", 0)]
     assert [cell.cell_id for cell in await plane.bbs.cells()] == ["c1"]
+
+
+async def test_locket_shows_the_locks_of_bbs_and_auctioneer_as_taken(plane: ControlPlane) -> None:
+    async with LocketClient(str(plane.addresses.locket), None) as locket:
+        locks = await locket.fetch_all(TypeCode.LOCK)
+        assert [lock.key for lock in locks] == ["auctioneer", "bbs"]
+        assert (await locket.fetch("bbs")).owner == locks[1].owner != ""
+        mine = Resource(key="bbs", owner="me", value="", type_code=TypeCode.LOCK)
+        with pytest.raises(LocketError, match="lock-collision"):
+            await locket.lock(mine, ttl_s=15)
+        with pytest.raises(LocketError, match="lock-collision"):
+            await locket.release(mine)
 
 
 async def test_without_a_cell_the_instance_says_why_it_waits(
