@@ -202,8 +202,12 @@ class CellNetwork:
     async def detach(self, guid: str) -> None:
         """Drop the container's mappings, rules and link, put ports and address back; unknown guids are fine.
 
-        The kernel would take the link down with the container's namespace, but in its own time.
+        A cancellation waits for the end: half of it cannot be made good later. Raises NetworkError.
         """
+        await finish(self._detach(guid))
+
+    async def _detach(self, guid: str) -> None:
+        """The kernel would take the link down with the container's namespace, but in its own time."""
         member = self._contents.members.get(guid)
         self._linked.pop(guid, None)
         try:
