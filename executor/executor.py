@@ -269,7 +269,7 @@ class Executor:
                 self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(self._every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
-                self._spawn(self._lasting(self._network.watch))
+                self._spawn(self._lasting(self._watch_network))
                 self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
                 self._spawn(self._every(self._config.container_limits_interval_s, self._watch_limits))
                 self._spawn(self._every(CAPACITY_INTERVAL_S, self._report_capacity))
@@ -401,6 +401,13 @@ class Executor:
         known = {container.guid for container in self._store.list()}
         self._limits.retain(known)
         self._containment.retain(known)
+
+    async def _watch_network(self) -> None:
+        await self._network.watch(self._tell_owner)
+
+    def _tell_owner(self, guid: str, text: str) -> None:
+        if guid in self._actors:
+            self._tell_limit(self._store.get(guid), text)
 
     def _tell_limit(self, container: Container, text: str) -> None:
         self._app_log.write(container.run_info.log_config, text, Stream.ERR)

@@ -79,7 +79,10 @@ class CellNetwork:
         self._wiring = _wiring(config)
         self._contents = Contents(config.table)
         self._compiled = lru_cache(maxsize=256)(partial(_compiled, ipv6=config.network_ipv6 is not None))
-        self._log = ConnectionLog(config.log_group, self._guid_of, config.connection_limit)
+        self._log = ConnectionLog(
+            config.log_group, self._guid_of, config.connection_limit, self._at_connection_limit
+        )
+        self._tell: Callable[[str, str], None] | None = None
         self._claim = Claim(config)
         self._linked: dict[str, IPv4Address] = {}
         self._lost = asyncio.Event()
@@ -224,11 +227,13 @@ class CellNetwork:
         """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
         return await self._spaces.open_socket(guid, family)
 
-    async def watch(self) -> None:
+    async def watch(self, tell: Callable[[str, str], None]) -> None:
         """Mend the links of containers as soon as somebody removes them or takes them down.
 
         Runs until it is cancelled. What cannot be mended is logged, and tried again by the next check.
+        tell: called with a guid and a text for the owner of that instance.
         """
+        self._tell = tell
         while True:
             await self._lost.wait()
             self._lost.clear()
@@ -312,6 +317,11 @@ class CellNetwork:
     def _guid_of(self, address: Address) -> str | None:
         known = self._config.ipv4_of(address)
         return self._addresses.owner(known) if known else None
+
+    def _at_connection_limit(self, guid: str) -> None:
+        if self._tell is not None:
+            limit = self._config.connection_limit
+            self._tell(guid, f"Connection limit {limit} reached: new connections are refused")
 
     async def _change(self, statements: list[str]) -> None:
         """Make a change of the contents in the kernel, too. A cancellation waits for it: the two are

@@ -22,10 +22,18 @@ logger = logging.getLogger(__name__)
 class ConnectionLog:
     """Listens to a log group while it is open."""
 
-    def __init__(self, group: int, guid_of: Callable[[Address], str | None], connection_limit: int) -> None:
+    def __init__(
+        self,
+        group: int,
+        guid_of: Callable[[Address], str | None],
+        connection_limit: int,
+        on_limit: Callable[[str], None],
+    ) -> None:
+        """on_limit: called with the guid of an instance that has all the connections it may have."""
         self._number = group
-        self._connection_limit = connection_limit
         self._guid_of = guid_of
+        self._connection_limit = connection_limit
+        self._on_limit = on_limit
         self._group: LogGroup | None = None
 
     def open(self) -> None:
@@ -57,8 +65,9 @@ class ConnectionLog:
                 self.close()
             return
         for packet in packets:
+            guid = self._guid_of(packet.source)
             data = {
-                "guid": self._guid_of(packet.source),
+                "guid": guid,
                 "source": str(packet.source),
                 "destination": str(packet.destination),
                 "protocol": packet.protocol,
@@ -67,5 +76,7 @@ class ConnectionLog:
             if packet.prefix == LIMIT_PREFIX:
                 limit = {"connection_limit": self._connection_limit}
                 logger.warning("container-has-too-many-connections", extra={"data": data | limit})
+                if guid is not None:
+                    self._on_limit(guid)
             else:
                 logger.info("egress-connection-allowed", extra={"data": data})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
@@ -12,6 +12,7 @@ from executor.network.contents import Member, chains_of
 from executor.network.egressrules import CHAIN_PREFIX, CONTAINERS, REFUSED, name_for, set_elements, set_names
 from executor.network.rules import KERNELS_SETS, PORTS, Target
 
+_BETWEEN_ENTRIES = ", \n\r\t"
 _PROTOCOLS = {"6": "tcp", "17": "udp"}
 _PORTS_MAPS, _CONTAINERS_MAPS, _REFUSED_SETS = (
     {name_for(name, version) for version in (4, 6)} for name in (PORTS, CONTAINERS, REFUSED)
@@ -47,9 +48,9 @@ class Listing:
 
 
 def parse(text: str) -> Listing:
-    """The table of a listing in JSON."""
+    """The table of a listing in JSON. Takes long where there are many rules: call it in a thread."""
     found = Listing()
-    for entry in json.loads(text)["nftables"]:
+    for entry in _entries(text):
         ((kind, body),) = entry.items()
         match kind:
             case "chain":
@@ -74,6 +75,23 @@ def parse(text: str) -> Listing:
                 elif body["name"] not in KERNELS_SETS:
                     found.sets[body["name"]] = elements
     return found
+
+
+def _entries(text: str) -> Iterator[dict[str, Any]]:
+    """The entries of the one list in the text.
+
+    They are decoded one by one: the decoder keeps all other threads waiting until it returns, and a listing
+    may have tens of megabytes.
+    """
+    decode = json.JSONDecoder().raw_decode
+    at = text.index("[") + 1
+    while True:
+        while text[at] in _BETWEEN_ENTRIES:
+            at += 1
+        if text[at] == "]":
+            return
+        entry, at = decode(text, at)
+        yield entry
 
 
 def differences(found: Listing, wanted: Mapping[str, Member], base: Mapping[str, list[str]]) -> list[str]:

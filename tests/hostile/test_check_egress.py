@@ -242,6 +242,8 @@ async def test_a_containers_connections_are_limited(
         box_in(network, limited, "greedy", ANYWHERE) as one,
         box_in(network, limited, "neighbour", ANYWHERE) as two,
     ):
+        told: dict[str, str] = {}
+        watching = asyncio.create_task(network.watch(told.__setitem__))
         async with holding(one, address, 80) as one_more:
             assert [await one_more() for _ in range(8)] == ["held"] * 5 + [REFUSED] * 3
             assert await two.ask("tcp", address, 80) == OK
@@ -249,6 +251,9 @@ async def test_a_containers_connections_are_limited(
                 await heard.any.wait()
             await network.verify()
         await until_reached(one, address)  # those that are closed do not count
+        watching.cancel()
+        await asyncio.wait({watching})
+    assert told == {"greedy": "Connection limit 5 reached: new connections are refused"}
     (record,) = heard.records
     assert record.message == "container-has-too-many-connections"
     assert vars(record)["data"]["guid"] == "greedy"
@@ -300,7 +305,7 @@ async def test_a_link_that_somebody_removes_comes_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A deleted link made an instance unreachable for ever, and nothing said so."""
-    watching = asyncio.create_task(network.watch())
+    watching = asyncio.create_task(network.watch(lambda *_: None))
     rules = [rule("tcp", outside.address, outside.ipv6, ports=(80,))]
     async with box("g1", rules) as one, box("g2", rules) as two:
         link = config.port_name(IPv4Address(one.container.address))

@@ -154,6 +154,7 @@ class ScriptedNetwork:
         self.failures: dict[str, list[Exception]] = {}
         self.running = False
         self.closed = False
+        self.tell: Callable[[str, str], None] = lambda guid, text: None
         self.swept = False
 
     def _fail(self, name: str) -> None:
@@ -199,7 +200,8 @@ class ScriptedNetwork:
         self._fail("open_socket")
         return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
-    async def watch(self) -> None:
+    async def watch(self, tell: Callable[[str, str], None]) -> None:
+        self.tell = tell
         await asyncio.Event().wait()
 
     async def verify(self) -> None:

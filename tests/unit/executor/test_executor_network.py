@@ -42,3 +42,15 @@ async def test_the_network_is_checked_again_and_again_whatever_comes_of_it(
     world.network.failures["verify"] = [NetworkError("nft is gone")]
     async with world.running(), asyncio.timeout(5):
         await world.network.verified.wait()
+
+
+async def test_the_owner_is_told_what_the_network_says_of_an_instance(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    async with world.running() as (cell, _):
+        cell.allocate([allocation()])
+        await cell.run(run_request())
+        await world.group("ig")
+        world.network.tell("ig", "Connection limit 5 reached")
+        world.network.tell("gone", "Connection limit 5 reached")
+    assert [text for text in world.sink.texts if "limit" in text] == ["Connection limit 5 reached"]
