@@ -311,8 +311,10 @@ class ContainerActor:
         self._interrupt()
 
     async def _create(self) -> Creation | None:
+        if self._is_over_early():  # the end was asked for before there was anything to interrupt
+            return None
         phase = await self._in_phase(self._create_in_turn())
-        if self._given_up.is_set() or self.container.state is not ContainerState.INITIALIZING:
+        if self._is_over_early():
             return None
         error = _error_of(phase)
         if error is None:
@@ -325,6 +327,9 @@ class ContainerActor:
         reason = told_text(error)
         self._complete(Complete(failed=True, failure_reason=reason, retryable=True), self._trace_id)
         return None
+
+    def _is_over_early(self) -> bool:
+        return self._given_up.is_set() or self.container.state is not ContainerState.INITIALIZING
 
     async def _create_in_turn(self) -> Creation:
         async with self._shared.creations:
