@@ -146,28 +146,17 @@ def test_a_tree_of_thousands_of_levels_leaves_nothing_behind(builder: Builder) -
     assert "Traceback" not in built.err
 
 
-def test_a_named_pipe_in_the_droplet_fails_at_staging(builder: Builder) -> None:
-    """A FIFO in the app ends the build with its name; a cell could not unpack the droplet."""
-    (builder.app / "sub").mkdir()
-    os.mkfifo(builder.app / "sub/queue")
-    built = builder.build()
-    assert (built.status, built.left) == (BUILD_FAILED, [])
-    assert built.err.splitlines()[-1] == (
-        "Failed to compress droplet filesystem: app/sub/queue is a named pipe; a droplet can hold "
-        "only files, folders and links: remove it, or make it when the app starts"
-    )
-
-
-def test_links_and_sockets_stage(builder: Builder) -> None:
-    """Links of all kinds are part of the droplet; tar leaves a socket out."""
+def test_links_pipes_and_sockets_stage(builder: Builder) -> None:
+    """Links of all kinds and named pipes are part of the droplet, as a cell unpacks them; a socket is not."""
     import socket
 
     (builder.app / "dangling").symlink_to("/nowhere")
     (builder.app / "up").symlink_to("..")
     (builder.app / "loop").symlink_to("loop")
+    os.mkfifo(builder.app / "queue")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(builder.app / "socket"))
     built = builder.build()
     assert built.status == 0
-    assert {"./app/dangling", "./app/up", "./app/loop"} <= set(built.droplet)
+    assert {"./app/dangling", "./app/up", "./app/loop", "./app/queue"} <= set(built.droplet)
     assert "./app/socket" not in built.droplet
