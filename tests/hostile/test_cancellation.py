@@ -19,6 +19,7 @@ from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine
+from executor.network.cell import CellNetwork
 from tests.support.cancellation import (
     ONCE_AND_TWICE,
     Cancel,
@@ -27,6 +28,7 @@ from tests.support.cancellation import (
     cancelled_everywhere,
     warm_up,
 )
+from tests.support.cell import network_config
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -132,6 +134,44 @@ async def test_copies_into_and_out_of_a_container(
         assert not engine._copies._running, outcome
     assert len([outcome for outcome in outcomes if outcome.cancelled]) >= 2
     await copy()
+
+
+@pytest.mark.docker
+@once_and_twice
+async def test_a_container_s_way_into_the_network_and_out_of_it(
+    engine: DockerEngine, rootfs_image: str, unique: str, how: Cancel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cancelled attachment left a member, which made the next one write the whole table anew."""
+    network = CellNetwork(network_config(unique))
+    await network.start()
+    try:
+        address = network.address("ig")
+        container = await engine.create(ContainerSpec(guid="ig", root_fs=rootfs_image, address=address))
+
+        async def attach_and_detach() -> None:
+            (port,) = network.reserve("ig", 1)
+            await network.attach(container, {port: 8080})
+            await network.detach("ig")
+
+        await attach_and_detach()
+        await warm_up(engine)
+        before = Census.take()
+        free = len(network._host_ports._free)
+        outcomes = []
+        async for outcome in cancelled_everywhere(attach_and_detach, how):
+            outcomes.append(outcome)
+            await network.detach("ig")
+            await assert_as_before(before, outcome)
+            assert network._contents.members == {}, outcome
+            assert len(network._host_ports._free) == free, outcome
+            assert network._links.port_names() == set(), outcome
+            assert await network._what_is_wrong() == [], outcome
+        assert len([outcome for outcome in outcomes if outcome.cancelled]) >= 2
+        assert "rebuilding-packet-table" not in caplog.messages
+        await attach_and_detach()
+        await engine.destroy("ig")
+    finally:
+        await network.stop()
 
 
 def tar_of(content: bytes, mode: Literal["w", "w:gz"] = "w") -> bytes:
