@@ -33,7 +33,8 @@ from rep.updates import read_update
 
 CANCEL_FAILED = "cancel-task.failed-deleting-container"
 SNIFFED_TEXT = "text/plain; charset=utf-8"
-MAX_BODY_BYTES = 64 << 20
+MAX_BODY_BYTES = 16 << 20
+"""Of one request: work for some 40,000 instances."""
 
 _READING = ("GET", "HEAD")
 """Methods of requests that are too many, and change too little, for the log."""
