@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -100,6 +101,7 @@ class Creator:
         """Raises CreationFailed. A cancelled creation leaves at most what destroy and release undo."""
         started_at = self._clock.monotonic()
         info = container.run_info
+        self._check(container)
         mounts = [*await self._dependency_mounts(container)]
         env = list(info.env)
         if certificates := trusted_certificates(self._config, info):
@@ -117,10 +119,22 @@ class Creator:
         try:
             made, move = await self._engine_container(container, spec)
         except ExecutorError as error:
-            self._app_log.creation_failed(info.log_config, container.guid, str(error))
-            raise CreationFailed(f"failed to create container: {error}") from error
+            log.error("failed-to-create-container", extra=_data(container.guid, error=str(error)))
+            raise self._failed(container, without_sources(str(error), spec.mounts)) from error
         self._app_log.created(info.log_config, container.guid)
         return Creation(engine_container=made, env=spec.env, move=move, started_at=started_at)
+
+    def _check(self, container: Container) -> None:
+        """What costs nothing comes before downloads and volumes. Raises CreationFailed."""
+        try:
+            check_egress(container)
+            check_privileges(self._config, container)
+        except ExecutorError as error:
+            raise self._failed(container, str(error)) from error
+
+    def _failed(self, container: Container, reason: str) -> CreationFailed:
+        self._app_log.creation_failed(container.run_info.log_config, container.guid, reason)
+        return CreationFailed(f"failed to create container: {reason}")
 
     async def release(self, guid: str) -> None:
         """Let go of the cached dependencies. Raises ExecutorError."""
@@ -182,8 +196,6 @@ class Creator:
         self, container: Container, spec: ContainerSpec
     ) -> tuple[EngineContainer, Create]:
         guid = container.guid
-        check_egress(container)
-        check_privileges(self._config, container)
         if spec.mounts:
             await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
@@ -297,6 +309,13 @@ def check_sources(mounts: tuple[BindMount, ...]) -> None:
                 "mount-source-missing", extra={"data": {"source": mount.source, "target": mount.target}}
             )
             raise EngineError(f"what belongs at {mount.target} is missing on the cell")
+
+
+def without_sources(text: str, mounts: Sequence[BindMount]) -> str:
+    """The text without paths of the host: mounts are called by their targets. Pure."""
+    for mount in sorted(mounts, key=lambda mount: len(mount.source), reverse=True):
+        text = text.replace(mount.source, f"the source of {mount.target}")
+    return text
 
 
 def _progress(guid: str, text: str) -> None:

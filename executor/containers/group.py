@@ -11,14 +11,14 @@ import asyncio
 
 from executor.errors import ExecutorError
 from executor.identity.instances import Runner
-from executor.steps.base import Step, outlast
+from executor.steps.base import Step, outlast, told_text
 
 
 class CredentialRunnerExited(ExecutorError):
     """An instance that cannot have credentials does not go on."""
 
     def __init__(self, error: BaseException | None) -> None:
-        super().__init__(f"cred-manager-runner exited: {error}")
+        super().__init__(f"cred-manager-runner exited: {None if error is None else told_text(error)}")
 
 
 class CredentialedGroup:

@@ -50,6 +50,7 @@ from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
 from executor.errors import EngineError
+from executor.reasons import reason_of
 from executor.shielded import finish
 
 T = TypeVar("T")
@@ -320,7 +321,7 @@ class DockerEngine:
         try:
             return await self._client.call(f"create container {spec.guid}", job)
         except OSError as error:
-            raise EngineError(f"create container {spec.guid}: {error}") from error
+            raise EngineError(f"create container {spec.guid}: {reason_of(error)}") from error
 
     async def _undo(self, guid: str) -> None:
         try:

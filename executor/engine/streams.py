@@ -16,8 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from docker.utils import parse_host
 
 from executor.engine.client import CALL_TIMEOUT, EngineClient
-from executor.engine.faults import refused
+from executor.engine.faults import refused, unavailable
 from executor.errors import EngineError, EngineUnavailable
+from executor.reasons import reason_of
 
 _UNIX = "http+unix://"
 _ERROR_LIMIT = 64 * 1024
@@ -104,6 +105,6 @@ def _errors(asked: str) -> Iterator[None]:
     except TimeoutError as error:
         raise EngineUnavailable(f"{asked}: nothing moved for {CALL_TIMEOUT} s") from error
     except aiohttp.ClientConnectionError as error:
-        raise EngineUnavailable(f"{asked}: {error}") from error
+        raise unavailable(error, asked) from error
     except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
-        raise EngineError(f"{asked}: {error}") from error
+        raise EngineError(f"{asked}: {reason_of(error)}") from error

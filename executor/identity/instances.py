@@ -18,6 +18,7 @@ from executor.identity.keys import GENERATORS, KeyPool
 from executor.identity.profile import identity_profile, renewal_delay_s
 from executor.meter import Meter
 from executor.model import Container
+from executor.reasons import reason_of
 from executor.shielded import finish
 
 CONTAINER_DIR = "/etc/cf-instance-credentials"
@@ -155,7 +156,8 @@ class InstanceIdentity:
                 await finish(asyncio.to_thread(issue))  # the files must not appear after their removal
         except (OSError, IdentityError) as error:
             self._meter.count("CredCreationFailedCount")
-            raise IdentityError(f"credentials of instance {container.guid}: {error}") from error
+            reason = str(error) if isinstance(error, IdentityError) else reason_of(error)
+            raise IdentityError(f"credentials of instance {container.guid}: {reason}") from error
         self._meter.count("CredCreationSucceededCount")
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
+import aiohttp
 import pytest
+from docker.errors import APIError, DockerException
 from hypothesis import given
 from hypothesis import strategies as st
+from requests import Response
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import ReadTimeout
+from urllib3.exceptions import ProtocolError
 
-from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
+from executor.containers.creation import without_sources
+from executor.engine.api import BindMount, ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine
 from executor.engine.environment import (
     ARGUMENT_BYTES_CEILING,
@@ -19,8 +28,24 @@ from executor.engine.environment import (
     string_bytes,
     too_long,
 )
+from executor.engine.faults import SAID_MOST, refused, translate, unavailable
 from executor.engine.users import ID_MOST, further_groups, resolve_user
 from executor.errors import ProcessStartError
+from executor.reasons import reason_of
+
+
+@dataclass(frozen=True)
+class EngineAnswer:
+    """An answer of the engine with an error's status."""
+
+    status: int
+    said: str
+
+    def response(self) -> Response:
+        made = Response()
+        made.status_code = self.status
+        return made
+
 
 FAILED = "exec failed: unable to start container process: "
 MIB = 1 << 20
@@ -187,3 +212,85 @@ def test_arguments_may_take_a_quarter_of_the_stack(stack: int, most: int) -> Non
 )
 def test_what_the_kernel_refuses(strings: list[str], most: int, refused: bool) -> None:
     assert too_long(strings, most) is refused
+
+
+def refused_connection() -> RequestsConnectionError:
+    inner = ProtocolError("Connection aborted.", ConnectionRefusedError(111, "Connection refused"))
+    return RequestsConnectionError(inner)
+
+
+LAYER = "/var/lib/docker/overlay2/" + "ab" * 32
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            EngineAnswer(500, f'{{"message":"mkdir {LAYER}/merged/srv/x: not a directory"}}'),
+            "mkdir /srv/x: not a directory",
+        ),
+        (EngineAnswer(500, f"lstat {LAYER}/diff/a: input/output error"), "lstat /a: input/output error"),
+        (
+            EngineAnswer(500, "open /srv/docker/overlay2/0123abcd/merged/etc/group: no such file"),
+            "open /etc/group: no such file",
+        ),
+        (
+            EngineAnswer(400, "error mounting: open /run/containerd/io.containerd/moby/1/rootfs: denied"),
+            "error mounting: open the engine's storage: denied",
+        ),
+        (EngineAnswer(500, '{"message": 7, "code": 1}'), "7"),
+        (EngineAnswer(500, "[" * 100_000), "[" * SAID_MOST),
+        (EngineAnswer(404, "Could not find the file /srv/x in container g1"), None),
+    ],
+)
+def test_words_of_the_engine_hold_no_place_of_the_host(error: EngineAnswer, text: str | None) -> None:
+    """Paths below the engine's storage are those of the container, and JSON is read; the rest stays."""
+    expected = f"do it: {error.said if text is None else text}"
+    sdk = APIError("500 Server Error for http+docker://localhost", error.response(), error.said)
+    assert str(translate(sdk, "do it")) == expected
+    assert str(refused(error.status, error.said.encode(), "do it")) == expected
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (refused_connection(), "connection refused"),
+        (
+            DockerException("Error while fetching server API version: ('Connection aborted.')"),
+            "no connection",
+        ),
+        (
+            ReadTimeout("UnixHTTPConnectionPool(host='localhost', port=None): Read timed out."),
+            "no answer in time",
+        ),
+        (aiohttp.ServerDisconnectedError(), "the connection was closed"),
+        (
+            aiohttp.ClientPayloadError("Response payload is not completed: <ContentLengthError: 400>"),
+            "the answer ended early",
+        ),
+        (
+            ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"),
+            "TLS: handshake failed",
+        ),
+        (
+            FileNotFoundError(2, "No such file or directory", "/var/lib/diego-cell/x"),
+            "no such file or directory",
+        ),
+        (ValueError("Expecting value: line 1 column 1 (char 0)"), "the answer cannot be understood"),
+    ],
+)
+def test_reasons_hold_no_word_of_python_and_no_place(error: Exception, reason: str) -> None:
+    assert reason_of(error) == reason
+    assert str(unavailable(error, "ping")) == f"ping: the container engine does not answer: {reason}"
+
+
+@pytest.mark.unit
+def test_mounts_that_fail_are_called_by_their_targets() -> None:
+    mounts = [
+        BindMount(source="/var/lib/cell/cache/7", target="/tmp/lifecycle"),
+        BindMount(source="/var/lib/cell/cache/7/x", target="/x"),
+    ]
+    told = without_sources('invalid mount: "/var/lib/cell/cache/7/x" and /var/lib/cell/cache/7', mounts)
+    assert told == 'invalid mount: "the source of /x" and the source of /tmp/lifecycle'
