@@ -115,7 +115,9 @@ async def _executor(
     engine = DockerEngine(
         replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits)
     )
-    probe_engine = DockerEngine(engine_config(config, config.healthcheck_container_owner_name))
+    probe_engine = DockerEngine(
+        replace(engine_config(config, config.healthcheck_container_owner_name), tells_disk_limits=False)
+    )
     try:
         async with (
             asset_session(_asset_tls(settings)) as session,

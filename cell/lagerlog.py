@@ -23,6 +23,10 @@ DEFAULT_MAX_DATA_STRING = 640
 """Longest string in ``data``, in characters; the job's default of ``max_data_string_length``."""
 
 
+OWN_PACKAGES = ("bbs", "cell", "executor", "healthcheck", "lifecycle", "rep", "sshd")
+"""Whose records the level is about. Records of libraries count from warnings on: they would drown these."""
+
+
 class LagerFormatter(logging.Formatter):
     """One JSON object per record.
 
@@ -96,7 +100,7 @@ def install(
     handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
     root = logging.getLogger()
     root.addHandler(handler)
-    root.setLevel(LEVELS[level])
-    for chatty in ("docker", "urllib3", "asyncio", "aiohttp.access"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    root.setLevel(max(LEVELS[level], logging.WARNING))  # of libraries
+    for package in OWN_PACKAGES:
+        logging.getLogger(package).setLevel(LEVELS[level])
     return handler

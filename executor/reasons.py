@@ -22,7 +22,8 @@ def reason_of(error: BaseException) -> str:
         if isinstance(each, TimeoutError | RequestsTimeout):
             return "no answer in time"
         if isinstance(each, ssl.SSLError):
-            return f"TLS: {(getattr(each, "reason", None) or 'handshake failed').lower().replace('_', ' ')}"
+            reason = getattr(each, "reason", None) or "handshake failed"
+            return f"TLS: {reason.lower().replace('_', ' ')}"
         if isinstance(each, OSError) and isinstance(each.strerror, str) and each.errno is not None:
             return each.strerror[:1].lower() + each.strerror[1:]
     if any(isinstance(each, aiohttp.ServerDisconnectedError | ConnectionError) for each in chain):

@@ -41,6 +41,7 @@ from executor.engine.containers import (
     create_request,
 )
 from executor.engine.copies import Copies
+from executor.engine.devices import make_fuse
 from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
@@ -69,6 +70,7 @@ class EngineConfig:
     needs no space. owner, cell_id: labels that tell our containers from others. docker_host: URL of the
     engine, None for its usual socket. name_prefix: start of container names. dns_servers: of the containers,
     empty for the engine's choice. workers: threads, 8 to 16. archive_limits: of what is copied in.
+    tells_disk_limits: whether it is logged once who keeps disk limits.
     """
 
     state_dir: Path
@@ -81,6 +83,7 @@ class EngineConfig:
     busybox_path: str = "/bin/busybox"
     workers: int = 8
     archive_limits: ArchiveLimits = DEFAULT_LIMITS
+    tells_disk_limits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,8 @@ class DockerEngine:
     async def ping(self) -> None:
         """Raises EngineUnavailable. The first time, it is said who keeps disk limits."""
         await self._client.call("ping the engine", lambda api: api.ping())
-        await self._quotas.announce()
+        if self._config.tells_disk_limits:
+            await self._quotas.announce()
 
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
@@ -146,6 +150,8 @@ class DockerEngine:
                 state = await self._create_in_room(spec, image)
             container = self._known(spec.guid, state)
             await self._leave_out_volumes(container, declared_volumes(state))
+            if spec.privileged:
+                await asyncio.to_thread(make_fuse, self._handle(container).proc_fd, spec.guid)
             return container
         except _NameTaken as error:
             raise EngineError(str(error)) from error

@@ -117,17 +117,19 @@ class Processor:
                 )
             case tags.TASK_LIFECYCLE:
                 path = tasks.result_path(container)
-                return tasks.decide(container, await self._result(container.guid, path) if path else "")
+                return tasks.decide(container, await self._result(container, path) if path else "")
             case other:
                 report = do.Report("unknown-container-lifecycle", container.guid, f"lifecycle is {other!r}")
                 return (do.Step(report),)
 
-    async def _result(self, guid: str, path: str) -> str | None:
+    async def _result(self, container: Container, path: str) -> str | None:
         try:
-            return await fetch_result(self._executor, guid, path)
+            return await fetch_result(self._executor, container.guid, path)
         except (ResultTooLarge, ExecutorError) as error:
-            data = {"container-guid": guid, "error": str(error), "path": path}
-            logger.error("failed-fetching-task-result", extra={"data": data})
+            data = {"container-guid": container.guid, "error": str(error), "path": path}
+            # A cancelled task seldom has a result, and nobody waits for it.
+            level = logging.DEBUG if container.run_result.stopped else logging.ERROR
+            logger.log(level, "failed-fetching-task-result", extra={"data": data})
             return None
 
     async def _attempt(self, command: Command, trace_id: str) -> tuple[Outcome, str]:

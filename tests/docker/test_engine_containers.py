@@ -263,6 +263,21 @@ async def test_a_privileged_container_may_mount_and_another_may_not(
         assert (status == 0) is privileged, told
 
 
+async def test_a_privileged_container_has_the_fuse_device_for_everyone_and_another_has_none(
+    engine: DockerEngine, rootfs_image: str
+) -> None:
+    """FUSE file systems of privileged work find their device, as in a deployed cell."""
+    script = "stat -c '%F %a %t:%T' /dev/fuse; : 2>&1 <>/dev/fuse && echo opened"
+    privileged = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image, privileged=True))
+    _, told = await output_of(engine, privileged, script)
+    kind, opened = told.split("\n", 1)
+    assert kind == "character special file 666 a:e5"
+    assert opened == "opened\n" or "fuse" not in Path("/proc/filesystems").read_text()
+    plain = await engine.create(ContainerSpec(guid="g2", root_fs=rootfs_image))
+    status, _ = await output_of(engine, plain, "stat /dev/fuse")
+    assert status == 1
+
+
 def make_tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> str:
     with tarfile.open(path, "w") as tar:
         for member, content in members:

@@ -1,0 +1,32 @@
+"""Devices that a container runtime does not make and a deployed cell gives to privileged containers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+
+log = logging.getLogger(__name__)
+
+FUSE, FUSE_NUMBER, FUSE_MODE = "fuse", os.makedev(10, 229), 0o666
+
+
+def make_fuse(proc_fd: int, guid: str) -> None:
+    """Make ``/dev/fuse`` in a new container. proc_fd: of its waiting init's ``/proc`` directory. Blocking.
+
+    Its ``/dev`` is the runtime's own file system, and nothing of the image runs yet. A container without the
+    device serves most programs, so a failure is logged.
+    """
+    try:
+        folder = os.open(
+            "root/dev", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=proc_fd
+        )
+        try:
+            os.mknod(FUSE, FUSE_MODE | stat.S_IFCHR, FUSE_NUMBER, dir_fd=folder)
+            os.chmod(FUSE, FUSE_MODE, dir_fd=folder)  # whatever the agent's umask is
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        return
+    except OSError as error:
+        log.warning("no-fuse-device", extra={"data": {"guid": guid, "error": str(error)}})
