@@ -19,7 +19,9 @@ With --cells 3 there are three cells, in zones z1 to z3, the second one on ports
 with --cells 0 there is only the control plane, for cells started with `cell rep`.
 
 The state folder keeps the control plane's database (desired work survives a restart), the download cache,
-the component log (cell.log) and, while it runs, endpoints.json, which says where everything listens. The
+the component log (cell.log) and, while it runs, endpoints.json, which says where everything listens. It is
+for its owner only, and one `cell dev` at a time uses it. SIGTERM and a terminal that closes end it like
+Ctrl-C. The
 preloaded root filesystems are `busybox` and `cellfs`, which has bash and Python too. App logs are printed as
 they come; what a stopped terminal does not take is dropped, and counted in cell.log. Packages, droplets and
 caches that no LRP or Task names any more go at a start, a day after they came.
