@@ -292,8 +292,8 @@ class Connections:
         try:
             refusal = self._door.refusal(request.headers) if self._door is not None else ""
             return self._refused(request, refusal) if refusal else await self._handle(request)
-        except (ConnectionError, RuntimeError) as error:  # aiohttp's errors of a body that broke off
-            if connection in self._all:
+        except (ConnectionError, RuntimeError) as error:  # of a body or an answer that broke off
+            if request.transport is not None and not request.transport.is_closing():
                 raise
             logger.debug("client-gone", extra={"data": {"path": request.path, "error": str(error)}})
             return web.Response(status=400)  # goes nowhere
