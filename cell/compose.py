@@ -38,6 +38,9 @@ from rep.agent import RepAgent
 from rep.config import RepConfig, executor_config, seconds
 from rep.tls import check_admin_certificate
 
+BBS_ATTEMPTS = 5
+"""Per call of the rep, within 4 to 8 s if the BBS is away: it may be restarting."""
+
 
 def network_config(config: RepConfig) -> NetworkConfig:
     """The part of ``rep.json`` that names the containers' network and the host ports."""
@@ -163,7 +166,7 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
         HTTPBBSClient(
             config.bbs_address,
             ssl_context=identity.client_context() if identity else None,
-            policy=Policy(request_timeout_s=seconds(config.communication_timeout)),
+            policy=Policy(attempts=BBS_ATTEMPTS, request_timeout_s=seconds(config.communication_timeout)),
         ) as bbs,
         LocketClient(
             config.locket_address,

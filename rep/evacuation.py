@@ -206,7 +206,11 @@ class Cleanup:
 
     async def run(self) -> None:
         """Raises BBSError when the BBS cannot be asked (nothing is deleted then), CleanupFailed when late."""
-        actual_lrps = await self._bbs.actual_lrps(cell_id=self._cell_id)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                actual_lrps = await self._bbs.actual_lrps(cell_id=self._cell_id)
+        except TimeoutError:
+            raise CleanupFailed(f"the BBS did not answer within {self._timeout_s:g} s") from None
         stranded = sum(lrp.presence is Presence.EVACUATING for lrp in actual_lrps)
         self._metrics.gauge("StrandedEvacuatingActualLRPs", stranded, "Metric")
         logger.info(

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
+from bbs.backoff import Backoff
 from bbs.client.streaming import ProtocolError, StreamingResponse
 from bbs.client.transport import EndpointNotFoundError, Transport, UnansweredError
 from bbs.models.errors import BBSError, ErrorType
@@ -62,7 +63,8 @@ class _Subscription:
 
     async def connect(self) -> None:
         policy = self._transport.policy
-        unreachable = 0
+        backoff = Backoff(first_s=policy.reconnect_pause_s, most_s=policy.longest_reconnect_pause_s)
+        failures = unreachable = 0
         while True:
             try:
                 self._response = await self._open()
@@ -72,7 +74,8 @@ class _Subscription:
                 if unreachable > policy.reconnect_attempts:
                     raise
                 self._log("event-stream-connect-failed-retrying", error)
-            await policy.sleep(policy.reconnect_pause_s)
+            failures += 1
+            await policy.sleep(backoff.pause_s(failures))
 
     async def events(self) -> AsyncGenerator[Event, None]:
         while self._response is not None:

@@ -58,8 +58,9 @@ class Policy:
     attempts: per call, the first included. pause_s: the longest pause after the first one, see
     :class:`bbs.backoff.Backoff`.
     request_timeout_s: of one attempt, 0 for as long as it takes. dial_timeout_s: of its connection.
-    reconnect_pause_s: between attempts to open an event stream. reconnect_attempts: how often a
-    connection for a stream that cannot be made at all is tried again.
+    reconnect_pause_s, longest_reconnect_pause_s: the longest first and later pauses between attempts to
+    open an event stream. reconnect_attempts: how often a connection for a stream that cannot be made at all
+    is tried again.
     sleep: how to wait, for tests.
     """
 
@@ -68,6 +69,7 @@ class Policy:
     request_timeout_s: float = 10.0
     dial_timeout_s: float = 5.0
     reconnect_pause_s: float = 1.0
+    longest_reconnect_pause_s: float = 4.0
     reconnect_attempts: int = 3
     sleep: Sleep = asyncio.sleep
 

@@ -16,6 +16,7 @@ from typing import Final, Never, Protocol, TypeVar
 
 import tenacity
 
+from bbs.backoff import Backoff
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, identifier, schedule
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.repclient import RepClient, RepError
@@ -180,10 +181,9 @@ class AuctionRunner:
             self._report(group, placed, batch, states.left_out)
 
     async def _cells(self, trace_id: str) -> list[CellPresence]:
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(BBSError),
-            wait=tenacity.wait_fixed(self._cells_retry_s),
-            before_sleep=_log_cells_failure,
+        backoff = Backoff(attempts=0, first_s=self._cells_retry_s, most_s=self._cells_retry_s)
+        retrying = backoff.retrying(
+            tenacity.retry_if_exception_type(BBSError), before_sleep=_log_cells_failure
         )
         return await retrying(self._bbs.cells, trace_id=trace_id)
 

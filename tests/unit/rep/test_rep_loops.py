@@ -311,6 +311,20 @@ async def test_the_clean_up_deletes_nothing_when_the_bbs_cannot_be_asked(
     assert list(executor.store) == [GUID]
 
 
+async def test_a_bbs_that_does_not_answer_bounds_the_clean_up_too(
+    cleaning: Cleaning, executor: FakeExecutor, bbs: ScriptedBBS, lrp_container: MakeContainer
+) -> None:
+    executor.put(lrp_container())
+
+    async def never(**asked: object) -> list[ActualLRP]:
+        return await asyncio.Event().wait() or []
+
+    bbs.actual_lrps = never  # type: ignore[attr-defined]
+    with pytest.raises(CleanupFailed, match=r"the BBS did not answer within 0\.05 s"):
+        await cleaning.cleanup(timeout_s=0.05).run()
+    assert list(executor.store) == [GUID]
+
+
 async def test_a_clean_up_that_takes_too_long_fails(
     cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
 ) -> None:
