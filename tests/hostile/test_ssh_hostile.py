@@ -6,15 +6,19 @@ The daemon is a process, the proxy listens in this one, so that a test can see w
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from sshd.daemon.worker import MAX_STRANGERS
 from sshd.proxy.limits import ConnectionLimits
 from sshd.proxy.realms import Instance
 from sshd.scp.peer import MAX_DEPTH
@@ -26,6 +30,8 @@ from sshd.ssh.server import MAX_SERVICE_REQUESTS
 from sshd.ssh.transport import PACKETS_BEFORE_AUTHENTICATION
 from sshd.ssh.transport import PACKETS_PER_TURN as RECEIVED_PER_TURN
 from sshd.wire import Reader, boolean, string, text, uint32
+from tests.support.thorough import sampled
+from tests.unit.sshd.conftest import children, rss_kb
 from tests.unit.sshd.conftest import clock as clock
 from tests.unit.sshd.conftest import connect_to as connect_to
 from tests.unit.sshd.conftest import daemon as daemon
@@ -33,6 +39,7 @@ from tests.unit.sshd.conftest import daemons as daemons
 from tests.unit.sshd.conftest import keys as keys
 from tests.unit.sshd.conftest import probe as probe
 from tests.unit.sshd.conftest import recorder as recorder
+from tests.unit.sshd.conftest import ssh as ssh
 from tests.unit.sshd.proxy.conftest import PASSWORD, USER
 from tests.unit.sshd.proxy.conftest import far_end as far_end
 from tests.unit.sshd.proxy.conftest import instance as instance
@@ -41,10 +48,18 @@ from tests.unit.sshd.proxy.conftest import password as password
 from tests.unit.sshd.proxy.conftest import process as process
 from tests.unit.sshd.proxy.conftest import setting as setting
 from tests.unit.sshd.proxy.conftest import spliced as spliced
+from tests.unit.sshd.proxy.conftest import stock as stock
+from tests.unit.sshd.proxy.whole import Whole
+from tests.unit.sshd.proxy.whole import many_descriptors as many_descriptors
+from tests.unit.sshd.proxy.whole import whole as whole
 
 pytestmark = pytest.mark.unit
 
 MEGABYTE = 1024 * 1024
+MEGABYTE_KB = 1024
+STRANGERS = 1000
+FEW_DESCRIPTORS = 80
+"""Of a daemon; its strangers may not take all of them."""
 KERNEL = 12 * MEGABYTE
 """What the buffers of the four sockets between client and instance take at most."""
 LARGEST_WINDOWS = m.ALL_WINDOWS + m.MAX_CHANNELS * m.LEAST_WINDOW
@@ -119,7 +134,7 @@ def open_with(client: Any, max_packet: int, window: int = m.WINDOW) -> asyncio.Q
     return came
 
 
-@pytest.mark.parametrize("max_packet", [0, 1, 8])
+@pytest.mark.parametrize("max_packet", sampled([8, 1, 0], 1))
 @pytest.mark.parametrize("by_way_of_the_proxy", [True, False], ids=["proxy", "daemon"])
 async def test_a_maximum_packet_size_that_is_tiny_is_refused(
     max_packet: int, by_way_of_the_proxy: bool, setting: Any, daemon: Any, connect_to: Any, password: Any
@@ -260,6 +275,71 @@ async def test_packets_while_a_password_is_checked_are_bounded_too(
 def sockets(count: int, port: int) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         yield [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60)) for _ in range(count)]
+
+
+def test_a_thousand_connections_that_never_authenticate(
+    many_descriptors: None, daemons: Any, ssh: Any, tmp_path: Path
+) -> None:
+    with daemons.run(tmp_path, "-logLevel=fatal") as daemon:
+        ends = [socket.create_connection(("127.0.0.1", daemon.port), 30) for _ in range(STRANGERS)]
+        for end in ends:
+            assert end.recv(64).startswith(b"SSH-2.0-diego-sshd")
+        (worker,) = children(daemon.pid)
+        assert rss_kb(worker) < 70 * MEGABYTE_KB
+        assert ssh(daemon, command="echo in").stdout == "in\n"
+        for end in ends:
+            end.close()
+        assert ssh(daemon, command="echo still").stdout == "still\n"
+
+
+def test_more_strangers_than_there_are_descriptors(daemons: Any, ssh: Any, tmp_path: Path) -> None:
+    """Strangers make way, so that a client with a key gets in, at once and with its commands."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, hard))  # what the daemon inherits
+    try:
+        stack = ExitStack()
+        daemon = stack.enter_context(daemons.run(tmp_path, "-logLevel=fatal"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with stack:
+        ends = [socket.create_connection(("127.0.0.1", daemon.port), 30) for _ in range(200)]
+        assert ends[-1].recv(64).startswith(b"SSH-2.0-diego-sshd")
+        assert ssh(daemon, command="echo in").stdout == "in\n"
+        (worker,) = children(daemon.pid)
+        connected = psutil.Process(worker).net_connections(kind="tcp")
+        strangers = sum(each.status == psutil.CONN_ESTABLISHED for each in connected)
+        assert strangers <= MAX_STRANGERS + 1  # the client that was in may be leaving
+        for end in ends:
+            end.close()
+
+
+async def test_a_thousand_clients_that_never_authenticate(whole: Whole, stock: Any) -> None:
+    """They keep nobody out of the proxy, the memory they take is bounded, and nothing of them is left."""
+    ends = []
+    try:
+        for _ in range(STRANGERS + 100):
+            reader, writer = await asyncio.open_connection("127.0.0.1", whole.port)
+            ends.append((reader, writer))
+            assert (await reader.readline()).startswith(b"SSH-2.0-diego-ssh-proxy")
+        assert rss_kb(whole.process.pid) < 400 * MEGABYTE_KB
+        assert (await stock.run(*stock.ssh(whole), "exit 5")).status == 5
+        assert len(clients_of(whole)) <= STRANGERS + 1  # the last one may be leaving
+    finally:
+        for _, writer in ends:
+            writer.transport.abort()
+    assert (await stock.run(*stock.ssh(whole), "exit 5")).status == 5
+    async with asyncio.timeout(60):
+        while clients_of(whole):
+            await asyncio.to_thread(time.sleep, 0.02)
+
+
+def clients_of(whole: Whole) -> list[Any]:
+    """Open connections of the program's clients; it has others, to the BBS and the log agent."""
+    return [
+        each
+        for each in psutil.Process(whole.process.pid).net_connections(kind="tcp")
+        if each.laddr.port == whole.port and each.raddr
+    ]
 
 
 # -- after authentication ---------------------------------------------------------------------------

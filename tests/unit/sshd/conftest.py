@@ -181,6 +181,16 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
+def children(pid: int) -> list[int]:
+    """Process ids."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def rss_kb(pid: int) -> int:
+    """Resident memory in KiB."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
 @pytest.fixture(scope="session")
 def daemons(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     all_of_them = Daemons(keys, tmp_path_factory.mktemp("homes"))

@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from sshd.daemon.worker import MAX_STRANGERS
 from sshd.ssh import messages as m
 from sshd.ssh.errors import OpenRefused
 from sshd.ssh.link import MAX_DEFERRED
 from sshd.wire import string, text, uint32
+from tests.unit.sshd.conftest import children, rss_kb
 
 pytestmark = pytest.mark.unit
 
-CONNECTIONS = 1000
-FEW_DESCRIPTORS = 80
-"""Of the daemon; its strangers may not take all of them."""
 MEGABYTE_KB = 1024
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def rss_kb(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_a_thousand_connections_that_never_authenticate(
-    many_descriptors: None, daemons: Any, ssh: Any, tmp_path: Path
-) -> None:
-    with daemons.run(tmp_path, "-logLevel=fatal") as daemon:
-        ends = [socket.create_connection(("127.0.0.1", daemon.port), 30) for _ in range(CONNECTIONS)]
-        for end in ends:
-            assert end.recv(64).startswith(b"SSH-2.0-diego-sshd")
-        (worker,) = children(daemon.pid)
-        assert rss_kb(worker) < 70 * MEGABYTE_KB
-        assert ssh(daemon, command="echo in").stdout == "in\n"
-        for end in ends:
-            end.close()
-        assert ssh(daemon, command="echo still").stdout == "still\n"
-
-
-def test_more_strangers_than_there_are_descriptors(daemons: Any, ssh: Any, tmp_path: Path) -> None:
-    """Strangers make way, so that a client with a key gets in, at once and with its commands."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, hard))  # what the daemon inherits
-    try:
-        stack = ExitStack()
-        daemon = stack.enter_context(daemons.run(tmp_path, "-logLevel=fatal"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    with stack:
-        ends = [socket.create_connection(("127.0.0.1", daemon.port), 30) for _ in range(200)]
-        assert ends[-1].recv(64).startswith(b"SSH-2.0-diego-sshd")
-        assert ssh(daemon, command="echo in").stdout == "in\n"
-        (worker,) = children(daemon.pid)
-        connected = psutil.Process(worker).net_connections(kind="tcp")
-        strangers = sum(each.status == psutil.CONN_ESTABLISHED for each in connected)
-        assert strangers <= MAX_STRANGERS + 1  # the client that was in may be leaving
-        for end in ends:
-            end.close()
 
 
 async def test_a_flood_of_channels(daemons: Any, connect_to: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sshd.wire import text, uint32
+from tests.support.thorough import sampled
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +50,7 @@ def contents(root: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("case", sampled(CASES, 24), ids=lambda case: case["name"])
 async def test_scp(case: dict[str, Any], daemons: Any, connect_to: Any) -> None:
     with daemons.kept("-logLevel=fatal", "-allowUnauthenticatedClients") as daemon:
         client = await connect_to(daemon.port)

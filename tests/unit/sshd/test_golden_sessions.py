@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sshd.wire import Reader, string, text, uint32
+from tests.support.thorough import sampled
 
 pytestmark = pytest.mark.unit
 
@@ -52,7 +53,7 @@ def decode_end(name: str, payload: bytes) -> dict[str, Any]:
     return {name: payload.hex()}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("case", sampled(CASES, 24), ids=lambda case: case["name"])
 async def test_session(case: dict[str, Any], daemons: Any, connect_to: Any) -> None:
     env = {name: value.replace("{HOME}", "HOME") for name, value in case["env"].items()}
     own = [argument for argument in case["args"] if not argument.startswith(("-hostKey", "-authorizedKey"))]

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.thorough import sampled
+
 pytestmark = pytest.mark.unit
 
 CASES: list[dict[str, Any]] = json.loads(
@@ -64,7 +66,7 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
         return
 
 
-@pytest.mark.parametrize("recorded", CASES, ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("recorded", sampled(CASES, 16), ids=lambda case: case["name"])
 def test_start(recorded: dict[str, Any], daemons: Any, keys: Any, tmp_path: Path, port: int) -> None:
     argv0 = recorded.get("argv0", daemons.argv0)
     case = fill(
