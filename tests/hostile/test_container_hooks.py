@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import pytest
 from executor import cgroup
 from executor.cgroup import Strain
 from executor.config import ExecutorConfig
-from executor.containers import actor, upkeep
+from executor.containers import actor, forced, upkeep
 from executor.containers.diskusage import DiskUsage
-from executor.containers.limits import FAILURES_MOST, UNWATCHABLE
+from executor.containers.limits import FAILURES_MOST, UNWATCHABLE, LimitsWatch
 from executor.containers.machine import is_expired
 from executor.containment import INTERNAL_ERROR, is_shortage
 from executor.engine.api import ContainerSpec
@@ -34,6 +34,7 @@ from executor.model import (
     RunInfo,
     RunRequest,
 )
+from executor.steps.base import StepError
 from tests.unit.executor.conftest import ScriptedGroup, World
 
 pytestmark = pytest.mark.unit
@@ -351,3 +352,89 @@ async def test_periodic_work_that_never_succeeds_again_ends_the_cell_with_its_re
                 await asyncio.Event().wait()
     [reason] = caught.value.exceptions
     assert str(reason) == f"verify failed {FAILED_PASSES_MOST} times in a row: no such table"
+
+
+@every_error
+async def test_an_end_has_its_own_reason_whatever_the_last_look_at_limits_says(
+    world: World, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent out of descriptors when an app ends: the app's own status is the reason, not ours."""
+
+    def fail() -> list[cgroup.Mount]:
+        raise ERRORS[error]()
+
+    world.configure(container_limits_interval_s=3600)
+    monkeypatch.setattr(cgroup, "own_mounts", fail)
+    async with world.build() as executor:
+        await started(world, executor, BAD)
+        (await world.group(BAD)).end(StepError("APP: Exited with status 3"))
+        await until(lambda: executor.container(BAD).state is ContainerState.COMPLETED)
+        assert executor.container(BAD).run_result.failure_reason == "APP: Exited with status 3"
+
+
+async def test_a_stray_whose_guid_is_used_again_is_spared(world: World) -> None:
+    """The guid is reserved anew while an earlier stray is being destroyed."""
+    world.configure(container_reap_interval_s=SOON)
+    gate = world.engine.gates["destroy"] = asyncio.Event()
+    async with world.build() as executor:
+        for stray in ("a-first", "b-again"):
+            world.engine.containers[stray] = ContainerSpec(guid=stray, root_fs="x")
+        await world.engine.reached("destroy a-first")
+        assert executor.allocate([AllocationRequest(guid="b-again", memory_mb=1)]) == []
+        gate.set()
+        passes = world.engine.calls.count("list_guids")
+        await until(lambda: world.engine.calls.count("list_guids") > passes + 1)
+        assert "destroy b-again" not in world.engine.calls
+        assert "b-again" in world.engine.containers
+
+
+async def test_a_stray_whose_guid_is_used_again_meanwhile_keeps_its_new_network(world: World) -> None:
+    world.configure(container_reap_interval_s=SOON)
+    gate = world.engine.gates["destroy"] = asyncio.Event()
+    async with world.build() as executor:
+        world.engine.containers["again"] = ContainerSpec(guid="again", root_fs="x")
+        await world.engine.reached("destroy again")
+        await started(world, executor, "again")
+        await world.group("again")
+        gate.set()
+        passes = world.engine.calls.count("list_guids")
+        await until(lambda: world.engine.calls.count("list_guids") > passes + 1)
+        assert "again" in world.network.addresses
+
+
+async def test_what_was_known_of_a_container_that_goes_while_it_is_looked_at_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container destroyed in the middle of a look leaves no entry behind for the life of the cell."""
+    known: dict[str, Any] = {}
+    seen = LimitsWatch.retain
+
+    def retain(watch: LimitsWatch, guids: Set[str]) -> None:
+        watch._told(Container(guid="gone"), Strain())
+        seen(watch, guids)
+        known.clear()
+        known.update(watch._known)
+        known["looked"] = True
+
+    monkeypatch.setattr(LimitsWatch, "retain", retain)
+    async with world.build() as executor:
+        await started(world, executor, GOOD)
+        await world.group(GOOD)
+        await until(lambda: {"looked", GOOD} == set(known))
+        await executor.delete(GOOD)
+
+
+async def test_a_forced_end_gives_resources_back_also_when_its_caller_leaves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forced, "PATIENCE_S", 0.05)
+    async with world.build() as executor:
+        await started(world, executor, BAD)
+        await world.group(BAD)
+        world.engine.gates["destroy"] = asyncio.Event()
+        forcing = asyncio.create_task(executor.force_destroy(BAD))
+        await world.engine.reached(f"destroy {BAD}")
+        forcing.cancel()
+        await asyncio.wait([forcing])
+        await until(lambda: executor.remaining_resources() == executor.total_resources())
+        world.engine.gates["destroy"].set()
