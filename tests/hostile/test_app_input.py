@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from executor import cgroup, layerusage, treesize
+from executor.engine.api import ContainerSpec, ProcessSpec
+from executor.engine.docker import DockerEngine
 from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, StatusSpoiled
 from executor.engine.output import OutputReader, OutputTurns
-from executor.engine.processes import DockerProcess
+from executor.engine.processes import SURVIVORS_MOST, DockerProcess
 from executor.layerusage import LayerUsage
 from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
@@ -364,3 +366,18 @@ def test_the_output_of_an_ordinary_probe_is_kept_whole(size: int) -> None:
 class NoSink:
     def emit(self, line: LogLine) -> None:
         """Nothing is sent."""
+
+
+@pytest.mark.docker
+async def test_children_that_keep_the_output_of_ended_processes_cost_a_few_descriptors(
+    engine: DockerEngine, rootfs_image: str
+) -> None:
+    """Each of twelve probes leaves a child that holds stdout and stderr: not two descriptors for each."""
+    container = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image))
+    spec = ProcessSpec(path="/bin/sh", args=("-c", "sleep 1000 & exit 3"))
+    async with asyncio.timeout(60):
+        for _ in range(12):
+            process = await engine.start_process(container, spec, lambda _: None, lambda _: None)
+            assert await process.wait() == 3
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert 2 <= len([name for name in held if "/io/g1/" in name]) <= 2 * (SURVIVORS_MOST + 1), held

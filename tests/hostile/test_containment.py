@@ -10,6 +10,8 @@ from aiohttp import web
 
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import EngineError
+from executor.model import ContainerState, EventKind
+from tests.support.cell import OpenCell
 
 Answer = Callable[[web.Request], web.Response]
 
@@ -136,3 +138,51 @@ async def test_destroying_a_guid_that_is_a_path_removes_nothing(
     assert stub.asked == []
     assert (outside / "file").exists()
     assert (tmp_path / "state" / "io" / "g1").is_dir()
+
+
+DEEP = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d; i=$((i+1)); done; echo deep; exec sleep 1000"
+
+NAMELESS = (
+    "name=/tmp/busybox$(printf '\\377'); cp /bin/busybox $name; ulimit -n 8;"
+    " exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 7</dev/null; exec $name sleep 1000"
+)
+"""A program whose name is no text, with a full table of open files."""
+
+DIGITS = "head -c 5000 /dev/zero | tr '\\0' 7 >/tmp/n; cat /tmp/n >$(echo /.cell/io/*/status); exit 0"
+
+HIDDEN = (
+    "name=$(printf 'x%.0s' $(seq 200)); i=0;"
+    " while [ $i -lt 30 ]; do mkdir $name && cd $name; i=$((i+1)); done;"
+    " head -c 33554432 /dev/zero >file; exec sleep 1000"
+)
+"""A file of 32 MiB behind a path longer than the kernel takes at once."""
+
+
+@pytest.mark.docker
+async def test_hostile_containers_are_watched_to_their_end_and_their_neighbour_runs_on(
+    open_cell: OpenCell,
+) -> None:
+    """1,500 nested directories, a process named \\xff, 5,000 digits as exit status, a hidden file."""
+    async with open_cell(container_limits_interval_s=0.2, container_metrics_report_interval_s=0.2) as cell:
+        await cell.start("while :; do echo alive; sleep 0.2; done", guid="neighbour")
+        await cell.until(EventKind.RUNNING)
+        await cell.start(DEEP, guid="deep", allocation={"disk_mb": 64})
+        await cell.start(NAMELESS, guid="nameless", user="root")
+        await cell.log.until_line("deep")
+        await cell.log.until("Limit of 8 open files reached: process 'busybox\ufffd' can open no more")
+        await cell.start(HIDDEN, guid="hidden", allocation={"disk_mb": 16})
+        hidden = await cell.until(EventKind.COMPLETE)
+        assert hidden.guid == "hidden"
+        assert hidden.run_result.failure_reason.startswith("disk limit of 16M exceeded: ")
+        await cell.start(DIGITS, guid="digits", user="root")
+        digits = await cell.until(EventKind.COMPLETE)
+        assert digits.guid == "digits"
+        assert digits.run_result.failure_reason in (
+            "APP: Exited with status 137",
+            "its start was disturbed from inside the container",  # it was quicker than its start
+        )
+        await cell.until_true(lambda: {"neighbour", "deep", "nameless"} <= cell.executor.metrics().keys())
+        seen = cell.log.texts.count("alive")
+        await cell.until_true(lambda: cell.log.texts.count("alive") > seen)
+        for guid in ("neighbour", "deep", "nameless"):
+            assert cell.executor.container(guid).state is ContainerState.RUNNING
