@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import aiohttp
+from tenacity import retry_if_exception_type
 
+from bbs.backoff import Backoff
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.destinations import Destinations
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
@@ -24,7 +26,7 @@ LOGGED_CHARACTERS = 200
 
 JSON_TYPE = {"Content-Type": "application/json"}
 
-CALLBACK_TRIES = 3
+CALLBACK_RETRIES = Backoff(attempts=3, first_s=0.2)
 RETRIED_STATUSES = frozenset({503, 504})
 """Answers of a callback after which it is worth another try; any other one counts as delivered."""
 
@@ -114,6 +116,10 @@ class HTTPAuctioneer:
             raise AuctioneerError(f"POST {url}: answered {status} instead of 202")
 
 
+class _Busy(Exception):
+    """The other side asks for another try."""
+
+
 class HTTPCallbacks:
     """Completion callbacks over HTTP; an async context manager that owns its connections.
 
@@ -136,20 +142,22 @@ class HTTPCallbacks:
 
     async def deliver(self, url: str, body: str) -> bool:
         """POST the body, again after a timeout or a 503 or 504. A redirect is an answer, not followed."""
-        for _ in range(CALLBACK_TRIES):
-            try:
-                async with self._http.session.post(
-                    url, data=body.encode(), headers=JSON_TYPE, allow_redirects=False
-                ) as answer:
-                    if answer.status not in RETRIED_STATUSES:
-                        return True
-            except TimeoutError:
-                continue
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                data = {"url": url[:LOGGED_CHARACTERS], "error": str(error) or type(error).__name__}
-                logger.error("callback-failed", extra={"data": data})
-                return False
-        return False
+        try:
+            async for attempt in CALLBACK_RETRIES.retrying(retry_if_exception_type((TimeoutError, _Busy))):
+                with attempt:
+                    await self._post(url, body)
+        except (aiohttp.ClientError, OSError, ValueError, _Busy) as error:
+            data = {"url": url[:LOGGED_CHARACTERS], "error": str(error) or type(error).__name__}
+            logger.error("callback-failed", extra={"data": data})
+            return False
+        return True
+
+    async def _post(self, url: str, body: str) -> None:
+        async with self._http.session.post(
+            url, data=body.encode("utf-8", "replace"), headers=JSON_TYPE, allow_redirects=False
+        ) as answer:
+            if answer.status in RETRIED_STATUSES:
+                raise _Busy(f"answered {answer.status}")
 
 
 class _Session:

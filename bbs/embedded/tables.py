@@ -1,17 +1,17 @@
 """The records, as seen from inside a transaction.
 
-Each table has columns for what is asked for, and the whole record beside them as protobuf. A record read
-twice is decoded once: values are immutable, so the bytes themselves are the cache key.
+Each table has columns for what is asked for, and the whole record beside them as protobuf
+(:mod:`bbs.embedded.records`).
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from functools import lru_cache
 
 from bbs.embedded.lrp_events import group_events, removed
 from bbs.embedded.notices import LRP_STREAMS, Notice, Stream
+from bbs.embedded.records import Decoder
 from bbs.embedded.rows import Rows, group
 from bbs.embedded.transitions import Outcome
 from bbs.models.actual_lrp import ActualLRP, ActualLRPGroup
@@ -27,7 +27,7 @@ from bbs.models.events import (
     TaskRemovedEvent,
 )
 from bbs.models.task import Task
-from bbs.wire.mapping import decode, encode, to_model, to_wire
+from bbs.wire.mapping import encode, to_wire
 from bbs.wire.proto import actual_lrp_pb2, desired_lrp_pb2, task_pb2
 
 SCHEMA: tuple[tuple[str, ...], ...] = (
@@ -62,9 +62,9 @@ SCHEMA_VERSION = len(SCHEMA)
 MANY = 500
 """Values in one statement; SQLite bounds the parameters of a statement, and a request may name any number."""
 
-DECODED = 65536
-"""Records of each kind kept decoded. Convergence looks at all of them: where they do not fit, a pass
-decodes each one anew and takes ten times as long (50 us for an instance)."""
+_desired_lrp = Decoder(desired_lrp_pb2.DesiredLRP, DesiredLRP)
+_actual_lrp = Decoder(actual_lrp_pb2.ActualLRP, ActualLRP)
+_task = Decoder(task_pb2.Task, Task)
 
 
 class Tables:
@@ -104,9 +104,10 @@ class Tables:
         )
         prefixes = tuple(app_guids)
         return [
-            _desired_lrp(payload)
+            lrp
             for process_guid, payload in found
             if where.among(process_guid) and (not prefixes or process_guid.startswith(prefixes))
+            for lrp in _desired_lrp.readable(process_guid, payload)
         ]
 
     def insert_desired_lrp(self, lrp: DesiredLRP, trace_id: str) -> None:
@@ -158,7 +159,12 @@ class Tables:
         found = self.connection.execute(
             f"SELECT process_guid, payload FROM actual_lrps {where}", where.values
         )
-        return [_actual_lrp(payload) for process_guid, payload in found if where.among(process_guid)]
+        return [
+            lrp
+            for process_guid, payload in found
+            if where.among(process_guid)
+            for lrp in _actual_lrp.readable(process_guid, payload)
+        ]
 
     def count_ordinary(self, process_guid: str, state: str) -> int:
         """Number of ORDINARY rows of a process in that state."""
@@ -224,8 +230,8 @@ class Tables:
         where = _Where()
         where.equal("domain", domain)
         where.equal("cell_id", cell_id)
-        found = self.connection.execute(f"SELECT payload FROM tasks {where}", where.values)
-        return [_task(payload) for (payload,) in found]
+        found = self.connection.execute(f"SELECT task_guid, payload FROM tasks {where}", where.values)
+        return [task for task_guid, payload in found for task in _task.readable(task_guid, payload)]
 
     def insert_task(self, task: Task) -> None:
         """Raises ResourceExists."""
@@ -292,21 +298,6 @@ class _Where:
 
     def __str__(self) -> str:
         return f"WHERE {' AND '.join(self._terms)}" if self._terms else ""
-
-
-@lru_cache(DECODED)
-def _desired_lrp(payload: bytes) -> DesiredLRP:
-    return to_model(decode(desired_lrp_pb2.DesiredLRP, payload), DesiredLRP)
-
-
-@lru_cache(DECODED)
-def _actual_lrp(payload: bytes) -> ActualLRP:
-    return to_model(decode(actual_lrp_pb2.ActualLRP, payload), ActualLRP)
-
-
-@lru_cache(DECODED)
-def _task(payload: bytes) -> Task:
-    return to_model(decode(task_pb2.Task, payload), Task)
 
 
 def _task_columns(task: Task) -> tuple[str | int | bytes, ...]:

@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 Request = TypeVar("Request", LRPStartRequest, TaskStartRequest)
 
 CELLS_RETRY_S: Final = 1.0
-"""Pause before the BBS is asked again for its cells, and after an auction that failed."""
+CELLS_RETRY_MOST_S: Final = 8.0
+"""First and longest pause before the BBS is asked again for its cells, and after an auction that failed."""
 
 UNHEALTHY: Final = "its container engine fails its health check"
 
@@ -122,7 +123,7 @@ class AuctionRunner:
         self._reps = reps
         self._weights = weights
         self._explain = explain
-        self._cells_retry_s = cells_retry_s
+        self._backoff = Backoff(attempts=0, first_s=cells_retry_s, most_s=CELLS_RETRY_MOST_S)
         self._batch = Batch()
         self._wake = asyncio.Event()
 
@@ -138,14 +139,17 @@ class AuctionRunner:
 
     async def run(self) -> Never:
         """One cycle after another while there is something to place."""
+        failures = 0
         while True:
             await self._wake.wait()
             try:
                 await self._cycle()
+                failures = 0
             except Exception:
                 # What was not placed is asked for again by convergence.
                 logger.exception("auction-failed")
-                await asyncio.sleep(self._cells_retry_s)
+                failures += 1
+                await asyncio.sleep(self._backoff.pause_s(failures))
 
     def _wake_up(self) -> None:
         if self._batch:
@@ -181,8 +185,7 @@ class AuctionRunner:
             self._report(group, placed, batch, states.left_out)
 
     async def _cells(self, trace_id: str) -> list[CellPresence]:
-        backoff = Backoff(attempts=0, first_s=self._cells_retry_s, most_s=self._cells_retry_s)
-        retrying = backoff.retrying(
+        retrying = self._backoff.retrying(
             tenacity.retry_if_exception_type(BBSError), before_sleep=_log_cells_failure
         )
         return await retrying(self._bbs.cells, trace_id=trace_id)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from bbs.embedded import repclient
 from bbs.embedded.repclient import RepClient, RepError
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.auction import CellState, Work
@@ -205,3 +208,36 @@ async def test_a_silent_rep_is_not_waited_for() -> None:
 async def test_it_has_to_be_entered_first() -> None:
     with pytest.raises(RuntimeError, match="outside its context"):
         await RepClient().state("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("guid", ["../../evacuate", "a/b", "%2e%2e", "a?b#c", "\udc80"])
+async def test_a_guid_stays_one_segment_of_the_path(rep: ScriptedRep, client: RepClient, guid: str) -> None:
+    """A guid that a peer made up cannot lead a call to another route of the rep."""
+    with suppress(RepError):
+        await client.stop_lrp(rep.url, replace(KEY, process_guid=guid), INSTANCE)
+        await client.cancel_task(rep.url, guid)
+    for _, path, _, _ in rep.requests:
+        assert path.startswith(("/v1/lrps/", "/v1/tasks/"))
+        assert path.endswith(("/stop", "/cancel"))
+
+
+@pytest.mark.parametrize("guid", ["", ".", ".."])
+async def test_a_guid_that_is_no_segment_is_refused(rep: ScriptedRep, client: RepClient, guid: str) -> None:
+    with pytest.raises(RepError, match="cannot stand in a path"):
+        await client.cancel_task(rep.url, guid)
+    assert rep.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://", "ftp://h", "h", "", "http://h:99999"])
+async def test_a_rep_url_that_is_none_is_an_error_of_that_rep(client: RepClient, url: str) -> None:
+    with pytest.raises(RepError):
+        await client.state(url)
+
+
+async def test_an_answer_that_is_too_large_is_an_error(
+    rep: ScriptedRep, client: RepClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repclient, "MAX_ANSWER_BYTES", 1000)
+    rep.answers = [(200, "x" * 1001)]
+    with pytest.raises(RepError, match="larger than 1000 bytes"):
+        await client.state(rep.url)
