@@ -20,7 +20,7 @@ from executor.logs.loggregator import BATCH_SENDER, SERVER_NAME
 from executor.logs.proto import loggregator_pb2 as pb
 from tests.support.thorough import THOROUGH
 
-pytest_plugins = ["tests.support.cell", "tests.support.engines"]
+pytest_plugins = ["tests.support.cell", "tests.support.engines", "tests.support.planes"]
 
 
 class LoggregatorAgent:
