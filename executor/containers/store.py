@@ -8,6 +8,8 @@ succeeded.
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable
 
 from bbs.models.guid import is_guid
@@ -19,11 +21,20 @@ from executor.errors import (
     ContainerNotFound,
     GuidNotSpecified,
     InsufficientResourcesAvailable,
+    InvalidStateTransition,
     LimitsInvalid,
 )
 from executor.model import AllocationRequest, Container, ContainerEvent, EventKind, Resources
 
+MOVES_KEPT = 8
+"""Moves of a container that a refusal of another one tells."""
+
 Publish = Callable[[ContainerEvent], None]
+
+
+def move_name(move: Move) -> str:
+    """A move in words, like ``become ready``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(move).__name__).lower()
 
 
 class ContainerStore:
@@ -37,6 +48,7 @@ class ContainerStore:
         self._publish = publish
         self._now_ns = now_ns
         self._containers: dict[str, Container] = {}
+        self._moves: dict[str, deque[str]] = {}
 
     def remaining(self) -> Resources:
         """What is not reserved."""
@@ -64,11 +76,21 @@ class ContainerStore:
         left = self.remaining()
         if request.memory_mb > left.memory_mb or request.disk_mb > left.disk_mb or left.containers < 1:
             raise InsufficientResourcesAvailable
+        self._moves[request.guid] = deque(maxlen=MOVES_KEPT)
         return self._settle(machine.reserve(request, self._now_ns()), trace_id)
 
     def move(self, guid: str, move: Move, *, trace_id: str = "") -> Container:
         """Something happened to a container. Raises ContainerNotFound, InvalidStateTransition."""
-        return self._settle(machine.apply(self.get(guid), move), trace_id)
+        container, name = self.get(guid), move_name(move)
+        try:
+            outcome = machine.apply(container, move)
+        except InvalidStateTransition as error:
+            moves = ", ".join(self._moves[guid]) or "none"
+            raise InvalidStateTransition(
+                f"{error}: {guid} is {container.state.value}, so it cannot {name}; its last moves: {moves}"
+            ) from error
+        self._moves[guid].append(name)
+        return self._settle(outcome, trace_id)
 
     def get(self, guid: str) -> Container:
         """Raises ContainerNotFound."""
@@ -86,7 +108,7 @@ class ContainerStore:
     def remove(self, guid: str) -> None:
         """Forget a destroyed container; its resources are free again. Raises ContainerNotFound."""
         self.get(guid)
-        del self._containers[guid]
+        del self._containers[guid], self._moves[guid]
 
     def _settle(self, outcome: tuple[Container, EventKind | None], trace_id: str) -> Container:
         container, kind = outcome

@@ -24,8 +24,9 @@ from executor.containers.machine import (
     cap_failure_reason,
     is_expired,
 )
+from executor.containers.store import ContainerStore
 from executor.errors import InvalidStateTransition
-from executor.model import AllocationRequest, Container, ContainerState, EventKind, RunInfo
+from executor.model import AllocationRequest, Container, ContainerState, EventKind, Resources, RunInfo
 
 pytestmark = pytest.mark.unit
 
@@ -156,3 +157,22 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_a_refused_move_tells_what_the_container_is_and_what_happened_to_it() -> None:
+    store = ContainerStore(lambda _: None, lambda: 0)
+    store.total = Resources(memory_mb=1, disk_mb=1, containers=1)
+    store.reserve(AllocationRequest(guid="g1"))
+    store.move("g1", Initialize(run_info=RunInfo()))
+    for _ in range(2):
+        store.move("g1", RequestStop())
+    with pytest.raises(InvalidStateTransition) as caught:
+        store.move("g1", BecomeReady(routable=True))
+    assert str(caught.value) == (
+        "container cannot transition to given state: g1 is initializing, so it cannot become ready; "
+        "its last moves: initialize, request stop, request stop"
+    )
+    store.remove("g1")
+    store.reserve(AllocationRequest(guid="g1"))
+    with pytest.raises(InvalidStateTransition, match=r"g1 is reserved, .* its last moves: none"):
+        store.move("g1", FlipReadiness(routable=True))
