@@ -64,11 +64,6 @@ def _disk_trouble(url: str) -> Iterator[None]:
         raise DownloadError(f"Download failed: {error.strerror or 'disk error'} ({shown(url)})") from error
 
 
-def _own(tar: Path, size: int) -> Fetched:
-    """A tar that is in no cache."""
-    return Fetched(tar, size, lambda: tar.unlink(missing_ok=True))
-
-
 @contextmanager
 def _released_unless_returned() -> Iterator[list[Fetched]]:
     """A place for what was fetched. What is still in it at the end, because of a failure, is released."""
@@ -98,12 +93,15 @@ class Downloader:
         self._barriers: dict[str, _Barrier] = {}
         self._garbage: list[Path] = []
         self._saving = asyncio.Lock()
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Downloader:
         await asyncio.to_thread(self._store.recover)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._sweeping is not None:
+            await finish(self._sweeping)
         await self._tidy()
 
     @property
@@ -133,7 +131,7 @@ class Downloader:
         with _released_unless_returned() as fetched:
             try:
                 answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
-                fetched.append(_own(await self._convert(body), answer.size))
+                fetched.append(self._own(await self._convert(body), answer.size))
             finally:
                 self._garbage.append(body)
                 await self._sweep()
@@ -193,7 +191,7 @@ class Downloader:
                 raise DownloadError(
                     "Not cacheable directory: ETag and Last-Modified were missing from response"
                 )
-            return _own(await self._convert(body), answer.size)
+            return self._own(await self._convert(body), answer.size)
         tar = await self._convert(body)
         size = tar.stat().st_size
         self._garbage += self._store.remove(key)
@@ -222,6 +220,7 @@ class Downloader:
             if not released:
                 released = True
                 self._garbage += self._store.unpin(version, form)
+                self._sweep_soon()
 
         return Fetched(version.path(form), size, release)
 
@@ -279,9 +278,27 @@ class Downloader:
             except OSError as error:
                 logger.error("cached-downloader.failed-to-save-index", extra={"data": {"error": str(error)}})
 
+    def _own(self, tar: Path, size: int) -> Fetched:
+        """A tar that is in no cache."""
+
+        def release() -> None:
+            self._garbage += self._store.aside(tar)
+            self._sweep_soon()
+
+        return Fetched(tar, size, release)
+
+    def _sweep_soon(self) -> None:
+        """Delete in a thread what was just released: a file of gigabytes takes its time."""
+        if self._garbage and (self._sweeping is None or self._sweeping.done()):
+            self._sweeping = asyncio.create_task(self._sweep_all())
+
+    async def _sweep_all(self) -> None:
+        while self._garbage:
+            await self._sweep()
+
     async def _sweep(self) -> None:
         garbage, self._garbage = self._garbage, []
         try:
             await finish(asyncio.to_thread(delete, garbage))
-        except OSError as error:
+        except (OSError, RecursionError) as error:
             logger.error("cached-downloader.failed-to-delete", extra={"data": {"error": str(error)}})

@@ -133,7 +133,7 @@ class Store:
         if form not in version.forms or version.pins[form]:
             return []
         version.forms.discard(form)
-        return self._to_temp(version.path(form))
+        return self.aside(version.path(form))
 
     def make_room(self, size: int) -> list[Path]:
         """Evict the least recently used entries that nobody uses until ``size`` more bytes fit, as far as
@@ -149,7 +149,7 @@ class Store:
     def _drop_all(self, version: Version) -> list[Path]:
         return [path for form in Form for path in self.drop(version, form)]
 
-    def _to_temp(self, path: Path) -> list[Path]:
+    def aside(self, path: Path) -> list[Path]:
         """Out of the way at once; deleting a big directory is for a thread."""
         target = self.temp()
         try:

@@ -88,6 +88,25 @@ class TestFiles:
             assert not fetched.path.exists()
         assert kept() == []
 
+    async def test_what_was_used_is_deleted_in_a_thread_and_soon(self, cache, site, make_tar, monkeypatch):
+        """The deletion of gigabytes does not hold up the event loop, and does not wait for another fetch."""
+        deleted = asyncio.Event()
+        threads, loop = [], asyncio.get_running_loop()
+
+        def watched(paths):
+            if paths:
+                threads.append(threading.get_ident())
+                delete(paths)
+                loop.call_soon_threadsafe(deleted.set)
+
+        site.serve(make_tar(("a", b"1")))
+        fetched = await cache.fetch_file(site.url, "")
+        monkeypatch.setattr(downloader_module, "delete", watched)
+        fetched.release()
+        async with asyncio.timeout(10):
+            await deleted.wait()
+        assert threading.get_ident() not in threads
+
     async def test_one_fetch_per_key_at_a_time(self, cache, site, make_tar):
         body = make_tar(("a", b"1"))
         at_once = most = 0
