@@ -403,11 +403,15 @@ class Executor:
         self._containment.retain(known)
 
     async def _watch_network(self) -> None:
-        await self._network.watch(self._tell_owner)
+        await self._network.watch(self._tell_owner, self._give_up)
 
     def _tell_owner(self, guid: str, text: str) -> None:
         if guid in self._actors:
             self._tell_limit(self._store.get(guid), text)
+
+    def _give_up(self, guid: str, reason: str) -> None:
+        if guid in self._actors:
+            self._actors[guid].exceeded(reason)
 
     def _tell_limit(self, container: Container, text: str) -> None:
         self._app_log.write(container.run_info.log_config, text, Stream.ERR)

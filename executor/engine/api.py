@@ -214,10 +214,11 @@ class Network(Protocol):
         """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
         ...
 
-    async def watch(self, tell: Callable[[str, str], None]) -> None:
+    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
         """Mend the links of containers as soon as somebody removes them. Runs until it is cancelled.
 
-        tell: called with a guid and a text for the owner of that instance.
+        tell: called with a guid and a text for the owner of that instance. give_up: called with the guid of
+        an instance that stays out of reach, and the reason.
         """
         ...
 

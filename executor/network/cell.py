@@ -36,8 +36,8 @@ from executor.network.egress import RuleSet, compile_rules
 from executor.network.egressrules import set_elements
 from executor.network.firewall import EngineFirewall
 from executor.network.ipv6 import host_has_ipv6
+from executor.network.linkkeeper import LinkKeeper
 from executor.network.links import Links
-from executor.network.linkwatch import LinkWatch
 from executor.network.listing import differences, parse
 from executor.network.nft import Nft
 from executor.network.ports import PortPool, refuse_overlap
@@ -72,21 +72,19 @@ class CellNetwork:
         self._firewall = EngineFirewall(config.port_prefix, ipv6=config.network_ipv6 is not None)
         self._nft = Nft()
         self._links = Links(config)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="links")
         self._rules_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="egress-rules")
         """Composes and compares rules: of one container they may be thousands."""
         self._spaces = Spaces()
+        self._keeper = LinkKeeper(config, self._links, self._spaces)
         self._wiring = _wiring(config)
         self._contents = Contents(config.table)
         self._compiled = lru_cache(maxsize=256)(partial(_compiled, ipv6=config.network_ipv6 is not None))
         self._log = ConnectionLog(
             config.log_group, self._guid_of, config.connection_limit, self._at_connection_limit
         )
-        self._tell: Callable[[str, str], None] | None = None
+        self._tell: Callable[[str, str], None] = _nobody
+        self._give_up: Callable[[str, str], None] = _nobody
         self._claim = Claim(config)
-        self._linked: dict[str, IPv4Address] = {}
-        self._lost = asyncio.Event()
-        self._link_watch = LinkWatch(config.port_prefix, self._lost.set)
         self._to_forget: set[Address] = set()
         self._forgetting = asyncio.Lock()
         self._base: Mapping[str, list[str]] = {}
@@ -107,15 +105,15 @@ class CellNetwork:
         Raises NetworkError, for example when a living cell uses one of the names, addresses or ports.
         """
         config = self._config
-        await self._on_thread(self._claim.take)
+        await self._keeper.run(self._claim.take)
         try:
             refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(outgoing_ports))
-            await self._on_thread(self._links.ensure_gateway)
+            await self._keeper.run(self._links.ensure_gateway)
             await self._firewall.open()
             self._started = True
             await self._rebuild()
             self._log.open()
-            self._link_watch.open()
+            self._keeper.open()
         except BaseException:
             await self.close()
             raise
@@ -133,7 +131,7 @@ class CellNetwork:
             await self._nft.apply(remove_table(self._config.table))
             await self._firewall.close()
             self._contents.clear()
-            await self._on_thread(self._links.remove_gateway)
+            await self._keeper.run(self._links.remove_gateway)
         finally:
             await self.close()
 
@@ -146,7 +144,7 @@ class CellNetwork:
 
     def _stop_listening(self) -> None:
         self._log.close()
-        self._link_watch.close()
+        self._keeper.close()
 
     async def sweep(self) -> None:
         """Remove the links of containers that are not attached: of an earlier life, which somebody holds.
@@ -158,7 +156,7 @@ class CellNetwork:
             logger.warning("removing-links-of-an-earlier-life", extra={"data": {"links": sorted(stale)}})
             for name in stale:
                 address = self._config.network[int(name.removeprefix(self._config.port_prefix), 16)]
-                await self._on_thread(self._links.disconnect, address)
+                await self._keeper.run(self._links.disconnect, address)
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         """Take ``count`` host ports, ascending. Raises NoFreePorts."""
@@ -191,15 +189,14 @@ class CellNetwork:
         targets = {host_port: Target(address, port) for host_port, port in ports.items()}
         # Rules first: there is no moment with a way out and without them.
         await self._change(self._contents.put(guid, self._member(address, targets, rules)))
-        await self._on_thread(self._links.connect, self._spaces.get(guid), address)
-        self._linked[guid] = address
+        await self._keeper.connect(guid, address)
 
     async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
         """Replace the rules of an attached container; connections that stand go on. Raises NetworkError."""
+        rules = await self._on_rules_thread(self._compiled, tuple(egress))
         member = self._contents.members.get(guid)
         if member is None:
             raise NetworkError(f"container {guid} is not attached")
-        rules = await self._on_rules_thread(self._compiled, tuple(egress))
         await self._change(self._contents.put(guid, replace(member, rules=rules)))
 
     async def detach(self, guid: str) -> None:
@@ -212,11 +209,11 @@ class CellNetwork:
     async def _detach(self, guid: str) -> None:
         """The kernel would take the link down with the container's namespace, but in its own time."""
         member = self._contents.members.get(guid)
-        self._linked.pop(guid, None)
+        self._keeper.let_go(guid)
         try:
             await self._change(self._contents.remove(guid))
             if member is not None:
-                await self._on_thread(self._links.disconnect, member.address)
+                await self._keeper.run(self._links.disconnect, member.address)
                 await self._forget(member.addresses)
         finally:
             self._spaces.release(guid)
@@ -227,20 +224,14 @@ class CellNetwork:
         """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
         return await self._spaces.open_socket(guid, family)
 
-    async def watch(self, tell: Callable[[str, str], None]) -> None:
-        """Mend the links of containers as soon as somebody removes them or takes them down.
+    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
+        """Mend the links of containers as soon as somebody removes them or takes them down, until cancelled.
 
-        Runs until it is cancelled. What cannot be mended is logged, and tried again by the next check.
-        tell: called with a guid and a text for the owner of that instance.
+        tell: called with a guid and a text for the owner of that instance. give_up: called with the guid of
+        an instance that stays out of reach, and the reason.
         """
-        self._tell = tell
-        while True:
-            await self._lost.wait()
-            self._lost.clear()
-            try:
-                await self._mend_links()
-            except NetworkError as error:
-                logger.error("links-not-checked", extra={"data": {"error": str(error)}})
+        self._tell, self._give_up = tell, give_up
+        await self._keeper.watch(give_up)
 
     async def verify(self) -> None:
         """Put right what somebody else changed, for example by flushing all packet rules, and log that.
@@ -252,11 +243,11 @@ class CellNetwork:
         repaired = []
         if not self._links.gateway_exists():
             repaired.append("interface")
-        await self._on_thread(self._links.ensure_gateway)
+        await self._keeper.run(self._links.ensure_gateway)
         if repaired:
             addresses = [member.address for member in self._contents.members.values()]
-            await self._on_thread(self._links.reroute, addresses)
-        repaired += await self._mend_links()
+            await self._keeper.run(self._links.reroute, addresses)
+        repaired += [f"link of {guid}" for guid in await self._keeper.mend(self._give_up)]
         if await self._firewall.open():
             repaired.append("rules in the engine's firewall")
         if wrong := await self._what_is_wrong():
@@ -265,25 +256,6 @@ class CellNetwork:
         if repaired:
             data = {"table": self._config.table, "repaired": repaired}
             logger.error("network-was-changed-by-others", extra={"data": data})
-
-    async def _mend_links(self) -> list[str]:
-        """Make containers reachable again that are not. What was wrong, in words; all of it is logged."""
-        wanted = {address: guid for guid, address in self._linked.items()}
-        broken = await self._on_thread(self._links.unreachable, wanted)
-        mended = [guid for address in broken if await self._mend_link(guid := wanted[address], address)]
-        return [f"link of {guid}" for guid in mended]
-
-    async def _mend_link(self, guid: str, address: IPv4Address) -> bool:
-        if self._linked.get(guid) != address:  # detached meanwhile
-            return False
-        data = {"guid": guid, "address": str(address), "link": self._config.port_name(address)}
-        try:
-            await self._on_thread(self._links.mend, self._spaces.get(guid), address)
-        except NetworkError as error:
-            logger.error("container-cannot-be-reached", extra={"data": data | {"error": str(error)}})
-            return False
-        logger.error("link-of-container-was-changed-by-others", extra={"data": data})
-        return True
 
     async def _what_is_wrong(self) -> list[str]:
         """Compare the table with what it should be, at a moment when no change of ours is under way."""
@@ -306,7 +278,7 @@ class CellNetwork:
             if batch := self._to_forget:
                 self._to_forget = set()
                 try:
-                    await self._on_thread(forget_connections, batch)
+                    await self._keeper.run(forget_connections, batch)
                 except NetworkError:
                     self._to_forget |= batch
                     raise
@@ -319,9 +291,8 @@ class CellNetwork:
         return self._addresses.owner(known) if known else None
 
     def _at_connection_limit(self, guid: str) -> None:
-        if self._tell is not None:
-            limit = self._config.connection_limit
-            self._tell(guid, f"Connection limit {limit} reached: new connections are refused")
+        limit = self._config.connection_limit
+        self._tell(guid, f"Connection limit {limit} reached: new connections are refused")
 
     async def _change(self, statements: list[str]) -> None:
         """Make a change of the contents in the kernel, too. A cancellation waits for it: the two are
@@ -361,15 +332,14 @@ class CellNetwork:
         if names := self._links.port_names():
             raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
 
-    async def _on_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a job in the thread of links. A cancellation waits for its end: no job races with it."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: job(*args, **kwargs))
-        return await finish(future)
-
     async def _on_rules_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a long computation."""
         run = asyncio.get_running_loop().run_in_executor
         return await run(self._rules_thread, lambda: job(*args, **kwargs))
+
+
+def _nobody(_guid: str, _text: str) -> None:
+    """Takes what is said before somebody watches."""
 
 
 def _wiring(config: NetworkConfig) -> Wiring:

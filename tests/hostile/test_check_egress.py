@@ -25,6 +25,7 @@ from executor.engine.api import ContainerSpec, EngineContainer
 from executor.engine.docker import DockerEngine
 from executor.errors import NetworkError
 from executor.model import ContainerState, EventKind
+from executor.network import linkkeeper
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
 from executor.network.nft import Statements
@@ -243,7 +244,7 @@ async def test_a_containers_connections_are_limited(
         box_in(network, limited, "neighbour", ANYWHERE) as two,
     ):
         told: dict[str, str] = {}
-        watching = asyncio.create_task(network.watch(told.__setitem__))
+        watching = asyncio.create_task(network.watch(told.__setitem__, ignore))
         async with holding(one, address, 80) as one_more:
             assert [await one_more() for _ in range(8)] == ["held"] * 5 + [REFUSED] * 3
             assert await two.ask("tcp", address, 80) == OK
@@ -284,6 +285,9 @@ async def test_messages_about_connections_have_a_rate(box: OpenBox, outside: Out
     assert 0 < len(loud) <= 200 + 100 * (time.monotonic() - begun) + 1
 
 
+def ignore(_guid: str, _text: str) -> None: ...
+
+
 async def until(look: Callable[[], Awaitable[object]], wanted: object) -> None:
     """Look again and again, for what has no event of its own."""
     async with asyncio.timeout(PATIENCE_S):
@@ -305,7 +309,7 @@ async def test_a_link_that_somebody_removes_comes_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A deleted link made an instance unreachable for ever, and nothing said so."""
-    watching = asyncio.create_task(network.watch(lambda *_: None))
+    watching = asyncio.create_task(network.watch(ignore, ignore))
     rules = [rule("tcp", outside.address, outside.ipv6, ports=(80,))]
     async with box("g1", rules) as one, box("g2", rules) as two:
         link = config.port_name(IPv4Address(one.container.address))
@@ -333,6 +337,30 @@ async def test_a_route_that_somebody_removes_comes_back(
         assert await one.ask("tcp", outside.address, 80) == OK
         assert "link-of-container-was-changed-by-others" in caplog.messages
         assert vars(caplog.records[-1])["data"]["repaired"] == ["link of g1"]
+
+
+async def test_a_container_that_stays_out_of_reach_is_given_up(
+    box: OpenBox, network: CellNetwork, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be mended is one container's end, and no one else's trouble."""
+    monkeypatch.setattr(linkkeeper, "PATIENCE_S", 0.0)
+    given_up: dict[str, str] = {}
+    watching = asyncio.create_task(network.watch(ignore, given_up.__setitem__))
+    async with (
+        box("g1", ANYWHERE) as one,
+        box("g2", [rule("tcp", outside.address, ports=(80,))]) as two,
+    ):
+        script = (
+            "ip link set eth0 down; ip link set eth0 name old0; ip link add eth0 type bridge; ip link del old0"
+        )
+        await output(*one.enter, "sh", "-c", script)
+        async with asyncio.timeout(PATIENCE_S):
+            while not given_up:
+                await network.verify()
+        assert given_up == {"g1": linkkeeper.OUT_OF_REACH}
+        assert await two.ask("tcp", outside.address, 80) == OK
+    watching.cancel()
+    await asyncio.wait({watching})
 
 
 async def test_an_instance_whose_link_was_deleted_is_reached_again(open_cell: OpenCell) -> None:

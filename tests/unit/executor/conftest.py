@@ -155,6 +155,7 @@ class ScriptedNetwork:
         self.running = False
         self.closed = False
         self.tell: Callable[[str, str], None] = lambda guid, text: None
+        self.give_up = self.tell
         self.swept = False
 
     def _fail(self, name: str) -> None:
@@ -200,8 +201,8 @@ class ScriptedNetwork:
         self._fail("open_socket")
         return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
-    async def watch(self, tell: Callable[[str, str], None]) -> None:
-        self.tell = tell
+    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
+        self.tell, self.give_up = tell, give_up
         await asyncio.Event().wait()
 
     async def verify(self) -> None:

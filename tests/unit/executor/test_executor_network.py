@@ -11,7 +11,7 @@ import pytest
 import executor.executor
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
-from executor.model import AllocationRequest, RunRequest
+from executor.model import AllocationRequest, EventKind, RunRequest
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -54,3 +54,18 @@ async def test_the_owner_is_told_what_the_network_says_of_an_instance(
         world.network.tell("ig", "Connection limit 5 reached")
         world.network.tell("gone", "Connection limit 5 reached")
     assert [text for text in world.sink.texts if "limit" in text] == ["Connection limit 5 reached"]
+
+
+async def test_an_instance_that_stays_out_of_reach_ends_with_the_reason(
+    world: World, allocation: Allocation, run_request: Request
+) -> None:
+    """An instance without a link ran on, and nobody could reach it."""
+    async with world.running() as (cell, events):
+        cell.allocate([allocation()])
+        await cell.run(run_request())
+        await world.group("ig")
+        world.network.give_up("ig", "network link lost")
+        world.network.give_up("gone", "network link lost")
+        complete = await events.until(EventKind.COMPLETE)
+    assert complete.run_result.failed
+    assert complete.run_result.failure_reason == "network link lost"

@@ -1,0 +1,110 @@
+"""Links of attached containers: made once, and again when somebody removes them.
+
+The kernel tells when a link goes away or down; what goes without such news, for example a route, is found by
+the check of every minute. A container that stays out of reach is given up: it would count as running and
+answer nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
+from typing import ParamSpec, TypeVar
+
+from executor.errors import NetworkError
+from executor.network.config import NetworkConfig
+from executor.network.links import Links
+from executor.network.linkwatch import LinkWatch
+from executor.network.spaces import Spaces
+from executor.shielded import finish
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE_S = 150.0
+"""How long a container may be out of reach: two checks of a minute, and then some."""
+
+OUT_OF_REACH = "network link lost: it was removed and cannot be made again"
+
+
+class LinkKeeper:
+    """All work on links runs in one thread, one job after the other."""
+
+    def __init__(self, config: NetworkConfig, links: Links, spaces: Spaces) -> None:
+        self._config = config
+        self._links = links
+        self._spaces = spaces
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="links")
+        self._linked: dict[str, IPv4Address] = {}
+        self._lost_since: dict[str, float] = {}
+        self._news = asyncio.Event()
+        self._watch = LinkWatch(config.port_prefix, self._news.set)
+
+    def open(self) -> None:
+        """Listen to the kernel. Raises NetworkError."""
+        self._watch.open()
+
+    def close(self) -> None:
+        """Closing again is fine."""
+        self._watch.close()
+
+    async def run(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a job in the thread of links. A cancellation waits for its end: no job races with it."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: job(*args, **kwargs))
+        return await finish(future)
+
+    async def connect(self, guid: str, address: IPv4Address) -> None:
+        """Link a container whose namespace is held, and keep the link. Raises NetworkError."""
+        await self.run(self._links.connect, self._spaces.get(guid), address)
+        self._linked[guid] = address
+
+    def let_go(self, guid: str) -> None:
+        """Keep the link of ``guid`` no longer; unknown guids are fine."""
+        self._linked.pop(guid, None)
+        self._lost_since.pop(guid, None)
+
+    async def watch(self, give_up: Callable[[str, str], None]) -> None:
+        """Mend links as soon as they are lost, until cancelled. give_up: see :meth:`mend`."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self.mend(give_up)
+            except NetworkError as error:
+                logger.error("links-not-checked", extra={"data": {"error": str(error)}})
+
+    async def mend(self, give_up: Callable[[str, str], None]) -> list[str]:
+        """Make containers reachable again that are not; the guids of those that are. All of it is logged.
+
+        give_up: called with guid and reason for a container that has been out of reach for too long. Raises
+        NetworkError when the kernel does not tell its routes.
+        """
+        wanted = {address: guid for guid, address in self._linked.items()}
+        lost = await self.run(self._links.unreachable, wanted)
+        return [guid for address in lost if await self._mend(guid := wanted[address], address, give_up)]
+
+    async def _mend(self, guid: str, address: IPv4Address, give_up: Callable[[str, str], None]) -> bool:
+        """The trouble of one container, whatever it is, is none of the others."""
+        if self._linked.get(guid) != address:  # detached meanwhile
+            return False
+        data = {"guid": guid, "address": str(address), "link": self._config.port_name(address)}
+        try:
+            await self.run(self._links.mend, self._spaces.get(guid), address)
+        except Exception as error:
+            trace = None if isinstance(error, NetworkError) else error
+            logger.error(
+                "container-cannot-be-reached", exc_info=trace, extra={"data": data | {"error": str(error)}}
+            )
+            now = asyncio.get_running_loop().time()
+            if now - self._lost_since.setdefault(guid, now) >= PATIENCE_S:
+                self.let_go(guid)
+                give_up(guid, OUT_OF_REACH)
+            return False
+        self._lost_since.pop(guid, None)
+        logger.error("link-of-container-was-changed-by-others", extra={"data": data})
+        return True
