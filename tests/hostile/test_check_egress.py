@@ -350,9 +350,8 @@ async def test_a_container_that_stays_out_of_reach_is_given_up(
         box("g1", ANYWHERE) as one,
         box("g2", [rule("tcp", outside.address, ports=(80,))]) as two,
     ):
-        script = (
-            "ip link set eth0 down; ip link set eth0 name old0; ip link add eth0 type bridge; ip link del old0"
-        )
+        steps = ("set eth0 down", "set eth0 name old0", "add eth0 type bridge", "del old0")
+        script = "; ".join(f"ip link {step}" for step in steps)
         await output(*one.enter, "sh", "-c", script)
         async with asyncio.timeout(PATIENCE_S):
             while not given_up:
