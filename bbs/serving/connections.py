@@ -284,14 +284,15 @@ class Connections:
             self.freed()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._door is not None and (refusal := self._door.refusal(request.headers)):
+            return self._refused(request, refusal)
         connection = self._of.get(request.protocol)
         if connection is None:  # the connection was lost in between
             return await self._handle(request)
         self._waiting.pop(connection, None)
         connection.head_read(request)
         try:
-            refusal = self._door.refusal(request.headers) if self._door is not None else ""
-            return self._refused(request, refusal) if refusal else await self._handle(request)
+            return await self._handle(request)
         except (ConnectionError, RuntimeError) as error:  # of a body or an answer that broke off
             if request.transport is not None and not request.transport.is_closing():
                 raise
