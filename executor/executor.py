@@ -52,6 +52,7 @@ from executor.model import (
     RunRequest,
     UpdateRequest,
 )
+from executor.periodic import every, lasting
 from executor.privatedir import make_private
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,6 @@ CAPACITY_INTERVAL_S = 60.0
 
 NETWORK_CHECK_INTERVAL_S = 60.0
 """How often links and packet rules are compared with what they should be."""
-
-FAILED_PASSES_MOST = 100
-"""Passes of one periodic job in a row that may fail for an unforeseen reason: three minutes and more. The
-cell then ends: a new start may help, and without the job it would break its promises in silence."""
-
-PART_PAUSE_S = 1.0
-"""Pause before a failed part of the cell begins again."""
 
 STALLED_INTERVAL_S = 5.0
 """How often a start that waits for the engine says so."""
@@ -264,15 +258,15 @@ class Executor:
             await self._report_capacity()
             async with self._group:
                 self._spawn(self._health.run())
-                self._spawn(self._lasting(self._provisions.identity.run))
-                self._spawn(self._lasting(self._provisions.volumes.run))
-                self._spawn(self._every(self._config.reserved_expiration_time_s / 2, self._expire))
-                self._spawn(self._every(self._config.container_reap_interval_s, self._reap))
-                self._spawn(self._every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
-                self._spawn(self._lasting(self._watch_network))
-                self._spawn(self._every(self._config.container_metrics_report_interval_s, self._read_metrics))
-                self._spawn(self._every(self._config.container_limits_interval_s, self._watch_limits))
-                self._spawn(self._every(CAPACITY_INTERVAL_S, self._report_capacity))
+                self._spawn(lasting(self._provisions.identity.run))
+                self._spawn(lasting(self._provisions.volumes.run))
+                self._spawn(every(self._config.reserved_expiration_time_s / 2, self._expire))
+                self._spawn(every(self._config.container_reap_interval_s, self._reap))
+                self._spawn(every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
+                self._spawn(lasting(self._watch_network))
+                self._spawn(every(self._config.container_metrics_report_interval_s, self._read_metrics))
+                self._spawn(every(self._config.container_limits_interval_s, self._watch_limits))
+                self._spawn(every(CAPACITY_INTERVAL_S, self._report_capacity))
                 yield
                 # An error of the body comes out of the yield, and the group then cancels by itself.
                 for task in self._tasks:
@@ -336,41 +330,6 @@ class Executor:
             else:
                 self._meter.duration("StalledGardenDuration", 0)
                 return
-
-    async def _every(self, interval_s: float, job: Callable[[], Coroutine[object, object, None]]) -> None:
-        """A pass per interval, counted from the end of the one before.
-
-        A failed pass is logged, with its trace when nobody foresaw the error, and only the first time in a
-        row. Raises ExecutorError after FAILED_PASSES_MOST of those in a row.
-        """
-        unforeseen = 0
-        while True:
-            await asyncio.sleep(interval_s)
-            data = {"job": job.__name__.strip("_")}
-            try:
-                await job()
-            except ExecutorError as error:
-                log.error("upkeep-failed", extra={"data": {**data, "error": str(error)}})
-            except Exception as error:
-                unforeseen += 1
-                data |= {"error": str(error), "in-a-row": str(unforeseen)}
-                log.error("upkeep-failed", exc_info=error if unforeseen == 1 else None, extra={"data": data})
-                if unforeseen >= FAILED_PASSES_MOST:
-                    raise ExecutorError(
-                        f"{data['job']} failed {unforeseen} times in a row: {error}"
-                    ) from error
-            else:
-                unforeseen = 0
-
-    async def _lasting(self, run: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Run a part of the cell until it ends by itself; one that fails is logged and begins again."""
-        while True:
-            try:
-                return await run()
-            except Exception as error:
-                data = {"part": type(getattr(run, "__self__", run)).__name__, "error": str(error)}
-                log.error("part-failed", exc_info=error, extra={"data": data})
-            await asyncio.sleep(PART_PAUSE_S)
 
     async def _expire(self) -> None:
         for container in self._store.list():

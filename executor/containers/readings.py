@@ -62,7 +62,7 @@ class MetricsKeeper:
             tasks = {one.container.guid: group.create_task(self._read(one)) for one in watched}
         readings = {guid: task.result() for guid, task in tasks.items()}
         self._latest = {guid: metrics for guid, metrics in readings.items() if metrics is not None}
-        self._disk.retain(self._latest.keys())
+        self._disk.retain(tasks.keys())
 
     async def _read(self, watched: Watched) -> ContainerMetrics | None:
         reading = None

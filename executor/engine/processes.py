@@ -23,7 +23,7 @@ from docker import APIClient
 
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
-from executor.engine.environment import argument_bytes_most, too_long
+from executor.engine.environment import too_long
 from executor.engine.faults import ContainerGone
 from executor.engine.fifos import (
     PidFile,
@@ -35,6 +35,7 @@ from executor.engine.fifos import (
 from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit, refused_size
 from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.parent import is_on_its_way, parent_command, refusal
+from executor.engine.proc import argument_bytes_of, children_of, command_line, kill, only_child, start_of
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
 from executor.places import FairPlaces
@@ -153,7 +154,7 @@ class DockerProcess:
         self._loop.remove_reader(self._parent_fd)
         status = self._status.exit_status()
         if status is None:  # the parent was killed before its child ended, which has nobody else
-            _kill(self._child_fd)
+            kill(self._child_fd)
             status = _KILLED
         self._close_descriptors()
         self._fifos.close()
@@ -227,10 +228,10 @@ class ProcessRoom:
             pids = ProcessFifos(directory).read_pids()
             # Held before the FIFOs are opened: a parent that finds a reader gives its status and is gone.
             parent_fd = os.pidfd_open(pids.parent)
-            if _start_of(pids.parent) != pids.parent_start:
+            if start_of(pids.parent) != pids.parent_start:
                 raise ProcessLookupError(f"pid {pids.parent} is another process now")
             # No child any more: it ended, and the parent waits for somebody to take the status.
-            if _children(pids.parent) == [pids.child]:
+            if children_of(pids.parent) == [pids.child]:
                 with suppress(ProcessLookupError):
                     child_fd = os.pidfd_open(pids.child)
             fifos = ProcessFifos.find(directory)
@@ -300,7 +301,7 @@ class ProcessRoom:
             lowered = container.privileged and launch.user.uid != 0
             command, environment = parent_command(launch, name, lowered=lowered)
             inherited = (f"{name}={value}" for name, value in container.image_env)
-            if too_long([*command, *environment, *inherited], _argument_bytes_most(container.init_pid)):
+            if too_long([*command, *environment, *inherited], argument_bytes_of(container.init_pid)):
                 raise refused_size(launch)
             fifos = ProcessFifos.make(self._io_dir(container.guid) / name, owner)
             try:
@@ -347,11 +348,11 @@ class ProcessRoom:
             async with asyncio.timeout(START_TIMEOUT_S):
                 if not await status.ready(started.parent_fd):
                     raise ContainerGone(f"container {container.guid}: process ended before it was started")
-                pid = _only_child(started.parent_pid)
+                pid = only_child(started.parent_pid)
                 child_fd = os.pidfd_open(pid)
                 parent = started.parent_pid
-                started.fifos.write_pids(PidFile(parent, _start_of(parent), pid))
-                waiting = _command_line(pid)
+                started.fifos.write_pids(PidFile(parent, start_of(parent), pid))
+                waiting = command_line(pid)
                 started.fifos.let_go()
                 if await status.failure() is not None:
                     raise refused_limit()
@@ -388,21 +389,12 @@ class ProcessRoom:
 def _discard(started: _Started) -> None:
     """End a start half-way: the child, which may wait to be let go, its parent, and the FIFOs."""
     try:
-        os.kill(_only_child(started.parent_pid), signal.SIGKILL)
+        os.kill(only_child(started.parent_pid), signal.SIGKILL)
     except OSError:
         logger.debug("process-start-had-no-child", extra={"data": {"parent-pid": started.parent_pid}})
-    _kill(started.parent_fd)
+    kill(started.parent_fd)
     os.close(started.parent_fd)
     started.fifos.close()
-
-
-def _kill(pidfd: int) -> None:
-    if pidfd < 0:
-        return
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) -> None:
@@ -412,7 +404,7 @@ async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) ->
     that is lowered executes other programs on its way, and has no command line for a moment each time.
     """
     while True:
-        now = _command_line(pid)
+        now = command_line(pid)
         under_way = lowered and (not now or is_on_its_way(now))
         if now != before and not under_way:
             return
@@ -422,35 +414,3 @@ async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) ->
         except TimeoutError:
             continue
         return
-
-
-def _argument_bytes_most(init_pid: int) -> int:
-    """For the processes of a container. Raises OSError when its init process is gone."""
-    return argument_bytes_most(resource.prlimit(init_pid, resource.RLIMIT_STACK)[0])
-
-
-def _command_line(pid: int) -> bytes:
-    """Empty for a process that ended."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as arguments:
-            return arguments.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-        return [int(word) for word in children.read().split()]
-
-
-def _only_child(pid: int) -> int:
-    pids = _children(pid)
-    if not pids:
-        raise ProcessLookupError(f"process {pid} has no child")
-    return pids[0]
-
-
-def _start_of(pid: int) -> int:
-    """Start of a process in clock ticks after boot: field 22, the 20th after the name in brackets."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
-        return int(status.read().rpartition(")")[2].split()[19])

@@ -20,7 +20,7 @@ from executor.containers.machine import is_expired
 from executor.containment import INTERNAL_ERROR, is_shortage
 from executor.engine.api import ContainerSpec
 from executor.errors import ExecutorError
-from executor.executor import FAILED_PASSES_MOST, Executor
+from executor.executor import Executor
 from executor.layerusage import LayerUsage
 from executor.metrics import Reading
 from executor.metrics_app import AppMetrics
@@ -34,6 +34,7 @@ from executor.model import (
     RunInfo,
     RunRequest,
 )
+from executor.periodic import FAILED_PASSES_MOST
 from executor.steps.base import StepError
 from tests.unit.executor.conftest import ScriptedGroup, World
 
