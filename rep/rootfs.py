@@ -7,8 +7,10 @@ state. Reading stacks from disk (extra tars, versions) happens once at start.
 from __future__ import annotations
 
 import logging
+import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,9 @@ from bbs.models.workload import DigestAlgorithm, ImageLayer, LayerType, MediaTyp
 PRELOADED = "preloaded"
 PRELOADED_LAYER = "preloaded+layer"
 TWO_LAYER = "two-layer"
+_VERSION_BYTES = 256
+_UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+"""What the library raises for an archive that is broken."""
 _VERSION_ENTRIES = ("./etc/stack-version", "/etc/stack-version")
 
 logger = logging.getLogger(__name__)
@@ -142,8 +147,8 @@ def _version(path: str) -> str:
             for entry in archive:
                 if entry.name in _VERSION_ENTRIES and entry.isreg():
                     content = archive.extractfile(entry)
-                    return content.read().decode("utf-8", "replace").strip() if content else ""
-    except (tarfile.TarError, OSError) as error:
+                    return content.read(_VERSION_BYTES).decode("utf-8", "replace").strip() if content else ""
+    except _UNREADABLE as error:
         logger.info("no-stack-version", extra={"data": {"path": path, "error": str(error)}})
     return ""
 

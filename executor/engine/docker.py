@@ -48,6 +48,7 @@ from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.lowering import lowering_mounts
 from executor.engine.processes import DockerProcess, ProcessRoom
+from executor.engine.pulledimages import PulledImages
 from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
 from executor.errors import EngineError
@@ -114,7 +115,8 @@ class DockerEngine:
         )
         self._client = EngineClient(config.docker_host, config.workers)
         self._streams = Streams(config.docker_host, self._client)
-        self._images = Images(self._client, self._streams)
+        pulled = PulledImages(config.state_dir / "pulled-images.json")
+        self._images = Images(self._client, self._streams, pulled)
         self._copies = Copies()
         self._processes = ProcessRoom(self._client, self._io_dir)
         self._handles: dict[str, _Handle] = {}

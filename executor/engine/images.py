@@ -23,6 +23,7 @@ from docker.errors import APIError, ImageNotFound
 from bbs.models.sizes import format_size
 from executor.engine.client import EngineClient
 from executor.engine.flight import SingleFlight
+from executor.engine.pulledimages import PulledImages, image_id
 from executor.engine.streams import Streams
 from executor.errors import EngineError, EngineUnavailable, ImageError
 
@@ -162,8 +163,10 @@ def registry_auth(api: APIClient, name: str, auth: Mapping[str, str] | None) -> 
 class Images:
     """Gets images; equal requests at the same time share one pull or import."""
 
-    def __init__(self, client: EngineClient, streams: Streams) -> None:
+    def __init__(self, client: EngineClient, streams: Streams, pulled: PulledImages) -> None:
+        """pulled: knows which images are the cell's to remove."""
         self._client = client
+        self._pulled = pulled
         self._streams = streams
         self._flights: SingleFlight[tuple[str, ...], str] = SingleFlight()
         self._imported: dict[str, str] = {}
@@ -191,9 +194,26 @@ class Images:
                 return str(ref)
             case Local(ref=ref) | Pulled(ref=ref):
                 key = ("pull", str(ref), username, hashlib.sha256(password.encode()).hexdigest())
+                pull = self._pull if isinstance(source, Local) else self._pull_and_note
                 return await self._flights.run(
-                    key, lambda told: self._pull(ref, username, password, told), progress
+                    key, lambda told: pull(ref, username, password, told), progress
                 )
+
+    async def _pull_and_note(self, ref: ImageRef, username: str, password: str, progress: Progress) -> str:
+        """Pull an image that came with work, and remove others where space is short."""
+        name = str(ref)
+        before = await self._client.call(f"inspect image {name}", lambda api: image_id(api, name))
+        await self._pull(ref, username, password, progress)
+        try:
+            removed = await self._client.call(
+                f"note image {name}", lambda api: self._pulled.pulled(api, name, before)
+            )
+        except (EngineError, OSError) as error:
+            logger.error("pulled-image-not-noted", extra={"data": {"image": name, "error": str(error)}})
+        else:
+            if removed:
+                logger.info("unused-images-removed", extra={"data": {"images": removed}})
+        return name
 
     async def _pull(self, ref: ImageRef, username: str, password: str, progress: Progress) -> str:
         progress(f"pulling image {ref}")

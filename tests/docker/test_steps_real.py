@@ -324,7 +324,7 @@ async def test_files_come_in_as_the_user_and_go_out_with_their_digests(place: Pl
     [
         (
             ("../evil", b"x"),
-            r"Copying app into the container failed: archive member '../evil' refused: .*",
+            r"Copying app into the container failed: archive member '../evil' is refused: .*",
             "",
         ),
         (

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
+import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,6 +96,16 @@ def test_a_stack_that_is_no_tar_has_its_plain_name(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tar")
     stacks = StackMap({"text": str(tmp_path / "text"), "dir": str(tmp_path), "gone": "/none"})
     assert named_with_version(stacks) == ["text", "dir", "gone"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_stack_that_is_cut_has_its_plain_name(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """Errors of the unpacker got out, and the rep did not start."""
+    tar(tmp_path / "stack.tar", {"./bin/sh": os.urandom(5000), "./etc/stack-version": b"1"})
+    packed = tmp_path / "packed"
+    for cut in (300, 3000):
+        packed.write_bytes(pack((tmp_path / "stack.tar").read_bytes())[:cut])
+        assert named_with_version(StackMap({"stack": str(packed)})) == ["stack"]
 
 
 def test_extra_tars_join_and_override(tmp_path: Path) -> None:
