@@ -12,9 +12,15 @@ from typing import cast
 from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
 
+_BUFFER = memoryview(bytearray(256 * 1024))
+"""Where all sockets are read into, one after the other: what was read is copied or sent at once."""
 
-class SocketSide(asyncio.Protocol):
-    """The TCP end. Reads only after :meth:`join`, so nothing arrives before there is a channel."""
+
+class SocketSide(asyncio.BufferedProtocol):
+    """The TCP end. Reads only after :meth:`join`, so nothing arrives before there is a channel.
+
+    It reads no more than the channel has room for: next to nothing is kept for a client that takes nothing.
+    """
 
     def __init__(self, connected: Callable[[SocketSide], None] | None = None) -> None:
         self._connected = connected
@@ -52,8 +58,12 @@ class SocketSide(asyncio.Protocol):
 
     # -- from the socket to the channel -------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        self._waiting.append(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        room = self._channel.room() if self._channel is not None else 0
+        return _BUFFER[: room or 1]  # an empty one is not allowed
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._waiting.append(bytes(_BUFFER[:nbytes]))
         self.pass_on()
 
     def pass_on(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from sshd.proxy.limits import ConnectionLimits, Places
 from sshd.proxy.realms import Denied, DiegoRealm, Instance
 from sshd.ssh import messages as m
+from sshd.ssh import transport
 from sshd.ssh.algorithms import Algorithms
 from sshd.ssh.library import LibraryMismatch, asyncssh, check_version
 from sshd.ssh.mux import PACKETS_PER_TURN, Mux, Turn
@@ -136,6 +139,25 @@ def test_a_library_without_a_name_that_is_used_is_refused_with_words() -> None:
 
     with pytest.raises(LibraryMismatch, match=r"has no .*_recv_packet"):
         check_names(Connection, Connection, Connection)
+
+
+def test_every_private_name_that_is_used_is_checked() -> None:
+    """So that another version of the library is refused at import, not in the middle of a connection."""
+    tree = list(ast.walk(ast.parse(Path(transport.__file__).read_text())))
+    used = {node.attr for node in tree if isinstance(node, ast.Attribute)}
+    used |= {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+    ours = {
+        *("_ours", "_packets_before", "_longest_packet", "_offer", "_host_key_pairs"),
+        *("_receive_packets", "_dispatch", "_wait"),
+    }
+    checked = (
+        transport.USED_ATTRIBUTES
+        | transport.USED_SERVER_ATTRIBUTES
+        | transport.USED_CLIENT_ATTRIBUTES
+        | transport.USED_METHODS
+    )
+    private = {name for name in used if name.startswith("_") and not name.startswith("__")}
+    assert private - ours == checked
 
 
 # -- places -----------------------------------------------------------------------------------------

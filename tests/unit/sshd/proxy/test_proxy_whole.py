@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -11,8 +12,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 
-from sshd.proxy.health import health_server
+from sshd.proxy.health import MAX_CONNECTIONS, health_server
 from tests.unit.sshd.proxy.whole import Whole
 from tests.unit.sshd.proxy.whole import many_descriptors as many_descriptors
 from tests.unit.sshd.proxy.whole import whole as whole
@@ -68,6 +70,24 @@ async def test_health(method: str, path: str, status: int, allow: str | None, he
         assert (answer.status, answer.headers.get("Allow")) == (status, allow)
         if status == 200:
             assert await answer.read() == b""
+
+
+async def test_health_is_told_by_any_name(health_url: str) -> None:
+    """As load balancers ask."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(health_url, headers={"Host": "ssh.example.com"}) as answer,
+    ):
+        assert answer.status == 200
+
+
+async def test_health_is_told_beside_connections_that_ask_nothing(health_url: str) -> None:
+    url = yarl.URL(health_url)
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS):
+            stack.enter_context(socket.create_connection((url.host, url.port), 10))
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert answer.status == 200
 
 
 @pytest.fixture
