@@ -243,15 +243,9 @@ class DockerEngine:
         """What an image declares as volumes becomes a part of the container like everything else of the
         image."""
 
-        def work(proc_fd: int, _revoked: Event) -> None:
-            try:
-                leave_out(proc_fd, volumes)
-            except OSError as error:
-                where = f"volume {error.filename} of the image"
-                raise EngineError(f"{where} cannot be left out: {(error.strerror or '').lower()}") from error
-
         if volumes:
-            await self._copy(container, f"leave the volumes out of container {container.guid}", work)
+            asked = f"leave the volumes out of container {container.guid}"
+            await self._copy(container, asked, lambda proc_fd, _: leave_out(proc_fd, volumes))
 
     async def _copy(self, container: EngineContainer, asked: str, work: Callable[[int, Event], T]) -> T:
         # The container's own descriptor is closed when the container goes, while the thread may still run.

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from executor import cgroup
+from executor.errors import EngineError
 
 _CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000
@@ -39,16 +40,24 @@ def leave_out(proc_fd: int, volumes: Iterable[str]) -> None:
     """Unmount the volumes of the container whose init process has that directory of /proc.
 
     What is mounted below a volume stays. Call it in a thread that ends afterwards: the thread moves to the
-    container's mount namespace. Raises OSError.
+    container's mount namespace. Raises EngineError.
     """
+    try:
+        _enter(proc_fd)
+        for volume in sorted(volumes, key=len, reverse=True):
+            _leave_out(os.path.realpath(volume), proc_fd)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EngineError(f"volume {error.filename} of the image cannot be left out: {reason}") from error
+
+
+def _enter(proc_fd: int) -> None:
     namespace = os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     try:
         _called(_libc.unshare(_CLONE_FS), "unshare")
         _called(_libc.setns(namespace, _CLONE_NEWNS), "setns")
     finally:
         os.close(namespace)
-    for volume in sorted(volumes, key=len, reverse=True):
-        _leave_out(os.path.realpath(volume), proc_fd)
 
 
 def _leave_out(volume: str, proc_fd: int) -> None:

@@ -24,10 +24,17 @@ from typing import Any
 
 import pytest
 
-from executor.cache.api import ArchiveError, Checksum, DownloadError, Progress
+from bbs.models.workload import CachedDependency
+from executor.cache.api import Checksum, DownloadError, Progress
 from executor.cache.downloader import Downloader
 from executor.cache.http import Answer, Validators
 from executor.cache.tars import members
+from executor.containers.applog import AppLog
+from executor.containers.dependencies import CachedDependencies
+from executor.logs.api import LogLine
+from executor.logs.clock import SystemClock
+from executor.model import Container, LogConfig, RunInfo
+from executor.places import FairPlaces
 
 pytestmark = pytest.mark.unit
 
@@ -51,14 +58,14 @@ class Cache:
     """The download cache, and its two ways to an archive."""
 
     def __init__(self, downloader: Downloader, source: Source) -> None:
-        self._downloader = downloader
-        self._source = source
+        self.downloader = downloader
+        self.source = source
         self._keys = itertools.count()
 
     async def file(self, body: bytes) -> list[str]:
         """The members of the tar that a download gets."""
-        self._source.body = body
-        fetched = await self._downloader.fetch_file("http://blobs/it", str(next(self._keys)))
+        self.source.body = body
+        fetched = await self.downloader.fetch_file("http://blobs/it", str(next(self._keys)))
         try:
             with fetched.path.open("rb") as tar:
                 return [member.name for member in members(tar.fileno())]
@@ -67,8 +74,8 @@ class Cache:
 
     async def directory(self, body: bytes) -> dict[str, Any]:
         """What a cached dependency becomes."""
-        self._source.body = body
-        fetched = await self._downloader.fetch_directory("http://blobs/it", str(next(self._keys)))
+        self.source.body = body
+        fetched = await self.downloader.fetch_directory("http://blobs/it", str(next(self._keys)))
         try:
             return tree(fetched.path)
         finally:
@@ -520,9 +527,9 @@ async def test_dates_and_names_in_a_zip_are_kept(cache: Cache) -> None:
         archive.writestr(never, b"4")
         archive.writestr(zipfile.ZipInfo("unmarked-XX"), b"5")
     body = data.getvalue().replace(b"unmarked-XX", "unmarked-é".encode())
-    source = cache._source
+    source = cache.source
     source.body = body
-    fetched = await cache._downloader.fetch_directory("http://blobs/it", "dated")
+    fetched = await cache.downloader.fetch_directory("http://blobs/it", "dated")
     dates = {path.name: path.stat().st_mtime for path in fetched.path.iterdir()}
     fetched.release()
     assert set(dates) == {"plain", "stamped", "windows", "never", "unmarked-é"}
@@ -576,7 +583,19 @@ async def test_what_gnu_tar_makes_is_taken_as_it_is(
     assert {"a", "b", "run", "holes"} <= set(found)
 
 
-async def test_an_archive_error_is_a_download_error() -> None:
-    """Which the download step calls "Downloading it failed", and the creation "failed to download cached
-    artifacts"."""
-    assert issubclass(ArchiveError, DownloadError)
+async def test_the_app_is_told_that_a_damaged_dependency_failed(cache: Cache) -> None:
+    """The reason of the failure was "unhandled errors in a TaskGroup (1 sub-exception)"."""
+    lines: list[LogLine] = []
+
+    class Sink:
+        emit = staticmethod(lines.append)
+
+    wanted = CachedDependency(name="it", from_="http://blobs/it", to="/it", cache_key="k", log_source="DEP")
+    info = RunInfo(cached_dependencies=(wanted,), log_config=LogConfig(guid="app"))
+    dependencies = CachedDependencies(cache.downloader, FairPlaces(1), AppLog(Sink(), "cell", SystemClock()))
+    for body in (ZIPS["encrypted"](), gzip.compress(pax(RECORDS["mtime nan"]))):
+        cache.source.body = body
+        with pytest.raises(DownloadError, match=r"^broken archive: "):
+            await dependencies.mounts(Container(guid="g", run_info=info))
+    told = [line.payload.decode() for line in lines]
+    assert told == ["Downloading it...", "Downloading it failed"] * 2

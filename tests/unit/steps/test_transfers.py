@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import shutil
 import stat
+import tarfile
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,8 @@ import pytest
 import executor.steps.upload as upload_module
 from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
+from executor.cache.downloader import Downloader
+from executor.cache.http import Answer, Validators
 from executor.engine.faults import ContainerGone
 from executor.errors import EngineError, EngineUnavailable, FileTooLarge, NoSuchFile
 from executor.places import FairPlaces
@@ -61,6 +65,21 @@ class TestDownload:
         assert await running.end() == text
         assert running.task.exception().emittable
         assert world.log.shown[-1] == ("ERR", "DL", text)
+
+    async def test_a_damaged_archive_is_a_fetch_failure(self, world, start, tmp_path):
+        """A damaged tar became part of the app, with success."""
+        damaged = bytearray(5120)
+        damaged[:1024] = tarfile.TarInfo("a").tobuf() + tarfile.TarInfo("b").tobuf()
+        damaged[512 + 10] ^= 1
+
+        class Source:
+            async def get(self, url, known, checksum, target, progress=None):
+                target.write_bytes(gzip.compress(damaged))
+                return Answer(size=1, validators=Validators(etag="1"))
+
+        async with Downloader(Source(), tmp_path / "cache", 1 << 20) as cache:
+            assert await start(world.step(DOWNLOAD, fetcher=cache)).end() == "Downloading droplet failed"
+        assert world.engine.streamed_in == []
 
     @pytest.mark.parametrize(
         ("artifact", "text"),
