@@ -22,10 +22,12 @@ from docker.errors import APIError, ImageNotFound
 
 from bbs.models.sizes import format_size
 from executor.engine.client import EngineClient
+from executor.engine.faults import for_owners
 from executor.engine.flight import SingleFlight
 from executor.engine.pulledimages import PulledImages, image_id
 from executor.engine.streams import Streams
 from executor.errors import EngineError, EngineUnavailable, ImageError
+from executor.reasons import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +260,7 @@ class Images:
         if not await self._present(name):
             progress(f"importing rootfs {path}")
             await self._client.call(
-                f"import rootfs {path}", lambda api: import_rootfs(api, Path(path), IMPORTED, tag)
+                f"import rootfs {Path(path).name}", lambda api: import_rootfs(api, Path(path), IMPORTED, tag)
             )
             removed = await self._client.call(
                 f"remove what was {path}", lambda api: remove_superseded(api, path, name)
@@ -273,7 +275,8 @@ def _archive_tag(path: str) -> str:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise ImageError(f"preloaded rootfs {path}: {error.strerror}") from error
+        logger.error("rootfs-unreadable", extra={"data": {"path": path, "error": str(error)}})
+        raise ImageError(f"preloaded rootfs {Path(path).name}: {reason_of(error)}") from error
     identity = f"{path}\0{status.st_mtime_ns}\0{status.st_size}"
     return hashlib.sha256(identity.encode()).hexdigest()[:20]
 
@@ -319,5 +322,18 @@ def import_rootfs(api: APIClient, path: Path, repository: str, tag: str) -> None
             answer = api.import_image_from_data(packed, repository=repository, tag=tag, changes=label)
     else:
         answer = api.import_image_from_file(str(path), repository=repository, tag=tag, changes=label)
-    if '"error"' in answer:
-        raise ImageError(f"rootfs {path} cannot be imported: {answer.strip()}")
+    if reason := _import_error(answer):
+        logger.error("rootfs-not-imported", extra={"data": {"path": str(path), "answer": answer}})
+        raise ImageError(f"rootfs {path.name} cannot be imported: {for_owners(reason)}")
+
+
+def _import_error(answer: str) -> str:
+    """Why the engine did not make an image, by what it told line by line; empty when it did."""
+    for line in answer.splitlines():
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(told, dict) and told.get("error"):
+            return str(told["error"])
+    return ""

@@ -6,9 +6,11 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
+from docker import APIClient
 from docker.errors import APIError, DockerException
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,8 +31,9 @@ from executor.engine.environment import (
     too_long,
 )
 from executor.engine.faults import SAID_MOST, refused, translate, unavailable
+from executor.engine.images import import_rootfs
 from executor.engine.users import ID_MOST, further_groups, resolve_user
-from executor.errors import ProcessStartError
+from executor.errors import ImageError, ProcessStartError
 from executor.reasons import reason_of
 
 
@@ -294,3 +297,34 @@ def test_mounts_that_fail_are_called_by_their_targets() -> None:
     ]
     told = without_sources('invalid mount: "/var/lib/cell/cache/7/x" and /var/lib/cell/cache/7', mounts)
     assert told == 'invalid mount: "the source of /x" and the source of /tmp/lifecycle'
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ('{"status":"Importing"}\r\n{"status":"sha256:ab"}\r\n', ""),
+        (
+            '{"status":"x"}\r\n{"errorDetail":{"message":"unexpected EOF"},"error":"unexpected EOF"}\r\n',
+            "rootfs stack.tar cannot be imported: unexpected EOF",
+        ),
+    ],
+)
+def test_a_stack_that_cannot_be_imported_is_called_by_its_name(
+    answer: str, text: str, tmp_path: Path
+) -> None:
+    """No path of the cell and no JSON of the engine in the reason of a failed creation."""
+
+    class Importing(APIClient):
+        def __init__(self) -> None:
+            """No connection is made."""
+
+        def import_image_from_file(self, *_: object, **__: object) -> str:
+            return answer
+
+    if not text:
+        return import_rootfs(Importing(), tmp_path / "stack.tar", "repository", "tag")
+    with pytest.raises(ImageError) as caught:
+        import_rootfs(Importing(), tmp_path / "stack.tar", "repository", "tag")
+    assert str(caught.value) == text
+    return None
