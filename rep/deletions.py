@@ -56,4 +56,8 @@ class Deletions:
         except ExecutorError as error:
             logger.error(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
             return
+        except Exception as error:
+            # The trouble of one container; it is deleted again by the next pass or by the next start.
+            logger.exception(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
+            return
         self._removals.notify()

@@ -76,13 +76,13 @@ def cell_presence(
 
 def outbound_address() -> str:
     """The address this host would use towards a public one; that of loopback when it has no route."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((PUBLIC_ADDRESS, 53))
-        except OSError:
-            return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
+            address: str = probe.getsockname()[0]
+            return address
+    except OSError:
+        return "127.0.0.1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,6 +143,11 @@ class Presence:
             )
         except LocketError as error:
             await self._failed(error, attempt, first_attempt=timeout_s is None)
+            return
+        except Exception as error:
+            # A cell without a presence is better than no cell; the next attempt may succeed.
+            logger.exception("locket-lock.attempt-failed", extra=self._about(error=str(error)))
+            self.held = False
             return
         if not self.held:
             logger.info("locket-lock.acquired-lock", extra=self._about())

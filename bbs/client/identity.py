@@ -94,10 +94,17 @@ class Identity:
         """Look at the files while inside. renewed: awaited after each renewal."""
 
         async def look() -> None:
+            due = False
             while True:
                 await asyncio.sleep(interval_s)
-                if self.renew() and renewed is not None:
-                    await renewed()
+                try:
+                    due = self.renew() or due
+                    if due and renewed is not None:
+                        await renewed()
+                    due = False
+                except Exception as error:
+                    # The former identity serves on; the next look tries again.
+                    logger.exception("tls-identity.not-renewed", extra=self._about(error=str(error)))
 
         async with asyncio.TaskGroup() as group:
             task = group.create_task(look(), name=f"identity {self.files.cert_file}")

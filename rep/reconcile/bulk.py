@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from bbs.client.api import BBSClient
@@ -17,6 +17,8 @@ from executor.errors import ExecutorError
 from rep.evacuation import EvacuationFlag
 from rep.metrics import MetricsSink
 from rep.reconcile.batch import Operation, batch
+
+FAILED = "running-bulker.sync.batch-operations.failed"
 
 logger = logging.getLogger(__name__)
 
@@ -58,16 +60,19 @@ class Bulker:
         logger.info("running-bulker.finished")
 
     async def sync(self) -> None:
-        """One pass. A read that fails abandons the pass; the log says which."""
+        """One pass. A read that fails, however it does, abandons the pass; the log says which."""
         logger.info("running-bulker.sync.starting")
         began = time.monotonic_ns()
+        operations: Mapping[str, Operation] = {}
         try:
             actual_lrps, tasks = await self._read()
             operations = batch(self._executor.containers(), actual_lrps, tasks)
         except* (BBSError, ExecutorError) as group:
             errors = [str(error) for error in group.exceptions]
-            logger.error("running-bulker.sync.batch-operations.failed", extra={"data": {"errors": errors}})
-            operations = {}
+            logger.error(FAILED, extra={"data": {"errors": errors}})
+        except* Exception as group:
+            # An answer that cannot be read must not end the cell; the next pass asks again.
+            logger.error(FAILED, exc_info=group, extra={"data": {"errors": [str(group)]}})
         finally:
             self._metrics.gauge("RepBulkSyncDuration", time.monotonic_ns() - began, "nanos")
         for operation in operations.values():

@@ -131,6 +131,11 @@ class Processor:
             level = logging.DEBUG if container.run_result.stopped else logging.ERROR
             logger.log(level, "failed-fetching-task-result", extra={"data": data})
             return None
+        except Exception as error:
+            # Whatever an app's file does to its reader: the task ends, and its container goes.
+            data = {"container-guid": container.guid, "error": str(error), "path": path}
+            logger.exception("failed-fetching-task-result", extra={"data": data})
+            return None
 
     async def _attempt(self, command: Command, trace_id: str) -> tuple[Outcome, str]:
         """How the command ended, and why if it failed."""
@@ -150,6 +155,11 @@ class Processor:
         except ExecutorError as error:
             _log_failure("command-failed", command, error)
             return Outcome.FAILED, str(error)
+        except Exception as error:
+            # An unknown failure is that of one command: a plan that ends with a deletion still gets there.
+            data = {**_about(command), "error": str(error)}
+            logger.exception("command-failed", extra={"data": data})
+            return Outcome.FAILED, type(error).__name__
 
     async def _do(self, command: Command, trace_id: str) -> Outcome:
         match command:

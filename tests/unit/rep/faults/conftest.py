@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import ssl
+import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -68,8 +69,7 @@ class Spoiler:
 
     @web.middleware
     async def spoil(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        body = await request.read()
-        if not self.fault or self.about.encode() not in body:
+        if not self.fault or not await self._is_about(request):
             return await handler(request)
         self.calls[request.path] += 1
         match self.fault:
@@ -89,6 +89,16 @@ class Spoiler:
                 assert request.transport is not None
                 request.transport.abort()
         return web.Response(status=502)
+
+    async def _is_about(self, request: web.Request) -> bool:
+        """Whether the body has the text; the handler reads it all the same."""
+        if not self.about:
+            return True
+        body = await request.content.read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            request.content.unread_data(body)
+        return self.about.encode() in body
 
 
 @dataclass
