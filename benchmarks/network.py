@@ -90,6 +90,8 @@ class Ours:
             subnet_ipv6=CONFIG.network_ipv6,
             gateway_ipv6=CONFIG.gateway_ipv6,
             denied=CONFIG.denied,
+            log_group=CONFIG.log_group,
+            connection_limit=CONFIG.connection_limit,
         )
         self._contents = Contents(CONFIG.table)
         self._compiled = lru_cache(maxsize=256)(compile_rules)
@@ -252,7 +254,9 @@ def topology() -> Iterator[Way]:
         while any(_space(one.pid) == _space(os.getpid()) for one in (container, outside)):
             time.sleep(0.001)
         links.ensure_gateway()
-        links.connect(container.pid, address(0))
+        space = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        links.connect(space, address(0))
+        os.close(space)
         for line in (
             f"ip link add out0 type veth peer name eth0 netns {outside.pid}",
             f"ip addr add {HOST_SIDE}/24 dev out0",
