@@ -6,7 +6,8 @@ is in; a later request as long from its first byte. A body must bring :data:`BOD
 do. ``aiohttp`` has no such limits, so a :class:`Connection` stands between each transport and it.
 
 At the limit of connections the one that is longest without a request, or in its handshake, is cut to make
-room, once that is :data:`SPARED_S` ago. Clients that say nothing therefore keep nobody out.
+room, once that is :data:`SPARED_S` ago; else one whose body was slow in the last tick. Clients that say
+nothing, or next to nothing, therefore keep nobody out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from aiohttp import StreamReader, web
 from bbs.serving.door import Door
 
 HEAD_TIMEOUT_S: Final = 5.0
-BODY_TICK_S: Final = 10.0
-BODY_TICK_BYTES: Final = 10 * 1024
+BODY_TICK_S: Final = 5.0
+BODY_TICK_BYTES: Final = 5 * 1024
 """In one tick; 1 KiB/s."""
-SLOW_TICKS: Final = 3
+SLOW_TICKS: Final = 6
 """Ticks in a row with fewer bytes after which a body is too slow."""
 
 SPARED_S: Final = 0.5
@@ -122,6 +123,7 @@ class Connection(asyncio.Protocol):
         """The request is not handled any more; a part of the next one may be there."""
         self._handling = False
         self._disarm()
+        self._connections.body_slow(self, False)
         if self._next_begun and self._transport is not None and not self._transport.is_closing():
             self._arm_head()
 
@@ -165,6 +167,7 @@ class Connection(asyncio.Protocol):
         reading = isinstance(self._transport, asyncio.Transport) and self._transport.is_reading()
         slow = reading and self._tick_bytes < BODY_TICK_BYTES
         self._slow_ticks = self._slow_ticks + 1 if slow else 0
+        self._connections.body_slow(self, slow)
         if self._slow_ticks < SLOW_TICKS:
             self._arm_body()
             return
@@ -203,6 +206,7 @@ class Connections:
         self._door = door
         self._all: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}  # without a request, since when; the longest first
+        self._slow: dict[Connection, None] = {}  # with a slow body; the longest first
         self._of: dict[asyncio.BaseProtocol, Connection] = {}
         self._refusal_logged_at = -math.inf
         self._refusals_unlogged = 0
@@ -214,12 +218,14 @@ class Connections:
         return len(self._all) < self.limit or self.cut_one()
 
     def cut_one(self) -> bool:
-        """Cut the connection that is longest without a request; false when there is none to cut yet."""
-        oldest = next(iter(self._waiting), None)
-        if oldest is None or self._now() - self._waiting[oldest] < SPARED_S:
+        """Cut the connection that is longest without use; false when there is none to cut yet."""
+        found = next(iter(self._waiting), None)
+        if found is None or self._now() - self._waiting[found] < SPARED_S:
+            found = next(iter(self._slow), None)
+        if found is None:
             return False
-        self._forget(oldest)
-        oldest.cut()
+        self._forget(found)
+        found.cut()
         return True
 
     def begin(self, peer: socket.socket) -> None:
@@ -245,6 +251,13 @@ class Connections:
         inner = self._server()
         self._of[inner] = connection
         return inner
+
+    def body_slow(self, connection: Connection, slow: bool) -> None:
+        """Whether the body of a connection was slow in the last tick."""
+        if not slow:
+            self._slow.pop(connection, None)
+        elif connection in self._all:
+            self._slow.setdefault(connection)
 
     def lost(self, connection: Connection, inner: web.RequestHandler | None) -> None:
         """The connection has ended."""
@@ -279,6 +292,7 @@ class Connections:
 
     def _forget(self, connection: Connection) -> None:
         self._waiting.pop(connection, None)
+        self._slow.pop(connection, None)
         if connection in self._all:
             self._all.remove(connection)
             self.freed()

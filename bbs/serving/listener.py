@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -30,6 +31,9 @@ ACCEPTED_PER_TURN: Final = 64
 RETRY_S: Final = 0.25
 """Pause while there is no room for a connection, or no descriptor, or no memory."""
 
+LOGGED_EVERY_S: Final = 10.0
+"""A listener that is full, or has no descriptor, says so this often."""
+
 GRACE_S: Final = 1.0
 """For requests still being answered when a listener closes."""
 
@@ -46,7 +50,7 @@ class Acceptor:
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._retry: asyncio.TimerHandle | None = None
-        self._paused = False
+        self._logged_at = -math.inf
         self._stopped = False
 
     def start(self) -> None:
@@ -85,17 +89,17 @@ class Acceptor:
                 self._connections.cut_one()
                 self._pause("accept-failed", str(error))
                 return
-            self._paused = False
             peer.setblocking(False)
             self._connections.begin(peer)
 
     def _pause(self, event: str, error: str) -> None:
-        """Try again later. Only the first pause in a row is logged."""
+        """Try again later."""
         self._loop.remove_reader(self._listening.fileno())
         self._retry = self._loop.call_later(RETRY_S, self.start)
-        if not self._paused:
+        now = self._loop.time()
+        if now - self._logged_at >= LOGGED_EVERY_S:
+            self._logged_at = now
             logger.error(event, extra=self._about(error))
-        self._paused = True
 
     def _about(self, error: str) -> dict[str, object]:
         return {"data": {"address": str(self._listening.getsockname()), "error": error}}

@@ -185,6 +185,19 @@ async def test_who_comes_while_all_are_being_served_waits_for_room(caplog: pytes
     assert all(task.result().endswith(b"here") for task in asked)
 
 
+async def test_bodies_that_trickle_keep_nobody_out() -> None:
+    """1,500 slow bodies: at the limit one of them makes room after its first slow tick."""
+    async with small(body_tick_s=0.5) as port:
+        slow = []
+        for _ in range(FEW):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na")
+            slow.append(writer)
+        assert (await ask(port)).endswith(b"here")
+        for writer in slow:
+            writer.close()
+
+
 async def test_a_body_that_trickles_is_cut() -> None:
     """Slow bodies hold connections for ever; a slow handler is not taken for a slow client."""
     async with small(body_tick_s=0.1) as port:
