@@ -103,13 +103,14 @@ def _refuse_large(size: int, limit: int, source: str) -> None:
 
 
 def _opened(root: Rootfs, source: str) -> int | None:
-    """A file's descriptor, None for a directory. Raises NoSuchFile, OSError."""
+    """A file's descriptor, None for a directory. Raises NoSuchFile, also when the user may not read it,
+    OSError."""
     try:
         return root.open_file(source)
     except IsADirectoryError:
         return None
-    except (FileNotFoundError, NotADirectoryError, NoRegularFile) as error:
-        raise NoSuchFile(f"{source}: {error.strerror}") from error
+    except (FileNotFoundError, NotADirectoryError, PermissionError, NoRegularFile) as error:
+        raise NoSuchFile(f"{source}: {(error.strerror or '').lower()}") from error
 
 
 def absolute(user: User, path: str) -> str:

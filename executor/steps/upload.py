@@ -15,7 +15,7 @@ from executor.cache.api import FileUploader, Progress, UploadError
 from executor.cache.url import InvalidURL, check_url
 from executor.engine.api import Engine, EngineContainer
 from executor.engine.faults import ContainerGone
-from executor.errors import EngineError, EngineUnavailable, NoSuchFile
+from executor.errors import EngineError, EngineUnavailable, NoSuchFile, ProcessStartError
 from executor.logs.api import Output
 from executor.places import Share
 from executor.privatedir import make_private
@@ -104,7 +104,7 @@ class Upload:
                 await self._engine.copy_out(self._container, action.from_, action.user or "root", file, limit)
         except NoSuchFile as error:
             raise self._failed("Failed to find first item in tar stream") from error
-        except (ContainerGone, EngineUnavailable) as error:
+        except (ContainerGone, EngineUnavailable, ProcessStartError) as error:
             raise self._failed("Failed to establish stream from container") from error
         except (EngineError, OSError) as error:
             raise self._failed("Failed to copy stream contents into temp file") from error

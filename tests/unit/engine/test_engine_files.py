@@ -164,7 +164,7 @@ def test_the_users_rights_decide_what_may_be_written_and_read(tree: Tree) -> Non
         tree.unpack(("new", b""), to="/etc")
     (tree.root / "etc/secret").write_text("secret")
     (tree.root / "etc/secret").chmod(0o600)
-    with pytest.raises(EngineError, match=r"^/etc/secret: permission denied$"):
+    with pytest.raises(NoSuchFile, match=r"^/etc/secret: permission denied$"):
         tree.copy_out("/etc/secret")
     assert tree.copy_out("/etc/secret", user="root") == b"secret"
     assert (tree.unpack(("new", b""), to="/etc", user="root") / "new").exists()

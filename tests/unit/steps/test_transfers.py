@@ -17,7 +17,13 @@ from executor.cache.api import Checksum, DownloadError, UploadError
 from executor.cache.downloader import Downloader
 from executor.cache.http import Answer, Validators
 from executor.engine.faults import ContainerGone
-from executor.errors import EngineError, EngineUnavailable, FileTooLarge, NoSuchFile
+from executor.errors import (
+    EngineError,
+    EngineUnavailable,
+    FileTooLarge,
+    NoSuchFile,
+    ProcessStartError,
+)
 from executor.places import FairPlaces
 from executor.steps.base import outlast
 from executor.steps.context import StepSlots
@@ -186,6 +192,7 @@ class TestUpload:
         [
             (ContainerGone(), "Failed to establish stream from container"),
             (EngineUnavailable(), "Failed to establish stream from container"),
+            (ProcessStartError("unable to find user x"), "Failed to establish stream from container"),
             (NoSuchFile(), "Failed to find first item in tar stream"),
             (FileTooLarge(), "Failed to copy stream contents into temp file"),
             (EngineError("permission denied"), "Failed to copy stream contents into temp file"),
