@@ -134,10 +134,9 @@ class LogWriter(logging.Handler):
 
     def _write(self, batch: list[_Line]) -> int:
         """Write as long as it takes; how many lines were lost because the descriptor refused them."""
-        data = b"".join(line.data for line in batch)
         try:
-            write_whole(self._descriptor, data)
+            write_whole(self._descriptor, [line.data for line in batch])
         except CannotWrite as error:
-            missing = len(data[-error.left :].splitlines())
+            missing = len(b"".join(line.data for line in batch)[-error.left :].splitlines())
             return sum(line.lost for line in batch[-missing:])
         return 0

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 READ_SIZE = 65536
 """Bytes: the capacity of a FIFO, unless its writer changed it."""
 
-PIECE_LINES = 512
-"""Line ends handled in one go, about half a millisecond with one sink."""
+PIECE_LINES = 1024
+"""Line ends handled in one go, about a millisecond with one sink. A full FIFO of usual lines has fewer."""
 
 TURN_S = 0.001
 """Time after which a turn is over, at the end of a piece."""
@@ -42,10 +42,11 @@ class OutputTurns:
 
     After a turn the loop does other work that is ready. While it has any, output waits, for
     :data:`LONGEST_WAIT_S` at most. So a flood does not slow down each step of a chain of short ones, such as
-    the start of a process. now: a monotonic clock, in seconds.
+    the start of a process. now: a clock in seconds; by default the CPU time of the thread, because a loop
+    that waits for its processor, or for other threads, does no other work.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.thread_time) -> None:
         self._now = now
         self._queues: OrderedDict[str, deque[OutputReader]] = OrderedDict()
         self._scheduled = False
@@ -218,6 +219,7 @@ class OutputReader:
 def piece_end(data: bytes, start: int) -> int:
     """The end of the piece of ``data`` from ``start`` on that has at most :data:`PIECE_LINES` line ends."""
     end = len(data)
-    while data.count(b"\n", start, end) + data.count(b"\r", start, end) > PIECE_LINES:
+    returns = b"\r" in data  # much faster than to count none
+    while data.count(b"\n", start, end) + (data.count(b"\r", start, end) if returns else 0) > PIECE_LINES:
         end = start + (end - start) // 2
     return end

@@ -108,7 +108,7 @@ class FairBuffer(Generic[T]):
             return False
         share = self._capacity // len(self._queues)
         while self._held + size > self._capacity:
-            largest = max(self._queues.values(), key=lambda each: each.held)
+            owner, largest = max(self._queues.items(), key=lambda each: each[1].held)
             while True:  # looking for the largest again after each eviction is slow with many owners
                 evicted = largest.entries.popleft()
                 largest.held -= evicted.size
@@ -117,4 +117,6 @@ class FairBuffer(Generic[T]):
                 self.drop(evicted)
                 if largest.held <= share or self._held + size <= self._capacity:
                     break
+            if not largest.entries:
+                del self._queues[owner]
         return True

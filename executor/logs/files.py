@@ -62,9 +62,8 @@ class OpenFile:
         self._thread = SinkThread("of an open file")
 
     async def send(self, items: Sequence[bytes]) -> Collection[int]:
-        data = b"".join(items)
         try:
-            await self._thread.run(lambda: write_whole(self._descriptor, data))
+            await self._thread.run(lambda: write_whole(self._descriptor, items))
         except CannotWrite as error:
             raise Unreachable(error) from error
         return ()
@@ -83,10 +82,9 @@ class AppendedFile:
         self._thread = SinkThread(str(path))
 
     async def send(self, items: Sequence[bytes]) -> Collection[int]:
-        data = b"".join(items)
         try:
-            await self._thread.run(lambda: self._write(data))
-        except OSError as error:
+            await self._thread.run(lambda: self._write(items))
+        except (OSError, CannotWrite) as error:
             raise Unreachable(error) from error
         return ()
 
@@ -99,14 +97,12 @@ class AppendedFile:
             self._file.close()
             self._file = None
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, items: Sequence[bytes]) -> None:
         file = self._opened()
         size = file.seek(0, os.SEEK_END)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        except OSError:
+            write_whole(file.fileno(), items)
+        except CannotWrite:
             file.truncate(size)  # the disk is full: all of the batch comes again
             raise
 

@@ -31,8 +31,9 @@ MAX_BATCH = 10_000
 """Items carried at once, where nobody says otherwise: a batch grows with what is waiting, so that a
 destination that takes long per batch catches up."""
 
-MAX_BATCH_BYTES = 1 << 20
-"""Bytes carried at once: what is joined in the event loop, and held beside the buffer, stays small."""
+MAX_BATCH_BYTES = 8 << 20
+"""Bytes carried at once, beside the buffer. Less would not keep up with a busy cell: each batch takes some
+passes of its loop."""
 
 CLOSE_LIMIT_S = 5.0
 """How long the end of the cell waits for a destination to take what is left."""
@@ -162,6 +163,10 @@ class Outlet(Generic[T]):
         except Unreachable as error:
             self._settle(error.sent, ())
             raise
+        except Exception as error:  # one sink's trouble ends neither the cell nor other sinks
+            if not self._pause_s:
+                logger.error("log-sink.failed", exc_info=error, extra={"data": {"sink": self.name}})
+            raise Unreachable(error) from error
         self._settle(len(self._batch), refused)
 
     def _settle(self, done: int, refused: Collection[int]) -> None:

@@ -9,10 +9,14 @@ import asyncio
 import os
 import select
 import threading
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from itertools import islice
 from queue import SimpleQueue
 from typing import NamedTuple
+
+ITEMS_AT_ONCE = 1024
+"""As many as the kernel takes in one call (IOV_MAX)."""
 
 _locks: defaultdict[tuple[int, int], threading.Lock] = defaultdict(threading.Lock)
 
@@ -83,21 +87,31 @@ def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
         done.set_exception(error)
 
 
-def write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``, however long it takes, with nothing of other writers of this process in between.
+def write_whole(descriptor: int, items: Sequence[bytes]) -> None:
+    """Write all items, however long it takes, with nothing of other writers of this process in between.
 
     Standard output and standard error are often one pipe: the lock is that of the file. Raises CannotWrite.
     """
     status = os.fstat(descriptor)
-    left = memoryview(data)
     with _locks[status.st_dev, status.st_ino]:
+        left: deque[bytes | memoryview] = deque(items)
         while left:
             try:
-                left = left[os.write(descriptor, left) :]
+                written = os.writev(descriptor, list(islice(left, ITEMS_AT_ONCE)))
             except BlockingIOError:  # another process made the shared descriptor non-blocking
                 _until_writable(descriptor)
             except OSError as error:
-                raise CannotWrite(error, len(left)) from error
+                raise CannotWrite(error, sum(map(len, left))) from error
+            else:
+                _drop(left, written)
+
+
+def _drop(items: deque[bytes | memoryview], size: int) -> None:
+    """Take ``size`` bytes from the front."""
+    while items and size >= len(items[0]):
+        size -= len(items.popleft())
+    if size:
+        items[0] = memoryview(items[0])[size:]
 
 
 def _until_writable(descriptor: int) -> None:

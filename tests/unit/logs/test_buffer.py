@@ -60,6 +60,14 @@ def test_a_batch_is_bounded_in_bytes_but_never_empty() -> None:
     assert batches == [["a1"], ["b1", "a2"], ["a3"]]
 
 
+def test_an_owner_that_lost_everything_is_forgotten() -> None:
+    buffer: FairBuffer[str] = FairBuffer(20)
+    for item, size in (("a1", 1), ("b1", 11), ("a2", 9)):
+        buffer.add(Entry(item, item[0], size, 1))
+    assert buffer.take_drops() == Counter({"b": 1})
+    assert taken(buffer, 3) == ["a1", "a2"]
+
+
 adding = st.tuples(st.sampled_from("abc"), st.integers(1, 40))
 
 

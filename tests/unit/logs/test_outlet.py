@@ -104,3 +104,26 @@ async def test_lines_that_came_together_go_together_and_count_one_by_one(
         outlet.emit_lines([make_line("a"), make_line("b")])
     assert destination.payloads == [b"ab"]
     assert outlet.delivered == 2
+
+
+async def test_a_destination_that_breaks_ends_neither_the_cell_nor_its_sink(
+    destination: Any, make_line: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure of any kind is logged once with its trace, and the batch is sent again."""
+    monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.001)
+    outlet = LineOutlet("x", PAYLOADS, destination)
+    destination.failures = [RecursionError("too deep"), MemoryError(), ValueError("no")]
+    send = destination.send
+
+    async def broken(items: Any) -> Any:
+        if destination.failures:
+            raise destination.failures.pop(0)
+        return await send(items)
+
+    monkeypatch.setattr(destination, "send", broken)
+    async with outlet.running():
+        outlet.emit(make_line("a"))
+        await destination.until(1)
+    assert destination.payloads == [b"a"]
+    failed = [record for record in caplog.records if record.message == "log-sink.failed"]
+    assert [bool(record.exc_info) for record in failed] == [True]
