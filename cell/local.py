@@ -25,8 +25,8 @@ import psutil
 
 from executor.engine.containers import LABEL_GUID
 
-START_TIMEOUT_S = 60.0
-"""How long a `cell dev` may take to come up: the first one builds a root filesystem."""
+START_TIMEOUT_S = 100.0
+"""How long a `cell dev` may take to come up: the first one builds a root filesystem and the bundle."""
 
 STOP_TIMEOUT_S = 60.0
 
