@@ -2,9 +2,10 @@
 
 A stranger is a connection that is not authenticated yet. Their number is bounded, so that they take neither
 the memory nor the descriptors of authenticated connections. When there are too many, one of them is
-dropped at random for the next one. A flood of newcomers then cannot drop a certain stranger on purpose, as it
-could if the oldest were dropped; idle strangers cannot lock others out, as they could if newcomers were
-refused. When there are too many authenticated connections, arriving ones wait in the listener's queue.
+dropped at random for the next one, if possible one that has not exchanged keys yet: a client whose password
+is being checked stays. A flood of newcomers then cannot drop a certain stranger on purpose, as it could if
+the oldest were dropped; idle strangers cannot lock others out, as they could if newcomers were refused. When
+there are too many authenticated connections, arriving ones wait in the listener's queue.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ class Connections:
         """Whether there was one; it does not count any more, although it ends a little later."""
         if not self._strangers:
             return False
-        dropped = random.choice(list(self._strangers))
+        idle = [stranger for stranger in self._strangers if not stranger.is_encrypted]
+        dropped = random.choice(idle or list(self._strangers))
         self._strangers.discard(dropped)
         dropped.abort()
         return True

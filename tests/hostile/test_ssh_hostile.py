@@ -272,6 +272,21 @@ async def test_packets_while_a_password_is_checked_are_bounded_too(
         await realm.cancelled.wait()
 
 
+async def test_a_client_whose_password_is_checked_does_not_make_way_for_idle_ones(
+    open_proxy: Any, daemon: Any, probe: Any
+) -> None:
+    realm = Hangs()
+    async with open_proxy(daemon.port, realms=[realm], most_strangers=2) as running:
+        link = await probe(running.port)
+        link.attempt("password", boolean(False), text("x"))
+        await realm.asked.wait()
+        for _ in range(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            assert await reader.readline()
+            writer.close()
+        assert not realm.cancelled.is_set()
+
+
 @contextmanager
 def sockets(count: int, port: int) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
@@ -593,7 +608,9 @@ async def test_directories_inside_each_other_are_bounded(
 
 
 async def test_an_attempt_with_a_name_of_any_bytes_is_in_the_log(setting: Any, probe: Any) -> None:
+    """With the client's address."""
     link = await probe(setting.port)
+    host, port = link.get_extra_info("sockname")
     link.send_packet(
         m.USERAUTH_REQUEST,
         string(b"diego:\xff\xfe/0"),
@@ -604,3 +621,8 @@ async def test_an_attempt_with_a_name_of_any_bytes_is_in_the_log(setting: Any, p
     )
     assert (await link.answers.get())[0] == "failure"
     assert setting.log.errors("authentication-failed") == ["Invalid credentials"]
+    assert setting.log.data[-1] == {
+        "error": "Invalid credentials",
+        "user": "diego:\udcff\udcfe/0",
+        "client": f"{host}:{port}",
+    }

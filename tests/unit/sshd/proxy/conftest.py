@@ -84,8 +84,10 @@ class Kept(Records):
     def __init__(self) -> None:
         super().__init__("ssh-proxy", 0, False)
         self.written: list[tuple[str, object]] = []
+        self.data: list[dict[str, object]] = []
 
     def write(self, level: int, message: str, **data: object) -> None:
+        self.data.append(data)
         self.written.append((message, data.get("error")))
 
     def errors(self, message: str) -> list[object]:

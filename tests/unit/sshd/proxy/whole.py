@@ -28,6 +28,7 @@ EVERYWHERE = Addresses(
 )
 
 PASSWORD = "s3cret"
+A_DAY_S = 24 * 3600.0
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,12 @@ async def whole(
     agent, agent_client = loggregator_identities
     async with AsyncExitStack() as stack:
         plane = ControlPlane(
-            PlaneConfig(state_dir=tmp_path / "plane", addresses=EVERYWHERE, tls=identities["control-plane"])
+            PlaneConfig(
+                state_dir=tmp_path / "plane",
+                addresses=EVERYWHERE,
+                tls=identities["control-plane"],
+                convergence_interval_s=A_DAY_S,  # it would take the instance away, whose cell is not there
+            )
         )
         await stack.enter_async_context(plane)
         agent_port = await stack.enter_async_context(loggregator_agent.listening(identity=agent))
