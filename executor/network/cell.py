@@ -175,7 +175,8 @@ class CellNetwork:
         """Link the container, map host ports (keys) to its ports (values), put its rules in force.
 
         Address and ports need not be taken before: a container found again after a restart brings its own,
-        and its link. Attaching again replaces the container's mappings and rules. Raises NetworkError.
+        and its link. Attaching again replaces the container's mappings and rules. Raises NetworkError, with a
+        text for the owner.
         """
         guid = container.guid
         try:
@@ -185,11 +186,16 @@ class CellNetwork:
         rules = await self._on_rules_thread(self._compiled, tuple(egress))
         self._addresses.claim(guid, address)
         self._host_ports.claim(guid, ports)
-        self._spaces.hold(guid, open_space(container.init_pid, container.id))
         targets = {host_port: Target(address, port) for host_port, port in ports.items()}
-        # Rules first: there is no moment with a way out and without them.
-        await self._change(self._contents.put(guid, self._member(address, targets, rules)))
-        await self._keeper.connect(guid, address)
+        try:
+            self._spaces.hold(guid, open_space(container.init_pid, container.id))
+            # Rules first: there is no moment with a way out and without them.
+            await self._change(self._contents.put(guid, self._member(address, targets, rules)))
+            await self._keeper.connect(guid, address)
+        except NetworkError as error:
+            # The kernel's words and the host's names are not for the owner, who gets this error's text.
+            logger.error("failed-to-attach-container", extra={"data": {"guid": guid, "error": str(error)}})
+            raise NetworkError("its network could not be set up") from error
 
     async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
         """Replace the rules of an attached container; connections that stand go on. Raises NetworkError."""

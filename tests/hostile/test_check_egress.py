@@ -397,16 +397,21 @@ async def test_a_second_cell_with_the_same_network_is_refused(
 
 
 async def test_a_process_id_of_somebody_else_is_not_linked(
-    network: CellNetwork, engine: DockerEngine, rootfs_image: str
+    network: CellNetwork, engine: DockerEngine, rootfs_image: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process id that has another process by now led to that process' network, even to the host's."""
     address = network.address("g1")
     made = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image, address=address))
     gone = EngineContainer(guid="g1", id="0123456789abcdef", init_pid=made.init_pid, address=address)
-    with pytest.raises(NetworkError, match="does not belong to container"):
-        await network.attach(gone, {})
-    with pytest.raises(NetworkError, match="it is the host's"):
-        await network.attach(replace(gone, id=NO_ENGINE, init_pid=os.getpid()), {})
+    cases = {
+        "does not belong to container 0123456789abcdef": gone,
+        "it is the host's": replace(gone, id=NO_ENGINE, init_pid=os.getpid()),
+    }
+    for reason, other in cases.items():
+        with pytest.raises(NetworkError, match=r"^its network could not be set up$") as failed:
+            await network.attach(other, {})
+        assert reason in str(failed.value.__cause__)
+    assert caplog.messages == ["failed-to-attach-container"] * 2
     assert network.address("g1") == address
     await network.attach(made, {})
     await engine.destroy("g1")
