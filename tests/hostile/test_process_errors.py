@@ -83,54 +83,58 @@ async def test_the_longest_variable_and_argument_of_the_kernel_arrive(run: Run) 
     assert (status, int(output)) == (0, len(value) + STRING_BYTES_MOST - 1)
 
 
-@pytest.mark.docker
-@pytest.mark.parametrize(
-    ("spec", "text"),
-    [
+REFUSED = [
+    (
+        ProcessSpec(path="/bin/true", env=(("LONG", "x" * (STRING_BYTES_MOST - len("LONG="))),)),
+        FAILED + "exec /bin/true: argument list too long",
+    ),
+    (
+        ProcessSpec(path="true", args=("x" * STRING_BYTES_MOST,)),
+        FAILED + "exec /bin/true: argument list too long",
+    ),
+    (
+        ProcessSpec(path="/bin/true", args=("x" * 100_000,) * 100),
+        FAILED + "exec /bin/true: argument list too long",
+    ),
+    (
+        ProcessSpec(path="/bin/true", env=tuple((f"A{n}", "x" * 100_000) for n in range(100))),
+        FAILED + "exec /bin/true: argument list too long",
+    ),
+    (ProcessSpec(path="/bin/true", args=("a", "b\0c")), FAILED + "argument 2 contains NUL"),
+    (ProcessSpec(path="/bin/tr\0ue"), FAILED + "path contains NUL"),
+    (ProcessSpec(path="/bin/true", dir="/tmp\0/x"), FAILED + "directory contains NUL"),
+    (ProcessSpec(path="/bin/true", user="ro\0ot"), FAILED + "user contains NUL"),
+    (
+        ProcessSpec(path="/bin/true", env=(("A\0B", "c"),)),
+        FAILED + "environment variable A\\x00B contains NUL",
+    ),
+    (ProcessSpec(path="/bin/true", env=(("A", "b\0c"),)), FAILED + "environment variable A contains NUL"),
+    (ProcessSpec(path="/bin/true", args=("\ud800",)), FAILED + "argument 1 contains half a character"),
+    *(
         (
-            ProcessSpec(path="/bin/true", env=(("LONG", "x" * (STRING_BYTES_MOST - len("LONG="))),)),
-            "exec /bin/true: argument list too long",
-        ),
-        (ProcessSpec(path="true", args=("x" * STRING_BYTES_MOST,)), "exec /bin/true: argument list too long"),
-        (
-            ProcessSpec(path="/bin/true", args=("x" * 100_000,) * 100),
-            "exec /bin/true: argument list too long",
-        ),
-        (
-            ProcessSpec(path="/bin/true", env=tuple((f"A{n}", "x" * 100_000) for n in range(100))),
-            "exec /bin/true: argument list too long",
-        ),
-        (ProcessSpec(path="/bin/true", args=("a", "b\0c")), "argument 2 contains NUL"),
-        (ProcessSpec(path="/bin/tr\0ue"), "path contains NUL"),
-        (ProcessSpec(path="/bin/true", dir="/tmp\0/x"), "directory contains NUL"),
-        (ProcessSpec(path="/bin/true", user="ro\0ot"), "user contains NUL"),
-        (ProcessSpec(path="/bin/true", env=(("A\0B", "c"),)), "environment variable A\\x00B contains NUL"),
-        (ProcessSpec(path="/bin/true", env=(("A", "b\0c"),)), "environment variable A contains NUL"),
-        (ProcessSpec(path="/bin/true", args=("\ud800",)), "argument 1 contains half a character"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_command_line_the_kernel_cannot_take(run: Run, spec: ProcessSpec, text: str) -> None:
-    """Too much, a NUL, or what is no text is named; no status of a parent, no errno."""
-    with pytest.raises(ProcessStartError) as caught:
-        await run(spec)
-    assert str(caught.value) == FAILED + text
-
-
-@pytest.mark.docker
-@pytest.mark.parametrize("user", ["4294967296", "2147483648", "9" * 5000])
-async def test_a_user_number_beyond_the_range(run: Run, user: str) -> None:
-    with pytest.raises(ProcessStartError) as caught:
-        await run(ProcessSpec(path="/bin/true", user=user))
-    assert str(caught.value) == f"unable to find user {user}: uids and gids must be in range 0-{ID_MOST}"
+            ProcessSpec(path="/bin/true", user=user),
+            f"unable to find user {user}: uids and gids must be in range 0-{ID_MOST}",
+        )
+        for user in ("4294967296", "2147483648", "9" * 5000)
+    ),
+]
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize(("user", "nofile"), [("root", 4), ("vcap", 8), ("vcap", 10), ("root", 11)])
-async def test_a_small_limit_of_open_files_reaches_the_app(run: Run, user: str, nofile: int) -> None:
+async def test_a_command_line_the_kernel_cannot_take(run: Run) -> None:
+    """Too much, a NUL, what is no text, or a user number beyond the range is named: no status, no errno."""
+    for spec, text in REFUSED:
+        with pytest.raises(ProcessStartError) as caught:
+            await run(spec)
+        assert str(caught.value) == text
+
+
+@pytest.mark.docker
+async def test_a_small_limit_of_open_files_reaches_the_app(run: Run) -> None:
     """The shell that sets a limit of 10 or less has no descriptor left for its own redirections."""
-    spec = ProcessSpec(path="/bin/sh", args=("-c", "ulimit -Sn; ulimit -Hn"), user=user, nofile=nofile)
-    assert await run(spec) == (0, f"{nofile}\n{nofile}\n".encode())
+    for user, nofile in (("root", 4), ("vcap", 8), ("vcap", 10), ("root", 11)):
+        spec = ProcessSpec(path="/bin/sh", args=("-c", "ulimit -Sn; ulimit -Hn"), user=user, nofile=nofile)
+        assert await run(spec) == (0, f"{nofile}\n{nofile}\n".encode())
 
 
 @pytest.mark.docker

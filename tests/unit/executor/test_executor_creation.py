@@ -150,6 +150,7 @@ async def test_an_invalid_egress_rule(world: World, allocation: Allocation, run_
         SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",)),
         SecurityGroupRule(protocol="tcp", destinations=("10.0.0.0/8",)),
     )
+    world.dependencies.result = DownloadError("a check that costs nothing comes before downloads")
     complete = await failure(world, allocation(), run_request(egress_rules=rules))
     assert complete.run_result == retryable(
         "failed to create container: Missing required field: ports or port_range"
@@ -212,6 +213,7 @@ async def test_what_the_engine_is_given(
 async def test_privileged_containers_are_for_cells_that_allow_them(
     world: World, allocation: Allocation, run_request: Request
 ) -> None:
+    world.dependencies.result = DownloadError("a check that costs nothing comes before downloads")
     complete = await failure(world, allocation(), run_request(privileged=True))
     assert complete.run_result == retryable(
         "failed to create container: privileged containers are not allowed on this cell "
