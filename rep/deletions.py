@@ -6,13 +6,12 @@ goes on without the containers that are left.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
+from rep.background import Background
 from rep.removals import Removals
 
 logger = logging.getLogger(__name__)
@@ -24,28 +23,17 @@ class Deletions:
     def __init__(self, executor: ExecutorAPI, removals: Removals) -> None:
         self._executor = executor
         self._removals = removals
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    def open(self) -> AbstractAsyncContextManager[None]:
         """While open, deletions run; leaving cancels those under way, and waits for the engine to answer."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                yield
-            finally:
-                self._group = None
-                for task in self._tasks:
-                    task.cancel()
+        return self._background.open()
 
     def start(self, guid: str, failed: str, *, trace_id: str = "", force: bool = False) -> None:
         """Begin to delete a container. failed: log entry of a failure. Raises RuntimeError when closed."""
-        if self._group is None:
+        if not self._background.is_open:
             raise RuntimeError(f"deletion of {guid} asked for while closed")
-        task = self._group.create_task(self._delete(guid, failed, trace_id, force), name=f"delete {guid}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.start(self._delete(guid, failed, trace_id, force), f"delete {guid}")
 
     async def _delete(self, guid: str, failed: str, trace_id: str, force: bool) -> None:
         way = self._executor.force_destroy if force else self._executor.delete

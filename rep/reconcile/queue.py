@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
+from rep.background import Background
 from rep.reconcile.batch import Operation
 
 T = TypeVar("T")
@@ -55,32 +56,21 @@ class OperationQueue:
     def __init__(self, execute: Callable[[Operation], Awaitable[None]]) -> None:
         self._execute = execute
         self._slots: Slots[Operation] = Slots()
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    def open(self) -> AbstractAsyncContextManager[None]:
         """While open, operations run."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                yield
-            finally:
-                self._group = None
-                for task in self._tasks:
-                    task.cancel()
+        return self._background.open()
 
     def push(self, operation: Operation) -> None:
         """Run the operation, or let it wait for the one that runs. Raises RuntimeError when not open."""
-        if self._group is None:
+        if not self._background.is_open:
             raise RuntimeError(f"operation for {operation.guid} pushed into a queue that is not open")
         if self._slots.push(operation.guid, operation):
             self._idle.clear()
-            task = self._group.create_task(self._drain(operation), name=f"operation {operation.guid}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._background.start(self._drain(operation), f"operation {operation.guid}")
 
     async def join(self) -> None:
         """Wait until nothing runs and nothing waits."""
