@@ -23,6 +23,7 @@ from executor.cache.checksum import fits
 from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, origin, shown
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
 from executor.cache.store import Form, Store, Version, delete, write_index
+from executor.pools import ARCHIVES
 from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
@@ -252,7 +253,7 @@ class Downloader:
         """Work on archives in a thread. When the fetch is cancelled, it is ended and waited for."""
         budget = Budget(self._limits, source.stat().st_size if source.is_file() else 0)
         try:
-            await finish(asyncio.to_thread(work, source, target, budget), abort=budget.revoked.set)
+            await finish(ARCHIVES.run(work, source, target, budget), abort=budget.revoked.set)
         except OSError as error:
             logger.error("cached-downloader.failed-to-unpack", extra={"data": {"error": str(error)}})
             raise ArchiveError(f"cannot unpack: {error.strerror or 'disk error'}") from error
@@ -299,6 +300,6 @@ class Downloader:
     async def _sweep(self) -> None:
         garbage, self._garbage = self._garbage, []
         try:
-            await finish(asyncio.to_thread(delete, garbage))
+            await finish(ARCHIVES.run(delete, garbage))
         except (OSError, RecursionError) as error:
             logger.error("cached-downloader.failed-to-delete", extra={"data": {"error": str(error)}})

@@ -21,6 +21,7 @@ from executor.containment import INTERNAL_ERROR, Containment, is_shortage
 from executor.layerusage import LayerUsage
 from executor.logs.clock import Clock
 from executor.model import Container
+from executor.pools import READINGS
 from executor.treesize import TooDeep
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class LimitsWatch:
         several times in a row has to end: nothing else keeps its limits. Raises OSError when the host is
         short of something.
         """
-        strains = await asyncio.to_thread(_read_all, watched)
+        strains = await READINGS.run(_read_all, watched)
         reasons: dict[str, str] = {}
         async with asyncio.TaskGroup() as group:
             for one in watched:

@@ -16,6 +16,7 @@ from executor.engine.api import EngineContainer
 from executor.logs.clock import Clock
 from executor.metrics import Allotment, entitlement_per_share, sample
 from executor.model import Container, ContainerMetrics
+from executor.pools import READINGS
 from executor.treesize import TooDeep
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class MetricsKeeper:
         try:
             written = await self._disk.of(container.guid, made.init_pid)
             disk = written.size + made.image_bytes
-            reading = await asyncio.to_thread(cgroup.read, made.init_pid, made.id, disk)
+            reading = await READINGS.run(cgroup.read, made.init_pid, made.id, disk)
         except (OSError, TooDeep) as error:
             if is_shortage(error):
                 raise

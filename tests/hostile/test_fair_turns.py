@@ -130,6 +130,7 @@ async def test_floods_of_short_lines_cost_their_neighbours_little(open_cell: Ope
         assert statistics.median(late) < LAG_S
         states = {container.guid: container.state for container in cell.executor.containers()}
         assert states["server"] is ContainerState.RUNNING
+        await asyncio.gather(*(cell.executor.delete(f"flood-{number}") for number in range(FLOODS)))
 
 
 @pytest.mark.usefixtures("descriptors")

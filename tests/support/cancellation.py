@@ -21,7 +21,7 @@ PATIENCE_S = 20.0
 CONNECTIONS = 2
 """To the engine, which its client keeps: see :func:`warm_up`."""
 
-POOLED = ("engine", "asyncio_", "links", "nft", "walk", "egress-rules", "log sink")
+POOLED = ("engine", "asyncio_", "archives", "readings", "links", "nft", "walk", "egress-rules", "log sink")
 """Beginnings of the names of threads whose number their pool bounds, and which stay."""
 
 
