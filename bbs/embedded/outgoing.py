@@ -26,7 +26,8 @@ LOGGED_CHARACTERS = 200
 
 JSON_TYPE = {"Content-Type": "application/json"}
 
-CALLBACK_RETRIES = Backoff(attempts=3, first_s=0.2)
+CALLBACK_TRIES = 3
+CALLBACK_RETRIES = Backoff(attempts=CALLBACK_TRIES, first_s=0.2)
 RETRIED_STATUSES = frozenset({503, 504})
 """Answers of a callback after which it is worth another try; any other one counts as delivered."""
 

@@ -40,6 +40,9 @@ MOST_CONNECTIONS: Final = 4096
 DESCRIPTORS_PER_CONNECTION: Final = 16
 """A listener may use this part of the process's descriptors: a process has up to ten of them, and files."""
 
+CONTINUE: Final = "100-continue"
+"""The only value of an Expect header that has a meaning."""
+
 LOGGED_CHARACTERS: Final = 200
 REFUSALS_LOGGED_EVERY_S: Final = 10.0
 """One refusal is logged in this time and the others are counted, so that a page cannot fill the log."""
@@ -300,6 +303,9 @@ class Connections:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._door is not None and (refusal := self._door.refusal(request.headers)):
             return self._refused(request, refusal)
+        if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
+            # aiohttp's answer repeats the header, and fails for one that is no text.
+            return web.Response(status=417)
         connection = self._of.get(request.protocol)
         if connection is None:  # the connection was lost in between
             return await self._handle(request)

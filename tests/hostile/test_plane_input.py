@@ -25,6 +25,7 @@ from bbs.models.invalid import InvalidDocument
 from bbs.models.task import TaskDefinition
 from bbs.models.validation import validate_security_group_rule
 from bbs.models.workload import SecurityGroupRule, Sidecar
+from bbs.serving.address import Address
 from bbs.wire import locket as locket_wire
 from bbs.wire import routes
 from bbs.wire.mapping import encode, to_wire
@@ -305,6 +306,14 @@ async def test_uploads_with_times_and_names_that_are_none(
         async with http_session.post(url, data=form) as answer:
             assert answer.status == 404
     assert not (running_plane.config.state_dir / "static" / "packages").exists()
+
+
+@pytest.mark.parametrize("part", ["bbs", "receptor", "auctioneer", "fileserver"])
+async def test_an_expectation_that_is_no_text(running_plane: ControlPlane, part: str) -> None:
+    address: Address = getattr(running_plane.addresses, part)
+    for value in (b"\xb6\xd6\xff", b"more"):
+        answer = await raw(address, b"GET / HTTP/1.1\r\nHost: localhost\r\nExpect: " + value + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 417 ")
 
 
 async def test_lists_may_name_any_number_of_guids(plane_client: HTTPBBSClient) -> None:
