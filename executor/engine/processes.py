@@ -39,6 +39,7 @@ from executor.engine.proc import argument_bytes_of, children_of, command_line, k
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
 from executor.places import FairPlaces
+from executor.reasons import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -330,7 +331,7 @@ class ProcessRoom:
             for started in made:  # the start was cancelled while it succeeded
                 _discard(started)
             if isinstance(error, OSError):
-                raise EngineError(f"{asked}: {(error.strerror or 'failed').lower()}") from error
+                raise EngineError(f"{asked}: {reason_of(error)}") from error
             raise
         return made[0]
 
@@ -366,9 +367,13 @@ class ProcessRoom:
                 os.close(child_fd)
             if isinstance(error, StatusSpoiled | TimeoutError):
                 raise ProcessStartError("its start was disturbed from inside the container") from error
-            if isinstance(error, OSError):
+            if isinstance(error, FileNotFoundError | ProcessLookupError):
                 raise ContainerGone(
                     f"container {container.guid}: process ended while it was started"
+                ) from error
+            if isinstance(error, OSError):
+                raise EngineError(
+                    f"container {container.guid}: start of a process: {reason_of(error)}"
                 ) from error
             raise
         started.fifos.close_name("go")

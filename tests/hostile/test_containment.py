@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from executor.engine.api import ContainerSpec, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
+from executor.engine.faults import ContainerGone
 from executor.errors import EngineError
 from executor.model import ContainerState, EventKind
 from tests.support.cell import OpenCell
@@ -186,3 +191,31 @@ async def test_hostile_containers_are_watched_to_their_end_and_their_neighbour_r
         await cell.until_true(lambda: cell.log.texts.count("alive") > seen)
         for guid in ("neighbour", "deep", "nameless"):
             assert cell.executor.container(guid).state is ContainerState.RUNNING
+
+
+@pytest.mark.docker
+async def test_a_start_without_descriptors_is_told_as_that_and_leaves_nothing(
+    engine: DockerEngine, rootfs_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent out of descriptors does not call the container gone; the next start works."""
+    container = await engine.create(ContainerSpec(guid="g1", root_fs=rootfs_image))
+    spec = ProcessSpec(path="/bin/sh", args=("-c", "echo started"))
+    opened: list[int] = []
+
+    def pidfd_open(pid: int, flags: int = 0) -> int:
+        opened.append(pid)
+        if len(opened) == 2:  # of the child; the first one is its parent's
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(pid, flags)
+
+    real = os.pidfd_open
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    with pytest.raises(EngineError, match="start of a process: too many open files") as caught:
+        await engine.start_process(container, spec, lambda _: None, lambda _: None)
+    assert not isinstance(caught.value, ContainerGone)
+    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [name for name in held if "pidfd" in name or "/io/g1/" in name] == []
+    output = bytearray()
+    process = await engine.start_process(container, spec, output.extend, output.extend)
+    async with asyncio.timeout(20):
+        assert (await process.wait(), bytes(output)) == (0, b"started\n")
