@@ -127,16 +127,13 @@ async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
 async def run_until_signalled(agent: RepAgent, deadline: ExitDeadline) -> None:
     """Run the agent; SIGTERM and SIGINT ask it to stop, in order.
 
-    Once it was asked to stop, or begins to end by itself, what is left of the process has until the deadline.
+    Once it was asked to stop, by a signal or at the end of an evacuation, or has ended because a part failed,
+    what is left of the process has until the deadline.
     """
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        deadline.arm()
-        agent.stop()
-
+    agent.on_stop = deadline.arm
     for signum in STOP_SIGNALS:
-        loop.add_signal_handler(signum, stop)
+        loop.add_signal_handler(signum, agent.stop)
     try:
         await agent.run()
     finally:

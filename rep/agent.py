@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -82,6 +82,7 @@ class RepAgent:
         self._presence_retry_s = presence_retry_s
         self._stop = asyncio.Event()
         self._listeners: Listeners | None = None
+        self.on_stop: Callable[[], object] = lambda: None
         self.ready = asyncio.Event()
         self.evacuation = EvacuationFlag()
 
@@ -93,7 +94,8 @@ class RepAgent:
         return self._listeners
 
     def stop(self) -> None:
-        """Ask for an orderly shutdown; :meth:`run` returns when it is done."""
+        """Ask for an orderly shutdown; :meth:`run` returns when it is done. ``on_stop`` is called first."""
+        self.on_stop()
         self._stop.set()
 
     async def run(self) -> None:

@@ -229,3 +229,13 @@ async def test_an_evacuation_runs_until_the_cell_is_empty(
 )
 def test_the_url_of_a_cell(config: RepConfig, url: str) -> None:
     assert rep_url(config) == url
+
+
+async def test_a_stop_is_announced_before_it_begins(cell: Running) -> None:
+    """The end of an evacuation is one as well; the process then has a deadline."""
+    announced: list[bool] = []
+    async with cell.running() as task:
+        cell.agent.on_stop = lambda: announced.append(task.done())
+        assert (await cell.ask("admin", "POST", "/evacuate"))[0] == 202
+        await task
+        assert announced == [False]
