@@ -259,6 +259,7 @@ class Unpacking:
             above, _, last = name.rpartition("/")
         parent = self._open_or_make(above)
         try:
+            self._budget.take_member()  # an archive of few names may imply many directories
             try:
                 os.mkdir(last, 0o755, dir_fd=parent)
             except FileExistsError:  # somebody else made it, or a link that leads nowhere is in the way

@@ -26,6 +26,7 @@ from executor.engine.filerights import become, renounce
 from executor.engine.rootfs import NoRegularFile, Rootfs
 from executor.engine.users import User, further_groups, resolve_user
 from executor.errors import EngineError, FileTooLarge, NoSuchFile
+from executor.reasons import reason_of
 
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
@@ -110,7 +111,7 @@ def _opened(root: Rootfs, source: str) -> int | None:
     except IsADirectoryError:
         return None
     except (FileNotFoundError, NotADirectoryError, PermissionError, NoRegularFile) as error:
-        raise NoSuchFile(f"{source}: {(error.strerror or '').lower()}") from error
+        raise NoSuchFile(f"{source}: {reason_of(error)}") from error
 
 
 def absolute(user: User, path: str) -> str:
@@ -144,7 +145,7 @@ def _archive(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise EngineError(f"the archive cannot be read: {error.strerror}") from error
+        raise EngineError(f"the archive cannot be read: {reason_of(error)}") from error
     with file:
         yield file
 
@@ -158,6 +159,6 @@ def _errors(path: str) -> Iterator[None]:
         where = error.filename if isinstance(error.filename, str) else path
         if where.startswith("/proc/self/fd/"):
             where = path
-        raise EngineError(f"{where}: {(error.strerror or str(error)).lower()}") from error
+        raise EngineError(f"{where}: {reason_of(error)}") from error
     except ArchiveError as error:
         raise EngineError(str(error)) from error

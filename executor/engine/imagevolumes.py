@@ -17,6 +17,7 @@ from typing import Any
 
 from executor import cgroup
 from executor.errors import EngineError
+from executor.reasons import reason_of
 
 _CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000
@@ -47,8 +48,8 @@ def leave_out(proc_fd: int, volumes: Iterable[str]) -> None:
         for volume in sorted(volumes, key=len, reverse=True):
             _leave_out(os.path.realpath(volume), proc_fd)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise EngineError(f"volume {error.filename} of the image cannot be left out: {reason}") from error
+        where = f"volume {error.filename} of the image"
+        raise EngineError(f"{where} cannot be left out: {reason_of(error)}") from error
 
 
 def _enter(proc_fd: int) -> None:

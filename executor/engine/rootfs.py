@@ -34,7 +34,7 @@ class NoRegularFile(OSError):
     """A device, a FIFO or a socket stands where a file should be."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(errno.EINVAL, "not a regular file", path)
+        super().__init__(errno.EACCES, "not a regular file", path)
 
 
 class Rootfs:

@@ -20,7 +20,7 @@ from executor.steps.text import truncate_error
 class Download:
     """Takes a download slot, fetches through the cache, streams the tar in as the action's user.
 
-    Interrupted, it ends at once. The engine may take longer to give up a copy, which is then left over.
+    Interrupted, it ends at once. A copy may take longer to end; it is then left over.
     """
 
     def __init__(

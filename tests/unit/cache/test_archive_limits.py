@@ -135,6 +135,13 @@ def test_an_unpacking_is_bounded_by_itself(
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= LIMITS.free_bytes
 
 
+def test_directories_that_are_only_implied_count_too(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+    """A name of 400 bytes may imply 200 directories."""
+    (tmp_path / "x.tar").write_bytes(make_tar(*((f"{number}/1/2/3/4/file", b"") for number in range(10))))
+    with pytest.raises(ArchiveError, match="more than 50 members"):
+        extract(tmp_path / "x.tar", tmp_path / "out", Budget(LIMITS, 1 << 30))
+
+
 class Counted(Budget):
     """A budget that tells what was taken from it."""
 
@@ -224,7 +231,7 @@ def test_big_headers_that_may_be(tmp_path: Path) -> None:
 
 def test_the_names_of_members_are_bounded_together(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
     path = tmp_path / "x.tar"
-    path.write_bytes(make_tar(*((f"{number}/" + "n" * 200 + "/" + "m" * 200, b"") for number in range(40))))
+    path.write_bytes(make_tar(*(("n" * 200 + f"/{number}" + "m" * 200, b"") for number in range(40))))
     with pytest.raises(ArchiveError, match="the names of its members have more than 12800 bytes"):
         extract(path, tmp_path / "out", Budget(LIMITS, 1 << 30))
 
