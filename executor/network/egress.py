@@ -31,8 +31,9 @@ from executor.errors import NetworkError
 Interval = tuple[int, int]
 """First and last, both included."""
 
-MAX_INTERVALS = 100_000
-"""Of one container's rules; a few hundred rules that overlap in all ways stay far below."""
+MAX_INTERVALS = 20_000
+"""Of one container's rules. Each takes 100 bytes here and more in the kernel; a thousand rules of a usual
+kind stay far below."""
 
 MAX_OVERLAPS = 2_000_000
 """Rules that are looked at again, because they overlap others: half a second of work."""

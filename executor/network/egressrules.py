@@ -83,7 +83,7 @@ def set_names(rule_set: RuleSet) -> list[str]:
     return list(dict.fromkeys(_set_name(rule_set, layer, log) for layer, log in rule_set.kinds))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def set_elements(rule_set: RuleSet) -> Mapping[str, Sequence[str]]:
     """The elements of each set of the rule set, by its name; empty sets are left out.
 
