@@ -111,5 +111,6 @@ async def test_a_stop_ends_within_its_grace(tmp_path: Path, docker_client: APICl
                 assert said[-1] == "rep.shutdown-timed-out"
             finally:
                 relay.go_on()
+                await rep.stop()
                 for container in docker_client.containers(all=True, filters=labels):
                     docker_client.remove_container(container["Id"], force=True, v=True)
