@@ -46,7 +46,9 @@ async def test_a_pipe_nobody_reads_blocks_nobody(make_line: Any) -> None:
                 stuck.emit(make_line("x" * 60_000))
             await asyncio.to_thread(until_full, reader)
         assert stuck.dropped > 0
-        assert [thread.daemon for thread in threading.enumerate() if thread.name.startswith("log sink")]
+        stuck_threads = [each for each in threading.enumerate() if each.name.startswith("log sink")]
+        assert stuck_threads
+        assert all(each.daemon for each in stuck_threads)
         async with outlet.running():
             outlet.emit(make_line("later"))
             read = await asyncio.to_thread(read_until, reader, b"later")
@@ -137,8 +139,10 @@ async def test_a_file_that_was_rotated_is_made_anew(make_line: Any, tmp_path: Pa
 
 
 async def test_a_folder_that_is_missing_is_unreachable(make_line: Any, tmp_path: Path) -> None:
+    file = AppendedFile(tmp_path / "missing" / "app.log")
     with pytest.raises(Unreachable, match="No such file"):
-        await AppendedFile(tmp_path / "missing" / "app.log").send([b"x"])
+        await file.send([b"x"])
+    await file.close()
 
 
 @pytest.fixture
