@@ -43,14 +43,15 @@ PROCESS: Final = Budget(BUDGET_BYTES)
 async def whole_body(request: web.Request, budget: Budget = PROCESS) -> AsyncIterator[bytes]:
     """The body of a request, counted against the budget while inside.
 
-    Raises aiohttp's 413 for more than the application's ``client_max_size``, 503 when the budget is used up.
+    Raises aiohttp's 413 for more than the application's ``client_max_size``, 503 when the budget is used up,
+    ConnectionError when the client has gone.
     """
     counted = 0
     body = bytearray()
     try:
         if request.content_length is not None and request.content_length > request.client_max_size:
             raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length)
-        while chunk := await request.content.readany():
+        while chunk := await _next_chunk(request):
             body += chunk
             if len(body) > request.client_max_size:
                 raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
@@ -62,6 +63,14 @@ async def whole_body(request: web.Request, budget: Budget = PROCESS) -> AsyncIte
         yield bytes(body)
     finally:
         budget.give_back(counted)
+
+
+async def _next_chunk(request: web.Request) -> bytes:
+    """What has come of the body, empty at its end. Raises ConnectionError when the client has gone."""
+    try:
+        return await request.content.readany()
+    except RuntimeError as error:  # aiohttp's for a connection that had ended before the first read
+        raise ConnectionResetError(str(error)) from error
 
 
 def _log_refusal(request: web.Request, size: int, budget: Budget) -> None:

@@ -316,6 +316,36 @@ async def test_an_expectation_that_is_no_text(running_plane: ControlPlane, part:
         assert answer.startswith(b"HTTP/1.1 417 ")
 
 
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ("bbs", routes.DESIRE_TASK.path),
+        ("bbs", "/v1/events/lrp_instances.r1"),
+        ("receptor", "/v1/tasks"),
+        ("auctioneer", "/v1/lrps"),
+        ("fileserver", "/internal/v4/packages/p/upload"),
+    ],
+)
+@pytest.mark.parametrize("aborted", [False, True])
+async def test_a_body_that_breaks_off_leaves_no_trace(
+    running_plane: ControlPlane, part: str, path: str, aborted: bool
+) -> None:
+    address: Address = getattr(running_plane.addresses, part)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(head.encode() + b"Content-Disposition: form-data; name=file\r\n\r\nx")
+    await writer.drain()
+    await raw(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")  # the first request is being read
+    if aborted:
+        writer.transport.abort()
+    else:
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    assert await raw(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
 async def test_lists_may_name_any_number_of_guids(plane_client: HTTPBBSClient) -> None:
     """More names than SQLite takes parameters are no error."""
     await plane_client.desire_lrp(LRP)
