@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -12,17 +13,41 @@ FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 COMPANIONS: Final = ("-wal", "-shm")
 """Files that SQLite makes beside a database, with the database's mode."""
+OTHERS: Final = 0o077
+OWN_FILES: Final = frozenset(
+    {
+        *("bbs.db", "dev.lock", "agent.lock", "cell.log", "run.log", "endpoints.json"),
+        *(f"cell-{number}" for number in range(1, 10)),
+    }
+)
+"""What a folder has in it when a control plane or a cell has used it before; earlier versions had no lock."""
+OF_FILE_SYSTEM: Final = "lost+found"
+"""What an empty file system has in it."""
+
+
+class SharedFolder(OSError):
+    """A folder cannot be made private, because others use it too."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may use, and tighten one that is there. Raises OSError.
+    """Make a folder that only its owner may use, and tighten one that is there.
 
-    A folder with the sticky bit, such as /tmp, is shared on purpose and stays as it is.
+    A folder with the sticky bit, such as /tmp, is shared on purpose and stays as it is. Raises OSError,
+    :class:`SharedFolder` for one that other users may read and that has only files of others in it, such
+    as /var/lib: programs would stop working if it were closed.
     """
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     status = path.stat()
-    if status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX:
-        path.chmod(FOLDER_MODE)
+    if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX or not status.st_mode & OTHERS:
+        return
+    names = {each.name for each in path.iterdir()} - {OF_FILE_SYSTEM}
+    if names and not names & OWN_FILES:
+        words = "it holds files of others and is open to other users; a state folder is one of its own"
+        raise SharedFolder(errno.EPERM, words, str(path))
+    path.chmod(FOLDER_MODE)
 
 
 def private_database(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from bbs.embedded.statefolder import private_folder
+from bbs.embedded.statefolder import SharedFolder, private_folder
 from cell.images import ensure_image
 from cell.runner.errors import HostCannot
 from cell.runner.options import LOCAL_IMAGE, Options
@@ -38,6 +38,8 @@ def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
         raise HostCannot(
             f"no container engine answers at {docker_host} ({error}); start it with `systemctl start docker`"
         ) from error
+    except SharedFolder as error:
+        raise HostCannot(f"the state folder cannot be used: {error}") from error
     except OSError as error:
         raise HostCannot(f"cannot make the local image: {error}; install busybox-static") from error
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from bbs.embedded.destinations import Destinations
 from bbs.embedded.outgoing import HTTPCallbacks
 from bbs.embedded.plane import ControlPlane, PlaneConfig
-from bbs.embedded.statefolder import private_folder
+from bbs.embedded.statefolder import SharedFolder, private_folder
 from bbs.serving.address import Address
 from bbs.serving.listener import serving
 from tests.support.planes import EVERYWHERE
@@ -100,6 +100,27 @@ def test_a_folder_that_is_shared_on_purpose_stays_shared(tmp_path: Path) -> None
     tmp_path.chmod(0o1777)
     private_folder(tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
+def test_a_folder_of_others_is_refused_and_stays_open(tmp_path: Path) -> None:
+    """`cell dev --state-dir /var/lib` would close the folder to all other programs of the machine."""
+    folder = tmp_path / "lib"
+    (folder / "postgresql").mkdir(parents=True)
+    folder.chmod(0o755)
+    with pytest.raises(SharedFolder, match=f"^{folder}: it holds files of others"):
+        private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    folder.chmod(0o700)
+    private_folder(folder)
+
+
+@pytest.mark.parametrize("content", ["", "lost+found", "bbs.db"])
+def test_a_folder_without_files_of_others_is_tightened(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "state"
+    (folder / content).mkdir(parents=True)
+    folder.chmod(0o755)
+    private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 # -- requests that the plane makes for others ------------------------------------------------------------
