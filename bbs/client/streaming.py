@@ -10,19 +10,24 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Final, Self
+from urllib.parse import SplitResult, urlsplit
 
 import h11
 
 READ_SIZE = 65536
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 KEEPALIVE_S = 15
 """Idle seconds before TCP asks whether the peer is still there, and between the questions: the default
 of Go's dialer. The stream itself is silent when nothing happens."""
 
-ProtocolError = h11.RemoteProtocolError
-"""The server broke off in the middle, or does not speak HTTP."""
+ProtocolError = h11.ProtocolError
+"""The server broke off in the middle or does not speak HTTP, or a request cannot be put into HTTP."""
+
+
+class BadURL(OSError):
+    """No connection can be made, because a URL names no server."""
 
 
 class StreamingResponse:
@@ -51,12 +56,13 @@ class StreamingResponse:
         Raises :class:`OSError` when no connection can be made, :class:`ProtocolError` when there is no
         response on it.
         """
-        parts = urlsplit(url)
+        parts, port = _server(url)
         secure = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
-        async with asyncio.timeout(dial_timeout_s):
-            reader, writer = await asyncio.open_connection(
-                parts.hostname, parts.port or (443 if secure else 80), ssl=secure
-            )
+        try:
+            async with asyncio.timeout(dial_timeout_s):
+                reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+        except UnicodeError as error:  # a part of the name is empty or too long
+            raise BadURL(f"{parts.hostname} cannot be the name of a host") from error
         response = cls(reader, writer)
         try:
             _keep_alive(writer.get_extra_info("socket"))
@@ -97,7 +103,22 @@ class StreamingResponse:
             event = self._http.next_event()
             if isinstance(event, h11.Event):
                 return event
-            self._http.receive_data(await self._reader.read(READ_SIZE))
+            data = await self._reader.read(READ_SIZE)
+            if not data and self._http.their_state is h11.SEND_RESPONSE:
+                raise ConnectionResetError("the server closed the connection without an answer")
+            self._http.receive_data(data)
+
+
+def _server(url: str) -> tuple[SplitResult, int]:
+    """The parts of a URL, and the port. Raises BadURL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadURL(f"not a URL: {error}") from error
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise BadURL("not an http or https URL with a host")
+    return parts, port or DEFAULT_PORTS[parts.scheme]
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -202,4 +202,5 @@ def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:
 
 def connection_failed(url: str, error: Exception) -> UnansweredError:
     """For a connection that could not be made, or broke."""
-    return UnansweredError(ErrorType.InvalidResponse, f"{url}: {type(error).__name__}: {error}")
+    text = str(error) or "the connection was closed"
+    return UnansweredError(ErrorType.InvalidResponse, f"{url}: {type(error).__name__}: {text}")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from bbs.client.oneshot import exchange
 from bbs.client.transport import UnansweredError
+from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
-from bbs.models.codec import InvalidDocument, parse
+from bbs.models.codec import InvalidDocument, from_json, parse
 from cell.client import session, tables
 from cell.client.session import CommandFailed, ComponentFailed, Session
+from cell.client.tables import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,16 +40,21 @@ async def _list(args: argparse.Namespace, at: Session) -> None:
         at.output.models(cells, tables.cells)
         return
     states = await asyncio.gather(*(_state(at, cell) for cell in cells))
-    at.output.values(states, tables.cell_states)
+    at.output.values(states, _table)
+
+
+def _table(states: Sequence[dict[str, Any]]) -> Table:
+    return tables.cell_states([from_json(CellState, state) for state in states])
 
 
 async def _state(at: Session, cell: CellPresence) -> dict[str, Any]:
-    """An unhealthy cell answers too, with status 503."""
+    """What a rep answers, which is a state; an unhealthy cell answers too, with status 503."""
     url = f"{cell.rep_url or cell.rep_address}/state"
     context = at.target.ssl_context() if url.startswith("https:") else None
     try:
         answer = await exchange("GET", url, {}, b"", ssl_context=context, policy=at.target.policy())
         state = parse(answer.body)
+        from_json(CellState, state if isinstance(state, dict) else {})
     except UnansweredError as error:
         raise ComponentFailed(f"cell {cell.cell_id}: {error}") from error
     except InvalidDocument as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bbs.models.actual_lrp import ActualLRP, ActualLRPNetInfo, Presence
+from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
@@ -153,25 +153,22 @@ def cells(rows: Sequence[CellPresence], now_ns: int) -> Table:
     )
 
 
-def cell_states(states: Sequence[Mapping[str, Any]]) -> Table:
+def cell_states(states: Sequence[CellState]) -> Table:
     """Of the answers of reps; memory, disk and containers are free of total."""
-
-    def share(state: Mapping[str, Any], key: str) -> str:
-        return f"{state['AvailableResources'][key]}/{state['TotalResources'][key]}"
 
     return Table(
         ("CELL", "ZONE", "MEMORY", "DISK", "CONTAINERS", "LRPS", "TASKS", "STARTING", "EVACUATING"),
         [
             (
-                state["cell_id"],
-                state["Zone"],
-                share(state, "MemoryMB"),
-                share(state, "DiskMB"),
-                share(state, "Containers"),
-                str(len(state["LRPs"] or ())),
-                str(len(state["Tasks"] or ())),
-                str(state["StartingContainerCount"]),
-                "yes" if state["Evacuating"] else "no",
+                state.cell_id,
+                state.zone,
+                f"{state.available_resources.memory_mb}/{state.total_resources.memory_mb}",
+                f"{state.available_resources.disk_mb}/{state.total_resources.disk_mb}",
+                f"{state.available_resources.containers}/{state.total_resources.containers}",
+                str(len(state.lrps)),
+                str(len(state.tasks)),
+                str(state.starting_container_count),
+                "yes" if state.evacuating else "no",
             )
             for state in states
         ],

@@ -183,7 +183,13 @@ def test_arguments_that_make_no_sense(
 
 @pytest.mark.parametrize(
     ("body", "complaint"),
-    [(b"[]", "answered 200 without a state"), (b"oops", "answered 200: $: expected JSON")],
+    [
+        (b"[]", "answered 200 without a state"),
+        (b"oops", "answered 200: $: expected JSON"),
+        (b'{"AvailableResources":3}', "answered 200: $.AvailableResources: expected"),
+        (b'{"LRPs":[7]}', "answered 200: $.LRPs[0]: expected"),
+        (b"[" * 100_000, "answered 200: $: expected a document of sane depth"),
+    ],
 )
 def test_a_rep_that_answers_nonsense(body: bytes, complaint: str, bbs: ScriptedBBS, shell: Shell) -> None:
     bbs.answer(CellsResponse(cells=[CellPresence(cell_id="c", rep_url=bbs.url)]))
@@ -191,6 +197,38 @@ def test_a_rep_that_answers_nonsense(body: bytes, complaint: str, bbs: ScriptedB
     ended = shell("cells", "--state", "--bbs-url", bbs.url)
     assert ended.status == 4
     assert ended.stderr.startswith(f"Error: cell c: {bbs.url}/state {complaint}")
+
+
+def test_a_state_with_nothing_in_it_is_shown(bbs: ScriptedBBS, shell: Shell) -> None:
+    bbs.answer(CellsResponse(cells=[CellPresence(cell_id="c", rep_url=bbs.url)]))
+    bbs.answer(b"{}", "text/plain")
+    ended = shell("cells", "--state", "--table", "--bbs-url", bbs.url)
+    assert (ended.status, ended.lines[1].split()) == (0, ["-", "-", *["0/0"] * 3, *"000", "no"])
+
+
+@pytest.mark.parametrize(
+    ("rep_url", "complaint"),
+    [
+        ("http://127.0.0.1:99999", "not a URL: Port out of range"),
+        ("http://[::1", "not a URL: Invalid IPv6 URL"),
+        ("http://127.0.0.1:x", "not a URL: "),
+        ("", "not an http or https URL with a host"),
+        ("nonsense", "not an http or https URL with a host"),
+        ("ftp://127.0.0.1", "not an http or https URL with a host"),
+        (f"http://{'a' * 300}", "cannot be the name of a host"),
+        ("http://a..b", "cannot be the name of a host"),
+        ("{bbs}/a b", "Illegal target characters"),
+        ("{bbs}/\r\nX: y", "Illegal"),
+    ],
+)
+def test_a_rep_whose_url_is_none(rep_url: str, complaint: str, bbs: ScriptedBBS, shell: Shell) -> None:
+    """A BBS may name any text as the URL of a rep: the command ends with a line, not with a trace."""
+    url = rep_url.replace("{bbs}", bbs.url)
+    bbs.answer(CellsResponse(cells=[CellPresence(cell_id="c", rep_url=url)]))
+    ended = shell("cells", "--state", "--bbs-url", bbs.url)
+    assert ended.status == 4
+    assert ended.stderr.startswith("Error: cell c: ")
+    assert complaint in ended.stderr
 
 
 def test_a_rep_that_does_not_answer(bbs: ScriptedBBS, shell: Shell) -> None:
