@@ -24,9 +24,9 @@ from typing import Any
 
 import docker
 
-from cell.dev import IMAGE
-from cell.images import ensure_image
-from cell.local import LocalCell, local_cell
+from cell.commands.dev import IMAGE
+from cell.development.images import ensure_image
+from cell.development.local import LocalCell, local_cell
 
 WORKERS = 8
 

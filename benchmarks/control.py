@@ -25,13 +25,13 @@ from typing import Any, cast
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.schedule import schedule
-from bbs.embedded.outgoing import HTTPCallbacks
-from bbs.embedded.repclient import RepClient
-from bbs.embedded.resources import Resource, Resources, TypeCode
-from bbs.embedded.rows import Rows
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.reps import RepClient
+from bbs.embedded.decisions.lrps import Outcome
+from bbs.embedded.decisions.rows import Rows
 from bbs.embedded.service import BBS, run_bbs
-from bbs.embedded.tables import Tables
-from bbs.embedded.transitions import Outcome
+from bbs.embedded.store.resources import Resource, Resources, TypeCode
+from bbs.embedded.store.tables import Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
 from bbs.models.auction import LRP, CellState, Demand, RootFSProvider
@@ -42,7 +42,7 @@ from bbs.models.common import MetricTagValue, ModificationTag
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.serving.address import Address, listening
 from bbs.serving.listener import serving
-from cell import collector
+from cell.assembly import collector
 from executor.api import ExecutorAPI
 from executor.model import Container, ContainerState, MetricsConfig, RunInfo
 from rep import tags

@@ -33,8 +33,8 @@ from typing import Any
 import docker
 import psutil
 
-from cell.dev import IMAGE
-from cell.images import ensure_image
+from cell.commands.dev import IMAGE
+from cell.development.images import ensure_image
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.logs.api import Output

@@ -34,7 +34,7 @@ from pyroute2.netns import setns
 
 from bbs.models.workload import SecurityGroupRule
 from executor.network.config import NO_IPV6, NetworkConfig
-from executor.network.contents import Contents, Member, everything
+from executor.network.desiredtable import Contents, Member, everything
 from executor.network.egress import compile_rules
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.links import Links

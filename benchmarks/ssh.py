@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cell.freeport import free_port
+from cell.development.freeport import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 20.0

@@ -27,7 +27,7 @@ from executor.logs.sinks import RingSink
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 from executor.steps.context import StepContext
-from executor.steps.story import StepEvent
+from executor.steps.trace import StepEvent
 from executor.steps.tree import build_action_step
 
 TOWER = 10

@@ -11,19 +11,19 @@ from executor.containers.applog import AppLog
 from executor.containers.dependencies import CachedDependencies
 from executor.containers.launch import StepLauncher
 from executor.containers.layers import CachedLayers
-from executor.containers.provisions import Provisions
+from executor.containers.resources import Provisions
 from executor.engine.api import Engine, Network
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
-from executor.meter import Meter
-from executor.metrics_api import MetricsEmitter, NoEmitter
-from executor.metrics_app import AppMetrics
 from executor.places import FairPlaces
 from executor.steps.context import StepSlots, transfer_places
-from executor.steps.story import NoStory, StoryRecorder
+from executor.steps.trace import NoStory, StoryRecorder
+from executor.telemetry.api import MetricsEmitter, NoEmitter
+from executor.telemetry.app_metrics import AppMetrics
+from executor.telemetry.meter import Meter
 from executor.volumes.manager import VolumeManager
 
 

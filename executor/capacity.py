@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from executor.config import ExecutorConfig
 from executor.engine.api import Engine
 from executor.errors import ExecutorError
-from executor.metrics_api import Gauge
 from executor.model import Container, ContainerMetrics, ContainerState, Resources
+from executor.telemetry.api import Gauge
 
 MIB = 1 << 20
 

@@ -19,7 +19,7 @@ from bbs.backoff import Backoff
 from executor.config import ExecutorConfig
 from executor.engine.api import ContainerSpec, Engine, ProcessSpec
 from executor.errors import EngineError
-from executor.meter import Meter
+from executor.telemetry.meter import Meter
 
 log = logging.getLogger(__name__)
 

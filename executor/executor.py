@@ -27,11 +27,8 @@ from executor.config import ExecutorConfig
 from executor.containers.actor import ContainerActor, Facilities, Launch
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies, cpu_percent
-from executor.containers.diskusage import DiskUsage
-from executor.containers.hub import EventHub
-from executor.containers.limits import LimitsWatch
-from executor.containers.provisions import Provisions
-from executor.containers.readings import MetricsKeeper, Watched
+from executor.containers.eventbus import EventHub
+from executor.containers.resources import Provisions
 from executor.containers.store import ContainerStore
 from executor.containers.upkeep import destroy_strays, expire_reservation, find_differences, wipe
 from executor.containment import Containment
@@ -40,8 +37,6 @@ from executor.enginehealth import EngineHealth
 from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock, SystemClock
-from executor.meter import Meter
-from executor.metrics_app import AppMetricsReporter
 from executor.model import (
     AllocationFailure,
     AllocationRequest,
@@ -54,6 +49,11 @@ from executor.model import (
 )
 from executor.periodic import every, lasting
 from executor.privatedir import make_private
+from executor.telemetry.app_metrics import AppMetricsReporter
+from executor.telemetry.meter import Meter
+from executor.watch.diskusage import DiskUsage
+from executor.watch.limits import LimitsWatch
+from executor.watch.readings import MetricsKeeper, Watched
 
 log = logging.getLogger(__name__)
 

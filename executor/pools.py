@@ -1,7 +1,7 @@
 """Pools of threads, one for each kind of work that may take long, so that no kind keeps another waiting.
 
 Other kinds keep their threads where they are used: calls of the engine (:mod:`executor.engine.client`),
-copies (:mod:`executor.engine.copies`), walks through writable layers (:mod:`executor.containers.diskusage`),
+copies (:mod:`executor.engine.copies`), walks through writable layers (:mod:`executor.watch.diskusage`),
 log sinks (:mod:`executor.logs.writing`), packet rules and links (:mod:`executor.network.cell`), and keys
 (:mod:`executor.identity.keys`). Work of a few milliseconds uses the loop's own pool.
 """

@@ -15,7 +15,7 @@ from cryptography import x509
 from hypothesis import HealthCheck, settings
 
 from bbs.client.identity import IdentityFiles
-from cell.certs import Authority
+from cell.development.certs import Authority
 from executor.logs.loggregator import BATCH_SENDER, SERVER_NAME
 from executor.logs.proto import loggregator_pb2 as pb
 from tests.support.thorough import THOROUGH

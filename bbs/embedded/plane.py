@@ -24,16 +24,16 @@ from bbs.client.identity import LOOK_INTERVAL_S, Identity, IdentityFiles
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
-from bbs.embedded.destinations import Destinations, Network
-from bbs.embedded.fileserver import fileserver_app
-from bbs.embedded.locket_identity import locket_credentials
-from bbs.embedded.outgoing import HTTPCallbacks
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.destinations import Destinations, Network
+from bbs.embedded.calls.reps import RepClient
+from bbs.embedded.files.server import fileserver_app
+from bbs.embedded.files.uploads import POLLING_INTERVAL_S
+from bbs.embedded.locket.tls import locket_credentials
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
-from bbs.embedded.repclient import RepClient
 from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
-from bbs.embedded.statefolder import private_folder
-from bbs.embedded.store import StoreError
-from bbs.embedded.uploads import POLLING_INTERVAL_S
+from bbs.embedded.store.database import StoreError
+from bbs.embedded.store.statefolder import private_folder
 from bbs.serving.address import Address, ListenError, listening
 from bbs.serving.door import Door
 from bbs.serving.listener import serving

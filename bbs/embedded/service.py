@@ -11,21 +11,21 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
-from bbs.embedded.background import Background
+from bbs.embedded.calls.background import Background
+from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
+from bbs.embedded.calls.collaborators import Collaborators
 from bbs.embedded.clock import Clock, SystemClock
-from bbs.embedded.collaborators import Collaborators
-from bbs.embedded.converger import Converger
-from bbs.embedded.desired_controller import DesiredController
-from bbs.embedded.evacuation_controller import EvacuationController
+from bbs.embedded.controllers.converger import Converger
+from bbs.embedded.controllers.desired_lrps import DesiredController
+from bbs.embedded.controllers.evacuation import EvacuationController
+from bbs.embedded.controllers.lrps import LRPController
+from bbs.embedded.controllers.tasks import TaskController
+from bbs.embedded.events.hub import Hub
 from bbs.embedded.http.app import make_app
 from bbs.embedded.http.calls import Controllers
-from bbs.embedded.hub import Hub
-from bbs.embedded.locket import Locket
-from bbs.embedded.lrp_controller import LRPController
-from bbs.embedded.outgoing import Auctioneer, Callbacks, RepCalls
-from bbs.embedded.resources import cells, restart_ttls
-from bbs.embedded.store import Store
-from bbs.embedded.task_controller import TaskController
+from bbs.embedded.locket.server import Locket
+from bbs.embedded.store.database import Store
+from bbs.embedded.store.resources import cells, restart_ttls
 from bbs.models.cell import CellPresence
 
 CONVERGENCE_INTERVAL_S = 30.0

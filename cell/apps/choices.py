@@ -16,9 +16,9 @@ from bbs.models.workload import SecurityGroupRule
 from cell.apps.blobs import Blobs
 from cell.apps.packing import is_url, pack_app, pack_buildpack
 from cell.apps.recipes.values import App, Asset, Buildpack
-from cell.apps.stack import STACK
 from cell.client.target import BadArguments
 from cell.client.values import megabytes, variable
+from cell.development.stack import STACK
 
 BUILDPACKS = Path(__file__).resolve().parents[2] / "examples" / "buildpacks"
 USUAL_BUILDPACKS = ("script", "python", "static")

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, TextIO
 import asyncssh
 
 if TYPE_CHECKING:
-    from cell.apps.ssh import Door
+    from cell.commands.ssh import Door
 
 FAILED = 255
 """As of ssh."""

@@ -23,8 +23,8 @@ from cell.apps.recipes.values import (
 )
 from cell.apps.staged import StagingFailed, StagingResult
 from cell.apps.stager import Stager
+from cell.assembly.terminal import visible_lines
 from cell.client.session import Session
-from cell.terminal import visible_lines
 
 PROCESS_TYPE = "web"
 

@@ -1,6 +1,5 @@
-"""Commands that ask a BBS: what runs where, and run this.
+"""Parts that the commands which ask a BBS share.
 
-Each module is one command; they share where the BBS is (``target``), how results are shown (``output``,
-``tables``) and how failures are told (``session``). Nothing here imports the container engine, and what
-takes long to import waits until it is needed.
+``target`` finds the BBS, ``session`` makes the calls and reports failures, ``output`` and ``tables`` show
+results. Nothing here imports the container engine, and slow imports wait until they are needed.
 """

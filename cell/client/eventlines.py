@@ -19,8 +19,8 @@ from bbs.models.events import (
     TaskRemovedEvent,
 )
 from bbs.models.task import Task
+from cell.assembly.terminal import one_line
 from cell.client.tables import instance_state, reach, task_outcome
-from cell.terminal import one_line
 
 
 def describe(event: Event) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import IO, TypeVar
 
 from bbs.models.codec import compact, dumps
+from cell.assembly.terminal import visible_lines
 from cell.client.tables import Table
-from cell.terminal import visible_lines
 
 T = TypeVar("T")
 

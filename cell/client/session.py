@@ -17,11 +17,11 @@ from typing import Final
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import UnansweredError
 from bbs.models.errors import BBSError
+from cell.assembly.terminal import visible_lines
 from cell.client import output, target
 from cell.client.output import Output
 from cell.client.target import BadArguments, Target, find_target
 from cell.main import BAD_ARGUMENTS
-from cell.terminal import visible_lines
 
 COMPONENT_FAILED: Final = 4
 OTHER_FAILURE: Final = 5

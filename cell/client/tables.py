@@ -10,7 +10,7 @@ from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
-from cell.terminal import one_line
+from cell.assembly.terminal import one_line
 
 SECOND_NS = 1_000_000_000
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from bbs.client.transport import Policy
 from bbs.models.durations import InvalidDuration, parse_duration
-from cell.endpoints import DEFAULT_STATE_DIR, FILE_NAME, NoEndpoints, read_endpoints
+from cell.development.endpoints import DEFAULT_STATE_DIR, FILE_NAME, NoEndpoints, read_endpoints
 
 TRUE, FALSE = ("1", "t", "true"), ("", "0", "f", "false")
 

@@ -20,7 +20,7 @@ from cell.runner.events import (
     Warned,
 )
 from cell.runner.plan import Node
-from executor.steps.story import Facts, Outcome, StepEnded, StepProgress, StepStarted
+from executor.steps.trace import Facts, Outcome, StepEnded, StepProgress, StepStarted
 
 NAMES: Mapping[type[RunEvent], str] = {
     RunStarted: "run_started",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cell.failures import CommandError
+from cell.assembly.failures import CommandError
 
 SUCCESS = 0
 FAILED = 1

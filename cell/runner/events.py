@@ -11,7 +11,7 @@ from typing import Protocol
 
 from cell.runner.plan import Node
 from executor.logs.api import LogLine
-from executor.steps.story import StepEvent
+from executor.steps.trace import StepEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

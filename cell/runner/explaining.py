@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from cell.assembly.terminal import one_line
 from cell.runner.encoding import UnknownEvent, from_json
 from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, RunEvent, RunStarted
@@ -18,7 +19,6 @@ from cell.runner.model import Row, Tree
 from cell.runner.text import seconds
 from cell.runner.views.picture import picture
 from cell.runner.views.trace import EVENTS_KEY
-from cell.terminal import one_line
 
 
 def read_trace(source: str) -> list[RunEvent]:

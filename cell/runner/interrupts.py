@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cell.signals import endings
+from cell.assembly.signals import endings
 
 
 class Interrupts:

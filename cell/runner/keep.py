@@ -11,8 +11,8 @@ import docker
 import docker.errors
 
 from bbs.models.actions import Action, RunAction
+from cell.assembly.terminal import one_line
 from cell.runner.errors import HostCannot
-from cell.terminal import one_line
 from executor.engine.api import EngineContainer
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"

@@ -12,10 +12,12 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bbs.embedded.statefolder import private_folder
+from bbs.embedded.store.statefolder import private_folder
 from bbs.models.actions import Action
-from cell import lagerlog
-from cell.failures import Told, telling
+from cell.assembly import lagerlog
+from cell.assembly.failures import Told, telling
+from cell.assembly.terminal import one_line
+from cell.development.statefolder import open_private
 from cell.runner.document import read_workload
 from cell.runner.errors import FAILED, HOST, INTERRUPTED, SUCCESS, BadInput
 from cell.runner.events import RunEnded, RunEvent, RunStarted, Story, View
@@ -36,8 +38,6 @@ from cell.runner.views.junit import JunitView
 from cell.runner.views.live import REFRESH_S, LiveView
 from cell.runner.views.plain import PlainView
 from cell.runner.views.trace import TraceView
-from cell.statefolder import open_private
-from cell.terminal import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

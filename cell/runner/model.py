@@ -11,7 +11,7 @@ from enum import Enum
 
 from cell.runner.events import ContainerChanged, EngineTold, LogWritten, RunEnded, RunEvent, RunStarted
 from cell.runner.plan import Node
-from executor.steps.story import Outcome, StepEnded, StepProgress, StepStarted
+from executor.steps.trace import Outcome, StepEnded, StepProgress, StepStarted
 
 
 class State(Enum):

@@ -11,11 +11,11 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from bbs.embedded.statefolder import SharedFolder, private_folder
-from cell.images import ensure_image
+from bbs.embedded.store.statefolder import SharedFolder, private_folder
+from cell.development.images import ensure_image
+from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
 from cell.runner.errors import HostCannot
 from cell.runner.options import LOCAL_IMAGE, Options
-from cell.slots import DENIED_NETWORKS, PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
 from rep.config import RepConfig
 
 

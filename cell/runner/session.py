@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from bbs.models.actions import Action
-from cell.compose import Hooks, running_executor
+from cell.assembly.cell import Hooks, running_executor
 from cell.runner.errors import FAILED, HOST, SUCCESS, HostCannot
 from cell.runner.events import ContainerChanged, ResultRead, Story, Warned
 from cell.runner.interrupts import Interrupts
@@ -23,7 +23,7 @@ from executor.logs.api import LogLine
 from executor.logs.clock import SystemClock
 from executor.model import Container, ContainerEvent, EventKind, RunResult
 from executor.network.config import NetworkConfig
-from executor.steps.story import StepEvent
+from executor.steps.trace import StepEvent
 from rep.config import RepConfig
 from rep.results import ResultTooLarge, fetch_result
 

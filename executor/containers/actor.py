@@ -17,7 +17,6 @@ from typing import Protocol, TypeVar
 from executor.containers import forced
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creation, Creator
-from executor.containers.limits import LimitsWatch
 from executor.containers.machine import (
     MISSING,
     STOPPED_BEFORE_RUNNING,
@@ -28,7 +27,6 @@ from executor.containers.machine import (
     RequestStop,
     Update,
 )
-from executor.containers.readings import Watched
 from executor.containers.results import completion, exited_on_timeout, is_interrupt
 from executor.containers.store import ContainerStore
 from executor.containment import INTERNAL_ERROR, Containment, InternalError
@@ -36,10 +34,12 @@ from executor.engine.api import Engine, EngineContainer, Network
 from executor.errors import ExecutorError
 from executor.logs.api import Stream
 from executor.logs.clock import Clock
-from executor.meter import Meter
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
 from executor.steps.base import Step, foreseen, outlast, told_text
 from executor.steps.combine import leaves
+from executor.telemetry.meter import Meter
+from executor.watch.limits import LimitsWatch
+from executor.watch.readings import Watched
 
 log = logging.getLogger(__name__)
 

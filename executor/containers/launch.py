@@ -10,7 +10,6 @@ from pathlib import Path
 from executor.cache.api import FileFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
-from executor.containers.group import CredentialedGroup
 from executor.engine.api import Engine, Network
 from executor.errors import NetworkError
 from executor.identity.instances import Identity
@@ -18,14 +17,15 @@ from executor.logs.api import LogSink
 from executor.logs.clock import Clock
 from executor.logs.ledger import LogLedger
 from executor.logs.streamer import LogStreamer
-from executor.meter import Meter
 from executor.model import Container
 from executor.steps.base import Step
 from executor.steps.check import valid_checks
 from executor.steps.context import StepContext, StepSettings, StepSlots
-from executor.steps.leftovers import Leftovers
-from executor.steps.story import StoryRecorder
+from executor.steps.group import CredentialedGroup
+from executor.steps.orphans import Leftovers
+from executor.steps.trace import StoryRecorder
 from executor.steps.tree import build_container_step
+from executor.telemetry.meter import Meter
 from healthcheck.probe import ProbeNotMade
 
 _LIVENESS_METRICS = {"http": "HTTPLivenessChecksFailedCount", "tcp": "TCPLivenessChecksFailedCount"}

@@ -21,7 +21,6 @@ from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from bbs.models.guid import Guid, InvalidGuid, is_guid
-from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
@@ -54,6 +53,7 @@ from executor.engine.streams import Streams
 from executor.errors import EngineError
 from executor.reasons import reason_of
 from executor.shielded import finish
+from executor.watch import cgroup
 
 T = TypeVar("T")
 

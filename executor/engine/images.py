@@ -23,8 +23,8 @@ from docker.errors import APIError, ImageNotFound
 from bbs.models.sizes import format_size
 from executor.engine.client import EngineClient
 from executor.engine.faults import for_owners
-from executor.engine.flight import SingleFlight
 from executor.engine.pulledimages import PulledImages, image_id
+from executor.engine.singleflight import SingleFlight
 from executor.engine.streams import Streams
 from executor.errors import EngineError, EngineUnavailable, ImageError
 from executor.reasons import reason_of

@@ -16,10 +16,10 @@ from executor.identity.authority import Authority, IdentityError, private_pem, u
 from executor.identity.files import CERTIFICATE, KEY, CredentialFiles
 from executor.identity.keys import GENERATORS, KeyPool
 from executor.identity.profile import identity_profile, renewal_delay_s
-from executor.meter import Meter
 from executor.model import Container
 from executor.reasons import reason_of
 from executor.shielded import finish
+from executor.telemetry.meter import Meter
 
 CONTAINER_DIR = "/etc/cf-instance-credentials"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from executor.logs.api import LogLine
 from executor.logs.labels import PerLabel
-from executor.logs.outlet import Unreachable
+from executor.logs.shipper import Unreachable
 from executor.logs.writing import CannotWrite, SinkThread, write_whole
 
 _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

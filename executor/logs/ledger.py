@@ -6,7 +6,7 @@ import logging
 from weakref import WeakValueDictionary
 
 from executor.logs.streamer import LogStreamer
-from executor.meter import Meter
+from executor.telemetry.meter import Meter
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ import grpc.aio
 
 from executor.logs.api import LogLine
 from executor.logs.loggregator_envelopes import Item, batch
-from executor.logs.outlet import (
+from executor.logs.proto import loggregator_pb2 as pb
+from executor.logs.shipper import (
     CAPACITY_BYTES,
     CLOSE_LIMIT_S,
     Outlet,
     Unreachable,
     line_owner,
 )
-from executor.logs.proto import loggregator_pb2 as pb
-from executor.metrics_api import Metric
+from executor.telemetry.api import Metric
 
 BATCH_SENDER = "/loggregator.v2.Ingress/BatchSender"
 
@@ -130,7 +130,7 @@ def _reason(error: BaseException) -> str:
 
 
 class Loggregator(Outlet[Item]):
-    """Implements :class:`executor.logs.api.LogSink` and :class:`executor.metrics_api.MetricsEmitter`."""
+    """Implements :class:`executor.logs.api.LogSink` and :class:`executor.telemetry.api.MetricsEmitter`."""
 
     def __init__(
         self, agent: Agent, *, capacity: int = CAPACITY_BYTES, close_limit_s: float = CLOSE_LIMIT_S

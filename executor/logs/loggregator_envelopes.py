@@ -7,7 +7,7 @@ from typing import assert_never
 
 from executor.logs.api import LogLine, Stream
 from executor.logs.proto import loggregator_pb2 as pb
-from executor.metrics_api import CounterMetric, GaugeMetric, Metric, TimerMetric
+from executor.telemetry.api import CounterMetric, GaugeMetric, Metric, TimerMetric
 
 Item = LogLine | Metric
 

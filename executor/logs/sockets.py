@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from executor.logs.outlet import Unreachable
+from executor.logs.shipper import Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
 

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from executor.logs.files import AppendedFile, JsonLines, OpenFile
 from executor.logs.journald import JOURNAL_SOCKET, JournalEntries
-from executor.logs.outlet import Destination, Encode, LineOutlet, all_together, each_alone
+from executor.logs.shipper import Destination, Encode, LineOutlet, all_together, each_alone
 from executor.logs.sockets import StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.syslog import OctetCounted, SyslogMessages
 

@@ -25,20 +25,20 @@ import tenacity
 from bbs.models.workload import SecurityGroupRule
 from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
+from executor.network.actualtable import differences, parse
 from executor.network.address import detect_external_ip
 from executor.network.addresses import AddressPool
 from executor.network.claim import Claim
 from executor.network.config import NO_IPV6, Address, NetworkConfig
 from executor.network.connectionlog import ConnectionLog
 from executor.network.conntrack import forget_connections
-from executor.network.contents import Contents, Member, everything
+from executor.network.desiredtable import Contents, Member, everything
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.egressrules import set_elements
 from executor.network.firewall import EngineFirewall
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.linkkeeper import LinkKeeper
 from executor.network.links import Links
-from executor.network.listing import differences, parse
 from executor.network.nft import Nft
 from executor.network.ports import PortPool, refuse_overlap
 from executor.network.resolvers import resolvers, resolvers_ipv6

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 
 from pyroute2.netns import setns
 
-from executor.cgroup import open_process
 from executor.errors import NetworkError
 from executor.shielded import finish
+from executor.watch.cgroup import open_process
 
 _OWN = "/proc/self/ns/net"
 """That of the process' first thread, which stays where it is."""

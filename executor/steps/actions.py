@@ -36,8 +36,8 @@ from executor.steps.output_wrapper import CapturedOutput, OutputWrapper
 from executor.steps.parallel import Parallel
 from executor.steps.run import Run, RunOptions
 from executor.steps.serial import Serial
-from executor.steps.story import Facts, Told, transfer_progress
 from executor.steps.timeout import Timeout
+from executor.steps.trace import Facts, Told, transfer_progress
 from executor.steps.try_ import Try
 from executor.steps.upload import Upload
 

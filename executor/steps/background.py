@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from executor.steps.base import Step
-from executor.steps.leftovers import Leftovers
+from executor.steps.orphans import Leftovers
 
 
 class Background:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from executor.steps.base import CodependentExited, Step, failure_of
+from executor.steps.children import interrupt, running
 from executor.steps.combine import CombinedError
-from executor.steps.family import interrupt, running
 
 
 class Codependent:

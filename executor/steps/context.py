@@ -15,8 +15,8 @@ from executor.model import PortMapping
 from executor.places import FairPlaces
 from executor.steps.base import Step
 from executor.steps.environment import Env
-from executor.steps.leftovers import Leftovers
-from executor.steps.story import NoStory, StoryRecorder
+from executor.steps.orphans import Leftovers
+from executor.steps.trace import NoStory, StoryRecorder
 from executor.steps.turns import Turns
 from healthcheck.probe import OpenSocket, ProbeNotMade
 

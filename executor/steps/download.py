@@ -12,9 +12,9 @@ from executor.errors import EngineError
 from executor.logs.api import Output
 from executor.places import Share
 from executor.steps.base import EmittableError
-from executor.steps.leftovers import Leftovers
-from executor.steps.story import Facts
+from executor.steps.orphans import Leftovers
 from executor.steps.text import truncate_error
+from executor.steps.trace import Facts
 
 
 class Download:

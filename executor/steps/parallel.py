@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from executor.steps.base import Step, failure_of, outlast
+from executor.steps.children import interrupt, running
 from executor.steps.combine import CombinedError
-from executor.steps.family import interrupt, running
 
 
 class Parallel:

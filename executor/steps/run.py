@@ -18,8 +18,8 @@ from executor.steps.base import (
     StepError,
     outlast,
 )
-from executor.steps.story import Facts
 from executor.steps.text import format_duration
+from executor.steps.trace import Facts
 
 logger = logging.getLogger(__name__)
 

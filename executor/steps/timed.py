@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from executor.steps.base import Step
-from executor.steps.leftovers import Leftovers
+from executor.steps.orphans import Leftovers
 
 
 class Timed:

@@ -29,8 +29,8 @@ from executor.steps.probes import (
     readiness_of_definition,
 )
 from executor.steps.serial import Serial
-from executor.steps.story import Facts, Told
 from executor.steps.timed import Timed
+from executor.steps.trace import Facts, Told
 
 
 def build_action_step(action: Action, context: StepContext, path: str = "action") -> Step:

@@ -21,7 +21,7 @@ from executor.places import Share
 from executor.privatedir import make_private
 from executor.shielded import finish
 from executor.steps.base import EmittableError, StepError, interrupted, outlast
-from executor.steps.story import Facts
+from executor.steps.trace import Facts
 
 
 class Upload:

@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from docker import APIClient
 
-from cell.freeport import free_port
-from cell.images import ensure_image
-from cell.local import LocalCell, local_cell
+from cell.development.freeport import free_port
+from cell.development.images import ensure_image
+from cell.development.local import LocalCell, local_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 
-from cell.local import LocalCell, local_cell, pack, processes
+from cell.development.local import LocalCell, local_cell, pack, processes
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 

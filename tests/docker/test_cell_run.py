@@ -22,9 +22,9 @@ import pytest_asyncio
 from aiohttp import web
 from docker import APIClient
 
-from cell.local import pack
+from cell.development.local import pack
+from cell.development.slots import LOCK_DIR, SLOTS, Slot
 from cell.runner.options import LOCAL_IMAGE
-from cell.slots import LOCK_DIR, SLOTS, Slot
 from executor.engine.containers import LABEL_CELL, LABEL_GUID
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]

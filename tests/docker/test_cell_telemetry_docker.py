@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bbs.client.identity import IdentityFiles
-from cell.local import LocalCell, local_cell
+from cell.development.local import LocalCell, local_cell
 
 pytestmark = pytest.mark.docker
 

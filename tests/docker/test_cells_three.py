@@ -24,11 +24,11 @@ from bbs.models.actual_lrp import ActualLRP, Presence
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
-from cell.certs import identity_files
-from cell.local import local_cell
-from cell.local_reps import QUICK, LocalRep
-from cell.slots import take_slots
+from cell.development.certs import identity_files
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
 from executor.engine.containers import LABEL_CELL, LABEL_GUID
+from tests.support.local_reps import QUICK, LocalRep
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 

@@ -10,7 +10,7 @@ import pytest
 from docker import APIClient
 from docker.errors import ImageNotFound
 
-from cell.images import mounted_paths, remove_others
+from cell.development.images import mounted_paths, remove_others
 
 pytestmark = pytest.mark.docker
 

@@ -9,11 +9,11 @@ import pytest
 
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
-from executor.network.contents import Contents, Member, everything
+from executor.network.actualtable import Listing, differences, parse
+from executor.network.desiredtable import Contents, Member, everything
 from executor.network.egress import compile_rules
 from executor.network.egressrules import delete_member
 from executor.network.libnftables import NftContext
-from executor.network.listing import Listing, differences, parse
 from executor.network.nft import Nft
 from executor.network.rules import Target, Wiring, add_targets, remove_table
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
+from executor.network.actualtable import parse
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
-from executor.network.listing import parse
 from executor.network.sysctl import set_sysctl
 from tests.docker.network_lab import OK, PROBE, REFUSED, Heard, OpenBox, Outside, ask, box_in, ip, network_of
 from tests.docker.network_lab import box as box

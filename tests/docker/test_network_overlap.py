@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute, NetNS
 
-from cell.slots import take_slots, taken_by
+from cell.development.slots import take_slots, taken_by
 from executor.network import resolvers
 from executor.network.config import NetworkConfig
 from executor.network.overlap import overlap

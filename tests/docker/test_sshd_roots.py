@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from docker import APIClient
 from docker.errors import ImageNotFound
 
-from cell.images import remove_others
+from cell.development.images import remove_others
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -42,7 +42,7 @@ from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig, PortMapping
 from executor.steps.context import StepContext, StepSettings
-from executor.steps.story import StepEnded, StepEvent
+from executor.steps.trace import StepEnded, StepEvent
 from executor.steps.tree import build_action_step
 
 pytestmark = pytest.mark.docker

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from executor import cgroup, layerusage, treesize
 from executor.engine.api import ContainerSpec, ProcessSpec
 from executor.engine.docker import DockerEngine
 from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, StatusSpoiled
 from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.processes import SURVIVORS_MOST, DockerProcess
-from executor.layerusage import LayerUsage
 from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 from executor.steps.output_wrapper import HEAD_BYTES, TAIL_BYTES, CapturedOutput
+from executor.watch import cgroup, layerusage, treesize
+from executor.watch.layerusage import LayerUsage
 
 PIPE_BYTES = 1 << 20
 """The most that a process without privileges may make of a pipe."""

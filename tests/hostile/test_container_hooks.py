@@ -10,20 +10,13 @@ from typing import Any
 
 import pytest
 
-from executor import cgroup
-from executor.cgroup import Strain
 from executor.config import ExecutorConfig
 from executor.containers import actor, forced, upkeep
-from executor.containers.diskusage import DiskUsage
-from executor.containers.limits import FAILURES_MOST, UNWATCHABLE, LimitsWatch
 from executor.containers.machine import is_expired
 from executor.containment import INTERNAL_ERROR, is_shortage
 from executor.engine.api import ContainerSpec
 from executor.errors import ExecutorError
 from executor.executor import Executor
-from executor.layerusage import LayerUsage
-from executor.metrics import Reading
-from executor.metrics_app import AppMetrics
 from executor.model import (
     AllocationRequest,
     Container,
@@ -36,6 +29,13 @@ from executor.model import (
 )
 from executor.periodic import FAILED_PASSES_MOST
 from executor.steps.base import StepError
+from executor.telemetry.app_metrics import AppMetrics
+from executor.watch import cgroup
+from executor.watch.cgroup import Strain
+from executor.watch.diskusage import DiskUsage
+from executor.watch.layerusage import LayerUsage
+from executor.watch.limits import FAILURES_MOST, UNWATCHABLE, LimitsWatch
+from executor.watch.samples import Reading
 from tests.unit.executor.conftest import ScriptedGroup, World
 
 pytestmark = pytest.mark.unit

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bbs.embedded.destinations import Destinations
-from bbs.embedded.outgoing import HTTPCallbacks
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.plane import ControlPlane, PlaneConfig
-from bbs.embedded.statefolder import SharedFolder, private_folder
+from bbs.embedded.store.statefolder import SharedFolder, private_folder
 from bbs.serving.address import Address
 from bbs.serving.listener import serving
 from tests.support.planes import EVERYWHERE

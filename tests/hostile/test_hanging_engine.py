@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 
-from cell.local import local_cell
-from cell.local_reps import QUICK, LocalRep
-from cell.rep import END_SLACK_S
-from cell.slots import take_slots
+from cell.commands.rep import END_SLACK_S
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
 from executor.engine.containers import LABEL_CELL
 from rep.evacuation import CLEANUP_SLACK_S
+from tests.support.local_reps import QUICK, LocalRep
 
 pytestmark = pytest.mark.docker
 

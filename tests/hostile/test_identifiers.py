@@ -16,7 +16,7 @@ from bbs.models.auction import LRP, Demand, Task, Work
 from bbs.models.common import File
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from executor.containers import servicefiles
-from executor.containers.hub import EventHub
+from executor.containers.eventbus import EventHub
 from executor.containers.store import ContainerStore
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import ContainerGuidInvalid, ExecutorError, LimitsInvalid

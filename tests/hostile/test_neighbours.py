@@ -23,7 +23,7 @@ import aiohttp
 import psutil
 import pytest
 
-from cell.local import LocalCell, local_cell
+from cell.development.local import LocalCell, local_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(400)]
 

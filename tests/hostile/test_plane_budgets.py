@@ -19,14 +19,14 @@ from aiohttp import web
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, TypeCode, channel_credentials
-from bbs.embedded import hub
+from bbs.embedded.events import hub
 from bbs.embedded.plane import ControlPlane, PlaneConfig
 from bbs.models.common import EnvironmentVariable
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from bbs.models.events import DesiredLRPChangedEvent, DesiredLRPCreatedEvent
 from bbs.serving import connections, events
 from bbs.serving.listener import Listener, serving
-from cell.certs import Authority
+from cell.development.certs import Authority
 from tests.support.planes import EVERYWHERE, LRP
 
 pytestmark = pytest.mark.unit

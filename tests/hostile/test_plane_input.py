@@ -13,8 +13,8 @@ import grpc.aio
 import pytest
 
 from bbs.client.http import HTTPBBSClient
-from bbs.embedded.columns import MAX_INSTANCES
 from bbs.embedded.plane import ControlPlane
+from bbs.embedded.store.lengths import MAX_INSTANCES
 from bbs.models.actions import MAX_DEPTH, Action, RunAction, TryAction
 from bbs.models.codec import action_to_json, from_json
 from bbs.models.common import EnvironmentVariable

@@ -17,7 +17,7 @@ from bbs.client.identity import Identity
 from bbs.client.locket import Resource
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
-from cell.certs import Authority
+from cell.development.certs import Authority
 from executor.model import Container, ContainerState, Resources, RunResult
 from rep import tags
 from rep.config import RepConfig

@@ -18,10 +18,10 @@ import aiohttp
 import pytest
 from docker import APIClient
 
-from cell.local import local_cell
-from cell.local_reps import QUICK, LocalRep
-from cell.slots import take_slots
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
 from executor.engine.containers import LABEL_GUID
+from tests.support.local_reps import QUICK, LocalRep
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

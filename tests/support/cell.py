@@ -17,7 +17,7 @@ from docker import APIClient
 from docker.errors import DockerException
 
 from bbs.models.actions import RunAction
-from cell.images import ensure_image
+from cell.development.images import ensure_image
 from executor.assembly import assemble
 from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
 from executor.config import ExecutorConfig

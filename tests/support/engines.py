@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from docker import APIClient
 
-from cell.images import build_rootfs_tar
+from cell.development.images import build_rootfs_tar
 from executor.identity.authority import private_pem, utc_now
 
 PATIENCE_S = 30.0

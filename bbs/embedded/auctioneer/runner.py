@@ -19,8 +19,8 @@ import tenacity
 from bbs.backoff import Backoff
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, identifier, schedule
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.repclient import RepClient, RepError
-from bbs.embedded.resources import rep_url
+from bbs.embedded.calls.reps import RepClient, RepError
+from bbs.embedded.store.resources import rep_url
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import LRP, CellState, Task, Work
 from bbs.models.cell import CellPresence

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from bbs.embedded.events.hub import Hub
 from bbs.embedded.http import actual_lrps, cluster, desired_lrps, evacuation, tasks
 from bbs.embedded.http.calls import Controllers, serve
 from bbs.embedded.http.streams import STREAMS, serve_stream
-from bbs.embedded.hub import Hub
 
 ROUTES = (
     *cluster.ROUTES,

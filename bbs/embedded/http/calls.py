@@ -11,12 +11,12 @@ from aiohttp import web
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from bbs.embedded.collaborators import Collaborators
-from bbs.embedded.desired_controller import DesiredController
-from bbs.embedded.evacuation_controller import EvacuationController
-from bbs.embedded.lrp_controller import LRPController
-from bbs.embedded.store import StoreError
-from bbs.embedded.task_controller import TaskController
+from bbs.embedded.calls.collaborators import Collaborators
+from bbs.embedded.controllers.desired_lrps import DesiredController
+from bbs.embedded.controllers.evacuation import EvacuationController
+from bbs.embedded.controllers.lrps import LRPController
+from bbs.embedded.controllers.tasks import TaskController
+from bbs.embedded.store.database import StoreError
 from bbs.models.errors import BBSError, ErrorType
 from bbs.serving.bodies import whole_body
 from bbs.wire.mapping import decode, encode, error_to_wire, to_model

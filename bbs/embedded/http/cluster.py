@@ -5,9 +5,9 @@ from __future__ import annotations
 from google.protobuf.empty_pb2 import Empty
 
 from bbs.embedded.clock import SECOND
-from bbs.embedded.columns import check_guid
 from bbs.embedded.http.calls import Controllers, Served
-from bbs.embedded.resources import cells
+from bbs.embedded.store.lengths import check_guid
+from bbs.embedded.store.resources import cells
 from bbs.models.validation import check, validate_upsert_domain_request
 from bbs.wire import routes
 from bbs.wire.mapping import to_wire

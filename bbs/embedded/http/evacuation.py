@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from bbs.embedded.evacuation import Refused
+from bbs.embedded.decisions.evacuation import Refused
 from bbs.embedded.http.actual_lrps import check_instance, check_start, instance_key_of, key_of, running_data
 from bbs.embedded.http.calls import Controllers, Served, optional, text
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from bbs.embedded.hub import Hub, Subscription
-from bbs.embedded.notices import Notice, Stream
+from bbs.embedded.events.hub import Hub, Subscription
+from bbs.embedded.events.notices import Notice, Stream
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
 from bbs.models.events import (

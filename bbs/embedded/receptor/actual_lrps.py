@@ -9,10 +9,10 @@ from typing import Final
 from aiohttp import web
 
 from bbs.client.api import ActualLRPCalls
-from bbs.embedded.lrp_events import resolved, to_group
+from bbs.embedded.decisions.events import resolved, to_group
+from bbs.embedded.decisions.rows import by_index
 from bbs.embedded.receptor import answers
 from bbs.embedded.receptor.errors import ACTUAL_LRP_INDEX_NOT_FOUND, INVALID_REQUEST, ReceptorError
-from bbs.embedded.rows import by_index
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.errors import BBSError
 from bbs.models.numbers import whole_number

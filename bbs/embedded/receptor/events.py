@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from bbs.client.api import BBSClient
-from bbs.embedded.lrp_events import resolved
+from bbs.embedded.decisions.events import resolved
 from bbs.models.actual_lrp import ActualLRP, ActualLRPGroup, Presence
 from bbs.models.codec import compact
 from bbs.models.desired_lrp import DesiredLRP

@@ -18,11 +18,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from cell.assembly.terminal import one_line, visible
 from cell.runner.events import ContainerChanged, LogWritten, ResultRead, RunEnded, RunEvent, Warned
 from cell.runner.model import Tree
 from cell.runner.out import PatientOutput
 from cell.runner.views.picture import picture
-from cell.terminal import one_line, visible
 from executor.logs.api import LogLine, Stream
 from executor.model import ContainerState
 

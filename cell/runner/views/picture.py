@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bbs.models.sizes import format_size
+from cell.assembly.terminal import one_line
 from cell.runner.model import Row, State, Tree
 from cell.runner.text import seconds
-from cell.terminal import one_line
 
 MARKS = {
     State.WAITING: ("·", "dim"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import IO
 
-from cell.console import ConsoleSink
+from cell.assembly.console import ConsoleSink
+from cell.assembly.terminal import one_line, visible_lines
 from cell.runner.events import ContainerChanged, EngineTold, LogWritten, ResultRead, RunEvent, Warned
 from cell.runner.out import PatientOutput
-from cell.terminal import one_line, visible_lines
 
 
 class PlainView:

@@ -14,7 +14,7 @@ from typing import Any
 from cell.runner.encoding import to_json
 from cell.runner.events import ContainerChanged, EngineCalled, LogWritten, RunEnded, RunEvent, RunStarted
 from cell.runner.plan import CONCURRENT, Node
-from executor.steps.story import StepEnded, StepProgress
+from executor.steps.trace import StepEnded, StepProgress
 
 EVENTS_KEY = "runEvents"
 """Beside ``traceEvents``: the events themselves, without output and progress. Viewers pass over it."""

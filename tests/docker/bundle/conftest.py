@@ -14,7 +14,7 @@ import pytest
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from cell.images import remove_others
+from cell.development.images import remove_others
 from tests.docker.bundle.golden_certificates import write_certificates
 
 REPOSITORY = Path(__file__).parents[3]

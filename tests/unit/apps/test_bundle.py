@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cell import bundle
-from cell.bundle import ARCHIVES, Bundle, BundleError, ready_bundle
+from cell.development import bundle
+from cell.development.bundle import ARCHIVES, Bundle, BundleError, ready_bundle
 
 pytestmark = pytest.mark.unit
 

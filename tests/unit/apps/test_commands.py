@@ -17,7 +17,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from bbs.client.oneshot import OneShotBBSClient
-from bbs.embedded.fileserver import fileserver_app
+from bbs.embedded.files.server import fileserver_app
 from bbs.models.actions import (
     Action,
     EmitProgressAction,
@@ -30,14 +30,13 @@ from bbs.models.actual_lrp import ActualLRP, ActualLRPKey, ActualLRPNetInfo, Por
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task, TaskDefinition, TaskState
-from cell.apps import push, stage
 from cell.apps.names import find_app
 from cell.apps.staged import StagingFailed
-from cell.client import delete, scale
 from cell.client.output import Output
 from cell.client.session import CommandFailed, Session
 from cell.client.target import BadArguments, Target
-from cell.logboard import LogBoard
+from cell.commands import delete, push, scale, stage
+from cell.development.logboard import LogBoard
 from cell.main import load
 from executor.logs.api import LogLine, Stream
 

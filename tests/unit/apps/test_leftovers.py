@@ -13,7 +13,7 @@ from bbs.models.actions import Action, DownloadAction, RunAction, SerialAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition
 from bbs.serving.address import Address
-from cell.apps.leftovers import SPARED_S, remove_unclaimed, unclaimed
+from cell.development.leftovers import SPARED_S, remove_unclaimed, unclaimed
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from cell.apps.loglines import AppLog, Line
 from cell.client.session import ComponentFailed
 from cell.client.target import BadArguments, Target
-from cell.logboard import LogBoard
+from cell.development.logboard import LogBoard
 from executor.logs.api import LogLine, Stream
 
 pytestmark = pytest.mark.unit

@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives import serialization
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPKey, ActualLRPNetInfo, PortMapping
 from bbs.models.desired_lrp import DesiredLRP
-from cell.apps import ssh
 from cell.apps.images import Configuration, rootfs
 from cell.apps.keys import generate_keys, public_line_of
 from cell.apps.names import app_name
@@ -21,6 +20,7 @@ from cell.apps.running import Hopeless, Up, Waiting, address, judge
 from cell.apps.staged import StagingFailed, StagingResult, failure_name
 from cell.client.session import CommandFailed
 from cell.client.target import BadArguments
+from cell.commands import ssh
 
 pytestmark = pytest.mark.unit
 

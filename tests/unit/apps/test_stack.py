@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cell.apps import stack
-from cell.apps.stack import PYTHON, StackError, build_stack_tar
+from cell.development import stack
+from cell.development.stack import PYTHON, StackError, build_stack_tar
 
 pytestmark = pytest.mark.unit
 

@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 from google.protobuf.message import Message
 
-from cell.certs import Authority
+from cell.development.certs import Authority
 from cell.main import main
 
 PROTOBUF = "application/x-protobuf"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cell import demo
-from cell.local import LocalCellError
+from cell.commands import demo
+from cell.development.local import LocalCellError
 
 pytestmark = pytest.mark.unit
 

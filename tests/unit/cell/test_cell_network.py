@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from cell.network import containers, details, overview
-from executor.network.listing import parse
+from cell.commands.network import containers, details, overview
+from executor.network.actualtable import parse
 
 pytestmark = pytest.mark.unit
 

@@ -14,8 +14,8 @@ import pytest
 from cryptography import x509
 
 from bbs.client.identity import IdentityFiles
-from cell.certs import Authority
-from cell.telemetry import TelemetryError, open_telemetry
+from cell.assembly.telemetry import TelemetryError, open_telemetry
+from cell.development.certs import Authority
 from executor.logs.api import LogLine, Stream
 from executor.logs.loggregator import SERVER_NAME
 from executor.logs.sinks import RingSink

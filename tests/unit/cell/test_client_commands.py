@@ -304,7 +304,7 @@ def test_a_reader_that_has_seen_enough(bbs: ScriptedBBS) -> None:
 def test_no_command_waits_for_what_it_does_not_need() -> None:
     """Each would cost more than the whole call to a BBS."""
     script = (
-        "import sys, cell.main, cell.client.lrps, cell.client.events\n"
+        "import sys, cell.main, cell.commands.lrps, cell.commands.events\n"
         "heavy = {'aiohttp', 'cryptography', 'docker', 'grpc'} & sys.modules.keys()\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )

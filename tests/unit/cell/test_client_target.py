@@ -12,8 +12,8 @@ import pytest
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import server_context
 from bbs.wire.proto.domain_pb2 import DomainsResponse
-from cell.certs import Authority
-from cell.endpoints import published
+from cell.development.certs import Authority
+from cell.development.endpoints import published
 
 if TYPE_CHECKING:
     from tests.unit.cell.conftest import ScriptedBBS, Shell

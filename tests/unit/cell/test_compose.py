@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bbs.client.identity import IdentityFiles
-from cell.certs import Authority
-from cell.compose import locket_identity
+from cell.assembly.cell import locket_identity
+from cell.development.certs import Authority
 from rep.config import RepConfig
 
 pytestmark = pytest.mark.unit

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from cell import configcheck
+from cell.assembly import configcheck
 
 if TYPE_CHECKING:
-    from cell.certs import Authority
+    from cell.development.certs import Authority
     from tests.unit.cell.conftest import Shell
 
 pytestmark = pytest.mark.unit

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cell.console import Console, ConsoleSink
+from cell.assembly.console import Console, ConsoleSink
 from executor.logs.api import LogLine, Stream
 
 pytestmark = pytest.mark.unit

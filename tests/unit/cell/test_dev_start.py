@@ -11,7 +11,7 @@ from typing import Any
 import docker.errors
 import pytest
 
-from cell import dev
+from cell.commands import dev
 from cell.main import load
 from rep.config import RepConfig
 
@@ -50,7 +50,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dev, "_run", run)
     monkeypatch.setattr(dev, "_prepare", prepare)
-    monkeypatch.setattr("cell.lagerlog.install", lambda _stream, **settings: seen.log.update(settings))
+    install = "cell.assembly.lagerlog.install"
+    monkeypatch.setattr(install, lambda _stream, **settings: seen.log.update(settings))
     return seen
 
 
@@ -87,7 +88,7 @@ def test_the_engine_s_address_is_used_and_named(
         raise docker.errors.DockerException("no such socket")
 
     monkeypatch.setattr("docker.APIClient", client)
-    monkeypatch.setattr("cell.lagerlog.install", lambda *_, **__: None)
+    monkeypatch.setattr("cell.assembly.lagerlog.install", lambda *_, **__: None)
     config = tmp_path / "rep.json"
     config.write_text(json.dumps({"docker_host": "unix:///run/other.sock"}))
     words = ["--state-dir", str(tmp_path / "state"), "--any-ports", "--config", str(config)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cell.endpoints import FILE_NAME, NoEndpoints, published, read_endpoints
+from cell.development.endpoints import FILE_NAME, NoEndpoints, published, read_endpoints
 
 pytestmark = pytest.mark.unit
 
@@ -17,7 +17,7 @@ DOCUMENT = {"bbs": "http://127.0.0.1:1", "locket": "127.0.0.1:2", "file_server":
 PUBLISH_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from cell.endpoints import published
+from cell.development.endpoints import published
 with published(Path(sys.argv[1]), {"bbs": "b", "locket": "l"}):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from cell.freeport import free_port
+from cell.development.freeport import free_port
 from executor.network.sysctl import outgoing_ports
 
 pytestmark = pytest.mark.unit

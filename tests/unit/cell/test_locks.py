@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from cell.compose import running_executor
-from cell.deadline import ExitDeadline
-from cell.limits import raise_descriptor_limit
-from cell.locks import AlreadyInUse, alone
+from cell.assembly.cell import running_executor
+from cell.assembly.deadline import ExitDeadline
+from cell.assembly.descriptors import raise_descriptor_limit
+from cell.assembly.locks import AlreadyInUse, alone
 from executor.logs.api import LogLine
 from rep.config import RepConfig, executor_config
 
@@ -96,7 +96,7 @@ def test_a_killed_cell_leaves_no_lock(config: RepConfig, tmp_path: Path) -> None
     locks = tmp_path / "run"
     program = (
         "import sys; from pathlib import Path; from contextlib import ExitStack\n"
-        "from cell.locks import take\n"
+        "from cell.assembly.locks import take\n"
         "assert take(Path(sys.argv[1]), ExitStack().__enter__()) is None\n"
         "print(flush=True); sys.stdin.read()"
     )

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from cell.lagerlog import LagerFormatter
-from cell.logwriter import DROPPED, LogWriter
+from cell.assembly.lagerlog import LagerFormatter
+from cell.assembly.logwriter import DROPPED, LogWriter
 
 pytestmark = pytest.mark.unit
 
@@ -209,7 +209,7 @@ def test_texts_that_no_line_can_hold_as_they_are(tmp_path: Path, text: str) -> N
 
 SCRIPT = """
 import logging, sys
-from cell import lagerlog
+from cell.assembly import lagerlog
 lagerlog.install(sys.stdout, source="rep")
 for number in range(3000):
     logging.getLogger("x").warning("tick", extra={"data": {"text": "x" * 600}})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cell.slots import SLOTS, SUBNET_POOLS, NoFreeSlot, Slot, take_slots
+from cell.development.slots import SLOTS, SUBNET_POOLS, NoFreeSlot, Slot, take_slots
 
 pytestmark = pytest.mark.unit
 

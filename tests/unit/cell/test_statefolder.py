@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cell.certs import development_identities, development_instance_authority
-from cell.endpoints import NoEndpoints, published, read_endpoints
-from cell.locks import AlreadyInUse
-from cell.statefolder import LOCK_NAME, held, open_private
+from cell.assembly.locks import AlreadyInUse
+from cell.development.certs import development_identities, development_instance_authority
+from cell.development.endpoints import NoEndpoints, published, read_endpoints
+from cell.development.statefolder import LOCK_NAME, held, open_private
 
 pytestmark = pytest.mark.unit
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from cell.assembly.console import ConsoleSink, instance_label, shown
+from cell.assembly.terminal import one_line, visible, visible_lines
 from cell.client.output import Output
-from cell.console import ConsoleSink, instance_label, shown
 from cell.runner.views.live import _log_line
-from cell.terminal import one_line, visible, visible_lines
 from executor.logs.api import LogLine, Stream
 
 pytestmark = pytest.mark.unit

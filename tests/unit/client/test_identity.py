@@ -14,7 +14,7 @@ import pytest
 
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.tls import TLSConfigurationError, client_context
-from cell.certs import Authority, development_identities, identity_files
+from cell.development.certs import Authority, development_identities, identity_files
 
 pytestmark = pytest.mark.unit
 

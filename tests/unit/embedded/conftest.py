@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.resources import Resource, Resources, TypeCode
 from bbs.embedded.service import BBS, run_bbs
+from bbs.embedded.store.resources import Resource, Resources, TypeCode
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.cell import CellCapacity, CellPresence, Provider
@@ -25,7 +25,7 @@ from bbs.models.codec import dumps
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition
-from cell.certs import Authority
+from cell.development.certs import Authority
 
 SECOND = 1_000_000_000
 

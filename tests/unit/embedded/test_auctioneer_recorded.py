@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.auctioneer.types import lrp_start_requests, task_start_requests
-from bbs.embedded.outgoing import HTTPAuctioneer
-from bbs.embedded.repclient import RepClient
+from bbs.embedded.calls.callbacks import HTTPAuctioneer
+from bbs.embedded.calls.reps import RepClient
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.cell import CellPresence
 

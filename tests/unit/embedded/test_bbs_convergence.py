@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bbs.embedded.convergence import (
+from bbs.embedded.decisions.convergence import (
     CELL_DISAPPEARED,
     NOT_STARTED,
     IndexPlan,
@@ -16,8 +16,8 @@ from bbs.embedded.convergence import (
     plan_index,
     plan_task,
 )
-from bbs.embedded.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
-from bbs.embedded.transitions import RunningData
+from bbs.embedded.decisions.lrps import RunningData
+from bbs.embedded.decisions.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
 from bbs.models.common import ModificationTag
 from bbs.models.desired_lrp import DesiredLRP

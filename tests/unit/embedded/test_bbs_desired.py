@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from bbs.embedded.notices import Stream
-from bbs.embedded.repclient import RepError
-from bbs.embedded.transitions import RunningData
+from bbs.embedded.calls.reps import RepError
+from bbs.embedded.decisions.lrps import RunningData
+from bbs.embedded.events.notices import Stream
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.common import DynamicValue, MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate

@@ -11,10 +11,10 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.auctioneer.types import LRPStartRequest
+from bbs.embedded.decisions.lrps import RunningData
+from bbs.embedded.events.hub import Subscription
+from bbs.embedded.events.notices import Stream
 from bbs.embedded.http.streams import old_form
-from bbs.embedded.hub import Subscription
-from bbs.embedded.notices import Stream
-from bbs.embedded.transitions import RunningData
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import (
     ActualLRPInstanceKey,

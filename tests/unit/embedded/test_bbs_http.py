@@ -10,8 +10,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.http import HTTPBBSClient
-from bbs.embedded.hub import BUFFER_BYTES, Hub
-from bbs.embedded.notices import Notice, Stream
+from bbs.embedded.events.hub import BUFFER_BYTES, Hub
+from bbs.embedded.events.notices import Notice, Stream
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType

@@ -10,14 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bbs.embedded import evacuation, transitions
-from bbs.embedded.convergence import World, plan_index
-from bbs.embedded.evacuation import Evacuation, Replaceability
-from bbs.embedded.lrp_controller import change
-from bbs.embedded.notices import Stream
-from bbs.embedded.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
-from bbs.embedded.tables import SCHEMA, Tables
-from bbs.embedded.transitions import Outcome, RunningData
+from bbs.embedded.controllers.lrps import change
+from bbs.embedded.decisions import evacuation
+from bbs.embedded.decisions import lrps as transitions
+from bbs.embedded.decisions.convergence import World, plan_index
+from bbs.embedded.decisions.evacuation import Evacuation, Replaceability
+from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.decisions.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
+from bbs.embedded.events.notices import Stream
+from bbs.embedded.store.tables import SCHEMA, Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
 from bbs.models.desired_lrp import DesiredLRP, UpdateStrategy

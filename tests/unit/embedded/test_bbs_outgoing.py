@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.outgoing import AuctioneerError, HTTPAuctioneer, HTTPCallbacks
+from bbs.embedded.calls.callbacks import AuctioneerError, HTTPAuctioneer, HTTPCallbacks
 from bbs.models.auction import Demand
 
 pytestmark = pytest.mark.unit

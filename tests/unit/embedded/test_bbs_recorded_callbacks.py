@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.outgoing import CALLBACK_TRIES, HTTPCallbacks
-from bbs.embedded.task_controller import callback_body
+from bbs.embedded.calls.callbacks import CALLBACK_TRIES, HTTPCallbacks
+from bbs.embedded.controllers.tasks import callback_body
 from bbs.models.codec import dumps
 from bbs.models.task import Task, TaskDefinition
 

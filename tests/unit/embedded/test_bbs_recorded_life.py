@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from bbs.embedded.decisions.lrps import RunningData
+from bbs.embedded.events.hub import Subscription
+from bbs.embedded.events.notices import Stream
 from bbs.embedded.http.streams import old_form
-from bbs.embedded.hub import Subscription
-from bbs.embedded.notices import Stream
-from bbs.embedded.transitions import RunningData
 from bbs.models.actual_lrp import ActualLRP, ActualLRPKey
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from bbs.models.events import (

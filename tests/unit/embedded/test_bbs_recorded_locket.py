@@ -9,8 +9,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from bbs.embedded.resources import Resource, Resources, TypeCode
-from bbs.embedded.tables import Tables
+from bbs.embedded.store.resources import Resource, Resources, TypeCode
+from bbs.embedded.store.tables import Tables
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 

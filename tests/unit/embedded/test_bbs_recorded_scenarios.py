@@ -18,8 +18,8 @@ from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.auctioneer.types import lrp_start_requests
-from bbs.embedded.tables import Tables
-from bbs.embedded.transitions import Outcome, RunningData
+from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.store.tables import Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.desired_lrp import DesiredLRP

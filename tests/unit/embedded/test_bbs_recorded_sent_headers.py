@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.outgoing import HTTPAuctioneer
-from bbs.embedded.repclient import RepClient
+from bbs.embedded.calls.callbacks import HTTPAuctioneer
+from bbs.embedded.calls.reps import RepClient
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 from bbs.models.auction import Work
 

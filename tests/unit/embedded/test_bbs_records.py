@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bbs.embedded.records import Decoder
-from bbs.embedded.tables import Tables
+from bbs.embedded.store.records import Decoder
+from bbs.embedded.store.tables import Tables
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import TaskDefinition

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.tables import Tables
+from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import Demand
 from bbs.models.desired_lrp import DesiredLRP

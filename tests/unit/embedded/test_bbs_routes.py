@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bbs.embedded.routing import stored
+from bbs.embedded.decisions.routing import stored
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bbs.embedded import task_transitions as tt
+from bbs.embedded.decisions import tasks as tt
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task, TaskDefinition, TaskState
 

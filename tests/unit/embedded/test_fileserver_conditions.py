@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbs.embedded.httpconditions import (
+from bbs.embedded.files.conditions import (
     ByteRange,
     UnsatisfiableRange,
     Validators,

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from bbs.embedded.fileserver import fileserver_app
+from bbs.embedded.files.server import fileserver_app
 
 pytestmark = pytest.mark.unit
 
@@ -263,7 +263,7 @@ async def test_without_its_directory_nothing_is_found(tmp_path: Path) -> None:
 
 
 async def test_every_answer_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "bbs.embedded.fileserver"):
+    with caplog.at_level(logging.INFO, "bbs.embedded.files.server"):
         await ask(client, "/v1/static/digits.txt?q")
 
     (record,) = [r for r in caplog.records if r.message == "file-server.static-file.response"]

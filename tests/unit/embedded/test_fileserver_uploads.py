@@ -15,10 +15,10 @@ from aiohttp import BodyPartReader, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from bbs.embedded.fileserver import fileserver_app
-from bbs.embedded.upload_jobs import JOBS_KEPT, Job, UploadJobs
-from bbs.embedded.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, wanted
-from bbs.embedded.uploads_received import BadUpload, expected_digests
+from bbs.embedded.files.jobs import JOBS_KEPT, Job, UploadJobs
+from bbs.embedded.files.received import BadUpload, expected_digests
+from bbs.embedded.files.server import fileserver_app
+from bbs.embedded.files.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, wanted
 
 pytestmark = pytest.mark.unit
 

@@ -24,7 +24,7 @@ from bbs.client.transport import Policy
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.errors import BBSError
 from bbs.serving.address import Address
-from cell.certs import Authority, identity_files
+from cell.development.certs import Authority, identity_files
 
 pytestmark = pytest.mark.unit
 

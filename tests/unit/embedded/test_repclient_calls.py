@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded import repclient
-from bbs.embedded.repclient import RepClient, RepError
+from bbs.embedded.calls import reps as repclient
+from bbs.embedded.calls.reps import RepClient, RepError
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.auction import CellState, Work
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from executor.engine.flight import SingleFlight
 from executor.engine.images import Archive, ImageRef, Local, Pulled, PullProgress, parse_root_fs
+from executor.engine.singleflight import SingleFlight
 from executor.errors import ImageError
 
 pytestmark = pytest.mark.unit

@@ -11,7 +11,6 @@ from requests import Response
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
-from executor.cgroup import Mount
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
 from executor.engine.capabilities import UNPRIVILEGED, bounding_set
@@ -23,6 +22,7 @@ from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User
 from executor.errors import EngineError, EngineUnavailable
+from executor.watch.cgroup import Mount
 
 pytestmark = pytest.mark.unit
 

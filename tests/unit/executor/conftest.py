@@ -19,7 +19,7 @@ from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
-from executor.containers.provisions import Provisions
+from executor.containers.resources import Provisions
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -31,7 +31,6 @@ from executor.engine.api import (
 from executor.errors import NoFreePorts
 from executor.executor import Executor
 from executor.logs.api import LogLine
-from executor.meter import Meter
 from executor.model import (
     AllocationRequest,
     Container,
@@ -41,6 +40,7 @@ from executor.model import (
     RunInfo,
     RunRequest,
 )
+from executor.telemetry.meter import Meter
 
 CELL = "cell-1"
 

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from executor import cgroup
-from executor.cgroup import Strain, group_paths, mounts, oom_counter, oom_kills, own_mounts, read, read_strain
-from executor.metrics import Reading
+from executor.watch import cgroup
+from executor.watch.cgroup import (
+    Strain,
+    group_paths,
+    mounts,
+    oom_counter,
+    oom_kills,
+    own_mounts,
+    read,
+    read_strain,
+)
+from executor.watch.samples import Reading
 
 pytestmark = pytest.mark.unit
 

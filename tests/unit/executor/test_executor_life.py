@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from executor.containers.machine import STOPPED_BEFORE_RUNNING
-from executor.containers.provisions import Provisions
+from executor.containers.resources import Provisions
 from executor.containment import INTERNAL_ERROR
 from executor.errors import (
     ContainerNotFound,

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from executor import btrfs, cgroup, layerusage
-from executor.cgroup import FullTable, Mount, Strain, read_strain
-from executor.containers.diskusage import CALM_FACTOR, DOUBT_MOST_S, GROWING_FACTOR, DiskUsage
-from executor.containers.limits import REPEAT_S, LimitsWatch, nearly_full, news, overrun, throttled
-from executor.containers.readings import Watched
 from executor.engine.api import EngineContainer
-from executor.layerusage import LayerUsage
 from executor.logs.api import Stream
 from executor.model import AllocationRequest, Container, ContainerState, EventKind, RunRequest, RunResult
+from executor.watch import btrfs, cgroup, layerusage
+from executor.watch.cgroup import FullTable, Mount, Strain, read_strain
+from executor.watch.diskusage import CALM_FACTOR, DOUBT_MOST_S, GROWING_FACTOR, DiskUsage
+from executor.watch.layerusage import LayerUsage
+from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, news, overrun, throttled
+from executor.watch.readings import Watched
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World

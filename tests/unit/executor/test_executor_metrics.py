@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from executor import cgroup
-from executor.cgroup import Mount, directory, flat, group_paths, mounts, network_counters
-from executor.layerusage import below, held_by_storage, upper_directory
-from executor.meter import Meter
-from executor.metrics import (
+from executor.model import ContainerMetrics
+from executor.telemetry.api import Gauge
+from executor.telemetry.meter import Meter
+from executor.watch import cgroup
+from executor.watch.cgroup import Mount, directory, flat, group_paths, mounts, network_counters
+from executor.watch.layerusage import below, held_by_storage, upper_directory
+from executor.watch.samples import (
     Allotment,
     Reading,
     cpu_percentage,
@@ -20,8 +22,6 @@ from executor.metrics import (
     memory_usage_v2,
     sample,
 )
-from executor.metrics_api import Gauge
-from executor.model import ContainerMetrics
 
 pytestmark = pytest.mark.unit
 

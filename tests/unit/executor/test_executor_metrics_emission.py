@@ -13,9 +13,9 @@ import pytest
 from executor.logs.ledger import LogLedger
 from executor.logs.sinks import RingSink
 from executor.logs.streamer import LogStreamer
-from executor.meter import Meter
-from executor.metrics_api import CounterMetric, Gauge, GaugeMetric, Labels, Metric, TimerMetric
-from executor.metrics_app import (
+from executor.model import Container, ContainerMetrics, LogConfig, MetricsConfig, RunInfo
+from executor.telemetry.api import CounterMetric, Gauge, GaugeMetric, Labels, Metric, TimerMetric
+from executor.telemetry.app_metrics import (
     ZERO_TIME_NS,
     AppMetrics,
     Spike,
@@ -23,7 +23,7 @@ from executor.metrics_app import (
     entitlement_percentage,
     next_spike,
 )
-from executor.model import Container, ContainerMetrics, LogConfig, MetricsConfig, RunInfo
+from executor.telemetry.meter import Meter
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World

@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executor import capacity, cgroup, layerusage
-from executor.containers.diskusage import DiskUsage
-from executor.containers.readings import MetricsKeeper, Watched
+from executor import capacity
 from executor.engine.api import ContainerSpec, EngineContainer
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
-from executor.layerusage import LayerUsage
-from executor.metrics import Reading
 from executor.model import (
     AllocationRequest,
     Container,
@@ -26,6 +22,11 @@ from executor.model import (
     RunRequest,
     RunResult,
 )
+from executor.watch import cgroup, layerusage
+from executor.watch.diskusage import DiskUsage
+from executor.watch.layerusage import LayerUsage
+from executor.watch.readings import MetricsKeeper, Watched
+from executor.watch.samples import Reading
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World

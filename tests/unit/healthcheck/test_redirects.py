@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cell.certs import Authority
+from cell.development.certs import Authority
 from healthcheck import attempt, probe
 from healthcheck.dial import Deadline
 from healthcheck.failure import HTTP_ERROR, HTTP_STATUS, HTTP_TIMEOUT, ProbeError

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from executor.containers.group import CredentialedGroup, CredentialRunnerExited
 from executor.identity.authority import IdentityError
 from executor.steps.base import StepError
+from executor.steps.group import CredentialedGroup, CredentialRunnerExited
 
 pytestmark = pytest.mark.unit
 

@@ -21,8 +21,8 @@ from executor.identity.authority import Authority, IdentityError
 from executor.identity.files import CredentialFiles
 from executor.identity.instances import InstanceIdentity, NoIdentity, configured_identity
 from executor.identity.keys import GENERATORS, KeyPool
-from executor.meter import Meter
 from executor.model import Container
+from executor.telemetry.meter import Meter
 
 pytestmark = pytest.mark.unit
 

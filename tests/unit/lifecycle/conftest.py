@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cell.certs import Authority
+from cell.development.certs import Authority
 
 REPOSITORY = "team/app"
 SCHEMA_2 = "application/vnd.docker.distribution.manifest.v2+json"

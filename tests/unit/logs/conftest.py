@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 import pytest
 
 from bbs.client.identity import IdentityFiles
-from cell.certs import Authority
+from cell.development.certs import Authority
 from executor.logs.api import LogLine, Stream
-from executor.logs.outlet import Unreachable
+from executor.logs.shipper import Unreachable
 
 
 class ScriptedDestination:

@@ -23,7 +23,7 @@ import pytest
 
 from bbs.client.identity import IdentityFiles
 from executor.logs.files import AppendedFile, JsonLines, OpenFile
-from executor.logs.outlet import LineOutlet, Unreachable
+from executor.logs.shipper import LineOutlet, Unreachable
 from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.targets import InvalidTarget, Target, open_target, parse_target
 from executor.logs.writing import write_whole

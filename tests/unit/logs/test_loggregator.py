@@ -14,7 +14,7 @@ from executor.logs.api import LogLine, Stream
 from executor.logs.loggregator import Agent, Loggregator
 from executor.logs.loggregator_envelopes import Item, batch, envelope
 from executor.logs.proto import loggregator_pb2 as pb
-from executor.metrics_api import CounterMetric, Gauge, GaugeMetric, Labels, TimerMetric
+from executor.telemetry.api import CounterMetric, Gauge, GaugeMetric, Labels, TimerMetric
 
 pytestmark = pytest.mark.unit
 
@@ -139,8 +139,8 @@ async def test_an_incomplete_batch_goes_out_in_time(make_line: Any, loggregator_
 async def test_an_agent_that_comes_late_and_restarts_gets_what_waited(
     make_line: Any, loggregator_agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("executor.logs.outlet.LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("executor.logs.shipper.LONGEST_PAUSE_S", 0.05)
     agent = loggregator_agent
     async with agent.listening() as port:
         pass

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor.logs.outlet import ITEM_OVERHEAD_BYTES, LineOutlet, Unreachable, all_together, each_alone
+from executor.logs.shipper import ITEM_OVERHEAD_BYTES, LineOutlet, Unreachable, all_together, each_alone
 
 Caplog = pytest.LogCaptureFixture
 
@@ -49,7 +49,7 @@ async def test_a_slow_destination_costs_only_what_does_not_fit(
 async def test_a_batch_that_failed_comes_again_without_what_was_sent(
     destination: Any, make_line: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.INFO)
     outlet = LineOutlet("x", PAYLOADS, destination)
     destination.failures = [Unreachable("gone", sent=1), Unreachable("still gone")]
@@ -110,7 +110,7 @@ async def test_a_destination_that_breaks_ends_neither_the_cell_nor_its_sink(
     destination: Any, make_line: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failure of any kind is logged once with its trace, and the batch is sent again."""
-    monkeypatch.setattr("executor.logs.outlet.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.001)
     outlet = LineOutlet("x", PAYLOADS, destination)
     destination.failures = [RecursionError("too deep"), MemoryError(), ValueError("no")]
     send = destination.send

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bbs.models.workload import SecurityGroupRule
-from executor.network.contents import Contents, Member, everything
+from executor.network.desiredtable import Contents, Member, everything
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.rules import Target, Wiring
 

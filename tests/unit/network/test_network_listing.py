@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor.network.listing import Count, Listing, parse
+from executor.network.actualtable import Count, Listing, parse
 from executor.network.rules import KERNELS_SETS
 
 pytestmark = pytest.mark.unit

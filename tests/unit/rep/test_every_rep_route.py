@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity
-from cell.certs import Authority
+from cell.development.certs import Authority
 from executor.model import Container, ContainerMetrics, ContainerState, MetricsConfig, RunInfo
 from rep import tags
 from rep.config import RepConfig

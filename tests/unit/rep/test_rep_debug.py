@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from cell import lagerlog
+from cell.assembly import lagerlog
 from rep.debug import LEVELS, debug_application
 from rep.redaction import REDACTED, Redaction
 

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
-from cell.certs import Authority
+from cell.development.certs import Authority
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
 

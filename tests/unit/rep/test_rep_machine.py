@@ -27,16 +27,16 @@ from hypothesis.stateful import (
 )
 
 from bbs.client.api import BBSClient
-from bbs.embedded.background import Background
-from bbs.embedded.collaborators import Collaborators
-from bbs.embedded.convergence import World, plan_index
-from bbs.embedded.evacuation_controller import EvacuationController
-from bbs.embedded.lrp_controller import LRPController
-from bbs.embedded.rows import UNCLAIMED
-from bbs.embedded.store import Store
-from bbs.embedded.tables import SCHEMA, Tables
-from bbs.embedded.task_controller import TaskController
-from bbs.embedded.transitions import RunningData, create
+from bbs.embedded.calls.background import Background
+from bbs.embedded.calls.collaborators import Collaborators
+from bbs.embedded.controllers.evacuation import EvacuationController
+from bbs.embedded.controllers.lrps import LRPController
+from bbs.embedded.controllers.tasks import TaskController
+from bbs.embedded.decisions.convergence import World, plan_index
+from bbs.embedded.decisions.lrps import RunningData, create
+from bbs.embedded.decisions.rows import UNCLAIMED
+from bbs.embedded.store.database import Store
+from bbs.embedded.store.tables import SCHEMA, Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
 from bbs.models.desired_lrp import DesiredLRP

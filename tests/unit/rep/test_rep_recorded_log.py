@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from bbs.client.api import BBSClient
-from cell.lagerlog import LEVEL_NAMES, LEVEL_NUMBERS, LagerFormatter
+from cell.assembly.lagerlog import LEVEL_NAMES, LEVEL_NUMBERS, LagerFormatter
 from executor.model import Container, ContainerState
 from rep.agent import RepAgent
 from rep.config import parse

@@ -14,7 +14,7 @@ import pytest
 from bbs.client.api import BBSClient
 from bbs.models.errors import BBSError, ErrorType
 from bbs.tracing import TraceFilter, trace_in, traced
-from cell.lagerlog import LagerFormatter
+from cell.assembly.lagerlog import LagerFormatter
 from executor.model import Container
 from rep.config import RepConfig
 from rep.deletions import Deletions

@@ -21,7 +21,7 @@ from cell.runner.model import Tree
 from cell.runner.plan import plan
 from executor.logs.api import LogLine, Stream
 from executor.model import LogConfig, RunInfo
-from executor.steps.story import Facts, Outcome, StepEnded, StepProgress, StepStarted
+from executor.steps.trace import Facts, Outcome, StepEnded, StepProgress, StepStarted
 
 GUID = "run-0"
 MILLISECOND = 1_000_000

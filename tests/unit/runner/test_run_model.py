@@ -9,7 +9,7 @@ import pytest
 
 from bbs.models.actions import CodependentAction, ParallelAction, RunAction, TimeoutAction
 from cell.runner.model import State
-from executor.steps.story import Outcome
+from executor.steps.trace import Outcome
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from cell import explain
+from cell.commands import explain
 from cell.runner.encoding import UnknownEvent, from_json, to_json
 from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, LogWritten, RunEvent, Story, Warned

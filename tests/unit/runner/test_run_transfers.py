@@ -15,7 +15,7 @@ from aiohttp import web
 from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
 from executor.cache.uploader import Uploader
-from executor.steps.story import PROGRESS_INTERVAL_S, StepEvent, StepProgress, transfer_progress
+from executor.steps.trace import PROGRESS_INTERVAL_S, StepEvent, StepProgress, transfer_progress
 
 pytestmark = pytest.mark.unit
 

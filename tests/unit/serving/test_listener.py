@@ -19,7 +19,7 @@ from bbs.client.identity import Identity, IdentityFiles
 from bbs.serving.connections import HEAD_TIMEOUT_S
 from bbs.serving.door import Door
 from bbs.serving.listener import serving
-from cell.certs import Authority
+from cell.development.certs import Authority
 
 pytestmark = pytest.mark.unit
 

@@ -19,7 +19,7 @@ from asyncssh.packet import SSHPacket
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from cell.freeport import free_port
+from cell.development.freeport import free_port
 from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
 from sshd.ssh.client import ClientLink, Credentials, client_options, connect

@@ -21,7 +21,7 @@ from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 from executor.steps.base import Step
 from executor.steps.context import StepContext, StepSettings
-from executor.steps.story import StepEvent
+from executor.steps.trace import StepEvent
 from executor.steps.tree import build_action_step
 
 T = TypeVar("T")

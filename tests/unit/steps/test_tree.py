@@ -13,7 +13,7 @@ from executor.errors import EmptyAction, EngineError
 from executor.model import RunInfo
 from executor.steps.background import Background
 from executor.steps.context import Proxy
-from executor.steps.leftovers import Leftovers
+from executor.steps.orphans import Leftovers
 from executor.steps.tree import build_container_step
 
 pytestmark = pytest.mark.unit

@@ -19,9 +19,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.server import auctioneer_app
+from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.receptor.access import Credentials
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
-from bbs.embedded.repclient import RepClient
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, PortMapping
 from bbs.models.cell import CellPresence
 

@@ -22,14 +22,14 @@ from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
-from bbs.embedded.locket_identity import locket_credentials
-from bbs.embedded.outgoing import HTTPCallbacks
-from bbs.embedded.repclient import RepClient
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.reps import RepClient
+from bbs.embedded.locket.tls import locket_credentials
 from bbs.embedded.service import BBS, run_bbs
 from bbs.models.actions import RunAction
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
-from cell.certs import Authority
+from cell.development.certs import Authority
 from executor.model import Container, ContainerState, EventKind
 from rep.agent import RepAgent
 from rep.config import parse

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import client_context
-from cell.certs import Authority
+from cell.development.certs import Authority
 from rep.server import MAX_BODY_BYTES
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from cell.ssh_proxy import run as run_command
+from cell.commands.ssh_proxy import run as run_command
 from sshd.proxy.program import run
 
 pytestmark = pytest.mark.unit

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
 
-from cell.certs import Authority
+from cell.development.certs import Authority
 from sshd.proxy.platform import MAX_ANSWER, Platform, PlatformURLs, open_session, token_user
 from sshd.proxy.realms import CloudFoundryRealm, Denied, Instance
 from sshd.records import FATAL, Records

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from cell.certs import Authority
+from cell.development.certs import Authority
 from sshd.proxy.config import parse
 from sshd.proxy.startup import backend_context
 

@@ -19,8 +19,8 @@ from bbs.client.identity import Identity
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.actions import RunAction
 from bbs.serving.address import Address
-from cell.certs import development_identities
-from cell.freeport import free_port
+from cell.development.certs import development_identities
+from cell.development.freeport import free_port
 
 ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(

@@ -1,0 +1,91 @@
+"""What the controllers share: the store, the clock, whom they call, and how they call without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.calls.background import Background
+from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
+from bbs.embedded.clock import Clock
+from bbs.embedded.store.database import Store
+from bbs.embedded.store.resources import rep_url
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
+from bbs.models.cell import CellPresence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A stop call to be made: which instance, at which rep."""
+
+    rep_url: str
+    row: ActualLRP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """An update call to be made; None leaves routes or tags as they are."""
+
+    rep_url: str
+    row: ActualLRP
+    internal_routes: tuple[ActualLRPInternalRoute, ...] | None
+    metric_tags: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """One set for all controllers of a service."""
+
+    store: Store
+    clock: Clock
+    auctioneer: Auctioneer
+    reps: RepCalls
+    callbacks: Callbacks
+    background: Background
+
+    def auction_lrps(self, requests: Sequence[LRPStartRequest], trace_id: str = "") -> None:
+        """Ask for places, without waiting."""
+        if requests:
+            call = partial(self.auctioneer.request_lrps, list(requests), trace_id)
+            self.background.start("request-lrp-auctions", call)
+
+    def auction_tasks(self, requests: Sequence[TaskStartRequest]) -> None:
+        """Ask for places, without waiting."""
+        if requests:
+            call = partial(self.auctioneer.request_tasks, list(requests))
+            self.background.start("request-task-auctions", call)
+
+    def stop(self, stops: Sequence[Stop], trace_id: str = "", *, attempts: int = 1) -> None:
+        """Stop instances, without waiting. attempts: tries of each call."""
+        for stop in stops:
+            call = partial(
+                self.reps.stop_lrp,
+                stop.rep_url,
+                stop.row.actual_lrp_key,
+                stop.row.actual_lrp_instance_key,
+                trace_id,
+                attempts=attempts,
+            )
+            self.background.start("stop-lrp", call)
+
+    def push(self, pushes: Sequence[Push], trace_id: str = "") -> None:
+        """Update instances, without waiting."""
+        for push in pushes:
+            call = partial(
+                self.reps.update_lrp,
+                push.rep_url,
+                push.row.actual_lrp_key,
+                push.row.actual_lrp_instance_key,
+                push.internal_routes,
+                push.metric_tags,
+                trace_id,
+            )
+            self.background.start("update-lrp", call)
+
+
+def stop_of(row: ActualLRP, cells: dict[str, CellPresence]) -> Stop | None:
+    """The stop call for an instance; None when its cell is gone."""
+    cell = cells.get(row.actual_lrp_instance_key.cell_id)
+    return None if cell is None else Stop(rep_url=rep_url(cell), row=row)

@@ -1,0 +1,174 @@
+"""Calls about desired LRPs, and what follows for their instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from bbs.embedded.auctioneer.types import LRPStartRequest
+from bbs.embedded.calls.collaborators import Collaborators, Push, Stop, stop_of
+from bbs.embedded.calls.starts import lrp_start
+from bbs.embedded.decisions import lrps as transitions
+from bbs.embedded.decisions.routing import INTERNAL_ROUTER, internal_routes, metric_tags, stored
+from bbs.embedded.decisions.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
+from bbs.embedded.store.lengths import check_guid, check_instances, check_root_fs
+from bbs.embedded.store.resources import cells, rep_url
+from bbs.embedded.store.tables import Tables
+from bbs.models.actual_lrp import ActualLRPKey, Presence
+from bbs.models.cell import CellPresence
+from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
+
+
+@dataclass(slots=True)
+class _FollowUp:
+    """Calls to be made once the transaction is durable."""
+
+    auctions: list[LRPStartRequest] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    pushes: list[Push] = field(default_factory=list)
+
+
+class DesiredController:
+    """Desired LRPs."""
+
+    def __init__(self, with_: Collaborators) -> None:
+        self._with = with_
+
+    async def desire(self, lrp: DesiredLRP, trace_id: str) -> None:
+        """Raises BBSError: ResourceExists, InvalidRequest for what is too long to be stored."""
+        check_guid(lrp.process_guid, lrp.domain, lrp.log_guid)
+        check_root_fs(lrp.root_fs)
+        check_instances(lrp.instances)
+        record = replace(
+            lrp,
+            routes=stored(lrp.routes or {}),
+            ports=tuple(dict.fromkeys(lrp.ports)),
+            modification_tag=new_tag(),
+        )
+
+        def work(tables: Tables) -> _FollowUp:
+            tables.insert_desired_lrp(record, trace_id)
+            return _FollowUp(auctions=self._create(tables, record, range(record.instances), trace_id))
+
+        self._follow(await self._with.store.run(work), trace_id)
+
+    async def update(self, process_guid: str, update: DesiredLRPUpdate, trace_id: str) -> None:
+        """Raises ResourceNotFound, InvalidRequest for too many instances."""
+        check_instances(update.instances or 0)
+
+        def work(tables: Tables) -> _FollowUp:
+            before = tables.desired_lrp(process_guid)
+            after = updated(before, update)
+            tables.replace_desired_lrp(before, after, trace_id)
+            known = cells(tables, self._with.clock)
+            surplus = _instances(tables, process_guid, from_index=after.instances)
+            follow = _FollowUp(
+                auctions=self._create(tables, after, range(before.instances, after.instances), trace_id),
+                pushes=_pushes(tables, before, after, update, known),
+            )
+            if after.instances < before.instances:
+                follow.stops = stop_instances(tables, surplus, known, trace_id)
+            return follow
+
+        self._follow(await self._with.store.run(work), trace_id)
+
+    async def remove(self, process_guid: str, trace_id: str) -> None:
+        """Raises ResourceNotFound."""
+
+        def work(tables: Tables) -> _FollowUp:
+            tables.delete_desired_lrp(tables.desired_lrp(process_guid), trace_id)
+            known = cells(tables, self._with.clock)
+            instances = _instances(tables, process_guid)
+            return _FollowUp(stops=stop_instances(tables, instances, known, trace_id))
+
+        self._follow(await self._with.store.run(work), trace_id)
+
+    def _create(
+        self, tables: Tables, lrp: DesiredLRP, indices: Iterable[int], trace_id: str
+    ) -> list[LRPStartRequest]:
+        now = self._with.clock.wall()
+        created = []
+        for index in indices:
+            key = ActualLRPKey(process_guid=lrp.process_guid, index=index, domain=lrp.domain)
+            before = tables.rows(lrp.process_guid, index)
+            outcome = transitions.create(before, key, now, trace_id)
+            tables.apply(before, outcome)
+            if outcome.auction:
+                created.append(index)
+        return [lrp_start(lrp, created, asked_for=True)] if created else []
+
+    def _follow(self, follow: _FollowUp, trace_id: str) -> None:
+        self._with.auction_lrps(follow.auctions, trace_id)
+        self._with.stop(follow.stops, trace_id)
+        self._with.push(follow.pushes, trace_id)
+
+
+def updated(lrp: DesiredLRP, update: DesiredLRPUpdate) -> DesiredLRP:
+    """The LRP with a change applied; what the change does not name stays. The tag always moves."""
+    return replace(
+        lrp,
+        instances=lrp.instances if update.instances is None else update.instances,
+        routes=lrp.routes if update.routes is None else stored(update.routes),
+        annotation=lrp.annotation if update.annotation is None else update.annotation,
+        metric_tags=update.metric_tags or lrp.metric_tags,
+        image_username=lrp.image_username if update.image_username is None else update.image_username,
+        image_password=lrp.image_password if update.image_password is None else update.image_password,
+        modification_tag=next_tag(lrp.modification_tag),
+    )
+
+
+def stop_instances(
+    tables: Tables, instances: Iterable[Rows], known: dict[str, CellPresence], trace_id: str
+) -> list[Stop]:
+    """Delete the rows that are on no cell; the others go when their cell says so.
+
+    EVACUATING rows are left alone, and rows whose cell is gone are left to convergence.
+    """
+    stops = []
+    for rows in instances:
+        if rows.ordinary is not None and rows.ordinary.state not in ON_A_CELL:
+            tables.apply(rows, transitions.drop(rows, Presence.ORDINARY, trace_id))
+        for row in (rows.ordinary, rows.suspect):
+            stop = stop_of(row, known) if row is not None and row.state in ON_A_CELL else None
+            if stop is not None:
+                stops.append(stop)
+    return stops
+
+
+def _instances(tables: Tables, process_guid: str, from_index: int = 0) -> list[Rows]:
+    found = by_index(tables.actual_lrps(process_guid=process_guid))
+    return [rows for (_, index), rows in sorted(found.items()) if index >= from_index]
+
+
+def _pushes(
+    tables: Tables,
+    before: DesiredLRP,
+    after: DesiredLRP,
+    update: DesiredLRPUpdate,
+    known: dict[str, CellPresence],
+) -> list[Push]:
+    """Tell each instance on a cell of new internal routes or metric tags, and only of those."""
+    routes_changed = update.routes is not None and _internal_differs(before, after)
+    tags_changed = before.metric_tags != after.metric_tags
+    if not routes_changed and not tags_changed:
+        return []
+    pushes = []
+    for row in tables.actual_lrps(process_guid=after.process_guid):
+        cell = known.get(row.actual_lrp_instance_key.cell_id)
+        if row.presence == Presence.EVACUATING or row.state not in ON_A_CELL or cell is None:
+            continue
+        pushes.append(
+            Push(
+                rep_url=rep_url(cell),
+                row=row,
+                internal_routes=internal_routes(after) if routes_changed else None,
+                metric_tags=metric_tags(after, row) if tags_changed else None,
+            )
+        )
+    return pushes
+
+
+def _internal_differs(before: DesiredLRP, after: DesiredLRP) -> bool:
+    """Routes given where neither side has internal ones count as a difference, as peers expect."""
+    old, new = (before.routes or {}).get(INTERNAL_ROUTER), (after.routes or {}).get(INTERNAL_ROUTER)
+    return old != new or (old is None and new is None)

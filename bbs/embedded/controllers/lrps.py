@@ -1,0 +1,121 @@
+"""Calls about instances: each is one transaction, and then perhaps an auction or a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bbs.embedded.auctioneer.types import LRPStartRequest
+from bbs.embedded.calls.collaborators import Collaborators, Stop, stop_of
+from bbs.embedded.calls.reps import RepError
+from bbs.embedded.calls.starts import lrp_start
+from bbs.embedded.decisions import lrps as transitions
+from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.decisions.rows import ON_A_CELL, Rows
+from bbs.embedded.store.lengths import check_guid
+from bbs.embedded.store.resources import cells
+from bbs.embedded.store.tables import Tables
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, Presence
+from bbs.models.cell import CellPresence
+from bbs.models.errors import BBSError, ErrorType
+
+RETIRE_ATTEMPTS = 5
+"""Tries of the stop call that retires an instance."""
+
+
+class LRPController:
+    """Instances."""
+
+    def __init__(self, with_: Collaborators) -> None:
+        self._with = with_
+
+    async def claim(self, process_guid: str, index: int, instance_key: ActualLRPInstanceKey) -> None:
+        """Raises ResourceNotFound, ActualLRPCannotBeClaimed, InvalidRequest for names that are too long."""
+        check_guid(instance_key.instance_guid, instance_key.cell_id)
+        await self._change(process_guid, index, lambda rows, now: transitions.claim(rows, instance_key, now))
+
+    async def start(self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, data: RunningData) -> None:
+        """Raises ActualLRPCannotBeStarted, InvalidRequest for names that are too long."""
+        check_guid(key.process_guid, key.domain, instance_key.instance_guid, instance_key.cell_id)
+        await self._change(
+            key.process_guid,
+            key.index,
+            lambda rows, now: transitions.start(rows, key, instance_key, data, now),
+        )
+
+    async def crash(self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, reason: str) -> None:
+        """Raises ResourceNotFound, ActualLRPCannotBeCrashed."""
+        await self._change(
+            key.process_guid, key.index, lambda rows, now: transitions.crash(rows, instance_key, reason, now)
+        )
+
+    async def fail(self, key: ActualLRPKey, message: str) -> None:
+        """Raises ActualLRPCannotBeFailed."""
+        await self._change(
+            key.process_guid, key.index, lambda rows, now: transitions.fail(rows, message, now)
+        )
+
+    async def remove(self, process_guid: str, index: int, instance_key: ActualLRPInstanceKey | None) -> None:
+        """Raises ResourceNotFound."""
+        await self._change(process_guid, index, lambda rows, _: transitions.remove(rows, instance_key))
+
+    async def retire(self, key: ActualLRPKey, trace_id: str) -> None:
+        """Delete the row, or have its cell stop the instance.
+
+        Raises BBSError: ResourceNotFound, or UnknownError when the cell does not take the stop.
+        """
+
+        def work(tables: Tables) -> Stop | None:
+            return retire(tables, key, cells(tables, self._with.clock), trace_id)
+
+        stop = await self._with.store.run(work)
+        if stop is None:
+            return
+        try:
+            await self._with.reps.stop_lrp(
+                stop.rep_url,
+                stop.row.actual_lrp_key,
+                stop.row.actual_lrp_instance_key,
+                trace_id,
+                attempts=RETIRE_ATTEMPTS,
+            )
+        except RepError as error:
+            raise BBSError(ErrorType.UnknownError, str(error)) from error
+
+    async def _change(self, process_guid: str, index: int, decide: Callable[[Rows, int], Outcome]) -> None:
+        def work(tables: Tables) -> list[LRPStartRequest]:
+            now = self._with.clock.wall()
+            outcome = change(tables, process_guid, index, lambda rows: decide(rows, now))
+            return auction_of(tables, process_guid, index, outcome)
+
+        self._with.auction_lrps(await self._with.store.run(work))
+
+
+def change(tables: Tables, process_guid: str, index: int, decide: Callable[[Rows], Outcome]) -> Outcome:
+    """Decide about an index and write it."""
+    before = tables.rows(process_guid, index)
+    outcome = decide(before)
+    tables.apply(before, outcome)
+    return outcome
+
+
+def auction_of(tables: Tables, process_guid: str, index: int, outcome: Outcome) -> list[LRPStartRequest]:
+    """The request for a place an outcome asks for; none when nobody desires the LRP any more."""
+    desired = tables.find_desired_lrp(process_guid) if outcome.auction else None
+    return [] if desired is None else [lrp_start(desired, [index])]
+
+
+def retire(tables: Tables, key: ActualLRPKey, known: dict[str, CellPresence], trace_id: str) -> Stop | None:
+    """Retire the ordinary row: gone at once, unless a cell that is known has to stop it first.
+
+    Raises ResourceNotFound.
+    """
+    rows = tables.rows(key.process_guid, key.index)
+    row = rows.ordinary
+    if row is None:
+        raise BBSError(ErrorType.ResourceNotFound)
+    stop = stop_of(row, known) if row.state in ON_A_CELL else None
+    if stop is None:
+        tables.apply(rows, transitions.drop(rows, Presence.ORDINARY, trace_id))
+    else:
+        tables.tell_retired(row, trace_id)
+    return stop

@@ -1,0 +1,265 @@
+"""What a call about an ActualLRP does to the rows of its index. Pure: rows in, outcome out.
+
+A refused call raises :class:`~bbs.models.errors.BBSError`. Times are ns since the epoch.
+Source of the tables and numbers: the LRP transition and crash policy chapters of the BBS protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from bbs.embedded.clock import SECOND
+from bbs.embedded.decisions import events as ev
+from bbs.embedded.decisions.events import InstanceEvent
+from bbs.embedded.decisions.rows import (
+    CLAIMED,
+    CRASHED,
+    ON_A_CELL,
+    RUNNING,
+    UNCLAIMED,
+    Rows,
+    cut,
+    new_tag,
+    new_unclaimed,
+    next_tag,
+    to_unclaimed,
+)
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPInstanceKey,
+    ActualLRPInternalRoute,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    Presence,
+)
+from bbs.models.errors import BBSError, ErrorType
+
+CRASH_RESET_AFTER = 5 * 60 * SECOND
+"""An instance that ran longer than this starts counting its crashes anew."""
+
+IMMEDIATE_RESTARTS = 2
+"""Crash counts up to this one are restarted at once."""
+
+MAX_RESTARTS = 200
+"""From this crash count on a row stays CRASHED."""
+
+BASE_RESTART_WAIT = 30 * SECOND
+MAX_WAIT_EXPONENT = 5
+"""The wait doubles with each crash, this often at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Result of a transition.
+
+    after: the rows as they shall be.
+    events: of the instance stream, in order.
+    auction: the index needs a place.
+    """
+
+    after: Rows
+    events: tuple[InstanceEvent, ...] = ()
+    auction: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningData:
+    """What a cell reports about a running instance."""
+
+    net_info: ActualLRPNetInfo
+    internal_routes: tuple[ActualLRPInternalRoute, ...] = ()
+    metric_tags: Mapping[str, str] = field(default_factory=dict)
+    routable: bool = True
+    availability_zone: str = ""
+
+
+def claim(rows: Rows, instance_key: ActualLRPInstanceKey, now: int) -> Outcome:
+    """A cell takes the index. Raises ResourceNotFound, ActualLRPCannotBeClaimed."""
+    if _names_suspect(rows, instance_key):
+        return Outcome(rows)
+    row = _ordinary(rows)
+    same = row.actual_lrp_instance_key == instance_key
+    if row.state == CLAIMED and same:
+        return Outcome(rows)
+    if not (row.state == UNCLAIMED or (row.state in (RUNNING, CRASHED) and same)):
+        raise BBSError(ErrorType.ActualLRPCannotBeClaimed)
+    after = replace(
+        row,
+        state=CLAIMED,
+        actual_lrp_instance_key=instance_key,
+        actual_lrp_net_info=ActualLRPNetInfo(),
+        placement_error="",
+        since=now,
+        modification_tag=next_tag(row.modification_tag),
+    )
+    return Outcome(rows.with_row(after), (ev.changed(row, after),))
+
+
+def start(
+    rows: Rows, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, data: RunningData, now: int
+) -> Outcome:
+    """An instance runs; it supersedes evacuating and suspect ones. Raises ActualLRPCannotBeStarted."""
+    if _names_suspect(rows, instance_key):
+        return Outcome(rows)
+    row = rows.ordinary
+    events: list[InstanceEvent] = []
+    if row is None:
+        blank = ActualLRP(actual_lrp_key=key, modification_tag=new_tag())
+        after = as_running(blank, instance_key, data, now)
+        events.append(ev.created(after))
+    else:
+        same = row.actual_lrp_instance_key == instance_key
+        allowed = row.state in (UNCLAIMED, CLAIMED) or (row.state == RUNNING and same)
+        if not allowed or row.actual_lrp_key.domain != key.domain:
+            raise BBSError(ErrorType.ActualLRPCannotBeStarted)
+        after = row
+        if row.state != RUNNING or running_data(row) != data:
+            after = replace(
+                as_running(row, instance_key, data, now), modification_tag=next_tag(row.modification_tag)
+            )
+            events.append(ev.changed(row, after))
+    events += [ev.removed(other) for other in (rows.evacuating, rows.suspect) if other is not None]
+    return Outcome(Rows(ordinary=after), ev.in_order(events))
+
+
+def crash(rows: Rows, instance_key: ActualLRPInstanceKey, reason: str, now: int) -> Outcome:
+    """An instance ended by itself. Raises ResourceNotFound, ActualLRPCannotBeCrashed."""
+    if rows.suspect is not None and _names_suspect(rows, instance_key):
+        return Outcome(rows.without(Presence.SUSPECT), (ev.removed(rows.suspect),))
+    row = _ordinary(rows)
+    if row.state not in ON_A_CELL or row.actual_lrp_instance_key != instance_key:
+        raise BBSError(ErrorType.ActualLRPCannotBeCrashed)
+    after = after_crash(row, reason, now)
+    events: list[InstanceEvent] = [ev.crashed(row, after)]
+    restarts = after.state == UNCLAIMED
+    events += [ev.created(after), ev.removed(row)] if restarts else [ev.changed(row, after)]
+    return Outcome(rows.with_row(after), ev.in_order(events), auction=restarts)
+
+
+def fail(rows: Rows, message: str, now: int) -> Outcome:
+    """No cell could take the index. A missing row is fine. Raises ActualLRPCannotBeFailed."""
+    row = rows.ordinary
+    if row is None:
+        return Outcome(rows)
+    if row.state != UNCLAIMED:
+        raise BBSError(ErrorType.ActualLRPCannotBeFailed)
+    after = replace(
+        row, placement_error=cut(message), since=now, modification_tag=next_tag(row.modification_tag)
+    )
+    return Outcome(rows.with_row(after), (ev.changed(row, after),))
+
+
+def remove(rows: Rows, instance_key: ActualLRPInstanceKey | None, trace_id: str = "") -> Outcome:
+    """The ordinary row goes; an instance key, if given, must be its own. Raises ResourceNotFound."""
+    row = _ordinary(rows)
+    if instance_key is not None and row.actual_lrp_instance_key != instance_key:
+        raise BBSError(ErrorType.ResourceNotFound)
+    return drop(rows, Presence.ORDINARY, trace_id)
+
+
+def drop(rows: Rows, presence: Presence, trace_id: str = "") -> Outcome:
+    """One row goes, whatever its state; none is fine."""
+    row = rows.presence(presence)
+    if row is None:
+        return Outcome(rows)
+    return Outcome(rows.without(presence), (ev.removed(row, trace_id),))
+
+
+def create(rows: Rows, key: ActualLRPKey, now: int, trace_id: str = "") -> Outcome:
+    """The index gets its ordinary row, unless it has one."""
+    if rows.ordinary is not None:
+        return Outcome(rows)
+    row = new_unclaimed(key, now)
+    return Outcome(rows.with_row(row), (ev.created(row, trace_id),), auction=True)
+
+
+def unclaim(rows: Rows, now: int) -> Outcome:
+    """The ordinary row loses its instance, or its CRASHED state. Raises ActualLRPCannotBeUnclaimed."""
+    row = _ordinary(rows)
+    if row.state == UNCLAIMED:
+        raise BBSError(ErrorType.ActualLRPCannotBeUnclaimed)
+    after = to_unclaimed(row, now)
+    return Outcome(rows.with_row(after), (ev.created(after), ev.removed(row)), auction=True)
+
+
+def suspect(rows: Rows, now: int) -> Outcome:
+    """The ordinary row's cell is gone: keep it as SUSPECT and look for a replacement.
+
+    With a SUSPECT row already there the ordinary one is only unclaimed, and convergence auctions it later.
+    """
+    row = _ordinary(rows)
+    if rows.suspect is not None:
+        return replace(unclaim(rows, now), auction=False)
+    doubtful = replace(row, presence=Presence.SUSPECT)
+    replacement = new_unclaimed(row.actual_lrp_key, now)
+    return Outcome(
+        replace(rows, ordinary=replacement, suspect=doubtful),
+        ev.in_order([ev.changed(row, doubtful), ev.created(replacement)]),
+        auction=True,
+    )
+
+
+def unsuspect(rows: Rows) -> Outcome:
+    """The SUSPECT row's cell came back: it is the ordinary one again, its replacement goes."""
+    doubtful = rows.suspect
+    if doubtful is None:
+        return Outcome(rows)
+    restored = replace(doubtful, presence=Presence.ORDINARY)
+    events: list[InstanceEvent] = [ev.changed(doubtful, restored)]
+    if rows.ordinary is not None:
+        events.append(ev.removed(rows.ordinary))
+    return Outcome(replace(rows, ordinary=restored, suspect=None), ev.in_order(events))
+
+
+def after_crash(row: ActualLRP, reason: str, now: int) -> ActualLRP:
+    """The row after one more crash: UNCLAIMED to be restarted at once, or CRASHED."""
+    long_lived = row.state == RUNNING and now - row.since > CRASH_RESET_AFTER
+    count = 1 if long_lived else row.crash_count + 1
+    after = replace(to_unclaimed(row, now), crash_count=count, crash_reason=cut(reason))
+    return after if count <= IMMEDIATE_RESTARTS else replace(after, state=CRASHED)
+
+
+def restart_due(row: ActualLRP, now: int) -> bool:
+    """Whether a CRASHED row has waited long enough: 30 s, doubling with each crash, at most 16 min."""
+    if row.crash_count >= MAX_RESTARTS:
+        return False
+    exponent = min(max(row.crash_count - IMMEDIATE_RESTARTS - 1, 0), MAX_WAIT_EXPONENT)
+    return now - row.since > BASE_RESTART_WAIT << exponent
+
+
+def as_running(row: ActualLRP, instance_key: ActualLRPInstanceKey, data: RunningData, now: int) -> ActualLRP:
+    """The row with a running instance. The modification tag is left to the caller."""
+    return replace(
+        row,
+        state=RUNNING,
+        actual_lrp_instance_key=instance_key,
+        actual_lrp_net_info=data.net_info,
+        actual_lrp_internal_routes=data.internal_routes,
+        metric_tags=data.metric_tags,
+        routable=data.routable,
+        availability_zone=data.availability_zone,
+        placement_error="",
+        since=now,
+    )
+
+
+def running_data(row: ActualLRP) -> RunningData:
+    """What a row says about its running instance."""
+    return RunningData(
+        net_info=row.actual_lrp_net_info,
+        internal_routes=row.actual_lrp_internal_routes,
+        metric_tags=row.metric_tags,
+        routable=row.routable is not False,
+        availability_zone=row.availability_zone,
+    )
+
+
+def _ordinary(rows: Rows) -> ActualLRP:
+    if rows.ordinary is None:
+        raise BBSError(ErrorType.ResourceNotFound)
+    return rows.ordinary
+
+
+def _names_suspect(rows: Rows, instance_key: ActualLRPInstanceKey) -> bool:
+    return rows.suspect is not None and rows.suspect.actual_lrp_instance_key == instance_key

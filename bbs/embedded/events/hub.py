@@ -1,0 +1,171 @@
+"""The subscribers of the three event streams.
+
+Publishing never waits. A subscriber has a buffer. One that has more than the bound in it when the next commit
+comes is ended, and has to subscribe and list again: the same as the protocol asks of it after any break. A
+commit itself may be of any size: a subscriber that keeps up gets all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from bbs.embedded.decisions.events import resolved
+from bbs.embedded.events.notices import Notice, Stream
+from bbs.models.actual_lrp import ActualLRP, ActualLRPGroup
+from bbs.models.events import (
+    ActualLRPChangedEvent,
+    ActualLRPCrashedEvent,
+    ActualLRPCreatedEvent,
+    ActualLRPInstanceChangedEvent,
+    ActualLRPInstanceCreatedEvent,
+    ActualLRPInstanceRemovedEvent,
+    ActualLRPRemovedEvent,
+    Event,
+)
+
+logger = logging.getLogger(__name__)
+
+BUFFER_BYTES: Final = 2 << 20
+"""Records a subscriber may have waiting when more come. All subscribers share the records themselves."""
+
+
+class Subscription:
+    """One subscriber's events, in order, until it is ended or the hub closes. who: for the log."""
+
+    def __init__(self, stream: Stream, cell_id: str, who: str) -> None:
+        self.stream = stream
+        self.who = who
+        self._cell_id = cell_id
+        self._notices: deque[Notice] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._came = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """There was a last event, and it has been taken."""
+        return self._ended and not self._notices
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the records that have not been taken."""
+        return self._bytes
+
+    def offer(self, notice: Notice) -> None:
+        """Take an event, when it is one for this subscriber."""
+        if self._ended or (self._cell_id and not concerns(notice.event, self._cell_id)):
+            return
+        self._notices.append(notice)
+        self._bytes += len(notice.record)
+        self._came.set()
+
+    def end(self) -> None:
+        """Let the subscriber have what is buffered, and no more."""
+        self._ended = True
+        self._came.set()
+
+    def drop(self) -> None:
+        """End the subscription at once; what is buffered goes."""
+        self._notices.clear()
+        self._bytes = 0
+        self.end()
+
+    async def next(self, patience_s: float) -> Event | None:
+        """The next event; None when there was none for so many seconds, or there will be none any more."""
+        notice = await self.next_notice(patience_s)
+        return None if notice is None else notice.event
+
+    async def next_notice(self, patience_s: float) -> Notice | None:
+        """The same, with the record of the event."""
+        if not self._notices and not self._ended:
+            self._came.clear()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._came.wait()
+            except TimeoutError:
+                return None
+        if not self._notices:
+            return None
+        notice = self._notices.popleft()
+        self._bytes -= len(notice.record)
+        return notice
+
+
+class Hub:
+    """All subscribers."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+        self._closed = False
+
+    @contextmanager
+    def subscribe(
+        self, stream: Stream, cell_id: str = "", who: str = "this process"
+    ) -> Iterator[Subscription]:
+        """Subscribed from entering on. cell_id: only what concerns that cell; empty for all."""
+        subscription = Subscription(stream, cell_id, who)
+        if self._closed:
+            subscription.end()
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    def publish(self, notices: Sequence[Notice]) -> None:
+        """Give each event of a commit to the subscribers of its streams."""
+        for subscription in tuple(self._subscriptions):
+            if subscription.waiting_bytes > BUFFER_BYTES:
+                self._drop(subscription)
+        for notice in notices:
+            for subscription in self._subscriptions:
+                if subscription.stream in notice.streams:
+                    subscription.offer(notice)
+
+    def _drop(self, subscription: Subscription) -> None:
+        logger.info(
+            "dropping-slow-subscriber",
+            extra={
+                "data": {
+                    "stream": subscription.stream.name,
+                    "subscriber": subscription.who,
+                    "waiting-bytes": subscription.waiting_bytes,
+                }
+            },
+        )
+        self._subscriptions.discard(subscription)
+        subscription.drop()
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed = True
+        for subscription in self._subscriptions:
+            subscription.end()
+
+
+def concerns(event: Event, cell_id: str) -> bool:
+    """Whether an event passes the filter for a cell. What is not about an instance always does."""
+    match event:
+        case ActualLRPInstanceCreatedEvent() | ActualLRPInstanceRemovedEvent():
+            return _on_cell(event.actual_lrp, cell_id)
+        case ActualLRPInstanceChangedEvent() | ActualLRPCrashedEvent():
+            return event.actual_lrp_instance_key.cell_id == cell_id
+        case ActualLRPCreatedEvent() | ActualLRPRemovedEvent():
+            return _pair_on_cell(event.actual_lrp_group, cell_id)
+        case ActualLRPChangedEvent():
+            return _pair_on_cell(event.before, cell_id) or _pair_on_cell(event.after, cell_id)
+        case _:
+            return True
+
+
+def _on_cell(row: ActualLRP | None, cell_id: str) -> bool:
+    return row is not None and row.actual_lrp_instance_key.cell_id == cell_id
+
+
+def _pair_on_cell(pair: ActualLRPGroup | None, cell_id: str) -> bool:
+    return pair is not None and _on_cell(resolved(pair), cell_id)

@@ -1,0 +1,1 @@
+"""The Locket service: locks and presences over gRPC."""

@@ -1,0 +1,191 @@
+"""Locket: locks and presences over gRPC, kept in the same file as everything else."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from bbs.embedded.clock import Clock
+from bbs.embedded.store.database import Store, StoreError
+from bbs.embedded.store.resources import Collision, Resource, Resources, TypeCode
+from bbs.embedded.store.tables import Tables
+from bbs.serving import connections
+from bbs.wire import locket as wire
+from bbs.wire.proto import locket_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+LONGEST_TTL_S = 2**31
+"""A larger one, which is for ever too, would not fit into the store as a time."""
+
+LOCK_TTL_S = 15
+"""Of the locks of a BBS and of an auctioneer."""
+
+STOP_GRACE_S = 1.0
+"""Time for calls in flight when the server stops."""
+
+OPTIONS = (
+    # Clients ping after 10 s of silence, also between calls; a server by default hangs up on that.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    # Two servers on one port would each see half of the refreshes.
+    ("grpc.so_reuseport", 0),
+)
+
+LEGACY_TYPES = {TypeCode.LOCK: "lock", TypeCode.PRESENCE: "presence"}
+"""The older spelling of a type, still written."""
+
+
+class Locket:
+    """The calls, with their checks in the order that decides which error a caller sees.
+
+    held: keys of locks that the owner of this server holds for as long as it serves.
+    """
+
+    def __init__(self, store: Store, clock: Clock, held: Iterable[str] = ()) -> None:
+        self._store = store
+        self._clock = clock
+        owner = str(uuid.uuid4())
+        self._held = {
+            key: Resource(key=key, owner=owner, value="", type_code=TypeCode.LOCK, ttl_s=LOCK_TTL_S)
+            for key in held
+        }
+
+    async def lock(self, q: pb.LockRequest, context: Context) -> pb.LockResponse:
+        if int(q.resource.type_code) not in LEGACY_TYPES:
+            await _invalid_type(context)
+        if q.ttl_in_seconds <= 0:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "invalid-ttl")
+        if not q.resource.owner:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "invalid-owner")
+        resource = Resource(
+            key=q.resource.key,
+            owner=q.resource.owner,
+            value=q.resource.value,
+            type_code=TypeCode(q.resource.type_code),
+            ttl_s=min(q.ttl_in_seconds, LONGEST_TTL_S),
+        )
+        try:
+            self._check_held(resource.key)
+            await self._do(lambda resources: resources.lock(resource))
+        except Collision:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
+        return pb.LockResponse()
+
+    async def fetch(self, q: pb.FetchRequest, context: Context) -> pb.FetchResponse:
+        found = self._held.get(q.key) or await self._do(lambda resources: resources.fetch(q.key))
+        if found is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "resource-not-found")
+        return pb.FetchResponse(resource=_to_wire(found))
+
+    async def release(self, q: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
+        try:
+            self._check_held(q.resource.key)
+            await self._do(lambda resources: resources.release(q.resource.key, q.resource.owner))
+        except Collision:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
+        return pb.ReleaseResponse()
+
+    async def fetch_all(self, q: pb.FetchAllRequest, context: Context) -> pb.FetchAllResponse:
+        if int(q.type_code) not in LEGACY_TYPES:
+            await _invalid_type(context)
+        type_code = TypeCode(q.type_code)
+        found = [each for each in self._held.values() if each.type_code == type_code]
+        found += await self._do(lambda resources: resources.fetch_all(type_code))
+        return pb.FetchAllResponse(resources=[_to_wire(resource) for resource in found])
+
+    def _check_held(self, key: str) -> None:
+        """Raises Collision for a lock of this server's owner, whoever asks: its owner does not ask here."""
+        if key in self._held:
+            raise Collision(key)
+
+    async def _do(self, work: Callable[[Resources], Any]) -> Any:
+        def transaction(tables: Tables) -> Any:
+            return work(Resources(tables, self._clock))
+
+        return await self._store.run(transaction)
+
+    @asynccontextmanager
+    async def serve(
+        self, address: str, credentials: grpc.ServerCredentials | None = None
+    ) -> AsyncIterator[int]:
+        """Serve for as long as the context lasts; gives the port, which matters when asked for port 0.
+
+        credentials: of the server; None for a listener without TLS. Raises RuntimeError when the address
+        cannot be bound.
+        """
+        # gRPC accepts connections itself: those beyond the limit are refused, silent ones are cut.
+        bounds = (
+            ("grpc.max_allowed_incoming_connections", connections.connection_limit()),
+            ("grpc.server_handshake_timeout_ms", int(1000 * connections.HEAD_TIMEOUT_S)),
+        )
+        server = grpc.aio.server(options=(*OPTIONS, *bounds))
+        server.add_generic_rpc_handlers((self._handlers(),))
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+        await server.start()
+        try:
+            yield port
+        finally:
+            await server.stop(STOP_GRACE_S)
+
+    def _handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
+        calls = (
+            _handler(wire.LOCK, self.lock),
+            _handler(wire.FETCH, self.fetch),
+            _handler(wire.RELEASE, self.release),
+            _handler(wire.FETCH_ALL, self.fetch_all),
+        )
+        return grpc.method_handlers_generic_handler(wire.SERVICE, dict(calls))
+
+
+async def _invalid_type(context: Context) -> NoReturn:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "invalid-type")
+
+
+def _handler(
+    method: wire.Method[Any, Any], call: Callable[[Any, Context], Awaitable[Message]]
+) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+    async def answer(body: bytes, context: Context) -> Message:
+        try:
+            request = method.request.FromString(body)
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {error}")
+        try:
+            return await call(request, context)
+        except StoreError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            logger.exception("locket-call-failed", extra={"data": {"method": method.name}})
+            await context.abort(grpc.StatusCode.INTERNAL, "the call failed, the server's log says why")
+
+    return method.name, grpc.unary_unary_rpc_method_handler(
+        answer,
+        # gRPC's own handling of a message that is none is a trace in the log.
+        request_deserializer=None,
+        response_serializer=method.response.SerializeToString,
+    )
+
+
+def _to_wire(resource: Resource) -> pb.Resource:
+    return pb.Resource(
+        key=resource.key,
+        owner=resource.owner,
+        value=resource.value,
+        type=LEGACY_TYPES[resource.type_code],
+        type_code=pb.TypeCode.Name(resource.type_code),
+    )

@@ -1,0 +1,1 @@
+"""The store: the SQLite database, its tables, and the records in them."""

@@ -1,0 +1,245 @@
+"""Puts a cell together: engine, network, executor, clients of the control plane, and the agent.
+
+This is the one place that knows every room. Each part is a context; they are left in the reverse order, so
+the agent is gone before the executor, and the executor before the engine's client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.identity import Identity, IdentityFiles
+from bbs.client.locket import LocketClient, channel_credentials
+from bbs.client.transport import Policy
+from cell.assembly.locks import alone
+from cell.assembly.telemetry import Telemetry
+from executor.assembly import assemble
+from executor.cache.downloader import Downloader
+from executor.cache.http import Fetcher
+from executor.cache.session import AssetTLS, asset_session
+from executor.cache.uploader import Uploader
+from executor.config import ExecutorConfig
+from executor.engine.api import Engine, Network
+from executor.engine.docker import DockerEngine, EngineConfig
+from executor.executor import Executor
+from executor.logs.api import LogSink
+from executor.network.cell import CellNetwork
+from executor.network.config import NetworkConfig
+from executor.steps.trace import NoStory, StoryRecorder
+from executor.telemetry.api import MetricsEmitter
+from executor.telemetry.meter import Meter
+from rep.agent import RepAgent
+from rep.config import RepConfig, executor_config, seconds
+from rep.tls import check_admin_certificate
+
+BBS_ATTEMPTS = 5
+"""Per call of the rep, within 4 to 8 s if the BBS is away: it may be restarting."""
+
+
+def network_config(config: RepConfig) -> NetworkConfig:
+    """The part of ``rep.json`` that names the containers' network and the host ports."""
+    return NetworkConfig(
+        name=config.network_name,
+        table=config.nft_table,
+        subnet=config.network_subnet,
+        subnet_ipv6=config.network_subnet_ipv6,
+        mtu=config.network_mtu,
+        denied_networks=config.denied_networks,
+        allowed_networks=config.allowed_networks,
+        dns_servers=config.dns_servers,
+        bandwidth_in=config.container_bandwidth_in,
+        bandwidth_out=config.container_bandwidth_out,
+        connection_limit=config.container_connection_limit,
+        external_ip=config.external_ip,
+        port_start=config.host_port_start,
+        port_count=config.host_port_count,
+    )
+
+
+def engine_config(config: RepConfig, owner: str) -> EngineConfig:
+    """The engine under the name ``owner``."""
+    return EngineConfig(
+        state_dir=Path(config.state_dir) / "engine",
+        owner=owner,
+        cell_id=config.cell_id,
+        docker_host=config.docker_host,
+        dns_servers=config.dns_servers,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What somebody who watches closely puts between the rooms; by default nothing.
+
+    recorder: the story of a container's steps, by guid. engine: wraps the real one. network: makes it.
+    life_sink: takes the cell's own lines about a container's life instead of the app's sink.
+    """
+
+    recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory()
+    engine: Callable[[Engine], Engine] = lambda engine: engine
+    network: Callable[[NetworkConfig], Network] = CellNetwork
+    life_sink: LogSink | None = None
+
+
+@asynccontextmanager
+async def running_executor(
+    config: RepConfig,
+    sink: LogSink,
+    hooks: Hooks | None = None,
+    *,
+    meter: Meter | None = None,
+    emitter: MetricsEmitter | None = None,
+) -> AsyncIterator[Executor]:
+    """An executor on the real engine. meter: of the cell; emitter: takes the metrics of apps.
+
+    Nothing is touched before everything that a cell uses alone is locked. Raises AlreadyInUse, EngineError,
+    NetworkError, UnknownStack, ValueError.
+    """
+    with alone(config, settings := executor_config(config)):
+        async with _executor(config, settings, sink, hooks or Hooks(), meter, emitter) as executor:
+            yield executor
+
+
+@asynccontextmanager
+async def _executor(
+    config: RepConfig,
+    settings: ExecutorConfig,
+    sink: LogSink,
+    hooks: Hooks,
+    meter: Meter | None,
+    emitter: MetricsEmitter | None,
+) -> AsyncIterator[Executor]:
+    engine = DockerEngine(
+        replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits)
+    )
+    probe_engine = DockerEngine(
+        replace(engine_config(config, config.healthcheck_container_owner_name), tells_disk_limits=False)
+    )
+    try:
+        async with (
+            asset_session(_asset_tls(settings)) as session,
+            Downloader(
+                Fetcher(session, limits=settings.archive_limits),
+                Path(settings.cache_path),
+                settings.max_cache_size_bytes,
+                limits=settings.archive_limits,
+            ) as downloader,
+            assemble(
+                settings,
+                engine=hooks.engine(engine),
+                probe_engine=probe_engine,
+                network=hooks.network(network_config(config)),
+                sink=sink,
+                fetcher=downloader,
+                uploader=Uploader(session),
+                recorder=hooks.recorder,
+                life_sink=hooks.life_sink,
+                meter=meter,
+                emitter=emitter,
+            ) as executor,
+        ):
+            yield executor
+    finally:
+        await probe_engine.close()
+        await engine.close()
+
+
+@asynccontextmanager
+async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterator[RepAgent]:
+    """An agent to ``run()`` while the context lasts.
+
+    With certificate files everything is mutual TLS; without them (development) everything is plain. Files
+    that are renewed are used from the next connection on. Raises what :func:`running_executor` raises,
+    TLSConfigurationError, BBSError, LocketError.
+    """
+    identity, towards_locket = _identity(config), locket_identity(config)
+    async with (
+        running_executor(
+            config, telemetry.sink, meter=telemetry.meter, emitter=telemetry.emitter
+        ) as executor,
+        HTTPBBSClient(
+            config.bbs_address,
+            ssl_context=identity.client_context() if identity else None,
+            policy=Policy(attempts=BBS_ATTEMPTS, request_timeout_s=seconds(config.communication_timeout)),
+        ) as bbs,
+        LocketClient(
+            config.locket_address,
+            _locket_credentials(towards_locket) if towards_locket else None,
+            keepalive_time_s=config.locket_client_keepalive_time,
+            keepalive_timeout_s=config.locket_client_keepalive_timeout,
+        ) as locket,
+        _following(identity),
+        _following_for(locket, towards_locket),
+    ):
+        await locket.ready()
+        if identity:
+            check_admin_certificate(identity.files.cert_file)
+        yield RepAgent(
+            config,
+            executor,
+            bbs,
+            locket,
+            admin_tls=identity.server_context() if identity else None,
+            network_tls=identity.server_context() if identity else None,
+            metrics=telemetry.meter,
+        )
+
+
+def _asset_tls(settings: ExecutorConfig) -> AssetTLS:
+    return AssetTLS(
+        cert=settings.path_to_tls_cert,
+        key=settings.path_to_tls_key,
+        ca_files=(settings.path_to_tls_ca_cert, settings.path_to_ca_certs_for_downloads),
+        skip_cert_verify=settings.skip_cert_verify,
+    )
+
+
+def _identity(config: RepConfig) -> Identity | None:
+    if not config.cert_file:
+        return None
+    return Identity(
+        IdentityFiles(
+            ca_file=Path(config.ca_cert_file),
+            cert_file=Path(config.cert_file),
+            key_file=Path(config.key_file),
+        )
+    )
+
+
+def locket_identity(config: RepConfig) -> Identity | None:
+    """Who Locket sees: an identity of its own where one is configured, the rep's otherwise."""
+    if not config.locket_client_cert_file:
+        return _identity(config)
+    return Identity(
+        IdentityFiles(
+            ca_file=Path(config.locket_ca_cert_file),
+            cert_file=Path(config.locket_client_cert_file),
+            key_file=Path(config.locket_client_key_file),
+        )
+    )
+
+
+def _locket_credentials(identity: Identity) -> grpc.ChannelCredentials:
+    files = identity.files
+    return channel_credentials(files.ca_file, files.cert_file, files.key_file)
+
+
+def _following(identity: Identity | None) -> AbstractAsyncContextManager[None]:
+    return identity.followed() if identity else nullcontext()
+
+
+def _following_for(locket: LocketClient, identity: Identity | None) -> AbstractAsyncContextManager[None]:
+    """gRPC does not look at files; it gets a new connection when they change."""
+    if identity is None:
+        return nullcontext()
+
+    async def renewed() -> None:
+        await locket.renew(_locket_credentials(identity))
+
+    return identity.followed(renewed)

@@ -1,0 +1,154 @@
+"""App logs for people: one line each on the terminal, labelled with instance and source."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from io import TextIOBase
+from itertools import accumulate
+from typing import IO
+
+from cell.assembly.terminal import PLAIN, visible
+from executor.logs.api import LogLine, Stream
+from executor.logs.shipper import CAPACITY_BYTES, LineOutlet, Unreachable, each_alone
+
+RED, DIM = "\x1b[31m", "\x1b[2m"
+
+CLOSE_LIMIT_S = 1.0
+"""How long the end waits for a terminal that takes nothing."""
+
+PIECE_BYTES = 1 << 16
+"""Written at once; a pipe holds as much."""
+
+OWN = "cell dev"
+"""Whose lines those are that no instance wrote."""
+
+
+def source_label(line: LogLine) -> str:
+    """``APP`` of ``cell run``: only one instance, so its source alone tells."""
+    return line.source_type
+
+
+def instance_label(line: LogLine) -> str:
+    """``web/0 APP``: whose line it is when many run side by side."""
+    return f"{line.source_id}/{line.instance_id} {line.source_type}"
+
+
+def shown(line: LogLine, label: Callable[[LogLine], str], colour: bool = False) -> str:
+    """A line as people see it."""
+    text = visible(line.payload.decode(errors="replace"), colours=True)
+    head = visible(f"[{label(line)}] {line.stream.value}")
+    if colour:
+        text = f"{RED}{text}{PLAIN}" if line.stream is Stream.ERR else text
+        head = f"{DIM}{head}{PLAIN}"
+    return f"{head} {text}"
+
+
+class ConsoleSink:
+    """Prints lines as they come; whoever writes waits for the reader, so nothing is lost."""
+
+    def __init__(self, stream: IO[str] | TextIOBase | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+
+    def emit(self, line: LogLine) -> None:
+        print(shown(line, source_label), file=self._stream, flush=True)
+
+
+class Console(LineOutlet):
+    """Lines of many instances, for whoever looks; nobody waits until they are read.
+
+    A terminal that was stopped, or a pipe that nobody empties, costs what does not fit into ``capacity``
+    bytes, and the component's log says how many lines of whom those were.
+    """
+
+    def __init__(self, descriptor: int = 1, *, colour: bool = False, capacity: int = CAPACITY_BYTES) -> None:
+        super().__init__(
+            "console",
+            each_alone(lambda line: (shown(line, instance_label, colour) + "\n").encode(errors="replace")),
+            Descriptor(descriptor),
+            capacity=capacity,
+            close_limit_s=CLOSE_LIMIT_S,
+        )
+
+    def tell(self, text: str) -> None:
+        """Lines that are not an instance's."""
+        data = f"{text}\n".encode(errors="replace")
+        self.put(data, OWN, len(data), text.count("\n") + 1)
+
+
+class Descriptor:
+    """A destination: what a descriptor of somebody else's leads to, such as standard output.
+
+    Never waits inside a system call, from which nothing could call it back. Whether writing waits is not
+    the descriptor's own affair but everybody's who got it from the same place, so what is made not to wait
+    here is a descriptor of ours that leads to the same pipe or terminal.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._given = descriptor
+        self._write: Callable[[memoryview], int] | None = None
+        self._own: int | socket.socket | None = None
+
+    async def send(self, items: Sequence[bytes]) -> Collection[int]:
+        ends = list(accumulate(map(len, items)))
+        data = memoryview(b"".join(items))
+        written = 0
+        try:
+            if self._write is None:
+                self._write = self._opened()
+            while written < len(data):
+                try:
+                    written += self._write(data[written : written + PIECE_BYTES])
+                except BlockingIOError:
+                    await self._room()
+                else:
+                    await asyncio.sleep(0)  # others have their turn, however much there is to write
+        except OSError as error:
+            raise Unreachable(error, bisect_right(ends, written)) from error
+        except asyncio.CancelledError:
+            raise Unreachable("it takes too long", bisect_right(ends, written)) from None
+        return ()
+
+    async def close(self) -> None:
+        own, self._own, self._write = self._own, None, None
+        with suppress(OSError):
+            if isinstance(own, socket.socket):
+                own.close()
+            elif own is not None:
+                os.close(own)
+
+    def _opened(self) -> Callable[[memoryview], int]:
+        mode = os.fstat(self._given).st_mode
+        if stat.S_ISSOCK(mode):
+            connection = self._own = socket.socket(fileno=os.dup(self._given))
+            return lambda data: connection.send(data, socket.MSG_DONTWAIT)
+        if stat.S_ISFIFO(mode) or os.isatty(self._given):
+            way = f"/proc/self/fd/{self._given}"
+            own = self._own = os.open(way, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            return lambda data: os.write(own, data)
+        given = self._given  # a file: there is nobody to wait for
+        return lambda data: os.write(given, data)
+
+    async def _room(self) -> None:
+        """Until something can be written."""
+        loop = asyncio.get_running_loop()
+        descriptor = self._own
+        if descriptor is None:
+            raise OSError("a file that takes nothing")
+        ready = loop.create_future()
+        loop.add_writer(descriptor, _set, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(descriptor)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

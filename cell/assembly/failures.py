@@ -1,0 +1,72 @@
+"""Errors that a user can act on, told in one line each; anything else is a bug and shows its trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bbs.client.locket import LocketError
+from bbs.client.tls import TLSConfigurationError
+from bbs.embedded.store.database import StoreError
+from bbs.models.errors import BBSError
+from bbs.serving.address import ListenError
+from cell.assembly.locks import AlreadyInUse
+from cell.assembly.telemetry import TelemetryError
+from cell.development.slots import NoFreeSlot
+from executor.errors import ExecutorError
+from rep.config import ConfigError, InvalidConfig
+from rep.evacuation import CleanupFailed
+from rep.rootfs import UnknownStack
+
+
+class CommandError(Exception):
+    """A command cannot do what was asked; says what is in the way and what to do."""
+
+
+USER_ERRORS = (
+    AlreadyInUse,
+    CommandError,
+    BBSError,
+    CleanupFailed,
+    ConfigError,
+    ExecutorError,
+    InvalidConfig,
+    ListenError,
+    LocketError,
+    NoFreeSlot,
+    OSError,
+    StoreError,
+    TLSConfigurationError,
+    TelemetryError,
+    UnknownStack,
+    ValueError,
+)
+
+
+class Told(Exception):
+    """What went wrong has been told already."""
+
+
+@contextmanager
+def telling(tell: Callable[[str], object]) -> Iterator[None]:
+    """Turn errors a user can act on into lines for ``tell`` and one :class:`Told`."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        tell(str(error))
+        raise Told from error
+    except ExceptionGroup as group:
+        known, unknown = group.split(USER_ERRORS)
+        if unknown is not None:
+            raise
+        for leaf in _leaves(known):
+            tell(str(leaf))
+        raise Told from group
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    elif error is not None:
+        yield error

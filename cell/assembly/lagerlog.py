@@ -1,0 +1,106 @@
+"""Component logs as operators of Diego know them: JSON lines in lager's two shapes.
+
+``time_format`` is ``unix-epoch`` (levels as numbers) or ``rfc3339`` (levels as words). A record's message
+is a short name; its facts travel in ``extra={"data": {...}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from bbs.tracing import TraceFilter
+from cell.assembly.logwriter import LogWriter
+
+LEVEL_NUMBERS = {logging.DEBUG: 0, logging.INFO: 1, logging.WARNING: 1, logging.ERROR: 2, logging.CRITICAL: 3}
+LEVEL_NAMES = {0: "debug", 1: "info", 2: "error", 3: "fatal"}
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
+
+DEFAULT_MAX_DATA_STRING = 640
+"""Longest string in ``data``, in characters; the job's default of ``max_data_string_length``."""
+
+
+OWN_PACKAGES = ("bbs", "cell", "executor", "healthcheck", "lifecycle", "rep", "sshd")
+"""Whose records the level is about. Records of libraries count from warnings on: they would drown these."""
+
+
+class LagerFormatter(logging.Formatter):
+    """One JSON object per record.
+
+    source: root name (``rep``); the message gets it as prefix, as lager does.
+    max_data_string: longer strings in ``data`` are cut, 0 leaves them whole. redact: what takes secrets out
+    of ``data``.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        time_format: str = "unix-epoch",
+        max_data_string: int = DEFAULT_MAX_DATA_STRING,
+        redact: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._redact = redact
+        self._source = source
+        self._rfc3339 = time_format == "rfc3339"
+        self._max = max_data_string
+
+    def _shorten(self, value: Any) -> Any:
+        if isinstance(value, str) and 0 < self._max < len(value):
+            return value[: self._max - 12] + "-(truncated)"
+        if isinstance(value, dict):
+            return {str(k): self._shorten(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._shorten(v) for v in value]
+        return value
+
+    def format(self, record: logging.LogRecord) -> str:
+        data: dict[str, Any] = dict(getattr(record, "data", None) or {})
+        if record.exc_info:
+            data["trace"] = self.formatException(record.exc_info)
+            data.setdefault("error", str(record.exc_info[1]))
+        if self._redact is not None:
+            data = self._redact(data)
+        level = LEVEL_NUMBERS.get(record.levelno, 1)
+        message = f"{self._source}.{record.getMessage()}"
+        nanos = int(record.created * 1_000_000) * 1000
+        entry: dict[str, Any]
+        if self._rfc3339:
+            stamp = datetime.fromtimestamp(nanos // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            entry = {"timestamp": f"{stamp}.{nanos % 10**9:09d}Z", "level": LEVEL_NAMES[level]}
+        else:
+            entry = {"timestamp": f"{nanos // 10**9}.{nanos % 10**9:09d}"}
+        entry |= {"source": self._source, "message": message}
+        if not self._rfc3339:
+            entry["log_level"] = level
+        entry["data"] = self._shorten(data)
+        return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
+
+
+def install(
+    stream: IO[str],
+    *,
+    source: str,
+    level: str = "info",
+    time_format: str = "unix-epoch",
+    max_data_string: int = 640,
+    redact: Callable[[Any], Any] | None = None,
+) -> logging.Handler:
+    """Send every record of the process to the descriptor of ``stream``; the handler, to remove it again.
+
+    No caller waits for the stream's reader. Raises ValueError for an unknown level, with the known ones.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")
+    handler = LogWriter(stream.fileno())
+    handler.addFilter(TraceFilter())
+    handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(max(LEVELS[level], logging.WARNING))  # of libraries
+    for package in OWN_PACKAGES:
+        logging.getLogger(package).setLevel(LEVELS[level])
+    return handler

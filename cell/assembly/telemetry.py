@@ -1,0 +1,115 @@
+"""From rep.json to where logs and metrics go.
+
+App logs go to every place of ``log_sinks``, and to loggregator when its identity is configured; with
+neither they go to stderr. Each place has a buffer and a task of its own. Metrics go to loggregator; without
+it they can still be looked at in the :class:`~executor.meter.Meter`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bbs.client.tls import CertificateExpired, TLSConfigurationError, client_context
+from executor.logs.api import LogSink
+from executor.logs.loggregator import Agent, Loggregator, credentials
+from executor.logs.shipper import LineOutlet
+from executor.logs.sinks import FanOut
+from executor.logs.targets import open_target
+from executor.telemetry.api import Labels, MetricsEmitter, NoEmitter
+from executor.telemetry.meter import Meter
+from rep.config import Loggregator as LoggregatorKeys
+from rep.config import RepConfig
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SINK = "stderr"
+
+
+class TelemetryError(Exception):
+    """A place for logs and metrics cannot be used as configured; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What a cell writes to. emitter: takes metrics of apps. meter: of the cell itself."""
+
+    sink: LogSink
+    emitter: MetricsEmitter
+    meter: Meter
+
+
+@asynccontextmanager
+async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[Telemetry]:
+    """Everything that is configured, and ``others`` for app logs; delivers what is left when it is closed.
+
+    Raises TelemetryError.
+    """
+    keys = config.loggregator
+    texts = config.log_sinks or (() if others or keys.enabled else (DEFAULT_SINK,))
+    outlets = [_line_outlet(text, config.cell_id) for text in texts]
+    loggregator = Loggregator(_agent(keys)) if keys.enabled else None
+    async with AsyncExitStack() as stack:
+        for outlet in outlets:
+            await stack.enter_async_context(outlet.running())
+        if loggregator is not None:
+            await stack.enter_async_context(loggregator.running())
+        emitter: MetricsEmitter = loggregator or NoEmitter()
+        yield Telemetry(
+            sink=_joined([*outlets, *others, *([loggregator] if loggregator else [])]),
+            emitter=emitter,
+            meter=Meter(emitter, _labels(keys)),
+        )
+
+
+def _joined(sinks: Sequence[LogSink]) -> LogSink:
+    return sinks[0] if len(sinks) == 1 else FanOut(sinks)
+
+
+def _line_outlet(text: str, cell_id: str) -> LineOutlet:
+    try:
+        return open_target(text, hostname=cell_id)
+    except (OSError, ValueError) as error:  # files of an identity; ssl.SSLError is an OSError
+        raise TelemetryError(f"log_sinks: {text!r} cannot be used: {error}") from error
+
+
+def _labels(keys: LoggregatorKeys) -> Labels:
+    return Labels(
+        source_id=keys.loggregator_source_id,
+        instance_id=keys.loggregator_instance_id,
+        tags={"origin": keys.loggregator_job_origin},
+    )
+
+
+def _check_identity(files: Sequence[Path]) -> None:
+    """Say what is wrong with a file, which gRPC does not. Raises TLSConfigurationError.
+
+    An expired certificate does not keep the cell from starting: it may be renewed, and every new connection
+    reads the files again.
+    """
+    try:
+        client_context(*files)
+    except CertificateExpired as error:
+        logger.error("loggregator-certificate-expired", extra={"data": {"error": str(error)}})
+
+
+def _agent(keys: LoggregatorKeys) -> Agent:
+    files = [
+        Path(path)
+        for path in (keys.loggregator_ca_path, keys.loggregator_cert_path, keys.loggregator_key_path)
+    ]
+    try:
+        _check_identity(files)
+        identity = credentials(*files)
+    except (OSError, TLSConfigurationError) as error:
+        raise TelemetryError(f"failed-to-initialize-metron-client: {error}") from error
+    host = keys.loggregator_api_host or "127.0.0.1"
+    return Agent(
+        address=f"{host}:{keys.loggregator_api_port or 3458}",
+        credentials=identity,
+        batch_size=keys.loggregator_batch_max_size or 100,
+        flush_interval_s=(keys.BatchFlushInterval or 100_000_000) / 1e9,
+    )

@@ -1,0 +1,180 @@
+"""Show what the network of a cell does: host ports, egress rules, what came through and what was refused.
+
+Without a guid every container is a line; with one (its beginning is enough) its rules are listed with the
+connections each of them let through. It reads the packet table of the kernel, so it tells what is in
+force, whoever put it there. Needs root.
+
+  cell network
+  cell network 30911132
+  cell network --table diego_cell_dev_2
+
+Exit status 0; 1 when there is no such table or container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+from pyroute2 import IPRoute, NetlinkError
+
+from cell.client.tables import Table
+from executor.errors import NetworkError
+from executor.network.actualtable import Count, Listing, parse
+from executor.network.nft import Nft
+
+TABLE_PREFIX = "diego_cell"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("guid", nargs="?", metavar="GUID", help="a container's guid, or its beginning")
+    parser.add_argument(
+        "--table", help=f"packet table of the cell (default: all whose names start with {TABLE_PREFIX})"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        print("cell network: must be root: it reads packet rules", file=sys.stderr)
+        return 1
+    try:
+        print(_report(asyncio.run(_listings(args.table)), args.guid))
+    except NetworkError as error:
+        print(f"cell network: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _listings(table: str | None) -> list[Listing]:
+    """Of one table, or of every cell's. Raises NetworkError."""
+    nft = Nft()
+    names = [table] if table else [name for name in await nft.tables() if name.startswith(TABLE_PREFIX)]
+    if not names:
+        raise NetworkError(f"no cell runs here: there is no packet table {TABLE_PREFIX}*")
+    listings = []
+    for name in names:
+        if (text := await nft.read(name)) is None:
+            raise NetworkError(f"there is no packet table {name}")
+        listings.append(parse(text))
+    return listings
+
+
+def _report(listings: list[Listing], guid: str | None) -> str:
+    """Raises NetworkError for a guid that no container has."""
+    found = [one for listing in listings for one in containers(listing)]
+    if guid is None:
+        return overview(found)
+    chosen = [one for one in found if one.guid.startswith(guid)]
+    if not chosen:
+        raise NetworkError(f"no container {guid}; there are {len(found)}")
+    return "\n\n".join(details(one, _traffic(one.address)) for one in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A rule as the kernel has it, and how many connections it let through."""
+
+    text: str
+    connections: int
+    logged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A container in a packet table. ipv6: its address there, empty for none. refused: packets."""
+
+    guid: str
+    address: str
+    ipv6: str
+    ports: tuple[tuple[int, int], ...]
+    rules: tuple[Reached, ...]
+    refused: int
+
+
+def containers(listing: Listing) -> list[Seen]:
+    """All of a table, by guid."""
+    ipv6 = {count.guid: address for address, count in listing.refused.items() if ":" in address}
+    return sorted(
+        (
+            Seen(
+                guid=count.guid,
+                address=address,
+                ipv6=ipv6.get(count.guid, ""),
+                ports=tuple(
+                    (port, target) for port, (to, target) in sorted(listing.ports.items()) if to == address
+                ),
+                rules=tuple(_rules(listing, listing.jumps.get(address, ""))),
+                refused=count.packets + listing.refused.get(ipv6.get(count.guid, ""), Count()).packets,
+            )
+            for address, count in listing.refused.items()
+            if ":" not in address
+        ),
+        key=lambda one: one.guid,
+    )
+
+
+def _rules(listing: Listing, chain: str) -> Iterator[Reached]:
+    for name, elements in sorted(listing.sets.items()):
+        if chain and name.startswith(f"{chain}_"):
+            kind = name.removeprefix(f"{chain}_")
+            for element, count in elements.items():
+                yield Reached(
+                    _words(kind.removesuffix("_log"), element), count.packets, kind.endswith("_log")
+                )
+
+
+def _words(kind: str, element: str) -> str:
+    address, *rest = element.split(" . ")
+    match kind:
+        case "ports" | "ports6":
+            return f"{rest[0]} {address} port {rest[1]}"
+        case "icmp" | "icmpv6":
+            return f"{kind} {address} type {rest[0]} code {rest[1]}"
+        case _:
+            return f"other protocols {address}"
+
+
+def overview(found: list[Seen]) -> str:
+    """A line each."""
+    headers = ("CONTAINER", "ADDRESS", "PORTS", "RULES", "REFUSED")
+    rows = [
+        (one.guid, one.address, _mapped(one) or "-", str(len(one.rules)), str(one.refused)) for one in found
+    ]
+    return Table(headers, rows).text()
+
+
+def details(one: Seen, traffic: tuple[int, int] | None) -> str:
+    """One container. traffic: bytes in and out, where its link is still there."""
+    lines = [
+        f"container  {one.guid}",
+        f"address    {one.address}",
+        *([f"ipv6       {one.ipv6}"] if one.ipv6 else []),
+        f"ports      {_mapped(one) or 'none'}",
+        f"traffic    {f'{traffic[0]} bytes in, {traffic[1]} bytes out' if traffic else 'no link'}",
+        f"refused    {one.refused} packets",
+    ]
+    if not one.rules:
+        return "\n".join([*lines, "rules      none of its own"])
+    rows = [(rule.text, str(rule.connections), "logged" if rule.logged else "") for rule in one.rules]
+    return "\n".join([*lines, "", Table(("ALLOWED", "CONNECTIONS", "LOG"), rows).text()])
+
+
+def _mapped(one: Seen) -> str:
+    return ",".join(f"{port}->{target}" for port, target in one.ports)
+
+
+def _traffic(address: str) -> tuple[int, int] | None:
+    """Bytes in and out of the container, counted at the host's end of its link."""
+    try:
+        with IPRoute() as netlink:
+            index = next(iter(netlink.route("get", dst=address))).get("oif")
+        counters = psutil.net_io_counters(pernic=True)[socket.if_indextoname(index)]
+    except (NetlinkError, OSError, KeyError, TypeError):
+        return None
+    return counters.bytes_sent, counters.bytes_recv

@@ -1,0 +1,89 @@
+"""The public SSH entry point: users reach `cf:APP_GUID/INDEX` and `diego:PROCESS_GUID/INDEX` by password.
+
+Everything is in the configuration file, whose keys docs/ssh.md describes. The component's log goes to
+standard output as JSON lines. Visits are written into the app's own stream when the file has a `loggregator`
+identity. Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot serve, 2 for a configuration it cannot
+start with.
+
+  cell ssh-proxy -config /var/vcap/jobs/ssh_proxy/config/ssh_proxy.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cell.assembly.descriptors import raise_descriptor_limit
+from executor.logs.api import LogLine, Stream
+from executor.logs.loggregator import Agent, Loggregator, credentials
+from executor.telemetry.api import Gauge, GaugeMetric, Labels
+from sshd.proxy.applog import SOURCE_TYPE, AppLog, NoAppLog
+from sshd.proxy.config import ProxyConfig
+from sshd.proxy.program import COMPONENT
+from sshd.proxy.program import run as run_proxy
+from sshd.proxy.target import Target
+
+DEFAULT_PORT = 3458
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-config", "--config", type=Path, required=True, metavar="FILE", help="the ssh_proxy.json"
+    )
+    parser.add_argument("-debugAddr", "--debugAddr", default="", help="ignored")
+
+
+def run(args: argparse.Namespace) -> int:
+    raise_descriptor_limit()
+    return run_proxy(args.config, _open_app_log)
+
+
+class LoggregatorAppLog:
+    """Lines and the gauge of the proxy for the platform's log system."""
+
+    def __init__(self, outlet: Loggregator, labels: Labels) -> None:
+        self._outlet = outlet
+        self._labels = labels
+
+    def visit(self, target: Target, text: str) -> None:
+        self._outlet.emit(
+            LogLine(
+                payload=text.encode(),
+                stream=Stream.OUT,
+                source_id=target.source_id,
+                instance_id=target.instance_id,
+                source_type=SOURCE_TYPE,
+                time_ns=time.time_ns(),
+                tags={**self._labels.tags, "source_type": SOURCE_TYPE, **target.tags},
+            )
+        )
+
+    def connections(self, count: int) -> None:
+        values = {"ssh-connections": Gauge(count, "Metric")}
+        self._outlet.emit_metric(GaugeMetric(labels=self._labels, time_ns=time.time_ns(), values=values))
+
+
+@asynccontextmanager
+async def _open_app_log(config: ProxyConfig) -> AsyncIterator[AppLog]:
+    """Raises ``OSError`` when a file of the identity cannot be read."""
+    keys = config.loggregator
+    files = [str(keys.get(f"loggregator_{name}_path") or "") for name in ("ca", "cert", "key")]
+    if not all(files):
+        yield NoAppLog()
+        return
+    agent = Agent(
+        address=f"{keys.get('loggregator_api_host') or '127.0.0.1'}:"
+        f"{keys.get('loggregator_api_port') or DEFAULT_PORT}",
+        credentials=credentials(*map(Path, files)),
+    )
+    labels = Labels(
+        source_id=str(keys.get("loggregator_source_id") or COMPONENT),
+        instance_id=str(keys.get("loggregator_instance_id") or ""),
+        tags={"origin": str(keys.get("loggregator_job_origin") or COMPONENT)},
+    )
+    outlet = Loggregator(agent)
+    async with outlet.running():
+        yield LoggregatorAppLog(outlet, labels)

@@ -1,0 +1,95 @@
+"""Where a `cell dev` listens, as it says in its state folder for other programs.
+
+The file goes with the process. It is held by a lock for as long as that lives, which the kernel lets go of
+however it ends, so what one left behind that was killed is taken for what it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cell.development.statefolder import ENDPOINTS_NAME, open_private
+
+DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/dev")
+FILE_NAME = ENDPOINTS_NAME
+
+
+class NoEndpoints(Exception):
+    """There is no such file, or it is not what a `cell dev` writes, or who wrote it runs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """tls: PEM files of CA, certificate and key for clients; None where everything is plain.
+
+    file_server, logs: base URLs.
+    """
+
+    bbs: str
+    locket: str
+    file_server: str
+    logs: str
+    tls: tuple[Path, Path, Path] | None
+
+
+@contextmanager
+def published(state_dir: Path, document: Mapping[str, object]) -> Iterator[None]:
+    """The file says ``document`` while inside. Raises OSError."""
+    file = state_dir / FILE_NAME
+    fresh = file.with_suffix(".new")
+    with open_private(fresh, "w") as ours:
+        fcntl.flock(ours, fcntl.LOCK_EX)
+        json.dump(document, ours, indent=2)
+        ours.write("\n")
+        ours.flush()
+        fresh.replace(file)
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(file.stat(), os.fstat(ours.fileno())):
+                    file.unlink()
+
+
+def read_endpoints(state_dir: Path) -> Endpoints:
+    """Raises NoEndpoints."""
+    path = state_dir / FILE_NAME
+    try:
+        with path.open() as file:
+            found = json.load(file)
+            held = _held(file)
+        tls = found.get("tls")
+        endpoints = Endpoints(
+            bbs=str(found["bbs"]),
+            locket=str(found["locket"]),
+            file_server=str(found.get("file_server", "")),
+            logs=str(found.get("logs", "")),
+            tls=tls and (Path(tls["ca"]), Path(tls["cert"]), Path(tls["key"])),
+        )
+    except FileNotFoundError:
+        raise NoEndpoints(f"{path} is not there") from None
+    except PermissionError:
+        raise NoEndpoints(
+            f"{path} is for the user of `cell dev` only: ask as that user, mostly root"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoEndpoints(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if not held:
+        raise NoEndpoints(f"{path} was left behind by one that runs no more")
+    return endpoints
+
+
+def _held(file: IO[str]) -> bool:
+    """Whether somebody has the lock of a file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

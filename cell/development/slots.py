@@ -1,0 +1,118 @@
+"""Room for several development cells on one machine.
+
+Each `cell dev` cell takes a slot: its own network, packet table and range of host ports, so that
+two of them never hand out the same port. A slot is held by a lock on a file, which the kernel lets go of
+however the process ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from cell.assembly.locks import LOCK_DIR, take
+from executor.network.config import NetworkConfig
+from executor.network.overlap import overlap
+
+SLOTS = 9
+PORTS_PER_SLOT = 500
+DENIED_NETWORKS = (
+    *("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+    *("fc00::/7", "fe80::/10"),
+)
+"""Private and link-local addresses: what an app of a development cell reaches by an egress rule only."""
+
+FIRST_PORT = 61001
+"""The first port past the kernel's usual ephemeral range."""
+
+SUBNET_POOLS = tuple(map(IPv4Network, ("10.255.0.0/16", "10.254.0.0/16", "172.31.0.0/16", "192.168.0.0/16")))
+"""Where the cells' subnets come from: the first that the host does not reach something else in."""
+
+SUBNET_PREFIX = 20
+"""4094 addresses for each cell."""
+
+
+class NoFreeSlot(Exception):
+    """Every slot of this machine is taken, or every subnet for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One cell's share of the machine."""
+
+    number: int
+    pool: IPv4Network = SUBNET_POOLS[0]
+
+    @property
+    def cell_id(self) -> str:
+        return f"cell-{self.number + 1}"
+
+    @property
+    def network_name(self) -> str:
+        return f"cell-dev-{self.number + 1}"
+
+    @property
+    def nft_table(self) -> str:
+        return f"diego_cell_dev_{self.number + 1}"
+
+    @property
+    def subnet(self) -> str:
+        """Its part of the pool."""
+        size = 1 << (32 - SUBNET_PREFIX)
+        return f"{self.pool[self.number * size]}/{SUBNET_PREFIX}"
+
+    @property
+    def host_port_start(self) -> int:
+        return FIRST_PORT + self.number * PORTS_PER_SLOT
+
+
+def taken_by(slot: Slot) -> str | None:
+    """What else this host reaches within the slot's subnet, in words.
+
+    Asked in a thread of its own: the netlink library brings an event loop, and callers may be in one.
+    """
+    config = NetworkConfig(name=slot.network_name, table=slot.nft_table, subnet=slot.subnet)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(_overlap, config).result()
+
+
+def _overlap(config: NetworkConfig) -> str | None:
+    with IPRoute() as netlink:
+        return overlap(config, netlink)
+
+
+@contextmanager
+def take_slots(
+    count: int, lock_dir: Path = LOCK_DIR, taken_by: Callable[[Slot], str | None] = taken_by
+) -> Iterator[list[Slot]]:
+    """Hold ``count`` slots, lowest first, with subnets nobody else uses. Raises NoFreeSlot."""
+    lock_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        taken: list[Slot] = []
+        for number in range(SLOTS):
+            if len(taken) == count:
+                break
+            if take(lock_dir / f"slot-{number}.lock", stack) is None:
+                taken.append(_with_free_subnet(Slot(number), taken_by))
+        if len(taken) < count:
+            raise NoFreeSlot(
+                f"{count} development cell(s) wanted, {len(taken)} of {SLOTS} places are free; "
+                "stop another `cell dev` first"
+            )
+        yield taken
+
+
+def _with_free_subnet(slot: Slot, taken_by: Callable[[Slot], str | None]) -> Slot:
+    obstacles = []
+    for pool in SUBNET_POOLS:
+        candidate = replace(slot, pool=pool)
+        if (obstacle := taken_by(candidate)) is None:
+            return candidate
+        obstacles.append(obstacle)
+    raise NoFreeSlot(f"no subnet is free for a development cell: {'; '.join(obstacles)}")

@@ -1,0 +1,1 @@
+"""What the cell reports about itself and its apps: meters and metrics."""

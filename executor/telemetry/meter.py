@@ -1,0 +1,97 @@
+"""Component metrics: what the cell says about itself.
+
+A measurement is told to the emitter at once, as it is measured; the registry keeps the counts since the
+start and the latest value of each gauge for whoever wants to look (:meth:`Meter.snapshot`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from executor.logs.clock import Clock, SystemClock
+from executor.telemetry.api import CounterMetric, Gauge, GaugeMetric, Labels, MetricsEmitter, NoEmitter
+
+DEFAULT_LABELS = Labels(source_id="rep", instance_id="", tags={"origin": "rep"})
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSnapshot:
+    """Counters and gauges by name; one with tags of its own as ``Name{tag=value,...}``."""
+
+    counters: Mapping[str, int]
+    gauges: Mapping[str, Gauge]
+
+
+class Meter:
+    """Counts and measures. labels: of every metric; a gauge's own tags are added."""
+
+    def __init__(
+        self,
+        emitter: MetricsEmitter | None = None,
+        labels: Labels = DEFAULT_LABELS,
+        clock: Clock | None = None,
+    ) -> None:
+        self._emitter = emitter or NoEmitter()
+        self._labels = labels
+        self._clock = clock or SystemClock()
+        self._counters: Counter[str] = Counter()
+        self._gauges: dict[str, Gauge] = {}
+
+    def count(self, name: str, delta: int = 1) -> None:
+        """``delta`` more of what ``name`` counts."""
+        self._counters[name] += delta
+        self._emitter.emit_metric(
+            CounterMetric(labels=self._labels, time_ns=self._clock.time_ns(), name=name, delta=delta)
+        )
+
+    def gauge(
+        self, name: str, value: float, unit: str = "Metric", tags: Mapping[str, str] | None = None
+    ) -> None:
+        """The value of ``name`` now."""
+        gauge = Gauge(value, unit)
+        self._gauges[_key(name, tags)] = gauge
+        self._emitter.emit_metric(
+            GaugeMetric(labels=self._with(tags), time_ns=self._clock.time_ns(), values={name: gauge})
+        )
+
+    def duration(self, name: str, seconds: float) -> None:
+        """A gauge in ns."""
+        self.gauge(name, round(seconds * 1e9), "nanos")
+
+    @contextmanager
+    def timed(self, *, succeeded: str = "", failed: str = "") -> Iterator[None]:
+        """Measure the block under one name or the other; an empty name is not measured.
+
+        An interrupted block is neither.
+        """
+        started = time.monotonic()
+        try:
+            yield
+        except Exception:
+            if failed:
+                self.duration(failed, time.monotonic() - started)
+            raise
+        if succeeded:
+            self.duration(succeeded, time.monotonic() - started)
+
+    def snapshot(self) -> MeterSnapshot:
+        return MeterSnapshot(counters=dict(self._counters), gauges=dict(self._gauges))
+
+    def _with(self, tags: Mapping[str, str] | None) -> Labels:
+        if not tags:
+            return self._labels
+        return Labels(
+            source_id=self._labels.source_id,
+            instance_id=self._labels.instance_id,
+            tags={**self._labels.tags, **tags},
+        )
+
+
+def _key(name: str, tags: Mapping[str, str] | None) -> str:
+    if not tags:
+        return name
+    return name + "{" + ",".join(f"{tag}={value}" for tag, value in sorted(tags.items())) + "}"

@@ -1,0 +1,222 @@
+"""Watches containers at their limits, and says which one it was.
+
+Most limits are kept by the kernel, which refuses or kills without a word to the app's owner: what happened
+is found in its counters and told in the app's log. Disk space and number of files are kept by the engine's
+storage only where it can; elsewhere they are kept here, by ending the container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from bbs.models.sizes import format_size
+from executor.containment import INTERNAL_ERROR, Containment, is_shortage
+from executor.logs.clock import Clock
+from executor.model import Container
+from executor.pools import READINGS
+from executor.watch import cgroup
+from executor.watch.cgroup import Mount, Strain
+from executor.watch.diskusage import DiskUsage
+from executor.watch.layerusage import LayerUsage
+from executor.watch.readings import Watched
+from executor.watch.treesize import TooDeep
+
+log = logging.getLogger(__name__)
+
+NEARLY = 0.9
+"""Part of a quota from which on its use is told: the storage refuses to write more without a word to us, and
+may do so a little early."""
+
+CPU_PERIODS_LEAST = 5
+"""Periods of the kernel, 0.1 s each, before their part that was throttled means anything."""
+
+FAILURES_MOST = 5
+"""Looks at one container that may fail in a row, ten seconds by default, before it has to end."""
+
+UNWATCHABLE = f"{INTERNAL_ERROR}: its limits cannot be watched"
+
+REPEAT_S = 60.0
+"""A limit that is hit again and again is told once in this time."""
+
+Tell = Callable[[Container, str], None]
+"""Writes a line into the app's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What was known when a container was looked at last, and when each limit was told."""
+
+    strain: Strain = Strain()
+    at: Mapping[str, float] = field(default_factory=dict)
+
+
+class LimitsWatch:
+    """Looks at all containers in one go.
+
+    inode_limit: per container, 0 for none. cpu_percent: the hard limit of one, 100 being a core, 0 for none.
+    """
+
+    def __init__(
+        self,
+        tell: Tell,
+        disk: DiskUsage,
+        clock: Clock,
+        *,
+        inode_limit: int,
+        cpu_percent: Callable[[Container], float] = lambda _: 0.0,
+        containment: Containment | None = None,
+    ) -> None:
+        self._tell = tell
+        self._disk = disk
+        self._clock = clock
+        self._inode_limit = inode_limit
+        self._cpu_percent = cpu_percent
+        self._containment = containment or Containment()
+        self._known: dict[str, _Told] = {}
+
+    async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
+        """Tell what happened since the last look; answers why containers have to end, by guid.
+
+        A failure about one container is logged, and the others are looked at. One that cannot be looked at
+        several times in a row has to end: nothing else keeps its limits. Raises OSError when the host is
+        short of something.
+        """
+        strains = await READINGS.run(_read_all, watched)
+        reasons: dict[str, str] = {}
+        async with asyncio.TaskGroup() as group:
+            for one in watched:
+                group.create_task(self._look_at(one, strains.get(one.container.guid), reasons))
+        return {guid: reason for guid, reason in reasons.items() if reason}
+
+    def forget(self, guid: str) -> None:
+        """The container is gone."""
+        self._known.pop(guid, None)
+
+    def retain(self, guids: Set[str]) -> None:
+        """Forget all others, also those that went while they were looked at."""
+        self._known = {guid: known for guid, known in self._known.items() if guid in guids}
+
+    async def _look_at(
+        self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]
+    ) -> None:
+        guid = one.container.guid
+
+        def give_up() -> None:
+            reasons[guid] = UNWATCHABLE
+
+        with self._containment.of(guid, "watch limits", then=give_up, after=FAILURES_MOST):
+            if isinstance(strain, Exception):
+                raise strain
+            if strain is not None:
+                self._told(one.container, strain)
+                reasons[guid] = await self._overrun(one)
+
+    def _told(self, container: Container, strain: Strain) -> None:
+        known = self._known.get(container.guid, _Told())
+        told = news(container, known.strain, strain) | throttled(
+            self._cpu_percent(container), known.strain, strain
+        )
+        self._known[container.guid] = _Told(strain, known.at)
+        self._tell_due(container, told)
+
+    def _tell_due(self, container: Container, told: Mapping[str, str]) -> None:
+        """Tell, by limit, what was not told lately."""
+        known, now = self._known.get(container.guid, _Told()), self._clock.monotonic()
+        due = {limit for limit in told if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
+        for limit in told:
+            if limit in due:
+                self._tell(container, told[limit])
+        lately = {limit: at for limit, at in known.at.items() if now - at < REPEAT_S}
+        self._known[container.guid] = _Told(known.strain, lately | dict.fromkeys(due, now))
+
+    async def _overrun(self, watched: Watched) -> str:
+        container, made = watched.container, watched.engine_container
+        limit = container.disk_limit and container.disk_limit - made.image_bytes
+        limits = LayerUsage(limit, self._inode_limit)
+        if limits == LayerUsage():
+            return ""
+        try:
+            usage = await self._disk.of(container.guid, made.init_pid, limits)
+        except TooDeep as error:
+            return str(error)
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
+            return ""
+        if made.disk_quota:
+            self._tell_due(container, nearly_full(limits, usage, made.image_bytes))
+            limits = LayerUsage(0, self._inode_limit)
+        return overrun(limits, usage, made.image_bytes)
+
+
+def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
+    """What to tell the app's owner, by limit. Pure."""
+    told = {}
+    if now.killed_for_memory > before.killed_for_memory:
+        cause = (
+            f"Memory limit of {format_size(container.memory_limit)} exceeded"
+            if container.memory_limit
+            else "The cell has no memory left"
+        )
+        told["memory"] = f"{cause}: the kernel ended a process of this instance"
+    if now.refused_processes > before.refused_processes:
+        limit = f"of {container.max_pids}" if container.max_pids else "of the cell's container engine"
+        told["pids"] = f"Process limit {limit} reached: new processes or threads are refused"
+    for table in now.full_tables:
+        told[f"nofile {table.pid}"] = (
+            f"Limit of {table.limit} open files reached: process {table.name!r} can open no more"
+        )
+    return told
+
+
+def throttled(cpu_percent: float, before: Strain, now: Strain) -> dict[str, str]:
+    """The same of the hard CPU limit: most of the time there would have been more to do. Pure."""
+    periods = now.cpu_periods - before.cpu_periods
+    if periods < CPU_PERIODS_LEAST or 2 * (now.throttled_periods - before.throttled_periods) <= periods:
+        return {}
+    return {"cpu": f"CPU limit of {cpu_percent:g}% of a core reached: this instance is slowed down"}
+
+
+def nearly_full(limits: LayerUsage, usage: LayerUsage, image_bytes: int) -> dict[str, str]:
+    """The same of a disk limit that the engine's storage keeps. Pure."""
+    limit, used = limits.size + image_bytes, usage.size + image_bytes
+    if not limits.size or used < NEARLY * limit:
+        return {}
+    return {"disk": f"Disk limit of {format_size(limit)} reached, or nearly: {format_size(used)} in use"}
+
+
+def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:
+    """Why a container has to end, empty for no reason. Pure.
+
+    limits, usage: of what it writes. image_bytes: what its image takes of the limit that its owner knows.
+    """
+    if limits.size and usage.size > limits.size:
+        limit, used = format_size(limits.size + image_bytes), format_size(usage.size + image_bytes)
+        of_image = f", {format_size(image_bytes)} by its image" if image_bytes else ""
+        return f"disk limit of {limit} exceeded: {used} in use{of_image}"
+    if limits.inodes and usage.inodes > limits.inodes:
+        return f"inode limit of {limits.inodes} exceeded: {usage.inodes} files and directories"
+    return ""
+
+
+def _read_all(watched: Sequence[Watched]) -> dict[str, Strain | Exception]:
+    """Blocking. Containers that went meanwhile are left out; what cannot be read is an exception instead."""
+    hierarchies = cgroup.own_mounts() if watched else []
+    read = {one.container.guid: _read(one, hierarchies) for one in watched}
+    return {guid: strain for guid, strain in read.items() if strain is not None}
+
+
+def _read(watched: Watched, hierarchies: list[Mount]) -> Strain | Exception | None:
+    made = watched.engine_container
+    try:
+        return cgroup.read_strain(made.init_pid, made.id, hierarchies)
+    except Exception as error:  # noqa: BLE001 - a thread: the containment takes it where it is awaited
+        if not isinstance(error, OSError) or is_shortage(error):
+            return error
+        data = {"guid": watched.container.guid, "error": str(error)}
+        log.info("no-reading-of-limits", extra={"data": data})
+        return None
