@@ -90,8 +90,8 @@ class OutputTurns:
                     queue.append(reader)
             if queue:
                 self._queues.move_to_end(owner)
-            else:
-                self._queues.pop(owner, None)
+            elif self._queues.get(owner) is queue:  # a reader that closes may bring another one
+                del self._queues[owner]
             if self._now() >= until:
                 return
 

@@ -208,6 +208,20 @@ async def test_draining_does_not_wait_for_output_the_app_takes_back(pipes: Pipes
         await drained.wait()
 
 
+async def test_output_that_ends_while_it_is_drained_lets_the_other_of_the_instance_take_its_turn(
+    pipes: Pipes,
+) -> None:
+    """A surviving child takes the output back and ends: the error output is drained next, all the same."""
+    drained = asyncio.Event()
+    out, err = pipes.reader("app", b"words"), pipes.reader("app", b"error")
+    out.drain(lambda: err.drain(drained.set))
+    assert os.read(out._fd, 100) == b"words"
+    os.close(pipes.writers.pop(0))
+    async with asyncio.timeout(10):
+        await drained.wait()
+    assert pipes.output("app") == b"error"
+
+
 async def test_closing_handles_what_was_read(pipes: Pipes, clock: Clock) -> None:
     """A hand-over to a later life of the agent loses nothing that left the FIFO."""
     data = b"a\n" * (READ_SIZE // 2)
