@@ -39,6 +39,16 @@ IMPORTED = "diego-cell/rootfs"
 LABEL_PATH = "org.cloudfoundry.diego.rootfs"
 """Of an imported image: the path it was made of."""
 
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME_LENGTH_MOST = 255
+"""What an image can be called, by the grammar of the engine's references. The engine's addresses are made of
+these names, so others never reach it."""
+
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|connection refused|network is unreachable|no route to host|"
     r"TLS handshake timeout|Client\.Timeout exceeded|request canceled|server misbehaving|: EOF$",
@@ -118,11 +128,22 @@ def _image_ref(host: str, path: str, root_fs: str, *, library: bool = True) -> I
     name, _, digest = path.partition("@")
     # "repo@sha256#hex" arrives as "repo@sha256:hex"
     repository, _, tag = name.partition(":")
-    if not repository or (digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
-        raise ImageError(f"rootfs {root_fs!r}: invalid image reference {path!r}")
-    if registry == HUB and "/" not in repository and library:
+    if registry == HUB and repository and "/" not in repository and library:
         repository = f"library/{repository}"
-    return ImageRef(registry=registry, repository=repository, tag=tag or "latest", digest=digest)
+    ref = ImageRef(registry=registry, repository=repository, tag=tag or "latest", digest=digest)
+    if not _is_valid(ref):
+        raise ImageError(f"rootfs {root_fs!r}: invalid image reference {path!r}")
+    return ref
+
+
+def _is_valid(ref: ImageRef) -> bool:
+    return (
+        _REGISTRY.fullmatch(ref.registry) is not None
+        and _REPOSITORY.fullmatch(ref.repository) is not None
+        and _TAG.fullmatch(ref.tag) is not None
+        and (not ref.digest or _DIGEST.fullmatch(ref.digest) is not None)
+        and len(ref.name) <= _NAME_LENGTH_MOST
+    )
 
 
 PROGRESS_INTERVAL_S = 1.0

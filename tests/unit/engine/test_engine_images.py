@@ -67,6 +67,51 @@ def test_what_is_no_root(root_fs: str) -> None:
         parse_root_fs(root_fs)
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        "docker:///../containers/victim",
+        "docker:///a/../../b",
+        "docker://../containers",
+        "docker://host:port/a",
+        "docker://user@host/a",
+        "docker://ho st/a",
+        "docker:///a b",
+        "docker:///A",
+        "docker:///a//b",
+        "docker:///a/",
+        "docker:///a?b",
+        "docker:///a%2e",
+        "docker:///a\n",
+        "docker:///a#../b",
+        "docker:///a#b/c",
+        "docker:///a#" + "t" * 129,
+        "docker:///" + "a" * 256,
+        "../a",
+    ],
+)
+def test_a_name_that_registries_do_not_have_reaches_no_engine(image: str) -> None:
+    """The engine's address of an image is made of its name: one with ``..`` would be the address of another
+    thing."""
+    with pytest.raises(ImageError, match="invalid image reference"):
+        parse_root_fs(image)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("docker://[::1]:5000/a", "[::1]:5000/a:latest"),
+        ("docker://R.example.com:80/a/b__c/d-e.f/g--h#T_1.2-x", "R.example.com:80/a/b__c/d-e.f/g--h:T_1.2-x"),
+        ("docker://localhost/1/2", "localhost/1/2:latest"),
+        ("docker://docker.io/a_b/c", "a_b/c:latest"),
+    ],
+)
+def test_names_that_registries_have(image: str, name: str) -> None:
+    source = parse_root_fs(image)
+    assert isinstance(source, Pulled)
+    assert str(source.ref) == name
+
+
 def test_an_image_of_the_hub_is_named_without_it() -> None:
     assert ImageRef(registry="docker.io", repository="a/b", tag="t").name == "a/b"
 
