@@ -58,7 +58,7 @@ class DiskUsage:
         self._walks.shutdown(wait=False, cancel_futures=True)
 
     async def of(self, guid: str, pid: int, limits: LayerUsage | None = None) -> LayerUsage:
-        """The usage of the container whose init process is ``pid``. Raises TooDeep, OSError when it is gone.
+        """The usage of the container whose init process is ``pid``. Raises Uncountable, OSError when it is gone.
 
         limits: what it may use; zeros for no limit. Without them, those of the last call count.
         """
@@ -94,8 +94,8 @@ class DiskUsage:
 
 def _in_doubt(known: _Reading, limits: LayerUsage, storage: LayerUsage) -> bool:
     """Whether the storage grew by a suspicious part of what was left to the container. Pure."""
-    grown_and_left = (
-        (storage.size - known.storage.size, limits.size and limits.size - known.usage.size),
-        (storage.inodes - known.storage.inodes, limits.inodes and limits.inodes - known.usage.inodes),
+    measures = (
+        (storage.size - known.storage.size, limits.size, known.usage.size),
+        (storage.inodes - known.storage.inodes, limits.inodes, known.usage.inodes),
     )
-    return any(left and grown > left * SUSPICIOUS for grown, left in grown_and_left)
+    return any(limit and grown > (limit - used) * SUSPICIOUS for grown, limit, used in measures)

@@ -58,7 +58,7 @@ def _root(pid: int) -> Mount | None:
 def below(upper: Path, limits: LayerUsage | None = None) -> LayerUsage:
     """What is in a directory. The count ends as soon as it is over a limit, of which zero is none.
 
-    Raises TooDeep, OSError.
+    Raises Uncountable, OSError.
     """
     most = limits or LayerUsage()
     size_most, entries_most = most.size or math.inf, min(most.inodes or ENTRIES_MOST, ENTRIES_MOST)

@@ -22,7 +22,7 @@ from executor.watch.cgroup import Mount, Strain
 from executor.watch.diskusage import DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.readings import Watched
-from executor.watch.treesize import TooDeep
+from executor.watch.treesize import Uncountable
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class LimitsWatch:
             return ""
         try:
             usage = await self._disk.of(container.guid, made.init_pid, limits)
-        except TooDeep as error:
+        except Uncountable as error:
             return str(error)
         except OSError as error:
             if is_shortage(error):

@@ -17,7 +17,7 @@ from executor.pools import READINGS
 from executor.watch import cgroup
 from executor.watch.diskusage import DiskUsage
 from executor.watch.samples import Allotment, entitlement_per_share, sample
-from executor.watch.treesize import TooDeep
+from executor.watch.treesize import Uncountable
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class MetricsKeeper:
             written = await self._disk.of(container.guid, made.init_pid)
             disk = written.size + made.image_bytes
             reading = await READINGS.run(cgroup.read, made.init_pid, made.id, disk)
-        except (OSError, TooDeep) as error:
+        except (OSError, Uncountable) as error:
             if is_shortage(error):
                 raise
             data = {"guid": container.guid, "error": str(error)}

@@ -2,7 +2,8 @@
 
 The walk goes by directory descriptors, one level at a time, so that no depth and no length of a path hides
 anything. It follows no links, holds two descriptors, keeps one list of names per level, and ends early when
-its caller has seen enough. Blocking.
+its caller has seen enough. It leaves no time of access, by which the app would see where the walk is, and
+could move what it has in excess to where the walk has been. Blocking.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ DEPTH_MOST = 4096
 4,096 bytes."""
 
 DETOURS_MOST = 1000
-"""How often the walk goes down again from its top, because a directory it is in was moved. It then ends."""
+"""How often the walk goes down again from its top, because a directory it is in was moved."""
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOATIME
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 
 
-class TooDeep(Exception):
-    """Directories are nested deeper than DEPTH_MOST."""
+class Uncountable(Exception):
+    """Directories are nested deeper than DEPTH_MOST, or moved more than DETOURS_MOST times meanwhile."""
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ def sizes_below(root: Path) -> Generator[int]:
     """Bytes on disk of the directory and of each file and directory below it.
 
     A file with several names counts once. What vanishes meanwhile, or moves, may be left out. Raises
-    TooDeep, OSError.
+    Uncountable, OSError.
     """
     top = os.open(root, _DIRECTORY)
     try:
@@ -67,7 +68,7 @@ def _walk(top: int) -> Iterator[int]:
                 here = above
                 detours += not on_the_way
                 if detours > DETOURS_MOST:
-                    return
+                    raise Uncountable("directories are moved all the time while their files are counted")
                 continue
             name = level.left.pop()
             below = _open_if_there(name, here)
@@ -76,7 +77,7 @@ def _walk(top: int) -> Iterator[int]:
             os.close(here)
             here = below
             if len(levels) >= DEPTH_MOST:
-                raise TooDeep(f"directories are nested more than {DEPTH_MOST} deep")
+                raise Uncountable(f"directories are nested more than {DEPTH_MOST} deep")
             yield from _enter(here, name, levels, linked)
     finally:
         os.close(here)

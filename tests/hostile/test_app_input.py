@@ -235,7 +235,7 @@ def test_directories_nested_beyond_any_use_are_refused(
     nest(tmp_path, 49, "d", 1)
     assert layerusage.below(tmp_path).inodes == 51
     nest(tmp_path / "d", 49, "e", 1)
-    with pytest.raises(treesize.TooDeep, match="more than 50 deep"):
+    with pytest.raises(treesize.Uncountable, match="more than 50 deep"):
         layerusage.below(tmp_path)
 
 
@@ -287,6 +287,43 @@ def test_a_count_amid_moving_directories_ends_and_leaves_no_descriptor(tmp_path:
                 moved.rename(other / f"{seen}-{moved.parent.name}")
     assert 6 <= seen <= 21
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.unit
+def test_directories_that_are_moved_all_the_time_hide_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app that moves each directory while it is counted does not get a count that is too low."""
+    monkeypatch.setattr(treesize, "DETOURS_MOST", 5)
+    upper, other = tmp_path / "upper", tmp_path / "other"
+    other.mkdir()
+    for branch in range(20):
+        (upper / f"a{branch}" / "b").mkdir(parents=True)
+        (upper / f"a{branch}" / "b" / "file").write_text("x")
+    before = set(os.listdir("/proc/self/fd"))
+
+    def count() -> None:
+        for seen, _ in enumerate(treesize.sizes_below(upper)):
+            for moved in upper.glob("*/b"):
+                moved.rename(other / f"{seen}-{moved.parent.name}")
+                moved.mkdir()
+                (moved / "file").write_text("x")
+
+    with pytest.raises(treesize.Uncountable, match="are moved all the time"):
+        count()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.unit
+def test_an_app_does_not_see_where_the_count_is(tmp_path: Path) -> None:
+    """Times of access would tell the app when to move files to where the count has been."""
+    folder = tmp_path / "upper" / "a"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("x")
+    for path in (folder.parent, folder):
+        os.utime(path, (1, 2))
+    layerusage.below(folder.parent)
+    assert [path.stat().st_atime for path in (folder.parent, folder)] == [1, 1]
 
 
 @pytest.mark.unit

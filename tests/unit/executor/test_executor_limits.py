@@ -251,6 +251,7 @@ class Storage:
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.holds = LayerUsage(1000 * MIB, 1000)
+        self.used = LayerUsage(28 * MIB, 10)
         self.readings = 0
         self._clock = world.clock
         self.usage = DiskUsage(world.clock, min_age_s=2)
@@ -261,7 +262,7 @@ class Storage:
     def _count(self, upper: Path, limits: LayerUsage) -> LayerUsage:
         self._clock.seconds += self.cost_s
         self.readings += 1
-        return LayerUsage(28 * MIB, 10)
+        return self.used
 
     async def readings_after(self, seconds: float) -> int:
         """How often the layer was counted by then, of a container that may write 128 MiB and 110 files."""
@@ -299,6 +300,17 @@ async def test_a_reading_is_in_doubt_when_the_storage_grew_by_half_of_what_is_le
     storage.holds = LayerUsage(1000 * MIB + grown.size, 1000 + grown.inodes)
     assert await storage.readings_after(0.1 * GROWING_FACTOR - 1) == 1
     assert await storage.readings_after(1) == readings
+
+
+@pytest.mark.parametrize("used", [LayerUsage(128 * MIB, 1), LayerUsage(1, 110)])
+async def test_a_reading_at_the_very_limit_is_in_doubt_when_the_storage_grew(
+    storage: Storage, used: LayerUsage
+) -> None:
+    """An app that takes exactly what it may have, with many files, gets no minutes in which to take more."""
+    storage.used = used
+    await storage.readings_after(0)
+    storage.holds = LayerUsage(1001 * MIB, 1001)
+    assert await storage.readings_after(0.1 * GROWING_FACTOR) == 2
 
 
 async def test_a_layer_that_is_costly_to_count_is_not_beyond_its_limit_for_long(storage: Storage) -> None:
