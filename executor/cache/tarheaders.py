@@ -21,6 +21,13 @@ _CHECKSUM = slice(148, 156)
 _RECORD_LENGTH = re.compile(rb"[0-9]{1,10} ")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _TIME = re.compile(r"(-?)([0-9]{1,18})(?:\.([0-9]*))?", re.ASCII)
+_HOLES = "GNU.sparse."
+_USED = frozenset(
+    (
+        *("path", "linkpath", "size", "uid", "gid", "mtime"),
+        *(f"{_HOLES}{key}" for key in ("major", "minor", "name", "size", "realsize", "map")),
+    )
+)
 _NAMES = frozenset(("path", "linkpath", "uname", "gname", "GNU.sparse.name"))
 
 OLD_SPARSE_ENTRIES = slice(386, 482)
@@ -112,7 +119,10 @@ def long_text(payload: bytes) -> bytes:
 
 
 def records(payload: bytes) -> dict[str, str]:
-    """The records of a pax header; a sparse map in several records comes joined. Raises ArchiveError."""
+    """The records of a pax header that matter here; a sparse map in several records comes joined.
+
+    Raises ArchiveError, also for a record that does not matter.
+    """
     found: dict[str, str] = {}
     sparse: list[str] = []
     position = 0
@@ -131,12 +141,18 @@ def records(payload: bytes) -> dict[str, str]:
             if (key == "GNU.sparse.offset") == bool(len(sparse) % 2) or "," in value:
                 raise broken("the map of a sparse member is not in order")
             sparse.append(value)
-        else:
+        elif key in _USED:
             found[key] = value
         position = end
     if sparse:
         found["GNU.sparse.map"] = ",".join(sparse)
     return found
+
+
+def records_for_all(payload: bytes) -> dict[str, str]:
+    """The records of a global pax header. A map of holes there is ignored: it could fit one member only, and
+    would be parsed for each. Raises ArchiveError."""
+    return {key: value for key, value in records(payload).items() if not key.startswith(_HOLES)}
 
 
 def decimal(text: str) -> int:

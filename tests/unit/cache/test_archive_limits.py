@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from executor.cache import tars
 from executor.cache.api import NO_CHECKSUM, ArchiveError
 from executor.cache.archive import _CHUNK, check, extract, to_tar
 from executor.cache.downloader import Downloader
@@ -227,6 +228,22 @@ def test_big_headers_that_may_be(tmp_path: Path) -> None:
     path.write_bytes(member_with("SCHILY.xattr.user.note", 64 << 10))
     extract(path, tmp_path / "out")
     assert (tmp_path / "out/file").exists()
+
+
+def test_the_headers_of_an_archive_are_bounded_together(
+    tmp_path: Path, make_tar: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attributes are parsed slowly: thousands of full headers, which pack to nothing, would take minutes."""
+    monkeypatch.setattr(tars, "EXTENSIONS_LIMIT", 100_000)
+    path = tmp_path / "x.tar"
+    path.write_bytes(make_tar(*(("n" * 200 + f"/{number}", b"") for number in range(400))))
+    check(path, Budget(DEFAULT_LIMITS, 1 << 30))
+    one = member_with("SCHILY.xattr.user.note", 30_000)[: 61 * 512]
+    path.write_bytes(one * 3)
+    check(path, Budget(DEFAULT_LIMITS, 1 << 30))
+    path.write_bytes(one * 4)
+    with pytest.raises(ArchiveError, match="its headers have more than 100000 bytes together"):
+        check(path, Budget(DEFAULT_LIMITS, 1 << 30))
 
 
 def test_the_names_of_members_are_bounded_together(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from executor.cache import tarheaders
 from executor.cache.api import ArchiveError
 from executor.cache.tars import Kind, Member, members
 
@@ -105,3 +106,24 @@ def test_damage_is_an_archive_error_or_in_the_content(
     for member, content in found:
         assert member.name
         assert len(content) <= member.size
+
+
+def test_a_map_of_holes_for_all_members_is_ignored() -> None:
+    """A map fits one file, and is parsed for each member: half a million members would take hours."""
+    records = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,1," * 1000 + "0,0"}
+    records |= {"mtime": "12.5", "comment": "a commit"}
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT, pax_headers=records) as archive:
+        for name in ("a", "b"):
+            info = tarfile.TarInfo(name)
+            info.size = 7
+            archive.addfile(info, io.BytesIO(b"content"))
+    found = read(data.getvalue())
+    assert [(member.name, member.mtime, content) for member, content in found] == [
+        ("a", 12_500_000_000, b"content"),
+        ("b", 12_500_000_000, b"content"),
+    ]
+
+
+def test_records_that_no_member_needs_are_not_kept() -> None:
+    assert tarheaders.records(b"9 note=x\n9 path=y\n") == {"path": "y"}
