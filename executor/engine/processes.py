@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +59,10 @@ START_TIMEOUT_S = 120.0
 """How long a process may take from the engine's answer to its program: a few ms on an idle machine. Only a
 process of the same user that holds the status FIFO open makes it longer."""
 
-_EXECUTION_S = 0.0005
-"""Longer than a system call, shorter than anybody notices."""
+_EXECUTION_S, _EXECUTION_MOST_S = 0.0005, 0.1
+"""The pauses between looks at a program that is about to be executed. The first is longer than a system call
+and shorter than anybody notices. They double, because an app can make a program that looks like the one
+before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,14 +410,22 @@ async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) ->
     It was about to, microseconds ago; the kernel tells nobody when it happens, only when a process ends. One
     that is lowered executes other programs on its way, and has no command line for a moment each time.
     """
-    while True:
+    for pause in execution_pauses():
         now = command_line(pid)
         under_way = lowered and (not now or is_on_its_way(now))
         if now != before and not under_way:
             return
         try:
-            async with asyncio.timeout(_EXECUTION_S):
+            async with asyncio.timeout(pause):
                 await readable(child_fd)
         except TimeoutError:
             continue
         return
+
+
+def execution_pauses() -> Iterator[float]:
+    """Seconds between looks at a program that is about to be executed, without end. Pure."""
+    pause = _EXECUTION_S
+    while True:
+        yield pause
+        pause = min(2 * pause, _EXECUTION_MOST_S)

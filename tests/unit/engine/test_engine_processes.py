@@ -1,0 +1,19 @@
+"""Starts of processes: what the loop does while one is under way."""
+
+from __future__ import annotations
+
+from itertools import accumulate, takewhile
+
+import pytest
+
+from executor.engine.processes import START_TIMEOUT_S, execution_pauses
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_program_that_looks_like_the_one_before_is_looked_at_ever_less_often() -> None:
+    """An app whose command line is that of the waiting child takes hundreds of looks and no core of the cell."""
+    times = [*takewhile(START_TIMEOUT_S.__ge__, accumulate(execution_pauses()))]
+    assert times[0] < 0.001
+    assert len([at for at in times if at < 0.1]) > 5
+    assert len(times) < 2 * START_TIMEOUT_S / 0.1
