@@ -58,9 +58,10 @@ class DiskUsage:
         self._walks.shutdown(wait=False, cancel_futures=True)
 
     async def of(self, guid: str, pid: int, limits: LayerUsage | None = None) -> LayerUsage:
-        """The usage of the container whose init process is ``pid``. Raises Uncountable, OSError when it is gone.
+        """The usage of the container whose init process is ``pid``.
 
-        limits: what it may use; zeros for no limit. Without them, those of the last call count.
+        limits: what it may use; zeros for no limit. Without them, those of the last call count. Raises
+        Uncountable, OSError when it is gone.
         """
         known = self._readings.get(guid)
         limits = limits or (known.limits if known is not None else LayerUsage())
