@@ -12,13 +12,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from bbs.backoff import Backoff
-from bbs.client.streaming import ProtocolError, StreamingResponse
+from bbs.client.streaming import NoHead, ProtocolError, StreamingResponse
 from bbs.client.transport import EndpointNotFoundError, Transport, UnansweredError
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import Event
 from bbs.wire.mapping import encode
 from bbs.wire.proto.events_pb2 import EventsByCellId
-from bbs.wire.sse import Parser, Record, Stream, decode_record
+from bbs.wire.sse import Parser, Record, RecordTooLarge, Stream, decode_record
 
 logger = logging.getLogger(__name__)
 
@@ -78,17 +78,24 @@ class _Subscription:
             await policy.sleep(backoff.pause_s(failures))
 
     async def events(self) -> AsyncGenerator[Event, None]:
+        policy = self._transport.policy
+        backoff = Backoff(first_s=policy.reconnect_pause_s, most_s=policy.longest_reconnect_pause_s)
+        fruitless = 0  # streams in a row that broke without an event
         while self._response is not None:
             parser = Parser()
+            fruitless += 1
             try:
                 while data := await self._response.read():
                     for event in self._decoded(parser.feed(data)):
+                        fruitless = 0
                         yield event
                 return
-            except (ProtocolError, OSError) as error:
+            except (ProtocolError, OSError, RecordTooLarge) as error:
                 self._log("event-stream-broken-reconnecting", error)
             finally:
                 self.close()
+            if fruitless > 1:
+                await policy.sleep(backoff.pause_s(fruitless - 1))
             await self.connect()
 
     def close(self) -> None:
@@ -97,14 +104,18 @@ class _Subscription:
             response.close()
 
     async def _open(self) -> StreamingResponse:
+        policy = self._transport.policy
         try:
             response = await StreamingResponse.open(
                 self._stream.method,
                 self._url,
                 self._body,
                 ssl_context=self._transport.ssl_context,
-                dial_timeout_s=self._transport.policy.dial_timeout_s,
+                dial_timeout_s=policy.dial_timeout_s,
+                head_timeout_s=policy.request_timeout_s or None,
             )
+        except NoHead as error:
+            raise _NotReadyError(ErrorType.Timeout, f"{self._url}: {error}") from error
         except (ProtocolError, OSError) as error:
             raise _UnreachableError(
                 ErrorType.InvalidResponse, f"{self._url}: {type(error).__name__}: {error}"

@@ -19,9 +19,11 @@ import aiohttp
 from bbs.client.calls import BBSCalls
 from bbs.client.transport import (
     ROUTER_ERROR_HEADER,
+    UNCOMPRESSED,
     Answer,
     Policy,
     Transport,
+    bounded,
     connection_failed,
     no_answer_in_time,
 )
@@ -47,7 +49,12 @@ class PooledTransport(Transport):
     async def __aenter__(self) -> Self:
         # No limit of connections: a report about one instance must not queue behind those of others.
         connector = aiohttp.TCPConnector(ssl=self.ssl_context or True, limit=0)
-        self._session = aiohttp.ClientSession(connector=connector)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=UNCOMPRESSED,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         return self
 
     async def __aexit__(
@@ -76,7 +83,7 @@ class PooledTransport(Transport):
                     status=response.status,
                     media_type=response.content_type,
                     router_error=response.headers.get(ROUTER_ERROR_HEADER, ""),
-                    body=await response.read(),
+                    body=await bounded(url, response.content.readany, self.policy.answer_bytes),
                 )
         except TimeoutError as error:
             raise no_answer_in_time(url, self.policy) from error

@@ -18,6 +18,7 @@ from bbs.client.transport import (
     Answer,
     Policy,
     Transport,
+    bounded,
     connection_failed,
     no_answer_in_time,
 )
@@ -69,7 +70,7 @@ async def exchange(
                 dial_timeout_s=policy.dial_timeout_s,
             )
             try:
-                content = await _whole_body(response)
+                content = await bounded(url, response.read, policy.answer_bytes)
             finally:
                 response.close()
     except TimeoutError as error:
@@ -82,13 +83,6 @@ async def exchange(
         router_error=response.headers.get(ROUTER_ERROR_HEADER.lower(), ""),
         body=content,
     )
-
-
-async def _whole_body(response: StreamingResponse) -> bytes:
-    pieces = []
-    while piece := await response.read():
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _media_type(header: str) -> str:

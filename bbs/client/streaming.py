@@ -30,6 +30,10 @@ class BadURL(OSError):
     """No connection can be made, because a URL names no server."""
 
 
+class NoHead(TimeoutError):
+    """A server took a request, and the head of its response did not come in time."""
+
+
 class StreamingResponse:
     """An open request and its response. status, headers: of the response, header names in lower case."""
 
@@ -50,11 +54,12 @@ class StreamingResponse:
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None,
         dial_timeout_s: float,
+        head_timeout_s: float | None = None,
     ) -> Self:
-        """Send a request and wait, without limit, for the head of its response.
+        """Send a request and wait for the head of its response. head_timeout_s: None for no limit.
 
-        Raises :class:`OSError` when no connection can be made, :class:`ProtocolError` when there is no
-        response on it.
+        Raises :class:`OSError` when no connection can be made, :class:`NoHead` when the head does not come in
+        time, :class:`ProtocolError` when there is no response on it.
         """
         parts, port = _server(url)
         secure = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
@@ -66,7 +71,13 @@ class StreamingResponse:
         response = cls(reader, writer)
         try:
             _keep_alive(writer.get_extra_info("socket"))
-            await response._request(method, parts.path, {"Host": parts.netloc, **(headers or {})}, body)
+            async with asyncio.timeout(head_timeout_s):
+                await response._request(method, parts.path, {"Host": parts.netloc, **(headers or {})}, body)
+        except TimeoutError as error:
+            response.close()
+            if head_timeout_s is None:  # the kernel's
+                raise
+            raise NoHead(f"no answer within {head_timeout_s:g} s") from error
         except BaseException:
             response.close()
             raise

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from tenacity import RetryCallState, retry_if_exception
@@ -30,6 +30,12 @@ ROUTER_ERROR_HEADER = "X-Cf-Routererror"
 
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
+
+ANSWER_BYTES: Final = 512 << 20
+"""Of one answer; a list of a million instances has less."""
+
+UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
+"""Header of requests whose answers are bounded as they are sent."""
 
 TRANSIENT = frozenset({ErrorType.UnknownError, ErrorType.Deadlock})
 """Errors of a BBS that the same request may not meet again: its database is full, away or in conflict."""
@@ -51,6 +57,10 @@ class EndpointNotFoundError(UnansweredError):
     """Status 404: the BBS does not know the path, an older one perhaps does not know it yet."""
 
 
+class OversizedAnswerError(UnansweredError):
+    """An answer was larger than the policy allows; the same request would have it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How patient a client is; times in seconds. Attempts and times are those of the Go client.
@@ -61,7 +71,7 @@ class Policy:
     reconnect_pause_s, longest_reconnect_pause_s: the longest first and later pauses between attempts to
     open an event stream. reconnect_attempts: how often a connection for a stream that cannot be made at all
     is tried again.
-    sleep: how to wait, for tests.
+    answer_bytes: of one answer at most. sleep: how to wait, for tests.
     """
 
     attempts: int = 3
@@ -71,6 +81,7 @@ class Policy:
     reconnect_pause_s: float = 1.0
     longest_reconnect_pause_s: float = 4.0
     reconnect_attempts: int = 3
+    answer_bytes: int = ANSWER_BYTES
     sleep: Sleep = asyncio.sleep
 
 
@@ -182,7 +193,7 @@ class Transport(ABC):
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may succeed a moment later. A path that the BBS does not know stays unknown."""
-    if isinstance(error, EndpointNotFoundError):
+    if isinstance(error, EndpointNotFoundError | OversizedAnswerError):
         return False
     return isinstance(error, UnansweredError) or (isinstance(error, BBSError) and error.type in TRANSIENT)
 
@@ -198,6 +209,18 @@ def error_in(response: Message) -> BBSError | None:
 def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:
     """For a request that took longer than the policy allows."""
     return UnansweredError(ErrorType.Timeout, f"{url}: no answer within {policy.request_timeout_s:g} s")
+
+
+async def bounded(url: str, read: Callable[[], Awaitable[bytes]], most: int) -> bytes:
+    """All pieces of an answer, each by a call of ``read``. Raises OversizedAnswerError."""
+    body = bytearray()
+    while piece := await read():
+        body += piece
+        if len(body) > most:
+            raise OversizedAnswerError(
+                ErrorType.InvalidResponse, f"{url}: the answer is larger than {most} bytes"
+            )
+    return bytes(body)
 
 
 def connection_failed(url: str, error: Exception) -> UnansweredError:

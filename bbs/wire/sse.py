@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from typing import Final
 
 from bbs.models import events
 from bbs.models.errors import BBSError, ErrorType
@@ -52,6 +53,12 @@ EVENTS: dict[str, type[Event]] = {
 }
 """Payload of each event name."""
 
+RECORD_BYTES = 192 << 20
+"""Of one record. A change holds two of the largest requests that a BBS takes, in base64."""
+
+SHOWN: Final = 80
+"""Characters of a name that is none."""
+
 NAMES = {payload: name for name, payload in EVENTS.items()}
 """Event name of each payload."""
 
@@ -89,7 +96,7 @@ def decode_record(record: Record) -> Event:
     """
     payload = EVENTS.get(record.event)
     if payload is None:
-        raise BBSError(ErrorType.InvalidResponse, f"unrecognised event type {record.event!r}")
+        raise BBSError(ErrorType.InvalidResponse, f"unrecognised event type {record.event[:SHOWN]!r}")
     if not record.data:
         raise BBSError(ErrorType.InvalidProtobufMessage, f"event {record.event} {record.id} has no data")
     try:
@@ -101,19 +108,28 @@ def decode_record(record: Record) -> Event:
     return event
 
 
+class RecordTooLarge(Exception):
+    """A record is larger than any event."""
+
+
 @dataclass(slots=True)
 class Parser:
     """Cuts a byte stream into records, wherever the reads happen to split it."""
 
-    _rest: bytes = b""
+    _rest: bytearray = field(default_factory=bytearray)
     _fields: dict[str, list[str]] = field(default_factory=dict)
+    _size: int = 0
 
     def feed(self, data: bytes) -> list[Record]:
-        """Records completed by ``data``."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        """Records completed by ``data``. Raises RecordTooLarge."""
+        first, *others = data.split(b"\n")
+        self._rest += first
+        self._grow(len(first))
         records = []
-        for line in lines:
-            text = line.removesuffix(b"\r").decode("utf-8", "replace")
+        for following in others:
+            text = self._rest.removesuffix(b"\r").decode("utf-8", "replace")
+            self._rest = bytearray(following)
+            self._grow(len(following))
             if text:
                 name, _, value = text.partition(":")
                 self._fields.setdefault(name, []).append(value.removeprefix(" "))
@@ -121,8 +137,14 @@ class Parser:
                 records.append(self._take())
         return [record for record in records if record.event or record.data]
 
+    def _grow(self, count: int) -> None:
+        self._size += count
+        if self._size > RECORD_BYTES:
+            raise RecordTooLarge(f"a record of the stream is larger than {RECORD_BYTES} bytes")
+
     def _take(self) -> Record:
         fields, self._fields = self._fields, {}
+        self._size = len(self._rest)
         return Record(
             id=fields.get("id", [""])[-1],
             event=fields.get("event", [""])[-1],

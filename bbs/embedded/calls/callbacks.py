@@ -182,6 +182,7 @@ class _Session:
                 socket_factory=self._destinations.socket_factory if self._destinations else None,
             ),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:

@@ -60,7 +60,11 @@ class RepClient:
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._ssl_context or True, limit=0)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=self._timeout, auto_decompress=False
+            connector=connector,
+            timeout=self._timeout,
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 

@@ -112,7 +112,12 @@ class _Uploads:
     async def session(self, _: web.Application) -> AsyncIterator[None]:
         """The connections to the Cloud Controller, as long as the application is served."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=limits, auto_decompress=False) as self._session:
+        async with aiohttp.ClientSession(
+            timeout=limits,
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as self._session:
             yield
 
     def handler(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:

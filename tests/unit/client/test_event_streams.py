@@ -13,7 +13,8 @@ from bbs.client.calls import BBSCalls
 from bbs.client.transport import EndpointNotFoundError, Policy, UnansweredError
 from bbs.models.events import Event, TaskCreatedEvent, TaskRemovedEvent
 from bbs.models.task import Task
-from bbs.wire.sse import encode_record
+from bbs.wire import sse
+from bbs.wire.sse import Parser, encode_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,6 +118,61 @@ async def test_a_stream_that_breaks_is_opened_again(
     server.stream(chunks(REMOVED) + END, then="close")
     assert await all_of(client.task_events()) == [CREATED, REMOVED]
     assert (len(server.requests), pauses) == (2, [])
+
+
+async def test_a_server_that_takes_subscriptions_and_cuts_them_is_not_asked_in_a_loop(
+    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+) -> None:
+    """A proxy without a BBS behind it answers 200 and hangs up: pauses grow until an event comes."""
+    for _ in range(4):
+        server.stream(b"", then="close")
+    server.stream(chunks(CREATED), then="close")
+    server.stream(chunks(REMOVED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED, REMOVED]
+    assert_backed_off(pauses, 3)
+
+
+async def test_a_server_that_never_answers_a_subscription_is_asked_again(
+    server: ScriptedServer, kind: Kind, policy: Policy, pauses: list[float]
+) -> None:
+    for _ in range(5):
+        server.hang()
+    server.stream(chunks(CREATED) + END, then="close")
+    async with kind(server.url, policy=dataclasses.replace(policy, request_timeout_s=0.05)) as client:
+        assert await all_of(client.task_events()) == [CREATED]
+    assert len(pauses) >= 5
+
+
+async def test_a_record_without_end_breaks_the_stream(
+    server: ScriptedServer, client: BBSCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not end, a line or the lines of a record, is not kept for ever."""
+    monkeypatch.setattr(sse, "RECORD_BYTES", 10_000)
+    server.stream(chunk(b"data: " + b"A" * 10_001), then="hang")
+    server.stream(chunk(b"data: A\n" * 2000), then="hang")
+    server.stream(chunks(CREATED) + END, then="close")
+    assert await all_of(client.task_events()) == [CREATED]
+    assert len(server.requests) == 3
+
+
+def test_a_long_line_costs_as_much_as_it_is_long() -> None:
+    """The parser does not copy what it has for each piece that comes."""
+    parser = Parser()
+    piece = b"A" * 1000
+    assert parser.feed(b"event: x\ndata: ") == []
+    for _ in range(20_000):
+        assert parser.feed(piece) == []
+    (record,) = parser.feed(b"\n\n")
+    assert (record.event, len(record.data)) == ("x", 20_000_000)
+
+
+async def test_the_name_of_an_unknown_event_is_logged_in_part(
+    server: ScriptedServer, client: BBSCalls, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.stream(chunk(b"event: " + b"x" * 5000 + b"\ndata: CgFk\n\n") + END, then="close")
+    assert await all_of(client.task_events()) == []
+    (record,) = caplog.records
+    assert len(str(vars(record)["data"])) < 500
 
 
 def assert_backed_off(pauses: list[float], count: int) -> None:

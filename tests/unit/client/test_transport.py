@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from bbs.client.transport import Answer, EndpointNotFoundError, Policy, Unanswer
 from bbs.models.errors import BBSError, ErrorType
 from bbs.wire.proto.domain_pb2 import DomainsResponse
 from bbs.wire.proto.error_pb2 import Error
+from tests.unit.client.conftest import Reply
 
 if TYPE_CHECKING:
     from tests.unit.client.conftest import Kind, ScriptedServer
@@ -105,6 +107,33 @@ async def test_who_stays_keeps_its_connection(
             server.answer(DOMAINS)
             await client.domains()
     assert [request.connection for request in server.requests] == connections
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_an_answer_without_end_is_cut_and_not_asked_for_again(
+    server: ScriptedServer, kind: Kind, policy: Policy, announced: bool
+) -> None:
+    """A broken BBS sends gigabytes: the client keeps a bounded part of them in memory, once."""
+    if announced:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n\r\n"
+        server.replies.append(Reply(head + bytes(3000), then="hang"))
+    else:
+        server.stream(b"bb8\r\n" + bytes(3000) + b"\r\n", then="hang")
+    async with kind(server.url, policy=dataclasses.replace(policy, answer_bytes=2000)) as client:
+        with pytest.raises(UnansweredError, match="answer is larger than 2000 bytes"):
+            await client.domains()
+    assert len(server.requests) == 1
+
+
+async def test_a_compressed_answer_is_not_asked_for_and_not_unpacked(
+    server: ScriptedServer, client: BBSCalls
+) -> None:
+    """1 GB of zeros is 1 MB of gzip."""
+    for _ in range(3):
+        server.answer(gzip.compress(bytes(1 << 20)), headers={"Content-Encoding": "gzip"})
+    with pytest.raises(UnansweredError, match="bytes that are no DomainsResponse"):
+        await client.domains()
+    assert "gzip" not in server.requests[0].headers.get("Accept-Encoding", "")
 
 
 def assert_backed_off(pauses: list[float]) -> None:
