@@ -10,34 +10,33 @@ import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import IO, TextIO
 
 import asyncssh
 
-if TYPE_CHECKING:
-    from cell.commands.ssh import Door
+from cell.apps.sshtarget import SSHTarget
 
 FAILED = 255
 """As of ssh."""
 
 
-def enter_without_ssh(way: Door, command: str | None) -> int:
+def enter_without_ssh(target: SSHTarget, command: str | None) -> int:
     """The exit status of the command or shell; 255 when there is no connection."""
     try:
-        return asyncio.run(_enter(way, command))
+        return asyncio.run(_enter(target, command))
     except (OSError, asyncssh.Error) as error:
-        print(f"{way.host}:{way.port}: {error}", file=sys.stderr)
+        print(f"{target.host}:{target.port}: {error}", file=sys.stderr)
         return FAILED
 
 
-async def _enter(way: Door, command: str | None) -> int:
+async def _enter(target: SSHTarget, command: str | None) -> int:
     on_terminal = command is None and sys.stdin.isatty()
     async with asyncssh.connect(
-        way.host,
-        way.port,
+        target.host,
+        target.port,
         username="vcap",
-        client_keys=[asyncssh.import_private_key(way.private_key)],
-        known_hosts=asyncssh.import_known_hosts(f"[{way.host}]:{way.port} {way.host_key}\n"),
+        client_keys=[asyncssh.import_private_key(target.private_key)],
+        known_hosts=asyncssh.import_known_hosts(f"[{target.host}]:{target.port} {target.host_key}\n"),
         config=None,
         agent_path=None,
         kex_algs=["curve25519-sha256@libssh.org"],

@@ -12,7 +12,6 @@ from bbs.models.errors import BBSError
 from bbs.serving.address import ListenError
 from cell.assembly.locks import AlreadyInUse
 from cell.assembly.telemetry import TelemetryError
-from cell.development.slots import NoFreeSlot
 from executor.errors import ExecutorError
 from rep.config import ConfigError, InvalidConfig
 from rep.evacuation import CleanupFailed
@@ -33,7 +32,6 @@ USER_ERRORS = (
     InvalidConfig,
     ListenError,
     LocketError,
-    NoFreeSlot,
     OSError,
     StoreError,
     TLSConfigurationError,

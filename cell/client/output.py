@@ -9,7 +9,7 @@ from typing import IO, TypeVar
 
 from bbs.models.codec import compact, dumps
 from cell.assembly.terminal import visible_lines
-from cell.client.tables import Table
+from cell.assembly.texttable import Table
 
 T = TypeVar("T")
 

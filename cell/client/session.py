@@ -21,7 +21,7 @@ from cell.assembly.terminal import visible_lines
 from cell.client import output, target
 from cell.client.output import Output
 from cell.client.target import BadArguments, Target, find_target
-from cell.main import BAD_ARGUMENTS
+from cell.registry import BAD_ARGUMENTS
 
 COMPONENT_FAILED: Final = 4
 OTHER_FAILURE: Final = 5

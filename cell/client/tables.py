@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bbs.models.actual_lrp import ActualLRP, ActualLRPNetInfo, Presence
 from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
-from cell.assembly.terminal import one_line
+from cell.assembly.texttable import Table
 
 SECOND_NS = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Columns as wide as their widest cell; the last one is not padded."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def text(self) -> str:
-        cells = [list(self.headers)] + [[one_line(cell) or "-" for cell in row] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = (
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells
-        )
-        return "\n".join(line.rstrip() for line in lines)
 
 
 def age(since_ns: int, now_ns: int) -> str:

@@ -17,9 +17,9 @@ from bbs.client.transport import UnansweredError
 from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.codec import InvalidDocument, from_json, parse
+from cell.assembly.texttable import Table
 from cell.client import session, tables
 from cell.client.session import CommandFailed, ComponentFailed, Session
-from cell.client.tables import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from cell.main import COMMANDS, load
+from cell.registry import COMMANDS, load
 
 
 @dataclass(frozen=True, slots=True)

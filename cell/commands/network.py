@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import psutil
 from pyroute2 import IPRoute, NetlinkError
 
-from cell.client.tables import Table
+from cell.assembly.texttable import Table
 from executor.errors import NetworkError
 from executor.network.actualtable import Count, Listing, parse
 from executor.network.nft import Nft

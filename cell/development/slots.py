@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from cell.assembly.failures import CommandError
 from cell.assembly.locks import LOCK_DIR, take
 from executor.network.config import NetworkConfig
 from executor.network.overlap import overlap
@@ -38,7 +39,7 @@ SUBNET_PREFIX = 20
 """4094 addresses for each cell."""
 
 
-class NoFreeSlot(Exception):
+class NoFreeSlot(CommandError):
     """Every slot of this machine is taken, or every subnet for one."""
 
 

@@ -37,7 +37,7 @@ from cell.client.session import CommandFailed, Session
 from cell.client.target import BadArguments, Target
 from cell.commands import delete, push, scale, stage
 from cell.development.logboard import LogBoard
-from cell.main import load
+from cell.registry import load
 from executor.logs.api import LogLine, Stream
 
 pytestmark = pytest.mark.unit

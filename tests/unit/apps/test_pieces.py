@@ -17,10 +17,10 @@ from cell.apps.names import app_name
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import App, Asset, Droplet, Keys, Process, Sidecar
 from cell.apps.running import Hopeless, Up, Waiting, address, judge
+from cell.apps.sshtarget import ssh_target
 from cell.apps.staged import StagingFailed, StagingResult, failure_name
 from cell.client.session import CommandFailed
 from cell.client.target import BadArguments
-from cell.commands import ssh
 
 pytestmark = pytest.mark.unit
 
@@ -195,7 +195,7 @@ def test_both_forms_tell_the_apps_name_and_the_way_in(process: Process, keys: Ke
     assert callable(recipe)
     app = recipe(process, DROPLET)
     assert app_name(app) == "shop"
-    way = ssh.door("shop", app, 0, [OPEN])
+    way = ssh_target("shop", app, 0, [OPEN])
     assert (way.host, way.port, way.private_key) == ("10.0.0.1", 61002, keys.user_private)
     assert way.host_key == public_line_of(keys.host_private)
 
@@ -211,7 +211,7 @@ def test_there_is_no_way_in(process: Process) -> None:
     ]
     for lrp_of_app, rows, text in cases:
         with pytest.raises(CommandFailed, match=text):
-            ssh.door("shop", lrp_of_app, 0, rows)
+            ssh_target("shop", lrp_of_app, 0, rows)
 
 
 def test_an_lrp_that_is_no_app_has_no_name() -> None:

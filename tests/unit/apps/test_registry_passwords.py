@@ -17,7 +17,7 @@ from cell.apps.choices import Credentials, credentials
 from cell.apps.recipes import classic, staging
 from cell.apps.recipes.values import App, DockerStaging, Staging
 from cell.client.target import BadArguments
-from cell.main import load
+from cell.registry import load
 from lifecycle.docker import builder as docker_builder
 from lifecycle.docker.registry import RegistryError
 

@@ -30,9 +30,10 @@ from bbs.models.events import (
     TaskRemovedEvent,
 )
 from bbs.models.task import Task, TaskState
+from cell.assembly.texttable import Table
 from cell.client import tables
 from cell.client.eventlines import describe
-from cell.client.tables import Table, age
+from cell.client.tables import age
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,7 @@ import docker.errors
 import pytest
 
 from cell.commands import dev
-from cell.main import load
+from cell.registry import load
 from rep.config import RepConfig
 
 pytestmark = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cell.main import COMMANDS
+from cell.registry import COMMANDS
 
 if TYPE_CHECKING:
     from tests.unit.cell.conftest import Shell

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from cell.main import COMMANDS, main
+from cell.main import main
+from cell.registry import COMMANDS
 
 pytestmark = pytest.mark.unit
 
