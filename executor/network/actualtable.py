@@ -1,4 +1,4 @@
-"""What the packet table does hold, read from ``nft -n -j list table``. Pure."""
+"""Actual content of the packet table, parsed from ``nft -n -j list table``. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PORTS_TYPES = [[kind, "inet_proto", "inet_service"] for kind in ("ipv4_addr", "
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Packets so far, and the guid an element is commented with."""
+    """Packet count of an element, and the guid in its comment."""
 
     packets: int = 0
     guid: str = ""
@@ -30,9 +30,13 @@ class Count:
 
 @dataclass(slots=True)
 class Listing:
-    """ports, ports_ipv6: address and port by host port. jumps: chain by address. refused: by address.
+    """Parsed packet table.
 
-    sets: elements of rule sets, as they were written. chains: the rules of each, as the program shows them.
+    ports, ports_ipv6: address and port by host port.
+    jumps: chain by address.
+    refused: count by address.
+    sets: elements of rule sets, in nft's notation.
+    chains: definition and rules of each chain, as nft prints them.
     """
 
     ports: dict[int, tuple[str, int]] = field(default_factory=dict)
@@ -43,12 +47,12 @@ class Listing:
     chains: dict[str, list[str]] = field(default_factory=dict)
 
     def base_chains(self) -> dict[str, list[str]]:
-        """The chains that no container's rules make."""
+        """The chains other than those of egress rules."""
         return {name: rules for name, rules in self.chains.items() if not name.startswith(CHAIN_PREFIX)}
 
 
 def parse(text: str) -> Listing:
-    """The table of a listing in JSON. Takes long where there are many rules: call it in a thread."""
+    """Parse a JSON listing. Slow for many rules: call it in a thread."""
     found = Listing()
     for entry in _entries(text):
         ((kind, body),) = entry.items()
@@ -78,10 +82,10 @@ def parse(text: str) -> Listing:
 
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
-    """The entries of the one list in the text.
+    """Entries of the listing's only list.
 
-    They are decoded one by one: the decoder keeps all other threads waiting until it returns, and a listing
-    may have tens of megabytes.
+    They are decoded one by one: the decoder blocks all other threads until it returns, and a listing may
+    have tens of megabytes.
     """
     decode = json.JSONDecoder().raw_decode
     at = text.index("[") + 1
@@ -95,9 +99,9 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
 
 
 def differences(found: Listing, wanted: Mapping[str, Member], base: Mapping[str, list[str]]) -> list[str]:
-    """What is not as it should be, in words. Takes long where there are many rules: call it in a thread.
+    """Names of the parts that differ from the desired table. Slow for many rules: call it in a thread.
 
-    wanted: the members by guid. base: what the base chains looked like when they were made.
+    wanted: the members by guid. base: the base chains as listed after their creation.
     """
     members = wanted.values()
     chains = chains_of(wanted)
@@ -153,7 +157,7 @@ def _element(value: Any) -> str:
 
 
 def _named(text: str) -> str:
-    """The element of a set of ports, with its protocol by name."""
+    """The element of a set with ports, with the protocol's name instead of its number."""
     address, protocol, ports = text.split(" . ")
     return f"{address} . {_PROTOCOLS.get(protocol, protocol)} . {ports}"
 

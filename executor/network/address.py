@@ -1,4 +1,4 @@
-"""The host's address that routers and other cells reach."""
+"""Detection of the host address that routers and other cells use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import socket
 import psutil
 
 _SOMEWHERE = ("198.51.100.1", 9)
-"""A documentation address: connecting a datagram socket asks for a route and sends nothing."""
+"""A documentation address. Connecting a datagram socket looks up the route and sends nothing."""
 
 
 def detect_external_ip() -> str:
-    """The source address of the default route, else the first that is not loopback, else 127.0.0.1."""
+    """The source address of the default route, else the first non-loopback address, else 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(_SOMEWHERE)

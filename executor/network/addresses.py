@@ -1,4 +1,4 @@
-"""The containers' addresses. Pure."""
+"""Pool of container addresses. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ipaddress import IPv4Address, IPv4Network
 from executor.errors import NetworkError
 
 _FIRST = 2
-"""The first two addresses are those of the subnet and of the gateway; the last one is for broadcasts."""
+"""The first two addresses are the subnet's and the gateway's; the last one is the broadcast address."""
 
 
 class NoFreeAddresses(NetworkError):
-    """Every address of the subnet has a container."""
+    """Every address of the subnet is in use."""
 
 
 class AddressPool:
-    """Addresses by guid. A returned one rests: all others that are free are handed out first."""
+    """Addresses by guid. Released addresses are reused last."""
 
     def __init__(self, network: IPv4Network) -> None:
         self._network = network
@@ -26,7 +26,7 @@ class AddressPool:
         self._by_address: dict[IPv4Address, str] = {}
 
     def lease(self, guid: str) -> IPv4Address:
-        """The address of ``guid``: the one it has, else a free one. Raises NoFreeAddresses."""
+        """The current address of ``guid``, else a free one. Raises NoFreeAddresses."""
         if (address := self._by_guid.get(guid)) is not None:
             return address
         address = next(self._fresh(), None) or next(iter(self._resting), None)
@@ -40,13 +40,13 @@ class AddressPool:
         return self._by_guid.get(guid)
 
     def owner(self, address: IPv4Address) -> str | None:
-        """Who has an address, if anybody."""
+        """The guid that has the address; None if the address is free."""
         return self._by_address.get(address)
 
     def claim(self, guid: str, address: IPv4Address) -> None:
-        """Note that ``guid`` has this address.
+        """Assign this address to ``guid``.
 
-        Raises NetworkError if another has it, or it is not in the subnet.
+        Raises NetworkError if another guid has it, or it is outside the subnet.
         """
         if self._by_guid.get(guid) == address:
             return
@@ -58,7 +58,7 @@ class AddressPool:
         self._take(guid, address)
 
     def release(self, guid: str) -> IPv4Address | None:
-        """Put the address of ``guid`` back; None for unknown guids."""
+        """Release the address of ``guid``; None for unknown guids."""
         address = self._by_guid.pop(guid, None)
         if address is not None:
             del self._by_address[address]

@@ -1,11 +1,11 @@
-"""The network of a cell: addresses, links, host ports, and the packet table that joins them.
+"""The network of a cell: addresses, links, host ports, and the packet table that connects them.
 
-The engine starts containers with a loopback interface and nothing else. Its own networks were left because
-of what they cost and lose: each endpoint is several more firewall rules, written one process at a time (a
-start was 10 % and a removal 50 % cheaper without, 8 at a time on 2 cores), and under concurrent removals
-it forgot to count endpoints down, after which a network could never be removed ("has active endpoints").
-Doing it here costs about 10 ms a container, makes the address known before the container exists, and
-leaves one place that says what a container can reach.
+The engine starts containers with a loopback interface only. We do not use Docker's networks, for two
+reasons. They are slow: each endpoint adds several firewall rules, written one process at a time (without
+them a start was 10 % and a removal 50 % faster, 8 at a time on 2 cores). They leak endpoints: after
+concurrent removals the endpoint count stayed too high, and the network could never be removed ("has active
+endpoints"). Our network costs about 10 ms per container, gives the address before the container exists,
+and keeps all reachability rules in one place.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _LINGER_LIMIT_S = 5.0
 _LINGER_PAUSE_S = 0.02
 
 _LOOKS = 5
-"""How often a check looks again when the table changed under its eyes; then the next one is due anyway."""
+"""Attempts of a check when the table changes during it; the next periodic check follows anyway."""
 
 
 class CellNetwork:
-    """Implements :class:`executor.engine.api.Network`. Make it inside a running event loop."""
+    """Implements :class:`executor.engine.api.Network`. Create it inside a running event loop."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        """Raises NetworkError for an impossible port range."""
+        """Raises NetworkError for an invalid port range."""
         if not host_has_ipv6():
             config = replace(config, subnet_ipv6=NO_IPV6)
         self._config = config
@@ -73,7 +73,7 @@ class CellNetwork:
         self._nft = Nft()
         self._links = Links(config)
         self._rules_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="egress-rules")
-        """Composes and compares rules: of one container they may be thousands."""
+        """Composes and compares rules: one container may have thousands."""
         self._spaces = Spaces()
         self._keeper = LinkKeeper(config, self._links, self._spaces)
         self._wiring = _wiring(config)
@@ -94,15 +94,15 @@ class CellNetwork:
 
     @property
     def external_ip(self) -> str:
-        """The host's address that routers and other cells reach."""
+        """The host address that routers and other cells use."""
         if not self._external_ip:
             self._external_ip = detect_external_ip()
         return self._external_ip
 
     async def start(self) -> None:
-        """Make interface and table. What an earlier life mapped is gone until it is attached again.
+        """Create the interface and the table. Mappings of a previous process are gone until attached again.
 
-        Raises NetworkError, for example when a living cell uses one of the names, addresses or ports.
+        Raises NetworkError, for example when a running cell uses one of the names, addresses or ports.
         """
         config = self._config
         await self._keeper.run(self._claim.take)
@@ -121,10 +121,10 @@ class CellNetwork:
     async def stop(self) -> None:
         """Remove table, links and interface.
 
-        Raises NetworkError while containers are linked: everything stays in force then, not one of them is
-        without its rules, and a later life removes it.
+        Raises NetworkError while containers are linked. The rules then stay in force, so that no container
+        runs without them, and the next process removes them.
         """
-        self._spaces.close()  # a descriptor keeps a namespace and its link
+        self._spaces.close()  # an open descriptor keeps the namespace and its link
         try:
             await self._links_are_gone()
             self._stop_listening()
@@ -136,7 +136,9 @@ class CellNetwork:
             await self.close()
 
     async def close(self) -> None:
-        """Stop listening and leave everything in force, for containers that go on. Closing again is fine."""
+        """Close sockets and leave the rules in force for containers that keep running. Closing twice is
+        allowed.
+        """
         self._stop_listening()
         self._spaces.close()
         await self._nft.close()
@@ -147,7 +149,8 @@ class CellNetwork:
         self._keeper.close()
 
     async def sweep(self) -> None:
-        """Remove the links of containers that are not attached: of an earlier life, which somebody holds.
+        """Remove the links of containers that are not attached: links of a previous process with an open
+        namespace.
 
         Raises NetworkError.
         """
@@ -159,11 +162,13 @@ class CellNetwork:
                 await self._keeper.run(self._links.disconnect, address)
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        """Take ``count`` host ports, ascending. Raises NoFreePorts."""
+        """Reserve ``count`` host ports, in ascending order. Raises NoFreePorts."""
         return self._host_ports.reserve(guid, count)
 
     def address(self, guid: str) -> str:
-        """The container's address, from before it exists until it is detached. Raises NoFreeAddresses."""
+        """The container's address, reserved before it exists and until it is detached. Raises
+        NoFreeAddresses.
+        """
         return str(self._addresses.lease(guid))
 
     async def attach(
@@ -172,11 +177,11 @@ class CellNetwork:
         ports: Mapping[int, int],
         egress: Sequence[SecurityGroupRule] = (),
     ) -> None:
-        """Link the container, map host ports (keys) to its ports (values), put its rules in force.
+        """Link the container, map host ports (keys) to its ports (values), apply its rules.
 
-        Address and ports need not be taken before: a container found again after a restart brings its own,
-        and its link. Attaching again replaces the container's mappings and rules. Raises NetworkError, with a
-        text for the owner.
+        Address and ports need no reservation: a container adopted after a restart brings its own, and its
+        link. Attaching again replaces the container's mappings and rules. Raises NetworkError with a text
+        for the app's owner.
         """
         guid = container.guid
         try:
@@ -189,16 +194,16 @@ class CellNetwork:
         targets = {host_port: Target(address, port) for host_port, port in ports.items()}
         try:
             self._spaces.hold(guid, open_space(container.init_pid, container.id))
-            # Rules first: there is no moment with a way out and without them.
+            # Rules first: the container is never reachable without them.
             await self._change(self._contents.put(guid, self._member(address, targets, rules)))
             await self._keeper.connect(guid, address)
         except NetworkError as error:
-            # The kernel's words and the host's names are not for the owner, who gets this error's text.
+            # The app's owner gets the error's text, without the kernel's message and the host's names.
             logger.error("failed-to-attach-container", extra={"data": {"guid": guid, "error": str(error)}})
             raise NetworkError("its network could not be set up") from error
 
     async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
-        """Replace the rules of an attached container; connections that stand go on. Raises NetworkError."""
+        """Replace the rules of an attached container; open connections stay. Raises NetworkError."""
         rules = await self._on_rules_thread(self._compiled, tuple(egress))
         member = self._contents.members.get(guid)
         if member is None:
@@ -206,14 +211,16 @@ class CellNetwork:
         await self._change(self._contents.put(guid, replace(member, rules=rules)))
 
     async def detach(self, guid: str) -> None:
-        """Drop the container's mappings, rules and link, put ports and address back; unknown guids are fine.
+        """Remove the container's mappings, rules and link; release ports and address. Unknown guids are
+        allowed.
 
-        A cancellation waits for the end: half of it cannot be made good later. Raises NetworkError.
+        Cancellation waits for the end, because a partial detach cannot be completed later. Raises
+        NetworkError.
         """
         await finish(self._detach(guid))
 
     async def _detach(self, guid: str) -> None:
-        """The kernel would take the link down with the container's namespace, but in its own time."""
+        """Removes the link itself: the kernel removes it with the container's namespace, but later."""
         member = self._contents.members.get(guid)
         self._keeper.let_go(guid)
         try:
@@ -231,16 +238,16 @@ class CellNetwork:
         return await self._spaces.open_socket(guid, family)
 
     async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
-        """Mend the links of containers as soon as somebody removes them or takes them down, until cancelled.
+        """Repair container links as soon as they are removed or taken down, until cancelled.
 
-        tell: called with a guid and a text for the owner of that instance. give_up: called with the guid of
-        an instance that stays out of reach, and the reason.
+        tell: called with a guid and a text for that instance's owner. give_up: called with guid and reason
+        for an instance that stays unreachable.
         """
         self._tell, self._give_up = tell, give_up
         await self._keeper.watch(give_up)
 
     async def verify(self) -> None:
-        """Put right what somebody else changed, for example by flushing all packet rules, and log that.
+        """Repair and log changes by other programs, for example a flush of all packet rules.
 
         Raises NetworkError.
         """
@@ -264,7 +271,7 @@ class CellNetwork:
             logger.error("network-was-changed-by-others", extra={"data": data})
 
     async def _what_is_wrong(self) -> list[str]:
-        """Compare the table with what it should be, at a moment when no change of ours is under way."""
+        """Compare the table with the desired one while no change of ours is in progress."""
         for _ in range(_LOOKS):
             began = self._changes_begun
             if began == self._changes_ended:
@@ -278,7 +285,9 @@ class CellNetwork:
         return []
 
     async def _forget(self, addresses: Iterable[Address]) -> None:
-        """Those that wait for their turn go together: one walk through the kernel's table is for all."""
+        """Delete the connections of these addresses. Waiting calls share one walk through the
+        kernel's table.
+        """
         self._to_forget.update(addresses)
         async with self._forgetting:
             if batch := self._to_forget:
@@ -301,8 +310,7 @@ class CellNetwork:
         self._tell(guid, f"Connection limit {limit} reached: new connections are refused")
 
     async def _change(self, statements: list[str]) -> None:
-        """Make a change of the contents in the kernel, too. A cancellation waits for it: the two are
-        alike."""
+        """Apply a change of the contents to the kernel. Cancellation waits for it: both must stay equal."""
         if statements:
             await finish(self._apply(statements))
 
@@ -311,7 +319,7 @@ class CellNetwork:
         try:
             await self._nft.apply(statements)
         except NetworkError as error:
-            # Somebody may have flushed our table: what is in memory is what should be there.
+            # Our table may have been flushed by another program: restore it from memory.
             logger.warning("rebuilding-packet-table", extra={"data": {"error": str(error)}})
             await self._rebuild()
         finally:
@@ -331,7 +339,7 @@ class CellNetwork:
         reraise=True,
     )
     async def _links_are_gone(self) -> None:
-        """The kernel takes the namespace of a removed container down a little later than the engine answers.
+        """The kernel removes a container's namespace a little after the engine reports the removal.
 
         Raises NetworkError.
         """
@@ -339,13 +347,13 @@ class CellNetwork:
             raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
 
     async def _on_rules_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a long computation."""
+        """Run a long computation in the rules thread."""
         run = asyncio.get_running_loop().run_in_executor
         return await run(self._rules_thread, lambda: job(*args, **kwargs))
 
 
 def _nobody(_guid: str, _text: str) -> None:
-    """Takes what is said before somebody watches."""
+    """Discards messages until :meth:`CellNetwork.watch` sets the callbacks."""
 
 
 def _wiring(config: NetworkConfig) -> Wiring:
@@ -365,7 +373,7 @@ def _wiring(config: NetworkConfig) -> Wiring:
 
 
 def _compiled(rules: Sequence[SecurityGroupRule], *, ipv6: bool) -> RuleSet | None:
-    """The rules, with what the packet table is told of them at hand. Raises NetworkError."""
+    """The compiled rules, with their set elements already cached. Raises NetworkError."""
     rule_set = compile_rules(rules, ipv6=ipv6)
     if rule_set is not None:
         set_elements(rule_set)

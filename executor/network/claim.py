@@ -1,9 +1,9 @@
-"""The names, addresses and ports of a cell's network, claimed on the host while the cell lives.
+"""Claims on the names, addresses and ports of a cell's network, held while the cell runs.
 
-Two cells with the same table, interface, subnet or host ports make each other's containers unreachable, and
-no call fails. A claim is an abstract Unix socket for each of these, named after it. The kernel keeps such
-names per network namespace, as it keeps tables, interfaces and ports. It drops them when the process ends, in
-whatever way: the leftovers of a dead cell are free.
+Two cells with the same table, interface, subnet or host ports make each other's containers unreachable
+without an error. A claim is an abstract Unix socket for each resource, named after it. The kernel keeps
+these names per network namespace, like tables, interfaces and ports. It drops them when the process ends,
+even after a crash: the resources of a dead cell are free.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from executor.network.config import NetworkConfig
 _PREFIX = "diego-cell-network"
 _LISTING = Path("/proc/self/net/unix")
 _DIGEST_LENGTH = 32
-"""Of a name: that of a socket has 107 bytes at most."""
+"""Of a digest in a socket name, which has at most 107 bytes."""
 
 INTERFACE, TABLE, SUBNET, SUBNET_IPV6, PORTS = "interface", "table", "subnet", "subnet6", "ports"
 _WORDS = {
@@ -34,13 +34,16 @@ _WORDS = {
     SUBNET_IPV6: ("the subnet", "network_subnet_ipv6"),
     PORTS: ("the host ports", "host_port_start"),
 }
-"""What a holding is, and the key that sets it."""
+"""Description of a resource, and the configuration key that sets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """kind: of :data:`_WORDS`. what: the digest of a name, a network, or ``first-last``. pid: the
-    holder's."""
+    """A claimed resource.
+
+    kind: key of :data:`_WORDS`. what: the digest of a name, a network, or ``first-last``. pid: the
+    holder's.
+    """
 
     kind: str
     what: str
@@ -51,7 +54,7 @@ class Holding:
         return f"{_PREFIX}:{self.pid}:{self.kind}:{self.what}"
 
     def meets(self, other: Holding) -> bool:
-        """Whether two cells cannot have both."""
+        """Whether the two holdings conflict."""
         if self.kind != other.kind:
             return False
         if self.kind == PORTS:
@@ -65,7 +68,7 @@ class Holding:
 
 
 def holdings(config: NetworkConfig, pid: int) -> list[Holding]:
-    """What a cell with this network holds."""
+    """The resources of a cell with this network configuration."""
     found = [
         Holding(INTERFACE, _digest(config.name), pid),
         Holding(TABLE, _digest(config.table), pid),
@@ -80,7 +83,7 @@ def holdings(config: NetworkConfig, pid: int) -> list[Holding]:
 
 
 def conflict(mine: Iterable[Holding], others: Iterable[Holding]) -> str | None:
-    """What others hold of mine, in words; None for nothing."""
+    """Message about the first conflict of ``mine`` with ``others``; None without conflict."""
     others = list(others)
     for one in mine:
         for other in others:
@@ -95,7 +98,7 @@ def conflict(mine: Iterable[Holding], others: Iterable[Holding]) -> str | None:
 
 
 def listed(text: str) -> list[Holding]:
-    """All holdings in the kernel's listing of Unix sockets."""
+    """All holdings in the kernel's list of Unix sockets."""
     found = []
     for line in text.splitlines():
         prefix, *parts = line.rpartition(" ")[2].split(":", 3)
@@ -117,9 +120,9 @@ class Claim:
         self._taken = False
 
     def take(self) -> None:
-        """Raises NetworkError that says what another cell holds; taking again is fine.
+        """Claim the resources; claiming again is allowed. Raises NetworkError that names the conflict.
 
-        Two cells that start at the same moment may both be refused, and never neither.
+        Two cells that start at the same time may both be refused; they never both succeed.
         """
         if self._taken:
             return
@@ -133,13 +136,13 @@ class Claim:
         self._taken = True
 
     def release(self) -> None:
-        """Releasing again is fine."""
+        """Releasing twice is allowed."""
         self._held.close()
         self._taken = False
 
 
 def _bind(one: Holding, held: ExitStack) -> bool:
-    """False if this process holds it already, by another claim. Raises NetworkError."""
+    """False if another claim of this process holds it already. Raises NetworkError."""
     try:
         name = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
         name.bind(f"\0{one.socket_name}")

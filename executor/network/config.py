@@ -1,7 +1,7 @@
-"""What a cell's network is told, and the names and addresses that follow from it. Pure.
+"""Configuration of a cell's network, and the names and addresses derived from it. Pure.
 
-A container's IPv6 address is its IPv4 address in other clothes: the same offset in the other subnet. So there
-is one pool and one thing to remember of a container that an earlier life has made.
+A container's IPv6 address has the offset of its IPv4 address in the IPv6 subnet. So one pool serves both,
+and the address of an adopted container gives the other.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from executor.errors import NetworkError
 from executor.network.ports import PORT_COUNT, PORT_START
 
 NAME_LENGTH = 15
-"""Longest name of an interface that the kernel takes."""
+"""Maximum length of an interface name in the kernel."""
 
 SUBNET = "10.255.0.0/16"
 
 CONNECTION_LIMIT = 2000
-"""Connections of one container: far more than a usual app has open, and so few that a hundred hostile ones do
-not fill the kernel's table of 262,144. Connections that are closed and only remembered do not count."""
+"""Connections of one container. Usual apps have far fewer open, and a hundred hostile ones do not fill the
+kernel's table of 262,144 entries. Closed connections that are still in the table do not count.
+"""
 _LARGEST_CONNECTION_LIMIT = (1 << 32) - 1
 
 NO_IPV6 = "none"
-"""The subnet of containers that are to have no IPv6."""
+"""Value of subnet_ipv6 for containers without IPv6."""
 
 IPV6_MTU = 1280
-"""Smallest packet size that links with IPv6 may have."""
+"""Minimum MTU of links with IPv6."""
 
 _SMALLEST_PREFIX, _LARGEST_PREFIX = 8, 29
 _LARGEST_IPV6_PREFIX = 104
-"""Room for as many addresses as the largest subnet of IPv4 has."""
+"""As many addresses as the largest IPv4 subnet has."""
 _ALL_IPV6 = IPv6Network("::/0")
 
 Address = IPv4Address | IPv6Address
@@ -40,16 +41,21 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
-    """name: of the interface that has the gateway's address, unique on the host, at most 15 characters.
-    table: of the packet rules (family inet), unique on the host.
+    """Settings of the network. Raises NetworkError for invalid ones.
 
-    subnet: of the containers (CIDR, /8 to /29). subnet_ipv6: the same for IPv6 (up to /104); empty makes one
-    up of the others, a /64 of unique local addresses; NO_IPV6 is for none. mtu: 0 takes that of the
-    interface of the default route. external_ip: empty looks for it. denied_networks: what containers reach
-    only by a rule of their own, all of IPv6 too where they name none of its networks: whoever wrote them
-    knew nothing of it; allowed_networks: exceptions for all of them. dns_servers: empty takes the host's.
-    bandwidth_in, _out: bytes/s of each container, 0 for no limit. connection_limit: connections that each
-    container may have at a time, 0 for no limit. Raises NetworkError for what cannot be.
+    name: interface with the gateway's address, unique on the host, at most 15 characters.
+    table: packet table (family inet), unique on the host.
+    subnet: of the containers (CIDR, /8 to /29).
+    subnet_ipv6: the same for IPv6 (up to /104); empty derives a /64 of unique local addresses; NO_IPV6
+        disables IPv6.
+    mtu: 0 takes the MTU of the default route's interface.
+    external_ip: empty detects it.
+    denied_networks: networks that containers reach only by a rule of their own. Without any IPv6 network
+        in the list, all of IPv6 is denied too: such a list was written without IPv6 in mind.
+    allowed_networks: exceptions for all containers.
+    dns_servers: empty takes the host's.
+    bandwidth_in, bandwidth_out: bytes/s of each container, 0 for no limit.
+    connection_limit: concurrent connections of each container, 0 for no limit.
     """
 
     name: str
@@ -99,7 +105,7 @@ class NetworkConfig:
 
     @property
     def network_ipv6(self) -> IPv6Network | None:
-        """None for none, also where packets are too small for IPv6. Raises NetworkError."""
+        """None without IPv6, also if the MTU is too small for it. Raises NetworkError."""
         if self.subnet_ipv6 == NO_IPV6 or 0 < self.mtu < IPV6_MTU:
             return None
         network = _network(self.subnet_ipv6 or self._unique_local)
@@ -121,26 +127,26 @@ class NetworkConfig:
 
     @property
     def log_group(self) -> int:
-        """Netfilter's log group of this cell."""
+        """The cell's netfilter log group."""
         return 1 + int(self._digest, 16) % 65535
 
     @property
     def gateway(self) -> IPv4Address:
-        """The host's address towards the containers: the first of the subnet."""
+        """The host's address on the containers' side: the first of the subnet."""
         return self.network[1]
 
     @property
     def gateway_ipv6(self) -> IPv6Address | None:
-        """The same in IPv6."""
+        """The gateway's IPv6 address."""
         return self.ipv6_of(self.gateway)
 
     def ipv6_of(self, address: IPv4Address) -> IPv6Address | None:
-        """The IPv6 address that goes with one of the subnet; None without IPv6."""
+        """The IPv6 address for an IPv4 address of the subnet; None without IPv6."""
         network = self.network_ipv6
         return network[self._offset(address)] if network else None
 
     def ipv4_of(self, address: Address) -> IPv4Address | None:
-        """The address of the subnet that one of either version goes with; None for none."""
+        """The subnet's IPv4 address for a container's IPv4 or IPv6 address; None for an unknown one."""
         if isinstance(address, IPv4Address):
             return address
         network = self.network_ipv6
@@ -149,11 +155,11 @@ class NetworkConfig:
 
     @property
     def port_prefix(self) -> str:
-        """Start of the names of the host's ends of the containers' links; ends in a dash."""
+        """Name prefix of the links' host ends; ends in a dash."""
         return f"cf{self._digest}-"
 
     def port_name(self, address: IPv4Address) -> str:
-        """Name of the host's end of the link of the container with this address."""
+        """Name of the host end of the link of the container with this address."""
         return f"{self.port_prefix}{self._offset(address):x}"
 
     def _offset(self, address: IPv4Address) -> int:
@@ -161,7 +167,7 @@ class NetworkConfig:
 
     @property
     def _unique_local(self) -> str:
-        """Its 56 bits behind ``fd`` follow from name and subnet: the same in every life of the cell."""
+        """A prefix whose 56 bits after ``fd`` derive from name and subnet, so it survives restarts."""
         digest = hashlib.sha256(f"{self.name} {self.subnet}".encode()).digest()
         return f"{IPv6Address(bytes((0xFD, *digest[:7])) + bytes(8))}/64"
 

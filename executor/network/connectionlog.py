@@ -1,7 +1,7 @@
-"""Connections in the cell's own log, with the guid of the instance that made them.
+"""Log of containers' connections, with the guid of the instance.
 
-These are connections that egress rules with ``log`` let through, and the first one in a minute that is
-refused because the container has all the connections it may have.
+It has the connections allowed by egress rules with ``log``. It also has, once per minute and container, a
+connection refused by the connection limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectionLog:
-    """Listens to a log group while it is open."""
+    """Reads a log group while it is open."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class ConnectionLog:
         connection_limit: int,
         on_limit: Callable[[str], None],
     ) -> None:
-        """on_limit: called with the guid of an instance that has all the connections it may have."""
+        """on_limit: called with the guid of an instance at its connection limit."""
         self._number = group
         self._guid_of = guid_of
         self._connection_limit = connection_limit
@@ -37,7 +37,7 @@ class ConnectionLog:
         self._group: LogGroup | None = None
 
     def open(self) -> None:
-        """Call in a running event loop. Where the kernel has no log groups, that is logged, and all."""
+        """Call in a running event loop. A kernel without log groups only causes a log message."""
         try:
             self._group = LogGroup(self._number)
         except NetworkError as error:
@@ -46,7 +46,7 @@ class ConnectionLog:
         asyncio.get_running_loop().add_reader(self._group.fileno(), self._read)
 
     def close(self) -> None:
-        """Closing again is fine."""
+        """Closing twice is allowed."""
         if self._group is not None:
             asyncio.get_running_loop().remove_reader(self._group.fileno())
             self._group.close()
@@ -60,7 +60,7 @@ class ConnectionLog:
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 logger.warning("egress-log-lost-connections")
-            else:  # it would come again at once
+            else:  # the error would repeat immediately
                 logger.error("egress-log-not-available", extra={"data": {"error": error.strerror}})
                 self.close()
             return

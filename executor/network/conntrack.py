@@ -1,10 +1,10 @@
-"""Connections the kernel remembers of containers that are gone.
+"""Removal of the kernel's connection entries of removed containers.
 
-An entry outlives its container (an established one for days) and would send packets for a port or an
-address to whoever has it next.
+An entry outlives its container (an established one for days). It would send packets for a port or an
+address to the next container that gets it.
 
-The kernel's table is walked once for any number of containers: a walk costs milliseconds however few entries
-there are, and decoding an entry costs more than looking for an address in its bytes.
+The kernel's table is walked once for any number of containers: a walk costs milliseconds even for few
+entries, and decoding an entry costs more than searching its bytes for an address.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FAMILY = struct.Struct(">BBH")
 
 
 def forget_connections(addresses: Collection[Address]) -> int:
-    """Delete what began at these addresses and what was translated to them; returns how many. Blocks.
+    """Delete connections from these addresses or translated to them; return their number. Blocks.
 
     Raises NetworkError.
     """
@@ -53,7 +53,7 @@ def forget_connections(addresses: Collection[Address]) -> int:
 
 
 def _entries(netlink: socket.socket, addresses: Collection[bytes]) -> Iterator[bytes]:
-    """What names an entry, of each that has one of the addresses as the source of either direction."""
+    """The original tuple of each entry with one of the addresses as the source of either direction."""
     mentioned = re.compile(b"|".join(map(re.escape, addresses)), re.DOTALL)
     netlink.send(_message(_GET, _REQUEST | _DUMP, socket.AF_UNSPEC, b""))
     while True:
@@ -76,7 +76,7 @@ def _delete(netlink: socket.socket, original: bytes) -> None:
         if kind == _MSG_ERROR:
             try:
                 _raise(body)
-            except FileNotFoundError:  # it ended by itself meanwhile
+            except FileNotFoundError:  # the connection ended meanwhile
                 return
 
 

@@ -1,4 +1,4 @@
-"""What the packet table should hold: the containers, and the statements from one state to the next. Pure."""
+"""Desired content of the packet table: the containers, and the statements for each change. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from executor.network.rules import Target, Wiring, add_targets, delete_targets, 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A container: its address, where its host ports lead, and its egress rules, if any.
+    """A container: its address, the targets of its host ports, and its egress rules, if any.
 
-    ipv6: its address there, where the same host ports lead to the same of its ports; None for none.
+    ipv6: its IPv6 address, which has the same mapped ports; None without IPv6.
     """
 
     address: IPv4Address
@@ -34,19 +34,19 @@ class Member:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All it has."""
+        """All addresses of the container."""
         return (self.address, self.ipv6) if self.ipv6 else (self.address,)
 
     @property
     def targets_ipv6(self) -> dict[int, Target]:
-        """Where its host ports lead for clients with IPv6."""
+        """Targets of its host ports for IPv6 clients."""
         if self.ipv6 is None:
             return {}
         return {port: Target(self.ipv6, target.port) for port, target in self.targets.items()}
 
 
 def everything(wiring: Wiring, members: Mapping[str, Member]) -> list[str]:
-    """The statements that make the whole table anew."""
+    """Statements that create the whole table anew."""
     statements = empty_table(wiring)
     table = wiring.table
     distinct = {one.rules.digest: one.rules for one in members.values() if one.rules}
@@ -61,12 +61,12 @@ def everything(wiring: Wiring, members: Mapping[str, Member]) -> list[str]:
 
 
 def chains_of(members: Mapping[str, Member]) -> dict[str, RuleSet]:
-    """The rule sets in use, by the names of their chains."""
+    """The rule sets in use, by chain name."""
     return {chain_name(one.rules): one.rules for one in members.values() if one.rules}
 
 
 class Contents:
-    """Members by guid. Each change returns the statements that make it, for one transaction."""
+    """Members by guid. Each change returns its statements, for one transaction."""
 
     def __init__(self, table: str) -> None:
         self._table = table
@@ -75,11 +75,11 @@ class Contents:
 
     @property
     def members(self) -> Mapping[str, Member]:
-        """By guid."""
+        """Members by guid."""
         return self._members
 
     def put(self, guid: str, member: Member) -> list[str]:
-        """Add a container, or replace what is known of it: the new rules come as the old ones go."""
+        """Add or replace a container: the new rules replace the old ones in the same transaction."""
         old = self._members.get(guid)
         if old == member:
             return []
@@ -88,14 +88,14 @@ class Contents:
         return statements + (self._unuse(old.rules) if old else [])
 
     def remove(self, guid: str) -> list[str]:
-        """Forget a container; nothing for an unknown one."""
+        """Remove a container; empty for an unknown one."""
         old = self._members.pop(guid, None)
         if old is None:
             return []
         return [*self._entries_away(old), *self._unuse(old.rules)]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all containers, without statements."""
         self._members.clear()
         self._rules.clear()
 

@@ -1,12 +1,12 @@
 """Security group rules compiled to sets of disjoint intervals. Pure.
 
-All rules allow, so what counts is their union; where two of them overlap the later one says whether a
-connection is logged. The kernel looks such a set up in one go, however many rules there were.
+All rules allow, so the result is their union. Where rules overlap, the last one decides whether a
+connection is logged. The kernel's lookup cost does not depend on the number of rules.
 
-Rules that differ in their addresses only, or in their ports only, are merged first. What is left is swept
-once over the addresses. The time of the sweep grows with the number of overlaps, which is bounded.
+Rules that differ only in their addresses, or only in their ports, are merged first. The rest takes one
+sweep over the addresses. The time of the sweep grows with the number of overlaps, which is bounded.
 
-A rule speaks of IPv4 or IPv6 by its destinations; one with both is two.
+The destinations of a rule determine its IP version; a rule with both versions counts as two.
 """
 
 from __future__ import annotations
@@ -29,30 +29,31 @@ from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
 
 Interval = tuple[int, int]
-"""First and last, both included."""
+"""First and last, both inclusive."""
 
 MAX_INTERVALS = 20_000
-"""Of one container's rules. Each takes 100 bytes here and more in the kernel; a thousand rules of a usual
-kind stay far below."""
+"""Maximum per container. Each takes 100 bytes here and more in the kernel; a thousand usual rules stay far
+below.
+"""
 
 MAX_OVERLAPS = 2_000_000
-"""Rules that are looked at again, because they overlap others: half a second of work."""
+"""Maximum number of visits of overlapping rules in a sweep: half a second of work."""
 
 _COST_OF_MIXED = 8
-"""How many times longer a rule takes where some rules log and others do not."""
+"""Relative cost of a rule where some rules log and others do not."""
 
 _PORTS: Interval = (0, 65535)
 _ANY = -1
 
 
 class Layer(Enum):
-    """What a packet is looked up in; the value is the kernel's name of the protocol, and a 6 for IPv6."""
+    """Lookup table of a packet; the value is the kernel's protocol name, with a 6 for IPv6."""
 
     TCP = "tcp"
     UDP = "udp"
     ICMP = "icmp"
     OTHER = "other"
-    """Every other protocol, which only rules for ``all`` let through."""
+    """All other protocols, which only rules for ``all`` allow."""
     TCP6 = "tcp6"
     UDP6 = "udp6"
     ICMPV6 = "icmpv6"
@@ -70,9 +71,9 @@ class Destinations(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """Something that is let through: to ``addresses``, at ``ports``.
+    """Allowed ``addresses`` and ``ports``.
 
-    For ICMP a port is type * 256 + code; other protocols have all of them.
+    For ICMP a port is type * 256 + code; other protocols have the whole range.
     """
 
     addresses: Interval
@@ -82,7 +83,7 @@ class Opening(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Disjoint openings of each layer, ascending."""
+    """Disjoint openings of each layer, in ascending order."""
 
     openings: tuple[tuple[Layer, tuple[Opening, ...]], ...]
 
@@ -97,7 +98,7 @@ class RuleSet:
 
     @cached_property
     def kinds(self) -> dict[tuple[Layer, bool], list[Opening]]:
-        """The openings of each layer that are not logged, and those that are; empty ones are left out."""
+        """Openings by layer and log flag; empty lists are left out."""
         return {
             (layer, log): found
             for log in (False, True)
@@ -106,16 +107,16 @@ class RuleSet:
         }
 
     def of(self, layer: Layer, *, log: bool) -> list[Opening]:
-        """The openings of a layer that are logged, or those that are not."""
+        """The openings of a layer with this log flag."""
         return self.kinds.get((layer, log), [])
 
 
 Content = tuple[tuple[Interval, bool], ...]
-"""Disjoint intervals of ports, ascending, and whether they are logged."""
+"""Disjoint port intervals, in ascending order, each with its log flag."""
 
 
 class _Box(NamedTuple):
-    """What one rule opens at some addresses. Boxes are in the order of their ports."""
+    """The ports that one rule opens at some addresses. Boxes sort by their ports."""
 
     ports: Interval
     order: int
@@ -123,9 +124,9 @@ class _Box(NamedTuple):
 
 
 def compile_rules(rules: Sequence[SecurityGroupRule], *, ipv6: bool = True) -> RuleSet | None:
-    """The rules of one container; None when they let nothing through. Raises NetworkError.
+    """The rules of one container; None if they allow nothing. Raises NetworkError.
 
-    ipv6: whether containers have it; without, what rules say of it is left out.
+    ipv6: whether containers have IPv6; otherwise the IPv6 part of rules is left out.
     """
     boxes: dict[Layer, list[tuple[Interval, _Box]]] = {layer: [] for layer in Layer}
     for order, rule in enumerate(rules):
@@ -141,7 +142,9 @@ def compile_rules(rules: Sequence[SecurityGroupRule], *, ipv6: bool = True) -> R
 
 
 def destinations(rule: SecurityGroupRule) -> Destinations:
-    """Where a rule leads to; IPv4 in IPv6's clothes is IPv4. Raises NetworkError for no destination."""
+    """Destinations of a rule; IPv4-mapped IPv6 addresses count as IPv4. Raises NetworkError for
+    invalid ones.
+    """
     found: tuple[list[Interval], list[Interval]] = ([], [])
     try:
         for entry in rule.destinations:
@@ -154,7 +157,7 @@ def destinations(rule: SecurityGroupRule) -> Destinations:
 
 
 def _destination(text: str) -> tuple[bool, Interval]:
-    """Whether it is IPv6, and which addresses."""
+    """Whether the destination is IPv6, and its interval of addresses."""
     if "-" in text:
         (is_ipv6, low), (high_is_ipv6, high) = map(_number, text.split("-", 1))
         if is_ipv6 is not high_is_ipv6:
@@ -174,7 +177,7 @@ def _destination(text: str) -> tuple[bool, Interval]:
 
 
 def _number(text: str) -> tuple[bool, int]:
-    """Whether an address is one of IPv6, and its number. Raises ValueError."""
+    """Whether the address is IPv6, and its number. Raises ValueError."""
     if ":" in text:
         address = IPv6Address(text)
         if address.scope_id is not None:
@@ -184,11 +187,11 @@ def _number(text: str) -> tuple[bool, int]:
     try:
         return False, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
     except OSError:
-        return False, int(IPv4Address(text))  # which says what is wrong with it
+        return False, int(IPv4Address(text))  # raises the detailed error
 
 
 def _reach(rule: SecurityGroupRule) -> Iterator[tuple[Layer, Interval]]:
-    """The layers a rule opens, and where in them."""
+    """The layers that a rule opens, each with an interval of ports."""
     match rule.protocol:
         case "tcp" | "udp":
             layers = (Layer.TCP, Layer.TCP6) if rule.protocol == "tcp" else (Layer.UDP, Layer.UDP6)
@@ -224,8 +227,7 @@ def _kinds(kind: int, code: int) -> list[Interval]:
 
 
 def _merged(boxes: Sequence[tuple[Interval, _Box]]) -> Sequence[tuple[Interval, _Box]]:
-    """The same openings by fewer boxes, where all of them are logged or none: their order then says
-    nothing."""
+    """The same openings in fewer boxes, if all have the same log flag: their order is irrelevant then."""
     flags = {box.log for _, box in boxes}
     if len(flags) > 1:
         return boxes
@@ -245,7 +247,7 @@ def _merged(boxes: Sequence[tuple[Interval, _Box]]) -> Sequence[tuple[Interval, 
 
 
 def _union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Disjoint intervals that do not touch. ``intervals`` ascend."""
+    """Disjoint, non-adjacent intervals. ``intervals`` must be in ascending order."""
     found: list[Interval] = []
     for first, last in intervals:
         if found and first <= found[-1][1] + 1:
@@ -257,7 +259,7 @@ def _union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def _disjoint(boxes: Sequence[tuple[Interval, _Box]]) -> list[Opening]:
-    """What is open, where; neighbours that let the same through are one."""
+    """Disjoint openings; adjacent columns with the same content are merged."""
     columns: list[tuple[int, int, Content]] = []
     total = 0
     for first, last, content in _columns(boxes):
@@ -272,7 +274,7 @@ def _disjoint(boxes: Sequence[tuple[Interval, _Box]]) -> list[Opening]:
 
 
 def _columns(boxes: Sequence[tuple[Interval, _Box]]) -> Iterator[tuple[int, int, Content]]:
-    """First and last of addresses with the same boxes, ascending, and what those let through."""
+    """First and last address of each column with the same boxes, in ascending order, and its content."""
     ordered = sorted(boxes, key=itemgetter(0))
     if all(one[0][1] < other[0][0] for one, other in pairwise(ordered)):
         for (first, last), box in ordered:
@@ -282,13 +284,13 @@ def _columns(boxes: Sequence[tuple[Interval, _Box]]) -> Iterator[tuple[int, int,
 
 
 def _sweep(boxes: Iterable[tuple[Interval, _Box]]) -> Iterator[tuple[int, int, Content]]:
-    """Over the addresses; between two borders the same boxes are open."""
+    """Sweep over the addresses; between two borders the set of open boxes is constant."""
     opened: defaultdict[int, list[_Box]] = defaultdict(list)
     closed: defaultdict[int, list[_Box]] = defaultdict(list)
     for (first, last), box in boxes:
         opened[first].append(box)
         closed[last + 1].append(box)
-    active: list[_Box] = []  # ascending
+    active: list[_Box] = []  # in ascending order
     start = cost = 0
     for border in sorted(opened.keys() | closed.keys()):
         if active:
@@ -305,7 +307,7 @@ def _sweep(boxes: Iterable[tuple[Interval, _Box]]) -> Iterator[tuple[int, int, C
 
 
 def _alike(boxes: Sequence[_Box]) -> Content:
-    """Disjoint port intervals of boxes that are all logged, or none."""
+    """Disjoint port intervals of boxes with the same log flag."""
     log = boxes[0].log
     return tuple((ports, log) for ports in _union(box.ports for box in boxes))
 

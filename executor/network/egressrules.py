@@ -1,7 +1,7 @@
-"""Compiled egress rules as nft statements: a chain per distinct content, with sets of intervals. Pure.
+"""Compiled egress rules as nft statements: a chain per distinct rule set, with sets of intervals. Pure.
 
-Containers with the same rules share a chain; a map leads from a container's address to it, one for each
-version of IP. Each interval counts the connections it let through.
+Containers with the same rules share a chain. A map per version of IP leads from a container's address to
+its chain. Each interval counts the connections it allowed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ CONTAINERS = "containers"
 """Map from a container's address to the chain of its rules."""
 
 LOGGED = "logged"
-"""Chain of what is let through and logged."""
+"""Chain for connections that are allowed and logged."""
 
 REFUSED = "refused"
-"""Set of all containers' addresses, which counts what was refused to each."""
+"""Set of all containers' addresses, which counts the refused connections of each."""
 
 CHAIN_PREFIX = "egress_"
 
@@ -52,42 +52,42 @@ _KINDS = {
     Layer.ICMPV6: "icmpv6",
     Layer.OTHER6: "other6",
 }
-"""The set that a layer's openings are in: both protocols with ports share one."""
+"""The kind of set that holds a layer's openings: TCP and UDP share one."""
 
 _COMMENT_LENGTH = 120
 _NOT_IN_COMMENTS = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def label(guid: str) -> str:
-    """What an element says about whose it is, for people and for `cell network`."""
+    """Element comment that names the container, for people and for `cell network`."""
     return _NOT_IN_COMMENTS.sub("", guid)[-_COMMENT_LENGTH:]
 
 
 def comment(guid: str) -> str:
-    """The same in nft's language."""
+    """The label as an nft comment."""
     return f'comment "{label(guid)}"'
 
 
 def name_for(name: str, version: int) -> str:
-    """Of the set or map that holds the addresses of this version of IP."""
+    """Name of the set or map for addresses of this version of IP."""
     return name if version == 4 else f"{name}{version}"
 
 
 def chain_name(rule_set: RuleSet) -> str:
-    """The same for the same content."""
+    """The same name for the same content."""
     return f"{CHAIN_PREFIX}{rule_set.digest}"
 
 
 def set_names(rule_set: RuleSet) -> list[str]:
-    """The sets of the rule set, in the order in which its chain asks them."""
+    """The sets of the rule set, in the order of lookup in its chain."""
     return list(dict.fromkeys(_set_name(rule_set, layer, log) for layer, log in rule_set.kinds))
 
 
 @lru_cache(maxsize=256)
 def set_elements(rule_set: RuleSet) -> Mapping[str, Sequence[str]]:
-    """The elements of each set of the rule set, by its name; empty sets are left out.
+    """The elements of each set of the rule set, by set name; empty sets are left out.
 
-    Remembered, for whoever looks whether the kernel has them all.
+    Cached, because checks compare them with the kernel's repeatedly.
     """
     found: dict[str, list[str]] = {}
     for (layer, log), openings in rule_set.kinds.items():
@@ -96,7 +96,7 @@ def set_elements(rule_set: RuleSet) -> Mapping[str, Sequence[str]]:
 
 
 def add_rule_set(table: str, rule_set: RuleSet) -> list[str]:
-    """Statements that make chain and sets."""
+    """Statements that create the chain and its sets."""
     chain = chain_name(rule_set)
     sets = set_elements(rule_set)
     statements = [f"add chain inet {table} {chain}"]
@@ -110,7 +110,7 @@ def add_rule_set(table: str, rule_set: RuleSet) -> list[str]:
 
 
 def delete_rule_set(table: str, rule_set: RuleSet) -> list[str]:
-    """Statements that remove chain and sets; no container may lead there any more."""
+    """Statements that remove the chain and its sets. No map element may jump to the chain any more."""
     chain = chain_name(rule_set)
     return [
         f"flush chain inet {table} {chain}",
@@ -120,7 +120,7 @@ def delete_rule_set(table: str, rule_set: RuleSet) -> list[str]:
 
 
 def add_members(table: str, members: Mapping[Address, tuple[str, RuleSet | None]]) -> list[str]:
-    """Statements that make addresses known, each with its container's guid and rules."""
+    """Statements that add container addresses, each with its container's guid and rules."""
     statements: list[str] = []
     for version in (4, 6):
         everybody = {address: each for address, each in members.items() if address.version == version}
@@ -145,12 +145,12 @@ def add_members(table: str, members: Mapping[Address, tuple[str, RuleSet | None]
 
 
 def delete_jump(table: str, address: Address) -> str:
-    """The statement that takes an address' rules away."""
+    """The statement that removes the rules of an address."""
     return _without(table, name_for(CONTAINERS, address.version), address)
 
 
 def delete_member(table: str, address: Address) -> str:
-    """The statement that forgets an address."""
+    """The statement that removes an address."""
     return _without(table, name_for(REFUSED, address.version), address)
 
 
@@ -183,7 +183,9 @@ def _elements(layer: Layer, openings: Iterable[Opening]) -> Iterator[str]:
 
 
 def _rectangles(kinds: Interval) -> Iterator[tuple[Interval, Interval]]:
-    """Types and codes of an interval of type * 256 + code: a part of a row, whole rows, a part of a row."""
+    """Rectangles of (types, codes) for an interval of type * 256 + code: a partial row, whole rows, a partial
+    row.
+    """
     first, last = kinds
     while first <= last:
         row, column = divmod(first, 256)

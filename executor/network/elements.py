@@ -1,8 +1,8 @@
-"""Changes of elements of sets and maps, told to the kernel directly.
+"""Changes of set and map elements, sent to the kernel over netlink.
 
-The library behind ``nft`` asks the kernel first for the names of all chains and sets, whatever is to be
-changed: with 250 containers that all have rules of their own this takes many times as long as the change.
-Elements need no such knowledge: a key, what it leads to, and a comment.
+The library behind ``nft`` lists all chains and sets before every change. With 250 containers that have
+rules of their own, the list takes many times as long as the change. Changes of elements do not need the
+list: an element is a key, its value or jump, and a comment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COMMENT = 0
 _ANSWER_BYTES = 1 << 16
 _SEND_BUFFER_BEYOND_LIMIT, _BATCH_BYTES = 32, 2 << 20  # SO_SNDBUFFORCE
 _AT_ONCE = 200
-"""Elements in a message, whose length has 16 bits; one is 250 bytes at most."""
+"""Elements per message, whose length field has 16 bits; an element has at most 250 bytes."""
 
 _HEADER = struct.Struct("=LHHLL")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -41,7 +41,7 @@ _FAMILY_AND_ID = struct.Struct(">BBH")
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """key, value: as the kernel has them, parts of 4 bytes each. chain: to jump to, instead of a value."""
+    """key, value: the kernel's format, parts padded to 4 bytes. chain: jump target, instead of a value."""
 
     key: bytes
     value: bytes = b""
@@ -50,7 +50,7 @@ class Element:
 
 
 class ElementStatement(str):
-    """A statement in nft's language about elements, which knows what the kernel is to be told for it."""
+    """An nft statement about elements, with the netlink content for it."""
 
     table: str
     name: str
@@ -61,24 +61,24 @@ class ElementStatement(str):
     def of(
         cls, text: str, table: str, name: str, elements: Iterable[Element], *, add: bool
     ) -> ElementStatement:
-        """name: of the set or map, in a table of family inet. add: or delete."""
+        """name: the set or map, in a table of family inet. add: add the elements, else delete them."""
         made = cls(text)
         made.table, made.name, made.elements, made.add = table, name, tuple(elements), add
         return made
 
 
 def port_key(port: int) -> bytes:
-    """``tcp . port``."""
+    """Key ``tcp . port``."""
     return struct.pack(">BxxxHxx", socket.IPPROTO_TCP, port)
 
 
 def target_value(address: bytes, port: int) -> bytes:
-    """``address . port``."""
+    """Value ``address . port``."""
     return address + struct.pack(">Hxx", port)
 
 
 class ElementSocket:
-    """Tells the kernel. For one thread at a time."""
+    """Netlink socket for element changes. Use it from one thread at a time."""
 
     def __init__(self) -> None:
         """Raises NetworkError."""
@@ -90,10 +90,10 @@ class ElementSocket:
         except OSError as error:
             raise NetworkError(f"packet rules cannot be changed: {error.strerror}") from error
         self._number = 0
-        """Of the last message: answers to another batch are none to this."""
+        """Sequence number of the last message; tells the answers of one batch from those of another."""
 
     def run(self, statements: Sequence[ElementStatement]) -> str | None:
-        """Make all of the changes or none; what is wrong, None for nothing. Blocks, but not for long."""
+        """Make all changes or none; return the error, None for success. Blocks for a short time."""
         marked = _FAMILY_AND_ID.pack(socket.AF_UNSPEC, 0, _NF_TABLES)
         begin = self._next()
         batch = [_message(_BATCH_BEGIN, 0, begin, marked)]
@@ -116,7 +116,7 @@ class ElementSocket:
         return None
 
     def close(self) -> None:
-        """Closing again is fine."""
+        """Closing twice is allowed."""
         self._socket.close()
 
     def _next(self) -> int:
@@ -124,7 +124,9 @@ class ElementSocket:
         return self._number
 
     def _answers(self) -> Iterator[tuple[int, int]]:
-        """Number of a message and error, 0 for none; they are there when the kernel has taken a batch."""
+        """Pairs of message number and error (0 for success). They are available once the kernel has taken a
+        batch.
+        """
         while True:
             try:
                 data = self._socket.recv(_ANSWER_BYTES, socket.MSG_DONTWAIT)

@@ -1,7 +1,7 @@
-"""The way through the engine's firewall: it drops what is forwarded and not its own.
+"""Accept rules in the engine's firewall, which drops forwarded packets of other networks.
 
-The engine leaves one chain to its users. Where it exists, packets of our links are accepted there: our own
-table has judged them before.
+The engine reserves one chain for users. If the chain exists, packets of our links are accepted in it,
+because our own table has already filtered them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHAIN = "DOCKER-USER"
 
 
 def accept_rules(port_prefix: str) -> tuple[tuple[str, ...], ...]:
-    """Arguments of iptables behind ``-I CHAIN``: in and out of our links."""
+    """iptables arguments after ``-I CHAIN``: in and out of our links."""
     return tuple((direction, f"{port_prefix}+", "-j", "ACCEPT") for direction in ("-i", "-o"))
 
 
@@ -26,19 +26,19 @@ class EngineFirewall:
     """Our rules in the engine's user chain."""
 
     def __init__(self, port_prefix: str, *, ipv6: bool = False) -> None:
-        """ipv6: whether containers have it."""
+        """ipv6: whether containers have IPv6."""
         self._rules = accept_rules(port_prefix)
         self._programs = ("iptables", "ip6tables") if ipv6 else ("iptables",)
 
     async def open(self) -> bool:
-        """Add what is missing; whether anything was. Nothing where the engine keeps no firewall.
+        """Add missing rules; return whether any was missing. Does nothing if the engine keeps no firewall.
 
         Raises NetworkError.
         """
         return any([await self._open(program) for program in self._programs])
 
     async def close(self) -> None:
-        """Remove them, however often they are there. Raises NetworkError."""
+        """Remove the rules, including duplicates. Raises NetworkError."""
         for program in self._programs:
             for rule in self._rules:
                 while (await _run(program, "-C", CHAIN, *rule))[0]:
@@ -62,7 +62,7 @@ async def _must(program: str, *arguments: str) -> None:
 
 
 async def _run(program: str, *arguments: str) -> tuple[bool, str]:
-    """Whether it succeeded, and what it said. Raises NetworkError where there is no such program."""
+    """Whether the program succeeded, and its output. Raises NetworkError if the program is missing."""
     try:
         process = await asyncio.create_subprocess_exec(
             program, "-w", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

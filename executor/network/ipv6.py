@@ -1,8 +1,8 @@
 """IPv6 on the links of containers, where the host has it.
 
-A container's way out is a link-local address, the same on the host's end of each link: neighbours are found
-there as on any link, and no address of the subnet has to be on more than one. Nobody looks for duplicates:
-there is nobody else on a link, and addresses are good at once.
+A container's default gateway is a link-local address, the same on the host's end of each link. Neighbour
+discovery works as on any link, and no address of the subnet is on more than one link. Duplicate address
+detection is off: a link has only two ends, and addresses are usable at once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from executor.network.overlap import TYPE_UNREACHABLE
 from executor.network.sysctl import SYSCTL, set_sysctl
 
 ROUTER = "fe80::1"
-"""The host on each link."""
+"""The host's address on each link."""
 
 _ADDRESSES = Path("/proc/net/if_inet6")
 _SETTINGS = SYSCTL / "net/ipv6/conf"
 _UNLESS_FORWARDING, _ALWAYS = "1", "2"
-"""When an interface listens to what routers advertise."""
+"""Values of accept_ra: when an interface accepts router advertisements."""
 
 _NO_LOOK_FOR_DUPLICATES = 0x02
 _LOWEST_PRIORITY = 4278198272
@@ -32,23 +32,23 @@ _MAIN_TABLE = 254
 
 _HOST_END = {
     "disable_ipv6": "0",
-    "addr_gen_mode": "1",  # no address but ours
+    "addr_gen_mode": "1",  # no generated addresses
     "forwarding": "1",
-    "accept_ra": "0",  # containers are no routers
+    "accept_ra": "0",  # containers are not routers
     "accept_redirects": "0",
 }
 _CONTAINER_END = {"accept_ra": "0", "dad_transmits": "0"}
 
 
 def host_has_ipv6(addresses: Path = _ADDRESSES, settings: Path = _SETTINGS) -> bool:
-    """Whether the kernel has it and nobody has turned it off."""
+    """Whether the kernel has IPv6 and it is not disabled."""
     return addresses.exists() and _read(settings / "all" / "disable_ipv6") == "0"
 
 
 def listening_to_routers(settings: Path = _SETTINGS) -> list[str]:
-    """The interfaces that learn routes from routers as long as this host is none itself.
+    """The interfaces that accept router advertisements only while the host does not forward.
 
-    They would forget them when it begins to forward. None when it does so already.
+    They would lose their routes when the host starts to forward. Empty if it forwards already.
     """
     if _read(settings / "all" / "forwarding") != "0":
         return []
@@ -60,15 +60,16 @@ def listening_to_routers(settings: Path = _SETTINGS) -> list[str]:
 
 
 class IPv6Links:
-    """What the links of one cell have besides IPv4. All calls block."""
+    """The IPv6 part of the links of one cell. All calls block."""
 
     def __init__(self, config: NetworkConfig, network: IPv6Network) -> None:
-        """network: the subnet of ``config``, which has one."""
+        """network: the IPv6 subnet of ``config``."""
         self._config = config
         self._network = network
 
     def ensure_gateway(self, netlink: IPRoute, name: str) -> None:
-        """Address of the interface ``name``, and what becomes of those of the subnet without a container.
+        """Set the gateway address of the interface ``name`` and the route for subnet addresses without a
+        container.
 
         Raises NetworkError.
         """
@@ -90,7 +91,7 @@ class IPv6Links:
         _forward()
 
     def remove_routes(self, netlink: IPRoute) -> None:
-        """That of the subnet; a missing one is fine."""
+        """Remove the route of the subnet, if it exists."""
         for route in netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET6):
             found = IPv6Network(f"{route.get('dst') or '::'}/{route['dst_len']}")
             if route["type"] == TYPE_UNREACHABLE and found == self._network:
@@ -103,16 +104,16 @@ class IPv6Links:
                 )
 
     def prepare_host_end(self, name: str) -> None:
-        """Settings of the host's end of a link, before it is up. Raises NetworkError."""
+        """Set the sysctls of a link's host end before it is up. Raises NetworkError."""
         for key, value in _HOST_END.items():
             set_sysctl(f"net/ipv6/conf/{name}/{key}", value)
 
     def set_up_host_end(self, netlink: IPRoute, index: int) -> None:
-        """The way out for what is at the other end."""
+        """Add the router address for the container's end."""
         _add_address(netlink, index, ROUTER, 64)
 
     def route_to(self, netlink: IPRoute, index: int, address: IPv4Address) -> None:
-        """The way to the container with this address of IPv4."""
+        """Add the route to the container with this IPv4 address."""
         netlink.route(
             "replace",
             family=socket.AF_INET6,
@@ -122,13 +123,13 @@ class IPv6Links:
         )
 
     def prepare_container_end(self, name: str) -> None:
-        """Settings of a container's end, before it is up. Call in its namespace. Raises NetworkError."""
+        """Set the sysctls of a container's end before it is up, in its namespace. Raises NetworkError."""
         set_sysctl("net/ipv6/conf/all/disable_ipv6", "0")
         for key, value in _CONTAINER_END.items():
             set_sysctl(f"net/ipv6/conf/{name}/{key}", value)
 
     def set_up_container_end(self, inside: IPRoute, index: int, address: IPv4Address) -> None:
-        """The address that goes with that of IPv4, and the way out."""
+        """Add the IPv6 address that belongs to the IPv4 address, and the default route."""
         _add_address(inside, index, self._address(address), 128)
         inside.route("add", family=socket.AF_INET6, dst="::/0", gateway=ROUTER, oif=index)
 
@@ -137,7 +138,9 @@ class IPv6Links:
 
 
 def _forward() -> None:
-    """Forward packets, and go on listening to routers where the host does. Raises NetworkError."""
+    """Enable forwarding; interfaces that accept router advertisements keep accepting them. Raises
+    NetworkError.
+    """
     for interface in listening_to_routers():
         set_sysctl(f"net/ipv6/conf/{interface}/accept_ra", _ALWAYS)
     set_sysctl("net/ipv6/conf/all/forwarding", "1")

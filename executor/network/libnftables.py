@@ -1,8 +1,8 @@
-"""Packet rules from within this process, through the library behind the program ``nft``.
+"""Packet rules through the library behind ``nft``, in this process.
 
-The program costs its start, and its end most: the kernel lets go of a netlink socket only when what was
-deleted is out of every processor's sight, 10 ms and more. A context that lives as long as the network does
-pays neither: a container's change takes a fraction of a millisecond.
+The program is slow to start and slower to exit: the kernel closes a netlink socket only after a grace
+period for deleted objects, 10 ms and more. A context that stays open avoids both costs: a container's
+change takes a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from executor.errors import NetworkError
 LIBRARY = "libnftables.so.1"
 
 _NETLINK_NETFILTER = 12
-_JSON, _NUMERIC = 1 << 4, 0b1111 << 7  # as `nft -j -n`: protocols, priorities, symbols and times as numbers
+_JSON, _NUMERIC = 1 << 4, 0b1111 << 7  # like `nft -j -n`: protocols, priorities, symbols and times as numbers
 
 _ONE_AT_A_TIME = threading.Lock()
 """The library keeps some of its parser's state outside of contexts."""
 
 
 class NftContext:
-    """A context of the library. Calls block; they are for one thread at a time."""
+    """A context of the library. Calls block; use it from one thread at a time."""
 
     def __init__(self, library: str = LIBRARY, *, json: bool = False) -> None:
-        """json: what is listed comes in JSON, with numbers instead of names. Raises NetworkError."""
+        """json: list in JSON, with numbers instead of names. Raises NetworkError."""
         _refuse_kernel_without_netfilter()
         try:
             found = ctypes.CDLL(library)
@@ -44,11 +44,11 @@ class NftContext:
 
     @classmethod
     def in_json(cls) -> NftContext:
-        """For listings that are to be read by a program. Raises NetworkError."""
+        """A context for machine-readable listings. Raises NetworkError."""
         return cls(json=True)
 
     def run(self, text: str) -> tuple[str | None, str]:
-        """Run ``text`` as one transaction: what was listed, None where it was refused; complaints."""
+        """Run ``text`` as one transaction: the listing (None if refused), and the error messages."""
         with _ONE_AT_A_TIME:
             status = self._library.nft_run_cmd_from_buffer(self._context, text.encode())
             said: bytes = self._library.nft_ctx_get_output_buffer(self._context)
@@ -56,7 +56,7 @@ class NftContext:
         return None if status else said.decode(), complaint.decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Let go of the socket; closing again is fine."""
+        """Close the socket. Closing twice is allowed."""
         if self._context:
             with _ONE_AT_A_TIME:
                 self._library.nft_ctx_free(self._context)
@@ -64,7 +64,7 @@ class NftContext:
 
 
 def _refuse_kernel_without_netfilter() -> None:
-    """The library would end the process there."""
+    """Without netfilter the library would exit the process."""
     try:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER).close()
     except OSError as error:

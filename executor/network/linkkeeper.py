@@ -1,8 +1,8 @@
-"""Links of attached containers: made once, and again when somebody removes them.
+"""Repair of the links of attached containers.
 
-The kernel tells when a link goes away or down; what goes without such news, for example a route, is found by
-the check of every minute. A container that stays out of reach is given up: it would count as running and
-answer nobody.
+The kernel reports an interface that is removed or goes down. Other losses, for example of a route, are
+found by the check of every minute. A container that stays unreachable is given up: it would count as
+running without answering requests.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE_S = 150.0
-"""How long a container may be out of reach: two checks of a minute, and then some."""
+"""How long a container may be unreachable: two checks of a minute and a margin."""
 
 OUT_OF_REACH = "network link lost: it was removed and cannot be made again"
 
 
 class LinkKeeper:
-    """All work on links runs in one thread, one job after the other."""
+    """Makes and repairs links. All work on links runs in one thread, one job after the other."""
 
     def __init__(self, config: NetworkConfig, links: Links, spaces: Spaces) -> None:
         self._config = config
@@ -46,30 +46,32 @@ class LinkKeeper:
         self._watch = LinkWatch(config.port_prefix, self._news.set)
 
     def open(self) -> None:
-        """Listen to the kernel. Raises NetworkError."""
+        """Subscribe to the kernel's link events. Raises NetworkError."""
         self._watch.open()
 
     def close(self) -> None:
-        """Closing again is fine."""
+        """Closing twice is allowed."""
         self._watch.close()
 
     async def run(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a job in the thread of links. A cancellation waits for its end: no job races with it."""
+        """Run a job in the links thread. Cancellation waits for the end of the job, so no other job races
+        with it.
+        """
         future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: job(*args, **kwargs))
         return await finish(future)
 
     async def connect(self, guid: str, address: IPv4Address) -> None:
-        """Link a container whose namespace is held, and keep the link. Raises NetworkError."""
+        """Link a container whose namespace is held, and keep the link in repair. Raises NetworkError."""
         await self.run(self._links.connect, self._spaces.get(guid), address)
         self._linked[guid] = address
 
     def let_go(self, guid: str) -> None:
-        """Keep the link of ``guid`` no longer; unknown guids are fine."""
+        """Stop repairing the link of ``guid``; unknown guids are allowed."""
         self._linked.pop(guid, None)
         self._lost_since.pop(guid, None)
 
     async def watch(self, give_up: Callable[[str, str], None]) -> None:
-        """Mend links as soon as they are lost, until cancelled. give_up: see :meth:`mend`."""
+        """Repair links as soon as they are lost, until cancelled. give_up: see :meth:`mend`."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -79,17 +81,17 @@ class LinkKeeper:
                 logger.error("links-not-checked", extra={"data": {"error": str(error)}})
 
     async def mend(self, give_up: Callable[[str, str], None]) -> list[str]:
-        """Make containers reachable again that are not; the guids of those that are. All of it is logged.
+        """Repair the links of unreachable containers, log each, and return the guids of the repaired ones.
 
-        give_up: called with guid and reason for a container that has been out of reach for too long. Raises
-        NetworkError when the kernel does not tell its routes.
+        give_up: called with guid and reason for a container that has been unreachable for too long. Raises
+        NetworkError if the kernel's routes cannot be read.
         """
         wanted = {address: guid for guid, address in self._linked.items()}
         lost = await self.run(self._links.unreachable, wanted)
         return [guid for address in lost if await self._mend(guid := wanted[address], address, give_up)]
 
     async def _mend(self, guid: str, address: IPv4Address, give_up: Callable[[str, str], None]) -> bool:
-        """The trouble of one container, whatever it is, is none of the others."""
+        """An error of one container never affects the others."""
         if self._linked.get(guid) != address:  # detached meanwhile
             return False
         data = {"guid": guid, "address": str(address), "link": self._config.port_name(address)}

@@ -1,13 +1,16 @@
-"""Links of containers: a pair of virtual interfaces each, one end here, the other in the container.
+"""Links of containers: a veth pair each, one end on the host, the other in the container.
 
-Containers are not ports of a common bridge; the host routes to each of them. So there is no limit of ports
-per bridge, a packet between two containers passes the same rules whether or not the kernel shows bridged
-frames to them, a container dialling itself through the host needs no hairpin mode, and one that sends with
-another's address is found out by the route back (in the packet table: ``rp_filter`` belongs to the host's
-administrator, whose settings udev applies to new interfaces after us). The interface that carries the
-gateway's address is a bridge without ports, because a kernel always has that kind.
+Containers are not ports of a common bridge; the host routes to each of them. This has four advantages:
 
-All functions block and are called in a thread of their own.
+- There is no limit of ports per bridge.
+- A packet between two containers passes the same rules, whether or not the kernel filters bridged frames.
+- A container can dial itself through the host without hairpin mode.
+- The packet table detects a spoofed source address by the route back. We do not use ``rp_filter``: it
+  belongs to the host's administrator, whose settings udev applies to new interfaces after us.
+
+The interface with the gateway's address is a bridge without ports, because every kernel has that kind.
+
+All functions block and run in a thread of their own.
 """
 
 from __future__ import annotations
@@ -31,20 +34,20 @@ from executor.network.spaces import inside
 from executor.network.sysctl import set_sysctl
 
 INTERFACE = "eth0"
-"""Name of a container's end of its link."""
+"""Name of a link's container end."""
 
 _SCOPE_LINK = 253
 _LOWEST_PRIORITY = 4278198272
-"""Metric of the route that catches addresses of the subnet without a container."""
+"""Metric of the route for addresses of the subnet without a container."""
 
 _SMALLEST_BURST = 128 << 10
-"""Bytes that may go at once: at least two of the largest packets that the kernel hands over unsplit."""
+"""Burst in bytes: at least two of the largest packets that the kernel passes on unsplit."""
 _LATENCY_US = 100_000
-"""How long a packet may wait for its turn."""
+"""Longest time of a packet in the queue."""
 
 _HOST_MAC = "02:cf:00:00:00:01"
 _IPV4_SYSCTLS = {
-    "route_localnet": "1",  # mapped ports have clients on the loopback interface
+    "route_localnet": "1",  # clients of mapped ports may be on the loopback interface
     "send_redirects": "0",
 }
 
@@ -55,7 +58,7 @@ def _mac(address: IPv4Address) -> str:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Raises NetworkError for what the kernel refuses."""
+    """Converts the kernel's errors to NetworkError."""
     try:
         yield
     except NetlinkError as error:
@@ -73,7 +76,7 @@ class Links:
         self._ipv6 = IPv6Links(config, config.network_ipv6) if config.network_ipv6 else None
 
     def ensure_gateway(self) -> None:
-        """Make the gateway's interface and its routes unless they are there. Raises NetworkError."""
+        """Create the gateway's interface and its routes if they are missing. Raises NetworkError."""
         config = self._config
         with _told(f"set up interface {config.name}"), IPRoute() as netlink:
             if taken := overlap(config, netlink):
@@ -97,7 +100,7 @@ class Links:
         set_sysctl("net/ipv4/ip_forward", "1")
 
     def remove_gateway(self) -> None:
-        """Remove interface and routes; missing ones are fine. Raises NetworkError."""
+        """Remove the gateway's interface and its routes, if they exist. Raises NetworkError."""
         config = self._config
         with _told(f"remove interface {config.name}"), IPRoute() as netlink:
             _delete(netlink, config.name)
@@ -110,11 +113,11 @@ class Links:
                 self._ipv6.remove_routes(netlink)
 
     def port_names(self) -> set[str]:
-        """The host's ends of all links of the cell, whichever life made them."""
+        """The host ends of all links of the cell, including those of previous processes."""
         return {name for _, name in socket.if_nameindex() if name.startswith(self._config.port_prefix)}
 
     def gateway_exists(self) -> bool:
-        """Whether the gateway's interface is there."""
+        """Whether the gateway's interface exists."""
         return self._config.name in (name for _, name in socket.if_nameindex())
 
     def connect(self, space: int, address: IPv4Address) -> bool:
@@ -134,7 +137,7 @@ class Links:
         return True
 
     def unreachable(self, addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
-        """Those to which the host has no route: the link is gone or down, or somebody removed the route.
+        """Addresses without a route on the host: the link is gone or down, or the route was removed.
 
         Raises NetworkError.
         """
@@ -157,7 +160,7 @@ class Links:
                 self._route_to(netlink, index, address)
 
     def reroute(self, addresses: Iterable[IPv4Address]) -> None:
-        """Make the routes to linked containers again: they went with the gateway's address.
+        """Restore the routes to linked containers, which the kernel removes with the gateway's address.
 
         Raises NetworkError.
         """
@@ -168,7 +171,7 @@ class Links:
                     self._route_to(netlink, index, address)
 
     def disconnect(self, address: IPv4Address) -> None:
-        """Remove the link of the container with this address; a missing one is fine. Raises NetworkError."""
+        """Remove the link of the container with this address, if it exists. Raises NetworkError."""
         name = self._config.port_name(address)
         with _told(f"remove link {name} of {address}"), IPRoute() as netlink:
             _delete(netlink, name)
@@ -186,7 +189,7 @@ class Links:
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise
-            # The address had a container whose namespace the kernel has not quite taken down yet.
+            # A previous container had this address, and the kernel has not yet removed its namespace.
             _delete(netlink, name)
             netlink.link("add", **pair)
 
@@ -227,9 +230,9 @@ class Links:
 
 
 def _link_routes() -> set[tuple[str, IPv4Address]]:
-    """Interface and destination of every route of the main table to a single address.
+    """Interface and destination of every single-address route of the main table.
 
-    The kernel removes the routes of an interface that goes away or down.
+    The kernel removes the routes of an interface that is removed or goes down.
     """
     lines = Path("/proc/thread-self/net/route").read_text(encoding="ascii").splitlines()[1:]
     fields = (line.split() for line in lines)
@@ -259,9 +262,10 @@ def _mtu_of_default_route(netlink: IPRoute) -> int:
 
 
 def _limit(netlink: IPRoute, index: int, rate: int) -> None:
-    """Let at most ``rate`` bytes/s out of an interface; 0 for no limit.
+    """Limit an interface's outgoing traffic to ``rate`` bytes/s; 0 for no limit.
 
-    What a container sends is limited at its own end: only a privileged one could change that.
+    A container's outgoing traffic is limited at its own end; only a privileged container could change
+    that.
     """
     if rate:
         burst = max(rate // 50, _SMALLEST_BURST)

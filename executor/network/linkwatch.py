@@ -1,4 +1,4 @@
-"""Interfaces that go away or down, as soon as the kernel says so."""
+"""Notification of network interfaces that are removed or go down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from executor.errors import NetworkError
 logger = logging.getLogger(__name__)
 
 _LINK_GROUP = 1
-"""RTMGRP_LINK: news of interfaces."""
+"""RTMGRP_LINK: interface events."""
 _NEW_LINK, _DELETE_LINK = 16, 17
 _NAME = 3
 _UP, _EVERYTHING = 0x1, 0xFFFFFFFF  # the flags of a new interface have all changed
@@ -27,10 +27,10 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 
 class LinkWatch:
-    """Calls back while it is open."""
+    """Calls ``on_loss`` for lost interfaces while it is open."""
 
     def __init__(self, prefix: str, on_loss: Callable[[], None]) -> None:
-        """prefix: of the names of interfaces that matter. on_loss: called in the event loop."""
+        """prefix: name prefix of the watched interfaces. on_loss: called in the event loop."""
         self._prefix = prefix
         self._on_loss = on_loss
         self._socket: socket.socket | None = None
@@ -51,7 +51,7 @@ class LinkWatch:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
 
     def close(self) -> None:
-        """Closing again is fine."""
+        """Closing twice is allowed."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -68,14 +68,14 @@ class LinkWatch:
             if error.errno != errno.ENOBUFS:
                 logger.error("links-not-watched", extra={"data": {"error": error.strerror}})
                 self.close()
-            self._on_loss()  # news were lost: anything may have happened
+            self._on_loss()  # events were lost: any interface may be gone
             return
         if any(name.startswith(self._prefix) for name in lost_links(data)):
             self._on_loss()
 
 
 def lost_links(data: bytes) -> Iterator[str]:
-    """Names of the interfaces that, by messages of the kernel, were removed or went down."""
+    """Names of the interfaces that were removed or went down, from netlink messages."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, offset)

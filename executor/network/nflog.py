@@ -1,7 +1,7 @@
-"""Packets that a rule of the packet table logs, as the kernel hands them over (netfilter's log groups).
+"""Packets logged by the packet table, received through netfilter log groups.
 
-The kernel's own log would be the other way, but it is one for all network namespaces of a machine, and
-silent in all but the first.
+The kernel log is no alternative: it is shared by all network namespaces of a host, and logs packets of the
+first namespace only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CFG_CMD, _CFG_MODE = 1, 2
 _CMD_BIND = 1
 _COPY_PACKET = 2
 _COPIED_BYTES = 96
-"""Of each packet: more than the headers that are looked at."""
+"""Copied bytes of each packet: more than the parsed headers."""
 _ATTR_PAYLOAD, _ATTR_PREFIX = 9, 10
 _RECEIVE_BUFFER = 1 << 20
 _RECEIVE_BYTES = 1 << 16
@@ -39,9 +39,9 @@ _IPV4_HEADER, _IPV6_HEADER = 20, 40
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection. destination_port: None where the protocol has none.
+    """The first packet of a connection. destination_port: None for protocols without ports.
 
-    prefix: of the rule that logs it.
+    prefix: log prefix of the rule.
     """
 
     source: Address
@@ -52,10 +52,10 @@ class Packet:
 
 
 class LogGroup:
-    """A log group of this network namespace; one listener each."""
+    """A log group of this network namespace. A group has one listener."""
 
     def __init__(self, group: int) -> None:
-        """Raises NetworkError, for example where somebody else listens."""
+        """Raises NetworkError, for example if the group already has a listener."""
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
@@ -79,7 +79,7 @@ class LogGroup:
         self._socket.close()
 
     def read(self) -> list[Packet]:
-        """What is there; empty when nothing is. Raises OSError (ENOBUFS) when packets were lost."""
+        """The available packets; empty without any. Raises OSError (ENOBUFS) if packets were lost."""
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
@@ -98,7 +98,7 @@ class LogGroup:
 
 
 def packets(data: bytes) -> Iterator[Packet]:
-    """The packets in messages of the kernel."""
+    """The packets in netlink messages."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, offset)
@@ -123,7 +123,7 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _packet(data: bytes) -> Packet | None:
-    """An extension of IPv6's header is told as the protocol."""
+    """An IPv6 extension header counts as the protocol."""
     match data[0] >> 4 if data else None:
         case 4 if len(data) >= _IPV4_HEADER:
             source, destination = IPv4Address(data[12:16]), IPv4Address(data[16:20])

@@ -1,9 +1,9 @@
-"""Transactions of packet rules: one at a time, with everything that waits in one go.
+"""Transactions on packet rules: one at a time, with all waiting changes in one batch.
 
-What is about elements only goes to the kernel directly, anything else through the library.
+Changes of elements go to the kernel directly; all other changes go through the library.
 
-Statements are nft's own language, not its JSON: the JSON of nftables 1.0.6 cannot declare a map whose values
-are address and port together (it makes a set instead, without a word).
+Statements are in nft's language, not its JSON: the JSON of nftables 1.0.6 cannot declare a map whose value
+is an address and a port together (it silently makes a set).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 
 class Context(Protocol):
-    """What runs statements, as :class:`executor.network.libnftables.NftContext` does."""
+    """Runs statements, like :class:`executor.network.libnftables.NftContext`."""
 
     def run(self, text: str) -> tuple[str | None, str]:
-        """What was listed, None for a refusal; complaints. Blocks."""
+        """The listing (None if refused) and the error messages. Blocks."""
 
     def close(self) -> None:
-        """Closing again is fine."""
+        """Closing twice is allowed."""
 
 
 Statements = Sequence[str] | Callable[[], Sequence[str]]
-"""Statements, or what composes them in the thread that runs them, where they are many."""
+"""Statements, or a function that composes them in the thread that runs them, for large sets."""
 
 
 @dataclass(slots=True)
@@ -44,14 +44,16 @@ class _Change:
 
 
 class Nft:
-    """Applies changes. Changes asked for while one runs go together into the next transaction."""
+    """Applies changes. Changes requested during a transaction go together into the next one."""
 
     def __init__(
         self,
         writer: Callable[[], Context] = NftContext,
         reader: Callable[[], Context] = NftContext.in_json,
     ) -> None:
-        """writer: makes what applies changes, until it is closed. reader: makes what lists, once each."""
+        """writer: makes the context that applies changes until it is closed. reader: makes a context for each
+        listing.
+        """
         self._make_writer = writer
         self._make_reader = reader
         self._writer: Context | None = None
@@ -61,9 +63,9 @@ class Nft:
         self._turn = asyncio.Lock()
 
     async def apply(self, statements: Statements) -> None:
-        """Apply all of ``statements`` or none. Raises NetworkError with nft's words.
+        """Apply all of ``statements`` or none. Raises NetworkError with nft's message.
 
-        A change that fails does not take others down: a failed common transaction is taken apart.
+        A failing change does not affect others: if a shared transaction fails, its changes run one by one.
         """
         change = _Change(statements, asyncio.get_running_loop().create_future())
         self._waiting.append(change)
@@ -79,7 +81,7 @@ class Nft:
         change.done.result()
 
     async def read(self, table: str) -> str | None:
-        """The table in JSON, between two transactions; None when there is none. Raises NetworkError."""
+        """The table in JSON, read between two transactions; None if there is none. Raises NetworkError."""
         async with self._turn:
             return await self._in_thread(lambda: self._list(f"table inet {table}"))
 
@@ -89,12 +91,12 @@ class Nft:
         return [entry["table"]["name"] for entry in json.loads(listing)["nftables"] if "table" in entry]
 
     async def close(self) -> None:
-        """Let go of what is held; closing again is fine, and a later change takes it again."""
+        """Release contexts and sockets. Closing twice is allowed; a later change opens them again."""
         async with self._turn:
             await self._in_thread(self._let_go)
 
     def _list(self, what: str) -> str | None:
-        """A context for itself: it would keep all it has listed."""
+        """Uses a new context each time: a context keeps all it has listed."""
         reader = self._make_reader()
         try:
             listing, complaint = reader.run(f"list {what}")
@@ -105,7 +107,7 @@ class Nft:
         return listing
 
     async def _finish(self, batch: list[_Change]) -> None:
-        """Run a transaction to its end, even when its caller is cancelled: other callers wait for it too."""
+        """Run a transaction to its end even if its caller is cancelled: other callers wait for it too."""
         await finish(self._run_batch(batch))
 
     async def _run_batch(self, batch: list[_Change]) -> None:
@@ -118,7 +120,7 @@ class Nft:
                 change.done.set_result(None)
             else:
                 change.done.set_exception(NetworkError(own))
-                change.done.exception()  # a caller that was cancelled does not ask
+                change.done.exception()  # a cancelled caller does not retrieve it
 
     async def _run(self, changes: Sequence[Statements]) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""Whether a cell's subnet would take the host's way to something else."""
+"""Detection of overlaps between a cell's subnet and the host's routes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from executor.network.config import NetworkConfig
 from executor.network.resolvers import resolvers, resolvers_ipv6
 
 TYPE_UNREACHABLE = 7
-_LEAD_NOWHERE = (6, TYPE_UNREACHABLE, 8)  # black holes and what is prohibited too
+_LEAD_NOWHERE = (6, TYPE_UNREACHABLE, 8)  # also black holes and prohibited routes
 _MAIN_TABLE = 254
 
 
 def overlap(config: NetworkConfig, netlink: IPRoute) -> str | None:
-    """What else the host reaches within ``config``'s subnet, in words; None for nothing.
+    """Message about another route or name server in ``config``'s subnet; None without overlap.
 
-    The cell's own routes, of this life or an earlier one, do not count. Raises NetworkError for a
-    configured name server that is no address, OSError and NetlinkError when the kernel does not tell.
+    The cell's own routes do not count, including those of a previous process. Raises NetworkError for an
+    invalid name server, OSError and NetlinkError if the kernel's routes cannot be read.
     """
     for route in routes(netlink):
         found = destination(route)
@@ -38,7 +38,9 @@ def overlap(config: NetworkConfig, netlink: IPRoute) -> str | None:
 
 
 def _overlap_ipv6(config: NetworkConfig, network: IPv6Network, netlink: IPRoute) -> str | None:
-    """A wider route is none: who has a prefix gives parts of it away, and unique local ones are made up."""
+    """Wider routes do not count: parts of a prefix are assigned on purpose, and unique local ones are
+    generated.
+    """
     for route in netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET6):
         found = IPv6Network(f"{route.get('dst') or '::'}/{route['dst_len']}")
         if route["type"] in _LEAD_NOWHERE or not found.subnet_of(network):
@@ -49,11 +51,11 @@ def _overlap_ipv6(config: NetworkConfig, network: IPv6Network, netlink: IPRoute)
 
 
 def _leads_elsewhere(config: NetworkConfig, netlink: IPRoute, route: rtmsg) -> str | None:
-    """Where a route leads when it is none of the cell's own, in words."""
+    """Message about a route's interface; None for the cell's own routes."""
     try:
         interface = _interface(netlink, route)
     except NetlinkError as error:
-        if error.code == errno.ENODEV:  # gone since the kernel told of it, and its route with it
+        if error.code == errno.ENODEV:  # the interface and its route are gone meanwhile
             return None
         raise
     if interface == config.name or interface.startswith(config.port_prefix):
@@ -77,10 +79,10 @@ def _with_name_server(config: NetworkConfig) -> str | None:
 
 
 def routes(netlink: IPRoute) -> Iterator[rtmsg]:
-    """Those of the main table."""
+    """The routes of the main table."""
     yield from netlink.get_routes(table=_MAIN_TABLE, family=socket.AF_INET)
 
 
 def destination(route: rtmsg) -> IPv4Network:
-    """Where a route leads."""
+    """The destination of a route."""
     return IPv4Network(f"{route.get('dst') or '0.0.0.0'}/{route['dst_len']}")

@@ -1,4 +1,4 @@
-"""The pool of host ports. Pure."""
+"""Pool of host ports. Pure."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable
 from executor.errors import NetworkError, NoFreePorts
 
 PORT_START = 61001
-"""First host port: above the range that Linux takes for outgoing connections."""
+"""First host port: above Linux's range for outgoing connections."""
 
 Interval = tuple[int, int]
 
 PORT_COUNT = 4534
-"""Up to 65534."""
+"""Number of host ports: up to 65534."""
 
 MAX_PORTS = 100
-"""Host ports of one container. An app has a few; one with thousands would leave none to the others."""
+"""Host ports of one container. Usual apps have a few; one with thousands would exhaust the pool."""
 
 
 def refuse_overlap(start: int, count: int, ephemeral: Interval, reserved: str) -> None:
-    """Refuse host ports that the kernel may take for connections the host itself begins.
+    """Refuse host ports in the kernel's range for outgoing connections.
 
-    ephemeral: first and last of that range. reserved: the kernel's list of exceptions, as ``1-5,9``. Raises
-    NetworkError that says what to set.
+    ephemeral: first and last port of that range. reserved: the kernel's list of exceptions, as ``1-5,9``.
+    Raises NetworkError that says which setting to change.
     """
     mine = set(range(start, start + count)) & set(range(ephemeral[0], ephemeral[1] + 1))
     for part in filter(None, reserved.strip().split(",")):
@@ -37,24 +37,25 @@ def refuse_overlap(start: int, count: int, ephemeral: Interval, reserved: str) -
 
 
 class PortPool:
-    """Ports by guid. A returned port rests: all that were free before it are handed out first."""
+    """Ports by guid. Released ports are reused last."""
 
     def __init__(self, start: int = PORT_START, count: int = PORT_COUNT) -> None:
-        """Raises NetworkError for a range that is no range of ports."""
+        """Raises NetworkError for an invalid range."""
         if start < 1 or count < 0 or start + count - 1 > 65535:
             raise NetworkError(f"no range of ports: {count} from {start}")
-        self._free = dict.fromkeys(range(start, start + count))  # in the order they are to be taken
+        self._free = dict.fromkeys(range(start, start + count))  # in order of allocation
         self._all = range(start, start + count)
         self._taken: dict[str, list[int]] = {}
 
     @property
     def free(self) -> int:
-        """How many are free."""
+        """Number of free ports."""
         return len(self._free)
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        """Take ``count`` ports for ``guid``, ascending. Raises NetworkError, or NoFreePorts, and takes
-        none."""
+        """Reserve ``count`` ports for ``guid``, in ascending order. Raises NetworkError or NoFreePorts,
+        without reserving any.
+        """
         if count > MAX_PORTS:
             raise NetworkError(
                 f"{count} host ports wanted for {guid}: a container may have {MAX_PORTS} at most"
@@ -66,7 +67,7 @@ class PortPool:
         return tuple(ports)
 
     def claim(self, guid: str, ports: Iterable[int]) -> None:
-        """Note that ``guid`` has these ports, new or not. Raises NetworkError if another has one."""
+        """Assign these ports to ``guid``. Raises NetworkError if another guid has one of them."""
         mine = self._taken.get(guid, [])
         new = [port for port in ports if port not in mine and port in self._all]
         for port in new:
@@ -75,7 +76,7 @@ class PortPool:
         self._take(guid, new)
 
     def release(self, guid: str) -> tuple[int, ...]:
-        """Put the ports of ``guid`` back; none for unknown guids."""
+        """Release the ports of ``guid``; empty for unknown guids."""
         ports = tuple(self._taken.pop(guid, ()))
         self._free.update(dict.fromkeys(ports))
         return ports

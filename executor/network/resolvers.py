@@ -1,4 +1,4 @@
-"""The name servers that containers use."""
+"""Selection of the name servers for containers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from executor.network.config import Address
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
-"""What systemd's local resolver asks itself, and the engine takes where the host asks that one."""
+"""Upstream servers of systemd-resolved; the engine takes them if the host uses systemd's local resolver."""
 
 ENGINE_FALLBACK = ("8.8.8.8", "8.8.4.4")
-"""What the engine gives its containers when the host has none that they could reach."""
+"""The engine's default servers, for hosts without a name server that containers can reach."""
 
 
 def resolvers(configured: Sequence[str]) -> tuple[IPv4Address, ...]:
-    """Those configured, else what the engine makes of the host's. Raises NetworkError for no address."""
+    """The configured servers, else those the engine derives from the host's. Raises NetworkError for an
+    invalid address.
+    """
     return tuple(address for address in _all(configured) if isinstance(address, IPv4Address))
 
 
 def resolvers_ipv6(configured: Sequence[str]) -> tuple[IPv6Address, ...]:
-    """The same of IPv6, without those on a link of the host. Raises NetworkError for no address."""
+    """The IPv6 servers, without link-local ones. Raises NetworkError for an invalid address."""
     return tuple(
         address
         for address in _all(configured)
@@ -39,7 +41,7 @@ def _all(configured: Sequence[str]) -> list[Address]:
 
 
 def choose(read: Callable[[Path], str]) -> Sequence[str]:
-    """The host's name servers as far as containers can reach them."""
+    """The host's name servers that containers can reach, else the engine's defaults."""
     for path in (RESOLV_CONF, SYSTEMD_RESOLV_CONF):
         if reachable := [text for text in _name_servers(read(path)) if not ip_address(text).is_loopback]:
             return reachable

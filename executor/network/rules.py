@@ -1,14 +1,15 @@
 """The packet table of a cell as nft statements. Pure.
 
-It is for both versions of IP where containers have both; what holds elements of one of them exists twice.
+The table is for both versions of IP where containers have both; sets, maps and elements that hold
+addresses exist once per version.
 
-One map ``protocol . host port -> container address . container port`` is used by one rule for what arrives
-and one for what the host itself sends, and one map ``container address -> jump`` leads to the rules of a
-container. A lookup costs the same for one container and for 250, and a container's change is a change of
-elements only.
+One rule for arriving packets and one for the host's own packets share the map ``protocol . host port ->
+container address . container port``. The map ``container address -> jump`` leads to the rules of a
+container. A lookup costs the same for one container and for 250. A change of a container changes elements
+only.
 
-What a container sends is judged once, before any address of it is translated: so the rules see what the
-app dialled, whether that is outside, the host itself, or a mapped port of this host.
+Egress rules match the destination before NAT, once per connection: outside, the host itself, or a mapped
+port of this host.
 """
 
 from __future__ import annotations
@@ -25,32 +26,33 @@ PORTS = "ports"
 """Map of host ports."""
 
 CONNECTIONS, CROWDED = "connections", "crowded"
-"""Set that counts the connections of each container; chain of those beyond the limit."""
+"""Set that counts the connections of each container; chain for connections over the limit."""
 
 _LOGGED_SET, _CROWDED_SET = "logged_at", "crowded_at"
-"""Sets that keep the rates of log messages of each container."""
+"""Sets that hold the log rate limits of each container."""
 
 KERNELS_SETS = frozenset(
     name_for(name, version) for name in (CONNECTIONS, _LOGGED_SET, _CROWDED_SET) for version in (4, 6)
 )
-"""Sets to which the kernel itself adds elements, as packets come."""
+"""Sets to which the kernel adds elements as packets arrive."""
 
 LIMIT_PREFIX = "connection limit"
-"""What a log message says about a connection beyond the limit."""
+"""Prefix of the log message about a connection over the limit."""
 
 _LOGGED_RATE = "limit rate 100/second burst 200 packets"
-"""Log messages of one container about what its rules let through: as many as the Go cell's network writes for
-UDP. What is beyond is let through all the same."""
+"""Rate of a container's log messages about allowed connections, as the Go cell's network has it for UDP.
+Connections over the rate are allowed without a log message.
+"""
 _CROWDED_RATE = "limit rate 1/minute burst 1 packets"
 _RATE_MEMORY = "10m"
 _SET_SIZE = 65535
 
 METADATA, METADATA_IPV6 = "169.254.169.254", "fd00:ec2::254"
-"""Where a cloud's machines ask who they are, and for credentials."""
+"""Addresses of the instance metadata service of clouds, which hands out credentials."""
 
 _LINK_LOCAL_IPV6, _MULTICAST_IPV6 = "fe80::/10", "ff00::/8"
 _NEIGHBOURS_IPV6 = f"{{ {_LINK_LOCAL_IPV6}, ff02::/16 }}"
-"""Where questions about neighbours and their answers go: never past the link."""
+"""Destinations of neighbour discovery, which stays on the link."""
 
 _BEFORE_ENGINE_DNAT = -110
 _BEFORE_ENGINE_SNAT = 90
@@ -61,12 +63,15 @@ _RAW = -300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """What the rules speak of.
+    """Parameters of the rules.
 
-    ports: start of the names of the host's ends of the links. subnet_ipv6, gateway_ipv6: None where
-    containers have no IPv6. resolvers: name servers, always allowed. denied, allowed: networks, for
-    containers whose own rules say nothing; allowed comes first. log_group: of netfilter, for log messages.
-    connection_limit: connections that a container may have at a time, of each version of IP; 0 for no limit.
+    ports: name prefix of the links' host ends.
+    subnet_ipv6, gateway_ipv6: None where containers have no IPv6.
+    resolvers: name servers, always allowed.
+    denied, allowed: networks for connections that the container's own rules do not match; ``allowed``
+        comes first.
+    log_group: netfilter group for log messages.
+    connection_limit: concurrent connections per container and version of IP; 0 for no limit.
     """
 
     table: str
@@ -84,19 +89,19 @@ class Wiring:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """Where a host port leads."""
+    """Container address and port of a mapped host port."""
 
     address: Address
     port: int
 
 
 def remove_table(table: str) -> list[str]:
-    """Statements that remove the table, whether it exists or not."""
+    """Statements that remove the table, if it exists."""
     return [f"add table inet {table}", f"delete table inet {table}"]
 
 
 def empty_table(wiring: Wiring) -> list[str]:
-    """Statements that make the table anew, without any container."""
+    """Statements that create the table anew, without containers."""
     table = f"inet {wiring.table}"
     statements = remove_table(wiring.table)
     statements.append(f"add table {table}")
@@ -126,21 +131,22 @@ def _hook(kind: str, hook: str, priority: int) -> str:
 
 
 def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
-    """Chains in an order in which each jumps to earlier ones only: hook and rules by name.
+    """Chains, ordered so that each jumps to earlier ones only: hook and rules by name.
 
-    Clients on the loopback interface get the gateway's address as source, for the container could not answer
-    127.0.0.1; so do containers that dial a neighbour (or themselves) through the host, for the answer must
-    come back through the host. The kernel takes no answer for ::1 from elsewhere, so that has no mapped
-    ports: clients are refused there and go on to 127.0.0.1.
+    Clients on the loopback interface get the gateway's address as source, because the container could not
+    answer 127.0.0.1. Containers that dial a neighbour (or themselves) through the host get it too, because
+    the answer must come back through the host. The kernel accepts no answer for ::1 from another address,
+    so ::1 has no mapped ports: clients are refused there and go on to 127.0.0.1.
 
-    The guard drops what a container sends with another's address, to which the route is not its link, and
-    closes what route_localnet opens: containers must not reach the host's own loopback listeners.
+    The guard drops packets with a spoofed source address, for which the route is not the container's link.
+    It also closes what route_localnet opens: containers must not reach listeners on the host's loopback
+    interface.
 
-    What a container begins is refused when it goes to many hosts at once (the host's own listeners would take
-    it), to a neighbour's address, or when the container has all the connections it may have. Else it is let
-    through by the container's own rules, or refused when it goes to the host (its listeners and mapped ports
-    alike) or to a denied network. Of IPv6, what finds neighbours passes on the link itself; nothing else
-    there is for containers.
+    The egress chain refuses new connections to broadcast and multicast addresses (the host's own listeners
+    would take them), to a neighbour's address, and over the connection limit. The container's own rules
+    come next and can allow the connection. Otherwise the chain refuses connections to the host (its
+    listeners and mapped ports) and to denied networks. For IPv6, neighbour discovery passes on the link;
+    all other link-local traffic of containers is refused.
     """
     ours, subnet, gateway = f'"{wiring.ports}*"', wiring.subnet, wiring.gateway
     both = wiring.subnet_ipv6 is not None
@@ -158,7 +164,8 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
         *with_ipv6(f"ip6 daddr {METADATA_IPV6} goto refuse"),
         *_each("{ip} daddr {{ {listed} }} goto refuse", _merged(wiring.denied), both),
     ]
-    # An ICMPv6 error comes while the caller still holds the socket: it would wait a second.
+    # A TCP reset is immediate. An ICMPv6 error arrives while the caller still holds the socket: it waits a
+    # second.
     reject = [*with_ipv6("meta nfproto ipv6 meta l4proto tcp reject with tcp reset"), "reject"]
     log = f"group {wiring.log_group}"
     return {
@@ -259,7 +266,7 @@ def chains(wiring: Wiring) -> dict[str, tuple[str, list[str]]]:
 
 
 def _each(rule: str, addresses: Iterable[Address | Network], both: bool) -> list[str]:
-    """The rule for all of these, of each version of IP; none for none."""
+    """The rule with the addresses of each version of IP; left out for a version without addresses."""
     versions = (("ip", 4), ("ip6", 6)) if both else (("ip", 4),)
     listed = {
         ip: ", ".join(str(one) for one in addresses if one.version == version) for ip, version in versions
@@ -275,7 +282,7 @@ def _merged(networks: Sequence[Network]) -> list[Network]:
 
 
 def add_targets(table: str, targets: Mapping[int, Target], guid: str) -> list[str]:
-    """Statements that add map elements, commented with the container's guid; none for no targets."""
+    """Statements that add map elements, commented with the container's guid; empty without targets."""
     statements: list[str] = []
     for version in (4, 6):
         led = sorted((port, to) for port, to in targets.items() if to.address.version == version)
@@ -292,7 +299,7 @@ def add_targets(table: str, targets: Mapping[int, Target], guid: str) -> list[st
 
 
 def delete_targets(table: str, host_ports: Iterable[int], version: int = 4) -> list[str]:
-    """Statements that delete map elements of a version of IP; none for no ports."""
+    """Statements that delete map elements of a version of IP; empty without ports."""
     ports = sorted(host_ports)
     if not ports:
         return []

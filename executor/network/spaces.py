@@ -1,11 +1,11 @@
 """Network namespaces of containers, and sockets in them.
 
-A socket belongs for its whole life to the namespace of the thread that makes it. One thread makes them for
-all containers: it enters a namespace, makes the socket and returns. A check so costs no process and no
+A socket always belongs to the namespace of the thread that creates it. One thread creates the sockets for
+all containers: it enters a namespace, creates the socket and returns. A check needs no extra process or
 thread.
 
-The descriptor of a namespace is held while its container is attached, so a later look never follows a process
-id that another process may have by then.
+The namespace descriptor stays open while its container is attached. No later access uses the process id,
+which another process may have got.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from executor.shielded import finish
 from executor.watch.cgroup import open_process
 
 _OWN = "/proc/self/ns/net"
-"""That of the process' first thread, which stays where it is."""
+"""Namespace of the process's first thread, which never changes."""
 
 
 def open_space(pid: int, container_id: str) -> int:
     """A descriptor of the network namespace of a container's process.
 
-    container_id: the engine's, which the control group of the process names. Raises NetworkError if the
-    process is gone, is not of the container, or is in our own namespace.
+    container_id: the engine's id, which the control group of the process contains. Raises NetworkError if
+    the process is gone, does not belong to the container, or is in the host's namespace.
     """
     try:
         process, _ = open_process(pid, container_id)
@@ -49,7 +49,7 @@ def open_space(pid: int, container_id: str) -> int:
 
 @contextmanager
 def inside(space: int) -> Iterator[None]:
-    """What this thread opens meanwhile belongs to the namespace ``space``. Raises OSError."""
+    """Enter the namespace ``space`` with this thread, for the body of the ``with``. Raises OSError."""
     home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(space)
@@ -67,15 +67,16 @@ def _make(space: int, family: socket.AddressFamily) -> socket.socket:
 
 
 class Spaces:
-    """Namespaces by guid."""
+    """Namespace descriptors by guid."""
 
     def __init__(self) -> None:
         self._held: dict[str, int] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="container-sockets")
 
     def hold(self, guid: str, space: int) -> None:
-        """Take over the descriptor ``space`` for ``guid``. One of the same namespace that is held stays in
-        use."""
+        """Take over the descriptor ``space`` for ``guid``. An open descriptor of the same namespace stays in
+        use.
+        """
         held = self._held.get(guid)
         if held is not None and os.path.samestat(os.fstat(held), os.fstat(space)):
             os.close(space)
@@ -84,20 +85,20 @@ class Spaces:
             self._held[guid] = space
 
     def get(self, guid: str) -> int:
-        """The descriptor of an attached container. Raises NetworkError for another guid."""
+        """The descriptor of an attached container. Raises NetworkError for other guids."""
         try:
             return self._held[guid]
         except KeyError:
             raise NetworkError(f"container {guid} is not attached to the network") from None
 
     def release(self, guid: str) -> None:
-        """Close the descriptor of ``guid``; unknown guids are fine."""
+        """Close the descriptor of ``guid``; unknown guids are allowed."""
         if (space := self._held.pop(guid, None)) is not None:
-            # After the sockets that are being made in it: its number may be another file's at once.
+            # Runs after pending socket creations, because the descriptor number may be reused immediately.
             self._thread.submit(os.close, space)
 
     def close(self) -> None:
-        """Release all of them; closing again is fine."""
+        """Release all descriptors. Closing twice is allowed."""
         for guid in list(self._held):
             self.release(guid)
 

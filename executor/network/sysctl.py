@@ -1,4 +1,4 @@
-"""Settings of the kernel."""
+"""Kernel settings in /proc/sys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SYSCTL = Path("/proc/sys")
 
 
 def outgoing_ports() -> tuple[tuple[int, int], str]:
-    """First and last port of connections that the host begins, and the exceptions, as ``1-5,9``.
+    """First and last port of the outgoing connection range, and the exceptions, as ``1-5,9``.
 
     Raises NetworkError.
     """
@@ -23,7 +23,7 @@ def outgoing_ports() -> tuple[tuple[int, int], str]:
 
 
 def set_sysctl(name: str, value: str) -> None:
-    """Write ``net/...``; nothing to do when it says so already. Raises NetworkError."""
+    """Set ``net/...`` unless it has the value already. Raises NetworkError."""
     path = SYSCTL / name
     try:
         if path.read_text(encoding="ascii").strip() != value:
