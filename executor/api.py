@@ -1,7 +1,7 @@
-"""The executor as the rep sees it.
+"""The executor's interface for the rep.
 
-``executor.executor.Executor`` is the implementation; tests of the rep script their own. Data goes down
-through these calls and comes back as events.
+``executor.executor.Executor`` implements it; the rep's tests use scripted ones. The rep sends commands
+through these calls and receives events.
 """
 
 from __future__ import annotations
@@ -24,23 +24,27 @@ from executor.model import (
 
 
 class ExecutorAPI(Protocol):
-    """Containers of one cell. All errors are :class:`executor.errors.ExecutorError`."""
+    """The containers of one cell. All errors are :class:`executor.errors.ExecutorError`."""
 
     def allocate(
         self, requests: Sequence[AllocationRequest], *, trace_id: str = ""
     ) -> list[AllocationFailure]:
-        """Reserve, synchronously and at once visible; answers the refused ones with the reason."""
+        """Reserve resources; reservations are visible on return.
+
+        Returns the refused requests with their reasons.
+        """
         ...
 
     async def run(self, request: RunRequest, *, trace_id: str = "") -> None:
-        """Turn a reservation into a container: initializing when this returns, the rest follows.
+        """Start the container of a reservation. It is initializing on return; the rest happens in the
+        background.
 
         Raises ContainerNotFound, InvalidStateTransition.
         """
         ...
 
     def container(self, guid: str) -> Container:
-        """The container as it is now. Raises ContainerNotFound."""
+        """The current state of a container. Raises ContainerNotFound."""
         ...
 
     def containers(self) -> list[Container]: ...
@@ -48,29 +52,32 @@ class ExecutorAPI(Protocol):
     async def update(self, request: UpdateRequest, *, trace_id: str = "") -> None: ...
 
     async def stop(self, guid: str, *, trace_id: str = "") -> None:
-        """Ask the container's processes to end; does not wait for them. Raises ContainerNotFound."""
+        """Request the end of the container's processes and return at once. Raises ContainerNotFound."""
         ...
 
     async def delete(self, guid: str, *, trace_id: str = "") -> None:
-        """Stop, wait for the end, destroy, give resources back. Raises ContainerNotFound, EngineError."""
+        """Stop, wait for the end, destroy, release resources. Raises ContainerNotFound, EngineError."""
         ...
 
     async def force_destroy(self, guid: str, *, trace_id: str = "") -> None:
-        """For a container that will not go by :meth:`delete`: the engine kills it without any grace, and its
-        resources are free again a few seconds later even when the engine does not answer.
+        """Kill and remove a container that :meth:`delete` cannot remove.
 
-        A deletion under way ends; what is left of the container is logged and destroyed later as a stray.
-        Raises ContainerNotFound.
+        The engine kills it without grace period. Its resources are free a few seconds later even if the
+        engine does not respond. A deletion in progress is aborted; remains of the container are logged and
+        destroyed later as a stray. Raises ContainerNotFound.
         """
         ...
 
     async def read_file(self, guid: str, path: str, limit: int) -> bytes:
-        """The content of a file of the container, read as root; a directory has none, a relative path starts
-        at root's home. limit: bytes. Raises ContainerNotFound, NoSuchFile, FileTooLarge."""
+        """The content of a regular file in the container, read as root.
+
+        The content of a directory is empty. A relative path starts at root's home directory. limit: bytes.
+        Raises ContainerNotFound, NoSuchFile, FileTooLarge.
+        """
         ...
 
     def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:
-        """Events from now on; nothing is dropped. The iterator ends when the executor stops."""
+        """Subscribe to events from now on, without loss. The iterator ends when the executor stops."""
         ...
 
     def total_resources(self) -> Resources: ...
@@ -81,13 +88,13 @@ class ExecutorAPI(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether the engine's last health check passed."""
+        """Whether the last health check of the engine passed."""
         ...
 
     def metrics(self) -> Mapping[str, ContainerMetrics]:
-        """The readings of the last tick, by guid."""
+        """The latest readings, by guid."""
         ...
 
     def log(self, guid: str, text: str, stream: Stream = Stream.OUT) -> None:
-        """A line of the cell's own in the app's log; not rate limited."""
+        """Write a line of the cell to the app's log, without rate limit."""
         ...

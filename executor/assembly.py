@@ -1,4 +1,4 @@
-"""Puts an executor together from its rooms."""
+"""Executor assembly: builds an executor from its packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from executor.volumes.manager import VolumeManager
 
 
 class Fetcher(FileFetcher, DirectoryFetcher, Protocol):
-    """What the download cache offers."""
+    """The interface of the download cache."""
 
 
 def assemble(
@@ -46,12 +46,12 @@ def assemble(
     recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory(),
     life_sink: LogSink | None = None,
 ) -> Executor:
-    """An executor to enter with ``async with``.
+    """Build an executor; the caller enters it with ``async with``.
 
-    probe_engine: the same engine under ``config.healthcheck_container_owner_name``. Download steps and
-    cached dependencies share one limiter. emitter: takes the metrics of apps. life_sink: takes the cell's
-    lines about a container being made, stopped and destroyed; by default they go where the app's go.
-    Raises IdentityError when the authority for instance credentials cannot be used.
+    probe_engine: the same engine with the owner name ``config.healthcheck_container_owner_name``. Download
+    steps and cached dependencies share one limiter. emitter: sink of the app metrics. life_sink: sink of the
+    cell's lines about creation, stop and destruction of containers; default: ``sink``. Raises IdentityError
+    if the CA for instance credentials is unusable.
     """
     clock = clock or SystemClock()
     meter = meter or Meter()

@@ -1,4 +1,4 @@
-"""How much the cell has to give: settings where they say so, the engine's own numbers otherwise."""
+"""Capacity of the cell: configured values, or the engine's numbers where none are configured."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MIB = 1 << 20
 async def measure(config: ExecutorConfig, engine: Engine) -> Resources:
     """Total resources of the cell.
 
-    Explicit settings are not compared with the machine: over-committing is the operator's right. Raises
-    ExecutorError when the automatic disk figure leaves nothing, EngineError.
+    Configured values are not checked against the machine: the operator may overcommit. Raises EngineError,
+    and ExecutorError if no disk remains for automatic disk capacity.
     """
     memory_mb = config.memory_mb
     if memory_mb is None:
@@ -29,7 +29,7 @@ async def measure(config: ExecutorConfig, engine: Engine) -> Resources:
 
 
 def automatic_disk_mb(storage_bytes: int, config: ExecutorConfig) -> int:
-    """The engine's storage without the download cache's share and the overhead. Raises ExecutorError."""
+    """The engine's storage minus the download cache and the overhead, in MiB. Raises ExecutorError."""
     disk_mb = (storage_bytes - config.max_cache_size_bytes) // MIB - config.auto_disk_capacity_overhead_mb
     if disk_mb <= 0:
         raise ExecutorError(
@@ -47,7 +47,7 @@ def gauges(
     containers: Sequence[Container],
     readings: Mapping[str, ContainerMetrics],
 ) -> Mapping[str, Gauge]:
-    """What the cell says about its capacity once a minute."""
+    """The capacity gauges, emitted once a minute."""
     starting = {ContainerState.RESERVED, ContainerState.INITIALIZING, ContainerState.CREATED}
     mib = {
         "CapacityTotalMemory": total.memory_mb,

@@ -1,8 +1,8 @@
-"""Every setting of the executor, with the value used when nobody gives one.
+"""Configuration of the executor, with default values.
 
-The names are those of ``rep.json`` where a setting has one there, with the unit appended: ``_s`` seconds,
-``_bytes`` bytes, ``_mb`` MiB. The second part is our own: where the engine listens, which network and
-host ports are ours, where state lives.
+Settings of ``rep.json`` keep their names there, with a unit suffix: ``_s`` seconds, ``_bytes`` bytes, ``_mb``
+MiB. The last section holds settings that only this project has: engine address, network, host ports, state
+directory.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ GIB = 1 << 30
 class ExecutorConfig:
     """Settings of one cell's executor.
 
-    memory_mb, disk_mb: ``None`` stands for ``auto``, measured at start. Paths are those of the host;
-    an empty one switches the feature off. ``post_setup_hook`` is the command line already split.
-    Raises ValueError for values no executor could work with.
+    memory_mb, disk_mb: ``None`` means ``auto``, measured at start. Paths are host paths; an empty path
+    disables the feature. ``post_setup_hook`` is an already split command line. Raises ValueError for invalid
+    values.
     """
 
-    # identity of the cell, as it appears in app logs and metrics
+    # identity of the cell in app logs and metrics
     cell_id: str = ""
     zone: str = ""
 
@@ -32,7 +32,7 @@ class ExecutorConfig:
     disk_mb: int | None = None
     auto_disk_capacity_overhead_mb: int = 0
     max_containers: int = 250
-    """The engine's maximum; one slot less is published, it belongs to the engine health check."""
+    """Maximum of the engine. The cell advertises one less; the engine health check uses that slot."""
 
     # downloads
     cache_path: str = "/tmp/cache"
@@ -45,14 +45,14 @@ class ExecutorConfig:
     path_to_ca_certs_for_downloads: str = ""
     skip_cert_verify: bool = False
 
-    # how much happens at once
+    # concurrency
     create_work_pool_size: int = 32
     delete_work_pool_size: int = 32
     read_work_pool_size: int = 64
     metrics_work_pool_size: int = 8
     healthcheck_work_pool_size: int = 64
 
-    # lives of containers
+    # container lifecycle
     reserved_expiration_time_s: float = 60.0
     container_reap_interval_s: float = 60.0
     container_owner_name: str = "executor"
@@ -64,37 +64,37 @@ class ExecutorConfig:
     post_setup_hook: tuple[str, ...] = ()
     post_setup_user: str = ""
 
-    # health of apps
+    # app health checks
     healthy_monitoring_interval_s: float = 30.0
     unhealthy_monitoring_interval_s: float = 0.5
     declarative_healthcheck_path: str = ""
     declarative_healthcheck_default_timeout_s: float = 1.0
     enable_healthcheck_metrics: bool = False
 
-    # what a container is given
+    # container environment
     enable_unproxied_port_mappings: bool = True
     advertise_preference_for_instance_address: bool = False
     trusted_system_certificates_path: str = ""
     volume_mounted_files: str = ""
     volman_driver_paths: tuple[str, ...] = ()
-    """Directories in which volume drivers announce themselves."""
+    """Directories with the spec files of volume drivers."""
     container_inode_limit: int = 200_000
-    """Files and directories a container may have in its writable layer; 0: no limit."""
+    """Maximum number of files and directories in a container's writable layer; 0: no limit."""
     max_log_lines_per_second: int = 0
 
-    # instance identity; an empty directory means that there is none
+    # instance identity; disabled if the directory is empty
     instance_identity_cred_dir: str = ""
     instance_identity_ca_path: str = ""
     instance_identity_private_key_path: str = ""
     instance_identity_validity_period_s: float = 86400.0
     log_origin: str = "rep"
-    """Tag ``origin`` of app logs and app metrics."""
+    """Value of the tag ``origin`` of app logs and app metrics."""
     app_metric_exclusion_filter: tuple[str, ...] = ()
-    """App metrics that are not told."""
+    """App metrics that are not emitted."""
 
-    # the engine's health check
+    # engine health check
     sidecar_root_fs: str = ""
-    """Image of the probe container, as the engine takes it; empty: the check only pings the engine."""
+    """Image of the probe container, in the engine's notation; empty: the check only pings the engine."""
     garden_healthcheck_interval_s: float = 600.0
     garden_healthcheck_timeout_s: float = 600.0
     garden_healthcheck_emission_interval_s: float = 30.0
@@ -105,7 +105,7 @@ class ExecutorConfig:
     garden_healthcheck_process_env: tuple[tuple[str, str], ...] = ()
     garden_healthcheck_process_dir: str = ""
 
-    # our own
+    # settings of this project only
     state_dir: str = "/var/lib/diego-cell"
     docker_host: str = "unix:///var/run/docker.sock"
     network_name: str = "diego-cell"
@@ -114,27 +114,28 @@ class ExecutorConfig:
     host_port_start: int = 61001
     host_port_count: int = 4534
     external_ip: str = ""
-    """Address of the host that routers reach; empty: the source address of the default route."""
+    """Address of the host for routers; empty: the source address of the default route."""
     nft_table: str = "diego_cell"
     instance_identity_key_type: str = "rsa"
-    """``rsa`` (3072 bits) or ``ecdsa`` (P-256, made in no time)."""
+    """``rsa`` (3072 bits) or ``ecdsa`` (P-256, generated almost instantly)."""
     instance_identity_keys_ready: int = 16
-    """Private keys made ahead of need."""
+    """Number of private keys generated in advance."""
     volume_bind_paths: tuple[str, ...] = ()
-    """Host directories that the built-in volume driver may mount, with everything below; none: no driver."""
+    """Host directories, with their subtrees, that the built-in volume driver may mount; empty: no driver."""
     allow_privileged_containers: bool = False
-    """Whether work that asks for a privileged container gets one, or is refused."""
+    """Whether privileged containers are allowed; requests for one are refused otherwise."""
     container_no_new_privileges: bool = False
-    """Whether setuid programs lose their effect; Garden lets them work."""
+    """Whether setuid programs have no effect. Garden leaves them effective."""
     container_limits_interval_s: float = 2.0
-    """How often containers are looked at for limits they ran into."""
+    """Interval of the check of container limits."""
     archive_free_bytes: int = DEFAULT_LIMITS.free_bytes
     archive_ratio: int = DEFAULT_LIMITS.ratio
     archive_members: int = DEFAULT_LIMITS.members
     archive_depth: int = DEFAULT_LIMITS.depth
-    """What one archive may become, see :class:`executor.cache.limits.ArchiveLimits`."""
+    """Bounds of an unpacked archive, see :class:`executor.cache.limits.ArchiveLimits`."""
     container_max_cpu_percent: float = 0.0
-    """Hard limit for CPU weight 100, 100 being one core; less for less weight. 0: idle cores may be used."""
+    """Hard CPU limit at CPU weight 100, in percent of one core; lower weights get proportionally less. 0: no
+    limit."""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -163,7 +164,7 @@ class ExecutorConfig:
 
     @property
     def archive_limits(self) -> ArchiveLimits:
-        """The bounds of one archive, for whoever unpacks it."""
+        """The bounds of an archive as one value."""
         return ArchiveLimits(
             free_bytes=self.archive_free_bytes,
             ratio=self.archive_ratio,
@@ -173,7 +174,7 @@ class ExecutorConfig:
 
     @property
     def work_dir(self) -> str:
-        """Scratch space, wiped at every start."""
+        """Temporary directory, emptied at every start."""
         return f"{self.temp_dir}/executor-work"
 
 

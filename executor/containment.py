@@ -1,7 +1,7 @@
-"""The one place that takes any failure about one container, so that it stays that container's.
+"""Containment: a failure about one container affects only that container.
 
-A hook is something the executor does for one container again and again: it reads, watches, logs or ends it.
-Whatever an exception in a hook is about, the other containers and the periodic work go on.
+A hook is a recurring operation on one container: read, watch, log or end it. If a hook raises any exception,
+the other containers and the periodic work continue.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from executor.errors import ExecutorError
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "internal error"
-"""What an app's owner sees of a failure that is neither the app's nor the engine's. The log has the rest."""
+"""Failure reason shown to an app's owner for a failure of the cell itself. The log has the details."""
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 
 
 class InternalError(ExecutorError):
-    """A failure that nobody foresaw; its cause and trace are in the component log."""
+    """An unexpected failure; the component log has its cause and trace."""
 
     text = INTERNAL_ERROR
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether the host has nothing left to do the work with, which says nothing about a container."""
+    """Whether the host ran out of a resource; such an error says nothing about the container."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES)
 
 
 class Containment:
-    """Takes the failures of hooks. A failure that repeats is logged once, until the hook succeeds again."""
+    """Catches the exceptions of hooks. A repeated failure is logged once, until the hook succeeds again."""
 
     def __init__(self) -> None:
         self._in_a_row: dict[str, dict[str, int]] = {}
@@ -42,14 +42,14 @@ class Containment:
     def of(
         self, guid: str, hook: str, *, then: Callable[[], None] | None = None, after: int = 1
     ) -> Iterator[None]:
-        """Take any Exception of the body; cancellation passes.
+        """Catch any Exception of the body; cancellation passes.
 
-        then: the consequence for the container, after that many failures in a row. A hook with patience
-        (``after`` above 1) has no consequence when the host was short of something.
+        then: the consequence for the container, after ``after`` failures in a row. If ``after`` is above 1, a
+        shortage on the host has no consequence.
         """
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - this is the place that takes all of them
+        except Exception as error:  # noqa: BLE001 - contains every failure of a hook
             if self._failed(guid, hook, error) >= after and then is not None:
                 if after > 1 and is_shortage(error):
                     return
@@ -58,7 +58,7 @@ class Containment:
             self._succeeded(guid, hook)
 
     def retain(self, guids: Set[str]) -> None:
-        """Forget the failures of all other containers."""
+        """Forget the failure counts of all other containers."""
         self._in_a_row = {guid: counts for guid, counts in self._in_a_row.items() if guid in guids}
 
     def _failed(self, guid: str, hook: str, error: Exception) -> int:
@@ -77,5 +77,5 @@ class Containment:
     def _take_consequence(self, guid: str, hook: str, then: Callable[[], None]) -> None:
         try:
             then()
-        except Exception as error:  # noqa: BLE001 - this is the place that takes all of them
+        except Exception as error:  # noqa: BLE001 - contains every failure of a hook
             self._failed(guid, f"{hook}: consequence", error)

@@ -1,7 +1,7 @@
-"""Whether the engine can still do its work: a container is created, runs a process and is destroyed.
+"""Engine health check: creates a container, runs a process in it and destroys it.
 
-The probe has an engine of its own, that is the same engine under another owner's name, so its containers
-are never taken for workloads. Without a probe image the check only pings.
+The probe uses the same engine with a separate owner name, so its containers are never mistaken for workloads.
+Without a probe image the check only pings the engine.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from executor.telemetry.meter import Meter
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often one engine call is tried."""
+"""Attempts per engine call."""
 
 ABANDON_TIMEOUT_S = 10.0
-"""How long the removal of an interrupted check's probe may take."""
+"""Time limit for the removal of an interrupted check's probe container."""
 
 T = TypeVar("T")
 
 
 class EngineHealth:
-    """The healthy flag and the loop that keeps it true to life."""
+    """The health flag and the loop that updates it."""
 
     def __init__(self, config: ExecutorConfig, probe_engine: Engine, meter: Meter) -> None:
         self._config = config
@@ -44,11 +44,11 @@ class EngineHealth:
 
     @property
     def healthy(self) -> bool:
-        """As of the last check; true before the first one."""
+        """Result of the last check; true before the first one."""
         return self._healthy
 
     async def run(self) -> None:
-        """Check for ever. Raises EngineError when no first check passes within the time limit."""
+        """Check periodically. Raises EngineError if no first check passes within the time limit."""
         try:
             await self._first_success()
             async with asyncio.TaskGroup() as group:
@@ -60,7 +60,7 @@ class EngineHealth:
             await self._abandon_probe()
 
     async def check(self) -> None:
-        """One check. Raises EngineError."""
+        """Run one check. Raises EngineError."""
         if not self._config.sidecar_root_fs:
             await self._insistently(self._engine.ping)
             return
@@ -123,7 +123,7 @@ class EngineHealth:
         return self._healthy
 
     async def _timed_out(self) -> None:
-        """Unhealthy, and what the interrupted check left is removed."""
+        """Set the flag to unhealthy and remove the probe container of the interrupted check."""
         log.error(
             "health-check-timed-out", extra={"data": {"timeout_s": self._config.garden_healthcheck_timeout_s}}
         )
@@ -132,7 +132,7 @@ class EngineHealth:
         await self._abandon_probe()
 
     async def _abandon_probe(self) -> None:
-        """Remove the probe of an interrupted check; if that fails, the next check finds it."""
+        """Remove the probe container of an interrupted check; on failure the next check removes it."""
         if not self._probe:
             return
         guid, self._probe = self._probe, ""
@@ -177,4 +177,4 @@ def _log_retry(state: RetryCallState) -> None:
 
 
 def _ignore(data: bytes) -> None:
-    """The probe's output tells nothing."""
+    """Discard the output of the probe."""

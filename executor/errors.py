@@ -1,10 +1,10 @@
-"""Errors of the executor, each with the text peers and users see."""
+"""Errors of the executor, with their texts for peers and users."""
 
 from __future__ import annotations
 
 
 class ExecutorError(Exception):
-    """Root of what the executor raises."""
+    """Base class of the executor's errors."""
 
     text = "executor error"
 
@@ -13,85 +13,88 @@ class ExecutorError(Exception):
 
 
 class ContainerGuidNotAvailable(ExecutorError):
-    """A container with this guid exists already."""
+    """A container with this guid already exists."""
 
     text = "container guid not available"
 
 
 class InsufficientResourcesAvailable(ExecutorError):
-    """Memory, disk or container slots are short."""
+    """Not enough memory, disk or container slots."""
 
     text = "insufficient resources available"
 
 
 class ContainerNotFound(ExecutorError):
-    """No such container."""
+    """No container has this guid."""
 
     text = "container not found"
 
 
 class GuidNotSpecified(ExecutorError):
-    """An empty guid."""
+    """The guid is empty."""
 
     text = "container guid not specified"
 
 
 class ContainerGuidInvalid(ExecutorError):
-    """A text that cannot be a guid (``bbs.models.guid``)."""
+    """The text is not a valid guid (``bbs.models.guid``)."""
 
     text = "container guid is not valid"
 
 
 class InvalidStateTransition(ExecutorError):
-    """The container's state does not allow this."""
+    """The container's state does not allow the move."""
 
     text = "container cannot transition to given state"
 
 
 class LimitsInvalid(ExecutorError):
-    """A negative amount of memory, disk or processes."""
+    """An amount of memory, disk or processes is negative."""
 
     text = "container limits invalid"
 
 
 class EmptyAction(ExecutorError):
-    """A run request without an action."""
+    """The run request has no action."""
 
     text = "container cannot have empty action"
 
 
 class EngineError(ExecutorError):
-    """The container engine refused or failed; the text is the engine's own, with what was asked of it."""
+    """The container engine refused or failed; the text has the engine's message and the request."""
 
     text = "container engine error"
 
 
 class EngineUnavailable(EngineError):
-    """No engine answers at its address."""
+    """No engine answers at the configured address."""
 
     text = "container engine unavailable"
 
 
 class ImageError(EngineError):
-    """An image cannot be had; the text says registry, image and reason."""
+    """An image is unavailable; the text names registry, image and reason."""
 
     text = "image error"
 
 
 class ProcessStartError(EngineError):
-    """A process could not be started (unknown user, missing program, bad directory): not an exit status."""
+    """A process could not be started (unknown user, missing program, bad directory).
+
+    This is not an exit status.
+    """
 
     text = "process could not be started"
 
 
 class NoSuchFile(EngineError):
-    """A path of a container leads to nothing that can be copied: neither a file nor a directory."""
+    """A path in a container is neither a regular file nor a directory."""
 
     text = "no such file"
 
 
 class FileTooLarge(EngineError):
-    """A file has more bytes than are wanted."""
+    """A file exceeds the requested limit."""
 
     text = "file is too large"
 
@@ -103,6 +106,6 @@ class NetworkError(ExecutorError):
 
 
 class NoFreePorts(NetworkError):
-    """Every host port of the pool is taken."""
+    """All host ports of the pool are in use."""
 
     text = "no free host ports"

@@ -1,9 +1,9 @@
-"""The executor: containers of one cell, as the rep uses them.
+"""The executor: manages the containers of one cell for the rep.
 
-Use it as an async context manager. Entering brings everything up in order - the engine answers, what an
-earlier life left is gone, the network stands, the capacity is known - and leaving ends every task; it does
-not destroy containers, which is for whoever wants the cell empty to do before. When a part that must not
-fail fails, the body is cancelled and the error raised on leaving.
+Use it as an async context manager. Entering waits for the engine, removes the previous process's remains,
+sets up the network and measures the capacity. Leaving ends every task but destroys no containers; a caller
+that wants an empty cell deletes them first. If an essential part fails, the body is cancelled and leaving
+raises the error.
 """
 
 from __future__ import annotations
@@ -58,24 +58,23 @@ from executor.watch.readings import MetricsKeeper, Watched
 log = logging.getLogger(__name__)
 
 PING_PAUSE_S = 1.0
-"""Pause between two attempts to reach the engine at start."""
+"""Pause between attempts to reach the engine at start."""
 
 CAPACITY_INTERVAL_S = 60.0
-"""How often the capacity gauges are renewed; they are set at start too."""
+"""Interval of the capacity gauges; they are also emitted at start."""
 
 NETWORK_CHECK_INTERVAL_S = 60.0
-"""How often links and packet rules are compared with what they should be."""
+"""Interval of the check of links and packet rules."""
 
 STALLED_INTERVAL_S = 5.0
-"""How often a start that waits for the engine says so."""
+"""Interval of the log messages while a start waits for the engine."""
 
 
 class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
-    probe_engine: the engine again, under the owner name of health check containers. launch: builds the
-    steps of a created container. provisions: what containers are given besides. All calls need a running
-    executor.
+    probe_engine: the same engine with the owner name of health check containers. launch: builds the steps of
+    a created container. provisions: optional resources of containers. All calls need a running executor.
     """
 
     def __init__(
@@ -223,12 +222,12 @@ class Executor:
 
     @property
     def meter(self) -> Meter:
-        """The cell's component metrics."""
+        """The component metrics of the cell."""
         return self._meter
 
     @property
     def left_behind(self) -> str:
-        """Why a stopped executor could not remove its network, empty when it could."""
+        """Why a stopped executor could not remove its network; empty if it could."""
         return self._left_behind
 
     def metrics(self) -> Mapping[str, ContainerMetrics]:
@@ -268,12 +267,12 @@ class Executor:
                 self._spawn(every(self._config.container_limits_interval_s, self._watch_limits))
                 self._spawn(every(CAPACITY_INTERVAL_S, self._report_capacity))
                 yield
-                # An error of the body comes out of the yield, and the group then cancels by itself.
+                # An error of the body is raised at the yield, and the group then cancels its tasks.
                 for task in self._tasks:
                     task.cancel()
         finally:
             self._hub.close()
-            async with AsyncExitStack() as parts:  # each has its turn, whatever becomes of the others
+            async with AsyncExitStack() as parts:  # every part closes, even if another fails
                 parts.callback(self._disk.close)
                 parts.push_async_callback(self._stop_network)
                 parts.push_async_callback(self._provisions.volumes.close)
@@ -281,9 +280,9 @@ class Executor:
                     parts.push_async_callback(self._contained, guid, actor.close)
 
     async def _stop_network(self) -> None:
-        """What containers still use is left to them; the next start removes both.
+        """Keep the network while containers remain; the next start removes both.
 
-        They may be ones that nobody here knows any more, which the engine could not be rid of.
+        A remaining container may be missing from the store because the engine could not destroy it.
         """
         if left := [container.guid for container in self._store.list()]:
             log.warning("leaving-containers-and-their-network", extra={"data": {"guids": left}})
@@ -302,7 +301,7 @@ class Executor:
         return task
 
     def _spawn_for(self, guid: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """A task for one container; whatever fails in it is that container's."""
+        """Start a task for one container; its failures are contained."""
         return self._spawn(self._contained(guid, work))
 
     async def _contained(self, guid: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -310,7 +309,7 @@ class Executor:
             await work()
 
     async def _await_engine(self) -> None:
-        """Ping until the engine answers; say what is missing as long as it does not."""
+        """Ping until the engine answers; log the failure at intervals."""
         started, told = self._clock.monotonic(), -math.inf
         while True:
             try:
@@ -388,7 +387,7 @@ class Executor:
 
 
 def _renew(directory: Path) -> None:
-    """An empty directory that only we can change, whatever was there. Raises OSError."""
+    """Create an empty directory that only this user can write to, or empty it. Raises OSError."""
     make_private(directory)
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():

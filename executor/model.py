@@ -1,7 +1,7 @@
-"""The executor's vocabulary: what the rep asks for and what it is told.
+"""Data types of the executor's interface: requests, containers, events, metrics.
 
-A container here is an *instance's* container with its life, not the engine's object. All values are
-immutable; a change makes a new one.
+A container is the container of an *instance* with its life cycle, not the engine's object. All values are
+immutable; a change creates a new value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bbs.models.workload import CachedDependency, CheckDefinition, SecurityGroup
 
 
 class ContainerState(Enum):
-    """Life of a container; the allowed moves are in ``executor.containers.machine``."""
+    """State of a container; ``executor.containers.machine`` defines the allowed moves."""
 
     RESERVED = "reserved"
     INITIALIZING = "initializing"
@@ -26,7 +26,7 @@ class ContainerState(Enum):
 
 
 class EventKind(Enum):
-    """The three things the executor tells about a container."""
+    """The kinds of container events."""
 
     RESERVED = "container_reserved"
     RUNNING = "container_running"
@@ -35,7 +35,7 @@ class EventKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Amounts of a cell; memory and disk in MiB."""
+    """Resources of a cell; memory and disk in MiB."""
 
     memory_mb: int
     disk_mb: int
@@ -44,10 +44,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a container ended.
+    """The result of a completed container.
 
-    retryable: a task may be placed again. stopped: the end was asked for. unused: the reservation expired;
-    nothing ever ran in it.
+    retryable: the control plane may place the task again. stopped: a stop was requested. unused: the
+    reservation expired without a run request.
     """
 
     failed: bool = False
@@ -59,7 +59,7 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortMapping:
-    """One mapped port; a zero stands for "none"."""
+    """One mapped port; 0 means none."""
 
     container_port: int
     host_port: int = 0
@@ -69,7 +69,7 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """Where output goes. guid empty: step output is dropped."""
+    """Log configuration. An empty guid drops the output of steps."""
 
     guid: str = ""
     index: int = 0
@@ -88,7 +88,7 @@ class MetricsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
-    """One volume: driver, id, where it goes, and the driver's options."""
+    """One volume: driver, id, mount path and driver options."""
 
     driver: str
     volume_id: str
@@ -99,11 +99,11 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Everything needed to run a container that was reserved before.
+    """Parameters to run a reserved container.
 
-    env: (name, value) pairs in order, later ones override.
-    log_rate_limit_bytes_per_second: -1 unlimited, 0 nothing is logged.
-    start_timeout_ms: limit for becoming healthy, 0 none.
+    env: ordered (name, value) pairs; a later pair overrides an earlier one.
+    log_rate_limit_bytes_per_second: -1 unlimited, 0 logs nothing.
+    start_timeout_ms: time limit to become healthy; 0: none.
     """
 
     root_fs: str = ""
@@ -135,7 +135,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationRequest:
-    """A reservation. Memory and disk in MiB, 0 takes nothing and means unlimited."""
+    """A reservation. Memory and disk in MiB; 0 reserves nothing and means unlimited."""
 
     guid: str
     memory_mb: int = 0
@@ -146,7 +146,7 @@ class AllocationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationFailure:
-    """A reservation that was refused, and why."""
+    """A refused reservation and its reason."""
 
     request: AllocationRequest
     reason: str
@@ -154,7 +154,7 @@ class AllocationFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """Turns the reservation ``guid`` into a running container; tags are merged into the reservation's."""
+    """Request to run the reservation ``guid``; its tags are merged into the tags of the reservation."""
 
     guid: str
     run_info: RunInfo
@@ -163,7 +163,7 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateRequest:
-    """Live change of a container; None leaves a part as it is."""
+    """Update of a container; None keeps the current value."""
 
     guid: str
     internal_routes: tuple[str, ...] | None = None
@@ -172,10 +172,10 @@ class UpdateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A container as the executor knows it.
+    """State and properties of a container.
 
-    allocated_at: ns since the epoch. memory_limit, disk_limit: bytes given to the engine.
-    external_ip: the host's address; internal_ip: the container's own.
+    allocated_at: ns since the epoch. memory_limit, disk_limit: bytes, as set in the engine. external_ip: the
+    host's address. internal_ip: the container's address.
     """
 
     guid: str
@@ -199,7 +199,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerEvent:
-    """Told to every subscriber: what happened, the container as it is now, and the causing request."""
+    """Container event: its kind, the container's current state, the trace id of the causing request."""
 
     kind: EventKind
     container: Container
@@ -208,7 +208,7 @@ class ContainerEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerMetrics:
-    """One reading. Sizes in bytes, times in ns; None where the reading is not to be had."""
+    """One reading. Sizes in bytes, times in ns; None if a reading is unavailable."""
 
     memory_usage: int = 0
     memory_limit: int = 0

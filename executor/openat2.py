@@ -1,4 +1,4 @@
-"""``openat2``: opening a path that must not leave a directory. The library has no call for it."""
+"""``openat2``: opens a path that must not leave a directory. Python's ``os`` has no such call."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Resolve(IntFlag):
-    """How the kernel resolves a path, see openat2(2). Links of /proc are never followed."""
+    """Modes of path resolution, see openat2(2). Magic links of /proc are never followed."""
 
     _NO_MAGICLINKS = 0x02
     _BENEATH = 0x08
     _IN_ROOT = 0x10
     BENEATH = _BENEATH | _NO_MAGICLINKS
-    """A step out of the directory fails with EXDEV."""
+    """A path that leaves the directory fails with EXDEV."""
     IN_ROOT = _IN_ROOT | _NO_MAGICLINKS
-    """The directory is the root of everything: absolute links and ``..`` stay in it."""
+    """The directory acts as the root: absolute links and ``..`` stay inside it."""
 
 
 class _OpenHow(ctypes.Structure):
@@ -29,9 +29,9 @@ class _OpenHow(ctypes.Structure):
 
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: Resolve) -> int:
-    """A new descriptor (close-on-exec) of what ``path`` leads to. Raises OSError."""
+    """Open ``path`` and return a close-on-exec descriptor. Raises OSError."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
-    for _ in range(_ATTEMPTS):  # EAGAIN: a rename elsewhere raced with the look-up
+    for _ in range(_ATTEMPTS):  # EAGAIN: a concurrent rename interfered with the look-up
         fd = int(
             _libc.syscall(
                 ctypes.c_long(_SYS_OPENAT2),

@@ -1,4 +1,4 @@
-"""Work that is done again and again, and parts of the cell that last: one failure ends neither."""
+"""Periodic jobs and long-running parts of the cell: a single failure ends neither."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from executor.errors import ExecutorError
 log = logging.getLogger(__name__)
 
 FAILED_PASSES_MOST = 100
-"""Passes of one periodic job in a row that may fail for an unforeseen reason: three minutes and more. The
-cell then ends: a new start may help, and without the job it would break its promises in silence."""
+"""Maximum number of unexpected failures of one periodic job in a row, at least three minutes of passes.
+
+The cell then exits: a restart may help, and without the job it would silently break its promises.
+"""
 
 PART_PAUSE_S = 1.0
-"""Pause before a failed part of the cell begins again."""
+"""Pause before a failed part of the cell restarts."""
 
 
 async def every(interval_s: float, job: Callable[[], Coroutine[object, object, None]]) -> None:
-    """A pass of the job per interval, counted from the end of the one before.
+    """Run the job periodically; the interval starts at the end of the previous pass.
 
-    A failed pass is logged, with its trace when it is the first in a row that nobody foresaw. Raises
-    ExecutorError after FAILED_PASSES_MOST of those in a row.
+    A failed pass is logged, with a trace for the first unexpected failure in a row. Raises ExecutorError
+    after FAILED_PASSES_MOST unexpected failures in a row.
     """
     name, unforeseen = job.__name__.strip("_"), 0
     while True:
@@ -42,7 +44,7 @@ async def every(interval_s: float, job: Callable[[], Coroutine[object, object, N
 
 
 async def lasting(run: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run a part of the cell until it ends by itself; one that fails is logged and begins again."""
+    """Run a part of the cell until it returns; a failed one is logged and restarted."""
     while True:
         try:
             return await run()

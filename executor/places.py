@@ -1,8 +1,7 @@
-"""A bounded number of places, shared fairly by their owners.
+"""Fair semaphore: a bounded number of slots, shared fairly by their owners.
 
-An ``asyncio.Semaphore`` serves its waiters in the order in which they came: a thousand waiters of one
-container make every other container wait for all of them. Here owners take turns, and one owner may be
-limited to a part of the places.
+An ``asyncio.Semaphore`` serves its waiters in order of arrival: a thousand waiters of one container make
+every other container wait for all of them. Here owners take turns, and the slots of one owner may be limited.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from types import TracebackType
 
 
 class FairPlaces:
-    """Places for whatever costs the cell something: calls, transfers, probes.
+    """Slots for limited work like calls, transfers and probes.
 
-    count: how many. most: how many one owner may hold, by default all of them.
+    count: number of slots. most: maximum per owner; default: all slots.
     """
 
     def __init__(self, count: int, most: int | None = None) -> None:
@@ -28,15 +27,15 @@ class FairPlaces:
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     def of(self, owner: Hashable) -> Share:
-        """The places as ``owner`` sees them, for ``async with``."""
+        """The slots as seen by ``owner``, for ``async with``."""
         return Share(self, owner)
 
     def locked(self) -> bool:
-        """Whether all places are taken."""
+        """Whether all slots are taken."""
         return self._free == 0
 
     async def acquire(self, owner: Hashable) -> None:
-        """Take a place, and wait for one if need be."""
+        """Take a slot; wait for a free one if necessary."""
         if self._free and self._held[owner] < self._most:
             self._take(owner)
             return
@@ -48,11 +47,11 @@ class FairPlaces:
             if place.cancelled():
                 self._leave(owner, place)
             else:
-                self.release(owner)  # the place came together with the cancellation
+                self.release(owner)  # the slot was granted in the same pass as the cancellation
             raise
 
     def release(self, owner: Hashable) -> None:
-        """Give a place back."""
+        """Release a slot."""
         self._free += 1
         self._held[owner] -= 1
         if not self._held[owner]:
@@ -64,20 +63,20 @@ class FairPlaces:
         self._held[owner] += 1
 
     def _serve(self) -> None:
-        """Give free places to waiters; an owner that got one goes to the end."""
+        """Grant free slots to waiters; an owner that got one moves to the end."""
         for owner, queue in list(self._waiting.items()):
             if not self._free:
                 return
             if self._held[owner] >= self._most:
                 continue
             place = next((each for each in queue if not each.done()), None)
-            if place is not None:  # all of them may be about to leave
+            if place is not None:  # None if all waiters of the owner are being cancelled
                 self._leave(owner, place)
                 self._take(owner)
                 place.set_result(None)
 
     def _leave(self, owner: Hashable, place: asyncio.Future[None]) -> None:
-        """End a wait. What else the owner waits for comes after all other owners."""
+        """Remove a waiter. The owner's other waiters then come after all other owners."""
         queue = self._waiting[owner]
         queue.remove(place)
         if queue:
@@ -87,7 +86,7 @@ class FairPlaces:
 
 
 class Share:
-    """One owner's way to the places. Each may be used any number of times, also at the same time."""
+    """The slots of one owner. A share is reusable and may be entered concurrently."""
 
     def __init__(self, places: FairPlaces, owner: Hashable) -> None:
         self._places = places

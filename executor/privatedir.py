@@ -1,7 +1,7 @@
-"""Directories of the agent in places where others may write, like ``/tmp``.
+"""Private directories of the agent below directories that others can write to, like ``/tmp``.
 
-Their names are known beforehand. Whoever makes such a directory first could read and replace what the agent
-puts there, or lead the agent elsewhere by a link.
+Their names are predictable. A user who creates such a directory first could read and replace its files, or
+redirect the agent with a link.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 
 
 class NotPrivate(OSError):
-    """A directory of the agent belongs to somebody else, or is something else."""
+    """A directory of the agent belongs to another user, or is a link or no directory."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}; remove it, or configure another place")
 
 
 def make_private(path: Path, mode: int = 0o700) -> None:
-    """Make a directory with its parents, unless it is there already, and see that only we can change it.
+    """Create a directory and its parents if missing, and ensure that only this user can change it.
 
-    mode: permissions; nothing for others than owner and group. Blocking. Raises NotPrivate, OSError.
+    mode: permissions of owner and group; others get none. Blocks. Raises NotPrivate, OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):

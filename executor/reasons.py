@@ -1,7 +1,8 @@
-"""Reasons of failures in words that an app's owner may see.
+"""Failure reasons that may be shown to an app's owner.
 
-The text of an exception may hold paths of the host, addresses of the cell, and words of Python and its
-libraries. The component log has it; owners get the operating system's words, or what the exception means.
+The text of an exception may contain host paths, addresses of the cell, or internals of Python and its
+libraries. It goes to the component log. The owner gets the operating system's text or the meaning of the
+exception.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _CHAIN_MOST = 20
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a request or an operation failed."""
+    """The reason why a request or an operation failed."""
     chain = [*_chain(error)]
     for each in chain:
         if isinstance(each, TimeoutError | RequestsTimeout):
@@ -34,7 +35,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions inside an exception, whichever way a library keeps them, the outermost first."""
+    """The exceptions nested in an exception, outermost first, for all ways in which libraries nest them."""
     left, seen = [error], set[int]()
     while left and len(seen) < _CHAIN_MOST:
         each = left.pop(0)

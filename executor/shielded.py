@@ -1,8 +1,8 @@
 """Work that a cancellation does not interrupt.
 
-``asyncio.shield`` returns at the first cancellation, while the work goes on; a wait for the work in the
-handler returns at the second one. Two cancellations are usual: the step above and the container above both
-end their children. What is here returns only when the work has ended, however many cancellations arrive.
+``asyncio.shield`` returns at the first cancellation while the work goes on; a wait in the exception handler
+returns at the second one. Two cancellations are usual: both the enclosing step and the container cancel their
+children. These functions return only after the work has ended, after any number of cancellations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ async def finish(
     abort: Callable[[], object] | None = None,
     discard: Callable[[T], object] | None = None,
 ) -> T:
-    """Await ``work`` to its end and return its result, or raise its error; see :func:`settle`."""
+    """Await ``work`` to its end; return its result or raise its error. See :func:`settle`."""
     future = asyncio.ensure_future(work)
     await settle(future, abort=abort, discard=discard)
     return future.result()
@@ -34,8 +34,8 @@ async def settle(
 ) -> None:
     """Wait until ``future`` is done. A cancellation of the caller is raised afterwards.
 
-    The result or error of the future is then lost. abort: called once, at the first cancellation; it makes
-    the work end early. discard: called with a result that is lost; it releases what the result holds.
+    The result or error of the future is then lost. abort: called once, at the first cancellation, to end the
+    work early. discard: called with a lost result to release its resources.
     """
     cancelled: asyncio.CancelledError | None = None
     while not future.done():

@@ -1,9 +1,8 @@
-"""One container's life: creation, its process group, its end, its destruction.
+"""The container actor: creates one container, runs its process group, ends and destroys it.
 
-All changes of state happen between two awaits, so what a lock per container would guard is whole anyway:
-stop, update and expiry are plain calls that take effect at once, whatever the container is doing. What
-takes time - creating, running - is one *phase* at a time, a task that a stop interrupts; a stop therefore
-ends a creation, a pull included, instead of waiting for it.
+No lock per container is needed: every state change is a plain call without an await. Stop, update and expiry
+take effect at once. Creating and running take time; each is a *phase*, a task of which there is one at a
+time. A stop cancels the phase, so it also interrupts an image pull.
 """
 
 from __future__ import annotations
@@ -45,31 +44,31 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Spawn = Callable[[str, Callable[[], Awaitable[None]]], "asyncio.Task[None]"]
-"""Starts work for the container with a guid; whatever fails in it is contained."""
+"""Starts a task for the container with the given guid; errors of the task are contained."""
 
 
 class Launched(Protocol):
-    """The steps of a container, ready to run."""
+    """The runnable steps of a container."""
 
     @property
     def step(self) -> Step: ...
 
     @property
     def routable_when_ready(self) -> bool:
-        """Whether traffic may come as soon as the group is ready: nobody checks readiness."""
+        """Whether the container is routable as soon as its process group is ready (no readiness check)."""
         ...
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
-        """Replace the tags of the output."""
+        """Replace the tags of the log lines."""
         ...
 
     async def close(self) -> None:
-        """End what interrupted steps left behind, and send what they had not finished writing."""
+        """End the leftovers of interrupted steps and flush buffered output."""
         ...
 
 
 class Launch(Protocol):
-    """Builds the steps of a created container. Raises ExecutorError when there is nothing to run."""
+    """Builds the steps of a created container. Raises ExecutorError if there is no action to run."""
 
     def __call__(
         self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
@@ -78,7 +77,7 @@ class Launch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facilities:
-    """What the containers of a cell share."""
+    """Dependencies shared by all containers of a cell."""
 
     store: ContainerStore
     creator: Creator
@@ -115,16 +114,16 @@ class ContainerActor:
 
     @property
     def container(self) -> Container:
-        """Raises ContainerNotFound once it was removed."""
+        """Raises ContainerNotFound after the removal."""
         return self._shared.store.get(self._guid)
 
     @property
     def engine_container(self) -> EngineContainer | None:
-        """The engine's, from the moment it exists until it is destroyed."""
+        """The engine's container; None before its creation and after its destruction."""
         return self._engine_container
 
     def watched(self) -> Watched | None:
-        """What to read metrics of: a container that is created or running."""
+        """The input of the metrics readings; None unless the container is created or running."""
         container = self.container
         if self._engine_container is None or container.state is ContainerState.COMPLETED:
             return None
@@ -135,21 +134,24 @@ class ContainerActor:
         )
 
     def run(self, request: RunRequest, *, trace_id: str) -> None:
-        """Initializing at once, the rest follows. Raises ContainerNotFound, InvalidStateTransition."""
+        """Move to initializing and start the container in the background.
+
+        Raises ContainerNotFound, InvalidStateTransition.
+        """
         move = Initialize(run_info=request.run_info, tags=request.tags)
         self._shared.store.move(self._guid, move, trace_id=trace_id)
         self._trace_id = trace_id
         self._life = self._shared.spawn(self._guid, self._live)
 
     def update(self, request: UpdateRequest, *, trace_id: str) -> None:
-        """Replace routes or tags, in whatever state. Raises ContainerNotFound."""
+        """Replace routes or tags, in any state. Raises ContainerNotFound."""
         move = Update(internal_routes=request.internal_routes, metric_tags=request.metric_tags)
         self._shared.store.move(self._guid, move, trace_id=trace_id)
         if request.metric_tags is not None and self._launched is not None:
             self._launched.update_tags(request.metric_tags)
 
     def stop(self, *, trace_id: str) -> None:
-        """Ask for the end, without waiting for it. Raises ContainerNotFound."""
+        """Request the stop and return at once. Raises ContainerNotFound."""
         container = self._shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
         if self._launched is not None:
             if not self._stop_told:
@@ -160,12 +162,15 @@ class ContainerActor:
         self._interrupt()
 
     def vanished(self) -> None:
-        """The engine has no such container any more. Raises ContainerNotFound."""
+        """Complete the container because the engine no longer has it. Raises ContainerNotFound."""
         self._complete(Complete(failed=True, failure_reason=MISSING), self._trace_id)
         self._interrupt()
 
     def exceeded(self, reason: str) -> None:
-        """The container broke a limit that only we keep, and ends of that. Raises ContainerNotFound."""
+        """Complete the container because it exceeded a limit that the cell itself enforces.
+
+        Raises ContainerNotFound.
+        """
         container = self.container
         if container.state is ContainerState.COMPLETED:
             return
@@ -175,10 +180,11 @@ class ContainerActor:
         self._interrupt()
 
     async def delete(self, *, trace_id: str) -> bool:
-        """Stop, wait for the end, destroy, forget. A call during another one answers False at once.
+        """Stop the container, wait for its end, destroy and remove it.
 
-        So does one whose container is destroyed by force meanwhile. Raises ContainerNotFound,
-        ExecutorError; after the latter the container keeps its resources and can be deleted again.
+        Returns False at once if another deletion is in progress, and False if the container is destroyed by
+        force meanwhile. Raises ContainerNotFound, ExecutorError. After an ExecutorError the container keeps
+        its resources and the caller can retry.
         """
         if self._destroying:
             return False
@@ -198,10 +204,10 @@ class ContainerActor:
         return True
 
     async def force_destroy(self, *, trace_id: str) -> None:
-        """Kill, without any grace, and forget, whatever the engine does. Raises ContainerNotFound.
+        """Kill the container without grace period and remove it, even if the engine does not respond.
 
-        Returns when the container is gone, or when the engine has had its time; what the engine still
-        does then goes on, and is logged.
+        Returns when the container is destroyed or after ``forced.PATIENCE_S``. Later work of the engine goes
+        on and is logged. Raises ContainerNotFound.
         """
         shared = self._shared
         container = shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
@@ -209,7 +215,7 @@ class ContainerActor:
         self._given_up.set()
         self._complete(Complete(failed=True, failure_reason=forced.REASON), trace_id)
         self._interrupt()
-        # A task of its own: the resources are given back also when the caller does not wait for it.
+        # A separate task releases the resources even if the caller is cancelled.
         await asyncio.wait({shared.spawn(self._guid, self._force)})
 
     async def _force(self) -> None:
@@ -230,7 +236,7 @@ class ContainerActor:
             shared.store.remove(self._guid)
 
     async def close(self) -> None:
-        """End what the steps left running; nothing is destroyed."""
+        """End leftover processes of the steps; the container itself stays."""
         if self._launched is not None:
             await self._launched.close()
 
@@ -241,8 +247,11 @@ class ContainerActor:
             await self._destroy()
 
     async def _unless_given_up(self, work: Coroutine[object, object, None]) -> bool:
-        """Do it, with its errors; False as soon as the container is given up. What hangs then is left to the
-        executor, which hears how it ends."""
+        """Await ``work`` and raise its errors.
+
+        Returns False as soon as the container is destroyed by force; the executor then cancels ``work`` and
+        logs how it ends.
+        """
         doing = asyncio.create_task(work)
         giving_up = asyncio.create_task(self._given_up.wait())
         try:
@@ -274,7 +283,7 @@ class ContainerActor:
             self._phase.cancel()
 
     def _complete(self, move: Complete, trace_id: str) -> None:
-        """The first end is the one that counts."""
+        """Complete the container; only the first completion counts."""
         if self.container.state is not ContainerState.COMPLETED:
             self._shared.store.move(self._guid, move, trace_id=trace_id)
 
@@ -304,14 +313,14 @@ class ContainerActor:
         self._complete(completion(error), self._trace_id)
 
     def _end_of_internal_error(self) -> None:
-        """The container completes, whatever it was doing; it still has to be deleted."""
+        """Complete the container in any state; it still has to be deleted."""
         if self._shared.store.has(self._guid):
             move = Complete(failed=True, failure_reason=INTERNAL_ERROR, retryable=self._launched is None)
             self._complete(move, self._trace_id)
         self._interrupt()
 
     async def _create(self) -> Creation | None:
-        if self._is_over_early():  # the end was asked for before there was anything to interrupt
+        if self._is_over_early():  # the stop came before the phase existed
             return None
         phase = await self._in_phase(self._create_in_turn())
         if self._is_over_early():
@@ -368,7 +377,7 @@ class ContainerActor:
             self._flip_readiness(self._readiness)
 
     def _flip_readiness(self, routable: bool) -> None:
-        """A readiness check spoke; before the group is ready it is only remembered."""
+        """Record the result of a readiness check; it takes effect once the process group is ready."""
         self._readiness = routable
         if self._given_up.is_set():
             return
@@ -377,7 +386,10 @@ class ContainerActor:
             self._shared.store.move(self._guid, FlipReadiness(routable=routable), trace_id=self._trace_id)
 
     async def _in_phase(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
-        """Run what a stop may interrupt. When we are cancelled ourselves it is interrupted and awaited."""
+        """Run ``work`` as the phase that a stop interrupts.
+
+        A cancellation of the caller interrupts it and awaits its end.
+        """
         phase = asyncio.create_task(work)
         self._phase = phase
         cancelled = False
@@ -424,7 +436,7 @@ def _error_of(task: asyncio.Task[T]) -> BaseException | None:
 
 
 def _report(guid: str, error: BaseException) -> None:
-    """An error of a kind we know is a fact of an app's life; any other one is ours, and needs its trace."""
+    """Log an expected error at level info, any other error with its trace."""
     if is_interrupt(error):
         return
     data = {"data": {"guid": guid, "error": str(error)}}

@@ -1,7 +1,7 @@
-"""The cell's own lines in an app's log.
+"""The cell's lines in an app's log.
 
-They are sent as they are: not rate limited, and also when the container has no log guid. Before the run
-request arrived nobody knows where they belong, so they carry the empty log configuration.
+They bypass the rate limit and are sent even if the container has no log guid. Before the run request arrives
+the log configuration is unknown, so they carry an empty one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ log = logging.getLogger(__name__)
 
 
 class AppLog:
-    """Writes lines for the containers of one cell."""
+    """Writes log lines for the containers of one cell."""
 
     def __init__(self, sink: LogSink, cell_id: str, clock: Clock, origin: str = "rep") -> None:
-        """origin: the tag of that name."""
+        """origin: value of the tag ``origin``."""
         self._sink = sink
         self._cell_id = cell_id
         self._clock = clock
         self._origin = origin
 
     def write(self, config: LogConfig, text: str, stream: Stream = Stream.OUT, *, source: str = "") -> None:
-        """One line; ``source`` stands in for the container's own log source. A sink that fails is logged."""
+        """Write one line; ``source`` replaces the log source of the container.
+
+        Errors of the sink are logged.
+        """
         try:
             LogStreamer(self._sink, config, clock=self._clock, origin=self._origin).direct(
                 text, stream, source

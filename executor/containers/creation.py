@@ -1,7 +1,7 @@
-"""From a run request to a container of the engine: the steps of a creation, in order.
+"""Container creation: the steps from a run request to a container of the engine.
 
-Each step has its failure reason, which the control plane and the app's owner see. Whatever is taken on
-the way is given back by :meth:`Creator.release`, which the destruction calls in every case.
+Each step has its own failure reason, visible to the control plane and the app's owner.
+:meth:`Creator.release` gives back the resources of a partial creation; every destruction calls it.
 """
 
 from __future__ import annotations
@@ -38,26 +38,29 @@ HEALTHCHECK_DIR = "/etc/cf-assets/healthcheck"
 
 
 class CreationFailed(ExecutorError):
-    """A step of the creation failed; the text is the failure reason. The work may be placed elsewhere."""
+    """A creation step failed; the text is the failure reason.
+
+    The control plane may place the work on another cell.
+    """
 
 
 class Dependencies(Protocol):
     """Cached dependencies of containers."""
 
     async def mounts(self, container: Container) -> tuple[BindMount, ...]:
-        """Fetch all of them; held until released. Raises ExecutorError or OSError."""
+        """Fetch all dependencies and hold them until released. Raises ExecutorError or OSError."""
         ...
 
     async def release(self, guid: str) -> None:
-        """Let go of a container's; unknown guids are fine. Raises ExecutorError or OSError."""
+        """Release the dependencies of a container; ignores unknown guids. Raises ExecutorError or OSError."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """What came out: the engine's container, its variables, and what to tell the state machine.
+    """Result of a creation: the engine's container, its environment and the move for the state machine.
 
-    started_at: monotonic s, when the creation began; the setup's time counts from there.
+    started_at: monotonic s, start of the creation; the setup duration is measured from it.
     """
 
     engine_container: EngineContainer
@@ -67,7 +70,7 @@ class Creation:
 
 
 class Creator:
-    """Creates containers and gives back what they held on the host."""
+    """Creates containers and releases their resources on the host."""
 
     def __init__(
         self,
@@ -91,14 +94,17 @@ class Creator:
         self._service_folder = servicefiles.cell_folder(config.volume_mounted_files, config.cell_id)
 
     async def sweep(self) -> None:
-        """Remove the files of containers of an earlier life. Raises ExecutorError."""
+        """Remove the service files of the previous process. Raises ExecutorError."""
         try:
             await asyncio.to_thread(servicefiles.sweep, self._service_folder)
         except OSError as error:
             raise ExecutorError(f"service files of an earlier life cannot be removed: {error}") from error
 
     async def create(self, container: Container) -> Creation:
-        """Raises CreationFailed. A cancelled creation leaves at most what destroy and release undo."""
+        """Create a container.
+
+        A cancelled creation leaves only what destroy and release remove. Raises CreationFailed.
+        """
         started_at = self._clock.monotonic()
         info = container.run_info
         self._check(container)
@@ -125,7 +131,7 @@ class Creator:
         return Creation(engine_container=made, env=spec.env, move=move, started_at=started_at)
 
     def _check(self, container: Container) -> None:
-        """What costs nothing comes before downloads and volumes. Raises CreationFailed."""
+        """Run the cheap checks before downloads and volumes. Raises CreationFailed."""
         try:
             check_egress(container)
             check_privileges(self._config, container)
@@ -137,7 +143,7 @@ class Creator:
         return CreationFailed(f"failed to create container: {reason}")
 
     async def release(self, guid: str) -> None:
-        """Let go of the cached dependencies. Raises ExecutorError."""
+        """Release the cached dependencies. Raises ExecutorError."""
         try:
             await self._dependencies.release(guid)
         except (ExecutorError, OSError) as error:
@@ -145,7 +151,7 @@ class Creator:
             raise ExecutorError("failed to cleanup bindmount artifacts") from error
 
     async def remove_files(self, guid: str) -> None:
-        """Give back service files, volumes and credentials; a failure is logged and stops nothing."""
+        """Remove service files, volumes and credentials; failures are logged."""
         if self._service_folder:
             try:
                 await finish(asyncio.to_thread(servicefiles.remove, self._service_folder, guid))
@@ -233,7 +239,7 @@ class Creator:
 def container_spec(
     config: ExecutorConfig, container: Container, *, env: Env, mounts: tuple[BindMount, ...]
 ) -> ContainerSpec:
-    """The numbers and names the engine is given."""
+    """The container specification for the engine."""
     info = container.run_info
     labels = (
         {f"network.{key}": value for key, value in info.network.properties.items()} if info.network else {}
@@ -257,19 +263,22 @@ def container_spec(
 
 
 def cpu_shares(config: ExecutorConfig, container: Container) -> int:
-    """Shares by the weight asked for, or by memory where the operator chose that."""
+    """CPU shares by memory if ``set_cpu_weight`` is set, otherwise by the requested weight."""
     if config.set_cpu_weight:
         return container.memory_mb
     return config.container_max_cpu_shares * container.run_info.cpu_weight // 100
 
 
 def cpu_percent(config: ExecutorConfig, container: Container) -> float:
-    """The hard limit, 100 being one core; 0 for none. Work without a weight counts as the heaviest."""
+    """The hard CPU limit in percent of one core; 0 means no limit.
+
+    A missing weight counts as 100, the highest.
+    """
     return config.container_max_cpu_percent * (container.run_info.cpu_weight or 100) / 100
 
 
 def port_mappings(ports: tuple[int, ...], host_ports: tuple[int, ...]) -> tuple[PortMapping, ...]:
-    """One entry per app port in order; without host ports each has a zero."""
+    """One entry per app port, in order; host port 0 if there are no host ports."""
     hosts = host_ports or (0,) * len(ports)
     return tuple(
         PortMapping(container_port=port, host_port=host) for port, host in zip(ports, hosts, strict=True)
@@ -277,7 +286,7 @@ def port_mappings(ports: tuple[int, ...], host_ports: tuple[int, ...]) -> tuple[
 
 
 def trusted_certificates(config: ExecutorConfig, info: RunInfo) -> BindMount | None:
-    """The host's extra CA files, where the container wants them; None unless both sides name a path."""
+    """The mount of the host's additional CA files; None unless cell and container both name a path."""
     if not (config.trusted_system_certificates_path and info.trusted_system_certificates_path):
         return None
     return BindMount(
@@ -286,7 +295,7 @@ def trusted_certificates(config: ExecutorConfig, info: RunInfo) -> BindMount | N
 
 
 def check_privileges(config: ExecutorConfig, container: Container) -> None:
-    """Refuse a privileged container where the operator did not allow any. Raises ExecutorError."""
+    """Reject a privileged container unless the cell allows them. Raises ExecutorError."""
     if container.run_info.privileged and not config.allow_privileged_containers:
         raise ExecutorError(
             "privileged containers are not allowed on this cell (allow_privileged_containers is false)"
@@ -294,15 +303,17 @@ def check_privileges(config: ExecutorConfig, container: Container) -> None:
 
 
 def check_egress(container: Container) -> None:
-    """Refuse invalid rules. Raises ExecutorError."""
+    """Reject invalid egress rules. Raises ExecutorError."""
     rules = container.run_info.egress_rules
     if errors := [text for rule in rules for text in validate_security_group_rule(rule)]:
         raise ExecutorError("; ".join(errors))
 
 
 def check_sources(mounts: tuple[BindMount, ...]) -> None:
-    """An engine may make a missing source, silently and empty. Raises EngineError instead, which names no
-    path of the cell."""
+    """Check that all mount sources exist, because an engine may create a missing one as an empty directory.
+
+    Raises EngineError, whose text names no path of the cell.
+    """
     for mount in mounts:
         if not Path(mount.source).exists():
             log.error(
@@ -312,7 +323,7 @@ def check_sources(mounts: tuple[BindMount, ...]) -> None:
 
 
 def without_sources(text: str, mounts: Sequence[BindMount]) -> str:
-    """The text without paths of the host: mounts are called by their targets. Pure."""
+    """Replace host paths in ``text`` by the targets of their mounts."""
     for mount in sorted(mounts, key=lambda mount: len(mount.source), reverse=True):
         text = text.replace(mount.source, f"the source of {mount.target}")
     return text

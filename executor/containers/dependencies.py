@@ -1,7 +1,7 @@
 """Cached dependencies of containers: directories of the download cache, mounted read-only.
 
-All of a container's are fetched together, each in a slot of the limiter that download steps use too. They
-stay pinned in the cache from their fetch until the container is destroyed.
+All dependencies of a container are fetched in parallel. Each fetch takes a slot of the limiter shared with
+the download steps. A fetched directory stays pinned in the cache until the container is destroyed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from executor.places import FairPlaces
 
 
 class CachedDependencies:
-    """Fetches, holds and releases. slots: the download limiter of the cell."""
+    """Fetches, pins and releases cached dependencies. slots: the download limiter of the cell."""
 
     def __init__(self, fetcher: DirectoryFetcher, slots: FairPlaces, app_log: AppLog) -> None:
         self._fetcher = fetcher
@@ -29,7 +29,7 @@ class CachedDependencies:
         self._held: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
 
     async def mounts(self, container: Container) -> tuple[BindMount, ...]:
-        """Fetch all; the first failure cancels the others. Raises DownloadError."""
+        """Fetch all dependencies; the first failure cancels the others. Raises DownloadError."""
         wanted = container.run_info.cached_dependencies
         try:
             async with asyncio.TaskGroup() as group:
@@ -42,7 +42,7 @@ class CachedDependencies:
         )
 
     async def release(self, guid: str) -> None:
-        """Unpin a container's directories."""
+        """Unpin the directories of a container."""
         for release in self._held.pop(guid, ()):
             release()
 

@@ -1,7 +1,7 @@
-"""Container events, from the store to whoever listens.
+"""Container events: fan-out from the store to the subscribers.
 
-Every subscriber has a queue of its own without a bound: an event that was dropped would leave the control
-plane with a wrong picture until its next bulk pass, and events are small and few.
+Each subscriber has an unbounded queue: a dropped event would leave the control plane with a wrong state until
+its next bulk pass, and events are small and few.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _Queue = asyncio.Queue[ContainerEvent | None]
 
 
 class EventHub:
-    """Fans events out. ``None`` in a queue is the end."""
+    """Fans out events. ``None`` in a queue marks its end."""
 
     def __init__(self) -> None:
         self._queues: set[_Queue] = set()
@@ -28,7 +28,7 @@ class EventHub:
 
     @contextmanager
     def subscribe(self) -> Iterator[AsyncIterator[ContainerEvent]]:
-        """Events from now on, until the hub is closed."""
+        """Subscribe to events published from now on, until the bus is closed."""
         queue: _Queue = asyncio.Queue()
         if self._closed:
             queue.put_nowait(None)
@@ -39,7 +39,7 @@ class EventHub:
             self._queues.discard(queue)
 
     def close(self) -> None:
-        """End every subscription once what was published before has been read."""
+        """End every subscription after its queued events have been read."""
         self._closed = True
         for queue in self._queues:
             queue.put_nowait(None)

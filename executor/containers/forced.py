@@ -1,7 +1,7 @@
-"""The last resort for a container that will not go: what is done to it when nobody waits for it any more.
+"""Forced destruction of a container that a regular deletion cannot destroy.
 
-Each step is tried whatever became of the one before, and says what it leaves behind. Only the address and
-the ports of a container the engine could not destroy are kept from others: it may still use them.
+Each step runs even if the previous one failed, and logs its failure. If the engine cannot destroy the
+container, its address and ports stay reserved because it may still use them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from executor.errors import ExecutorError
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
-"""How long the engine may take to kill and remove a container before its slot is given away all the same."""
+"""Time for the engine to kill and remove a container; after it the slot is released anyway."""
 
 REASON = "container was destroyed by force"
-"""Failure reason of a container whose end had not been told yet."""
+"""Failure reason of a container that was not completed before."""
 
 
 async def kill(guid: str, engine: Engine, network: Network, creator: Creator) -> None:
-    """Kill by the engine, at once, and give back what the container held on the host. Never fails."""
+    """Kill the container and release its resources on the host. Raises nothing; errors are logged."""
     if await _tried(guid, "destroy", engine.destroy(guid)):
         await _tried(guid, "detach", network.detach(guid))
     await _tried(guid, "release", creator.release(guid))

@@ -1,4 +1,4 @@
-"""From a created container to its steps: the step tree and everything it uses, put together."""
+"""Step launcher: assembles the step tree of a created container and the parts it uses."""
 
 from __future__ import annotations
 
@@ -69,9 +69,10 @@ class StepLauncher:
         identity: Identity,
         recorder: Callable[[str], StoryRecorder],
     ) -> None:
-        """recorder: the story a container's steps are written to, by guid. ledger: learns what apps log.
+        """recorder: returns the trace recorder of a container's steps, by guid.
 
-        identity: whose runners keep the credentials of a container fresh while its steps run.
+        ledger: counts the log output of apps. identity: its runners renew a container's credentials while its
+        steps run.
         """
         self._config = config
         self._engine = engine
@@ -90,7 +91,7 @@ class StepLauncher:
     def __call__(
         self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
     ) -> LaunchedSteps:
-        """Raises EmptyAction."""
+        """Build the steps of a container. Raises EmptyAction."""
         info = container.run_info
         streamer = LogStreamer(
             self._sink,
@@ -146,7 +147,7 @@ class StepLauncher:
 
 
 def step_settings(config: ExecutorConfig) -> StepSettings:
-    """The part of the configuration that steps see."""
+    """The settings of steps, taken from the configuration."""
     return StepSettings(
         graceful_shutdown_interval=config.graceful_shutdown_interval_s,
         healthy_monitoring_interval=config.healthy_monitoring_interval_s,
@@ -159,6 +160,6 @@ def step_settings(config: ExecutorConfig) -> StepSettings:
 
 
 def checks_readiness(container: Container) -> bool:
-    """Whether there is a valid readiness check, so that traffic has to wait for it."""
+    """Whether the container has a valid readiness check and becomes routable only when it passes."""
     definition = container.run_info.check_definition
     return definition is not None and bool(valid_checks(definition.readiness_checks))

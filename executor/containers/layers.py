@@ -1,6 +1,7 @@
-"""A layer on top of a preloaded root: fetched through the download cache, unpacked in the new container.
+"""Layers on top of a preloaded root: fetched through the download cache, unpacked in the new container.
 
-The root filesystem URI carries it: ``preloaded+layer:PATH?layer=URL&layer_path=DIR&layer_digest=SHA256``.
+The root filesystem URI names the layer:
+``preloaded+layer:PATH?layer=URL&layer_path=DIR&layer_digest=SHA256``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SCHEME = "preloaded+layer:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """Where to get a .tgz, where it goes in the container, and the SHA-256 its bytes must have."""
+    """A .tgz file: its URL, its destination in the container and the expected SHA-256."""
 
     url: str
     path: str
@@ -29,22 +30,22 @@ class Layer:
 
 
 Unpack = Callable[[EngineContainer], Awaitable[None]]
-"""Puts what was fetched into a new container. Raises EngineError."""
+"""Unpacks a fetched layer into a new container. Raises EngineError."""
 
 
 class Layers(Protocol):
-    """Gets the layers of containers."""
+    """Fetches the layers of containers."""
 
     def held(self, root_fs: str) -> AbstractAsyncContextManager[Unpack]:
-        """The layer that a root filesystem asks for, fetched, for as long as the context lasts.
+        """Fetch the layer of a root filesystem and pin it while the context lasts.
 
-        Without one there is nothing to unpack. Raises ImageError, DownloadError on entry.
+        Without a layer the result does nothing. Raises ImageError, DownloadError on entry.
         """
         ...
 
 
 class NoLayers:
-    """Implements :class:`Layers` where there is no download cache."""
+    """Implements :class:`Layers` for a cell without download cache."""
 
     @asynccontextmanager
     async def held(self, root_fs: str) -> AsyncIterator[Unpack]:
@@ -77,11 +78,11 @@ class CachedLayers:
 
 
 async def _nothing(_container: EngineContainer) -> None:
-    """There is no layer."""
+    """Unpack nothing: the root filesystem has no layer."""
 
 
 def parse_layer(root_fs: str) -> Layer | None:
-    """The layer of a root filesystem URI. Raises ImageError when a part of it is missing."""
+    """The layer of a root filesystem URI; None without one. Raises ImageError if a parameter is missing."""
     if not root_fs.startswith(SCHEME):
         return None
     query = parse_qs(root_fs.partition("?")[2])

@@ -1,8 +1,7 @@
-"""The life of a container as a table: what may happen in which state, what it makes of the container,
-and which event is told.
+"""State machine of a container: allowed moves, their effects and their events.
 
-Pure. A *move* is something that happened; :func:`apply` gives the container after it and the kind of
-event to tell, if any, or raises :class:`~executor.errors.InvalidStateTransition`.
+Pure. A *move* is something that happened to a container. :func:`apply` returns the container after the move
+and the kind of event to publish, if any, or raises :class:`~executor.errors.InvalidStateTransition`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from executor.model import (
 )
 
 FAILURE_REASON_LIMIT = 10000
-"""Bytes of a failure reason the control plane accepts."""
+"""Maximum length of a failure reason in bytes, set by the control plane."""
 
 _TRUNCATED = b"\n... (truncated)\n"
 _KEPT_HEAD = 4991
@@ -36,7 +35,7 @@ STOPPED_BEFORE_RUNNING = "stopped-before-running"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Initialize:
-    """A run request arrived; its tags are merged into the reservation's."""
+    """A run request arrived; its tags are merged into the tags of the reservation."""
 
     run_info: RunInfo
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -44,7 +43,7 @@ class Initialize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """The engine's container exists. Limits in bytes."""
+    """The engine created the container. Limits in bytes."""
 
     external_ip: str
     internal_ip: str
@@ -63,19 +62,19 @@ class BecomeReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlipReadiness:
-    """A readiness check changed its mind."""
+    """The result of the readiness check changed."""
 
     routable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestStop:
-    """Somebody asked for the end. Told to nobody: the end itself will be."""
+    """A stop was requested. Publishes no event; the completion does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    """It is over. ``stopped`` of the result is what was asked before, not part of this."""
+    """The container ended. ``stopped`` of the result comes from an earlier stop request."""
 
     failed: bool = False
     failure_reason: str = ""
@@ -84,12 +83,12 @@ class Complete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """The reservation was not used in time."""
+    """The reservation expired before its run request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Routes or metric tags were replaced; None leaves a part as it is."""
+    """Routes or metric tags were replaced; None keeps the current value."""
 
     internal_routes: tuple[str, ...] | None = None
     metric_tags: Mapping[str, str] | None = None
@@ -109,7 +108,7 @@ ALLOWED: Mapping[type[Move], frozenset[ContainerState]] = {
     Complete: _ANY,
     Update: _ANY,
 }
-"""From which states a move is possible."""
+"""The states in which each move is allowed."""
 
 Outcome = tuple[Container, EventKind | None]
 
@@ -128,7 +127,7 @@ def reserve(request: AllocationRequest, now_ns: int) -> Outcome:
 
 
 def apply(container: Container, move: Move) -> Outcome:
-    """The container after ``move`` and what to tell. Raises InvalidStateTransition."""
+    """The container after ``move``, and the kind of event to publish. Raises InvalidStateTransition."""
     if container.state not in ALLOWED[type(move)]:
         raise InvalidStateTransition
     match move:
@@ -160,14 +159,14 @@ def apply(container: Container, move: Move) -> Outcome:
 
 
 def is_expired(container: Container, now_ns: int, lifetime_s: float) -> bool:
-    """Whether a reservation has reached the age at which it is given up."""
+    """Whether a reservation has reached its maximum age."""
     return container.state is ContainerState.RESERVED and now_ns - container.allocated_at >= lifetime_s * 1e9
 
 
 def cap_failure_reason(reason: str) -> str:
-    """At most 10000 bytes: head and tail of a longer one around a mark.
+    """Cap a failure reason at 10000 bytes: a longer one keeps its head and tail, with a mark in between.
 
-    A character cut in half at either edge is left out, so the limit holds and the text stays text.
+    A character cut at either edge is dropped, so the result stays within the limit and is valid text.
     """
     data = reason.encode()
     if len(data) <= FAILURE_REASON_LIMIT:

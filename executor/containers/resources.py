@@ -1,6 +1,6 @@
-"""What containers are given besides an image and limits: identities, volumes, a layer on top of the image.
+"""Optional resources of containers: instance identities, volumes and layers on top of the image.
 
-A cell without them has the ones that provide nothing.
+The defaults provide nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from executor.volumes.manager import VolumeManager
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisions:
-    """The rooms a creation takes from and a destruction gives back to."""
+    """The services that a creation takes resources from and a destruction gives them back to."""
 
     identity: Identity = field(default_factory=NoIdentity)
     volumes: Volumes = field(default_factory=lambda: VolumeManager(()))

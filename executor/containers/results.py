@@ -1,4 +1,4 @@
-"""How the end of a process group becomes the container's result. Pure."""
+"""Conversion of the end of a process group into the container's result. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from executor.steps.base import (
 from executor.steps.combine import leaves
 
 _INTERRUPTS = frozenset({"", str(StepCancelled())})
-"""Texts of steps that were stopped and have nothing else to say."""
+"""Error texts of steps that were merely stopped."""
 
 
 def completion(error: BaseException | None) -> Complete:
-    """The end for ``error``, or for success.
+    """The completion for ``error``, or for success.
 
-    A step that simply stopped when interrupted is a cancelled one. An error without text consists of
-    hidden errors only, which is no failure.
+    A cancelled step counts as a :class:`StepCancelled`. An error without text holds only hidden errors and
+    counts as success.
     """
     if isinstance(error, asyncio.CancelledError):
         error = StepCancelled()
@@ -31,12 +31,12 @@ def completion(error: BaseException | None) -> Complete:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether the error says no more than that the container was asked to stop."""
+    """Whether the error only means that the container was stopped."""
     return isinstance(error, asyncio.CancelledError) or (foreseen(error) and str(error) in _INTERRUPTS)
 
 
 def exited_on_timeout(error: BaseException | None) -> bool:
-    """Whether this error, or one it was made of, tells of a process that would not end in time."""
+    """Whether the error, or one of its parts, means that a process did not exit in time."""
     if error is None:
         return False
     return any(isinstance(leaf, ExceededGracefulShutdownInterval | ExitTimeout) for leaf in leaves(error))

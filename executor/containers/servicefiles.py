@@ -1,6 +1,6 @@
-"""Service binding files: written below a directory of the host, seen by the app read-only.
+"""Service binding files: written to a directory of the host, mounted read-only in the container.
 
-Cells may share that directory: each has a folder of its own in it. Blocking; call from a thread.
+Cells may share that directory; each has its own folder in it. The functions block; call them in a thread.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ CONTAINER_DIR = "/etc/cf-service-bindings"
 
 
 def cell_folder(parent: str, cell_id: str) -> str:
-    """Where a cell keeps the files of its containers; empty without a directory for all cells."""
+    """The folder for the files of a cell's containers; empty if ``parent`` is empty."""
     return str(Path(parent, f"cell-{quote(cell_id, safe='')}")) if parent else ""
 
 
 def sweep(folder: str) -> None:
-    """Remove what an earlier life of the cell left. Raises OSError."""
+    """Remove the files of the previous process. Raises OSError."""
     if folder and Path(folder).exists():
         shutil.rmtree(folder)
 
 
 def write(parent: str, guid: str, files: Sequence[File]) -> str:
-    """Write the files of a container (directories 0755, files 0644) and answer their directory.
+    """Write the files of a container (directories 0755, files 0644) and return their directory.
 
-    Raises ValueError for a path that is empty or leads out of the directory, OSError.
+    Raises OSError, and ValueError for a path that is empty or leads out of the directory.
     """
     if not parent:
         raise ValueError(f"files were asked for {guid} but volume_mounted_files is not configured")
@@ -48,7 +48,7 @@ def write(parent: str, guid: str, files: Sequence[File]) -> str:
 
 
 def remove(parent: str, guid: str) -> None:
-    """Remove a container's files, if there are any. Raises OSError, InvalidGuid."""
+    """Remove the files of a container, if any. Raises OSError, InvalidGuid."""
     root = Guid(guid).below(parent)
     if root.exists():
         shutil.rmtree(root)

@@ -1,9 +1,8 @@
-"""The containers of the cell and what is left to give.
+"""Container store: the containers of the cell and the remaining resources.
 
-The one place that knows which containers exist. Every change goes through the state machine and is told
-to the subscribers in the same breath, so that nobody sees a state without its event or the reverse. A
-container holds its resources from its reservation until it is removed, that is until its destruction
-succeeded.
+It is the single source of truth for containers. Every change goes through the state machine and publishes its
+event in the same call, so subscribers never see a state without its event or the reverse. A container holds
+its resources from its reservation until its destruction succeeded and it is removed.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from executor.errors import (
 from executor.model import AllocationRequest, Container, ContainerEvent, EventKind, Resources
 
 MOVES_KEPT = 8
-"""Moves of a container that a refusal of another one tells."""
+"""Number of past moves that the error of a refused move lists."""
 
 Publish = Callable[[ContainerEvent], None]
 
 
 def move_name(move: Move) -> str:
-    """A move in words, like ``become ready``."""
+    """The name of a move in words, like ``become ready``."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", type(move).__name__).lower()
 
 
 class ContainerStore:
-    """Containers by guid, in order of their reservation.
+    """Containers by guid, in the order of their reservation.
 
-    total: what the cell has to give; nothing until somebody sets it. now_ns: ns since the epoch.
+    total: resources of the cell; zero until set. now_ns: ns since the epoch.
     """
 
     def __init__(self, publish: Publish, now_ns: Callable[[], int]) -> None:
@@ -51,7 +50,7 @@ class ContainerStore:
         self._moves: dict[str, deque[str]] = {}
 
     def remaining(self) -> Resources:
-        """What is not reserved."""
+        """The unreserved resources."""
         held = self._containers.values()
         return Resources(
             memory_mb=self.total.memory_mb - sum(c.memory_mb for c in held),
@@ -60,7 +59,7 @@ class ContainerStore:
         )
 
     def reserve(self, request: AllocationRequest, *, trace_id: str = "") -> Container:
-        """Take resources for a new container.
+        """Reserve resources for a new container.
 
         Raises GuidNotSpecified, ContainerGuidInvalid, LimitsInvalid, ContainerGuidNotAvailable,
         InsufficientResourcesAvailable.
@@ -80,7 +79,7 @@ class ContainerStore:
         return self._settle(machine.reserve(request, self._now_ns()), trace_id)
 
     def move(self, guid: str, move: Move, *, trace_id: str = "") -> Container:
-        """Something happened to a container. Raises ContainerNotFound, InvalidStateTransition."""
+        """Apply a move to a container. Raises ContainerNotFound, InvalidStateTransition."""
         container, name = self.get(guid), move_name(move)
         try:
             outcome = machine.apply(container, move)
@@ -93,7 +92,7 @@ class ContainerStore:
         return self._settle(outcome, trace_id)
 
     def get(self, guid: str) -> Container:
-        """Raises ContainerNotFound."""
+        """The container with a guid. Raises ContainerNotFound."""
         try:
             return self._containers[guid]
         except KeyError:
@@ -106,7 +105,7 @@ class ContainerStore:
         return [*self._containers.values()]
 
     def remove(self, guid: str) -> None:
-        """Forget a destroyed container; its resources are free again. Raises ContainerNotFound."""
+        """Remove a destroyed container and free its resources. Raises ContainerNotFound."""
         self.get(guid)
         del self._containers[guid], self._moves[guid]
 

@@ -1,4 +1,4 @@
-"""What keeps the store and the engine in step: expiry of reservations, strays, vanished containers."""
+"""Reconciliation of store and engine: expired reservations, stray and missing containers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _IN_ENGINE = frozenset({ContainerState.CREATED, ContainerState.RUNNING})
 
 
 def expire_reservation(store: ContainerStore, container: Container, now_ns: int, lifetime_s: float) -> None:
-    """Complete a reservation that was not used in time."""
+    """Complete a reservation that has expired."""
     if is_expired(container, now_ns, lifetime_s):
         store.move(container.guid, Expire())
 
 
 async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[str], set[str]]:
-    """Guids only the engine has, and guids that should be in the engine but are not.
+    """The guids of strays (only in the engine) and of missing containers (absent from the engine).
 
-    Missing ones are looked for among those that were in the store before the engine was asked, strays are
-    compared with the store after it answered: so neither a container that is just being created nor one
-    that is just being deleted is taken for what it is not. Raises EngineError.
+    The missing ones are computed from the store's content before the engine is queried, the strays from its
+    content afterwards. A container that is being created is therefore no stray, and one that is being deleted
+    is not missing. Raises EngineError.
     """
     expected = {container.guid for container in store.list() if container.state in _IN_ENGINE}
     present = await engine.list_guids()
@@ -40,9 +40,9 @@ async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[s
 async def destroy_strays(
     guids: set[str], store: ContainerStore, engine: Engine, network: Network, containment: Containment
 ) -> None:
-    """Destroy containers that the store does not know; one that resists is left for the next pass.
+    """Destroy containers that are not in the store; a failed one is retried in the next pass.
 
-    A guid may be used again while the strays before it are destroyed, and while its own is.
+    The guid of a stray may be reserved again meanwhile, so the store is checked before each call.
     """
     for guid in sorted(guids):
         with containment.of(guid, "destroy stray"):
@@ -59,7 +59,7 @@ async def destroy_strays(
 
 
 async def wipe(engine: Engine, concurrency: asyncio.Semaphore) -> None:
-    """Destroy every container of an earlier life. Raises EngineError when one resists."""
+    """Destroy every container of the previous process. Raises EngineError if one cannot be destroyed."""
 
     async def destroy(guid: str) -> None:
         async with concurrency:
