@@ -1,5 +1,5 @@
-"""The agent of a cell: registers it, takes part in auctions, keeps BBS records and containers in step.
+"""The cell agent: registers the cell, takes part in auctions, keeps BBS records and containers in step.
 
-``agent.RepAgent`` is the door for those who compose a cell, ``config`` reads its ``rep.json``. Decisions
-are in ``reconcile`` (tables), ``auction``, ``runrequest`` and ``state``, all pure; the rest carries them out.
+Entry points: ``agent.RepAgent`` runs a cell, ``config`` reads its ``rep.json``. The decisions are pure:
+``reconcile`` (tables), ``auction``, ``runrequest`` and ``state``. The other modules carry them out.
 """

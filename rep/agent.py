@@ -1,8 +1,8 @@
-"""The agent: all members of a cell, started in order and stopped in the reverse one.
+"""The agent: all members of a cell, started in order and stopped in reverse order.
 
-Each member is a context: entering it means it is ready, leaving it means it has stopped. Background
-work of a member lives in a task group of its context, so a member that fails ends the agent: the
-members started after it stop first, then it, then those before it.
+Each member is a context manager: it is ready after enter and stopped after exit. Background work of a
+member runs in a task group of its context, so a failure of one member ends the agent: the members
+started after it stop first, then the member itself, then those before it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
-"""Of a presence: the usual 15 s and 5 s, kept for shorter lives."""
+"""Renewals per lifetime of a presence: 5 s of the usual 15 s, and the same share of shorter lifetimes."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listeners:
-    """Where a running agent listens."""
+    """The addresses on which a running agent listens."""
 
     admin: Address
     network: Address
@@ -88,21 +88,21 @@ class RepAgent:
 
     @property
     def listeners(self) -> Listeners:
-        """Raises RuntimeError before both listen."""
+        """Raises RuntimeError until both listeners are bound."""
         if self._listeners is None:
             raise RuntimeError("the agent does not listen yet")
         return self._listeners
 
     def stop(self) -> None:
-        """Ask for an orderly shutdown; :meth:`run` returns when it is done. ``on_stop`` is called first."""
+        """Ask for an orderly shutdown, after a call of ``on_stop``; :meth:`run` returns at its end."""
         self.on_stop()
         self._stop.set()
 
     async def run(self) -> None:
-        """Until stopped, cancelled, or evacuated; then everything is shut down in order.
+        """Run until stopped, cancelled or evacuated, then shut down in order.
 
         Returns normally after :meth:`stop` and at the end of an evacuation. Raises a flat ExceptionGroup
-        of what made members fail (BBSError, CleanupFailed, OSError ...): exit status 1.
+        of the members' failures (BBSError, CleanupFailed, OSError ...), for exit status 1.
         """
         try:
             async with AsyncExitStack() as stack:
@@ -146,7 +146,7 @@ class RepAgent:
             locket=self._locket,
             record=record,
             ttl_s=ttl_s,
-            # a presence that lives less than 15 s would expire between two renewals
+            # a presence of less than 15 s would expire between two renewals
             retry_s=min(self._presence_retry_s, ttl_s / RENEWALS_PER_TTL),
         )
         bulker = Bulker(
@@ -203,7 +203,7 @@ class RepAgent:
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:
-    """An error passes through the task groups of the members around it; each wraps it."""
+    """The errors inside the exception groups: the task group of each enclosing member adds one level."""
     if isinstance(error, ExceptionGroup):
         for inner in error.exceptions:
             yield from _leaves(inner)
@@ -212,9 +212,9 @@ def _leaves(error: Exception) -> Iterator[Exception]:
 
 
 def rep_url(config: RepConfig) -> str:
-    """Where peers reach the network listener: the configured URL, else the cell's name in its domain.
+    """The URL of the network listener for peers: the configured URL, else the cell's name in its domain.
 
-    Without certificates it is on loopback, so there is only one place.
+    Without certificates the listener is on loopback, and so is the URL.
     """
     if config.rep_url:
         return config.rep_url

@@ -1,6 +1,6 @@
-"""Taking part in the auction: which of the offered work this cell takes.
+"""The auction: which part of the offered work this cell takes.
 
-:func:`admit` is the decision, pure; :func:`perform` carries it out on an executor.
+:func:`admit` decides and is pure; :func:`perform` carries out the decision on an executor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class ForeignWork(Exception):
-    """Work meant for another cell."""
+    """The work names another cell."""
 
     def __init__(self, cell_id: str) -> None:
         super().__init__("workload cell ID does not match this cell")
@@ -34,7 +34,7 @@ class ForeignWork(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A reservation to ask for, and the work it is for."""
+    """A reservation to request, and its work."""
 
     request: AllocationRequest
     work: LRP | Task
@@ -42,9 +42,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What to reserve, in order, and what goes back at once.
+    """The reservations to make, in order, and the work refused at once.
 
-    objections: why each refused item goes back, in words, for the log: the protocol has no place for it.
+    objections: pairs of refused item and reason, for the log; the protocol has no field for them.
     """
 
     offers: tuple[Offer, ...]
@@ -53,7 +53,7 @@ class Admission:
 
 
 def instance_guid() -> str:
-    """A random guid short enough for a host name: 28 characters."""
+    """A random guid of 28 characters, short enough for a host name."""
     return str(uuid.uuid4())[:INSTANCE_GUID_LENGTH]
 
 
@@ -109,13 +109,13 @@ def admit(
 
 
 def perform(admission: Admission, executor: ExecutorAPI, *, trace_id: str = "") -> Work:
-    """Reserve what was admitted; answers everything that was refused, by whomever."""
+    """Reserve the admitted work. Returns all refused work, of the admission and of the executor."""
     failures = executor.allocate([offer.request for offer in admission.offers], trace_id=trace_id)
     by_guid = {offer.request.guid: offer.work for offer in admission.offers}
     reserved = [(_name(by_guid[failure.request.guid]), failure.reason) for failure in failures]
     for name, why in (*admission.objections, *reserved):
         logger.info("auction.refused-work", extra={"data": {"work": name, "reason": why}})
-    # several offers can have one guid, a task offered twice; the first of them was reserved
+    # several offers can have the same guid (a task offered twice); only the first is reserved
     times = Counter(failure.request.guid for failure in failures)
     refused: list[LRP | Task] = []
     for offer in reversed(admission.offers):
@@ -134,7 +134,7 @@ def _name(work: LRP | Task) -> str:
 
 
 def _invalid(work: LRP | Task) -> str:
-    """Why no BBS can mean this work, or nothing. A reservation for it could not be reported to one."""
+    """Why the work is invalid, or empty. A reservation for invalid work cannot be reported to the BBS."""
     demand = work.demand
     if (problem := demand.problem()) or demand.max_pids < 0:
         return problem or f"limit of processes {demand.max_pids} is negative"

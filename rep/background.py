@@ -1,4 +1,4 @@
-"""Tasks beside the one that starts them, which end with the member they belong to."""
+"""Background tasks that end with the member that starts them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class Background:
-    """Runs coroutines while it is open; leaving cancels those under way and waits for their end."""
+    """Runs coroutines while open; leaving cancels the running ones and waits for their end."""
 
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
@@ -30,7 +30,7 @@ class Background:
                     task.cancel()
 
     def start(self, work: Coroutine[object, object, None], name: str) -> None:
-        """Run it from now on. Only while open."""
+        """Run the coroutine as a task. Only while open."""
         assert self._group is not None, "checked by is_open"
         task = self._group.create_task(work, name=name)
         self._tasks.add(task)

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers as JSON, with the habits of the Go programs. No I/O."""
+"""JSON bodies of requests and responses, encoded like the Go programs do. No I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bbs.models.invalid import InvalidDocument
 
 
 def read_work(body: bytes) -> Work:
-    """A work list as sent. Raises InvalidDocument."""
+    """The work list in a request body. Raises InvalidDocument."""
     return from_json(Work, first_value(body))
 
 
 def first_value(body: bytes) -> object:
-    """The first JSON value of a body; peers' decoders do not look at what follows either.
+    """The first JSON value of a body; data after it is ignored, like in the Go decoder.
 
-    A bare ``null`` is an object nothing was said in. Raises InvalidDocument.
+    A bare ``null`` counts as an empty object. Raises InvalidDocument.
     """
     try:
         text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
@@ -28,7 +28,7 @@ def first_value(body: bytes) -> object:
 
 
 def to_body(value: object) -> bytes:
-    """Compact JSON with the escapes and the final newline of the Go programs."""
+    """Compact JSON with the escapes and the final newline of Go's encoder."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.translate(_ESCAPES).encode("utf-8", "replace") + b"\n"
 

@@ -1,7 +1,7 @@
 """The debug server: plain HTTP for an operator on the same machine.
 
-``/log-level`` takes a level by name in the body of a POST or PUT, and tells the present one to a GET. The
-profiler's pages of the original have no counterpart.
+GET ``/log-level`` returns the log level; POST or PUT sets it, by the name in the body. The original's
+profiler pages are not implemented.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def debug_application(root: logging.Logger | None = None) -> web.Application:
-    """root: whose level is meant; the process' by default."""
+    """root: the logger to inspect and change; by default the root logger of the process."""
     meant = root or logging.getLogger()
 
     async def tell(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
-"""Deletions in the background: nobody waits for a container that the engine does not let go.
+"""Background deletion of containers: callers do not wait for a slow engine.
 
-A cancelled task is answered before its container is gone. An evacuation or a shutdown that runs out of time
-goes on without the containers that are left.
+A cancelled task is answered before its container is gone. An evacuation or a shutdown that runs out of
+time continues although containers are left.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Deletions:
-    """Deletes containers while it is open."""
+    """Deletes containers while open."""
 
     def __init__(self, executor: ExecutorAPI, removals: Removals) -> None:
         self._executor = executor
@@ -26,11 +26,11 @@ class Deletions:
         self._background = Background()
 
     def open(self) -> AbstractAsyncContextManager[None]:
-        """While open, deletions run; leaving cancels those under way, and waits for the engine to answer."""
+        """Deletions run while open. Leaving cancels the running ones and waits for the engine's answers."""
         return self._background.open()
 
     def start(self, guid: str, failed: str, *, trace_id: str = "", force: bool = False) -> None:
-        """Begin to delete a container. failed: log entry of a failure. Raises RuntimeError when closed."""
+        """Start to delete a container. failed: log entry of a failure. Raises RuntimeError when closed."""
         if not self._background.is_open:
             raise RuntimeError(f"deletion of {guid} asked for while closed")
         self._background.start(self._delete(guid, failed, trace_id, force), f"delete {guid}")
@@ -45,7 +45,7 @@ class Deletions:
             logger.error(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
             return
         except Exception as error:
-            # The trouble of one container; it is deleted again by the next pass or by the next start.
+            # The failure concerns one container; the next pass or the next start deletes it again.
             logger.exception(failed, extra={"data": {"container-guid": guid, "error": str(error)}})
             return
         self._removals.notify()

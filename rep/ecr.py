@@ -1,7 +1,7 @@
-"""Credentials of Amazon's registries: an access key pair buys a registry user and password.
+"""Registry credentials of Amazon ECR: exchanges an access key pair for a registry user and password.
 
-The image credentials of a workload are then the key id and the secret. One signed call to the
-registry's API, GetAuthorizationToken; everything else passes through unchanged.
+For ECR images the workload's image credentials are the key id and the secret. The exchange is one signed
+call to the registry's API, GetAuthorizationToken. Other credentials pass through unchanged.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class RegistryCredentials:
 
 
 class _Unanswered(Exception):
-    """The registry's API gave no usable answer, and may give one a moment later. detail: for the log."""
+    """The registry's API gave no usable answer; a retry can succeed. detail: for the log."""
 
     def __init__(self, text: str, detail: str) -> None:
         super().__init__(text)
@@ -98,7 +98,7 @@ async def _ask(url: str, headers: Mapping[str, str]) -> bytes:
 
 
 def _message(body: bytes) -> str:
-    """What an error answer says to the caller, ready to be appended; empty when it says nothing."""
+    """The message of an error answer as a suffix, empty if there is none."""
     try:
         message = json.loads(body)["message"]
     except (ValueError, LookupError, TypeError):
@@ -107,7 +107,7 @@ def _message(body: bytes) -> str:
 
 
 def read_token(answer: Mapping[str, list[dict[str, str]]]) -> tuple[str, str]:
-    """User and password out of the API's answer. Raises ValueError, KeyError, IndexError."""
+    """User and password from the API's answer. Raises ValueError, KeyError, IndexError."""
     token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
     user, colon, password = token.partition(":")
     if not colon:
@@ -132,7 +132,7 @@ def signed_headers(
 def authorize(
     headers: Mapping[str, str], body: bytes, region: str, service: str, key_id: str, secret: str
 ) -> str:
-    """Signature version 4 of a POST to ``/``. headers: in order of their lower-case names, with a date."""
+    """Signature version 4 of a POST to ``/``. headers: sorted by lower-case name, including a date."""
     stamp = headers["x-amz-date"]
     day = stamp[:8]
     names = ";".join(headers)
@@ -148,7 +148,7 @@ def authorize(
 
 
 def api_url(region: str, variant: str) -> str:
-    """Where the registry API of a region is; variant: ``-fips``, ``.cn``, both or nothing."""
+    """The URL of a region's registry API; variant: ``-fips``, ``.cn``, both or nothing."""
     fips = "-fips" if variant.startswith("-fips") else ""
     china = ".cn" if variant.endswith(".cn") else ""
     prefix = f"ecr{fips}" if fips else "api.ecr"

@@ -1,4 +1,4 @@
-"""Emptying a cell: the flag, the wait for the last container, and the clean-up of every shutdown."""
+"""Evacuation: the flag, the wait for the last container, and the clean-up at every shutdown."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from rep.metrics import MetricsSink
 from rep.removals import Removals
 
 CLEANUP_SLACK_S = 5.0
-"""Added to the graceful and the proxy interval: the limit of a clean-up."""
+"""Added to the graceful and the proxy interval: the time limit of a clean-up."""
 CLEANUP_POLL_S = 1.0
 TELL_S = 10.0
-"""Between two log lines about what an evacuation waits for."""
+"""Interval of the log lines that list the containers an evacuation waits for."""
 DELETIONS_BEFORE_FORCE = 2
-"""How often the deletion of a container that will not go is asked for again before force is used."""
+"""Number of repeated deletion requests for a container before it is destroyed by force."""
 
 logger = logging.getLogger(__name__)
 
 
 def shutdown_limit_s(config: RepConfig) -> float:
-    """How long the containers of a cell may take to go when it is shut down."""
+    """The longest time for the containers of a cell to end at a shutdown."""
     return (
         seconds(config.graceful_shutdown_interval)
         + seconds(config.envoy_config_reload_duration)
@@ -38,24 +38,24 @@ def shutdown_limit_s(config: RepConfig) -> float:
 
 
 class EvacuationFlag:
-    """Set once, never reset during the life of the process."""
+    """Set once, never reset while the process runs."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Start the evacuation; again is harmless."""
+        """Start the evacuation; a repeated call has no effect."""
         self._event.set()
 
     def __bool__(self) -> bool:
         return self._event.is_set()
 
     async def wait(self) -> None:
-        """Until the evacuation starts."""
+        """Wait until the evacuation starts."""
         await self._event.wait()
 
     async def stays_down(self, seconds: float) -> bool:
-        """Wait; True when that time passed without an evacuation, False as soon as there is one."""
+        """Wait up to ``seconds``: True after that time without an evacuation, False as soon as one starts."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -65,11 +65,11 @@ class EvacuationFlag:
 
 
 class Evacuator:
-    """Ends the process once an evacuated cell is empty, or out of time.
+    """Ends the process when an evacuated cell is empty, or at the evacuation timeout.
 
-    patience_s: how long a container that has ended, or was asked to, may take to go; then its deletion is
-    asked for again, loudly, each time that long, and in the end it is destroyed by force. tell_s: how often
-    the log says what is waited for.
+    patience_s: time for a container to go after its end or its deletion request. After each further
+    ``patience_s`` the evacuator logs an error and repeats the deletion; the last resort is force.
+    tell_s: interval of the log lines about the containers left.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Evacuator:
 
     @asynccontextmanager
     async def running(self, finished: Callable[[], None]) -> AsyncIterator[None]:
-        """Wait for an evacuation while inside; ``finished`` is called when one is over."""
+        """Wait for an evacuation while inside; call ``finished`` at its end."""
 
         async def watch() -> None:
             await self._flag.wait()
@@ -111,7 +111,7 @@ class Evacuator:
         logger.info("running-evacuator.finished")
 
     async def evacuate(self) -> bool:
-        """Wait for the last container. False when the evacuation timeout came first."""
+        """Wait for the last container. False after the evacuation timeout."""
         try:
             async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
                 helpers = [group.create_task(self._tell()), group.create_task(self._insist())]
@@ -135,7 +135,7 @@ class Evacuator:
             await asyncio.sleep(self._tell_s)
 
     async def _insist(self) -> None:
-        """A container that has ended should go; the end or the deletion of one that stays hangs or failed."""
+        """Repeat the deletion of ended containers that stay: their end or deletion hangs or failed."""
         looks: dict[str, int] = {}
         while True:
             await asyncio.sleep(self._patience_s)
@@ -162,17 +162,17 @@ def _should_go(container: Container) -> bool:
 
 
 def _waiting_for(left: list[Container]) -> dict[str, object]:
-    """What the log says: the containers, and how many of them are in which state."""
+    """Data of a log entry: the containers left, and their number by state."""
     states = Counter(container.state.value for container in left)
     return {"containers": [container.guid for container in left], "states": dict(states)}
 
 
 class CleanupFailed(Exception):
-    """Containers were left when the time for the clean-up was over."""
+    """Containers were left at the end of the clean-up time."""
 
 
 class Cleanup:
-    """Deletes every container of the cell, at every shutdown."""
+    """Deletes every container of the cell at every shutdown."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Cleanup:
 
     @asynccontextmanager
     async def at_exit(self) -> AsyncIterator[None]:
-        """Clean up when left, whatever the reason."""
+        """Clean up on exit, whatever its cause."""
         try:
             yield
         finally:
@@ -205,7 +205,7 @@ class Cleanup:
             await self.run()
 
     async def run(self) -> None:
-        """Raises BBSError when the BBS cannot be asked (nothing is deleted then), CleanupFailed when late."""
+        """Raises BBSError if the BBS call fails (then nothing is deleted), CleanupFailed on timeout."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 actual_lrps = await self._bbs.actual_lrps(cell_id=self._cell_id)
@@ -220,7 +220,7 @@ class Cleanup:
         try:
             async with asyncio.timeout(self._timeout_s):
                 begun: set[str] = set()
-                # the listeners are still up: work that comes now has to go as well
+                # the listeners are still up: containers of new work are deleted too
                 while left := {container.guid for container in self._executor.containers()}:
                     for guid in left - begun:
                         self._delete(guid)

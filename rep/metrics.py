@@ -1,4 +1,4 @@
-"""Numbers the rep tells about itself: requests per type, and whatever its members measure."""
+"""Metrics of the rep: requests per type, and the interface for its members' gauges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MetricsSink(Protocol):
 
 
 class NoMetrics:
-    """A sink for cells that report to nobody."""
+    """A sink that drops all metrics."""
 
     def gauge(self, name: str, value: float, unit: str, tags: Mapping[str, str] | None = None) -> None:
         """Dropped."""
@@ -35,7 +35,7 @@ class NoMetrics:
 
 @dataclass(slots=True)
 class RequestCounts:
-    """One request type since the start; ``latency_max_ns`` since the last report."""
+    """Counters of one request type since the start; ``latency_max_ns`` is since the last report."""
 
     started: int = 0
     succeeded: int = 0
@@ -46,7 +46,7 @@ class RequestCounts:
 
 
 class RequestFailed(Exception):
-    """Raised inside :meth:`RequestMetrics.track` to count a request as failed; it goes no further."""
+    """Raised inside :meth:`RequestMetrics.track` to count a request as failed; it is not propagated."""
 
 
 class RequestMetrics:
@@ -57,7 +57,7 @@ class RequestMetrics:
 
     @contextmanager
     def track(self, kind: str) -> Iterator[None]:
-        """Count what happens inside as one request."""
+        """Count the block as one request."""
         counts = self.counts[kind]
         counts.started += 1
         counts.in_flight += 1
@@ -79,7 +79,7 @@ class RequestMetrics:
             counts.latency_max_ns = max(counts.latency_max_ns, time.monotonic_ns() - began)
 
     def report(self, sink: MetricsSink) -> None:
-        """Tell all counters; the maximum latency starts anew."""
+        """Send all counters to the sink and reset the maximum latency."""
         for kind, counts in self.counts.items():
             tags = {"request-type": kind}
             sink.gauge("RequestsStarted", counts.started, "Metric", tags)

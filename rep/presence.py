@@ -1,6 +1,6 @@
-"""The cell's presence in Locket: what says that it exists, renewed as long as it does.
+"""The cell's presence in Locket: the registration of the cell, renewed while the cell runs.
 
-Unlike a lock, a lost presence does not end the process: containers go on, and the loop tries again.
+Unlike a lost lock, a lost presence does not end the process: containers continue, and the loop retries.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from rep.config import RepConfig
 from rep.rootfs import PRELOADED, PRELOADED_LAYER
 
 RETRY_S = 5.0
-"""Between two renewals, at most between two failed attempts, and the deadline of all but the first."""
+"""Interval of renewals, longest pause between failed attempts, deadline of all attempts but the first."""
 PUBLIC_ADDRESS = "8.8.8.8"
 
 logger = logging.getLogger(__name__)
 
 
 class LocketCalls(Protocol):
-    """What the presence needs of Locket. Every call raises LocketError."""
+    """The calls of Locket that the presence uses. Every call raises LocketError."""
 
     async def lock(
         self,
@@ -53,7 +53,7 @@ class LocketCalls(Protocol):
 def cell_presence(
     config: RepConfig, rep_url: str, admin_port: int, capacity: Resources, stacks: list[str]
 ) -> CellPresence:
-    """The record; ``stacks`` as ``name`` or ``name@version``."""
+    """The presence record; ``stacks`` as ``name`` or ``name@version``."""
     properties = tuple(stacks)
     return CellPresence(
         cell_id=config.cell_id,
@@ -75,7 +75,7 @@ def cell_presence(
 
 
 def outbound_address() -> str:
-    """The address this host would use towards a public one; that of loopback when it has no route."""
+    """The source address of this host for a public destination; loopback if it has no route."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((PUBLIC_ADDRESS, 53))
@@ -100,7 +100,7 @@ class Presence:
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
-        """Entered once the presence is held for the first time; released when left."""
+        """Entered when the presence is first held; released on exit."""
         first = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -128,7 +128,7 @@ class Presence:
 
     @property
     def _backoff(self) -> Backoff:
-        """Between failed attempts: random, at most the usual interval: the presence must not expire."""
+        """Random pauses between failed attempts, up to the renewal interval: the presence must not expire."""
         return Backoff(attempts=0, first_s=self.retry_s, most_s=self.retry_s)
 
     async def _attempt(self, first: asyncio.Event, timeout_s: float | None) -> None:
@@ -145,7 +145,7 @@ class Presence:
             await self._failed(error, attempt, first_attempt=timeout_s is None)
             return
         except Exception as error:
-            # A cell without a presence is better than no cell; the next attempt may succeed.
+            # A cell without a presence is better than no cell; the next attempt can succeed.
             logger.exception("locket-lock.attempt-failed", extra=self._about(error=str(error)))
             self.held = False
             return
@@ -168,15 +168,15 @@ class Presence:
             logger.debug("locket-lock.failed-to-acquire-lock", extra=self._about(error=str(error)))
         self.held = False
         if self._collisions == self._patience:
-            # an earlier life of this cell would have expired by now
+            # the presence of a previous process of this cell has expired by now
             owner = await self._current_owner(attempt)
             logger.error("locket-lock.cell-id-used-by-another-cell", extra=self._about(held_by=owner))
 
     @property
     def _patience(self) -> int:
-        """Collisions in a row that the presence of an earlier process of this cell cannot explain.
+        """Number of consecutive collisions that a previous process of this cell cannot cause.
 
-        By then it has expired, also when all pauses between attempts were the shortest.
+        Its presence has expired by then, even if all pauses between attempts were the shortest.
         """
         return math.ceil(self.ttl_s / (self.retry_s / 2)) + 2
 

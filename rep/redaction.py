@@ -1,4 +1,4 @@
-"""Keeps secrets out of the component's log: values of telling keys, and texts that look like secrets."""
+"""Redaction of the component's log: values of secret keys, and texts that look like secrets."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _TEXTS = (
     r"\$(?:1|2[aby]|5|6|y)\$[./0-9A-Za-z$=,]{20,}",
     r"://[^/\s:@]*:[^/\s@]+@",
 )
-"""Private keys, access keys of a big cloud, password hashes, passwords in URLs."""
+"""Private keys, AWS access keys, password hashes, passwords in URLs."""
 
 
 class Redaction:
     """Redacts the data of log entries.
 
-    patterns: regular expressions of texts that are secret as well. Raises ``re.error`` for one that is none.
+    patterns: additional regular expressions of secrets. Raises ``re.error`` for an invalid one.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         self._texts = re.compile("|".join(f"(?:{pattern})" for pattern in (*_TEXTS, *patterns)))
 
     def __call__(self, value: object) -> object:
-        """The same with secrets replaced."""
+        """The value with its secrets replaced."""
         if isinstance(value, str):
             return REDACTED if self._texts.search(value) else value
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Who waits for containers to go is told when one has gone.
+"""Notification of deleted containers.
 
-The executor has no event for a destroyed container; but every deletion of a cell is asked for by the
-rep, so the rep knows.
+The executor has no event for a destroyed container, but every deletion starts in the rep, which
+notifies the waiting callers.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import asyncio
 
 
 class Removals:
-    """Wakes everybody who waits, at every deletion."""
+    """Wakes all waiting callers at every deletion."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
 
     def notify(self) -> None:
-        """A container was deleted."""
+        """Report the deletion of a container."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def wait(self, at_most_s: float) -> None:
-        """Until the next deletion, or until that time has passed."""
+        """Wait until the next deletion, or until the time limit."""
         changed = self._changed
         try:
             async with asyncio.timeout(at_most_s):

@@ -1,7 +1,7 @@
-"""Stacks: the preloaded root filesystems of a cell, and how work names them.
+"""Stacks: the preloaded root filesystems of a cell, and their names in workloads.
 
-``StackMap`` turns the ``root_fs`` of a workload into what the executor runs, and back for the cell's
-state. Reading stacks from disk (extra tars, versions) happens once at start.
+``StackMap`` translates a workload's ``root_fs`` for the executor, and back for the cell's state. Stacks on
+disk (extra tars, versions) are read once at start.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PRELOADED_LAYER = "preloaded+layer"
 TWO_LAYER = "two-layer"
 _VERSION_BYTES = 256
 _UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
-"""What the library raises for an archive that is broken."""
+"""Exceptions of the library for a broken archive."""
 _VERSION_ENTRIES = ("./etc/stack-version", "/etc/stack-version")
 
 logger = logging.getLogger(__name__)
 
 
 class UnknownStack(Exception):
-    """A preloaded root filesystem this cell does not have."""
+    """The cell does not have the preloaded root filesystem."""
 
     def __init__(self, root_fs: str) -> None:
         super().__init__("preloaded rootfs path not found")
@@ -38,7 +38,7 @@ class UnknownStack(Exception):
 
 
 class HostPath(UnknownStack):
-    """A path of the host that is no stack of this cell: work may name no others."""
+    """A host path that is not a stack of this cell; workloads cannot use other paths."""
 
     def __init__(self, root_fs: str) -> None:
         super().__init__(root_fs)
@@ -74,7 +74,7 @@ class StackMap:
         return cls(paths)
 
     def with_extra(self, directory: str) -> StackMap:
-        """With every ``*.tar`` below ``directory`` added under its base name; these override."""
+        """The map plus every ``*.tar`` below ``directory`` under its base name; these override."""
         if not directory:
             return self
         return replace(self, paths={**self.paths, **_extra_tars(directory)})
@@ -85,7 +85,7 @@ class StackMap:
         return list(self.paths)
 
     def resolve(self, root_fs: str) -> str:
-        """What the executor runs for a workload's ``root_fs``. Raises UnknownStack, HostPath."""
+        """The root filesystem for the executor. Raises UnknownStack, HostPath."""
         if root_fs.startswith("/") and root_fs not in self.paths.values():
             raise HostPath(root_fs)
         scheme, colon, rest = root_fs.partition(":")
@@ -114,7 +114,7 @@ class StackMap:
 def layered(
     root_fs: str, layers: Sequence[ImageLayer], layering_mode: str
 ) -> tuple[str, tuple[ImageLayer, ...]]:
-    """Move the first fitting layer into the root filesystem where the cell's layering mode says so."""
+    """Move the first suitable layer into the root filesystem if the layering mode is two-layer."""
     if layering_mode == TWO_LAYER and root_fs.startswith(f"{PRELOADED}:"):
         for position, layer in enumerate(layers):
             if (layer.layer_type, layer.media_type, layer.digest_algorithm) == (
@@ -132,7 +132,7 @@ def layered(
 
 
 def named_with_version(stacks: StackMap) -> list[str]:
-    """``name`` or ``name@version`` for each stack; the version is the tar's own ``/etc/stack-version``."""
+    """``name`` or ``name@version`` of each stack; the version is in the tar's ``/etc/stack-version``."""
     return [
         f"{name}@{version}" if (version := _version(path)) else name for name, path in stacks.paths.items()
     ]

@@ -1,7 +1,6 @@
-"""From what is desired to what is run: RunRequests built of a DesiredLRP or a Task.
+"""RunRequests built from a DesiredLRP or a Task.
 
-Pure, except that registry credentials of a cloud registry are exchanged elsewhere (``rep.ecr``):
-what is here takes values and returns values.
+Pure: values in, values out. ``rep.ecr`` exchanges the credentials of cloud registries.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ UNLIMITED_LOG_RATE = -1
 
 
 class RunRequestError(Exception):
-    """What is desired cannot be run on this cell. The text says which part and why; the app's owner reads it.
+    """The workload cannot run on this cell. The text names the part and the reason, for the app's owner.
 
-    detail: more of it, for the cell's log only.
+    detail: more information, for the cell's log only.
     """
 
     def __init__(self, text: str, *, detail: str = "") -> None:
@@ -38,13 +37,13 @@ class RunRequestError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequestBuilder:
-    """Builds run requests for one cell: its stacks and its layering mode."""
+    """Builds run requests for one cell with its stacks and its layering mode."""
 
     stacks: StackMap
     layering_mode: str = "single-layer"
 
     def for_lrp(self, desired: DesiredLRP, index: int, instance_guid: str) -> RunRequest:
-        """The request for one instance. Raises RunRequestError."""
+        """The request for an LRP instance. Raises RunRequestError."""
         metric_tags = resolve_metric_tags(desired.metric_tags, index, instance_guid)
         root_fs, layers = self._root_fs(desired.root_fs, desired.image_layers)
         downloads = exclusive_downloads(layers, desired.legacy_download_user)
@@ -128,7 +127,7 @@ class RunRequestBuilder:
 def resolve_metric_tags(
     metric_tags: Mapping[str, MetricTagValue], index: int | None = None, instance_guid: str = ""
 ) -> dict[str, str]:
-    """Texts of the tags. Dynamic values need an index, so a task may not have any: RunRequestError."""
+    """The tags as text. Dynamic values need an index, which a task lacks: RunRequestError."""
     resolved: dict[str, str] = {}
     for name, value in metric_tags.items():
         if value.dynamic is DynamicValue.DynamicValueInvalid:
@@ -141,7 +140,7 @@ def resolve_metric_tags(
 
 
 def internal_routes(routes: Mapping[str, bytes] | None) -> tuple[str, ...]:
-    """Host names under the route key of the internal router. Raises RunRequestError on anything else."""
+    """Host names under the internal router's route key. Raises RunRequestError for any other content."""
     raw = (routes or {}).get(INTERNAL_ROUTER)
     if raw is None:
         return ()

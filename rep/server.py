@@ -1,7 +1,7 @@
-"""The two HTTP listeners of a cell: admin (ping, evacuate) and network (auctioneer, BBS, operators).
+"""The HTTP listeners of a cell: admin (ping, evacuate) and network (auctioneer, BBS, operators).
 
-Statuses, bodies and headers are those peers know from the Go program: empty bodies on errors of the
-handlers, plain texts for unknown paths and wrong methods, JSON without a declared type.
+Statuses, bodies and headers are those of the Go program: empty bodies for errors of handlers, plain text
+for unknown paths and wrong methods, JSON without a declared type.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from rep.updates import read_update
 CANCEL_FAILED = "cancel-task.failed-deleting-container"
 SNIFFED_TEXT = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 16 << 20
-"""Of one request: work for some 40,000 instances."""
+"""Limit of one request: work for about 40,000 instances."""
 
 _READING = ("GET", "HEAD")
-"""Methods of requests that are too many, and change too little, for the log."""
+"""Methods of read requests, which are too frequent to log."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class AdminRoutes:
-    """For scripts on the same machine."""
+    """Routes for scripts on the same machine."""
 
     def __init__(self, evacuation: EvacuationFlag) -> None:
         self._evacuation = evacuation
@@ -55,17 +55,17 @@ class AdminRoutes:
         return _application([("GET", "/ping", self.ping), ("POST", "/evacuate", self.evacuate)])
 
     async def ping(self, request: web.Request) -> web.Response:
-        """The process is up; nothing else is looked at."""
+        """200 while the process runs; checks nothing else."""
         return _status(200)
 
     async def evacuate(self, request: web.Request) -> web.Response:
-        """Start the evacuation and tell what to poll for its end."""
+        """Start the evacuation; the response names the path to poll for its end."""
         self._evacuation.set()
         return web.Response(status=202, body=b'{"ping_path":"/ping"}', content_type="application/json")
 
 
 class NetworkRoutes:
-    """For auctioneer, BBS and operators."""
+    """Routes for the auctioneer, the BBS and operators."""
 
     def __init__(
         self,
@@ -104,13 +104,13 @@ class NetworkRoutes:
         return _json(state.to_json(), 200 if self._executor.healthy else 503)
 
     async def container_metrics(self, request: web.Request) -> web.Response:
-        """The readings of the last tick."""
+        """The latest container metrics."""
         cell_id = self._identity.config.cell_id
         containers = self._executor.containers()
         return _json(container_metrics(cell_id, containers, self._executor.metrics()))
 
     async def perform(self, request: web.Request) -> web.Response:
-        """Reserve what fits of the offered work; answer the rest."""
+        """Reserve the offered work that fits; respond with the rest."""
         async with whole_body(request) as body:
             work = read_work(body)
         config = self._identity.config
@@ -126,27 +126,27 @@ class NetworkRoutes:
         return _json(refused.to_json())
 
     async def update(self, request: web.Request) -> web.Response:
-        """New routes or tags for a container."""
+        """Update routes or tags of a container."""
         async with whole_body(request) as body:
             update = read_update(body, _instance_guid(request))
         await self._executor.update(update, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def stop(self, request: web.Request) -> web.Response:
-        """Signal the container; waits while it is being created or destroyed, not for its end."""
+        """Signal the container; waits for its creation or destruction in progress, not for its end."""
         guid = _instance_guid(request)
         await self._executor.stop(guid, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Delete the task's container, later. Always 202: an unknown task is no error, nor is a bad guid."""
+        """Start to delete the task's container. Always 202, also for an unknown task or an invalid guid."""
         guid = request.match_info["task_guid"]
         if is_guid(guid):
             self._deletions.start(guid, CANCEL_FAILED, trace_id=trace_id(request.headers))
         return _status(202)
 
     async def reset(self, request: web.Request) -> web.Response:
-        """Only simulated cells can."""
+        """Fails: only simulated cells have a reset."""
         logger.error("not-a-simulation-rep")
         return _status(500)
 
@@ -179,9 +179,9 @@ async def listening(
     *,
     hosts: Collection[str] = (),
 ) -> AsyncIterator[Address]:
-    """Serve while inside; gives the address really bound. Raises OSError, ValueError for a bad address.
+    """Serve while inside; yields the bound address. Raises OSError, ValueError for a bad address.
 
-    hosts: names by which clients may call a listener without TLS, besides its address and ``localhost``.
+    hosts: extra host names accepted without TLS, next to the listener's address and ``localhost``.
     """
     parsed = Address.parse(address)
     door = Door(hosts={name.lower() for name in (parsed.host, *hosts)})
@@ -230,9 +230,9 @@ def _json(value: object, status: int = 200) -> web.Response:
 
 
 def _instance_guid(request: web.Request) -> str:
-    """The container a request is about.
+    """The container guid in the request path.
 
-    Raises InvalidDocument for an empty guid, ContainerNotFound for one that no container can have.
+    Raises InvalidDocument for an empty guid, ContainerNotFound for a malformed one.
     """
     for part in ("process_guid", "instance_guid"):
         if not request.match_info[part]:

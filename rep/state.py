@@ -1,6 +1,6 @@
-"""The cell as it is now: its state for the auctioneer, its container metrics for the operator.
+"""Snapshots of the cell: its state for the auctioneer, its container metrics for operators.
 
-Pure functions of the configuration and of what the executor says.
+Pure functions of the configuration and the executor's data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STARTING = frozenset({ContainerState.RESERVED, ContainerState.INITIALIZING, Cont
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellIdentity:
-    """What does not change while a cell runs."""
+    """The constants of a running cell."""
 
     config: RepConfig
     rep_url: str
@@ -31,7 +31,7 @@ class CellIdentity:
 
 
 def cell_state(identity: CellIdentity, executor: ExecutorAPI, *, evacuating: bool) -> CellState:
-    """Everything an auctioneer wants to know. Raises ExecutorError when volume drivers cannot be listed."""
+    """The auctioneer's view of the cell. Raises ExecutorError if the volume drivers cannot be listed."""
     config = identity.config
     containers = executor.containers()
     return CellState(
@@ -54,7 +54,7 @@ def cell_state(identity: CellIdentity, executor: ExecutorAPI, *, evacuating: boo
 
 
 def lrp_work(container: Container, stacks: StackMap) -> LRP | None:
-    """The entry of an LRP container; None for any other, and for one whose tags name no LRP."""
+    """The state entry of an LRP container; None for other containers and for tags that name no LRP."""
     if container.tags.get(tags.LIFECYCLE) != tags.LRP_LIFECYCLE:
         return None
     try:
@@ -72,7 +72,7 @@ def lrp_work(container: Container, stacks: StackMap) -> LRP | None:
 
 
 def task_work(container: Container, stacks: StackMap) -> Task | None:
-    """The entry of a task container; None for any other."""
+    """The state entry of a task container; None for other containers."""
     if container.tags.get(tags.LIFECYCLE) != tags.TASK_LIFECYCLE:
         return None
     completed = container.state is ContainerState.COMPLETED
@@ -88,7 +88,7 @@ def task_work(container: Container, stacks: StackMap) -> Task | None:
 def container_metrics(
     cell_id: str, containers: Iterable[Container], metrics: Mapping[str, ContainerMetrics]
 ) -> dict[str, Any]:
-    """The body of ``/container_metrics``; containers without a reading are left out."""
+    """The body of ``/container_metrics``, without containers that have no reading."""
     lrps: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     for container in containers:

@@ -1,7 +1,7 @@
-"""Container tags: how a container remembers which LRP instance or task it belongs to.
+"""Container tags: the link from a container to its LRP instance or task.
 
-Tags are a string map kept by the executor with every container; they are written at reservation
-and read whenever something has to be said about the container to the BBS or the auctioneer.
+Tags are a string map that the executor keeps with every container. The rep writes them at reservation
+and reads them for every report about the container to the BBS or the auctioneer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_INT32 = 2**31 - 1
 
 
 class InvalidTags(Exception):
-    """The tags of a container do not name an LRP instance; the text says which tag and why."""
+    """The tags of a container do not name an LRP instance; the text names the tag and the problem."""
 
 
 def lrp_tags(
@@ -36,7 +36,7 @@ def lrp_tags(
     placement_tags: Sequence[str] | None,
     volume_drivers: Sequence[str] | None,
 ) -> dict[str, str]:
-    """Tags of a reservation made for an LRP instance."""
+    """Tags of a reservation for an LRP instance."""
     return {
         LIFECYCLE: LRP_LIFECYCLE,
         DOMAIN: key.domain,
@@ -51,7 +51,7 @@ def lrp_tags(
 def task_tags(
     domain: str, placement_tags: Sequence[str] | None, volume_drivers: Sequence[str] | None
 ) -> dict[str, str]:
-    """Tags of a reservation made for a task."""
+    """Tags of a reservation for a task."""
     return {
         LIFECYCLE: TASK_LIFECYCLE,
         DOMAIN: domain,
@@ -61,7 +61,7 @@ def task_tags(
 
 
 def lrp_key(container: Container) -> ActualLRPKey:
-    """The LRP a container belongs to. Raises InvalidTags."""
+    """The key of the container's LRP. Raises InvalidTags."""
     tags = container.tags
     process_guid, domain = tags.get(PROCESS_GUID, ""), tags.get(DOMAIN, "")
     if not process_guid or not domain:
@@ -73,7 +73,7 @@ def lrp_key(container: Container) -> ActualLRPKey:
 
 
 def instance_key(container: Container, cell_id: str) -> ActualLRPInstanceKey:
-    """The instance a container is. Raises InvalidTags."""
+    """The instance key of the container. Raises InvalidTags."""
     instance_guid = container.tags.get(INSTANCE_GUID, "")
     if not instance_guid:
         raise InvalidTags(f"container {container.guid}: empty tag {INSTANCE_GUID}")
@@ -81,7 +81,7 @@ def instance_key(container: Container, cell_id: str) -> ActualLRPInstanceKey:
 
 
 def names(tags: Mapping[str, str], tag: str) -> list[str] | None:
-    """The list of names in a tag; None where it was null, absent or is no list."""
+    """The list of names in a tag; None if the tag is null, absent or not a list."""
     try:
         decoded = json.loads(tags.get(tag, "null"))
     except ValueError:

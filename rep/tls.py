@@ -1,4 +1,4 @@
-"""What the admin listener wants of its certificate, beyond ``bbs.client.tls``."""
+"""Requirements on the admin listener's certificate, beyond ``bbs.client.tls``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
 def check_admin_certificate(cert_file: Path) -> None:
-    """The certificate has to name 127.0.0.1, as an address. Raises TLSConfigurationError."""
+    """The certificate must contain the IP address 127.0.0.1. Raises TLSConfigurationError."""
     try:
         extension = own_certificate(cert_file).extensions.get_extension_for_class(x509.SubjectAlternativeName)
         addresses = extension.value.get_values_for_type(x509.IPAddress)

@@ -14,7 +14,7 @@ from rep.bodies import first_value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceUpdate:
-    """As the BBS sends it; None leaves a part as it is."""
+    """The update as the BBS sends it; None leaves a part unchanged."""
 
     instance_guid: str = ""
     process_guid: str = ""
@@ -25,7 +25,7 @@ class InstanceUpdate:
 
 
 def read_update(body: bytes, instance_guid: str) -> UpdateRequest:
-    """The update for the container named in the path. Raises InvalidDocument."""
+    """The update for the container in the path. Raises InvalidDocument."""
     update: InstanceUpdate = from_json(InstanceUpdate, first_value(body))
     routes = update.internal_routes
     return UpdateRequest(

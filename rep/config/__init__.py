@@ -1,4 +1,4 @@
-"""``rep.json``: what a cell is told when it starts."""
+"""``rep.json``: the configuration of a cell."""
 
 from rep.config.executor import executor_config, sidecar_root_fs, stack_map
 from rep.config.keys import Duration, Loggregator, RepConfig, Source, seconds

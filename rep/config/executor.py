@@ -1,4 +1,4 @@
-"""The part of ``rep.json`` that configures the executor, as the executor wants it."""
+"""Translation of ``rep.json`` into the executor's configuration."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
 
 
 def stack_map(config: RepConfig) -> StackMap:
-    """Preloaded and extra stacks of the cell; looks at the disk. Raises InvalidPreloadedRootFS."""
+    """Preloaded and extra stacks of the cell; reads the disk. Raises InvalidPreloadedRootFS."""
     return StackMap.parse(config.preloaded_root_fs).with_extra(config.extra_root_fs_dir)
 
 
 def sidecar_root_fs(config: RepConfig) -> str:
-    """Root filesystem of probe containers: the path, else the named stack's, else any preloaded one's.
+    """Root filesystem of probe containers: the path, else the named stack's, else any preloaded stack's.
 
-    Raises UnknownStack for a named stack the cell does not have.
+    Raises UnknownStack if the cell does not have the named stack.
     """
     if config.sidecar_root_fs_path:
         return config.sidecar_root_fs_path

@@ -1,8 +1,8 @@
-"""Every key of ``rep.json``: name, type, and the value used when the file does not have it.
+"""All keys of ``rep.json``: names, types, defaults.
 
 The field names are the key names. Durations are nanoseconds here and Go texts (``"30s"``) in the file.
-The defaults are those of the last release that had built-in ones; required keys have none and are
-checked by ``rep.config.validate``.
+The defaults are those of the last release that had built-in ones. Required keys have no default;
+``rep.config.validate`` checks them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Duration = NewType("Duration", int)
 
 
 def seconds(duration: Duration) -> float:
-    """As asyncio wants it."""
+    """The duration in seconds, for asyncio."""
     return duration / 1e9
 
 
@@ -32,7 +32,7 @@ def _every(text: str) -> Duration:
 
 
 class Source(Enum):
-    """Where an effective value came from."""
+    """The origin of an effective value."""
 
     FILE = "file"
     DEFAULT = "default"
@@ -48,7 +48,7 @@ class RepKeys:
     zone: str = ""
     listen_addr: str = "127.0.0.1:1800"
     listen_addr_securable: str = "0.0.0.0:1801"
-    """Without certificates 127.0.0.1:1801."""
+    """127.0.0.1:1801 without certificates."""
     advertise_domain: str = "cell.service.cf.internal"
     ca_cert_file: str = ""
     cert_file: str = ""
@@ -169,38 +169,43 @@ class PlatformKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnKeys:
-    """Keys the Go program does not have.
+    """Keys that the Go program does not have.
 
-    =======================  =========================================================================
-    rep_url                  URL to register instead of ``https://<cell>.<advertise_domain>:<port>``
-    docker_host              where the container engine listens
-    state_dir                what must survive a restart of the cell
-    network_name             interface of the host that the containers reach it at, at most 15 characters
-    network_subnet           addresses of the containers
-    network_subnet_ipv6      the same of IPv6; empty: made up of name and subnet (``fd...::/64``), where the
-                             host has IPv6; ``none``: containers have no IPv6
-    network_mtu              their packet size; 0: that of the interface of the default route
-    dns_servers              their name servers; empty: those of the host
-    denied_networks          addresses, in CIDR form, that an app reaches only if its egress rules say so;
-                             the host itself and a cloud's metadata address are always among them, and
-                             all of IPv6 where some are named and none of IPv6
-    allowed_networks         exceptions that hold for all apps
-    container_bandwidth_...  _in, _out: bytes per second of each container; 0: no limit
-    container_connection_limit    connections that a container may have at a time, of each version of IP, as
-    the kernel's table of connections counts them; 0: no limit host_port_start, _count  host ports for
-    containers container_max_count      containers of the engine; one less is published external_ip
-    address of this host as routers reach it; empty: that of the default route nft_table                name
-    of the packet filter table instance_identity_...    _key_type: ``rsa`` (3072 bits) or ``ecdsa`` (P-256);
-    _keys_ready: keys made ahead volume_bind_paths        host directories that work may mount with the
-    built-in volume driver ``bind`` allow_privileged_containers   whether work that asks for a privileged
-    container is run container_no_new_privileges   whether setuid programs lose their effect in containers
-    container_limits_interval     how often containers are looked at for limits they ran into archive_...
-    what one download may become, in the cache and in containers: _free_bytes, always allowed; _ratio, beyond,
-    to that many bytes for each one downloaded; _members, files and directories; _depth, directories inside
-    each other container_max_cpu_percent     hard limit for CPU weight 100, 100 being one core; 0: none
-    log_sinks                where app logs go besides loggregator, each as ``executor.logs.targets`` says:
-    ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path`` ...; empty without loggregator: stderr
-    =======================  =========================================================================
+    =============================  ===================================================================
+    rep_url                        URL to register instead of ``https://<cell>.<advertise_domain>:<port>``
+    docker_host                    address of the container engine
+    state_dir                      folder of the data that must survive a restart of the cell
+    network_name                   host interface of the container network, at most 15 characters
+    network_subnet                 addresses of the containers
+    network_subnet_ipv6            their IPv6 addresses; empty: derived from name and subnet
+                                   (``fd...::/64``) if the host has IPv6; ``none``: no IPv6
+    network_mtu                    their packet size; 0: that of the default route's interface
+    dns_servers                    their name servers; empty: those of the host
+    denied_networks                CIDR addresses that an app reaches only if its egress rules allow them;
+                                   always include the host and a cloud's metadata address, and all of
+                                   IPv6 if some are named and none of IPv6
+    allowed_networks               exceptions from denied_networks for all apps
+    container_bandwidth_...        _in, _out: bytes per second of each container; 0: no limit
+    container_connection_limit     concurrent connections of a container, per IP version, as counted by
+                                   the kernel's connection tracking; 0: no limit
+    host_port_start, _count        host ports for containers
+    container_max_count            containers of the engine; one less is published
+    external_ip                    address of this host for routers; empty: that of the default route
+    nft_table                      name of the nftables table
+    instance_identity_...          _key_type: ``rsa`` (3072 bits) or ``ecdsa`` (P-256);
+                                   _keys_ready: keys generated ahead
+    volume_bind_paths              host directories for mounts with the built-in volume driver ``bind``
+    allow_privileged_containers    whether privileged containers run
+    container_no_new_privileges    whether setuid programs lose their effect in containers
+    container_limits_interval      interval of the checks for limits that containers reached
+    archive_...                    limits of one unpacked download, in the cache and in containers:
+                                   _free_bytes, always allowed; _ratio, beyond that, bytes per downloaded
+                                   byte; _members, files and directories; _depth, nested directories
+    container_max_cpu_percent      hard limit for CPU weight 100, 100 being one core; 0: none
+    log_sinks                      targets of app logs besides loggregator, see ``executor.logs.targets``:
+                                   ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path``
+                                   ...; empty without loggregator: stderr
+    =============================  ===================================================================
     """
 
     rep_url: str = ""
@@ -237,7 +242,7 @@ class OwnKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class Loggregator:
-    """The ``loggregator`` object: where logs and metrics go."""
+    """The ``loggregator`` object: the destination of logs and metrics."""
 
     loggregator_api_host: str = "127.0.0.1"
     loggregator_api_port: Int64 = 3458
@@ -255,11 +260,11 @@ class Loggregator:
     loggregator_app_metric_exclusion_filter: tuple[str, ...] = ()
     loggregator_use_v2_api: bool = False
     BatchFlushInterval: Int64 = 100_000_000
-    """Nanoseconds; the key is written like this."""
+    """Nanoseconds; the key has this spelling."""
 
     @property
     def enabled(self) -> bool:
-        """Without an identity nothing can be sent, so nothing is."""
+        """Whether the client identity is complete; logs are sent only with one."""
         return bool(self.loggregator_ca_path and self.loggregator_cert_path and self.loggregator_key_path)
 
 
@@ -267,8 +272,8 @@ class Loggregator:
 class RepConfig(RepKeys, ExecutorKeys, PlatformKeys, OwnKeys):
     """All of ``rep.json``.
 
-    sources: where each value came from, by key; those of ``loggregator`` as ``loggregator.<key>``.
-    warnings: what is odd but harmless, in words.
+    sources: origin of each value, by key; those of ``loggregator`` as ``loggregator.<key>``.
+    warnings: texts about questionable but harmless values.
     """
 
     loggregator: Loggregator = Loggregator()
@@ -277,21 +282,21 @@ class RepConfig(RepKeys, ExecutorKeys, PlatformKeys, OwnKeys):
 
     @property
     def proxy_allocation_mb(self) -> int:
-        """Memory every proxied LRP costs on top of its own, MiB."""
+        """Additional memory of every proxied LRP, MiB."""
         return self.proxy_memory_allocation_mb if self.enable_container_proxy else 0
 
     @property
     def development(self) -> bool:
-        """A control plane without TLS: the cell may do without it as well."""
+        """The control plane has no TLS; the cell may run without TLS too."""
         return self.bbs_address.startswith("http://")
 
     @property
     def plain(self) -> bool:
-        """The rep serves without TLS, so nobody proves who it is: on loopback only."""
+        """The rep serves without TLS. Clients are not authenticated, so it listens on loopback only."""
         return self.development and not (self.ca_cert_file or self.cert_file or self.key_file)
 
     def effective(self) -> list[tuple[str, object, Source]]:
-        """Every key with its value and where it came from, in the order of this module."""
+        """Every key with its value and its origin, in the order of this module."""
         rows: list[tuple[str, object, Source]] = []
         for item in fields(self):
             value = getattr(self, item.name)

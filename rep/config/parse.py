@@ -1,7 +1,7 @@
-"""Reading ``rep.json``: strict about values, tolerant about keys.
+"""Parser of ``rep.json``, strict about values and tolerant about keys.
 
-A value of the wrong form is an error that names the key and the form expected. Keys match in any case.
-Obsolete keys that job templates still write are accepted; unknown ones give a warning.
+A value of the wrong type is an error that names the key and the expected form. Keys match in any case.
+Obsolete keys that job templates still write are accepted; unknown keys give a warning.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "instance_identity_key_type": ("rsa", "ecdsa"),
 }
 PLAIN_NETWORK_ADDRESS = "127.0.0.1:1801"
-"""Where the network listener of a rep without certificates is, unless the file says so."""
+"""Default address of the network listener of a rep without certificates."""
 
 _OWN_FIELDS = ("sources", "warnings")
 
@@ -44,9 +44,9 @@ Read = Callable[[object], object]
 
 
 class ConfigError(Exception):
-    """A configuration file that cannot be used; exit status 2.
+    """An unusable configuration file; exit status 2.
 
-    key: empty when the file as a whole is meant.
+    key: empty for a problem of the whole file.
     """
 
     def __init__(self, path: str, key: str, problem: str) -> None:
@@ -61,7 +61,7 @@ class _Mismatch(Exception):
 
 
 def load(path: str | Path, *, zone: str = "") -> RepConfig:
-    """Read a file; a ``zone`` given on the command line overrides the file's. Raises ConfigError."""
+    """Read a file; ``zone`` overrides the file's zone. Raises ConfigError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -70,7 +70,7 @@ def load(path: str | Path, *, zone: str = "") -> RepConfig:
 
 
 def parse(text: str, *, path: str = "rep.json", zone: str = "") -> RepConfig:
-    """Read a text. Raises ConfigError."""
+    """Parse a text. Raises ConfigError."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
-"""Keys that are read and have no effect here, and why; who sets one that matters is told.
+"""Configuration keys without effect, and the reasons for the log.
 
-A test compares the list with what the code really uses.
+A test compares the list with the keys that the code uses.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "loggregator_job_ip": _FACTS,
     "loggregator_use_v2_api": "logs are sent when the certificate paths are given",
 }
-"""By key. Job templates write most of them for every cell, with values nobody chose."""
+"""Reason by key. Job templates write most of these keys for every cell, with default values."""
 
 TOLD: Mapping[str, str] = {
     key: WITHOUT_EFFECT[key]
@@ -47,11 +47,11 @@ TOLD: Mapping[str, str] = {
         "container_proxy_require_and_verify_client_certs",
     )
 } | {"enable_container_proxy": f"only proxy_memory_allocation_mb is added to each instance; {_PROXY}"}
-"""Those whose value other than nothing is somebody's wish, which is not granted."""
+"""Keys accepted without effect; a set value logs a warning."""
 
 
 def warnings(values: Mapping[str, object]) -> Iterator[str]:
-    """What to tell about the values of a file."""
+    """The warnings about the values of a file."""
     for key, why in TOLD.items():
         if values.get(key):
             yield f'key "{key}" has no effect: {why}'

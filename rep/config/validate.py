@@ -1,4 +1,4 @@
-"""Values no cell can start with, under the names operators know from the component's log."""
+"""Validation of the configuration, with the names of problems from the original component's log."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _ARCHIVE_LIMITS = ("archive_free_bytes", "archive_ratio", "archive_members", "ar
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason not to start: what the log calls it, and what to do about it."""
+    """One reason not to start. message: the name in the log. detail: for the operator."""
 
     message: str
     detail: str
 
 
 class InvalidConfig(Exception):
-    """A configuration a cell cannot start with.
+    """A configuration with which a cell cannot start.
 
-    problems: every one found of the same kind. message: the last log entry. exit_status: of the process.
+    problems: all problems of one kind. message: the last log entry. exit_status: of the process.
     """
 
     def __init__(self, message: str, exit_status: int, problems: list[Problem]) -> None:
@@ -47,13 +47,13 @@ class InvalidConfig(Exception):
 
 
 def validate(config: RepConfig) -> None:
-    """Raises InvalidConfig, in the order in which a cell checks itself at start."""
+    """Raises InvalidConfig for the first kind of problem, in the order of the checks at a cell's start."""
     for finding in findings(config):
         raise finding
 
 
 def findings(config: RepConfig) -> Iterator[InvalidConfig]:
-    """Everything that is wrong, by kind, where a start would stop at the first."""
+    """All problems by kind; a cell's start stops at the first kind."""
     checks = (
         (CONFIGURE_FAILED, 2, _executor_problems),
         ("invalid-cell-id", 1, _cell_id_problems),
@@ -188,7 +188,7 @@ def _tls_problems(config: RepConfig) -> list[Problem]:
 
 
 def _listener_problems(config: RepConfig) -> list[Problem]:
-    """Addresses nobody can listen on, and plain ones beyond loopback: anyone could have containers run."""
+    """Addresses that cannot be bound, and plain ones beyond loopback, which let anyone run containers."""
     problems = []
     for key in ("listen_addr", "listen_addr_securable", "debug_address"):
         text: str = getattr(config, key)

@@ -1,5 +1,5 @@
-"""Keeping BBS and executor in step: what an event or a bulk pass leads to.
+"""Reconciliation of BBS and executor: the actions after an event or a bulk pass.
 
-``batch``, ``lrp``, ``tasks`` and ``residual`` decide, in terms of ``commands``; ``processor`` executes;
-``queue``, ``consumer`` and ``bulk`` say when.
+``batch``, ``lrp``, ``tasks`` and ``residual`` decide, in terms of ``commands``. ``processor`` executes.
+``queue``, ``consumer`` and ``bulk`` schedule.
 """

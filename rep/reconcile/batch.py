@@ -1,4 +1,4 @@
-"""What a bulk pass has to look at: containers, and BBS records without one."""
+"""The operations of a bulk pass: one per container, and one per BBS record without a container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from executor.model import Container
 
 @dataclass(frozen=True, slots=True)
 class ContainerOperation:
-    """Look at the container as it is when this runs; ``trace_id`` names the request that caused it."""
+    """Process the container in its state at run time; ``trace_id`` is that of the request that caused it."""
 
     guid: str
     trace_id: str = ""

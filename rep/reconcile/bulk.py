@@ -1,4 +1,4 @@
-"""The bulk loop: compares containers with the records of the BBS, again and again."""
+"""The bulk loop: compares containers with the records of the BBS at an interval."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 class Bulker:
-    """One pass at once and one per interval; one at once, and then more often, when the cell is evacuated.
+    """Runs a pass at start and per interval; from the start of an evacuation at its shorter interval.
 
-    The first one repairs records of an earlier process of this cell, whose containers are gone.
+    The first pass repairs the records of a previous process of this cell, whose containers are gone.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Bulker:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Loop while inside."""
+        """Run the loop while inside."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._loop(), name="bulker")
             yield
@@ -60,7 +60,7 @@ class Bulker:
         logger.info("running-bulker.finished")
 
     async def sync(self) -> None:
-        """One pass. A read that fails, however it does, abandons the pass; the log says which."""
+        """One pass. Any failed read abandons the pass and is logged."""
         logger.info("running-bulker.sync.starting")
         began = time.monotonic_ns()
         operations: Mapping[str, Operation] = {}
@@ -71,7 +71,7 @@ class Bulker:
             errors = [str(error) for error in group.exceptions]
             logger.error(FAILED, extra={"data": {"errors": errors}})
         except* Exception as group:
-            # An answer that cannot be read must not end the cell; the next pass asks again.
+            # An unreadable answer must not end the cell; the next pass reads again.
             logger.error(FAILED, exc_info=group, extra={"data": {"errors": [str(group)]}})
         finally:
             self._metrics.gauge("RepBulkSyncDuration", time.monotonic_ns() - began, "nanos")

@@ -1,8 +1,8 @@
-"""What the decision tables can ask for, and how an answer steers the rest.
+"""Commands of the decision tables, and plans that combine them.
 
-A plan is a sequence of :class:`Step`. Every command yields one :class:`Outcome`; the step says which
-commands answer an outcome and with which outcomes the plan goes on. Errors are classified once, in
-:func:`classify`.
+A plan is a sequence of :class:`Step`. Every command yields one :class:`Outcome`. The step maps outcomes
+to follow-up commands and lists the outcomes after which the plan continues. :func:`classify` classifies
+all errors.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from bbs.models.errors import BBSError, ErrorType
 
 
 class Outcome(Enum):
-    """How a command ended.
+    """The result of a command.
 
-    RUN_REFUSED: by the executor. UNRUNNABLE: what is desired cannot become a run request, and never will.
+    RUN_REFUSED: by the executor. UNRUNNABLE: no run request can ever be built from the workload.
     """
 
     DONE = "done"
@@ -48,13 +48,13 @@ _ERRORS = {
 
 
 def classify(error: BBSError) -> Outcome:
-    """The four error types a cell tells apart; all others are a plain failure."""
+    """The outcome of a BBS error: four error types have their own, all others are FAILED."""
     return _ERRORS.get(error.type, Outcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """Whom a command about an LRP instance is about."""
+    """The LRP instance of a command."""
 
     key: ActualLRPKey
     instance_key: ActualLRPInstanceKey
@@ -67,7 +67,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """What a running instance tells the BBS about itself."""
+    """The data that a running instance reports to the BBS."""
 
     net_info: ActualLRPNetInfo
     internal_routes: tuple[ActualLRPInternalRoute, ...] = ()
@@ -78,21 +78,21 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class ClaimActualLRP:
-    """Tell the BBS that the instance is being made here."""
+    """Report to the BBS that this cell creates the instance."""
 
     instance: Instance
 
 
 @dataclass(frozen=True, slots=True)
 class RunLRP:
-    """Fetch the DesiredLRP, build the run request, hand it to the executor."""
+    """Fetch the DesiredLRP, build the run request, pass it to the executor."""
 
     instance: Instance
 
 
 @dataclass(frozen=True, slots=True)
 class StartActualLRP:
-    """Tell the BBS that the instance runs, and where."""
+    """Report to the BBS that the instance runs, and its addresses."""
 
     instance: Instance
     announcement: Announcement
@@ -100,7 +100,7 @@ class StartActualLRP:
 
 @dataclass(frozen=True, slots=True)
 class CrashActualLRP:
-    """Report that the instance ended by itself. reason: None for the text of the outcome this answers."""
+    """Report that the instance crashed. reason: None for the text of the outcome that led here."""
 
     instance: Instance
     reason: str | None
@@ -108,14 +108,14 @@ class CrashActualLRP:
 
 @dataclass(frozen=True, slots=True)
 class RemoveActualLRP:
-    """Tell the BBS that the instance is gone, as asked."""
+    """Report to the BBS that the instance is gone, as requested."""
 
     instance: Instance
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveEvacuatingActualLRP:
-    """Tell the BBS that an evacuating instance is gone."""
+    """Report to the BBS that an evacuating instance is gone."""
 
     instance: Instance
 
@@ -129,7 +129,7 @@ class EvacuateClaimedActualLRP:
 
 @dataclass(frozen=True, slots=True)
 class EvacuateRunningActualLRP:
-    """Ask for a replacement of a running instance; the answer says whether to keep it."""
+    """Request a replacement of a running instance; the answer says whether to keep the container."""
 
     instance: Instance
     announcement: Announcement
@@ -137,14 +137,14 @@ class EvacuateRunningActualLRP:
 
 @dataclass(frozen=True, slots=True)
 class EvacuateStoppedActualLRP:
-    """As RemoveActualLRP, on an evacuating cell."""
+    """RemoveActualLRP on an evacuating cell."""
 
     instance: Instance
 
 
 @dataclass(frozen=True, slots=True)
 class EvacuateCrashedActualLRP:
-    """As CrashActualLRP, on an evacuating cell."""
+    """CrashActualLRP on an evacuating cell."""
 
     instance: Instance
     reason: str
@@ -152,7 +152,7 @@ class EvacuateCrashedActualLRP:
 
 @dataclass(frozen=True, slots=True)
 class LogReplacementRequest:
-    """The app log line of an evacuated instance; once per container."""
+    """Write the app log line of an evacuated instance; once per container."""
 
     guid: str
 
@@ -173,23 +173,23 @@ class DeleteContainer:
 
 @dataclass(frozen=True, slots=True)
 class StartTask:
-    """Ask the BBS whether the task is to be started here."""
+    """Ask the BBS whether to start the task here."""
 
     task_guid: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """Fetch the task, build the run request, hand it to the executor."""
+    """Fetch the task, build the run request, pass it to the executor."""
 
     task_guid: str
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteTask:
-    """Report how the task ended. The result belongs to the app and stays out of logs.
+    """Report how the task ended. The result belongs to the app and is not logged.
 
-    failure_reason: None for the text of the outcome this answers.
+    failure_reason: None for the text of the outcome that led here.
     """
 
     task_guid: str
@@ -200,9 +200,9 @@ class CompleteTask:
 
 @dataclass(frozen=True, slots=True)
 class RejectTask:
-    """Give the task back: it may be placed again.
+    """Give the task back; it may be placed again.
 
-    The call names no cell, so it would also take the task from another cell. ours: the task is known to
+    The call names no cell, so it could also take the task from another cell. ours: the task is known to
     run here; otherwise the BBS is asked first.
     """
 
@@ -213,7 +213,7 @@ class RejectTask:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Nothing can be done; say so in the log."""
+    """Log that nothing can be done."""
 
     message: str
     guid: str
@@ -235,15 +235,15 @@ LRPCommand: TypeAlias = (
 TaskCommand: TypeAlias = StartTask | RunTask | CompleteTask | RejectTask
 LocalCommand: TypeAlias = LogReplacementRequest | StopContainer | DeleteContainer | Report
 Command: TypeAlias = LRPCommand | TaskCommand | LocalCommand
-"""Anything a decision can ask for: about an instance, about a task, or without the BBS."""
+"""Any command of a decision: about an instance, about a task, or without the BBS."""
 
 WHATEVER = frozenset(Outcome)
-"""For steps that the plan goes on after, whatever they answer."""
+"""For steps after which the plan always continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command; ``on`` what answers an outcome, ``goes_on`` with which outcomes the next step is taken."""
+    """One command. ``on``: follow-up commands by outcome. ``goes_on``: outcomes before the next step."""
 
     command: Command
     on: Mapping[Outcome, tuple[Command, ...]] = field(default_factory=dict)
@@ -254,7 +254,7 @@ Plan: TypeAlias = tuple[Step, ...]
 
 
 def explained(command: Command, why: str) -> Command:
-    """The command with ``why`` in the place of a reason that the table left open."""
+    """The command, with ``why`` as its reason if the table left the reason open."""
     match command:
         case CrashActualLRP(reason=None):
             return replace(command, reason=why)

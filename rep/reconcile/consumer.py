@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 class EventStreamEnded(Exception):
-    """The executor ended its event stream: the cell would no longer hear of its containers."""
+    """The executor ended its event stream, so the cell would get no more container events."""
 
 
 @asynccontextmanager
 async def consuming(executor: ExecutorAPI, push: Callable[[Operation], None]) -> AsyncIterator[None]:
-    """Consume while inside. Subscribed when entered, so no later event is missed.
+    """Consume while inside. The subscription starts at enter, so later events are not missed.
 
-    Raises EventStreamEnded when the executor stops telling.
+    Raises EventStreamEnded at the end of the event stream.
     """
     logger.info("event-consumer.starting")
     with executor.subscribe() as events:

@@ -1,7 +1,6 @@
-"""What to do about an LRP container: one row per container state, for a staying and a leaving cell.
+"""Decisions for LRP containers: one row per container state, with and without an evacuation.
 
-Pure: the container as it is now goes in, a plan comes out. Repeating a plan is harmless by design;
-every bulk pass does.
+Pure: maps the container's current state to a plan. Plans are idempotent; every bulk pass repeats them.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ Row = Callable[[Container, Instance, str], Plan]
 
 
 class InvalidNetInfo(Exception):
-    """A running container that cannot be announced."""
+    """The running container cannot be reported to the BBS."""
 
 
 def net_info(container: Container) -> ActualLRPNetInfo:
-    """Addresses and ports as the BBS wants them. Raises InvalidNetInfo without an external address."""
+    """Addresses and ports for the BBS. Raises InvalidNetInfo without an external address."""
     if not container.external_ip:
         raise InvalidNetInfo(f"container {container.guid} has no external address")
     prefers_instance = container.advertise_preference_for_instance_address
@@ -70,7 +69,7 @@ def net_info(container: Container) -> ActualLRPNetInfo:
 
 
 def announcement(container: Container, availability_zone: str) -> Announcement:
-    """All a start or evacuate_running call says. Raises InvalidNetInfo."""
+    """The data of a start or evacuate_running call. Raises InvalidNetInfo."""
     return Announcement(
         net_info=net_info(container),
         internal_routes=tuple(
@@ -120,12 +119,12 @@ def _completed(container: Container, instance: Instance, zone: str) -> Plan:
 
 
 def _report_of_end(instance: Instance, result: RunResult) -> LRPCommand:
-    """What the BBS is asked to do about an instance that ended.
+    """The BBS call about an instance that ended.
 
-    Nothing ran in an expired reservation, so it is no crash. EvacuateClaimedActualLRP is the one call that
-    makes a claimed record unclaimed and auctions it at once: RemoveActualLRP would leave both, and the
-    crash count, to the next convergence. A BBS takes it from any cell, and answers ResourceNotFound for a
-    record that this cell did not get to claim.
+    An expired reservation is not a crash, because nothing ran in it. EvacuateClaimedActualLRP is the only
+    call that makes a claimed record unclaimed and auctions it at once. RemoveActualLRP would leave that, and
+    the crash count, to the next convergence. The BBS accepts the call from any cell, and answers
+    ResourceNotFound for a record that this cell did not claim.
     """
     if result.stopped:
         return RemoveActualLRP(instance)
@@ -184,7 +183,7 @@ EVACUATING: Mapping[ContainerState, Row] = {
 
 
 def decide(container: Container, *, cell_id: str, zone: str, evacuating: bool) -> Plan:
-    """The plan for an LRP container as it is now."""
+    """The plan for an LRP container in its current state."""
     try:
         instance = Instance(key=tags.lrp_key(container), instance_key=tags.instance_key(container, cell_id))
     except tags.InvalidTags as error:

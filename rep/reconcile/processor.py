@@ -1,7 +1,7 @@
-"""Executes decisions: looks at a container or a record, asks the tables, talks to BBS and executor.
+"""Execution of operations: reads a container or a record, decides by the tables, calls BBS and executor.
 
-The only place of the rep where a plan touches the world. Every failure of a command is logged here,
-once, with whom it was about.
+The only module of the rep that executes plans. It logs every failure of a command once, with the
+instance or task.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Credentials(Protocol):
-    """Turns the image credentials of a workload into those its registry takes."""
+    """Exchanges a workload's image credentials for those of its registry."""
 
     async def exchange(self, root_fs: str, username: str, password: str) -> tuple[str, str]:
         """User name and password for the registry of ``root_fs``. Raises RunRequestError."""
@@ -44,7 +44,7 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What a processor knows about its cell; ``evacuating`` is asked anew for every operation."""
+    """The cell of a processor; ``evacuating`` is evaluated for every operation."""
 
     cell_id: str
     zone: str = ""
@@ -65,7 +65,7 @@ class Processor:
         *,
         backoff: Backoff | None = None,
     ) -> None:
-        """backoff: between attempts that only the processor may repeat."""
+        """backoff: between the attempts that only the processor repeats."""
         self._backoff = backoff or Backoff()
         self._cell = cell
         self._executor = executor
@@ -76,7 +76,7 @@ class Processor:
         self._replacement_logged: set[str] = set()
 
     async def execute(self, operation: Operation) -> None:
-        """Decide by the state of things now, and do it."""
+        """Decide by the current state, and execute the plan."""
         match operation:
             case ContainerOperation(guid, trace_id):
                 container = self._container(guid)
@@ -91,7 +91,7 @@ class Processor:
                     await self.carry_out(residual.residual_task(guid), "")
 
     async def carry_out(self, plan: Plan, trace_id: str) -> None:
-        """Step by step, as far as the outcomes let it go."""
+        """Execute the plan step by step while the outcomes allow the next step."""
         for step in plan:
             outcome, why = await self._attempt(step.command, trace_id)
             for answer in step.on.get(outcome, ()):
@@ -127,18 +127,18 @@ class Processor:
             return await fetch_result(self._executor, container.guid, path)
         except (ResultTooLarge, ExecutorError) as error:
             data = {"container-guid": container.guid, "error": str(error), "path": path}
-            # A cancelled task seldom has a result, and nobody waits for it.
+            # A cancelled task seldom has a result, and the result is not needed.
             level = logging.DEBUG if container.run_result.stopped else logging.ERROR
             logger.log(level, "failed-fetching-task-result", extra={"data": data})
             return None
         except Exception as error:
-            # Whatever an app's file does to its reader: the task ends, and its container goes.
+            # Any failure to read an app's file: the task ends, and its container is deleted.
             data = {"container-guid": container.guid, "error": str(error), "path": path}
             logger.exception("failed-fetching-task-result", extra={"data": data})
             return None
 
     async def _attempt(self, command: Command, trace_id: str) -> tuple[Outcome, str]:
-        """How the command ended, and why if it failed."""
+        """The command's outcome, and the reason of a failure."""
         try:
             outcome = await self._do(command, trace_id)
             logger.debug("command-done", extra={"data": {**_about(command), "outcome": outcome.value}})
@@ -156,7 +156,7 @@ class Processor:
             _log_failure("command-failed", command, error)
             return Outcome.FAILED, str(error)
         except Exception as error:
-            # An unknown failure is that of one command: a plan that ends with a deletion still gets there.
+            # An unknown failure concerns one command: a plan that ends with a deletion still reaches it.
             data = {**_about(command), "error": str(error)}
             logger.exception("command-failed", extra={"data": data})
             return Outcome.FAILED, type(error).__name__
@@ -210,7 +210,7 @@ class Processor:
         return Outcome.DONE
 
     async def _reject(self, command: do.RejectTask, trace_id: str) -> Outcome:
-        """Reject a task; before each repeat, and if need be before the first time, see whose it is."""
+        """Reject a task; every attempt checks that it runs here, except the first one of ``ours``."""
         ours = command.ours
         async for attempt in self._backoff.retrying(retry_if_exception(may_pass)):
             with attempt:
@@ -286,7 +286,7 @@ class Processor:
 
 
 def _about(command: Command) -> dict[str, str]:
-    """What a log entry says about a command: its kind, and the container."""
+    """Log data of a command: its type, and the container."""
     match command:
         case do.StartTask(guid) | do.RunTask(guid) | do.CompleteTask(guid) | do.RejectTask(guid):
             pass

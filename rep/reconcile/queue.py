@@ -1,7 +1,7 @@
-"""The operation queue: per guid at most one operation runs and one waits; the latest waiting one wins.
+"""The operation queue: at most one running and one waiting operation per guid; a newer one replaces it.
 
-Different guids run side by side without limit. Dropping an overtaken operation is safe because every
-operation looks at the container as it is when it runs.
+Different guids run in parallel without limit. It is safe to drop a waiting operation, because every
+operation uses the container's state at run time.
 
 :class:`Slots` is the rule, pure; :class:`OperationQueue` runs operations by it.
 """
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 class Slots(Generic[T]):
-    """Who runs and who waits, by key."""
+    """The running keys and the waiting item per key."""
 
     def __init__(self) -> None:
         self._running: set[str] = set()
         self._waiting: dict[str, T] = {}
 
     def push(self, key: str, item: T) -> bool:
-        """True: start the item now. False: it waits, in place of whatever waited before."""
+        """True: start the item now. False: it waits, and replaces an earlier waiting item."""
         if key in self._running:
             self._waiting[key] = item
             return False
@@ -38,7 +38,7 @@ class Slots(Generic[T]):
         return True
 
     def finished(self, key: str) -> T | None:
-        """The running item of the key has ended; answers the one to start next."""
+        """The key's running item has ended; returns the item to start next."""
         if key in self._waiting:
             return self._waiting.pop(key)
         self._running.remove(key)
@@ -51,7 +51,7 @@ class Slots(Generic[T]):
 
 
 class OperationQueue:
-    """Runs pushed operations inside :meth:`open`; leaving it cancels what still runs."""
+    """Runs pushed operations inside :meth:`open`; leaving it cancels the running ones."""
 
     def __init__(self, execute: Callable[[Operation], Awaitable[None]]) -> None:
         self._execute = execute
@@ -65,7 +65,7 @@ class OperationQueue:
         return self._background.open()
 
     def push(self, operation: Operation) -> None:
-        """Run the operation, or let it wait for the one that runs. Raises RuntimeError when not open."""
+        """Run the operation, or queue it behind the running one. Raises RuntimeError when not open."""
         if not self._background.is_open:
             raise RuntimeError(f"operation for {operation.guid} pushed into a queue that is not open")
         if self._slots.push(operation.guid, operation):
@@ -82,7 +82,7 @@ class OperationQueue:
             try:
                 await self._execute(operation)
             except Exception:
-                # one guid's trouble must not end the others; the next bulk pass looks at it again
+                # a failure for one guid must not end the others; the next bulk pass processes it again
                 logger.exception("operation-failed", extra={"data": {"guid": operation.guid}})
             operation = self._slots.finished(operation.guid)
         if self._slots.idle:

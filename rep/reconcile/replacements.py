@@ -1,8 +1,8 @@
-"""While a cell is evacuated: containers go as soon as their replacements run, not at the next bulk pass.
+"""Replacement watch of an evacuation: containers go when their replacements run, not at the next bulk pass.
 
-The BBS removes the evacuating record of an instance when its replacement starts, and says so in its event
-stream. The container is looked at then; the answer to EvacuateRunningActualLRP lets it go. Without a stream
-the bulk passes do the same, every ``evacuation_polling_interval``.
+The BBS removes the evacuating record of an instance when its replacement starts, and sends an event. The
+container is then processed; the answer to EvacuateRunningActualLRP allows its deletion. Without an event
+stream the bulk passes have the same effect, every ``evacuation_polling_interval``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class _StreamEnded(Exception):
-    """The BBS ended the stream; it is opened again."""
+    """The BBS ended the stream; the retry opens it again."""
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def following_replacements(
     push: Callable[[Operation], None],
     backoff: Backoff = BACKOFF,
 ) -> AsyncIterator[None]:
-    """Follow the events of the cell's records while inside, once an evacuation has begun."""
+    """Follow the events of the cell's records while inside, from the start of an evacuation."""
 
     async def follow() -> None:
         await flag.wait()

@@ -1,4 +1,4 @@
-"""What to do about BBS records that name this cell but have no container here."""
+"""Decisions for BBS records that name this cell but have no container here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TASK_CONTAINER_MISSING = "task container does not exist"
 
 
 def residual_lrp(instance: ActualLRP | None, evacuating: ActualLRP | None) -> Plan:
-    """The plan for the record(s) of one instance guid: ordinary (or suspect), evacuating, or both."""
+    """The plan for the records of one instance guid: ordinary (or suspect), evacuating, or both."""
     steps: list[Step] = []
     if instance is not None:
         steps.append(Step(RemoveActualLRP(_instance(instance)), goes_on=WHATEVER))
@@ -27,7 +27,7 @@ def residual_lrp(instance: ActualLRP | None, evacuating: ActualLRP | None) -> Pl
 
 
 def residual_task(task_guid: str) -> Plan:
-    """The plan for a task nobody runs any more."""
+    """The plan for a task without a container."""
     gone = TASK_CONTAINER_MISSING
     return (Step(CompleteTask(task_guid, failed=True, failure_reason=gone, result=gone)),)
 

@@ -1,7 +1,7 @@
-"""What to do about a task container; the same on a staying and on a leaving cell.
+"""Decisions for task containers, the same with and without an evacuation.
 
-Pure. Completing needs the content of the result file, which the caller fetches when
-:func:`result_path` names one. An expired reservation is given back: nothing ran in it.
+Pure. Completion needs the content of the result file; the caller reads it if :func:`result_path` names
+one. An expired reservation is given back, because nothing ran in it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ INVALID_STATE_TRANSITION = "invalid state transition"
 
 
 def result_path(container: Container) -> str:
-    """The result file to read before deciding; empty when there is none to read."""
+    """The result file to read before the decision; empty if there is none."""
     if container.state is not ContainerState.COMPLETED or _rejected(container):
         return ""
     return container.tags.get(tags.RESULT_FILE, "")
 
 
 def decide(container: Container, result: str | None = "") -> Plan:
-    """The plan for a task container; ``result`` is None when its result file could not be had."""
+    """The plan for a task container; ``result`` is None if its result file could not be read."""
     if container.state is not ContainerState.COMPLETED:
         return _active(container)
     return (_end(container, result), Step(DeleteContainer(container.guid)))
 
 
 def _active(container: Container) -> Plan:
-    """A reservation of a task that the BBS has started is run: only the answer to that start was lost."""
+    """Runs a reserved task even if the BBS has started it already: the answer to that start was lost."""
     guid = container.guid
     delete = DeleteContainer(guid)
     reserved = container.state is ContainerState.RESERVED
