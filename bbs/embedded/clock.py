@@ -1,4 +1,4 @@
-"""The two times a control plane needs, injected so that tests can turn them."""
+"""Wall and monotonic clock of the control plane, injected so that tests can control them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 SECOND = 1_000_000_000
-"""In ns."""
+"""One second in ns."""
 
 
 class Clock(Protocol):
-    """Both in ns; callable from any thread."""
+    """Both times are in ns. Both methods may be called from any thread."""
 
     def wall(self) -> int:
-        """Since the epoch: what records carry."""
+        """Time since the epoch, used in records."""
         ...
 
     def monotonic(self) -> int:
-        """Never set back: what a TTL is measured with."""
+        """Time that never goes back, used for TTLs."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SystemClock:
-    """The machine's clocks."""
+    """The system clocks."""
 
     def wall(self) -> int:
         return time.time_ns()

@@ -1,8 +1,8 @@
 """A whole control plane in one process: BBS, Locket, auctioneer, Receptor API and file server.
 
-Its parts talk as those of a deployment do, over HTTP, with one short cut: the BBS hands start requests to
-the auctioneer directly. All addresses are taken before anything starts, so that a taken one is reported
-at once and the parts know each other's ports. They stop in the reverse order of their start.
+The parts talk over HTTP as in a deployment, with one exception: the BBS passes start requests to the
+auctioneer directly. All addresses are bound before anything starts, so an address in use is reported at once
+and every part has the ports of the others. The parts stop in the reverse order of their start.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from bbs.serving.listener import serving
 logger = logging.getLogger(__name__)
 
 OWN_LOCKS = ("auctioneer", "bbs")
-"""Keys under which the active auctioneer and BBS of a deployment are known, as `cfdot locks` shows."""
+"""Lock keys of the active auctioneer and BBS of a deployment, as `cfdot locks` shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Where the parts listen."""
+    """Listen addresses of the parts."""
 
     bbs: Address = Address("127.0.0.1", 8889)
     locket: Address = Address("127.0.0.1", 8891)
@@ -57,20 +57,20 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneConfig:
-    """Everything that can be set.
+    """Configuration of a control plane.
 
-    state_dir: folder of the state file, for its owner only, made when missing.
-    static_dir: what the file server serves, ``static`` in the state folder unless given.
-    tls: identity of BBS, Locket and auctioneer, and of their calls to reps; clients need one of the same CA.
-    None for plain HTTP and gRPC everywhere; Receptor and file server are plain in any case.
-    identity_look_interval_s: how soon renewed files are used.
-    explain_placement: placement errors and rejection reasons also say what each cell had against the work.
-    upload_polling_interval_s: between two questions about a droplet the file server was given.
-    allowed_hosts: names, in lower case, by which clients may call the plain listeners, besides addresses and
-    ``localhost``.
-    callback_networks: the only ones that completion callbacks may go to, None for the usual rules.
-    cell_addresses: listeners of this machine's cells; callbacks go neither there nor to the plane's own.
-    upload_hosts: ``host:port`` of Cloud Controllers that uploads may go on to, besides the file server.
+    state_dir: folder of the state file, created if missing, accessible to its owner only.
+    static_dir: folder of the file server; default ``static`` in the state folder.
+    tls: identity of BBS, Locket and auctioneer, also used for their calls to reps. Clients need a certificate
+    of the same CA. None uses plain HTTP and gRPC everywhere. Receptor and file server are always plain.
+    identity_look_interval_s: interval between checks for renewed identity files.
+    explain_placement: placement errors and rejection reasons also list why each cell refused the work.
+    upload_polling_interval_s: interval between polls of an upload job.
+    allowed_hosts: lower-case host names by which clients may call the plain listeners, in addition to
+    addresses and ``localhost``.
+    callback_networks: the only networks that completion callbacks may go to; None for the default rules.
+    cell_addresses: listeners of this machine's cells; like the plane's own, they are closed to callbacks.
+    upload_hosts: ``host:port`` of Cloud Controllers that may receive uploads, in addition to the file server.
     """
 
     state_dir: Path
@@ -90,12 +90,12 @@ class PlaneConfig:
 
 
 class ControlPlane:
-    """A control plane, running while its context lasts.
+    """A control plane; it runs while its context lasts.
 
-    started: set while all parts serve; for those who leave running it to a task.
+    started: set while all parts serve; for callers that run the plane in a task.
 
-    Entering raises ListenError for an address that cannot be had, ``store.StoreError`` for a state file
-    and ``tls.TLSConfigurationError`` for an identity that cannot be used.
+    Entering raises ListenError for an address that cannot be bound, ``store.StoreError`` for an unusable
+    state file and ``tls.TLSConfigurationError`` for an unusable identity.
     """
 
     def __init__(self, config: PlaneConfig) -> None:
@@ -107,7 +107,7 @@ class ControlPlane:
 
     @property
     def addresses(self) -> Addresses:
-        """Where the parts listen; with real ports once the context is entered."""
+        """Listen addresses of the parts, with the bound ports once the context is entered."""
         return self._addresses
 
     @property
@@ -117,7 +117,7 @@ class ControlPlane:
 
     @property
     def bbs(self) -> BBS:
-        """The running BBS, for its hub and its controllers."""
+        """The running BBS, for access to its hub and controllers."""
         if self._bbs is None:
             raise RuntimeError("the control plane is not running")
         return self._bbs
@@ -136,7 +136,7 @@ class ControlPlane:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The parts stop the same way whatever ended the context; so its error stays as it is, not grouped.
+        # Errors are not grouped: the parts stop the same way for every error.
         self.started.clear()
         self._bbs = None
         await self._stack.aclose()
@@ -174,7 +174,7 @@ class ControlPlane:
 
         reps = await stack.enter_async_context(RepClient(identity.client_context() if identity else None))
         callbacks = await stack.enter_async_context(HTTPCallbacks(destinations=self._destinations()))
-        # Our own listener is known by its address, which the certificate need not name.
+        # The certificate need not name this listener's address, so the host name is not checked.
         own_tls = identity.client_context(check_hostname=False) if identity else None
         client = await stack.enter_async_context(HTTPBBSClient(self.bbs_url, ssl_context=own_tls))
         runner = AuctionRunner(client, reps, config.weights, explain=config.explain_placement)
@@ -226,7 +226,7 @@ class ControlPlane:
     async def _locket(self, bbs: BBS, identity: Identity | None) -> AsyncIterator[None]:
         address = self._addresses.locket
         credentials = locket_credentials(identity.files) if identity else None
-        # gRPC binds by itself and words its refusal for its own developers; this says who is in the way.
+        # gRPC's bind errors are unclear. This bind reports the address in use.
         if address.port:
             with listening(address, "Locket"):
                 pass
@@ -255,7 +255,7 @@ def _end_streams(bbs: BBS) -> Callable[[web.Application], Awaitable[None]]:
 
 @asynccontextmanager
 async def _running(work: Coroutine[Any, Any, Never]) -> AsyncIterator[None]:
-    """Something that goes on beside the context; its failure ends the context."""
+    """Runs work alongside the context; a failure of the work ends the context."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work)
         try:

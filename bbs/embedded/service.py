@@ -1,4 +1,4 @@
-"""The BBS as one thing: store, controllers, convergence, event hub, Locket, HTTP application."""
+"""The BBS service: store, controllers, convergence, event hub, Locket, HTTP application."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ STATE_FILE = "bbs.db"
 class BBS:
     """A running BBS.
 
-    app: to be served on any listener. hub: for subscribers in this process.
+    app: HTTP application, for any listener.
+    hub: event hub for subscribers in this process.
     """
 
     app: web.Application
@@ -47,11 +48,11 @@ class BBS:
     _locket: Locket
 
     async def converge_now(self) -> None:
-        """One round of convergence, without waiting for its turn."""
+        """Run one round of convergence now."""
         await self._converger.converge()
 
     async def settled(self) -> None:
-        """Wait until all calls that requests have caused are done."""
+        """Wait until all background calls are done."""
         await self.controllers.with_.background.settled()
 
     async def cells(self) -> list[CellPresence]:
@@ -62,7 +63,7 @@ class BBS:
     def locket_server(
         self, address: str, credentials: grpc.ServerCredentials | None = None
     ) -> AbstractAsyncContextManager[int]:
-        """A Locket server for as long as the context lasts; entering gives its port."""
+        """Serve Locket while the context lasts; entering returns the port."""
         return self._locket.serve(address, credentials)
 
 
@@ -77,11 +78,13 @@ async def run_bbs(
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S,
     held_locks: Iterable[str] = (),
 ) -> AsyncIterator[BBS]:
-    """A BBS for as long as the context lasts.
+    """Run a BBS while the context lasts.
 
-    state_dir: folder of the state file. held_locks: keys of locks that Locket shows as taken.
-    Leaving ends the event streams and gives up calls in flight; the convergence of the next start makes them.
-    Raises store.StoreError.
+    state_dir: folder of the state file.
+    held_locks: keys of locks that Locket shows as taken.
+
+    Leaving the context ends the event streams and cancels calls in flight; convergence repeats them after the
+    next start. Raises store.StoreError.
     """
     clock = clock or SystemClock()
     hub = Hub()

@@ -1,5 +1,5 @@
-"""The auctioneer: takes start requests of a BBS and finds a cell for each.
+"""The auctioneer: accepts start requests of a BBS and places each on a cell.
 
-``types`` is what travels between BBS, auctioneer and rep; ``schedule`` decides and touches nothing;
-``runner`` is the batch cycle around it; ``server`` is the HTTP door.
+``types`` defines the messages between BBS, auctioneer and rep. ``schedule`` makes the placement decision
+without side effects. ``runner`` is the batch cycle around it. ``server`` is the HTTP API.
 """

@@ -1,9 +1,10 @@
 """The batch cycle: queue, cells, states, schedule, work, failures.
 
-The first request wakes the runner at once. While it asks the cells for their states more requests may
-arrive; they join the batch. Work that a cell refuses, or that did not reach it, is left to the BBS's
-convergence: there is no text to give, and the BBS turns a failure without text down. An auctioneer that
-explains tells of a refused instance by whom it was; of a task not, whose rejections are counted.
+The first request starts a cycle at once. Requests that arrive while the runner fetches the cell states join
+the batch. Work that a cell refuses, or that does not reach it, is left to the BBS's convergence: there is no
+failure text to report, and the BBS rejects a failure without text. With ``explain`` the runner reports a
+refused instance with the refusing cell's id; it does not report refused tasks, because rejections of a task
+are counted.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ Request = TypeVar("Request", LRPStartRequest, TaskStartRequest)
 
 CELLS_RETRY_S: Final = 1.0
 CELLS_RETRY_MOST_S: Final = 8.0
-"""First and longest pause before the BBS is asked again for its cells, and after an auction that failed."""
+"""First and longest pause before the next request for the BBS's cells, and after a failed auction."""
 
 UNHEALTHY: Final = "its container engine fails its health check"
 
 UNASKED: Final = "it could not be asked for its state"
 
 STATE_ROUNDS: Final = 4
-"""How often all cells are asked when none of them has given a usable state."""
+"""Maximum rounds of state requests while no cell returns a usable state."""
 
 
 class AuctionBBS(Protocol):
-    """What an auctioneer asks of a BBS."""
+    """BBS calls of the auctioneer."""
 
     async def cells(self, *, trace_id: str = "") -> list[CellPresence]: ...
 
@@ -54,7 +55,7 @@ class AuctionBBS(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """Requests waiting for a cell; one per instance and task, the first of equal ones stays."""
+    """Requests waiting for a cell: one per instance and task. The first of several equal requests is kept."""
 
     lrps: dict[tuple[str, int], LRP] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class Batch:
         return self.traces[identifier(item)]
 
     def trace(self) -> str:
-        """The trace id of the whole batch: the one its requests share, else none."""
+        """The trace id that all requests of the batch share, otherwise empty."""
         return _shared(self.traces.values())
 
     def trace_of_work(self, work: Work) -> str:
@@ -98,16 +99,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """Of the cells that take part, and why the others do not; by cell id."""
+    """Usable cell states, and reasons why other cells are left out; both by cell id."""
 
     usable: dict[str, CellState] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
 class AuctionRunner:
-    """Takes requests at any time; ``run`` places them until it is cancelled.
+    """Accepts requests at any time; ``run`` places them until it is cancelled.
 
-    explain: add to the text of a failure what each cell had against the work.
+    explain: add the reasons of each cell to failure texts.
     """
 
     def __init__(
@@ -128,17 +129,17 @@ class AuctionRunner:
         self._wake = asyncio.Event()
 
     async def request_lrps(self, requests: Iterable[LRPStartRequest], trace_id: str = "") -> None:
-        """Queue instances and wake the runner; what cannot be auctioned is dropped with a log line."""
+        """Queue instances and wake the runner. Invalid requests are dropped and logged."""
         self._batch.add_lrps(_valid(requests), trace_id)
         self._wake_up()
 
     async def request_tasks(self, requests: Iterable[TaskStartRequest], trace_id: str = "") -> None:
-        """Queue tasks, as for instances."""
+        """Queue tasks and wake the runner. Invalid requests are dropped and logged."""
         self._batch.add_tasks(_valid(requests), trace_id)
         self._wake_up()
 
     async def run(self) -> Never:
-        """One cycle after another while there is something to place."""
+        """Run a cycle whenever requests are queued."""
         failures = 0
         while True:
             await self._wake.wait()
@@ -146,7 +147,7 @@ class AuctionRunner:
                 await self._cycle()
                 failures = 0
             except Exception:
-                # What was not placed is asked for again by convergence.
+                # Convergence requests unplaced work again.
                 logger.exception("auction-failed")
                 failures += 1
                 await asyncio.sleep(self._backoff.pause_s(failures))
@@ -207,7 +208,7 @@ class AuctionRunner:
         return found
 
     async def _state(self, cell: CellPresence, trace_id: str) -> CellState | str:
-        """The state of a cell that may get work, under the id of its presence; else why it gets none."""
+        """The state of a usable cell, with the cell id of its presence, or why the cell is left out."""
         try:
             state = await self._reps.state(rep_url(cell), trace_id)
         except RepError as error:
@@ -260,7 +261,7 @@ class AuctionRunner:
             group.create_task(self._reject_task(task, text, batch.trace_of(task)))
 
     def _told(self, item: LRP | Task, text: str, placed: Schedule, left_out: Mapping[str, str]) -> str:
-        """The text for the BBS; the log gets the whole story in any case."""
+        """The failure text for the BBS. The objections are always logged."""
         objections = dict(sorted({**left_out, **placed.objections[identifier(item)]}.items()))
         logger.info(
             "could-not-place",

@@ -1,10 +1,10 @@
-"""Which cell gets which work: a pure decision over a batch and the states of the cells.
+"""Placement of a batch on cells: a pure function of the batch and the cell states.
 
-Every placement changes the working copy of its cell, so later items of the batch see it. The order of
-items is by (index, memory descending): instances with index 0, then tasks by memory descending, then the
-other instances. A cell's score is what is lowest: the mean used fraction of its resources after the
-placement, plus a weight per starting container, plus 1000 per instance of the same process (per task for
-tasks), plus an optional first-fit weight per cell index within its zone.
+Every placement changes the working copy of its cell, so later items of the batch see it. Items are placed in
+this order: instances with index 0 by memory descending, tasks by memory descending, the other instances by
+(index, memory descending). The cell with the lowest score wins. The score is the mean used fraction of the
+cell's resources after the placement, plus a weight per starting container, plus 1000 per instance of the same
+process (per task for tasks), plus an optional first-fit weight per cell index within its zone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESOURCES: Final = frozenset({"containers", "disk", "memory"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """Knobs of an auctioneer, with the names and defaults of its configuration."""
+    """Scheduling weights, with the names and defaults of the auctioneer's configuration."""
 
     starting_container_weight: float = 0.25
     bin_pack_first_fit_weight: float = 0.0
@@ -40,19 +40,19 @@ class Weights:
 DEFAULT_WEIGHTS: Final = Weights()
 
 Identifier = tuple[str, int] | str
-"""Process guid and index of an instance, guid of a task."""
+"""(process guid, index) of an instance, or guid of a task."""
 
 
 def identifier(item: LRP | Task) -> Identifier:
-    """What an item is known by in a batch."""
+    """The key of an item in a batch."""
     return item.task_guid if isinstance(item, Task) else (item.process_guid, item.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Result of a batch: work per cell id, and what found no cell with the text for the BBS.
+    """Result of a batch: work per cell id, and unplaced items with the failure text for the BBS.
 
-    objections: of each item that found no cell, by cell id, why that one did not take it, in words.
+    objections: for each unplaced item, the reason of each cell, by cell id.
     """
 
     work: dict[str, Work]
@@ -62,12 +62,12 @@ class Schedule:
 
 
 class NoPlacement(Exception):
-    """No cell takes this item; the message is the placement error or rejection reason."""
+    """No cell accepts this item; the message is the placement error or rejection reason."""
 
 
 @dataclass(slots=True)
 class _Cell:
-    """Working copy of one cell, and what this batch puts on it."""
+    """Working copy of one cell, with the work of this batch."""
 
     state: CellState
     available: Resources
@@ -109,7 +109,7 @@ class _Cell:
         return lrp.demand.memory_mb + self.state.proxy_memory_allocation_mb
 
     def objections(self, item: LRP | Task) -> list[str]:
-        """Everything that speaks against the item here, in words; nothing when it would fit."""
+        """All reasons why the cell cannot take the item; empty if it fits."""
         memory_mb = self.memory_for(item) if isinstance(item, LRP) else item.demand.memory_mb
         left = self.available
         short = {
@@ -132,7 +132,7 @@ class _Cell:
 def schedule(
     cells: Iterable[CellState], lrps: Iterable[LRP], tasks: Iterable[Task], weights: Weights = DEFAULT_WEIGHTS
 ) -> Schedule:
-    """Place a batch on the cells given; nothing is changed but the answer."""
+    """Place a batch on the given cells. The arguments are not changed."""
     batch = _Batch([_Cell.of(state) for state in sorted(cells, key=_cell_order)], weights)
     ordered = sorted(lrps, key=lambda lrp: (lrp.index, -lrp.demand.memory_mb))
     for lrp in (lrp for lrp in ordered if lrp.index == 0):
@@ -194,7 +194,7 @@ class _Batch:
         }
 
     def _candidates(self, demand: Demand) -> list[_Cell]:
-        """Cells that accept the workload at all. Raises NoPlacement."""
+        """Cells that match the constraints of the workload. Raises NoPlacement."""
         if not self._cells:
             raise NoPlacement(NO_CELLS)
         maximum = self._weights.starting_container_count_maximum
@@ -254,7 +254,7 @@ class _Batch:
 
 
 def used_fraction(remaining: Resources, total: Resources) -> float:
-    """Mean of the used fractions of memory, disk and containers; of what the cell has none, none is used."""
+    """Mean of the used fractions of memory, disk and containers. A resource with total 0 counts as unused."""
     pairs = (
         (remaining.memory_mb, total.memory_mb),
         (remaining.disk_mb, total.disk_mb),
@@ -264,31 +264,31 @@ def used_fraction(remaining: Resources, total: Resources) -> float:
 
 
 def insufficient(shortages: Sequence[frozenset[str]]) -> str:
-    """The text for a workload that fits nowhere, naming what is short on every candidate."""
+    """The failure text for a workload that fits on no cell; it names what is short on every candidate."""
     everywhere = sorted(RESOURCES.intersection(*shortages))
     return f"{INSUFFICIENT}: {', '.join(everywhere)}" if everywhere else INSUFFICIENT
 
 
 def rootfs_accepted(state: CellState, demand: Demand) -> bool:
-    """The URL's scheme is a provider of the cell and, for a fixed set, its opaque part is in the set."""
+    """The URL's scheme is a provider of the cell; for a fixed set, its opaque part is in the set."""
     scheme, colon, rest = demand.root_fs.partition(":")
     provider = state.rootfs_providers.get(scheme.lower()) if colon else None
     return provider is not None and provider.accepts(rest.partition("?")[0])
 
 
 def drivers_accepted(state: CellState, demand: Demand) -> bool:
-    """Every driver asked for is on the cell."""
+    """The cell has every requested driver."""
     return set(demand.volume_drivers or ()) <= set(state.volume_drivers or ())
 
 
 def tags_accepted(state: CellState, demand: Demand) -> bool:
-    """The cell's required tags are all asked for, and nothing is asked for that it does not have."""
+    """The request has all required tags of the cell, and only tags that the cell has."""
     asked, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
     return required <= asked <= required | set(state.optional_placement_tags or ())
 
 
 def refusals(state: CellState, demand: Demand) -> list[str]:
-    """Why a cell does not accept a workload at all, in words."""
+    """Constraints of the workload that the cell does not meet, as text."""
     found = []
     if not rootfs_accepted(state, demand):
         known = ", ".join(sorted(_rootfs_names(state))) or "none"
@@ -311,7 +311,7 @@ def _rootfs_names(state: CellState) -> Iterator[str]:
 
 
 def no_tags_text(demand: Demand) -> str:
-    """The text for a workload whose placement tags no cell matches."""
+    """The failure text for a workload whose placement tags match no cell."""
     tags = [f'"{tag}"' for tag in demand.placement_tags or ()]
     if not tags:
         return "found no compatible cell with no placement tags"
@@ -328,7 +328,7 @@ CONSTRAINTS: Final[tuple[tuple[Accepts, Text], ...]] = (
     (drivers_accepted, lambda _: NO_DRIVERS),
     (tags_accepted, no_tags_text),
 )
-"""Checked in this order; the first that no cell passes gives the text."""
+"""Checked in this order; the first constraint that no cell meets gives the failure text."""
 
 
 def _minus(resources: Resources, memory_mb: int, disk_mb: int) -> Resources:

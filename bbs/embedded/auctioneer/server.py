@@ -1,4 +1,4 @@
-"""The auctioneer's HTTP door: two routes that queue and answer at once."""
+"""HTTP API of the auctioneer: two routes that queue requests and answer at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bbs.wire.routes import trace_id
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
-"""Convergence may send every missing instance of a deployment in one request."""
+"""Convergence may send all missing instances of a deployment in one request."""
 
 
 def auctioneer_app(runner: AuctionRunner) -> web.Application:

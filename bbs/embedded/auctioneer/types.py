@@ -1,4 +1,4 @@
-"""What a BBS asks of an auctioneer: start requests. The other shapes are in ``bbs.models.auction``."""
+"""Start requests from a BBS to an auctioneer. The other messages are in ``bbs.models.auction``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LRPStartRequest:
         }
 
     def problem(self) -> str:
-        """Why this request is dropped, or nothing."""
+        """Why the request is invalid; empty if it is valid."""
         if not self.process_guid:
             return "process guid is empty"
         if not self.domain:
@@ -55,7 +55,7 @@ class TaskStartRequest:
         return Task(task_guid=self.task_guid, domain=self.domain, demand=self.demand).to_json()
 
     def problem(self) -> str:
-        """Why this request is dropped, or nothing."""
+        """Why the request is invalid; empty if it is valid."""
         if not self.task_guid:
             return "task guid is empty"
         if not self.domain:

@@ -1,1 +1,1 @@
-"""Calls that the control plane makes: to reps, to callbacks of Tasks, and to the auctioneer."""
+"""Outgoing calls of the control plane: to reps, to task callbacks, and to the auctioneer."""

@@ -1,7 +1,7 @@
-"""Calls that a request causes but does not wait for: auctions, stops, updates, completion callbacks.
+"""Background calls: auctions, stops, updates, completion callbacks.
 
-They are only a head start: what one of them fails to do, convergence does again. So their failure is
-logged and goes no further.
+Requests start these calls and do not wait for them. Convergence repeats calls that fail, so their failures
+are only logged.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ logger = logging.getLogger(__name__)
 
 
 class Background:
-    """Starts calls as children of the service's task group."""
+    """Starts calls as tasks of the service's task group."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
-        """Begin a call. name: what the log calls it, as ``stop-lrp``."""
+        """Start a call. name: its name in the log, such as ``stop-lrp``."""
         task = self._tasks.create_task(_logged(name, call), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def settled(self) -> None:
-        """Wait until nothing is running any more, what running calls start included."""
+        """Wait until no call is running, including calls that running calls start."""
         while self._running:
             await asyncio.wait(self._running)
 
     def close(self) -> None:
-        """Give up what is still running."""
+        """Cancel the running calls."""
         for task in self._running:
             task.cancel()
 

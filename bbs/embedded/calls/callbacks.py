@@ -1,4 +1,4 @@
-"""Whom the BBS calls: auctioneer, reps, completion callbacks."""
+"""Clients of the BBS's collaborators: auctioneer, reps, completion callbacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, 
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
-"""For every outgoing call."""
+"""Timeout of every outgoing call."""
 
 LOGGED_CHARACTERS = 200
 
@@ -29,11 +29,11 @@ JSON_TYPE = {"Content-Type": "application/json"}
 CALLBACK_TRIES = 3
 CALLBACK_RETRIES = Backoff(attempts=CALLBACK_TRIES, first_s=0.2)
 RETRIED_STATUSES = frozenset({503, 504})
-"""Answers of a callback after which it is worth another try; any other one counts as delivered."""
+"""Callback statuses that are retried; any other status counts as delivered."""
 
 
 class Auctioneer(Protocol):
-    """Takes requests for a place; the result comes later, as calls of cells or as a failure."""
+    """Accepts start requests. The result arrives later, as a call from a cell or as a failure."""
 
     async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None: ...
 
@@ -41,7 +41,7 @@ class Auctioneer(Protocol):
 
 
 class RepCalls(Protocol):
-    """What the BBS asks of reps. ``rep_url`` is the one of the cell's presence."""
+    """Calls of the BBS to reps. ``rep_url`` is the URL in the cell's presence."""
 
     async def stop_lrp(
         self,
@@ -67,19 +67,19 @@ class RepCalls(Protocol):
 
 
 class Callbacks(Protocol):
-    """Completion callbacks: the result of a task, for the client that desired it."""
+    """Completion callbacks: deliver the result of a task to its client."""
 
     async def deliver(self, url: str, body: str) -> bool:
-        """True when the other side has it, false when it is to be tried again later."""
+        """True if the peer received it, false if it must be retried later."""
         ...
 
 
 class AuctioneerError(Exception):
-    """The auctioneer did not take a request; the message names its address."""
+    """The auctioneer did not accept a request; the message contains its address."""
 
 
 class HTTPAuctioneer:
-    """An auctioneer behind its HTTP API; an async context manager that owns its connections.
+    """Client of an auctioneer's HTTP API; an async context manager that owns its connections.
 
     url: base address, http or https.
     """
@@ -118,13 +118,13 @@ class HTTPAuctioneer:
 
 
 class _Busy(Exception):
-    """The other side asks for another try."""
+    """The peer asks for a retry."""
 
 
 class HTTPCallbacks:
     """Completion callbacks over HTTP; an async context manager that owns its connections.
 
-    destinations: where they may go.
+    destinations: rules for allowed addresses.
     """
 
     def __init__(
@@ -142,7 +142,8 @@ class HTTPCallbacks:
         await self._http.close()
 
     async def deliver(self, url: str, body: str) -> bool:
-        """POST the body, again after a timeout or a 503 or 504. A redirect is an answer, not followed."""
+        """POST the body; retry after a timeout, 503 or 504. Redirects are not followed: they count as
+        delivered."""
         try:
             async for attempt in CALLBACK_RETRIES.retrying(retry_if_exception_type((TimeoutError, _Busy))):
                 with attempt:
@@ -162,7 +163,7 @@ class HTTPCallbacks:
 
 
 class _Session:
-    """A client session that lives as long as its owner's context."""
+    """A client session with the lifetime of its owner's context."""
 
     def __init__(self, ssl_context: ssl.SSLContext | None, destinations: Destinations | None = None) -> None:
         self._ssl_context = ssl_context

@@ -1,4 +1,4 @@
-"""What the controllers share: the store, the clock, whom they call, and how they call without waiting."""
+"""Dependencies that all controllers share: store, clock, clients and background calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bbs.models.cell import CellPresence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A stop call to be made: which instance, at which rep."""
+    """A pending stop call: the instance and its rep."""
 
     rep_url: str
     row: ActualLRP
@@ -26,7 +26,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """An update call to be made; None leaves routes or tags as they are."""
+    """A pending update call; None leaves routes or tags unchanged."""
 
     rep_url: str
     row: ActualLRP
@@ -36,7 +36,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """One set for all controllers of a service."""
+    """The shared dependencies; one set per service."""
 
     store: Store
     clock: Clock
@@ -46,19 +46,19 @@ class Collaborators:
     background: Background
 
     def auction_lrps(self, requests: Sequence[LRPStartRequest], trace_id: str = "") -> None:
-        """Ask for places, without waiting."""
+        """Request auctions in the background."""
         if requests:
             call = partial(self.auctioneer.request_lrps, list(requests), trace_id)
             self.background.start("request-lrp-auctions", call)
 
     def auction_tasks(self, requests: Sequence[TaskStartRequest]) -> None:
-        """Ask for places, without waiting."""
+        """Request auctions in the background."""
         if requests:
             call = partial(self.auctioneer.request_tasks, list(requests))
             self.background.start("request-task-auctions", call)
 
     def stop(self, stops: Sequence[Stop], trace_id: str = "", *, attempts: int = 1) -> None:
-        """Stop instances, without waiting. attempts: tries of each call."""
+        """Stop instances in the background. attempts: tries of each call."""
         for stop in stops:
             call = partial(
                 self.reps.stop_lrp,
@@ -71,7 +71,7 @@ class Collaborators:
             self.background.start("stop-lrp", call)
 
     def push(self, pushes: Sequence[Push], trace_id: str = "") -> None:
-        """Update instances, without waiting."""
+        """Update instances in the background."""
         for push in pushes:
             call = partial(
                 self.reps.update_lrp,
@@ -86,6 +86,6 @@ class Collaborators:
 
 
 def stop_of(row: ActualLRP, cells: dict[str, CellPresence]) -> Stop | None:
-    """The stop call for an instance; None when its cell is gone."""
+    """The stop call for an instance; None if its cell is missing."""
     cell = cells.get(row.actual_lrp_instance_key.cell_id)
     return None if cell is None else Stop(rep_url=rep_url(cell), row=row)

@@ -1,10 +1,9 @@
-"""Where the control plane may be sent: rules for URLs that clients name.
+"""Destination rules for URLs that clients choose.
 
-A completion callback is a request that this process makes, from this machine, to a URL of a client's choice.
-So it may not go where this process is trusted and the client is not: to the listeners of the plane and of
-its cells, which do what they are asked, and to link-local addresses, where clouds give out the credentials of
-a machine. Everything else is allowed, loopback included: a Cloud Controller or a test may listen there.
-Rules are applied to addresses, after names have been resolved.
+A completion callback is a request from this process, on this machine, to a URL that a client chose. It must
+not reach services that trust this process but not the client: the listeners of the plane and of its cells,
+and link-local addresses, where clouds serve machine credentials. All other addresses are allowed, including
+loopback: a Cloud Controller or a test may listen there. The rules apply to resolved addresses.
 """
 
 from __future__ import annotations
@@ -28,15 +27,16 @@ class Refused(OSError):
 class Destinations:
     """The rules.
 
-    closed: listeners that no connection may go to; one on all addresses is closed on each loopback address.
-    networks: the only ones that connections may go to; None for all that are not link-local or multicast.
+    closed: listeners that must not be reached. A listener on all addresses is closed on every loopback
+    address.
+    networks: the only allowed networks; None allows all addresses that are not link-local or multicast.
     """
 
     closed: Collection[Address] = ()
     networks: Collection[Network] | None = None
 
     def refusal(self, host: str, port: int) -> str:
-        """Why no connection may go to an address, empty when it may. Raises ValueError for a name."""
+        """Why the address is refused, empty if it is allowed. Raises ValueError for a host name."""
         address = ip_address(host.partition("%")[0])
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
@@ -58,8 +58,8 @@ class Destinations:
 
 
 def _reaches(address: IPv4Address | IPv6Address, host: str) -> bool:
-    """Whether a connection to the address ends at a listener on that host."""
-    if address.is_unspecified:  # the kernel takes it for the loopback address
+    """Whether a connection to the address reaches a listener on that host."""
+    if address.is_unspecified:  # the kernel connects to loopback
         return True
     if host in ANY_HOSTS:
         return address.is_loopback

@@ -1,7 +1,7 @@
-"""Asking reps: state, work, stop, update and cancel over HTTP.
+"""HTTP client for reps: state, work, stop, update and cancel.
 
-Used by the auctioneer and by the BBS. One pooled session serves all cells; every call names the rep by the
-``rep_url`` of its presence, http or https.
+The auctioneer and the BBS use it. One pooled session serves all cells. Every call takes the ``rep_url`` of
+the cell's presence, http or https.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from bbs.models.invalid import InvalidDocument
 from bbs.wire.routes import TRACE_HEADER
 
 REQUEST_TIMEOUT_S: Final = 10.0
-"""For state, work and all other calls: the default of auctioneer and BBS."""
+"""Timeout of every call, the default of auctioneer and BBS."""
 
 RETIRE_STOP_ATTEMPTS: Final = 5
 """Immediate attempts of a stop that retires an instance; other stops get one."""
 
 MAX_ANSWER_BYTES: Final = 64 << 20
-"""Far more than the state of a cell with all the containers it can hold."""
+"""Far more than the state of a full cell."""
 
 SHOWN: Final = 200
-"""Characters of a URL in an error."""
+"""Maximum characters of a URL in an error."""
 
 JSON_TYPE: Final = {"Content-Type": "application/json"}
 
 
 class RepError(Exception):
-    """A rep could not be reached or did not answer as asked.
+    """A rep could not be reached or returned an unexpected response.
 
-    status: what it answered, None when it did not.
+    status: HTTP status of the response, None if there was none.
     """
 
     def __init__(self, method: str, url: URL | str, why: str, status: int | None = None) -> None:
@@ -48,7 +48,7 @@ class RepError(Exception):
 
 
 class RepClient:
-    """HTTP client of any number of reps; an async context manager that owns its connections."""
+    """HTTP client for any number of reps; an async context manager that owns its connections."""
 
     def __init__(
         self, ssl_context: ssl.SSLContext | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S
@@ -85,7 +85,7 @@ class RepClient:
             raise RepError("GET", url, f"unreadable cell state: {error}", 200) from error
 
     async def perform(self, rep_url: str, work: Work, trace_id: str = "") -> Work:
-        """Hand over work; the answer is what the cell refused. Raises RepError."""
+        """Send work; returns the work that the cell refused. Raises RepError."""
         url = _url("POST", rep_url, "work")
         body = await self._request(
             "POST", url, expected=200, trace_id=trace_id, data=compact(work.to_json()).encode()
@@ -104,7 +104,7 @@ class RepClient:
         *,
         attempts: int = 1,
     ) -> None:
-        """Stop an instance; up to ``attempts`` tries without a pause. Raises the last RepError."""
+        """Stop an instance, with up to ``attempts`` tries without a pause. Raises the last RepError."""
         instance = (key.process_guid, "instances", instance_key.instance_guid)
         url = _url("POST", rep_url, "v1", "lrps", *instance, "stop")
         for left in reversed(range(attempts)):
@@ -130,10 +130,9 @@ class RepClient:
         metric_tags: Mapping[str, str] | None,
         trace_id: str = "",
     ) -> None:
-        """Give an instance new internal routes or metric tags; None leaves either as it is.
+        """Update internal routes or metric tags of an instance; None leaves either unchanged.
 
-        A rep without the v2 route is told the routes through the v1 route, when there are any to tell.
-        Raises RepError.
+        If the rep lacks the v2 route, routes are sent through the v1 route. Raises RepError.
         """
         path = ("lrps", key.process_guid, "instances", instance_key.instance_guid)
         update: dict[str, object] = {
@@ -188,7 +187,7 @@ class RepClient:
 
 
 def _url(method: str, rep_url: str, *path: str) -> URL:
-    """A URL below the one of a presence. Raises RepError for a presence or a guid that makes none."""
+    """A URL below a presence URL. Raises RepError for an invalid presence URL or guid."""
     try:
         url = URL(rep_url)
         if url.scheme not in ("http", "https") or not url.host:
@@ -203,7 +202,7 @@ def _url(method: str, rep_url: str, *path: str) -> URL:
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises ValueError for one that no rep sends."""
+    """The body. Raises ValueError if it is too large."""
     body = bytearray()
     while chunk := await answer.content.readany():
         body += chunk

@@ -1,4 +1,4 @@
-"""Turning records into what an auctioneer is asked for."""
+"""Conversion of records to auction start requests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from bbs.models.workload import VolumeMount
 
 
 def lrp_start(lrp: DesiredLRP, indices: Iterable[int], *, asked_for: bool = False) -> LRPStartRequest:
-    """Request for some indices of an LRP.
+    """Start request for indices of an LRP.
 
-    asked_for: a client desired or scaled it just now; then "no volume drivers" is an empty list, else null.
+    asked_for: a client has just desired or scaled the LRP; without volume drivers, send an empty list, not
+    null.
     """
     drivers = _drivers(lrp.volume_mounts)
     return LRPStartRequest(
@@ -33,7 +34,7 @@ def lrp_start(lrp: DesiredLRP, indices: Iterable[int], *, asked_for: bool = Fals
 
 
 def task_start(task: Task) -> TaskStartRequest | None:
-    """Request for a task; None for a damaged record without definition."""
+    """Start request for a task; None if the record has no definition."""
     definition = task.task_definition
     if definition is None:
         return None

@@ -1,1 +1,1 @@
-"""Controllers: each method is one transaction, followed by calls where a decision asks for them."""
+"""Controllers: each method runs one transaction, then makes the calls the decision requires."""

@@ -1,4 +1,4 @@
-"""Convergence at work: one transaction that looks at everything and puts it right, then the calls."""
+"""Convergence: one transaction that checks and repairs all records, followed by the resulting calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _FollowUp:
-    """Calls to be made once the transaction is durable."""
+    """Calls to make once the transaction is durable."""
 
     auctions: list[LRPStartRequest] = field(default_factory=list)
     task_auctions: list[TaskStartRequest] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Converger:
         self._tasks = tasks
 
     async def run(self, interval_s: float) -> None:
-        """Converge every so many seconds, for the first time after one interval."""
+        """Converge every ``interval_s`` seconds, first after one interval."""
         while True:
             await asyncio.sleep(interval_s)
             try:
@@ -53,7 +53,7 @@ class Converger:
                 logger.exception("failed-to-converge")
 
     async def converge(self) -> None:
-        """One round. Raises what the store raises."""
+        """Run one round. Raises the store's errors."""
         follow = await self._with.store.run(self._work)
         self._with.auction_lrps(follow.auctions)
         self._with.auction_tasks(follow.task_auctions)
@@ -78,7 +78,7 @@ class Converger:
 
 
 def _indices(desired: dict[str, DesiredLRP], actual: list[ActualLRP]) -> Iterator[tuple[ActualLRPKey, Rows]]:
-    """Every index that is there or should be."""
+    """Every index that has a row or is desired."""
     found = by_index(actual)
     for rows in found.values():
         yield next(iter(rows)).actual_lrp_key, rows

@@ -1,4 +1,4 @@
-"""Calls about desired LRPs, and what follows for their instances."""
+"""Controller of desired LRPs; also creates, updates and stops their instances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 
 @dataclass(slots=True)
 class _FollowUp:
-    """Calls to be made once the transaction is durable."""
+    """Calls to make once the transaction is durable."""
 
     auctions: list[LRPStartRequest] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
@@ -29,13 +29,13 @@ class _FollowUp:
 
 
 class DesiredController:
-    """Desired LRPs."""
+    """Operations on desired LRPs."""
 
     def __init__(self, with_: Collaborators) -> None:
         self._with = with_
 
     async def desire(self, lrp: DesiredLRP, trace_id: str) -> None:
-        """Raises BBSError: ResourceExists, InvalidRequest for what is too long to be stored."""
+        """Raises BBSError: ResourceExists, or InvalidRequest if a field is too long to store."""
         check_guid(lrp.process_guid, lrp.domain, lrp.log_guid)
         check_root_fs(lrp.root_fs)
         check_instances(lrp.instances)
@@ -104,7 +104,7 @@ class DesiredController:
 
 
 def updated(lrp: DesiredLRP, update: DesiredLRPUpdate) -> DesiredLRP:
-    """The LRP with a change applied; what the change does not name stays. The tag always moves."""
+    """The LRP with an update applied. Fields that are not set stay unchanged; the tag always advances."""
     return replace(
         lrp,
         instances=lrp.instances if update.instances is None else update.instances,
@@ -120,9 +120,9 @@ def updated(lrp: DesiredLRP, update: DesiredLRPUpdate) -> DesiredLRP:
 def stop_instances(
     tables: Tables, instances: Iterable[Rows], known: dict[str, CellPresence], trace_id: str
 ) -> list[Stop]:
-    """Delete the rows that are on no cell; the others go when their cell says so.
+    """Delete rows that are on no cell; return stop calls for the others, which their cells remove.
 
-    EVACUATING rows are left alone, and rows whose cell is gone are left to convergence.
+    EVACUATING rows are not changed. Rows whose cell is missing are left to convergence.
     """
     stops = []
     for rows in instances:
@@ -147,7 +147,7 @@ def _pushes(
     update: DesiredLRPUpdate,
     known: dict[str, CellPresence],
 ) -> list[Push]:
-    """Tell each instance on a cell of new internal routes or metric tags, and only of those."""
+    """Update calls for each instance on a cell, with only the internal routes or metric tags that changed."""
     routes_changed = update.routes is not None and _internal_differs(before, after)
     tags_changed = before.metric_tags != after.metric_tags
     if not routes_changed and not tags_changed:
@@ -169,6 +169,6 @@ def _pushes(
 
 
 def _internal_differs(before: DesiredLRP, after: DesiredLRP) -> bool:
-    """Routes given where neither side has internal ones count as a difference, as peers expect."""
+    """Routes without internal ones, both before and after, count as a change: peers expect it."""
     old, new = (before.routes or {}).get(INTERNAL_ROUTER), (after.routes or {}).get(INTERNAL_ROUTER)
     return old != new or (old is None and new is None)

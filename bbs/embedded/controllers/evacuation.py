@@ -1,4 +1,4 @@
-"""Calls of evacuating cells: each is one transaction, and then perhaps an auction."""
+"""Controller for evacuating cells: each call is one transaction, possibly followed by an auction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 
 
 class EvacuationController:
-    """Instances of evacuating cells. Each call but the last answers ``keep_container``."""
+    """Instances of evacuating cells. Every method except ``remove`` returns ``keep_container``."""
 
     def __init__(self, with_: Collaborators) -> None:
         self._with = with_
@@ -38,7 +38,7 @@ class EvacuationController:
         return await self._change(key, lambda _, rows, __: evacuation.evacuate_stopped(rows, instance_key))
 
     async def running(self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, data: RunningData) -> bool:
-        """Ask whether the instance must run on."""
+        """Returns whether the instance must keep running."""
         return await self._change(
             key,
             lambda tables, rows, now: evacuation.evacuate_running(

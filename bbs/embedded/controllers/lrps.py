@@ -1,4 +1,4 @@
-"""Calls about instances: each is one transaction, and then perhaps an auction or a stop."""
+"""Controller of actual LRPs: each call is one transaction, possibly followed by an auction or a stop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bbs.models.cell import CellPresence
 from bbs.models.errors import BBSError, ErrorType
 
 RETIRE_ATTEMPTS = 5
-"""Tries of the stop call that retires an instance."""
+"""Attempts of the stop call that retires an instance."""
 
 
 class LRPController:
-    """Instances."""
+    """Operations on actual LRPs."""
 
     def __init__(self, with_: Collaborators) -> None:
         self._with = with_
@@ -61,7 +61,7 @@ class LRPController:
     async def retire(self, key: ActualLRPKey, trace_id: str) -> None:
         """Delete the row, or have its cell stop the instance.
 
-        Raises BBSError: ResourceNotFound, or UnknownError when the cell does not take the stop.
+        Raises BBSError: ResourceNotFound, or UnknownError if the stop call to the cell fails.
         """
 
         def work(tables: Tables) -> Stop | None:
@@ -91,7 +91,7 @@ class LRPController:
 
 
 def change(tables: Tables, process_guid: str, index: int, decide: Callable[[Rows], Outcome]) -> Outcome:
-    """Decide about an index and write it."""
+    """Apply a decision to an index and store the result."""
     before = tables.rows(process_guid, index)
     outcome = decide(before)
     tables.apply(before, outcome)
@@ -99,13 +99,13 @@ def change(tables: Tables, process_guid: str, index: int, decide: Callable[[Rows
 
 
 def auction_of(tables: Tables, process_guid: str, index: int, outcome: Outcome) -> list[LRPStartRequest]:
-    """The request for a place an outcome asks for; none when nobody desires the LRP any more."""
+    """The start request an outcome requires; empty if the LRP is no longer desired."""
     desired = tables.find_desired_lrp(process_guid) if outcome.auction else None
     return [] if desired is None else [lrp_start(desired, [index])]
 
 
 def retire(tables: Tables, key: ActualLRPKey, known: dict[str, CellPresence], trace_id: str) -> Stop | None:
-    """Retire the ordinary row: gone at once, unless a cell that is known has to stop it first.
+    """Retire the ordinary row: delete it, or return a stop call if the instance is on a registered cell.
 
     Raises ResourceNotFound.
     """

@@ -1,4 +1,4 @@
-"""Calls about tasks, and the completion callback."""
+"""Controller of tasks and their completion callbacks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bbs.models.task import Task, TaskCallbackResponse, TaskDefinition, TaskStat
 
 
 class TaskController:
-    """Tasks."""
+    """Operations on tasks."""
 
     def __init__(self, with_: Collaborators) -> None:
         self._with = with_
 
     async def desire(self, task_guid: str, domain: str, definition: TaskDefinition) -> None:
-        """Raises BBSError: ResourceExists, InvalidRequest for what is too long to be stored."""
+        """Raises BBSError: ResourceExists, or InvalidRequest if a field is too long to store."""
         check_guid(task_guid, domain)
         check_root_fs(definition.root_fs)
 
@@ -36,7 +36,7 @@ class TaskController:
         self._with.auction_tasks([request] if request else [])
 
     async def start(self, task_guid: str, cell_id: str) -> bool:
-        """Answers should_start. Raises ResourceNotFound, InvalidStateTransition."""
+        """Returns should_start. Raises ResourceNotFound, InvalidStateTransition."""
         check_guid(cell_id)
 
         def work(tables: Tables) -> bool:
@@ -70,7 +70,7 @@ class TaskController:
         await self._end(task_guid, lambda task, now: task_transitions.reject(task, reason, now))
 
     async def cancel(self, task_guid: str, trace_id: str) -> None:
-        """Ends the task here, and then on its cell. Raises ResourceNotFound, InvalidStateTransition."""
+        """End the task here, then on its cell. Raises ResourceNotFound, InvalidStateTransition."""
         before = await self._end(
             task_guid, lambda task, now: (task_transitions.fail(task, task_transitions.CANCELLED, now),)
         )
@@ -103,7 +103,7 @@ class TaskController:
         await self._with.store.run(work)
 
     def call_back(self, task: Task) -> None:
-        """Tell whoever desired a completed task of its end, if they want to know; without waiting."""
+        """Start the completion callback of a completed task, if it has one; does not wait."""
         if task.state == TaskState.Completed and callback_url(task):
             self._with.background.start("call-back", partial(self._call_back, task))
 
@@ -112,13 +112,13 @@ class TaskController:
             await self.resolving(task.task_guid)
         except BBSError as error:
             if error.type in (ErrorType.InvalidStateTransition, ErrorType.ResourceNotFound):
-                return  # somebody else is dealing with it, or has
+                return  # another call resolves or has resolved it
             raise
         if await self._with.callbacks.deliver(callback_url(task), dumps(callback_body(task))):
             await self.delete(task.task_guid)
 
     async def _end(self, task_guid: str, decide: Callable[[Task, int], tuple[Task, ...]]) -> Task:
-        """Apply changes that may end a task; answers what it was before."""
+        """Apply changes that may end a task; returns the record before them."""
 
         def work(tables: Tables) -> tuple[Task, Task]:
             before = task = tables.task(task_guid)
@@ -133,12 +133,12 @@ class TaskController:
 
 
 def callback_url(task: Task) -> str:
-    """Where the end of a task is to be told; empty for nowhere."""
+    """The completion callback URL, empty if there is none."""
     return "" if task.task_definition is None else task.task_definition.completion_callback_url
 
 
 def callback_body(task: Task) -> TaskCallbackResponse:
-    """What is told of the end of a task."""
+    """The body of the completion callback."""
     return TaskCallbackResponse(
         task_guid=task.task_guid,
         failed=task.failed,

@@ -1,1 +1,1 @@
-"""Decisions about records: pure functions from rows and a call to new rows, events and auctions."""
+"""Decisions on records: pure functions from rows and a call to new rows, events and auctions."""

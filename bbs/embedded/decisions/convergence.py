@@ -1,9 +1,8 @@
-"""The decisions of convergence over a snapshot of the records. Pure.
+"""Convergence decisions on a snapshot of the records. Pure.
 
-:mod:`bbs.embedded.controllers.converger` carries them out.
-
-Everything a lost message, a dead cell or a full cell left behind is put right here, and only here.
-Times are ns since the epoch. Source of conditions and numbers: the convergence tables of the protocol.
+:mod:`bbs.embedded.controllers.converger` applies them. Only convergence repairs the effects of lost messages,
+missing cells and full cells. Times are ns since the epoch. Source of conditions and numbers: the convergence
+tables of the protocol.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CELL_DISAPPEARED = "cell disappeared before completion"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What a decision looks at besides the record: who lives, whose word is fresh, what time it is."""
+    """Inputs of a decision apart from the record: registered cells, fresh domains, current time."""
 
     cells: Collection[str]
     fresh_domains: Collection[str]
@@ -45,9 +44,10 @@ class World:
 class IndexPlan:
     """What to do about one index.
 
-    outcomes: to be written one after the other, each on top of the one before.
-    auction: ask for a place. retire: have the ordinary row stopped or deleted.
-    update_routes, update_tags: tell the cell of the ordinary row what is new.
+    outcomes: outcomes to store in order, each on top of the one before.
+    auction: request an auction.
+    retire: have the ordinary row stopped or deleted.
+    update_routes, update_tags: send the changes to the cell of the ordinary row.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -58,7 +58,7 @@ class IndexPlan:
 
 
 def plan_index(key: ActualLRPKey, rows: Rows, desired: DesiredLRP | None, world: World) -> IndexPlan:
-    """Decide about one index: the rows it has, if any, and the LRP that wants it, if any."""
+    """Decide about one index: its rows, if any, and its desired LRP, if any."""
     outcomes: list[Outcome] = []
 
     def then(decide: Callable[[Rows], Outcome]) -> Rows:
@@ -114,7 +114,7 @@ def _cell_is_gone(row: ActualLRP, world: World) -> bool:
 
 
 class TaskAction(Enum):
-    """What else to do about a task."""
+    """Additional action for a task."""
 
     NOTHING = auto()
     AUCTION = auto()
@@ -124,7 +124,7 @@ class TaskAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """What to do about one task. after: its new record, or None to leave it."""
+    """What to do about one task. after: its new record, or None for no change."""
 
     after: Task | None = None
     action: TaskAction = TaskAction.NOTHING

@@ -1,7 +1,7 @@
-"""What the calls of an evacuating cell do to the rows of an index. Pure.
+"""Transitions of an index's rows for the calls of an evacuating cell. Pure.
 
-Each answer says whether the cell keeps the container. A refused call raises :class:`Refused`, which
-carries that answer beside the error.
+Each result says whether the cell keeps the container. A refused call raises :class:`Refused`, which carries
+the error and ``keep_container``.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class Evacuation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaceability:
-    """What the RECREATE strategy looks at: all instances of the LRP.
+    """Input of the RECREATE strategy: all instances of the LRP.
 
-    running: number of RUNNING ordinary instances; desired: number wanted.
+    running: number of RUNNING ordinary instances.
+    desired: number of desired instances.
     """
 
     strategy: UpdateStrategy = UpdateStrategy.ROLLING
@@ -55,7 +56,7 @@ class Replaceability:
 
 
 class Refused(BBSError):
-    """A refused evacuation call and its ``keep_container``."""
+    """A refused evacuation call with its ``keep_container``."""
 
     def __init__(self, error: ErrorType, *, keep_container: bool) -> None:
         super().__init__(error)
@@ -63,7 +64,7 @@ class Refused(BBSError):
 
 
 def evacuate_claimed(rows: Rows, instance_key: ActualLRPInstanceKey, now: int) -> Evacuation:
-    """The instance never ran: give its index to another cell."""
+    """The instance never ran: unclaim its index, so that another cell can take it."""
     row = _caller(rows, instance_key)
     if row.presence != Presence.ORDINARY:
         return Evacuation(drop(rows, row.presence))
@@ -73,7 +74,7 @@ def evacuate_claimed(rows: Rows, instance_key: ActualLRPInstanceKey, now: int) -
 
 
 def evacuate_crashed(rows: Rows, instance_key: ActualLRPInstanceKey, reason: str, now: int) -> Evacuation:
-    """The instance ended by itself; its restart is left to convergence."""
+    """The instance crashed; convergence restarts it."""
     row = _caller(rows, instance_key)
     if row.presence != Presence.ORDINARY:
         return Evacuation(drop(rows, row.presence))
@@ -87,7 +88,7 @@ def evacuate_crashed(rows: Rows, instance_key: ActualLRPInstanceKey, reason: str
 
 
 def evacuate_stopped(rows: Rows, instance_key: ActualLRPInstanceKey) -> Evacuation:
-    """The instance was stopped: its row goes, whatever its presence."""
+    """The instance was stopped: remove its row, of any presence."""
     return Evacuation(drop(rows, _caller(rows, instance_key).presence))
 
 
@@ -99,7 +100,7 @@ def evacuate_running(
     others: Replaceability,
     now: int,
 ) -> Evacuation:
-    """The instance runs on until its replacement does."""
+    """The instance keeps running until its replacement runs."""
     if not rows:
         return Evacuation(Outcome(rows))
     if others.strategy == UpdateStrategy.RECREATE:
@@ -115,7 +116,7 @@ def evacuate_running(
     if caller is None or caller is evacuating:
         return Evacuation(_keep_evacuating(rows, key, instance_key, data, now), keep_container=True)
     if caller is ordinary and ordinary.state in ON_A_CELL:
-        # The request is a question here: what the row says of a running instance stays as it is.
+        # The call is only a question in this case: data of an already running row stays unchanged.
         known = running_data(ordinary) if ordinary.state == RUNNING else data
         leaving = _new_evacuating(key, instance_key, known, now)
         replacement = to_unclaimed(ordinary, now)
@@ -131,7 +132,7 @@ def evacuate_running(
 
 
 def remove_evacuating(rows: Rows, instance_key: ActualLRPInstanceKey) -> Outcome:
-    """The evacuating instance is gone. Raises ResourceNotFound."""
+    """Remove the evacuating row. Raises ResourceNotFound."""
     row = rows.evacuating
     if row is None or row.actual_lrp_instance_key != instance_key:
         raise BBSError(ErrorType.ResourceNotFound)

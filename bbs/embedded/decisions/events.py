@@ -1,8 +1,8 @@
-"""Which events a change of an index's rows produces, on the instance stream and on the group stream.
+"""Events for a change of an index's rows, on the instance stream and on the group stream.
 
-The instance stream tells what happened to rows; what that is only the deciding transition knows, so it
-builds those events itself from the constructors here. The group stream shows one resolved instance and
-one evacuating instance per index; it follows from the rows before and after.
+The instance stream reports what happened to rows. Only the deciding transition has that information, so it
+builds those events with the constructors here. The group stream shows one resolved instance and one
+evacuating instance per index; its events follow from the rows before and after.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GroupEvent: TypeAlias = (
 
 
 def info(row: ActualLRP) -> ActualLRPInfo:
-    """The part of a row that a changed event carries."""
+    """The part of a row in a changed event."""
     return ActualLRPInfo(
         actual_lrp_net_info=row.actual_lrp_net_info,
         crash_count=row.crash_count,
@@ -60,7 +60,7 @@ def removed(row: ActualLRP, trace_id: str = "") -> ActualLRPInstanceRemovedEvent
 
 
 def changed(before: ActualLRP, after: ActualLRP) -> ActualLRPInstanceChangedEvent:
-    """Keys are those of *after*, or of *before* where after has none any more."""
+    """The keys are those of *after*; if *after* has no instance key, that of *before*."""
     instance_key = after.actual_lrp_instance_key
     if instance_key == ActualLRPInstanceKey():
         instance_key = before.actual_lrp_instance_key
@@ -73,7 +73,7 @@ def changed(before: ActualLRP, after: ActualLRP) -> ActualLRPInstanceChangedEven
 
 
 def crashed(before: ActualLRP, after: ActualLRP) -> ActualLRPCrashedEvent:
-    """The instance is the one of *before*: a crash clears it."""
+    """The instance key is that of *before*, because a crash clears it."""
     return ActualLRPCrashedEvent(
         actual_lrp_key=after.actual_lrp_key,
         actual_lrp_instance_key=before.actual_lrp_instance_key,
@@ -94,12 +94,12 @@ def _rank(event: InstanceEvent) -> int:
 
 
 def in_order(events: Iterable[InstanceEvent]) -> tuple[InstanceEvent, ...]:
-    """Crashed first, then what results in RUNNING, then the rest."""
+    """Crashed events first, then events that result in RUNNING, then the rest."""
     return tuple(sorted(events, key=_rank))
 
 
 def best(rows: Rows) -> ActualLRP | None:
-    """The row that stands for an index among those that are not evacuating."""
+    """The row that represents an index among its non-evacuating rows."""
     if rows.ordinary is not None and rows.ordinary.state == RUNNING:
         return rows.ordinary
     if rows.suspect is not None and rows.suspect.state in (RUNNING, CLAIMED):
@@ -108,12 +108,12 @@ def best(rows: Rows) -> ActualLRP | None:
 
 
 def to_group(rows: Rows) -> ActualLRPGroup:
-    """The pair an index is shown as in the deprecated group calls."""
+    """The pair of instances of an index in the deprecated group calls."""
     return ActualLRPGroup(instance=best(rows), evacuating=rows.evacuating)
 
 
 def resolved(pair: ActualLRPGroup) -> ActualLRP | None:
-    """The one instance a pair is reduced to."""
+    """The single instance that represents a pair."""
     instance = pair.instance
     if instance is not None and (instance.state in (RUNNING, CRASHED) or pair.evacuating is None):
         return instance
@@ -147,7 +147,7 @@ def _group_rank(event: GroupEvent) -> int:
 
 
 def _came_back(before: Rows, after: Rows) -> bool:
-    """A suspect row became the ordinary one again; the stream only hears its replacement go."""
+    """Whether a suspect row became ordinary again; the stream only reports the removed replacement."""
     return (
         before.suspect is not None
         and after.suspect is None

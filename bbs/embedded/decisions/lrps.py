@@ -1,7 +1,7 @@
-"""What a call about an ActualLRP does to the rows of its index. Pure: rows in, outcome out.
+"""Transitions of the rows of an index for actual LRP calls. Pure: rows in, outcome out.
 
-A refused call raises :class:`~bbs.models.errors.BBSError`. Times are ns since the epoch.
-Source of the tables and numbers: the LRP transition and crash policy chapters of the BBS protocol.
+A refused call raises :class:`~bbs.models.errors.BBSError`. Times are ns since the epoch. Source of the tables
+and numbers: the LRP transition and crash policy chapters of the BBS protocol.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from bbs.models.actual_lrp import (
 from bbs.models.errors import BBSError, ErrorType
 
 CRASH_RESET_AFTER = 5 * 60 * SECOND
-"""An instance that ran longer than this starts counting its crashes anew."""
+"""If an instance ran longer than this, its crash count restarts."""
 
 IMMEDIATE_RESTARTS = 2
-"""Crash counts up to this one are restarted at once."""
+"""Up to this crash count, restarts are immediate."""
 
 MAX_RESTARTS = 200
-"""From this crash count on a row stays CRASHED."""
+"""From this crash count on, a row stays CRASHED."""
 
 BASE_RESTART_WAIT = 30 * SECOND
 MAX_WAIT_EXPONENT = 5
-"""The wait doubles with each crash, this often at most."""
+"""Maximum number of times the wait doubles; it doubles with each crash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Result of a transition.
 
-    after: the rows as they shall be.
-    events: of the instance stream, in order.
-    auction: the index needs a place.
+    after: the new rows.
+    events: events of the instance stream, in order.
+    auction: whether the index needs an auction.
     """
 
     after: Rows
@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningData:
-    """What a cell reports about a running instance."""
+    """A cell's report about a running instance."""
 
     net_info: ActualLRPNetInfo
     internal_routes: tuple[ActualLRPInternalRoute, ...] = ()
@@ -75,7 +75,7 @@ class RunningData:
 
 
 def claim(rows: Rows, instance_key: ActualLRPInstanceKey, now: int) -> Outcome:
-    """A cell takes the index. Raises ResourceNotFound, ActualLRPCannotBeClaimed."""
+    """A cell claims the index. Raises ResourceNotFound, ActualLRPCannotBeClaimed."""
     if _names_suspect(rows, instance_key):
         return Outcome(rows)
     row = _ordinary(rows)
@@ -99,7 +99,7 @@ def claim(rows: Rows, instance_key: ActualLRPInstanceKey, now: int) -> Outcome:
 def start(
     rows: Rows, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, data: RunningData, now: int
 ) -> Outcome:
-    """An instance runs; it supersedes evacuating and suspect ones. Raises ActualLRPCannotBeStarted."""
+    """An instance runs; evacuating and suspect rows are removed. Raises ActualLRPCannotBeStarted."""
     if _names_suspect(rows, instance_key):
         return Outcome(rows)
     row = rows.ordinary
@@ -124,7 +124,7 @@ def start(
 
 
 def crash(rows: Rows, instance_key: ActualLRPInstanceKey, reason: str, now: int) -> Outcome:
-    """An instance ended by itself. Raises ResourceNotFound, ActualLRPCannotBeCrashed."""
+    """An instance crashed. Raises ResourceNotFound, ActualLRPCannotBeCrashed."""
     if rows.suspect is not None and _names_suspect(rows, instance_key):
         return Outcome(rows.without(Presence.SUSPECT), (ev.removed(rows.suspect),))
     row = _ordinary(rows)
@@ -138,7 +138,7 @@ def crash(rows: Rows, instance_key: ActualLRPInstanceKey, reason: str, now: int)
 
 
 def fail(rows: Rows, message: str, now: int) -> Outcome:
-    """No cell could take the index. A missing row is fine. Raises ActualLRPCannotBeFailed."""
+    """Placement of the index failed. A missing row is ignored. Raises ActualLRPCannotBeFailed."""
     row = rows.ordinary
     if row is None:
         return Outcome(rows)
@@ -151,7 +151,7 @@ def fail(rows: Rows, message: str, now: int) -> Outcome:
 
 
 def remove(rows: Rows, instance_key: ActualLRPInstanceKey | None, trace_id: str = "") -> Outcome:
-    """The ordinary row goes; an instance key, if given, must be its own. Raises ResourceNotFound."""
+    """Remove the ordinary row; an instance key, if given, must match. Raises ResourceNotFound."""
     row = _ordinary(rows)
     if instance_key is not None and row.actual_lrp_instance_key != instance_key:
         raise BBSError(ErrorType.ResourceNotFound)
@@ -159,7 +159,7 @@ def remove(rows: Rows, instance_key: ActualLRPInstanceKey | None, trace_id: str 
 
 
 def drop(rows: Rows, presence: Presence, trace_id: str = "") -> Outcome:
-    """One row goes, whatever its state; none is fine."""
+    """Remove the row of that presence, in any state; a missing row is ignored."""
     row = rows.presence(presence)
     if row is None:
         return Outcome(rows)
@@ -167,7 +167,7 @@ def drop(rows: Rows, presence: Presence, trace_id: str = "") -> Outcome:
 
 
 def create(rows: Rows, key: ActualLRPKey, now: int, trace_id: str = "") -> Outcome:
-    """The index gets its ordinary row, unless it has one."""
+    """Create the ordinary row if it is missing."""
     if rows.ordinary is not None:
         return Outcome(rows)
     row = new_unclaimed(key, now)
@@ -175,7 +175,7 @@ def create(rows: Rows, key: ActualLRPKey, now: int, trace_id: str = "") -> Outco
 
 
 def unclaim(rows: Rows, now: int) -> Outcome:
-    """The ordinary row loses its instance, or its CRASHED state. Raises ActualLRPCannotBeUnclaimed."""
+    """Remove the instance or the CRASHED state of the ordinary row. Raises ActualLRPCannotBeUnclaimed."""
     row = _ordinary(rows)
     if row.state == UNCLAIMED:
         raise BBSError(ErrorType.ActualLRPCannotBeUnclaimed)
@@ -184,9 +184,9 @@ def unclaim(rows: Rows, now: int) -> Outcome:
 
 
 def suspect(rows: Rows, now: int) -> Outcome:
-    """The ordinary row's cell is gone: keep it as SUSPECT and look for a replacement.
+    """The ordinary row's cell is missing: mark the row as SUSPECT and auction a replacement.
 
-    With a SUSPECT row already there the ordinary one is only unclaimed, and convergence auctions it later.
+    If a SUSPECT row exists, the ordinary row is only unclaimed; convergence auctions it later.
     """
     row = _ordinary(rows)
     if rows.suspect is not None:
@@ -201,7 +201,7 @@ def suspect(rows: Rows, now: int) -> Outcome:
 
 
 def unsuspect(rows: Rows) -> Outcome:
-    """The SUSPECT row's cell came back: it is the ordinary one again, its replacement goes."""
+    """The SUSPECT row's cell is registered again: make the row ordinary and remove its replacement."""
     doubtful = rows.suspect
     if doubtful is None:
         return Outcome(rows)
@@ -213,7 +213,7 @@ def unsuspect(rows: Rows) -> Outcome:
 
 
 def after_crash(row: ActualLRP, reason: str, now: int) -> ActualLRP:
-    """The row after one more crash: UNCLAIMED to be restarted at once, or CRASHED."""
+    """The row after one more crash: UNCLAIMED for an immediate restart, or CRASHED."""
     long_lived = row.state == RUNNING and now - row.since > CRASH_RESET_AFTER
     count = 1 if long_lived else row.crash_count + 1
     after = replace(to_unclaimed(row, now), crash_count=count, crash_reason=cut(reason))
@@ -229,7 +229,7 @@ def restart_due(row: ActualLRP, now: int) -> bool:
 
 
 def as_running(row: ActualLRP, instance_key: ActualLRPInstanceKey, data: RunningData, now: int) -> ActualLRP:
-    """The row with a running instance. The modification tag is left to the caller."""
+    """The row with a running instance. The caller updates the modification tag."""
     return replace(
         row,
         state=RUNNING,
@@ -245,7 +245,7 @@ def as_running(row: ActualLRP, instance_key: ActualLRPInstanceKey, data: Running
 
 
 def running_data(row: ActualLRP) -> RunningData:
-    """What a row says about its running instance."""
+    """The running data of a row."""
     return RunningData(
         net_info=row.actual_lrp_net_info,
         internal_routes=row.actual_lrp_internal_routes,

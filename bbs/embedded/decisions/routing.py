@@ -1,4 +1,4 @@
-"""What a desired LRP says about each of its instances: internal routes and metric tags."""
+"""Internal routes and metric tags of instances, from their desired LRP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERNAL_ROUTER = "internal-router"
 
 
 def internal_routes(lrp: DesiredLRP) -> tuple[ActualLRPInternalRoute, ...]:
-    """Host names on the internal network; none when the router's data is not what it should be."""
+    """Host names on the internal network; empty if the router's data is malformed."""
     text = (lrp.routes or {}).get(INTERNAL_ROUTER)
     if text is None:
         return ()
@@ -33,7 +33,7 @@ def internal_routes(lrp: DesiredLRP) -> tuple[ActualLRPInternalRoute, ...]:
 
 
 def metric_tags(lrp: DesiredLRP, row: ActualLRP) -> dict[str, str]:
-    """The tags as they are for one instance."""
+    """The metric tags with the dynamic values of one instance."""
     return {name: _resolve(value, row) for name, value in lrp.metric_tags.items()}
 
 
@@ -48,9 +48,9 @@ def _resolve(value: MetricTagValue, row: ActualLRP) -> str:
 
 
 def stored(routes: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Routes as a BBS gives them back: the same JSON without spaces, text safe to stand in HTML.
+    """Routes in the form a BBS returns: JSON without whitespace, strings escaped for HTML.
 
-    What is no JSON stays as it is; it means nothing to anybody but its router.
+    Values that are not JSON stay unchanged; only their router interprets them.
     """
     return {router: _compact(text) if _is_json(text) else text for router, text in routes.items()}
 

@@ -1,7 +1,7 @@
-"""The rows of one index, and the values new rows begin with.
+"""The rows of one index, and the initial values of new rows.
 
-An index has at most one ORDINARY, one EVACUATING and one SUSPECT row. Everything that decides about an
-index takes a :class:`Rows` and gives back another; the store writes the difference.
+An index has at most one ORDINARY, one EVACUATING and one SUSPECT row. Every decision about an index takes a
+:class:`Rows` and returns another; the store writes the difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ON_A_CELL = frozenset({CLAIMED, RUNNING})
 """States in which a row names an instance on a cell."""
 
 TEXT_LIMIT = 1024
-"""Bytes kept of crash, placement, failure and rejection reasons."""
+"""Maximum bytes of crash, placement, failure and rejection reasons."""
 
 TRUNCATED = "(truncated)"
 
@@ -42,15 +42,15 @@ class Rows:
         return any(True for _ in self)
 
     def of(self, instance_key: ActualLRPInstanceKey) -> ActualLRP | None:
-        """The row that has exactly this instance key."""
+        """The row with exactly this instance key."""
         return next((row for row in self if row.actual_lrp_instance_key == instance_key), None)
 
     def presence(self, presence: Presence) -> ActualLRP | None:
-        """The row of that presence."""
+        """The row with that presence."""
         return next((row for row in self if row.presence == presence), None)
 
     def with_row(self, row: ActualLRP) -> Rows:
-        """These rows, with the one of the same presence replaced."""
+        """These rows, with the row of the same presence replaced."""
         match row.presence:
             case Presence.ORDINARY:
                 return replace(self, ordinary=row)
@@ -60,7 +60,7 @@ class Rows:
                 return replace(self, suspect=row)
 
     def without(self, presence: Presence) -> Rows:
-        """These rows, less the one of that presence."""
+        """These rows without the row of that presence."""
         match presence:
             case Presence.ORDINARY:
                 return replace(self, ordinary=None)
@@ -79,7 +79,7 @@ def group(rows: Iterable[ActualLRP]) -> Rows:
 
 
 def by_index(rows: Iterable[ActualLRP]) -> dict[tuple[str, int], Rows]:
-    """Sort any rows into their indices, keyed by (process_guid, index)."""
+    """Group rows by index, keyed by (process_guid, index)."""
     result: dict[tuple[str, int], Rows] = {}
     for row in rows:
         key = (row.actual_lrp_key.process_guid, row.actual_lrp_key.index)
@@ -88,7 +88,7 @@ def by_index(rows: Iterable[ActualLRP]) -> dict[tuple[str, int], Rows]:
 
 
 def new_tag() -> ModificationTag:
-    """Tag of a record that did not exist before."""
+    """Tag of a new record."""
     return ModificationTag(epoch=str(uuid.uuid4()))
 
 
@@ -98,7 +98,7 @@ def next_tag(tag: ModificationTag | None) -> ModificationTag:
 
 
 def new_unclaimed(key: ActualLRPKey, now: int) -> ActualLRP:
-    """A row for an index that has none. now: ns since the epoch."""
+    """A row for an index without one. now: ns since the epoch."""
     return ActualLRP(
         actual_lrp_key=key, state=UNCLAIMED, since=now, modification_tag=new_tag(), routable=False
     )
@@ -118,7 +118,7 @@ def to_unclaimed(row: ActualLRP, now: int) -> ActualLRP:
 
 
 def cut(text: str) -> str:
-    """Shorten a reason to what a record keeps, in bytes of UTF-8, and say so at its end."""
+    """Truncate a reason to the limit, in bytes of UTF-8, and mark it as truncated."""
     raw = text.encode(errors="replace")
     if len(raw) <= TEXT_LIMIT:
         return text

@@ -1,4 +1,4 @@
-"""What a call about a Task does to its record. Pure: record in, record out.
+"""Transitions of tasks. Pure: record in, record out.
 
 A refused call raises :class:`~bbs.models.errors.BBSError`. Times are ns since the epoch.
 """
@@ -12,7 +12,7 @@ from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task, TaskDefinition, TaskState
 
 MAX_REJECTIONS = 3
-"""A task that was rejected this often fails at the next rejection."""
+"""A task with this many rejections fails at the next one."""
 
 CANCELLED = "task was cancelled"
 """Peers compare this text."""
@@ -31,7 +31,7 @@ def desire(task_guid: str, domain: str, definition: TaskDefinition, now: int) ->
 
 
 def start(task: Task, cell_id: str, now: int) -> Task | None:
-    """A cell takes the task; None when it is that cell's already."""
+    """A cell starts the task; None if the task already runs on that cell."""
     if task.state == TaskState.Running and task.cell_id == cell_id:
         return None
     _expect(task, TaskState.Pending, to=TaskState.Running)
@@ -39,7 +39,7 @@ def start(task: Task, cell_id: str, now: int) -> Task | None:
 
 
 def complete(task: Task, cell_id: str, *, failed: bool, failure_reason: str, result: str, now: int) -> Task:
-    """The cell reports the end."""
+    """The cell reports the end of the task."""
     _expect(task, TaskState.Running, to=TaskState.Completed)
     if task.cell_id != cell_id:
         raise BBSError(ErrorType.RunningOnDifferentCell, f"Running on cell {task.cell_id} not {cell_id}")
@@ -47,15 +47,15 @@ def complete(task: Task, cell_id: str, *, failed: bool, failure_reason: str, res
 
 
 def fail(task: Task, failure_reason: str, now: int) -> Task:
-    """End a task that is not done yet."""
+    """Fail a task that is not completed."""
     _expect(task, TaskState.Pending, TaskState.Running, to=TaskState.Completed)
     return completed(task, failed=True, failure_reason=failure_reason, result="", now=now)
 
 
 def reject(task: Task, reason: str, now: int) -> tuple[Task, ...]:
-    """A cell could not take the task: Pending again, or Completed when that happened too often.
+    """A cell could not take the task: it becomes Pending, or Completed after too many rejections.
 
-    Each record of the answer is a change of its own. The cell id stays, as peers expect.
+    Each returned record is a separate change. The cell id stays, as peers expect.
     """
     if task.state not in (TaskState.Pending, TaskState.Running):
         raise BBSError(ErrorType.InvalidRequest)
@@ -72,23 +72,23 @@ def reject(task: Task, reason: str, now: int) -> tuple[Task, ...]:
 
 
 def resolving(task: Task, now: int) -> Task:
-    """Somebody is dealing with the result."""
+    """The result is being processed."""
     _expect(task, TaskState.Completed, to=TaskState.Resolving)
     return replace(task, state=TaskState.Resolving, updated_at=now)
 
 
 def delete(task: Task) -> None:
-    """Check that the task may go. The text names Resolving as the target: peers know it so."""
+    """Check that the task may be deleted. The error names Resolving as the target, as peers expect."""
     _expect(task, TaskState.Resolving, to=TaskState.Resolving)
 
 
 def unresolve(task: Task, now: int) -> Task:
-    """Nobody dealt with the result after all."""
+    """The result was not processed."""
     return replace(task, state=TaskState.Completed, updated_at=now)
 
 
 def completed(task: Task, *, failed: bool, failure_reason: str, result: str, now: int) -> Task:
-    """The record of an ended task, whatever it was before."""
+    """The record of a completed task, from any state."""
     return replace(
         task,
         state=TaskState.Completed,

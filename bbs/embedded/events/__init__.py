@@ -1,1 +1,1 @@
-"""The event bus of the control plane, and the notices that a transaction makes for it."""
+"""The event bus of the control plane, and the notices that a transaction creates for it."""

@@ -1,8 +1,8 @@
-"""The subscribers of the three event streams.
+"""Event hub: the subscribers of the three event streams.
 
-Publishing never waits. A subscriber has a buffer. One that has more than the bound in it when the next commit
-comes is ended, and has to subscribe and list again: the same as the protocol asks of it after any break. A
-commit itself may be of any size: a subscriber that keeps up gets all of it.
+Publishing never waits. Each subscriber has a bounded buffer. If it exceeds the limit when the next commit is
+published, the subscription ends. The client must then subscribe and list again, as after any disconnect. A
+single commit may have any size: a subscriber that keeps up gets all of it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from bbs.models.events import (
 logger = logging.getLogger(__name__)
 
 BUFFER_BYTES: Final = 2 << 20
-"""Records a subscriber may have waiting when more come. All subscribers share the records themselves."""
+"""Maximum bytes of unread records when a commit is published. All subscribers share the records."""
 
 
 class Subscription:
-    """One subscriber's events, in order, until it is ended or the hub closes. who: for the log."""
+    """The events of one subscriber, in order, until it is ended or the hub closes. who: name in the log."""
 
     def __init__(self, stream: Stream, cell_id: str, who: str) -> None:
         self.stream = stream
@@ -48,7 +48,7 @@ class Subscription:
 
     @property
     def over(self) -> bool:
-        """There was a last event, and it has been taken."""
+        """Whether the subscription has ended and all its events are taken."""
         return self._ended and not self._notices
 
     @property
@@ -57,7 +57,7 @@ class Subscription:
         return self._bytes
 
     def offer(self, notice: Notice) -> None:
-        """Take an event, when it is one for this subscriber."""
+        """Buffer an event if it passes the cell filter."""
         if self._ended or (self._cell_id and not concerns(notice.event, self._cell_id)):
             return
         self._notices.append(notice)
@@ -65,23 +65,23 @@ class Subscription:
         self._came.set()
 
     def end(self) -> None:
-        """Let the subscriber have what is buffered, and no more."""
+        """End the subscription after the buffered events."""
         self._ended = True
         self._came.set()
 
     def drop(self) -> None:
-        """End the subscription at once; what is buffered goes."""
+        """End the subscription at once and discard the buffer."""
         self._notices.clear()
         self._bytes = 0
         self.end()
 
     async def next(self, patience_s: float) -> Event | None:
-        """The next event; None when there was none for so many seconds, or there will be none any more."""
+        """The next event; None after ``patience_s`` seconds without one, or at the end."""
         notice = await self.next_notice(patience_s)
         return None if notice is None else notice.event
 
     async def next_notice(self, patience_s: float) -> Notice | None:
-        """The same, with the record of the event."""
+        """Like ``next``, with the encoded record of the event."""
         if not self._notices and not self._ended:
             self._came.clear()
             try:
@@ -107,7 +107,7 @@ class Hub:
     def subscribe(
         self, stream: Stream, cell_id: str = "", who: str = "this process"
     ) -> Iterator[Subscription]:
-        """Subscribed from entering on. cell_id: only what concerns that cell; empty for all."""
+        """Subscribe while the context lasts. cell_id: only events of that cell; empty for all."""
         subscription = Subscription(stream, cell_id, who)
         if self._closed:
             subscription.end()
@@ -118,7 +118,7 @@ class Hub:
             self._subscriptions.discard(subscription)
 
     def publish(self, notices: Sequence[Notice]) -> None:
-        """Give each event of a commit to the subscribers of its streams."""
+        """Pass each event of a commit to the subscribers of its streams."""
         for subscription in tuple(self._subscriptions):
             if subscription.waiting_bytes > BUFFER_BYTES:
                 self._drop(subscription)
@@ -149,7 +149,7 @@ class Hub:
 
 
 def concerns(event: Event, cell_id: str) -> bool:
-    """Whether an event passes the filter for a cell. What is not about an instance always does."""
+    """Whether an event passes the filter for a cell. Events that are not about an instance always pass."""
     match event:
         case ActualLRPInstanceCreatedEvent() | ActualLRPInstanceRemovedEvent():
             return _on_cell(event.actual_lrp, cell_id)

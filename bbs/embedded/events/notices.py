@@ -1,4 +1,4 @@
-"""What the store tells the event hub after a commit."""
+"""Notices: events that the store passes to the event hub after a commit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LRP_STREAMS = frozenset({Stream.INSTANCES, Stream.GROUPS})
 
 
 class Notice:
-    """An event, the streams it belongs to, and its record on them, less the number.
+    """An event, the streams it belongs to, and its encoded record without the number.
 
-    The record is made with the notice, inside the transaction: it is made once for all subscribers, off the
-    event loop, and an event that cannot be encoded fails the call that causes it and no stream.
+    The record is encoded once for all subscribers, inside the transaction and off the event loop. An event
+    that cannot be encoded therefore fails the call that causes it, not a stream.
     """
 
     __slots__ = ("event", "record", "streams")

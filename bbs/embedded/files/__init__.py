@@ -1,1 +1,1 @@
-"""The file server: static files, and uploads on their way to a Cloud Controller."""
+"""The file server: static files, and uploads to a Cloud Controller."""

@@ -1,7 +1,6 @@
-"""Conditional and range requests for a file, as pure decisions over header values (RFC 9110, 13 and 14).
+"""Conditional and range requests for a file, as pure functions of header values (RFC 9110, 13 and 14).
 
-The choices where the RFC leaves one are those of Go's file serving, whose answers clients of a file
-server know.
+Where the RFC leaves a choice, the behaviour is that of Go's file server, which clients expect.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from bbs.models.numbers import whole_number
 ENTITY_TAG: Final = re.compile(r'\s*,?\s*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")')
 UNIT: Final = "bytes="
 LARGEST: Final = 2**63 - 1
-"""Greatest number of a range; a larger one makes the range invalid, as in Go."""
+"""Largest number in a range; a larger one makes the range invalid, as in Go."""
 
 
 class Verdict(Enum):
-    """What the conditions of a request come to."""
+    """Result of the preconditions of a request."""
 
     SERVE = 200
     NOT_MODIFIED = 304
@@ -31,7 +30,7 @@ class Verdict(Enum):
 
 
 class UnsatisfiableRange(Exception):
-    """Status 416; the message is the answer's text. no_overlap: the ranges are well-formed but outside."""
+    """Status 416; the message is the response text. no_overlap: the ranges are valid but outside the file."""
 
     def __init__(self, text: str, *, no_overlap: bool = False) -> None:
         self.no_overlap = no_overlap
@@ -40,7 +39,7 @@ class UnsatisfiableRange(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What identifies a version of a file. etag: with its quotes, strong. modified: whole seconds, UTC."""
+    """Validators of a file version. etag: strong, with quotes. modified: whole seconds, UTC."""
 
     etag: str
     modified: datetime
@@ -61,7 +60,7 @@ class ByteRange:
 
 
 def check(headers: Mapping[str, str], file: Validators) -> Verdict:
-    """Preconditions in their order: those about tags beat those about dates."""
+    """Evaluate preconditions; those on tags take precedence over those on dates."""
     if "If-Match" in headers:
         if not _any_tag(headers["If-Match"], file.etag, weak=False):
             return Verdict.PRECONDITION_FAILED
@@ -79,7 +78,7 @@ def check(headers: Mapping[str, str], file: Validators) -> Verdict:
 
 
 def ranges(headers: Mapping[str, str], file: Validators, size: int) -> list[ByteRange]:
-    """Parts to send; none for the whole file. Raises UnsatisfiableRange."""
+    """Parts to send; empty for the whole file. Raises UnsatisfiableRange."""
     header = headers.get("Range", "")
     if not header or not _if_range(headers.get("If-Range"), file):
         return []
@@ -89,7 +88,7 @@ def ranges(headers: Mapping[str, str], file: Validators, size: int) -> list[Byte
         if error.no_overlap and size == 0:
             return []
         raise
-    # More than the file altogether: an attack or a mistake, the file itself is cheaper.
+    # Parts that together exceed the file are an attack or a mistake: sending the file is cheaper.
     return [] if sum(part.length for part in parts) > size else parts
 
 
@@ -106,7 +105,7 @@ def parse_ranges(header: str, size: int) -> list[ByteRange]:
 
 
 def _parse_range(spec: str, size: int) -> ByteRange | None:
-    """One range cut to the file; None when it begins behind its end."""
+    """One range, clipped to the file; None if it starts after the end."""
     first, dash, last = (part.strip() for part in spec.partition("-"))
     start, end = whole_number(first, LARGEST), whole_number(last, LARGEST)
     if not dash or (first and start is None) or (last and end is None):
@@ -126,7 +125,7 @@ def _parse_range(spec: str, size: int) -> ByteRange | None:
 
 
 def _if_range(value: str | None, file: Validators) -> bool:
-    """Whether the client's part belongs to this version, so that a range of it is of use."""
+    """Whether If-Range matches this version, so that the range applies."""
     if value is None:
         return True
     if value.startswith(('"', "W/")):
@@ -147,11 +146,11 @@ def _any_tag(header: str, etag: str, *, weak: bool) -> bool:
 
 
 def _date(value: str | None) -> datetime | None:
-    """An HTTP date; nothing for one that is none, which then has no effect."""
+    """An HTTP date; None for an invalid one, which is ignored."""
     if value is None:
         return None
     try:
         date = parsedate_to_datetime(value)
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    except (ValueError, OverflowError, TypeError, IndexError):  # what the parser raises is not documented
+    except (ValueError, OverflowError, TypeError, IndexError):  # the parser's exceptions are undocumented
         return None

@@ -1,6 +1,6 @@
-"""Jobs of uploads, and how each is going: kept in a folder, so that a restart forgets none.
+"""Upload jobs and their states, stored in a folder so that they survive a restart.
 
-One small file a job. A job that had not ended when the last life did has failed, for a reason that is told.
+Each job is one small file. After a restart, unfinished jobs of the previous process are failed with a reason.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """status: as the Cloud Controller calls it. error: why it failed."""
+    """status: in the Cloud Controller's terms.
+    error: why the job failed."""
 
     status: str
     error: str = ""
 
 
 class UploadJobs:
-    """Jobs by id; the newest JOBS_KEPT of them."""
+    """Jobs by id; the newest JOBS_KEPT are kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._jobs: dict[str, Job] = {}
 
     def load(self) -> None:
-        """Take over what an earlier life left. Raises OSError."""
+        """Load the jobs of the previous process. Raises OSError."""
         self._jobs = {}
         if not self._folder.is_dir():
             return
@@ -62,7 +63,7 @@ class UploadJobs:
         return self._jobs.get(job_id)
 
     def begin(self) -> str:
-        """A new job's id. Raises OSError."""
+        """Create a job; returns its id. Raises OSError."""
         job_id = secrets.token_hex(16)
         self._write(job_id, Job(QUEUED))
         self._jobs[job_id] = Job(QUEUED)
@@ -70,7 +71,7 @@ class UploadJobs:
         return job_id
 
     def set(self, job_id: str, job: Job) -> None:
-        """How it is going now. Where that cannot be written down, a restart makes a failure of it."""
+        """Set the state of a job. If it cannot be stored, the job is failed after a restart."""
         self._jobs[job_id] = job
         try:
             self._write(job_id, job)
@@ -91,7 +92,7 @@ class UploadJobs:
 
 
 def _read(path: Path) -> Job:
-    """What a file says; one that was cut off says that its job has not ended."""
+    """The job in a file; a truncated file counts as unfinished."""
     try:
         kept = json.loads(path.read_text())
         return Job(str(kept["status"]), str(kept["error"]))

@@ -1,8 +1,8 @@
-"""Where uploads end on a machine without a Cloud Controller: beside the files of the file server.
+"""Upload receiver for machines without a Cloud Controller; stores uploads beside the static files.
 
-The addresses are the Cloud Controller's, today's and those of 2015, and two more of the same kind for what
-staging starts from: packages and buildpacks. Everything received can be fetched under ``/v1/static/`` from
-then on, and stays. With ``async=true`` the answer is a job to ask about, as the Cloud Controller has it.
+The paths are those of the Cloud Controller, current and of 2015, plus two of the same form for the inputs of
+staging: packages and buildpacks. Received files are served under ``/v1/static/`` and are never removed. With
+``async=true`` the response is a job to poll, like the Cloud Controller's.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES: Final = 256 * 1024
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-"""Of a droplet, package ...: with its extension it is a file name of the host, which may have 255 bytes."""
+"""Name of a droplet, package etc. With its extension it is a file name, limited to 255 bytes."""
 MOST_BYTES: Final = 8 << 30
-"""Of one upload; Cloud Foundry's own limits are a few GiB at most."""
+"""Size limit of one upload; Cloud Foundry's limits are a few GiB."""
 INCOMING: Final = ".incoming"
 JOBS_FOLDER: Final = ".jobs"
 JOBS: Final = "/internal/v4/staging_jobs/{job}"
@@ -46,18 +46,18 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "/staging/droplets/{guid}/upload": ("droplets/{guid}.tgz", JOBS_2015),
     "/staging/buildpack_cache/{guid}/upload": ("buildpack_cache/{guid}.tgz", JOBS_2015),
 }
-"""Address -> file below the static directory, and address of the jobs."""
+"""Request path -> file below the static directory, and path of the jobs."""
 
 DIGESTS: Final = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
-"""Names in ``Content-Digest`` -> those of hashlib."""
+"""Algorithm names in ``Content-Digest`` -> names in hashlib."""
 
 
 class BadUpload(Exception):
-    """What was sent cannot be taken; the message says why. Nothing of it is kept."""
+    """An invalid upload; the message says why. Its data is discarded."""
 
 
 def add_receiving_routes(app: web.Application, static_dir: Path) -> None:
-    """Take uploads in ``app`` into ``static_dir``, which need not exist yet."""
+    """Add upload routes to ``app``. ``static_dir`` need not exist yet."""
     receiver = _Receiver(static_dir)
     app.cleanup_ctx.append(receiver.running)
     for path, (file, jobs) in PLACES.items():
@@ -68,7 +68,7 @@ def add_receiving_routes(app: web.Application, static_dir: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A complete upload that is not in its place yet. digests: by their names in hashlib, raw."""
+    """A complete upload that is not in its final place yet. digests: raw, by hashlib name."""
 
     path: Path
     digests: Mapping[str, bytes]
@@ -82,9 +82,9 @@ class _Receiver:
         self._group: asyncio.TaskGroup | None = None
 
     async def running(self, _: web.Application) -> AsyncIterator[None]:
-        """What an earlier life left half received goes; jobs end with the application.
+        """Remove partial uploads of the previous process; run the jobs of the application.
 
-        Those that it left running have failed.
+        Unfinished jobs of the previous process are failed.
         """
         await asyncio.to_thread(shutil.rmtree, self._incoming, True)
         await asyncio.to_thread(self._jobs.load)
@@ -112,7 +112,7 @@ class _Receiver:
         return receive
 
     async def job(self, request: web.Request) -> web.Response:
-        """How a job is going."""
+        """The state of a job."""
         job_id = request.match_info["job"]
         job = self._jobs.get(job_id)
         if job is None:
@@ -139,7 +139,7 @@ class _Receiver:
             self._jobs.set(job_id, Job(FINISHED))
 
     async def _received(self, request: web.Request) -> Received:
-        """The form's file, in a temporary place. Raises BadUpload."""
+        """Store the form's file in a temporary place. Raises BadUpload."""
         self._incoming.mkdir(parents=True, exist_ok=True)
         path = self._incoming / secrets.token_hex(16)
         try:
@@ -164,7 +164,7 @@ class _Receiver:
         return Received(path, {name: each.digest() for name, each in hashes.items()})
 
     async def _keep(self, place: Path, received: Received, expected: Mapping[str, bytes]) -> None:
-        """Raises BadUpload, OSError."""
+        """Verify the digests and move the file to its place. Raises BadUpload, OSError."""
         try:
             if any(received.digests[name] != digest for name, digest in expected.items()):
                 raise BadUpload("content digest did not match")
@@ -175,7 +175,7 @@ class _Receiver:
 
 
 def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
-    """What the content must come to, by hashlib's names; unknown algorithms don't count. Raises BadUpload."""
+    """Expected digests of the content, by hashlib name; unknown algorithms are ignored. Raises BadUpload."""
     texts: list[tuple[str, str]] = []
     if md5 := headers.get("Content-MD5"):
         texts.append(("md5", md5))
@@ -204,7 +204,7 @@ def _move(source: Path, place: Path) -> None:
 
 
 def _document(url: str, job_id: str, job: Job) -> dict[str, object]:
-    """As the Cloud Controller has it, the reason of a failure included."""
+    """The job document, like the Cloud Controller's, including the failure reason."""
     entity: dict[str, object] = {"guid": job_id, "status": job.status}
     if job.error:
         entity["error_details"] = {"error_code": "UploadFailed", "description": job.error}

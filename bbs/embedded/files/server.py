@@ -1,7 +1,7 @@
-"""Static file server for lifecycle bundles and droplets: ``GET /v1/static/PATH``, and what uploads end in.
+"""Static file server for lifecycle bundles and droplets (``GET /v1/static/PATH``), and upload receiver.
 
-The entity tag is the SHA-256 of the content, computed when size, time or identity of the file change.
-Cells keep it beside their copy and ask again with it.
+The entity tag is the SHA-256 of the content. It is recomputed when size, time or identity of the file change.
+Cells store it with their copy and send it in conditional requests.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 ROOT: Final = "/v1/static"
 OWN_FOLDERS: Final = (INCOMING, JOBS_FOLDER)
-"""What lies beside the files and is nobody else's."""
+"""Internal folders inside the static directory; they are not served."""
 
 CHUNK_BYTES: Final = 256 * 1024
 LAST_DATE_S: Final = 253_402_300_799
-"""The end of the year 9999, the last one an HTTP date can name."""
+"""The end of the year 9999, the last year of an HTTP date."""
 
 SNIFFED_BYTES: Final = 512
-"""What decides the type of a file whose name doesn't."""
+"""Bytes used to detect the type of a file if its name does not give it."""
 
 MAGIC: Final = (
     (b"\x1f\x8b\x08", "application/x-gzip"),
@@ -51,7 +51,7 @@ MAGIC: Final = (
 
 
 class Refusal(Exception):
-    """An answer without a file: status and text."""
+    """A response without a file: status and text."""
 
     def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         self.status = status
@@ -68,7 +68,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file held open while it is served, so that size, tag and bytes are of the same version."""
+    """An open file while it is served, so that size, tag and bytes are of the same version."""
 
     source: BufferedReader
     size: int
@@ -87,10 +87,10 @@ class _Version:
 def fileserver_app(
     static_dir: Path, *, polling_interval_s: float = POLLING_INTERVAL_S, upload_hosts: Collection[str] = ()
 ) -> web.Application:
-    """The file server over a directory, which need not exist yet.
+    """The file server of a directory, which need not exist yet.
 
-    polling_interval_s: between two questions about a droplet that is being taken.
-    upload_hosts: where uploads may be passed on to besides this server, as ``host:port``.
+    polling_interval_s: interval between polls of an upload job.
+    upload_hosts: ``host:port`` of allowed upload targets, in addition to this server.
     """
     app = web.Application(middlewares=[_log_answer])
     add_upload_routes(app, polling_interval_s=polling_interval_s, hosts=upload_hosts)
@@ -100,7 +100,7 @@ def fileserver_app(
 
 
 class _FileServer:
-    """Opens files, remembers their tags, writes the answers."""
+    """Opens files, caches their tags, sends responses."""
 
     def __init__(self, static_dir: Path) -> None:
         self._static_dir = static_dir
@@ -123,7 +123,7 @@ class _FileServer:
             file.source.close()
 
     def _open(self, path: str) -> OpenFile:
-        """In a thread. Raises Refusal."""
+        """Runs in a thread. Raises Refusal."""
         full = self._static_dir / path
         missing = Refusal(404, f"File not found: {full.name}")
         if path.partition("/")[0] in OWN_FOLDERS:
@@ -162,7 +162,7 @@ class _FileServer:
 
 
 def requested_path(method: str, target: str) -> str:
-    """The path below the directory a request asks for. Raises Refusal when it asks for no file."""
+    """The requested path below the directory. Raises Refusal if the request is not for a file."""
     path = os.fsdecode(unquote_to_bytes(target.partition("?")[0]))
     if path == ROOT:
         raise Refusal(301, "Moved Permanently", {"Location": f"{ROOT}/"})
@@ -216,7 +216,7 @@ async def _send(
     pieces: list[tuple[str, ByteRange]],
     end: str = "",
 ) -> web.StreamResponse:
-    """Write pieces, each with the text that goes before it."""
+    """Write the pieces; each is preceded by its text."""
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(end) + sum(len(head) + part.length for head, part in pieces)
     await response.prepare(request)
@@ -241,7 +241,7 @@ async def _chunks(source: BufferedReader, part: ByteRange) -> AsyncIterator[byte
 
 
 def _open_without_blocking(path: str, flags: int) -> int:
-    """Open even a FIFO at once; it is refused as no regular file afterwards."""
+    """Open without blocking, even a FIFO; the caller then refuses files that are not regular."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

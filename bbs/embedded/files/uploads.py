@@ -1,8 +1,8 @@
-"""The way of a droplet from a cell to the Cloud Controller: cells post here, this passes it on and waits.
+"""Upload proxy: passes droplets and build artifacts from cells on to the Cloud Controller.
 
-``POST /v1/droplet/GUID`` and ``POST /v1/build_artifacts/GUID`` name the Cloud Controller's address in a query
-parameter. The body is streamed through as the one part of a form. A droplet is handed over asynchronously:
-the Cloud Controller answers with a job, which is asked about until it has ended.
+``POST /v1/droplet/GUID`` and ``POST /v1/build_artifacts/GUID`` contain the Cloud Controller's address in a
+query parameter. The body is streamed as the only part of a form. Droplet uploads are asynchronous: the Cloud
+Controller returns a job, which is polled until it ends.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ logger = logging.getLogger(__name__)
 
 POLLING_INTERVAL_S: Final = 1.0
 DEFAULT_TIMEOUT_S: Final = 300
-"""Of a whole transfer, the waiting for its job included."""
+"""Timeout of a whole transfer, including the wait for its job."""
 LONGEST_TIMEOUT_S: Final = 24 * 3600
 DIAL_TRIES: Final = 3
 DIAL_TIMEOUT_S: Final = 30.0
 CHUNK_BYTES: Final = 256 * 1024
 ANSWER_BYTES: Final = 64 * 1024
 RECEIVING: Final = ("/internal/v4/", "/staging/")
-"""How the paths begin where this server receives uploads itself (``uploads_received``)."""
+"""Path prefixes of the uploads that this server receives itself (``uploads_received``)."""
 PASSED_ON: Final = ("Content-MD5", "Content-Digest")
 UNFINISHED: Final = frozenset({"queued", "running"})
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One sort of upload. parameter: of the query. success: our status. asynchronous: ends with a job."""
+    """A kind of upload. parameter: name of the query parameter. success: response status to the cell.
+    asynchronous: the upload ends with a job."""
 
     path: str
     parameter: str
@@ -57,7 +58,7 @@ BUILD_ARTIFACTS: Final = Kind(
 
 
 class UploadFailed(Exception):
-    """Status and text of the answer to the cell."""
+    """A failed upload: status and text of the response to the cell."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -66,7 +67,7 @@ class UploadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request asks for, once it is known to make sense. length: of the body, bytes."""
+    """A valid upload request. length: bytes of the body."""
 
     to: URL
     timeout_s: int
@@ -76,7 +77,9 @@ class Wanted:
 def add_upload_routes(
     app: web.Application, *, polling_interval_s: float = POLLING_INTERVAL_S, hosts: Collection[str] = ()
 ) -> None:
-    """Serve the two uploads in ``app``. hosts: ``host:port`` they may be passed on to besides this server."""
+    """Add the upload routes to ``app``.
+
+    hosts: ``host:port`` of allowed targets, in addition to this server."""
     uploads = _Uploads(polling_interval_s, hosts)
     app.cleanup_ctx.append(uploads.session)
     for kind in (DROPLET, BUILD_ARTIFACTS):
@@ -84,7 +87,7 @@ def add_upload_routes(
 
 
 def wanted(kind: Kind, query: Mapping[str, str], length: int | None) -> Wanted:
-    """Read a request. Raises UploadFailed."""
+    """Parse a request. Raises UploadFailed."""
     text = query.get(kind.parameter, "")
     if not text:
         raise UploadFailed(400, f"missing {kind.parameter} parameter")
@@ -110,7 +113,7 @@ class _Uploads:
         self._session: aiohttp.ClientSession | None = None
 
     async def session(self, _: web.Application) -> AsyncIterator[None]:
-        """The connections to the Cloud Controller, as long as the application is served."""
+        """The client session to the Cloud Controller while the application runs."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_S)
         async with aiohttp.ClientSession(
             timeout=limits,
@@ -169,7 +172,7 @@ class _Uploads:
                     _check_status(response.status, body)
                     return body
             except aiohttp.ClientConnectorError as error:
-                # Nothing of the body has been read yet, so that there is something to try again with.
+                # A retry is possible: nothing of the body has been read yet.
                 if attempt == DIAL_TRIES:
                     raise
                 logger.info(
@@ -178,7 +181,7 @@ class _Uploads:
         raise AssertionError("the last attempt either returned or raised")
 
     def _check_target(self, url: URL, request: web.Request) -> None:
-        """Uploads go to this server or to hosts that its operator named. Raises UploadFailed."""
+        """Allow only this server and configured hosts. Raises UploadFailed."""
         own = request.transport.get_extra_info("sockname") if request.transport is not None else None
         if f"{url.host}:{url.port}" in self._hosts or (own is not None and _is_own(url, own)):
             return
@@ -187,7 +190,7 @@ class _Uploads:
         )
 
     async def _finished(self, uploaded_to: URL, body: bytes, request: web.Request) -> None:
-        """Wait for the end of a job."""
+        """Wait until the job ends."""
         while True:
             url, status = _job(body)
             if status == "finished":
@@ -212,7 +215,7 @@ class _Uploads:
 
 
 def _is_own(url: URL, own: tuple[str, int]) -> bool:
-    """Whether a URL is one of the addresses under which this server takes uploads and tells of their jobs."""
+    """Whether a URL is an address of this server's upload or job routes."""
     if url.port != own[1] or not url.path.startswith(RECEIVING):
         return False
     here = ip_address(own[0])
@@ -225,7 +228,7 @@ def _is_own(url: URL, own: tuple[str, int]) -> bool:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The beginning of an answer, which is all of a job or an error."""
+    """The start of a response, enough for a job or an error."""
     body = bytearray()
     while len(body) < ANSWER_BYTES and (chunk := await response.content.read(ANSWER_BYTES - len(body))):
         body += chunk
@@ -240,13 +243,13 @@ async def _form(head: bytes, request: web.Request, end: bytes) -> AsyncIterator[
 
 
 def _check_status(status: int, body: bytes) -> None:
-    """Raises UploadFailed with the Cloud Controller's own words."""
+    """Raises UploadFailed with the Cloud Controller's response text."""
     if status not in (200, 201):
         raise UploadFailed(status, f"status code: {status}\n{body.decode(errors='replace')}")
 
 
 def _failure(body: bytes) -> str:
-    """Why a job failed, as far as its document tells."""
+    """Why a job failed, empty if its document does not say."""
     try:
         return str(json.loads(body)["entity"]["error_details"]["description"])
     except (ValueError, LookupError, TypeError):
@@ -254,7 +257,7 @@ def _failure(body: bytes) -> str:
 
 
 def _job(body: bytes) -> tuple[str, str]:
-    """Address and status of the job a document tells of."""
+    """URL and status in a job document."""
     try:
         document = json.loads(body)
         return str(document["metadata"]["url"]), str(document["entity"]["status"])
@@ -263,7 +266,7 @@ def _job(body: bytes) -> tuple[str, str]:
 
 
 def _resolved(uploaded_to: URL, url: str) -> URL:
-    """A job's address; a relative one belongs to the host, and the user, of the upload."""
+    """The job's URL. A relative one is resolved against the upload's host and credentials."""
     found = URL(url)
     if found.absolute:
         return found
@@ -271,5 +274,5 @@ def _resolved(uploaded_to: URL, url: str) -> URL:
 
 
 def _shown(url: URL) -> URL:
-    """Without the credentials."""
+    """The URL without credentials and query."""
     return url.with_user(None).with_query(None)

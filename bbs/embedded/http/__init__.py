@@ -1,1 +1,1 @@
-"""The BBS over HTTP: one module per topic holds its handlers, ``app`` puts them on the shared route table."""
+"""HTTP API of the BBS: handlers per topic; ``app`` adds them to the routes."""

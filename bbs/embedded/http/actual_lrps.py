@@ -1,4 +1,4 @@
-"""Handlers about instances."""
+"""Handlers of actual LRP calls."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def start(to: Controllers, q: pb.StartActualLRPRequest, _: str) -> Done:
 
 
 async def start_r0(to: Controllers, q: pb.StartActualLRPRequest, trace_id: str) -> Done:
-    """The form from before instances had internal routes and metric tags."""
+    """The older call, without internal routes and metric tags."""
     del q.actual_lrp_internal_routes[:]
     q.metric_tags.clear()
     return await start(to, q, trace_id)
@@ -158,7 +158,7 @@ def instance_key_of(q: Keyed | pb.ClaimActualLRPRequest) -> ActualLRPInstanceKey
 
 
 def check_instance(q: Keyed) -> None:
-    """Raises InvalidRequest unless a request names an instance."""
+    """Raises InvalidRequest unless the request names an instance."""
     check(
         validate_instance_request(
             optional(q, "actual_lrp_key", ActualLRPKey),
@@ -168,7 +168,7 @@ def check_instance(q: Keyed) -> None:
 
 
 def check_start(q: Running) -> None:
-    """Raises InvalidRequest unless a request names an instance and where it is reached."""
+    """Raises InvalidRequest unless the request names an instance and its network address."""
     check(
         validate_start_request(
             optional(q, "actual_lrp_key", ActualLRPKey),
@@ -179,7 +179,7 @@ def check_start(q: Running) -> None:
 
 
 def running_data(q: Running) -> RunningData:
-    """What a request says about a running instance; without a word on routable it is."""
+    """The data of a running instance in a request; routable defaults to true."""
     return RunningData(
         net_info=to_model(q.actual_lrp_net_info, ActualLRPNetInfo),
         internal_routes=tuple(to_model(route) for route in q.actual_lrp_internal_routes),

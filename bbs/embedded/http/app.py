@@ -1,4 +1,4 @@
-"""The application: every call and every stream on its path."""
+"""The BBS application: all calls and event streams on their paths."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROUTES = (
 PLAIN = {"X-Content-Type-Options": "nosniff"}
 
 BODY_LIMIT = 64 * 1024 * 1024
-"""Bytes of a request; no valid one comes near it."""
+"""Maximum bytes of a request body; valid requests are far smaller."""
 
 
 def make_app(controllers: Controllers, hub: Hub) -> web.Application:
-    """The BBS' HTTP API, ready to be served on any listener."""
+    """The HTTP API of the BBS."""
     app = web.Application(middlewares=[_plain_errors], client_max_size=BODY_LIMIT)
     for served in ROUTES:
         app.router.add_route("POST", served.route.path, serve(controllers, served))
@@ -39,7 +39,7 @@ def make_app(controllers: Controllers, hub: Hub) -> web.Application:
 async def _plain_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """What is no call at all answers as clients know it; they use 404 to find out what a server can do."""
+    """Answer unknown paths and methods like the Go server; clients use 404 to detect server features."""
     try:
         return await handler(request)
     except web.HTTPNotFound:

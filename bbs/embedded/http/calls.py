@@ -1,4 +1,4 @@
-"""What all handlers have in common: what they are given, how errors answer, how one goes on a route."""
+"""Shared code of the handlers: their arguments, error responses, and the HTTP handler of a route."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controllers:
-    """What handlers hand their requests to."""
+    """The controllers that handlers call."""
 
     with_: Collaborators
     lrps: LRPController
@@ -39,15 +39,15 @@ class Controllers:
 
 
 Handler: TypeAlias = Callable[[Controllers, Any, str], Awaitable[Message]]
-"""From the controllers, the request message and its trace id to the response message.
+"""Maps the controllers, the request message and its trace id to the response message.
 
-A :class:`BBSError` it raises becomes a response with only the error.
+A :class:`BBSError` becomes a response with only the error.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A route and who answers it. keep_on_error: the ``keep_container`` of a refused request."""
+    """A route and its handler. keep_on_error: set ``keep_container`` in error responses."""
 
     route: Route[Any, Any]
     handler: Handler
@@ -55,7 +55,7 @@ class Served:
 
 
 def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """The HTTP handler of a route. Application errors answer with status 200, as clients expect."""
+    """The HTTP handler of a route. Application errors are sent with status 200, as clients expect."""
     route = served.route
 
     def refused(error: BBSError) -> Message:
@@ -68,7 +68,7 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
         trace = trace_id(request.headers)
         try:
             async with whole_body(request) as body:
-                # Like the Go server, calls without a request message do not look at the body.
+                # Like the Go server, ignore the body of calls without a request message.
                 message = Empty() if route.request is Empty else decode(route.request, body)
                 response = await served.handler(controllers, message, trace)
         except BBSError as error:
@@ -78,7 +78,7 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
             logger.error("request-failed", extra={"data": {"path": route.path, "error": str(error)}})
             response = refused(BBSError(ErrorType.UnknownError, str(error)))
         except (ConnectionError, web.HTTPException):
-            raise  # the client has gone, or sent more than a request may have
+            raise  # client disconnected, or body too large
         except Exception:
             logger.exception("request-failed", extra={"data": {"path": route.path}})
             response = refused(BBSError(ErrorType.UnknownError))
@@ -88,10 +88,10 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
 
 
 def optional(message: Message, field: str, model: type[M]) -> M | None:
-    """A sub-message as its model, or None when the peer left it out."""
+    """A sub-message as its model, or None if it is not set."""
     return to_model(getattr(message, field), model) if message.HasField(field) else None
 
 
 def text(value: bytes) -> str:
-    """Text that travels as bytes because a user's process made it."""
+    """Decode text that is sent as bytes because an app process wrote it."""
     return value.decode("utf-8", "replace")

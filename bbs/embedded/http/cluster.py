@@ -1,4 +1,4 @@
-"""Handlers about the whole: ping, domains, cells."""
+"""Handlers of cluster calls: ping, domains, cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers about desired LRPs."""
+"""Handlers of desired LRP calls."""
 
 from __future__ import annotations
 

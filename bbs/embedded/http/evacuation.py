@@ -1,4 +1,4 @@
-"""Handlers of evacuating cells."""
+"""Handlers of evacuation calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def running(to: Controllers, q: pb.EvacuateRunningActualLRPRequest, _: str
 async def running_r0(
     to: Controllers, q: pb.EvacuateRunningActualLRPRequest, trace_id: str
 ) -> pb.EvacuationResponse:
-    """The form from before instances had internal routes and metric tags."""
+    """The older call, without internal routes and metric tags."""
     del q.actual_lrp_internal_routes[:]
     q.metric_tags.clear()
     return await running(to, q, trace_id)

@@ -1,4 +1,4 @@
-"""The event streams: server-sent events, one per chunk, for as long as the subscriber keeps up."""
+"""Event streams as server-sent events, one event per chunk; slow subscribers are disconnected."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from bbs.wire.mapping import decode
 from bbs.wire.proto import events_pb2
 
 GONE_CHECK_S = 5.0
-"""How often an idle stream looks whether its client is still connected; without events nothing else tells."""
+"""Interval at which an idle stream checks whether its client is still connected."""
 
 
 RECORDS_PER_TURN = 64
-"""Records sent to one subscriber before others have their turn."""
+"""Records sent to one subscriber before yielding to the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedStream:
-    """A stream's route, what it carries, and whether in the form for old clients."""
+    """A stream route and its stream. old: send events in the form for old clients."""
 
     route: sse.Stream
     stream: Stream
@@ -89,7 +89,7 @@ def serve_stream(hub: Hub, served: ServedStream) -> Callable[[web.Request], Awai
 async def _send_all(
     request: web.Request, response: web.StreamResponse, subscription: Subscription, *, old: bool
 ) -> None:
-    """Send events until the last one, or until the client has gone. Raises ConnectionError, SlowReader."""
+    """Send events until the stream ends or the client disconnects. Raises ConnectionError, SlowReader."""
     number = 0
     while not subscription.over:
         notice = await subscription.next_notice(GONE_CHECK_S)
@@ -110,7 +110,7 @@ def _record(notice: Notice, *, old: bool) -> bytes:
 
 
 def old_form(event: Event) -> Event:
-    """An event as clients from before image layers know it."""
+    """The event in the form for clients without image layers."""
     match event:
         case DesiredLRPCreatedEvent() | DesiredLRPRemovedEvent():
             return replace(event, desired_lrp=_v0(event.desired_lrp))

@@ -1,4 +1,4 @@
-"""Handlers about tasks."""
+"""Handlers of task calls."""
 
 from __future__ import annotations
 

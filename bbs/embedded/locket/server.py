@@ -1,4 +1,4 @@
-"""Locket: locks and presences over gRPC, kept in the same file as everything else."""
+"""Locket: locks and presences over gRPC, stored in the BBS state file."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ logger = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 LONGEST_TTL_S = 2**31
-"""A larger one, which is for ever too, would not fit into the store as a time."""
+"""Longer TTLs are reduced to this, so that deadlines fit into the store."""
 
 LOCK_TTL_S = 15
-"""Of the locks of a BBS and of an auctioneer."""
+"""TTL of the BBS and auctioneer locks."""
 
 STOP_GRACE_S = 1.0
 """Time for calls in flight when the server stops."""
 
 OPTIONS = (
-    # Clients ping after 10 s of silence, also between calls; a server by default hangs up on that.
+    # Clients ping after 10 s of silence, also between calls; by default gRPC servers disconnect them.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
-    # Two servers on one port would each see half of the refreshes.
+    # Two servers on one port would each get half of the refreshes.
     ("grpc.so_reuseport", 0),
 )
 
 LEGACY_TYPES = {TypeCode.LOCK: "lock", TypeCode.PRESENCE: "presence"}
-"""The older spelling of a type, still written."""
+"""The older name of a type, still written."""
 
 
 class Locket:
-    """The calls, with their checks in the order that decides which error a caller sees.
+    """The Locket calls. The order of their checks decides which error the caller gets.
 
-    held: keys of locks that the owner of this server holds for as long as it serves.
+    held: keys of locks that the server's owner holds while the server runs.
     """
 
     def __init__(self, store: Store, clock: Clock, held: Iterable[str] = ()) -> None:
@@ -105,7 +105,7 @@ class Locket:
         return pb.FetchAllResponse(resources=[_to_wire(resource) for resource in found])
 
     def _check_held(self, key: str) -> None:
-        """Raises Collision for a lock of this server's owner, whoever asks: its owner does not ask here."""
+        """Raises Collision for a lock that the server's owner holds; the owner does not lock over gRPC."""
         if key in self._held:
             raise Collision(key)
 
@@ -119,12 +119,13 @@ class Locket:
     async def serve(
         self, address: str, credentials: grpc.ServerCredentials | None = None
     ) -> AsyncIterator[int]:
-        """Serve for as long as the context lasts; gives the port, which matters when asked for port 0.
+        """Serve while the context lasts; entering returns the bound port (useful for port 0).
 
-        credentials: of the server; None for a listener without TLS. Raises RuntimeError when the address
-        cannot be bound.
+        credentials: TLS credentials of the server; None for a plain listener.
+
+        Raises RuntimeError if the address cannot be bound.
         """
-        # gRPC accepts connections itself: those beyond the limit are refused, silent ones are cut.
+        # gRPC accepts connections itself, so it gets the limits: refuse excess connections, cut silent ones.
         bounds = (
             ("grpc.max_allowed_incoming_connections", connections.connection_limit()),
             ("grpc.server_handshake_timeout_ms", int(1000 * connections.HEAD_TIMEOUT_S)),
@@ -175,7 +176,7 @@ def _handler(
 
     return method.name, grpc.unary_unary_rpc_method_handler(
         answer,
-        # gRPC's own handling of a message that is none is a trace in the log.
+        # gRPC's own decoder only logs a traceback for an invalid message.
         request_deserializer=None,
         response_serializer=method.response.SerializeToString,
     )

@@ -1,4 +1,4 @@
-"""TLS of the Locket server: mutual, and with the newest files for every connection."""
+"""Mutual TLS of the Locket server; every handshake uses the current files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 
 def locket_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
-    """Credentials that follow the files. Raises OSError, TLSConfigurationError."""
+    """Credentials that follow changes of the files. Raises OSError, TLSConfigurationError."""
     seen = files.fingerprint()
     current = _configuration(files)
 
     def newest() -> grpc.ServerCertificateConfiguration:
-        """Asked by gRPC before each handshake, on a thread of its own."""
+        """gRPC calls this before each handshake, on a separate thread."""
         nonlocal seen, current
         now = files.fingerprint()
         if now == seen:
@@ -38,7 +38,7 @@ def locket_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
 
 
 def _configuration(files: IdentityFiles) -> grpc.ServerCertificateConfiguration:
-    # gRPC takes any bytes and refuses every client later; this finds out now.
+    # gRPC accepts invalid PEM data and then fails every handshake, so validate the files first.
     server_context(files.ca_file, files.cert_file, files.key_file)
     return grpc.ssl_server_certificate_configuration(
         [(files.key_file.read_bytes(), files.cert_file.read_bytes())],

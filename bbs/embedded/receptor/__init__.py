@@ -1,5 +1,5 @@
-"""The Receptor REST API of 2015 as a facade over today's BBS.
+"""The Receptor REST API of 2015 as a facade over the current BBS.
 
-It asks a BBS over the wire like any other client and keeps nothing itself: plain JSON in and out, the old
-routes, status codes and error names.
+It calls a BBS over HTTP like any client and stores nothing: plain JSON, the old routes, status codes and
+error names.
 """

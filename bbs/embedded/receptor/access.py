@@ -1,4 +1,4 @@
-"""Who may ask: basic auth or the cookie that stands for it, and browsers of other origins."""
+"""Access control: basic auth or the equivalent cookie, and CORS."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bbs.embedded.receptor.errors import UNAUTHORIZED, ReceptorError
 COOKIE: Final = "receptor_authorization"
 CHALLENGE: Final = 'Basic realm="API Authentication"'
 OPEN_PATH: Final = "/v1/sync/"
-"""Artifacts are served to everybody."""
+"""Artifacts need no credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The one user of the API."""
+    """The single user of the API."""
 
     username: str
     password: str
 
     def header(self) -> str:
-        """The ``Authorization`` value, which is also the cookie's."""
+        """The ``Authorization`` value, also used as the cookie value."""
         pair = f"{self.username}:{self.password}".encode()
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
@@ -35,7 +35,7 @@ class Credentials:
 
 
 def authentication(credentials: Credentials) -> Middleware:
-    """Middleware that answers 401 without the credentials."""
+    """Middleware that answers 401 without valid credentials."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -50,7 +50,7 @@ def authentication(credentials: Credentials) -> Middleware:
 
 
 async def auth_cookie(request: web.Request) -> web.Response:
-    """``POST /v1/auth_cookie``: the credentials just shown, as a cookie."""
+    """``POST /v1/auth_cookie``: return the request's credentials as a cookie."""
     response = web.Response(status=204)
     response.set_cookie(COOKIE, request.headers.get("Authorization", ""), httponly=True)
     return response
@@ -58,7 +58,7 @@ async def auth_cookie(request: web.Request) -> web.Response:
 
 @web.middleware
 async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer OPTIONS for any path, before authentication: browsers send no credentials with it."""
+    """Answer OPTIONS for any path before authentication: browsers send no credentials with it."""
     if request.method != "OPTIONS":
         return await handler(request)
     return web.Response(
@@ -70,7 +70,7 @@ async def preflight(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def allow_origin(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: let the asking origin read the answer."""
+    """Signal handler: add CORS headers for the request's origin."""
     origin = request.headers.get("Origin")
     if origin:
         response.headers["Access-Control-Allow-Origin"] = origin

@@ -1,4 +1,4 @@
-"""``/v1/actual_lrps``: one answer per index, whatever rows stand behind it."""
+"""``/v1/actual_lrps``: one instance per index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class ActualLRPHandlers:
-    """Handlers over the instance calls of a BBS."""
+    """Handlers of the actual LRP routes."""
 
     def __init__(self, bbs: ActualLRPCalls) -> None:
         self._bbs = bbs
@@ -90,7 +90,7 @@ class ActualLRPHandlers:
 
 
 def one_per_index(rows: Iterable[ActualLRP]) -> Iterable[ActualLRP]:
-    """The instance each index is shown as."""
+    """The resolved instance of each index."""
     shown = (resolved(to_group(index)) for index in by_index(rows).values())
     return [lrp for lrp in shown if lrp is not None]
 

@@ -1,4 +1,4 @@
-"""Answers and request values shared by the handlers."""
+"""Shared helpers of the handlers for responses and request values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ JSON_TYPE: Final = {"Content-Type": "application/json"}
 
 
 def json_answer(document: object, status: int = 200) -> web.Response:
-    """An answer with JSON."""
+    """A response with JSON."""
     return web.Response(status=status, body=compact(document).encode("utf-8", "replace"), headers=JSON_TYPE)
 
 
 def empty(status: int) -> web.Response:
-    """A success without a body."""
+    """A success response without a body."""
     return web.Response(status=status, headers=JSON_TYPE)
 
 
@@ -31,15 +31,15 @@ async def document(request: web.Request) -> Any:
 
 
 def trace_id(request: web.Request) -> str:
-    """The caller's trace id, passed on to the BBS."""
+    """The caller's trace id, to pass on to the BBS."""
     return routes.trace_id(request.headers)
 
 
 def domain_filter(request: web.Request) -> str:
-    """The ``?domain=`` of a list, empty for all."""
+    """The ``?domain=`` of a list request, empty for all."""
     return well_formed(request.query.get("domain", ""))
 
 
 def in_path(request: web.Request, name: str) -> str:
-    """A part of the path, such as a guid."""
+    """A path parameter, such as a guid."""
     return well_formed(request.match_info[name])

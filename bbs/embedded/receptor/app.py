@@ -1,4 +1,4 @@
-"""The application: handlers, who may use them, and the small routes around them."""
+"""The Receptor application: handlers, access control, and the small routes."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceptorConfig:
-    """What can be set.
+    """Configuration of the Receptor API.
 
-    credentials: None lets everybody in. cors: answer browsers of other origins.
-    artifacts_dir: files of ``/v1/sync/ARCH/NAME`` as ``ARCH/NAME``; None has none.
-    versions: values of the version object, by key; others are empty.
+    credentials: None allows every client.
+    cors: answer cross-origin browser requests.
+    artifacts_dir: folder with the files of ``/v1/sync/ARCH/NAME`` as ``ARCH/NAME``; None serves none.
+    versions: values of the version object by key; others are empty.
     """
 
     credentials: Credentials | None = None
@@ -81,7 +82,7 @@ def receptor_app(bbs: BBSClient, config: ReceptorConfig) -> web.Application:
 
 
 class _Extras:
-    """Version, cookie and artifacts: what needs no BBS."""
+    """Version, cookie and artifacts: the routes that need no BBS."""
 
     def __init__(self, config: ReceptorConfig) -> None:
         self._config = config

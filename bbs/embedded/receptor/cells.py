@@ -19,7 +19,7 @@ LONGEST_S: Final = 2**32 - 1
 
 
 class CellHandlers:
-    """Handlers over cells and domains of a BBS."""
+    """Handlers of the cell and domain routes."""
 
     def __init__(self, bbs: BBSClient) -> None:
         self._bbs = bbs
@@ -53,9 +53,9 @@ class CellHandlers:
 
 
 def time_to_live(cache_control: list[str]) -> int:
-    """Seconds a domain stays fresh; without any header it never expires.
+    """TTL of a domain in seconds; without a header the domain never expires.
 
-    A header counts only when it begins with the directive. Raises ReceptorError.
+    A header counts only if it starts with the directive. Raises ReceptorError.
     """
     if not cache_control:
         return FOREVER_S

@@ -26,11 +26,11 @@ from bbs.models.receptor import (
 )
 
 UPDATE_TRIES: Final = 2
-"""An update that meets another one is tried once more."""
+"""An update with a conflict is retried once."""
 
 
 class DesiredLRPHandlers:
-    """Handlers over the desired LRP calls of a BBS."""
+    """Handlers of the desired LRP routes."""
 
     def __init__(self, bbs: DesiredLRPCalls) -> None:
         self._bbs = bbs

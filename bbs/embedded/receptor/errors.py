@@ -1,4 +1,4 @@
-"""Errors as the Receptor API words them: a status, a name, a message."""
+"""Errors of the Receptor API: status, name, message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNKNOWN_ERROR: Final = "UnknownError"
 
 
 class ReceptorError(Exception):
-    """An answer that is an error."""
+    """An error response."""
 
     def __init__(self, status: int, name: str, message: str) -> None:
         self.status = status
@@ -45,11 +45,11 @@ class ReceptorError(Exception):
 
 
 Translation = Mapping[ErrorType, ReceptorError]
-"""What the errors of one BBS call mean on one route; types that are not in it are 500 UnknownError."""
+"""Receptor errors for the BBS errors of one route; other types become 500 UnknownError."""
 
 
 def translate(error: BBSError, meaning: Translation) -> ReceptorError:
-    """The answer for a failed BBS call."""
+    """The response for a failed BBS call."""
     return meaning.get(error.type) or ReceptorError(500, UNKNOWN_ERROR, error.message)
 
 
@@ -60,7 +60,7 @@ def invalid(name: str, error: BBSError) -> ReceptorError:
 
 @web.middleware
 async def error_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn errors into their JSON; a BBS error no handler has a meaning for is UnknownError."""
+    """Convert errors to JSON; a BBS error that the handler does not translate becomes UnknownError."""
     try:
         return await handler(request)
     except ReceptorError as error:
@@ -74,7 +74,7 @@ async def error_answers(request: web.Request, handler: Handler) -> web.StreamRes
         )
         return translate(error, {}).response()
     except (ConnectionError, web.HTTPException):
-        raise  # the client has gone, or the answer is the exception
+        raise  # client disconnected, or the exception is the response
     except Exception:
         logger.exception("request-failed", extra={"data": {"method": request.method, "path": request.path}})
         return ReceptorError(500, UNKNOWN_ERROR, "the request failed, the log says why").response()

@@ -49,11 +49,11 @@ NAMES: Final[dict[type[Event], str]] = {
 
 
 class UnknownEvent(Exception):
-    """An event this API has no name for; the stream ends there."""
+    """An event without a name in this API; it ends the stream."""
 
 
 class EventStreams:
-    """Handler of event streams; ``close`` ends those that are open, cleanly."""
+    """Handler of event streams; ``close`` ends open streams cleanly."""
 
     def __init__(self, bbs: BBSClient) -> None:
         self._bbs = bbs

@@ -21,7 +21,7 @@ from bbs.models.receptor import MissingField, write_task
 
 
 class TaskHandlers:
-    """Handlers over the task calls of a BBS."""
+    """Handlers of the task routes."""
 
     def __init__(self, bbs: TaskCalls) -> None:
         self._bbs = bbs
@@ -73,7 +73,7 @@ class TaskHandlers:
         return answers.json_answer(write_task(task))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Through RESOLVING, so that a task whose callback is under way is not pulled from under it."""
+        """Delete through RESOLVING, so that a task with a callback in progress is not deleted."""
         guid, trace_id = _guid(request), answers.trace_id(request)
         try:
             await self._bbs.resolving_task(guid, trace_id=trace_id)

@@ -1,13 +1,16 @@
-"""The file everything is kept in: SQLite, one connection on one thread of its own, group commit.
+"""The state file: SQLite with one connection on a dedicated thread, and group commit.
 
-Why a thread: a transaction must be on the disk before its call is answered (``synchronous=FULL``), and
-the flush takes from 0.3 ms on a good disk to tens of milliseconds on a busy one, during which the event
-loop has to go on. Why one: SQLite has one writer anyway, and one thread makes every transaction see the
-one before it, so nothing needs a retry. Why group commit: work that queued up while the disk was busy is
-committed together, each piece in a savepoint of its own, so that a burst of claims pays for one flush
-and not one each (on a disk that flushes in 0.3 ms: 0.5 ms for a start alone, 0.33 ms in a burst of 250,
-nearly all of it Python; the slower the disk, the larger the difference). Events leave after the commit,
-in its order.
+A separate thread: a transaction must be on disk before its call is answered (``synchronous=FULL``), and the
+flush takes from 0.3 ms on a good disk to tens of milliseconds on a busy one. It must not block the event
+loop.
+
+A single thread: SQLite has one writer anyway, and with one thread every transaction sees the one before it,
+so nothing needs a retry.
+
+Group commit: work that queues up during a flush is committed together, each piece in its own savepoint. A
+burst of claims thus pays for one flush instead of one each. On a disk that flushes in 0.3 ms, a single start
+takes 0.5 ms, and a start in a burst of 250 takes 0.33 ms, nearly all of it Python; slower disks gain more.
+Events are published after the commit, in commit order.
 """
 
 from __future__ import annotations
@@ -32,10 +35,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH = 256
-"""Most pieces of work that share one commit."""
+"""Maximum pieces of work in one commit."""
 
 Work = Callable[[Tables], T]
-"""Runs on the store's thread, inside a transaction; raising undoes what it did."""
+"""Runs on the store's thread, inside a transaction; an exception rolls it back."""
 
 
 class StoreError(Exception):
@@ -50,7 +53,7 @@ class _Job(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A job that ran, and its result or error."""
+    """A completed job with its result or error."""
 
     future: asyncio.Future[Any]
     result: Any = None
@@ -61,8 +64,8 @@ class _Done:
 class Store:
     """Transactions on the state file; an async context manager.
 
-    path: the file; made when missing.
-    publish: called on the event loop with all notices of a commit, in the order of its work.
+    path: the file; created if missing.
+    publish: called on the event loop with all notices of a commit, in order.
     """
 
     def __init__(self, path: Path, publish: Callable[[Sequence[Notice]], None]) -> None:
@@ -72,7 +75,7 @@ class Store:
         self._thread: threading.Thread | None = None
 
     async def __aenter__(self) -> Self:
-        """Open, and bring the schema up to date. Raises StoreError."""
+        """Open the file and migrate the schema. Raises StoreError."""
         connection = await asyncio.to_thread(_open, self._path)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
@@ -84,7 +87,7 @@ class Store:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish what is queued, then close, also when cancelled meanwhile. New work is refused at once."""
+        """Finish queued work, then close, even if cancelled meanwhile. New work is refused at once."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -100,7 +103,8 @@ class Store:
             raise asyncio.CancelledError
 
     async def run(self, work: Work[T]) -> T:
-        """Do ``work`` in a transaction; returns once it is durable. Raises its errors, StoreError."""
+        """Run ``work`` in a transaction; returns once it is durable. Raises the errors of ``work``,
+        StoreError."""
         if self._thread is None:
             raise StoreError(f"{self._path} is not open")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -108,7 +112,7 @@ class Store:
         return await future
 
     def _serve(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
-        """The thread. Whatever fails fails the jobs it belongs to; the thread goes on."""
+        """Thread main loop. A failure fails only the jobs of its batch; the thread continues."""
         database: sqlite3.Connection | None = connection
         more = True
         while more:
@@ -122,19 +126,19 @@ class Store:
             except BaseException as error:
                 logger.exception("failed-to-commit", extra={"data": {"jobs": len(jobs)}})
                 done = [_Done(job.future, error=_store_error(error)) for job in jobs]
-                # Nothing is known about the transaction, so the connection goes, which rolls it back.
+                # The state of the transaction is unknown. Closing the connection rolls it back.
                 if database is not None:
                     _close(database)
                 database = None
             try:
                 loop.call_soon_threadsafe(self._deliver, done)
-            except RuntimeError:  # the loop was closed: no caller waits any more
+            except RuntimeError:  # the loop is closed: no caller waits
                 break
         if database is not None:
             _close(database)
 
     def _next_jobs(self) -> tuple[list[_Job[Any]], bool]:
-        """Wait for one job and take what else is there; false when there will be no more."""
+        """Wait for a job and take all queued ones; false if no more jobs follow."""
         jobs: list[_Job[Any]] = []
         job = self._jobs.get()
         while job is not None:
@@ -164,13 +168,13 @@ class Store:
 
 
 def _commit(connection: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> list[_Done]:
-    """One transaction for all jobs. Raises when the state of the transaction is not known afterwards."""
+    """Run all jobs in one transaction. Raises if the state of the transaction is unknown afterwards."""
     try:
         connection.execute("BEGIN IMMEDIATE")
         done = [_attempt(connection, job) for job in jobs]
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        # The disk is full or gone: no caller may learn that its work was done.
+        # The disk is full or missing: all jobs fail.
         logger.error("failed-to-commit", extra={"data": {"error": str(error), "jobs": len(jobs)}})
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -183,9 +187,9 @@ def _attempt(connection: sqlite3.Connection, job: _Job[Any]) -> _Done:
     connection.execute("SAVEPOINT job")
     try:
         result = job.work(tables)
-    except Exception as error:  # belongs to the caller, who waits for it on the loop
+    except Exception as error:  # belongs to the caller, which awaits it on the loop
         if not connection.in_transaction:
-            # SQLite gave up the whole transaction, as on a full disk: nothing of any job is left.
+            # SQLite rolled back the whole transaction, as on a full disk: the work of all jobs is lost.
             raise sqlite3.OperationalError(f"the transaction was given up: {error}") from error
         connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
@@ -195,7 +199,7 @@ def _attempt(connection: sqlite3.Connection, job: _Job[Any]) -> _Done:
 
 
 def _job_error(error: Exception) -> Exception:
-    """What the caller of a job gets: its own error, but never one that a future refuses, nor SQLite's."""
+    """The error for the caller: its own, except StopIteration (futures reject it) and SQLite errors."""
     if isinstance(error, StopIteration):
         return RuntimeError("work on the store raised StopIteration")
     return _store_error(error) if isinstance(error, sqlite3.Error) else error

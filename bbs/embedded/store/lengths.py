@@ -1,18 +1,18 @@
-"""What a record may hold. Names that are too long are refused as invalid, without naming the field."""
+"""Limits of stored records. Too long names are refused as InvalidRequest, without the field name."""
 
 from __future__ import annotations
 
 from bbs.models.errors import BBSError, ErrorType
 
 GUID_LIMIT = 255
-"""Characters of guids, domains, log guids and cell ids."""
+"""Maximum characters of guids, domains, log guids and cell ids."""
 
 ROOT_FS_LIMIT = 1024
-"""Characters of a rootfs."""
+"""Maximum characters of a rootfs."""
 
 
 MAX_INSTANCES = 10_000
-"""Of one LRP. They are created in one transaction; a number of 32 bits would occupy the store for hours."""
+"""Maximum instances of one LRP. One transaction creates them: a 32-bit number would take hours."""
 
 
 def check_instances(instances: int) -> None:

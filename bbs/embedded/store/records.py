@@ -1,6 +1,6 @@
-"""Decoding of stored records: each once, within a bound of bytes, and a damaged one harms no other.
+"""Decoder of stored records, with a bounded cache; a damaged record does not affect others.
 
-A record read twice is decoded once: values are immutable, so the bytes themselves are the cache key.
+Decoded values are immutable, so the encoded bytes are the cache key.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M")
 
 DECODED: Final = 65536
-"""Records of each kind kept decoded. Convergence looks at all of them: where they do not fit, a pass
-decodes each one anew and takes ten times as long (50 us for an instance)."""
+"""Maximum cached records of each kind. Convergence reads all records: if they do not fit, each pass decodes
+every record again and takes ten times as long (50 us for an instance)."""
 
 DECODED_BYTES: Final = 32 << 20
-"""Of the records of each kind kept decoded, in their encoded form."""
+"""Maximum encoded bytes of the cached records of each kind."""
 
 
 class Decoder(Generic[M]):
-    """Decodes the records of one kind. Used by one thread at a time.
+    """Decodes the records of one kind. Not thread-safe.
 
-    message: of the records. model: of the values.
+    message: type of the records.
+    model: type of the values.
     """
 
     def __init__(self, message: type[Message], model: type[M], *, most_bytes: int = DECODED_BYTES) -> None:
@@ -57,7 +58,7 @@ class Decoder(Generic[M]):
         return value
 
     def readable(self, name: str, record: bytes) -> list[M]:
-        """The value of a record as a list, for a list of many: empty for a damaged one, which is logged."""
+        """The value as a list of one; a damaged record is logged and gives an empty list."""
         try:
             return [self(record)]
         except BBSError as error:

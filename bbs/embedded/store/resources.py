@@ -1,9 +1,8 @@
-"""Locks and presences, as seen from inside a transaction, and the cells that follow from them.
+"""Locks and presences inside a transaction, and the registered cells.
 
-Expiry needs no timer: a resource past its deadline is deleted by whoever looks next, in the same
-transaction, so nobody ever sees it. That also makes the generations of a refresh unnecessary that a
-server with timers compares before it deletes. After a restart the deadlines mean nothing; every resource
-gets its full TTL again.
+Expiry needs no timer: every access first deletes expired resources in the same transaction, so expired
+resources are never visible. A refresh therefore needs no generation counter, which timer-based servers
+compare before they delete. Deadlines are invalid after a restart, so every resource gets its full TTL again.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class TypeCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A lock or a presence. ttl_s: seconds it lives without a refresh."""
+    """A lock or a presence. ttl_s: lifetime in seconds without a refresh."""
 
     key: str
     owner: str
@@ -42,11 +41,11 @@ class Resource:
 
 
 class Collision(Exception):
-    """Somebody else owns the key."""
+    """Another owner holds the key."""
 
 
 class Resources:
-    """The resources that are alive. clock: for their deadlines."""
+    """The unexpired resources. clock: for their deadlines."""
 
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._connection = tables.connection
@@ -54,7 +53,7 @@ class Resources:
         self._connection.execute("DELETE FROM resources WHERE deadline <= ?", (self._now,))
 
     def lock(self, resource: Resource) -> None:
-        """Take, or refresh what the owner has already. Raises Collision."""
+        """Take a resource, or refresh it if the owner has it. Raises Collision."""
         self._check_owner(resource.key, resource.owner)
         self._connection.execute(
             "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)",
@@ -69,7 +68,7 @@ class Resources:
         )
 
     def release(self, key: str, owner: str) -> None:
-        """Give up; an unknown key is fine. Raises Collision."""
+        """Release a resource; an unknown key is ignored. Raises Collision."""
         self._check_owner(key, owner)
         self._connection.execute("DELETE FROM resources WHERE key = ?", (key,))
 
@@ -92,12 +91,12 @@ class Resources:
 
 
 def restart_ttls(tables: Tables, clock: Clock) -> None:
-    """To be done once, before anything else, when the server starts."""
+    """Call once at server start, before any other access."""
     tables.connection.execute("UPDATE resources SET deadline = ? + ttl_s * ?", (clock.monotonic(), SECOND))
 
 
 def cells(tables: Tables, clock: Clock) -> dict[str, CellPresence]:
-    """The registered cells by id; a presence that is none is left out and logged."""
+    """The registered cells by id; an invalid presence is skipped and logged."""
     found: dict[str, CellPresence] = {}
     for resource in Resources(tables, clock).fetch_all(TypeCode.PRESENCE):
         try:
@@ -116,7 +115,7 @@ def cells(tables: Tables, clock: Clock) -> dict[str, CellPresence]:
 
 
 def rep_url(cell: CellPresence) -> str:
-    """Where a cell's rep is called."""
+    """The URL of a cell's rep."""
     return cell.rep_url or cell.rep_address
 
 

@@ -1,4 +1,4 @@
-"""Modes of what the control plane keeps: its records hold SSH keys, image passwords and environments."""
+"""File modes of the control plane's state: its records contain SSH keys, image passwords and environments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 COMPANIONS: Final = ("-wal", "-shm")
-"""Files that SQLite makes beside a database, with the database's mode."""
+"""Files that SQLite creates beside a database, with the database's mode."""
 OTHERS: Final = 0o077
 OWN_FILES: Final = frozenset(
     {
@@ -20,24 +20,24 @@ OWN_FILES: Final = frozenset(
         *(f"cell-{number}" for number in range(1, 10)),
     }
 )
-"""What a folder has in it when a control plane or a cell has used it before; earlier versions had no lock."""
+"""Files that show that a control plane or a cell has used a folder before; earlier versions had no lock."""
 OF_FILE_SYSTEM: Final = "lost+found"
-"""What an empty file system has in it."""
+"""Folder that an empty file system contains."""
 
 
 class SharedFolder(OSError):
-    """A folder cannot be made private, because others use it too."""
+    """A folder cannot be made private because others use it too."""
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may use, and tighten one that is there.
+    """Create a folder that only its owner can access, or restrict an existing one.
 
-    A folder with the sticky bit, such as /tmp, is shared on purpose and stays as it is. Raises OSError,
-    :class:`SharedFolder` for one that other users may read and that has only files of others in it, such
-    as /var/lib: programs would stop working if it were closed.
+    A folder with the sticky bit, such as /tmp, is shared on purpose and stays unchanged. Raises OSError, and
+    :class:`SharedFolder` for a folder that other users may access and that contains only foreign files, such
+    as /var/lib: restricting it would break other programs.
     """
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     status = path.stat()
@@ -51,7 +51,7 @@ def private_folder(path: Path) -> None:
 
 
 def private_database(path: Path) -> None:
-    """Make the file of a database that only its owner may read, and tighten what is there. Raises OSError."""
+    """Create a database file that only its owner can read, or restrict existing files. Raises OSError."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
     path.chmod(FILE_MODE)
     for suffix in COMPANIONS:

@@ -1,7 +1,6 @@
-"""The records, as seen from inside a transaction.
+"""Tables of the store, inside a transaction.
 
-Each table has columns for what is asked for, and the whole record beside them as protobuf
-(:mod:`bbs.embedded.store.records`).
+Each table has columns for queries and the whole record as protobuf (:mod:`bbs.embedded.store.records`).
 """
 
 from __future__ import annotations
@@ -55,12 +54,12 @@ SCHEMA: tuple[tuple[str, ...], ...] = (
             ttl_s INTEGER NOT NULL, deadline INTEGER NOT NULL) WITHOUT ROWID""",
     ),
 )
-"""Statements that lead from each schema version to the next."""
+"""Statements that migrate each schema version to the next."""
 
 SCHEMA_VERSION = len(SCHEMA)
 
 MANY = 500
-"""Values in one statement; SQLite bounds the parameters of a statement, and a request may name any number."""
+"""Maximum values in one statement. SQLite limits statement parameters; requests may have any number."""
 
 _desired_lrp = Decoder(desired_lrp_pb2.DesiredLRP, DesiredLRP)
 _actual_lrp = Decoder(actual_lrp_pb2.ActualLRP, ActualLRP)
@@ -70,7 +69,7 @@ _task = Decoder(task_pb2.Task, Task)
 class Tables:
     """Queries and changes of one transaction.
 
-    notices: what subscribers shall hear once it is committed.
+    notices: events to publish after the commit.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -95,7 +94,8 @@ class Tables:
     def desired_lrps(
         self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
     ) -> list[DesiredLRP]:
-        """Filters are ANDed, empty ones match all. app_guids: prefixes of process_guid, any of them."""
+        """Filters are ANDed; empty ones match all. app_guids: prefixes of process_guid, of which one must
+        match."""
         where = _Where()
         where.equal("domain", domain)
         where.any_of("process_guid", process_guids)
@@ -148,7 +148,7 @@ class Tables:
         index: int | None = None,
         process_guids: Sequence[str] = (),
     ) -> list[ActualLRP]:
-        """Filters are ANDed, empty ones match all."""
+        """Filters are ANDed; empty filters match all."""
         where = _Where()
         where.equal("domain", domain)
         where.equal("cell_id", cell_id)
@@ -167,7 +167,7 @@ class Tables:
         ]
 
     def count_ordinary(self, process_guid: str, state: str) -> int:
-        """Number of ORDINARY rows of a process in that state."""
+        """Number of ORDINARY rows of a process in a state."""
         (count,) = self.connection.execute(
             "SELECT COUNT(*) FROM actual_lrps WHERE process_guid = ? AND presence = 0 AND state = ?",
             (process_guid, state),
@@ -175,7 +175,7 @@ class Tables:
         return int(count)
 
     def apply(self, before: Rows, outcome: Outcome) -> None:
-        """Write what a transition decided about an index, and tell of it."""
+        """Store the outcome of a transition on an index, and add its notices."""
         kept = {row.presence: row for row in outcome.after}
         for row in before:
             if row.presence not in kept:
@@ -193,7 +193,7 @@ class Tables:
         ]
 
     def tell_retired(self, row: ActualLRP, trace_id: str) -> None:
-        """Subscribers hear at once that a retired instance is gone, and again when its cell says so."""
+        """Notify subscribers at once that a retired instance is removed; its cell causes a second notice."""
         gone = ActualLRPRemovedEvent(actual_lrp_group=ActualLRPGroup(instance=row))
         self.notices.append(Notice(removed(row, trace_id), frozenset({Stream.INSTANCES})))
         self.notices.append(Notice(gone, frozenset({Stream.GROUPS})))
@@ -270,7 +270,7 @@ class Tables:
 
 
 class _Where:
-    """A WHERE clause that grows."""
+    """Builder of a WHERE clause."""
 
     def __init__(self) -> None:
         self._terms: list[str] = []
@@ -286,14 +286,14 @@ class _Where:
             self.add(f"{column} = ?", value)
 
     def any_of(self, column: str, values: Sequence[str]) -> None:
-        """One of the values, no value for any. Of many the caller has to look at each row, with ``among``."""
+        """Match one of the values; no values match all. For many, the caller filters rows with ``among``."""
         if len(values) > MANY:
             self._among = frozenset(values)
         elif values:
             self.add(f"{column} IN ({', '.join('?' * len(values))})", *values)
 
     def among(self, value: str) -> bool:
-        """Whether a row's value is one of many."""
+        """Whether a row's value is one of the many values."""
         return self._among is None or value in self._among
 
     def __str__(self) -> str:
