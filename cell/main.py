@@ -21,7 +21,7 @@ def _overview() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the result is the exit status (that of a usage error is the command's own)."""
+    """Run a command and return the exit status; for a usage error it is the command's own."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         _overview().print_help(sys.stdout if words else sys.stderr)
@@ -35,5 +35,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rep() -> int:
-    """Entry point ``rep``: takes what the Go program takes (``-config``, ``-zone``)."""
+    """Entry point ``rep``: takes the arguments of the Go program (``-config``, ``-zone``)."""
     return main(["rep", *sys.argv[1:]])

@@ -1,6 +1,6 @@
-"""The commands of `cell`: for each its module, its line of help, its parser.
+"""Registry of the commands of `cell`: modules, help lines, parsers.
 
-Only the chosen module is imported: a command that lists tasks does not load the container engine.
+Only the module of the given command is imported, so `cell tasks` does not load the container engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol, cast
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: where it lives, what it is for, in a line, and its exit status for a usage error."""
+    """One command: its module, its help line, its exit status for a usage error."""
 
     module: str
     help: str
@@ -23,7 +23,7 @@ class Command:
 
 
 BAD_ARGUMENTS = 3
-"""Usage errors of the commands that ask a BBS, as of cfdot."""
+"""Exit status for usage errors of commands that call a BBS, like cfdot."""
 
 COMMANDS: dict[str, Command] = {
     "dev": Command("cell.commands.dev", "run a control plane and a cell on this machine, in the foreground"),
@@ -54,7 +54,7 @@ COMMANDS: dict[str, Command] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Ends with the command's own status for a usage error."""
+    """Exits with the command's own status on a usage error."""
 
     usage_status = 2
 
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandModule(Protocol):
-    """What a command's module offers."""
+    """The interface of a command's module."""
 
     __doc__: str | None
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -72,7 +72,7 @@ class CommandModule(Protocol):
 
 
 def load(name: str) -> tuple[CommandModule, Parser]:
-    """A command's module and its parser. Raises KeyError for a name that is none."""
+    """A command's module and its parser. Raises KeyError for an unknown name."""
     command = COMMANDS[name]
     module = cast(CommandModule, importlib.import_module(command.module))
     parser = Parser(

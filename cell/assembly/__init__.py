@@ -1,1 +1,1 @@
-"""The agent put together: composition of a cell, its log, console, locks and signals."""
+"""Assembly of a cell agent: composition, log, console, locks, signals."""

@@ -1,7 +1,7 @@
-"""Puts a cell together: engine, network, executor, clients of the control plane, and the agent.
+"""Composition of a cell: engine, network, executor, control plane clients, and the agent.
 
-This is the one place that knows every room. Each part is a context; they are left in the reverse order, so
-the agent is gone before the executor, and the executor before the engine's client.
+Only this module imports every package. Each part is a context manager; parts close in reverse order, so
+the agent ends before the executor, and the executor before the engine's client.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from rep.config import RepConfig, executor_config, seconds
 from rep.tls import check_admin_certificate
 
 BBS_ATTEMPTS = 5
-"""Per call of the rep, within 4 to 8 s if the BBS is away: it may be restarting."""
+"""Attempts per call of the rep, within 4 to 8 s if the BBS is down: it may be restarting."""
 
 
 def network_config(config: RepConfig) -> NetworkConfig:
-    """The part of ``rep.json`` that names the containers' network and the host ports."""
+    """The settings of the container network and the host ports in ``rep.json``."""
     return NetworkConfig(
         name=config.network_name,
         table=config.nft_table,
@@ -63,7 +63,7 @@ def network_config(config: RepConfig) -> NetworkConfig:
 
 
 def engine_config(config: RepConfig, owner: str) -> EngineConfig:
-    """The engine under the name ``owner``."""
+    """Settings of the engine for the owner ``owner``."""
     return EngineConfig(
         state_dir=Path(config.state_dir) / "engine",
         owner=owner,
@@ -75,10 +75,10 @@ def engine_config(config: RepConfig, owner: str) -> EngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What somebody who watches closely puts between the rooms; by default nothing.
+    """Replacements and observers for ``cell run``; none by default.
 
-    recorder: the story of a container's steps, by guid. engine: wraps the real one. network: makes it.
-    life_sink: takes the cell's own lines about a container's life instead of the app's sink.
+    recorder: the step recorder of a container, by guid. engine: wraps the real one. network: creates it.
+    life_sink: receives the cell's own lines about a container's life instead of the app's sink.
     """
 
     recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory()
@@ -96,10 +96,10 @@ async def running_executor(
     meter: Meter | None = None,
     emitter: MetricsEmitter | None = None,
 ) -> AsyncIterator[Executor]:
-    """An executor on the real engine. meter: of the cell; emitter: takes the metrics of apps.
+    """An executor on the real engine. meter: of the cell; emitter: receives the apps' metrics.
 
-    Nothing is touched before everything that a cell uses alone is locked. Raises AlreadyInUse, EngineError,
-    NetworkError, UnknownStack, ValueError.
+    Takes all locks of the cell before any change. Raises AlreadyInUse, EngineError, NetworkError,
+    UnknownStack, ValueError.
     """
     with alone(config, settings := executor_config(config)):
         async with _executor(config, settings, sink, hooks or Hooks(), meter, emitter) as executor:
@@ -152,10 +152,10 @@ async def _executor(
 
 @asynccontextmanager
 async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterator[RepAgent]:
-    """An agent to ``run()`` while the context lasts.
+    """An agent ready for ``run()`` inside the context.
 
-    With certificate files everything is mutual TLS; without them (development) everything is plain. Files
-    that are renewed are used from the next connection on. Raises what :func:`running_executor` raises,
+    With certificate files all connections are mutual TLS; without them (development) all are plain. Renewed
+    files apply from the next connection on. Raises the errors of :func:`running_executor`,
     TLSConfigurationError, BBSError, LocketError.
     """
     identity, towards_locket = _identity(config), locket_identity(config)
@@ -213,7 +213,7 @@ def _identity(config: RepConfig) -> Identity | None:
 
 
 def locket_identity(config: RepConfig) -> Identity | None:
-    """Who Locket sees: an identity of its own where one is configured, the rep's otherwise."""
+    """The client identity for Locket: a separate one if configured, else the rep's."""
     if not config.locket_client_cert_file:
         return _identity(config)
     return Identity(
@@ -235,7 +235,7 @@ def _following(identity: Identity | None) -> AbstractAsyncContextManager[None]:
 
 
 def _following_for(locket: LocketClient, identity: Identity | None) -> AbstractAsyncContextManager[None]:
-    """gRPC does not look at files; it gets a new connection when they change."""
+    """Follow the certificate files: gRPC does not watch them and needs a new connection after a change."""
     if identity is None:
         return nullcontext()
 

@@ -1,4 +1,4 @@
-"""A rep.json explained before a cell starts with it: all that is wrong, and what it amounts to."""
+"""Check of a rep.json without a start: all its problems and its effective values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rep.tls import check_admin_certificate
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """problems: reasons not to start. warnings: odd but harmless. config: what is left that can be read."""
+    """problems: reasons not to start. warnings: odd but harmless. config: the readable part."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Report:
 
 
 def check(path: Path, *, zone: str = "") -> Report:
-    """Everything that is wrong with a file, where a start stops at the first thing.
+    """All problems of a file; a start stops at the first.
 
     Raises ConfigError for a file that cannot be read at all.
     """
@@ -46,7 +46,7 @@ def check(path: Path, *, zone: str = "") -> Report:
         problems.extend(
             f"{problem.detail} ({problem.message})"
             for problem in finding.problems
-            # A key that could not be read has its default here, and no more to be said about it.
+            # An unreadable key has its default here, so further problems with it are not real.
             if not any(key in problem.detail for key in keys)
         )
     problems += _stack_problems(config) + _identity_problems(config)
@@ -54,7 +54,7 @@ def check(path: Path, *, zone: str = "") -> Report:
 
 
 def explain(path: Path, report: Report) -> str:
-    """For people: one line each."""
+    """The report for people, one line per item."""
     lines = [f"{path}: problem: {problem}" for problem in report.problems]
     lines += [f"{path}: warning: {warning}" for warning in report.warnings]
     if not report.problems:
@@ -63,7 +63,7 @@ def explain(path: Path, report: Report) -> str:
 
 
 def values_as_text(config: RepConfig) -> str:
-    """Every key with its value, as JSON, and where it came from; defaults last."""
+    """Every key with its value as JSON and its origin; defaults last."""
     rows = [
         (key, json.dumps(_in_file(key, value), ensure_ascii=False), source.value)
         for key, value, source in sorted(config.effective(), key=lambda row: row[2] is Source.DEFAULT)
@@ -72,7 +72,7 @@ def values_as_text(config: RepConfig) -> str:
 
 
 def values_as_json(config: RepConfig) -> str:
-    """One object: of each key its ``value``, as it would stand in the file, and its ``source``."""
+    """One JSON object: for each key its ``value``, in the form of the file, and its ``source``."""
     values = {
         key: {"value": _in_file(key, value), "source": source.value}
         for key, value, source in config.effective()
@@ -81,7 +81,7 @@ def values_as_json(config: RepConfig) -> str:
 
 
 def _read(path: Path, zone: str) -> tuple[RepConfig, list[ConfigError]]:
-    """Keys that cannot be read are told and left out, until the rest can."""
+    """Collect and drop unreadable keys until the rest can be read."""
     unreadable: list[ConfigError] = []
     try:
         return load(path, zone=zone), unreadable
@@ -122,7 +122,7 @@ def _stack_problems(config: RepConfig) -> list[str]:
 
 
 def _identity_problems(config: RepConfig) -> list[str]:
-    """Files that are named must be there and fit together."""
+    """Problems of configured files that are missing or do not match."""
     identities = {
         "cert_file": (config.ca_cert_file, config.cert_file, config.key_file),
         "locket_client_cert_file": (

@@ -1,4 +1,4 @@
-"""App logs for people: one line each on the terminal, labelled with instance and source."""
+"""App logs for people: one line each on the terminal, with instance and source as label."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from executor.logs.shipper import CAPACITY_BYTES, LineOutlet, Unreachable, each_
 RED, DIM = "\x1b[31m", "\x1b[2m"
 
 CLOSE_LIMIT_S = 1.0
-"""How long the end waits for a terminal that takes nothing."""
+"""Limit of the wait at exit for a terminal that does not accept output."""
 
 PIECE_BYTES = 1 << 16
-"""Written at once; a pipe holds as much."""
+"""Bytes per write, the size of a pipe buffer."""
 
 OWN = "cell dev"
-"""Whose lines those are that no instance wrote."""
+"""Label of lines that do not come from an instance."""
 
 
 def source_label(line: LogLine) -> str:
-    """``APP`` of ``cell run``: only one instance, so its source alone tells."""
+    """``APP``, for ``cell run``: with one instance the source is enough."""
     return line.source_type
 
 
 def instance_label(line: LogLine) -> str:
-    """``web/0 APP``: whose line it is when many run side by side."""
+    """``web/0 APP``: instance and source, for many instances in parallel."""
     return f"{line.source_id}/{line.instance_id} {line.source_type}"
 
 
 def shown(line: LogLine, label: Callable[[LogLine], str], colour: bool = False) -> str:
-    """A line as people see it."""
+    """A line in the form for people."""
     text = visible(line.payload.decode(errors="replace"), colours=True)
     head = visible(f"[{label(line)}] {line.stream.value}")
     if colour:
@@ -51,7 +51,7 @@ def shown(line: LogLine, label: Callable[[LogLine], str], colour: bool = False) 
 
 
 class ConsoleSink:
-    """Prints lines as they come; whoever writes waits for the reader, so nothing is lost."""
+    """Prints lines as they come; the writer waits for the reader, so no line is lost."""
 
     def __init__(self, stream: IO[str] | TextIOBase | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
@@ -61,10 +61,10 @@ class ConsoleSink:
 
 
 class Console(LineOutlet):
-    """Lines of many instances, for whoever looks; nobody waits until they are read.
+    """Prints lines of many instances through a bounded buffer; writers never wait for the reader.
 
-    A terminal that was stopped, or a pipe that nobody empties, costs what does not fit into ``capacity``
-    bytes, and the component's log says how many lines of whom those were.
+    If a terminal is stopped or a pipe is not read, lines beyond ``capacity`` bytes are dropped. The
+    component's log reports their number by instance.
     """
 
     def __init__(self, descriptor: int = 1, *, colour: bool = False, capacity: int = CAPACITY_BYTES) -> None:
@@ -77,17 +77,17 @@ class Console(LineOutlet):
         )
 
     def tell(self, text: str) -> None:
-        """Lines that are not an instance's."""
+        """Print lines that do not come from an instance."""
         data = f"{text}\n".encode(errors="replace")
         self.put(data, OWN, len(data), text.count("\n") + 1)
 
 
 class Descriptor:
-    """A destination: what a descriptor of somebody else's leads to, such as standard output.
+    """Output through a descriptor that another process shares, such as standard output.
 
-    Never waits inside a system call, from which nothing could call it back. Whether writing waits is not
-    the descriptor's own affair but everybody's who got it from the same place, so what is made not to wait
-    here is a descriptor of ours that leads to the same pipe or terminal.
+    Writes never block in a system call, which could not be cancelled. Non-blocking mode belongs to the open
+    file and affects all processes that share it. So this class opens its own descriptor for the same pipe
+    or terminal.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -108,7 +108,7 @@ class Descriptor:
                 except BlockingIOError:
                     await self._room()
                 else:
-                    await asyncio.sleep(0)  # others have their turn, however much there is to write
+                    await asyncio.sleep(0)  # let other tasks run, however much there is to write
         except OSError as error:
             raise Unreachable(error, bisect_right(ends, written)) from error
         except asyncio.CancelledError:
@@ -132,11 +132,11 @@ class Descriptor:
             way = f"/proc/self/fd/{self._given}"
             own = self._own = os.open(way, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             return lambda data: os.write(own, data)
-        given = self._given  # a file: there is nobody to wait for
+        given = self._given  # a file: writes do not wait for a reader
         return lambda data: os.write(given, data)
 
     async def _room(self) -> None:
-        """Until something can be written."""
+        """Wait until the descriptor accepts data."""
         loop = asyncio.get_running_loop()
         descriptor = self._own
         if descriptor is None:

@@ -1,4 +1,4 @@
-"""A limit for the end of a process: calls to an engine that hangs cannot be cancelled."""
+"""Time limit for the exit of a process: calls to an engine that hangs cannot be cancelled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class ExitDeadline:
-    """Ends the process at once when it is still inside ``limit_s`` seconds after :meth:`arm`.
+    """Ends the process if it still runs ``limit_s`` seconds after :meth:`arm`.
 
     exit: replaced in tests.
     """
@@ -36,7 +36,7 @@ class ExitDeadline:
             self._timer.join()
 
     def arm(self) -> None:
-        """Start the clock; a second call changes nothing. May be called from a signal handler of the loop."""
+        """Start the timer; a second call has no effect. Safe in a signal handler of the event loop."""
         if self._timer is None:
             self._timer = threading.Timer(self._limit_s, self._expire)
             self._timer.daemon = True

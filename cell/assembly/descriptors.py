@@ -1,4 +1,4 @@
-"""Limits of the agent's own process."""
+"""Descriptor limit of the agent's process."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 import resource
 
 MOST_DESCRIPTORS = 1 << 20
-"""What Linux allows a process by default; some programs walk through as many as they may have."""
+"""Linux's default maximum per process; some programs iterate over all allowed descriptors."""
 
 logger = logging.getLogger(__name__)
 
 
 def raise_descriptor_limit() -> int:
-    """Allow this process as many descriptors as the system lets it have; answers how many.
+    """Raise the soft limit of descriptors to the hard limit, and return it.
 
-    The usual soft limit of 1,024 is for programs that call ``select``. An agent needs several for each
-    container, connection and process. A limit that cannot be raised stays, and the log says so.
+    The usual soft limit of 1,024 is for programs that call ``select``. An agent needs several descriptors per
+    container, connection and process. If the limit cannot be raised, it stays, with a log entry.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)

@@ -1,4 +1,4 @@
-"""Errors that a user can act on, told in one line each; anything else is a bug and shows its trace."""
+"""Errors that a user can fix are reported in one line; other errors are bugs and show a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rep.rootfs import UnknownStack
 
 
 class CommandError(Exception):
-    """A command cannot do what was asked; says what is in the way and what to do."""
+    """A command failed; the message names the obstacle and the remedy."""
 
 
 USER_ERRORS = (
@@ -42,12 +42,12 @@ USER_ERRORS = (
 
 
 class Told(Exception):
-    """What went wrong has been told already."""
+    """The error has been reported already."""
 
 
 @contextmanager
 def telling(tell: Callable[[str], object]) -> Iterator[None]:
-    """Turn errors a user can act on into lines for ``tell`` and one :class:`Told`."""
+    """Convert user errors into lines for ``tell``, then raise one :class:`Told`."""
     try:
         yield
     except USER_ERRORS as error:

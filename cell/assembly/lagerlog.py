@@ -1,7 +1,7 @@
-"""Component logs as operators of Diego know them: JSON lines in lager's two shapes.
+"""Component logs in the format of Diego: JSON lines in lager's two forms.
 
-``time_format`` is ``unix-epoch`` (levels as numbers) or ``rfc3339`` (levels as words). A record's message
-is a short name; its facts travel in ``extra={"data": {...}}``.
+``time_format`` is ``unix-epoch`` (numeric levels) or ``rfc3339`` (named levels). A record's message is a
+short name; its data are in ``extra={"data": {...}}``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ LEVEL_NAMES = {0: "debug", 1: "info", 2: "error", 3: "fatal"}
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
 
 DEFAULT_MAX_DATA_STRING = 640
-"""Longest string in ``data``, in characters; the job's default of ``max_data_string_length``."""
+"""Maximum length of a string in ``data``, in characters; the job's default ``max_data_string_length``."""
 
 
 OWN_PACKAGES = ("bbs", "cell", "executor", "healthcheck", "lifecycle", "rep", "sshd")
-"""Whose records the level is about. Records of libraries count from warnings on: they would drown these."""
+"""Packages with the configured level. Other libraries log from WARNING on, to limit the volume."""
 
 
 class LagerFormatter(logging.Formatter):
     """One JSON object per record.
 
-    source: root name (``rep``); the message gets it as prefix, as lager does.
-    max_data_string: longer strings in ``data`` are cut, 0 leaves them whole. redact: what takes secrets out
-    of ``data``.
+    source: root name (``rep``), which prefixes the message as in lager.
+    max_data_string: longer strings in ``data`` are cut; 0: no limit. redact: removes secrets from ``data``.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class LagerFormatter(logging.Formatter):
         if not self._rfc3339:
             entry["log_level"] = level
         entry["data"] = self._shorten(data)
-        return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
+        return json.dumps(entry, default=str, separators=(",", ":"))  # operators search for `"key":"value"`
 
 
 def install(
@@ -89,7 +88,7 @@ def install(
     max_data_string: int = 640,
     redact: Callable[[Any], Any] | None = None,
 ) -> logging.Handler:
-    """Send every record of the process to the descriptor of ``stream``; the handler, to remove it again.
+    """Send all records of the process to the descriptor of ``stream``. Returns the handler, for its removal.
 
     No caller waits for the stream's reader. Raises ValueError for an unknown level, with the known ones.
     """

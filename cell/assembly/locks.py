@@ -1,8 +1,8 @@
-"""Locks between the agents of one machine: what one of them uses alone.
+"""Locks between the agents of one machine, for resources that only one agent may use.
 
-A second agent with the same state folder, cell id or network would begin by removing the first one's
-containers, links and files. It therefore takes all its locks before it does anything. The kernel lets go of
-a lock however its process ends.
+A second agent with the same state folder, cell id or network would remove the first one's containers,
+links and files at its start. It therefore takes all its locks first. The kernel releases a lock at any end
+of its process.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NETWORK_NAMESPACE = "/proc/self/ns/net"
 
 
 class AlreadyInUse(Exception):
-    """Another process on this machine uses what this one needs alone; the message says what, and who."""
+    """Another process of this machine holds a resource; the message names both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Something one agent uses alone. what: in words. key: what another agent sets to have its own."""
+    """A resource of one agent. what: its description. key: the setting to change for another agent."""
 
     what: str
     key: str
@@ -39,7 +39,7 @@ class Claim:
 
 @contextmanager
 def alone(config: RepConfig, executor: ExecutorConfig, lock_dir: Path = LOCK_DIR) -> Iterator[None]:
-    """Hold all that a cell uses alone. Raises AlreadyInUse, OSError."""
+    """Hold the locks of all exclusive resources of a cell. Raises AlreadyInUse, OSError."""
     state = Path(config.state_dir)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def alone(config: RepConfig, executor: ExecutorConfig, lock_dir: Path = LOCK_DIR
 
 
 def claims(config: RepConfig, executor: ExecutorConfig, lock_dir: Path) -> Sequence[Claim]:
-    """What a cell of this configuration uses alone."""
+    """The exclusive resources of a cell with this configuration."""
     namespace = str(os.stat(_NETWORK_NAMESPACE).st_ino)
 
     def claim(what: str, key: str, *parts: str) -> Claim:
@@ -75,9 +75,9 @@ def claims(config: RepConfig, executor: ExecutorConfig, lock_dir: Path) -> Seque
 
 
 def take(path: Path, stack: ExitStack) -> str | None:
-    """Hold the lock of a file until the stack is left; what is known of its holder when there is one.
+    """Lock a file until the stack exits. None, or a description of the present holder.
 
-    The holder's process id stands in the file. Raises OSError.
+    The file contains the holder's process id. Raises OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     stack.callback(os.close, descriptor)
@@ -92,7 +92,7 @@ def take(path: Path, stack: ExitStack) -> str | None:
 
 
 def _engine(docker_host: str) -> str:
-    """One name for an engine, whichever of the paths of its socket is given."""
+    """A canonical name of the engine for all paths of its socket."""
     if docker_host.startswith(_UNIX):
         return _UNIX + os.path.realpath(docker_host.removeprefix(_UNIX))
     return docker_host

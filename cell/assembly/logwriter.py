@@ -1,7 +1,7 @@
-"""The component log's way to its file or pipe: a bounded buffer, and a thread that empties it.
+"""Writer of the component log: a bounded buffer, and a thread that writes it to a file or pipe.
 
-A reader that takes nothing, such as a stopped pager, costs lines and never time: what does not fit into the
-buffer is dropped, and the log says how many lines were lost as soon as there is room again. Order is kept.
+A reader that does not read, such as a stopped pager, costs lines but no time. Lines beyond the buffer
+are dropped, and the log reports their number when the reader continues. Order is kept.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Final, NamedTuple
 from executor.logs.writing import CannotWrite, write_whole
 
 CAPACITY_BYTES: Final = 4 << 20
-"""What may wait for a slow reader, some 20,000 lines."""
+"""Maximum size of the buffer, about 20,000 lines."""
 CLOSE_LIMIT_S: Final = 2.0
-"""How long the end of the process waits for a reader to take the rest."""
+"""Limit of the wait for the reader at exit."""
 BATCH_BYTES: Final = 1 << 16
-"""Written at once; a pipe holds as much."""
+"""Bytes per write, the size of a pipe buffer."""
 DROPPED: Final = "log-lines-dropped"
 
 
 class _Line(NamedTuple):
-    """lost: how many lines are lost with this one; a line about lost lines stands for them."""
+    """lost: number of lost lines with this one; a line about lost lines counts for them."""
 
     data: bytes
     lost: int
 
 
 class LogWriter(logging.Handler):
-    """Writes records to a descriptor. No call waits for the reader, except ``flush`` and ``close`` a while.
+    """Writes records to a descriptor. Only ``flush`` and ``close`` wait for the reader, with a limit.
 
     The descriptor is duplicated, so its owner may close it.
     """
@@ -56,7 +56,7 @@ class LogWriter(logging.Handler):
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost and that the log does not mention yet."""
+        """Number of lost lines that the log does not report yet."""
         with self._changed:
             return self._dropped + self._refused
 
@@ -76,7 +76,7 @@ class LogWriter(logging.Handler):
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is written, at most ``close_limit_s`` and only once for a stopped reader."""
+        """Wait until everything is written, at most ``close_limit_s``, and only once for a stopped reader."""
         with self._changed:
             limit_s = 0.0 if self._is_stopped else self._close_limit_s
             self._is_stopped = not self._changed.wait_for(
@@ -84,7 +84,7 @@ class LogWriter(logging.Handler):
             )
 
     def close(self) -> None:
-        """Write what is left, as far as the reader takes it in time."""
+        """Write the rest, within the limit of ``flush``."""
         self.flush()
         with self._changed:
             self._closed = True
@@ -96,7 +96,7 @@ class LogWriter(logging.Handler):
         self._size += len(line.data)
 
     def _mention_lost(self) -> None:
-        """Put a line about those that were lost in their place."""
+        """Queue a line that reports the lost lines, at their position."""
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, DROPPED, None, None)
         lost = self._dropped + self._refused
         record.data = {"lines": lost}
@@ -133,7 +133,7 @@ class LogWriter(logging.Handler):
         return lines
 
     def _write(self, batch: list[_Line]) -> int:
-        """Write as long as it takes; how many lines were lost because the descriptor refused them."""
+        """Write without time limit; returns the number of lines that the descriptor refused."""
         try:
             write_whole(self._descriptor, [line.data for line in batch])
         except CannotWrite as error:

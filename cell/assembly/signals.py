@@ -6,9 +6,9 @@ import signal
 
 
 def endings() -> tuple[signal.Signals, ...]:
-    """Of the keyboard, of a service manager, and of a terminal that closes.
+    """Signals of the keyboard, of a service manager, and of a closed terminal.
 
-    ``nohup`` lets a command ignore the last one; that stays so.
+    Under ``nohup`` the last one stays ignored.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM

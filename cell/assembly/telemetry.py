@@ -1,8 +1,8 @@
-"""From rep.json to where logs and metrics go.
+"""Destinations of logs and metrics, from rep.json.
 
-App logs go to every place of ``log_sinks``, and to loggregator when its identity is configured; with
-neither they go to stderr. Each place has a buffer and a task of its own. Metrics go to loggregator; without
-it they can still be looked at in the :class:`~executor.meter.Meter`.
+App logs go to every target in ``log_sinks``, and to loggregator if its identity is configured; with neither
+they go to stderr. Each target has its own buffer and task. Metrics go to loggregator; without it the
+:class:`~executor.meter.Meter` still shows them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ DEFAULT_SINK = "stderr"
 
 
 class TelemetryError(Exception):
-    """A place for logs and metrics cannot be used as configured; the message says which and why."""
+    """A log or metrics target cannot be used as configured; the message names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """What a cell writes to. emitter: takes metrics of apps. meter: of the cell itself."""
+    """The cell's outputs. emitter: receives the apps' metrics. meter: of the cell."""
 
     sink: LogSink
     emitter: MetricsEmitter
@@ -44,7 +44,7 @@ class Telemetry:
 
 @asynccontextmanager
 async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[Telemetry]:
-    """Everything that is configured, and ``others`` for app logs; delivers what is left when it is closed.
+    """All configured outputs, plus ``others`` for app logs. Closing delivers the rest of the buffers.
 
     Raises TelemetryError.
     """
@@ -72,7 +72,7 @@ def _joined(sinks: Sequence[LogSink]) -> LogSink:
 def _line_outlet(text: str, cell_id: str) -> LineOutlet:
     try:
         return open_target(text, hostname=cell_id)
-    except (OSError, ValueError) as error:  # files of an identity; ssl.SSLError is an OSError
+    except (OSError, ValueError) as error:  # unreadable identity files; ssl.SSLError is an OSError
         raise TelemetryError(f"log_sinks: {text!r} cannot be used: {error}") from error
 
 
@@ -85,10 +85,10 @@ def _labels(keys: LoggregatorKeys) -> Labels:
 
 
 def _check_identity(files: Sequence[Path]) -> None:
-    """Say what is wrong with a file, which gRPC does not. Raises TLSConfigurationError.
+    """Report problems of the files, which gRPC does not. Raises TLSConfigurationError.
 
-    An expired certificate does not keep the cell from starting: it may be renewed, and every new connection
-    reads the files again.
+    An expired certificate does not prevent the start: it may be renewed, and every new connection reads the
+    files again.
     """
     try:
         client_context(*files)

@@ -1,4 +1,4 @@
-"""Texts of apps and tenants on a terminal: shown, never obeyed."""
+"""Sanitizer of app and tenant texts for terminals: control characters have no effect."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PLAIN: Final = "\x1b[0m"
 _COLOUR: Final = r"\x1b\[[0-9;:]{0,64}m"
 _COLOURS: Final = re.compile(_COLOUR)
 _COMMANDS: Final = "\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-"""Control characters but the tab, separators of lines, reversals of direction, halves of a character."""
+"""Control characters except tab, line separators, direction overrides, surrogates."""
 _OBEYED: Final = re.compile(f"[{_COMMANDS}]")
 _OBEYED_BUT_COLOURS: Final = re.compile(f"({_COLOUR})|[{_COMMANDS}]")
 
 
 def visible(text: str, *, colours: bool = False) -> str:
-    """One line of text without what a terminal obeys: each such character becomes U+FFFD.
+    """One line of text without control characters: each becomes U+FFFD.
 
-    colours: keep the codes that choose colours and weight (SGR); they end with the line.
+    colours: keep the SGR codes for colours and weight; they are reset at the end of the line.
     """
     text = text.rstrip("\r")
     if not colours:
@@ -30,10 +30,10 @@ def visible(text: str, *, colours: bool = False) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Several lines at once, with their colours."""
+    """Several lines, with their colours."""
     return "\n".join(visible(line, colours=True) for line in text.split("\n"))
 
 
 def one_line(text: str) -> str:
-    """A message of an engine, an app or a tenant on one line, without colours."""
+    """A message of an engine, an app or a tenant as one line without colours."""
     return visible(" ".join(text.split()))

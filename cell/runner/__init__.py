@@ -1,5 +1,5 @@
-"""``cell run``: one workload in one fresh container, watched closely.
+"""``cell run``: one workload in one new container, with full observation.
 
-What happens becomes small typed events (``events``); everything people and programs see - the terminal's
-tree, JSON lines, a trace, a JUnit report - is a view of them.
+A run produces small typed events (``events``). The terminal's tree, JSON lines, trace and JUnit report are
+views of these events.
 """

@@ -1,6 +1,6 @@
-"""From a file to a workload: what a document is, and whether it can be run.
+"""Workload documents: reading, detection of the kind, validation.
 
-Everything that is wrong with it is said with the JSON path of the offending field.
+Every problem is reported with the JSON path of its field.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SOMETHING = "a value (this field is required)"
 
 
 def read_workload(source: str, *, root_fs: str = "") -> Workload:
-    """Read a file, or standard input for ``-``. root_fs: fills in for a document without one.
+    """Read a file, or standard input for ``-``. root_fs: used if the document has none.
 
     Raises BadInput.
     """
@@ -63,7 +63,7 @@ def read_workload(source: str, *, root_fs: str = "") -> Workload:
 
 
 def parse_workload(value: object, *, root_fs: str = "") -> Workload:
-    """A parsed document as a workload that can be run. Raises InvalidDocument."""
+    """The runnable workload of a parsed document. Raises InvalidDocument."""
     nested = isinstance(value, dict) and isinstance(value.get("task_definition"), dict)
     workload = read_document(_with_root_fs(value, root_fs) if root_fs else value)
     for error in _problems(workload, nested="$.task_definition" if nested else "$"):
@@ -72,7 +72,7 @@ def parse_workload(value: object, *, root_fs: str = "") -> Workload:
 
 
 def _with_root_fs(value: object, root_fs: str) -> object:
-    """The document with a root filesystem where a workload's is missing."""
+    """The document with ``root_fs`` where its own is missing."""
     if not isinstance(value, dict):
         return value
     definition = value.get("task_definition")

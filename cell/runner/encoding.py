@@ -1,4 +1,4 @@
-"""Events as JSON objects and back: what ``--json`` prints, and what a trace carries for ``cell explain``."""
+"""JSON form of run events, for ``--json`` and for the traces that ``cell explain`` reads."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ NAMES: Mapping[type[RunEvent], str] = {
     StepEnded: "step_ended",
     RunEnded: "run_ended",
 }
-"""``event`` of the JSON form."""
+"""The ``event`` field of the JSON form."""
 
 _TYPES = {name: kind for kind, name in NAMES.items()}
 
 
 class UnknownEvent(ValueError):
-    """A JSON object that is no event of ours; says what is wrong."""
+    """The JSON object is not a run event; the message gives the reason."""
 
 
 def to_json(event: RunEvent, guid: str = "") -> dict[str, Any]:
-    """The JSON form. guid: of the container, put into events that do not carry it."""
+    """The JSON form. guid: of the container, added to events without one."""
     named: dict[str, Any] = {"event": NAMES[type(event)]}
     if guid:
         named["guid"] = guid
@@ -67,7 +67,7 @@ def to_json(event: RunEvent, guid: str = "") -> dict[str, Any]:
 
 
 def from_json(value: object) -> RunEvent | None:
-    """The event of a JSON form; None for a log line, which is read by nobody. Raises UnknownEvent."""
+    """The event of a JSON form; None for a log line, which no reader needs. Raises UnknownEvent."""
     if not isinstance(value, dict) or value.get("event") not in _TYPES:
         raise UnknownEvent(f"no event of a run: {json.dumps(value)[:80]}")
     kind = _TYPES[value["event"]]

@@ -1,4 +1,4 @@
-"""How a run ends, as a number."""
+"""Exit codes of a run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from cell.assembly.failures import CommandError
 
 SUCCESS = 0
 FAILED = 1
-"""The tree failed."""
+"""The action tree failed."""
 BAD_INPUT = 2
-"""The document, an option or the image is not what it should be."""
+"""The document, an option or the image is invalid."""
 HOST = 3
-"""The engine or this machine could not do it."""
+"""The engine or this machine failed."""
 INTERRUPTED = 130
-"""Ended by a signal, after a graceful stop."""
+"""A signal ended the run, after a graceful stop."""
 
 
 class BadInput(Exception):
-    """What was given cannot be run; says what, where, and what was expected."""
+    """The input cannot be run; the message gives the place, the problem and the expected form."""
 
 
 class HostCannot(CommandError):
-    """The engine or the machine cannot do it; says what is in the way."""
+    """The engine or the machine failed; the message names the obstacle."""

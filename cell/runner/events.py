@@ -1,6 +1,6 @@
-"""What happens during a run, as small typed events, and how they reach the views.
+"""Typed events of a run, and their distribution to the views.
 
-Step events come from the executor as they are; the others are the run's own. Times are ns since the epoch.
+Step events come unchanged from the executor; all others are the run's. Times are ns since the epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from executor.steps.trace import StepEvent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The workload is known and will be tried. kind: ``action``, ``task`` or ``lrp``. tree: its steps."""
+    """The workload is valid and starts. kind: ``action``, ``task`` or ``lrp``. tree: its steps."""
 
     time_ns: int
     guid: str
@@ -28,7 +28,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerChanged:
-    """The container is in another state. address: its own. ports: (host port, container port)."""
+    """The container changed its state. address: of the container. ports: (host port, container port)."""
 
     time_ns: int
     guid: str
@@ -39,7 +39,7 @@ class ContainerChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineTold:
-    """The engine is busy with something long, in words, such as pulling an image."""
+    """The engine started a long operation, such as an image pull; described in words."""
 
     time_ns: int
     text: str
@@ -47,7 +47,7 @@ class EngineTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCalled:
-    """A call to the engine ended. call: what was asked. error: its text, empty when it went well."""
+    """A call to the engine ended. call: its name. error: its text, empty on success."""
 
     time_ns: int
     seconds: float
@@ -57,7 +57,7 @@ class EngineCalled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """Something is not as it should be, but does not decide how the run ends."""
+    """A problem without effect on the result of the run."""
 
     time_ns: int
     text: str
@@ -80,10 +80,9 @@ class ResultRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
-    """It is over and cleaned up. exit_code: see ``cell run --help``. path: the failing step's, if one failed.
+    """The run has ended and is cleaned up. exit_code: see ``cell run --help``. path: the failing step's.
 
-    reason: empty on success. cause: what was behind the reason, where there is more to say. kept: whether the
-    container was left behind.
+    reason: empty on success. cause: details behind the reason, if any. kept: whether the container remains.
     """
 
     time_ns: int
@@ -110,19 +109,19 @@ RunEvent = (
 
 
 class View(Protocol):
-    """Something that shows or keeps events. Neither call may block for long."""
+    """Shows or stores events. Neither call may block for long."""
 
     def take(self, event: RunEvent) -> None: ...
 
     def close(self) -> None:
-        """No event will follow."""
+        """End of the events."""
         ...
 
 
 class Story:
-    """Passes events on to all views, in the order they happen.
+    """Passes events to all views in their order.
 
-    It is also what the executor writes to: a recorder of steps and a sink of log lines.
+    The executor writes to it as well: it is a step recorder and a sink of log lines.
     """
 
     def __init__(self, views: Sequence[View]) -> None:
@@ -136,7 +135,7 @@ class Story:
         self.record(LogWritten(line=line))
 
     def close(self) -> list[str]:
-        """Close all views; answers what could not be written, and why."""
+        """Close all views; returns the outputs that failed, with the reasons."""
         problems = []
         for view in self._views:
             try:

@@ -1,4 +1,4 @@
-"""A finished run in words, from the events that were kept of it."""
+"""Explanation of a finished run from its stored events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _values(text: str) -> list[Any]:
 
 
 def explanation(events: list[RunEvent]) -> Iterator[RenderableType]:
-    """What to print. Pure."""
+    """The explanation as renderables. Pure."""
     tree = Tree()
     for event in events:
         tree.apply(event)

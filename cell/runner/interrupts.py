@@ -1,9 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP as events of this process only.
 
-A Ctrl-C reaches every process of the terminal's foreground group, also the short-lived helpers that set up
-and remove packet rules; one of them dying half-way would leave something behind. Signal masks are
-inherited and handlers are not: so the signals are blocked where helpers are started from, and let in by one
-thread that does nothing else.
+A Ctrl-C reaches every process of the terminal's foreground group, including the helpers that add and remove
+packet rules; a helper that dies half-way would leave rules behind. Child processes inherit signal masks but
+not handlers. So the signals are blocked where helpers start, and one dedicated thread receives them.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from cell.assembly.signals import endings
 
 
 class Interrupts:
-    """How often somebody asked for the end. wanted: set by the first; insisted: by the second."""
+    """Requests to end the run. wanted: set by the first; insisted: by the second."""
 
     def __init__(self) -> None:
         self.wanted = asyncio.Event()
         self.insisted = asyncio.Event()
 
     def heard(self) -> None:
-        """Somebody asks for the end."""
+        """Record a request to end the run."""
         (self.insisted if self.wanted.is_set() else self.wanted).set()
 
     def hung_up(self) -> None:
-        """The terminal is gone. Shell and kernel both tell it, so a second time is no insistence."""
+        """Record the loss of the terminal. Shell and kernel both report it, so a repeat does not insist."""
         self.wanted.set()
 
 
 @contextmanager
 def listening() -> Iterator[Interrupts]:
-    """Take signals for the length of the block; must run in the main thread, inside the event loop."""
+    """Receive signals inside the block; must run in the main thread, inside the event loop."""
     interrupts = Interrupts()
     signals = endings()
     loop = asyncio.get_running_loop()

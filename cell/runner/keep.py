@@ -1,4 +1,4 @@
-"""Containers that stay, and shells in them."""
+"""Kept containers, and shells in them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cell.runner.errors import HostCannot
 from executor.engine.api import EngineContainer
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"
-"""Where the engine has put the container, and its own network, where one that is kept moves."""
+"""The container's present network in the engine, and the network of a kept container."""
 
 
 def shell_command(container: EngineContainer, action: Action | None) -> list[str]:
-    """How to enter the container, as the step would have seen it where that is known."""
+    """The command to enter the container; as the step's user, folder and environment if the step is known."""
     command = ["docker", "exec", "-it"]
     if isinstance(action, RunAction):
         command += ["-u", action.user]
@@ -32,7 +32,7 @@ def shell_command(container: EngineContainer, action: Action | None) -> list[str
 
 
 def keeping_text(container: EngineContainer, action: Action | None) -> str:
-    """What to say about a container that stays."""
+    """The message about a kept container."""
     return (
         f"the container stays; enter it with `{shlex.join(shell_command(container, action))}`, "
         f"remove it with `docker rm -fv {container.id[:12]}`"
@@ -40,7 +40,7 @@ def keeping_text(container: EngineContainer, action: Action | None) -> str:
 
 
 async def open_shell(container: EngineContainer, action: Action | None, reason: str) -> None:
-    """A shell on this terminal, until its end. reason: what to say before. Raises HostCannot."""
+    """Open a shell on this terminal and wait for its end. reason: printed first. Raises HostCannot."""
     if shutil.which("docker") is None:
         raise HostCannot("no `docker` program to open a shell with: install docker-cli")
     text = f"cell run: {one_line(reason)}; this is a shell in the container, `exit` ends the run"
@@ -50,7 +50,7 @@ async def open_shell(container: EngineContainer, action: Action | None, reason: 
 
 
 def move_out(container: EngineContainer, docker_host: str) -> None:
-    """Give a container that stays, and was taken out of the run's network, another one.
+    """Attach a kept container, already detached from the run's network, to the engine's default network.
 
     Blocks. Raises HostCannot.
     """

@@ -1,4 +1,4 @@
-"""From the command line's wishes to an exit code: reads, checks, runs, shows."""
+"""Execution of ``cell run``: from options to an exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from cell.runner.views.trace import TraceView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What is wanted besides the run itself. trace, junit: files to write."""
+    """Additional outputs of the run. trace, junit: files to write."""
 
     dry_run: bool = False
     json_lines: bool = False
@@ -51,7 +51,7 @@ class Outputs:
 
 
 class TreeView:
-    """The tree as it stands, for whoever asks while it runs and at the end."""
+    """The current tree, for queries during the run and at its end."""
 
     def __init__(self) -> None:
         self.tree = Tree()
@@ -60,16 +60,16 @@ class TreeView:
         self.tree.apply(event)
 
     def close(self) -> None:
-        """The tree stays."""
+        """The tree remains available."""
 
     def failing_action(self) -> Action | None:
-        """What failed, if a step did."""
+        """The action of the failed step, if any."""
         row = self.tree.failing()
         return row.node.action if row is not None else None
 
 
 def execute(source: str, options: Options, outputs: Outputs) -> int:
-    """Answers the exit code; a failure has been told. Raises BadInput before anything runs."""
+    """Returns the exit code; failures are reported. Raises BadInput before the run starts."""
     workload = read_workload(source, root_fs=options.root_fs)
     order = make_order(workload, options, f"run-{secrets.token_hex(4)}")
     if outputs.dry_run:
@@ -117,7 +117,7 @@ async def _execute(order: Order, options: Options, outputs: Outputs) -> int:
 
 @asynccontextmanager
 async def _drawn(live: LiveView | None) -> AsyncIterator[None]:
-    """Keep the live picture moving."""
+    """Refresh the live picture while inside."""
     if live is None:
         yield
         return
@@ -138,7 +138,7 @@ async def _draw(live: LiveView) -> None:
 
 
 async def _told(order: Order, options: Options, story: Story, kept: TreeView, live: LiveView | None) -> int:
-    """Run, and tell of the begin and the end."""
+    """Run, and report start and end."""
     begun = time.monotonic()
     story.record(
         RunStarted(
@@ -180,7 +180,7 @@ async def _told(order: Order, options: Options, story: Story, kept: TreeView, li
 
 
 def _tell(text: str) -> None:
-    """Say something on standard error, if that is still read."""
+    """Print on standard error, if it is still open."""
     print(f"cell run: {text}", file=PatientOutput(sys.stderr), flush=True)
 
 

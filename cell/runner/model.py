@@ -1,6 +1,6 @@
-"""The tree as it stands: the plan, and what the events so far made of it.
+"""State model of the tree: the plan, updated by events.
 
-All views that show the tree ask this. Nothing here looks at a clock or a screen.
+All views of the tree use it. It accesses neither clock nor screen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from executor.steps.trace import Outcome, StepEnded, StepProgress, StepStarted
 
 
 class State(Enum):
-    """Of one step."""
+    """State of a step."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -33,9 +33,9 @@ _STATES = {
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """One step as it stands. depth: 0 for a root. seconds: how long it took, once it ended.
+    """Current state of a step. depth: 0 for a root. seconds: its duration, after its end.
 
-    transferred, total: bytes; total None when nobody knows.
+    transferred, total: bytes; total is None if unknown.
     """
 
     node: Node
@@ -53,20 +53,20 @@ class Row:
     children: list[Row] = field(default_factory=list)
 
     def elapsed(self, now_ns: int) -> float:
-        """Seconds so far, or in all."""
+        """Duration so far, or in total after the end, in seconds."""
         if self.state is State.RUNNING:
             return max(0.0, (now_ns - self.started_ns) / 1e9)
         return self.seconds
 
     def walk(self) -> Iterator[Row]:
-        """This row and all below, parents first."""
+        """This row and all rows below, parents first."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
 class Tree:
-    """Rows by path, in the plan's order. container: state of the container, and what it waits for."""
+    """Rows by path, in the plan's order. container: its state, and the operation it waits for."""
 
     def __init__(self) -> None:
         self.started: RunStarted | None = None
@@ -81,11 +81,11 @@ class Tree:
             yield from root.walk()
 
     def row(self, path: str) -> Row | None:
-        """The step at a path, if the plan has it."""
+        """The step at a path, or None if the plan has none."""
         return self._rows.get(path)
 
     def apply(self, event: RunEvent) -> None:
-        """Take one event in."""
+        """Apply one event."""
         match event:
             case RunStarted():
                 self.started = event
@@ -102,14 +102,14 @@ class Tree:
             case StepStarted() | StepProgress() | StepEnded():
                 self._step(event)
             case _:
-                pass  # calls to the engine are no part of the tree
+                pass  # engine calls are not part of the tree
 
     def failing(self) -> Row | None:
-        """The step the failure began in: the first to fail of those whose failure nobody took back."""
+        """The step where the failure began: the first failed step whose failure no parent ignored."""
         return min(self.failures(), key=lambda row: row.ended_ns, default=None)
 
     def failures(self) -> list[Row]:
-        """The steps that failed by themselves, where nobody took the failure back."""
+        """The steps that failed by themselves and whose failure no parent ignored."""
         return [leaf for root in self.roots for leaf in _failed_leaves(root)]
 
     def _grow(self, node: Node, depth: int) -> Row:
@@ -119,7 +119,7 @@ class Tree:
 
     def _step(self, event: StepStarted | StepProgress | StepEnded) -> None:
         row = self._rows.get(event.path)
-        if row is None:  # the cell's own: a hook, a proxy
+        if row is None:  # a step of the cell: a hook, a proxy
             row = self._grow(Node(path=event.path, kind=event.path.rpartition("/")[2]), 0)
             self.roots.append(row)
         if isinstance(event, StepStarted):
@@ -135,7 +135,7 @@ class Tree:
                 row.transferred = event.facts.transferred_bytes
 
     def _log(self, event: LogWritten) -> None:
-        """A line belongs to the step of its source that runs, the youngest if there are several."""
+        """Assign a line to the running step of its source, the latest if there are several."""
         line = event.line
         writers = [
             row

@@ -1,6 +1,6 @@
-"""Engine and network as the executor uses them, with an eye on what they do.
+"""Observed engine and network for the executor of a run.
 
-The engine's calls become events; host ports somebody asked for by number are held while the run lasts.
+The engine's calls become events. Requested host ports are reserved while the run lasts.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 class ObservedEngine:
-    """Implements :class:`executor.engine.api.Engine` by another one; every call about a container is told.
+    """Implements :class:`executor.engine.api.Engine` with another one; reports calls about containers.
 
-    fault: the first error that is the engine's, the image's or the machine's rather than the workload's.
-    container: as long as it is there.
+    fault: the first error of the engine, the image or the machine (not of the workload).
+    container: set while it exists.
     """
 
     def __init__(self, engine: Engine, record: Callable[[RunEvent], None], clock: Clock) -> None:
@@ -112,23 +112,23 @@ class ObservedEngine:
 
 
 class PinnedNetwork(CellNetwork):
-    """A cell's network in which some host ports are chosen beforehand."""
+    """A cell's network with some fixed host ports."""
 
     def __init__(self, config: NetworkConfig, wanted: tuple[int, ...]) -> None:
-        """wanted: for every port of the container, in order, the host port, 0 for any."""
+        """wanted: a host port for each container port, in order; 0 for any."""
         super().__init__(config)
         self._wanted = wanted
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        """The chosen ports where there are any, else ports of the pool. Raises NoFreePorts."""
+        """The fixed ports, and ports of the pool for the others. Raises NoFreePorts."""
         free = iter(super().reserve(guid, self._wanted.count(0)))
         return tuple(port or next(free) for port in self._wanted)
 
 
 def hold_ports(ports: tuple[int, ...]) -> ExitStack:
-    """Keep everybody else from listening on these ports of the host. Raises HostCannot for a taken one.
+    """Reserve these host ports against other listeners. Raises HostCannot for a port in use.
 
-    Our packet rules take precedence over a listener, so without this a running server would be cut off.
+    Our packet rules take precedence over a listener, so they would cut off a running server.
     """
     with ExitStack() as held:
         for port in ports:

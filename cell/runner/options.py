@@ -1,4 +1,4 @@
-"""What the command line asks for besides the document. Pure."""
+"""Command line options of a run. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/run")
 STACK = "busybox"
 LOCAL_IMAGE = "diego-cell/busybox:latest"
-"""The preloaded root filesystem; made on the spot from this machine's static busybox."""
+"""The preloaded root filesystem; built from this machine's static busybox."""
 
 FIRST_CELL_PORT = 61001
-"""From here on, host ports are handed out by cells."""
+"""First port of the range in which cells allocate host ports."""
 
 
 @dataclass(frozen=True, slots=True)
 class PortWish:
-    """A port of the container, and the port of the host that leads to it (0: any)."""
+    """A container port, and the host port mapped to it (0: any)."""
 
     container_port: int
     host_port: int = 0
@@ -27,12 +27,12 @@ class PortWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What overrides the document. None leaves what the document says.
+    """Values that override the document. None keeps the document's value.
 
-    root_fs: as the executor takes it, empty for the document's. env: over the container's own variables.
-    memory_mb, disk_mb: MiB. user: for every step. timeout_s: for the whole run. only: path of the one step to
-    run. keep: leave the container. shell: open a shell in it when the tree failed. docker_host: where the
-    engine listens; it must be one of this machine.
+    root_fs: in the executor's form, empty for the document's. env: overrides the container's variables.
+    memory_mb, disk_mb: MiB. user: for every step. timeout_s: for the whole run. only: path of the single step
+    to run. keep: keep the container. shell: open a shell in it after a failure. docker_host: address of
+    the engine, which must run on this machine.
     """
 
     root_fs: str = ""
@@ -50,10 +50,10 @@ class Options:
 
 
 def image_root_fs(image: str) -> str:
-    """What ``--image`` names. Raises BadInput.
+    """The root filesystem of ``--image``. Raises BadInput.
 
-    ``busybox`` and ``preloaded:busybox`` are the local one; a URI stays what it is; all else is an image
-    reference, which the engine uses if it has it and pulls if not.
+    ``busybox`` and ``preloaded:busybox`` are the local image. A URI stays unchanged. Anything else is an
+    image reference; the engine pulls the image if it is missing.
     """
     if image in (STACK, f"preloaded:{STACK}"):
         return f"preloaded:{STACK}"
@@ -63,7 +63,7 @@ def image_root_fs(image: str) -> str:
 
 
 def given_root_fs(root_fs: str) -> str:
-    """What ``--rootfs`` names: a URI, or an archive or directory of this machine. Raises BadInput."""
+    """The root filesystem of ``--rootfs``: a URI, or a local archive or directory. Raises BadInput."""
     if ":" in root_fs and not Path(root_fs).exists():
         return root_fs
     path = Path(root_fs)
@@ -73,7 +73,7 @@ def given_root_fs(root_fs: str) -> str:
 
 
 def parse_env(text: str, environment: dict[str, str]) -> tuple[str, str]:
-    """``NAME=VALUE``, or ``NAME`` for the value it has here. Raises BadInput."""
+    """``NAME=VALUE``, or ``NAME`` for its value in ``environment``. Raises BadInput."""
     name, equals, value = text.partition("=")
     if not name:
         raise BadInput(f"--env {text!r}: expected NAME=VALUE")

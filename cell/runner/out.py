@@ -1,6 +1,6 @@
-"""Output that may end before the run does, as in ``cell run ... | head`` or on a terminal that closes.
+"""Output whose reader may end before the run, as in ``cell run ... | head`` or on a closed terminal.
 
-The run still has to clean up.
+The run must still clean up.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import IO, Final
 
 READER_GONE: Final = (errno.EPIPE, errno.EIO)
-"""Of a pipe, and of a terminal."""
+"""Error of a pipe, and of a terminal."""
 
 
 class PatientOutput(io.TextIOBase):
-    """Writes to a stream until its reader is gone, and to nowhere afterwards."""
+    """Writes to a stream until its reader is gone, then discards."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -46,7 +46,7 @@ class PatientOutput(io.TextIOBase):
             self._give_up()
 
     def _give_up(self) -> None:
-        """What is still buffered must go somewhere, or the interpreter complains at its end."""
+        """Redirect the descriptor to /dev/null, so the flush of the buffer at exit does not fail."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

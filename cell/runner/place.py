@@ -1,4 +1,4 @@
-"""Where a run takes place: its own share of the machine, and a root filesystem that is always there."""
+"""The environment of a run: a slot of the machine, and the local root filesystem."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rep.config import RepConfig
 
 
 def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
-    """See that we may, that the engine answers, and that the local image is there if it is wanted.
+    """Check permissions and the engine, and create the local image if required.
 
     Blocks. Raises HostCannot.
     """
@@ -46,7 +46,7 @@ def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
 
 @contextmanager
 def one_slot() -> Iterator[Slot]:
-    """A share of the machine nobody else uses meanwhile. Raises HostCannot."""
+    """Reserve a slot for the block. Raises HostCannot."""
     try:
         with take_slots(1) as (slot,):
             yield slot
@@ -55,9 +55,9 @@ def one_slot() -> Iterator[Slot]:
 
 
 def cell_config(slot: Slot, options: Options, *, owner: str) -> RepConfig:
-    """Settings of the cell that runs it. owner: empty for the slot's usual one.
+    """Settings of the cell for the run. owner: empty for the slot's usual one.
 
-    Containers of the usual owner that an earlier, killed run left in this slot are removed at start.
+    Containers of the usual owner from an earlier, killed run in this slot are removed at start.
     """
     folder = options.state_dir / slot.cell_id
     base = RepConfig()

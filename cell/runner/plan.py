@@ -1,4 +1,4 @@
-"""The steps a workload consists of, known before anything runs: a tree of nodes with the story's paths."""
+"""The step tree of a workload before its run, with the paths of the step events."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from executor.model import RunInfo
 from executor.steps.text import format_duration
 
 CONCURRENT = frozenset({"parallel", "codependent"})
-"""Kinds whose children run side by side."""
+"""Kinds whose children run in parallel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One step. path: as in the story. kind: ``run``, ``serial`` ... ``monitor``. label: what it does, short.
-    source: log source of its lines."""
+    """One step. path: as in the step events. kind: ``run``, ``serial`` ... ``monitor``. label: short summary.
+    source: log source of its lines.
+    """
 
     path: str
     kind: str
@@ -41,21 +42,21 @@ class Node:
     children: tuple[Node, ...] = ()
 
     def walk(self) -> Iterator[Node]:
-        """This node and all below, parents first."""
+        """This node and all nodes below, parents first."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
 def plan(info: RunInfo) -> tuple[Node, ...]:
-    """The step trees of a container, in the order they are started."""
+    """The step trees of a container, in start order."""
     source = info.log_config.source_name or DEFAULT_SOURCE
     roots = [action_node(action, parent, source) for parent, action in root_actions(info)]
     definition = info.check_definition
     if definition is not None and definition.checks:
         roots.append(Node(path="monitor", kind="monitor", label=f"{len(definition.checks)} checks"))
     elif definition is None and info.monitor is not None:
-        # probes repeat and are not told one by one: only the watch as a whole has a story
+        # probes repeat and are not reported one by one: only the monitor as a whole has events
         below = action_node(info.monitor, "monitor", source)
         label = next((node.label for node in below.walk() if not node.children and node.label), below.kind)
         roots.append(Node(path="monitor", kind="monitor", label=label, action=info.monitor))
@@ -66,14 +67,14 @@ def plan(info: RunInfo) -> tuple[Node, ...]:
 
 
 def root_actions(info: RunInfo) -> list[tuple[str, Action]]:
-    """Setup, action and sidecars, each with the path it stands at."""
+    """Setup, action and sidecars, each with its parent path."""
     roots = [("setup", info.setup), ("action", info.action)]
     roots += [(f"sidecar[{index}]", sidecar.action) for index, sidecar in enumerate(info.sidecars)]
     return [(parent, action) for parent, action in roots if action is not None]
 
 
 def action_node(action: Action, parent: str, source: str = "") -> Node:
-    """The node of an action; ``parent`` is the path it stands at, ``source`` the log source it inherits."""
+    """The node of an action. parent: path prefix. source: inherited log source."""
     kind = _kind(action)
     path = f"{parent}/{kind}"
     own = source if isinstance(action, EmptyAction) else action.log_source or source
@@ -89,7 +90,7 @@ def action_node(action: Action, parent: str, source: str = "") -> Node:
 
 
 def _children(action: Action, path: str) -> Sequence[tuple[Action, str]]:
-    """The actions right below, each with the path it stands at; ``path``: that of the action itself."""
+    """The direct children of an action with their path prefixes; ``path``: the action's own path."""
     below = children(action)
     if isinstance(action, SerialAction | ParallelAction | CodependentAction):
         return [(inner, f"{path}[{index}]") for index, inner in enumerate(below)]
@@ -97,12 +98,12 @@ def _children(action: Action, path: str) -> Sequence[tuple[Action, str]]:
 
 
 def _kind(action: Action) -> str:
-    """The word for an action in traces and paths."""
+    """The name of an action in traces and paths."""
     return kind_of(action).replace("_", "-") or "nothing"
 
 
 def label_of(action: Action) -> str:
-    """What an action does, in a few words; empty for those that only combine others."""
+    """A short summary of an action; empty for actions that only combine others."""
     match action:
         case RunAction():
             return shlex.join([action.path, *action.args])

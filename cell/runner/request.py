@@ -1,4 +1,4 @@
-"""From a workload and the options to what the executor is asked for. Pure."""
+"""Executor requests from a workload and the options. Pure."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
 
 DEFAULT_SOURCE = "APP"
-"""Log source of a bare action that names none."""
+"""Log source of a bare action without one."""
 
 GIVEN_STACK = "rootfs"
-"""Name of the root that ``--rootfs`` names by its path."""
+"""Stack name of a root given as a path by ``--rootfs``."""
 
 EVERYTHING = SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",))
-"""What a bare action may talk to, as it has no place for rules of its own."""
+"""Egress rules of a bare action, which has no field for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to run. kind: ``action``, ``task`` or ``lrp``. host_ports: wanted ones by container port.
+    """The workload to run. kind: ``action``, ``task`` or ``lrp``. host_ports: requested, by container port.
 
     result_file: of a task, path in the container; empty for none.
     """
@@ -57,7 +57,7 @@ class Order:
 
 
 def make_order(workload: Workload, options: Options, guid: str) -> Order:
-    """What the executor is asked for. Raises BadInput."""
+    """The executor requests. Raises BadInput."""
     builder = RunRequestBuilder(stacks=StackMap({STACK: LOCAL_IMAGE, **_given_stack(options)}))
     try:
         part: DesiredLRP | TaskDefinition
@@ -104,7 +104,7 @@ def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, 
 
 
 def _given_stack(options: Options) -> dict[str, str]:
-    """The archive or directory that the command line names, which a document may not."""
+    """The local archive or directory of the command line; documents cannot name one."""
     return {GIVEN_STACK: options.root_fs} if options.root_fs.startswith("/") else {}
 
 
@@ -132,7 +132,7 @@ def _overridden(info: RunInfo, options: Options) -> RunInfo:
 
 
 def _as_user(action: Action, user: str) -> Action:
-    """The action with everything below it run by ``user``."""
+    """The action with ``user`` for all its steps."""
     match action:
         case RunAction() | DownloadAction() | UploadAction():
             return replace(action, user=user)
@@ -141,7 +141,7 @@ def _as_user(action: Action, user: str) -> Action:
 
 
 def _only(info: RunInfo, path: str) -> RunInfo:
-    """Just the step at ``path``, without what comes before it or watches it. Raises BadInput."""
+    """Only the step at ``path``, without preceding steps and monitors. Raises BadInput."""
     known: list[str] = []
     for parent, root in root_actions(info):
         for node in action_node(root, parent).walk():
@@ -158,7 +158,7 @@ def _with_source(action: Action, source: str) -> Action:
     match action:
         case EmptyAction():
             return action
-        case SerialAction():  # a serial action hands no source down, so its children get it here
+        case SerialAction():  # a serial action does not pass its source to its children, so they get it here
             return map_children(action, lambda inner: _with_source(inner, source))
         case EmitProgressAction():
             below = map_children(action, lambda inner: _with_source(inner, source))

@@ -1,4 +1,4 @@
-"""One run, start to end: a cell of its own comes up, does the work, and goes."""
+"""One run from start to end: start a cell, run the workload, stop the cell."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from rep.results import ResultTooLarge, fetch_result
 
 
 class _Unheard:
-    """The cell's lines about a container's life: the story tells the same."""
+    """Sink for the cell's lines about a container's life, which the events repeat."""
 
     def emit(self, line: LogLine) -> None:
         """Dropped."""
 
 
 class Session:
-    """Runs one order; the story hears of everything. Use it once."""
+    """Runs one order and records its events. Use it once."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Session:
         failing_action: Callable[[], Action | None],
         pause: Callable[[], None],
     ) -> None:
-        """failing_action: what failed, asked once something has. pause: frees the terminal for a shell."""
+        """failing_action: the failed action, called after a failure. pause: frees the terminal."""
         self._order = order
         self._options = options
         self._story = story
@@ -60,10 +60,10 @@ class Session:
         self._engine: ObservedEngine | None = None
         self._network: PinnedNetwork | None = None
         self.kept: EngineContainer | None = None
-        """The container that was left, on request."""
+        """The container kept on request."""
 
     async def run(self, config: RepConfig) -> Verdict:
-        """Raises HostCannot and ExecutorError where the cell itself could not come up."""
+        """Raises HostCannot and ExecutorError if the cell cannot start."""
         order = self._order
         wanted = tuple(order.host_ports.get(port, 0) for port in order.info.ports)
         hooks = Hooks(
@@ -88,7 +88,7 @@ class Session:
         return verdict
 
     def record(self, event: StepEvent) -> None:
-        """Implements ``StoryRecorder``; the first step means that there is a container now."""
+        """Implements ``StoryRecorder``; the first step means that the container exists."""
         if self._created is not None:
             self._created()
             self._created = None
@@ -124,7 +124,7 @@ class Session:
         return Verdict(HOST, left) if left and verdict.exit_code == SUCCESS else verdict
 
     async def _aftermath(self, executor: Executor, verdict: Verdict) -> Verdict:
-        """What is to be done while the container is still there."""
+        """Read the result, and keep or enter the container, before its deletion."""
         path = self._order.result_file
         if path and verdict.exit_code == SUCCESS:
             try:
@@ -149,7 +149,7 @@ class Session:
         return verdict
 
     async def _delete(self, executor: Executor) -> str:
-        """Destroy the container; answers why it is still there, if it is."""
+        """Destroy the container; returns the reason if it remains."""
         guid = self._order.allocation.guid
         try:
             await executor.delete(guid)
@@ -168,7 +168,7 @@ class Session:
         return RunResult(failed=True, failure_reason="the executor stopped before the container's end")
 
     async def _stop_when_asked(self, executor: Executor) -> None:
-        """A signal or the time limit ends the run gracefully, the next signal at once."""
+        """Stop gracefully on a signal or at the time limit; on the next signal stop at once."""
         guid = self._order.allocation.guid
         insisted = self._interrupts.insisted
         try:

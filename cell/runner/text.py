@@ -1,4 +1,4 @@
-"""Small texts that several views share."""
+"""Short texts for several views."""
 
 from __future__ import annotations
 

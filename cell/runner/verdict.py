@@ -1,4 +1,4 @@
-"""How a run ended, out of everything that is known about it. Pure."""
+"""Result of a run, computed from all known facts. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from executor.errors import ExecutorError, ImageError
 from executor.model import RunResult
 
 NOT_MADE = "failed to create container: "
-"""How the executor begins the reason when engine or network could not provide the container."""
+"""Prefix of the executor's reason if the engine or the network could not provide the container."""
 
 INTERRUPTED_REASON = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Exit code, and the reason where it is not 0."""
+    """Exit code, and the reason if it is not 0."""
 
     exit_code: int
     reason: str = ""
@@ -30,9 +30,9 @@ def judge(
     timed_out_s: float | None = None,
     fault: ExecutorError | None = None,
 ) -> Verdict:
-    """timed_out_s: the limit, when the run was stopped for it. fault: what the engine failed with.
+    """timed_out_s: the limit, if it stopped the run. fault: the engine's error.
 
-    The user's own wish for the end counts most, then who is to blame: engine and machine before the tree.
+    The user's interruption has priority, then faults of engine and machine, then those of the tree.
     """
     if interrupted:
         return Verdict(INTERRUPTED, INTERRUPTED_REASON)

@@ -1,1 +1,1 @@
-"""What people and programs get to see of a run: each module is one view of the same events."""
+"""Views of a run: each module presents the same events in one form."""

@@ -1,4 +1,4 @@
-"""What would run, in words: every step with the user, variables and limits it gets."""
+"""Dry run: every step with its user, variables and limits."""
 
 from __future__ import annotations
 

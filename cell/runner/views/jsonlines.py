@@ -1,4 +1,4 @@
-"""For programs: every event as a JSON object on a line of its own."""
+"""JSON lines: one object per event, for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cell.runner.out import PatientOutput
 
 
 class JsonLinesView:
-    """Writes to ``out`` as events come."""
+    """Writes events to ``out`` as they come."""
 
     def __init__(self, out: IO[str] | None = None) -> None:
         self._out = PatientOutput(out or sys.stdout)
@@ -25,4 +25,4 @@ class JsonLinesView:
         self._out.flush()
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""

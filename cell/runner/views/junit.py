@@ -1,4 +1,4 @@
-"""A JUnit report: a test case for every step that does something, in the order of the tree."""
+"""JUnit report: a test case for every step with an action of its own, in the order of the tree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cell.runner.model import Row, State, Tree
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 OUTPUT_LINES = 10_000
-"""Log lines the report has at most; the last ones count."""
+"""Maximum number of log lines in the report; the last lines are kept."""
 
 
 class JunitView:
@@ -40,8 +40,8 @@ class JunitView:
 def junit_document(tree: Tree, lines: list[str]) -> ET.ElementTree[ET.Element]:
     """The report. Pure.
 
-    What no step failed with - no image, no engine, a time limit, an interrupt - is an error of a case
-    of its own, called ``run``.
+    A failure outside the steps (image, engine, time limit, interrupt) is the error of an extra test case
+    ``run``.
     """
     started, ended = tree.started, tree.ended
     name = (started.name or started.kind) if started else "run"
@@ -89,5 +89,5 @@ def _put(case: ET.Element, kind: str, text: str) -> None:
 
 
 def _clean(text: str) -> str:
-    """Without the characters XML cannot carry."""
+    """The text with U+FFFD for characters that XML forbids."""
     return _NOT_XML.sub("\ufffd", text)

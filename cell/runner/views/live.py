@@ -1,7 +1,7 @@
-"""For people at a terminal: the tree as it changes, and below it the log lines.
+"""Live terminal view: the changing tree, with the log lines below it.
 
-While it runs only the last lines fit below the tree; when it is over, the tree is drawn once more and all
-lines follow, so that nothing is lost to the scrolling.
+During the run only the last lines fit below the tree. At the end the tree is drawn once more and all
+lines follow, so that no line is lost by scrolling.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from executor.logs.api import LogLine, Stream
 from executor.model import ContainerState
 
 KEPT_LINES = 10_000
-"""Log lines remembered for the end."""
+"""Maximum number of log lines kept for the end."""
 
 REFRESH_S = 0.1
-"""How often :meth:`LiveView.refresh` should be called."""
+"""Interval for calls of :meth:`LiveView.refresh`."""
 
 _LEAST_LOG_ROWS = 3
 
 
 class LiveView:
-    """Draws on a console. It is drawn when :meth:`refresh` is called, not when an event comes."""
+    """Draws on a console, at calls of :meth:`refresh` and not at events."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=cast(IO[str], PatientOutput(sys.stdout)))
@@ -67,19 +67,19 @@ class LiveView:
                 pass
 
     def refresh(self) -> None:
-        """Draw what there is now."""
+        """Draw the current state."""
         if self._live is not None:
             self._live.update(self._drawing(), refresh=True)
 
     def pause(self) -> None:
-        """Leave the terminal to somebody else, for good."""
+        """Stop drawing and free the terminal; drawing cannot resume."""
         if self._live is not None:
             self._live.stop()
             self._live = None
             self._quiet.close()
 
     def close(self) -> None:
-        """Take the moving picture away, if an early end left it."""
+        """Remove the live picture if it is still shown."""
         self.pause()
 
     def _drawing(self) -> RenderableType:
@@ -108,7 +108,7 @@ class LiveView:
 
 @contextmanager
 def _without_echo() -> Iterator[None]:
-    """Keep what is typed, such as ``^C``, from being written into the picture."""
+    """Disable echo, so that input such as ``^C`` does not disturb the picture."""
     if not sys.stdin.isatty():
         yield
         return

@@ -1,4 +1,4 @@
-"""The tree drawn with rich: one line per step, and no more lines than there is room for."""
+"""Drawing of the tree with rich: one line per step, within the available lines."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ BAR_WIDTH = 6
 
 
 def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> RenderableType:
-    """Headline and steps. max_rows: for the steps; some give way to those that matter more."""
+    """Headline and steps. max_rows: limit of the steps; the most important ones are kept."""
     rows = list(tree)
     shown = rows if max_rows is None else _most_telling(rows, max_rows)
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True, min_width=6)
     moves = any(row.node.kind in ("download", "upload") for row in shown)
-    table.add_column(no_wrap=True, width=BAR_WIDTH + 8 if moves else None)  # a fixed one: no jumping about
+    table.add_column(no_wrap=True, width=BAR_WIDTH + 8 if moves else None)  # fixed: no jumps
     table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
     for row in shown:
         table.add_row(_step(row), _elapsed(row, now_ns), _moved(row), _last_word(row))
@@ -41,7 +41,7 @@ def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> Renderab
 
 
 def headline(tree: Tree, now_ns: int) -> Text:
-    """What runs, how it is, for how long."""
+    """The workload, its state and its duration."""
     started, ended = tree.started, tree.ended
     line = Text(no_wrap=True, overflow="ellipsis")
     if started is None:
@@ -61,7 +61,7 @@ def headline(tree: Tree, now_ns: int) -> Text:
 
 
 def _most_telling(rows: list[Row], room: int) -> list[Row]:
-    """As many rows as there is room for, in order: what failed and what runs before what is over or waits."""
+    """As many rows as fit, in order: failed and running steps before finished and waiting ones."""
     weight = {State.FAILED: 0, State.RUNNING: 1, State.WAITING: 2, State.CANCELLED: 3, State.SUCCEEDED: 4}
     ranked = sorted(range(len(rows)), key=lambda index: (weight[rows[index].state], index))
     return [rows[index] for index in sorted(ranked[:room])]

@@ -1,4 +1,4 @@
-"""For pipes and files: the log lines with their source, nothing else on standard output."""
+"""Plain view for pipes and files: only log lines with their source on standard output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cell.runner.out import PatientOutput
 
 
 class PlainView:
-    """Log lines, and a task's result, to ``out`` as they come; what else is worth knowing to ``told``."""
+    """Writes log lines and a task's result to ``out`` as they come, and messages to ``told``."""
 
     def __init__(self, out: IO[str] | None = None, told: IO[str] | None = None) -> None:
         self._out = PatientOutput(out or sys.stdout)
@@ -38,7 +38,7 @@ class PlainView:
                 pass
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def _tell(self, text: str) -> None:
         print(f"cell run: {one_line(text)}", file=self._told, flush=True)

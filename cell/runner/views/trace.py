@@ -1,7 +1,7 @@
-"""Chrome's trace format: load the file in a trace viewer, or give it to ``cell explain``.
+"""Chrome's trace format, for a trace viewer or ``cell explain``.
 
-Each step is a complete event. Children of parallel and codependent steps get a track of their own, so what
-ran at the same time is seen side by side; steps in a row share their parent's track.
+Each step is a complete event. Children of parallel and codependent steps get their own tracks, so a viewer
+shows concurrent steps side by side; sequential steps share their parent's track.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from cell.runner.plan import CONCURRENT, Node
 from executor.steps.trace import StepEnded, StepProgress
 
 EVENTS_KEY = "runEvents"
-"""Beside ``traceEvents``: the events themselves, without output and progress. Viewers pass over it."""
+"""Key next to ``traceEvents`` for the events, without output and progress. Viewers ignore it."""
 
 _PID = 1
 _CONTAINER_TRACK, _ENGINE_TRACK, _LOG_TRACK, _FIRST_STEP_TRACK = 1, 2, 3, 10
 
 
 class TraceView:
-    """Keeps events and writes the file at the end."""
+    """Stores events and writes the file at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
