@@ -77,7 +77,7 @@ class ExecutorConfig:
     trusted_system_certificates_path: str = ""
     volume_mounted_files: str = ""
     volman_driver_paths: tuple[str, ...] = ()
-    """Directories with the spec files of volume drivers."""
+    """Directories in which volume drivers register."""
     container_inode_limit: int = 200_000
     """Maximum number of files and directories in a container's writable layer; 0: no limit."""
     max_log_lines_per_second: int = 0

@@ -1,8 +1,8 @@
-"""From an action to its step: the grammar, and what a child inherits.
+"""Step builder: converts an action to its step and passes attributes to child actions.
 
-A log source is handed down by timeout, try, parallel and codependent, not by serial and emit-progress. In
-a monitor action (a probe) no Run step is silent and no exit status is logged, and each child of a parallel
-or codependent action has its output captured for the text of its error.
+timeout, try, parallel and codependent pass their log source to their children; serial and emit-progress do
+not. In a monitor action (a probe) no Run step is silent and no exit status is logged. The output of each
+child of a parallel or codependent action is captured there for the text of its error.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from executor.steps.upload import Upload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where in the tree an action stands.
+    """Position of an action in the tree.
 
-    path: of its parent. source: the log source it inherits. streams: where its output goes.
-    probe: it is (part of) a monitor action.
+    path: of the parent. source: the inherited log source. streams: destination of the output. probe: whether
+    the action belongs to a monitor action.
     """
 
     path: str
@@ -57,7 +57,7 @@ class Place:
 
 
 def build(action: Action | None, context: StepContext, place: Place) -> Step:
-    """The step of an action. Raises EmptyAction for one that is none, at any depth."""
+    """The step of an action. Raises EmptyAction for a missing action at any depth."""
     facts = Facts()
     kind, step = _build(action, context, place, facts)
     if place.probe:

@@ -1,4 +1,4 @@
-"""Background: a child that hears no interrupt (the container proxy)."""
+"""Background: a child that keeps running after an interrupt (the container proxy)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from executor.steps.orphans import Leftovers
 
 
 class Background:
-    """Ends as its child; when interrupted it ends well and leaves the child running among the leftovers."""
+    """Ends like its child. When interrupted it succeeds, and the child keeps running as a leftover."""
 
     def __init__(self, step: Step, leftovers: Leftovers) -> None:
         self._step = step

@@ -1,22 +1,22 @@
-"""What a step is, how it is interrupted, and how it fails.
+"""Definition of a step, its interruption and its errors.
 
-A step is one coroutine, ``run()``: returning is success, raising is failure, and cancelling the task
-that runs it is the interrupt. ``ready`` is set once, when the spec says so; a step that wraps another
-shares its event. A step runs at most once.
+A step is one coroutine, ``run()``: returning is success, raising is failure, and cancelling its task is the
+interrupt. ``ready`` is set once, as the spec defines for the step; a wrapper shares the event of its child. A
+step runs at most once.
 
 The interrupt, in asyncio's terms:
 
-- It is ``task.cancel()``, and asyncio raises ``CancelledError`` once, at the await the step is in. The
-  task keeps the count (``task.cancelling()``), so a step that swallowed the exception because it has an
-  ending of its own (a process to terminate, an error to hide) still tells its caller: whoever awaits a
-  child in the same task asks :func:`interrupted` before going on to anything new.
-- An ending is deaf: from the first interrupt on, a step waits for what it owns with :func:`outlast`,
-  which hears no further one.
-- A step that must interrupt its child on its own account (a timer, a sibling) gives it a task, waits
-  with ``asyncio.wait`` and reads the result with :func:`failure_of`; so the child's cancellation never
-  looks like its own.
-- An interrupted step ends with ``CancelledError`` when it simply stopped (its text among combined errors
-  is ``cancelled``, :class:`StepCancelled`), with a :class:`StepError` when there is more to say, or with
+- The interrupt is ``task.cancel()``. asyncio raises ``CancelledError`` once, at the current await. The task
+  keeps the count (``task.cancelling()``). A step may swallow the exception to end in its own way (terminate a
+  process, hide an error). Its caller therefore checks :func:`interrupted` after awaiting a child in the same
+  task, before it starts anything new.
+- The shutdown of a step ignores further cancellation: after the first interrupt it waits for its tasks with
+  :func:`outlast`.
+- A step that interrupts a child by itself (a timer, a sibling) runs the child in a task, waits with
+  ``asyncio.wait`` and reads the result with :func:`failure_of`. The child's cancellation thus never looks
+  like the step's own.
+- An interrupted step ends with ``CancelledError`` if it simply stopped; its text among combined errors is
+  ``cancelled`` (:class:`StepCancelled`). It ends with a :class:`StepError` if it has more to report, or with
   success where the spec says so (try, timed, background).
 """
 
@@ -35,7 +35,7 @@ class Step(Protocol):
 
     @property
     def ready(self) -> asyncio.Event:
-        """Set once, never cleared; not before ``run`` began, also where a step is ready at once."""
+        """Set once and never cleared; never set before ``run`` begins."""
         ...
 
     async def run(self) -> None:
@@ -44,12 +44,11 @@ class Step(Protocol):
 
 
 class StepError(Exception):
-    """A step failed. ``str()`` is the text peers see.
+    """A step failed. ``str()`` is the text for peers.
 
-    hidden: left out when several errors are combined.
-    emittable: carries a message meant for the app's owner (emit-progress and timeout show it).
-    path: the step that failed, e.g. ``action/codependent[0]/run``, and guid: its container's; both empty
-    outside of a tree. The cause, where there is one, is ``__cause__``.
+    hidden: omitted from combined errors. emittable: the message is for the app's owner; emit-progress and
+    timeout show it. path: the failed step, e.g. ``action/codependent[0]/run``. guid: its container. Both are
+    empty outside of a tree. ``__cause__`` holds the cause, if any.
     """
 
     hidden = False
@@ -65,7 +64,7 @@ class EmittableError(StepError):
 
 
 class StepCancelled(StepError):
-    """Interrupted."""
+    """The step was interrupted."""
 
     hidden = True
 
@@ -83,52 +82,54 @@ class ExceededGracefulShutdownInterval(StepError):
 
 
 class ExitTimeout(StepError):
-    """The process survived KILL for longer than we wait."""
+    """The process did not exit in time after KILL."""
 
     def __init__(self) -> None:
         super().__init__("process did not exit")
 
 
 class CodependentExited(StepError):
-    """A codependent sibling ended well, which is not what it is for."""
+    """A codependent child exited with success, although it should keep running."""
 
     def __init__(self) -> None:
         super().__init__("Codependent step exited")
 
 
 def foreseen(error: BaseException) -> bool:
-    """Whether the error is of a kind whose text is meant for others."""
+    """Whether the error is of an expected kind, whose text peers may see."""
     return isinstance(error, StepError | ExecutorError | asyncio.CancelledError)
 
 
 def told_text(error: BaseException) -> str:
-    """What peers and the app's owner see of an error."""
+    """The text of an error for peers and the app's owner."""
     return str(error) if foreseen(error) else INTERNAL_ERROR
 
 
 def interrupted() -> bool:
-    """Whether the running step was asked to stop, however it or a child took it."""
+    """Whether the running step was interrupted, even if the exception was swallowed."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 async def outlast(*tasks: asyncio.Task[object]) -> None:
-    """Wait for the tasks to end, deaf to interrupts. Their errors stay in them."""
+    """Wait until the tasks end; ignore further cancellation. Their errors stay in the tasks."""
     while pending := {task for task in tasks if not task.done()}:
         with suppress(asyncio.CancelledError):
             await asyncio.wait(pending)
 
 
 def failure_of(task: asyncio.Task[object]) -> BaseException | None:
-    """The error a finished child ended with; a cancelled one gives :class:`StepCancelled`."""
+    """The error of a finished child; :class:`StepCancelled` for a cancelled one; None for success."""
     if task.cancelled():
         return StepCancelled()
     return task.exception()
 
 
 async def outcome_of(step: Step) -> StepError | None:
-    """Run a phase of a longer step; how it failed. Interrupted, the longer step is cancelled, whatever the
-    phase says."""
+    """Run a phase of a longer step and return its error.
+
+    If the longer step was interrupted, raise CancelledError regardless of the phase's result.
+    """
     error = None
     try:
         await step.run()

@@ -1,8 +1,8 @@
-"""Declarative checks: a port of the container, probed by the agent itself.
+"""Declarative checks: the agent probes a port of the container.
 
-Four kinds, as the stand-alone ``healthcheck`` program has them, with its texts. A probe is a coroutine with a
-socket in the container's network; no process is started. A check that fails, or is cancelled, does so the
-way an app's owner knows it from a check that is a process.
+The four kinds and their texts are those of the stand-alone ``healthcheck`` program. A probe is a coroutine
+with a socket in the container's network; it starts no process. A failed or cancelled check reports the same
+text as a check that runs as a process.
 """
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ MAX_PORT = 65535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a check probes. kind: ``tcp`` or ``http``. uri: HTTP only. timeout: of one probe, in s.
-    interval: s between probes that are to stay good, 0 for the cell's default. open_socket: makes a socket in
-    the container's network. turns: shared by all probes of the container."""
+    """The target of a check.
+
+    kind: ``tcp`` or ``http``. uri: HTTP only. timeout: s per probe. interval: s between liveness or readiness
+    probes; 0: the cell's default. open_socket: opens a socket in the container's network. turns: shared by
+    all probes of the container.
+    """
 
     kind: str
     host: str
@@ -52,10 +55,10 @@ class Target:
     turns: Turns
 
     async def probe(self) -> bool:
-        """One probe, when the container has a turn. Raises ProbeError when it does not pass.
+        """Run one probe as soon as the container has a turn. Raises ProbeError if it fails.
 
-        False if the agent could not make it, for example for want of descriptors: that is logged, and is no
-        failure of the app.
+        Returns False if the agent could not run the probe, for example because descriptors ran out. This is
+        logged and does not count as a failure of the app.
         """
         if not self.host:
             raise ProbeError("failure to find suitable interface", NO_INTERFACE)
@@ -73,14 +76,14 @@ class Target:
 
     @property
     def timeout_text(self) -> str:
-        """What a probe says when its time is over."""
+        """The error text of a probe that timed out."""
         if self.kind == "http":
             return http_timeout_text(self.uri, self.port, self.timeout)
         return tcp_timeout_text(self.host, self.port, self.timeout)
 
 
 def valid_checks(checks: Iterable[Check]) -> list[TCPCheck | HTTPCheck]:
-    """The checks that can be made; the others are logged and left out."""
+    """The valid checks; invalid ones are logged and skipped."""
     valid = []
     for index, check in enumerate(checks):
         kinds = [kind for kind in (check.tcp_check, check.http_check) if kind is not None]
@@ -94,7 +97,7 @@ def valid_checks(checks: Iterable[Check]) -> list[TCPCheck | HTTPCheck]:
 def targets_of(
     checks: Iterable[Check], host: str, default_timeout: float, open_socket: OpenSocket, turns: Turns
 ) -> list[Target]:
-    """What the valid ones of ``checks`` probe. default_timeout: s, for checks without a timeout."""
+    """The targets of the valid checks. default_timeout: s, for checks without a timeout."""
     targets = []
     for check in valid_checks(checks):
         if isinstance(check, HTTPCheck):
@@ -117,10 +120,10 @@ def targets_of(
 
 
 class _Check(ABC):
-    """The frame of all four kinds: failures and cancellation as an app's owner sees them.
+    """Base of the four kinds: formats failures and cancellation for the app's owner.
 
-    prefix: put before the message (proxy checks). out_of_memory: whether the container had an OOM event,
-    which marks every failure after it, and is all that a check has to say that was stopped.
+    prefix: precedes the message (proxy checks). out_of_memory: whether the container had an OOM event. In
+    that case every failure carries the OOM mark, and a cancelled check reports only the mark.
     """
 
     def __init__(
@@ -149,12 +152,12 @@ class _Check(ABC):
 
     @abstractmethod
     async def _watch(self) -> str | None:
-        """Probe until there is a result: None for success, else the text of the failure."""
+        """Probe until there is a result: None for success, otherwise the failure text."""
 
 
 class StartupCheck(_Check):
-    """Probes at once and then at every tick of ``interval`` s until one passes, for at most ``timeout`` s
-    (0: for ever)."""
+    """Probes at once and then every ``interval`` s until one passes, for at most ``timeout`` s (0:
+    unlimited)."""
 
     def __init__(
         self,
@@ -197,7 +200,7 @@ class StartupCheck(_Check):
 
 
 def next_tick(tick: float, interval: float, now: float) -> float:
-    """The tick to wait for after the one taken: a missed one is taken at once, several missed ones as one."""
+    """The next tick: a missed tick is due at once, several missed ticks count as one."""
     tick += interval
     if tick + interval <= now:
         tick += (now - tick) // interval * interval
@@ -222,7 +225,7 @@ class UntilReadyCheck(_Check):
 
 
 class ContinuousCheck(_Check):
-    """Probes at once and every ``interval`` s until one fails; ``text`` says what that means."""
+    """Probes at once and then every ``interval`` s until one fails; ``text`` precedes the failure."""
 
     text = "Check unsuccessful: "
 
@@ -247,11 +250,11 @@ class ContinuousCheck(_Check):
             await asyncio.sleep(self._interval)
 
     def _failed(self) -> None:
-        """Told of the failed probe."""
+        """Hook for a failed probe."""
 
 
 class LivenessCheck(ContinuousCheck):
-    """One failed probe is the end of the instance. on_failure: hears the kind of the failed check."""
+    """Ends the instance at the first failed probe. on_failure: called with the kind of the failed check."""
 
     text = "Liveness check unsuccessful: "
 
@@ -272,6 +275,6 @@ class LivenessCheck(ContinuousCheck):
 
 
 class ReadinessCheck(ContinuousCheck):
-    """One failed probe takes the instance out of the routes."""
+    """Makes the instance unroutable at the first failed probe."""
 
     text = "Readiness check unsuccessful: "

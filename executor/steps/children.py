@@ -1,4 +1,4 @@
-"""Children that run side by side: what parallel and codependent steps have in common."""
+"""Concurrent children: the common part of parallel and codependent steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from executor.steps.base import Step, outlast
 
 @asynccontextmanager
 async def running(steps: Sequence[Step], ready: asyncio.Event) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Run the steps, each in a task of its own, and set ``ready`` once all of them are.
+    """Run each step in its own task and set ``ready`` once all steps are ready.
 
-    Whoever enters waits for the tasks. Leaving ends the watch over readiness; when it is left by an error
-    that is not the steps' own, what still runs is interrupted and waited for.
+    The caller waits for the tasks. Leaving the context stops the watch over readiness. If an error other than
+    the steps' ends the context, running steps are interrupted and awaited.
     """
     tasks = [asyncio.create_task(step.run()) for step in steps]
     watch = asyncio.create_task(_set_when_all_ready(steps, ready))
@@ -35,7 +35,7 @@ async def _set_when_all_ready(steps: Sequence[Step], ready: asyncio.Event) -> No
 
 
 def interrupt(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Interrupt the children that have not ended."""
+    """Interrupt the running children."""
     for task in tasks:
         if not task.done():
             task.cancel()

@@ -1,4 +1,4 @@
-"""Codependent: children that live and die together."""
+"""Codependent: children of which the first failure stops all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from executor.steps.combine import CombinedError
 
 
 class Codependent:
-    """The first child that ends badly stops the others; errors are combined in the order of their ends.
+    """The first failed child stops the others. Errors are combined in the order in which the children ended.
 
-    error_on_exit: a child that ends well counts as an error too.
-    cancel_others_on_exit: a child that ends well stops the others, without being an error.
+    error_on_exit: a successful exit of a child also counts as an error.
+    cancel_others_on_exit: a successful exit of a child stops the others without an error.
 
-    Siblings are interrupted once by us, and an interrupt from outside is forwarded once as well: a child
-    can see two.
+    The step interrupts the children once, and also forwards an external interrupt once: a child can receive
+    two.
     """
 
     def __init__(

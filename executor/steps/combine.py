@@ -1,4 +1,4 @@
-"""Several errors as one: which are hidden, how the others are joined."""
+"""Combination of several errors: hidden ones are omitted, the others joined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from executor.steps.base import StepError, told_text
 
 
 class CombinedError(StepError):
-    """What parallel and codependent steps fail with; an empty text when every error was a hidden one."""
+    """Error of parallel and codependent steps; its text is empty if all errors are hidden."""
 
     def __init__(self, errors: Iterable[BaseException]) -> None:
         self.errors = tuple(errors)
@@ -19,7 +19,7 @@ class CombinedError(StepError):
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The single errors inside an error, in the order they were collected."""
+    """The individual errors inside an error, in the order of their collection."""
     if isinstance(error, CombinedError):
         for child in error.errors:
             yield from leaves(child)

@@ -9,7 +9,7 @@ from executor.steps.base import Step, interrupted
 
 
 class Consistently:
-    """Waits ``interval`` s, probes, and again until the probe fails. Every probe is a new step."""
+    """Waits ``interval`` s and probes, repeatedly, until a probe fails. Every probe is a new step."""
 
     def __init__(self, probe: Callable[[], Step], *, interval: float) -> None:
         self._probe = probe

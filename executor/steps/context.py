@@ -1,4 +1,4 @@
-"""What a step tree needs of the world."""
+"""Step context: the dependencies of a step tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from healthcheck.probe import OpenSocket, ProbeNotMade
 
 @dataclass(frozen=True, slots=True)
 class StepSlots:
-    """Places shared by all containers of the cell, by guid."""
+    """Slots shared by all containers of the cell; the owner is the guid."""
 
     downloads: FairPlaces = field(default_factory=lambda: transfer_places(5))
     uploads: FairPlaces = field(default_factory=lambda: transfer_places(5))
@@ -31,15 +31,15 @@ class StepSlots:
 
 
 def transfer_places(count: int) -> FairPlaces:
-    """Places for downloads or uploads: where there are several, one is always left to other containers."""
+    """Slots for downloads or uploads. If there are several, one container cannot take the last one."""
     return FairPlaces(count, most=max(1, count - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSettings:
-    """The cell's configuration as far as steps go; all durations in s.
+    """The part of the cell's configuration that steps use; durations in s.
 
-    post_setup_hook: the words of the command, none for no hook. work_dir: where uploads put their copies.
+    post_setup_hook: the command and its arguments; empty: no hook. work_dir: directory for copies of uploads.
     """
 
     graceful_shutdown_interval: float = 10.0
@@ -53,8 +53,11 @@ class StepSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """The container's proxy. step: makes its process. ports: its port for each entry of the port list.
-    liveness_interval: s between liveness checks, 0 for none."""
+    """The proxy of the container.
+
+    step: builds the step of its process. ports: its port for each entry of the port list. liveness_interval:
+    s between liveness checks; 0: none.
+    """
 
     step: Callable[[], Step]
     ports: tuple[int, ...] = ()
@@ -62,25 +65,25 @@ class Proxy:
 
 
 def _ignore(_: object) -> None:
-    """Nobody listens."""
+    """Default callback: does nothing."""
 
 
 async def _no_network(_: object) -> socket.socket:
-    """Makes no socket: the container has no network."""
+    """Default of ``open_socket``: fails because the container has no network."""
     raise ProbeNotMade("the container has no network")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """One container, and what its steps use.
+    """One container and the dependencies of its steps.
 
-    env: the container's own variables (identity, desired, certificates), in order; image, action and
-    network layers are added by each Run step. logs: the container's log streamer.
-    external_ip, internal_ip, internal_ip_v6, ports: what the network variables say; checks go to
-    internal_ip. on_readiness: told of every change of being routable. on_setup_end: told whether setup
-    succeeded. on_liveness_failure: told the kind (``tcp``, ``http``) of a failed liveness check.
-    open_socket: makes a socket in the container's network, for checks. turns: shared by the container's
-    probes. leftovers: owns what interrupted steps leave behind; settle it when the container is destroyed.
+    env: the container's variables (identity, desired, certificates), in order; each Run step adds the image,
+    action and network variables. logs: the container's log streamer. external_ip, internal_ip,
+    internal_ip_v6, ports: values of the network variables; checks use internal_ip. on_readiness: called
+    whenever routability changes. on_setup_end: called with whether setup succeeded. on_liveness_failure:
+    called with the kind (``tcp``, ``http``) of a failed liveness check. open_socket: opens a socket in the
+    container's network, for checks. turns: shared by the probes of the container. leftovers: owns the tasks
+    that interrupted steps leave behind; settle it when the container is destroyed.
     """
 
     engine: Engine
@@ -107,5 +110,5 @@ class StepContext:
 
     @property
     def address(self) -> str:
-        """Where checks go."""
+        """The address that checks connect to."""
         return self.internal_ip or self.container.address

@@ -1,4 +1,4 @@
-"""Download: a cached fetch, unpacked in the container."""
+"""Download: a fetch through the cache, unpacked in the container."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from executor.steps.trace import Facts
 
 
 class Download:
-    """Takes a download slot, fetches through the cache, streams the tar in as the action's user.
+    """Takes a download slot, fetches through the cache and unpacks the tar as the action's user.
 
-    Interrupted, it ends at once. A copy may take longer to end; it is then left over.
+    An interrupt ends it at once; a copy in progress then ends as a leftover.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Download:
             self._output.stdout(f"Downloaded {artifact}{amount}\n".encode(errors="replace"))
 
     async def _transfer(self) -> int:
-        """Fetch and unpack; answers the bytes that came over the network."""
+        """Fetch and unpack; returns the bytes received over the network."""
         action = self._action
         checksum = Checksum(algorithm=action.checksum_algorithm, value=action.checksum_value)
         artifact = f" {action.artifact}" if action.artifact else ""

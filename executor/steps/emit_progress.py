@@ -1,4 +1,4 @@
-"""Emit progress: tells the app's owner how its child fares."""
+"""Emit progress: reports the progress of its child to the app's owner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from executor.steps.base import Step, StepError
 
 
 class EmitProgress:
-    """Writes the start message, then the success message or the failure prefix; ends as its child."""
+    """Writes the start message, then the success message or the failure prefix; ends like its child."""
 
     def __init__(
         self,

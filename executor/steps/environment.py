@@ -1,4 +1,4 @@
-"""The environment of a process: which layer wins, and what the cell says about the network."""
+"""Process environment: merge of the layers, and the network variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Env = tuple[tuple[str, str], ...]
 
 
 def merge_env(*layers: Iterable[tuple[str, str]]) -> Env:
-    """One entry per name: at the place of its first, with the value of its last."""
+    """Merge layers: a name keeps its first position and gets its last value."""
     merged: dict[str, str] = {}
     for layer in layers:
         merged.update(layer)
@@ -19,7 +19,7 @@ def merge_env(*layers: Iterable[tuple[str, str]]) -> Env:
 
 
 def network_env(external_ip: str, internal_ip: str, internal_ip_v6: str, ports: Sequence[PortMapping]) -> Env:
-    """The networking variables every Run step gets, in their order."""
+    """The network variables of every Run step, in order."""
     env = [("CF_INSTANCE_IP", external_ip), ("CF_INSTANCE_INTERNAL_IP", internal_ip)]
     if internal_ip_v6:
         env.append(("CF_INSTANCE_INTERNAL_IPV6", internal_ip_v6))

@@ -10,10 +10,10 @@ from executor.steps.base import Step, StepError, interrupted
 
 
 class Eventually:
-    """Waits ``interval`` s, probes, and again until the probe succeeds.
+    """Waits ``interval`` s and probes, repeatedly, until a probe succeeds.
 
-    ``timeout`` in s, 0 for none, is looked at after a failed probe only: its error is then the step's.
-    Every probe is a new step.
+    ``timeout`` is in s; 0 means none. It is checked only after a failed probe, whose error is then the step's
+    error. Every probe is a new step.
     """
 
     def __init__(self, probe: Callable[[], Step], *, interval: float, timeout: float, clock: Clock) -> None:

@@ -1,8 +1,8 @@
-"""The process group of a container with an identity: the credential runner, and the container's steps.
+"""Process group of a container with an instance identity: the credential runner and the steps.
 
-The steps begin when the first credentials are in place. Both end in that order when the group is
-interrupted, and whichever ends first by itself takes the other along. The first error is the group's:
-what the other one says about having been stopped is not news.
+The steps start when the first credentials are written. An interrupt stops the runner first, then the steps.
+If one of them ends by itself, the other is stopped. The group raises the first error; errors of the stopped
+part are dropped.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from executor.steps.base import Step, outlast, told_text
 
 
 class CredentialRunnerExited(ExecutorError):
-    """An instance that cannot have credentials does not go on."""
+    """The credential runner ended; the instance cannot continue without valid credentials."""
 
     def __init__(self, error: BaseException | None) -> None:
         super().__init__(f"cred-manager-runner exited: {None if error is None else told_text(error)}")
 
 
 class CredentialedGroup:
-    """Implements :class:`executor.steps.base.Step`. Ready when the steps are."""
+    """Implements :class:`executor.steps.base.Step`. Ready when the steps are ready."""
 
     def __init__(self, credentials: Runner, steps: Step) -> None:
         self._credentials = credentials
@@ -30,7 +30,7 @@ class CredentialedGroup:
         self.ready = steps.ready
 
     async def run(self) -> None:
-        """Raises CredentialRunnerExited, what the steps raise, or CancelledError when interrupted."""
+        """Raises CredentialRunnerExited, the steps' errors, or CancelledError when interrupted."""
         credentials = asyncio.create_task(self._credentials.run())
         try:
             await self._first_credentials(credentials)

@@ -1,4 +1,4 @@
-"""Health check: is the instance up, and does it stay up?"""
+"""Health check: startup check, then liveness check of an instance."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from executor.steps.text import format_duration
 
 
 class HealthCheck:
-    """The start-up check must pass, which makes the step ready; then the liveness check must not end.
+    """The step is ready when the startup check passes, and fails when the liveness check ends.
 
-    liveness: None when there is nothing to watch; the step then lasts until it is interrupted.
-    cell_output: of the container's own source. check_output: of the check's, for what went wrong.
+    liveness: None: no liveness check; the step then runs until interrupted. cell_output: stream of the
+    container's log source. check_output: stream of the checks' log source, for failures.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a step left running when it ended: every task keeps a parent."""
+"""Leftover tasks: keeps a parent for tasks that outlive their step."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ logger = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Owns the tasks that timed, background and download steps abandon, until the container goes."""
+    """Owns the tasks that timed, background and download steps abandon, until the container is destroyed."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def adopt(self, task: asyncio.Task[None]) -> None:
-        """Become the task's parent; its failure is logged."""
+        """Take over the task; its failure is logged."""
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def settle(self) -> None:
-        """Interrupt what is left and wait for it, deaf to interrupts."""
+        """Cancel the remaining tasks and wait for them; ignore further cancellation."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Output wrapper: what a probe prints becomes the text of its error."""
+"""Output wrapper: turns the output of a failed probe into its error text."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from executor.logs.api import LogStreams, Output
 from executor.steps.base import EmittableError, Step, StepCancelled, StepError
 
 HEAD_BYTES = TAIL_BYTES = 32 * 1024
-"""Of the output of one probe, what is kept of its beginning and of its end."""
+"""Bytes kept of the beginning and of the end of a probe's output."""
 
 OMITTED = b"\n... (%d bytes omitted)\n"
 
 
 class CapturedOutput(LogStreams):
-    """Output that is kept instead of logged, both streams in the order they come.
+    """Captures both output streams in order of arrival, instead of logging them.
 
-    The middle of a long one is left out.
+    The middle of long output is omitted.
     """
 
     def __init__(self, streams: LogStreams) -> None:
@@ -33,7 +33,7 @@ class CapturedOutput(LogStreams):
 
     @property
     def text(self) -> str:
-        """What was kept, without the white space around it."""
+        """The captured output, stripped of surrounding whitespace."""
         omitted = OMITTED % self._omitted if self._omitted else b""
         return (self._head + omitted + self._tail).decode(errors="replace").strip()
 
@@ -46,9 +46,10 @@ class CapturedOutput(LogStreams):
 
 
 class OutputWrapper:
-    """A failing child's captured output is the message; without any, the failure itself is.
+    """Replaces the error of a failed child by its captured output, or by the error's text if there is no
+    output.
 
-    A cancelled child is no longer hidden among combined errors: that too is a failure with a message.
+    The error of a cancelled child becomes visible among combined errors, as a failure with a message.
     """
 
     def __init__(self, step: Step, captured: CapturedOutput) -> None:
@@ -69,5 +70,5 @@ class OutputWrapper:
 
 
 def not_invoked(error: StepError) -> str:
-    """The message of a probe that said nothing."""
+    """The message of a failed probe without output."""
     return f"Failed to invoke process: {error}"

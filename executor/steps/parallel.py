@@ -1,4 +1,4 @@
-"""Parallel: all children at once, and all of them to their end."""
+"""Parallel: runs all children concurrently until each has ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from executor.steps.combine import CombinedError
 
 
 class Parallel:
-    """A failing child does not stop the others; errors are combined in the order of the children."""
+    """A failed child does not stop the others; errors are combined in the order of the children."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps

@@ -1,4 +1,4 @@
-"""The steps that watch an instance: health check and readiness, made from checks or from a monitor action."""
+"""Builders of the health check and readiness steps, from checks or from a monitor action."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from executor.steps.run import out_of_memory
 from executor.steps.throttle import Throttle
 
 CHECK_SOURCE = "HEALTH"
-"""Log source of checks whose definition names none."""
+"""Default log source of checks."""
 PROXY_CHECK_TIMEOUT = 1.0
-"""s; fixed."""
+"""Seconds; not configurable."""
 
 
 def health_check_of_definition(
     definition: CheckDefinition, start_timeout: float, context: StepContext
 ) -> Step:
-    """Start-up and liveness of every valid check, and of the proxy."""
+    """Startup and liveness checks of every valid check definition and of the proxy."""
     settings = context.settings
     oom = _oom(context)
     targets = _targets(definition.checks, context)
@@ -68,14 +68,17 @@ def health_check_of_definition(
 
 
 def health_check_of_action(monitor: Action, start_timeout: float, context: StepContext) -> Step:
-    """The monitor action, repeated: until it succeeds, then until it fails. It is built anew each time."""
+    """The health check of a monitor action: repeated until it succeeds, then until it fails.
+
+    Every probe builds a new step.
+    """
     settings = context.settings
     place = Place(path="monitor", streams=context.logs, probe=True)
 
     def probe() -> Step:
         return Throttle(build(monitor, context, place), context.slots.probes.of(context.container.guid))
 
-    probe()  # an action that is none is found out now, not at the first probe
+    probe()  # detect a missing action now, not at the first probe
     output = context.logs.stream("")
     startup = Eventually(
         probe,
@@ -90,7 +93,7 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
 
 
 def readiness_of_definition(definition: CheckDefinition, context: StepContext) -> Step | None:
-    """The readiness step, if there is a valid readiness check."""
+    """The readiness step; None without a valid readiness check."""
     settings = context.settings
     targets = _targets(definition.readiness_checks, context)
     if not targets:

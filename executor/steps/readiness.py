@@ -1,4 +1,4 @@
-"""Readiness: may the routers send requests to the instance?"""
+"""Readiness: decides whether routers may send requests to the instance."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FAILED = (
 
 
 class Readiness:
-    """Waits until all checks pass, then until one fails, and so on; never ends an instance by failing.
+    """Waits until all checks pass, then until one fails, repeatedly. A failed check never ends the instance.
 
-    until_ready, until_failure: make a new step for every round. on_change: hears whether the instance is
-    routable, at every change.
+    until_ready, until_failure: build a new step for every round. on_change: called with whether the instance
+    is routable, at every change.
     """
 
     def __init__(

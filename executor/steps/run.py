@@ -1,4 +1,4 @@
-"""Run: one process, from its start to its last byte of output."""
+"""Run: one process, from its start to the end of its output."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from executor.steps.trace import Facts
 logger = logging.getLogger(__name__)
 
 MEMORY_MARK = " (out of memory)"
-"""Put behind the end of a process in a container that had an OOM event."""
+"""Appended to the exit message of a process in a container that had an OOM event."""
 EXIT_TIMEOUT_SECONDS = 1.0
-"""How long a process may take to be gone after KILL."""
+"""Time for a process to exit after KILL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a Run step treats its process.
+    """Options of a Run step.
 
-    source: effective log source, named in the error. graceful_shutdown_interval: s from TERM to KILL.
-    suppress_exit_status: the exit is neither logged nor named in the error (probes).
+    source: effective log source, used in the error text. graceful_shutdown_interval: s from TERM to KILL.
+    suppress_exit_status: omit the exit status from the log and the error (probes).
     """
 
     source: str
@@ -44,7 +44,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a process ended, and what had been done to it."""
+    """The exit of a process and the signals sent before."""
 
     status: int
     interrupted: bool = False
@@ -53,7 +53,7 @@ class Exit:
 
 
 def exit_log_line(exit_: Exit, options: RunOptions) -> str:
-    """What the app's log says about the end of the process; may be empty."""
+    """The log line about the exit; may be empty."""
     line = "" if options.suppress_exit_status else f"Exit status {exit_.status}"
     if exit_.killed:
         interval = format_duration(options.graceful_shutdown_interval)
@@ -62,7 +62,7 @@ def exit_log_line(exit_: Exit, options: RunOptions) -> str:
 
 
 def exit_error(exit_: Exit, options: RunOptions) -> StepError | None:
-    """What the step fails with; the first reason that holds."""
+    """The error of the step by the first matching reason; None for success."""
     if exit_.killed:
         return ExceededGracefulShutdownInterval()
     if exit_.interrupted:
@@ -78,12 +78,11 @@ def _memory_suffix(exit_: Exit) -> str:
 
 
 class Run:
-    """Starts a process and waits for its end. Ready once it has been started.
+    """Starts a process and waits for its exit. Ready once the process has started.
 
-    The output of a process whose log is suppressed is one that drops everything.
-
-    An interrupt while the engine starts it ends the step at once. Later, it gets TERM, after the graceful
-    interval KILL, and a second more; further interrupts change nothing.
+    For suppressed logs the caller passes an output that drops everything. An interrupt during the engine's
+    start of the process ends the step at once. Later, the process gets TERM, and KILL after the graceful
+    shutdown interval; the step then waits one more second. Further interrupts have no effect.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class Run:
             raise StepError(str(error)) from error
 
     async def _terminate(self, process: Process, ended: asyncio.Task[int]) -> StepError | None:
-        """TERM, wait, KILL, wait: the process is gone, or we give it up."""
+        """Send TERM, wait, send KILL, wait; fail if the process still runs."""
         gone = await self._signal(process, ended, signal.SIGTERM, self._options.graceful_shutdown_interval)
         killed = not gone
         if killed and not await self._signal(process, ended, signal.SIGKILL, EXIT_TIMEOUT_SECONDS):
@@ -143,7 +142,10 @@ class Run:
     async def _signal(
         self, process: Process, ended: asyncio.Task[int], signum: signal.Signals, seconds: float
     ) -> bool:
-        """Send a signal and wait; whether the process ended in time. A signal lost is as one ignored."""
+        """Send a signal and wait; returns whether the process exited in time.
+
+        A failed signal counts as ignored.
+        """
         try:
             async with asyncio.timeout(seconds):
                 await process.signal(signum)
@@ -159,7 +161,7 @@ class Run:
     async def _close(
         self, ended: asyncio.Task[int], *, interrupted: bool = False, killed: bool = False
     ) -> StepError | None:
-        """The last line of the log, and what the step ends with."""
+        """Write the last log line and return the error of the step."""
         try:
             status = ended.result()
         except EngineError as error:
@@ -178,7 +180,7 @@ class Run:
 
 
 async def out_of_memory(engine: Engine, container: EngineContainer) -> bool:
-    """Whether the container had an OOM event; an engine that cannot say counts as no."""
+    """Whether the container had an OOM event; False if the engine cannot tell."""
     try:
         return await engine.out_of_memory(container)
     except EngineError as error:

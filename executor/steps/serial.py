@@ -1,4 +1,4 @@
-"""Serial: one child after another."""
+"""Serial: runs its children one after another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from executor.steps.base import Step, interrupted
 
 
 class Serial:
-    """Ends with the first error. Ready when the last child is.
+    """Fails with the first error. Ready when the last child is ready.
 
-    After an interrupt the rest is not started, even when the child that got it ended well.
+    After an interrupt the remaining children are not started, even if the interrupted child succeeded.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:

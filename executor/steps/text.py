@@ -1,4 +1,4 @@
-"""Durations and cut texts as messages show them."""
+"""Formatting of durations and truncated errors in messages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _TRUNCATED = b" (error truncated)"
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds, as clocks give them, in the notation of :func:`bbs.models.durations.format_duration`."""
+    """Format seconds in the notation of :func:`bbs.models.durations.format_duration`."""
     return durations.format_duration(round(seconds * durations.SECOND))
 
 
 def truncate_error(message: str) -> bytes:
-    """A message for stderr, cut to 1024 bytes including the mark that says so."""
+    """A message for stderr, truncated to 1024 bytes including the truncation mark."""
     encoded = message.encode(errors="replace")
     if len(encoded) <= _ERROR_LIMIT:
         return encoded

@@ -1,4 +1,4 @@
-"""Throttle: a step that first needs a place in a pool."""
+"""Throttle: a step that waits for a slot of a pool."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from executor.places import Share
 from executor.steps.base import Step
 
 LONGEST_HOLD_S = 10.0
-"""How long a step holds its place. The pool bounds how many steps work at once; one that takes longer mostly
-waits, and a few dozen that hang would take all places of the cell."""
+"""Maximum time a step holds its slot.
+
+The pool bounds the number of busy steps. A longer step mostly waits, and without the limit a few dozen
+hanging steps would take all slots of the cell.
+"""
 
 
 class Throttle:
-    """Starts the child once there is a place for it."""
+    """Starts the child once a slot is free."""
 
     def __init__(self, step: Step, places: Share) -> None:
         self._step = step

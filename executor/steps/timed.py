@@ -1,4 +1,4 @@
-"""Timed: tells how a child's time ended (the container's setup)."""
+"""Timed: reports the result of a child (the container's setup)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from executor.steps.orphans import Leftovers
 class Timed:
     """Reports success or failure of the child to ``on_end``.
 
-    On interrupt it forwards it and ends well at once, counted as success; the child goes on ending among
-    the leftovers.
+    An interrupt is forwarded to the child, and the step succeeds at once and reports success. The child ends
+    as a leftover.
     """
 
     def __init__(self, step: Step, on_end: Callable[[bool], None], leftovers: Leftovers) -> None:

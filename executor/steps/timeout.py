@@ -1,4 +1,4 @@
-"""Timeout: a child that may take only so long."""
+"""Timeout: a child with a time limit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from executor.steps.text import format_duration
 
 
 class Timeout:
-    """Interrupts the child when the time is over and fails, whatever the child then says.
+    """Interrupts the child at the time limit and fails, regardless of the child's result.
 
-    When an interrupt came first, the child's end is the step's and the timer no longer matters.
+    If an interrupt came first, the step ends like the child and the timer no longer applies.
     """
 
     def __init__(self, step: Step, *, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""The story of a container's steps: small typed events about where each begins and how it ends.
+"""Step trace: typed events for the start and end of the steps of a container.
 
-A step's path names its place in the tree: ``action/codependent[0]/run`` is the run action that is the
-first child of the codependent action. The recorder must be cheap; it is called in the event loop.
+A step's path is its position in the tree: ``action/codependent[0]/run`` is the run action that is the first
+child of the codependent action. The recorder must be cheap: it runs in the event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from executor.steps.base import Step, StepError, told_text
 
 
 class Outcome(Enum):
-    """How a step ended."""
+    """Result of a step."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -26,9 +26,10 @@ class Outcome(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Facts:
-    """What a step found out about itself, filled in while it runs.
+    """Facts about a step, collected while it runs.
 
-    exit_status: of its process. transferred_bytes: down or up. artifact: what was transferred.
+    exit_status: of its process. transferred_bytes: downloaded or uploaded. artifact: name of the transferred
+    artifact.
     """
 
     pid: int | None = None
@@ -39,7 +40,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
-    """A step began; time_ns: ns since the epoch."""
+    """A step started. time_ns: ns since the epoch."""
 
     path: str
     time_ns: int
@@ -47,9 +48,10 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnded:
-    """A step ended; seconds: since it began. reason: text of the error, empty when it succeeded.
+    """A step ended.
 
-    cause: text of the error behind it, which the app's owner is not told; empty for none.
+    seconds: duration. reason: text of the error; empty on success. cause: text of the underlying error, not
+    shown to the app's owner; empty if none.
     """
 
     path: str
@@ -63,7 +65,7 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepProgress:
-    """A transfer goes on. total_bytes: None when nobody knows."""
+    """Progress of a transfer. total_bytes: None if unknown."""
 
     path: str
     time_ns: int
@@ -75,24 +77,27 @@ StepEvent = StepStarted | StepProgress | StepEnded
 
 
 class StoryRecorder(Protocol):
-    """Keeps or passes on what happens. Must not block and must not raise."""
+    """Stores or forwards step events. Must not block and must not raise."""
 
     def record(self, event: StepEvent) -> None: ...
 
 
 class NoStory:
-    """Keeps nothing."""
+    """Discards all events."""
 
     def record(self, event: StepEvent) -> None:
-        """Nobody asked."""
+        """Discard the event."""
 
 
 PROGRESS_INTERVAL_S = 0.1
-"""Least time between two events about the same transfer."""
+"""Minimum interval between two progress events of a transfer."""
 
 
 def transfer_progress(path: str, recorder: StoryRecorder, clock: Clock) -> Callable[[int, int | None], None]:
-    """What a transfer tells its bytes so far, and in all, to; it is recorded now and then."""
+    """Progress callback of a transfer, for the bytes so far and the total.
+
+    It records an event at intervals.
+    """
     last = clock.monotonic()
 
     def tell(done: int, total: int | None) -> None:
@@ -108,7 +113,7 @@ def transfer_progress(path: str, recorder: StoryRecorder, clock: Clock) -> Calla
 
 
 class Told:
-    """A step whose beginning and end are recorded, and whose error knows where it comes from."""
+    """A step whose start and end are recorded, and whose error carries path and guid."""
 
     def __init__(
         self, step: Step, guid: str, path: str, recorder: StoryRecorder, clock: Clock, facts: Facts
@@ -154,6 +159,6 @@ class Told:
 
 
 def _cause(error: StepError) -> str:
-    """What is behind an error, unless it is another step's, which has a story of its own."""
+    """The text of the underlying error; empty if it is a step's error, which has its own events."""
     cause = error.__cause__
     return "" if cause is None or isinstance(cause, StepError) else str(cause)

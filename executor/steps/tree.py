@@ -3,12 +3,12 @@
 ::
 
     serial
-    ├── setup          timed; nothing to do without a setup action
-    ├── post-setup     the cell's hook, if it has one
-    └── long-lived     the action; codependent with sidecars, monitor and readiness where there are any;
-                       codependent again with the proxy where there is one
+    ├── setup          timed; empty without a setup action
+    ├── post-setup     the cell's hook, if configured
+    └── long-lived     the action; codependent with sidecars, monitor and readiness if present;
+                       codependent again with the proxy if present
 
-The container is running when this step is ready, and over when it ends. Paths in the story begin with
+The container is running when this step is ready, and completed when it ends. Trace paths begin with
 ``setup``, ``post-setup``, ``action``, ``sidecar[i]``, ``monitor``, ``readiness`` or ``proxy``.
 """
 
@@ -34,12 +34,12 @@ from executor.steps.trace import Facts, Told
 
 
 def build_action_step(action: Action, context: StepContext, path: str = "action") -> Step:
-    """The step of a bare action. Raises EmptyAction."""
+    """The step of a single action. Raises EmptyAction."""
     return build(action, context, Place(path=path, streams=context.logs))
 
 
 def build_container_step(run_info: RunInfo, context: StepContext) -> Step:
-    """Everything a container runs. Raises EmptyAction when it has no action."""
+    """The complete step tree of a container. Raises EmptyAction if it has no action."""
     if run_info.action is None:
         raise EmptyAction
     parts = [_setup(run_info, context)]
@@ -88,7 +88,7 @@ def _long_lived(run_info: RunInfo, action: Action, context: StepContext) -> Step
 
 
 def _monitor(run_info: RunInfo, context: StepContext) -> Step | None:
-    """A check definition wins over a monitor action, even an empty one."""
+    """A check definition, even an empty one, takes precedence over a monitor action."""
     start_timeout = run_info.start_timeout_ms / 1000
     definition = run_info.check_definition
     if definition is not None:

@@ -1,4 +1,4 @@
-"""Try: a child whose failure does not matter."""
+"""Try: ignores the failure of its child."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class Try:
-    """Ends well, also when the child fails or is interrupted."""
+    """Succeeds even if the child fails or is interrupted."""
 
     def __init__(self, step: Step) -> None:
         self._step = step

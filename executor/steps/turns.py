@@ -1,4 +1,4 @@
-"""The share of the agent that the probes of one container get."""
+"""Rate limit of the probes of one container."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import asyncio
 from types import TracebackType
 
 AT_ONCE = 16
-"""Probes of one container that run at the same time. Each holds a socket of the agent."""
+"""Maximum number of concurrent probes of one container. Each uses a socket of the agent."""
 PER_SECOND = 20.0
-"""Probes of one container per second, in the long run. Each keeps the agent busy for up to a few ms."""
+"""Average number of probes of one container per second. Each takes up to a few ms of the event loop."""
 BURST = 40
-"""Probes beyond that rate that may run at once, after a pause."""
+"""Number of probes that may exceed the rate at once, after a pause."""
 
 
 class Turns:
-    """A probe runs inside ``async with turns:`` and first waits for its turn, in the order of arrival.
+    """Waits for a turn on entry, in order of arrival; the probe runs inside ``async with turns:``.
 
-    Checks with very short intervals, or very many of them, so become slow themselves and delay no other
-    container.
+    A container with very short intervals or very many checks thus slows down its own checks and delays no
+    other container.
     """
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._next = 0.0
-        """When the next probe would be due, had all probes so far kept to the rate."""
+        """Due time of the next probe if all probes so far had kept to the rate."""
 
     async def __aenter__(self) -> None:
         await self._places.acquire()

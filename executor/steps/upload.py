@@ -1,4 +1,4 @@
-"""Upload: a file of the container, posted somewhere."""
+"""Upload: posts a file of the container to a URL."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from executor.steps.trace import Facts
 
 
 class Upload:
-    """Takes an upload slot, copies the file out of the container, posts it.
+    """Takes an upload slot, copies the file out of the container and posts it.
 
-    The copy may have as many bytes as the container's disk, or as are free where the container has no limit.
-    An interrupt has no effect until the post begins.
+    The copy is limited to the container's disk limit, or to the free disk space if there is no limit. An
+    interrupt takes effect only when the post begins.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Upload:
             self._output.stdout(f"Uploaded {artifact} ({format_size(size)})\n".encode(errors="replace"))
 
     async def _prepare(self, cleanup: ExitStack) -> Path:
-        """Everything before the post. The slot and the copy are given back by ``cleanup``."""
+        """Prepare the post: take the slot and copy the file. ``cleanup`` releases both."""
         await self._slots.acquire()
         cleanup.callback(self._slots.release)
         if self._action.artifact:
