@@ -1,1 +1,1 @@
-"""What the cell reports about itself and its apps: meters and metrics."""
+"""Metrics of the cell and its apps."""

@@ -1,4 +1,4 @@
-"""What metrics are on their way out of the cell, and who takes them."""
+"""Metric types, and the interface of their emitter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A value with its unit: ``nanos``, ``MiB``, ``Metric`` of the cell; ``bytes``, ``percentage``,
-    ``nanoseconds``, ``B/s`` of apps."""
+    """A value with its unit.
+
+    Units of the cell: ``nanos``, ``MiB``, ``Metric``; of apps: ``bytes``, ``percentage``, ``nanoseconds``,
+    ``B/s``.
+    """
 
     value: float
     unit: str
@@ -18,7 +21,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """Whom a metric is about."""
+    """Source of a metric."""
 
     source_id: str
     instance_id: str
@@ -27,7 +30,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaugeMetric:
-    """Values measured together. time_ns: ns since the epoch."""
+    """Values of one measurement. time_ns: ns since the epoch."""
 
     labels: Labels
     time_ns: int
@@ -36,7 +39,7 @@ class GaugeMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterMetric:
-    """Something that happened ``delta`` times more, or whose absolute count is ``total``; 0 when unused."""
+    """A counter: increased by ``delta``, or with the absolute value ``total``; the unused one is 0."""
 
     labels: Labels
     time_ns: int
@@ -47,7 +50,7 @@ class CounterMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerMetric:
-    """Something that lasted from start to stop, ns since the epoch."""
+    """A duration from start to stop, ns since the epoch."""
 
     labels: Labels
     time_ns: int
@@ -60,13 +63,13 @@ Metric = GaugeMetric | CounterMetric | TimerMetric
 
 
 class MetricsEmitter(Protocol):
-    """Takes metrics. Must neither block nor raise."""
+    """Emits metrics. Must neither block nor raise."""
 
     def emit_metric(self, metric: Metric) -> None: ...
 
 
 class NoEmitter:
-    """For a cell that tells its metrics to nobody."""
+    """Discards all metrics."""
 
     def emit_metric(self, metric: Metric) -> None:
-        """Dropped."""
+        """Discard the metric."""

@@ -1,6 +1,6 @@
-"""What the cell tells about each app: its resources, its CPU spikes, how much it logs.
+"""App metrics: resources, CPU spikes and log rate of each app.
 
-One report per tick of the readings, for every container that says whose it is.
+Each tick of the readings emits one report per container with a source id.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from executor.telemetry.api import (
 )
 
 ZERO_TIME_NS = -6795364578871345152
-"""What peers take for "no time": the year 1 in ns since the epoch, wrapped to 64 bits."""
+"""Peers read this value as "no time": the year 1 in ns since the epoch, wrapped to 64 bits."""
 
 LIFECYCLE_TAG, LRP_LIFECYCLE = "lifecycle", "lrp"
-"""How a container says that it is an LRP's; log rates are told of these only."""
+"""Tag of a container that belongs to an LRP; log rates are emitted only for these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """The last time an app used more CPU than it was entitled to. stop_ns: None while it lasts."""
+    """The last time an app exceeded its CPU entitlement. stop_ns: None while the spike lasts."""
 
     start_ns: int
     stop_ns: int | None = None
 
 
 def next_spike(last: Spike | None, reading: ContainerMetrics, now_ns: int) -> Spike | None:
-    """A spike begins when all the CPU time used exceeds all that was granted, and ends when it does not."""
+    """The current spike. A spike lasts while the total CPU time exceeds the total entitlement."""
     spiking = reading.cpu_time_ns > reading.cpu_entitlement_ns
     lasts = last is not None and last.stop_ns is None
     if spiking:
@@ -47,7 +47,7 @@ def next_spike(last: Spike | None, reading: ContainerMetrics, now_ns: int) -> Sp
 
 
 def entitlement_percentage(reading: ContainerMetrics, previous: ContainerMetrics | None) -> float:
-    """CPU time used of that granted since the previous reading, in percent; 0 without one."""
+    """CPU time in percent of the entitlement, since the previous reading; 0 without one."""
     if previous is None or reading.cpu_entitlement_ns <= previous.cpu_entitlement_ns:
         return 0.0
     used = reading.cpu_time_ns - previous.cpu_time_ns
@@ -55,7 +55,7 @@ def entitlement_percentage(reading: ContainerMetrics, previous: ContainerMetrics
 
 
 def app_labels(container: Container, origin: str) -> Labels:
-    """Whose metrics they are; ids that the tags do not give are the metrics guid and the index."""
+    """Labels of a container's metrics. Missing id tags default to the metrics guid and the index."""
     config = container.run_info.metrics_config
     ids = {
         "source_id": config.tags.get("source_id", config.guid),
@@ -72,7 +72,7 @@ def resource_metrics(
     excluded: Collection[str],
     time_ns: int,
 ) -> Iterable[Metric]:
-    """The gauges and counters of one reading. excluded: names that are not told, of those that may be."""
+    """The gauges and counters of one reading. excluded: names of optional metrics that are not emitted."""
     yield GaugeMetric(
         labels=labels,
         time_ns=time_ns,
@@ -104,20 +104,20 @@ def spike_metric(labels: Labels, spike: Spike, time_ns: int) -> TimerMetric:
 
 
 def log_rate_metric(labels: Labels, rate: float, limit: int, time_ns: int) -> GaugeMetric:
-    """Bytes per second: accepted, and allowed (-1 unlimited)."""
+    """Log rate and its limit in bytes per second (-1: unlimited)."""
     values = {"log_rate": Gauge(rate, "B/s"), "log_rate_limit": Gauge(limit, "B/s")}
     return GaugeMetric(labels=labels, time_ns=time_ns, values=values)
 
 
 class AppMetricsReporter(Protocol):
-    """Hears of the readings of a tick."""
+    """Reports the readings of a tick."""
 
     def report(self, readings: Iterable[tuple[Container, ContainerMetrics]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the next tick compares with. logged_bytes: accepted so far."""
+    """Values of the last tick for comparison. logged_bytes: accepted so far."""
 
     reading: ContainerMetrics
     spike: Spike | None
@@ -126,7 +126,7 @@ class _Seen:
 
 
 class AppMetrics:
-    """Tells ``emitter`` everything about the apps. logged_bytes: of a container by guid, since its start."""
+    """Emits the metrics of all apps. logged_bytes: bytes logged by a container since its start, by guid."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class AppMetrics:
         self._seen: Mapping[str, _Seen] = {}
 
     def report(self, readings: Iterable[tuple[Container, ContainerMetrics]]) -> None:
-        """One tick; what was known of containers that are not in it is forgotten."""
+        """Report one tick; containers missing from it are forgotten."""
         seen = {}
         for container, reading in readings:
             with self._containment.of(container.guid, "report metrics"):

@@ -1,7 +1,7 @@
-"""Component metrics: what the cell says about itself.
+"""Component metrics of the cell.
 
-A measurement is told to the emitter at once, as it is measured; the registry keeps the counts since the
-start and the latest value of each gauge for whoever wants to look (:meth:`Meter.snapshot`).
+Each measurement is emitted at once. The meter also keeps the counters since the start and the latest value of
+each gauge, see :meth:`Meter.snapshot`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ DEFAULT_LABELS = Labels(source_id="rep", instance_id="", tags={"origin": "rep"})
 
 @dataclass(frozen=True, slots=True)
 class MeterSnapshot:
-    """Counters and gauges by name; one with tags of its own as ``Name{tag=value,...}``."""
+    """Counters and gauges by name; the name of a gauge with tags is ``Name{tag=value,...}``."""
 
     counters: Mapping[str, int]
     gauges: Mapping[str, Gauge]
 
 
 class Meter:
-    """Counts and measures. labels: of every metric; a gauge's own tags are added."""
+    """Counts and measures. labels: of every metric; a gauge's tags are added to them."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Meter:
         self._gauges: dict[str, Gauge] = {}
 
     def count(self, name: str, delta: int = 1) -> None:
-        """``delta`` more of what ``name`` counts."""
+        """Increase the counter ``name`` by ``delta``."""
         self._counters[name] += delta
         self._emitter.emit_metric(
             CounterMetric(labels=self._labels, time_ns=self._clock.time_ns(), name=name, delta=delta)
@@ -51,7 +51,7 @@ class Meter:
     def gauge(
         self, name: str, value: float, unit: str = "Metric", tags: Mapping[str, str] | None = None
     ) -> None:
-        """The value of ``name`` now."""
+        """Set the gauge ``name``."""
         gauge = Gauge(value, unit)
         self._gauges[_key(name, tags)] = gauge
         self._emitter.emit_metric(
@@ -59,14 +59,14 @@ class Meter:
         )
 
     def duration(self, name: str, seconds: float) -> None:
-        """A gauge in ns."""
+        """Set a gauge in ns."""
         self.gauge(name, round(seconds * 1e9), "nanos")
 
     @contextmanager
     def timed(self, *, succeeded: str = "", failed: str = "") -> Iterator[None]:
-        """Measure the block under one name or the other; an empty name is not measured.
+        """Measure the duration of the block under the name for its result; an empty name emits nothing.
 
-        An interrupted block is neither.
+        An interrupted block emits nothing.
         """
         started = time.monotonic()
         try:

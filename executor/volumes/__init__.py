@@ -1,8 +1,8 @@
-"""Volumes: directories that something else provides, mounted into containers.
+"""Volumes: external directories mounted into containers.
 
-api         what the creation of a container sees
-specs       how drivers announce themselves in directories of the host
-plugin      one driver, over HTTP or a unix socket
-binds       the built-in driver: host directories the operator allows
-manager     the drivers of a cell: discovery, mounting, giving back
+api         interface for the creation of containers
+specs       discovery of drivers in directories of the host
+plugin      client of one driver, over HTTP or a unix socket
+binds       built-in driver: host directories that the operator allows
+manager     drivers of a cell: discovery, mount, unmount
 """

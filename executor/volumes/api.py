@@ -1,4 +1,4 @@
-"""Volumes as the rest of the executor sees them."""
+"""Volume interfaces for the rest of the executor."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from executor.model import VolumeMount
 
 
 class VolumeError(ExecutorError):
-    """A volume cannot be had; the text is for the operator.
+    """A volume is unavailable; the text is for the operator.
 
-    safe: what may be told to the app's owner, empty when the driver marked nothing as such.
+    safe: text for the app's owner; empty unless the driver marked one as safe.
     """
 
     text = "volume error"
@@ -28,15 +28,15 @@ class Driver(Protocol):
 
     @property
     def unique_volume_ids(self) -> bool:
-        """Whether two containers with the same volume id need two names."""
+        """Whether each container needs its own volume name for the same volume id."""
         ...
 
     async def mount(self, name: str, config: Mapping[str, object]) -> str:
-        """Make the volume and answer where on the host it is. Raises VolumeError."""
+        """Create and mount the volume; returns its path on the host. Raises VolumeError."""
         ...
 
     async def unmount(self, name: str) -> None:
-        """Give one mount back. Raises VolumeError."""
+        """Release one mount. Raises VolumeError."""
         ...
 
 
@@ -45,23 +45,26 @@ class Volumes(Protocol):
 
     @property
     def drivers(self) -> list[str]:
-        """Names of the drivers known now, sorted."""
+        """Names of the current drivers, sorted."""
         ...
 
     async def start(self) -> None:
-        """Look for drivers and give back what an earlier life mounted."""
+        """Discover drivers and unmount the volumes of the previous process."""
         ...
 
     async def run(self) -> None:
-        """Look for drivers again and again, until cancelled."""
+        """Discover drivers periodically, until cancelled."""
         ...
 
     async def mount(self, guid: str, wanted: Sequence[VolumeMount]) -> tuple[BindMount, ...]:
-        """Mount all volumes of a container, in order. Raises VolumeError; :meth:`unmount` undoes a part."""
+        """Mount all volumes of a container, in order.
+
+        Raises VolumeError; :meth:`unmount` undoes a partial mount.
+        """
         ...
 
     async def unmount(self, guid: str) -> None:
-        """Give back a container's volumes; failures are logged. Unknown guids are fine."""
+        """Unmount the volumes of a container; failures are logged. Unknown guids are ignored."""
         ...
 
     async def close(self) -> None:

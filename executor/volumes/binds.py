@@ -1,7 +1,7 @@
-"""The built-in volume driver ``bind``: directories of the host that the operator allows.
+"""The built-in volume driver ``bind``: host directories that the operator allows.
 
-A volume's config names the directory as ``source``; it must be one of the allowed directories or lie below
-one, after all links were followed, and it must exist.
+The volume's config names the directory as ``source``. With all links resolved, it must exist and be equal to
+or below an allowed directory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The volume drivers of a cell: found, asked, and given back what was taken."""
+"""Volume manager: discovery of drivers, mounts and unmounts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DISCOVERY_INTERVAL_S = 30.0
 class VolumeManager:
     """Implements :class:`executor.volumes.api.Volumes`.
 
-    directories: where drivers announce themselves. allowed: host directories of the built-in driver.
+    directories: where drivers register. allowed: host directories of the built-in driver.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class VolumeManager:
         self._plugins.clear()
 
     async def discover(self) -> None:
-        """Know exactly the drivers that are announced and answer now."""
+        """Update the drivers to those that are registered and responding."""
         specs = await asyncio.to_thread(find_specs, self._directories)
         for name, driver in [*self._plugins.items()]:
             if specs.get(name) != driver.spec:
@@ -90,7 +90,7 @@ class VolumeManager:
                 await self._driver(driver).unmount(name)
             except VolumeError as error:
                 log.error("failed-to-unmount-volume", extra=_data(guid, volume=name, error=str(error)))
-            held.pop(0)  # not before: a cancelled unmount is made again
+            held.pop(0)  # only now: a cancelled unmount is retried
         self._held.pop(guid, None)
 
     async def _mount(self, guid: str, volume: VolumeMount) -> BindMount:
@@ -98,7 +98,7 @@ class VolumeManager:
         name = unique_name(volume.volume_id, guid) if driver.unique_volume_ids else volume.volume_id
         try:
             source = await driver.mount(name, volume.config)
-        except asyncio.CancelledError:  # the driver may go through with it all the same
+        except asyncio.CancelledError:  # the driver may mount it nevertheless
             self._held[guid].append((volume.driver, name))
             raise
         self._held[guid].append((volume.driver, name))
@@ -137,7 +137,7 @@ class VolumeManager:
 
 
 def unique_name(volume_id: str, guid: str) -> str:
-    """A name for one container's use of a volume; the parts can be told apart again."""
+    """A unique name for one container's use of a volume; both parts can be recovered from it."""
     return f"{volume_id.replace('_', '=')}_{guid.replace('_', '=')}"
 
 

@@ -1,4 +1,4 @@
-"""One volume driver: the volume plugin protocol of Docker, over HTTP or a unix socket."""
+"""Volume plugin client: Docker's volume plugin protocol over HTTP or a unix socket."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from executor.volumes.api import VolumeError
 from executor.volumes.specs import DriverSpec, TLSFiles
 
 CALL_TIMEOUT_S = 60.0
-"""A driver may have to reach its storage for a mount."""
+"""Long, because a mount may have to reach the driver's storage."""
 
 ACTIVATION_TIMEOUT_S = 5.0
-"""A driver that does not say what it is by then is not there."""
+"""A driver that does not answer the activation in this time counts as absent."""
 
 ANSWER_BYTES_MOST = 4 << 20
-"""Bytes of an answer; a list of ten thousand volumes has less."""
+"""Maximum bytes of a response; a list of ten thousand volumes is smaller."""
 
 _MEDIA_TYPE = "application/vnd.docker.plugins.v1+json"
 
 
 class PluginDriver:
-    """Implements :class:`executor.volumes.api.Driver`. Raises VolumeError for files TLS cannot use."""
+    """Implements :class:`executor.volumes.api.Driver`. Raises VolumeError for unusable TLS files."""
 
     def __init__(self, spec: DriverSpec) -> None:
         self.spec = spec
@@ -43,7 +43,7 @@ class PluginDriver:
         await self._session.close()
 
     async def activate(self) -> None:
-        """Make sure that somebody answers and provides volumes. Raises VolumeError."""
+        """Check that the driver responds and provides volumes. Raises VolumeError."""
         try:
             async with asyncio.timeout(ACTIVATION_TIMEOUT_S):
                 answer = await self._call("Plugin.Activate", {})
@@ -65,7 +65,7 @@ class PluginDriver:
         await self._call("VolumeDriver.Unmount", {"Name": name})
 
     async def mounted(self) -> list[str]:
-        """Names of the volumes the driver knows. Raises VolumeError."""
+        """Names of the driver's volumes. Raises VolumeError."""
         volumes = (await self._call("VolumeDriver.List", {})).get("Volumes") or []
         try:
             return [str(volume["Name"]) for volume in volumes]
@@ -96,7 +96,7 @@ class PluginDriver:
 
 
 async def _text(response: aiohttp.ClientResponse) -> str:
-    """The answer, whatever bytes it has. Raises ValueError when it is too long."""
+    """The response as text; invalid bytes are replaced. Raises ValueError if it is too long."""
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk
@@ -106,7 +106,7 @@ async def _text(response: aiohttp.ClientResponse) -> str:
 
 
 def safe_description(error: str) -> str:
-    """What of a driver's error text may be told to users: only what it marked so, empty for nothing."""
+    """The part of a driver's error that it marked as safe for users; empty if none."""
     try:
         described = json.loads(error)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""How a volume driver announces itself: a file named after it. Pure, apart from reading the files.
+"""Discovery files of volume drivers, named after their driver. Pure except for reading the files.
 
 ``<name>.json``  an object with ``Addr`` and optionally ``Name``, ``TLSConfig``, ``UniqueVolumeIds``
-``<name>.spec``  the address alone
-``<name>.sock``  the driver's socket itself
+``<name>.spec``  the address
+``<name>.sock``  the driver's socket
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 log = logging.getLogger(__name__)
 
 _SUFFIXES = (".json", ".spec", ".sock")
-"""In the order in which they win over each other."""
+"""In order of precedence."""
 
 SPEC_BYTES_MOST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSFiles:
-    """How to talk TLS to a driver; paths are those of the host, empty ones are not used."""
+    """TLS settings of a driver; paths are host paths, empty ones are not used."""
 
     insecure_skip_verify: bool = False
     ca_file: str = ""
@@ -36,9 +36,9 @@ class TLSFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverSpec:
-    """A driver as it announced itself.
+    """Connection settings of a driver.
 
-    url: where its HTTP API is. socket: path of the unix socket to reach it through, empty for the network.
+    url: of its HTTP API. socket: path of its unix socket; empty: the network.
     """
 
     name: str
@@ -49,11 +49,11 @@ class DriverSpec:
 
 
 class InvalidSpec(ValueError):
-    """A file that announces no driver we understand."""
+    """The file does not describe a supported driver."""
 
 
 def find_specs(directories: Iterable[str]) -> dict[str, DriverSpec]:
-    """All announced drivers by name; the first announcement of a name is the one that counts."""
+    """All registered drivers by name; the first registration of a name wins."""
     found: dict[str, DriverSpec] = {}
     for directory in directories:
         for suffix in _SUFFIXES:
@@ -70,7 +70,7 @@ def find_specs(directories: Iterable[str]) -> dict[str, DriverSpec]:
 
 
 def read_spec(path: Path) -> DriverSpec:
-    """The driver that ``path`` announces. Raises InvalidSpec, OSError."""
+    """The driver that ``path`` describes. Raises InvalidSpec, OSError."""
     if path.suffix == ".sock":
         return spec_of(path.stem, f"unix://{path}")
     text = _content(path)
@@ -93,7 +93,10 @@ def read_spec(path: Path) -> DriverSpec:
 def spec_of(
     name: str, address: str, *, tls: TLSFiles | None = None, unique_volume_ids: bool = False
 ) -> DriverSpec:
-    """Understand an address: ``unix://`` and a path, or ``tcp://``, ``http://``, ``https://`` and a host."""
+    """Parse an address: ``unix://`` and a path, or ``tcp://``, ``http://``, ``https://`` and a host.
+
+    Raises InvalidSpec.
+    """
     try:
         parts = urlsplit(address)
         valid_port = parts.port is None or parts.port > 0
@@ -114,7 +117,7 @@ def spec_of(
 
 
 def _content(path: Path) -> str:
-    """The text of a regular file, which nothing else than a driver's installation should have written."""
+    """The text of a regular file. Raises InvalidSpec for other kinds of files and for long files."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

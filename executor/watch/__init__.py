@@ -1,1 +1,1 @@
-"""Readings of what containers use (control groups, disk), and the limits that are watched by them."""
+"""Resource readings of containers (control groups, disk), and enforcement of their limits."""

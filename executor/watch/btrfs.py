@@ -1,7 +1,7 @@
-"""What btrfs knows of a subvolume: the bytes that no other one has, counted by its quota groups.
+"""Exclusive size of a btrfs subvolume, from its quota group.
 
-The two calls are the file system's own (``linux/btrfs.h``); there is no library for them in Python. Numbers
-are those of the last transaction, up to half a minute old.
+The two ioctls are from ``linux/btrfs.h``; no Python library provides them. The numbers are those of the last
+transaction, up to 30 s old.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _QGROUP_INFO = 242
 _MAX = 2**64 - 1
 
 _KEY = struct.Struct("=7Q4I4Q")
-"""tree; objectid, offset and transaction, each from and to; type from and to; items; unused."""
+"""tree; from and to of objectid, offset and transaction; from and to of type; items; unused."""
 _HEADER = struct.Struct("=3Q2I")
 _INFO = struct.Struct("<5Q")
 """generation, referenced, referenced compressed, exclusive, exclusive compressed."""
 
 
 def exclusive_bytes(path: str) -> int:
-    """Bytes of the subvolume that ``path`` is the root of and that it shares with no other.
+    """The bytes of the subvolume with root ``path`` that no other subvolume shares.
 
-    Raises OSError: no btrfs, quotas are off, or no permission.
+    Raises OSError without btrfs, quotas or permission.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,7 +1,7 @@
-"""What the kernel counts for a container: control group files, interface counters, open files.
+"""Kernel counters of a container: control group files, interface counters, open files.
 
-Everything is found from the host pid of the container's init process, so no call to the engine is needed
-and both control group versions, and mixed hierarchies, are served. Blocking; call from a thread.
+All files are located by the host pid of the container's init process. This needs no engine call and works
+with both control group versions and mixed hierarchies. Blocking; call from a thread.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ from executor.watch.samples import Reading, memory_usage_v1, memory_usage_v2
 PROC = Path("/proc")
 
 TEXT_MOST = 1 << 20
-"""Bytes that are read of a file of the kernel whose length an app can influence."""
+"""Maximum bytes read of a kernel file whose length an app can influence."""
 
 MOUNTS_MOST = 16 << 20
-"""Bytes that are read of a list of mounts: that of the host grows with its containers."""
+"""Maximum bytes read of a mount list; the host's list grows with the number of containers."""
 
 PROCESSES_MOST = 256
-"""Processes of a container that are looked at for full tables of open files; each costs three reads."""
+"""Maximum number of a container's processes checked for full tables of open files; each costs three reads."""
 
 FULL_TABLES_MOST = 4
-"""Processes with a full table that are named at a time."""
+"""Maximum number of processes with a full table reported at once."""
 
 COUNTED_TABLE_MOST = 65_536
-"""The longest table of open files whose entries are counted one by one, where the kernel does not count."""
+"""Largest table of open files whose entries are counted one by one, if the kernel does not report the count.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A line of ``mountinfo``: the part of the file system that is mounted, where, and how."""
+    """A line of ``mountinfo``: mounted part of the file system, mount point, type and options."""
 
     root: str
     point: str
@@ -53,7 +54,7 @@ def mounts(text: str) -> list[Mount]:
 
 
 def group_paths(membership: str) -> dict[str, str]:
-    """Parse ``/proc/<pid>/cgroup``: path by controller, the unified hierarchy under the empty name."""
+    """Parse ``/proc/<pid>/cgroup``: path by controller; the unified hierarchy has the empty name."""
     paths = {}
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -63,9 +64,9 @@ def group_paths(membership: str) -> dict[str, str]:
 
 
 def directory(controller: str, paths: Mapping[str, str], hierarchies: list[Mount]) -> Path | None:
-    """Where a controller's files of a process are, or None when it is not mounted.
+    """Directory of a controller's files for a process; None if it is not mounted.
 
-    A mount may show only a part of the hierarchy, whose path then is not part of ours.
+    A mount may show only a part of the hierarchy; that part's path is cut from the process's path.
     """
     path = paths.get(controller)
     if path is None:
@@ -80,10 +81,9 @@ def directory(controller: str, paths: Mapping[str, str], hierarchies: list[Mount
 
 
 def oom_counter(paths: Mapping[str, str], hierarchies: list[Mount]) -> Path | None:
-    """The file that counts, as ``oom_kill``, processes of a group that the kernel killed for memory.
+    """The file that counts OOM kills of a group as ``oom_kill``.
 
-    On a host with both versions, the memory controller of version 1 is the one in use. None where neither
-    is mounted.
+    On a host with both versions the memory controller of version 1 is in use. None if neither is mounted.
     """
     if (version1 := directory("memory", paths, hierarchies)) is not None:
         return version1 / "memory.oom_control"
@@ -92,7 +92,7 @@ def oom_counter(paths: Mapping[str, str], hierarchies: list[Mount]) -> Path | No
 
 
 def oom_kills(counter_text: str) -> int:
-    """What such a file says; 0 where the kernel does not count."""
+    """The OOM kills in such a file; 0 if the kernel does not count them."""
     return flat(counter_text).get("oom_kill", 0)
 
 
@@ -102,7 +102,7 @@ def flat(text: str) -> dict[str, int]:
 
 
 def _text(path: Path, most: int = TEXT_MOST) -> str:
-    """The beginning of a file that says something about an app, of whole lines; whatever its bytes are."""
+    """Read whole lines from the beginning of a file about an app; invalid bytes are replaced."""
     with path.open("rb") as file:
         data = file.read(most)
     if len(data) == most:
@@ -111,7 +111,7 @@ def _text(path: Path, most: int = TEXT_MOST) -> str:
 
 
 def network_counters(text: str) -> tuple[int, int]:
-    """Received and sent bytes of all interfaces but the loopback, from ``/proc/<pid>/net/dev``."""
+    """Received and sent bytes of all interfaces except loopback, from ``/proc/<pid>/net/dev``."""
     received = sent = 0
     for line in text.splitlines()[2:]:
         name, _, numbers = line.partition(":")
@@ -123,7 +123,7 @@ def network_counters(text: str) -> tuple[int, int]:
 
 
 def read(pid: int, container_id: str, disk_usage: int) -> Reading:
-    """Readings of the container whose init process is ``pid``. Raises OSError when it is gone."""
+    """Read the counters of the container with init process ``pid``. Raises OSError if it is gone."""
     paths = group_paths(_membership(pid, container_id))
     hierarchies = own_mounts()
     rx_bytes, tx_bytes = network_counters(_text(PROC / str(pid) / "net" / "dev"))
@@ -138,11 +138,11 @@ def read(pid: int, container_id: str, disk_usage: int) -> Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strain:
-    """How often a container ran into its limits so far, and which of its processes are at one now.
+    """How often a container reached its limits so far, and which of its processes are at a limit now.
 
-    killed_for_memory, refused_processes: since the container was made; as are cpu_periods, in which a hard
-    CPU limit was kept, and throttled_periods, in which it ended work early. full_tables: processes that may
-    not open another file.
+    All counters start at the creation of the container. killed_for_memory: OOM kills. refused_processes:
+    failed forks. cpu_periods: periods with an enforced hard CPU limit. throttled_periods: periods in which
+    the limit throttled the container. full_tables: processes that cannot open another file.
     """
 
     killed_for_memory: int = 0
@@ -154,7 +154,7 @@ class Strain:
 
 @dataclass(frozen=True, slots=True)
 class FullTable:
-    """A process with as many open files as it may have. pid: the host's."""
+    """A process that has reached its limit of open files. pid: on the host."""
 
     pid: int
     name: str
@@ -162,7 +162,7 @@ class FullTable:
 
 
 def read_strain(pid: int, container_id: str, hierarchies: list[Mount]) -> Strain:
-    """Strain of the container whose init process is ``pid``. Raises OSError when it is gone.
+    """Read the strain of the container with init process ``pid``. Raises OSError if it is gone.
 
     hierarchies: the mounted control groups, see :func:`own_mounts`.
     """
@@ -178,20 +178,20 @@ def read_strain(pid: int, container_id: str, hierarchies: list[Mount]) -> Strain
 
 
 def own_mounts() -> list[Mount]:
-    """What is mounted where the agent runs."""
+    """The mounts visible to the agent."""
     return mounts_of("self")
 
 
 def mounts_of(pid: str) -> list[Mount]:
-    """What is mounted where a process runs. Raises OSError when it is gone."""
+    """The mounts visible to a process. Raises OSError if it is gone."""
     return mounts(_text(PROC / pid / "mountinfo", MOUNTS_MOST))
 
 
 def open_process(pid: int, container_id: str) -> tuple[int, str]:
-    """A descriptor of the ``/proc`` directory of a process of the container, and its ``cgroup`` file.
+    """Open the ``/proc`` directory of a container's process; returns the descriptor and the ``cgroup`` file.
 
-    The directory shows this process and never another one that gets its number. Raises OSError, and
-    ProcessLookupError if the process is none of the container.
+    The descriptor refers to this process even if its pid is reused. Raises OSError, and ProcessLookupError if
+    the process does not belong to the container.
     """
     process = os.open(PROC / str(pid), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -206,7 +206,7 @@ def open_process(pid: int, container_id: str) -> tuple[int, str]:
 
 
 def _membership(pid: int, container_id: str) -> str:
-    """A process id may have been given to another process meanwhile; its control group tells."""
+    """Read the control groups of a process; they reveal a reused pid."""
     membership = _text(PROC / str(pid) / "cgroup")
     if container_id not in membership:
         raise ProcessLookupError(f"process {pid} does not belong to container {container_id} any more")
@@ -243,12 +243,12 @@ def _full_tables(paths: Mapping[str, str], hierarchies: list[Mount]) -> Iterator
             limit = _soft_limit(_text(PROC / pid / "limits"))
             if limit is not None and _has_open(PROC / pid / "fd", limit):
                 yield FullTable(int(pid), _text(PROC / pid / "comm").strip(), limit)
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
 
 
 def _soft_limit(limits: str) -> int | None:
-    """Of open files, by ``/proc/<pid>/limits``; None for unlimited."""
+    """The soft limit of open files in ``/proc/<pid>/limits``; None for unlimited."""
     for line in limits.splitlines():
         if line.startswith("Max open files"):
             soft = line.split()[3]
@@ -257,7 +257,10 @@ def _soft_limit(limits: str) -> int | None:
 
 
 def _has_open(folder: Path, count: int) -> bool:
-    """Whether there are that many. Kernels from 6.2 on tell by the size of the directory."""
+    """Whether the table has at least ``count`` entries.
+
+    Kernels from 6.2 on report the number as directory size.
+    """
     if known := folder.stat().st_size:
         return known >= count
     if count > COUNTED_TABLE_MOST:
@@ -286,7 +289,7 @@ def _unified(paths: Mapping[str, str], hierarchies: list[Mount]) -> Path:
 
 
 def _unescape(text: str) -> str:
-    """The kernel writes blanks in paths as octal numbers."""
+    """Decode the octal escapes of the kernel in paths."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, character)
     return text

@@ -1,8 +1,8 @@
-"""The disk usage of the cell's containers, read as often as is needed and cheap.
+"""Cached disk usage of the cell's containers.
 
-Counting a writable layer means looking at every file in it: a tenth of a second for an app of ten thousand
-files. So a reading is kept, the longer the more it cost. It is taken earlier when the file system as a whole
-has grown by so much that a container could be near its limit: that is one system call.
+A reading walks all files of a writable layer: about 0.1 s for an app of ten thousand files. It is therefore
+cached, for longer if it took longer. It is renewed earlier if the whole file system (one system call) has
+grown so much that a container could be near its limit.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from executor.watch import layerusage
 from executor.watch.layerusage import LayerUsage
 
 CALM_FACTOR = 2000
-"""A reading is kept this many times as long as it took: half a millisecond in a second."""
+"""Lifetime of a reading as a multiple of its duration: readings take 0.5 ms per second."""
 
 GROWING_FACTOR = 50
-"""The same while the file system grows: two percent of a core."""
+"""The same while the file system grows: readings take 2 % of a core."""
 
 DOUBT_MOST_S = 10.0
-"""The longest time that a reading is kept while the file system grows, however much it cost: a container full
-of files is not beyond its limit for longer."""
+"""Maximum lifetime of a reading while the file system grows, regardless of its duration.
+
+It bounds how long a container full of files can exceed its limit.
+"""
 
 WALKS_MOST = 2
-"""Layers that are counted at a time, in threads of their own: full disks keep nothing else waiting."""
+"""Maximum number of concurrent walks. They have their own threads, so large layers delay no other work."""
 
 SUSPICIOUS = 0.5
-"""Growth of the file system that casts doubt on a reading: that part of what is left to the container."""
+"""Growth of the file system that makes a reading doubtful, as a fraction of the container's remaining space.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class _Reading:
 
 
 class DiskUsage:
-    """Readings by guid. min_age_s: a younger one is never taken again."""
+    """Readings by guid. min_age_s: minimum lifetime of a reading."""
 
     def __init__(self, clock: Clock, *, min_age_s: float) -> None:
         self._clock = clock
@@ -54,14 +57,14 @@ class DiskUsage:
         self._walks = ThreadPoolExecutor(WALKS_MOST, thread_name_prefix="walk")
 
     def close(self) -> None:
-        """End the threads; what they count now is not waited for."""
+        """Stop the threads without waiting for running walks."""
         self._walks.shutdown(wait=False, cancel_futures=True)
 
     async def of(self, guid: str, pid: int, limits: LayerUsage | None = None) -> LayerUsage:
-        """The usage of the container whose init process is ``pid``.
+        """The disk usage of the container with init process ``pid``.
 
-        limits: what it may use; zeros for no limit. Without them, those of the last call count. Raises
-        Uncountable, OSError when it is gone.
+        limits: its limits, zero for none; default: those of the last call. Raises Uncountable, and OSError if
+        the container is gone.
         """
         known = self._readings.get(guid)
         limits = limits or (known.limits if known is not None else LayerUsage())
@@ -89,12 +92,12 @@ class DiskUsage:
         return _Reading(usage, limits, begun, self._clock.monotonic() - begun, upper, storage)
 
     def retain(self, guids: Set[str]) -> None:
-        """Forget all others."""
+        """Forget the readings of all other containers."""
         self._readings = {guid: reading for guid, reading in self._readings.items() if guid in guids}
 
 
 def _in_doubt(known: _Reading, limits: LayerUsage, storage: LayerUsage) -> bool:
-    """Whether the storage grew by a suspicious part of what was left to the container. Pure."""
+    """Whether the file system grew by a suspicious fraction of the container's remaining space. Pure."""
     measures = (
         (storage.size - known.storage.size, limits.size, known.usage.size),
         (storage.inodes - known.storage.inodes, limits.inodes, known.usage.inodes),

@@ -1,4 +1,4 @@
-"""What a container wrote: bytes and files of its writable layer, counted on the host.
+"""Size and file count of a container's writable layer, counted on the host.
 
 Blocking; call from a thread.
 """
@@ -16,21 +16,21 @@ from executor.watch.cgroup import Mount
 from executor.watch.treesize import sizes_below
 
 ENTRIES_MOST = 2_000_000
-"""Files and directories that are counted where there is no limit of them: some ten seconds of work."""
+"""Maximum number of files and directories counted without an inode limit: about ten seconds of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerUsage:
-    """Bytes on disk, and how many files and directories. Of a file system: what all of it holds."""
+    """Bytes on disk and number of files and directories; of a layer, or of a whole file system."""
 
     size: int = 0
     inodes: int = 0
 
 
 def upper_directory(pid: int) -> Path | None:
-    """Where the container whose init process is ``pid`` writes: the upper directory of its overlay.
+    """The upper directory of the overlay of the container with init process ``pid``.
 
-    None for other kinds of roots. Raises OSError when the container is gone.
+    None for other types of root file systems. Raises OSError if the container is gone.
     """
     root = _root(pid)
     if root is None or root.kind != "overlay":
@@ -40,9 +40,9 @@ def upper_directory(pid: int) -> Path | None:
 
 
 def without_layer(pid: int) -> LayerUsage:
-    """Usage of a container whose root is no overlay: what btrfs counts as its own, else nothing known.
+    """Usage of a container without overlay: the exclusive bytes on btrfs, otherwise zeros.
 
-    Raises OSError when the container is gone.
+    Raises OSError if the container is gone.
     """
     root = _root(pid)
     if root is None or root.kind != "btrfs":
@@ -56,7 +56,7 @@ def _root(pid: int) -> Mount | None:
 
 
 def below(upper: Path, limits: LayerUsage | None = None) -> LayerUsage:
-    """What is in a directory. The count ends as soon as it is over a limit, of which zero is none.
+    """Usage of a directory. Counting stops once a limit is exceeded; a zero limit means none.
 
     Raises Uncountable, OSError.
     """
@@ -73,7 +73,7 @@ def below(upper: Path, limits: LayerUsage | None = None) -> LayerUsage:
 
 
 def held_by_storage(upper: Path) -> LayerUsage:
-    """What is in the file system that the directory is on. Raises OSError."""
+    """Usage of the file system that contains the directory. Raises OSError."""
     storage = os.statvfs(upper)
     return LayerUsage(
         (storage.f_blocks - storage.f_bfree) * storage.f_frsize, storage.f_files - storage.f_ffree

@@ -1,8 +1,8 @@
-"""Watches containers at their limits, and says which one it was.
+"""Watch over container limits: reports reached limits in the app's log.
 
-Most limits are kept by the kernel, which refuses or kills without a word to the app's owner: what happened
-is found in its counters and told in the app's log. Disk space and number of files are kept by the engine's
-storage only where it can; elsewhere they are kept here, by ending the container.
+The kernel enforces most limits; it refuses or kills without a message to the app's owner. This module finds
+such events in the kernel's counters and reports them. It also enforces disk space and number of files, by
+ending the container, if the engine's storage cannot.
 """
 
 from __future__ import annotations
@@ -27,36 +27,39 @@ from executor.watch.treesize import Uncountable
 log = logging.getLogger(__name__)
 
 NEARLY = 0.9
-"""Part of a quota from which on its use is told: the storage refuses to write more without a word to us, and
-may do so a little early."""
+"""Fraction of a quota from which its use is reported.
+
+The storage refuses writes without notification and may do so slightly early.
+"""
 
 CPU_PERIODS_LEAST = 5
-"""Periods of the kernel, 0.1 s each, before their part that was throttled means anything."""
+"""Minimum number of CPU periods (0.1 s each) for a meaningful throttled fraction."""
 
 FAILURES_MOST = 5
-"""Looks at one container that may fail in a row, ten seconds by default, before it has to end."""
+"""Maximum number of failed readings of one container in a row (ten seconds by default) before it is ended."""
 
 UNWATCHABLE = f"{INTERNAL_ERROR}: its limits cannot be watched"
 
 REPEAT_S = 60.0
-"""A limit that is hit again and again is told once in this time."""
+"""Minimum interval between reports of the same limit."""
 
 Tell = Callable[[Container, str], None]
-"""Writes a line into the app's log."""
+"""Writes a line to the app's log."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What was known when a container was looked at last, and when each limit was told."""
+    """The last strain of a container, and the time of the last report per limit."""
 
     strain: Strain = Strain()
     at: Mapping[str, float] = field(default_factory=dict)
 
 
 class LimitsWatch:
-    """Looks at all containers in one go.
+    """Checks all containers in one pass.
 
-    inode_limit: per container, 0 for none. cpu_percent: the hard limit of one, 100 being a core, 0 for none.
+    inode_limit: per container; 0: none. cpu_percent: hard CPU limit of a container in percent of one core; 0:
+    none.
     """
 
     def __init__(
@@ -78,11 +81,11 @@ class LimitsWatch:
         self._known: dict[str, _Told] = {}
 
     async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
-        """Tell what happened since the last look; answers why containers have to end, by guid.
+        """Report the events since the last call; returns the reasons to end containers, by guid.
 
-        A failure about one container is logged, and the others are looked at. One that cannot be looked at
-        several times in a row has to end: nothing else keeps its limits. Raises OSError when the host is
-        short of something.
+        A failure of one container is logged, and the pass continues. A container with several failures in a
+        row has to end because its limits are not enforced otherwise. Raises OSError if the host runs out of a
+        resource.
         """
         strains = await READINGS.run(_read_all, watched)
         reasons: dict[str, str] = {}
@@ -92,11 +95,11 @@ class LimitsWatch:
         return {guid: reason for guid, reason in reasons.items() if reason}
 
     def forget(self, guid: str) -> None:
-        """The container is gone."""
+        """Forget a container that is gone."""
         self._known.pop(guid, None)
 
     def retain(self, guids: Set[str]) -> None:
-        """Forget all others, also those that went while they were looked at."""
+        """Forget all other containers, including those that ended during a pass."""
         self._known = {guid: known for guid, known in self._known.items() if guid in guids}
 
     async def _look_at(
@@ -123,7 +126,7 @@ class LimitsWatch:
         self._tell_due(container, told)
 
     def _tell_due(self, container: Container, told: Mapping[str, str]) -> None:
-        """Tell, by limit, what was not told lately."""
+        """Report the limits that were not reported recently. told: text by limit."""
         known, now = self._known.get(container.guid, _Told()), self._clock.monotonic()
         due = {limit for limit in told if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
         for limit in told:
@@ -154,7 +157,7 @@ class LimitsWatch:
 
 
 def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
-    """What to tell the app's owner, by limit. Pure."""
+    """Texts for the app's owner about newly reached limits, by limit. Pure."""
     told = {}
     if now.killed_for_memory > before.killed_for_memory:
         cause = (
@@ -174,7 +177,7 @@ def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
 
 
 def throttled(cpu_percent: float, before: Strain, now: Strain) -> dict[str, str]:
-    """The same of the hard CPU limit: most of the time there would have been more to do. Pure."""
+    """Text about the hard CPU limit, if most periods were throttled. Pure."""
     periods = now.cpu_periods - before.cpu_periods
     if periods < CPU_PERIODS_LEAST or 2 * (now.throttled_periods - before.throttled_periods) <= periods:
         return {}
@@ -182,7 +185,7 @@ def throttled(cpu_percent: float, before: Strain, now: Strain) -> dict[str, str]
 
 
 def nearly_full(limits: LayerUsage, usage: LayerUsage, image_bytes: int) -> dict[str, str]:
-    """The same of a disk limit that the engine's storage keeps. Pure."""
+    """Text about a nearly reached disk limit that the engine's storage enforces. Pure."""
     limit, used = limits.size + image_bytes, usage.size + image_bytes
     if not limits.size or used < NEARLY * limit:
         return {}
@@ -190,9 +193,10 @@ def nearly_full(limits: LayerUsage, usage: LayerUsage, image_bytes: int) -> dict
 
 
 def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:
-    """Why a container has to end, empty for no reason. Pure.
+    """Why a container has to end; empty if it may run on. Pure.
 
-    limits, usage: of what it writes. image_bytes: what its image takes of the limit that its owner knows.
+    limits, usage: of the writable layer. image_bytes: the image's share of the disk limit as its owner sees
+    it.
     """
     if limits.size and usage.size > limits.size:
         limit, used = format_size(limits.size + image_bytes), format_size(usage.size + image_bytes)
@@ -204,7 +208,7 @@ def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:
 
 
 def _read_all(watched: Sequence[Watched]) -> dict[str, Strain | Exception]:
-    """Blocking. Containers that went meanwhile are left out; what cannot be read is an exception instead."""
+    """Read all containers; one that is gone is skipped, and a failed reading is an exception. Blocking."""
     hierarchies = cgroup.own_mounts() if watched else []
     read = {one.container.guid: _read(one, hierarchies) for one in watched}
     return {guid: strain for guid, strain in read.items() if strain is not None}
@@ -214,7 +218,7 @@ def _read(watched: Watched, hierarchies: list[Mount]) -> Strain | Exception | No
     made = watched.engine_container
     try:
         return cgroup.read_strain(made.init_pid, made.id, hierarchies)
-    except Exception as error:  # noqa: BLE001 - a thread: the containment takes it where it is awaited
+    except Exception as error:  # noqa: BLE001 - runs in a thread; the caller raises it inside the containment
         if not isinstance(error, OSError) or is_shortage(error):
             return error
         data = {"guid": watched.container.guid, "error": str(error)}

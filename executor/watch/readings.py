@@ -1,4 +1,4 @@
-"""Takes the metrics of all containers once per tick and keeps the last ones."""
+"""Metrics readings: reads all containers once per tick and keeps the latest values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A container to read. created_at_ns: ns since the epoch, when the engine had made it."""
+    """A container to read. created_at_ns: ns since the epoch, when the engine had created it."""
 
     container: Container
     engine_container: EngineContainer
@@ -32,7 +32,10 @@ class Watched:
 
 
 class MetricsKeeper:
-    """The readings of the last tick. cores, total_memory_mb: the machine's, for the CPU entitlement."""
+    """Keeps the readings of the last tick.
+
+    cores, total_memory_mb: of the machine, for the CPU entitlement.
+    """
 
     def __init__(
         self,
@@ -54,11 +57,11 @@ class MetricsKeeper:
 
     @property
     def latest(self) -> Mapping[str, ContainerMetrics]:
-        """By guid; a container without a reading yet is absent."""
+        """Metrics by guid; a container without a reading is absent."""
         return self._latest
 
     async def tick(self, watched: Sequence[Watched]) -> None:
-        """Read every given container; those that went meanwhile, or cannot be read, are left out."""
+        """Read all given containers; those that are gone or cannot be read are skipped."""
         async with asyncio.TaskGroup() as group:
             tasks = {one.container.guid: group.create_task(self._read(one)) for one in watched}
         readings = {guid: task.result() for guid, task in tasks.items()}

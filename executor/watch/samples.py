@@ -1,4 +1,4 @@
-"""Container metrics: formulas over two readings, and what each value means.
+"""Formulas of the container metrics, computed from two readings.
 
 Pure; ``executor.watch.cgroup`` takes the readings.
 """
@@ -13,7 +13,7 @@ from executor.model import ContainerMetrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the kernel says about a container. Sizes in bytes, cpu_ns cumulative."""
+    """Kernel counters of a container. Sizes in bytes; cpu_ns is cumulative."""
 
     memory_usage: int
     disk_usage: int
@@ -24,7 +24,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allotment:
-    """What the container was given. Limits in bytes; shares as the engine was told."""
+    """Resources of a container. Limits in bytes; CPU shares as configured in the engine."""
 
     memory_limit: int
     disk_limit: int
@@ -32,19 +32,19 @@ class Allotment:
 
 
 def memory_usage_v1(stat: Mapping[str, int]) -> int:
-    """Bytes in use by ``memory.stat`` of a version 1 hierarchy, without cache that costs nothing to drop."""
+    """Memory in bytes from ``memory.stat`` of a version 1 hierarchy, without easily reclaimable cache."""
     used = stat.get("total_rss", 0) + stat.get("total_cache", 0) + stat.get("total_swap", 0)
     return max(0, used - stat.get("total_inactive_file", 0))
 
 
 def memory_usage_v2(stat: Mapping[str, int]) -> int:
-    """The same by ``memory.stat`` of the unified hierarchy."""
+    """Memory in bytes from ``memory.stat`` of the unified hierarchy, without easily reclaimable cache."""
     used = stat.get("file", 0) + stat.get("anon", 0) + stat.get("swapcached", 0)
     return max(0, used - stat.get("inactive_file", 0))
 
 
 def entitlement_per_share(cores: int, total_memory_mb: int) -> float:
-    """Percent of a core a CPU share is worth on this machine."""
+    """Value of one CPU share on this machine, in percent of a core."""
     return cores * 100 / total_memory_mb
 
 
@@ -56,7 +56,10 @@ def sample(
     per_share: float,
     previous: ContainerMetrics | None,
 ) -> ContainerMetrics:
-    """The metrics of a container; CPU percentage is over the time since ``previous``, at first 0."""
+    """The metrics of a container.
+
+    The CPU percentage covers the time since ``previous``; without it, it is 0.
+    """
     return ContainerMetrics(
         memory_usage=reading.memory_usage,
         memory_limit=allotment.memory_limit,
@@ -72,7 +75,7 @@ def sample(
 
 
 def cpu_percentage(cpu_ns: int, age_ns: int, previous: ContainerMetrics | None) -> float:
-    """100 is one full core since the previous reading; 0 without one, or without time in between."""
+    """CPU use since the previous reading; 100 is one core. 0 without previous reading or elapsed time."""
     if previous is None or age_ns <= previous.age_ns:
         return 0.0
     return (cpu_ns - previous.cpu_time_ns) * 100 / (age_ns - previous.age_ns)

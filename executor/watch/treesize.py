@@ -1,9 +1,9 @@
-"""Sizes of all files below a directory that an app fills while they are counted.
+"""Sizes of all files below a directory that an app may modify during the walk.
 
-The walk goes by directory descriptors, one level at a time, so that no depth and no length of a path hides
-anything. It follows no links, holds two descriptors, keeps one list of names per level, and ends early when
-its caller has seen enough. It leaves no time of access, by which the app would see where the walk is, and
-could move what it has in excess to where the walk has been. Blocking.
+The walk uses directory descriptors and goes one level at a time, so it handles any depth and path length. It
+follows no links, holds two descriptors, keeps one list of names per level, and ends when its caller stops it.
+It does not update access times: an app could use them to see the progress of the walk, and move files to
+directories that were already counted. Blocking.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEPTH_MOST = 4096
-"""Levels that are entered. A path that a program can use at once has at most half as many: it has at most
-4,096 bytes."""
+"""Maximum depth of the walk.
+
+A path that a program can use directly has at most half as many levels, because it is limited to 4,096 bytes.
+"""
 
 DETOURS_MOST = 1000
-"""How often the walk goes down again from its top, because a directory it is in was moved."""
+"""Maximum number of restarts from the top after a directory of the current path was moved."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOATIME
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 
 
 class Uncountable(Exception):
-    """Directories are nested deeper than DEPTH_MOST, or moved more than DETOURS_MOST times meanwhile."""
+    """Directories are nested deeper than DEPTH_MOST, or were moved more than DETOURS_MOST times during the
+    walk."""
 
 
 @dataclass(slots=True)
 class _Level:
-    """A directory on the way down: its name in the one above, its identity, what is still to be entered."""
+    """A directory on the current path: its name in the parent, its identity, its unvisited subdirectories."""
 
     name: str
     identity: tuple[int, int]
@@ -39,10 +42,10 @@ class _Level:
 
 
 def sizes_below(root: Path) -> Generator[int]:
-    """Bytes on disk of the directory and of each file and directory below it.
+    """Yield the bytes on disk of the directory and of each file and directory below it.
 
-    A file with several names counts once. What vanishes meanwhile, or moves, may be left out. Raises
-    Uncountable, OSError.
+    A file with several names counts once. Files that are deleted or moved during the walk may be missed.
+    Raises Uncountable, OSError.
     """
     top = os.open(root, _DIRECTORY)
     try:
@@ -84,7 +87,7 @@ def _walk(top: int) -> Iterator[int]:
 
 
 def _enter(here: int, name: str, levels: list[_Level], linked: set[tuple[int, int]]) -> Iterator[int]:
-    """The sizes of what is in a directory, which becomes the lowest level."""
+    """Yield the sizes of the entries of a directory and push it as the lowest level."""
     status = os.fstat(here)
     level = _Level(name, (status.st_dev, status.st_ino), [])
     levels.append(level)
@@ -105,7 +108,10 @@ def _enter(here: int, name: str, levels: list[_Level], linked: set[tuple[int, in
 
 
 def _above(top: int, here: int, levels: list[_Level]) -> tuple[int, bool]:
-    """A descriptor of the lowest level, and whether it was right above. Levels that moved are dropped."""
+    """A descriptor of the lowest level, and whether it is the parent of ``here``.
+
+    Moved levels are dropped.
+    """
     if not levels:
         return os.dup(top), True
     above = os.open("..", _DIRECTORY, dir_fd=here)
@@ -116,7 +122,7 @@ def _above(top: int, here: int, levels: list[_Level]) -> tuple[int, bool]:
 
 
 def _again(top: int, levels: list[_Level]) -> int:
-    """Go down from the top by name, as far as the levels are what they were."""
+    """Walk down from the top by name, as far as the levels are unchanged."""
     here = os.dup(top)
     try:
         for number, level in enumerate(levels[1:], 1):
