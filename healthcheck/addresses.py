@@ -1,7 +1,7 @@
-"""Which address of the container a check goes to: the first IPv4 address that is not a loopback one.
+"""The container address that a check connects to: the first non-loopback IPv4 address.
 
-Asked of the kernel by netlink: the standard library lists interface names only, and an address may well be
-on ``lo``.
+Netlink lists the addresses. The standard library lists only interface names, and ``lo`` may also have a
+non-loopback address.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _ANSWER_BYTES = 1 << 16
 
 
 def interfaces() -> list[int]:
-    """The indexes of all interfaces, in order. Raises OSError."""
+    """The indexes of all interfaces, in kernel order. Raises OSError."""
     return sorted(index for index, _ in _socket.if_nameindex())
 
 
 def ipv4_addresses() -> list[tuple[int, str]]:
-    """(interface index, address) of every IPv4 address in the kernel's order. Raises OSError."""
+    """(interface index, address) of every IPv4 address, in kernel order. Raises OSError."""
     found: list[tuple[int, str]] = []
     sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _socket.NETLINK_ROUTE)
     try:
@@ -64,7 +64,7 @@ def _address(message: bytes) -> tuple[int, str] | None:
         length, kind = _ATTRIBUTE.unpack_from(message, at)
         values[kind] = message[at + _ATTRIBUTE.size : at + length]
         at += max((length + 3) & ~3, _ATTRIBUTE.size)
-    # of a point-to-point link IFA_ADDRESS is the peer's
+    # On a point-to-point link, IFA_ADDRESS is the address of the peer.
     address = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
     return (index, _socket.inet_ntoa(address)) if address else None
 

@@ -1,4 +1,4 @@
-"""One attempt: a TCP connection, or an HTTP request with its redirects, within its time."""
+"""One attempt of a check with a time limit: a TCP connection, or an HTTP request with its redirects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def tcp(network: str, host: str, port: str, timeout: int, limit: Deadline) -> None:
-    """Connect within ``timeout`` ns; 0 leaves the time to the kernel. Raises ProbeError."""
+    """Connect within ``timeout`` ns; with 0, only the kernel's own limit applies. Raises ProbeError."""
     seconds = timeout / SECOND
     deadline = Deadline.after(None if timeout == 0 else seconds).or_sooner(limit)
     try:
@@ -34,10 +34,10 @@ def tcp(network: str, host: str, port: str, timeout: int, limit: Deadline) -> No
 
 
 def http(host: str, port: str, uri: str, timeout: int, limit: Deadline) -> None:
-    """GET ``uri`` and pass on a final status of exactly 200. Raises ProbeError.
+    """GET ``uri`` and pass if the final status is exactly 200. Raises ProbeError.
 
-    ``timeout`` in ns, 0 or less for none, covers everything up to the end of the body. The body does not
-    matter: if it breaks, or does not end in time, the status still decides.
+    ``timeout`` in ns covers everything up to the end of the body; 0 or less means no timeout. A body that
+    breaks or times out does not change the result: the status decides.
     """
     url = check_url(host, port, uri)
     if url is None:
@@ -54,7 +54,7 @@ def http(host: str, port: str, uri: str, timeout: int, limit: Deadline) -> None:
     try:
         connection.reader.drop_body(answer)
     except (OSError, ExchangeError, ValueError):
-        pass  # whatever happens to a body does not change the status
+        pass  # a broken body does not change the result
     finally:
         connection.close()
     if answer.status != 200:
@@ -78,7 +78,7 @@ class _Connection:
             self._secure(host)
 
     def _secure(self, host: str) -> None:
-        import socket  # only behind a redirect to https
+        import socket  # imported only for a redirect to https
 
         from lifecycle.tls import client_context
 
@@ -118,10 +118,10 @@ def _final_answer(url: URL, deadline: Deadline) -> tuple[Answer, _Connection]:
 
 
 def _resolve(host: str, deadline: Deadline) -> tuple[int, str]:
-    """Family and address of a host. A name, which only a redirect can bring, is looked up within the
+    """Address family and address of a host. A name (possible only in a redirect) is looked up within the
     deadline.
 
-    Raises OSError, TimeoutError among them.
+    Raises OSError, including TimeoutError.
     """
     try:
         _socket.inet_pton(_socket.AF_INET, host)
@@ -139,11 +139,11 @@ def _resolve(host: str, deadline: Deadline) -> tuple[int, str]:
             family, _, _, _, address = _socket.getaddrinfo(host, None, 0, _socket.SOCK_STREAM)[0]
             found.append((int(family), str(address[0])))
         except OSError:
-            pass  # an empty answer says it
+            pass  # the empty answer reports the failure
         finally:
             done.release()
 
-    # the resolver cannot be interrupted; a thread left behind ends with the process
+    # The resolver cannot be interrupted. A leftover thread ends with the process.
     _thread.start_new_thread(look_up, ())
     left = -1.0 if deadline.at is None else max(deadline.at - time.monotonic(), 0)
     if not done.acquire(timeout=left):

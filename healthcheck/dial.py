@@ -1,7 +1,7 @@
-"""Sockets with a deadline, and the words for what goes wrong with one.
+"""TCP sockets with a deadline, and the error texts of a failed connection.
 
-Plain blocking sockets of ``_socket``: the asyncio that ``healthcheck.probe`` uses inside the agent would
-quadruple the time from start to exit.
+This module uses plain blocking sockets of ``_socket``. Importing asyncio, which ``healthcheck.probe`` uses
+inside the agent, would quadruple the run time of the program.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _PORTS = {
     "ssh": 22,
     "telnet": 23,
 }
-"""Registered TCP services that are known without /etc/services."""
+"""TCP services that resolve without /etc/services."""
 _UDP_PORTS = {"domain": 53}
 
 
 class DialError(Exception):
-    """An address that cannot be dialled; ``str()`` is the text behind the address."""
+    """A failed connection; ``str()`` is the text that follows the address."""
 
 
 class Deadline:
-    """A moment of the monotonic clock; ``None`` never comes. Nested ones end with the earliest."""
+    """A time on the monotonic clock; ``None`` means no limit. Of nested deadlines, the earliest applies."""
 
     def __init__(self, at: float | None) -> None:
         self.at = at
@@ -59,7 +59,7 @@ class Deadline:
         return self.at is not None and time.monotonic() >= self.at
 
     def apply(self, sock: _socket.socket) -> None:
-        """Let the next call on ``sock`` last until then. Raises TimeoutError when it is too late."""
+        """Set the timeout of the next call on ``sock``. Raises TimeoutError if the deadline has passed."""
         if self.at is None:
             sock.settimeout(None)
             return
@@ -70,7 +70,7 @@ class Deadline:
 
 
 def connect(host: str, port: int, deadline: Deadline, family: int = _socket.AF_INET) -> _socket.socket:
-    """A connected TCP socket. Raises OSError, TimeoutError among them."""
+    """A connected TCP socket. Raises OSError, including TimeoutError."""
     sock = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         deadline.apply(sock)
@@ -82,7 +82,9 @@ def connect(host: str, port: int, deadline: Deadline, family: int = _socket.AF_I
 
 
 def check_port(network: str, host: str, port: str, deadline: Deadline) -> None:
-    """Connect and close, as ``-network`` says. Raises DialError; TimeoutError at the deadline."""
+    """Connect and close, on the network of ``-network``. Raises DialError, or TimeoutError at the
+    deadline.
+    """
     if network in ("unix", "unixgram", "unixpacket"):
         _check_unix(network, f"{host}:{port}", deadline)
         return
@@ -93,7 +95,7 @@ def check_port(network: str, host: str, port: str, deadline: Deadline) -> None:
     number = port_number(network, port)
     if network.endswith("6"):
         raise DialError(f"dial {network}: address {host}: no suitable address found")
-    if network.startswith("udp"):  # nothing is sent, so nothing can be refused
+    if network.startswith("udp"):  # UDP sends nothing here, so the peer cannot refuse
         return
     try:
         connect(host, number, deadline).close()
@@ -122,7 +124,7 @@ def _check_unix(network: str, path: str, deadline: Deadline) -> None:
 
 
 def port_number(network: str, port: str, services: Callable[[str], int | None] | None = None) -> int:
-    """The number of a port given as digits, optionally signed, or as a service's name. Raises DialError."""
+    """The number of a port: digits with an optional sign, or a service name. Raises DialError."""
     digits = port[1:] if port[:1] in ("-", "+") else port
     if not digits or (digits.isascii() and digits.isdigit()):
         number = int(digits or "0")
@@ -140,7 +142,7 @@ def port_number(network: str, port: str, services: Callable[[str], int | None] |
 
 
 def listed_port(protocol: str, name: str, path: str = "/etc/services") -> int | None:
-    """What the image's list of services has for ``name`` (lower case) or an alias of it."""
+    """The port of the service or alias ``name`` (lower case) in the image's list of services."""
     try:
         with open(path, encoding="utf-8", errors="replace") as lines:
             for line in lines:

@@ -1,4 +1,4 @@
-"""URLs and requests of a check, and of the redirects it is led through. Bytes only, no sockets."""
+"""URLs and requests of a check and of its redirects. Works on bytes only, without sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DIGITS = frozenset("0123456789")
 
 
 def check_url(host: str, port: str, uri: str) -> URL | None:
-    """The URL that host, port and ``uri`` written together make; None if they make none."""
+    """The URL built from host, port and ``uri``; None if the result is not a valid URL."""
     glued = port
     for character in uri:
         if character in "/?#":
@@ -24,7 +24,7 @@ def check_url(host: str, port: str, uri: str) -> URL | None:
 
 
 def follow(url: URL, location: str) -> URL:
-    """The URL of a redirect. Raises ExchangeError for one that cannot be followed."""
+    """The URL of a redirect. Raises ExchangeError if the redirect cannot be followed."""
     try:
         target = resolve(url, location)
     except URLError as error:
@@ -37,7 +37,7 @@ def follow(url: URL, location: str) -> URL:
 
 
 def request(url: URL, previous: URL | None) -> bytes:
-    """The GET for ``url``, arrived at from ``previous``."""
+    """The GET request for ``url``. ``previous`` is the URL that redirected to it."""
     lines = [
         f"GET {url.request_target()} HTTP/1.1",
         f"Host: {url.authority()}",

@@ -1,4 +1,4 @@
-"""How a check fails: exit codes and texts, of the ``healthcheck`` program and of the agent's own probes."""
+"""Failures of a check: exit codes and texts, shared by the ``healthcheck`` program and the agent's probes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HTTP_TIMEOUT = 65
 
 
 class ProbeError(Exception):
-    """A check did not pass. ``str()`` is the program's text, ``exit_code`` the code it ends with."""
+    """A failed check. ``str()`` is the program's text, ``exit_code`` its exit code."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
@@ -39,7 +39,7 @@ def http_timeout(uri: str, port: str, timeout: float) -> ProbeError:
 
 
 def http_error(uri: str, port: str) -> ProbeError:
-    """Whatever went wrong with a request besides its time: the text is the same for all."""
+    """Any failure of a request except a timeout; all have the same text."""
     text = f"failed to make HTTP request to '{uri}' on port {port}: connection refused"
     return ProbeError(text, HTTP_ERROR)
 

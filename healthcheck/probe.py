@@ -1,11 +1,11 @@
-"""One probe of one port, over TCP or HTTP, as a coroutine.
+"""One TCP or HTTP probe of one port, as a coroutine.
 
-A probe costs a socket: no process, no thread of its own, no session. The requests and the texts of failures
-are those of the ``healthcheck`` program.
+A probe costs one socket. It needs no process, no thread and no session. Requests and failure texts are the
+same as in the ``healthcheck`` program.
 
-The caller makes the sockets, in the network of the container. A redirect is followed as long as it stays in
-the container: ``localhost`` and loopback addresses are then the container's own. A redirect to another host
-is not followed, its status is the result. No name is looked up.
+The caller makes the sockets in the container's network namespace, so ``localhost`` and loopback addresses are
+those of the container. A redirect is followed only within the container. For a redirect to another host, the
+status of the redirect is the result. Names are never looked up.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ __all__ = [
 _T = TypeVar("_T")
 
 OpenSocket = Callable[[socket.AddressFamily], Awaitable[socket.socket]]
-"""Makes a non-blocking TCP socket in the network of the container. Raises ProbeNotMade."""
+"""Makes a non-blocking TCP socket in the container's network namespace. Raises ProbeNotMade."""
 
 _RECEIVE_BYTES = 1 << 16
 MAX_HEAD_BYTES = 1 << 16
-"""Of status line and headers together. The program takes more; here, reading keeps the agent busy."""
+"""Limit of status line and headers together. It is below the program's, because reading costs agent time."""
 MAX_LINES = 1000
-"""Of one answer: header lines, and lines between the chunks of a body."""
+"""Limit of header lines and of lines between the chunks of a body, together, per answer."""
 MAX_ANSWER_BYTES = 1 << 20
-"""Of one answer, body included. The rest of a longer body is not read."""
+"""Limit of one answer, body included. The rest of a longer body is not read."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -59,11 +59,11 @@ _SAFE_IN_QUERY = "%/:;=@!$&'()*+,~[]?\"<>\\^`{|}"
 
 
 class ProbeNotMade(Exception):
-    """The agent could not make a socket for the probe. This says nothing about the app."""
+    """The agent could not make a socket for the probe. The app is not at fault."""
 
 
 async def tcp_check(host: str, port: int, timeout: float, open_socket: OpenSocket) -> None:
-    """Connect within ``timeout`` s (0: no limit of ours) and close. Raises ProbeError, ProbeNotMade."""
+    """Connect within ``timeout`` s (0: no timeout) and close. Raises ProbeError, ProbeNotMade."""
     try:
         async with asyncio.timeout(timeout if timeout != 0 else None):
             (await _dial(host, port, open_socket)).close()
@@ -80,7 +80,7 @@ async def _dial(host: str, port: int, open_socket: OpenSocket) -> socket.socket:
     try:
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
         if sock.getsockname() == sock.getpeername():
-            # Nothing listens there, and the kernel chose the same port for our end.
+            # Nothing listens there: the kernel chose the same source port, so the socket connected to itself.
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     except BaseException:
         sock.close()
@@ -89,20 +89,20 @@ async def _dial(host: str, port: int, open_socket: OpenSocket) -> socket.socket:
 
 
 def tcp_timeout_text(host: str, port: int, timeout: float) -> str:
-    """What a TCP probe says that took ``timeout`` s."""
+    """Error text of a TCP probe that timed out after ``timeout`` s."""
     return str(failure.tcp_timeout(host, str(port), timeout))
 
 
 def http_timeout_text(uri: str, port: int, timeout: float) -> str:
-    """What an HTTP probe says that took ``timeout`` s."""
+    """Error text of an HTTP probe that timed out after ``timeout`` s."""
     return str(failure.http_timeout(uri, str(port), timeout))
 
 
 async def http_check(host: str, port: int, uri: str, timeout: float, open_socket: OpenSocket) -> None:
-    """GET ``uri``, follow redirects within the container, and pass on a final status of exactly 200.
+    """GET ``uri``, follow redirects within the container, and pass if the final status is exactly 200.
 
-    ``timeout`` in s, 0 or less for none, covers connection, redirects and headers. The body is read and
-    dropped in the time that is left; its faults do not matter. Raises ProbeError, ProbeNotMade.
+    ``timeout`` in s covers connection, redirects and headers; 0 or less means no timeout. The body is read
+    and dropped in the remaining time; errors in it are ignored. Raises ProbeError, ProbeNotMade.
     """
     if not _is_uri(uri):
         raise failure.bad_request(uri, str(port))
@@ -125,7 +125,7 @@ async def http_check(host: str, port: int, uri: str, timeout: float, open_socket
 
 
 def _is_uri(uri: str) -> bool:
-    """Whether host, port and ``uri`` written together make a URL."""
+    """Whether host, port and ``uri`` together form a URL."""
     glued_to_port = re.split("[/?#]", uri, maxsplit=1)[0]
     path = uri.partition("?")[0].partition("#")[0]
     return (
@@ -145,13 +145,13 @@ class _Connection:
         self._bytes_left = MAX_ANSWER_BYTES
 
     async def ask(self, request: bytes) -> Answer:
-        """Send the request; the final answer's head. Raises OSError, ExchangeError."""
+        """Send the request and return the head of the final answer. Raises OSError, ExchangeError."""
         self._writer.write(request)
         await self._writer.drain()
         return await self._drive(self._parser.head())
 
     async def drop_body(self, answer: Answer) -> None:
-        """Raises OSError, ValueError, ExchangeError for a broken one."""
+        """Read and drop the body. Raises OSError, ValueError, ExchangeError for a broken body."""
         await self._drive(self._parser.body(answer))
 
     async def _drive(self, steps: Generator[None, bytes, _T]) -> _T:
@@ -172,7 +172,7 @@ class _Connection:
 
 
 async def _get(container: str, url: str, open_socket: OpenSocket) -> tuple[Answer, _Connection]:
-    """The final answer, with the connection its body comes from."""
+    """The final answer, and the connection that carries its body."""
     referer, address = "", container
     for _ in range(MAX_REQUESTS):
         connection, request = await _connect(address, url, referer, open_socket)
@@ -191,7 +191,7 @@ async def _get(container: str, url: str, open_socket: OpenSocket) -> tuple[Answe
 
 
 def _follow(url: str, location: str) -> str:
-    """The URL that a redirect leads to. Raises ExchangeError, ValueError."""
+    """The target URL of a redirect. Raises ExchangeError, ValueError."""
     following = urljoin(url, location)
     parts = urlsplit(following)
     if _CONTROL.search(location) or _BAD_ESCAPE.search(parts.netloc + parts.path):
@@ -202,7 +202,7 @@ def _follow(url: str, location: str) -> str:
 
 
 def _address_inside(container: str, host: str) -> str:
-    """The address to dial for a host that is the container itself; empty for any other host."""
+    """The address to dial if ``host`` is the container itself; empty for any other host."""
     if host == container:
         return container
     if host == "localhost":
@@ -219,14 +219,14 @@ def _address_inside(container: str, host: str) -> str:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """Trusts the system's roots; only redirects lead here, so it is made when first needed."""
+    """A context that trusts the system's roots. It is made on first use: only redirects need it."""
     return ssl.create_default_context()
 
 
 async def _connect(
     address: str, url: str, referer: str, open_socket: OpenSocket
 ) -> tuple[_Connection, bytes]:
-    """A connection to ``address`` for one request, and the request."""
+    """A connection to ``address`` for one request, and the encoded request."""
     parts = urlsplit(url)
     context = _tls_context() if parts.scheme == "https" else None
     port = parts.port if parts.port is not None else (443 if context else 80)

@@ -1,7 +1,8 @@
-"""The ``healthcheck`` program: one probe of one port of the container, once or in one of four loops.
+"""The ``healthcheck`` program: checks one port of the container, once or in one of four loops.
 
-It is started often and its start counts against the app, so neither this module nor what it imports at the
-top brings in anything that is not needed for a TCP check: no ``socket``, no ``typing``, no ``asyncio``.
+The program starts often, and its start-up cost counts against the app. This module and its top-level
+imports therefore avoid everything that a TCP check does not need: no ``socket``, no ``typing``, no
+``asyncio``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _FOREVER = Deadline(None)
 
 
 def main(argv: list[str]) -> int:
-    """Check as ``argv`` says. Failures go to standard error; nothing is ever written to standard output."""
+    """Run the check that ``argv`` describes. Failures go to standard error; standard output stays empty."""
     try:
         return _run(argv)
     except Exception as error:  # noqa: BLE001 - the edge of a process
@@ -81,7 +82,7 @@ def _flags(name: str) -> FlagSet:
 
 
 def _attempt(flags: FlagSet, order: list[int], limit: Deadline) -> None:
-    """One attempt, ended by its own time or by ``limit``. Raises ProbeError."""
+    """Run one attempt, bounded by its own timeout and by ``limit``. Raises ProbeError."""
     try:
         host = choose(order, ipv4_addresses())
     except OSError as error:
@@ -97,7 +98,7 @@ def _attempt(flags: FlagSet, order: list[int], limit: Deadline) -> None:
 
 
 def _until_up(check: Callable[[Deadline], None], interval: int, timeout: int, begun: float) -> int:
-    """Startup mode: attempts on a fixed clock from the program's start; at most one tick is owed."""
+    """Startup mode: attempts on a fixed clock from the program's start; at most one missed tick counts."""
     limit = Deadline(begun + timeout / SECOND if timeout > 0 else None)
     period = interval / SECOND
     tick = begun + period
@@ -109,7 +110,7 @@ def _until_up(check: Callable[[Deadline], None], interval: int, timeout: int, be
             check(limit)
             return 0
         except ProbeError as error:
-            # an attempt that the limit cut short says nothing of its own, unless it is the only one
+            # An attempt cut short by the limit is not reported, unless it is the only one.
             if last is None or not limit.passed:
                 last = error
         now = time.monotonic()
@@ -124,7 +125,7 @@ def _until_up(check: Callable[[Deadline], None], interval: int, timeout: int, be
 
 
 def _until_down(check: Callable[[Deadline], None], interval: int, prefix: str) -> int:
-    """Liveness and readiness mode: the first failure ends it."""
+    """Liveness and readiness mode: run until the first failure."""
     while True:
         try:
             check(_FOREVER)
@@ -134,7 +135,7 @@ def _until_down(check: Callable[[Deadline], None], interval: int, prefix: str) -
 
 
 def _until_ready(check: Callable[[Deadline], None], interval: int) -> int:
-    """The first success ends it; failures are not told."""
+    """Run until the first success; failures are not reported."""
     while True:
         try:
             check(_FOREVER)

@@ -1,7 +1,7 @@
-"""Answers to a check's request, read from bytes as they come: the head, and the body to its end.
+"""Incremental parser of HTTP answers to a check: the head, and the body to its end.
 
-Nothing here waits. Whoever has the connection drives a :class:`Parser`: the program by :class:`Reader`, the
-agent's probe from a stream.
+This module does no I/O. The owner of the connection drives a :class:`Parser`: the program uses
+:class:`Reader`, the agent's probe feeds it from a stream.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 USER_AGENT = "diego-healthcheck"
 MAX_REQUESTS = 10
-"""Requests of one attempt, redirects included."""
+"""Limit of requests per attempt, redirects included."""
 MAX_HEAD_BYTES = 10 << 20
-"""Of status line and headers together."""
+"""Limit of status line and headers together."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_BODY = frozenset({101, 204, 304})
 _READ_HEADERS = frozenset({"location", "content-length", "transfer-encoding"})
-"""The headers that a check uses. The others are not kept: an app may send very many."""
+"""The headers that a check uses. Others are dropped, because an app may send very many."""
 
 
 class ExchangeError(Exception):
-    """An answer, or a redirect, that cannot be used."""
+    """An answer or a redirect that cannot be used."""
 
 
 class Answer:
-    """Status and the headers that matter; names in lower case, of repeated ones the first."""
+    """Status and used headers. Names are lower case; of a repeated header the first value counts."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         self.status = status
@@ -37,26 +37,26 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """Where to go instead, empty when this answer is final."""
+        """The redirect target; empty if this answer is final."""
         return self.headers.get("location", "") if self.status in _REDIRECTS else ""
 
 
 class Parser:
-    """Steps that ask for the next bytes by ``yield``, get them sent, and return what they made of them.
+    """Parsing steps as generators: they ``yield`` for the next bytes and return the parsed result.
 
-    No bytes mean that there are no more.
+    Empty bytes mean the end of the input.
     """
 
     def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES, max_lines: int | None = None) -> None:
-        """max_lines: of headers and between chunks together; None for no bound."""
+        """max_lines: limit of header lines and lines between chunks together; None means no limit."""
         self._max_head_bytes = max_head_bytes
         self._lines_left = max_lines
         self._buffer = b""
-        self._at = 0  # what is before it has been dealt with; cut off once per piece, not per line
+        self._at = 0  # offset of the unread bytes; the buffer is cut once per piece, not per line
         self._head_bytes = 0
 
     def head(self) -> Generator[None, bytes, Answer]:
-        """The final answer's head; informational ones are passed over. Raises ExchangeError."""
+        """The head of the final answer; informational answers are skipped. Raises ExchangeError."""
         while True:
             status = _status((yield from self._line()))
             headers: dict[str, str] = {}
@@ -75,7 +75,7 @@ class Parser:
             return Answer(status, headers)
 
     def body(self, answer: Answer) -> Generator[None, bytes, None]:
-        """Read the body to its end and drop it. Raises ExchangeError or ValueError for a broken one."""
+        """Read the body to its end and drop it. Raises ExchangeError or ValueError for a broken body."""
         if answer.status in _WITHOUT_BODY:
             return
         if answer.headers.get("transfer-encoding", "").lower() == "chunked":
@@ -119,18 +119,18 @@ class Parser:
 
 
 class Reader:
-    """Reads an answer from ``receive()``, which gives the next bytes and b"" at the end."""
+    """Reads an answer from ``receive()``, which returns the next bytes, or b"" at the end."""
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
         self._receive = receive
         self._parser = Parser()
 
     def head(self) -> Answer:
-        """As :meth:`Parser.head`; raises what ``receive`` raises, too."""
+        """Like :meth:`Parser.head`; also raises the errors of ``receive``."""
         return self._drive(self._parser.head())
 
     def drop_body(self, answer: Answer) -> None:
-        """As :meth:`Parser.body`."""
+        """Like :meth:`Parser.body`."""
         self._drive(self._parser.body(answer))
 
     def _drive(self, steps: Generator[None, bytes, T]) -> T:

@@ -1,7 +1,7 @@
-"""Credentials that CredHub holds, put in place of the references in ``VCAP_SERVICES``.
+"""CredHub interpolation: replaces the references in ``VCAP_SERVICES`` with credentials.
 
-The launcher of docker apps came to this by another way than the programs of buildpack apps: they check in a
-different order, say different things, and only the latter try again. Both ways are here, over one call.
+The launcher of docker apps and the programs of buildpack apps differ: the order of the checks and the
+messages are different, and only the buildpack programs retry. This module has both variants, over one call.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from lifecycle.gourl import URL, URLError, parse
 from lifecycle.system import reason
 
 REFERENCE = '"credhub-ref"'
-"""What ``VCAP_SERVICES`` contains when there is something to interpolate."""
+"""Text in ``VCAP_SERVICES`` that makes interpolation necessary."""
 TIMEOUT = 30.0
-"""Seconds for each wait of a call."""
+"""Limit of each wait of a call, in seconds."""
 
 
 class PlatformOptionsError(Exception):
-    """``VCAP_PLATFORM_OPTIONS`` is no JSON of the right shape; ``str()`` is the reason."""
+    """``VCAP_PLATFORM_OPTIONS`` is not JSON of the right shape; ``str()`` is the reason."""
 
 
 class CredHubError(Exception):
-    """Interpolation failed; ``str()`` is the whole text for standard error."""
+    """Interpolation failed; ``str()`` is the complete text for standard error."""
 
 
 class _CallError(Exception):
-    """A call failed; ``str()`` is the reason."""
+    """A failed call; ``str()`` is the reason."""
 
 
 def credhub_uri(environment: Mapping[str, str]) -> str:
-    """The ``credhub-uri`` of the platform options, empty when there is none. Raises PlatformOptionsError."""
+    """The ``credhub-uri`` of the platform options; empty if absent. Raises PlatformOptionsError."""
     options = environment.get("VCAP_PLATFORM_OPTIONS")
     if not options:
         return ""
@@ -46,7 +46,7 @@ def credhub_uri(environment: Mapping[str, str]) -> str:
 
 
 def interpolate_for_docker(uri: str, environment: Mapping[str, str]) -> str | None:
-    """The new ``VCAP_SERVICES``, None when there is nothing to do. Raises CredHubError."""
+    """The new ``VCAP_SERVICES``; None if there is nothing to replace. Raises CredHubError."""
     services = environment.get("VCAP_SERVICES", "")
     if not uri or REFERENCE not in services:
         return None
@@ -63,7 +63,7 @@ def interpolate_for_docker(uri: str, environment: Mapping[str, str]) -> str | No
             f"CF_INSTANCE_CERT: '{certificate}', CF_INSTANCE_KEY: '{key}'\n"
         )
     roots: list[Path] = []
-    with suppress(OSError):  # a directory that cannot be read has no certificates
+    with suppress(OSError):  # an unreadable directory counts as one without certificates
         roots = _roots(environment.get("CF_SYSTEM_CERT_PATH") or ".")
     try:
         client = _Client(url, certificate, key, roots)
@@ -78,9 +78,9 @@ def interpolate_for_docker(uri: str, environment: Mapping[str, str]) -> str | No
 def interpolate_for_buildpack(
     uri: str, environment: Mapping[str, str], attempts: int, delay: int
 ) -> str | None:
-    """The new ``VCAP_SERVICES``, None when there is nothing to do. Raises CredHubError.
+    """The new ``VCAP_SERVICES``; None if there is nothing to replace. Raises CredHubError.
 
-    ``delay`` in ns after each failed attempt, which is told on standard output.
+    ``delay`` in ns follows each failed attempt. Each failure is reported on standard output.
     """
     services = environment.get("VCAP_SERVICES", "")
     if not uri or REFERENCE not in services or environment.get("CREDHUB_SKIP_INTERPOLATION"):
@@ -131,16 +131,16 @@ def _roots(folder: str) -> list[Path]:
 
 
 def _endpoint(uri: str) -> URL:
-    """The URL to post to. Raises URLError."""
+    """The URL for the POST request. Raises URLError."""
     parse(uri)
     return parse(f"{uri.removesuffix('/')}/api/v1/interpolate")
 
 
 class _Client:
-    """Makes the call, with the instance's identity."""
+    """Sends the request with the instance's identity certificate."""
 
     def __init__(self, url: URL, certificate: str, key: str, roots: list[Path]) -> None:
-        from lifecycle.tls import client_context, ssl  # not needed for apps without references
+        from lifecycle.tls import client_context, ssl  # not needed by apps without references
 
         self.url = url
         for path in (certificate, key):
@@ -155,7 +155,7 @@ class _Client:
             raise _CallError(f"tls: unusable key pair {certificate}, {key}: {error}") from error
 
     def interpolate(self, services: str) -> str:
-        """Raises _CallError; its cause is set when no answer came."""
+        """Send the request. Raises _CallError; its cause is set if no answer came."""
         from lifecycle.http import TransportError, request
 
         headers = {"Content-Type": "application/json"}
@@ -172,7 +172,7 @@ class _Client:
 
 
 def _refusal(body: str) -> str:
-    """Why CredHub refused."""
+    """The reason that CredHub gives for a refusal."""
     try:
         answer = decode(body)
     except JSONError as error:

@@ -1,9 +1,8 @@
-"""The first Python of every in-container program: give the environment back, then run what was asked for.
+"""Entry point of every in-container program: restores the environment, then runs the requested program.
 
-``packaging/bundle/start.c`` comes before. It passes lifecycle, file name and the caller's argv, and the
-environment with a mark in front of each variable, so that neither loader nor interpreter saw ``LD_PRELOAD``
-or the like. What the interpreter has in its environment without the mark is its own and never reaches a
-child.
+``packaging/bundle/start.c`` runs before it. It passes the lifecycle, the file name and the caller's argv, and
+puts a mark in front of each environment variable, so that ``LD_PRELOAD`` and similar variables affect neither
+loader nor interpreter. Variables without the mark belong to the interpreter and never reach a child.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import sys
 
 from lifecycle.programs import PROGRAMS
 
-_signal = __import__("_signal")  # signal itself brings enum along, which every start would pay for
+_signal = __import__("_signal")  # ``signal`` would import enum, which slows down every start
 
 ENVIRONMENT_MARK = ":"
-"""As in packaging/bundle/start.c."""
+"""Same value as in packaging/bundle/start.c."""
 CANNOT_START = 126
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """Run the program named by ``sys.argv`` and leave with its status; never returns."""
+    """Run the program named by ``sys.argv`` and exit with its status; never returns."""
     lifecycle, name, *argv = sys.argv[1:]
     give_back_environment()
     complete_streams()
@@ -45,7 +44,7 @@ def main() -> NoReturn:
 
 
 def give_back_environment() -> None:
-    """Make ``os.environ`` what the caller passed: the first of duplicate names counts."""
+    """Restore the caller's ``os.environ``; of duplicate names the first counts."""
     marked = dict(os.environ)
     os.environ.clear()
     for name, value in marked.items():
@@ -54,7 +53,7 @@ def give_back_environment() -> None:
 
 
 def complete_streams() -> None:
-    """Let messages go out byte for byte, and nowhere where a stream is closed."""
+    """Write messages byte for byte; drop them if the stream is closed."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -64,7 +63,7 @@ def complete_streams() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Exit without the interpreter's tidying up, which costs more than most of these programs."""
+    """Exit without the interpreter's cleanup, which costs more than most of these programs."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,5 +1,4 @@
-"""The flag dialect that all in-container programs share: ``-name=value``, ``--name value``, booleans without
-value.
+"""Command-line flags of all in-container programs: ``-name=value``, ``--name value``, booleans without value.
 
 Imports as little as possible: see ``lifecycle.gotext``.
 """
@@ -10,7 +9,7 @@ import sys
 
 from lifecycle.gotext import format_duration, parse_duration, parse_integer, quote
 
-TYPE_CHECKING = False  # without importing typing, which costs as much as the rest of healthcheck
+TYPE_CHECKING = False  # avoids importing typing, which costs as much as the rest of healthcheck
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,11 +19,11 @@ _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 
 class FlagError(Exception):
-    """A value that a flag does not take; ``str()`` is the text behind ``for flag -x: ``."""
+    """An invalid value of a flag; ``str()`` is the text that follows ``for flag -x: ``."""
 
 
 class FlagExit(Exception):
-    """Parsing ends the program: usage was asked for, or a flag is wrong. Everything is printed already."""
+    """Parsing ends the program: a usage request or an invalid flag. Everything is already printed."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -32,7 +31,7 @@ class FlagExit(Exception):
 
 
 class Flag:
-    """One flag: its value, and how text becomes one."""
+    """One flag: its value, and its conversion from text."""
 
     def __init__(self, name: str, default: object, shown: str, help_text: str, kind: str) -> None:
         self.name = name
@@ -43,7 +42,7 @@ class Flag:
 
 
 class FlagSet:
-    """The flags of one program. ``name`` is what ``Usage of`` shows."""
+    """The flags of one program. ``name`` appears after ``Usage of``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,19 +54,19 @@ class FlagSet:
         self._define(Flag(name, default, shown, help_text, "string"), lambda text: text)
 
     def boolean(self, name: str, help_text: str) -> None:
-        """A flag that is false unless given."""
+        """A flag that is false by default."""
         self._define(Flag(name, False, "", help_text, ""), _boolean)
 
     def integer(self, name: str, default: int, help_text: str) -> None:
         self._define(Flag(name, default, str(default) if default else "", help_text, "int"), _integer)
 
     def duration(self, name: str, default: int, help_text: str) -> None:
-        """``default`` and value in nanoseconds."""
+        """A duration flag; ``default`` and value in nanoseconds."""
         shown = format_duration(default) if default else ""
         self._define(Flag(name, default, shown, help_text, "duration"), _duration)
 
     def custom(self, name: str, convert: Callable[[str], object], help_text: str) -> None:
-        """A flag with a check of its own, without value until given: ``convert`` may raise FlagError."""
+        """A flag with its own check and no default value: ``convert`` may raise FlagError."""
         self._define(Flag(name, None, "", help_text, "value"), convert)
 
     def _define(self, flag: Flag, setter: Callable[[str], object]) -> None:
@@ -80,7 +79,7 @@ class FlagSet:
         return value
 
     def number(self, name: str) -> int:
-        """The value of an integer, or of a duration in nanoseconds."""
+        """The value of an integer flag, or of a duration flag in nanoseconds."""
         value = self._flags[name].value
         assert isinstance(value, int)
         return value
@@ -89,14 +88,14 @@ class FlagSet:
         return bool(self._flags[name].value)
 
     def strings(self) -> list[tuple[str, str]]:
-        """(name, value) of all string flags in name order."""
+        """(name, value) of all string flags, by name."""
         return [(flag.name, flag.value) for flag in self._sorted() if isinstance(flag.value, str)]
 
     def value(self, name: str) -> object:
         return self._flags[name].value
 
     def parse(self, arguments: list[str]) -> list[str]:
-        """Take the flags off ``arguments`` and return what follows. Raises FlagExit."""
+        """Parse the flags in ``arguments`` and return the remaining arguments. Raises FlagExit."""
         rest = list(arguments)
         while rest and rest[0].startswith("-") and rest[0] != "-":
             argument = rest.pop(0)
@@ -141,7 +140,7 @@ class FlagSet:
         self.print_defaults()
 
     def print_defaults(self) -> None:
-        """One entry per flag in name order, on standard error."""
+        """Print one entry per flag, by name, to standard error."""
         for flag in self._sorted():
             kind = f" {flag.kind}" if flag.kind else ""
             default = f" (default {flag.shown})" if flag.shown else ""

@@ -1,7 +1,8 @@
-"""JSON as the platform's components read and write it, byte for byte.
+"""JSON codec that matches the platform's components byte for byte.
 
-Written: compact, ``<``, ``>``, ``&`` and the two line separators escaped, numbers in their shortest form,
-whole ones exactly. Read: no ``NaN`` or ``Infinity``, no number that is too large for one.
+The encoder writes compact JSON. It escapes ``<``, ``>``, ``&`` and the two line separators, writes numbers in
+their shortest form and integers exactly. The decoder refuses ``NaN``, ``Infinity`` and numbers that are too
+large.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ _KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "numb
 
 
 class JSONError(Exception):
-    """A text that is no JSON, or a value of the wrong kind; ``str()`` is the reason alone."""
+    """Invalid JSON, or a value of the wrong type; ``str()`` is the bare reason."""
 
 
 def decode(text: str) -> Any:
-    """The value of a JSON text; of duplicate members the last. Raises JSONError."""
+    """Decode a JSON text; of duplicate members the last counts. Raises JSONError."""
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_float, parse_int=_integer)
     except json.JSONDecodeError as error:
@@ -34,15 +35,16 @@ def decode(text: str) -> Any:
 
 
 def decode_object(text: str, what: str) -> dict[str, Any]:
-    """The members of a JSON object, none for ``null``. Raises JSONError; ``what`` it should have been is
-    shown.
+    """The members of a JSON object; empty for ``null``. Raises JSONError.
+
+    what: the expected type, for the error text.
     """
     return member({"": decode(text)}, "", dict, what) or {}
 
 
 def member(holder: dict[str, Any], name: str, kind: type[Any], what: str) -> Any:
-    """A member of an object, None when it is absent or null; upper and lower case are the same, and of
-    several the last counts. Raises JSONError if one is of another kind.
+    """A member of an object; None if it is absent or null. Names match case-insensitively; of several matches
+    the last counts. Raises JSONError if a match has another type.
     """
     found = None
     for spelled, value in holder.items():
@@ -61,7 +63,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _integer(text: str) -> int | float:
-    """All numbers of the platform's are floating-point ones, which know a zero below zero."""
+    """Convert an integer. The platform's numbers are floats, which have a negative zero."""
     return -0.0 if text == "-0" else int(text)
 
 
@@ -73,9 +75,9 @@ def _float(text: str) -> float:
 
 
 def encode(value: Any, sort: bool = False) -> str:
-    """Compact JSON; members in their order, or with ``sort`` in byte order at every level.
+    """Compact JSON. Members keep their order, or with ``sort`` are in byte order at every level.
 
-    Raises JSONError for what is nested too deeply.
+    Raises JSONError if the value is nested too deeply.
     """
     try:
         return _encode(value, sort)
@@ -108,7 +110,7 @@ def _string(text: str) -> str:
 
 
 def shortest(value: float) -> str:
-    """The fewest digits that give ``value`` again: with an exponent below 1e-6 and from 1e21 on."""
+    """The shortest digits that round-trip to ``value``, with an exponent below 1e-6 and from 1e21 on."""
     digits, _, exponent = repr(abs(value)).partition("e")
     whole, _, fraction = digits.partition(".")
     point = len(whole) + int(exponent or "0")

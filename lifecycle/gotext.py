@@ -1,6 +1,6 @@
-"""Numbers, durations and quoted text in the form that the programs' flags and messages use.
+"""Numbers, durations and quoted text in the format of the programs' flags and messages.
 
-Imports nothing: ``healthcheck`` is started often, and what it imports counts against the app.
+Imports nothing: ``healthcheck`` starts often, and its imports count against the app.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DIGITS = "0123456789"
 
 
 def quote(text: str) -> str:
-    """``text`` in double quotes, with escapes for what does not print."""
+    """``text`` in double quotes, with escapes for unprintable characters."""
     return '"' + "".join(map(_quoted_character, text)) + '"'
 
 
@@ -46,7 +46,7 @@ def _quoted_character(character: str) -> str:
     number = ord(character)
     if character in _ESCAPES:
         return _ESCAPES[character]
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that was no UTF-8
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
     if character.isprintable() and (character == " " or not character.isspace()):
         return character
@@ -56,7 +56,7 @@ def _quoted_character(character: str) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of a signed sequence of decimal number and unit. Raises ValueError."""
+    """Nanoseconds of a duration: optional sign, then pairs of decimal number and unit. Raises ValueError."""
     sign = -1 if text[:1] == "-" else 1
     rest = text[1:] if text[:1] in ("-", "+") else text
     if rest == "0":
@@ -88,7 +88,7 @@ def parse_duration(text: str) -> int:
 
 
 def _take(text: str, characters: str) -> tuple[str, str]:
-    """The leading part of ``text`` made of ``characters``, and the rest."""
+    """The longest prefix of ``text`` that consists of ``characters``, and the rest."""
     end = 0
     while end < len(text) and text[end] in characters:
         end += 1
@@ -122,10 +122,9 @@ def _decimal(value: int, unit: int) -> str:
 
 
 def parse_integer(text: str) -> int:
-    """An integer as a flag takes it: sign, ``0x``, ``0o``, ``0b``, leading zero for octal, ``_`` between
-    digits.
+    """An integer in flag syntax: sign, ``0x``, ``0o``, ``0b``, leading zero for octal, ``_`` between digits.
 
-    Raises ValueError for what is none, OverflowError beyond 64 bits.
+    Raises ValueError for invalid text, OverflowError beyond 64 bits.
     """
     sign = -1 if text[:1] == "-" else 1
     digits = text[1:] if text[:1] in ("-", "+") else text
@@ -146,7 +145,7 @@ def parse_integer(text: str) -> int:
 
 
 def decimal_integer(text: str) -> int | None:
-    """The value of an optional sign and decimal digits within 64 bits; None for any other text."""
+    """The value of decimal digits with an optional sign, within 64 bits; None for any other text."""
     digits = text[1:] if text[:1] in ("-", "+") else text
     if not digits or not digits.isascii() or not digits.isdigit():
         return None

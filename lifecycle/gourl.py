@@ -1,9 +1,8 @@
-"""URLs taken apart and put together the way the platform's components do it.
+"""URL parser and formatter with the rules of the platform's components.
 
-The standard library's splitter accepts nearly everything and keeps every spelling. What an app gets as
-``DATABASE_URL``, and which URLs are refused with which words, follows these stricter rules (RFC 3986 with
-the lenient parts that clients rely on). Text is handled as bytes, one character each, so that escapes and
-UTF-8 agree.
+The standard library's splitter accepts nearly every text and keeps every spelling. ``DATABASE_URL`` and the
+errors for refused URLs follow these stricter rules: RFC 3986, with the exceptions that clients rely on. Text
+is handled as bytes, one character each, so that escapes and UTF-8 are treated alike.
 
 Imports as little as possible: see ``lifecycle.gotext``.
 """
@@ -18,7 +17,7 @@ _UNRESERVED = _ALPHANUMERIC | frozenset("-_.~")
 _SUBDELIMITERS = frozenset("!$&'()*+,;=")
 
 HOST = _UNRESERVED | _SUBDELIMITERS | frozenset(':[]<>"')
-"""What may stand in a host unescaped; likewise the others."""
+"""Characters allowed unescaped in a host; the constants below do the same for other parts."""
 PATH = _UNRESERVED | frozenset("$&+,/:;=@")
 USER = _UNRESERVED | frozenset("$&+,;=")
 FRAGMENT = _UNRESERVED | frozenset("$&+,/:;=?@!()*")
@@ -28,15 +27,15 @@ _VALID_USER = _ALPHANUMERIC | frozenset("-._:~!$&'()*+,;=%@")
 
 
 class URLError(Exception):
-    """A text that is no URL; ``str()`` is ``parse "<text>": <reason>``."""
+    """An invalid URL; ``str()`` is ``parse "<text>": <reason>``."""
 
 
 class _Reason(Exception):
-    """Why a part is malformed."""
+    """The reason why a part is malformed."""
 
 
 class URL:
-    """The parts of a URL, unescaped; text outside of ASCII as UTF-8 bytes, one character each."""
+    """The parts of a URL, unescaped. Non-ASCII text is kept as UTF-8 bytes, one character each."""
 
     def __init__(self) -> None:
         self.scheme = ""
@@ -53,23 +52,23 @@ class URL:
         self.raw_fragment = ""
 
     def escaped_path(self) -> str:
-        """The path as it was written if that was valid, else escaped where needed."""
+        """The path as written if it is valid, else escaped where needed."""
         if self.raw_path and all(character in _VALID_PATH for character in self.raw_path):
             return self.raw_path
         return "*" if self.path == "*" else escape(self.path, PATH)
 
     def request_target(self) -> str:
-        """Path and query as they stand in a request line."""
+        """Path and query as in a request line."""
         target = self.opaque or self.escaped_path() or "/"
         return f"{target}?{self.raw_query}" if self.force_query or self.raw_query else target
 
     def authority(self) -> str:
-        """Host and port for a Host header: without user, without an empty port."""
+        """Host and port for a Host header, without user and without an empty port."""
         host = escape(self.host, HOST)
         return host[:-1] if host.endswith(":") else host
 
     def hostname_and_port(self) -> tuple[str, str]:
-        """The host without brackets and the port's digits, empty when there is none."""
+        """The host without brackets, and the port's digits (empty without a port)."""
         host, port = self.host, ""
         at = host.rfind(":")
         if at > host.rfind("]"):
@@ -86,7 +85,7 @@ class URL:
         return copy
 
     def redacted(self) -> URL:
-        """The same URL with any password made unreadable."""
+        """The same URL with any password replaced."""
         copy = self.without_user()
         copy.user = self.user
         copy.password = None if self.password is None else "***"
@@ -123,7 +122,7 @@ class URL:
 
 
 def parse(text: str) -> URL:
-    """Take a URL or a reference apart. Raises URLError."""
+    """Parse a URL or a reference. Raises URLError."""
     before, hash_sign, fragment = _to_bytes(text).partition("#")
     try:
         if any(ord(character) < 0x20 or character == "\x7f" for character in before + fragment):
@@ -139,8 +138,8 @@ def parse(text: str) -> URL:
 
 
 def resolve(base: URL, reference: str) -> URL:
-    """The URL that a reference found at ``base`` means. Raises URLError."""
-    from urllib.parse import urljoin  # redirects are rare, and this costs as much as a whole check
+    """The URL of a reference found at ``base``. Raises URLError."""
+    from urllib.parse import urljoin  # redirects are rare, and this import costs as much as a check
 
     target = parse(reference)
     try:
@@ -227,7 +226,7 @@ def _check_port(text: str) -> None:
 
 
 def _unescape(text: str, in_host: bool = False) -> str:
-    """``text`` with its ``%xx`` resolved. Raises _Reason."""
+    """``text`` with its ``%xx`` escapes decoded. Raises _Reason."""
     out = []
     at = 0
     while at < len(text):
@@ -236,7 +235,7 @@ def _unescape(text: str, in_host: bool = False) -> str:
             code = text[at : at + 3]
             if len(code) != 3 or code[1] not in _HEX or code[2] not in _HEX:
                 raise _Reason(f"invalid URL escape {quote(code)}")
-            # in a host only bytes beyond ASCII, and the sign before an IPv6 zone, may be escaped
+            # In a host, only non-ASCII bytes and the ``%`` before an IPv6 zone may be escaped.
             if in_host and int(code[1], 16) < 8 and code != "%25":
                 raise _Reason(f"invalid URL escape {quote(code)}")
             character = chr(int(code[1:], 16))
@@ -249,7 +248,7 @@ def _unescape(text: str, in_host: bool = False) -> str:
 
 
 def escape(text: str, unescaped: frozenset[str]) -> str:
-    """``text`` with everything but ``unescaped`` as ``%XX``."""
+    """``text`` with every character except ``unescaped`` as ``%XX``."""
     return "".join(character if character in unescaped else f"%{ord(character):02X}" for character in text)
 
 

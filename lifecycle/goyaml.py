@@ -1,11 +1,11 @@
-"""YAML files written by people and buildpacks, with every scalar's spelling kept.
+"""YAML reader that keeps the spelling of every scalar.
 
-A type's command may look like a number, and the spelling in the file is the command. So a scalar is a
-``Scalar``, text that knows what kind of value it looks like. Null is None.
+A command in a file may look like a number, and its spelling is the command. A scalar is therefore a
+``Scalar``: text with the type it looks like. Null is None.
 
-libyaml reads the text, because the Go library is a translation of it: both take tabs in the same places and
-use the same words for an error. Only its events are used. Its own composer recurses in C and ends the process
-on a deeply nested document.
+libyaml parses the text, because Go's YAML library is a translation of it: both accept tabs in the same places
+and use the same error texts. Only libyaml's events are used. Its composer recurses in C and crashes the
+process on a deeply nested document.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TOO_DEEP: Final = "yaml: document is nested too deeply"
 NOT_UTF_8: Final = "yaml: invalid UTF-8"
 
 MAX_VALUES = 1_000_000
-"""Values of a document, aliases written out: a few lines may stand for more than any memory holds."""
+"""Limit of a document's values, with aliases expanded: a few lines can expand beyond any memory."""
 
 
 class YAMLError(Exception):
-    """A text that is no YAML, or a value of the wrong kind; ``str()`` begins with ``yaml: ``."""
+    """Invalid YAML, or a value of the wrong type; ``str()`` begins with ``yaml: ``."""
 
 
 class Scalar(str):
@@ -38,7 +38,7 @@ class Scalar(str):
 
 
 class _Loader(Composer, SafeConstructor, Resolver):
-    """Builds mappings, sequences and scalars; tags beyond the standard ones mean nothing."""
+    """Builds mappings, sequences and scalars; non-standard tags are ignored."""
 
     def __init__(self, stream: bytes) -> None:
         Composer.__init__(self)
@@ -74,9 +74,10 @@ _Loader.add_multi_constructor("", _any)
 
 
 def load(text: str) -> Any:
-    """The first document: dicts, lists, ``Scalar``, None; of duplicate keys the last. Raises YAMLError.
+    """The first document, as dicts, lists, ``Scalar`` and None; of duplicate keys the last counts. Raises
+    YAMLError.
 
-    ``text`` may hold bytes that are not UTF-8 as surrogates (``surrogateescape``).
+    ``text`` may contain bytes that are not UTF-8 as surrogates (``surrogateescape``).
     """
     try:
         value = next(_documents(text.encode("utf-8", "surrogateescape")), None)
@@ -97,18 +98,18 @@ def _documents(content: bytes) -> Iterator[Any]:
 
 
 def _place(error: yaml.YAMLError) -> str:
-    """``line L, column C: `` of an error, both from 1; empty when it has no place."""
+    """The position of an error as ``line L, column C: ``, both from 1; empty if it has none."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    """The reader's errors have a ``reason``, all others a ``problem``."""
+    """The text of an error: reader errors have a ``reason``, all others a ``problem``."""
     return str(getattr(error, "problem", None) or getattr(error, "reason", None) or "unknown problem")
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values there are in ``value``; what has been counted once is known."""
+    """The number of values in ``value``; ``known`` caches the results."""
     if not isinstance(value, dict | list):
         return 1
     size = known.get(id(value))
@@ -119,7 +120,7 @@ def _size(value: Any, known: dict[int, int]) -> int:
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
-    """A mapping, empty for null. Raises YAMLError."""
+    """``value`` as a mapping; empty for null. Raises YAMLError."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -128,7 +129,7 @@ def mapping(value: Any, what: str) -> dict[str, Any]:
 
 
 def sequence(value: Any, what: str) -> list[Any]:
-    """A sequence, empty for null. Raises YAMLError."""
+    """``value`` as a sequence; empty for null. Raises YAMLError."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -137,7 +138,7 @@ def sequence(value: Any, what: str) -> list[Any]:
 
 
 def text(value: Any, what: str) -> str:
-    """A scalar as text, empty for null. Raises YAMLError."""
+    """``value`` as text; empty for null. Raises YAMLError."""
     if value is None:
         return ""
     if not isinstance(value, Scalar):
@@ -146,7 +147,7 @@ def text(value: Any, what: str) -> str:
 
 
 def integer(value: Any, what: str) -> int:
-    """A whole number, 0 for null. Raises YAMLError."""
+    """``value`` as an integer; 0 for null. Raises YAMLError."""
     if value is None:
         return 0
     plain = plain_value(value)
@@ -158,7 +159,7 @@ def integer(value: Any, what: str) -> int:
 
 
 def plain_value(value: Any) -> Any:
-    """The value as JSON has it: numbers and truth values instead of their spelling."""
+    """The value in JSON types: numbers and booleans replace their spelling."""
     if isinstance(value, dict):
         return {_key(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""HTTP requests of the programs, with the platform's words for what goes wrong."""
+"""HTTP requests of the in-container programs, with the platform's error texts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 CUT_OFF = "unexpected EOF"
-"""A body that ended before it was complete."""
+"""Error text for a body that ends too early."""
 
 
 class TransportError(Exception):
-    """No answer came; ``str()`` is the reason alone."""
+    """No answer came; ``str()`` is the bare reason."""
 
 
 @contextmanager
@@ -35,10 +35,10 @@ def request(
     context: ssl.SSLContext | None = None,
     timeout: float | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
-    """One request on a connection of its own; the answer can be read until the block ends.
+    """Send one request on its own connection. The answer can be read until the block ends.
 
-    The environment may name a proxy. ``timeout`` in s is for each wait. Redirects are not followed. Raises
-    TransportError, also when reading inside the block fails.
+    The environment may name a proxy. ``timeout`` in s applies to each wait. Redirects are not followed.
+    Raises TransportError, also if reading inside the block fails.
     """
     if url.scheme not in DEFAULT_PORTS:
         raise TransportError(f"unsupported protocol scheme {quote(url.scheme)}")
@@ -84,13 +84,13 @@ def request(
 
 
 def check_complete(answer: http.client.HTTPResponse) -> None:
-    """Raises TransportError when a body that was read in pieces has ended too early."""
+    """Raises TransportError if a body that was read in pieces ended too early."""
     if answer.length:
         raise TransportError(CUT_OFF)
 
 
 def _put_header(connection: http.client.HTTPConnection, name: str, value: str) -> None:
-    """Raises TransportError for a value that no header can have; a server may have given it to us."""
+    """Add a header. Raises TransportError for an invalid value, which may come from a server."""
     try:
         connection.putheader(name, value)
     except ValueError as error:
@@ -98,12 +98,13 @@ def _put_header(connection: http.client.HTTPConnection, name: str, value: str) -
 
 
 def _absolute(url: URL) -> str:
-    """The target of a request that a proxy forwards."""
+    """The request target for a forwarding proxy."""
     return f"{url.scheme}://{url.authority()}{url.request_target()}"
 
 
 def _connect_through(proxy: URL, url: URL, timeout: float | None) -> socket.socket:
-    """A connection to the server of ``url`` behind a proxy, or to the proxy when that forwards requests.
+    """A connection to the server of ``url`` through the proxy, or to the proxy itself if it forwards
+    requests.
 
     Raises TransportError, ProxyError, OSError, HTTPException.
     """
@@ -127,7 +128,7 @@ def _connect_through(proxy: URL, url: URL, timeout: float | None) -> socket.sock
 
 
 def _connect(host: str, port: int, timeout: float | None) -> socket.socket:
-    """A connection to the first address of ``host`` that accepts one. Raises TransportError."""
+    """A connection to the first address of ``host`` that accepts it. Raises TransportError."""
     try:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

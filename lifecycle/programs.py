@@ -1,8 +1,7 @@
-"""The in-container programs by the lifecycle and the name they are found under.
+"""Table of the in-container programs, by lifecycle and file name.
 
-The bundle's build reads this table for the names to make and the modules to bring along;
-``lifecycle.entry`` reads it to start one. Each module has ``main(argv) -> int``, ``argv[0]`` being whatever
-name the caller gave.
+The bundle's build reads it to create the names and to collect the modules; ``lifecycle.entry`` reads it to
+start a program. Each module has ``main(argv) -> int``; ``argv[0]`` is the name that the caller used.
 """
 
 from __future__ import annotations

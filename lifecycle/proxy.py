@@ -1,7 +1,7 @@
-"""Proxies named by the environment, chosen by the rules of Go's ``net/http``.
+"""Proxies from the environment, selected by the rules of Go's ``net/http``.
 
-``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, or the same names in lower case, count. The upper case name
-wins. Loopback addresses and ``localhost`` are always reached directly.
+The variables are ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, or the same names in lower case; the upper
+case name takes precedence. Loopback addresses and ``localhost`` are always reached directly.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Final
 from lifecycle.gourl import URL, URLError, parse
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-"""Scheme of a proxy -> port. These are the schemes that work."""
+"""Proxy scheme -> default port. Only these schemes are supported."""
 IN_CGI: Final = "net/http: refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy"
 MAX_SOCKS_FIELD: Final = 255
-"""Bytes of a host name, user or password in SOCKS 5 (RFC 1928, RFC 1929)."""
+"""Limit of a host name, user or password in SOCKS 5, in bytes (RFC 1928, RFC 1929)."""
 SOCKS_ERRORS: Final = {
     1: "general SOCKS server failure",
     2: "connection not allowed by ruleset",
@@ -33,11 +33,11 @@ SOCKS_ERRORS: Final = {
 
 
 class ProxyError(Exception):
-    """A proxy cannot be used or refuses; ``str()`` is the reason."""
+    """A proxy is unusable or refuses the request; ``str()`` is the reason."""
 
 
 def choose(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> URL | None:
-    """The proxy for a request to ``host``, None for a direct connection. Raises ProxyError."""
+    """The proxy for a request to ``host``; None for a direct connection. Raises ProxyError."""
     name = "HTTPS_PROXY" if scheme == "https" else "HTTP_PROXY"
     proxy = _parse(_value(environment, name))
     if proxy is None or not _wants_proxy(host.lower().strip(), str(port), _value(environment, "NO_PROXY")):
@@ -56,7 +56,7 @@ def address(proxy: URL) -> tuple[str, int]:
 
 
 def authorization(proxy: URL) -> dict[str, str]:
-    """The header with the proxy's user and password, nothing when the URL names none."""
+    """The header with the proxy's user and password; empty if the URL has none."""
     if proxy.user is None:
         return {}
     pair = f"{proxy.user}:{proxy.password or ''}".encode("latin-1")
@@ -64,7 +64,7 @@ def authorization(proxy: URL) -> dict[str, str]:
 
 
 def open_tunnel(sock: socket.socket, proxy: URL, host: str, port: int) -> None:
-    """Turn a connection to a proxy into one to ``host``. Raises ProxyError, OSError, HTTPException."""
+    """Turn a connection to a proxy into a tunnel to ``host``. Raises ProxyError, OSError, HTTPException."""
     if proxy.scheme.startswith("socks5"):
         _socks_connect(sock, proxy, host, port)
     else:
@@ -76,7 +76,7 @@ def _value(environment: Mapping[str, str], name: str) -> str:
 
 
 def _parse(text: str) -> URL | None:
-    """A proxy's URL; ``host:port`` means HTTP. None for what is unset or no URL."""
+    """Parse the URL of a proxy; ``host:port`` means HTTP. None for an unset variable or an invalid URL."""
     for candidate in (text, f"http://{text}") if text else ():
         try:
             url = parse(candidate)
@@ -118,7 +118,7 @@ def _matches(
 
 
 def _split_port(item: str) -> tuple[str, str]:
-    """``host:port`` apart; an item without a port, such as a bare IPv6 address, as a whole."""
+    """Split ``host:port``; an item without a port, such as a bare IPv6 address, stays whole."""
     if item.startswith("["):
         name, _, rest = item[1:].partition("]")
         return name, rest.removeprefix(":")
@@ -148,7 +148,7 @@ def _http_connect(sock: socket.socket, proxy: URL, host: str, port: int) -> None
 
 
 def _socks_connect(sock: socket.socket, proxy: URL, host: str, port: int) -> None:
-    """RFC 1928 with RFC 1929; the proxy looks the name up."""
+    """Connect through SOCKS 5 (RFC 1928, RFC 1929); the proxy resolves the name."""
     methods = b"\0" if proxy.user is None else b"\0\2"
     sock.sendall(bytes([5, len(methods)]) + methods)
     version, method = _read(sock, 2)
@@ -172,7 +172,7 @@ def _socks_connect(sock: socket.socket, proxy: URL, host: str, port: int) -> Non
 
 
 def _field(text: str) -> bytes:
-    """A text with its length in front. Raises ProxyError."""
+    """A length-prefixed text. Raises ProxyError."""
     data = text.encode("latin-1")
     if len(data) > MAX_SOCKS_FIELD:
         raise ProxyError("a host name, user or password is longer than 255 bytes")
@@ -180,7 +180,7 @@ def _field(text: str) -> bytes:
 
 
 def _read(sock: socket.socket, size: int) -> bytes:
-    """``size`` bytes exactly. Raises ProxyError, OSError."""
+    """Exactly ``size`` bytes. Raises ProxyError, OSError."""
     data = b""
     while len(data) < size:
         piece = sock.recv(size - len(data))

@@ -1,4 +1,4 @@
-"""What launchers, shell and builder make of ``VCAP_APPLICATION`` and ``VCAP_SERVICES``."""
+"""Variables derived from ``VCAP_APPLICATION`` and ``VCAP_SERVICES`` for launchers, shell and builder."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from lifecycle.gotext import decimal_integer
 from lifecycle.gourl import URLError, parse
 
 HOST = "0.0.0.0"
-"""Where an app is to listen."""
+"""The address an app should listen on."""
 DATABASE_SCHEMES = {
     "mysql": "mysql2",
     "mysql2": "mysql2",
     "postgres": "postgres",
     "postgresql": "postgres",
 }
-"""Scheme of a service's URI -> scheme in ``DATABASE_URL``."""
+"""Scheme of a service URI -> scheme in ``DATABASE_URL``."""
 _INSTANCE = (("port", "PORT"), ("instance_index", "INSTANCE_INDEX"))
 
 
 def complete_application(environment: MutableMapping[str, str]) -> None:
-    """Tell the app in ``VCAP_APPLICATION`` where it runs.
+    """Add address and instance of the app to ``VCAP_APPLICATION``.
 
-    What is no JSON object, or is nested beyond reason, is left alone.
+    A value that is not a JSON object, or is nested too deeply, is left unchanged.
     """
     try:
         application = decode(environment.get("VCAP_APPLICATION", ""))
@@ -45,9 +45,9 @@ def complete_application(environment: MutableMapping[str, str]) -> None:
 
 
 def set_database_url(environment: MutableMapping[str, str]) -> None:
-    """Let ``DATABASE_URL`` be the first relational database among the services, if there is one.
+    """Set ``DATABASE_URL`` to the first relational database among the services, if there is one.
 
-    Raises JSONError if ``VCAP_SERVICES`` cannot be decoded; the environment is as before then.
+    Raises JSONError if ``VCAP_SERVICES`` cannot be decoded; the environment is unchanged then.
     """
     services = environment.get("VCAP_SERVICES")
     if not services:

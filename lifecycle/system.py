@@ -1,4 +1,4 @@
-"""The system's words for errors, and how a program gives way to another."""
+"""Texts of system errors, program look-up, and replacement of the current program."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ if TYPE_CHECKING:
 
 
 class LookError(Exception):
-    """A program that cannot be found or run; ``str()`` is ``exec: "<name>": <reason>``."""
+    """A program that cannot be found or executed; ``str()`` is ``exec: "<name>": <reason>``."""
 
 
 def reason(error: OSError) -> str:
-    """The system's text for an error, in lower case as the programs write it."""
+    """The system's text for an error, in lower case as in the programs' messages."""
     text = os.strerror(error.errno) if error.errno else str(error)
     return text[:1].lower() + text[1:]
 
 
 def replace(path: str, argv: list[str], environment: Mapping[str, str]) -> NoReturn:
-    """Become another program. Raises OSError if that fails.
+    """Execute another program in this process. Raises OSError on failure.
 
-    The interpreter ignores two signals, and what is ignored stays so in the new program.
+    The interpreter ignores two signals. An ignored signal would stay ignored in the new program, so both are
+    reset.
     """
     signals = __import__("_signal")
     for number in (signals.SIGPIPE, signals.SIGXFSZ):
@@ -33,8 +34,7 @@ def replace(path: str, argv: list[str], environment: Mapping[str, str]) -> NoRet
 
 
 def look_path(name: str, environment: Mapping[str, str]) -> str:
-    """The file that ``name`` stands for under ``PATH``; a name with a slash is used as it is. Raises
-    LookError.
+    """The file for ``name`` in ``PATH``; a name with a slash is used as it is. Raises LookError.
 
     A file found through an empty or relative element of ``PATH`` is refused.
     """
@@ -59,7 +59,7 @@ def look_path(name: str, environment: Mapping[str, str]) -> str:
 
 
 def _check_executable(path: str) -> None:
-    """Raises OSError unless ``path`` is something that could be executed."""
+    """Raises OSError unless ``path`` is an executable file."""
     mode = os.stat(path).st_mode
     if mode & 0o170000 == 0o040000:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

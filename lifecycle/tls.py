@@ -1,4 +1,7 @@
-"""TLS for programs in an unknown image: the image's roots, and none of its OpenSSL configuration."""
+"""TLS client contexts for programs in any image.
+
+They use the image's root certificates, but not its OpenSSL configuration.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 __all__ = ["client_context", "reason", "ssl"]
 
 _FOR_OTHERS = ("OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "SSLKEYLOGFILE")
-"""Variables that belong to the image's own OpenSSL, which is not the one we bring."""
+"""Variables for the image's own OpenSSL. The programs bring their own copy, which must ignore them."""
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def _hidden(names: Iterable[str]) -> Iterator[None]:
         os.environ.update(kept)
 
 
-with _hidden(_FOR_OTHERS):  # the library reads its configuration once, when it is loaded
+with _hidden(_FOR_OTHERS):  # OpenSSL reads its configuration once, on load
     import ssl
 
 ROOT_FILES = (
@@ -35,14 +38,13 @@ ROOT_FILES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where distributions keep their trusted roots in one file; the first that exists is used."""
+"""Files where distributions keep their trusted roots; the first existing file is used."""
 
 
 def client_context(verify: bool = True, extra_roots: Iterable[Path] = ()) -> ssl.SSLContext:
-    """A client's context that trusts the image's roots and the PEM files ``extra_roots``.
+    """A client context that trusts the image's roots and the PEM files ``extra_roots``.
 
-    A root file without a usable certificate is passed over, as there are odd files in every certificate
-    directory.
+    A root file without a usable certificate is skipped: certificate directories often contain other files.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -68,9 +70,9 @@ def _system_roots() -> list[Path]:
 
 
 def reason(error: ssl.SSLError) -> str:
-    """The words for a failed handshake."""
+    """Error text of a failed handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        untrusted = {2, 18, 19, 20, 21}  # the codes for a chain that ends nowhere
+        untrusted = {2, 18, 19, 20, 21}  # OpenSSL's codes for an untrusted chain
         if error.verify_code in untrusted:
             return "tls: failed to verify certificate: x509: certificate signed by unknown authority"
         return f"tls: failed to verify certificate: x509: {error.verify_message}"

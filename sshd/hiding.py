@@ -1,7 +1,7 @@
-"""Take keys out of what ``ps`` and ``/proc/PID/environ`` show of this process.
+"""Removal of keys from the output of ``ps`` and from ``/proc/PID/environ``.
 
-The kernel shows the memory the process was started with, so that memory is overwritten: arguments that hold a
-key move out of the list, variables become empty. Nothing is executed again for it.
+The kernel shows the memory that held arguments and environment at the start, so this memory is overwritten:
+arguments that hold a key are cut from the list, variables become empty. The program is not executed again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ FLAGS = (b"hostKey", b"authorizedKey")
 _ARGUMENTS_START, _ARGUMENTS_END, _ENVIRONMENT_START, _ENVIRONMENT_END = 47, 48, 49, 50
 """Fields of /proc/PID/stat, counted from 0.
 
-The process' name, field 1, may hold blanks and is cut off before.
+Field 1, the process name, may contain blanks and is cut off before the split.
 """
 
 
 def hide_keys() -> None:
-    """Overwrite them, and drop the variables. Raises ``OSError`` when /proc does not let us."""
+    """Overwrite the keys and drop the variables. Raises ``OSError`` if /proc does not permit it."""
     for name in VARIABLES:
         os.environ.pop(name.decode(), None)
     with open("/proc/self/stat", "rb") as file:
@@ -35,9 +35,9 @@ def hide_keys() -> None:
 
 
 def spans(status: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Begin and end of arguments and environment, by /proc/PID/stat.
+    """Start and end addresses of arguments and environment, from /proc/PID/stat.
 
-    Raises ``OSError`` where it does not tell, as that of an emulator.
+    Raises ``OSError`` if they are missing, as under an emulator.
     """
     fields = status.rpartition(b")")[2].split()[_ARGUMENTS_START - 2 : _ENVIRONMENT_END - 1]
     if len(fields) < 4 or b"0" in fields:
@@ -47,7 +47,7 @@ def spans(status: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def without_keys(command_line: bytes) -> bytes:
-    """The same number of bytes, without the two flags and their values."""
+    """The command line without the two flags and their values, in the same number of bytes."""
     kept: list[bytes] = []
     arguments = iter(command_line.split(b"\0"))
     for argument in arguments:
@@ -61,9 +61,9 @@ def without_keys(command_line: bytes) -> bytes:
 
 
 def without_variables(environment: bytes) -> bytes:
-    """The same number of bytes, with zeros for the variables.
+    """The environment with zeros in place of the variables, in the same number of bytes.
 
-    The bundle's start puts a mark in front of names.
+    The bundle's start program puts a mark in front of names.
     """
     return b"\0".join(
         bytes(len(entry)) if entry.lstrip(b":").partition(b"=")[0] in VARIABLES else entry

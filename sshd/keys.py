@@ -1,4 +1,4 @@
-"""Host keys and authorized keys as texts, checked; failures in the words of the Go library."""
+"""Validation of host keys and authorized keys, with Go's error texts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NO_KEY = "ssh: no key found"
 
 
 class KeyRejected(ValueError):
-    """A text is no usable key."""
+    """The text is not a usable key."""
 
 
 def check_private_key(pem: str) -> None:
-    """Whether ``pem`` is a private key without passphrase. Raises :class:`KeyRejected`."""
+    """Check that ``pem`` is a private key without passphrase. Raises :class:`KeyRejected`."""
     if not re.search(r"-----BEGIN [A-Z0-9 ]+-----\s", pem):
         raise KeyRejected(NO_KEY)
     data = pem.encode("utf-8", "surrogateescape")
@@ -34,7 +34,7 @@ def check_private_key(pem: str) -> None:
 
 
 def generate_private_key() -> str:
-    """A fresh Ed25519 host key as PEM, for a daemon that is given none; it lives as long as the daemon."""
+    """A new Ed25519 host key as PEM, for a daemon without a configured key; valid until the daemon exits."""
     return (
         Ed25519PrivateKey.generate()
         .private_bytes(
@@ -45,7 +45,7 @@ def generate_private_key() -> str:
 
 
 def authorized_blob(text: str) -> bytes:
-    """The blob of the first key in authorized_keys lines; options in front of it are ignored.
+    """The blob of the first key in authorized_keys lines, without the options in front of it.
 
     Raises :class:`KeyRejected`.
     """
@@ -73,7 +73,7 @@ def _blob(fields: str) -> bytes | None:
 
 
 def _without_options(line: str) -> str:
-    """What follows the first blank outside of quotes."""
+    """The text after the first blank outside quotes."""
     quoted = False
     for at, character in enumerate(line):
         if character == '"' and line[at - 1 : at] != "\\":

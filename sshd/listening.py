@@ -1,4 +1,4 @@
-"""A listening TCP socket for a Go address text, without any library."""
+"""A listening TCP socket for an address text in Go's format; imports no library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sshd.osnames import AddressError, reason, split_host_port
 
 
 class ListenFailed(OSError):
-    """The text is what the Go programs say."""
+    """A failed listen; the text is Go's."""
 
 
 def listen(address: str, backlog: int) -> socket.socket:

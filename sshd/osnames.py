@@ -1,6 +1,6 @@
-"""System errors and addresses in the words of the Go programs, which clients and tests know.
+"""System errors and addresses in Go's format, on which clients and tests rely.
 
-``open /no/such: no such file or directory``, ``dial tcp 127.0.0.1:9: connect: connection refused``.
+Examples: ``open /no/such: no such file or directory``, ``dial tcp 127.0.0.1:9: connect: connection refused``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 
 
 def reason(error: OSError) -> str:
-    """The bare text of a system error, lower-case as Go has it."""
+    """The bare text of a system error, in lower case as in Go."""
     if error.errno is None:
         return str(error)
     message = os.strerror(error.errno)
@@ -17,7 +17,7 @@ def reason(error: OSError) -> str:
 
 
 def path_error(operation: str, path: str, error: OSError) -> str:
-    """``open x: permission denied``."""
+    """Text like ``open x: permission denied``."""
     return f"{operation} {path}: {reason(error)}"
 
 
@@ -26,7 +26,7 @@ def join_host_port(host: str, port: int) -> str:
 
 
 class AddressError(ValueError):
-    """A ``host:port`` text that cannot be used; the message is Go's."""
+    """An invalid ``host:port`` text; the message is Go's."""
 
 
 def split_host_port(address: str) -> tuple[str, int]:

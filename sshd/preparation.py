@@ -1,6 +1,6 @@
-"""What the daemon does before it listens: flags, log, keys. Runs in a process of its own that then ends.
+"""The daemon's start-up: flags, log, keys. It runs in a separate process, which then exits.
 
-So the process that stays never loads what only this needs.
+So the listener process does not load the modules that only the start-up needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Prepared = dict[str, object]
 
 
 def prepare(argv: list[str]) -> Prepared | int:
-    """What to serve and how; or the status to end with, everything about it being written already."""
+    """The settings to serve with, or an exit status after the error has been logged."""
     flags = _flags(argv[0])
     try:
         flags.parse(argv[1:])
@@ -92,7 +92,7 @@ def _time_format(value: str) -> str:
 
 
 def _not_a_path(argv0: str) -> str | None:
-    """Why the program could not be executed again under its own name, which keys on the command line need."""
+    """Why the program cannot be executed again under its own name. Keys on the command line require that."""
     try:
         os.stat(argv0)
     except OSError as error:
@@ -103,7 +103,7 @@ def _not_a_path(argv0: str) -> str | None:
 def _check_keys(
     records: Records, host_key: str, authorized_key: str, allow_unauthenticated: bool
 ) -> tuple[bytes | None, list[str]]:
-    """The blob of the authorized key, and all that is wrong."""
+    """The blob of the authorized key, and all errors found."""
     problems: list[str] = []
     blob: bytes | None = None
     if host_key:

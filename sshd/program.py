@@ -1,7 +1,7 @@
-"""``diego-sshd``: the process that stays. It prepares in one child, listens, and serves from another.
+"""``diego-sshd``: the listener process. A child prepares the settings, another child serves connections.
 
-It has to cost next to nothing in an app's container, so it imports no library: what needs one happens in
-forks. The child that serves ends when nobody is connected any more.
+It uses memory of the app's container, so it imports no library; forked children import what they need. The
+serving child exits when no client is connected.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 LISTEN_FAILED = 1
 BACKLOG = 4096
 RETRY_MILLISECONDS = 1000
-"""How long to wait after a child that serves has failed."""
+"""Pause after a failure of a serving child."""
 
 
 class ListenError(Exception):
-    """The address cannot be had."""
+    """The address cannot be bound."""
 
 
 class Stop(BaseException):
-    """SIGTERM or SIGINT came."""
+    """SIGTERM or SIGINT arrived."""
 
 
 def main(argv: list[str]) -> int:
-    """Run until a signal ends it; the result is the exit status."""
+    """Run until a signal ends the program; returns the exit status."""
     prepared = _prepare(argv)
     if isinstance(prepared, int):
         return prepared
@@ -73,14 +73,14 @@ def _hide() -> None:
 
 
 def _records(prepared: Prepared) -> Records:
-    """Loaded only when this process ends or is in trouble."""
+    """The log writer. Its module is loaded only at exit or after an error."""
     from sshd.records import Records
 
     return Records("sshd", int(str(prepared["log_level"])), bool(prepared["rfc3339"]))
 
 
 def _prepare(argv: list[str]) -> Prepared | int:
-    """In a child, which leaves its result in a pipe."""
+    """Prepare in a child, which writes its result to a pipe."""
     receive, give = os.pipe()
 
     def body() -> int:
@@ -123,7 +123,7 @@ def _be_the_child(body: Callable[[], int]) -> NoReturn:
 
 
 def _listen(address: str) -> socket.socket:
-    """Raises ListenError with Go's text."""
+    """Bind and listen. Raises ListenError with Go's text."""
     from sshd.listening import listen
 
     try:
@@ -133,12 +133,12 @@ def _listen(address: str) -> socket.socket:
 
 
 def _serve(listening: socket.socket, prepared: Prepared) -> None:
-    """Have a child serve whenever a connection waits. Ends by :class:`Stop`."""
+    """Start a serving child whenever a connection waits. Ends by :class:`Stop`."""
     waiting = select.poll()
     waiting.register(listening, select.POLLIN)
     while True:
         waiting.poll()
-        alive, our_life = os.pipe()  # the child ends when nobody holds the second one
+        alive, our_life = os.pipe()  # the child exits when the last copy of the second descriptor closes
         pid = 0
 
         def body(alive: int = alive, our_life: int = our_life) -> int:
@@ -158,7 +158,7 @@ def _serve(listening: socket.socket, prepared: Prepared) -> None:
             _, status = os.waitpid(pid, 0)
         except Stop:
             if pid:
-                os.kill(pid, signal.SIGKILL)  # commands live on; terminals hang up
+                os.kill(pid, signal.SIGKILL)  # commands continue; terminals hang up
                 os.waitpid(pid, 0)
             raise
         finally:
@@ -169,7 +169,9 @@ def _serve(listening: socket.socket, prepared: Prepared) -> None:
 
 
 def _shed(listening: socket.socket) -> None:
-    """The child failed: the connection it was started for is dropped, lest it be started for ever."""
+    """Drop the connection for which a failed child was started, so that it does not start child after
+    child.
+    """
     listening.setblocking(False)
     try:
         listening.accept()[0].close()

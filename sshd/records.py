@@ -1,7 +1,7 @@
-"""Log records on standard output, one JSON object per line, as the platform's collectors read them.
+"""Log records on standard output: one JSON object per line, in the platform's format.
 
-Writing never blocks. Records that a slow reader has not taken wait in a bounded buffer; the number of records
-that found no place in it is a record of its own.
+Writes never block. Records that a slow reader has not taken wait in a bounded buffer. A separate record
+reports the number of records dropped for lack of space.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ TIME_FORMATS = ("unix-epoch", "rfc3339")
 STANDARD_OUTPUT = 1
 
 MAX_WAITING = 1024 * 1024
-"""Bytes of records that may wait for a reader."""
+"""Limit of records that wait for the reader, in bytes."""
 
 PIECE = 4096
-"""Bytes that a pipe takes without blocking once it is writable (``PIPE_BUF`` of Linux)."""
+"""Bytes that a writable pipe takes without blocking (``PIPE_BUF`` of Linux)."""
 
 LAST_SECONDS = 1.0
-"""How long the end of the program waits for a reader."""
+"""Seconds that the program waits for the reader at exit."""
 
 
 class Output:
-    """Bytes for a descriptor that may block, written only when it does not."""
+    """Non-blocking output to a descriptor."""
 
     def __init__(self, descriptor: int = STANDARD_OUTPUT) -> None:
         self._descriptor = descriptor
@@ -44,7 +44,7 @@ class Output:
         return not self._waiting
 
     def add(self, line: bytes) -> bool:
-        """Write it, or keep it for later; False when there is no place for it."""
+        """Write or buffer a line; False if the buffer is full."""
         self.flush()
         if len(self._waiting) + len(line) > MAX_WAITING:
             return False
@@ -53,7 +53,7 @@ class Output:
         return True
 
     def flush(self, seconds: float = 0.0) -> None:
-        """Write what waits, as far as the reader takes it within ``seconds``."""
+        """Write the buffered bytes that the reader takes within ``seconds``."""
         deadline = time.monotonic() + seconds
         while self._waiting:
             patience = max(0.0, deadline - time.monotonic()) if seconds else 0.0
@@ -63,14 +63,14 @@ class Output:
                 written = os.write(self._descriptor, self._waiting[:PIECE])
             except BlockingIOError:
                 return
-            except OSError:  # the reader is gone, which is no reason to end
+            except OSError:  # the reader is gone; the program goes on
                 self._waiting.clear()
                 return
             del self._waiting[:written]
 
 
 class Records:
-    """Writes records of one component at or above a level."""
+    """Writes the records of one component at or above a level."""
 
     def __init__(self, component: str, level: int, rfc3339: bool, output: Output | None = None) -> None:
         self.component = component
@@ -80,7 +80,7 @@ class Records:
         self._lost = 0
 
     def write(self, level: int, message: str, **data: object) -> None:
-        """``message`` without the component; ``data`` in the order given."""
+        """``message`` without the component prefix; ``data`` in the given order."""
         if level < self.level:
             return
         if self._lost and self._output.is_empty:
@@ -90,11 +90,11 @@ class Records:
             self._lost += 1
 
     def flush(self) -> None:
-        """Write records that had to wait, without waiting."""
+        """Write buffered records without waiting."""
         self._output.flush()
 
     def close(self) -> None:
-        """Give the reader a last moment to take what waits."""
+        """Write buffered records, with a short wait for the reader."""
         self._output.flush(LAST_SECONDS)
 
     def _add(self, level: int, message: str, data: dict[str, object]) -> bool:
@@ -123,7 +123,7 @@ class Records:
 
 
 def _encodable(data: dict[str, object]) -> dict[str, object]:
-    """Texts that no encoding can express are escaped: a user name may be any bytes, a token any JSON."""
+    """Escape texts that cannot be encoded: a user name may be any bytes, a token any JSON."""
     return {
         name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for name, value in data.items()

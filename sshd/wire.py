@@ -1,4 +1,4 @@
-"""The basic data types of SSH (RFC 4251, section 5) as bytes; SFTP uses the same.
+"""The basic data types of SSH (RFC 4251, section 5) as bytes, also used by SFTP.
 
 Imports nothing: the transfer programs load it and little else.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class Malformed(ValueError):
-    """A message ends before its fields do."""
+    """A message that ends before its fields do."""
 
 
 def uint32(value: int) -> bytes:
@@ -27,12 +27,12 @@ def string(value: bytes) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """A string of characters; bytes that were no UTF-8 when they were read come out as they were."""
+    """A string field; bytes that were not UTF-8 when read are restored."""
     return string(value.encode("utf-8", "surrogateescape"))
 
 
 class Reader:
-    """Takes fields off the front of a message; raises :class:`Malformed` when too little is left."""
+    """Reads fields from the front of a message; raises :class:`Malformed` if too little is left."""
 
     __slots__ = ("_at", "_data")
 
@@ -72,6 +72,6 @@ class Reader:
         return value
 
     def end(self) -> None:
-        """Nothing may be left."""
+        """Raises :class:`Malformed` if bytes are left."""
         if self._at != len(self._data):
             raise Malformed(f"{len(self._data) - self._at} bytes too many")

@@ -1,1 +1,1 @@
-"""Programs of apps that come from buildpacks."""
+"""Lifecycle programs of buildpack apps."""

@@ -1,4 +1,4 @@
-"""One build of an app: choose the buildpacks, run their scripts, write result, droplet and cache."""
+"""One build of an app: selects the buildpacks, runs their scripts, writes result, droplet and cache."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NO_COMMAND = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where everything is, as the flags say."""
+    """Paths and options from the flags."""
 
     build_dir: Path
     output_droplet: Path
@@ -53,7 +53,7 @@ class Settings:
 
 
 class Build:
-    """A build in its private work directory, which is gone when ``run`` is over."""
+    """A build in a private work directory, which ``run`` removes at its end."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -62,7 +62,7 @@ class Build:
         self._detected = ""
 
     def run(self) -> None:
-        """Raises BuildError."""
+        """Run the build. Raises BuildError."""
         try:
             self._set_up()
             self._download()
@@ -82,7 +82,7 @@ class Build:
         return self._work / "deps"
 
     def _slot(self, number: int) -> str:
-        """The name of a slot: padded to the width of their number in skip-detect mode."""
+        """The directory name of a slot; skip-detect mode pads it to the width of the slot count."""
         slots = len(self._settings.order) if self._settings.skip_detect else 1
         return f"{number:0{len(str(slots))}d}"
 
@@ -114,7 +114,7 @@ class Build:
             buildpack = Buildpack(key, folder)
             self._buildpacks.append(buildpack)
             if custom:
-                from lifecycle.buildpack.download import download  # HTTP and zip, only for those who need it
+                from lifecycle.buildpack.download import download  # loads HTTP and zip only when needed
 
                 download(buildpack, not settings.skip_cert_verify)
 
@@ -125,14 +125,14 @@ class Build:
                 remove(path)
 
     def _caches(self) -> list[str]:
-        """The cache directories of this build: in detect mode nobody but the final buildpack has one."""
+        """The cache directories of this build. In detect mode only the final buildpack has one."""
         suppliers = self._settings.order[:-1] if self._settings.skip_detect else ()
         return [FINAL_CACHE, *(Buildpack(key, Path()).hash for key in suppliers)]
 
-    # -- choosing ------------------------------------------------------------------------------------
+    # -- selection -----------------------------------------------------------------------------------
 
     def _detect(self) -> Path:
-        """The directory of the first buildpack that takes the app; from then on it is the only one."""
+        """The directory of the first buildpack that detects the app; the build then uses only this one."""
         for buildpack in self._buildpacks:
             try:
                 location = buildpack.locate()
@@ -155,7 +155,7 @@ class Build:
         raise BuildError(NONE_DETECTED)
 
     def _supply(self) -> Path:
-        """Let all but the last supply; the directory of the last."""
+        """Run ``supply`` of all buildpacks except the last; returns the directory of the last."""
         chosen = []
         for buildpack in self._buildpacks[:-1]:
             try:
@@ -178,7 +178,7 @@ class Build:
     # -- the final buildpack -------------------------------------------------------------------------
 
     def _finish(self, location: Path) -> list[Process]:
-        """Run the final buildpack and gather the processes; a failure is told in the result file too."""
+        """Run the final buildpack and collect the processes. A failure is also written to the result file."""
         try:
             self._run_final(location)
             return self._gather(location)
@@ -231,7 +231,7 @@ class Build:
         ]
 
     def _complete(self) -> list[Used]:
-        """The buildpacks used, the winner of detection under the name it gave there."""
+        """The buildpacks used. A final buildpack without a name of its own gets the detected name."""
         *others, final = self._used()
         return [*others, final.or_named(self._detected)]
 
@@ -271,5 +271,5 @@ def _complain(message: str) -> None:
 
 
 def _not_exists_as_file(error: OSError) -> str:
-    """A file in the place of a directory is no directory, whichever call noticed."""
+    """Report a file in place of a directory as a missing directory, whichever system call failed."""
     return "not a directory" if isinstance(error, FileExistsError) else reason(error)

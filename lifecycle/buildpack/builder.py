@@ -1,4 +1,4 @@
-"""``builder`` of buildpack apps: make a droplet of the app with the buildpacks the platform names."""
+"""The ``builder`` program of buildpack apps: builds a droplet with the buildpacks that the platform names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATUSES = (
     (build.NO_SUPPLY, 225),
     (build.FINALIZE_FAILED, 226),
 )
-"""Phrase of a last message -> exit status; the first that occurs counts."""
+"""Phrase in the last message -> exit status; the first phrase found counts."""
 
 _PATHS = {
     "buildDir": ("/tmp/app", "directory of the app's files"),
@@ -41,7 +41,7 @@ _PATHS = {
 
 
 def main(argv: list[str]) -> int:
-    """Build as the flags say; the last message and the status tell which phase failed."""
+    """Build as the flags say. The last message and the exit status name the failed phase."""
     flags = _flags()
     try:
         flags.parse(argv[1:])
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         return _fail(f"Invalid platform options: {error}", BAD_PLATFORM_OPTIONS)
     except credhub.CredHubError as error:
         return _fail(str(error), INTERPOLATION_FAILED)
-    with suppress(JSONError):  # scripts get what can be had of the services, and nothing is said
+    with suppress(JSONError):  # scripts get what is usable of the services; errors are not reported
         set_database_url(os.environ)
     try:
         build.Build(_settings(flags)).run()
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
 
 
 def status_of(message: str) -> int:
-    """The exit status for a last message."""
+    """The exit status that corresponds to a last message."""
     return next((status for phrase, status in STATUSES if phrase in message), FAILED)
 
 

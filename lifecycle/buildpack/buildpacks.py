@@ -1,4 +1,4 @@
-"""The elements of a buildpack order: which are downloaded here, and where each lies."""
+"""The buildpack order: which buildpacks are downloaded, and the directory of each."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from lifecycle.gourl import URLError, parse
 
 
 class BuildError(Exception):
-    """The build has failed; ``str()`` is the last message, and decides about the exit status."""
+    """A failed build; ``str()`` is the last message, which determines the exit status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buildpack:
-    """One element of the order: ``key`` as given, ``folder`` where its directory is looked for."""
+    """One buildpack of the order: ``key`` as given, ``folder`` as the place of its directory."""
 
     key: str
     folder: Path
 
     @property
     def hash(self) -> str:
-        """The name of its directories, of the buildpack's own and of its cache."""
+        """The name of the buildpack's directory and of its cache directory."""
         return xxh64(self.key.encode("utf-8", "surrogateescape"))
 
     def locate(self) -> Path:
-        """The directory with ``bin``. Raises BuildError."""
+        """The directory that contains ``bin``. Raises BuildError."""
         own = self.folder / self.hash
         digest = hashlib.md5(self.key.encode("utf-8", "surrogateescape"), usedforsecurity=False)
         older = self.folder / digest.hexdigest()
@@ -43,7 +43,7 @@ class Buildpack:
 
 
 def _entries(folder: Path) -> list[Path] | None:
-    """What is in a directory; None if there is no such directory."""
+    """The entries of a directory; None if the directory does not exist."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -51,7 +51,7 @@ def _entries(folder: Path) -> list[Path] | None:
 
 
 def is_custom(key: str) -> bool:
-    """Whether the builder has to download this one. Raises BuildError for what can be neither URL nor key."""
+    """Whether the builder has to download this buildpack. Raises BuildError for an unparsable key."""
     try:
         return bool(parse(key).scheme)
     except URLError as error:

@@ -1,4 +1,4 @@
-"""Fetching custom buildpacks: zip archives over HTTP, everything else with the image's git."""
+"""Download of custom buildpacks: zip archives over HTTP, everything else with the image's git."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from lifecycle.tls import client_context
 
 ATTEMPTS = 4
 FIRST_PAUSE = 0.5
-"""Seconds after the first failed try; each further pause is twice as long."""
+"""Seconds to wait after the first failed attempt; each further wait is twice as long."""
 JITTER = 0.2
 TIME_LIMIT = 600.0
-"""Seconds for one try."""
+"""Limit of one attempt, in seconds."""
 MAX_REDIRECTS = 10
 NO_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
-"""What a broken archive raises, depending on where it is broken."""
+"""The exceptions of a broken archive; which one depends on the place of the damage."""
 _CHUNK_BYTES = 1 << 20
 _UNITS = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
 
 def download(buildpack: Buildpack, verify: bool) -> None:
-    """Put a custom buildpack where it is looked for. Raises BuildError."""
+    """Download a custom buildpack to its directory. Raises BuildError."""
     url = parse(buildpack.key)
     target = buildpack.folder / buildpack.hash
     if url.path.endswith(".zip"):
@@ -46,7 +46,7 @@ def download(buildpack: Buildpack, verify: bool) -> None:
 
 
 def size_text(size: int) -> str:
-    """``1.2M``: one decimal at most, in powers of 1024."""
+    """A size like ``1.2M``: at most one decimal, in powers of 1024."""
     for letter, unit in _UNITS:
         if size >= unit:
             return f"{size / unit:.1f}".removesuffix(".0") + letter
@@ -77,7 +77,7 @@ def _download_zip(key: str, url: URL, target: Path, verify: bool) -> None:
 
 
 def _fetch(url: URL, into: IO[bytes], verify: bool) -> None:
-    """One try. Raises BuildError."""
+    """One download attempt. Raises BuildError."""
     deadline = time.monotonic() + TIME_LIMIT
     for _ in range(MAX_REDIRECTS):
         shown = url.without_user() if url.user is None else url.redacted()
@@ -107,8 +107,9 @@ def _fetch(url: URL, into: IO[bytes], verify: bool) -> None:
 
 
 def extract(archive: IO[bytes], target: Path) -> None:
-    """Unpack a zip with the modes in it. Raises BadZipFile, OSError, ValueError for a name that leads
-    outside.
+    """Unpack a zip archive with its file modes.
+
+    Raises BadZipFile, OSError; ValueError for a name that leads outside ``target``.
     """
     with zipfile.ZipFile(archive) as members:
         for member in members.infolist():
@@ -124,7 +125,7 @@ def extract(archive: IO[bytes], target: Path) -> None:
                 target.resolve()
             ):
                 raise ValueError(f"{member.filename}: illegal file path")
-            if path.is_symlink():  # the same name twice: nothing is written through a link
+            if path.is_symlink():  # a repeated name must not write through a symbolic link
                 path.unlink()
             if stat.S_ISLNK(mode):
                 path.symlink_to(members.read(member).decode("utf-8", "surrogateescape"))

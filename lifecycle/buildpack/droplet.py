@@ -1,4 +1,4 @@
-"""Packing the droplet and the build artifacts cache with the image's own tools."""
+"""Archives of the droplet and of the build artifacts cache, made with the image's own tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lifecycle.system import LookError, look_path, reason
 
 
 def pack_droplet(build_dir: Path, work: Path, output: Path) -> None:
-    """``work`` with the app and empty ``tmp`` and ``logs`` as one archive. Raises BuildError."""
+    """Pack ``work`` with the app and empty ``tmp`` and ``logs`` into one archive. Raises BuildError."""
     try:
         run_tool("cp", "-a", build_dir, work / "app")
     except (ScriptError, LookError) as error:
@@ -29,7 +29,7 @@ def pack_droplet(build_dir: Path, work: Path, output: Path) -> None:
 
 
 def pack_cache(cache: Path, output: Path) -> None:
-    """Raises BuildError."""
+    """Pack the cache directory. Raises BuildError."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

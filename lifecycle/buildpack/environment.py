@@ -1,4 +1,4 @@
-"""The environment of a buildpack app's processes, as launcher and shell make it."""
+"""The environment of a buildpack app's processes, shared by launcher and shell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASH = "/bin/bash"
 
 
 class EnvironmentFailure(Exception):
-    """The environment cannot be completed; ``str()`` is for standard error, without line end."""
+    """The environment cannot be completed; ``str()`` is the text for standard error, without line end."""
 
 
 def define_credhub_flags(flags: FlagSet) -> None:
@@ -25,7 +25,7 @@ def define_credhub_flags(flags: FlagSet) -> None:
 
 
 def interpolate(environment: MutableMapping[str, str], flags: FlagSet) -> None:
-    """Put credentials into ``VCAP_SERVICES``. Raises PlatformOptionsError, CredHubError."""
+    """Replace the credential references in ``VCAP_SERVICES``. Raises PlatformOptionsError, CredHubError."""
     services = credhub.interpolate_for_buildpack(
         credhub.credhub_uri(environment),
         environment,
@@ -49,7 +49,7 @@ def prepare(environment: MutableMapping[str, str], app: str, flags: FlagSet) -> 
     except credhub.CredHubError as error:
         raise EnvironmentFailure(str(error)) from error
     environment.pop("VCAP_PLATFORM_OPTIONS", None)
-    with suppress(JSONError):  # an app without usable services starts all the same, and nothing is said
+    with suppress(JSONError):  # an app without usable services starts anyway; errors are not reported
         set_database_url(environment)
 
 
@@ -60,7 +60,7 @@ def clean(path: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """The cleaned path from the root on."""
+    """The cleaned path as an absolute path."""
     return clean(os.path.join(os.getcwd(), path))
 
 
@@ -74,9 +74,10 @@ for __folder in %s; do
 done
 unset __folder __file
 """
-"""A folder with nothing but an empty folder in it counts as empty. Names are not quoted, as apps expect."""
+"""A directory that contains only one empty directory counts as empty. Names are not quoted: apps expect this.
+"""
 
 
 def source_scripts(*folders: str) -> str:
-    """Shell source that runs every file of the folders in this very shell."""
+    """Shell source that runs every file of the folders in the current shell."""
     return _RUN_SCRIPTS % " ".join(folders)

@@ -1,4 +1,6 @@
-"""``launcher`` of buildpack apps: finish the environment, run the pre-start scripts, become the app."""
+"""The ``launcher`` program of buildpack apps: completes the environment, runs pre-start scripts, runs the
+app.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,11 @@ _START = (
     "echo 'Invoking start command.'\n"
     'exec %s "${@:2}"\n'
 )
-"""Of the parameters, which the scripts may set anew, all but the first are the command."""
+"""The scripts may change the positional parameters. All parameters except the first form the command."""
 
 
 def main(argv: list[str]) -> int:
-    """``launcher <app-directory> <start-command> <metadata>``: returns only when nothing can be started."""
+    """``launcher <app-directory> <start-command> <metadata>``: returns only if the app cannot be started."""
     name, *arguments = argv
     if len(arguments) < 3:
         words = f"{name}: received only {len(arguments)} arguments\n"

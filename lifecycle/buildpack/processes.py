@@ -1,4 +1,4 @@
-"""What an app runs: processes and sidecars, gathered from the buildpacks and the app's Procfile."""
+"""Processes and sidecars of an app, collected from the buildpacks and the app's Procfile."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LAUNCH_FILE = "launch.yml"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A command under its type; with ``sidecar_for`` one that runs beside processes of those types."""
+    """A command with its process type. With ``sidecar_for``, a sidecar that runs beside those types."""
 
     type: str
     command: str
     sidecar_for: tuple[str, ...] = ()
     memory: int = 0
-    """In MB, of a sidecar; 0 for no limit of its own."""
+    """Memory limit of a sidecar in MB; 0 means no limit of its own."""
 
 
 def merge(*sources: list[Process]) -> list[Process]:
-    """All processes by type: a later source replaces an earlier one in place, new types follow."""
+    """All processes by type. A later source replaces an earlier one in place; new types are appended."""
     merged: dict[str, list[Process]] = {}
     for source in sources:
         by_type: dict[str, list[Process]] = {}
@@ -52,12 +52,12 @@ def sidecars_json(processes: list[Process]) -> list[dict[str, Any]]:
 
 
 def process_types(processes: list[Process]) -> dict[str, str]:
-    """Type -> command in byte order; of a type listed twice the last."""
+    """Type -> command in byte order; of a repeated type the last counts."""
     return dict(sorted({one.type: one.command for one in processes if not one.sidecar_for}.items()))
 
 
 def launch_file(path: Path) -> list[Process] | None:
-    """The processes of a buildpack's ``launch.yml``, None if there is no such file. Raises BuildError."""
+    """The processes of a buildpack's ``launch.yml``; None if the file does not exist. Raises BuildError."""
     try:
         content = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def released(output: str) -> list[Process]:
 
 
 def procfile(build_dir: Path) -> list[Process]:
-    """The processes of the app's Procfile, none without one. Raises BuildError."""
+    """The processes of the app's Procfile; empty without a Procfile. Raises BuildError."""
     failed = "Failed to read command from Procfile"
     path = build_dir / PROCFILE
     try:

@@ -1,4 +1,4 @@
-"""Removing a tree that a build made, whatever modes and depth it has."""
+"""Removal of a build's tree, whatever its modes and depth."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a tree, also directories that were made unreadable or unwritable.
+    """Remove a file or a tree, including unreadable and unwritable directories.
 
-    Depth costs neither stack nor path length: a directory of a deeper level moves to the top of the tree
-    before it is emptied. Files of other users stay.
+    Deep trees use neither stack nor long paths: each deeper directory is moved to the top of the tree before
+    it is emptied. Files of other users are left in place.
     """
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
@@ -34,7 +34,7 @@ def remove(path: Path) -> None:
 
 
 def _empty(folder: Path) -> list[Path]:
-    """Remove the files of a directory; the directories in it, which can be moved and read from now on."""
+    """Remove the files of a directory. Returns its subdirectories, which are now movable and readable."""
     inner = []
     with suppress(OSError):
         folder.chmod(stat.S_IRWXU)

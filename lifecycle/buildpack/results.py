@@ -1,4 +1,4 @@
-"""What the builder tells the platform about a build: ``result.json``."""
+"""The builder's result file ``result.json``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CONFIG_FILE = "config.yml"
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A buildpack that took part, with what it says of itself."""
+    """A buildpack used in the build, with its own description of itself."""
 
     key: str
     name: str = ""
     version: str = ""
     entrypoint_prefix: str | None = None
-    """None without a ``config``, empty with an empty one."""
+    """None without a ``config``; empty if ``config`` is empty."""
     output_metadata: Any = None
 
     def members(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Used:
         return found
 
     def or_named(self, name: str) -> Used:
-        """This one; with ``name`` if it has not said one itself."""
+        """A copy with ``name``, unless the buildpack named itself."""
         return self if self.name else replace(self, name=name)
 
 
@@ -44,7 +44,7 @@ def config_members(entrypoint_prefix: str) -> dict[str, str]:
 
 
 def read_config(key: str, folder: Path) -> Used:
-    """What a buildpack says of itself in its slot: an unreadable file, or member, says nothing."""
+    """The description that a buildpack wrote into its slot. Unreadable files and members are ignored."""
     try:
         content = (folder / CONFIG_FILE).read_text(encoding="utf-8", errors="surrogateescape")
         top = goyaml.mapping(goyaml.load(content), CONFIG_FILE)
@@ -67,14 +67,14 @@ def _text(value: Any) -> str:
 
 
 def _sorted(value: Any) -> Any:
-    """The value with the members of mappings in byte order."""
+    """The value with the keys of all mappings in byte order."""
     if isinstance(value, dict):
         return {name: _sorted(item) for name, item in sorted(value.items())}
     return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def result_json(used: list[Used], processes: list[Process] | None) -> str:
-    """The file's content; ``processes`` is None for a build that failed."""
+    """The content of the file; ``processes`` is None for a failed build."""
     metadata: dict[str, Any] = {}
     if used[-1].key:
         metadata["buildpack_key"] = used[-1].key

@@ -1,4 +1,4 @@
-"""Running the scripts of a buildpack, and the image's own tools."""
+"""Execution of buildpack scripts and of the image's own tools."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from lifecycle.system import look_path, reason
 
 
 class ScriptError(BuildError):
-    """A script or tool has failed; ``str()`` is ``exit status N`` or the like."""
+    """A script or tool failed; ``str()`` is ``exit status N`` or similar."""
 
 
 def run(program: Path | str, *arguments: Path | str, capture: bool = False) -> str:
-    """Run with our environment and outputs and without input; its standard output with ``capture``.
+    """Run a program with our environment and outputs and without input. With ``capture``, return its standard
+    output.
 
     Raises ScriptError.
     """
@@ -28,13 +29,13 @@ def run(program: Path | str, *arguments: Path | str, capture: bool = False) -> s
 
 
 def run_tool(name: str, *arguments: Path | str) -> None:
-    """Run a program found through ``PATH``. Raises LookError, ScriptError."""
+    """Run a program found in ``PATH``. Raises LookError, ScriptError."""
     sys.stdout.flush()
     _run(look_path(name, os.environ), [name, *map(str, arguments)], None, None)
 
 
 def run_tool_quietly(name: str, *arguments: Path | str) -> None:
-    """Likewise; whatever it writes goes into the error, before the reason."""
+    """Like ``run_tool``, but the output goes into the error text, before the reason."""
     command = [name, *map(str, arguments)]
     _run(look_path(name, os.environ), command, subprocess.PIPE, subprocess.STDOUT)
 

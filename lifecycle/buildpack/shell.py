@@ -1,4 +1,4 @@
-"""``shell``: a command, or an interactive bash, in the environment that the app's own processes have."""
+"""The ``shell`` program: runs a command or an interactive bash in the environment of the app's processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START = 'cd "$1"\n' + source_scripts("../profile.d", ".profile.d") + 'exec bash
 
 
 def main(argv: list[str]) -> int:
-    """``shell [<app dir> [<command> [credhub flags]]]``: returns only when the shell cannot be started."""
+    """``shell [<app dir> [<command> [credhub flags]]]``: returns only if the shell cannot be started."""
     name, *arguments = argv
     environment = dict(os.environ)
     if arguments:

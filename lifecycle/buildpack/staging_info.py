@@ -1,4 +1,4 @@
-"""``staging_info.yml``: what the builder leaves in the droplet for the launcher."""
+"""``staging_info.yml``: the file in the droplet that passes information from the builder to the launcher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = "staging_info.yml"
 
 
 class StagingInfoError(Exception):
-    """The file is there but unusable; ``str()`` says why."""
+    """The file exists but cannot be used; ``str()`` is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class StagingInfo:
     """None without a ``config``."""
 
     def dump(self) -> str:
-        """The file's content: one line of JSON, which is YAML."""
+        """The content of the file: one line of JSON, which is valid YAML."""
         members: dict[str, object] = {
             "detected_buildpack": self.detected_buildpack,
             "start_command": self.start_command,
@@ -35,7 +35,7 @@ class StagingInfo:
 
 
 def read(path: Path) -> StagingInfo:
-    """What the file says, nothing if there is none. Raises StagingInfoError."""
+    """The content of the file; empty if it does not exist. Raises StagingInfoError."""
     try:
         content = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def read(path: Path) -> StagingInfo:
 
 
 def _from_json(content: str) -> StagingInfo | None:
-    """What our own builder writes, read without the YAML reader, which would double the launcher's time."""
+    """Read the builder's JSON without the YAML reader, which would double the launcher's run time."""
     try:
         info = decode(content)
     except JSONError:

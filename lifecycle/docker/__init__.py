@@ -1,1 +1,1 @@
-"""Programs of apps that come from Docker images."""
+"""Lifecycle programs of Docker image apps."""

@@ -1,4 +1,4 @@
-"""``builder`` of docker apps: find out from an image's registry how the image is to be started."""
+"""The ``builder`` program of docker apps: reads the start command of an image from its registry."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NO_REFERENCE = 1
 FAILED = 2
 ATTEMPTS = 4
 PASSWORD_VARIABLE = "DOCKER_REGISTRY_PASSWORD"
-"""The registry's password when ``-dockerPassword`` does not have it: an argument can be read by others."""
+"""Holds the registry password if ``-dockerPassword`` is absent: other processes can read arguments."""
 
 _T = TypeVar("_T")
 
 
 class _StagingError(Exception):
-    """Staging has failed; ``str()`` is the reason."""
+    """Staging failed; ``str()`` is the reason."""
 
 
 class _Interrupted(BaseException):
-    """A signal ends the program; ``str()`` is its name."""
+    """A signal terminates the program; ``str()`` is the signal's name."""
 
 
 def main(argv: list[str]) -> int:
@@ -84,7 +84,7 @@ def _flags() -> FlagSet:
 
 
 def _once(convert: Callable[[str], list[str]], what: str) -> Callable[[str], list[str]]:
-    """A list flag that may be given once."""
+    """A list flag that may appear only once."""
     given: list[str] = []
 
     def setter(text: str) -> list[str]:
@@ -115,7 +115,7 @@ def _addresses(text: str) -> list[str]:
 
 
 def _stage(flags: FlagSet) -> None:
-    """Raises _StagingError."""
+    """Read the image's configuration and write the result file. Raises _StagingError."""
     reference = parse(flags.text("dockerRef"))
     credentials = _credentials(reference, flags)
     listed = flags.value("insecureDockerRegistries")
@@ -161,7 +161,7 @@ def _fetch(registry: Registry) -> dict[str, Any]:
 
 
 def _retried(what: str, fetch: Callable[[], _T]) -> _T:
-    """What ``fetch`` gets, at the fourth try at the latest. Raises RegistryError."""
+    """The result of ``fetch``, with up to four attempts. Raises RegistryError."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return fetch()

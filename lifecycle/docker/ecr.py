@@ -1,4 +1,4 @@
-"""Amazon's registries: an AWS key pair is exchanged for the registry's own credentials."""
+"""Amazon ECR credentials: exchanges an AWS key pair for registry credentials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 TIMEOUT = 60.0
 
 Send = Callable[[str, dict[str, str], bytes], tuple[int, bytes]]
-"""Posts headers and body to a host's root: status and body."""
+"""Posts headers and body to the root path of a host; returns status and body."""
 
 
 class ECRError(Exception):
@@ -69,7 +69,7 @@ def sign(endpoint: str, region: str, pair: Credentials, body: bytes, moment: str
         f"AWS4-HMAC-SHA256 Credential={pair.user}/{scope}, SignedHeaders={names}, "
         f"Signature={signature.hexdigest()}"
     )
-    del headers["host"]  # every request has it anyway
+    del headers["host"]  # HTTP adds the Host header itself
     return headers
 
 

@@ -1,4 +1,4 @@
-"""``launcher`` of docker apps: finish the environment, then become the app."""
+"""The ``launcher`` program of docker apps: completes the environment, then executes the app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_PORT = 65535
 
 
 class _LaunchError(Exception):
-    """The app cannot be started; ``str()`` goes to standard error as it is."""
+    """The app cannot be started; ``str()`` is the complete text for standard error."""
 
     def __init__(self, text: str, status: int = FAILED) -> None:
         super().__init__(text)
@@ -26,7 +26,7 @@ class _LaunchError(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """``launcher <ignored> <start command> <metadata>``: returns only when the app cannot be started."""
+    """``launcher <ignored> <start command> <metadata>``: returns only if the app cannot be started."""
     if len(argv) < 4:
         sys.stderr.write(f"Usage: {argv[0]} <ignored> <start command> <metadata>\n")
         return FAILED
@@ -60,7 +60,7 @@ def _complete(environment: dict[str, str]) -> None:
 
 
 def _metadata(text: str) -> dict[str, Any]:
-    """The execution metadata, checked: a member of a wrong kind makes all of it invalid."""
+    """The validated execution metadata. One member of a wrong type makes all of it invalid."""
     try:
         given = decode_object(text, "ExecutionMetadata")
         metadata: dict[str, Any] = {}
@@ -83,7 +83,7 @@ def _metadata(text: str) -> dict[str, Any]:
 
 
 def _command(start_command: str, metadata: dict[str, Any], environment: dict[str, str]) -> list[str]:
-    """The command line of the app, in the directory it is to start in."""
+    """The command line of the app, for execution in its start directory."""
     folder = metadata["workdir"] or "/"
     try:
         os.chdir(folder)

@@ -1,4 +1,4 @@
-"""What the platform is told about an image: the result file of the docker builder."""
+"""Execution metadata of an image: the content of the docker builder's result file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_PORT = 65535
 
 
 class PortError(Exception):
-    """An exposed port that is none; ``str()`` is the reason, ``ports`` all of them as shown."""
+    """An invalid exposed port; ``str()`` is the reason, ``ports`` all ports as shown."""
 
     def __init__(self, reason: str, ports: str) -> None:
         super().__init__(reason)
@@ -19,7 +19,7 @@ class PortError(Exception):
 
 
 def wrong_member(config: dict[str, Any]) -> str:
-    """What is wrong with the members of an image's configuration that matter; empty if nothing is."""
+    """The error text for an image configuration with a member of a wrong type; empty if all are valid."""
     for name in ("Cmd", "Entrypoint"):
         value = config.get(name) or []
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
@@ -33,7 +33,7 @@ def wrong_member(config: dict[str, Any]) -> str:
 
 
 def execution_metadata(config: dict[str, Any]) -> dict[str, Any]:
-    """How to start the image, from its configuration; what is empty is left out. Raises PortError."""
+    """The execution metadata from an image's configuration, without empty members. Raises PortError."""
     command, entrypoint = _command(config)
     members: dict[str, Any] = {
         "cmd": command,
@@ -64,9 +64,9 @@ def ports(exposed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def result_json(image: str, config: dict[str, Any]) -> str:
-    """The file's content. Raises PortError."""
+    """The content of the result file. Raises PortError."""
     command, entrypoint = _command(config)
-    # an entrypoint alone leaves a blank at the end, which the platform has always stored
+    # An entrypoint without a command keeps a trailing blank. The platform has always stored it this way.
     web = " ".join([*entrypoint, " ".join(command)]) if entrypoint else " ".join(command)
     result = {
         "lifecycle_type": "docker",

@@ -1,4 +1,4 @@
-"""Docker references as users write them."""
+"""Parser of Docker image references."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _MAX_NAME = 255
 
 
 class BadReference(Exception):
-    """A reference that names no image; ``str()`` is the cause."""
+    """An invalid reference; ``str()`` is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image: ``host`` is empty for the Hub; ``repository`` and ``tag`` as cut at the last colon.
+    """An image reference. ``host`` is empty for Docker Hub; the last colon separates ``repository`` and
+    ``tag``.
 
-    Of ``team/app@sha256:<hex>`` the repository ends with ``@sha256``, and the tag is the rest.
+    In ``team/app@sha256:<hex>`` the repository ends with ``@sha256`` and the tag is the hex part.
     """
 
     host: str
@@ -35,32 +36,32 @@ class Reference:
 
     @property
     def image(self) -> str:
-        """The name that the platform stores."""
+        """The image name that the platform stores."""
         name = f"{self.repository}:{self.tag}"
         return f"{self.host}/{name}" if self.host else name
 
     @property
     def registry(self) -> str:
-        """The host that requests go to."""
+        """The host that receives the requests."""
         return self.host if self.host and self.host != HUB else HUB_REGISTRY
 
     @property
     def name(self) -> str:
-        """The repository without a digest's sign."""
+        """The repository without the digest suffix."""
         return self.repository.removesuffix(_DIGEST_SIGN)
 
     @property
     def full_name(self) -> str:
-        """Host and repository, as messages name it."""
+        """Host and repository, as used in messages."""
         return f"{self.host or HUB}/{self.name}"
 
     @property
     def version(self) -> str:
-        """Tag or digest, as a manifest is asked for."""
+        """Tag or digest, as used in manifest requests."""
         return f"sha256:{self.tag}" if self.repository.endswith(_DIGEST_SIGN) else self.tag
 
     def check(self) -> None:
-        """Raises BadReference when no registry could have such an image."""
+        """Raises BadReference if no registry can have such an image."""
         name = self.name
         if self.repository.endswith(_DIGEST_SIGN) and ":" in name:
             raise BadReference("Docker references with both a tag and digest are currently not supported")
@@ -78,7 +79,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Host, repository and tag of ``text``, unchecked; a Hub image of one part belongs to ``library``."""
+    """Split ``text`` into host, repository and tag, without checks. A one-part Hub name gets ``library/``."""
     name, colon, tag = text.rpartition(":")
     if not colon or "/" in tag:
         name, tag = text, DEFAULT_TAG

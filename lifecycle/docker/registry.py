@@ -1,4 +1,4 @@
-"""An image's configuration, read from a registry by the v2 protocol; nothing else of the image is fetched."""
+"""Registry client (v2 protocol) that reads an image's configuration and nothing else of the image."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, SCHEMA_2, SCHEMA_1_SIGNED, SCHEMA_1, DOCKER_LIST))
 
 TIMEOUT = 60.0
-"""Seconds for each wait."""
+"""Limit of each wait, in seconds."""
 MAX_BYTES = 4 << 20
-"""Of a manifest or a configuration."""
+"""Limit of a manifest or a configuration."""
 MAX_REDIRECTS = 10
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"([^"]*)"|([^",\s]+))')
 
 
 class RegistryError(Exception):
-    """The registry did not give what was asked for; ``str()`` is the cause."""
+    """A failed registry request; ``str()`` is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class _Answer:
     body: bytes
 
     def complaint(self) -> str:
-        """What the registry says is wrong."""
+        """The error message in the registry's answer."""
         try:
             error = json.loads(self.body)["errors"][0]
             text = error.get("message") or str(error["code"]).replace("_", " ").lower()
@@ -71,9 +71,9 @@ class _Answer:
 
 
 class Registry:
-    """A registry's answers about one repository.
+    """Client for one repository of a registry.
 
-    ``insecure`` means TLS without checking certificates, and plain HTTP where there is no TLS.
+    ``insecure`` skips certificate checks, and uses plain HTTP if the registry has no TLS.
     """
 
     def __init__(self, reference: Reference, credentials: Credentials, insecure: bool) -> None:
@@ -84,7 +84,7 @@ class Registry:
         self._authorization = ""
 
     def config_digest(self) -> tuple[str, dict[str, Any] | None]:
-        """The digest of the image's configuration, or, for images of schema 1, the configuration.
+        """The digest of the image's configuration, or the configuration itself for images of schema 1.
 
         Raises RegistryError.
         """
@@ -120,10 +120,10 @@ class Registry:
         kind = manifest.get("mediaType") or answer.headers.get_content_type()
         return str(kind), manifest
 
-    # -- signing in ----------------------------------------------------------------------------------
+    # -- authentication ------------------------------------------------------------------------------
 
     def _sign_in(self) -> None:
-        """Find out how the registry is spoken to. Raises RegistryError."""
+        """Determine scheme and authentication of the registry. Raises RegistryError."""
         host = self._reference.registry
         failed = f"pinging container registry {host}"
         for scheme in ("https", "http") if self._insecure else ("https",):
@@ -178,9 +178,10 @@ class Registry:
         return self._request(url, {**headers, **authorization})
 
     def _request(self, target: str, headers: Mapping[str, str]) -> _Answer:
-        """The answer behind any redirects. Raises RegistryError.
+        """The answer after any redirects. Raises RegistryError.
 
-        Another host does not get our authorization, nor the same one without the protection of TLS.
+        Our authorization is not sent to another host, nor to the same host after a redirect from TLS to plain
+        HTTP.
         """
         try:
             url = parse(target)
@@ -211,7 +212,7 @@ class Registry:
 
 
 def _choose(index: Mapping[str, Any]) -> str:
-    """The digest of the manifest for Linux on this machine. Raises RegistryError."""
+    """The digest of the manifest for Linux on this machine's architecture. Raises RegistryError."""
     machine = os.uname().machine
     wanted = _ARCHITECTURES.get(machine, machine)
     try:
@@ -227,7 +228,7 @@ def _choose(index: Mapping[str, Any]) -> str:
 
 
 def _schema_1_config(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Old manifests carry the configuration of the top layer as text."""
+    """The configuration of the top layer, which a schema 1 manifest contains as text."""
     try:
         return _object(str(manifest["history"][0]["v1Compatibility"]).encode(), "image configuration")
     except (LookupError, TypeError) as error:
@@ -235,7 +236,7 @@ def _schema_1_config(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _signed(manifest: bytes) -> bytes:
-    """What a digest of a manifest is of: all of it, but for the signatures inside one of schema 1."""
+    """The bytes that a manifest's digest covers: all, except the embedded signatures of schema 1."""
     try:
         protected = json.loads(manifest)["signatures"][0]["protected"]
         form = json.loads(_base64url(protected))

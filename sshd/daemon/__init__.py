@@ -1,1 +1,1 @@
-"""What serves the connections of ``diego-sshd``: a process that lives while there are any."""
+"""The worker process of ``diego-sshd``: serves connections and exits after the last one."""

@@ -1,8 +1,8 @@
-"""Processes of sessions: started, waited for, never left as zombies.
+"""Child processes of sessions: started, reaped, never left as zombies.
 
-A child is a fork of this process that either executes a program or runs one of our transfer functions, so
-that file systems may block it without blocking a connection. It has a session of its own: ``kill 0`` in a
-command must not reach the daemon.
+A child is a fork of this process. It either executes a program or runs one of the transfer functions, so that
+slow file systems block only the child. Each child has its own session: ``kill 0`` in a command must not reach
+the daemon.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 WITHOUT_PROC = 4096
-"""Descriptors to close where /proc does not tell which there are."""
+"""Number of descriptors to close if /proc does not list them."""
 
 COULD_NOT_START = 255
-"""Exit status of a child whose program could not be executed."""
+"""Exit status of a child if its program cannot be executed."""
 
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a child ended: an exit status, or a signal number and whether it left a core."""
+    """The end of a child: an exit status, or a signal number and whether there is a core dump."""
 
     status: int | None
     signal: int = 0
@@ -53,10 +53,10 @@ class Children:
         terminal: bool,
         ended: Callable[[Ending], None],
     ) -> int:
-        """Run ``body`` in a child with these three descriptors; ``ended`` is called when it is over.
+        """Run ``body`` in a child with these three descriptors; ``ended`` is called when the child exits.
 
-        With ``terminal`` the three are one terminal, which becomes the controlling one. Raises ``OSError``
-        when no process can be made.
+        With ``terminal`` the three descriptors are one terminal, which becomes the controlling terminal.
+        Raises ``OSError`` if the process cannot be made.
         """
         pid = os.fork()
         if pid == 0:
@@ -65,7 +65,7 @@ class Children:
         return pid
 
     def signal(self, pid: int, number: int) -> None:
-        """Signal a child that has not been waited for; nothing otherwise."""
+        """Signal a child that has not been reaped; otherwise do nothing."""
         if pid in self._ended:
             os.kill(pid, number)
 
@@ -105,10 +105,10 @@ def _be_the_child(body: Callable[[], int], stdio: tuple[int, int, int], terminal
 
 
 def _close_all_but_stdio() -> None:
-    """Others' pipes must end when their own users close them.
+    """Close inherited descriptors: a copy of another session's pipe would keep that pipe open.
 
-    Not a range up to the limit: that is a thousand million in some containers, whose seccomp profile may not
-    know ``close_range``.
+    The descriptor limit cannot bound a range: it is 10^9 in some containers, whose seccomp profile may not
+    allow ``close_range``.
     """
     try:
         descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
@@ -121,12 +121,12 @@ def _close_all_but_stdio() -> None:
 
 
 def _above_stdio(stdio: tuple[int, int, int]) -> tuple[int, ...]:
-    """The same three, none of which a ``dup2`` to 0, 1 or 2 can overwrite before its turn."""
+    """Duplicates above 2 of the three descriptors, which a ``dup2`` to 0, 1 or 2 cannot overwrite."""
     return tuple(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in stdio)
 
 
 def program(path: str, arguments: list[str], environment: dict[str, str]) -> Callable[[], int]:
-    """A body that becomes another program."""
+    """A child body that executes another program."""
 
     def execute() -> int:
         try:

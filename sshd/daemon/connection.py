@@ -1,4 +1,4 @@
-"""What one authenticated client may ask for.
+"""The requests of one authenticated client.
 
 Sessions, connections into the container, listeners inside it.
 """
@@ -24,7 +24,7 @@ from sshd.ssh.server import ServerLink
 from sshd.wire import Malformed, Reader, text, uint32
 
 MAX_FORWARDS = 100
-"""Listeners one connection may have."""
+"""Limit of listeners per connection."""
 
 
 class Connection:
@@ -56,7 +56,7 @@ class Connection:
             try:
                 reader = Reader(request.extra)
                 host, port = reader.text(), reader.uint32()
-                reader.text(), reader.uint32()  # the originator
+                reader.text(), reader.uint32()  # originator address and port
                 reader.end()
             except Malformed:
                 request.refuse(m.OPEN_CONNECT_FAILED, "Failed to parse open channel message")
@@ -121,7 +121,7 @@ class Connection:
         return True
 
     def _arrived(self, forward: _Forward, side: SocketSide) -> None:
-        """A socket was accepted. It is closed unless the client takes a channel for it."""
+        """Offer an accepted socket to the client; close it unless the client opens a channel for it."""
         if self._link.lost() or self._mux.channels + len(self._arrived_sides) >= m.MAX_CHANNELS:
             side.close()
             return
@@ -130,7 +130,7 @@ class Connection:
         opening.add_done_callback(lambda _: self._settle(side))
 
     def _settle(self, side: SocketSide) -> None:
-        """Opening a channel for it has ended, in whatever way: a cancelled task may not even have begun."""
+        """Clean up after an attempt to open a channel, also if its task was cancelled before it started."""
         self._arrived_sides.discard(side)
         if not side.joined:
             side.close()
@@ -150,7 +150,7 @@ class Connection:
 
 
 class _Forward:
-    """One listener for the client: the address as it was asked for, and the port it got."""
+    """One listener for the client: the requested address and the bound port."""
 
     def __init__(self, host: str) -> None:
         self.host = host

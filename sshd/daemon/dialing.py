@@ -1,4 +1,4 @@
-"""Connecting to and listening on TCP addresses; failures in the words of the Go programs."""
+"""TCP dial and listen, with Go's error texts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ALL_ADDRESSES = ("", "0.0.0.0", "::")
 
 
 class DialFailed(Exception):
-    """The text tells why, as ``dial tcp 127.0.0.1:9: connect: connection refused``."""
+    """A failed dial; the text is like ``dial tcp 127.0.0.1:9: connect: connection refused``."""
 
 
 async def dial(host: str, port: int) -> SocketSide:
-    """Connect to the first address of ``host`` that answers. Raises :class:`DialFailed`."""
+    """Connect to the first address of ``host`` that accepts. Raises :class:`DialFailed`."""
     if port > MAX_PORT:
         raise DialFailed(f"dial tcp: address {port}: invalid port")
     loop = asyncio.get_running_loop()
@@ -50,9 +50,9 @@ async def dial(host: str, port: int) -> SocketSide:
 async def listen(
     host: str, port: int, connected: Callable[[SocketSide], None]
 ) -> tuple[asyncio.Server, tuple[str, int]]:
-    """Listen for forwards; the second value is the address that is really listened on.
+    """Listen for forwards; the second value is the bound address.
 
-    All addresses means those of both families, on one port. Raises ``OSError``.
+    For all addresses, one port is bound in both families. Raises ``OSError``.
     """
     if port > MAX_PORT:
         raise OSError(f"address {port}: invalid port")

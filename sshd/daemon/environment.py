@@ -1,4 +1,4 @@
-"""The environment of commands and the shell that runs them."""
+"""The shell of commands, and their environment."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import shutil
 from collections.abc import Mapping
 
 SHELLS = ("/bin/bash", "/usr/local/bin/bash", "/bin/sh")
-"""Looked for in this order, then ``bash`` and ``sh`` in the daemon's PATH."""
+"""Candidates in this order, then ``bash`` and ``sh`` in the daemon's PATH."""
 
-_ALWAYS = {"PATH": "/bin:/usr/bin", "LANG": "en_US.UTF8"}  # spelled so
+_ALWAYS = {"PATH": "/bin:/usr/bin", "LANG": "en_US.UTF8"}  # this spelling is intended
 
 VARIABLE_BYTES = 8 * 1024 * 1024
-"""Names and values that the sessions of one connection may have waiting for their commands.
+"""Limit of the names and values that a connection's sessions keep for commands not yet started.
 
-No program could be started with more than a quarter of it.
+The kernel starts no program with more than a quarter of it.
 """
 
 
 class Allowance:
-    """How much more of something a connection may have kept."""
+    """Remaining budget of one connection."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
     def take(self, amount: int) -> bool:
-        """Whether it is granted."""
+        """Take ``amount`` from the budget; False if it does not fit."""
         if amount > self.left:
             return False
         self.left -= amount
@@ -36,7 +36,7 @@ class Allowance:
 
 
 def find_shell() -> str:
-    """The first shell there is; ``/bin/sh``, which then fails to start, if there is none."""
+    """The first existing shell. Without one, ``/bin/sh``, whose start then fails."""
     for path in SHELLS:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
@@ -46,9 +46,9 @@ def find_shell() -> str:
 def command_environment(
     daemon: Mapping[str, str], inherit: bool, client: Mapping[str, str]
 ) -> dict[str, str]:
-    """What a command sees: the fixed two, the daemon's (if inherited), the client's.
+    """The environment of a command: the two fixed variables, the daemon's (if inherited), the client's.
 
-    HOME and USER the daemon's.
+    HOME and USER are always the daemon's.
     """
     environment = dict(_ALWAYS)
     if inherit:

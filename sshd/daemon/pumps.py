@@ -1,4 +1,4 @@
-"""Data between descriptors of a child and a channel, no faster than the slower side takes it."""
+"""Flow-controlled data between a child's descriptors and a channel."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from enum import Enum, auto
 from sshd.ssh.channel import Channel
 
 CHUNK = 256 * 1024
-"""Bytes read at once; a pipe of a transfer holds that much."""
+"""Bytes per read, and size of a transfer's pipe."""
 
 
 class Passed(Enum):
-    """What came of passing data on: some went, there was none, or the channel has no room."""
+    """Result of a pass: some data passed, no data available, or no room in the channel."""
 
     SOME = auto()
     NOTHING = auto()
@@ -25,7 +25,7 @@ class Passed(Enum):
 class Output:
     """From a descriptor to the channel.
 
-    ``done`` is called once: at its end, or when :meth:`stop` is called.
+    ``done`` is called once: at the end of the data, or after :meth:`stop`.
     """
 
     def __init__(self, descriptor: int, channel: Channel, kind: int, done: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class Output:
         self.pass_on()
 
     def pass_on(self) -> Passed:
-        """Pass on what there is now."""
+        """Pass on the data available now."""
         room = self._channel.room()
         if not room:
             self._pause()
@@ -67,7 +67,7 @@ class Output:
             data = os.read(self._descriptor, min(room, CHUNK))
         except BlockingIOError:
             return Passed.NOTHING
-        except OSError:  # EIO: the last user of a terminal has closed it
+        except OSError:  # EIO: the last process has closed the terminal
             data = b""
         if not data:
             self.stop()
@@ -84,7 +84,7 @@ class Output:
 
 
 class Input:
-    """From the channel to a descriptor, giving the channel its window back as it is written."""
+    """From the channel to a descriptor. Written bytes are returned to the channel's window."""
 
     def __init__(self, descriptor: int, channel: Channel) -> None:
         self._loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ class Input:
             self._write()
 
     def end(self) -> None:
-        """Close it when everything has been written."""
+        """Close the descriptor after everything has been written."""
         self._ending = True
         if not self._waiting:
             self.stop()
@@ -117,7 +117,7 @@ class Input:
                 written = os.write(self._descriptor, data)
             except BlockingIOError:
                 written = 0
-            except OSError:  # nobody reads any more
+            except OSError:  # the reader is gone
                 self.stop()
                 return
             if written < len(data):

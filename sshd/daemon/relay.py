@@ -1,6 +1,6 @@
-"""A TCP connection and a channel, copied into each other with half-close.
+"""A relay between a TCP connection and a channel, with half-close.
 
-What both kinds of forwarding are.
+Both kinds of port forwarding use it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
 
 _BUFFER = memoryview(bytearray(256 * 1024))
-"""Where all sockets are read into, one after the other: what was read is copied or sent at once."""
+"""Shared read buffer of all sockets: its content is copied or sent before the next read."""
 
 
 class SocketSide(asyncio.BufferedProtocol):
-    """The TCP end. Reads only after :meth:`join`, so nothing arrives before there is a channel.
+    """The TCP side. It reads only after :meth:`join`, so no data arrives before the channel exists.
 
-    It reads no more than the channel has room for: next to nothing is kept for a client that takes nothing.
+    It reads only what the channel has room for, so a client that does not read costs almost no memory.
     """
 
     def __init__(self, connected: Callable[[SocketSide], None] | None = None) -> None:
@@ -40,7 +40,7 @@ class SocketSide(asyncio.BufferedProtocol):
 
     @property
     def joined(self) -> bool:
-        """Whether there is a channel for it."""
+        """Whether a channel is attached."""
         return self._channel is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,14 +60,14 @@ class SocketSide(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         room = self._channel.room() if self._channel is not None else 0
-        return _BUFFER[: room or 1]  # an empty one is not allowed
+        return _BUFFER[: room or 1]  # asyncio does not accept an empty buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._waiting.append(bytes(_BUFFER[:nbytes]))
         self.pass_on()
 
     def pass_on(self) -> None:
-        """Send what waits as far as the channel has room; read on only when nothing waits."""
+        """Send the waiting data as far as the channel has room; resume reading once nothing waits."""
         channel = self._channel
         if channel is None:
             return
@@ -98,7 +98,7 @@ class SocketSide(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self._ended = True
         self.pass_on()
-        return True  # half-closed: the other direction may go on
+        return True  # half-closed: the other direction may continue
 
     # -- from the channel to the socket -------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class SocketSide(asyncio.BufferedProtocol):
             self._give_back(len(data))
 
     def drop(self, data: bytes) -> None:
-        """What a TCP connection has no place for."""
+        """Discard data of a kind that TCP cannot carry."""
         self._give_back(len(data))
 
     def pause_writing(self) -> None:
@@ -135,7 +135,7 @@ class SocketSide(asyncio.BufferedProtocol):
             self._close_if_over()
 
     def _close_if_over(self) -> None:
-        """Both directions have ended."""
+        """Close the connection if both directions have ended."""
         if self._ended and self._finished and not self._waiting and self._transport is not None:
             self._transport.close()
 
@@ -151,7 +151,7 @@ class SocketSide(asyncio.BufferedProtocol):
 
 
 class ChannelSide:
-    """The handler of the channel's end."""
+    """The channel side: the handler of the channel."""
 
     def __init__(self, socket: SocketSide) -> None:
         self._socket = socket

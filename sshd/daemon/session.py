@@ -1,4 +1,4 @@
-"""A session channel: environment, terminal, one command, its signals and its end (spec: session requests)."""
+"""A session channel: environment, terminal, one command, its signals and its exit."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from sshd.wire import Malformed, Reader, boolean, string, uint32
 SIGNALS = (
     "ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2",
 )  # fmt: skip
-"""Names a client may send and an ``exit-signal`` may carry."""
+"""Signal names allowed in client requests and in ``exit-signal``."""
 
 _NUMBERS = {name: int(signal.Signals[f"SIG{name}"]) for name in SIGNALS}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 
 MAX_TERM = 1024
-"""Characters of a terminal's type that make sense."""
+"""Limit of the terminal type, in characters."""
 
 _SCP = re.compile(r"^\s*scp($|\s+)")
 
 LAST_OUTPUT_SECONDS = 0.05
-"""The kernel hands terminal output over from a queue: how long after the command's end it may still come."""
+"""Seconds to wait for terminal output after the command's exit: the kernel delivers it from a queue."""
 
 
 class Session:
@@ -49,10 +49,10 @@ class Session:
         self._children = children
         self._environment: dict[str, str] = {}
         self._variables = variables
-        self._taken = 0  # of the allowance for variables
+        self._taken = 0  # bytes taken from the allowance for variables
         self._pty: PtyRequest | None = None
         self._running: _Command | None = None
-        self._early: list[bytes] = []  # input that came before the command
+        self._early: list[bytes] = []  # input received before the command
         self._early_end = False
         self._channel: Channel
 
@@ -63,7 +63,7 @@ class Session:
 
     def request_received(self, name: str, payload: bytes, reply: Callable[[bool], None]) -> None:
         if self._running is not None and self._running.holds_requests:
-            return  # answered never: the channel closes when the transfer ends
+            return  # never answered: the channel closes when the transfer ends
         handler = _REQUESTS.get(name)
         if handler is None:
             reply(False)
@@ -78,7 +78,7 @@ class Session:
         name, value = reader.text(), reader.text()
         reader.end()
         size = len(name) + len(value)
-        if self._running is not None:  # too late to have an effect
+        if self._running is not None:  # too late to take effect
             reply(True)
         elif self._variables.take(size):
             self._taken += size
@@ -165,7 +165,7 @@ class Session:
                 command.start_with_pipes(body)
             else:
                 command.start_on_terminal(body, pty, self._settings.keepalive_seconds)
-        except OSError:  # no process, descriptor or terminal left
+        except OSError:  # no process, descriptor or terminal available
             command.fail()
         early, self._early = self._early, []
         for data in early:
@@ -199,7 +199,7 @@ class Session:
             self._running.abandon()
 
     def _forget_variables(self) -> None:
-        """The command has them, or there will be none."""
+        """Drop the variables: the command has started, or will not start."""
         self._variables.give_back(self._taken)
         self._taken = 0
         self._environment.clear()
@@ -217,7 +217,7 @@ _REQUESTS: dict[str, Callable[[Session, bytes, Callable[[bool], None]], None]] =
 
 
 def exit_message(ending: Ending) -> tuple[str, bytes]:
-    """The channel request that tells how a command ended, and its payload."""
+    """The channel request that reports the exit of a command, and its payload."""
     if ending.status is not None:
         return "exit-status", uint32(ending.status)
     name = _NAMES.get(ending.signal, "")
@@ -229,12 +229,12 @@ def _scp_end(ending: Ending) -> tuple[str, bytes]:
 
 
 def _sftp_end(ending: Ending) -> tuple[str, bytes] | None:
-    """Only a clean end has a status: a broken conversation just closes the channel."""
+    """Report a status only for a clean exit. After a protocol error, the channel just closes."""
     return ("exit-status", uint32(0)) if ending.status == 0 else None
 
 
 class _Command:
-    """One running command of a session, with its pumps. Ends by itself; the session does not wait for it."""
+    """One running command of a session, with its pumps. It ends by itself, without the session waiting."""
 
     def __init__(
         self,
@@ -303,7 +303,7 @@ class _Command:
         self._ending = Ending(COULD_NOT_START)
         self._finish()
 
-    # -- what the client does -----------------------------------------------------------------------
+    # -- client actions ------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
         if self._input is None:
@@ -329,9 +329,9 @@ class _Command:
             set_size(self._terminal, columns, rows)
 
     def abandon(self) -> None:
-        """The channel is gone. A terminal's command hears of it.
+        """The channel is gone. A command with a terminal gets a hang-up.
 
-        Others notice that their pipes are closed.
+        Other commands see their closed pipes.
         """
         if self._over:
             return
@@ -339,7 +339,7 @@ class _Command:
             self.signal(signal.SIGHUP)
         self._close()
 
-    # -- its end ------------------------------------------------------------------------------------
+    # -- exit ----------------------------------------------------------------------------------------
 
     def _ended(self, ending: Ending) -> None:
         self._ending = ending
@@ -349,9 +349,9 @@ class _Command:
             self._maybe_finish()
 
     def _drain_terminal(self) -> None:
-        """Everything written before the end has to be delivered.
+        """Deliver all output written before the exit.
 
-        A process left behind may hold the terminal.
+        A leftover process may keep the terminal open, so the end of the terminal's output may never come.
         """
         output = self._outputs[0]
         passed = Passed.SOME

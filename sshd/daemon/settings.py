@@ -1,4 +1,4 @@
-"""The daemon's settings as its parts need them. They cross from process to process as plain values."""
+"""The daemon's settings, passed between processes as plain values."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from sshd.ssh.algorithms import Algorithms
 from sshd.ssh.server import LOGIN_SECONDS
 
 IDLE_SECONDS = 300.0
-"""A connection without any traffic for that long is dropped."""
+"""A connection without traffic for this long is dropped."""
 
 KEEPALIVE_SECONDS = 15.0
-"""Between two keepalive requests of a session with a terminal."""
+"""Interval of keepalive requests in a session with a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``authorized_key`` is the key's blob, the part of its line that is base64."""
+    """``authorized_key`` is the key's blob: the decoded base64 part of its line."""
 
     host_key: str
     authorized_key: bytes | None

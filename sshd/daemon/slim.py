@@ -1,9 +1,9 @@
-"""The worker without what it never uses: its memory counts as the app's.
+"""Placeholders for unused modules of asyncssh, because the worker's memory counts against the app.
 
-asyncssh imports all that it can do: file transfers, agents, terminals and their line editor, subprocesses,
-certificates. Of these the worker uses nothing. Their modules are replaced by placeholders before asyncssh is
-imported, which saves a tenth of the worker's memory. The process is the worker's alone, so that no other
-program misses them.
+asyncssh imports all its features: file transfers, agents, terminals and their line editor, subprocesses,
+certificates. The worker uses none of these. Their modules are replaced by placeholders before asyncssh is
+imported, which saves a tenth of the worker's memory. The process runs only the worker, so no other program
+needs them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ PLACEHOLDERS = (
     *("agent", "editor", "forward", "keysign", "listener", "pkcs11", "process", "scp", "sftp", "socks"),
     *("stream", "subprocess", "tuntap", "x11"),
 )
-"""Modules of asyncssh from which others import names that are not used in a worker."""
+"""Modules from which asyncssh imports names that a worker does not use."""
 
 ABSENT = ("asyncssh.crypto.x509", "ssl")
-"""Modules whose absence asyncssh and asyncio provide for."""
+"""Optional modules: asyncssh and asyncio work without them."""
 
 
 class Unused(Exception):
-    """Stands for every class of the modules that are left out; it has no instances."""
+    """Replaces every class of the omitted modules; it has no instances."""
 
     def __class_getitem__(cls, _: object) -> type[Unused]:
         return cls
 
 
 class Placeholder(types.ModuleType):
-    """A module that has every name."""
+    """A module in which every name exists."""
 
     def __getattr__(self, name: str) -> type[Unused]:
         if name.startswith("__"):
@@ -40,10 +40,11 @@ class Placeholder(types.ModuleType):
 
 
 def leave_out() -> None:
-    """Has to come before the first import of asyncssh and asyncio in this process."""
+    """Install the placeholders. Call it before the first import of asyncssh and asyncio in this process."""
     modules = cast("dict[str, Any]", sys.modules)
     for name in ABSENT:
         modules[name] = None
     for name in PLACEHOLDERS:
         modules[f"asyncssh.{name}"] = Placeholder(f"asyncssh.{name}")
-    modules["typing_extensions"] = typing  # asyncssh takes from it what the standard library has since 3.11
+    # asyncssh needs names from it that the standard library has since 3.11
+    modules["typing_extensions"] = typing

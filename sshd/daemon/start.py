@@ -1,4 +1,4 @@
-"""From the listener's plain values to a worker that runs: the first thing in the process that serves."""
+"""Entry point of the worker process: builds the worker from the listener's plain values and runs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settings(prepared: Prepared) -> Settings:
 
 
 def run(prepared: Prepared, listening: socket.socket, alive: int) -> int:
-    """Serve until nobody is connected. The process ends at once when ``alive``, a pipe, does."""
+    """Serve until no client is connected. The process exits at once when the pipe ``alive`` closes."""
     records = Records("sshd", int(str(prepared["log_level"])), bool(prepared["rfc3339"]))
     asyncio.run(_serve(settings(prepared), listening, alive, records))
     records.close()

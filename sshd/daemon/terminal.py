@@ -1,4 +1,4 @@
-"""Terminal modes of a ``pty-req`` (RFC 4254, section 8) applied to a terminal, and its size."""
+"""Terminal modes and size of a ``pty-req`` (RFC 4254, section 8)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CONTROL_CHARACTERS = {
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
 
 _PENDIN = 0o040000
-"""Missing from the ``termios`` module; the value of Linux."""
+"""Missing from the ``termios`` module; value from Linux."""
 
 _FLAGS: dict[int, tuple[int, int]] = {
     30: (_IFLAG, termios.IGNPAR),
@@ -66,14 +66,14 @@ _FLAGS: dict[int, tuple[int, int]] = {
 }
 
 _CHARACTER_SIZES = {90: termios.CS7, 91: termios.CS8}
-"""Either one sets the size, whatever its value."""
+"""Each of these opcodes sets the size, whatever its value."""
 
 _LAST_OPCODE = 160
 
 
 @dataclass(frozen=True, slots=True)
 class PtyRequest:
-    """What a client asked its terminal to be. ``modes`` are pairs of opcode and value in the order sent."""
+    """The terminal a client requests. ``modes`` are (opcode, value) pairs in the order sent."""
 
     term: str
     columns: int
@@ -103,7 +103,7 @@ def parse_window_change(payload: bytes) -> tuple[int, int]:
 
 def _parse_modes(encoded: bytes) -> tuple[tuple[int, int], ...]:
     reader = Reader(encoded)
-    modes: dict[int, int] = {}  # the last of the same counts, in its place
+    modes: dict[int, int] = {}  # of repeated modes the last counts, in its position
     try:
         while (opcode := reader.byte()) != 0 and opcode < _LAST_OPCODE:
             value = reader.uint32()
@@ -115,7 +115,7 @@ def _parse_modes(encoded: bytes) -> tuple[tuple[int, int], ...]:
 
 
 def apply_modes(terminal: int, modes: tuple[tuple[int, int], ...]) -> None:
-    """Set the modes that are known. ``terminal`` is a descriptor of either end of the pair."""
+    """Set the supported modes. ``terminal`` is a descriptor of either end of the pair."""
     attributes = termios.tcgetattr(terminal)
     for opcode, value in modes:
         if opcode in _CONTROL_CHARACTERS:
@@ -127,10 +127,10 @@ def apply_modes(terminal: int, modes: tuple[tuple[int, int], ...]) -> None:
             attributes[field] = attributes[field] | flag if value else attributes[field] & ~flag
     with contextlib.suppress(
         termios.error
-    ):  # all is set; only parity and 7 bits are not for pseudo terminals
+    ):  # all modes are set; only parity and 7 bits do not work on a pseudo terminal
         termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 def set_size(terminal: int, columns: int, rows: int) -> None:
-    """Give the terminal its size; the kernel tells the foreground processes (SIGWINCH)."""
+    """Set the terminal's size; the kernel sends SIGWINCH to the foreground processes."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows & 0xFFFF, columns & 0xFFFF, 0, 0))

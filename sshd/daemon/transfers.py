@@ -1,4 +1,4 @@
-"""The bodies of the built-in transfers, run in children. Their modules are loaded there."""
+"""Child bodies of the built-in transfers. The children import the transfer modules."""
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""The process that serves connections: accepts from the listener's socket while there are any.
+"""The worker process: accepts from the listener's socket and serves all connections.
 
-One process serves all of them. A process for each would cost 35 MB apiece in a container that may have 64, or
-7.5 MB of its own where it is forked from one that has loaded the SSH library already, and clients that only
-connect could use up all of the container; here a connection costs about 100 KB, and the next one starts at
-once.
+One process serves all connections. One process per connection would cost 35 MB each in a container that may
+have 64 MB, or 7.5 MB if forked from a process that has loaded the SSH library; clients that only connect
+could then exhaust the container's memory. In one process a connection costs about 100 KB and starts at once.
 
-What a process for each would keep apart is kept apart by other means. File systems and commands are the
-children's, so nothing in here waits for one client alone. What a connection may have kept is bounded: by the
-windows of its channels, the answers it does not read, the variables it sends. The number of connections is
-bounded too, and that of strangers more tightly. A fault in the handling of a packet ends its connection only,
-and if this process ends, the listener starts another with the next connection.
+Connections are isolated by other means. Children handle file systems and commands, so the worker never waits
+for one client. The memory of a connection is bounded by its channel windows, its unread answers and its
+variables. The number of connections is bounded, with a lower limit for unauthenticated ones. A fault in the
+handling of a packet ends only its connection. If the worker ends, the listener starts another one with the
+next connection.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from sshd.ssh.server import ServerLink, ServerPolicy
 VERSION = "diego-sshd"
 
 MAX_CONNECTIONS = 100
-"""More wait to be accepted. The proxy has a lower limit for one instance."""
+"""Further connections wait in the listener's queue. The proxy's limit for one instance is lower."""
 
 MAX_STRANGERS = 32
-"""Connections that are not authenticated; their memory is the app's."""
+"""Limit of unauthenticated connections; their memory counts against the app."""
 
 LINGER_SECONDS = 10.0
-"""How long the process stays when the last connection has ended: the next one is then quick."""
+"""Seconds without connections before the process exits; until then the next connection starts faster."""
 
 
 class KeyAuthenticator:
-    """The one authorized key, or anybody."""
+    """Accepts the one authorized key, or every client."""
 
     method = b"publickey"
 
@@ -55,11 +54,11 @@ class KeyAuthenticator:
         return False
 
     def refused(self, user: str, method: str) -> None:
-        """Of no interest: the daemon's log is the app's."""
+        """Not logged: the daemon's log is the app's log."""
 
 
 class Worker:
-    """Serves connections, each with the same settings."""
+    """Serves connections that share the same settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -104,6 +103,6 @@ class Worker:
                     await idle.wait()
                     if not self._connections:
                         return
-                    idle.clear()  # somebody came at the last moment
+                    idle.clear()  # a connection arrived during the time-out
         finally:
             self.children.stop()

@@ -1,1 +1,1 @@
-"""``ssh-proxy``: lets users in by password, finds their instance, and splices them to the daemon in it."""
+"""``ssh-proxy``: authenticates users by password, finds their instance, and connects them to its daemon."""

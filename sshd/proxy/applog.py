@@ -1,4 +1,4 @@
-"""Where the proxy tells the app about visits, and operators how many there are."""
+"""Interface for the proxy's messages to the app's log, and for its connection gauge."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ SOURCE_TYPE = "SSH"
 
 
 class AppLog(Protocol):
-    """Must not block and must not raise."""
+    """Implementations must not block and must not raise."""
 
     def visit(self, target: Target, text: str) -> None:
-        """A line into the app's own stream, of source type ``SSH``."""
+        """Write a line with source type ``SSH`` to the app's log stream."""
 
     def connections(self, count: int) -> None:
-        """The gauge ``ssh-connections``."""
+        """Set the gauge ``ssh-connections``."""
 
 
 class NoAppLog:
-    """Nobody listens."""
+    """Discards everything."""
 
     def visit(self, target: Target, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def connections(self, count: int) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The connection to the daemon in an instance: by TLS if there is any, else plain unless TLS is required."""
+"""The connection to an instance's daemon: by TLS if available, else plain unless TLS is required."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sshd.ssh.mux import MuxHandler
 VERSION = "diego-ssh-proxy"
 
 REACH_SECONDS = 10.0
-"""To connect to one address, and to be authenticated there."""
+"""Limit for the connection to one address, and for the authentication there."""
 
 
 class Unreachable(Exception):
-    """The daemon cannot be reached or does not let us in; the text is for the log."""
+    """The daemon is unreachable or refuses the authentication; the text is for the log."""
 
 
 async def reach(
@@ -39,7 +39,7 @@ async def reach(
     if target.tls is not None and tls is not None:
         try:
             return await _connect(target.tls, target, credentials, handler, tls)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             where = join_host_port(target.tls.host, target.tls.port)
             records.write(ERROR, "failed-to-connect-with-tls", address=where, error=str(error))
             if tls_required:
@@ -63,7 +63,7 @@ async def _connect(
     handler: MuxHandler,
     tls: ssl.SSLContext | None,
 ) -> ClientLink:
-    """Raises ``OSError`` for what concerns the address, :class:`Unreachable` for what the daemon says."""
+    """Connect to one address. Raises ``OSError`` for address errors, else :class:`Unreachable`."""
     try:
         async with asyncio.timeout(REACH_SECONDS):
             end = await _dial(address)

@@ -1,4 +1,4 @@
-"""The proxy's configuration file: Go's names, durations and defaults."""
+"""The proxy's configuration file, with the names, durations and defaults of the Go proxy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LIMITS = ConnectionLimits()
 
 
 class InvalidConfig(ValueError):
-    """The file cannot be read, is no JSON object or has a value of the wrong kind; the message names it."""
+    """The file is unreadable, not a JSON object, or has a value of the wrong type; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
-    """Names are those of the file.
+    """The names are those of the file.
 
-    Times are in seconds; 0 is no limit, for numbers of connections too. Certificates are paths.
+    Times are in seconds. 0 means no limit, also for numbers of connections. Certificates are paths.
     """
 
     address: str = ""
@@ -77,7 +77,7 @@ _KINDS: Mapping[str, type] = {"str": str, "bool": bool, "Mapping[str, Any]": dic
 
 
 def load(path: Path) -> ProxyConfig:
-    """Raises :class:`InvalidConfig`."""
+    """Read the file. Raises :class:`InvalidConfig`."""
     try:
         document = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -90,7 +90,7 @@ def load(path: Path) -> ProxyConfig:
 
 
 def parse(document: Mapping[str, Any]) -> ProxyConfig:
-    """Keys that are not known are passed over. Raises :class:`InvalidConfig`."""
+    """Unknown keys are ignored. Raises :class:`InvalidConfig`."""
     values: dict[str, Any] = {}
     for name, spec in ProxyConfig.__dataclass_fields__.items():
         value = document.get(name)

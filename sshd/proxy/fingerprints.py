@@ -1,4 +1,4 @@
-"""Whether a host key is the expected one, by a fingerprint whose shape tells its kind (pure)."""
+"""Comparison of a host key with an expected fingerprint, whose length determines its type (pure)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import hmac
 SHA256_PREFIX = "SHA256:"
 
 _MD5, _SHA1, _SHA256, _SHA256_UNPADDED, _SHA256_HEX = 47, 59, 44, 43, 95
-"""Lengths: hex with colons twice, base64, base64 without padding, and the hex of some months of 2024."""
+"""Lengths: hex with colons (MD5, SHA-1), base64, base64 without padding, and hex of some 2024 releases."""
 
 
 def matches(expected: str, key_blob: bytes) -> bool:
-    """An empty expectation accepts every key; one of an unknown length none. Hex has to be lower case."""
+    """Whether the key matches: with an empty expectation always, with one of unknown length never.
+
+    Hex digits must be lower case.
+    """
     if not expected:
         return True
     actual = _fingerprint(key_blob, len(expected.removeprefix(SHA256_PREFIX)))

@@ -1,4 +1,4 @@
-"""The health listener: ``GET /`` is answered, nothing else."""
+"""The health endpoint: answers ``GET /`` and nothing else."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bbs.serving.door import Door
 from bbs.serving.listener import serving
 
 MAX_CONNECTIONS = 64
-"""With more, the longest without a request is closed for the next one."""
+"""When the limit is exceeded, the connection without a request for the longest time is closed."""
 
 
 class _OpenDoor(Door):
-    """A load balancer may ask by any name; the answer is empty."""
+    """Accepts any host name, as a load balancer may use any; the answer is empty."""
 
     def refusal(self, headers: CIMultiDictProxy[str]) -> str:
         return ""
@@ -29,7 +29,7 @@ async def _healthy(_: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def health_server(listening: socket.socket) -> AsyncIterator[None]:
-    """Serve while inside; then the socket is closed."""
+    """Serve inside the context; the socket is closed at its end."""
     app = web.Application()
     app.router.add_get("/", _healthy, allow_head=False)
     listening.setblocking(False)

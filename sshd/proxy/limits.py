@@ -1,4 +1,4 @@
-"""How many connections the proxy serves: in all, of one user, to one instance."""
+"""Limits of the proxy's connections: in total, per user, per instance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """0 is no limit. A connection may make the proxy keep up to 30 MB for a client that takes nothing."""
+    """0 means no limit. A connection may use up to 30 MB for a client that does not read."""
 
     in_all: int = 1000
     per_user: int = 32
@@ -21,7 +21,7 @@ class ConnectionLimits:
 
 
 class Places:
-    """The authenticated connections, counted by user and by instance."""
+    """Counts authenticated connections by user and by instance."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
@@ -29,7 +29,7 @@ class Places:
         self._instances: Counter[tuple[str, int]] = Counter()
 
     def take(self, instance: Instance) -> None:
-        """Count one more connection. Raises :class:`Denied` when there are too many."""
+        """Count one more connection. Raises :class:`Denied` if a limit is reached."""
         where = (instance.process_guid, instance.index)
         if 0 < self._limits.per_instance <= self._instances[where]:
             raise Denied(f"the instance has {self._instances[where]} connections, which is the limit")
@@ -41,7 +41,7 @@ class Places:
             self._users[user] += 1
 
     def give_back(self, instance: Instance) -> None:
-        """A connection that was counted has ended."""
+        """Stop counting a connection that has ended."""
         _count_down(self._instances, (instance.process_guid, instance.index))
         _count_down(self._users, instance.user_id)
 

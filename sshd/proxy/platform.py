@@ -1,4 +1,4 @@
-"""The platform's word on a user: a token for a one-time code, and access to an app with the token."""
+"""Platform client: exchanges a one-time code for a token, and checks access to an app with the token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sshd.records import ERROR, INFO, Records
 UNKNOWN = "unknown"
 
 MAX_ANSWER = 1024 * 1024
-"""Bytes of an answer that are read."""
+"""Limit of an answer, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class PlatformURLs:
 
 
 def open_session(timeout_s: float) -> aiohttp.ClientSession:
-    """The session for all users: without cookies, which are of one user, and without a limit of connections.
+    """The shared HTTP session: without cookies, which belong to one user, and without a connection limit.
 
-    timeout_s: for a whole request and its answer.
+    timeout_s: limit of a whole request with its answer.
     """
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=timeout_s),
@@ -46,7 +46,7 @@ def open_session(timeout_s: float) -> aiohttp.ClientSession:
 class Platform:
     """``AppAccess`` over HTTP.
 
-    One call makes two requests. None is tried again, because the code works once.
+    One call makes two requests. Neither is retried, because the code is valid once.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Platform:
         return Instance(guid, index, user_id)
 
     async def _token(self, code: str) -> tuple[str, str]:
-        """The ``Authorization`` header for the code's user, and the user's id if the token has one."""
+        """The ``Authorization`` header for the code's user, and the user id if the token contains one."""
         basic = base64.b64encode(f"{self._urls.username}:{self._urls.password}".encode()).decode()
         form = {"grant_type": "authorization_code", "code": code}
         headers = {"Accept": "application/json", "Authorization": f"Basic {basic}"}
@@ -109,13 +109,14 @@ class Platform:
         form: Mapping[str, str] | None,
         tls: ssl.SSLContext | bool,
     ) -> tuple[int, Mapping[str, Any]]:
-        """Status and JSON object of an answer, empty for any other text. Raises _NoAnswer."""
+        """Status and JSON object of an answer; an empty object for any other text. Raises _NoAnswer."""
         try:
             async with self._session.request(method, url, data=form, headers=headers, ssl=tls) as response:
                 return response.status, _object(await _body(response)) or {}
         except TimeoutError as error:
             raise _NoAnswer(f"{method} {url}: no answer in time") from error
-        except (aiohttp.ClientError, ValueError) as error:  # a token may hold what no header can
+        # a token may contain characters that are invalid in a header
+        except (aiohttp.ClientError, ValueError) as error:
             raise _NoAnswer(f"{method} {url}: {error}") from error
 
 
@@ -124,7 +125,7 @@ class _NoAnswer(Exception):
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Raises ValueError for more than anybody has to say here."""
+    """Read the body. Raises ValueError if it exceeds the limit."""
     body = b""
     async for piece in response.content.iter_chunked(MAX_ANSWER):
         body += piece
@@ -134,7 +135,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def token_user(token: str) -> tuple[str, str]:
-    """Name and id a token speaks of, unverified: for the log only. ``unknown`` where it does not."""
+    """User name and id in a token, unverified: for the log only. ``unknown`` if missing."""
     parts = token.split(".")
     try:
         claims = _object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))

@@ -1,4 +1,4 @@
-"""``ssh-proxy`` from its configuration file to its exit status."""
+"""``ssh-proxy``: from its configuration file to its exit status."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ BACKLOG = 4096
 FAILED = 1
 
 PLATFORM_SECONDS = 10.0
-"""For an answer of the platform, unless the configuration says otherwise."""
+"""Limit of a platform request, unless the configuration sets one."""
 
 FLUSH_SECONDS = 1.0
-"""Between two attempts to write records that had to wait."""
+"""Interval of attempts to write waiting log records."""
 
 OpenAppLog = Callable[[ProxyConfig], AbstractAsyncContextManager[AppLog]]
 
@@ -65,7 +65,7 @@ def _run(config: ProxyConfig, records: Records, open_app_log: OpenAppLog) -> int
     except CannotStart as failure:
         return failure.status
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two for each connection
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two descriptors per connection
     try:
         asyncio.run(_serve(config, ready, records, open_app_log))
     except CannotStart as failure:
@@ -79,7 +79,7 @@ def _run(config: ProxyConfig, records: Records, open_app_log: OpenAppLog) -> int
 
 
 async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_log: OpenAppLog) -> None:
-    """Raises :class:`ListenFailed`, :class:`CannotStart`."""
+    """Serve until a signal. Raises :class:`ListenFailed`, :class:`CannotStart`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,7 +138,7 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
 
 
 async def _flush(records: Records) -> None:
-    """Write what a slow reader of the log could not take before."""
+    """Periodically write the records that a slow log reader has not taken."""
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
         records.flush()

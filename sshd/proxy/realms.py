@@ -1,4 +1,4 @@
-"""Which instance a user may reach, by name and password: the two realms."""
+"""The two authentication realms: they map user name and password to an instance."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CF = re.compile(r"cf:([a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{
 
 
 class Denied(Exception):
-    """The user may not in; the text is for the log, the client only sees that it was refused."""
+    """Access is denied. The text is for the log; the client only sees a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What a user may reach. user_id: the platform's id of the user; empty when it is not known."""
+    """The instance a user may reach. user_id: the platform's id of the user; empty if unknown."""
 
     process_guid: str
     index: int
@@ -28,7 +28,7 @@ class Instance:
 
 class Realm(Protocol):
     async def instance(self, user: str, password: str) -> Instance | None:
-        """What the user may reach; None when the name is not of this realm. Raises :class:`Denied`."""
+        """The instance for the user; None if the name is not of this realm. Raises :class:`Denied`."""
 
 
 class AppAccess(Protocol):
@@ -58,7 +58,7 @@ class DiegoRealm:
 
 
 class CloudFoundryRealm:
-    """``cf:APP_GUID/INDEX`` with a one-time code."""
+    """``cf:APP_GUID/INDEX`` with a one-time code as password."""
 
     def __init__(self, access: AppAccess) -> None:
         self._access = access

@@ -1,4 +1,4 @@
-"""The proxy at work: authenticates, finds the instance, connects to it and splices, for each client."""
+"""The proxy server: authenticates each client, finds its instance, connects to it and splices both."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from sshd.ssh.library import asyncssh
 from sshd.ssh.server import LOGIN_SECONDS, ServerLink, ServerPolicy
 
 DESCRIPTORS_EACH = 2
-"""The client's connection and the one to its instance."""
+"""The connection of the client and that to its instance."""
 
 
 class Directory(Protocol):
-    """What the proxy asks a BBS; ``bbs.client.api.BBSClient`` does."""
+    """The BBS methods that the proxy uses; ``bbs.client.api.BBSClient`` has them."""
 
     async def actual_lrps(self, *, process_guid: str = "", index: int | None = None) -> list[ActualLRP]: ...
 
@@ -38,9 +38,9 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """What connections are served with.
+    """Settings of all connections.
 
-    most_strangers: connections that may wait to be authenticated. login_seconds: how long each may wait.
+    most_strangers: limit of unauthenticated connections. login_seconds: limit for each authentication.
     backend_tls_required: never connect to an instance's plain address.
     """
 
@@ -91,7 +91,7 @@ class Proxy:
         )
 
     async def serve(self, listening: socket.socket) -> None:
-        """Accept until cancelled; then every connection is closed, and every visit told to have ended."""
+        """Accept until cancelled; then close every connection and log the end of every visit."""
         try:
             async with self._connections.accepting(listening):
                 await asyncio.get_running_loop().create_future()
@@ -112,7 +112,7 @@ class Proxy:
             visitor.leave()
 
     async def target(self, instance: Instance) -> Target:
-        """Raises :class:`Denied`."""
+        """The daemon to connect to. Raises :class:`Denied`."""
         try:
             lrps = await self.directory.actual_lrps(process_guid=instance.process_guid, index=instance.index)
             lrp = only(lrps, instance.process_guid, instance.index)
@@ -180,7 +180,7 @@ class _Visitor:
     # -- the splice ---------------------------------------------------------------------------------
 
     def go(self) -> None:
-        """The user is in: from now on everything goes to the instance."""
+        """Start the splice for the authenticated user: all requests now go to the instance."""
         over = asyncio.Event()
         here = Side(over.set, self._link)
         self._link.start_mux(here)
@@ -189,7 +189,7 @@ class _Visitor:
         self._splice.add_done_callback(self._proxy.splices.discard)
 
     def leave(self) -> None:
-        """The client is gone; what is being done for it ends."""
+        """The client is gone; cancel its work."""
         if self._instance is not None:
             self._proxy.places.give_back(self._instance)
             self._instance = None

@@ -1,4 +1,4 @@
-"""Two connections as one: all that arrives on one goes out on the other, with the flow control of both."""
+"""A splice of two connections: everything received on one is sent on the other, with flow control of both."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from sshd.ssh.mux import Mux, OpenRequest
 from sshd.ssh.replies import Reply
 
 MAX_EARLY = 64
-"""What a client may ask for before there is an instance to pass it on to; then nothing more of it is read."""
+"""Limit of requests that wait for the connection to the instance; beyond it, the client is not read."""
 
 _EARLY = "no instance yet"
 
 
 class Side:
-    """What one connection asks for, passed on to the other."""
+    """One connection of a splice: passes its requests on to the other."""
 
     def __init__(self, ended: Callable[[], None], link: MuxLink | None = None) -> None:
-        """``ended`` is called when the connection has; ``link`` is the connection if it is there already."""
+        """``ended`` is called when the connection ends. ``link`` is the connection, if it exists already."""
         self._ended = ended
         self._link = link
         self._other: Side | None = None
         self._early: list[Callable[[], None]] = []
 
     def join(self, link: MuxLink, other: Side) -> None:
-        """From now on pass on; what came before comes now."""
+        """Pass requests on from now on, beginning with those that wait."""
         self._link = link
         self._other = other
         early, self._early = self._early, []
@@ -77,7 +77,8 @@ class Side:
         try:
             if far is None:
                 raise ConnectionResetError("the other connection has ended")
-            if far.channels >= MAX_CHANNELS:  # ours may be fewer: those it has not closed yet count there
+            # the far side also counts channels that its peer has not closed yet
+            if far.channels >= MAX_CHANNELS:
                 raise OpenRefused(OPEN_RESOURCE_SHORTAGE, "too many channels")
             channel = await far.open(request.kind, there, request.extra)
         except OpenRefused as refusal:
@@ -96,10 +97,10 @@ class Side:
 
 
 class Half:
-    """One channel's handler; what it gets goes to the channel of its peer.
+    """The handler of one channel; passes everything on to the channel of its peer.
 
-    Requests go at once: a signal must overtake the input that a command does not read. Data goes as fast as
-    the peer takes it; the end of input, the end of the command and the close wait for their turn behind it.
+    Requests are sent at once: a signal must overtake input that a command does not read. Data is sent as fast
+    as the peer takes it. End of input, exit status and close are sent after the data.
     """
 
     LAST_WORDS = frozenset({"exit-status", "exit-signal"})
@@ -124,7 +125,7 @@ class Half:
         self.flow()
 
     def request_received(self, name: str, payload: bytes, reply: Reply) -> None:
-        if self._closed or self._status:  # the status was the last request of its direction
+        if self._closed or self._status:  # the status was the last request in this direction
             reply(False)
         elif name in self.LAST_WORDS:
             self._status = name == "exit-status"
@@ -142,7 +143,7 @@ class Half:
         self.peer.flow()
 
     def flow(self) -> None:
-        """Pass on what can go."""
+        """Pass on as much as possible."""
         near, far = self.channel, self.peer.channel
         if near is None or far is None:
             return
@@ -155,7 +156,7 @@ class Half:
                 item()
                 continue
             kind, data = item
-            room = len(data) if self.peer._closed else far.room()  # nobody takes it: it is dropped
+            room = len(data) if self.peer._closed else far.room()  # the peer has closed: the data is dropped
             if not room:
                 return
             piece, rest = data[:room], data[room:]

@@ -1,4 +1,4 @@
-"""What has to be right before the proxy starts, in the order it is looked at, and what it says otherwise."""
+"""Start-up checks of the proxy, in their order, with their error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIGURATION_STATUS = 1
 
 
 class CannotStart(Exception):
-    """Everything about it has been written; ``status`` is the exit status."""
+    """The start failed and everything is logged; ``status`` is the exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -30,7 +30,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the checks made of the configuration. ``backend_tls``: None when it is off."""
+    """The result of the checks. ``backend_tls`` is None if TLS to instances is off."""
 
     bbs_identity: Identity
     uaa_tls: ssl.SSLContext | bool
@@ -39,11 +39,11 @@ class Ready:
 
 
 class _Failure(Exception):
-    """A configuration that cannot be used; the text is the record's ``error``."""
+    """An unusable configuration; the text is the ``error`` of the log record."""
 
 
 def check(config: ProxyConfig, records: Records) -> Ready:
-    """Raises :class:`CannotStart`."""
+    """Check the configuration. Raises :class:`CannotStart`."""
     identity = _bbs(config, records)
     _host_key(config, records)
     try:
@@ -99,7 +99,7 @@ def _fatal(records: Records, message: str, error: str) -> CannotStart:
 
 
 def _algorithms(config: ProxyConfig) -> None:
-    """Every word of the lists has to be known: a list without one that a client has keeps everybody out."""
+    """Check that every name in the lists is known: a list without an algorithm of the client locks it out."""
     for key, text, known in (
         ("allowed_ciphers", config.allowed_ciphers, KNOWN_CIPHERS),
         ("allowed_macs", config.allowed_macs, KNOWN_MACS),
@@ -137,7 +137,7 @@ def _platform(config: ProxyConfig) -> tuple[ssl.SSLContext | bool, ssl.SSLContex
 
 
 def _trusting(ca_file: str, skip: bool) -> ssl.SSLContext | bool:
-    """The system's authorities, and those of a file."""
+    """A context that trusts the system's authorities and those of a file."""
     if skip:
         return False
     context = ssl.create_default_context()
@@ -176,6 +176,6 @@ def backend_context(config: ProxyConfig) -> ssl.SSLContext | None:
             context.load_cert_chain(
                 config.backends_tls_client_certificate, config.backends_tls_client_private_key
             )
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             raise _Failure(f"backends_tls_client_certificate: {error}") from error
     return context

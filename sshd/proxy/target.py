@@ -1,4 +1,4 @@
-"""From the instance a user named to the daemon to connect to: decisions about values of the BBS (pure)."""
+"""Selection of the daemon for an instance, from values of the BBS (pure)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUTE = "diego-ssh"
 
 
 class NoTarget(Exception):
-    """There is no way to the instance; the text is for the log."""
+    """The instance cannot be reached; the text is for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the daemon is and how to get in.
+    """Addresses of the daemon and credentials for it.
 
-    plain: None when the port is not mapped. tls: with the instance guid as the name to expect.
+    plain: None if the port is not mapped. tls: with the instance guid as the expected name.
     """
 
     plain: Address | None
@@ -50,7 +50,7 @@ def choose_target(
     connect_to_instance_address: bool,
     tls_enabled: bool,
 ) -> Target:
-    """Raises :class:`NoTarget` when the process has no route for SSH."""
+    """Raises :class:`NoTarget` if the process has no SSH route."""
     route = _route(desired)
     mapping = next(
         (
@@ -78,7 +78,7 @@ def choose_target(
 
 
 def only(lrps: Sequence[ActualLRP], process_guid: str, index: int) -> ActualLRP:
-    """The one instance. Raises :class:`NoTarget` for none and for several."""
+    """The single instance. Raises :class:`NoTarget` if there is none or more than one."""
     if len(lrps) != 1:
         number = "no" if not lrps else "multiple"
         raise NoTarget(f"{number} matching ActualLRP for ProcessGuid: {process_guid}, Index: {index}")
@@ -106,7 +106,7 @@ def _text(route: Mapping[str, Any], name: str) -> str:
 def _addresses(
     lrp: ActualLRP, mapping: PortMapping, connect_to_instance_address: bool
 ) -> tuple[Address | None, Address | None]:
-    """Plain and TLS address; a port of 0 is none."""
+    """Plain and TLS address; port 0 means no address."""
     net = lrp.actual_lrp_net_info
     direct = net.preferred_address is PreferredAddress.INSTANCE or (
         net.preferred_address is PreferredAddress.UNKNOWN and connect_to_instance_address

@@ -1,1 +1,1 @@
-"""The built-in ``scp``: the far end of a stock client's old protocol."""
+"""The built-in ``scp``: the remote side of the old scp protocol."""

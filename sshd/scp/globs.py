@@ -1,4 +1,4 @@
-"""File names that match a pattern.
+"""Glob patterns.
 
 ``*``, ``?``, ``[...]``, ``\\x``; a wildcard also matches a leading dot.
 """
@@ -12,7 +12,7 @@ _MAGIC = re.compile(r"[*?\[\\]")
 
 
 def expand(pattern: str) -> list[str]:
-    """The paths that match, sorted; the pattern itself if none does or it is malformed."""
+    """The matching paths, sorted; the pattern itself if none matches or it is malformed."""
     if not _MAGIC.search(pattern):
         return [pattern]
     try:
@@ -44,7 +44,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _translate(pattern: str) -> str:
-    """As a regular expression. Raises ``re.error`` for a malformed pattern."""
+    """The pattern as a regular expression. Raises ``re.error`` for a malformed pattern."""
     out: list[str] = []
     at = 0
     while at < len(pattern):

@@ -1,4 +1,4 @@
-"""The other end of a transfer: bytes in and out, acknowledgements."""
+"""The peer of a transfer: input, output, acknowledgements."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ CHUNK = 256 * 1024
 OK = b"\0"
 
 MAX_DEPTH = 256
-"""Directories inside each other that a transfer follows; a path of 4096 bytes has hardly more."""
+"""Limit of nested directories; a path of 4096 bytes has hardly more."""
 
 
 class TransferError(Exception):
-    """Why a file or the whole transfer failed; the text goes to the other end."""
+    """A file or the whole transfer failed; the text is sent to the peer."""
 
 
 class Peer:
@@ -31,18 +31,18 @@ class Peer:
             view = view[os.write(self._send, view) :]
 
     def announce(self, error: Exception) -> None:
-        """Tell the other end that something failed."""
+        """Report a failure to the peer."""
         self.send(b"\1scp: " + str(error).encode("utf-8", "surrogateescape") + b"\n")
 
     def read_some(self, limit: int) -> bytes:
-        """At least one byte, at most ``limit``; nothing at the end of input."""
+        """At least one and at most ``limit`` bytes; empty at the end of input."""
         if not self._buffer:
             self._buffer = os.read(self._receive, CHUNK)
         data, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return data
 
     def read_line(self) -> str:
-        """Up to a newline, which is cut off. Raises :class:`TransferError` at the end of input."""
+        """A line without its newline. Raises :class:`TransferError` at the end of input."""
         line = b""
         while True:
             found = self._buffer.find(b"\n")
@@ -59,7 +59,9 @@ class Peer:
         self.send(OK)
 
     def await_acknowledgement(self) -> None:
-        """A warning goes to standard error. Raises :class:`TransferError` for anything worse."""
+        """Wait for the acknowledgement. A warning goes to standard error; an error raises
+        :class:`TransferError`.
+        """
         kind = self.read_some(1)
         if not kind:
             raise TransferError("EOF")

@@ -1,4 +1,4 @@
-"""One ``scp`` command, carried out on standard input and output."""
+"""One ``scp`` command, run on standard input and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FAILED = 1
 
 
 def run_command(line: str) -> int:
-    """Exit status of the command; a command line that makes no sense is not explained to anybody."""
+    """Run the command and return its exit status. An invalid command line gets no error text."""
     try:
         options = parse_command(line)
     except UsageError:

@@ -1,4 +1,4 @@
-"""Source mode: files and directories of the container go to the client."""
+"""Source mode: sends files and directories of the container to the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Identity = tuple[int, int]
 
 
 def send_all(peer: Peer, options: Options) -> bool:
-    """Send every operand; whether all of them went well."""
+    """Send every operand; True if all succeeded."""
     try:
         peer.await_acknowledgement()
     except TransferError:
@@ -46,7 +46,7 @@ def _send_operand(peer: Peer, path: str, options: Options) -> None:
 
 def _send_file(peer: Peer, path: str, options: Options) -> None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a FIFO would block
     except OSError as error:
         raise TransferError(path_error("open", path, error)) from error
     try:
@@ -73,7 +73,7 @@ def _send_file(peer: Peer, path: str, options: Options) -> None:
 
 
 def _send_directory(peer: Peer, path: str, options: Options, above: tuple[Identity, ...]) -> None:
-    """Links are followed, but not back to a directory that is being sent: ``above`` are those.
+    """Send a directory. Symbolic links are followed, except back to a directory in ``above``, the parents.
 
     Raises TransferError.
     """
@@ -115,5 +115,5 @@ def _send_header(peer: Peer, kind: str, status: os.stat_result, size: int, path:
 
 
 def _name(path: str) -> str:
-    """The last component, whatever it is."""
+    """The last component of a path."""
     return os.path.basename(path.rstrip("/")) or "/"

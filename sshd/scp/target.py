@@ -1,4 +1,4 @@
-"""Target mode: what the client sends becomes files and directories of the container."""
+"""Target mode: writes what the client sends to files and directories of the container."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sshd.scp.peer import CHUNK, MAX_DEPTH, Peer, TransferError
 from sshd.scp.words import Options
 
 Times = tuple[int, int]
-"""Of access and of modification, in seconds."""
+"""Access and modification time, in seconds."""
 
 
 def receive_all(peer: Peer, options: Options) -> bool:
-    """Take records until the input ends; whether all went well."""
+    """Read records until the input ends; True if all succeeded."""
     target = options.operands[0]
     if options.must_be_directory and not os.path.isdir(target):
         return False
@@ -33,7 +33,7 @@ class _Receiver:
         self._depth = 0
 
     def records(self, target: str, folder: str | None) -> None:
-        """Records of one level: at the top until the input ends, in a folder until its ``E``."""
+        """Records of one level: until the end of input at the top, until ``E`` in a folder."""
         times: Times | None = None
         while True:
             kind = self._peer.read_some(1)
@@ -69,7 +69,7 @@ class _Receiver:
             if self._options.preserve:
                 os.fchmod(descriptor, mode)
             self._contents(descriptor, path, size)
-        except PermissionError as error:  # somebody else's file, which we may write
+        except PermissionError as error:  # a writable file of another user
             raise TransferError(path_error("chmod", path, error)) from error
         finally:
             os.close(descriptor)

@@ -1,18 +1,18 @@
-"""A command line as words, and the options of ``scp`` (pure).
+"""Splitting of a command line into words, and the options of ``scp`` (pure).
 
-Words follow the shell's rules for quotes, backslashes and comments; nothing is expanded and operators are
-ordinary characters.
+Quotes, backslashes and comments follow the shell's rules. Nothing is expanded; operators are ordinary
+characters.
 """
 
 from __future__ import annotations
 
 
 class UsageError(ValueError):
-    """The command line cannot be carried out; nobody is told but the log."""
+    """The command line is invalid; the error appears only in the log."""
 
 
 class Options:
-    """What ``scp`` was asked to do; exactly one of source and target mode."""
+    """The options of ``scp``; exactly one of source and target mode is set."""
 
     def __init__(self, letters: set[str], operands: list[str]) -> None:
         self.target = "t" in letters
@@ -23,7 +23,7 @@ class Options:
 
 
 def split_words(line: str) -> list[str]:
-    """Raises :class:`UsageError` for a quote without end or a lone backslash at the end."""
+    """Raises :class:`UsageError` for an unclosed quote or a single backslash at the end."""
     words: list[str] = []
     word: list[str] | None = None
     at = 0

@@ -1,4 +1,4 @@
-"""File attributes as SFTP carries them, and ``ls -l`` lines."""
+"""File attributes in the SFTP encoding, and ``ls -l`` lines."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HALF_A_YEAR = 365 * 86400 // 2
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a client wants set.
+    """The attributes a client sets.
 
-    None is left alone. ``owner`` is uid and gid, ``times`` access and modification.
+    None means unchanged. ``owner`` is (uid, gid); ``times`` is (access, modification).
     """
 
     size: int | None = None
@@ -56,7 +56,7 @@ def attributes(of: os.stat_result) -> bytes:
 
 
 class Owners:
-    """Names of users and groups, from the container's own files: no library, no look-up service."""
+    """User and group names from the container's own files, without a library or look-up service."""
 
     def __init__(self, users: str = "/etc/passwd", groups: str = "/etc/group") -> None:
         self._users = _names(users)
@@ -83,7 +83,7 @@ def _names(path: str) -> dict[str, str]:
 
 
 def long_name(name: str, of: os.stat_result, owners: Owners, now: float) -> str:
-    """A line as ``ls -l`` prints it, with a year instead of the hour when it is not recent."""
+    """A line like in ``ls -l``; files that are not recent show the year instead of the time."""
     when = time.localtime(of.st_mtime)
     recent = abs(now - of.st_mtime) < _HALF_A_YEAR
     clock = time.strftime("%H:%M" if recent else " %Y", when)

@@ -1,4 +1,4 @@
-"""Open files and directories of one conversation, under the names the client uses for them."""
+"""Handles of the files and directories that one client has open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sshd.sftp.protocol import FAILURE, StatusError
 
 
 class Handle:
-    """An open file or directory, and the path it was opened by."""
+    """An open file or directory, with the path used to open it."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
@@ -21,7 +21,7 @@ class Handle:
 
 
 class Handles:
-    """Handles are decimal counters."""
+    """The table of open handles; their names are decimal counters."""
 
     def __init__(self) -> None:
         self._open: dict[bytes, Handle] = {}
@@ -34,7 +34,7 @@ class Handles:
         return name
 
     def get(self, name: bytes) -> Handle:
-        """Raises :class:`StatusError` for a name that is not in use."""
+        """The handle of a name. Raises :class:`StatusError` for an unknown name."""
         try:
             return self._open[name]
         except KeyError:

@@ -9,7 +9,7 @@ from sshd.wire import string, text, uint32
 VERSION = 3
 MAX_PACKET = 256 * 1024
 MAX_READ = 32768
-"""Bytes one READ answers at most."""
+"""Limit of the bytes in one READ answer."""
 NAMES_PER_ANSWER = 128
 
 INIT, VERSION_ANSWER = 1, 2
@@ -33,7 +33,7 @@ EXTENSIONS = (
 
 
 class StatusError(Exception):
-    """A request that is answered by a status other than success."""
+    """A request that gets a status other than success."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ NOT_SUPPORTED = (UNSUPPORTED, "operation unsupported")
 
 
 def status_of(error: OSError) -> int:
-    """The status a system error is answered with."""
+    """The SFTP status of a system error."""
     if error.errno == errno.ENOENT:
         return NO_SUCH_FILE
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -1,7 +1,7 @@
-"""What each request does to the file system, and its answer.
+"""The SFTP requests: their effect on the file system, and their answers.
 
-A request is a method from the reader of its fields to an answer packet; failures are ``OSError`` with the
-text they get from :func:`_failing`, or :class:`StatusError`.
+Each request is a method that takes the reader of its fields and returns an answer packet. Failures are
+``OSError`` with a text from :func:`_failing`, or :class:`StatusError`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ NEW_DIRECTORY_MODE = 0o755
 
 @contextmanager
 def _failing(operation: str, *paths: str) -> Iterator[None]:
-    """System errors inside become a status with Go's text for this operation."""
+    """Convert system errors in the block to a status with Go's text for this operation."""
     try:
         yield
     except OSError as error:
         raise StatusError(status_of(error), path_error(operation, " ".join(paths), error)) from error
-    except ValueError as error:  # a zero byte in a path
+    except ValueError as error:  # a path with a zero byte
         raise StatusError(p.FAILURE, f"{operation} {' '.join(paths)}: invalid argument") from error
 
 
 class Requests:
-    """The requests of one conversation."""
+    """Executes the requests of one client."""
 
     def __init__(self) -> None:
         self._handles = Handles()
@@ -67,7 +67,7 @@ class Requests:
         }
 
     def answer(self, kind: int, reader: Reader) -> bytes:
-        """The answer to a request. Raises ``Malformed`` when its fields are not there."""
+        """The answer to a request. Raises ``Malformed`` if a field is missing."""
         request = reader.uint32()
         handler = self._table.get(kind)
         if handler is None:
@@ -171,7 +171,7 @@ class Requests:
         for entry in handle.entries:
             try:
                 found = entry.stat(follow_symlinks=False)
-            except OSError:  # gone meanwhile
+            except OSError:  # deleted in the meantime
                 continue
             line = long_name(entry.name, found, self._owners, now)
             names.append(text(entry.name) + text(line) + attributes(found))
@@ -249,12 +249,12 @@ def _one_name(request: int, path: str) -> bytes:
 
 
 def _signed(offset: int) -> int:
-    """Offsets beyond what the system can count fail there as they should."""
+    """Cap an offset at 2^63-1: the system refuses larger ones with the expected error."""
     return min(offset, 2**63 - 1)
 
 
 def _remove(path: str) -> None:
-    """A file or an empty directory."""
+    """Remove a file or an empty directory."""
     try:
         os.unlink(path)
     except (IsADirectoryError, PermissionError) as error:
@@ -265,7 +265,7 @@ def _remove(path: str) -> None:
 
 
 def _set(target: str | int, path: str, wanted: Attributes) -> None:
-    """Set what is wanted of a path or descriptor, in the protocol's order."""
+    """Set the wanted attributes of a path or descriptor, in the protocol's order."""
     if wanted.size is not None:
         with _failing("truncate", path):
             os.truncate(target, _signed(wanted.size))

@@ -1,4 +1,4 @@
-"""The conversation: packets from standard input, answers to standard output, until the input ends."""
+"""The SFTP server loop: reads packets from standard input and writes answers until the input ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sshd.wire import Malformed, Reader
 
 CHUNK = 256 * 1024
 BROKEN = 1
-"""Exit status after a packet that makes no sense: the channel closes without a word."""
+"""Exit status after an invalid packet: the channel closes without an answer."""
 
 
 def serve(receive: int = 0, send: int = 1) -> int:
-    """Exit status: 0 when the client ended it."""
+    """Serve and return the exit status: 0 if the client ended the session."""
     requests = Requests()
     buffer = b""
     try:
@@ -35,9 +35,9 @@ def serve(receive: int = 0, send: int = 1) -> int:
 
 
 def _packet(buffer: bytes, at: int) -> tuple[int, bytes, int] | None:
-    """Type and body of the packet that begins at ``at``, and where the next one does.
+    """Type and body of the packet at ``at``, and the offset of the next packet.
 
-    None if it is not all there.
+    None if the packet is incomplete.
     """
     if len(buffer) - at < 4:
         return None

@@ -1,7 +1,7 @@
-"""SSH as both programs speak it: asyncssh's transport and authentication, our connection protocol on top.
+"""The SSH stack of both programs: asyncssh's transport and authentication under our connection protocol.
 
-``library`` imports asyncssh, which has to happen before any other module does; ``transport`` is the one
-module that uses names of asyncssh that are not public.
+``library`` imports asyncssh and must be imported before any other module does. Only ``transport`` uses
+private names of asyncssh.
 """
 
 from sshd.ssh import library as library

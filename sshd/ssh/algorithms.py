@@ -1,7 +1,7 @@
-"""Which algorithms are offered: the defaults, and what a comma list of names makes of them.
+"""The offered algorithms: the defaults, and selection by a comma-separated list of names.
 
-A custom list replaces the default in its own order. Names that are not known are dropped; the proxy refuses
-to start with one instead (:func:`unknown_names`).
+A custom list replaces the default, in its own order. Unknown names are dropped; the proxy instead refuses to
+start with one (:func:`unknown_names`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ KNOWN_MACS = frozenset(
 )
 
 POST_QUANTUM = b"mlkem768x25519-sha256"
-"""Post-quantum key exchange; the proxy's configuration may name it."""
+"""Post-quantum key exchange; allowed in the proxy's configuration."""
 
 RSA_SIGNATURES = (b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa")
 
@@ -70,12 +70,12 @@ USER_KEY_SIGNATURES = (
     b"ecdsa-sha2-nistp521",
     *(b"rsa-sha2-256", b"rsa-sha2-512", b"ssh-rsa"),
 )
-"""``server-sig-algs`` of the extension message: without it OpenSSH will not use an RSA user key."""
+"""``server-sig-algs`` of the extension message: without it, OpenSSH does not use an RSA user key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithms:
-    """What a server offers, best first. ``host_key_algorithms`` restricts those of the key's type."""
+    """The offer of a server, best first. ``host_key_algorithms`` restricts those of the key's type."""
 
     key_exchanges: tuple[bytes, ...] = KEY_EXCHANGES
     ciphers: tuple[bytes, ...] = CIPHERS
@@ -84,18 +84,20 @@ class Algorithms:
 
 
 def proxy_key_exchanges() -> frozenset[bytes]:
-    """Those the proxy's configuration may name: one more than the daemon's flag, where the library has it."""
+    """Key exchanges allowed in the proxy's configuration: the daemon's, and the post-quantum one if
+    available.
+    """
     return KNOWN_KEY_EXCHANGES | ({POST_QUANTUM} & frozenset(get_kex_algs()))
 
 
 def unknown_names(names: str, known: Collection[bytes]) -> list[str]:
-    """The elements of a comma list that are not known; elements are not trimmed."""
+    """The unknown elements of a comma-separated list; elements are not trimmed."""
     elements = names.split(",") if names else []
     return [name for name in elements if name.encode("utf-8", "surrogateescape") not in known]
 
 
 def choose(names: str, default: tuple[bytes, ...], known: frozenset[bytes]) -> tuple[bytes, ...]:
-    """What a comma list asks for. Empty means the default; its elements are not trimmed."""
+    """The algorithms of a comma-separated list; empty means the default. Elements are not trimmed."""
     if not names:
         return default
     return tuple(name for name in names.encode("utf-8", "surrogateescape").split(b",") if name in known)
@@ -109,7 +111,7 @@ def algorithms(
     *,
     known_key_exchanges: frozenset[bytes] = KNOWN_KEY_EXCHANGES,
 ) -> Algorithms:
-    """The offer that four comma lists describe."""
+    """The offer that four comma-separated lists describe."""
     wanted = tuple(host_key_algorithms.encode("utf-8", "surrogateescape").split(b","))
     return Algorithms(
         key_exchanges=choose(key_exchanges, KEY_EXCHANGES, known_key_exchanges),
@@ -120,7 +122,7 @@ def algorithms(
 
 
 def host_key_signatures(key_algorithm: bytes, algorithms: Algorithms) -> tuple[bytes, ...]:
-    """The signature algorithms to offer for a host key of a type (``ssh-rsa``, ``ssh-ed25519``, ...)."""
+    """The offered signature algorithms for a host key type (``ssh-rsa``, ``ssh-ed25519``, ...)."""
     own = RSA_SIGNATURES if key_algorithm == b"ssh-rsa" else (key_algorithm,)
     if algorithms.host_key_algorithms is None:
         return own

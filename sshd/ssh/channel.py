@@ -1,7 +1,7 @@
-"""One channel: data within the windows of both sides, requests and their replies, end of input, close.
+"""One channel: data within the windows of both sides, requests and replies, end of input, close.
 
-A handler gets what arrives and gives back the window with :meth:`Channel.consumed` when it has dealt with
-data: what a channel holds in memory is bounded by its window.
+A handler receives the data and returns it to the window with :meth:`Channel.consumed` after processing. The
+window therefore bounds the memory of a channel.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class ChannelHandler(Protocol):
-    """What a program does with what arrives on a channel."""
+    """The program's handler of a channel's events."""
 
     def opened(self, channel: Channel) -> None:
-        """The channel exists; before anything else is heard of it."""
+        """The channel exists; called before all other methods."""
 
     def data_received(self, kind: int, data: bytes) -> None:
         """``kind`` is ``DATA`` or the type of extended data; answer with ``Channel.consumed(len(data))``."""
@@ -59,7 +59,7 @@ class Channel:
         max_packet: int,
         extra: bytes = b"",
     ) -> None:
-        """``granted`` is the peer's window at our side, ``window`` ours at the peer's."""
+        """``granted`` is the window that the peer granted us, ``window`` the one we granted the peer."""
         self.local = local
         self.granted = granted
         self.extra = extra
@@ -77,7 +77,7 @@ class Channel:
     # -- sending ------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Bytes that may be sent now; after 0 the handler's ``writable`` is called."""
+        """Bytes that may be sent now; after 0, the handler's ``writable`` is called."""
         if self._closed or self._eof_sent or not self._mux.link.has_room():
             return 0
         return min(self._send_window, self._mux.turn.left * self._max_packet)
@@ -103,7 +103,7 @@ class Channel:
             self._mux.link.send_packet(m.CHANNEL_EOF, self._remote)
 
     def request(self, name: str, payload: bytes, want_reply: bool = False) -> asyncio.Future[bool] | None:
-        """Send a request; the future, if a reply is wanted, tells whether it succeeded."""
+        """Send a request; if a reply is wanted, the future resolves to its success."""
         if not want_reply:
             self.ask(name, payload, None)
             return None
@@ -112,7 +112,9 @@ class Channel:
         return answer
 
     def ask(self, name: str, payload: bytes, answered: Callable[[bool], None] | None) -> None:
-        """Send a request; ``answered``, if a reply is wanted, is called before what comes after the reply."""
+        """Send a request. ``answered``, if a reply is wanted, is called before anything that follows the
+        reply.
+        """
         if self._closed:
             if answered is not None:
                 answered(False)
@@ -128,7 +130,7 @@ class Channel:
             self._answers.append(answered)
 
     def close(self) -> None:
-        """Close our side; what the peer still sends is dropped until it closes its own."""
+        """Close our side; data from the peer is dropped until the peer closes its side."""
         if self._closed:
             return
         self._closed = True
@@ -138,7 +140,7 @@ class Channel:
             self._mux.forget(self)
 
     def consumed(self, size: int) -> None:
-        """``size`` bytes of what was received have been dealt with."""
+        """Report that ``size`` received bytes are processed."""
         self._adjust += size
         if self._adjust >= self.granted // 4 and not (self._peer_eof or self._closed):
             self._receive_window += self._adjust
@@ -155,7 +157,7 @@ class Channel:
         while self._answers:
             self._answers.popleft()(False)
 
-    # -- what the mux tells -------------------------------------------------------------------------
+    # -- called by the mux ---------------------------------------------------------------------------
 
     def wake(self) -> None:
         if self.room():

@@ -1,4 +1,4 @@
-"""The client's side of a connection up to the authenticated user."""
+"""The client side of a connection, up to authentication."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sshd.ssh.transport import ClientTransport
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to authenticate: the key first, then user and password if both are given."""
+    """Credentials: the key is tried first, then user and password if both are set."""
 
     user: str = ""
     password: str = ""
@@ -46,7 +46,7 @@ class ClientLink(MuxLink, ClientTransport):
 
 
 def client_options(credentials: Credentials, version: str) -> asyncssh.SSHClientConnectionOptions:
-    """asyncssh's options without any file or agent of this machine."""
+    """asyncssh's options, without files or agents of this machine."""
     methods = ["publickey"] if credentials.private_key is not None else []
     if credentials.user and credentials.password:
         methods.append("password")
@@ -79,7 +79,7 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> ClientLink:
-    """Speak SSH, over TLS if asked, on a connected socket until the user is authenticated.
+    """Establish SSH on a connected socket, over TLS if requested, and authenticate.
 
     Raises ``OSError``, ``asyncssh.Error``.
     """

@@ -1,11 +1,11 @@
-"""All connections of one server: accepted while there is room.
+"""All connections of one server, with limits.
 
-A stranger is a connection that is not authenticated yet. Their number is bounded, so that they take neither
-the memory nor the descriptors of authenticated connections. When there are too many, one of them is
-dropped at random for the next one, if possible one that has not exchanged keys yet: a client whose password
-is being checked stays. A flood of newcomers then cannot drop a certain stranger on purpose, as it could if
-the oldest were dropped; idle strangers cannot lock others out, as they could if newcomers were refused. When
-there are too many authenticated connections, arriving ones wait in the listener's queue.
+A stranger is a connection that is not authenticated yet. The number of strangers is bounded, so that they
+cannot use up the memory and descriptors of authenticated connections. Above the limit, one stranger is
+dropped at random for each new one, preferably one that has not completed its key exchange: a client whose
+password is being checked stays. Random choice means that a flood cannot drop a particular stranger, which it
+could if the oldest were dropped. Accepting newcomers means that idle strangers cannot lock others out. When
+there are too many authenticated connections, new ones wait in the listener's queue.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from functools import partial
 from sshd.ssh.server import ServerLink, ServerPolicy, server_options
 
 MAX_STRANGERS = 1000
-"""Strangers a server may have, unless it says otherwise; each may cost 250 KB."""
+"""Default limit of strangers per server; each may cost 250 KB."""
 
 RETRY_SECONDS = 0.5
-"""How long to leave arriving connections alone when there is no descriptor for them."""
+"""Pause of accepting when no descriptor is available."""
 
 
 def affordable(descriptors_each: int) -> int:
-    """How many connections this process has descriptors for; a quarter is left for whatever else it does."""
+    """The number of connections that the descriptor limit permits; a quarter is reserved for other uses."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_STRANGERS * 1000
@@ -38,7 +38,7 @@ def affordable(descriptors_each: int) -> int:
 
 
 class Connections:
-    """Accepts and counts. ``changed`` is called with their number each time it changes."""
+    """Accepts and counts connections. ``changed`` is called with each new count."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Connections:
 
     @asynccontextmanager
     async def accepting(self, listening: socket.socket) -> AsyncIterator[None]:
-        """Accept while inside; then all connections are closed. A connection not yet accepted stays queued.
+        """Accept inside the context; all connections are closed at its end. Unaccepted ones stay queued.
 
-        Not asyncio's server, which may drop one that comes while it is closed.
+        asyncio's server is not used: it may drop a connection that arrives while it closes.
         """
         loop = asyncio.get_running_loop()
         listening.setblocking(False)
@@ -80,7 +80,7 @@ class Connections:
                 end, _ = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:  # no descriptor left
+            except OSError:  # no descriptor available
                 if not self._drop_a_stranger():
                     loop.remove_reader(listening)
                     retry = loop.call_later(RETRY_SECONDS, self._resume)
@@ -106,25 +106,25 @@ class Connections:
                     link.abort()
 
     async def _attach(self, link: ServerLink, end: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client is gone already
+        with contextlib.suppress(OSError):  # the client is gone
             await asyncio.get_running_loop().connect_accepted_socket(lambda: link, end)
             if link in self._links:
                 self._strangers.add(link)
 
     def _attached(self, link: ServerLink, end: socket.socket, _: asyncio.Task[None]) -> None:
-        """The attempt is over; cancelled or failed, its socket is closed."""
+        """The attempt ended; if it was cancelled or failed, close its socket."""
         if link.lost():
             end.close()
             self._ended(link)
 
     def _make_room(self) -> bool:
-        """Whether one more can be taken."""
+        """Whether one more connection can be accepted."""
         if len(self._strangers) >= self._most_strangers:
             return self._drop_a_stranger()
         return len(self._links) < self._most or self._drop_a_stranger()
 
     def _drop_a_stranger(self) -> bool:
-        """Whether there was one; it does not count any more, although it ends a little later."""
+        """Drop a stranger if there is one. It no longer counts, although it ends a little later."""
         if not self._strangers:
             return False
         idle = [stranger for stranger in self._strangers if not stranger.is_encrypted]

@@ -1,14 +1,14 @@
-"""What can go wrong between two SSH peers, as both programs tell it apart."""
+"""Errors between two SSH peers."""
 
 from __future__ import annotations
 
 
 class ProtocolViolation(Exception):
-    """The peer broke the connection protocol; the connection has to end."""
+    """The peer violated the connection protocol; the connection must end."""
 
 
 class OpenRefused(Exception):
-    """A channel was not opened: the reason code and the text of the refusal."""
+    """The peer refused to open a channel: reason code and text."""
 
     def __init__(self, reason: int, text: str, language: str = "") -> None:
         super().__init__(text)

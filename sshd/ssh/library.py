@@ -1,8 +1,8 @@
-"""asyncssh as these programs use it: imported without its searches, and checked.
+"""Import of asyncssh, without its library searches and with a version check.
 
-asyncssh looks for optional C libraries (liboqs, nettle) when it is imported. In a container that search
-starts ``ldconfig`` or ``gcc`` of the app's image, costs 60 ms and needs ``ctypes``. It is switched off here,
-because nothing it could find is used.
+asyncssh searches for optional C libraries (liboqs, nettle) on import. In a container this search starts
+``ldconfig`` or ``gcc`` of the app's image, takes 60 ms and needs ``ctypes``. It is disabled here, because the
+libraries are not used.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 VERSIONS = ("2.24.1",)
-"""Versions of asyncssh that ``sshd.ssh.transport`` is written for and tested with."""
+"""Versions of asyncssh that ``sshd.ssh.transport`` supports and is tested with."""
 
 _UMAC = "asyncssh.crypto.umac"
 
 
 class LibraryMismatch(ImportError):
-    """The installed asyncssh is not the one these programs are written for."""
+    """The installed asyncssh is not a supported version."""
 
 
 def check_version(version: str) -> None:
@@ -37,9 +37,9 @@ def check_version(version: str) -> None:
 
 @contextlib.contextmanager
 def _without_searches() -> Iterator[None]:
-    """While inside, ``ctypes.util`` finds no library."""
+    """Inside the context, ``ctypes.util`` finds no library."""
     modules = cast("dict[str, Any]", sys.modules)
-    modules[_UMAC] = None  # makes its import fail, which asyncssh takes for "not installed"
+    modules[_UMAC] = None  # the import fails, which asyncssh treats as "not installed"
     if importlib.util.find_spec("ctypes") is None:  # as in the bundle
         modules["ctypes"] = types.ModuleType("ctypes")
         modules["ctypes.util"] = modules["ctypes"].util = types.ModuleType("ctypes.util")
@@ -59,6 +59,6 @@ else:
         import asyncssh
 
 check_version(asyncssh.__version__)
-asyncssh.set_log_level(logging.CRITICAL)  # its log describes every packet
+asyncssh.set_log_level(logging.CRITICAL)  # asyncssh logs every packet
 
 __all__ = ["LibraryMismatch", "asyncssh", "check_version"]

@@ -1,11 +1,11 @@
-"""A connection that carries our connection protocol, with bounds on what it keeps in memory.
+"""A connection that carries our connection protocol, with bounded memory.
 
-From the moment a user is authenticated the packets of the connection protocol go to a
-:class:`~sshd.ssh.mux.Mux` instead of asyncssh's own channels.
+After authentication, the packets of the connection protocol go to a :class:`~sshd.ssh.mux.Mux` instead of
+asyncssh's own channels.
 
-A peer that does not read what it is sent, or stops in the middle of a key exchange, is not read either. The
-other connection of a splice, which feeds it, is held up with it. A peer that sends faster than its packets
-are handled is not read until they are.
+Reading from a peer stops while the peer does not read its own data, and while received packets wait to be
+handled. The other connection of a splice, which feeds this peer, is held as well, also during the peer's key
+exchange.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from sshd.ssh.mux import Mux, MuxHandler
 from sshd.ssh.transport import Transport
 
 ROOM = 512 * 1024
-"""Bytes that may wait in the socket's buffer before bulk data has to."""
+"""Bytes in the socket's buffer above which bulk data waits."""
 
 FLOODED = 2 * 1024 * 1024
-"""Bytes that may wait for a peer that does not read them; then nothing is read that could add to them."""
+"""Bytes waiting for a peer above which nothing that could add to them is read."""
 
 MAX_DEFERRED = 10_000
-"""Packets that may wait for the end of a key exchange."""
+"""Limit of packets that wait for the end of a key exchange."""
 
 _TURN = "its turn is over"
 _OWN, _OTHER, _KEYS = "own buffer", "buffer of the other", "key exchange of the other"
 
 
 class MuxLink(Transport):
-    """Mixed into the server's and the client's transport.
+    """Mixin for the server's and the client's transport.
 
-    ``idle_seconds`` is how long a connection may be silent in both directions (0: for ever).
+    ``idle_seconds`` is the longest silence in both directions (0: no limit).
     """
 
     idle_seconds: float = 0
@@ -47,10 +47,10 @@ class MuxLink(Transport):
     _feeder: MuxLink | None = None
     _holds: frozenset[str] = frozenset()
 
-    # -- life ---------------------------------------------------------------------------------------
+    # -- lifecycle -----------------------------------------------------------------------------------
 
     def start_mux(self, handler: MuxHandler) -> Mux:
-        """From now on the connection protocol is ours."""
+        """Switch to our connection protocol."""
         self.mux = Mux(self, handler)
         self.take_over()
         return self.mux
@@ -85,11 +85,11 @@ class MuxLink(Transport):
             mux.connection_lost(error)
 
     def fed_by(self, feeder: MuxLink) -> None:
-        """Say that this connection is sent what arrives on another one, which is held up with it."""
+        """Register the connection whose input is sent on this one; both are held together."""
         self._feeder = feeder
 
     def hold(self, reason: str) -> None:
-        """Read nothing more of the peer until every reason is released."""
+        """Stop reading from the peer until every reason is released."""
         if not self._holds:
             self.pause_input()
         self._holds |= {reason}
@@ -126,7 +126,7 @@ class MuxLink(Transport):
                 self._feeder.hold(_OTHER)
 
     def packet_deferred(self, count: int) -> None:
-        """The peer may never finish its key exchange."""
+        """Bound the packets of a key exchange that the peer may never finish."""
         if count > MAX_DEFERRED:
             self.drop(ProtocolViolation("a key exchange that does not end"))
         elif self._feeder is not None:

@@ -1,4 +1,4 @@
-"""Numbers of the protocol: message types, reasons of refusals, sizes (RFC 4250, RFC 4254, RFC 8308)."""
+"""Numbers of the protocol: message types, refusal reasons, sizes (RFC 4250, RFC 4254, RFC 8308)."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ OPEN_RESOURCE_SHORTAGE = 4
 DISCONNECT_PROTOCOL_ERROR = 2
 
 DATA = 0
-"""Kind of ordinary channel data, beside the data type codes of extended data."""
+"""Kind of ordinary channel data; other kinds are the type codes of extended data."""
 STDERR = 1
 
 WINDOW = 2 * 1024 * 1024
-"""Bytes a peer may have under way on one channel; what the Go library grants."""
+"""Window of one channel in bytes; the same as in Go's library."""
 ALL_WINDOWS = 4 * 1024 * 1024
-"""Bytes after which the channels of one connection get no more than :data:`LEAST_WINDOW`."""
+"""Bytes granted to one connection after which new channels get only :data:`LEAST_WINDOW`."""
 LEAST_WINDOW = 32768
-"""Bytes a peer may have under way on a channel beside many others: one packet."""
+"""Smallest window in bytes: one packet."""
 MAX_PACKET = 32768
-"""Bytes of data in one packet, the size every implementation has to take."""
+"""Bytes of data in one packet, the size every implementation must accept."""
 LEAST_MAX_PACKET = 9
-"""Bytes of data in one packet that a peer has to take at least; what the Go library demands."""
+"""Smallest maximum packet size in bytes that a peer may set; the same as in Go's library."""
 MAX_CHANNELS = 256
-"""Channels one connection may have open; more are refused with "resource shortage"."""
+"""Limit of open channels per connection; more are refused with "resource shortage"."""

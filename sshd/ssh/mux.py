@@ -1,11 +1,11 @@
 """The connection protocol (RFC 4254) of one connection: channels and global requests.
 
-It is a plain state machine between a *link* (packets out, see :class:`Link`) and handlers (what arrives).
-Nothing here waits: a packet goes in, callbacks and packets come out. Replies are sent in the order of the
-requests, whenever their answers come.
+It is a state machine between a *link* (outgoing packets, see :class:`Link`) and handlers (incoming events).
+It never waits: a packet goes in, callbacks and packets come out. Replies keep the order of the requests,
+whatever the order of their answers.
 
-A connection sends the data of its channels a few packets per turn of the event loop. A peer that asks for
-tiny packets slows down its own connection and no other.
+A connection sends the data of its channels a few packets per turn of the event loop. A peer that requests
+tiny packets slows down only its own connection.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from sshd.ssh.replies import Pending, Replies, Reply
 from sshd.wire import Malformed, Reader, boolean, text, uint32
 
 MAX_PENDING_OPENS = 256
-"""Opens of a peer that may wait for our answer (a dial, the other side of a splice) at a time."""
+"""Limit of a peer's opens that wait for our answer (a dial, the other side of a splice)."""
 
 
 PACKETS_PER_TURN = 64
-"""Packets of data that one connection sends before others have their turn.
+"""Data packets that one connection sends per turn.
 
-As many full ones as the largest window holds: only smaller packets are held up by it.
+The largest window holds this many full packets, so only smaller packets are delayed.
 """
 
 REFUSED_SIZE = (m.OPEN_CONNECT_FAILED, "invalid request", "en_US.UTF-8")
-"""The Go library's answer to an open with a maximum packet size that is too small."""
+"""Answer of Go's library to an open with a maximum packet size that is too small."""
 
 
 class Link(Protocol):
-    """What carries the packets: an authenticated transport."""
+    """The authenticated transport that carries the packets."""
 
     def send_packet(self, pkttype: int, *args: bytes) -> None: ...
 
     def has_room(self) -> bool:
-        """Whether bulk data may be written now; ``Mux.writable`` is called when it may again."""
+        """Whether bulk data may be written now; if not, ``Mux.writable`` is called later."""
 
     def lost(self) -> bool: ...
 
 
 class OpenRequest:
-    """A peer's wish to open a channel; exactly one of :meth:`accept` and :meth:`refuse` answers it."""
+    """A peer's request to open a channel; answer it with exactly one of :meth:`accept` and :meth:`refuse`."""
 
     __slots__ = ("_max_packet", "_mux", "_remote", "_window", "extra", "kind")
 
@@ -67,7 +67,7 @@ class OpenRequest:
 
 
 class MuxHandler(Protocol):
-    """What a program does with what the peer asks for outside of channels."""
+    """The program's handler of requests outside channels."""
 
     def open_requested(self, request: OpenRequest) -> None: ...
 
@@ -77,12 +77,12 @@ class MuxHandler(Protocol):
 
 
 class Turn:
-    """How many packets of data may be sent before other connections have their turn of the event loop."""
+    """Budget of data packets that may be sent before other connections get their turn of the event loop."""
 
     __slots__ = ("_renewed", "left")
 
     def __init__(self, renewed: Callable[[], None]) -> None:
-        """``renewed`` is called in the next turn after one was used up."""
+        """``renewed`` is called in the turn after the budget was used up."""
         self.left = PACKETS_PER_TURN
         self._renewed = renewed
 
@@ -120,12 +120,12 @@ class Mux:
     def channels(self) -> int:
         return len(self._channels)
 
-    # -- what we ask for ----------------------------------------------------------------------------
+    # -- our requests --------------------------------------------------------------------------------
 
     async def open(self, kind: str, handler: ChannelHandler, extra: bytes = b"") -> Channel:
         """Open a channel to the peer.
 
-        Raises :class:`OpenRefused`; ``ConnectionError`` when the connection ends before the answer.
+        Raises :class:`OpenRefused`; ``ConnectionError`` if the connection ends before the answer.
         """
         if self._ended:
             raise ConnectionResetError("the SSH connection has ended")
@@ -145,7 +145,7 @@ class Mux:
     def global_request(
         self, name: str, payload: bytes, want_reply: bool
     ) -> asyncio.Future[tuple[bool, bytes]] | None:
-        """Send a global request; the future, if a reply is wanted, gives its success and payload."""
+        """Send a global request; if a reply is wanted, the future resolves to success and payload."""
         if not want_reply:
             self.ask(name, payload, None)
             return None
@@ -158,7 +158,9 @@ class Mux:
         return answer
 
     def ask(self, name: str, payload: bytes, answered: Callable[[bool, bytes], None] | None) -> None:
-        """Send a global request; ``answered``, if a reply is wanted, is called before what comes after it."""
+        """Send a global request. ``answered``, if a reply is wanted, is called before anything that follows
+        it.
+        """
         self.link.send_packet(m.GLOBAL_REQUEST, text(name), boolean(answered is not None), payload)
         if answered is None:
             return
@@ -167,10 +169,10 @@ class Mux:
         else:
             self._answers.append(answered)
 
-    # -- what the transport tells -------------------------------------------------------------------
+    # -- called by the transport ---------------------------------------------------------------------
 
     def writable(self) -> None:
-        """Wake the channels, each time another one first: the first may use up all room there is."""
+        """Wake the channels. Each call begins with another one, because the first may use up the room."""
         channels = list(self._channels.values())
         if channels:
             first = self._woken_first = (self._woken_first + 1) % len(channels)
@@ -193,9 +195,9 @@ class Mux:
         self.handler.connection_ended(error)
 
     def packet_received(self, kind: int, payload: bytes) -> None:
-        """One packet with type 80 to 127. Raises :class:`ProtocolViolation`."""
+        """Handle one packet of type 80 to 127. Raises :class:`ProtocolViolation`."""
         try:
-            if kind == m.CHANNEL_DATA:  # first: it is nearly all there is
+            if kind == m.CHANNEL_DATA:  # first, because nearly all packets are data
                 self._channel(int.from_bytes(payload[1:5], "big")).take_data(
                     m.DATA, Reader(payload, 5).string()
                 )
@@ -269,7 +271,7 @@ class Mux:
         return taken
 
     def _grant(self) -> int:
-        """The window for a new channel: what a connection can make us hold is bounded, not its channels."""
+        """The window of a new channel: the total of a connection is bounded, not the number of channels."""
         granted = min(m.WINDOW, max(m.LEAST_WINDOW, (m.ALL_WINDOWS - self._granted) // 2))
         self._granted += granted
         return granted
@@ -325,7 +327,7 @@ class Mux:
         handler, granted, answer = self._take_opening(local)
         channel = Channel(self, handler, local, granted, remote, window, max_packet, reader.rest())
         self._channels[local] = channel
-        if answer.done():  # cancelled: the handler has no use for a channel any more
+        if answer.done():  # cancelled: the handler no longer needs a channel
             channel.close()
         else:
             handler.opened(channel)
@@ -346,6 +348,6 @@ class Mux:
             raise ProtocolViolation(f"answer for channel {local}, which nobody opens") from None
 
     def forget(self, channel: Channel) -> None:
-        """Both sides have closed it; its number is free."""
+        """Free the number of a channel that both sides have closed."""
         if self._channels.pop(channel.local, None) is not None:
             self._granted -= channel.granted

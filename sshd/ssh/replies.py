@@ -1,4 +1,4 @@
-"""Answers in the order of the questions: SSH matches replies to requests by order alone."""
+"""Ordered replies: SSH matches replies to requests by order alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from sshd.ssh.errors import ProtocolViolation
 
 MAX_PENDING = 1000
-"""Requests that may wait for their answer; a peer that floods them is cut off."""
+"""Limit of requests that wait for their answer; a peer that exceeds it is disconnected."""
 
 
 class Pending:
-    """One reply that is owed."""
+    """One outstanding reply."""
 
     __slots__ = ("done", "payload", "success")
 
@@ -23,7 +23,7 @@ class Pending:
 
 
 class Reply:
-    """Answers one request of a peer; has to be called once. Does nothing when no reply is ``wanted``."""
+    """Answers one request of a peer; must be called once. Without ``wanted`` it does nothing."""
 
     __slots__ = ("_pending", "_replies", "wanted")
 
@@ -38,7 +38,7 @@ class Reply:
 
 
 class Replies:
-    """Replies owed to a peer; ``send`` is called for each, oldest first."""
+    """Outstanding replies to a peer; ``send`` is called for each, oldest first."""
 
     __slots__ = ("_queue", "_send")
 

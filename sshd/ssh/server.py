@@ -1,7 +1,7 @@
-"""The server's side of a connection up to the authenticated user.
+"""The server side of a connection, up to authentication.
 
-Offers, extension message, attempts and their limit are what the Go library does; asyncssh's own customs (its
-marker extensions, the announcement of host keys, SASL preparation of user names) are switched off.
+Offers, extension message, attempts and their limit match Go's library. asyncssh's own features (marker
+extensions, host key announcement, SASL preparation of user names) are disabled.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from sshd.ssh.link import MuxLink
 from sshd.ssh.transport import Offer, ServerTransport
 
 MAX_REFUSED_ATTEMPTS = 6
-"""The attempt that ends the connection; the first ``none`` is not one."""
+"""The refused attempt that ends the connection; the first ``none`` does not count."""
 
 MAX_SERVICE_REQUESTS = 2
-"""Clients send one; a second is answered, more end the connection."""
+"""Clients send one request. A second one is answered; more end the connection."""
 
 MAX_USER_NAME = 1024
-"""Characters; the platform's names have less than 100."""
+"""Limit in characters; the platform's names have fewer than 100."""
 
 LOGIN_SECONDS = 120.0
-"""How long a client may take to be authenticated; the default of OpenSSH's ``LoginGraceTime``."""
+"""Limit of the authentication; the default of OpenSSH's ``LoginGraceTime``."""
 
 _USERAUTH = b"ssh-userauth"
 _CONNECTION = b"ssh-connection"
 
 
 class Authenticator(Protocol):
-    """Decides who may in, for one connection."""
+    """Access decisions for one connection."""
 
     method: bytes
-    """The one method that failures list: ``publickey`` or ``password``."""
+    """The method listed in failures: ``publickey`` or ``password``."""
 
     def accepts_none(self, user: str) -> bool: ...
 
@@ -46,14 +46,14 @@ class Authenticator(Protocol):
     async def accepts_password(self, user: str, password: str) -> bool: ...
 
     def refused(self, user: str, method: str) -> None:
-        """An attempt was refused; for the log."""
+        """Called for each refused attempt; for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerPolicy:
-    """How to serve connections. ``ready`` is called with each authenticated one and has to start its mux.
+    """Settings of served connections. ``ready`` is called with each authenticated one and must start its mux.
 
-    login_seconds: how long a client may take to be authenticated (0: no limit).
+    login_seconds: limit of the authentication (0: no limit).
     """
 
     version: str
@@ -99,7 +99,7 @@ class ServerLink(MuxLink, ServerTransport):
         name = user.decode("utf-8", "surrogateescape")
         if len(name) > MAX_USER_NAME:
             raise asyncssh.IllegalUserName("Username too long")
-        # An attempt without an answer yet gets none, and counts all the same.
+        # An unanswered attempt gets no answer, but counts.
         if self.abandon_attempt() and self._one_too_many():
             return None
         self.begin_attempt(name)
@@ -119,9 +119,9 @@ class ServerLink(MuxLink, ServerTransport):
             self.refuse_attempt([self._authenticator.method])
 
     def _one_too_many(self) -> bool:
-        """Count a refused attempt; whether the connection has ended for it."""
+        """Count a refused attempt; True if the limit has ended the connection."""
         if self._method == "none" and not self._asked:
-            self._asked = True  # with which methods there are, as every client does first
+            self._asked = True  # clients first ask which methods are available
             return False
         self._refused += 1
         if self._refused < MAX_REFUSED_ATTEMPTS:
@@ -171,7 +171,7 @@ def _offer(policy: ServerPolicy) -> Offer:
 
 
 def server_options(policy: ServerPolicy) -> asyncssh.SSHServerConnectionOptions:
-    """asyncssh's options, made once for all connections: no configuration files."""
+    """asyncssh's options, shared by all connections; without configuration files."""
     return asyncssh.SSHServerConnectionOptions(
         server_factory=asyncssh.SSHServer,
         server_host_keys=[policy.host_key],

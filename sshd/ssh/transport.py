@@ -1,13 +1,13 @@
-"""asyncssh's connections with a public interface: the one module that uses private names of asyncssh.
+"""asyncssh's connections with a public interface. Only this module uses private names of asyncssh.
 
-asyncssh does what security depends on: key exchange, encryption, integrity, sequence numbers, authentication.
-Three things are done here instead. Packets of an authenticated connection are framed and taken apart without
-asyncssh's copy of the whole buffer and its additional packet for each one, which is 17 % of the CPU time of a
-copy. They are handled a few at a time, so that other connections get their turn. And what a peer can make the
-process keep before it is authenticated is bounded.
+asyncssh does the security-critical work: key exchange, encryption, integrity, sequence numbers,
+authentication. This module replaces three things. It frames and parses packets of an authenticated connection
+without asyncssh's copy of the whole buffer and its extra packet, which cost 17 % of the CPU time of a copy.
+It handles a few packets at a time, so that other connections get their turn. It bounds the memory of a peer
+before authentication.
 
-:func:`check_names` runs at import: another version of asyncssh, or one without a name that is used here, is
-refused with a clear error instead of failing in the middle of a connection.
+:func:`check_names` runs at import: another version of asyncssh, or a missing name, fails with a clear error
+instead of breaking a connection later.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ else:
     _Base = object
 
 PACKETS_PER_TURN = 64
-"""Packets of one connection that are taken off its buffer before other connections have their turn."""
+"""Packets of one connection that are handled per turn of the event loop."""
 
 PACKETS_BEFORE_AUTHENTICATION = 256
-"""A client with six keys sends less than 30."""
+"""Limit before authentication. A client with six keys sends fewer than 30."""
 
 UNREAD_BEFORE_AUTHENTICATION = 64 * 1024
-"""Bytes that may wait for a peer that is not authenticated; with more it is disconnected."""
+"""Bytes that may wait for an unauthenticated peer; above the limit it is disconnected."""
 
 PACKET_BEFORE_AUTHENTICATION = 64 * 1024
-"""Bytes of one packet; the longest user keys and signatures take a fourth of it."""
+"""Bytes of one packet; the longest user keys and signatures need a quarter of it."""
 
 USED_ATTRIBUTES = frozenset(
     (
@@ -74,7 +74,7 @@ def check_names(
     server: type = SSHServerConnection,
     client: type = SSHClientConnection,
 ) -> None:
-    """Raises :class:`LibraryMismatch` when a name that is used here is missing."""
+    """Raises :class:`LibraryMismatch` if a name used here is missing."""
     missing = {name for name in USED_METHODS if not callable(getattr(connection, name, None))}
     for kind, names in (
         (connection, USED_ATTRIBUTES),
@@ -93,9 +93,9 @@ check_names()
 
 
 class Transport(_Base):
-    """Mixed into asyncssh's server and client connections.
+    """Mixin for asyncssh's server and client connections.
 
-    Subclasses override the hooks; each of them does nothing here.
+    Subclasses override the hooks; here each hook does nothing.
     """
 
     _ours = False
@@ -105,27 +105,27 @@ class Transport(_Base):
     # -- hooks --------------------------------------------------------------------------------------
 
     def packet_arrived(self, kind: int, payload: bytes) -> None:
-        """A packet of the connection protocol came; only after :meth:`take_over`."""
+        """A packet of the connection protocol arrived; only after :meth:`take_over`."""
 
     def output_written(self, transport: asyncio.Transport) -> None:
-        """Bytes were given to the socket or its buffer."""
+        """Bytes were written to the socket or its buffer."""
 
     def turn_over(self) -> None:
-        """More packets wait than one turn handles; :meth:`next_turn` goes on."""
+        """More packets wait than one turn handles; :meth:`next_turn` continues."""
 
     def packet_deferred(self, count: int) -> None:
         """``count`` packets wait for the end of a key exchange."""
 
     def packets_released(self) -> None:
-        """A key exchange has ended; ``deferred`` tells whether packets still wait."""
+        """A key exchange ended; ``deferred`` is the number of packets that still wait."""
 
     def ended(self, error: Exception | None) -> None:
-        """The connection is over."""
+        """The connection ended."""
 
     # -- state --------------------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """From now on packets of the connection protocol come to :meth:`packet_arrived`."""
+        """Send packets of the connection protocol to :meth:`packet_arrived` from now on."""
         self._ours = True
         self._max_recv_pktlen = self._longest_packet
 
@@ -135,12 +135,12 @@ class Transport(_Base):
 
     @property
     def deferred(self) -> int:
-        """Packets that wait for the end of a key exchange."""
+        """Number of packets that wait for the end of a key exchange."""
         return len(self._deferred_packets)
 
     @property
     def can_send(self) -> bool:
-        """Connected, and not in a key exchange."""
+        """Whether the connection is open and not in a key exchange."""
         return self._transport is not None and self._kex_complete
 
     @property
@@ -152,7 +152,7 @@ class Transport(_Base):
     def lost(self) -> bool:
         return self._transport is None
 
-    # -- life ---------------------------------------------------------------------------------------
+    # -- lifecycle -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._longest_packet = self._max_recv_pktlen
@@ -160,18 +160,18 @@ class Transport(_Base):
         super().connection_made(transport)
 
     def drop(self, error: Exception | None) -> None:
-        """End the connection at once; what came and was not handled is forgotten."""
+        """End the connection at once and discard unhandled input."""
         self._inpbuf = b""
         self._deferred_packets.clear()
         self._force_close(error)
 
     def disconnect_for(self, reason: str) -> None:
-        """Tell the peer that it broke the protocol, and end the connection."""
+        """Send the peer a disconnect message for a protocol error, and end the connection."""
         self._send_disconnect(m.DISCONNECT_PROTOCOL_ERROR, reason, "")
         self.drop(ProtocolViolation(reason))
 
     def hang_up(self) -> None:
-        """End the connection when everything sent is on its way, without a message."""
+        """End the connection without a message after everything has been sent."""
         if self._transport is not None:
             self._transport.close()
 
@@ -200,7 +200,7 @@ class Transport(_Base):
             self.output_written(transport)
 
     def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
-        """Frame, encrypt and send; before and during key exchanges as asyncssh does it."""
+        """Frame, encrypt and send; before and during key exchanges asyncssh does it."""
         encryption = self._send_encryption
         if (
             pkttype < m.GLOBAL_REQUEST
@@ -235,7 +235,7 @@ class Transport(_Base):
     # -- packets in ---------------------------------------------------------------------------------
 
     def next_turn(self) -> None:
-        """Go on after :meth:`turn_over`."""
+        """Continue after :meth:`turn_over`."""
         if self._transport is not None:
             self._recv_data()
 
@@ -254,7 +254,7 @@ class Transport(_Base):
             self.internal_error()
 
     def _recv_pkthdr(self) -> bool:
-        """asyncssh's loop is at a packet's start: from the authenticated user on, ours takes over."""
+        """asyncssh's loop is at the start of a packet: after authentication, our loop takes over."""
         if not self._ours:
             return super()._recv_pkthdr()
         self._receive_packets()
@@ -270,7 +270,7 @@ class Transport(_Base):
         super()._finish_recv_packet(pkttype, seq, _task, is_async)
 
     def _receive_packets(self) -> None:
-        """Take the complete packets of one turn off the buffer, then cut it once."""
+        """Take the complete packets of one turn off the buffer, then cut the buffer once."""
         buffer = memoryview(self._inpbuf)
         at, size = 0, len(buffer)
         left = PACKETS_PER_TURN
@@ -313,14 +313,14 @@ class Transport(_Base):
         self._inpbuf = self._inpbuf[at:] if self._transport is not None else b""
 
     def _dispatch(self, payload: bytes) -> bool:
-        """Act on one packet; False when its handling goes on and the next one has to wait."""
+        """Handle one packet; False if the handling is unfinished and the next packet must wait."""
         kind = payload[0] if payload else 0
         if m.GLOBAL_REQUEST <= kind <= m.CONNECTION_LAST:
             self.packet_arrived(kind, payload)
         elif kind == m.PING:
             self.send_packet(m.PONG, payload[1:])
         elif m.KEX_FIRST <= kind <= m.KEX_LAST and self._ignore_first_kex:
-            self._ignore_first_kex = False  # a guess of the peer that turned out wrong (RFC 4253, 7.1)
+            self._ignore_first_kex = False  # the peer guessed the key exchange wrongly (RFC 4253, 7.1)
         else:
             packet = SSHPacket(payload)
             packet.get_byte()
@@ -342,13 +342,13 @@ class Transport(_Base):
 
 
 def _wait() -> bool:
-    """Receive handler while a packet is being dealt with: nothing is taken off the buffer."""
+    """Receive handler during the handling of a packet: takes nothing off the buffer."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a server offers, best first, and the extensions it announces."""
+    """A server's offer, best first, and the extensions it announces."""
 
     key_exchanges: tuple[bytes, ...]
     ciphers: tuple[bytes, ...]
@@ -359,7 +359,7 @@ class Offer:
 
 
 class ServerTransport(Transport, SSHServerConnection):
-    """The server's side, with an offer of ours; requests for authentication come to hooks."""
+    """The server side, with our own offer; authentication requests go to hooks."""
 
     def __init__(self, options: asyncssh.SSHServerConnectionOptions, offer: Offer) -> None:
         super().__init__(asyncio.get_running_loop(), options)
@@ -376,12 +376,12 @@ class ServerTransport(Transport, SSHServerConnection):
     # -- hooks --------------------------------------------------------------------------------------
 
     def service_requested(self, service: bytes) -> None:
-        """A service was asked for; :meth:`accept_service` answers."""
+        """A service request; :meth:`accept_service` answers it."""
 
     def authentication_requested(
         self, user: bytes, service: bytes, method: bytes, packet: SSHPacket
     ) -> Awaitable[None] | None:
-        """An attempt; ``packet`` has what is left, for :meth:`attempt`."""
+        """An authentication attempt; ``packet`` has the remaining fields, for :meth:`attempt`."""
 
     # -- key exchange -------------------------------------------------------------------------------
 
@@ -398,7 +398,7 @@ class ServerTransport(Transport, SSHServerConnection):
         super()._send_ext_info()
 
     def send_server_host_keys(self) -> None:
-        """Not announced."""
+        """Do nothing: host keys are not announced."""
 
     # -- authentication -----------------------------------------------------------------------------
 
@@ -408,12 +408,12 @@ class ServerTransport(Transport, SSHServerConnection):
 
     @property
     def takes_attempts(self) -> bool:
-        """Whether a request for authentication makes sense now."""
+        """Whether an authentication request is valid now."""
         return self._auth_in_progress and not self._auth_complete and not self.lost()
 
     @property
     def user(self) -> str:
-        """Of the latest attempt."""
+        """The user of the latest attempt."""
         return self._username
 
     def accept_service(self, service: bytes) -> None:
@@ -424,7 +424,7 @@ class ServerTransport(Transport, SSHServerConnection):
         self._send_deferred_packets()
 
     def abandon_attempt(self) -> bool:
-        """Forget an attempt that has no answer yet; whether there was one."""
+        """Forget an unanswered attempt; True if there was one."""
         if self._auth is None:
             return False
         self._auth.cancel()
@@ -435,7 +435,7 @@ class ServerTransport(Transport, SSHServerConnection):
         self._username = user
 
     def attempt(self, method: bytes, packet: SSHPacket) -> None:
-        """Have asyncssh carry out the attempt; its methods ask the subclass."""
+        """Let asyncssh process the attempt; its methods call the subclass."""
         self._auth = lookup_server_auth(self, self._username, method, packet)
 
     def refuse_attempt(self, methods: Iterable[bytes]) -> None:
@@ -446,7 +446,7 @@ class ServerTransport(Transport, SSHServerConnection):
         self._auth = None
 
     def is_signed(self, key_blob: bytes, message: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` is this key's for this connection."""
+        """Whether ``signature`` is a signature of this key for this connection."""
         return decode_ssh_public_key(key_blob).verify(String(self._session_id) + message, signature)
 
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
@@ -460,7 +460,7 @@ class ServerTransport(Transport, SSHServerConnection):
 
 
 class ClientTransport(Transport, SSHClientConnection):
-    """The client's side; :meth:`accepts_host_key` decides about the server."""
+    """The client side; :meth:`accepts_host_key` decides about the server."""
 
     def __init__(
         self, options: asyncssh.SSHClientConnectionOptions, authenticated: asyncio.Future[None]
@@ -474,7 +474,7 @@ class ClientTransport(Transport, SSHClientConnection):
         raise NotImplementedError
 
     def packet_processed(self) -> None:
-        """asyncssh has dealt with a packet, which may have completed the authentication."""
+        """asyncssh has handled a packet, which may have completed the authentication."""
 
     # -----------------------------------------------------------------------------------------------
 
