@@ -1,7 +1,7 @@
-"""What the executor needs of a container engine.
+"""Interfaces of the container engine and the network, as the executor uses them.
 
-The engine knows containers and processes; it never knows what an LRP is. ``executor.engine.docker``
-is the implementation; tests of steps and containers use a scripted one (``tests/unit/executor/fakes.py``).
+The engine handles containers and processes, without knowledge of LRPs. ``executor.engine.docker`` is the
+implementation; tests of steps and containers use a scripted one (``tests/unit/executor/fakes.py``).
 
 Every call raises :class:`executor.errors.EngineError` or a subclass of it.
 """
@@ -16,12 +16,12 @@ from typing import BinaryIO, Protocol
 from bbs.models.workload import SecurityGroupRule
 
 OutputHandler = Callable[[bytes], None]
-"""Gets output as it arrives, in the event loop; must not block."""
+"""Receives output as it arrives, in the event loop; must not block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindMount:
-    """A path of the host inside the container."""
+    """A host path mounted into the container."""
 
     source: str
     target: str
@@ -30,11 +30,13 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """A container to make. Limits in bytes, 0 means none; env are the instance's own variables, in order.
+    """A container to create. Limits in bytes, 0 for none.
 
-    address: the one its network will give it, under which it knows itself by name; the engine does not
-    make it so. Empty for a container without a network. cpu_percent: hard limit, 100 being one core.
-    no_new_privileges: setuid programs lose their effect.
+    env: the instance's own variables, in order.
+    address: the container's future network address, to which its host name resolves; the engine does not
+        set it up. Empty for a container without network.
+    cpu_percent: hard limit, 100 is one core.
+    no_new_privileges: setuid programs have no effect.
     """
 
     guid: str
@@ -56,12 +58,14 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineContainer:
-    """A container the engine made and started.
+    """A container that the engine created and started.
 
-    id: the engine's own. init_pid: host pid of the waiting init process. address, disk_bytes: those of its
-    spec. image_env: variables of the image, weakest layer of a process' environment. disk_quota: whether the
-    engine's storage keeps the disk limit. image_bytes: size of the image, where it counts as the container's
-    own disk usage.
+    id: the engine's id.
+    init_pid: host pid of the waiting init process.
+    address, disk_bytes: as in its spec.
+    image_env: variables of the image, the weakest layer of a process's environment.
+    disk_quota: whether the engine's storage enforces the disk limit.
+    image_bytes: size of the image if it counts as the container's disk usage.
     """
 
     guid: str
@@ -80,8 +84,9 @@ class EngineContainer:
 class ProcessSpec:
     """A process to start.
 
-    path: absolute, or a bare name looked up in PATH. user: name, uid, uid:gid or name:group.
-    dir: absolute; empty means the user's home; a missing one is made, owned by the user.
+    path: absolute, or a bare name looked up in PATH.
+    user: name, uid, uid:gid or name:group.
+    dir: absolute; empty means the user's home; a missing one is created, owned by the user.
     env: merged variables, strongest last; the engine adds PATH, USER and HOME where absent.
     nofile: soft and hard limit of open files, None keeps the engine's default.
     """
@@ -103,11 +108,11 @@ class Process(Protocol):
         ...
 
     async def wait(self) -> int:
-        """Exit status 0-255 (128+n for death by signal n), once all output that was there was handled."""
+        """Exit status 0-255 (128+n for death by signal n), once the available output is handled."""
         ...
 
     async def signal(self, signum: int) -> None:
-        """Send a signal to the process itself, not to its group. A process that is gone is no error."""
+        """Send a signal to the process itself, not to its group. An ended process is no error."""
         ...
 
 
@@ -119,14 +124,14 @@ class Engine(Protocol):
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
-        """Get the image if need be, make the container, start its waiting init.
+        """Get the image if needed, create the container, start its waiting init.
 
-        A failure leaves nothing behind. ``progress`` hears of long phases (pulling).
+        A failure leaves nothing behind. ``progress`` gets messages about long phases (pulls).
         """
         ...
 
     async def destroy(self, guid: str) -> None:
-        """Remove container and anonymous volumes; a missing one is success."""
+        """Remove container and anonymous volumes; a missing container is success."""
         ...
 
     async def list_guids(self) -> set[str]:
@@ -136,23 +141,23 @@ class Engine(Protocol):
     async def start_process(
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
     ) -> Process:
-        """Start a process. Raises ProcessStartError with the runtime's text when it cannot start."""
+        """Start a process. Raises ProcessStartError with the runtime's text if it cannot start."""
         ...
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
-        """Unpack the tar file ``tar_path`` of the host at ``path``, with the rights of ``user``: everything
-        belongs to the user, missing parents are made, a relative path starts at the user's home. Modes are
-        those of the archive with a umask of 022. Hostile members are refused.
+        """Unpack the host's tar file ``tar_path`` at ``path``, with the rights of ``user``.
 
-        An empty ``user`` is root, and leaves everything to the owners and modes the archive names, as in the
-        layer of an image."""
+        The user owns all files. Missing parents are created; a relative path starts at the user's home.
+        Modes are the archive's with umask 022. Hostile members are refused.
+
+        An empty ``user`` is root; owners and modes are then the archive's, as in an image layer.
+        """
         ...
 
     async def copy_out(
         self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
     ) -> int:
-        """Copy the content of a file, read with the rights of ``user``, to an empty file of the host; its
-        bytes.
+        """Copy a file's content, read with the rights of ``user``, to an empty host file; return its size.
 
         A relative path starts at the user's home, links are followed, a directory has no content. limit:
         bytes. Raises NoSuchFile, FileTooLarge.
@@ -160,7 +165,7 @@ class Engine(Protocol):
         ...
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
-        """Whether any process of the container was killed for memory so far."""
+        """Whether any process of the container has been killed for memory."""
         ...
 
     async def total_memory_bytes(self) -> int: ...
@@ -174,29 +179,29 @@ class Network(Protocol):
     """Addresses, links, host ports and packet rules of containers."""
 
     async def start(self) -> None:
-        """Make what all containers share, and our nftables table anew."""
+        """Create the shared parts, and the nftables table anew."""
         ...
 
     async def stop(self) -> None:
-        """Remove all of it. Raises NetworkError, and leaves it in force, while containers use it."""
+        """Remove everything. Raises NetworkError, and leaves it in force, while containers use it."""
         ...
 
     async def sweep(self) -> None:
-        """Remove what is left of containers of an earlier life, once none of them exists any more."""
+        """Remove the remains of a previous process's containers, once these are removed."""
         ...
 
     async def close(self) -> None:
-        """Let go of it and leave it in force, for containers that go on without us."""
+        """Release resources, but leave the network in force for running containers."""
         ...
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        """Take ``count`` host ports out of the pool, in ascending order where it can. Raises NoFreePorts."""
+        """Reserve ``count`` host ports, ascending if possible. Raises NoFreePorts."""
         ...
 
     def address(self, guid: str) -> str:
-        """Take an address, known before the container exists; the same again until it is detached.
+        """Reserve an address before the container exists; the same one until it is detached.
 
-        Raises NetworkError when there is none.
+        Raises NetworkError if none is free.
         """
         ...
 
@@ -206,8 +211,10 @@ class Network(Protocol):
         ports: Mapping[int, int],
         egress: Sequence[SecurityGroupRule] = (),
     ) -> None:
-        """Link the container, map host ports (keys) to its ports (values) and put its egress rules in force:
-        one transaction. Again for the same container: all of it is replaced."""
+        """Link the container, map host ports (keys) to its ports (values) and apply its egress rules.
+
+        All in one transaction. Attaching again replaces everything.
+        """
         ...
 
     async def open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
@@ -215,22 +222,22 @@ class Network(Protocol):
         ...
 
     async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
-        """Mend the links of containers as soon as somebody removes them. Runs until it is cancelled.
+        """Repair container links as soon as they are lost, until cancelled.
 
-        tell: called with a guid and a text for the owner of that instance. give_up: called with the guid of
-        an instance that stays out of reach, and the reason.
+        tell: called with a guid and a text for that instance's owner. give_up: called with guid and reason
+        for an instance that stays unreachable.
         """
         ...
 
     async def verify(self) -> None:
-        """Put right what somebody else changed. To be called now and then."""
+        """Repair changes by other programs. Call it periodically."""
         ...
 
     async def detach(self, guid: str) -> None:
-        """Drop the container's mappings, put address and host ports back; unknown guids are fine."""
+        """Remove the container's mappings, release address and host ports; unknown guids are allowed."""
         ...
 
     @property
     def external_ip(self) -> str:
-        """The host's address that routers and other cells reach."""
+        """The host address that routers and other cells use."""
         ...

@@ -1,4 +1,4 @@
-"""The two static programs of the host that containers get: they must run in an image without a libc."""
+"""Checks of the two static host programs in containers: they must run in an image without a libc."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_static(path: str, debian_package: str) -> None:
 
 
 def is_static(program: bytes) -> bool:
-    """Whether an ELF image asks for no interpreter (a dynamic loader)."""
+    """Whether an ELF file has no interpreter (dynamic loader)."""
     if program[:4] != b"\x7fELF" or len(program) < 64:
         return False
     wide, order = program[4] == 2, "<" if program[5] == 1 else ">"

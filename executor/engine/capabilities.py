@@ -1,4 +1,4 @@
-"""Capabilities: the kernel's, a container's, and those that this host has to give."""
+"""Linux capabilities: the kernel's, an unprivileged container's, and the host's bounding set."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CAPABILITIES = (
     "BLOCK_SUSPEND",
     "AUDIT_READ",
 )
-"""The kernel's capabilities by number, as far as every engine knows them (the last three came later)."""
+"""The kernel's capabilities by number, without the three latest, which some engines do not know."""
 
 UNPRIVILEGED = (
     "CHOWN",
@@ -62,16 +62,16 @@ UNPRIVILEGED = (
     "KILL",
     "AUDIT_WRITE",
 )
-"""What a container may have at most, whatever an engine's own default is."""
+"""Maximum for a container, independent of an engine's default."""
 
 
 def bounding_set(mask: int) -> tuple[str, ...]:
-    """Names of the capabilities in a kernel mask, as ``CapBnd`` in ``/proc/self/status`` has it."""
+    """Names of the capabilities in a kernel mask, such as ``CapBnd`` in ``/proc/self/status``."""
     return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
 
 
 def own_bounding_set() -> tuple[str, ...]:
-    """The agent's bounding set: what is not in it, the engine of this host cannot give either."""
+    """The agent's bounding set: the host's engine cannot grant other capabilities."""
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("CapBnd:"):
             return bounding_set(int(line.split()[1], 16))

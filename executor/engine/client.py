@@ -1,8 +1,8 @@
-"""The docker SDK from asyncio: one API client, a bounded pool of threads.
+"""The Docker SDK for asyncio: one API client, a bounded pool of threads.
 
-Calls are short: what takes long goes through :mod:`executor.engine.streams`. Containers take turns, and none
-of them has more than half of the threads. A call that is cancelled before its turn is never made. One that is
-cancelled later is waited for, so that no cleanup races with a request that is still on its way.
+Calls are short: long calls go through :mod:`executor.engine.streams`. Containers take turns, and each gets
+at most half of the threads. A call that is cancelled before its turn is never made. A later cancellation
+waits for the call, so that cleanup does not race with a request in progress.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from executor.shielded import finish
 T = TypeVar("T")
 
 CALL_TIMEOUT = 120
-"""Seconds without an answer after which an engine call has failed."""
+"""Seconds without an answer after which an engine call fails."""
 
 
 class EngineClient:
-    """Runs jobs against the engine in at most ``workers`` threads; the connection is made on first use."""
+    """Runs jobs against the engine in at most ``workers`` threads; connects on first use."""
 
     def __init__(self, docker_host: str | None, workers: int) -> None:
         self._docker_host = docker_host
@@ -40,8 +40,8 @@ class EngineClient:
     async def call(self, asked: str, job: Callable[[APIClient], T], *, owner: Hashable | None = None) -> T:
         """Run ``job`` in a thread. Raises EngineError with ``asked`` and the engine's text.
 
-        owner: the container that takes turns with others; a call without one waits for no other call of its
-        kind. A cancellation takes effect when the job has ended.
+        owner: the container whose calls take turns with those of others; calls without one are not limited
+        as a group. Cancellation takes effect when the job has ended.
         """
         try:
             async with self._places.of(object() if owner is None else owner):
@@ -51,13 +51,13 @@ class EngineClient:
             raise translate(error, asked) from error
 
     async def api_version(self) -> str:
-        """What both sides speak. Raises EngineUnavailable."""
+        """The API version negotiated with the engine. Raises EngineUnavailable."""
         if self._api is not None:
             return str(self._api.api_version)
         return await self.call("connect", lambda api: str(api.api_version))
 
     def close(self) -> None:
-        """End the threads and the connections; no call may be under way."""
+        """End the threads and the connections; no call may be in progress."""
         self._threads.shutdown(wait=True)
         if self._api is not None:
             self._api.close()

@@ -1,4 +1,4 @@
-"""The engine's description of a container that only waits. Pure."""
+"""Engine requests for containers that only wait. Pure."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ LABEL_DISK_BYTES = "org.cloudfoundry.diego.disk-bytes"
 LABEL_IMAGE_BYTES = "org.cloudfoundry.diego.image-bytes"
 
 HOSTNAME_LENGTH = 49
-"""Last characters of the guid that make the host name."""
+"""Length of the guid's suffix that becomes the host name."""
 
 CPU_SHARES_LEAST, CPU_SHARES_MOST = 2, 262_144
-"""What the kernel takes. Version 1 of control groups rounds to these; in version 2, shares beyond them become
-no weight, and the runtime fails."""
+"""The kernel's limits. Cgroup version 1 rounds to them. In version 2, shares beyond them have no weight, and
+the runtime fails.
+"""
 
 CPU_PERIOD_US = 100_000
 CPU_QUOTA_LEAST_US = 1_000
-"""Microseconds: the period over which the kernel keeps a hard CPU limit, and the least quota it takes."""
+"""Microseconds: the period of hard CPU limits in the kernel, and the smallest quota."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all containers of this cell share.
+    """Settings that all containers of this cell share.
 
-    capabilities, lowering: what a privileged one gets, the latter to be mounted. dns_servers: empty takes the
-    engine's, which are the host's as far as they are no loopback addresses.
+    capabilities, lowering: for privileged containers; ``lowering`` are mounts.
+    dns_servers: empty takes the engine's, which are the host's without loopback addresses.
     """
 
     owner: str
@@ -50,17 +51,17 @@ class Surroundings:
 
 
 def host_name(guid: str) -> str:
-    """What the container calls itself."""
+    """The container's host name."""
     return guid[-HOSTNAME_LENGTH:].lstrip("-_")
 
 
 def container_name(surroundings: Surroundings, guid: str) -> str:
-    """The engine's name of a container; names must start alphanumeric, task guids need not."""
+    """The engine's name of a container; such names must start alphanumeric, unlike task guids."""
     return f"{surroundings.name_prefix}{guid}"
 
 
 def owner_labels(surroundings: Surroundings) -> dict[str, str]:
-    """Labels that all our containers have, and no others."""
+    """Labels that only our containers have."""
     return {LABEL_OWNER: surroundings.owner, LABEL_CELL: surroundings.cell_id}
 
 
@@ -69,8 +70,8 @@ def create_request(
 ) -> dict[str, Any]:
     """The body of the engine's create call.
 
-    Everything the image says about how to run it is overridden, except its environment. The instance's own
-    environment goes to its processes, not here: checks and proxies must not see it.
+    It overrides all of the image's run settings except the environment. The instance's own environment
+    goes to its processes only: checks and proxies must not see it.
     """
     return {
         "Image": image,
@@ -130,7 +131,9 @@ def _host_config(
 
 
 def _unprivileged(no_new_privileges: bool) -> dict[str, Any]:
-    """System call filter, masked and read-only paths and user namespace are the engine's defaults."""
+    """Unprivileged settings; syscall filter, masked and read-only paths and user namespace are the engine's
+    defaults.
+    """
     return {
         "CapDrop": ["ALL"],
         "CapAdd": list(UNPRIVILEGED),
@@ -139,7 +142,7 @@ def _unprivileged(no_new_privileges: bool) -> dict[str, Any]:
 
 
 def _privileged(capabilities: tuple[str, ...]) -> dict[str, Any]:
-    """Privileged without the engine's own switch, which fails where the host's bounding set is not full."""
+    """Privileged without Docker's flag, which fails where the host's bounding set is not full."""
     return {
         "CapDrop": ["ALL"],
         "CapAdd": list(capabilities),

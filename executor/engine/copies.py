@@ -1,7 +1,7 @@
-"""Copies into and out of containers: each in a thread of its own, and bound to its container.
+"""Copies into and out of containers: each in its own thread, and bound to its container.
 
-A copy blocks for as long as a file system does, also one that an app or a volume driver serves. So it takes
-no place in a pool that others wait for, and who waits for it gives up when it does not end.
+A copy blocks as long as the file system does, which an app or a volume driver may serve. So it does not
+use a shared thread pool, and its caller gives up if it does not end.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 ABANDON_S = 10.0
-"""s after which a copy that was told to end, and hangs in a system call, is left to itself."""
+"""Seconds until a revoked copy that hangs in a system call is abandoned."""
 
 
 class Copies:
-    """All copies, by the guid of their container."""
+    """Running copies by container guid."""
 
     def __init__(self) -> None:
         self._running: defaultdict[str, set[_Copy]] = defaultdict(set)
 
     async def run(self, guid: str, asked: str, work: Callable[[threading.Event], T]) -> T:
-        """Do ``work`` in a thread; it has to end soon after the event is set.
+        """Run ``work`` in a thread; it must end soon after the event is set.
 
-        Cancelled, it sets the event and waits. ``asked`` names the copy in errors. Raises ContainerGone when
-        :meth:`end` was called meanwhile, else what ``work`` raises.
+        Cancellation sets the event and waits. ``asked`` names the copy in errors. Raises ContainerGone if
+        :meth:`end` is called meanwhile, else the errors of ``work``.
         """
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         copy = _Copy(asked, result)
@@ -53,7 +53,7 @@ class Copies:
         return result.result()
 
     def end(self, guid: str) -> None:
-        """End all copies of a container: it is about to be destroyed."""
+        """End all copies of a container before its removal."""
         for copy in tuple(self._running.get(guid, ())):
             copy.revoke()
 
@@ -66,7 +66,7 @@ class _Copy:
         self._timer: asyncio.TimerHandle | None = None
 
     def revoke(self) -> None:
-        """Tell the thread to end, and wait for it no longer than some seconds."""
+        """Signal the thread to end, and wait for it at most ABANDON_S."""
         self.revoked.set()
         if self._timer is None:
             self._timer = self._result.get_loop().call_later(ABANDON_S, self._abandon)

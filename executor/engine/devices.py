@@ -1,4 +1,6 @@
-"""Devices that a container runtime does not make and a deployed cell gives to privileged containers."""
+"""Devices for privileged containers that the container runtime does not create but a deployed
+cell provides.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ FUSE, FUSE_NUMBER, FUSE_MODE = "fuse", os.makedev(10, 229), 0o666
 
 
 def make_fuse(proc_fd: int, guid: str) -> None:
-    """Make ``/dev/fuse`` in a new container. proc_fd: of its waiting init's ``/proc`` directory. Blocking.
+    """Create ``/dev/fuse`` in a new container. proc_fd: its init's ``/proc`` directory. Blocks.
 
-    Its ``/dev`` is the runtime's own file system, and nothing of the image runs yet. A container without the
-    device serves most programs, so a failure is logged.
+    Its ``/dev`` is the runtime's own file system, and no process of the image runs yet. Most programs work
+    without the device, so a failure is only logged.
     """
     try:
         folder = os.open(
@@ -23,7 +25,7 @@ def make_fuse(proc_fd: int, guid: str) -> None:
         )
         try:
             os.mknod(FUSE, FUSE_MODE | stat.S_IFCHR, FUSE_NUMBER, dir_fd=folder)
-            os.chmod(FUSE, FUSE_MODE, dir_fd=folder)  # whatever the agent's umask is
+            os.chmod(FUSE, FUSE_MODE, dir_fd=folder)  # independent of the agent's umask
         finally:
             os.close(folder)
     except FileExistsError:

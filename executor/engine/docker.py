@@ -1,7 +1,7 @@
-"""The Docker engine room: containers that only wait, and processes in them.
+"""Container engine on Docker: containers that only wait, and processes in them.
 
-Per container the engine is asked three times (create, start, inspect) in one go of one thread, and three
-times per process. Nothing is polled, and no thread is held for long.
+A container takes three engine calls (create, start, inspect) in one thread, and each process three more.
+Nothing is polled, and threads are held for a short time only.
 """
 
 from __future__ import annotations
@@ -60,18 +60,22 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 REMOVAL_TIMEOUT_S = 30
-"""How long to wait for a removal that another call to the engine has begun."""
+"""Time limit for a removal that another engine call has begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """How to use the engine.
+    """Settings of the engine.
 
-    state_dir: host directory for the per-container io directories, seen by agent and engine alike; it
-    needs no space. owner, cell_id: labels that tell our containers from others. docker_host: URL of the
-    engine, None for its usual socket. name_prefix: start of container names. dns_servers: of the containers,
-    empty for the engine's choice. workers: threads, 8 to 16. archive_limits: of what is copied in.
-    tells_disk_limits: whether it is logged once who keeps disk limits.
+    state_dir: host directory for the per-container io directories, with the same path for agent and
+        engine; needs no space.
+    owner, cell_id: labels of our containers.
+    docker_host: URL of the engine, None for its default socket.
+    name_prefix: prefix of container names.
+    dns_servers: of the containers, empty for the engine's choice.
+    workers: threads, 8 to 16.
+    archive_limits: limits for copies into containers.
+    tells_disk_limits: log once whether the engine or the watcher enforces disk limits.
     """
 
     state_dir: Path
@@ -89,7 +93,7 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Handle:
-    """What we keep of a container: its init's ``/proc`` directory, bound to that very process."""
+    """State of a container: its init's ``/proc`` directory, bound to that process."""
 
     proc_fd: int
     oom_counter: Path | None
@@ -97,10 +101,10 @@ class _Handle:
 
 
 class DockerEngine:
-    """Implements :class:`executor.engine.api.Engine`. Make it inside a running event loop."""
+    """Implements :class:`executor.engine.api.Engine`. Create it inside a running event loop."""
 
     def __init__(self, config: EngineConfig) -> None:
-        """Raises EngineError when the static programs are missing."""
+        """Raises EngineError if the static programs are missing."""
         require_static(config.init_path, "catatonit")
         require_static(config.busybox_path, "busybox-static")
         self._config = config
@@ -124,7 +128,7 @@ class DockerEngine:
         self._quotas = DiskQuotas(self._client)
 
     async def close(self) -> None:
-        """Let go of the engine; containers and processes stay as they are."""
+        """Close connections and threads; containers and processes stay."""
         self._processes.close()
         for guid in list(self._handles):
             self._forget(guid)
@@ -132,7 +136,7 @@ class DockerEngine:
         await asyncio.to_thread(self._client.close)
 
     async def ping(self) -> None:
-        """Raises EngineUnavailable. The first time, it is said who keeps disk limits."""
+        """Raises EngineUnavailable. The first ping logs how disk limits are enforced."""
         await self._client.call("ping the engine", lambda api: api.ping())
         if self._config.tells_disk_limits:
             await self._quotas.announce()
@@ -140,7 +144,7 @@ class DockerEngine:
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
-        """Get the image if need be, make and start the container. A failure leaves nothing behind."""
+        """Get the image if needed, create and start the container. A failure leaves nothing behind."""
         told = progress or _unheard
         access = (spec.root_fs, spec.image_username, spec.image_password)
         image = await self._images.get(*access, told)
@@ -162,9 +166,9 @@ class DockerEngine:
             raise
 
     async def destroy(self, guid: str) -> None:
-        """Remove the container with its anonymous volumes; a missing one is success. Copies end.
+        """Remove the container with its anonymous volumes and end its copies; a missing container is success.
 
-        Returns when the engine has removed it, and only then removes its io directory. Raises EngineError.
+        Removes the io directory only after the engine has removed the container. Raises EngineError.
         """
         io_dir = self._io_dir(guid)
         self._copies.end(guid)
@@ -192,12 +196,12 @@ class DockerEngine:
     async def start_process(
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
     ) -> DockerProcess:
-        """Start a process. Raises ProcessStartError with the runtime's text when it cannot start."""
+        """Start a process. Raises ProcessStartError with the runtime's text if it cannot start."""
         handle = self._handle(container)
         return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr)
 
     async def find(self, guid: str) -> EngineContainer | None:
-        """A running container of ours that an earlier life of the agent made; None when there is none."""
+        """A running container of ours from a previous agent process; None if there is none."""
         name = container_name(self._surroundings, guid)
 
         def look(api: APIClient) -> dict[str, Any] | None:
@@ -214,9 +218,9 @@ class DockerEngine:
     async def adopt_process(
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
     ) -> DockerProcess:
-        """Take over the process called ``name`` (see :attr:`DockerProcess.name`) of an earlier life.
+        """Take over the process called ``name`` (see :attr:`DockerProcess.name`) of a previous agent process.
 
-        What it wrote since, and its exit status, are kept for us. Raises ContainerGone when it is lost.
+        Its output since then and its exit status are kept. Raises ContainerGone if it is lost.
         """
         return self._processes.adopt(container.guid, name, stdout, stderr)
 
@@ -232,7 +236,7 @@ class DockerEngine:
     async def copy_out(
         self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
     ) -> int:
-        """Copy the content of a file, read with the rights of ``user``, to a file of the host."""
+        """Copy a file's content, read with the rights of ``user``, to a file of the host."""
 
         def work(proc_fd: int, revoked: Event) -> int:
             return files.copy_out(proc_fd, path, user, target, limit, revoked)
@@ -240,15 +244,14 @@ class DockerEngine:
         return await self._copy(container, f"copy {path} out of container {container.guid}", work)
 
     async def _leave_out_volumes(self, container: EngineContainer, volumes: Sequence[str]) -> None:
-        """What an image declares as volumes becomes a part of the container like everything else of the
-        image."""
+        """Replace the volumes that an image declares by plain directories of the container."""
 
         if volumes:
             asked = f"leave the volumes out of container {container.guid}"
             await self._copy(container, asked, lambda proc_fd, _: leave_out(proc_fd, volumes))
 
     async def _copy(self, container: EngineContainer, asked: str, work: Callable[[int, Event], T]) -> T:
-        # The container's own descriptor is closed when the container goes, while the thread may still run.
+        # The container's own descriptor is closed with the container, while the thread may still run.
         proc_fd = os.dup(self._handle(container).proc_fd)
 
         def held(revoked: Event) -> T:
@@ -260,7 +263,7 @@ class DockerEngine:
         return await self._copies.run(container.guid, asked, held)
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
-        """Whether any process of the container was killed for memory so far."""
+        """Whether any process of the container has been killed for memory."""
         handle = self._handle(container)
         if not handle.killed_for_memory[0] and handle.oom_counter is not None:
             try:
@@ -291,7 +294,7 @@ class DockerEngine:
         room = await self._quotas.room(spec, image)
         try:
             return await self._create(spec, image, room)
-        except _NoQuota as error:  # found out only by trying: it depends on a mount option
+        except _NoQuota as error:  # depends on a mount option, so only an attempt shows it
             self._quotas.refused(str(error))
             return await self._create(spec, image, replace(room, quota=0))
 
@@ -362,7 +365,7 @@ class DockerEngine:
             os.close(handle.proc_fd)
 
     def _io_dir(self, guid: str) -> Path:
-        """Raises EngineError for a text that is no guid."""
+        """Raises EngineError for an invalid guid."""
         try:
             return Guid(guid).below(self._config.state_dir / "io")
         except InvalidGuid as error:
@@ -370,15 +373,17 @@ class DockerEngine:
 
 
 class _NoQuota(Exception):
-    """The storage driver cannot limit a container after all."""
+    """The storage driver cannot limit a container's disk usage."""
 
 
 class _NameTaken(Exception):
-    """A container with this guid exists; it is not ours to undo."""
+    """A container with this guid exists already; it must not be removed."""
 
 
 def _remove(api: APIClient, name: str) -> None:
-    """Returns when the container is gone, whichever call removed it. Raises APIError, RequestException."""
+    """Remove a container; returns once it is gone, even if another call removes it. Raises APIError,
+    RequestException.
+    """
     try:
         api.remove_container(name, v=True, force=True)
     except NotFound:
@@ -395,11 +400,11 @@ def _remove(api: APIClient, name: str) -> None:
 
 
 def _unheard(_text: str) -> None:
-    """Progress nobody asked for."""
+    """Discards progress messages."""
 
 
 def _open_handle(container: EngineContainer, hierarchies: list[cgroup.Mount]) -> _Handle:
-    """Raises ContainerGone when the init process is not the container's any more."""
+    """Raises ContainerGone if the init process no longer belongs to the container."""
     try:
         proc_fd, membership = cgroup.open_process(container.init_pid, container.id)
     except OSError as error:

@@ -1,25 +1,27 @@
-"""Environments of processes: merging layers, the engine's defaults, and the way through a shell. Pure."""
+"""Environments of processes: merging layers, defaults, and passing through a shell. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 Env = tuple[tuple[str, str], ...]
-"""Variables in order, each name once."""
+"""Variables in order, with unique names."""
 
 STRING_BYTES_MOST = 32 * 4096
-"""The longest argument or variable with its end: ``MAX_ARG_STRLEN`` of the kernel, with its usual pages."""
+"""Longest argument or variable including its NUL: the kernel's ``MAX_ARG_STRLEN`` with 4 KiB pages."""
 
 POINTER_BYTES = 8
 ARGUMENT_BYTES_FLOOR, ARGUMENT_BYTES_CEILING = 128 * 1024, 6 << 20
-"""What all arguments and variables may take at least and at most: see ``bprm_stack_limits`` of the kernel."""
+"""Minimum and maximum of the limit for all arguments and variables: see the kernel's
+``bprm_stack_limits``.
+"""
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def merge_env(layers: Iterable[Iterable[tuple[str, str]]]) -> Env:
-    """One environment out of layers, the strongest last: a name keeps its first place and its last value."""
+    """Merge layers, the strongest last: a name keeps its first place and its last value."""
     merged: dict[str, str] = {}
     for layer in layers:
         merged.update(layer)
@@ -27,7 +29,7 @@ def merge_env(layers: Iterable[Iterable[tuple[str, str]]]) -> Env:
 
 
 def parse_env(lines: Iterable[str]) -> Env:
-    """``NAME=value`` lines, as an image's configuration has them."""
+    """Parse ``NAME=value`` lines of an image's configuration."""
     parts = (line.partition("=") for line in lines)
     return merge_env([[(name, value) for name, _, value in parts]])
 
@@ -40,18 +42,17 @@ def with_defaults(env: Env, *, uid: int, user: str, home: str) -> Env:
 
 
 def carried_over(variables: Iterable[str]) -> str:
-    """Words of a script that hand the same harmless variables on to another one, to be expanded there."""
+    """Shell words that pass the same variables on to another script, which expands them."""
     names = (variable.partition("=")[0] for variable in variables)
     return " ".join(f'{name}="${name}"' for name in names)
 
 
 def handed_over(env: Env) -> tuple[list[str], str]:
-    """How ``env`` gets through the tiny parent's shells unchanged: variables for them, and words of a script.
+    """Pass ``env`` unchanged through the tiny parent's shells: variables, and the words that expand to them.
 
-    A shell keeps variables in an order of its own, leaves out names that are no shell names, and has some
-    that mean something to it. So each whole ``NAME=value`` is the value of a variable with a harmless name,
-    and the words expand to them, in order, where the program is started. One that has room for no further
-    name is the value of two.
+    A shell reorders variables, drops invalid shell names, and interprets some variables. So each whole
+    ``NAME=value`` is the value of a variable with a neutral name. The words expand to these values, in
+    order, where the program starts. A string too long for the added name is split in two variables.
     """
     variables: list[str] = []
     words: list[str] = []
@@ -66,7 +67,7 @@ def handed_over(env: Env) -> tuple[list[str], str]:
 
 
 def string_bytes(text: str) -> int:
-    """What a string takes in the kernel's argument list. Raises UnicodeEncodeError."""
+    """Size of a string in the kernel's argument list. Raises UnicodeEncodeError."""
     return len(text.encode("utf-8", "surrogateescape")) + 1
 
 
@@ -78,6 +79,6 @@ def too_long(strings: Sequence[str], total_bytes_most: int) -> bool:
 
 
 def argument_bytes_most(stack_bytes: int) -> int:
-    """How much arguments and variables may take by the soft limit of the stack, which is -1 for none."""
+    """Limit for arguments and variables, from the soft stack limit (-1 for none)."""
     quarter = ARGUMENT_BYTES_CEILING if stack_bytes < 0 else stack_bytes // 4
     return max(ARGUMENT_BYTES_FLOOR, min(quarter, ARGUMENT_BYTES_CEILING))

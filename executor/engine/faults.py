@@ -1,6 +1,6 @@
-"""What the docker SDK raises, as the executor's errors.
+"""Conversion of Docker SDK errors to the executor's errors.
 
-One place decides which failure means what; the text always says what was asked of the engine.
+All failures are classified here; the text always names the engine call.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ log = logging.getLogger(__name__)
 
 
 class ContainerGone(EngineError):
-    """The engine's container is not there any more, or not running: somebody else ended it."""
+    """The engine's container is missing or not running: it was ended from outside."""
 
     text = "container is gone"
 
 
 class ImageMissing(EngineError):
-    """The engine has no such image, or not any more."""
+    """The engine does not have the image."""
 
     text = "image is missing"
 
 
 SAID_MOST = 4096
-"""Characters of the engine's words that are passed on."""
+"""Maximum characters of the engine's message that are passed on."""
 
 _IN_LAYER = re.compile(
     r"/[^\s\"':]*/(?:overlay2|overlayfs|vfs|btrfs|snapshots)/[^\s\"':/]+/(?:merged|diff|fs)(?=/)"
@@ -43,27 +43,28 @@ _INTERNAL = re.compile(
 
 
 def engine_text(error: Exception) -> str:
-    """The engine's own words, without the SDK's decoration."""
+    """The engine's message without the SDK's prefix."""
     if isinstance(error, APIError) and error.explanation:
         return _message(str(error.explanation))
     return str(error)
 
 
 def refused(status: int, body: bytes, asked: str) -> EngineError:
-    """The executor's error for an answer of the engine with an error's status."""
+    """The executor's error for an error answer of the engine."""
     said = _message(body.decode("utf-8", "replace").strip()) or f"status {status}"
     return _classified(status, said, asked)
 
 
 def for_owners(said: str) -> str:
-    """The engine's words as an app's owner may see them: paths in a container's root begin there, and the
-    engine's own places have no path."""
+    """The engine's message for an app's owner: paths in a container's root start there, and the engine's own
+    paths are removed.
+    """
     said = _IN_LAYER.sub("", said[:SAID_MOST])
     return _INTERNAL.sub("the engine's storage", said)
 
 
 def _message(text: str) -> str:
-    """What the engine says in an answer, which is JSON or words."""
+    """The message in an engine answer, which is JSON or plain text."""
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):

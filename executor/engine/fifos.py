@@ -1,4 +1,4 @@
-"""The FIFOs between the agent and one process: made before it starts, opened once, read in the event loop."""
+"""FIFOs between the agent and one process: created before it starts, opened once, read in the event loop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ logger = logging.getLogger(__name__)
 _READ_SIZE = 65536
 
 STATUS_LIMIT = 256
-"""Bytes of the status FIFO that are read. The parent and the waiting child write less than ten; the app,
-whose user owns the FIFO, may write anything."""
+"""Maximum bytes read from the status FIFO. The parent and the waiting child write less than ten; the app's
+user owns the FIFO and may write anything.
+"""
 
 _READY = b"r"
 _EXIT_STATUS = re.compile(rb"(\d{1,3})\n?", re.ASCII)
@@ -28,7 +29,7 @@ _NAMES = ("out", "err", "status", "go")
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """Host pids. parent_start: in clock ticks after boot; tells the parent from a later namesake."""
+    """Host pids. parent_start: in clock ticks after boot; detects a reused pid."""
 
     parent: int
     parent_start: int
@@ -36,7 +37,7 @@ class PidFile:
 
 
 class ProcessFifos:
-    """The directory of one process and the agent's ends of its FIFOs, as bare descriptors."""
+    """The directory of one process and the agent's descriptors of its FIFOs."""
 
     def __init__(self, directory: Path) -> None:
         """Use :meth:`make` or :meth:`find`."""
@@ -45,7 +46,7 @@ class ProcessFifos:
 
     @classmethod
     def make(cls, directory: Path, owner: tuple[int, int]) -> ProcessFifos:
-        """Make and open everything; only ``owner`` (host uid, gid) and root may use it. Raises OSError."""
+        """Create and open the FIFOs; only ``owner`` (host uid, gid) and root may use them. Raises OSError."""
         directory.mkdir(mode=0o755)
         made = cls(directory)
         try:
@@ -62,7 +63,7 @@ class ProcessFifos:
 
     @classmethod
     def find(cls, directory: Path) -> ProcessFifos:
-        """Open what an earlier life of the agent made. Raises OSError."""
+        """Open the FIFOs of a previous agent process. Raises OSError."""
         found = cls(directory)
         try:
             for name in ("out", "err", "status"):
@@ -76,16 +77,16 @@ class ProcessFifos:
         self._open[name] = os.open(self._directory / name, access | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def write_pids(self, pids: PidFile) -> None:
-        """Leave word of the process for a later life of the agent."""
+        """Persist the pids for adoption after a restart."""
         (self._directory / "pids").write_text(f"{pids.parent} {pids.parent_start} {pids.child}\n")
 
     def read_pids(self) -> PidFile:
-        """What :meth:`write_pids` left. Raises OSError or ValueError."""
+        """Read the pids of :meth:`write_pids`. Raises OSError or ValueError."""
         parent, start, child = (int(word) for word in (self._directory / "pids").read_text().split())
         return PidFile(parent, start, child)
 
     def take(self, name: str) -> int:
-        """Hand over a descriptor: the caller closes it."""
+        """Hand over a descriptor; the caller closes it."""
         return self._open.pop(name)
 
     def let_go(self) -> None:
@@ -93,7 +94,7 @@ class ProcessFifos:
         os.write(self._open["go"], b"go\n")
 
     def peek(self, name: str) -> bytes:
-        """Take what is in a FIFO now; empty when nothing is, or nobody writes any more."""
+        """Read the available data of a FIFO; empty without data or writers."""
         try:
             return os.read(self._open[name], _READ_SIZE)
         except BlockingIOError:
@@ -104,32 +105,32 @@ class ProcessFifos:
         os.close(self._open.pop(name))
 
     def close(self) -> None:
-        """Remove the directory and close what was not handed over.
+        """Remove the directory and close the descriptors not handed over.
 
-        Names first: a parent that wants to write a status nobody reads then fails instead of waiting.
+        The names go first: a parent that opens its status FIFO then fails instead of waiting for a reader.
         """
         shutil.rmtree(self._directory, ignore_errors=True)
         self.close_descriptors()
 
     def close_descriptors(self) -> None:
-        """Close what was not handed over; everything stays for a later life of the agent."""
+        """Close the descriptors not handed over; the directory stays for adoption after a restart."""
         while self._open:
             os.close(self._open.popitem()[1])
 
 
 class StatusSpoiled(Exception):
-    """Something other than the tiny parent wrote to the status FIFO of a process that is being started."""
+    """The status FIFO of a starting process has content that the tiny parent did not write."""
 
 
 class StatusReader:
-    """Reads the ``status`` FIFO up to a condition, and never more than STATUS_LIMIT bytes."""
+    """Reads the ``status`` FIFO up to a condition, at most STATUS_LIMIT bytes."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._seen = b""
 
     async def ready(self, parent_fd: int) -> bool:
-        """Wait until the child is there; False when the parent (a pidfd) ended or wrote a status instead.
+        """Wait until the child is ready; False if the parent (a pidfd) ended or wrote a status instead.
 
         Raises StatusSpoiled.
         """
@@ -142,7 +143,9 @@ class StatusReader:
         return first == _READY
 
     async def failure(self) -> int | None:
-        """Wait until the program was executed: None; or refused: the shell's status. Raises StatusSpoiled."""
+        """Wait for the execution of the program: None, or the shell's status if refused. Raises
+        StatusSpoiled.
+        """
         while True:
             await readable(self.fd)
             if not self._read():
@@ -152,11 +155,11 @@ class StatusReader:
         for line in lines:
             if refused := _REFUSED.fullmatch(line):
                 return int(refused[1])
-        self._seen = b"\n".join(lines)  # the exit status of a quick process
+        self._seen = b"\n".join(lines)  # the exit status of a short-lived process
         return None
 
     def exit_status(self) -> int | None:
-        """The status the parent left, once it is gone; None when there is none, or anything else."""
+        """The exit status that an ended parent wrote; None if it is missing or invalid."""
         try:
             self._read()
         except OSError as error:
@@ -168,10 +171,10 @@ class StatusReader:
         return int(status[1])
 
     def _read(self) -> bool:
-        """Take what is there after the FIFO became readable; False at the end.
+        """Read after the FIFO became readable; False at the end.
 
-        Readable without data is the end too: a quick program is over, and its parent has opened the FIFO
-        anew and not written yet.
+        Readable without data is the end too: a short program has ended, and its parent has reopened the
+        FIFO without writing yet.
         """
         try:
             data = os.read(self.fd, STATUS_LIMIT + 1 - len(self._seen))
@@ -186,7 +189,7 @@ class StatusReader:
 
 
 async def readable(*fds: int) -> None:
-    """Wait until one of ``fds`` can be read (data, end-of-file, or a pidfd whose process ended)."""
+    """Wait until one of ``fds`` is readable (data, end-of-file, or a pidfd whose process ended)."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
     for fd in fds:

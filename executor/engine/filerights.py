@@ -1,8 +1,8 @@
-"""A thread that works on files with the rights of a container's user.
+"""File access with the rights of a container's user, per thread.
 
-The kernel keeps credentials per thread. A thread that copies files for a user takes on the user's numbers for
-file systems, so that the kernel decides what the user may read and write, and who owns what is made. The
-thread is used for nothing else and ends afterwards: there is no way back.
+The kernel keeps credentials per thread. A thread that copies files for a user takes on the user's file
+system uid and gid. So the kernel decides what the user may read and write, and new files belong to the
+user. The thread has no other use and ends afterwards, because the change is permanent.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import platform
 from collections.abc import Sequence
 
 _SETGROUPS = {"x86_64": 116, "aarch64": 159}
-"""Number of the system call: the library's function changes all threads."""
+"""System call numbers: the C library's function would change all threads."""
 _CAPABILITY_VERSION = 0x20080522
 _CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID = 0, 1, 3, 4
 _ROOT_KEEPS = sum(1 << number for number in (_CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID))
-"""What root of a container may do to files of the container."""
+"""Capabilities of a container's root for files of the container."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,19 +35,20 @@ class _Sets(ctypes.Structure):
 
 
 def become(uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Make the calling thread a user, in numbers of the host, for the rest of its life; it keeps what root of
-    a container may do to files. Raises OSError."""
+    """Make the calling thread a user permanently, with host uid and gid. It keeps the file capabilities of a
+    container's root. Raises OSError.
+    """
     numbers = (ctypes.c_uint32 * len(groups))(*groups)
     _called(_libc.syscall(_SETGROUPS[platform.machine()], len(groups), numbers))
     for change, wanted in ((_libc.setfsgid, gid), (_libc.setfsuid, uid)):
         change(wanted)
-        if change(-1) != wanted:  # they answer what was before, and say nothing of a failure
+        if change(-1) != wanted:  # these calls return the previous id and report no failure
             raise PermissionError(1, os.strerror(1))
     _keep(_ROOT_KEEPS)
 
 
 def renounce() -> None:
-    """Leave the calling thread no more than its user's rights. Raises OSError."""
+    """Reduce the calling thread to its user's rights. Raises OSError."""
     _keep(0)
 
 

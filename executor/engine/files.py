@@ -1,12 +1,11 @@
-"""Files into and out of containers, straight through the container's own view of its file tree.
+"""Copies of files into and out of containers, through the container's own file tree.
 
-The tree is reached through ``/proc/<init>/root``: with its mounts, volumes and temporary file systems, as a
-process in the container sees it. (The engine's archive calls see none of these, work on one archive of a
-container at a time, and remove no container meanwhile.) The thread of a copy has the rights of the user it
-copies for, see :mod:`executor.engine.filerights`; paths never leave the container, see
-:mod:`executor.engine.rootfs`.
+The tree is ``/proc/<init>/root``: with its mounts, volumes and temporary file systems, as a process in the
+container sees it. (Docker's archive calls see none of these, handle one archive per container at a time,
+and block the removal of the container meanwhile.) The thread of a copy has the rights of the copy's user,
+see :mod:`executor.engine.filerights`. Paths never leave the container, see :mod:`executor.engine.rootfs`.
 
-What an archive may become is counted here too, whoever made it: see :mod:`executor.cache.limits`.
+Every unpacked archive is subject to the limits of :mod:`executor.cache.limits`.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ _NO_UMASK = 0o7777
 def unpack(
     proc_fd: int, path: str, user_name: str, tar_path: Path, limits: ArchiveLimits, revoked: threading.Event
 ) -> None:
-    """Unpack ``tar_path`` at ``path``, in a thread of its own. Raises EngineError.
+    """Unpack ``tar_path`` at ``path``, in a dedicated thread. Raises EngineError.
 
-    Without a ``user_name`` members keep their owners and modes, as in the layer of an image.
+    Without a ``user_name`` members keep their owners and modes, as in an image layer.
     """
     with Rootfs(proc_fd) as root:
         user, groups = _user(root, user_name)
@@ -59,9 +58,9 @@ def unpack(
 def copy_out(
     proc_fd: int, path: str, user_name: str, target: BinaryIO, limit: int, revoked: threading.Event
 ) -> int:
-    """Copy a file's content to ``target``, which is empty, in a thread of its own; its bytes.
+    """Copy a file's content to the empty file ``target``, in a dedicated thread; return its size in bytes.
 
-    A directory has none. Zeros are left out: a file of holes takes no space here either. Raises NoSuchFile,
+    A directory has size 0. Zeros become holes, so a sparse file stays sparse. Raises NoSuchFile,
     FileTooLarge, EngineError.
     """
     with Rootfs(proc_fd) as root:
@@ -104,8 +103,9 @@ def _refuse_large(size: int, limit: int, source: str) -> None:
 
 
 def _opened(root: Rootfs, source: str) -> int | None:
-    """A file's descriptor, None for a directory. Raises NoSuchFile, also when the user may not read it,
-    OSError."""
+    """Descriptor of a file, None for a directory. Raises NoSuchFile (also if the user may not read it),
+    OSError.
+    """
     try:
         return root.open_file(source)
     except IsADirectoryError:
@@ -115,12 +115,12 @@ def _opened(root: Rootfs, source: str) -> int | None:
 
 
 def absolute(user: User, path: str) -> str:
-    """A path in the container; a relative one starts at the user's home. Pure."""
+    """Absolute path in the container; a relative path starts at the user's home. Pure."""
     return posixpath.normpath(posixpath.join("/", user.home, path))
 
 
 def _user(root: Rootfs, name: str) -> tuple[User, tuple[int, ...]]:
-    """The user and its further groups. Raises ProcessStartError for an unknown one."""
+    """The user and its supplementary groups. Raises ProcessStartError for an unknown user."""
     passwd, group = root.read_text("/etc/passwd"), root.read_text("/etc/group")
     return resolve_user(name, passwd, group), further_groups(name, passwd, group)
 
@@ -141,7 +141,7 @@ def _owner(root: Rootfs) -> Callable[[int, int], tuple[int, int]]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[BinaryIO]:
-    """The tar on the host. Its path there is nothing that an app's owner is to see. Raises EngineError."""
+    """Open the tar on the host. Its host path is hidden from the app's owner. Raises EngineError."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -152,7 +152,7 @@ def _archive(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _errors(path: str) -> Iterator[None]:
-    """What went wrong at a path of the container, as EngineError."""
+    """Convert errors at a path of the container to EngineError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Root file systems: from a rootfs URI to an image that the engine has."""
+"""Root file systems: resolves a rootfs URI to an image of the engine."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Progress = Callable[[str], None]
 
 HUB = "docker.io"
 IMPORTED = "diego-cell/rootfs"
-"""Repository of imported archives; the tag is a digest of path, size and time of change."""
+"""Repository of imported archives; the tag is a digest of path, size and modification time."""
 LABEL_PATH = "org.cloudfoundry.diego.rootfs"
-"""Of an imported image: the path it was made of."""
+"""Label of an imported image: the path of its archive."""
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
@@ -46,8 +46,9 @@ _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME_LENGTH_MOST = 255
-"""What an image can be called, by the grammar of the engine's references. The engine's addresses are made of
-these names, so others never reach it."""
+"""Valid image names, by the grammar of the engine's references. The engine's URLs contain these names, so
+invalid ones are rejected here.
+"""
 
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|connection refused|network is unreachable|no route to host|"
@@ -58,7 +59,7 @@ _UNREACHABLE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """A name in a registry. digest: ``sha256:...``; with one the tag says nothing any more."""
+    """A name in a registry. digest: ``sha256:...``; takes precedence over the tag."""
 
     registry: str
     repository: str
@@ -67,7 +68,7 @@ class ImageRef:
 
     @property
     def name(self) -> str:
-        """Registry and repository, as the engine takes them; the Hub is left out."""
+        """Registry and repository in the engine's format; the Hub is left out."""
         return self.repository if self.registry == HUB else f"{self.registry}/{self.repository}"
 
     def __str__(self) -> str:
@@ -83,14 +84,14 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Local:
-    """An image reference of a preloaded stack: what the engine has is used."""
+    """An image reference of a preloaded stack: the engine's local image is used."""
 
     ref: ImageRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A tar archive or a directory of the host."""
+    """A tar archive or a directory on the host."""
 
     path: str
 
@@ -99,9 +100,9 @@ RootSource = Pulled | Local | Archive
 
 
 def parse_root_fs(root_fs: str) -> RootSource:
-    """What a rootfs URI, or the path of a preloaded stack, asks for. Raises ImageError."""
+    """Parse a rootfs URI or the path of a preloaded stack. Raises ImageError."""
     if root_fs.startswith("preloaded+layer:"):
-        # The layer itself is unpacked into the container by whoever made it.
+        # The caller unpacks the layer into the container.
         return parse_root_fs(root_fs.removeprefix("preloaded+layer:").partition("?")[0])
     if root_fs.startswith("preloaded:"):
         return parse_root_fs(root_fs.removeprefix("preloaded:"))
@@ -147,11 +148,11 @@ def _is_valid(ref: ImageRef) -> bool:
 
 
 PROGRESS_INTERVAL_S = 1.0
-"""Least time between two texts about the same pull."""
+"""Minimum time between two progress messages of one pull."""
 
 
 class PullProgress:
-    """Adds up what the engine tells of the layers of one pull. ``now``: monotonic s."""
+    """Sums up the engine's progress reports of one pull's layers. ``now``: monotonic s."""
 
     def __init__(self, image: str, now: float) -> None:
         self._image = image
@@ -159,7 +160,7 @@ class PullProgress:
         self._layers: dict[str, tuple[int, int]] = {}
 
     def news(self, line: Mapping[str, Any], now: float) -> str:
-        """A text for people now and then, else nothing."""
+        """A progress message if one is due, else an empty text."""
         detail = line.get("progressDetail") or {}
         if line.get("status") == "Downloading" and "total" in detail:
             self._layers[line["id"]] = (detail.get("current", 0), detail["total"])
@@ -174,9 +175,9 @@ class PullProgress:
 
 
 def registry_auth(api: APIClient, name: str, auth: Mapping[str, str] | None) -> dict[str, str]:
-    """The header with which the engine presents itself to the registry of ``name``.
+    """The engine's authentication header for the registry of ``name``.
 
-    Without ``auth``, by the configuration of the engine's client. May ask a helper program: blocks.
+    Without ``auth``, uses the configuration of the Docker client. May run a credential helper: blocks.
     """
     registry, _ = resolve_repository_name(name)
     header = encode_header(auth) if auth is not None else get_config_header(api, registry)
@@ -184,10 +185,10 @@ def registry_auth(api: APIClient, name: str, auth: Mapping[str, str] | None) -> 
 
 
 class Images:
-    """Gets images; equal requests at the same time share one pull or import."""
+    """Provides images; concurrent equal requests share one pull or import."""
 
     def __init__(self, client: EngineClient, streams: Streams, pulled: PulledImages) -> None:
-        """pulled: knows which images are the cell's to remove."""
+        """pulled: records which images the cell may remove."""
         self._client = client
         self._pulled = pulled
         self._streams = streams
@@ -199,8 +200,8 @@ class Images:
     ) -> str:
         """The engine's name of the image for ``root_fs``. Raises ImageError or EngineUnavailable.
 
-        Images of preloaded stacks are not looked up each time: when creating a container shows that the
-        engine has no such image, ask again with that name as ``missing``.
+        Images of preloaded stacks are not checked each time. If container creation reports a missing
+        image, call again with that name as ``missing``.
         """
         source = parse_root_fs(root_fs)
         match source:
@@ -223,7 +224,7 @@ class Images:
                 )
 
     async def _pull_and_note(self, ref: ImageRef, username: str, password: str, progress: Progress) -> str:
-        """Pull an image that came with work, and remove others where space is short."""
+        """Pull an app's image, and remove unused images if space is short."""
         name = str(ref)
         before = await self._client.call(f"inspect image {name}", lambda api: image_id(api, name))
         await self._pull(ref, username, password, progress)
@@ -292,7 +293,7 @@ class Images:
 
 
 def _archive_tag(path: str) -> str:
-    """Names an archive by path, size and time of change: another file at the same path is another image."""
+    """Digest of path, size and modification time: a changed file at the same path gives another image."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -303,9 +304,9 @@ def _archive_tag(path: str) -> str:
 
 
 def remove_superseded(api: APIClient, path: str, name: str) -> list[str]:
-    """Remove the images of an archive as it was before ``name``, and of archives that are gone.
+    """Remove earlier images of the archive at ``path`` (other than ``name``) and images of deleted archives.
 
-    The engine refuses to remove those of containers, running or not. Blocks. Raises the SDK's errors.
+    The engine refuses to remove images of containers, running or not. Blocks. Raises the SDK's errors.
     """
     outdated = [
         tag
@@ -319,7 +320,7 @@ def remove_superseded(api: APIClient, path: str, name: str) -> list[str]:
 
 
 def remove_unused(api: APIClient, tags: Iterable[str]) -> list[str]:
-    """Remove images by their tags, except those of containers; what was removed. Raises the SDK's errors."""
+    """Remove images by tag, except those of containers; return the removed tags. Raises the SDK's errors."""
     removed = []
     for tag in sorted(tags):
         try:
@@ -333,7 +334,7 @@ def remove_unused(api: APIClient, tags: Iterable[str]) -> list[str]:
 
 
 def import_rootfs(api: APIClient, path: Path, repository: str, tag: str) -> None:
-    """Make an image out of a tar archive or a directory. Blocks. Raises ImageError or the SDK's errors."""
+    """Create an image from a tar archive or a directory. Blocks. Raises ImageError or the SDK's errors."""
     label = [f"LABEL {LABEL_PATH}={json.dumps(str(path))}"]
     if path.is_dir():
         with tempfile.TemporaryFile() as packed:
@@ -349,7 +350,7 @@ def import_rootfs(api: APIClient, path: Path, repository: str, tag: str) -> None
 
 
 def _import_error(answer: str) -> str:
-    """Why the engine did not make an image, by what it told line by line; empty when it did."""
+    """The error in the engine's line-by-line answer to an import; empty on success."""
     for line in answer.splitlines():
         try:
             told = json.loads(line)

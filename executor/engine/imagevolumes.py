@@ -1,9 +1,9 @@
-"""The volumes that an image declares are left out of its containers.
+"""Removal of image volumes from containers.
 
-The engine makes an anonymous volume for each: a directory on the host, outside of the container's disk limit,
-its count of files and its metrics. An original cell ignores what an image says about volumes. So they are
-unmounted before the container's first process starts, and the paths are directories of the image again. The
-engine removes the volumes with the container.
+The engine creates an anonymous volume for each volume that an image declares: a host directory outside the
+container's disk limit, its file count and its metrics. The Go cell ignores image volumes. So they are
+unmounted before the container's first process starts, and the paths are directories of the image again.
+The engine removes the volumes with the container.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000
 _MNT_DETACH = 2
 _AT_FDCWD = -100
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429  # the same numbers on every architecture
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429  # same numbers on every architecture
 _OPEN_TREE_CLONE = 1
 _AT_RECURSIVE = 0x8000
 _MOVE_MOUNT_F_EMPTY_PATH = 4
@@ -32,15 +32,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def declared_volumes(state: Mapping[str, Any]) -> list[str]:
-    """Where a container has volumes, by the engine's description; all it was asked for are bind mounts.
-    Pure."""
+    """Volume paths of a container from its inspect data; our own mounts are all bind mounts. Pure."""
     return [mount["Destination"] for mount in state.get("Mounts") or () if mount.get("Type") == "volume"]
 
 
 def leave_out(proc_fd: int, volumes: Iterable[str]) -> None:
-    """Unmount the volumes of the container whose init process has that directory of /proc.
+    """Unmount the volumes of a container. proc_fd: its init process's /proc directory.
 
-    What is mounted below a volume stays. Call it in a thread that ends afterwards: the thread moves to the
+    Mounts below a volume stay. Call it in a dedicated thread that ends afterwards: the thread moves to the
     container's mount namespace. Raises EngineError.
     """
     try:
@@ -74,7 +73,7 @@ def _leave_out(volume: str, proc_fd: int) -> None:
 
 
 def topmost_below(volume: str, points: Sequence[str]) -> list[str]:
-    """The mount points below a volume that are not below each other. Pure."""
+    """The topmost mount points below a volume. Pure."""
     below = {path for path in map(PurePosixPath, points) if PurePosixPath(volume) in path.parents}
     return sorted(str(path) for path in below if below.isdisjoint(path.parents))
 
@@ -91,7 +90,7 @@ def _clone(point: str) -> int:
 
 
 def _make_place(tree: int, point: str) -> None:
-    """A directory for a directory, else an empty file, unless the image has one."""
+    """Create the mount point, a directory or an empty file, unless the image has it."""
     if stat.S_ISDIR(os.fstat(tree).st_mode):
         os.makedirs(point, exist_ok=True)
         return

@@ -1,8 +1,8 @@
-"""What exactly to run for a process: user, directory, program and environment, checked before it starts.
+"""Launch plan of a process: user, directory, program and environment, checked before it starts.
 
-The tiny parent of a process is a shell, and a shell's complaints are not the texts users know from a
-container runtime. So everything a runtime would refuse is looked up in the container's root first, and
-refused with the runtime's words.
+The tiny parent of a process is a shell, whose error messages differ from a container runtime's. So
+everything a runtime would refuse is checked in the container's root first, and refused with the runtime's
+message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAILED = "exec failed: unable to start container process"
 class Launch:
     """A process that can start. program: path to execute; argv: its arguments from number 0 on.
 
-    groups: that the user belongs to besides its own.
+    groups: the user's supplementary groups.
     """
 
     user: User
@@ -40,7 +40,7 @@ class Launch:
 
 
 def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
-    """Resolve ``spec`` in ``root``; makes a missing working directory. Raises ProcessStartError."""
+    """Resolve ``spec`` in ``root``; creates a missing working directory. Raises ProcessStartError."""
     _check_texts(spec)
     accounts = spec.user, root.read_text("/etc/passwd"), root.read_text("/etc/group")
     user = resolve_user(*accounts)
@@ -60,7 +60,7 @@ def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
 
 
 def refused_by_kernel(launch: Launch, reason: str) -> ProcessStartError:
-    """The error for a program that looked fine and could not be executed, in the words of a runtime."""
+    """The runtime's error for a program that passed the checks but could not be executed."""
     text = reason.lower()
     if text == "permission denied":
         return ProcessStartError(f'{_FAILED}: exec: "{launch.program}": {text}')
@@ -68,23 +68,23 @@ def refused_by_kernel(launch: Launch, reason: str) -> ProcessStartError:
 
 
 def refused_limit() -> ProcessStartError:
-    """The error for a limit of open files that the kernel does not allow."""
+    """The error for an open files limit that the kernel refuses."""
     return ProcessStartError(f"{_FAILED}: error setting rlimits for ready process: operation not permitted")
 
 
 def refused_size(launch: Launch) -> ProcessStartError:
-    """The error for more arguments and variables than the kernel takes."""
+    """The error for arguments and variables that exceed the kernel's limit."""
     return refused_by_kernel(launch, os.strerror(errno.E2BIG))
 
 
 def _check_strings(launch: Launch) -> None:
-    """Refuse an argument or a variable that alone is too long. Raises ProcessStartError."""
+    """Refuse a single argument or variable that is too long. Raises ProcessStartError."""
     if too_long([*launch.argv, *(f"{name}={value}" for name, value in launch.env)], sys.maxsize):
         raise refused_size(launch)
 
 
 def _check_texts(spec: ProcessSpec) -> None:
-    """No string of a command line can hold a NUL, and all of them are bytes. Raises ProcessStartError."""
+    """Refuse strings with NUL or that cannot be encoded. Raises ProcessStartError."""
     named = [("path", spec.path), ("directory", spec.dir), ("user", spec.user)]
     named += [(f"argument {number}", argument) for number, argument in enumerate(spec.args, 1)]
     named += [(f"environment variable {_shown(name)}", f"{name}={value}") for name, value in spec.env]
@@ -142,7 +142,7 @@ def _search(root: Rootfs, name: str, directory: str, search: str) -> str:
 
 
 def _check_format(root: Rootfs, program: str) -> None:
-    """A shell runs a text without an interpreter line as a script; a container runtime does not."""
+    """Refuse a text file without an interpreter line: a shell would run it, a container runtime does not."""
     try:
         head = root.head(program, 4)
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Fewer capabilities for the users of a privileged container than for its root, as in a deployed cell.
+"""Reduced capabilities for non-root users of a privileged container, as in a deployed cell.
 
-The engine gives all processes of a container the same bounding set, and a process that begins as a user may
-not make its own smaller. Left as it is, any program that is setuid root would make any user of such a
-container root of the host. So a user's process begins as root, and setpriv makes it what it is to be. No
-image needs to have that program: the host's is brought along, with its libraries.
+The engine gives all processes of a container the same bounding set, and a process that starts as a user
+may not reduce its own. Any setuid root program would then give any user of the container root on the host.
+So a user's process starts as root, and setpriv changes it to the user. Images need not have setpriv: the
+host's is mounted, with its libraries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FOLDER = "/.cell/lower"
 LOADER = f"{FOLDER}/ld.so"
 
 LOWERED = (*UNPRIVILEGED, "SYS_ADMIN")
-"""What a user's process in a privileged container can come to have at most, as recorded."""
+"""Maximum capabilities of a user's process in a privileged container, as recorded from a deployed cell."""
 
 _SETPRIV = "/usr/bin/setpriv"
 _LIBRARY = re.compile(r"^\s*(\S+) => (/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
@@ -31,7 +31,7 @@ _INTERPRETER = re.compile(r"^\s*(/\S*/ld\S*) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
 @cache
 def lowering_mounts() -> tuple[BindMount, ...]:
-    """What a privileged container needs to lower its users. Blocks, the first time. Raises EngineError."""
+    """Mounts for lowering in a privileged container. Blocks on the first call. Raises EngineError."""
     try:
         told = subprocess.run(["ldd", _SETPRIV], check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
@@ -42,7 +42,7 @@ def lowering_mounts() -> tuple[BindMount, ...]:
 
 
 def mounts_of(told: str) -> tuple[BindMount, ...]:
-    """By what ``ldd`` says of setpriv. Raises EngineError when it is no program with shared libraries."""
+    """Mounts from the ``ldd`` output for setpriv. Raises EngineError if it is not dynamically linked."""
     interpreter = _INTERPRETER.search(told)
     if interpreter is None:
         raise EngineError(f"privileged containers: {_SETPRIV} has no interpreter that could be brought along")
@@ -52,9 +52,9 @@ def mounts_of(told: str) -> tuple[BindMount, ...]:
 
 
 def lowering_command(user: User, groups: tuple[int, ...]) -> tuple[str, ...]:
-    """What to put before the command line of a process that is to be ``user``'s.
+    """Prefix of the command line of a process that runs as ``user``.
 
-    groups: that the user belongs to besides its own, which the engine names among them too.
+    groups: the user's supplementary groups; the engine sets them too.
     """
     allowed = ",".join(f"+{name.lower()}" for name in LOWERED)
     every_group = ",".join(map(str, sorted({user.gid, *groups})))

@@ -1,8 +1,8 @@
 """Output of processes: read in the event loop, in fair turns between instances.
 
-What is done per line is done in the loop, about a microsecond for each sink. So output is not read whenever
-there is some: instances queue up, and a turn of the queue is over after :data:`TURN_S`. An instance gets one
-piece at a time, bounded in bytes and in lines. A process whose output waits is held up by its full FIFO.
+The work per line runs in the event loop, about a microsecond per sink. So output is not read as soon as it
+arrives: instances queue up, and a turn of the queue ends after :data:`TURN_S`. An instance gets one piece
+at a time, bounded in bytes and in lines. A full FIFO blocks the writing process.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from executor.engine.api import OutputHandler
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 65536
-"""Bytes: the capacity of a FIFO, unless its writer changed it."""
+"""Bytes: the default capacity of a FIFO."""
 
 PIECE_LINES = 1024
-"""Line ends handled in one go, about a millisecond with one sink. A full FIFO of usual lines has fewer."""
+"""Line ends per piece, about a millisecond with one sink. A full FIFO of usual lines has fewer."""
 
 TURN_S = 0.001
-"""Time after which a turn is over, at the end of a piece."""
+"""Time after which a turn ends, at the end of a piece."""
 
 OTHERS_S = 0.0002
-"""A pass of the loop that took longer than this did other work than output."""
+"""A loop iteration longer than this did other work than output."""
 
 LONGEST_WAIT_S = 0.01
-"""How long other work, while there is some in each pass of the loop, goes before output."""
+"""Longest time that output waits while each loop iteration has other work."""
 
 
 class OutputTurns:
-    """Divides the loop's time between instances that write, and between them and everything else.
+    """Shares the loop's time between instances that write, and between output and other work.
 
-    After a turn the loop does other work that is ready. While it has any, output waits, for
-    :data:`LONGEST_WAIT_S` at most. So a flood does not slow down each step of a chain of short ones, such as
-    the start of a process. now: a clock in seconds; by default the CPU time of the thread, because a loop
-    that waits for its processor, or for other threads, does no other work.
+    After a turn the loop does other work that is ready. While there is any, output waits, for
+    :data:`LONGEST_WAIT_S` at most. So a flood does not slow down each step of a chain of short ones, such
+    as the start of a process. now: a clock in seconds; by default the thread's CPU time, because a loop
+    that waits for the CPU or for other threads does no other work.
     """
 
     def __init__(self, now: Callable[[], float] = time.thread_time) -> None:
@@ -53,14 +53,14 @@ class OutputTurns:
         self._looked_at = self._turn_ended_at = now()
 
     def add(self, reader: OutputReader) -> None:
-        """There may be something to read."""
+        """Queue a reader that may have data."""
         self._queues.setdefault(reader.owner, deque()).append(reader)
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._look)
 
     def remove(self, reader: OutputReader) -> None:
-        """The reader was closed. One that does not wait for a turn is ignored."""
+        """Remove a closed reader; one without a place in the queue is ignored."""
         queue = self._queues.get(reader.owner)
         if queue is not None and reader in queue:
             queue.remove(reader)
@@ -68,7 +68,7 @@ class OutputTurns:
                 del self._queues[reader.owner]
 
     def _look(self) -> None:
-        """Once in each pass of the loop, while somebody waits for a turn."""
+        """Runs in each loop iteration while readers are queued."""
         now = self._now()
         others_work = now - self._looked_at > OTHERS_S
         self._looked_at = now
@@ -90,17 +90,17 @@ class OutputTurns:
                     queue.append(reader)
             if queue:
                 self._queues.move_to_end(owner)
-            elif self._queues.get(owner) is queue:  # a reader that closes may bring another one
+            elif self._queues.get(owner) is queue:  # closing a reader may have queued another one
                 del self._queues[owner]
             if self._now() >= until:
                 return
 
 
 class OutputReader:
-    """Hands what arrives in one output FIFO to its handler until every writer has closed it.
+    """Passes the data of one output FIFO to its handler until all writers have closed it.
 
-    owner: guid of the instance. A handler that fails loses what it was given, and the failure is logged once;
-    the reading goes on.
+    owner: guid of the instance. If the handler fails, its piece is lost, and the failure is logged once;
+    reading continues.
     """
 
     def __init__(self, fd: int, handler: OutputHandler, turns: OutputTurns, owner: str) -> None:
@@ -122,20 +122,20 @@ class OutputReader:
         return self._fd < 0
 
     def drain(self, then: Callable[[], None]) -> None:
-        """Call ``then`` when all that is in the FIFO now was handled; a surviving child may add more.
+        """Call ``then`` when all data in the FIFO at this time is handled; a surviving child may add more.
 
-        It is read in turns, as always: a FIFO can hold a MiB.
+        The data is read in turns as usual: a FIFO can hold a MiB.
         """
         waiting = 0 if self.closed else self._waiting()
         if waiting or self._handled < len(self._read):
             self._last_words = waiting
             self._drained.append(then)
-            self._queue()  # not when it is readable: the app may read its own output meanwhile
+            self._queue()  # queue without waiting for readability: the app may read its own output meanwhile
         else:
             then()
 
     def close(self) -> None:
-        """Stop reading. What was read already is handled."""
+        """Stop reading; handle the data already read."""
         if not self.closed:
             self._turns.remove(self)
             self._loop.remove_reader(self._fd)
@@ -148,7 +148,7 @@ class OutputReader:
     def turn(self) -> bool:
         """Handle up to :data:`READ_SIZE` bytes with up to :data:`PIECE_LINES` line ends.
 
-        Answers whether there may be more; if not, the loop watches the FIFO again.
+        Returns whether there may be more data; otherwise the loop watches the FIFO again.
         """
         more = True
         if self._handled == len(self._read):
@@ -165,7 +165,7 @@ class OutputReader:
         return more
 
     def handle(self, data: bytes) -> None:
-        """Give the handler output that came some other way."""
+        """Pass output from another source to the handler."""
         try:
             self._handler(data)
         except Exception as error:
@@ -174,7 +174,7 @@ class OutputReader:
                 logger.error("output-handler-failed", exc_info=error, extra={"data": {"guid": self.owner}})
 
     def _refill(self) -> bool:
-        """Read; whether there may be more. Closes at the end of the output."""
+        """Read, and return whether there may be more data. Closes at the end of the output."""
         size = READ_SIZE if self._last_words is None else min(self._last_words, READ_SIZE)
         self._read, self._handled = b"", 0
         try:
@@ -209,7 +209,7 @@ class OutputReader:
         self._loop.add_reader(self._fd, self._queue)
 
     def _queue(self) -> None:
-        """Wait for a turn; what waits for one is not watched, or each pass of the loop would report it."""
+        """Queue for a turn; a queued FIFO is not watched, else each loop iteration would report it."""
         if not self._queued:
             self._queued = True
             self._loop.remove_reader(self._fd)
@@ -217,9 +217,9 @@ class OutputReader:
 
 
 def piece_end(data: bytes, start: int) -> int:
-    """The end of the piece of ``data`` from ``start`` on that has at most :data:`PIECE_LINES` line ends."""
+    """End of the piece of ``data`` from ``start`` that has at most :data:`PIECE_LINES` line ends."""
     end = len(data)
-    returns = b"\r" in data  # much faster than to count none
+    returns = b"\r" in data  # much faster than counting without any
     while data.count(b"\n", start, end) + (data.count(b"\r", start, end) if returns else 0) > PIECE_LINES:
         end = start + (end - start) // 2
     return end

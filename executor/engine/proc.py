@@ -1,4 +1,4 @@
-"""What the kernel knows of processes, by their host pids and pidfds."""
+"""Process information from /proc, by host pids and pidfds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import signal
 from executor.engine.environment import argument_bytes_most
 
 COMMAND_LINE_BYTES = 4096
-"""Bytes that are read of a command line, which the program may make megabytes long."""
+"""Maximum bytes read of a command line, which the program may make megabytes long."""
 
 
 def kill(pidfd: int) -> None:
-    """Kill a process. One that is gone, and a pidfd of -1, are no error."""
+    """Kill a process. An ended process and a pidfd of -1 are no error."""
     if pidfd < 0:
         return
     try:
@@ -22,15 +22,15 @@ def kill(pidfd: int) -> None:
 
 
 def argument_bytes_of(init_pid: int) -> int:
-    """What arguments and variables of a container's processes may take, in bytes.
+    """Limit for arguments and variables of a container's processes, in bytes.
 
-    Raises OSError when its init process is gone.
+    Raises OSError if its init process is gone.
     """
     return argument_bytes_most(resource.prlimit(init_pid, resource.RLIMIT_STACK)[0])
 
 
 def command_line(pid: int) -> bytes:
-    """The beginning of a command line; empty for a process that ended."""
+    """The beginning of a command line; empty for an ended process."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as arguments:
             return arguments.read(COMMAND_LINE_BYTES)
@@ -39,13 +39,13 @@ def command_line(pid: int) -> bytes:
 
 
 def children_of(pid: int) -> list[int]:
-    """Children of a process of one thread. Raises OSError when it is gone."""
+    """Children of a single-threaded process. Raises OSError if it is gone."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
         return [int(word) for word in children.read().split()]
 
 
 def only_child(pid: int) -> int:
-    """The child of a process that has one. Raises ProcessLookupError when it has none."""
+    """The only child of a process. Raises ProcessLookupError if it has none."""
     pids = children_of(pid)
     if not pids:
         raise ProcessLookupError(f"process {pid} has no child")
@@ -53,6 +53,6 @@ def only_child(pid: int) -> int:
 
 
 def start_of(pid: int) -> int:
-    """Start of a process in clock ticks after boot: field 22, the 20th after the name in brackets."""
+    """Start of a process in clock ticks after boot: field 22, the 20th after the name in parentheses."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
         return int(status.read().rpartition(")")[2].split()[19])

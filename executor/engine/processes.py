@@ -1,8 +1,8 @@
-"""Processes in containers: start, output, signals and exit, with nothing held open at the engine.
+"""Processes in containers: start, output, signals and exit, without open connections to the engine.
 
-See :mod:`executor.engine.parent` for what runs in the container. The exit is noticed by a pidfd of the
-parent, watched by the event loop; signals go to the child by its own pidfd. The engine is asked three short
-questions per process (create, start, inspect) and could be restarted without the agent noticing.
+:mod:`executor.engine.parent` describes what runs in the container. A pidfd of the parent, watched by the
+event loop, reports the exit. Signals go to the child by its own pidfd. Each process takes three short
+engine calls (create, start, inspect); an engine restart does not affect the agent.
 """
 
 from __future__ import annotations
@@ -46,23 +46,26 @@ logger = logging.getLogger(__name__)
 _KILLED = 128 + signal.SIGKILL
 
 SURVIVORS_MOST = 4
-"""Processes of one container that ended and whose output a surviving child still holds. Each costs two
-descriptors. The output of the earliest is given up beyond that."""
+"""Ended processes per container whose output FIFOs a surviving child still holds. Each costs two descriptors.
+Beyond the limit the earliest is closed.
+"""
 
 STARTS_MOST = 8
-"""Processes that one container may be starting at a time; the others of its tree wait."""
+"""Concurrent process starts per container; further starts wait."""
 
 DESCRIPTORS = 5
-"""What a running process holds: two pidfds, status, output and error output."""
+"""Descriptors of a running process: two pidfds, status, output and error output."""
 
 START_TIMEOUT_S = 120.0
-"""How long a process may take from the engine's answer to its program: a few ms on an idle machine. Only a
-process of the same user that holds the status FIFO open makes it longer."""
+"""Time limit from the engine's answer to the execution of the program: a few ms on an idle machine. Only a
+process of the same user that holds the status FIFO open makes it longer.
+"""
 
 _EXECUTION_S, _EXECUTION_MOST_S = 0.0005, 0.1
-"""The pauses between looks at a program that is about to be executed. The first is longer than a system call
-and shorter than anybody notices. They double, because an app can make a program that looks like the one
-before."""
+"""Pauses between checks of a program that is about to be executed. The first is longer than a system call and
+too short to matter. They double, because an app can make a program whose command line equals the previous
+one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class _Started:
 
 
 class DockerProcess:
-    """A running or ended process; made by :class:`ProcessRoom`."""
+    """A running or ended process, created by :class:`ProcessRoom`."""
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class DockerProcess:
 
     @property
     def name(self) -> str:
-        """Unique in its container; a later life of the agent finds the process by it."""
+        """Unique in its container; used for adoption after a restart."""
         return self._name
 
     @property
@@ -116,7 +119,7 @@ class DockerProcess:
 
     @property
     def finished(self) -> bool:
-        """Whether it ended and nothing of the container holds its output any more."""
+        """Whether the process has ended and its output FIFOs are closed."""
         return self._exit.done() and all(reader.closed for reader in self._readers)
 
     async def wait(self) -> int:
@@ -124,7 +127,7 @@ class DockerProcess:
         return await asyncio.shield(self._exit)
 
     async def signal(self, signum: int) -> None:
-        """Send ``signum`` to the process itself. A process that is gone is no error."""
+        """Send ``signum`` to the process itself. An ended process is no error."""
         if self._child_fd >= 0:
             try:
                 signal.pidfd_send_signal(self._child_fd, signum)
@@ -132,19 +135,20 @@ class DockerProcess:
                 return
 
     def abandon(self) -> None:
-        """The container is gone. A caller that still waits gets the status of a killed process, once the
-        output that is there was handled."""
+        """End the process after its container is gone. Waiting callers get the status of a killed process,
+        once the available output is handled.
+        """
         if not self._ended:
             self._on_exit()
         self.close_output()
 
     def close_output(self) -> None:
-        """Stop reading once the output that is there was handled; a surviving child writes into nothing."""
+        """Stop reading once the available output is handled; the output of a surviving child is discarded."""
         for reader in self._readers:
             reader.drain(reader.close)
 
     def detach(self) -> None:
-        """Stop watching, and leave the process to a later life of the agent. Waiting is cancelled."""
+        """Stop watching, so that the next agent process can adopt the process. Waiting is cancelled."""
         if not self._ended:
             self._ended = True
             self._close_descriptors()
@@ -156,7 +160,7 @@ class DockerProcess:
         self._ended = True
         self._loop.remove_reader(self._parent_fd)
         status = self._status.exit_status()
-        if status is None:  # the parent was killed before its child ended, which has nobody else
+        if status is None:  # the parent was killed before its child: end the child too
             kill(self._child_fd)
             status = _KILLED
         self._close_descriptors()
@@ -177,16 +181,16 @@ class DockerProcess:
 
 
 def processes_most() -> int:
-    """Processes that the cell runs for one container: they hold half of the descriptors the cell may have."""
+    """Maximum number of processes of one container: they hold half of the cell's descriptor limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, soft // 2 // DESCRIPTORS)
 
 
 class ProcessRoom:
-    """Starts processes and knows those of each container until the container goes."""
+    """Starts processes and keeps them per container until the container is destroyed."""
 
     def __init__(self, client: EngineClient, io_dir: Callable[[str], Path]) -> None:
-        """``io_dir``: the host directory that the container with a guid sees as its io directory."""
+        """``io_dir``: maps a guid to the host directory that its container sees as its io directory."""
         self._client = client
         self._io_dir = io_dir
         self._processes: dict[str, list[DockerProcess]] = {}
@@ -205,7 +209,7 @@ class ProcessRoom:
     ) -> DockerProcess:
         """Start a process. Raises ProcessStartError, ContainerGone or another EngineError.
 
-        A cancelled start leaves no process: the child is not let go before everything is known.
+        A cancelled start leaves no process: the child executes its program only after its pids are stored.
         """
         async with self._starting.of(container.guid):
             self._refuse_too_many(container.guid)
@@ -219,9 +223,9 @@ class ProcessRoom:
             return self._kept(container.guid, process)
 
     def adopt(self, guid: str, name: str, stdout: OutputHandler, stderr: OutputHandler) -> DockerProcess:
-        """Take over a process that an earlier life of the agent started in container ``guid``.
+        """Take over a process that a previous agent process started in container ``guid``.
 
-        What it wrote meanwhile, and its exit, are there to be read. Raises ContainerGone when nothing of it
+        Its output since then and its exit status are still readable. Raises ContainerGone if nothing of it
         is left.
         """
         lost = f"container {guid}: process {name} is lost"
@@ -229,11 +233,12 @@ class ProcessRoom:
         directory = self._io_dir(guid) / name
         try:
             pids = ProcessFifos(directory).read_pids()
-            # Held before the FIFOs are opened: a parent that finds a reader gives its status and is gone.
+            # Hold the parent before opening the FIFOs: once a reader is there, the parent writes its status
+            # and exits.
             parent_fd = os.pidfd_open(pids.parent)
             if start_of(pids.parent) != pids.parent_start:
                 raise ProcessLookupError(f"pid {pids.parent} is another process now")
-            # No child any more: it ended, and the parent waits for somebody to take the status.
+            # Without a child, the process has ended, and the parent waits for a reader of the status.
             if children_of(pids.parent) == [pids.child]:
                 with suppress(ProcessLookupError):
                     child_fd = os.pidfd_open(pids.child)
@@ -263,7 +268,7 @@ class ProcessRoom:
         )
 
     def _refuse_too_many(self, guid: str) -> None:
-        """Raises ProcessStartError when the container's processes hold their part of the descriptors."""
+        """Raises ProcessStartError if the container has used up its share of the descriptors."""
         most = processes_most()
         if len(self._processes.get(guid, ())) >= most and len(self._unfinished(guid)) >= most:
             raise ProcessStartError(f"too many processes: this container runs {most}, as many as it may")
@@ -282,12 +287,12 @@ class ProcessRoom:
         return process
 
     def forget(self, guid: str) -> None:
-        """The container ``guid`` was destroyed."""
+        """Drop the processes of the destroyed container ``guid``."""
         for process in self._processes.pop(guid, []):
             process.abandon()
 
     def close(self) -> None:
-        """Stop watching everything; processes go on."""
+        """Stop watching all processes; they keep running."""
         for processes in self._processes.values():
             for process in processes:
                 process.detach()
@@ -330,7 +335,7 @@ class ProcessRoom:
         try:
             await self._client.call(asked, job, owner=container.guid)
         except BaseException as error:
-            for started in made:  # the start was cancelled while it succeeded
+            for started in made:  # the start succeeded during its cancellation
                 _discard(started)
             if isinstance(error, OSError):
                 raise EngineError(f"{asked}: {reason_of(error)}") from error
@@ -394,7 +399,7 @@ class ProcessRoom:
 
 
 def _discard(started: _Started) -> None:
-    """End a start half-way: the child, which may wait to be let go, its parent, and the FIFOs."""
+    """Undo a partial start: kill the waiting child and its parent, remove the FIFOs."""
     try:
         os.kill(only_child(started.parent_pid), signal.SIGKILL)
     except OSError:
@@ -405,10 +410,11 @@ def _discard(started: _Started) -> None:
 
 
 async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) -> None:
-    """Wait until the child executes its program, or ends: its command line is another then.
+    """Wait until the child executes its program (its command line changes) or ends.
 
-    It was about to, microseconds ago; the kernel tells nobody when it happens, only when a process ends. One
-    that is lowered executes other programs on its way, and has no command line for a moment each time.
+    The execution follows within microseconds; the kernel has no event for it, only for the end of a
+    process. A lowered process executes other programs first, and its command line is briefly empty each
+    time.
     """
     for pause in execution_pauses():
         now = command_line(pid)
@@ -424,7 +430,7 @@ async def _executed(pid: int, child_fd: int, before: bytes, *, lowered: bool) ->
 
 
 def execution_pauses() -> Iterator[float]:
-    """Seconds between looks at a program that is about to be executed, without end. Pure."""
+    """Pauses in seconds between checks of a program that is about to be executed; endless. Pure."""
     pause = _EXECUTION_S
     while True:
         yield pause

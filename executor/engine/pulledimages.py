@@ -1,10 +1,9 @@
-"""The images that this cell pulled, and which of them go when space is short.
+"""Record of the images that this cell pulled, and their removal when space is short.
 
-Only images that were not there before the cell pulled them are the cell's to remove. What they are is written
-down, so that a later life of the agent knows it. As with other agents of containers, they stay as long as
-there is space: with 85 % of the engine's storage in use, those not used for the longest time go until 80 %
-are in use. An earlier image of a name goes at once. The engine refuses to remove those of containers.
-Blocking.
+The cell removes only images that were absent before it pulled them. The record is a file, so that it
+survives restarts. Images stay as long as there is space, as with the kubelet: at 85 % use of the engine's
+storage, the least recently used are removed until the use is 80 %. The previous image of a name is removed
+immediately. The engine refuses to remove images of containers. Blocks.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from docker.errors import APIError, ImageNotFound
 logger = logging.getLogger(__name__)
 
 HIGH_PERCENT, LOW_PERCENT = 85.0, 80.0
-"""Use of the storage at which removal begins, and ends: the kubelet's."""
+"""Storage use at which removal begins, and ends: the kubelet's defaults."""
 MIN_AGE_S = 120.0
-"""s for which an image that was just pulled waits for its container."""
+"""Seconds for which a pulled image is protected, until its container exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """An image of the cell: its id, and when it was wanted last (s since 1970)."""
+    """An image of the cell: its id, and its last use (s since 1970)."""
 
     image: str
     used: float
 
 
 class PulledImages:
-    """What the cell pulled, by name. path: where it is written down."""
+    """The cell's pulled images, by name. path: file of the record."""
 
     def __init__(
         self,
@@ -55,9 +54,9 @@ class PulledImages:
         self._known = _read(path)
 
     def pulled(self, api: APIClient, name: str, before: str) -> list[str]:
-        """Note that ``name`` was pulled; before: id of the image of that name before, empty for none.
+        """Record that ``name`` was pulled; before: the previous image id of that name, empty for none.
 
-        Answers what was removed to make room. Raises the SDK's errors, OSError.
+        Returns the images removed to free space. Raises the SDK's errors, OSError.
         """
         image = image_id(api, name)
         ours = not before or name in self._known
@@ -96,20 +95,20 @@ class PulledImages:
 
 
 def least_recent(known: Mapping[str, Pulled], until: float) -> list[str]:
-    """Names of images not used since then, the least recently used first. Pure."""
+    """Names of images not used since ``until``, least recently used first. Pure."""
     old = [name for name, entry in known.items() if entry.used < until]
     return sorted(old, key=lambda name: known[name].used)
 
 
 def image_id(api: APIClient, name: str) -> str:
-    """The id of an image, empty when there is none. Raises the SDK's errors."""
+    """The id of an image, empty if there is none. Raises the SDK's errors."""
     with suppress(ImageNotFound):
         return str(api.inspect_image(name)["Id"])
     return ""
 
 
 def _remove(api: APIClient, name: str) -> bool:
-    """Whether an image is gone; that of a container, or one with other names too, stays."""
+    """Remove an image, unless it has a container or further names; return whether it is gone."""
     try:
         api.remove_image(name)
     except APIError as error:
@@ -121,7 +120,7 @@ def _remove(api: APIClient, name: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, Pulled]:
-    """What an earlier life wrote; nothing when it cannot be understood."""
+    """The record of previous processes; empty if it is invalid."""
     try:
         entries = json.loads(path.read_bytes())
         return {

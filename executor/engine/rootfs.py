@@ -1,15 +1,15 @@
-"""Look-ups inside a container's file tree from the host, without a process in the container.
+"""File access in a container's tree from the host, without a process in the container.
 
-Paths are resolved by the kernel with the container's root as the root of everything (``openat2`` with
-``RESOLVE_IN_ROOT``), so a symbolic link or ``..`` never leads out to the host. The root is reached through
+The kernel resolves paths with the container's root as the root of everything (``openat2`` with
+``RESOLVE_IN_ROOT``), so a symbolic link or ``..`` never leads to the host. The root is
 ``/proc/<init>/root``, which includes the container's mounts. The descriptor of ``/proc/<init>`` is opened
-once: it stays bound to that very process even if its number is used again.
+once: it stays bound to that process even if its pid is reused.
 
-Only regular files are ever opened for reading: each is looked at through a descriptor that opens nothing
-(``O_PATH``), and the very same file is opened through that descriptor. A device node that an app made would
-be opened with the agent's rights.
+Only regular files are opened for reading. Each is checked through an ``O_PATH`` descriptor, which opens
+nothing, and then opened through the same descriptor. A device node of the app would be opened with the
+agent's rights.
 
-Calls block for as long as the file system does; use them in a thread.
+Calls block as long as the file system does; use them in a thread.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from executor.engine.faults import ContainerGone
 from executor.openat2 import Resolve, openat2
 
 _TEXT_LIMIT = 256 * 1024
-"""Bytes read of a passwd or group file at most: some five thousand entries, which each start of a process
-has to go through."""
+"""Maximum bytes read of a passwd or group file: about five thousand entries, which each process
+start parses.
+"""
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
 class NoRegularFile(OSError):
-    """A device, a FIFO or a socket stands where a file should be."""
+    """The path is a device, a FIFO or a socket instead of a regular file."""
 
     def __init__(self, path: str) -> None:
         super().__init__(errno.EACCES, "not a regular file", path)
@@ -41,7 +42,7 @@ class Rootfs:
     """The file tree of one running container; a context manager that holds its root open."""
 
     def __init__(self, proc_fd: int) -> None:
-        """``proc_fd``: descriptor of ``/proc/<init pid>``. Raises ContainerGone when that process ended."""
+        """``proc_fd``: descriptor of ``/proc/<init pid>``. Raises ContainerGone if that process has ended."""
         self._proc_fd = proc_fd
         self._maps: dict[str, list[list[int]]] = {}
         try:
@@ -71,8 +72,7 @@ class Rootfs:
             os.close(fd)
 
     def open_file(self, path: str) -> int:
-        """A descriptor to read a regular file by. Raises NoRegularFile, IsADirectoryError and other
-        OSErrors."""
+        """Open a regular file for reading. Raises NoRegularFile, IsADirectoryError and other OSErrors."""
         with self._at(path) as fd:
             mode = os.fstat(fd).st_mode
             if stat.S_ISDIR(mode):
@@ -82,7 +82,7 @@ class Rootfs:
             return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def read_text(self, path: str) -> str:
-        """The first 256 KiB of a regular file; empty when there is none."""
+        """The first 256 KiB of a regular file; empty if there is none."""
         try:
             data = self.head(path, _TEXT_LIMIT)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, NoRegularFile):
@@ -97,7 +97,7 @@ class Rootfs:
             return file.read(count)
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Status of what ``path`` leads to, links followed; None when nothing is there."""
+        """Status of ``path``, following links; None if it does not exist."""
         try:
             with self._at(path) as fd:
                 return os.fstat(fd)
@@ -105,9 +105,9 @@ class Rootfs:
             return None
 
     def make_dirs(self, path: str, uid: int, gid: int) -> None:
-        """Make ``path`` and its missing parents, mode 0755, owned by the container's ``uid`` and ``gid``.
+        """Create ``path`` and its missing parents, mode 0755, owned by the container's ``uid`` and ``gid``.
 
-        Others may make them at the same time. Raises NotADirectoryError when something else is in the way.
+        Concurrent creation is allowed. Raises NotADirectoryError if a part of the path is not a directory.
         """
         uid, gid = self.host_ids(uid, gid)
         done = "/"
@@ -124,14 +124,14 @@ class Rootfs:
         with self._at(above, _DIRECTORY) as parent:
             try:
                 os.mkdir(name, 0o755, dir_fd=parent)
-            except FileExistsError:  # made meanwhile, or a link that leads nowhere
+            except FileExistsError:  # created meanwhile, or a broken link
                 self._require_directory(os.path.join(above, name))
                 return
-            # By descriptor: a process of the container may put a link in its place meanwhile.
+            # By descriptor: a process of the container may replace it with a link meanwhile.
             made = openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, Resolve.BENEATH)
             try:
                 os.fchown(made, uid, gid)
-                os.fchmod(made, 0o755)  # whatever the agent's umask is
+                os.fchmod(made, 0o755)  # independent of the agent's umask
             finally:
                 os.close(made)
 
@@ -143,7 +143,7 @@ class Rootfs:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
 
     def host_ids(self, uid: int, gid: int) -> tuple[int, int]:
-        """The host's numbers of a user and a group of the container (they differ in a user namespace)."""
+        """The host's uid and gid for those of the container (they differ in a user namespace)."""
         return self._mapped("uid_map", uid), self._mapped("gid_map", gid)
 
     def _mapped(self, table: str, number: int) -> int:

@@ -1,4 +1,4 @@
-"""Single flight: callers who want the same thing at the same time share one effort."""
+"""Single flight: concurrent callers with the same key share one job."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class _Flight(Generic[V]):
 
 
 class SingleFlight(Generic[K, V]):
-    """Runs one job per key at a time. The job is cancelled when the last of its callers is."""
+    """Runs one job per key at a time. A job is cancelled with its last caller."""
 
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[V]] = {}
 
     async def run(self, key: K, job: Callable[[Told], Awaitable[V]], listener: Told) -> V:
-        """The result of ``job``, started now or joined; ``listener`` hears what the job tells from now on."""
+        """The result of ``job``, started or joined; ``listener`` gets the job's messages from then on."""
         flight = self._flights.get(key)
         if flight is None:
             listeners: list[Told] = []

@@ -1,9 +1,9 @@
-"""Who keeps containers to their disk limit: the engine's storage where it can, else somebody has to watch.
+"""Disk limits: enforced by the engine's storage where possible, else by the watcher.
 
-An image that came with the work counts as the work's own; that of a preloaded stack does not, for the owner
-did not choose it. Drivers differ in what they count. Copy-on-write file systems count all that a container
-refers to, so the size of a stack is added to the limit there; others, and the watcher, count what is written,
-so the size of an image of its own is taken off.
+An app's own image counts towards its limit; a preloaded stack does not, because the owner did not choose
+it. Drivers differ in what they count. Copy-on-write file systems count everything a container refers to,
+so the stack's size is added to the limit. Others, and the watcher, count written data, so the size of an
+own image is subtracted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Quota(Enum):
-    """What the storage of an engine can keep a container to."""
+    """What the engine's storage counts towards a container's limit."""
 
     NONE = "none"
     WRITTEN = "what the container writes"
@@ -38,10 +38,10 @@ class Quota(Enum):
 
 
 def quota_of(info: Mapping[str, Any], mounted: Sequence[Mount] = ()) -> Quota:
-    """By the engine's description of itself, and what is mounted where its storage is.
+    """Quota kind from the engine's info and the mounts at its storage.
 
-    A file system that is not to be seen from here may turn out to have none: trying shows. zfs keeps what a
-    container takes besides the snapshot that it began as, so its image does not count there. Pure.
+    A file system that is not visible here may have no quotas; only an attempt shows it. zfs counts what a
+    container adds to its snapshot, so the image does not count there. Pure.
     """
     status = dict(info.get("DriverStatus") or [])
     match info["Driver"], status.get("Backing Filesystem"):
@@ -57,7 +57,7 @@ def quota_of(info: Mapping[str, Any], mounted: Sequence[Mount] = ()) -> Quota:
 
 
 def _mount_of(path: str, mounted: Sequence[Mount]) -> Mount | None:
-    """The mount that a path is on: the innermost one, of those at one place the last."""
+    """The mount of a path: the innermost one, and the last of several at one place."""
     over = [
         mount for mount in mounted if path == mount.point or path.startswith(f"{mount.point.rstrip('/')}/")
     ]
@@ -65,7 +65,7 @@ def _mount_of(path: str, mounted: Sequence[Mount]) -> Mount | None:
 
 
 def _project_quotas(mount: Mount) -> bool:
-    """Whether xfs accounts and enforces what directories take; a kernel may be built without."""
+    """Whether xfs accounts and enforces project quotas; a kernel may be built without."""
     return not {"prjquota", "pquota"}.isdisjoint(mount.options.split(","))
 
 
@@ -73,8 +73,8 @@ def _project_quotas(mount: Mount) -> bool:
 class Room:
     """Space for a container, in bytes.
 
-    quota: what the storage is told to keep it to, 0 for nothing. own_image: size of an image that counts as
-    the container's own.
+    quota: limit for the storage, 0 for none. own_image: size of an image that counts as the container's
+    own.
     """
 
     quota: int = 0
@@ -82,9 +82,9 @@ class Room:
 
 
 def room_for(quota: Quota, disk_bytes: int, image_bytes: int, *, own: bool) -> Room:
-    """Of a container with that limit, 0 for none, and an image that is its ``own`` or a stack's.
+    """Space for a container with a disk limit (0 for none), and an image that is its ``own`` or a stack's.
 
-    Raises ValueError when an image of its own leaves nothing of the limit. Pure.
+    Raises ValueError if its own image uses up the limit. Pure.
     """
     own_image = image_bytes if own else 0
     if not disk_bytes:
@@ -103,7 +103,7 @@ def room_for(quota: Quota, disk_bytes: int, image_bytes: int, *, own: bool) -> R
 
 
 class DiskQuotas:
-    """Decides for one engine; asks it once."""
+    """Disk quotas of one engine; its storage is queried once."""
 
     def __init__(self, client: EngineClient) -> None:
         self._client = client
@@ -111,11 +111,11 @@ class DiskQuotas:
         self._stack_sizes: dict[str, int] = {}
 
     async def announce(self) -> None:
-        """Say, once, who keeps the limits. Raises EngineError."""
+        """Log once how the limits are enforced. Raises EngineError."""
         await self._kind()
 
     async def room(self, spec: ContainerSpec, image: str) -> Room:
-        """Raises ImageMissing, ImageError for an image that leaves no room, and other EngineErrors."""
+        """Raises ImageMissing, ImageError for an image that uses up the limit, and other EngineErrors."""
         quota = await self._kind()
         own = isinstance(parse_root_fs(spec.root_fs), Pulled)
         size = await self._size_of(image) if own else 0
@@ -129,7 +129,7 @@ class DiskQuotas:
             raise ImageError(f"image {image}: {error}") from error
 
     def refused(self, reason: str) -> None:
-        """It turned out that the storage cannot, because of a mount option."""
+        """Note that the storage has no quotas, because of a mount option."""
         self._quota = Quota.NONE
         _say(self._quota, reason)
 

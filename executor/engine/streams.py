@@ -1,7 +1,7 @@
-"""Long calls of the engine, in the event loop: they hold no thread and end with their caller.
+"""Long engine calls in the event loop: they use no thread and end with their caller.
 
-The SDK's blocking calls cannot be ended while they wait for the engine, and a few of them would take all
-threads.
+The SDK's blocking calls cannot be cancelled while they wait for the engine, and a few of them would use up
+all threads.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from executor.reasons import reason_of
 
 _UNIX = "http+unix://"
 _ERROR_LIMIT = 64 * 1024
-"""Bytes read of an answer that says what went wrong."""
+"""Maximum bytes read of an error answer."""
 
 
 class Streams:
-    """Calls whose answer comes bit by bit."""
+    """Calls with streamed answers."""
 
     def __init__(self, docker_host: str | None, client: EngineClient) -> None:
         self._docker_host = docker_host
@@ -38,9 +38,9 @@ class Streams:
     async def told(
         self, asked: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
-        """POST a wish; what the engine tells while it fulfils it, which may take as long as it likes.
+        """POST a request and yield the engine's progress messages, without a time limit.
 
-        Raises EngineError with the engine's own words.
+        Raises EngineError with the engine's message.
         """
         session, url = await self._opened(path)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CALL_TIMEOUT)
@@ -58,7 +58,7 @@ class Streams:
             yield lines(response)
 
     async def close(self) -> None:
-        """Let go of the engine; no call may be under way."""
+        """Close the session; no call may be in progress."""
         if self._session is not None:
             await self._session.close()
 
@@ -70,9 +70,9 @@ class Streams:
 
 
 def _session(docker_host: str | None) -> tuple[aiohttp.ClientSession, str]:
-    """A session and the start of its URLs. Raises EngineError.
+    """An HTTP session and its base URL. Raises EngineError.
 
-    Each transfer has its own connection: the engine closes those on which one was not finished.
+    Each transfer has its own connection: the engine closes a connection with an unfinished transfer.
     """
     address = str(parse_host(docker_host))
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CALL_TIMEOUT, sock_read=CALL_TIMEOUT)

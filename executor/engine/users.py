@@ -1,4 +1,4 @@
-"""Who a process runs as: the user rules over the text of passwd and group files. Pure."""
+"""User resolution for processes, from the text of passwd and group files. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from executor.errors import ProcessStartError
 class User:
     """A resolved user.
 
-    exec_user: what the engine's exec call is given, so that it adds the same supplementary groups.
+    exec_user: user for the engine's exec call, so that it adds the same supplementary groups.
     """
 
     uid: int
@@ -22,13 +22,13 @@ class User:
 
 
 ID_MOST = 2**31 - 1
-"""The highest user or group number that a container runtime takes."""
+"""Highest uid and gid that a container runtime accepts."""
 
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 def _number(text: str) -> int | None:
-    """A user or group number; None for any other text."""
+    """A uid or gid; None for any other text."""
     if _NUMBER.fullmatch(text) is None or int(text) > ID_MOST:
         return None
     return int(text)
@@ -42,8 +42,8 @@ def _entries(text: str, width: int) -> list[list[str]]:
 def resolve_user(wanted: str, passwd: str, group: str) -> User:
     """The user ``wanted``: a name, ``uid``, ``uid:gid`` or ``name:group``; empty means root.
 
-    A number without a passwd entry is accepted as it is, with group 0 and home ``/``. ``root`` is uid 0
-    even in an image without a passwd file. Raises ProcessStartError for unknown names.
+    A number without a passwd entry is accepted, with group 0 and home ``/``. ``root`` is uid 0 even in an
+    image without a passwd file. Raises ProcessStartError for unknown names.
     """
     user_part, _, group_part = (wanted or "root").partition(":")
     rows = [row for row in _entries(passwd, 6) if _number(row[3]) is not None]
@@ -67,7 +67,7 @@ def resolve_user(wanted: str, passwd: str, group: str) -> User:
 
 
 def further_groups(wanted: str, passwd: str, group: str) -> tuple[int, ...]:
-    """Groups that the user ``wanted`` is a member of besides its own; none when it came with a group."""
+    """Supplementary groups of the user ``wanted``; empty if it names a group."""
     user_part, _, group_part = (wanted or "root").partition(":")
     rows = _entries(passwd, 6)
     names = {row[0] for row in rows if user_part in (row[0], row[2])}
