@@ -1,8 +1,8 @@
 """Configuration of the executor, with default values.
 
-Settings of ``rep.json`` keep their names there, with a unit suffix: ``_s`` seconds, ``_bytes`` bytes, ``_mb``
-MiB. The last section holds settings that only this project has: engine address, network, host ports, state
-directory.
+A setting that exists in ``rep.json`` has the same name here, plus a unit suffix: ``_s`` seconds, ``_bytes``
+bytes, ``_mb`` MiB. The last section holds settings that only this project has: engine address, network, host
+ports, state directory.
 """
 
 from __future__ import annotations

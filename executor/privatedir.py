@@ -1,4 +1,4 @@
-"""Private directories of the agent below directories that others can write to, like ``/tmp``.
+"""Private directories of the agent inside world-writable directories like ``/tmp``.
 
 Their names are predictable. A user who creates such a directory first could read and replace its files, or
 redirect the agent with a link.

@@ -1,8 +1,8 @@
 """The container actor: creates one container, runs its process group, ends and destroys it.
 
 No lock per container is needed: every state change is a plain call without an await. Stop, update and expiry
-take effect at once. Creating and running take time; each is a *phase*, a task of which there is one at a
-time. A stop cancels the phase, so it also interrupts an image pull.
+take effect at once. Creating and running take time: each is a *phase*, a task of its own, and only one runs
+at a time. A stop cancels the phase, so it also interrupts an image pull.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Creator:
     async def create(self, container: Container) -> Creation:
         """Create a container.
 
-        A cancelled creation leaves only what destroy and release remove. Raises CreationFailed.
+        Destroy and release remove the remains of a cancelled creation. Raises CreationFailed.
         """
         started_at = self._clock.monotonic()
         info = container.run_info

@@ -39,7 +39,7 @@ class Layers(Protocol):
     def held(self, root_fs: str) -> AbstractAsyncContextManager[Unpack]:
         """Fetch the layer of a root filesystem and pin it while the context lasts.
 
-        Without a layer the result does nothing. Raises ImageError, DownloadError on entry.
+        Yields a no-op if the URI names no layer. Raises ImageError, DownloadError on entry.
         """
         ...
 

@@ -15,7 +15,7 @@ from executor.volumes.manager import VolumeManager
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisions:
-    """The services that a creation takes resources from and a destruction gives them back to."""
+    """Providers of optional resources: creation acquires them, destruction releases them."""
 
     identity: Identity = field(default_factory=NoIdentity)
     volumes: Volumes = field(default_factory=lambda: VolumeManager(()))

@@ -1,4 +1,4 @@
-"""Codependent: children of which the first failure stops all."""
+"""Codependent: concurrent children; the first failure stops all of them."""
 
 from __future__ import annotations
 

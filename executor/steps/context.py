@@ -31,7 +31,7 @@ class StepSlots:
 
 
 def transfer_places(count: int) -> FairPlaces:
-    """Slots for downloads or uploads. If there are several, one container cannot take the last one."""
+    """Slots for downloads or uploads. If there are several, one container cannot hold all of them."""
     return FairPlaces(count, most=max(1, count - 1))
 
 

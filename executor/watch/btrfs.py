@@ -20,10 +20,10 @@ _QGROUP_INFO = 242
 _MAX = 2**64 - 1
 
 _KEY = struct.Struct("=7Q4I4Q")
-"""tree; from and to of objectid, offset and transaction; from and to of type; items; unused."""
+"""Fields: tree; from and to of objectid, offset and transaction; from and to of type; items; unused."""
 _HEADER = struct.Struct("=3Q2I")
 _INFO = struct.Struct("<5Q")
-"""generation, referenced, referenced compressed, exclusive, exclusive compressed."""
+"""Fields: generation, referenced, referenced compressed, exclusive, exclusive compressed."""
 
 
 def exclusive_bytes(path: str) -> int:

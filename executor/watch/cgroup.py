@@ -29,8 +29,7 @@ FULL_TABLES_MOST = 4
 """Maximum number of processes with a full table reported at once."""
 
 COUNTED_TABLE_MOST = 65_536
-"""Largest table of open files whose entries are counted one by one, if the kernel does not report the count.
-"""
+"""Largest table of open files whose entries are counted individually if the kernel reports no count."""
 
 
 @dataclass(frozen=True, slots=True)
