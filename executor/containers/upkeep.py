@@ -26,9 +26,8 @@ def expire_reservation(store: ContainerStore, container: Container, now_ns: int,
 async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[str], set[str]]:
     """The guids of strays (only in the engine) and of missing containers (absent from the engine).
 
-    The missing ones are computed from the store's content before the engine is queried, the strays from its
-    content afterwards. A container that is being created is therefore no stray, and one that is being deleted
-    is not missing. Raises EngineError.
+    A missing container is in the store both before and after the query of the engine; a stray is absent from
+    the store after it. A container that is being created or deleted is therefore neither. Raises EngineError.
     """
     expected = {container.guid for container in store.list() if container.state in _IN_ENGINE}
     present = await engine.list_guids()
