@@ -1,8 +1,9 @@
-"""What a health check costs in a container, start to exit: the bundle's ``healthcheck`` against busybox.
+"""Cost of a health check in a container, start to exit: the bundle's ``healthcheck`` against busybox.
 
-Both check the same port of the same container from inside it, each started by a shell loop there, so the cost
-of getting into the container is not in the figures. Debian's busybox has ``nc`` without ``-z``: it gets no
-input instead and leaves when the app closes. Also the size of the bundle. Goals: under 60 ms, under 25 MB.
+Both check the same port of the same container. A shell loop inside the container starts them, so the figures
+do not include the cost of entering the container. Debian's busybox has ``nc`` without ``-z``: it gets no
+input and exits when the app closes the connection. The benchmark also prints the size of the bundle. Goals:
+under 60 ms, under 25 MB.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def run(*command: str | Path) -> str:
 
 
 def loop_milliseconds(container: str, count: int, command: str) -> float:
-    """Milliseconds per run of a command that must succeed, taken inside the container."""
+    """Milliseconds per run of a command that must succeed, measured inside the container."""
     script = f"t0=$(date +%s%N); i=0; while [ $i -lt {count} ]; do {command} || exit 1; i=$((i+1)); done; "
     script += "echo $(($(date +%s%N)-t0))"
     return int(run("docker", "exec", container, "/bin/sh", "-c", script)) / count / 1e6
@@ -94,7 +95,7 @@ while True:
         pass
     sock.close()
 """
-"""An app in one file: takes connections and answers requests."""
+"""A one-file app: accepts connections and answers requests."""
 
 if __name__ == "__main__":
     sys.exit(main())

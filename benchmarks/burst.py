@@ -1,10 +1,10 @@
-"""Burst: N LRPs from desired to RUNNING, against the bare engine making the same N containers.
+"""Burst benchmark: the time from N desired LRPs to N running instances, against the bare engine.
 
-Both sides run on one machine in one run, in turns. The floor is the engine alone: 8 workers with the
-same SDK, each creating, starting and exec-ing a container with the same image, init, mounts, limits and
-network. Ours is `cell dev` through its REST API: the time from the first POST until the last instance is
-RUNNING, everything included (store, auction, claim, ports, logs, and with --egress-rules as many rules
-of its own for each, no two LRPs alike). The bare engine maps no ports and has no rules.
+Both sides run on one machine, in turns. The floor is the engine alone: 8 workers with the same SDK, each of
+which creates, starts and execs a container with the same image, init, mounts, limits and network. Our side is
+`cell dev` through its REST API: the time from the first POST until the last instance is RUNNING. It includes
+everything: store, auction, claim, ports, logs and, with --egress-rules, that many different rules for each
+LRP. The bare engine maps no ports and has no rules.
 
     .venv/bin/python benchmarks/burst.py --n 25
     .venv/bin/python benchmarks/burst.py --n 100 --egress-rules 100
@@ -32,7 +32,7 @@ WORKERS = 8
 
 
 def bare_engine(count: int) -> float:
-    """Seconds for the engine alone; cleans up after itself, outside the clock."""
+    """Seconds for the engine alone; the clean-up is not timed."""
     client = docker.APIClient(num_pools=WORKERS * 2)
     network = client.create_network(f"burst-{uuid.uuid4().hex[:8]}", driver="bridge")["Id"]
     made: list[str] = []
@@ -70,7 +70,7 @@ def bare_engine(count: int) -> float:
 
 
 def _egress(number: int, count: int) -> list[dict[str, Any]]:
-    """``count`` rules that no other LRP has."""
+    """``count`` rules that differ from those of all other LRPs."""
     return [
         {
             "protocol": "tcp",
@@ -98,7 +98,7 @@ def _lrp(guid: str, egress_rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def our_cell(cell: LocalCell, count: int, rules: int = 0) -> float:
-    """Seconds from the first desire to the last RUNNING; deletes them afterwards, outside the clock."""
+    """Seconds from the first desire to the last RUNNING; the deletion afterwards is not timed."""
     guids = [f"burst-{uuid.uuid4().hex[:8]}-{i}" for i in range(count)]
     receptor = cell.receptor
     began = time.monotonic()
@@ -132,7 +132,7 @@ async def measure(count: int, rounds: int, rules: int) -> None:
         ensure_image(client, IMAGE, Path(folder))
         client.close()
         async with local_cell(Path(folder)) as cell:
-            await our_cell(cell, 2)  # the first containers of an engine pay for its warm-up
+            await our_cell(cell, 2)  # the first containers of an engine are slower
             await asyncio.to_thread(bare_engine, 2)
             for number in range(rounds):
                 floor.append(await asyncio.to_thread(bare_engine, count))

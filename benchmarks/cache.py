@@ -1,8 +1,8 @@
-"""Download cache: many who want the same at the same time, and what a hit costs.
+"""Download cache: concurrent requests for one key, and the cost of a hit.
 
-A server in the same process serves one archive with an ETag and counts what it is asked. First, fifty
-downloads of one key at once: exactly one request, whose answer all of them share. Second, a hit - request,
-304, the file held and released - against a plain copy of the same file with the standard library.
+A server in the same process serves one archive with an ETag and counts requests. First, fifty downloads of
+one key run at once: there must be exactly one request, and all share its answer. Second, a hit (request, 304,
+file held and released) is compared with a plain copy of the same file by the standard library.
 
     .venv/bin/python benchmarks/cache.py --mib 64
 """
@@ -42,11 +42,11 @@ def make_archive(path: Path, size: int) -> None:
 
 @asynccontextmanager
 async def server(archive: Path) -> AsyncIterator[tuple[str, Counter[int]]]:
-    """Its URL, and how often it gave which status."""
+    """The server's URL, and the number of answers by status."""
     answers: Counter[int] = Counter()
 
     async def serve(_: web.Request) -> web.StreamResponse:
-        return web.FileResponse(archive)  # with an ETag, and 304 for whoever has it
+        return web.FileResponse(archive)  # sends an ETag, and 304 for a matching one
 
     async def count(_: web.Request, response: web.StreamResponse) -> None:
         answers[response.status] += 1
@@ -66,7 +66,7 @@ async def server(archive: Path) -> AsyncIterator[tuple[str, Counter[int]]]:
 
 
 async def measure(mib: int, at_once: int, hits: int) -> None:
-    """Print what the server was asked, and the cost of a hit beside that of a copy."""
+    """Print the server's request counts, and the cost of a hit beside that of a copy."""
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
         folder = Path(name)
         archive = folder / "archive.tar"

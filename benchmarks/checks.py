@@ -1,13 +1,12 @@
-"""Health checks: what one more healthy instance with a TCP check every 2 s costs the cell.
+"""Health checks: the cost of one more healthy instance with a TCP check every 2 s.
 
-Ours are liveness checks as a container has them: coroutines of the agent, with sockets made in a namespace.
-The floor is a process per check in its cheapest form, a busybox shell that probes with busybox nc and sleeps.
-Both check the same ports of one listening process, whose own cost is not counted; both run in turns in one
-run.
+Our side is liveness checks as in a cell: coroutines of the agent, with sockets made in a namespace. The floor
+is the cheapest form of one process per check: a busybox shell that probes with busybox nc and sleeps. Both
+check the same ports of one listening process, whose cost is not counted. They run in turns in one run.
 
     .venv/bin/python benchmarks/checks.py --checks 250
 
-CPU is user and system time per check and second, children included; memory is what is not shared (USS).
+CPU is user and system time per check and second, children included. Memory is unshared memory (USS).
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ while True:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one check: ms of CPU per second, and bytes."""
+    """Cost of one check: ms of CPU per second, and bytes."""
 
     cpu_ms: float
     memory: float
@@ -119,7 +118,7 @@ async def our_checks(ports: Sequence[int], interval: float, seconds: float) -> C
 
 
 async def _after(delay: float, check: LivenessCheck) -> None:
-    """As in a cell, not all at the same moment; a check that is cancelled says so by an error."""
+    """Start with a delay, because a cell does not start all checks at once. Cancellation raises an error."""
     try:
         await asyncio.sleep(delay)
         await check.run()
@@ -130,7 +129,7 @@ async def _after(delay: float, check: LivenessCheck) -> None:
 
 
 def processes(ports: Sequence[int], interval: float, seconds: float) -> Cost:
-    """A shell per check, each the leader of a process group."""
+    """One shell per check, each the leader of a process group."""
     made: list[psutil.Popen] = []
     began, used = time.monotonic(), _waited_for()
     try:
@@ -152,7 +151,7 @@ def processes(ports: Sequence[int], interval: float, seconds: float) -> Cost:
 
 
 def _waited_for() -> float:
-    """CPU seconds of children that are over, and of theirs."""
+    """CPU seconds of exited children and their descendants."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

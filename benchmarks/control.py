@@ -1,9 +1,9 @@
-"""The control plane and the rep with many records: how long, and how it grows.
+"""The control plane and the rep with many records: run times, and their growth.
 
-Everything goes over real sockets, on one machine, in one process: times of both sides add up. Each figure is
-taken at a tenth of the size and at the full size; ``growth`` is the processor time of the full one divided by
-ten times that of the small one, so 1.0 is linear and less is better. (Processor time, because others may use
-the machine as well.)
+Everything uses real sockets, on one machine, in one process: the times of both sides add up. Each figure is
+measured at a tenth of the size and at full size. ``growth`` is the CPU time at full size divided by ten times
+the CPU time at the small size: 1.0 is linear, less is better. CPU time is used because other programs may use
+the machine as well.
 
     .venv/bin/python benchmarks/control.py
     .venv/bin/python benchmarks/control.py --scale 0.1
@@ -60,7 +60,7 @@ INSTANCES = 5
 CELLS = 100
 SUBSCRIBERS = 50
 EVENTS = 1000
-"""Fewer than a subscriber may lag behind."""
+"""Below the limit of events that a subscriber may lag behind."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Filled:
 
 
 class Nobody:
-    """An auctioneer that takes requests and does nothing."""
+    """An auctioneer that accepts requests and does nothing."""
 
     async def request_lrps(self, requests: list[Any], trace_id: str = "") -> None: ...
 
@@ -141,7 +141,7 @@ def _register(tables: Tables, clock: Any, cells: int) -> None:
 
 @asynccontextmanager
 async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
-    """A BBS with so many desired LRPs, all instances running, and a client of it."""
+    """A BBS with ``desired`` LRPs, all instances running, and a client of it."""
     with (
         tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder,
         listening(Address("127.0.0.1", 0), "the benchmark") as bound,
@@ -167,7 +167,7 @@ async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
 
 @dataclass
 class Clock:
-    """Seconds of a block on the wall and of the processor."""
+    """Wall and CPU seconds of a block."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -186,7 +186,7 @@ def median(clocks: Sequence[Clock]) -> Clock:
 
 
 async def list_by_cell(desired: int) -> Clock:
-    """Seconds of one list of a cell's rows; a hundredth of all."""
+    """Seconds to list one cell's rows, a hundredth of all."""
     async with filled(desired, CELLS) as plane:
         taken = []
         for number in range(20):
@@ -198,7 +198,7 @@ async def list_by_cell(desired: int) -> Clock:
 
 
 async def convergence(desired: int) -> Clock:
-    """Seconds of a pass that finds nothing to do."""
+    """Seconds of a convergence pass that finds nothing to do."""
     async with filled(desired, CELLS) as plane:
         taken = []
         for _ in range(3):
@@ -209,7 +209,7 @@ async def convergence(desired: int) -> Clock:
 
 
 async def longest_pause_in_convergence(desired: int) -> Clock:
-    """Longest time a ping had to wait during a pass."""
+    """Longest delay of a ping during a pass."""
     async with filled(desired, CELLS) as plane:
         pass_ = asyncio.create_task(plane.bbs.converge_now())
         longest = Clock()
@@ -222,7 +222,7 @@ async def longest_pause_in_convergence(desired: int) -> Clock:
 
 
 async def fan_out(events: int) -> Clock:
-    """Seconds until 50 subscribers have read so many changes, from the first call on."""
+    """Seconds from the first call until 50 subscribers have read ``events`` changes."""
     async with filled(events // INSTANCES, CELLS) as plane, asyncio.TaskGroup() as group:
         heads = [asyncio.Event() for _ in range(SUBSCRIBERS)]
         readers = [group.create_task(_read(plane.port, events, head)) for head in heads]
@@ -251,7 +251,7 @@ async def _read(port: int, events: int, head: asyncio.Event) -> None:
 
 
 class StillExecutor:
-    """Containers that run and do nothing else."""
+    """Containers that run without any work."""
 
     def __init__(self, containers: Sequence[Container]) -> None:
         self._containers = {container.guid: container for container in containers}
@@ -264,7 +264,9 @@ class StillExecutor:
 
 
 async def bulk_pass(containers: int) -> Clock:
-    """Seconds of a rep's pass over so many running containers: two lists, then a start call for each."""
+    """Seconds of a rep's pass over ``containers`` running containers: two lists, and a start call for
+    each.
+    """
     async with filled(containers // INSTANCES, 1) as plane:
         running = []
         for number in range(containers // INSTANCES):
@@ -329,7 +331,7 @@ def _cell_states(cells: int) -> list[CellState]:
 
 
 async def auction(starts: int) -> Clock:
-    """Seconds to place so many uniform starts over 100 cells."""
+    """Seconds to place ``starts`` uniform starts on 100 cells."""
     demand = Demand(root_fs="preloaded:busybox", memory_mb=64, disk_mb=64)
     states = _cell_states(CELLS)
     work = [LRP(process_guid="app", index=index, domain="bench", demand=demand) for index in range(starts)]
@@ -353,7 +355,7 @@ PARTS: Mapping[str, tuple[Callable[[int], Any], int, str]] = {
 
 
 async def measure(names: Sequence[str], scale: float) -> None:
-    """Print a line per part."""
+    """Print one line per part."""
     for name in names:
         part, size, what = PARTS[name]
         full = max(int(size * scale), 10 * INSTANCES)

@@ -1,15 +1,14 @@
 """Log path: lines per second from a container to a file, against the engine's own attach stream.
 
-The same program (busybox awk) in the same container prints the same numbered lines of 100 bytes; the same
-line buffers, labels and sink take them and write JSON lines to a file. The floor's bytes come through the
-engine: the stream of an attached exec, read from its socket without a thread, frame by frame. Ours come
-through the FIFOs that every process of a cell has. Both sides run in turns in one run; each file is read
-back, and a missing or misplaced line is an error.
+The same program (busybox awk) in the same container prints the same numbered lines of 100 bytes. The same
+line buffers, labels and sink process them and write JSON lines to a file. On the floor side, the bytes come
+through the engine: the stream of an attached exec, read from its socket frame by frame without a thread. On
+our side they come through the FIFOs of every process in a cell. Both sides run in turns in one run. Each file
+is read back; a missing or misplaced line is an error.
 
     .venv/bin/python benchmarks/logs.py --lines 1000000
 
-CPU is what this process and the engine's daemons used; anything else that keeps the engine busy meanwhile
-is counted, too.
+CPU is the time of this process and the engine's daemons. Any other load on the engine counts, too.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ READ_SIZE = 65536
 
 
 def program(lines: int) -> tuple[str, ...]:
-    """Command line of the app: ``lines`` lines of 100 bytes with their end, numbered from 0."""
+    """Command line of the app: ``lines`` numbered lines of 100 bytes including the line end, from 0."""
     text = TEXT[: 100 - 11].ljust(100 - 11)
     return ("awk", f'BEGIN {{ for (i = 0; i < {lines}; i++) printf "%09d {text}\\n", i }}')
 
@@ -76,7 +75,7 @@ def cpu_seconds() -> float:
 
 
 async def through_fifos(engine: DockerEngine, container: EngineContainer, lines: int, output: Output) -> None:
-    """Our way: until the process has ended and all of its output was handled."""
+    """Read through FIFOs until the process has ended and all its output is handled."""
     path, *args = program(lines)
     process = await engine.start_process(
         container, ProcessSpec(path=f"/bin/{path}", args=tuple(args)), output.stdout, output.stderr
@@ -88,7 +87,7 @@ async def through_fifos(engine: DockerEngine, container: EngineContainer, lines:
 async def through_attach(
     client: docker.APIClient, container: EngineContainer, lines: int, output: Output
 ) -> None:
-    """The engine's way: an attached exec, until its stream ends."""
+    """Read an attached exec until its stream ends."""
     exec_id = client.exec_create(container.id, list(program(lines)))["Id"]
     attached: Any = client.exec_start(exec_id, socket=True)
     stream: socket.socket = attached._sock
@@ -98,14 +97,14 @@ async def through_attach(
     try:
         while data := await loop.sock_recv(stream, READ_SIZE):
             frames.feed(data)
-            await asyncio.sleep(0)  # a full socket is read without a pause, and others have to live
+            await asyncio.sleep(0)  # a full socket is read without a pause, so other tasks need a turn
     finally:
         stream.close()
         attached.close()
 
 
 class Frames:
-    """Takes the multiplexed stream apart: a byte for the stream, three of nothing, four of length."""
+    """Demultiplexer of the stream: a byte for the stream, three zero bytes, four bytes of length."""
 
     def __init__(self, output: Output) -> None:
         self._handlers = {1: output.stdout, 2: output.stderr}
@@ -124,7 +123,7 @@ class Frames:
 
 
 async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[None]]) -> Figures:
-    """Run once, into a file of its own, and check that every line is there, in order."""
+    """Run once into a separate file, and check that every line is there, in order."""
     path = folder / "app.log"
     outlet = open_target(f"file:{path}")
     streamer = LogStreamer(outlet, LogConfig(guid="bench", tags={"process_type": "web"}))
@@ -149,7 +148,7 @@ async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[N
 
 @asynccontextmanager
 async def container_for(folder: Path) -> AsyncIterator[tuple[DockerEngine, EngineContainer]]:
-    """An engine room with one container that waits."""
+    """An engine with one idle container."""
     name = f"bench{secrets.token_hex(4)}"
     engine = DockerEngine(
         EngineConfig(state_dir=folder / "engine", owner=name, cell_id=name, name_prefix=f"{name}-")

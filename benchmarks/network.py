@@ -1,14 +1,15 @@
-"""Packet rules: what a change costs, and a packet, with few and many containers and rules.
+"""Packet rules: the cost of a change and of a packet, with few and many containers and rules.
 
-Both sides run in a network namespace of their own, with a machine outside: ours is one transaction of
-nftables for a container's port and rules and interval sets for the packets; the other one has a chain per
-container with an iptables rule a line, loaded by one `iptables-restore` per container. Ratios at the end.
+Each side runs in its own network namespace, with a machine outside. Our side uses one nftables transaction
+for a container's port and rules, and interval sets for the packets. The other side has one chain per
+container with one iptables rule per line, loaded by one `iptables-restore` per container. Ratios come at the
+end.
 
-  change      ms until port and rules of one more container are in force, rules nobody else has
-  shared      the same with rules that another container has already; iptables knows no such thing
+  change      ms until port and rules of one more container are in force, with unique rules
+  shared      the same with rules that another container already has; iptables cannot share rules
   connect     us from SYN to an established connection, through the last of the rules
-  round trip  us for a byte and back over a connection that stands
-  throughput  MB/s over it
+  round trip  us for a byte to the peer and back over an established connection
+  throughput  MB/s over the same connection
 
     .venv/bin/python benchmarks/network.py
 """
@@ -48,7 +49,7 @@ PORT = 9000
 CHANGES, CONNECTIONS, ROUND_TRIPS = 15, 300, 5000
 BULK_BYTES = 256 << 20
 IPTABLES_LIMIT = 60_000
-"""Rules beyond which the other side takes minutes to load and is left out."""
+"""Limit of iptables rules: above it, loading takes minutes and the iptables side is skipped."""
 
 CONFIG = NetworkConfig(
     name="bench",
@@ -60,7 +61,7 @@ CONFIG = NetworkConfig(
 
 
 def rules(container: int, count: int, port: int) -> list[SecurityGroupRule]:
-    """Different for every container; only the last one lets the measured connection through."""
+    """Rules that differ for every container; only the last one matches the measured connection."""
     others = [
         SecurityGroupRule(
             protocol="tcp",
@@ -121,7 +122,7 @@ class Ours:
 
 
 class IPTables:
-    """A rule a line."""
+    """One rule per line."""
 
     def load(self, containers: int, count: int, port: int) -> bool:
         if containers * count > IPTABLES_LIMIT:
@@ -167,7 +168,7 @@ class IPTables:
 
 @contextmanager
 def inside(pid: int) -> Iterator[None]:
-    """Sockets made here belong to the namespace of a process."""
+    """Sockets made in this context belong to the namespace of process ``pid``."""
     home, there = (os.open(f"/proc/{one}/ns/net", os.O_RDONLY) for one in ("thread-self", pid))
     try:
         setns(there)
@@ -180,7 +181,7 @@ def inside(pid: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Way:
-    """A container's namespace and the outside one, by process."""
+    """The namespaces of a container and of the machine outside, by process."""
 
     container: int
     outside: int
@@ -216,7 +217,7 @@ class Way:
 
 
 def _round_trip(client: socket.socket, accepted: socket.socket) -> float:
-    """Median of us: a mean would tell what else the machine did."""
+    """Median in us: a mean would include other load on the machine."""
     took = []
     for _ in range(ROUND_TRIPS):
         began = time.perf_counter()
@@ -245,7 +246,7 @@ def _throughput(client: socket.socket, accepted: socket.socket) -> float:
 
 @contextmanager
 def topology() -> Iterator[Way]:
-    """A container's link, and a machine outside on another one."""
+    """A container's link, and a machine outside on another link."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     command = ["unshare", "-n", "sleep", "100000"]
     container, outside = subprocess.Popen(command), subprocess.Popen(command)
@@ -294,7 +295,7 @@ class Figures:
 
 
 def changes(side: Ours | IPTables, containers: int, count: int) -> tuple[float, float]:
-    """ms for one more container with rules of its own, and with those of the first."""
+    """ms for one more container with unique rules, and with the rules of the first container."""
     new = [rules(containers + number, count, PORT) for number in range(CHANGES)]
     known = [rules(0, count, PORT) for _ in range(CHANGES)]
     found = []
@@ -322,7 +323,7 @@ def report(packets: bool) -> None:
                         print(f"{name:10} {containers:10} {count:6} {'left out':>9}")
                         continue
                     gc.collect()
-                    gc.freeze()  # a cell does not hold the rules of all containers as they came
+                    gc.freeze()  # a cell does not keep the original rules of all containers
                     figures = Figures(*changes(side, containers, count), *(path.measure() if packets else ()))
                     gc.unfreeze()
                     measured[name, containers, count] = figures
@@ -333,7 +334,7 @@ def report(packets: bool) -> None:
 
 
 def ratios(measured: dict[tuple[str, int, int], Figures], packets: bool) -> Iterator[str]:
-    """What can be promised of a machine that is faster or slower."""
+    """Ratios, which hold on faster and slower machines."""
     (few, many), (short, long) = (CONTAINERS[0], CONTAINERS[-1]), (RULES[0], RULES[-1])
     ours = {(containers, count): one for (name, containers, count), one in measured.items() if name == "ours"}
     theirs = {key[1:]: one for key, one in measured.items() if key[0] != "ours"}

@@ -1,11 +1,11 @@
 """SSH into an instance: ``diego-sshd`` against OpenSSH's sshd, with the same stock client.
 
-Both daemons run on one machine in one run, in turns, each on a port of its own on loopback, with the same
-kind of host key and the same user key. Connect to prompt is the time from the start of ``ssh -tt`` until the
-first bytes of the login shell arrive. The copy is a file of random bytes there and back by ``scp -O`` (the
-protocol ``cf ssh`` users know, built into ``diego-sshd``) and by sftp (``scp`` as it is today). The resident
-memory is that of a daemon without any connection so far, and of the process that ``diego-sshd`` starts for
-the first one. ``diego-sshd`` is the bundle's.
+Both daemons run on one machine in one run, in turns, each on its own loopback port, with the same type of
+host key and the same user key. Connect to prompt is the time from the start of ``ssh -tt`` to the first bytes
+of the login shell. The copy sends a file of random bytes there and back by ``scp -O`` (the protocol of ``cf
+ssh``, built into ``diego-sshd``) and by sftp (the protocol of today's ``scp``). Resident memory is measured
+for a daemon before its first connection, and for the process that ``diego-sshd`` starts for the first one.
+``diego-sshd`` is the bundle's.
 
     .venv/bin/python benchmarks/ssh.py
     .venv/bin/python benchmarks/ssh.py --megabytes 200 --rounds 5 --connects 20
@@ -47,7 +47,7 @@ def rss_megabytes(pid: int) -> float:
 
 @dataclass(frozen=True)
 class Daemon:
-    """One that listens, and how a stock client gets in."""
+    """A listening daemon, and the options of a stock client for it."""
 
     pid: int
     port: int
@@ -93,7 +93,7 @@ class Daemon:
             os.close(ours)
 
     def copy(self, protocol: str, source: Path, target: Path) -> float:
-        """Seconds for a file to go there and come back."""
+        """Seconds to copy a file there and back."""
         there = f"{getpass.getuser()}@127.0.0.1"
         scp = ["scp", "-q", *self.options, protocol, "-P", str(self.port)]
         began = time.monotonic()
@@ -131,7 +131,7 @@ def both(folder: Path) -> Iterator[tuple[Daemon, Daemon]]:
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     if not Path(sshd).exists():
         raise SystemExit("no sshd to compare with: install openssh-server")
-    Path("/run/sshd").mkdir(exist_ok=True)  # where sshd confines its unprivileged half
+    Path("/run/sshd").mkdir(exist_ok=True)  # sshd confines its unprivileged process to it
     ports = free_port(), free_port()
     config = folder / "sshd_config"
     config.write_text(
@@ -157,7 +157,7 @@ def both(folder: Path) -> Iterator[tuple[Daemon, Daemon]]:
 
 
 def compare(what: str, theirs: Callable[[], float], ours: Callable[[], float], rounds: int) -> None:
-    """Both in turns; prints the medians and their ratio."""
+    """Run both in turns; print the medians and their ratio."""
     floor: list[float] = []
     own: list[float] = []
     for _ in range(rounds):

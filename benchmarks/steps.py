@@ -1,13 +1,13 @@
-"""Steps: what it costs to build and run a tree of actions that do nothing.
+"""Steps: the cost to build and run a tree of actions that do nothing.
 
-Three shapes of try(emit_progress(...)) around an empty serial action: all side by side in one parallel
-action, all in a row in one serial action, and side by side in towers of ten, each inside the one before.
-The recorder keeps the story and the app's log goes to a ring in memory, as in a cell. The floor is one bare
-asyncio task per step. A step is any node of the tree.
+There are three shapes of try(emit_progress(...)) around an empty serial action: side by side in one parallel
+action, in a row in one serial action, and side by side in nested towers of ten. The recorder keeps the
+events, and the app's log goes to a ring buffer in memory, as in a cell. The floor is one bare asyncio task
+per step. A step is any node of the tree.
 
     .venv/bin/python benchmarks/steps.py
 
-Times are CPU times. Linear means that the cost of a step does not depend on how many there are.
+Times are CPU times. Linear means that the cost of a step does not depend on the number of steps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Story:
 
 
 def around(action: Action) -> Action:
-    """try(emit_progress(action)), with all its messages."""
+    """try(emit_progress(action)), with all messages set."""
     return TryAction(
         action=EmitProgressAction(
             action=action, start_message="begins", success_message="done", failure_message_prefix="failed"
@@ -85,7 +85,7 @@ SHAPES: dict[str, Callable[[int], tuple[Action, int]]] = {
 
 async def our_steps(action: Action) -> float:
     """CPU seconds to build and run the tree."""
-    nobody: Any = object()  # a tree that does nothing asks nobody
+    nobody: Any = object()  # an action that does nothing calls nothing
     context = StepContext(
         engine=nobody,
         container=EngineContainer(guid="bench", id="", init_pid=0, address=""),
@@ -101,7 +101,7 @@ async def our_steps(action: Action) -> float:
 
 
 async def bare_tasks(count: int) -> float:
-    """CPU seconds for that many tasks that do nothing."""
+    """CPU seconds for ``count`` tasks that do nothing."""
 
     async def nothing() -> None:
         return
@@ -113,7 +113,7 @@ async def bare_tasks(count: int) -> float:
 
 
 async def measure(rounds: int) -> None:
-    """Print a line per shape and size, and the worst cost of a step."""
+    """Print one line per shape and size, and the highest cost of a step."""
     worst, ratios = 0.0, []
     for shape, make in SHAPES.items():
         costs = []

@@ -1,14 +1,14 @@
-"""Build the relocatable bundle that carries the in-container programs.
+"""Build of the relocatable bundle with the in-container programs.
 
 ``lifecycle.tgz`` has the programs of both lifecycles: those of buildpack apps at its root, those of docker
 apps under ``docker/``. ``buildpack_app_lifecycle.tgz`` and ``docker_app_lifecycle.tgz`` hold the same files
-with one lifecycle's programs at the root, as the Cloud Controller expects them. Everything needed lies in
-``lib/``: Debian's interpreter, its shared objects with their loader, the standard library cut to what the
+with one lifecycle's programs at the root, as the Cloud Controller expects. ``lib/`` has everything they need:
+Debian's interpreter, its shared objects with their loader, and the modules of the standard library that the
 programs import.
 
-The same packages and sources give the same bytes. Packages are fetched once and kept in ``.cache/bundle``
-(``--refresh`` gets newer ones); a bundle is kept under the hash of everything that went into it, until there
-is a newer one.
+The same packages and sources give the same bytes. Packages are downloaded once and kept in ``.cache/bundle``
+(``--refresh`` downloads newer ones). A bundle is stored under the hash of all its inputs until a newer bundle
+replaces it.
 """
 
 from __future__ import annotations
@@ -61,24 +61,26 @@ SHARED_OBJECTS = {
     "libssl3": ("libssl.so.3", "libcrypto.so.3"),
     "libyaml-0-2": ("libyaml-0.so.2",),
 }
-"""Package -> what is taken of it into ``lib/``."""
+"""Package -> files that go into ``lib/``."""
 EXTENSIONS = (
     *("_asyncio", "_contextvars", "_hashlib", "_json", "_queue", "_ssl", "_typing"),
     *("resource", "termios"),
 )
-"""Extension modules of the standard library that are not inside Debian's interpreter."""
+"""Extension modules of the standard library that are separate from Debian's interpreter."""
 PYTHON_PACKAGES = ("python3-yaml",)
-"""Packages that are on the programs' path."""
+"""Debian packages of Python modules that the programs import."""
 PACKAGE_EXTENSIONS = ("yaml/_yaml.cpython-*.so",)
-"""Their extension modules."""
+"""Extension modules of these packages."""
 WHEELS = ("asyncssh", "cffi", "cryptography", "typing_extensions")
-"""What ``diego-sshd`` needs of the package index."""
+"""Packages of the Python package index that ``diego-sshd`` imports."""
 WHEEL_EXTENSIONS = ("_cffi_backend.cpython-*.so", "cryptography/hazmat/bindings/_rust.abi3.so")
-"""Extension modules of the wheels. A package with one inside lies beside the library's zip, not in it."""
+"""Extension modules of the wheels. A package that contains one is stored beside the library's zip, not in
+it.
+"""
 UNZIPPED = ("cryptography", "yaml")
-"""The packages with an extension module inside."""
+"""The packages that contain an extension module."""
 DEBIAN_SITE = "usr/lib/python3/dist-packages"
-"""Where Debian puts Python packages."""
+"""Debian's folder of Python packages."""
 BUNDLES = {
     "lifecycle.tgz": {BUILDPACK: "", DOCKER: "docker/"},
     "buildpack_app_lifecycle.tgz": {BUILDPACK: ""},
@@ -88,7 +90,7 @@ BUNDLES = {
 
 
 class Build:
-    """One bundle for one architecture, from packages to a tree."""
+    """One bundle for one architecture, from packages to a file tree."""
 
     def __init__(self, architecture: str, cache: Path, refresh: bool = False) -> None:
         self.architecture = architecture
@@ -113,7 +115,7 @@ class Build:
 
     @property
     def key(self) -> str:
-        """The hash of all that goes in."""
+        """The hash of all inputs."""
         digest = hashlib.sha256()
         for path in [
             *sorted(HERE.glob("*.py")),
@@ -127,7 +129,7 @@ class Build:
         return digest.hexdigest()[:16]
 
     def tree(self) -> Path:
-        """The folder with the bundle's files, built unless it is already there. Raises PackageError."""
+        """The folder with the bundle's files; built if it does not exist. Raises PackageError."""
         done = self.cache / "trees" / f"{self.architecture}-{self.key}"
         if not done.is_dir():
             _make(done, self.fill)
@@ -171,7 +173,9 @@ class Build:
             self._compile_start(lifecycle, tree / f"start-{lifecycle}")
 
     def _compile_library(self, out: Path, debian: Path, site: Path) -> None:
-        """By Debian's interpreter of this machine's architecture: byte code is the same for all."""
+        """Compile with Debian's interpreter for this machine's architecture: byte code is the same for
+        all.
+        """
         native = self._unpacked(self.native, self.native_packages)
         loader = _only(native, "ld-linux-*.so.*")
         with tempfile.TemporaryDirectory() as sources:
@@ -189,16 +193,19 @@ class Build:
 
 
 def _only(tree: Path, name: str) -> Path:
-    """The one regular file of that name, wherever the package puts it."""
+    """The only regular file with this name, in any folder of the package."""
     found = {path.resolve() for path in tree.rglob(name) if path.is_file()}
-    found = {path for path in found if path.is_relative_to(tree.resolve())}  # not what an absolute link hits
+    # not a file of this machine that an absolute link points to
+    found = {path for path in found if path.is_relative_to(tree.resolve())}
     if len(found) != 1:
         raise PackageError(f"{len(found)} files are called {name} in the packages, not one")
     return found.pop()
 
 
 def _make(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that is either complete or absent; whoever else makes it meanwhile is as good."""
+    """Make a folder that is either complete or absent. A folder that another process made meanwhile is
+    kept.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
@@ -223,7 +230,7 @@ def programs(folders: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def lay_out(tree: Path, folders: dict[str, str], into: Path) -> None:
-    """Put a bundle's files into a folder, the programs as hard links of one file per lifecycle."""
+    """Put a bundle's files into a folder; programs are hard links to one file per lifecycle."""
     shutil.copytree(tree / "lib", into / "lib")
     first: dict[str, Path] = {}
     for name, lifecycle in programs(folders):
@@ -237,7 +244,7 @@ def lay_out(tree: Path, folders: dict[str, str], into: Path) -> None:
 
 
 def archive(tree: Path, folders: dict[str, str]) -> bytes:
-    """A .tgz of the bundle: sorted, owned by root, without times."""
+    """A .tgz of the bundle: sorted, owned by root, without timestamps."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
         links: dict[str, str] = {}

@@ -1,9 +1,10 @@
-"""Run by the bundle's own interpreter: compile what the programs can import, and write the library's zip.
+"""Module collector of the bundle: compiles the programs' imports and writes the library's zip.
 
-``collect.py OUT --beside PACKAGE,... ROOT_MODULE... -- SOURCE_FOLDER...``: the closure of the root modules is
-looked for in the source folders first, then in the standard library. Everything is stored, not packed: the
-archive as a whole is compressed once, and a start reads straight from the file. Modules carry the hash of
-nothing but themselves and no time, so the same sources give the same bytes.
+``collect.py OUT --beside PACKAGE,... ROOT_MODULE... -- SOURCE_FOLDER...`` runs in the bundle's own
+interpreter. It looks for the closure of the root modules in the source folders first, then in the standard
+library. The zip is uncompressed: the bundle's archive is compressed as a whole, and a start reads straight
+from the file. Byte code is validated by its own hash and carries no time, so the same sources give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NEVER = (
     *("rlcompleter", "sqlite3", "test", "tkinter", "turtle", "unittest", "venv", "webbrowser", "winreg"),
     *("xml", "xmlrpc"),
 )
-"""Reached from the standard library's own conveniences only."""
+"""Modules that only convenience functions of the standard library import."""
 
 ALWAYS = (
     "encodings.aliases",
@@ -44,15 +45,15 @@ ALWAYS = (
     "traceback",
     "warnings",
 )
-"""Imported by name at run time, by the interpreter or by a codec look-up."""
+"""Modules imported by name at run time, by the interpreter or by a codec look-up."""
 
 
 WITHOUT = ("_decimal",)
-"""Extension modules whose importers work without them."""
+"""Optional extension modules: their importers work without them."""
 
 
 def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:
-    """File of every module that ``roots`` reach, imports inside functions included, and extension modules."""
+    """Module -> file for every module that ``roots`` import, inside functions too, with extension modules."""
     finder = ModuleFinder(path=[*map(str, folders), *sys.path], excludes=list(NEVER))
     for root in [*roots, *ALWAYS]:
         finder.import_hook(root)
@@ -63,7 +64,7 @@ def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:
 
 
 def left_behind(modules: dict[str, Path], folder: Path) -> list[str]:
-    """Extension modules that are reached and in the bundle's ``folder`` of them not."""
+    """Extension modules that are imported but missing from ``folder``."""
     extensions = {name for name, source in modules.items() if source.suffix == ".so"}
     there = {
         str(path.relative_to(folder)).partition(".")[0].replace("/", ".") for path in folder.rglob("*.so")
@@ -72,12 +73,12 @@ def left_behind(modules: dict[str, Path], folder: Path) -> list[str]:
 
 
 def extensions_folder(out: Path) -> Path:
-    """Of the bundle whose zip of modules is ``out``."""
+    """The extension module folder of the bundle whose module zip is ``out``."""
     return next(out.parent.glob("python3.*/lib-dynload"))
 
 
 def write(out: Path, modules: dict[str, Path], beside: list[str]) -> None:
-    """``beside``: top-level packages that go into the folder of extension modules, which they have inside."""
+    """``beside``: top-level packages with extension modules; they go into the extension module folder."""
     folder = extensions_folder(out)
     with zipfile.ZipFile(out, "w") as archive:
         for name, source in sorted(modules.items()):

@@ -1,4 +1,4 @@
-"""Debian packages for one architecture, fetched and unpacked without installing anything."""
+"""Debian packages for one architecture: download and unpack without installation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 COMPILERS = {"amd64": ("gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")}
-"""Architecture -> compiler for it, and the package that has it when it is not the machine's own."""
+"""Architecture -> its compiler, and the Debian package of the cross compiler."""
 
 
 SPARED_S = 3600.0
-"""What was made in this time stays, whatever has come after it: a build is over by then."""
+"""Newer files than this are kept, even when replaced: a running build may use them."""
 
 
 class PackageError(Exception):
-    """A package or a tool that the build needs could not be had; ``str()`` says which and why."""
+    """A required package or tool is unavailable; ``str()`` says which and why."""
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
-    """Standard output of a command. Raises PackageError with its error output."""
+    """Standard output of a command. Raises PackageError with the command's error output."""
     try:
         done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
@@ -40,7 +40,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 @contextmanager
 def one_at_a_time(cache: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder: a second build waits for the first one's packages and files."""
+    """Hold the lock of a cache folder, so that concurrent builds wait for each other."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -48,7 +48,7 @@ def one_at_a_time(cache: Path) -> Iterator[None]:
 
 
 def drop_others(current: Path, pattern: str) -> None:
-    """Remove what ``pattern`` finds beside ``current``, unless somebody may still be reading it."""
+    """Remove what matches ``pattern`` beside ``current``, unless another build may still read it."""
     for path in current.parent.glob(pattern):
         if path != current and time.time() - path.stat().st_mtime > SPARED_S:
             if path.is_dir():
@@ -63,7 +63,7 @@ def native_architecture() -> str:
 
 
 def need_tools(tools: dict[str, str]) -> None:
-    """Install what is missing of ``tools`` (program -> Debian package). Raises PackageError when not root."""
+    """Install the missing ``tools`` (program -> Debian package). Raises PackageError if not root."""
     missing = sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
     if not missing:
         return
@@ -75,7 +75,7 @@ def need_tools(tools: dict[str, str]) -> None:
 
 
 def compiler(architecture: str) -> str:
-    """The C compiler for an architecture, installed when it is missing. Raises PackageError."""
+    """The C compiler for an architecture, installed if missing. Raises PackageError."""
     native = architecture == native_architecture()
     name, package = ("gcc", "gcc") if native else COMPILERS[architecture]
     need_tools({name: package})
@@ -83,7 +83,7 @@ def compiler(architecture: str) -> str:
 
 
 def default_python() -> str:
-    """The version of Debian's own Python 3 here, like ``3.11``."""
+    """The version of this machine's Debian Python 3, like ``3.11``."""
     for line in run("apt-cache", "depends", "python3-minimal").splitlines():
         package = line.rpartition(" ")[2]
         if package.startswith("python3.") and package.endswith("-minimal"):
@@ -92,7 +92,7 @@ def default_python() -> str:
 
 
 class Archive:
-    """Where packages of one architecture come from, and where they are kept."""
+    """Package source of one architecture, with a cache folder."""
 
     def __init__(self, architecture: str, cache: Path) -> None:
         self.architecture = architecture
@@ -100,7 +100,7 @@ class Archive:
         self._options: list[str] = []
 
     def fetch(self, packages: Iterable[str], refresh: bool = False) -> list[Path]:
-        """The .deb files of ``packages``, in order; those fetched once are kept until ``refresh``.
+        """The .deb files of ``packages``, in order. Downloaded files are kept until ``refresh``.
 
         Raises PackageError.
         """
@@ -126,7 +126,7 @@ class Archive:
         return found
 
     def _know_packages(self) -> None:
-        """Another architecture has package lists of its own, away from the system's."""
+        """Load the package lists of another architecture, separate from the system's lists."""
         if self.architecture == native_architecture():
             return
         state = self._cache.parent / f"apt-{self.architecture}"
@@ -145,7 +145,7 @@ class Archive:
 
 
 def unpack(packages: Iterable[Path], into: Path) -> None:
-    """Unpack .deb files over each other."""
+    """Unpack .deb files into one tree."""
     into.mkdir(parents=True, exist_ok=True)
     for package in packages:
         run("dpkg-deb", "-x", package, into)

@@ -1,9 +1,9 @@
-"""Root file systems that the bundle must work in, as archives: ``roots.py NAME`` prints the archive's path.
+"""Root file systems that the bundle must work in: ``roots.py NAME`` prints the path of an archive.
 
 ``debian``: minbase with git, by debootstrap (takes a minute, as root, once). ``musl``: Debian's musl, a
-program linked to it and a static busybox. ``bash``: a static busybox and Debian's bash. ``busybox``: a static
-busybox alone. ``static``: one static program and nothing else. ``--arch`` makes one for another
-architecture, all but ``debian``.
+program linked to it and a static busybox. ``bash``: a static busybox and Debian's bash. ``busybox``: only a
+static busybox. ``static``: only one static program. ``--arch`` selects another architecture, except for
+``debian``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from debian import (  # noqa: E402
 
 CACHE = ROOT / ".cache/bundle"
 INCLUDE = "git,ca-certificates"
-"""What staging needs beyond Debian's minimum."""
+"""Packages that staging needs in addition to Debian's minimum."""
 LEFT_OUT = (
     "./usr/share/doc/*",
     "./usr/share/man/*",
@@ -48,12 +48,12 @@ LEFT_OUT = (
 )
 DIGEST_LENGTH = 12
 _LOADERS = {"amd64": "lib64/ld-linux-x86-64.so.2", "arm64": "lib/ld-linux-aarch64.so.1"}
-"""Where programs of Debian look for their loader."""
+"""Loader path of Debian's programs."""
 _MUSL = {"amd64": "x86_64-linux-musl", "arm64": "aarch64-linux-musl"}
 
 
 def root(name: str, architecture: str) -> Path:
-    """The archive of a root file system, made unless it is there. Raises PackageError."""
+    """The archive of a root file system; made if it does not exist. Raises PackageError."""
     build, recipe = ROOTS[name]
     foreign = "" if architecture == native_architecture() else f"-{architecture}"
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:DIGEST_LENGTH]
@@ -157,7 +157,7 @@ def _busybox_files(architecture: str) -> dict[str, Path]:
 
 
 def _applets() -> dict[str, str]:
-    """Those of this machine's busybox: the same version has the same ones on every architecture."""
+    """The applets of this machine's busybox: one version has the same applets on every architecture."""
     busybox = _busybox_files(native_architecture())["bin/busybox"]
     listing = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout
     return {f"bin/{name}": "busybox" for name in listing.split() if name != "busybox"}
@@ -192,7 +192,7 @@ ROOTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "busybox": (_busybox, "busybox"),
     "static": (_static, _APP),
 }
-"""Name -> what makes it, and the text that says which one it is in the cache."""
+"""Name -> its builder, and the text that identifies it in the cache."""
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""Packages of the Python package index that ``diego-sshd`` needs.
+"""Wheels of the Python packages that ``diego-sshd`` needs.
 
-The very versions of constraints.txt, as wheels.
+The versions are exactly those of constraints.txt.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from debian import PackageError, run
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LIBCS = ("2_36", "2_34", "2_28", "2_17")
-"""Versions of glibc that wheels may be made for: up to that of the bundle."""
+"""glibc versions of usable wheels: up to the bundle's version."""
 
 
 def fetch(
     names: Iterable[str], constraints: Path, architecture: str, python: str, cache: Path, refresh: bool
 ) -> list[Path]:
-    """The wheels for one architecture and version of Python.
+    """The wheels for one architecture and Python version.
 
-    Those fetched once are kept. Raises PackageError.
+    Downloaded wheels are kept. Raises PackageError.
     """
     wanted = sorted(names)
     pinned = [line for line in constraints.read_text().splitlines() if line.partition("==")[0] in wanted]
@@ -49,7 +49,7 @@ def fetch(
 
 
 def unpack(wheels: Iterable[Path], into: Path) -> None:
-    """Unpack wheels over each other."""
+    """Unpack wheels into one tree."""
     into.mkdir(parents=True, exist_ok=True)
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
