@@ -1,8 +1,8 @@
-"""The lifecycle bundle of a `cell dev`: the archives apps are staged and started with, built when missing.
+"""The lifecycle bundle of `cell dev`: archives for staging and starting apps, built if missing.
 
-A bundle is a folder with the three archives that ``make bundle`` makes. From a source tree it is built once
-for the sources as they are, and kept in ``.cache/bundle/ready``. Those of earlier sources go, unless a
-process of ours or a container has them: whoever uses one holds a lock on its folders meanwhile.
+A bundle is a folder with the three archives of ``make bundle``. In a source tree it is built once per state
+of the sources and kept in ``.cache/bundle/ready``. Bundles of earlier sources are removed unless a process
+of ours or a container uses them; users hold a lock on the bundle's folders.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ BUILD = ROOT / "packaging/bundle/build.py"
 SOURCES = ("packaging/bundle", "healthcheck", "lifecycle", "sshd")
 READY = ROOT / ".cache/bundle/ready"
 UNPACKED = "bundle-"
-"""How the names of unpacked ones begin."""
+"""Name prefix of unpacked bundles."""
 ARCHIVES = ("lifecycle", "buildpack_app_lifecycle", "docker_app_lifecycle")
 
 
 class BundleError(Exception):
-    """There is no bundle and none can be built; says why, and what does not work without."""
+    """There is no bundle and none can be built; the message gives the reason and the consequences."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A folder of archives, and the in-container programs unpacked."""
+    """A folder of archives, and the unpacked in-container programs."""
 
     archives: Path
     tree: Path
 
     def serve(self, static_dir: Path) -> None:
-        """Put links to the archives where the Cloud Controller's recipes look for them.
+        """Link the archives at the paths that the Cloud Controller's recipes use.
 
-        A file somebody put there, such as the Go bundle, stays.
+        An existing file, such as the Go bundle, stays.
         """
         for name in ARCHIVES:
             place = static_dir / name / f"{name}.tgz"
@@ -55,7 +55,7 @@ class Bundle:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody else's :meth:`remove_others` takes it away while inside. Raises BundleError."""
+        """Protect the bundle against another process's :meth:`remove_others`. Raises BundleError."""
         with ExitStack() as stack:
             for folder in (self.archives, self.tree):
                 try:
@@ -67,7 +67,7 @@ class Bundle:
             yield
 
     def remove_others(self, mounted: Collection[Path]) -> list[Path]:
-        """Remove the bundles of earlier sources; what was removed. mounted: what containers have."""
+        """Remove bundles of earlier sources; returns them. mounted: host paths that containers use."""
         folders = [path for path in self.tree.parent.glob(f"{UNPACKED}*") if path != self.tree]
         if self.archives.parent == READY:
             folders += [path for path in READY.iterdir() if path != self.archives and _is_complete(path)]
@@ -76,7 +76,7 @@ class Bundle:
 
 
 def _removed(folder: Path) -> bool:
-    """Whether a folder was there and nobody held it; it is gone then."""
+    """Remove a folder; False if it does not exist or is locked."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -93,12 +93,12 @@ def _removed(folder: Path) -> bool:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Not one that is being built."""
+    """False for a bundle under construction."""
     return folder.is_dir() and "." not in folder.name
 
 
 def ready_bundle(archives: Path | None, cache: Path) -> Bundle:
-    """The bundle in ``archives``, or that of this source tree. cache: where one from archives is unpacked.
+    """The bundle in ``archives``, or that of this source tree. cache: folder for an unpacked bundle.
 
     Raises BundleError.
     """
@@ -123,7 +123,7 @@ def _unpacked(archives: Path, cache: Path) -> Bundle:
         fresh = Path(tempfile.mkdtemp(dir=cache))
         try:
             with tarfile.open(archive) as packed:
-                # Python 3.11.2 has no filters yet; these archives are of our own making.
+                # Python 3.11.2 has no extraction filters; these archives are our own.
                 packed.extraction_filter = getattr(tarfile, "data_filter", None)
                 packed.extractall(fresh)
             fresh.chmod(0o755)

@@ -1,8 +1,8 @@
-"""Certificates for a development cell: a CA of its own, and one identity for each party.
+"""Certificates of a development cell: its own CA, and one identity per party.
 
-RSA, because the TLS 1.2 suites of a deployment ask for it. Everything listens on loopback, so every
-certificate names it. Files that are still good for a day are kept, so that programs started beside a
-`cell dev` stay trusted when it starts again.
+Keys are RSA, because the TLS 1.2 suites of a deployment require it. Everything listens on loopback, so every
+certificate names it. Files with at least a day left are kept, so that programs started with an earlier
+`cell dev` still trust its successor.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Authority:
 
     @classmethod
     def create(cls, name: str) -> Authority:
-        """A fresh, self-signed one."""
+        """A new, self-signed CA."""
         key = _key()
         subject = _name(name)
         now = datetime.now(UTC)
@@ -67,9 +67,9 @@ class Authority:
         uses: Sequence[x509.ObjectIdentifier] = BOTH_USES,
         lifetime: timedelta = LIFETIME,
     ) -> IdentityFiles:
-        """Write ``NAME.crt`` and ``NAME.key`` beside ``ca.crt``, all for their owner only.
+        """Write ``NAME.crt`` and ``NAME.key`` next to ``ca.crt``, readable by the owner only.
 
-        names: subject alternative names. lifetime: from now on; a negative one makes an expired certificate.
+        names: subject alternative names. lifetime: from now; negative for an expired certificate.
         """
         key = _key()
         now = datetime.now(UTC)
@@ -89,14 +89,14 @@ class Authority:
 
 
 def identity_files(folder: Path, name: str) -> IdentityFiles:
-    """Where the identity called ``name`` is."""
+    """Paths of the identity ``name``."""
     return IdentityFiles(
         ca_file=folder / "ca.crt", cert_file=folder / f"{name}.crt", key_file=folder / f"{name}.key"
     )
 
 
 def development_identities(folder: Path) -> dict[str, IdentityFiles]:
-    """One identity for each of PARTIES, of one CA; made anew when one is missing or about to expire."""
+    """One identity for each of PARTIES, of one CA; all are recreated if one is missing or expires soon."""
     kept = {party: identity_files(folder, party) for party in PARTIES}
     if all(_good(files) for files in kept.values()):
         return kept
@@ -105,7 +105,7 @@ def development_identities(folder: Path) -> dict[str, IdentityFiles]:
 
 
 def development_instance_authority(folder: Path) -> tuple[Path, Path]:
-    """Certificate and key of a CA for instance identities; made anew when missing or about to expire."""
+    """Certificate and key of the CA for instance identities; recreated if missing or about to expire."""
     certificate, key = folder / "instance-ca.crt", folder / "instance-ca.key"
     if not (_lasts(certificate) and key.exists()):
         authority = Authority.create("cell dev instances")

@@ -1,7 +1,7 @@
-"""Where a `cell dev` listens, as it says in its state folder for other programs.
+"""The endpoints file of `cell dev`: its addresses, for other programs, in the state folder.
 
-The file goes with the process. It is held by a lock for as long as that lives, which the kernel lets go of
-however it ends, so what one left behind that was killed is taken for what it is.
+The file is removed at the end of the process. The process holds a lock on it, which the kernel releases in
+any case, so the file of a killed process is recognized as stale.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FILE_NAME = ENDPOINTS_NAME
 
 
 class NoEndpoints(Exception):
-    """There is no such file, or it is not what a `cell dev` writes, or who wrote it runs no more."""
+    """The file is missing, has another format, or its writer no longer runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """tls: PEM files of CA, certificate and key for clients; None where everything is plain.
+    """tls: PEM files of CA, certificate and key for clients; None if all endpoints are plain.
 
     file_server, logs: base URLs.
     """
@@ -41,7 +41,7 @@ class Endpoints:
 
 @contextmanager
 def published(state_dir: Path, document: Mapping[str, object]) -> Iterator[None]:
-    """The file says ``document`` while inside. Raises OSError."""
+    """Publish ``document`` in the file while inside. Raises OSError."""
     file = state_dir / FILE_NAME
     fresh = file.with_suffix(".new")
     with open_private(fresh, "w") as ours:
@@ -87,7 +87,7 @@ def read_endpoints(state_dir: Path) -> Endpoints:
 
 
 def _held(file: IO[str]) -> bool:
-    """Whether somebody has the lock of a file."""
+    """Whether another process holds the file's lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A port for a server that is started with it in its settings, so that it cannot just take any."""
+"""Free ports for servers that need a fixed port in their configuration."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FIRST = 10_000
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on right now.
+    """A TCP port of loopback without a listener.
 
-    It is none of those that the kernel takes for connections: between this look and the server's own, one
-    of these could get it. Raises NetworkError, OSError when there is none.
+    The port is outside the kernel's ephemeral range: an outgoing connection could take an ephemeral port
+    before the server binds it. Raises NetworkError, OSError if there is none.
     """
     (outgoing, _), _ = outgoing_ports()
     for port in random.sample(range(min(FIRST, outgoing // 2), outgoing), k=100):

@@ -1,6 +1,6 @@
-"""A tiny root file system for demonstrations and tests: a static busybox and the users an app expects.
+"""A small root filesystem for demonstrations and tests: static busybox, and the users root and vcap.
 
-Made on the spot from the host's Debian package ``busybox-static``, so nothing has to be downloaded.
+Built from the host's Debian package ``busybox-static``, without downloads.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _FOLDERS = (
 
 
 def build_rootfs_tar(path: Path, busybox: Path = BUSYBOX) -> None:
-    """Write the root file system's archive to ``path``: busybox with a link per applet, root and vcap.
+    """Write the root filesystem's archive to ``path``: busybox with a link per applet, root and vcap.
 
-    Raises OSError when busybox is missing and CalledProcessError when it does not run.
+    Raises OSError if busybox is missing and CalledProcessError if it does not run.
     """
     applets = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
     with tarfile.open(path, "w") as archive:
@@ -55,7 +55,7 @@ def build_rootfs_tar(path: Path, busybox: Path = BUSYBOX) -> None:
 
 
 def ensure_image(client: APIClient, tag: str, folder: Path) -> str:
-    """Make sure the engine has the image ``tag`` (``repository:tag``); the archive is made in ``folder``.
+    """Create the image ``tag`` (``repository:tag``) if the engine lacks it; the archive is in ``folder``.
 
     Returns the tag. Raises docker's errors.
     """
@@ -71,9 +71,9 @@ def ensure_image(client: APIClient, tag: str, folder: Path) -> str:
 
 
 def remove_others(client: APIClient, name: str) -> list[str]:
-    """Remove the images of a repository but the one called ``name``; what was removed.
+    """Remove the images of a repository except ``name``; returns the removed ones.
 
-    Those of containers, running or not, stay; the engine refuses to remove them. Raises docker's errors.
+    The engine refuses to remove images of containers, running or not; these stay. Raises docker's errors.
     """
     repository = name.rpartition(":")[0]
     others = {
@@ -86,7 +86,7 @@ def remove_others(client: APIClient, name: str) -> list[str]:
 
 
 def mounted_paths(client: APIClient) -> set[Path]:
-    """What of this machine's files containers have, running or not. Raises docker's errors."""
+    """Host paths mounted in containers, running or not. Raises docker's errors."""
     return {
         Path(mount["Source"])
         for container in client.containers(all=True)

@@ -1,8 +1,8 @@
-"""Uploads on the file server of a `cell dev` that nothing asks for any more.
+"""Removal of unused uploads on the file server of `cell dev`.
 
-Every staging leaves a package, a droplet and a cache of build artifacts. What an LRP or Task still names
-stays; everything else goes at the next start, unless somebody used it not long ago: what was staged may be
-pushed by hand, and the same package may be staged again.
+Every staging leaves a package, a droplet and a cache of build artifacts. Uploads named by an LRP or Task
+stay. Others are removed at the next start, unless they are recent: a droplet may be pushed by hand, and a
+package may be staged again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from bbs.models.codec import dumps
 logger = logging.getLogger(__name__)
 
 FOLDERS = ("packages", "buildpacks", "droplets", "buildpack_cache")
-"""Where uploads are. Bundles, and what people put beside them, are not ours to remove."""
+"""Folders of uploads. Bundles, and files that users add next to them, are not removed."""
 
 SPARED_S = 24 * 3600.0
-"""Since it was uploaded."""
+"""Minimum age in seconds of a removed upload."""
 
 
 def unclaimed(static_dir: Path, records: Iterable[str], now_s: float) -> list[Path]:
     """Uploads that no record names. records: LRPs and Tasks as JSON. now_s: since the epoch.
 
-    They are named by what their file is called: digests of packages and buildpacks, guids of droplets, and
-    guids of apps for their caches.
+    The file name identifies an upload: the digest of a package or buildpack, the guid of a droplet, the
+    app's guid for a cache.
     """
     text = "\n".join(records)
     return [
@@ -40,7 +40,7 @@ def unclaimed(static_dir: Path, records: Iterable[str], now_s: float) -> list[Pa
 
 
 async def remove_unclaimed(plane: ControlPlane, static_dir: Path) -> list[Path]:
-    """What was removed. Raises OSError."""
+    """Remove the unclaimed uploads; returns them. Raises OSError."""
     store = plane.bbs.controllers.with_.store
     records = await store.run(lambda tables: list(map(dumps, [*tables.desired_lrps(), *tables.tasks()])))
     removed = unclaimed(static_dir, records, time.time())

@@ -1,7 +1,7 @@
-"""A ``cell dev`` of one's own: start it, talk to it, stop it.
+"""A private ``cell dev`` as a child process: start, REST calls, stop.
 
-Used by the demo, the benchmarks and the end-to-end tests, so that all of them go through the real entry
-point and the real wire.
+The demo, the benchmarks and the end-to-end tests use it, so they all exercise the real entry point and the
+real protocols.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ import psutil
 from executor.engine.containers import LABEL_GUID
 
 START_TIMEOUT_S = 100.0
-"""How long a `cell dev` may take to come up: the first one builds a root filesystem and the bundle."""
+"""Limit for the start of a `cell dev`: the first one builds a root filesystem and the bundle."""
 
 STOP_TIMEOUT_S = 60.0
 
 
 class LocalCellError(Exception):
-    """The development cell did not do what was asked; says what, and shows the end of its log."""
+    """The development cell failed; the message contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and decoded body (JSON, or text when it is not) of one request."""
+    """Status and decoded body (JSON, else text) of a response."""
 
     status: int
     body: Any
 
 
 class Receptor:
-    """The REST API of a running ``cell dev``, as curl would use it."""
+    """Client of the REST API of a running ``cell dev``."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self._session = session
         self._base = base
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """One request; any status is an answer."""
+        """Send a request; any status is an answer."""
         async with self._session.request(method, self._base + path, json=body, headers=headers) as response:
             text = await response.text()
             try:
@@ -60,7 +60,7 @@ class Receptor:
                 return Answer(response.status, text)
 
     async def expect(self, status: int, method: str, path: str, body: object = None) -> Any:
-        """One request that must answer ``status``; raises LocalCellError with the server's own words."""
+        """Send a request that must answer ``status``; raises LocalCellError with the server's message."""
         answer = await self.call(method, path, body)
         if answer.status != status:
             raise LocalCellError(f"{method} {path} answered {answer.status}, not {status}: {answer.body}")
@@ -75,7 +75,7 @@ class Receptor:
         timeout_s: float = 30.0,
         every_s: float = 0.02,
     ) -> Any:
-        """GET ``path`` until ``holds`` of its body; raises LocalCellError with the last body."""
+        """GET ``path`` until ``holds`` is true for its body; raises LocalCellError with the last body."""
         last: Any = None
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -88,7 +88,7 @@ class Receptor:
     async def running(
         self, process_guid: str, instances: int = 1, *, timeout_s: float = 30.0
     ) -> list[dict[str, Any]]:
-        """The instances of an LRP, once ``instances`` of them are RUNNING."""
+        """The instances of an LRP, as soon as ``instances`` of them are RUNNING."""
 
         def enough(rows: Any) -> bool:
             return len([row for row in rows if row["state"] == "RUNNING"]) >= instances
@@ -104,9 +104,9 @@ class Receptor:
 
 @dataclass(frozen=True, slots=True)
 class LocalCell:
-    """A running ``cell dev``: its REST API, where everything listens, and its state folder.
+    """A running ``cell dev``: its REST API, its endpoints, and its state folder.
 
-    cells: of each its ``cell_id``, ``admin`` and ``network`` URLs, ``interface`` and ``nft_table``.
+    cells: for each cell ``cell_id``, ``admin`` and ``network`` URLs, ``interface`` and ``nft_table``.
     """
 
     receptor: Receptor
@@ -117,7 +117,7 @@ class LocalCell:
 
 
 def processes(instance_guid: str) -> list[psutil.Process]:
-    """Every process of an instance's container, as the host sees it: all that share its pid namespace."""
+    """All processes of an instance's container as host processes: those in its pid namespace."""
     client = docker.from_env()
     try:
         (container,) = client.containers.list(filters={"label": f"{LABEL_GUID}={instance_guid}"})
@@ -126,14 +126,14 @@ def processes(instance_guid: str) -> list[psutil.Process]:
         client.close()
     found = []
     for process in psutil.process_iter():
-        with suppress(OSError):  # gone meanwhile, or not ours to look at
+        with suppress(OSError):  # the process has ended, or access is denied
             if os.readlink(f"/proc/{process.pid}/ns/pid") == namespace:
                 found.append(process)
     return found
 
 
 def pack(folder: Path, target: Path) -> None:
-    """Make a .tgz of the files of ``folder``, at its root, executable, owned by nobody in particular."""
+    """Create a .tgz with the files of ``folder`` at its root, executable, with a neutral owner."""
 
     def clean(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
@@ -166,10 +166,10 @@ def _tail(log: Path, lines: int = 20) -> str:
 async def local_cell(
     state_dir: Path, *, arguments: Sequence[str] = (), environment: dict[str, str] | None = None
 ) -> AsyncIterator[LocalCell]:
-    """Run ``cell dev`` on free ports for the length of the block, as a process of its own.
+    """Run ``cell dev`` on free ports as a child process for the block.
 
-    Its output goes to ``state_dir/dev.log``. Raises LocalCellError when it does not come up or does not
-    end cleanly (exit status 0) after SIGTERM.
+    Its output goes to ``state_dir/dev.log``. Raises LocalCellError if it does not start or does not end
+    cleanly (exit status 0) after SIGTERM.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     endpoints_file = state_dir / "endpoints.json"

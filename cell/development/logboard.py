@@ -1,8 +1,7 @@
-"""The last lines of every app of a `cell dev`, and the next ones, over HTTP.
+"""HTTP server of app logs for `cell dev`: the last lines of every app, and new lines.
 
-``GET /v1/logs/SOURCE`` answers with a JSON object per line as it comes, without end; with ``?recent`` with
-what is kept, and an end. SOURCE is the log guid of an LRP or Task; one nobody has written to is silent, not
-unknown.
+``GET /v1/logs/SOURCE`` streams a JSON object per new line without end; ``?recent`` returns the kept lines
+and ends. SOURCE is the log guid of an LRP or Task. A source without lines is an empty stream, not an error.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SOURCES = 300
 
 
 class LogBoard:
-    """Implements :class:`executor.logs.api.BulkSink`: a ring per source, the least used ones forgotten."""
+    """Implements :class:`executor.logs.api.BulkSink`: a ring per source; the least used rings are dropped."""
 
     def __init__(self, lines: int = LINES_PER_SOURCE, sources: int = SOURCES) -> None:
         self._lines = lines
@@ -43,7 +42,7 @@ class LogBoard:
             self.emit(line)
 
     def app(self) -> web.Application:
-        """What serves the board. Followers end with it."""
+        """The HTTP application. Its shutdown ends all followers."""
         app = web.Application()
         app.router.add_get("/v1/logs/{source}", self._show)
         app.on_shutdown.append(self._dismiss)
@@ -51,7 +50,7 @@ class LogBoard:
 
     @asynccontextmanager
     async def serving(self, at: Address, hosts: Sequence[str]) -> AsyncIterator[str]:
-        """The board over HTTP; its base URL. hosts: names clients may call it by. Raises ListenError."""
+        """Serve the board over HTTP; yields its base URL. hosts: accepted host names. Raises ListenError."""
         with listening(at, "app logs") as bound:
             async with serving(self.app(), bound, cancel_on_disconnect=True, door=Door(hosts=hosts)):
                 yield Address(at.host, bound.getsockname()[1]).url()
@@ -101,7 +100,7 @@ class LogBoard:
 
 
 def json_line(line: LogLine) -> str:
-    """One line for a reader of JSON lines."""
+    """A log line as a JSON line."""
     told = {
         "time_ns": line.time_ns,
         "source_type": line.source_type,

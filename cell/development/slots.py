@@ -1,8 +1,8 @@
-"""Room for several development cells on one machine.
+"""Slots for several development cells on one machine.
 
-Each `cell dev` cell takes a slot: its own network, packet table and range of host ports, so that
-two of them never hand out the same port. A slot is held by a lock on a file, which the kernel lets go of
-however the process ends.
+Each cell of `cell dev` takes a slot: a network, a packet table and a range of host ports, so two cells
+never allocate the same port. A slot is held by a lock on a file, which the kernel releases at any end of the
+process.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ DENIED_NETWORKS = (
     *("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
     *("fc00::/7", "fe80::/10"),
 )
-"""Private and link-local addresses: what an app of a development cell reaches by an egress rule only."""
+"""Private and link-local addresses: apps of a development cell reach them only by an egress rule."""
 
 FIRST_PORT = 61001
-"""The first port past the kernel's usual ephemeral range."""
+"""The first port above the kernel's usual ephemeral range."""
 
 SUBNET_POOLS = tuple(map(IPv4Network, ("10.255.0.0/16", "10.254.0.0/16", "172.31.0.0/16", "192.168.0.0/16")))
-"""Where the cells' subnets come from: the first that the host does not reach something else in."""
+"""Pools of the cells' subnets; the first one without a conflict on the host is used."""
 
 SUBNET_PREFIX = 20
-"""4094 addresses for each cell."""
+"""4094 addresses per cell."""
 
 
 class NoFreeSlot(CommandError):
-    """Every slot of this machine is taken, or every subnet for one."""
+    """All slots of this machine are taken, or no subnet is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One cell's share of the machine."""
+    """The resources of one cell on the machine."""
 
     number: int
     pool: IPv4Network = SUBNET_POOLS[0]
@@ -64,7 +64,7 @@ class Slot:
 
     @property
     def subnet(self) -> str:
-        """Its part of the pool."""
+        """The slot's subnet of the pool."""
         size = 1 << (32 - SUBNET_PREFIX)
         return f"{self.pool[self.number * size]}/{SUBNET_PREFIX}"
 
@@ -74,9 +74,9 @@ class Slot:
 
 
 def taken_by(slot: Slot) -> str | None:
-    """What else this host reaches within the slot's subnet, in words.
+    """Describe a route of this host that conflicts with the slot's subnet, if any.
 
-    Asked in a thread of its own: the netlink library brings an event loop, and callers may be in one.
+    Runs in a separate thread: the netlink library starts an event loop, and callers may be in one.
     """
     config = NetworkConfig(name=slot.network_name, table=slot.nft_table, subnet=slot.subnet)
     with ThreadPoolExecutor(max_workers=1) as thread:
@@ -92,7 +92,7 @@ def _overlap(config: NetworkConfig) -> str | None:
 def take_slots(
     count: int, lock_dir: Path = LOCK_DIR, taken_by: Callable[[Slot], str | None] = taken_by
 ) -> Iterator[list[Slot]]:
-    """Hold ``count`` slots, lowest first, with subnets nobody else uses. Raises NoFreeSlot."""
+    """Hold ``count`` slots, lowest first, with unused subnets. Raises NoFreeSlot."""
     lock_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         taken: list[Slot] = []

@@ -1,7 +1,7 @@
-"""The stack of a `cell dev`: a root filesystem that buildpack apps run on, made of this machine's files.
+"""The stack of `cell dev`: a root filesystem for buildpack apps, built from this machine's files.
 
-Busybox for the usual tools, bash for the launcher, and Python because a small buildpack has no place to get
-one from. Nothing is downloaded. Programs come with the shared objects they ask for, all in ``/lib``.
+It contains busybox for the usual tools, bash for the launcher, and Python, which a small buildpack cannot
+download. Nothing is downloaded. The shared objects of the programs are in ``/lib``.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ LEFT_OUT = frozenset(
         *("turtledemo", "ensurepip", "lib2to3", "pydoc_data"),
     }
 )
-"""Of the standard library: what no app needs, and takes much room."""
+"""Large parts of the standard library that apps do not need."""
 LEFT_OUT_BEGINNINGS = ("config-", "_tkinter", "_test", "_ctypes_test", "_xxtest", "xxlimited")
 LINKED = re.compile(r"^\s*(?:(\S+) => )?(/\S+) \(0x", re.MULTILINE)
 VERSION = "1"
-"""Goes up when this file makes something else of the same machine."""
+"""Increment it when this file changes the result for the same machine."""
 
 
 class StackError(Exception):
-    """A program of this machine that the stack needs is missing; says which."""
+    """A program of this machine that the stack needs is missing; the message names it."""
 
 
 def ensure_stack(client: APIClient, folder: Path) -> str:
-    """Make sure the engine has the stack of this machine; its image's name. Earlier ones go, unless in use.
+    """Create the stack's image if the engine lacks it; returns its name. Removes unused earlier ones.
 
     Raises StackError, OSError, docker's errors.
     """
@@ -81,7 +81,7 @@ def build_stack_tar(path: Path) -> None:
 
 
 def _fingerprint() -> str:
-    """Of all that goes in, without reading all of it."""
+    """A fingerprint of the input files, without a full read."""
     digest = hashlib.sha256(f"{VERSION} {sys.version} {sys.platlibdir}".encode())
     for path in (BUSYBOX, BASH, Path(sys.executable).resolve()):
         try:
@@ -103,7 +103,7 @@ def _modules(library: Path) -> Iterator[Path]:
 
 
 def _shared_objects(programs: Iterable[Path]) -> dict[str, Path]:
-    """Member name -> file, of the loader under its own path and all else in ``lib``."""
+    """Map of member name to file: the loader under its own path, the others in ``lib``."""
     found: dict[str, Path] = {}
     listing = subprocess.run(
         ["ldd", *map(str, programs)], capture_output=True, text=True, check=False, env={"LC_ALL": "C"}

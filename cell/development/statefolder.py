@@ -1,6 +1,6 @@
-"""A command's state folder: held by one process at a time, and readable for its owner only.
+"""State folder of a command: used by one process at a time, readable by its owner only.
 
-It holds secrets: records with SSH keys, image passwords and environments, private keys, logs.
+It contains secrets: records with SSH keys, image passwords and environments; private keys; logs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ LOCK_NAME: Final = "dev.lock"
 LOG_NAME: Final = "cell.log"
 ENDPOINTS_NAME: Final = "endpoints.json"
 KEYS_NAME: Final = "tls"
-"""A folder of certificates and their keys."""
+"""Folder of certificates and their keys."""
 
 
 @contextmanager
 def held(folder: Path, command: str) -> Iterator[None]:
-    """Use a folder alone. It is made or tightened, and nothing else in it changes before the lock is held.
+    """Hold the folder exclusively. Before the lock is held, only the folder's creation and mode may change.
 
     Raises AlreadyInUse, OSError.
     """
@@ -40,9 +40,9 @@ def held(folder: Path, command: str) -> Iterator[None]:
 
 
 def _tighten(folder: Path) -> None:
-    """Take what earlier versions left readable for all from everybody but its owner. Raises OSError.
+    """Restrict files that earlier versions left world-readable to the owner. Raises OSError.
 
-    Only files of ours: the folder may be one that has others too.
+    Only our files: the folder may contain others.
     """
     keys = folder / KEYS_NAME
     if keys.is_dir() and not keys.is_symlink():
@@ -53,7 +53,7 @@ def _tighten(folder: Path) -> None:
 
 
 def open_private(path: Path, mode: str) -> IO[str]:
-    """Open a text file for writing or appending that only its owner may read. Raises OSError."""
+    """Open a text file for writing or appending, readable by its owner only. Raises OSError."""
     file: IO[str] = open(path, mode, encoding="utf-8", opener=_private)  # noqa: SIM115 - the caller closes it
     os.fchmod(file.fileno(), FILE_MODE)
     return file
