@@ -1,1 +1,1 @@
-"""Apps: from a folder or an image to running instances, in the shapes a Cloud Controller gives them."""
+"""Apps: from a folder or an image to running instances, in the forms of a Cloud Controller."""

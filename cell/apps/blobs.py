@@ -1,4 +1,4 @@
-"""The file server of a `cell dev`, from a client's side: staging begins and ends there."""
+"""Client of the file server of `cell dev`, for the inputs and results of staging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = aiohttp.ClientTimeout(total=600, sock_connect=10)
 
 
 class Blobs:
-    """Use as an async context manager. Calls raise ComponentFailed when the server refuses or is gone."""
+    """Use as an async context manager. Calls raise ComponentFailed if the server refuses or is down."""
 
     def __init__(self, base: str) -> None:
         """base: URL of the file server."""
@@ -25,7 +25,7 @@ class Blobs:
 
     @classmethod
     def of(cls, target: Target) -> Self:
-        """Raises BadArguments when there is none."""
+        """Raises BadArguments if there is none."""
         if not target.file_server:
             raise BadArguments(
                 f"no file server: {target.origin} names a BBS only; start `cell dev`, or name its --state-dir"
@@ -41,11 +41,11 @@ class Blobs:
         await self._session.close()
 
     def lifecycle_url(self, name: str) -> str:
-        """Of a bundle: ``buildpack_app_lifecycle`` or ``docker_app_lifecycle``."""
+        """URL of a bundle: ``buildpack_app_lifecycle`` or ``docker_app_lifecycle``."""
         return f"{self.base}/v1/static/{name}/{name}.tgz"
 
     def uploads(self, *, droplet_guid: str, app_guid: str, stack: str) -> Uploads:
-        """Where the results of a staging go."""
+        """Upload URLs for the results of a staging."""
         cloud = f"{self.base}/internal/v4"
         return Uploads(
             uploader=self.base,
@@ -54,7 +54,7 @@ class Blobs:
         )
 
     async def droplet(self, guid: str) -> Asset:
-        """A droplet that was uploaded."""
+        """An uploaded droplet."""
         found = await self._asset(f"droplets/{guid}.tgz")
         if found is None:
             raise ComponentFailed(f"{self.base} has no droplet {guid}, although it was uploaded")
@@ -65,7 +65,7 @@ class Blobs:
         return await self._asset(f"buildpack_cache/{stack}/{app_guid}.tgz")
 
     async def put(self, kind: str, packed: Packed) -> Asset:
-        """Upload under the content's own name, unless it is there. kind: ``packages`` or ``buildpacks``."""
+        """Upload under the digest of the content if missing. kind: ``packages`` or ``buildpacks``."""
         asset = Asset(
             url=f"{self.base}/v1/static/{kind}/{packed.sha256}", sha256=packed.sha256, media=packed.media
         )

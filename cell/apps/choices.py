@@ -1,4 +1,4 @@
-"""Options that `cell stage` and `cell push` share, and what they stand for."""
+"""Common options of `cell stage` and `cell push`, and their translation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cell.development.stack import STACK
 
 BUILDPACKS = Path(__file__).resolve().parents[2] / "examples" / "buildpacks"
 USUAL_BUILDPACKS = ("script", "python", "static")
-"""Those tried in turn when none is asked for."""
+"""Buildpacks tried in this order by default."""
 
 PASSWORD_VARIABLE = "CF_DOCKER_PASSWORD"
-"""As of ``cf push``. A password in an argument is visible to every user of the machine."""
+"""The variable of ``cf push``. A password in an argument is visible to every user of the machine."""
 
 EVERYTHING = (SecurityGroupRule(protocol="all", destinations=("0.0.0.0-255.255.255.255",)),)
-"""What an app of a development cell may talk to."""
+"""Egress rules of an app of a development cell."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,14 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Of an image's registry; empty when it asks for none."""
+    """Credentials of an image's registry; empty if it needs none."""
 
     username: str = ""
     password: str = field(default="", repr=False)
 
 
 def credentials(args: argparse.Namespace) -> Credentials:
-    """Those of the command line; asks on a terminal for a password that is nowhere. Raises BadArguments."""
+    """Credentials of the command line; prompts on a terminal for a missing password. Raises BadArguments."""
     if not args.docker_username:
         if args.password_file is not None:
             raise BadArguments("--password-file goes with --docker-username")
@@ -148,7 +148,7 @@ def app(args: argparse.Namespace, guid: str) -> App:
 
 
 def name(args: argparse.Namespace) -> str:
-    """Of the app."""
+    """The name of the app."""
     if args.name:
         return str(args.name)
     if args.docker_image:
@@ -157,13 +157,13 @@ def name(args: argparse.Namespace) -> str:
 
 
 async def package(args: argparse.Namespace, blobs: Blobs) -> Asset:
-    """The app's folder on the file server. Raises BadArguments, ComponentFailed."""
+    """Upload the app's folder to the file server. Raises BadArguments, ComponentFailed."""
     with TemporaryDirectory() as folder:
         return await blobs.put("packages", pack_app(args.source, Path(folder) / "package.tgz"))
 
 
 async def buildpacks(wanted: Sequence[str], blobs: Blobs) -> tuple[Buildpack, ...]:
-    """Those of the command line, or the usual ones, on the file server.
+    """Upload the requested buildpacks, or the default ones, to the file server.
 
     Raises BadArguments, ComponentFailed.
     """

@@ -1,4 +1,4 @@
-"""Which files of an app's folder are not part of its package: ``.cfignore``, with the rules of gitignore."""
+"""Files excluded from an app's package: ``.cfignore``, with the rules of gitignore."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cell.client.target import BadArguments
 FILE_NAME: Final = ".cfignore"
 VERSION_CONTROL: Final = (".DS_Store", ".git", ".gitignore", ".hg", ".svn", "_darcs")
 OF_APPS: Final = (FILE_NAME, *VERSION_CONTROL, "manifest.yaml", "manifest.yml")
-"""What ``cf push`` never uploads."""
+"""Files that ``cf push`` never uploads."""
 OF_BUILDPACKS: Final = (*VERSION_CONTROL, "__pycache__")
 """A buildpack's manifest.yml is part of it."""
 
 
 class Ignored:
-    """What a ``.cfignore`` and the defaults exclude. Paths are relative to the app's folder."""
+    """The exclusions of a ``.cfignore`` and the defaults. Paths are relative to the app's folder."""
 
     def __init__(self, lines: str = "", where: str = FILE_NAME, *, always: Sequence[str] = OF_APPS) -> None:
-        """lines: content of the file. where: its place, for errors. Raises BadArguments."""
+        """lines: content of the file. where: its path, for errors. Raises BadArguments."""
         try:
             self._spec = GitIgnoreSpec.from_lines([*lines.splitlines(), *always])
         except (ValueError, re.error) as error:
@@ -32,7 +32,7 @@ class Ignored:
 
     @classmethod
     def of(cls, folder: Path) -> Ignored:
-        """Those of an app's folder. Raises BadArguments, OSError."""
+        """The exclusions of an app's folder. Raises BadArguments, OSError."""
         file = folder / FILE_NAME
         try:
             return cls(file.read_text(encoding="utf-8", errors="surrogateescape"), str(file))
@@ -44,9 +44,9 @@ class Ignored:
         return self._spec.match_file(path)
 
     def wanted(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        """Everything under a folder that is not ignored, with its relative path, in the order of names.
+        """All files of a folder that are not ignored, with their relative paths, sorted by name.
 
-        Links are not followed. A file that ``!`` includes again counts even inside an ignored directory.
+        Links are not followed. A file included again with ``!`` counts even inside an ignored directory.
         Raises OSError.
         """
         waiting = [("", folder)]

@@ -1,4 +1,4 @@
-"""Image references as people write them, and what an image's configuration says about running it."""
+"""Image references in user input, and the run settings in an image's configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = "root"
 
 
 def rootfs(reference: str) -> str:
-    """The URI of a rootfs for a reference without scheme. Raises BadArguments."""
+    """The rootfs URI of a reference without scheme. Raises BadArguments."""
     if "://" in reference:
         raise BadArguments(f"Docker URI [{reference}] should not contain scheme")
     host, slash, rest = reference.partition("/")
@@ -40,14 +40,14 @@ def rootfs(reference: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """user: ``root`` when the image names none. ports: over TCP, at least one."""
+    """user: ``root`` if the image has none. ports: TCP ports, at least one."""
 
     user: str
     ports: tuple[int, ...]
 
     @classmethod
     def read(cls, execution_metadata: str) -> Configuration:
-        """Of what the docker builder found. Raises BadArguments."""
+        """From the docker builder's metadata. Raises BadArguments."""
         found = json.loads(execution_metadata or "{}")
         exposed = found.get("ports") or ()
         ports = tuple(each["Port"] for each in exposed if each["Protocol"] == "tcp")

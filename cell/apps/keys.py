@@ -1,4 +1,4 @@
-"""SSH keys of an app: a host key and a user key, fresh for every LRP."""
+"""SSH keys of an app: a new host key and a new user key for every LRP."""
 
 from __future__ import annotations
 

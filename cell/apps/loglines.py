@@ -1,4 +1,4 @@
-"""Lines of app logs from a `cell dev`, recent ones and those to come."""
+"""App log lines from `cell dev`, recent and new."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Line:
 
     @property
     def label(self) -> str:
-        """Who said it."""
+        """Source and instance of the line."""
         return f"{self.source_type}/{self.instance}" if self.instance else self.source_type
 
 
@@ -33,7 +33,7 @@ class AppLog:
     """The log of one app or Task. source: its log guid."""
 
     def __init__(self, target: Target, source: str) -> None:
-        """Raises BadArguments when no logs are served there."""
+        """Raises BadArguments if the target has no log server."""
         if not target.logs:
             raise BadArguments(
                 f"no app logs: {target.origin} names a BBS only, and they are kept by `cell dev`"
@@ -41,7 +41,7 @@ class AppLog:
         self._url = f"{target.logs}/v1/logs/{source}"
 
     async def recent(self) -> list[Line]:
-        """What is kept, oldest first. Raises ComponentFailed."""
+        """The kept lines, oldest first. Raises ComponentFailed."""
         try:
             async with aiohttp.ClientSession() as session, session.get(f"{self._url}?recent") as response:
                 return [_line(text) for text in (await response.text()).splitlines()]
@@ -50,7 +50,7 @@ class AppLog:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[AsyncIterator[Line]]:
-        """Every line from the moment of entering. Raises ComponentFailed; the iterator too."""
+        """All lines from enter on. Raises ComponentFailed; so does the iterator."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=10)
         try:
             async with aiohttp.ClientSession(timeout=limits) as session, session.get(self._url) as response:

@@ -1,4 +1,4 @@
-"""Apps among the desired LRPs: by the name they were pushed under, or by a GUID."""
+"""Lookup of apps in the desired LRPs: by pushed name or by GUID."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cell.client.session import CommandFailed, Session
 
 
 def processes(lrp: DesiredLRP) -> Iterator[RunAction]:
-    """What runs side by side in an instance."""
+    """The parallel processes of an instance."""
     actions: tuple[Action | None, ...] = (lrp.action,)
     if isinstance(lrp.action, CodependentAction):
         actions = lrp.action.actions
@@ -22,7 +22,7 @@ def processes(lrp: DesiredLRP) -> Iterator[RunAction]:
 
 
 def app_name(lrp: DesiredLRP) -> str:
-    """As the app itself is told; empty when it is told none."""
+    """The name in the app's own environment; empty if there is none."""
     for process in processes(lrp):
         for variable in process.env:
             if variable.name == "VCAP_APPLICATION":
@@ -34,14 +34,14 @@ def app_name(lrp: DesiredLRP) -> str:
 
 
 async def versions(bbs: DesiredLRPCalls, name: str) -> list[DesiredLRP]:
-    """All LRPs of an app, the latest first: while it is pushed anew there are several."""
+    """All LRPs of an app, latest first; there are several during a push."""
     lrps = await bbs.desired_lrps(domain=APPS_DOMAIN)
     found = [lrp for lrp in lrps if name in (app_name(lrp), lrp.log_guid)]
     return sorted(found, key=lambda lrp: lrp.annotation, reverse=True)
 
 
 async def find_app(bbs: DesiredLRPCalls, name: str) -> DesiredLRP:
-    """The LRP of that GUID, or the latest of an app. Raises CommandFailed, BBSError."""
+    """The LRP with the GUID, or the latest one of an app. Raises CommandFailed, BBSError."""
     try:
         return await bbs.desired_lrp(name)
     except BBSError as error:
@@ -56,9 +56,9 @@ async def find_app(bbs: DesiredLRPCalls, name: str) -> DesiredLRP:
 
 
 async def with_each(at: Session, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
-    """Do something to the LRP of that GUID, or to all of an app; the process GUIDs. Raises BBSError.
+    """Call with the LRP's GUID, or for all LRPs of an app; returns the process GUIDs. Raises BBSError.
 
-    Apps are looked for at a `cell dev` only: what another BBS is asked is exactly what was said.
+    App names are resolved at a `cell dev` only; another BBS gets exactly the name given.
     """
     try:
         await call(name)

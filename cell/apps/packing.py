@@ -1,4 +1,4 @@
-"""Folders and archives of this machine, as the file server gets them."""
+"""Packages for the file server, from local folders and archives."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from lifecycle.buildpack.processes import PROCFILE
 ZIPS: Final = (".zip", ".jar", ".war")
 TARS: Final = (".tgz", ".tar.gz")
 ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
-"""How a zip without anything in front begins; the second is that of an empty one."""
+"""First bytes of a zip without a prefix; the second is that of an empty one."""
 NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
-"""What the library raises for a damaged or encrypted zip, or one of an unknown kind."""
+"""Exceptions of the library for a damaged, encrypted or unsupported zip."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -41,10 +41,10 @@ class Packed:
 
 
 def pack_app(source: Path, target: Path) -> Packed:
-    """The package of an app, of its folder or an archive of it, without the ignored files.
+    """The package of an app's folder or archive, without the ignored files.
 
-    An archive is used as it is when nothing in it is ignored and nothing stands before its first entry.
-    Otherwise, as for a folder, the package is written to ``target``. Raises BadArguments.
+    An archive is used unchanged if none of its files is ignored and it has no data before its first entry.
+    Otherwise, and for a folder, the package is written to ``target``. Raises BadArguments.
     """
     if source.is_file() and source.name.lower().endswith(ZIPS):
         return _readable(_pack_zip, source, target)
@@ -57,7 +57,7 @@ def pack_app(source: Path, target: Path) -> Packed:
 
 
 def pack_buildpack(folder: Path, target: Path) -> Packed:
-    """A buildpack's folder, or its archive as it is. Raises BadArguments."""
+    """A buildpack's folder, or its archive unchanged. Raises BadArguments."""
     if _is_archive(folder):
         media = MediaType.ZIP if folder.name.lower().endswith(ZIPS) else MediaType.TGZ
         return _readable(_packed, folder, media)
@@ -68,14 +68,14 @@ def pack_buildpack(folder: Path, target: Path) -> Packed:
 
 
 def is_url(text: str) -> bool:
-    """Whether a buildpack is one the builder fetches by itself."""
+    """Whether the builder downloads the buildpack itself."""
     return "://" in text and bool(urlsplit(text).scheme)
 
 
 def procfile_trouble(source: Path) -> str:
-    """Why the builder will not be able to read the Procfile of a folder, with line and column; mostly empty.
+    """Why the builder cannot read a folder's Procfile, with line and column; empty if it can.
 
-    The builder reads it after the buildpacks have run, and does not say where it is wrong.
+    The builder reads it after the buildpacks have run, and does not report the position of an error.
     """
     file = source / PROCFILE
     try:
@@ -97,7 +97,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _readable(pack: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What a function makes of files. Raises BadArguments for those that cannot be read."""
+    """Call ``pack``. Raises BadArguments for unreadable files."""
     try:
         return pack(*args, **kwargs)
     except OSError as error:
@@ -157,7 +157,7 @@ def _ignored_of(archive: zipfile.ZipFile, source: Path) -> Ignored:
 
 
 def _copy_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, fresh: zipfile.ZipFile) -> None:
-    """With its mode, date and kind of compression: a Java program may want nested archives uncompressed."""
+    """Copy with mode, date and compression: some Java programs need uncompressed nested archives."""
     if member.is_dir():
         fresh.writestr(copy.copy(member), b"")
         return
@@ -166,7 +166,7 @@ def _copy_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, fresh: zipfi
 
 
 def _begins_as_zip(path: Path) -> bool:
-    """Whether nothing stands before the first entry, such as the script of an executable jar."""
+    """Whether there is no data before the first entry, such as the script of an executable jar."""
     with path.open("rb") as file:
         return file.read(len(ZIP_MAGICS[0])) in ZIP_MAGICS
 

@@ -1,4 +1,4 @@
-"""Waits for the instances of an LRP that was just desired: all RUNNING, or why they will not be."""
+"""Wait for the instances of a new LRP: until all are RUNNING, or one has failed."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from cell.client.session import CommandFailed
 
 POLLING_INTERVAL_S = 0.1
 PROGRESS_INTERVAL_S = 5.0
-"""Between two lines for people who wait."""
+"""Seconds between two progress lines."""
 LISTENS_WITHIN_S = 1.0
-"""How long a connection to an instance may take before nothing seems to listen there."""
+"""Limit for a connection to an instance; after it the port counts as closed."""
 RUNNING, CRASHED = "RUNNING", "CRASHED"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Neither up nor hopeless. running: how many instances are up."""
+    """Not all instances are up yet, but they can be. running: number of instances up."""
 
     running: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
-    """An instance that will not come up; says which and why."""
+    """An instance will not start; the message names it and the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """All instances are. rows: in the order of their indices."""
+    """All instances run. rows: in the order of their indices."""
 
     rows: tuple[ActualLRP, ...]
 
 
 def judge(rows: Sequence[ActualLRP], instances: int) -> Waiting | Hopeless | Up:
-    """What the rows of an LRP mean for somebody who waits for ``instances`` of it."""
+    """Classify the rows of an LRP with ``instances`` expected instances."""
     ordered = sorted(rows, key=lambda row: row.actual_lrp_key.index)
     for row in ordered:
         which = f"instance {row.actual_lrp_key.index}"
@@ -60,9 +60,9 @@ async def until_running(
     timeout_s: float,
     show: Callable[[str], None] = lambda _: None,
 ) -> tuple[ActualLRP, ...]:
-    """The instances. show: takes a line from time to time while they start.
+    """The instances. show: called with a progress line from time to time.
 
-    Raises CommandFailed when one crashes, finds no place or takes too long; BBSError.
+    Raises CommandFailed if one crashes, cannot be placed or takes too long; BBSError.
     """
     begun = time.monotonic()
     deadline, next_line = begun + timeout_s, begun + PROGRESS_INTERVAL_S
@@ -84,7 +84,7 @@ async def until_running(
 
 
 def address(row: ActualLRP, container_port: int) -> str | None:
-    """``host:port`` that leads to a port of an instance; None when nothing does."""
+    """``host:port`` mapped to a port of an instance, or None."""
     net = row.actual_lrp_net_info
     for mapping in net.ports:
         if mapping.container_port == container_port and mapping.host_port:
@@ -93,7 +93,7 @@ def address(row: ActualLRP, container_port: int) -> str | None:
 
 
 async def listens(where: str) -> bool:
-    """Whether something takes a connection at ``host:port``."""
+    """Whether ``host:port`` accepts a connection."""
     host, _, port = where.rpartition(":")
     try:
         async with asyncio.timeout(LISTENS_WITHIN_S):

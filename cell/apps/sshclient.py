@@ -1,4 +1,4 @@
-"""An SSH client for machines without one: a command, or a shell on this terminal."""
+"""SSH client for machines without `ssh`: a command, or a shell on this terminal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import asyncssh
 from cell.apps.sshtarget import SSHTarget
 
 FAILED = 255
-"""As of ssh."""
+"""Exit status for a failed connection, like ssh."""
 
 
 def enter_without_ssh(target: SSHTarget, command: str | None) -> int:
-    """The exit status of the command or shell; 255 when there is no connection."""
+    """The exit status of the command or shell; 255 if the connection fails."""
     try:
         return asyncio.run(_enter(target, command))
     except (OSError, asyncssh.Error) as error:
@@ -56,20 +56,20 @@ async def _enter(target: SSHTarget, command: str | None) -> int:
 
 
 def _readable_stdin() -> IO[bytes] | int:
-    """Standard input, except a device such as /dev/null, for whose input nobody can wait."""
+    """Standard input, except a device such as /dev/null, which the event loop cannot poll."""
     device = stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)
     return asyncssh.DEVNULL if device and not sys.stdin.isatty() else _copy(sys.stdin, "rb")
 
 
 def _copy(stream: TextIO, mode: str) -> IO[bytes]:
-    """The library closes what it is given."""
+    """A duplicate, because the library closes its streams."""
     copy: IO[bytes] = os.fdopen(os.dup(stream.fileno()), mode, buffering=0)
     return copy
 
 
 @contextmanager
 def _raw_terminal() -> Iterator[None]:
-    """Keys go to the other side as they are."""
+    """Raw mode: pass keys through unchanged."""
     before = termios.tcgetattr(sys.stdin)
     tty.setraw(sys.stdin)
     try:

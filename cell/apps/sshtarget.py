@@ -1,4 +1,4 @@
-"""The sshd of an instance: its address and keys, read from the app's SSH route and its instances."""
+"""SSH target of an instance: the sshd's address and keys, from the app's SSH route and its instances."""
 
 from __future__ import annotations
 

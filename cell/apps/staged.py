@@ -1,4 +1,4 @@
-"""What a staging comes to: the result its builder wrote, or why there is none."""
+"""Outcome of a staging: the builder's result, or the reason of the failure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ UNREACHABLE = "unable to communicate to compatible cells"
 
 
 class StagingFailed(CommandFailed):
-    """A staging Task failed; the message has the Task's reason and the name a Cloud Controller has for it."""
+    """A staging Task failed; the message has the Task's reason and the Cloud Controller's error name."""
 
     def __init__(self, reason: str, tried: Sequence[str] = ()) -> None:
-        """tried: names of the buildpacks that were asked whether the app is theirs."""
+        """tried: names of the buildpacks whose detection ran."""
         name = failure_name(reason)
         hint = ""
         if name == NO_APP_DETECTED and tried:
@@ -36,7 +36,7 @@ class StagingFailed(CommandFailed):
 
 
 def failure_name(reason: str) -> str:
-    """How a Cloud Controller calls the failure of a staging Task."""
+    """The Cloud Controller's name of a staging failure."""
     for suffix, name in FAILURES_BY_SUFFIX.items():
         if reason.endswith(suffix):
             return name
@@ -48,7 +48,7 @@ def failure_name(reason: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagingResult:
-    """execution_metadata: for the launcher, as it is. metadata: of the lifecycle, such as its buildpacks."""
+    """execution_metadata: for the launcher, unchanged. metadata: of the lifecycle, such as its buildpacks."""
 
     process_types: Mapping[str, str] = field(default_factory=dict)
     sidecars: tuple[Sidecar, ...] = ()
@@ -57,7 +57,7 @@ class StagingResult:
 
     @classmethod
     def read(cls, text: str, process_type: str) -> StagingResult:
-        """Of ``result.json``. process_type: whose sidecars count. Raises StagingFailed."""
+        """Parse ``result.json``. process_type: its sidecars are used. Raises StagingFailed."""
         try:
             found = json.loads(text)
             return cls(

@@ -1,4 +1,4 @@
-"""Runs staging Tasks: desires one, shows its log as it comes, waits for its end, takes it away."""
+"""Staging Tasks: desire one, show its log, wait for its end, delete it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LOG_SOURCE = "STG"
 
 @dataclass(frozen=True, slots=True)
 class Stager:
-    """log: of the app. show: takes a line for people."""
+    """log: of the app. show: called with each line for people."""
 
     bbs: TaskCalls
     log: AppLog
     show: Callable[[str], None]
 
     async def run(self, guid: str, definition: TaskDefinition) -> str:
-        """The result the Task ended with. Raises StagingFailed, BBSError, ComponentFailed."""
+        """The result of the Task. Raises StagingFailed, BBSError, ComponentFailed."""
         shown = _Shown(self.show)
         async with self.log.following() as lines, asyncio.TaskGroup() as group:
             printing = group.create_task(shown.all_of(lines))
@@ -56,7 +56,7 @@ class Stager:
         return task
 
     async def _give_up(self, guid: str) -> None:
-        """Nobody waits any more. A cancelled Task is Completed at once."""
+        """Delete the Task after an interruption. A cancelled Task is Completed at once."""
         try:
             await self.bbs.cancel_task(guid)
             await self.bbs.resolving_task(guid)
@@ -66,7 +66,7 @@ class Stager:
 
 
 class _Shown:
-    """Shows each line of this staging once, though it may come twice: followed, and among the recent ones."""
+    """Shows each line of this staging once, although it can arrive both live and in the recent lines."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show

@@ -1,4 +1,4 @@
-"""Staging as `cell stage` and `cell push` do it: from what the command line says to a droplet or an image."""
+"""Staging for `cell stage` and `cell push`: from the arguments to a droplet or an image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROCESS_TYPE = "web"
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """droplet: None for an image. text: the result as the builder wrote it."""
+    """droplet: None for an image. text: the builder's result, unchanged."""
 
     guid: str
     result: StagingResult
@@ -40,7 +40,7 @@ class Staged:
 
 
 def progress(at: Session) -> Callable[[str], None]:
-    """Where lines for people go: not among the results that programs read."""
+    """The output of progress lines, separate from JSON results."""
 
     def show(text: str) -> None:
         print(visible_lines(text), file=sys.stdout if at.output.for_people else sys.stderr, flush=True)
@@ -51,7 +51,7 @@ def progress(at: Session) -> Callable[[str], None]:
 async def stage(
     args: argparse.Namespace, at: Session, blobs: Blobs, app: App, credentials: Credentials
 ) -> Staged:
-    """credentials: of an image's registry. Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
+    """credentials: of the image's registry. Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
     guid = str(uuid.uuid4())
     stager = Stager(at.bbs, AppLog(at.target, app.guid), progress(at))
     if args.docker_image:

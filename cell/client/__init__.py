@@ -1,5 +1,5 @@
-"""Parts that the commands which ask a BBS share.
+"""Shared parts of the commands that call a BBS.
 
-``target`` finds the BBS, ``session`` makes the calls and reports failures, ``output`` and ``tables`` show
-results. Nothing here imports the container engine, and slow imports wait until they are needed.
+``target`` finds the BBS, ``session`` makes the calls and reports failures, ``output`` and ``tables`` print
+results. No module here imports the container engine, and slow imports are deferred.
 """

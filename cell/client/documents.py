@@ -1,4 +1,4 @@
-"""Documents people hand over: a file, or ``-`` for what comes on standard input."""
+"""Documents from users: a file, or ``-`` for standard input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cell.client.target import BadArguments
 
 
 def read_desired_lrp(name: str) -> DesiredLRP:
-    """In today's form or that of 2015. Raises BadArguments, naming file and field."""
+    """In the present form or that of 2015. Raises BadArguments, naming file and field."""
     document = _read(name)
     if not isinstance(document, DesiredLRP):
         raise BadArguments(
@@ -24,7 +24,7 @@ def read_desired_lrp(name: str) -> DesiredLRP:
 
 
 def read_task(name: str) -> TaskDocument:
-    """In today's form or that of 2015. Raises BadArguments, naming file and field."""
+    """In the present form or that of 2015. Raises BadArguments, naming file and field."""
     document = _read(name)
     if not isinstance(document, TaskDocument):
         raise BadArguments(f"{_called(name)} is {_kind(document)}, not a Task; try {_command(document)}")

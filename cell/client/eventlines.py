@@ -1,4 +1,4 @@
-"""An event in a line, for people."""
+"""One-line summaries of events for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cell.client.tables import instance_state, reach, task_outcome
 
 
 def describe(event: Event) -> str:
-    """Who, what became of it, and where."""
+    """The subject, the change, and the place."""
     return one_line(" ".join(part for part in _parts(event) if part))
 
 
@@ -71,7 +71,7 @@ def _state(info: ActualLRPInfo) -> str:
 
 
 def _more(was: ActualLRPInfo, now: ActualLRPInfo) -> tuple[str, str]:
-    """Where it can be reached, or why it found no place; a crash has an event of its own."""
+    """The instance's address, or the placement error; a crash has a separate event."""
     address = reach(now.actual_lrp_net_info)
     news = now.placement_error if now.placement_error != was.placement_error else ""
     return (f"at {address}" if address else "", news)

@@ -1,4 +1,4 @@
-"""How results are shown: a table to people, a JSON object per line to programs."""
+"""Output of results: tables for people, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Output:
-    """Where results go. for_people: text instead of JSON. now_ns: the time ages are counted from."""
+    """The destination of results. for_people: text instead of JSON. now_ns: reference time of ages."""
 
     def __init__(
         self, stream: IO[str], *, for_people: bool, now_ns: Callable[[], int] = time.time_ns
@@ -37,17 +37,17 @@ class Output:
         return cls(stream, for_people=args.table or (stream.isatty() and not args.json))
 
     def line(self, text: str) -> None:
-        """A line at once, or several. A terminal shows what apps put into it and obeys nothing."""
+        """Print one or more lines. On a terminal, control characters of apps have no effect."""
         is_seen = self.for_people or self._stream.isatty()
         print(visible_lines(text) if is_seen else text, file=self._stream, flush=True)
 
     def say(self, text: str) -> None:
-        """What was done; programs know it from the exit status."""
+        """Print a confirmation for people; programs use the exit status."""
         if self.for_people:
             self.line(text)
 
     def models(self, models: Sequence[T], table: Callable[[Sequence[T], int], Table]) -> None:
-        """table: the one for people, of the models and the time now in ns."""
+        """table: builds the table for people from the models and the current time in ns."""
         if self.for_people:
             self.line(table(models, self.now_ns()).text())
         else:
@@ -55,7 +55,7 @@ class Output:
                 self.line(dumps(model))
 
     def values(self, values: Sequence[T], table: Callable[[Sequence[T]], Table]) -> None:
-        """As ``models``, of plain JSON values."""
+        """Like ``models``, for plain JSON values."""
         if self.for_people:
             self.line(table(values).text())
         else:

@@ -1,4 +1,4 @@
-"""What Locket holds, for ``cell locks`` and ``cell presences``."""
+"""Listing of Locket's resources, for ``cell locks`` and ``cell presences``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cell.client.target import BadArguments, Target
 
 
 def run(args: argparse.Namespace, type_code: TypeCode) -> int:
-    """List all of one type."""
+    """List all resources of one type."""
     return session.run_without_bbs(args, partial(_list, type_code))
 
 
@@ -36,7 +36,7 @@ async def _list(type_code: TypeCode, where: Target, shown: Output) -> None:
 
 
 def to_json(resource: Resource) -> dict[str, object]:
-    """The Go form; an empty value is left out."""
+    """The JSON form of the Go program, without an empty value."""
     value = {"value": resource.value} if resource.value else {}
     kind = {"type": resource.type_code.name.lower(), "type_code": int(resource.type_code)}
     return {"key": resource.key, "owner": resource.owner, **value, **kind}

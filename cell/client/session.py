@@ -1,7 +1,7 @@
-"""What every command does around its own work: find the BBS, open a client, tell failures.
+"""Common frame of the commands: find the BBS, open a client, report failures.
 
-Exit status and the words of a failure are cfdot's: 0, 3 for arguments that cannot be used, 4 when BBS, rep or
-Locket refused or did not answer, 5 for anything else.
+Exit status and messages are those of cfdot: 0; 3 for invalid arguments; 4 if BBS, rep or Locket refused or
+did not answer; 5 for anything else.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from cell.registry import BAD_ARGUMENTS
 COMPONENT_FAILED: Final = 4
 OTHER_FAILURE: Final = 5
 INTERRUPTED: Final = 130
-"""128 + SIGINT, as a shell has it."""
+"""128 + SIGINT, like a shell."""
 
 
 class ComponentFailed(Exception):
-    """A rep or Locket refused, or did not answer."""
+    """A rep or Locket refused or did not answer."""
 
 
 class CommandFailed(Exception):
-    """The command cannot do what was asked."""
+    """The command failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """For the length of one command."""
+    """The context of one command."""
 
     target: Target
     output: Output
@@ -47,7 +47,7 @@ class Session:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every command takes."""
+    """Options of every command."""
     output.add_arguments(parser)
     target.add_arguments(parser)
 
@@ -58,7 +58,7 @@ def run(
     *,
     interrupted: int = INTERRUPTED,
 ) -> int:
-    """Do what a command asks of a BBS; its exit status. interrupted: that after Ctrl-C."""
+    """Run a command's BBS calls and return its exit status. interrupted: the status after Ctrl-C."""
 
     async def with_client(where: Target, shown: Output) -> None:
         if not where.bbs_url:
@@ -76,7 +76,7 @@ def run_without_bbs(
     *,
     interrupted: int = INTERRUPTED,
 ) -> int:
-    """As :func:`run`, for commands that talk to something else."""
+    """Like :func:`run`, for commands that call other components."""
     where = Target()
     status = 0
     try:
@@ -85,7 +85,7 @@ def run_without_bbs(
     except* KeyboardInterrupt:
         status = interrupted
     except* BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes at exit.
+        # The reader closed the pipe. Without the redirect, Python's flush at exit would report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* BadArguments as bad:
         status = _tell(bad, BAD_ARGUMENTS)

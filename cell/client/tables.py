@@ -1,4 +1,4 @@
-"""What people see of LRPs, Tasks, cells and locks: rows of text, worked out from values alone."""
+"""Tables of LRPs, Tasks, cells and locks for people. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECOND_NS = 1_000_000_000
 
 
 def age(since_ns: int, now_ns: int) -> str:
-    """Time that has passed, in its two largest units: ``3m12s``, ``2h5m``, ``4d1h``."""
+    """Elapsed time in its two largest units: ``3m12s``, ``2h5m``, ``4d1h``."""
     if since_ns <= 0:
         return ""
     seconds = max(0, now_ns - since_ns) // SECOND_NS
@@ -38,7 +38,7 @@ def reach(net_info: ActualLRPNetInfo) -> str:
 
 
 def instance_state(lrp: ActualLRP) -> str:
-    """State, and what is unusual about it."""
+    """The state, with remarks."""
     remarks = [] if lrp.presence is Presence.ORDINARY else [lrp.presence.name.lower()]
     if lrp.state == "RUNNING" and lrp.routable is False:
         remarks.append("not routable")
@@ -46,7 +46,7 @@ def instance_state(lrp: ActualLRP) -> str:
 
 
 def instances(lrps: Sequence[ActualLRP], now_ns: int) -> Table:
-    """Those of one process together, by index."""
+    """Sorted by process, then by index."""
 
     def place(lrp: ActualLRP) -> tuple[str, int]:
         return lrp.actual_lrp_key.process_guid, lrp.actual_lrp_key.index
@@ -105,7 +105,7 @@ def tasks(rows: Sequence[Task], now_ns: int) -> Table:
 
 
 def task_outcome(task: Task) -> str:
-    """What came of it so far, in a line."""
+    """A one-line summary of the result so far."""
     if task.failed:
         return f"failed: {task.failure_reason}"
     if task.result:
@@ -137,7 +137,7 @@ def cells(rows: Sequence[CellPresence], now_ns: int) -> Table:
 
 
 def cell_states(states: Sequence[CellState]) -> Table:
-    """Of the answers of reps; memory, disk and containers are free of total."""
+    """The states of cells; memory, disk and containers as free of total."""
 
     return Table(
         ("CELL", "ZONE", "MEMORY", "DISK", "CONTAINERS", "LRPS", "TASKS", "STARTING", "EVACUATING"),

@@ -1,4 +1,4 @@
-"""Which BBS and which Locket a command talks to: options, cfdot's variables, or a local ``cell dev``."""
+"""The BBS and Locket of a command: from options, cfdot's variables, or a local ``cell dev``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TRUE, FALSE = ("1", "t", "true"), ("", "0", "f", "false")
 
 
 class BadArguments(Exception):
-    """What the command was given cannot be used; says what to give instead."""
+    """The arguments are invalid; the message names valid ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """Identity towards BBS and Locket. ca_file: None when their certificates are not verified."""
+    """Client identity for BBS and Locket. ca_file: None to skip verification of their certificates."""
 
     ca_file: Path | None
     cert_file: Path
@@ -30,7 +30,7 @@ class TLSFiles:
 
     def context(self) -> ssl.SSLContext:
         """Raises BadArguments."""
-        # Not at the top: reading certificates takes a while to import, and plain HTTP needs none.
+        # A local import: TLS modules are slow to import, and plain HTTP does not need them.
         from bbs.client import tls
 
         try:
@@ -43,11 +43,11 @@ class TLSFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where to ask.
+    """The components of a command.
 
-    bbs_url, locket_address: empty when nothing names one. origin: where bbs_url was found, for people.
-    file_server, logs: base URLs of a ``cell dev``, empty elsewhere.
-    timeout_s: of a request, seconds; 0 for none, None for the client's own.
+    bbs_url, locket_address: empty if not configured. origin: the source of bbs_url, for people.
+    file_server, logs: base URLs of a ``cell dev``, otherwise empty.
+    timeout_s: of a request, seconds; 0 for none, None for the client's default.
     """
 
     bbs_url: str = ""
@@ -59,7 +59,7 @@ class Target:
     timeout_s: float | None = None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """For https. Raises BadArguments."""
+        """The context for https. Raises BadArguments."""
         if not self.bbs_url.startswith("https:"):
             return None
         if self.tls is None:
@@ -70,7 +70,7 @@ class Target:
         return self.tls.context()
 
     def policy(self) -> Policy:
-        """One attempt per call, as cfdot does: a person repeats a command by hand."""
+        """One attempt per call, like cfdot: users repeat commands themselves."""
         if self.timeout_s is None:
             return Policy(attempts=1)
         return Policy(attempts=1, request_timeout_s=self.timeout_s)
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def find_target(args: argparse.Namespace, environment: Mapping[str, str]) -> Target:
-    """Options win over variables, variables over a ``cell dev``; --state-dir names one.
+    """Options override variables, variables override a ``cell dev``; --state-dir selects one.
 
     Raises BadArguments.
     """

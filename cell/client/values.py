@@ -1,4 +1,4 @@
-"""Values on the command line, for argparse."""
+"""Argument types for argparse."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ MEGABYTES = {"M": 1, "G": 1024, "T": 1024 * 1024}
 
 
 def index(text: str) -> int:
-    """Of an instance."""
+    """The index of an instance."""
     return _natural(text, "an index")
 
 
 def count(text: str) -> int:
-    """How many."""
+    """A number of instances."""
     return _natural(text, "a number of instances")
 
 
 def whole_seconds(text: str) -> int:
-    """Of a duration such as ``1h``; a part of a second counts as a whole one."""
+    """The seconds of a duration such as ``1h``, rounded up."""
     try:
         ns = parse_duration(text)
     except InvalidDuration as error:
@@ -31,7 +31,7 @@ def whole_seconds(text: str) -> int:
 
 
 def megabytes(text: str) -> int:
-    """Of a size such as ``256M`` or ``1G``, in MiB."""
+    """The MiB of a size such as ``256M`` or ``1G``."""
     number, unit = text[:-1], text[-1:].upper()
     if unit not in MEGABYTES or not (number.isascii() and number.isdecimal()) or not int(number):
         raise argparse.ArgumentTypeError(f"{text!r} is no size: expected one such as 256M or 1G")

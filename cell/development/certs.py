@@ -1,8 +1,8 @@
 """Certificates of a development cell: its own CA, and one identity per party.
 
 Keys are RSA, because the TLS 1.2 suites of a deployment require it. Everything listens on loopback, so every
-certificate names it. Files with at least a day left are kept, so that programs started with an earlier
-`cell dev` still trust its successor.
+certificate names it. Files with at least a day left are kept, so that running client programs stay trusted
+after a restart of `cell dev`.
 """
 
 from __future__ import annotations

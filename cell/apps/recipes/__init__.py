@@ -1,1 +1,1 @@
-"""What the Cloud Controller makes of an app: staging Tasks and DesiredLRPs. Values in, models out."""
+"""Recipes of the Cloud Controller: staging Tasks and DesiredLRPs of an app. Values in, models out."""

@@ -1,7 +1,7 @@
-"""The same work in the shapes of mid-2015: bundle and buildpacks downloaded, no declarative checks.
+"""The recipes of mid-2015: bundle and buildpacks are downloaded, and there are no declarative checks.
 
-As the bridge between Cloud Controller and Receptor made it. Buildpacks have MD5 directories, buildpack
-containers are privileged, the app's command travels in the launcher's metadata.
+They follow the bridge between Cloud Controller and Receptor. Buildpacks have MD5 directories, buildpack
+containers are privileged, the app's command is in the launcher's metadata.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
 
 
 def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
-    """An image's configuration, read from its registry."""
+    """Read an image's configuration from its registry."""
     registries = ("-insecureDockerRegistries", ",".join(what.insecure_registries))
     password = () if what.argument is None else ("-dockerPassword", what.argument)
     user = ("-dockerUser", what.username, *password)
@@ -174,7 +174,7 @@ def buildpack_lrp(process: Process, droplet: Droplet) -> DesiredLRP:
 
 
 def docker_lrp(process: Process, image: Image) -> DesiredLRP:
-    """An image. Credentials were no part of it."""
+    """An image, without credentials: the form of 2015 has none."""
     return _lrp(
         process,
         user=image.user,
@@ -188,7 +188,7 @@ def docker_lrp(process: Process, image: Image) -> DesiredLRP:
 
 
 def cpu_weight(memory_mb: int) -> int:
-    """The share of an instance, by its memory."""
+    """The CPU weight of an instance, by its memory."""
     clamped = min(max(memory_mb, MIN_MB), MAX_MB)
     return 99 * (clamped - MIN_MB) // (MAX_MB - MIN_MB) + 1
 
@@ -203,7 +203,7 @@ def _environment(app: App, memory_mb: int, process: Process | None = None) -> di
 
 
 def _announcement(what: BuildpackStaging) -> str:
-    """What is going to be downloaded, custom buildpacks by their URL."""
+    """The message about the downloads; custom buildpacks by URL."""
     names = ", ".join(buildpack.name or buildpack.key for buildpack in what.buildpacks)
     cache = ", build artifacts cache" if what.cache is not None else ""
     text = f"Downloading buildpacks ({names}){cache}..."

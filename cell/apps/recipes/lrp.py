@@ -1,4 +1,4 @@
-"""DesiredLRPs of apps: launcher, sidecars and sshd side by side, and checks in both forms."""
+"""DesiredLRPs of apps: launcher, sidecars and sshd in parallel, and checks in both forms."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def docker_lrp(process: Process, image: Image) -> DesiredLRP:
 
 
 def ssh_route(keys: Keys, fingerprint: str) -> dict[str, object]:
-    """How an instance is entered, for the ssh proxy. fingerprint: of the host key."""
+    """The ssh proxy's route to an instance. fingerprint: of the host key."""
     return {
         "container_port": SSH_PORT,
         "private_key": keys.user_private,
@@ -112,7 +112,7 @@ def sshd_arguments(keys: Keys) -> tuple[str, ...]:
 
 
 def raw_routes(routes: dict[str, object]) -> dict[str, bytes]:
-    """As they travel."""
+    """The routes in wire form."""
     return {name: compact(value).encode() for name, value in routes.items()}
 
 
@@ -129,7 +129,7 @@ def _lrp(
     image_username: str = "",
     image_password: str = "",
 ) -> DesiredLRP:
-    """setup or droplet_layers: how the droplet gets there, in either form."""
+    """setup or droplet_layers: the delivery of the droplet, in either form."""
     app = process.app
     routes = dict(process.routes)
     if process.keys:
@@ -239,7 +239,7 @@ def _monitor(process: Process, user: str) -> Action | None:
 
 
 def _check_definition(process: Process) -> CheckDefinition | None:
-    """The same as the monitor, for cells that check by themselves."""
+    """The monitor's checks, for cells with declarative checks."""
     health = process.health
     if health.kind not in ("port", "http"):
         return None

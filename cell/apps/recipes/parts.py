@@ -1,4 +1,4 @@
-"""Parts that several recipes share: environment, tags, network properties."""
+"""Common parts of the recipes: environment, tags, network properties."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def variables(values: Mapping[str, str]) -> tuple[EnvironmentVariable, ...]:
 
 
 def vcap_application(app: App, process: Process | None = None) -> str:
-    """What an app is told about itself; launchers add what only the instance knows."""
+    """``VCAP_APPLICATION`` of an app; launchers add the data of the instance."""
     told: dict[str, object] = {
         "cf_api": app.api_url,
         "limits": {"fds": FILE_DESCRIPTORS, "mem": app.memory_mb, "disk": app.disk_mb},
@@ -54,7 +54,7 @@ def vcap_application(app: App, process: Process | None = None) -> str:
 
 
 def app_environment(app: App, memory_mb: int, process: Process | None = None) -> dict[str, str]:
-    """What staging and running have in common. memory_mb: what the process is told."""
+    """Environment of both staging and running. memory_mb: the limit reported to the process."""
     return {
         **app.env,
         "VCAP_APPLICATION": vcap_application(app, process),
@@ -64,7 +64,7 @@ def app_environment(app: App, memory_mb: int, process: Process | None = None) ->
 
 
 def cpu_weight(memory_mb: int) -> int:
-    """The share of an instance, by its memory."""
+    """The CPU weight of an instance, by its memory."""
     return 100 * min(max(memory_mb, MIN_WEIGHED_MB), MAX_WEIGHED_MB) // MAX_WEIGHED_MB
 
 
@@ -83,7 +83,7 @@ def metric_tags(app: App) -> dict[str, MetricTagValue]:
 
 
 def process_tags(process: Process) -> dict[str, MetricTagValue]:
-    """Tags of a process: those of its app, and which instance it is."""
+    """Tags of a process: those of its app, and the instance."""
     return {
         **metric_tags(process.app),
         "process_id": MetricTagValue(static=process.app.guid),
@@ -118,22 +118,22 @@ def certificate_properties(app: App) -> CertificateProperties:
 
 
 def lifecycle_dependency(url: str, cache_key: str) -> CachedDependency:
-    """The bundle of in-container programs, mounted."""
+    """The bundle of in-container programs as a mounted dependency."""
     return CachedDependency(from_=url, to=LIFECYCLE_DIR, cache_key=cache_key)
 
 
 def lifecycle_layer(url: str, name: str) -> ImageLayer:
-    """The same, declared as a layer."""
+    """The bundle as a layer."""
     return shared_layer(name, Asset(url=url), LIFECYCLE_DIR)
 
 
 def shared_layer(name: str, asset: Asset, to: str) -> ImageLayer:
-    """For all containers of a cell, mounted."""
+    """A layer shared by all containers of a cell, mounted."""
     return _layer(name, asset, to, LayerType.SHARED)
 
 
 def exclusive_layer(name: str, asset: Asset, to: str) -> ImageLayer:
-    """For one container. The digest of the asset has to be known."""
+    """A layer of one container. The asset's digest must be known."""
     return _layer(name, asset, to, LayerType.EXCLUSIVE)
 
 

@@ -1,4 +1,4 @@
-"""Staging Tasks: buildpacks turn a package into a droplet; of an image its configuration is read."""
+"""Staging Tasks: buildpacks build a droplet from a package; docker staging reads an image's configuration."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
 
 
 def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
-    """An image's configuration, read from its registry."""
+    """Read an image's configuration from its registry."""
     args = [f"-outputMetadataJSONFilename={RESULT_FILE}", f"-dockerRef={what.image}"]
     if what.insecure_registries:
         args.append(f"-insecureDockerRegistries={','.join(what.insecure_registries)}")
@@ -123,7 +123,7 @@ def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
 
 
 def flag(value: bool) -> str:
-    """As the in-container programs read it."""
+    """The flag format of the in-container programs."""
     return "true" if value else "false"
 
 
@@ -137,7 +137,7 @@ def progress_of_uploads(action: Action) -> EmitProgressAction:
 
 
 def uploads(to: Uploads, guid: str, timeout_s: int) -> tuple[UploadAction, UploadAction]:
-    """Droplet and build artifacts, through the uploader. guid: in its path, for people only."""
+    """Upload droplet and build artifacts through the uploader. guid: part of its path, for people only."""
 
     def upload(artifact: str, path: str, route: str, parameter: str, uri: str) -> UploadAction:
         query = f"{parameter}={quote(uri, safe='')}&timeout={timeout_s}"
@@ -175,7 +175,7 @@ def _downloads(what: BuildpackStaging) -> tuple[Action, ...]:
 
 
 def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
-    """The buildpacks the builder finds in its place; it fetches the others itself."""
+    """The buildpacks placed for the builder; it downloads the others itself."""
     return tuple(
         CachedDependency(
             name=buildpack.name,
@@ -191,7 +191,7 @@ def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
 
 
 def _layers(what: BuildpackStaging) -> tuple[ImageLayer, ...]:
-    """Package, build artifacts and buildpacks, declared as layers."""
+    """Package, build artifacts and buildpacks as layers."""
     layers = [exclusive_layer("app package", what.package, APP_DIR)]
     if what.cache is not None:
         layers.append(exclusive_layer("build artifacts cache", what.cache, CACHE_DIR))
@@ -204,7 +204,7 @@ def _layers(what: BuildpackStaging) -> tuple[ImageLayer, ...]:
 
 
 def _place(buildpack: Buildpack) -> str:
-    """Where the builder looks for it."""
+    """The builder's path of a buildpack."""
     return f"{BUILDPACKS_DIR}/{xxh64(buildpack.key.encode())}"
 
 
@@ -226,7 +226,7 @@ def _definition(
     image_username: str = "",
     image_password: str = "",
 ) -> TaskDefinition:
-    """lifecycle: the bundle's name. buildpacks or layers: what else there is to get, in either form."""
+    """lifecycle: name of the bundle. buildpacks or layers: further downloads, in either form."""
     dependencies: tuple[CachedDependency, ...] = ()
     declared: tuple[ImageLayer, ...] = ()
     if staging.layers:

@@ -1,4 +1,4 @@
-"""What recipes are made from. Constants are those of a Cloud Controller."""
+"""Inputs of the recipes. The constants are those of a Cloud Controller."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ STAGING_DISK_MB = 6144
 STAGING_TIMEOUT_S = 900
 START_TIMEOUT_S = 60
 DROPLET_DIR = "/home/vcap"
-"""Where the droplet goes on every stack of ours, as a layer: the home of vcap."""
+"""Path of a droplet layer on all our stacks: the home of vcap."""
 LIFECYCLE_DIR = "/tmp/lifecycle"
 RESULT_FILE = "/tmp/result.json"
 REGISTRY_PASSWORD = "DOCKER_REGISTRY_PASSWORD"
-"""The variable that the builder of docker apps reads; the same name is in ``lifecycle.docker.builder``."""
+"""The password variable of the docker builder; the same name is in ``lifecycle.docker.builder``."""
 TRUSTED_CERTIFICATES = "/etc/cf-system-certificates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """Whose the work is. memory_mb, disk_mb: limits of an instance, MiB. env: set by the user."""
+    """The app. memory_mb, disk_mb: limits of an instance, MiB. env: set by the user."""
 
     guid: str
     name: str
@@ -47,7 +47,7 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """An archive to fetch. sha256: hex, of its bytes; empty when nobody knows. media: what kind it is of."""
+    """An archive to download. sha256: hex, of its bytes; empty if unknown. media: its type."""
 
     url: str
     sha256: str = ""
@@ -56,10 +56,10 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buildpack:
-    """One buildpack of the order.
+    """One buildpack, in order.
 
-    key: what the builder knows it by. asset: None when the builder fetches it itself, from the URL that is
-    its key. name: for people.
+    key: its id in the builder. asset: None if the builder downloads it from the URL that is its key.
+    name: for people.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Buildpack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploads:
-    """Where results go. uploader: base URL. droplet_uri, cache_uri: where the uploader passes them on to."""
+    """Upload targets. uploader: base URL. droplet_uri, cache_uri: final URLs, called by the uploader."""
 
     uploader: str
     droplet_uri: str
@@ -78,10 +78,10 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staging:
-    """One staging, whatever the lifecycle.
+    """One staging of any lifecycle.
 
-    stack: name of the preloaded root. lifecycle_url: of the bundle. callback_url: empty for nobody.
-    layers: what is fetched is declared as layers of the image, for the cell to get as it likes.
+    stack: name of the preloaded root. lifecycle_url: of the bundle. callback_url: empty for none.
+    layers: declare the downloads as image layers, so that the cell can choose how to fetch them.
     """
 
     guid: str
@@ -99,7 +99,7 @@ class Staging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildpackStaging:
-    """What is staged how. skip_detect: buildpacks were asked for by name. cache: of an earlier staging."""
+    """Buildpack staging. skip_detect: buildpacks were requested by name. cache: of an earlier staging."""
 
     package: Asset
     buildpacks: tuple[Buildpack, ...]
@@ -112,8 +112,8 @@ class BuildpackStaging:
 class DockerStaging:
     """image: reference without scheme. insecure_registries: ``host:port``.
 
-    password_in_environment: the builder gets the password in a variable instead of an argument, where every
-    process of the container reads it. A Cloud Controller sends an argument, and Go's builder takes no other.
+    password_in_environment: pass the password to the builder in a variable, because every process of the
+    container can read arguments. A Cloud Controller sends an argument, and Go's builder accepts only that.
     """
 
     image: str
@@ -124,19 +124,19 @@ class DockerStaging:
 
     @property
     def argument(self) -> str | None:
-        """The password as an argument; None when there is none or the environment has it."""
+        """The password as an argument; None if there is none or the environment has it."""
         return self.password if self.username and not self.password_in_environment else None
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variable with the password; empty when there is none or an argument has it."""
+        """The variable with the password; empty if there is none or an argument has it."""
         hidden = self.username and self.password_in_environment
         return {REGISTRY_PASSWORD: self.password} if hidden else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """SSH keys of one LRP, as texts: PEM, and one line of authorized_keys. Fingerprints: of the host key."""
+    """SSH keys of one LRP as text: PEM, and a line of authorized_keys. Fingerprints: of the host key."""
 
     host_private: str
     user_private: str
@@ -148,9 +148,9 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """How it is told whether an instance is healthy.
+    """Health check of an instance.
 
-    kind: ``port``, ``http`` or ``process``. path: of http. timeout_s: of one check, 0 for the usual one.
+    kind: ``port``, ``http`` or ``process``. path: of http. timeout_s: of one check, 0 for the default.
     readiness_path: of a readiness check over HTTP, empty for none.
     """
 
@@ -162,7 +162,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """A process beside the app's. memory_mb: None for the app's."""
+    """A process next to the app's. memory_mb: None for the app's."""
 
     name: str
     command: str
@@ -171,10 +171,10 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What runs, whatever the lifecycle.
+    """The process to run, for any lifecycle.
 
-    version: GUID of this version. command: empty for what the droplet or the image says. execution_metadata:
-    as the staging gave it. routes: under ``cf-router``, ``tcp-router`` and so on, plain JSON values.
+    version: GUID of this version. command: empty for that of the droplet or image. execution_metadata:
+    from the staging. routes: under ``cf-router``, ``tcp-router`` and so on, plain JSON values.
     annotation: time of the last change, seconds with fraction. layers: as of a Staging.
     """
 
@@ -197,13 +197,13 @@ class Process:
 
     @property
     def guid(self) -> str:
-        """Of the LRP. The web process has the app's own GUID."""
+        """GUID of the LRP. The web process has the app's own GUID."""
         return f"{self.app.guid}-{self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Droplet:
-    """What a buildpack staging made, and the stack it runs on."""
+    """The result of a buildpack staging, and its stack."""
 
     asset: Asset
     stack: str
@@ -211,7 +211,7 @@ class Droplet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A docker image to run. rootfs: its URI. user: of the image, ``root`` when it names none."""
+    """A docker image to run. rootfs: its URI. user: of the image, ``root`` if it has none."""
 
     rootfs: str
     user: str = "root"
