@@ -1,4 +1,4 @@
-"""Calls about instances, those of an evacuating cell included."""
+"""Client of the actual LRP calls, including evacuation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ActualLRPClient(Caller):
     async def actual_lrps_by_process_guids(
         self, process_guids: Sequence[str], *, trace_id: str = ""
     ) -> list[ActualLRP]:
-        """Only a BBS newer than 2024 knows it; :class:`EndpointNotFoundError` from others."""
+        """Only a BBS newer than 2024 has this call; others raise :class:`EndpointNotFoundError`."""
         request = requests.ActualLRPsByProcessGuidsRequest(process_guids=process_guids)
         response = await self._ask(routes.ACTUAL_LRPS_BY_PROCESS_GUIDS, request, trace_id)
         return [to_model(lrp, ActualLRP) for lrp in response.actual_lrps]
@@ -94,7 +94,7 @@ class ActualLRPClient(Caller):
         availability_zone: str = "",
         trace_id: str = "",
     ) -> None:
-        """A BBS that does not know the present form gets the older one, which has none of the options."""
+        """If the BBS lacks this call, use the older one, which has none of the options."""
         request = requests.StartActualLRPRequest(
             actual_lrp_key=_key(key),
             actual_lrp_instance_key=_instance_key(instance_key),
@@ -148,8 +148,8 @@ class ActualLRPClient(Caller):
 class EvacuationClient(Caller):
     """``bbs.client.api.EvacuationCalls`` over the wire.
 
-    When no answer was had, ``keep_container`` is made up: an instance that is or may become useful is
-    kept, one that has ended is not. An error the BBS answers with is raised, as everywhere.
+    Without a response, ``keep_container`` gets a default: an instance that is or may become useful is kept,
+    one that has ended is not. Errors in a response are raised, as in all calls.
     """
 
     async def evacuate_claimed_actual_lrp(
@@ -174,7 +174,7 @@ class EvacuationClient(Caller):
         availability_zone: str = "",
         trace_id: str = "",
     ) -> bool:
-        """A BBS that does not know the present form gets the older one, which has none of the options."""
+        """If the BBS lacks this call, use the older one, which has none of the options."""
         request = evacuation.EvacuateRunningActualLRPRequest(
             actual_lrp_key=_key(key),
             actual_lrp_instance_key=_instance_key(instance_key),

@@ -1,8 +1,8 @@
-"""What a BBS can be asked, as seen by those who ask: the rep, the auctioneer, the REST facade, the CLI.
+"""Client interface of a BBS, for rep, auctioneer, REST facade and CLI.
 
-The one implementation over the wire is ``bbs.client.http``; tests script their own. Every call raises
-:class:`bbs.models.errors.BBSError`; transport trouble that outlived the retries arrives as one with
-type ``InvalidResponse``, ``Timeout`` or ``RouterError``. ``trace_id`` goes out as ``X-Vcap-Request-Id``.
+``bbs.client.http`` and ``bbs.client.oneshot`` implement it over the wire; tests use fakes. Every call raises
+:class:`bbs.models.errors.BBSError`. Transport errors that remain after the retries have type
+``InvalidResponse``, ``Timeout`` or ``RouterError``. ``trace_id`` is sent as ``X-Vcap-Request-Id``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bbs.models.task import Task, TaskDefinition
 
 
 class ActualLRPCalls(Protocol):
-    """Calls about instances."""
+    """Calls about actual LRPs."""
 
     async def actual_lrps(
         self,
@@ -69,7 +69,7 @@ class ActualLRPCalls(Protocol):
 
 
 class EvacuationCalls(Protocol):
-    """Calls of an evacuating cell; each but the last answers ``keep_container``."""
+    """Calls of an evacuating cell; all except ``remove_evacuating_actual_lrp`` return ``keep_container``."""
 
     async def evacuate_claimed_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""

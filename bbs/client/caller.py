@@ -1,4 +1,4 @@
-"""The base of the groups of calls: a transport, and the error of a response."""
+"""Base of the call groups: sends a request and raises the error in its response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Caller:
         *,
         repeatable: bool = True,
     ) -> ResponseT:
-        """Response without an error; raises the :class:`~bbs.models.errors.BBSError` in it otherwise."""
+        """The response, if it has no error; otherwise raises its :class:`~bbs.models.errors.BBSError`."""
         response = await self._transport.call(route, request, trace_id, repeatable=repeatable)
         raise_for_error(response)
         return response

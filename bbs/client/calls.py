@@ -1,4 +1,4 @@
-"""Every call of a BBS, whoever carries the requests."""
+"""All calls of a BBS, independent of the transport."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bbs.wire.proto.domain_pb2 import UpsertDomainRequest
 class BBSCalls(ActualLRPClient, EvacuationClient, DesiredLRPClient, TaskClient):
     """``bbs.client.api.BBSClient`` over the wire. Use as an async context manager.
 
-    Every call raises :class:`~bbs.models.errors.BBSError`; where the BBS was not heard at all it is a
+    Every call raises :class:`~bbs.models.errors.BBSError`; without any response from the BBS it is an
     :class:`~bbs.client.transport.UnansweredError`.
     """
 

@@ -1,4 +1,4 @@
-"""Calls about what should run."""
+"""Client of the desired LRP calls."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DesiredLRPClient(Caller):
     ) -> list[DesiredLRP]:
         """Sparse: guid, domain, log guid, instances, routes, modification tag and metric tags are set.
 
-        A BBS that does not know the call is asked for the whole DesiredLRPs.
+        If the BBS lacks the call, fetch the whole DesiredLRPs.
         """
         request = requests.DesiredLRPsRequest(process_guids=process_guids)
         try:

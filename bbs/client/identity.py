@@ -1,9 +1,9 @@
-"""An identity on disk, and TLS contexts that follow it: renewed files count from the next connection on.
+"""TLS identity files, and TLS contexts that follow them.
 
-Connections that exist keep what they agreed on, so a renewal drops none. Files are looked at every few
-seconds; a set that does not belong together yet, as when a renewal has written only one of two files, is
-passed over until it does. A client goes on trusting the CA certificates it started with beside the new
-ones; a server trusts what the CA file says now.
+Renewed files apply to new connections. Existing connections are not affected. Files are checked every few
+seconds. An inconsistent set of files is ignored until it is consistent, for example while a renewal has
+written only one of two files. A client keeps trusting its initial CA certificates in addition to new ones; a
+server trusts only the current CA file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bbs.client.tls import TLSConfigurationError, client_context, server_context
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 5.0
-"""Between two looks at the files."""
+"""Interval between checks of the files."""
 
 Look = tuple[int, int, int]
 Fingerprint = tuple[Look | None, ...]
@@ -30,7 +30,7 @@ Fingerprint = tuple[Look | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityFiles:
-    """PEM files: the CA certificates peers are checked against, our certificate, its key."""
+    """PEM files: the CA certificates that verify peers, the own certificate, and its key."""
 
     ca_file: Path
     cert_file: Path
@@ -42,7 +42,7 @@ class IdentityFiles:
 
 
 class Identity:
-    """Contexts made of one set of files. Raises TLSConfigurationError when they cannot be used."""
+    """TLS contexts from one set of files. Raises TLSConfigurationError for unusable files."""
 
     def __init__(self, files: IdentityFiles) -> None:
         self.files = files
@@ -51,25 +51,25 @@ class Identity:
         self._clients: list[ssl.SSLContext] = []
 
     def server_context(self) -> ssl.SSLContext:
-        """For a listener; every handshake is done with the newest files."""
+        """Context for a listener; every handshake uses the current files."""
         files = self.files
         context = server_context(files.ca_file, files.cert_file, files.key_file)
 
         def hand_over(handshake: ssl.SSLObject, name: str | None, initial: ssl.SSLContext) -> None:
             handshake.context = self._newest_server
 
-        context.sni_callback = hand_over  # called also for clients that name no server
+        context.sni_callback = hand_over  # also called for clients that send no server name
         return context
 
     def client_context(self, *, check_hostname: bool = True) -> ssl.SSLContext:
-        """For connections to others. check_hostname: the peer's certificate must name the dialled host."""
+        """Context for client connections. check_hostname: the peer's certificate must name the dialled host."""
         context = client_context(self.files.ca_file, self.files.cert_file, self.files.key_file)
         context.check_hostname = check_hostname
         self._clients.append(context)
         return context
 
     def renew(self) -> bool:
-        """Look at the files; True when they had changed and are in use now."""
+        """Check the files; True if they changed and are now in use."""
         files = self.files
         now = files.fingerprint()
         if now == self._seen:
@@ -91,7 +91,7 @@ class Identity:
     async def followed(
         self, renewed: Callable[[], Awaitable[None]] | None = None, *, interval_s: float = LOOK_INTERVAL_S
     ) -> AsyncIterator[None]:
-        """Look at the files while inside. renewed: awaited after each renewal."""
+        """Check the files while the context lasts. renewed: awaited after each renewal."""
 
         async def look() -> None:
             due = False
@@ -103,7 +103,7 @@ class Identity:
                         await renewed()
                     due = False
                 except Exception as error:
-                    # The former identity serves on; the next look tries again.
+                    # The previous identity stays in use; the next check retries.
                     logger.exception("tls-identity.not-renewed", extra=self._about(error=str(error)))
 
         async with asyncio.TaskGroup() as group:

@@ -1,6 +1,6 @@
-"""The client of Locket, where presences and locks live for as long as they are refreshed.
+"""Locket client: locks and presences, which live while they are refreshed.
 
-Apart from the rest of the client because importing gRPC takes a while; who needs no Locket need not.
+It is separate from the rest of the client because importing gRPC is slow.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ OPTIONS = (
 )
 
 KEEPALIVE_TIME_S, KEEPALIVE_TIMEOUT_S = 10, 22
-"""Those of the Go clients."""
+"""The values of the Go clients."""
 
 
 class TypeCode(IntEnum):
-    """What a resource is; Locket refuses ``UNKNOWN``."""
+    """Type of a resource; Locket refuses ``UNKNOWN``."""
 
     UNKNOWN = 0
     LOCK = 1
@@ -41,8 +41,9 @@ class TypeCode(IntEnum):
 class Resource:
     """A lock or a presence.
 
-    key: what is held. owner: who holds it, compared as text. value: free text; of a presence the JSON
-    of its :class:`~bbs.models.cell.CellPresence`.
+    key: name of the resource.
+    owner: holder of the key, compared as text.
+    value: free text; for a presence, the JSON of its :class:`~bbs.models.cell.CellPresence`.
     """
 
     key: str
@@ -52,11 +53,11 @@ class Resource:
 
 
 class LocketError(Exception):
-    """A call of Locket failed.
+    """A Locket call failed.
 
-    code: ``ALREADY_EXISTS`` (held by another owner), ``NOT_FOUND``, ``INVALID_ARGUMENT``, or what gRPC
-    says about the way there: ``UNAVAILABLE``, ``DEADLINE_EXCEEDED``.
-    message: as Locket gave it, for instance ``lock-collision``.
+    code: ``ALREADY_EXISTS`` (held by another owner), ``NOT_FOUND``, ``INVALID_ARGUMENT``, or a transport
+    error of gRPC: ``UNAVAILABLE``, ``DEADLINE_EXCEEDED``.
+    message: text from Locket, for example ``lock-collision``.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -66,7 +67,7 @@ class LocketError(Exception):
 
 
 def channel_credentials(ca_file: Path, cert_file: Path, key_file: Path) -> grpc.ChannelCredentials:
-    """Mutual TLS; raises :class:`OSError` for a file that cannot be read."""
+    """Mutual TLS credentials. Raises :class:`OSError` for a file that cannot be read."""
     return grpc.ssl_channel_credentials(
         root_certificates=ca_file.read_bytes(),
         private_key=key_file.read_bytes(),
@@ -77,9 +78,11 @@ def channel_credentials(ca_file: Path, cert_file: Path, key_file: Path) -> grpc.
 class LocketClient:
     """One channel to Locket. Use as an async context manager.
 
-    timeout_s: deadline of a call in seconds, ``None`` for none. wait_for_ready: wait for a connection,
-    within that deadline, instead of failing at once. uuid: random text by which a call is found in the
-    server's log; sent when not empty. Every call raises :class:`LocketError`.
+    timeout_s: deadline of a call in seconds, ``None`` for none.
+    wait_for_ready: wait for a connection, within that deadline, instead of failing at once.
+    uuid: random text that identifies a call in the server's log; sent if not empty.
+
+    Every call raises :class:`LocketError`.
     """
 
     def __init__(
@@ -90,10 +93,10 @@ class LocketClient:
         keepalive_time_s: int = KEEPALIVE_TIME_S,
         keepalive_timeout_s: int = KEEPALIVE_TIMEOUT_S,
     ) -> None:
-        """address: ``host:port``. credentials: see :func:`channel_credentials`; plain text without.
-
-        keepalive_time_s: silence after which the connection is tried, keepalive_timeout_s: how long it may
-        take to answer; seconds.
+        """address: ``host:port``.
+        credentials: see :func:`channel_credentials`; None for plain text.
+        keepalive_time_s, keepalive_timeout_s: idle seconds before a keepalive ping, and seconds to wait for
+        its answer.
         """
         self.address = address
         self._options = (
@@ -116,12 +119,12 @@ class LocketClient:
             await channel.close(None)
 
     async def renew(self, credentials: grpc.ChannelCredentials) -> None:
-        """Use other credentials from now on; calls in flight end on the old connection."""
+        """Use new credentials from now on. Calls in flight finish on the old connection."""
         former, self._channel = self._open_channel(), self._dial(credentials)
         await former.close(None)
 
     async def ready(self, timeout_s: float = 10.0) -> None:
-        """Return when connected; ``DEADLINE_EXCEEDED`` when that takes longer than ``timeout_s``."""
+        """Wait for a connection; ``DEADLINE_EXCEEDED`` after ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._open_channel().channel_ready()
@@ -139,17 +142,17 @@ class LocketClient:
         timeout_s: float | None = None,
         wait_for_ready: bool = False,
     ) -> None:
-        """Take or refresh; ``ALREADY_EXISTS`` when another owner holds the key. ttl_s: seconds."""
+        """Take or refresh a resource; ``ALREADY_EXISTS`` if another owner holds the key. ttl_s: seconds."""
         request = locket_pb2.LockRequest(resource=_to_wire(resource), ttl_in_seconds=ttl_s)
         await self._call(wire.LOCK, request, uuid=uuid, timeout_s=timeout_s, wait_for_ready=wait_for_ready)
 
     async def release(self, resource: Resource, *, timeout_s: float | None = None) -> None:
-        """Give back; a key that nobody holds is no error."""
+        """Release a resource; a key without a holder is no error."""
         request = locket_pb2.ReleaseRequest(resource=_to_wire(resource))
         await self._call(wire.RELEASE, request, timeout_s=timeout_s)
 
     async def fetch(self, key: str, *, uuid: str = "", timeout_s: float | None = None) -> Resource:
-        """Who holds a key; ``NOT_FOUND`` when nobody."""
+        """The resource of a key; ``NOT_FOUND`` if there is none."""
         request = locket_pb2.FetchRequest(key=key)
         response = await self._call(wire.FETCH, request, uuid=uuid, timeout_s=timeout_s)
         return _to_model(response.resource)
@@ -215,5 +218,5 @@ def _to_model(resource: locket_pb2.Resource) -> Resource:
 
 
 def _legacy_type(type_code: TypeCode) -> str:
-    """The deprecated text form, which the Go programs still write beside the number."""
+    """The deprecated text form, which the Go programs still send beside the number."""
     return "" if type_code is TypeCode.UNKNOWN else type_code.name.lower()

@@ -1,4 +1,4 @@
-"""Calls about tasks."""
+"""Client of the task calls."""
 
 from __future__ import annotations
 

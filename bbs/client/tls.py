@@ -1,6 +1,6 @@
-"""TLS contexts from files, as every component of a deployment wants them: mutual, TLS 1.2 and 1.3 only.
+"""TLS contexts from files, with the settings of a deployment: mutual TLS, versions 1.2 and 1.3 only.
 
-Files are read once; :mod:`bbs.client.identity` follows them. With TLS 1.2 the two suites need RSA
+Files are read once; :mod:`bbs.client.identity` follows changes. The two suites of TLS 1.2 need RSA
 certificates.
 """
 
@@ -16,15 +16,15 @@ TLS_1_2_SUITES = ("ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES128-GCM-SHA256")
 
 
 class TLSConfigurationError(Exception):
-    """The files do not make a usable identity; the message names the file."""
+    """The files are not a usable identity; the message names the file."""
 
 
 class CertificateExpired(TLSConfigurationError):
-    """The certificate was good once; the file may be renewed at any time."""
+    """The certificate has expired; the file may be renewed at any time."""
 
 
 def client_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """For connections to a server whose certificate ``ca_file`` signed and that names the dialled host.
+    """Client context that verifies the server against ``ca_file`` and the dialled host name.
 
     Raises :class:`TLSConfigurationError`.
     """
@@ -32,7 +32,7 @@ def client_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLCon
 
 
 def unverified_client_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """For connections to a server taken at its word, neither CA nor name: for tools, at a person's wish.
+    """Client context that does not verify the server certificate; for tools, at the user's request.
 
     Raises :class:`TLSConfigurationError`.
     """
@@ -43,7 +43,7 @@ def unverified_client_context(cert_file: Path, key_file: Path) -> ssl.SSLContext
 
 
 def server_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """For a server whose clients must show a certificate that ``ca_file`` signed; names are not checked.
+    """Server context that requires a client certificate signed by ``ca_file``; names are not checked.
 
     Raises :class:`TLSConfigurationError`.
     """
@@ -53,7 +53,7 @@ def server_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLCon
 
 
 def own_certificate(cert_file: Path) -> x509.Certificate:
-    """First certificate of a file; raises :class:`TLSConfigurationError` also when it is expired."""
+    """First certificate of a file. Raises :class:`TLSConfigurationError`, also if it has expired."""
     try:
         certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     except (OSError, ValueError) as error:

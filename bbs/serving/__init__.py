@@ -1,6 +1,6 @@
-"""Serving HTTP to peers that cannot be trusted: addresses, listeners, bounds, and who may ask.
+"""HTTP serving for untrusted peers: addresses, listeners, limits and access rules.
 
-Control plane and rep serve with the same modules. Each one bounds a kind of input: ``connections`` the
-connections and the time a client may take, ``bodies`` the memory of request bodies, ``events`` the memory of
-a response that never ends, ``door`` who may ask on a listener without TLS.
+Control plane and rep use the same modules. Each bounds one kind of input. ``connections`` bounds the number
+of connections and the time of slow clients. ``bodies`` bounds the memory of request bodies. ``events`` bounds
+the memory of endless responses. ``door`` is the access rule of listeners without TLS.
 """

@@ -1,4 +1,4 @@
-"""Addresses to listen on."""
+"""Listen addresses."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from bbs.models.numbers import whole_number
 
 MAX_PORT: Final = 65535
 BACKLOG: Final = 1024
-"""Connections the kernel keeps until they are accepted."""
+"""Connections that the kernel queues until they are accepted."""
 
 ANY_HOSTS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Where clients on this machine reach a listener on all addresses."""
+"""The address by which clients on this machine reach a listener on all addresses."""
 
 
 class ListenError(Exception):
-    """An address could not be had; the message says which, and for what."""
+    """An address cannot be bound; the message names the address and its purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Host and port; port 0 lets the system choose."""
+    """Host and port; for port 0 the system chooses one."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``HOST:PORT``, an IPv6 host in brackets. Raises ValueError."""
+        """Parse ``HOST:PORT``, with an IPv6 host in brackets. Raises ValueError."""
         host, colon, port = text.rpartition(":")
         number = whole_number(port, MAX_PORT)
         if not colon or number is None:
@@ -42,7 +42,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it; a name other than ``localhost`` may be anything."""
+        """Whether only this machine can reach it; of all names, only ``localhost`` counts as loopback."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -59,7 +59,7 @@ class Address:
 
 @contextmanager
 def listening(address: Address, purpose: str) -> Iterator[socket.socket]:
-    """A socket that listens while inside. Raises ListenError."""
+    """A socket that listens while the context lasts. Raises ListenError."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         bound = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
@@ -71,7 +71,7 @@ def listening(address: Address, purpose: str) -> Iterator[socket.socket]:
 
 
 def listen_error(address: Address, purpose: str, error: OSError) -> ListenError:
-    """The error for an address that cannot be had."""
+    """The error for an address that cannot be bound."""
     if error.errno == errno.EADDRINUSE:
         return ListenError(f"address {address} for {purpose} is taken")
     return ListenError(f"cannot listen on {address} for {purpose}: {error.strerror or error}")

@@ -1,4 +1,4 @@
-"""Request bodies that are read as a whole, within one bound for the memory of all of them."""
+"""Reader of whole request bodies, with a shared memory limit."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Final
 from aiohttp import web
 
 BUDGET_BYTES: Final = 256 << 20
-"""Of all large bodies that this process has in memory: four of the largest ones."""
+"""Memory limit of all large bodies in this process: four of the largest ones."""
 
 SMALL_BYTES: Final = 64 * 1024
-"""A body up to this size is always taken; connections are bounded."""
+"""Bodies up to this size are always accepted; the number of connections is bounded."""
 
 logger = logging.getLogger(__name__)
 
 
 class Budget:
-    """Bytes that may be held at the same time."""
+    """Limit of bytes held at the same time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
 
     def take(self, count: int) -> bool:
-        """False when so many are not left."""
+        """Reserve bytes; false if not enough are left."""
         if self.held + count > self.limit:
             return False
         self.held += count
@@ -41,10 +41,10 @@ PROCESS: Final = Budget(BUDGET_BYTES)
 
 @asynccontextmanager
 async def whole_body(request: web.Request, budget: Budget = PROCESS) -> AsyncIterator[bytes]:
-    """The body of a request, counted against the budget while inside.
+    """The body of a request, counted against the budget while the context lasts.
 
-    Raises aiohttp's 413 for more than the application's ``client_max_size``, 503 when the budget is used up,
-    ConnectionError when the client has gone.
+    Raises aiohttp's 413 for more than the application's ``client_max_size``, 503 if the budget is used up,
+    ConnectionError if the client has disconnected.
     """
     counted = 0
     body = bytearray()
@@ -66,10 +66,10 @@ async def whole_body(request: web.Request, budget: Budget = PROCESS) -> AsyncIte
 
 
 async def _next_chunk(request: web.Request) -> bytes:
-    """What has come of the body, empty at its end. Raises ConnectionError when the client has gone."""
+    """The next chunk of the body, empty at its end. Raises ConnectionError if the client has disconnected."""
     try:
         return await request.content.readany()
-    except RuntimeError as error:  # aiohttp's for a connection that had ended before the first read
+    except RuntimeError as error:  # aiohttp's error if the connection ended before the first read
         raise ConnectionResetError(str(error)) from error
 
 

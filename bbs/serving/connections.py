@@ -1,13 +1,14 @@
-"""The connections of a listener: how many there are, and how long a client may keep one without using it.
+"""Connections of a listener: their number, and timeouts for slow clients.
 
-A client has ``head_timeout_s`` for its TLS handshake and as long again until the head of its first request
-is in; a later request as long from its first byte. A body must bring :data:`BODY_TICK_BYTES` in one of
-:data:`SLOW_TICKS` ticks while the server is ready to read. A client that is late is cut, as the Go programs
-do. ``aiohttp`` has no such limits, so a :class:`Connection` stands between each transport and it.
+A client has ``head_timeout_s`` for its TLS handshake and the same time again until the head of its first
+request is complete. For later requests the time starts at the first byte. A body must bring
+:data:`BODY_TICK_BYTES` in at least one of :data:`SLOW_TICKS` ticks, while the server is ready to read. The
+connection of a late client is aborted, as in the Go programs. ``aiohttp`` has no such limits, so a
+:class:`Connection` sits between each transport and aiohttp.
 
-At the limit of connections the one that is longest without a request, or in its handshake, is cut to make
-room, once that is :data:`SPARED_S` ago; else one whose body was slow in the last tick. Clients that say
-nothing, or next to nothing, therefore keep nobody out.
+At the connection limit, the oldest connection without a request (or in its handshake) is aborted to make
+room, if it has been idle for at least :data:`SPARED_S`. Otherwise a connection whose body was slow in the
+last tick is aborted. Idle and very slow clients therefore cannot block others.
 """
 
 from __future__ import annotations
@@ -28,30 +29,30 @@ from bbs.serving.door import Door
 HEAD_TIMEOUT_S: Final = 5.0
 BODY_TICK_S: Final = 5.0
 BODY_TICK_BYTES: Final = 5 * 1024
-"""In one tick; 1 KiB/s."""
+"""Minimum bytes per tick: 1 KiB/s."""
 SLOW_TICKS: Final = 6
-"""Ticks in a row with fewer bytes after which a body is too slow."""
+"""Consecutive ticks with fewer bytes after which a body is too slow."""
 
 SPARED_S: Final = 0.5
-"""A connection without a request is not cut for another one sooner: its client may be about to ask."""
+"""Minimum idle time before a connection without a request is aborted: its client may be about to send one."""
 
 FEWEST_CONNECTIONS: Final = 64
 MOST_CONNECTIONS: Final = 4096
 DESCRIPTORS_PER_CONNECTION: Final = 16
-"""A listener may use this part of the process's descriptors: a process has up to ten of them, and files."""
+"""Descriptors of the process per allowed connection: a process has up to ten listeners, and files."""
 
 CONTINUE: Final = "100-continue"
-"""The only value of an Expect header that has a meaning."""
+"""The only Expect value with a meaning."""
 
 LOGGED_CHARACTERS: Final = 200
 REFUSALS_LOGGED_EVERY_S: Final = 10.0
-"""One refusal is logged in this time and the others are counted, so that a page cannot fill the log."""
+"""One refusal per interval is logged and the others are counted, so that a web page cannot fill the log."""
 
 logger = logging.getLogger(__name__)
 
 
 def connection_limit() -> int:
-    """How many connections a listener may have, by the descriptors this process may have now."""
+    """Maximum connections of a listener, from the current descriptor limit of the process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
@@ -59,12 +60,12 @@ def connection_limit() -> int:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, from its acceptance on. Passes everything on to aiohttp, and watches the clock."""
+    """One connection after accept: forwards all events to aiohttp and enforces the timeouts."""
 
     def __init__(self, peer: socket.socket, connections: Connections) -> None:
         self.peer = peer
         self.establishing: asyncio.Task[None] | None = None
-        self.begun = False  # from then on the transport has the socket, and closes it
+        self.begun = False  # afterwards the transport owns and closes the socket
         self._connections = connections
         self._transport: asyncio.BaseTransport | None = None
         self._inner: web.RequestHandler | None = None
@@ -123,7 +124,7 @@ class Connection(asyncio.Protocol):
             self._arm_body()
 
     def handled(self) -> None:
-        """The request is not handled any more; a part of the next one may be there."""
+        """Request handling has ended; part of the next request may have arrived."""
         self._handling = False
         self._disarm()
         self._connections.body_slow(self, False)
@@ -131,7 +132,7 @@ class Connection(asyncio.Protocol):
             self._arm_head()
 
     def cut(self) -> None:
-        """End the connection at once, in whatever state it is."""
+        """Abort the connection, in any state."""
         self._disarm()
         if isinstance(self._transport, asyncio.Transport):
             self._transport.abort()
@@ -166,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if not self._body_is_open():
             return
-        # A transport that is not reading waits for the handler: the client is not the slow one.
+        # A paused transport waits for the handler: the client is not slow.
         reading = isinstance(self._transport, asyncio.Transport) and self._transport.is_reading()
         slow = reading and self._tick_bytes < BODY_TICK_BYTES
         self._slow_ticks = self._slow_ticks + 1 if slow else 0
@@ -185,8 +186,11 @@ class Connection(asyncio.Protocol):
 class Connections:
     """All connections of a listener, and the tasks that establish them.
 
-    server: of the application. tls: None on a plain listener. door: None to take every request.
-    limit: None for :func:`connection_limit`. freed: called when there is room again.
+    server: of the application.
+    tls: None on a plain listener.
+    door: access rule; None accepts every request.
+    limit: None for :func:`connection_limit`.
+    freed: called when there is room again.
     """
 
     def __init__(
@@ -208,8 +212,8 @@ class Connections:
         self._tls = tls
         self._door = door
         self._all: set[Connection] = set()
-        self._waiting: dict[Connection, float] = {}  # without a request, since when; the longest first
-        self._slow: dict[Connection, None] = {}  # with a slow body; the longest first
+        self._waiting: dict[Connection, float] = {}  # without a request, with start time; oldest first
+        self._slow: dict[Connection, None] = {}  # with a slow body; oldest first
         self._of: dict[asyncio.BaseProtocol, Connection] = {}
         self._refusal_logged_at = -math.inf
         self._refusals_unlogged = 0
@@ -217,11 +221,11 @@ class Connections:
         server.request_handler = self._answer
 
     def has_room(self) -> bool:
-        """Whether one more connection may be taken; at the limit one without a request is cut for it."""
+        """Whether one more connection may be accepted; at the limit, try to abort one first."""
         return len(self._all) < self.limit or self.cut_one()
 
     def cut_one(self) -> bool:
-        """Cut the connection that is longest without use; false when there is none to cut yet."""
+        """Abort the longest idle connection, or a slow one; false if none may be aborted."""
         found = next(iter(self._waiting), None)
         if found is None or self._now() - self._waiting[found] < SPARED_S:
             found = next(iter(self._slow), None)
@@ -232,7 +236,7 @@ class Connections:
         return True
 
     def begin(self, peer: socket.socket) -> None:
-        """Take over a connection that was accepted."""
+        """Take over an accepted connection."""
         connection = Connection(peer, self)
         self._all.add(connection)
         self._waiting[connection] = self._now()
@@ -241,7 +245,7 @@ class Connections:
         task.add_done_callback(lambda _: self._established(connection))
 
     async def close(self) -> None:
-        """Cut connections in their handshake; the others end with the application."""
+        """Abort connections in their handshake; the others end with the application."""
         tasks = [each.establishing for each in self._all if each.establishing is not None]
         for task in tasks:
             task.cancel()
@@ -250,20 +254,20 @@ class Connections:
     # -- called by connections ---------------------------------------------------------------------------
 
     def made(self, connection: Connection) -> web.RequestHandler:
-        """The handshake is over; the application's protocol for the connection."""
+        """Called after the handshake; returns the application's protocol for the connection."""
         inner = self._server()
         self._of[inner] = connection
         return inner
 
     def body_slow(self, connection: Connection, slow: bool) -> None:
-        """Whether the body of a connection was slow in the last tick."""
+        """Record whether the body of a connection was slow in the last tick."""
         if not slow:
             self._slow.pop(connection, None)
         elif connection in self._all:
             self._slow.setdefault(connection)
 
     def lost(self, connection: Connection, inner: web.RequestHandler | None) -> None:
-        """The connection has ended."""
+        """Called when the connection has ended."""
         if inner is not None:
             self._of.pop(inner, None)
         self._forget(connection)
@@ -279,7 +283,7 @@ class Connections:
                 ssl=self._tls,
                 ssl_handshake_timeout=self.head_timeout_s if self._tls else None,
             )
-        except OSError as error:  # of the handshake too: SSLError, TimeoutError, ConnectionError
+        except OSError as error:  # also handshake errors: SSLError, TimeoutError, ConnectionError
             self._forget(connection)
             logger.debug("connection-not-established", extra={"data": {"error": str(error)}})
 
@@ -304,20 +308,20 @@ class Connections:
         if self._door is not None and (refusal := self._door.refusal(request.headers)):
             return self._refused(request, refusal)
         if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
-            # aiohttp's answer repeats the header, and fails for one that is no text.
+            # aiohttp's own response echoes the header and fails if it cannot be decoded.
             return web.Response(status=417)
         connection = self._of.get(request.protocol)
-        if connection is None:  # the connection was lost in between
+        if connection is None:  # the connection was lost meanwhile
             return await self._handle(request)
         self._waiting.pop(connection, None)
         connection.head_read(request)
         try:
             return await self._handle(request)
-        except (ConnectionError, RuntimeError) as error:  # of a body or an answer that broke off
+        except (ConnectionError, RuntimeError) as error:  # from an interrupted body or response
             if request.transport is not None and not request.transport.is_closing():
                 raise
             logger.debug("client-gone", extra={"data": {"path": request.path, "error": str(error)}})
-            return web.Response(status=400)  # goes nowhere
+            return web.Response(status=400)  # not sent
         finally:
             connection.handled()
             if connection in self._all:
@@ -338,7 +342,7 @@ class Connections:
             logger.info("request-refused", extra={"data": data})
             self._refusal_logged_at, self._refusals_unlogged = self._now(), 0
         response = web.Response(status=403, text=f"{why}\n", headers={"X-Content-Type-Options": "nosniff"})
-        response.force_close()  # what is left of the request is not read
+        response.force_close()  # the rest of the request is not read
         return response
 
     def _now(self) -> float:

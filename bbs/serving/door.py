@@ -1,12 +1,12 @@
-"""Who may ask on a listener without TLS: programs, and pages that the listener itself served.
+"""Access rule of a listener without TLS: it accepts programs and pages that the listener itself served.
 
 A web page can make a browser on this machine send requests to loopback addresses. Two headers, which a page
-cannot choose, tell such a request from one of a program:
+cannot set, distinguish such requests from those of programs:
 
-* ``Origin`` names the site of the page. Programs send none.
-* ``Host`` is the name in the URL. A page whose own name resolves to a loopback address (DNS rebinding) is
-  not of another origin, but the browser still sends that name. An address cannot be rebound, so addresses
-  and ``localhost`` are always taken.
+* ``Origin`` names the site of the page. Programs do not send it.
+* ``Host`` is the name in the URL. If a page's own name resolves to a loopback address (DNS rebinding), the
+  request is same-origin, but the browser still sends that name. An address cannot be rebound, so addresses
+  and ``localhost`` are always accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from multidict import CIMultiDictProxy
 HTTP_PORT: Final = 80
 LOCALHOST: Final = "localhost"
 OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
-"""Values of ``Sec-Fetch-Site`` for a page of another origin; a port of its own makes an origin."""
+"""``Sec-Fetch-Site`` values of a page of another origin. Another port is another origin."""
 
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]*)(?::([0-9]{0,5}))?")
 
@@ -31,16 +31,16 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]*)(?::([0-9]{
 class Door:
     """The rule of one listener.
 
-    hosts: names, in lower case, by which clients may call it besides its addresses and ``localhost``; pages
-    of these hosts may ask too, as a proxy in front of the listener has a name of its own.
-    any_origin: pages of every site may ask, as a listener that answers CORS requests wants.
+    hosts: lower-case host names by which clients may call it, in addition to addresses and ``localhost``.
+    Pages of these hosts are accepted too, because a proxy in front of the listener has its own name.
+    any_origin: accept pages of every site, for a listener that answers CORS requests.
     """
 
     hosts: Collection[str] = ()
     any_origin: bool = False
 
     def refusal(self, headers: CIMultiDictProxy[str]) -> str:
-        """Why a request with these headers is refused, for its sender; empty when it is not."""
+        """Why a request with these headers is refused, as text for its sender; empty if it is accepted."""
         called = headers.getall("Host", [])
         if len(called) > 1:
             return "the request has more than one Host header"
@@ -68,7 +68,7 @@ class Door:
 
 
 def authority(text: str) -> tuple[str, int] | None:
-    """Host, in lower case and without brackets, and port of ``host[:port]``; None when it is neither."""
+    """Host (lower case, without brackets) and port of ``host[:port]``; None for invalid text."""
     match = _AUTHORITY.fullmatch(text)
     if match is None or not match[1]:
         return None

@@ -1,4 +1,4 @@
-"""Sending on an event stream, which never ends, to a client that perhaps does not read."""
+"""Writer for event streams, with a timeout for clients that do not read."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Final
 from aiohttp import web
 
 PIECE_BYTES: Final = 64 * 1024
-"""Written at once. What the socket does not take is copied into a buffer of the connection."""
+"""Bytes per write. Data that the socket does not accept is copied into the connection's buffer."""
 
 PATIENCE_S: Final = 30.0
-"""For a client to take one piece."""
+"""Time for a client to accept one record."""
 
 logger = logging.getLogger(__name__)
 
 
 class SlowReader(Exception):
-    """The client takes nothing; its connection has been cut."""
+    """The client does not read; its connection has been aborted."""
 
 
 async def send(
     request: web.BaseRequest, response: web.StreamResponse, record: bytes, *, patience_s: float | None = None
 ) -> None:
-    """Write a record. Raises SlowReader, ConnectionError. patience_s: None for the usual."""
+    """Write a record. Raises SlowReader, ConnectionError. patience_s: None for the default."""
     seconds = PATIENCE_S if patience_s is None else patience_s
     try:
         async with asyncio.timeout(seconds):

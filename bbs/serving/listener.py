@@ -1,9 +1,9 @@
-"""Listeners: an HTTP application on sockets, with bounded connections and slow clients cut.
+"""HTTP listeners: an application on sockets, with bounded connections and timeouts for slow clients.
 
-Accepting is our own, not asyncio's, for two reasons. A listener at its limit of connections leaves new ones
-to the kernel's queue. And when the process is out of descriptors asyncio (3.11) tries again for every
-place in that queue, with an error in the log for each, and gives up the socket when the server is closed
-meanwhile; here one retry is due, and connections that wait for a request are cut.
+The listener accepts connections itself instead of using asyncio's server, for two reasons. At its connection
+limit it leaves new connections in the kernel's queue. When the process is out of descriptors, asyncio (3.11)
+retries for every place in that queue, logs an error for each, and drops the socket if the server is closed
+meanwhile. This listener schedules one retry and aborts idle connections.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from bbs.serving.connections import Connections
 from bbs.serving.door import Door
 
 ACCEPTED_PER_TURN: Final = 64
-"""Connections taken in one turn of the event loop."""
+"""Maximum connections accepted in one turn of the event loop."""
 
 RETRY_S: Final = 0.25
-"""Pause while there is no room for a connection, or no descriptor, or no memory."""
+"""Pause while there is no room for a connection, no descriptor, or no memory."""
 
 LOGGED_EVERY_S: Final = 10.0
-"""A listener that is full, or has no descriptor, says so this often."""
+"""Log interval of a listener that is full or has no descriptor."""
 
 GRACE_S: Final = 1.0
-"""For requests still being answered when a listener closes."""
+"""Time for requests in progress when a listener closes."""
 
 OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -54,19 +54,19 @@ class Acceptor:
         self._stopped = False
 
     def start(self) -> None:
-        """Accept from now on."""
+        """Start accepting."""
         if not self._stopped:
             self._retry = None
             self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def resume(self) -> None:
-        """There is room again."""
+        """Resume after a pause: there is room again."""
         if self._retry is not None:
             self._retry.cancel()
             self.start()
 
     def stop(self) -> None:
-        """Accept no more, and close the socket."""
+        """Stop accepting and close the socket."""
         self._stopped = True
         if self._retry is not None:
             self._retry.cancel()
@@ -83,7 +83,7 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in OUT_OF_RESOURCES:  # an error of that one connection, accept(2)
+                if error.errno not in OUT_OF_RESOURCES:  # an error of that one connection, see accept(2)
                     logger.info("accept-failed", extra=self._about(str(error)))
                     continue
                 self._connections.cut_one()
@@ -93,7 +93,7 @@ class Acceptor:
             self._connections.begin(peer)
 
     def _pause(self, event: str, error: str) -> None:
-        """Try again later."""
+        """Stop accepting and retry later."""
         self._loop.remove_reader(self._listening.fileno())
         self._retry = self._loop.call_later(RETRY_S, self.start)
         now = self._loop.time()
@@ -106,7 +106,7 @@ class Acceptor:
 
 
 class Listener:
-    """A running listener. sockets: it listens on these."""
+    """A running listener. sockets: its listening sockets."""
 
     def __init__(self, sockets: Sequence[socket.socket], connections: Connections) -> None:
         self.sockets = tuple(sockets)
@@ -117,7 +117,7 @@ class Listener:
             acceptor.start()
 
     async def close(self) -> None:
-        """Take no more connections; the sockets are closed. Established connections stay."""
+        """Stop accepting and close the sockets. Established connections stay."""
         for acceptor in self._acceptors:
             acceptor.stop()
         await self._connections.close()
@@ -140,13 +140,14 @@ async def serving(
     head_timeout_s: float | None = None,
     body_tick_s: float | None = None,
 ) -> AsyncIterator[Listener]:
-    """Serve on a listening socket, or on host (empty for all) and port, while inside. Raises OSError.
+    """Serve on a listening socket, or on host (empty for all) and port, while the context lasts.
 
-    The socket is closed at the end. grace_s: for requests still being answered then.
-    cancel_on_disconnect: a handler whose client has gone is cancelled.
-    door: who may ask on a listener without TLS, None for the usual :class:`Door`; with TLS the certificates
-    of peers decide. Bodies are read as they are sent: like the Go programs, we do not decompress them.
-    max_connections, head_timeout_s, body_tick_s: None for the usual (:mod:`bbs.serving.connections`).
+    The socket is closed at the end. Bodies are not decompressed, like in the Go programs. Raises OSError.
+    grace_s: time for requests in progress at the end.
+    cancel_on_disconnect: cancel a handler when its client disconnects.
+    door: access rule of a listener without TLS, None for the default :class:`Door`. With TLS, peer
+    certificates decide.
+    max_connections, head_timeout_s, body_tick_s: None for the defaults of :mod:`bbs.serving.connections`.
     """
     runner = web.AppRunner(
         application,
@@ -179,7 +180,7 @@ async def serving(
 
 
 def _usual_door(where: socket.socket | tuple[str, int]) -> Door:
-    """A listener on the address of a name may be called by that name."""
+    """The default rule: a listener on the address of a host name may be called by that name."""
     return Door() if isinstance(where, socket.socket) else Door(hosts=(where[0].lower(),))
 
 

@@ -1,4 +1,4 @@
-"""The log of aiohttp's request handling: errors of ours with a trace, bytes that are no request without."""
+"""Logger for aiohttp's request handling: tracebacks only for our own errors, not for malformed requests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 from aiohttp.http_exceptions import HttpProcessingError
 
 SHOWN: Final = 200
-"""Characters of an error."""
+"""Maximum characters of an error."""
 
 
 class BadRequests(logging.Filter):
-    """What aiohttp logs as an error with a trace, though a client caused it, is one line at debug level."""
+    """Reduces errors that clients cause, which aiohttp logs with a traceback, to one line at debug level."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,8 +1,8 @@
-"""Generate the Python code of the messages from our ``.proto`` files: ``python -m bbs.wire.generate``.
+"""Generator of the Python code of our ``.proto`` files: ``python -m bbs.wire.generate``.
 
-The output stands beside its ``.proto`` and is checked in, so that neither an installation nor a build
-needs the compiler; unit tests say when it is out of date. The compiler (``grpcio-tools``) is a
-development dependency only. Folders are named, not imported: one generator serves all rooms.
+The output is checked in beside its ``.proto``, so that neither an installation nor a build needs the
+compiler; unit tests fail when it is out of date. The compiler (``grpcio-tools``) is a development dependency
+only. Folders are listed by path, not imported: one generator serves all packages.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ FOLDERS = (PROTO_DIR, LOGGREGATOR_DIR)
 
 
 def generate(output_root: Path = ROOT, folders: Sequence[Path] = FOLDERS) -> None:
-    """Write ``*_pb2.py`` and ``*_pb2.pyi`` of every ``.proto`` of ``folders`` below ``output_root``.
+    """Write ``*_pb2.py`` and ``*_pb2.pyi`` of every ``.proto`` in ``folders`` below ``output_root``.
 
-    Raises :class:`RuntimeError` when the compiler refuses; its own report is on stderr.
+    Raises :class:`RuntimeError` if the compiler fails; its error report is on stderr.
     """
     sources = sorted(
         str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).glob("*.proto")

@@ -1,4 +1,4 @@
-"""The Locket service: its name, its methods, what travels. Shared by client and server."""
+"""The Locket service: its name, methods and messages. Shared by client and server."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ RELEASE = Method("Release", locket_pb2.ReleaseRequest, locket_pb2.ReleaseRespons
 FETCH_ALL = Method("FetchAll", locket_pb2.FetchAllRequest, locket_pb2.FetchAllResponse)
 
 UUID_METADATA = "uuid"
-"""Metadata key of Lock, and of the Fetch after a failed one; a random value per call, for logs."""
+"""Metadata key of Lock, and of the Fetch after a failed Lock; a random value per call, for logs."""

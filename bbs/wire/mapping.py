@@ -1,17 +1,17 @@
-"""Between the messages of the wire and the values of ``bbs.models``, both ways.
+"""Conversion between wire messages and the values of ``bbs.models``, both ways.
 
-A model class and its message have the same name and fields; what differs follows from the types on
-both sides, so one plan per class, made from the dataclass' annotations and the message's descriptor
-at its first use, is all there is:
+A model class and its message have the same name and fields. The differences follow from the types on both
+sides, so the mapping is one plan per class, built at first use from the dataclass annotations and the message
+descriptor:
 
 * ``from_`` is ``from``; ``placement_tags`` and ``routable`` are capitalised in some messages;
-* text that user processes produce is ``bytes`` on the wire: read with replacement characters, so
-  that one bad byte does not make a whole message unreadable;
-* ``routes`` is a plain mapping here, a message of its own there;
-* an :data:`~bbs.models.actions.Action` is one value here, a wrapper with nine members there;
-* a sub-message that cannot be ``None`` here is always written, even empty, as the Go programs do;
+* text from user processes is ``bytes`` on the wire; it is decoded with replacement characters, so that one
+  bad byte does not make a whole message unreadable;
+* ``routes`` is a plain mapping in the model and a separate message on the wire;
+* an :data:`~bbs.models.actions.Action` is one value in the model and a wrapper with nine members on the wire;
+* a sub-message that cannot be ``None`` in the model is always written, even if empty, as the Go programs do;
   so are the routes of a DesiredLRP, which a Go cell dereferences without a check;
-* an enum number this version does not know is read as the zero value.
+* an unknown enum number is read as the zero value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Model = Any
 """An instance of any dataclass of ``bbs.models`` that has a message of the same name."""
 
 Convert = Callable[[Any], Any]
-"""From the value of a field to the value of an attribute."""
+"""Converts the value of a field to the value of an attribute."""
 
 Put = Callable[[Any, Any], None]
 """Puts a value (second) into a message (first)."""
@@ -72,10 +72,10 @@ def to_wire(model: Model, cls: type[W]) -> W: ...
 
 
 def to_wire(model: Model, cls: type[Message] | None = None) -> Any:
-    """Message of a model.
+    """The message of a model.
 
-    cls: the message class, for the type checker; needed only to get an action in its wrapper.
-    Raises :class:`TypeError` when the class of ``model`` has no such message.
+    cls: the message class, for the type checker; required only to get an action in its wrapper. Raises
+    :class:`TypeError` if the class of ``model`` has no such message.
     """
     if cls is actions_pb2.Action:
         wrapper = actions_pb2.Action()
@@ -98,10 +98,10 @@ def to_model(message: Message, cls: type[M]) -> M: ...
 
 
 def to_model(message: Message, cls: type[Any] | None = None) -> Any:
-    """Model of a message.
+    """The model of a message.
 
-    cls: the expected class, for the type checker.
-    Raises :class:`TypeError` when the message has no model, or another one.
+    cls: the expected class, for the type checker. Raises :class:`TypeError` if the message has no model, or
+    another one.
     """
     if isinstance(message, actions_pb2.Action):
         return _read_action(message)
@@ -112,12 +112,12 @@ def to_model(message: Message, cls: type[Any] | None = None) -> Any:
 
 
 def text_to_wire(text: str) -> bytes:
-    """Text for a field that is ``bytes`` on the wire; what cannot be encoded becomes ``?``."""
+    """Encode text for a ``bytes`` field; characters that cannot be encoded become ``?``."""
     return text.encode("utf-8", "replace")
 
 
 def text_from_wire(data: bytes) -> str:
-    """Text of a field that is ``bytes`` on the wire; what is not UTF-8 becomes U+FFFD."""
+    """Decode the text of a ``bytes`` field; bytes that are not UTF-8 become U+FFFD."""
     return data.decode("utf-8", "replace")
 
 
@@ -127,14 +127,14 @@ def error_to_wire(error: BBSError) -> error_pb2.Error:
 
 
 def error_to_model(message: error_pb2.Error) -> BBSError:
-    """The exception of an error envelope; a type this version does not know is ``UnknownError``."""
+    """The exception of an error envelope; an unknown type becomes ``UnknownError``."""
     return BBSError(_enum_reader(ErrorType)(message.type), message.message)
 
 
 def encode(message: Message) -> bytes:
-    """Bytes of a message, the same for equal messages (map entries in key order).
+    """The bytes of a message, equal for equal messages (map entries in key order).
 
-    Raises :class:`BBSError` ``InvalidRequest`` for a message that no reader would take.
+    Raises :class:`BBSError` ``InvalidRequest`` for a message that cannot be encoded.
     """
     try:
         return message.SerializeToString(deterministic=True)
@@ -145,19 +145,19 @@ def encode(message: Message) -> bytes:
 
 
 def decode(cls: type[W], data: bytes) -> W:
-    """Message in ``data``; raises :class:`BBSError` ``InvalidRequest`` when there is none."""
+    """The message in ``data``; raises :class:`BBSError` ``InvalidRequest`` if it cannot be decoded."""
     try:
         return cls.FromString(data)
     except DecodeError as error:
         raise BBSError(ErrorType.InvalidRequest) from error
 
 
-# Reading: only what is set travels, the rest is the dataclass' defaults.
+# Reading: only set fields are sent; the others get the dataclass defaults.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Reader:
-    """model: the class to build. fields: name and conversion, if it needs one, of each field by number."""
+    """model: the class to build. fields: attribute name and optional conversion of each field, by number."""
 
     model: type[Model]
     fields: Mapping[int, tuple[str, Convert | None]]
@@ -224,16 +224,16 @@ def _enum_reader(cls: type[E]) -> Callable[[int], E]:
     return lambda number: known.get(number, zero)
 
 
-# Writing: into the message in place, since a sub-message given to a constructor is copied.
+# Writing fills the message in place, because constructors copy sub-messages.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Writer:
     """How to fill a message from a model.
 
-    always: sub-messages to write even when empty.
-    explicit: attributes left out when ``None``, zero and empty included.
-    implicit: attributes left out when zero or empty.
+    always: sub-messages to write even if empty.
+    explicit: attributes omitted if ``None``; zero and empty values are written.
+    implicit: attributes omitted if zero or empty.
     """
 
     message: type[Message]
@@ -324,7 +324,7 @@ def _write_action(wrapper: actions_pb2.Action, action: Action) -> None:
     _write(writer, member, action)
 
 
-# What the two sides say about a field.
+# Matching of model attributes and wire fields.
 
 
 def _pairs(model: type) -> list[tuple[str, Any, Field]]:
@@ -335,7 +335,7 @@ def _pairs(model: type) -> list[tuple[str, Any, Field]]:
 
 
 def _folded(name: str) -> str:
-    """What is left of a name when ``from_``/``from`` and ``placement_tags``/``PlacementTags`` are one."""
+    """The normalised name: equal for ``from_``/``from`` and for ``placement_tags``/``PlacementTags``."""
     return name.replace("_", "").lower()
 
 

@@ -1,4 +1,4 @@
-"""What is known about the messages: their classes by name, their fields."""
+"""The message classes by name, and their fields."""
 
 from __future__ import annotations
 
@@ -53,17 +53,18 @@ FILES = tuple(
 
 
 def message_class(name: str) -> type[Message]:
-    """Class of the message with that bare name; raises :class:`KeyError` for an unknown one."""
+    """The class of the message with that name, without package; raises :class:`KeyError` if unknown."""
     descriptor = descriptor_pool.Default().FindMessageTypeByName(f"{PACKAGE}.{name}")
     return message_factory.GetMessageClass(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What there is to know about a field of a message.
+    """A field of a message.
 
-    message: name of the sub-message, empty for a scalar. map_value: the values' field when it is a map.
-    has_presence: unset and zero are told apart.
+    message: name of the sub-message, empty for a scalar.
+    map_value: the field of the values, if it is a map.
+    has_presence: whether unset and zero are distinct.
     """
 
     name: str
@@ -77,12 +78,12 @@ class Field:
 
 
 def fields(cls: type[Message]) -> list[Field]:
-    """Fields of a message, in the order of their declaration."""
+    """The fields of a message, in order of declaration."""
     return [_field(descriptor) for descriptor in cls.DESCRIPTOR.fields]
 
 
 def _field(descriptor: Any) -> Field:
-    # Any: the descriptor class depends on the implementation of protobuf in use.
+    # Any: the descriptor class depends on the protobuf implementation.
     message = descriptor.message_type
     is_map = message is not None and message.GetOptions().map_entry
     return Field(

@@ -1,7 +1,7 @@
-"""The calls a BBS answers: path, request and response of each.
+"""The calls of a BBS: path, request and response of each.
 
-One table for both ends: the client calls by it, a server serves by it. ``_R0`` and ``_R2`` are older
-forms that are still served. Every call is a POST; the event streams are in :mod:`bbs.wire.sse`.
+Client and server use the same table. ``_R0`` and ``_R2`` are older versions that are still served. Every call
+is a POST. The event streams are in :mod:`bbs.wire.sse`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def trace_id(headers: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[Request, Response]):
-    """One call. request is ``Empty`` where the body is."""
+    """One call. request is ``Empty`` if the body is empty."""
 
     path: str
     request: type[Request]
