@@ -102,7 +102,7 @@ class EvacuationCalls(Protocol):
 
 
 class DesiredLRPCalls(Protocol):
-    """Calls about what should run."""
+    """Calls about desired LRPs."""
 
     async def desired_lrps(
         self, *, domain: str = "", process_guids: Sequence[str] = (), trace_id: str = ""
@@ -157,7 +157,7 @@ class TaskCalls(Protocol):
 
 
 class RoutingCalls(Protocol):
-    """Calls of those who route to instances, beside the lists; not of a cell."""
+    """Additional calls of routing components; cells do not use them."""
 
     async def actual_lrps_by_process_guids(
         self, process_guids: Sequence[str], *, trace_id: str = ""
@@ -173,7 +173,7 @@ class RoutingCalls(Protocol):
 
 
 class DeprecatedCalls(Protocol):
-    """Calls that are still served and no longer needed."""
+    """Deprecated calls that are still served."""
 
     async def actual_lrp_groups(
         self, *, domain: str = "", cell_id: str = "", trace_id: str = ""
@@ -191,7 +191,7 @@ class DeprecatedCalls(Protocol):
 
 
 class BBSClient(ActualLRPCalls, EvacuationCalls, DesiredLRPCalls, TaskCalls, Protocol):
-    """All of a BBS."""
+    """All calls of a BBS."""
 
     async def ping(self, *, trace_id: str = "") -> bool: ...
 
@@ -202,7 +202,7 @@ class BBSClient(ActualLRPCalls, EvacuationCalls, DesiredLRPCalls, TaskCalls, Pro
     async def upsert_domain(self, domain: str, ttl_s: int, *, trace_id: str = "") -> None: ...
 
     def lrp_instance_events(self, cell_id: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Subscribe; entering returns once the server has answered with its headers."""
+        """Subscribe; entering returns once the server has sent its response headers."""
         ...
 
     def lrp_group_events(self, cell_id: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]: ...

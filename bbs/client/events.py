@@ -1,8 +1,8 @@
-"""Subscribing to the event streams of a BBS.
+"""Subscriptions to the event streams of a BBS.
 
-The rules are those of the Go clients: a stream that breaks is opened again without the consumer
-noticing, one that the server ends is over, and an event that cannot be read is skipped with a log line.
-What happened in between is lost either way; consumers subscribe first, then list.
+The rules are those of the Go clients. A broken stream is reopened transparently. A stream that the server
+ends is over. An event that cannot be decoded is skipped and logged. Events during a break are lost, so
+consumers subscribe first and then list.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from bbs.wire.sse import Parser, Record, RecordTooLarge, Stream, decode_record
 logger = logging.getLogger(__name__)
 
 SERVER_NOT_READY = frozenset({500, 502, 503, 504})
-"""Answers to a subscription that are tried again without limit."""
+"""Statuses of a subscription request that are retried without limit."""
 
 
 class _NotReadyError(UnansweredError):
-    """The server answers, but cannot serve yet."""
+    """The server is reachable, but not ready."""
 
 
 class _UnreachableError(UnansweredError):
@@ -38,10 +38,10 @@ class _UnreachableError(UnansweredError):
 async def subscribe(
     transport: Transport, stream: Stream, cell_id: str = ""
 ) -> AsyncIterator[AsyncIterator[Event]]:
-    """Events of a stream, from the moment of entering on; the iterator ends when the server ends it.
+    """Events of a stream while the context lasts; the iterator ends when the server ends the stream.
 
-    Raises :class:`UnansweredError` when there is no stream to be had, on entering and, after a break,
-    from the iterator.
+    Raises :class:`UnansweredError` if the stream cannot be opened: on entering, or from the iterator after a
+    break.
     """
     subscription = _Subscription(transport, stream, cell_id)
     await subscription.connect()
@@ -80,7 +80,7 @@ class _Subscription:
     async def events(self) -> AsyncGenerator[Event, None]:
         policy = self._transport.policy
         backoff = Backoff(first_s=policy.reconnect_pause_s, most_s=policy.longest_reconnect_pause_s)
-        fruitless = 0  # streams in a row that broke without an event
+        fruitless = 0  # consecutive streams that broke without an event
         while self._response is not None:
             parser = Parser()
             fruitless += 1

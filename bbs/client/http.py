@@ -1,10 +1,9 @@
-"""The client of a BBS for those who stay: protobuf over HTTP, connections kept and shared.
+"""BBS client for long-running programs: protobuf over HTTP with pooled connections.
 
 >>> async with HTTPBBSClient("https://bbs.service.cf.internal:8889", ssl_context=context) as bbs:
 ...     lrps = await bbs.actual_lrps(cell_id="cell-1")
 
-The calls stand in the modules of their groups; ``bbs.client.transport`` says how an answer is
-understood and when a request is tried again.
+The calls are in one module per group. ``bbs.client.transport`` interprets responses and retries requests.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from bbs.client.transport import (
 
 
 class HTTPBBSClient(BBSCalls):
-    """``bbs.client.api.BBSClient`` over kept connections. Use as an async context manager."""
+    """``bbs.client.api.BBSClient`` over pooled connections. Use as an async context manager."""
 
     def __init__(
         self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None
@@ -40,14 +39,14 @@ class HTTPBBSClient(BBSCalls):
 
 
 class PooledTransport(Transport):
-    """Connections to one BBS, kept and shared by all its calls."""
+    """Connections to one BBS, pooled for all its calls."""
 
     def __init__(self, url: str, ssl_context: ssl.SSLContext | None, policy: Policy) -> None:
         super().__init__(url, ssl_context, policy)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # No limit of connections: a report about one instance must not queue behind those of others.
+        # No connection limit: a report about one instance must not wait for those of others.
         connector = aiohttp.TCPConnector(ssl=self.ssl_context or True, limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -66,7 +65,7 @@ class PooledTransport(Transport):
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """Raises :class:`RuntimeError` outside of the context."""
+        """Raises :class:`RuntimeError` outside the context."""
         if self._session is None:
             raise RuntimeError(f"the client of {self.url} is not open: use it in 'async with'")
         return self._session

@@ -62,7 +62,7 @@ class Identity:
         return context
 
     def client_context(self, *, check_hostname: bool = True) -> ssl.SSLContext:
-        """Context for client connections. check_hostname: the peer's certificate must name the dialled host."""
+        """Context for client connections. check_hostname: the peer's certificate must name the host."""
         context = client_context(self.files.ca_file, self.files.cert_file, self.files.key_file)
         context.check_hostname = check_hostname
         self._clients.append(context)

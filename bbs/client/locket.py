@@ -21,7 +21,7 @@ from bbs.wire.proto import locket_pb2
 
 OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
-    # gRPC's own limit of two minutes is eight times the life of a presence.
+    # gRPC's default limit of two minutes is eight times the TTL of a presence.
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 

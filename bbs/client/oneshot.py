@@ -1,6 +1,6 @@
-"""The client of a BBS for those who ask once: a connection per request, and a start that costs little.
+"""BBS client for single requests: one connection per request, and a fast import.
 
-Importing aiohttp takes longer than asking a BBS for a list; a command line feels that, an agent does not.
+Importing aiohttp takes longer than a list request to a BBS, which matters for command-line tools.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bbs.client.transport import (
 
 
 class OneShotBBSClient(BBSCalls):
-    """``bbs.client.api.BBSClient`` over a connection per call. Use as an async context manager."""
+    """``bbs.client.api.BBSClient`` with one connection per call. Use as an async context manager."""
 
     def __init__(
         self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None
@@ -35,7 +35,7 @@ class OneShotBBSClient(BBSCalls):
 
 
 class OneShotTransport(Transport):
-    """A connection per request."""
+    """One connection per request."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,7 +43,7 @@ class OneShotTransport(Transport):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is kept."""
+        """Nothing to close."""
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         return await exchange("POST", url, headers, body, ssl_context=self.ssl_context, policy=self.policy)
@@ -58,7 +58,7 @@ async def exchange(
     ssl_context: ssl.SSLContext | None,
     policy: Policy,
 ) -> Answer:
-    """One request on a connection of its own. Raises :class:`UnansweredError`."""
+    """One request on a new connection. Raises :class:`UnansweredError`."""
     try:
         async with asyncio.timeout(policy.request_timeout_s or None):
             response = await StreamingResponse.open(

@@ -1,7 +1,7 @@
-"""A response read as it comes, such as one that never ends.
+"""HTTP response that is read incrementally, such as an event stream.
 
-Not through aiohttp, as everything else: a Go BBS writes ``;`` after each chunk's size, an empty chunk
-extension, and aiohttp's compiled parser refuses that. h11 reads it.
+It uses h11 instead of aiohttp: a Go BBS writes ``;`` after each chunk size (an empty chunk extension), which
+aiohttp's compiled parser rejects.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ READ_SIZE = 65536
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 KEEPALIVE_S = 15
-"""Idle seconds before TCP asks whether the peer is still there, and between the questions: the default
-of Go's dialer. The stream itself is silent when nothing happens."""
+"""Idle seconds before TCP keepalive, and the interval of its probes: the default of Go's dialer. The stream
+itself is silent without events."""
 
 ProtocolError = h11.ProtocolError
-"""The server broke off in the middle or does not speak HTTP, or a request cannot be put into HTTP."""
+"""The server closed the connection early or does not speak HTTP, or the request is invalid in HTTP."""
 
 
 class BadURL(OSError):
-    """No connection can be made, because a URL names no server."""
+    """A URL that names no server."""
 
 
 class NoHead(TimeoutError):
-    """A server took a request, and the head of its response did not come in time."""
+    """A server accepted a request, but the response head did not arrive in time."""
 
 
 class StreamingResponse:
-    """An open request and its response. status, headers: of the response, header names in lower case."""
+    """An open request and its response. status, headers: of the response, with lower-case header names."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -56,17 +56,17 @@ class StreamingResponse:
         dial_timeout_s: float,
         head_timeout_s: float | None = None,
     ) -> Self:
-        """Send a request and wait for the head of its response. head_timeout_s: None for no limit.
+        """Send a request and wait for the response head. head_timeout_s: None for no limit.
 
-        Raises :class:`OSError` when no connection can be made, :class:`NoHead` when the head does not come in
-        time, :class:`ProtocolError` when there is no response on it.
+        Raises :class:`OSError` if no connection can be made, :class:`NoHead` if the head does not arrive in
+        time, :class:`ProtocolError` if there is no response on the connection.
         """
         parts, port = _server(url)
         secure = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
         try:
             async with asyncio.timeout(dial_timeout_s):
                 reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
-        except UnicodeError as error:  # a part of the name is empty or too long
+        except UnicodeError as error:  # a label of the name is empty or too long
             raise BadURL(f"{parts.hostname} cannot be the name of a host") from error
         response = cls(reader, writer)
         try:
@@ -75,7 +75,7 @@ class StreamingResponse:
                 await response._request(method, parts.path, {"Host": parts.netloc, **(headers or {})}, body)
         except TimeoutError as error:
             response.close()
-            if head_timeout_s is None:  # the kernel's
+            if head_timeout_s is None:  # a timeout of the kernel
                 raise
             raise NoHead(f"no answer within {head_timeout_s:g} s") from error
         except BaseException:
@@ -84,13 +84,13 @@ class StreamingResponse:
         return response
 
     def close(self) -> None:
-        """Drop the connection at once."""
+        """Abort the connection."""
         self._writer.transport.abort()
 
     async def read(self) -> bytes:
-        """Next piece of the body, empty at its end.
+        """The next piece of the body, empty at its end.
 
-        Raises :class:`ProtocolError` or :class:`OSError` when the connection breaks before the end.
+        Raises :class:`ProtocolError` or :class:`OSError` if the connection breaks before the end.
         """
         event = await self._next_event()
         return bytes(event.data) if isinstance(event, h11.Data) else b""
@@ -104,7 +104,7 @@ class StreamingResponse:
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
         await self._writer.drain()
         event = await self._next_event()
-        while not isinstance(event, h11.Response):  # an informational one; h11 raises on the rest
+        while not isinstance(event, h11.Response):  # informational responses; h11 raises on anything else
             event = await self._next_event()
         self.status = event.status_code
         self.headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}

@@ -32,7 +32,7 @@ class TaskClient(Caller):
         await self._ask(routes.DESIRE_TASK, request, trace_id)
 
     async def start_task(self, task_guid: str, cell_id: str, *, trace_id: str = "") -> bool:
-        """Whether to start it; not when it already runs on that cell."""
+        """Whether to start the task; false if it already runs on that cell."""
         request = requests.StartTaskRequest(task_guid=task_guid, cell_id=cell_id)
         response = await self._ask(routes.START_TASK, request, trace_id)
         return response.should_start
@@ -62,7 +62,7 @@ class TaskClient(Caller):
         await self._ask(routes.FAIL_TASK, request, trace_id)
 
     async def reject_task(self, task_guid: str, rejection_reason: str, *, trace_id: str = "") -> None:
-        """Asked once only: by then the task may run on another cell, and the call names no cell."""
+        """Not retried: by then the task may run on another cell, and the call names no cell."""
         request = requests.RejectTaskRequest(
             task_guid=task_guid, rejection_reason=text_to_wire(rejection_reason)
         )

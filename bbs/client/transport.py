@@ -1,7 +1,7 @@
-"""One request to a BBS: what goes out, how the answer is understood, when it is tried again.
+"""Transport of BBS requests: sending, interpretation of responses, retries.
 
-Nothing here knows a particular call; :mod:`bbs.client.calls` does. Who carries the requests:
-:mod:`bbs.client.http` for those who stay, :mod:`bbs.client.oneshot` for those who ask once.
+The calls are in :mod:`bbs.client.calls`. The implementations are :mod:`bbs.client.http` for long-running
+programs and :mod:`bbs.client.oneshot` for single requests.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
 
 ANSWER_BYTES: Final = 512 << 20
-"""Of one answer; a list of a million instances has less."""
+"""Size limit of one response; a list of a million instances is smaller."""
 
 UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
-"""Header of requests whose answers are bounded as they are sent."""
+"""Header that disables compression, so that the size limit applies to the body as sent."""
 
 TRANSIENT = frozenset({ErrorType.UnknownError, ErrorType.Deadlock})
-"""Errors of a BBS that the same request may not meet again: its database is full, away or in conflict."""
+"""BBS errors that a retry may avoid: the database is full, unavailable or in conflict."""
 
 
 class UnansweredError(BBSError):
-    """No answer of a BBS was had: the way to it failed, or something else answered."""
+    """There was no response of a BBS: the transport failed, or something else answered."""
 
 
 class _Transient(BBSError):
-    """An error in a response that may pass, and the response."""
+    """A transient error in a response, with the response."""
 
     def __init__(self, error: BBSError, answer: bytes) -> None:
         super().__init__(error.type, error.message)
@@ -54,24 +54,26 @@ class _Transient(BBSError):
 
 
 class EndpointNotFoundError(UnansweredError):
-    """Status 404: the BBS does not know the path, an older one perhaps does not know it yet."""
+    """Status 404: the BBS does not have the path; it may be an older version."""
 
 
 class OversizedAnswerError(UnansweredError):
-    """An answer was larger than the policy allows; the same request would have it again."""
+    """A response exceeded the size limit of the policy; a retry would exceed it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient a client is; times in seconds. Attempts and times are those of the Go client.
+    """Retries and limits of a client; times in seconds. Attempts and times are those of the Go client.
 
-    attempts: per call, the first included. pause_s: the longest pause after the first one, see
-    :class:`bbs.backoff.Backoff`.
-    request_timeout_s: of one attempt, 0 for as long as it takes. dial_timeout_s: of its connection.
-    reconnect_pause_s, longest_reconnect_pause_s: the longest first and later pauses between attempts to
-    open an event stream. reconnect_attempts: how often a connection for a stream that cannot be made at all
-    is tried again.
-    answer_bytes: of one answer at most. sleep: how to wait, for tests.
+    attempts: per call, including the first.
+    pause_s: the longest pause after the first attempt, see :class:`bbs.backoff.Backoff`.
+    request_timeout_s: timeout of one attempt, 0 for none.
+    dial_timeout_s: timeout of its connection.
+    reconnect_pause_s, longest_reconnect_pause_s: the longest first and later pauses between attempts to open
+    an event stream.
+    reconnect_attempts: retries of an event stream while no connection can be made.
+    answer_bytes: size limit of one response.
+    sleep: the sleep function, for tests.
     """
 
     attempts: int = 3
@@ -87,7 +89,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back over HTTP. media_type: without parameters."""
+    """An HTTP response. media_type: without parameters."""
 
     status: int
     media_type: str
@@ -98,8 +100,8 @@ class Answer:
 def interpret(answer: Answer, response: type[ResponseT]) -> ResponseT:
     """The response message in an answer; the rules apply in this order.
 
-    A body of the right media type counts whatever the status. Raises :class:`UnansweredError` where
-    there is none: ``RouterError``, ``InvalidResponse`` or ``InvalidProtobufMessage``.
+    A body with the right media type counts for any status. Raises :class:`UnansweredError` if there is no
+    message: ``RouterError``, ``InvalidResponse`` or ``InvalidProtobufMessage``.
     """
     if answer.router_error:
         raise UnansweredError(ErrorType.RouterError, answer.router_error)
@@ -121,9 +123,9 @@ def interpret(answer: Answer, response: type[ResponseT]) -> ResponseT:
 
 
 class Transport(ABC):
-    """The way to one BBS. How a single request gets there is up to the subclass.
+    """Transport to one BBS; subclasses implement a single request.
 
-    Use as an async context manager: connections live in it.
+    Use as an async context manager that owns the connections.
     """
 
     def __init__(self, url: str, ssl_context: ssl.SSLContext | None, policy: Policy) -> None:
@@ -142,9 +144,9 @@ class Transport(ABC):
 
     @abstractmethod
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """One attempt, within the policy's times; redirects are answers.
+        """One attempt, within the policy's timeouts; redirects are not followed.
 
-        Raises :class:`UnansweredError`, also when the times are over.
+        Raises :class:`UnansweredError`, also on a timeout.
         """
 
     async def call(
@@ -155,11 +157,11 @@ class Transport(ABC):
         *,
         repeatable: bool = True,
     ) -> ResponseT:
-        """Response of a call, with its ``error`` field.
+        """The response of a call, with its ``error`` field.
 
-        A call without an answer, or with an error that may pass, is made again, unless it is not
-        ``repeatable``: then a second one after a lost answer would do harm. Raises
-        :class:`UnansweredError` when the last attempt had no answer.
+        A call without a response or with a transient error is retried, unless it is not ``repeatable``: then
+        a second request after a lost response would do harm. Raises :class:`UnansweredError` if the last
+        attempt had no response.
         """
         policy = self.policy
         backoff = Backoff(
@@ -192,7 +194,7 @@ class Transport(ABC):
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same call may succeed a moment later. A path that the BBS does not know stays unknown."""
+    """Whether a retry may succeed. A missing path or an oversized response is not retried."""
     if isinstance(error, EndpointNotFoundError | OversizedAnswerError):
         return False
     return isinstance(error, UnansweredError) or (isinstance(error, BBSError) and error.type in TRANSIENT)
@@ -200,19 +202,19 @@ def may_pass(error: BaseException) -> bool:
 
 def error_in(response: Message) -> BBSError | None:
     """The error in field ``error`` of a response, if it is set."""
-    for _, value in response.ListFields()[:1]:  # in the order of numbers, and an error has number 1
+    for _, value in response.ListFields()[:1]:  # sorted by number; the error has number 1
         if isinstance(value, Error):
             return error_to_model(value)
     return None
 
 
 def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:
-    """For a request that took longer than the policy allows."""
+    """The error for a request that exceeded its timeout."""
     return UnansweredError(ErrorType.Timeout, f"{url}: no answer within {policy.request_timeout_s:g} s")
 
 
 async def bounded(url: str, read: Callable[[], Awaitable[bytes]], most: int) -> bytes:
-    """All pieces of an answer, each by a call of ``read``. Raises OversizedAnswerError."""
+    """Read a whole response by calls of ``read``. Raises OversizedAnswerError."""
     body = bytearray()
     while piece := await read():
         body += piece
@@ -224,6 +226,6 @@ async def bounded(url: str, read: Callable[[], Awaitable[bytes]], most: int) -> 
 
 
 def connection_failed(url: str, error: Exception) -> UnansweredError:
-    """For a connection that could not be made, or broke."""
+    """The error for a connection that could not be made, or broke."""
     text = str(error) or "the connection was closed"
     return UnansweredError(ErrorType.InvalidResponse, f"{url}: {type(error).__name__}: {text}")

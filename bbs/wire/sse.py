@@ -1,7 +1,7 @@
-"""The event streams: which there are, and how an event travels on one (server-sent events).
+"""The event streams, and the encoding of events as server-sent events.
 
-A record is ``id: N``, ``event: NAME``, ``data: BASE64`` and a blank line; the data is the serialised
-payload. There are no comments, no ``retry:`` and no replay.
+A record is ``id: N``, ``event: NAME``, ``data: BASE64`` and a blank line; the data is the serialised payload.
+There are no comments, no ``retry:`` and no replay.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ EVENTS: dict[str, type[Event]] = {
 """Payload of each event name."""
 
 RECORD_BYTES = 192 << 20
-"""Of one record. A change holds two of the largest requests that a BBS takes, in base64."""
+"""Size limit of one record. A changed event holds two of the largest requests of a BBS, in base64."""
 
 SHOWN: Final = 80
-"""Characters of a name that is none."""
+"""Maximum characters of an unknown event name in an error."""
 
 NAMES = {payload: name for name, payload in EVENTS.items()}
 """Event name of each payload."""
@@ -73,26 +73,26 @@ class Record:
 
 
 def encode_record(id: int, event: Event) -> bytes:
-    """The bytes of one event; ``id`` counts from 0 on each connection."""
+    """The record of one event; ``id`` counts from 0 on each connection."""
     return number_record(id, encode_event(event))
 
 
 def encode_event(event: Event) -> bytes:
-    """All of a record but its number: the same on every stream."""
+    """A record without its number: the same on every stream."""
     data = base64.b64encode(encode(to_wire(event))).decode("ascii")
     return f"event: {NAMES[type(event)]}\ndata: {data}\n\n".encode("ascii")
 
 
 def number_record(id: int, encoded: bytes) -> bytes:
-    """A whole record, from its number and what :func:`encode_event` made."""
+    """A whole record, from its number and the result of :func:`encode_event`."""
     return b"id: %d\n%b" % (id, encoded)
 
 
 def decode_record(record: Record) -> Event:
     """The event of a record.
 
-    Raises :class:`BBSError`: ``InvalidResponse`` for a name this version does not know, and
-    ``InvalidProtobufMessage`` for data that is empty or is no such message.
+    Raises :class:`BBSError`: ``InvalidResponse`` for an unknown event name, ``InvalidProtobufMessage`` for
+    empty or invalid data.
     """
     payload = EVENTS.get(record.event)
     if payload is None:
@@ -109,19 +109,19 @@ def decode_record(record: Record) -> Event:
 
 
 class RecordTooLarge(Exception):
-    """A record is larger than any event."""
+    """A record exceeds the size limit."""
 
 
 @dataclass(slots=True)
 class Parser:
-    """Cuts a byte stream into records, wherever the reads happen to split it."""
+    """Splits a byte stream into records, independent of read boundaries."""
 
     _rest: bytearray = field(default_factory=bytearray)
     _fields: dict[str, list[str]] = field(default_factory=dict)
     _size: int = 0
 
     def feed(self, data: bytes) -> list[Record]:
-        """Records completed by ``data``. Raises RecordTooLarge."""
+        """The records that ``data`` completes. Raises RecordTooLarge."""
         first, *others = data.split(b"\n")
         self._rest += first
         self._grow(len(first))

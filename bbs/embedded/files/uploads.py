@@ -34,7 +34,7 @@ DIAL_TIMEOUT_S: Final = 30.0
 CHUNK_BYTES: Final = 256 * 1024
 ANSWER_BYTES: Final = 64 * 1024
 RECEIVING: Final = ("/internal/v4/", "/staging/")
-"""Path prefixes of the uploads that this server receives itself (``uploads_received``)."""
+"""Path prefixes of the uploads that this server receives itself (``received``)."""
 PASSED_ON: Final = ("Content-MD5", "Content-Digest")
 UNFINISHED: Final = frozenset({"queued", "running"})
 

@@ -103,8 +103,7 @@ class Store:
             raise asyncio.CancelledError
 
     async def run(self, work: Work[T]) -> T:
-        """Run ``work`` in a transaction; returns once it is durable. Raises the errors of ``work``,
-        StoreError."""
+        """Run ``work`` in a transaction, until it is durable. Raises its errors, StoreError."""
         if self._thread is None:
             raise StoreError(f"{self._path} is not open")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

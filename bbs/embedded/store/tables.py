@@ -94,8 +94,7 @@ class Tables:
     def desired_lrps(
         self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
     ) -> list[DesiredLRP]:
-        """Filters are ANDed; empty ones match all. app_guids: prefixes of process_guid, of which one must
-        match."""
+        """Filters are ANDed; empty ones match all. app_guids: prefixes of process_guid, ORed."""
         where = _Where()
         where.equal("domain", domain)
         where.any_of("process_guid", process_guids)
