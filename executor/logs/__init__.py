@@ -1,1 +1,1 @@
-"""From the output of processes to log lines, within limits, to wherever logs go."""
+"""App logs: process output split into lines, rate limited, and sent to log sinks."""

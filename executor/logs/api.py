@@ -1,4 +1,4 @@
-"""What flows from processes to wherever logs go."""
+"""Log lines, and the interfaces of log sinks and step output."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Stream(Enum):
 class LogLine(NamedTuple):
     """One line. payload: bytes as the process wrote them, without line end, at most 61440.
 
-    source_id, instance_id: whom it belongs to. source_type: the log source (APP, HEALTH, CELL ...).
-    time_ns: ns since the epoch, when it was read. A tuple, because one is made for every line of every app.
+    source_id, instance_id: its app and instance. source_type: the log source (APP, HEALTH, CELL ...).
+    time_ns: read time, ns since the epoch. A tuple, because one is created for every line of every app.
     """
 
     payload: bytes
@@ -33,17 +33,17 @@ class LogLine(NamedTuple):
 
 
 class LogSink(Protocol):
-    """Takes lines. Must not block and must not raise: a slow sink keeps its own bounded buffer."""
+    """Receives lines. Must not block and must not raise: a slow sink has its own bounded buffer."""
 
     def emit(self, line: LogLine) -> None: ...
 
 
 @runtime_checkable
 class BulkSink(LogSink, Protocol):
-    """Takes what one read brought at once, for much less per line."""
+    """Receives all lines of one read at once, at a much lower cost per line."""
 
     def emit_lines(self, lines: Sequence[LogLine]) -> None:
-        """One line, or several without line feeds that differ in payload and time only."""
+        """Emit one line, or several without line feeds that differ in payload and time only."""
         ...
 
 
@@ -51,7 +51,7 @@ EmitLines = Callable[[Sequence[LogLine]], None]
 
 
 def in_bulk(sink: LogSink) -> EmitLines:
-    """How to give a sink many lines that differ in payload and time only."""
+    """A function that gives a sink many lines that differ in payload and time only."""
     if isinstance(sink, BulkSink):
         return sink.emit_lines
 
@@ -64,10 +64,10 @@ def in_bulk(sink: LogSink) -> EmitLines:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Output:
-    """Where one step writes: a pair of handlers that take bytes as they come, and the end of both.
+    """Output of one step: a handler of bytes for each stream, and the end of both.
 
-    flush: sends what is held back for want of a line end. own: takes text of the cell's own for one of the
-    streams, where that is something else than output.
+    flush: sends the incomplete last lines. own: takes the cell's own text for one of the streams, if it
+    needs other handling than output.
     """
 
     stdout: Callable[[bytes], None]
@@ -76,9 +76,10 @@ class Output:
     own: Callable[[bytes, Stream], None] | None = None
 
     def tell(self, text: str, stream: Stream = Stream.OUT) -> None:
-        """Whole lines of the cell's own among the output, the last one with or without its end.
+        """Write whole lines of the cell's own; the last line end is optional.
 
-        The instance's limits do not apply to them: how an app ended or fares is known however much it wrote.
+        The instance's rate limits do not apply to them, so that an app's exit and health are always
+        logged.
         """
         if not text:
             return
@@ -89,12 +90,12 @@ class Output:
 
 
 class LogStreams(Protocol):
-    """Gives every step its output. ``executor.logs.streamer.LogStreamer`` sends it to the app's log."""
+    """Creates the output of each step. ``executor.logs.streamer.LogStreamer`` sends it to the app's log."""
 
     def source_name(self, source: str) -> str:
-        """The effective log source for a wanted one, which may be empty."""
+        """The effective log source for a requested one, which may be empty."""
         ...
 
     def stream(self, source: str) -> Output:
-        """A pair of line buffers of its own, labelled with the effective log source."""
+        """A new pair of line buffers, labelled with the effective log source."""
         ...

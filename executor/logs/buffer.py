@@ -1,7 +1,7 @@
-"""What waits for a sink: bounded in bytes, and shared fairly between instances.
+"""Bounded buffer of a log sink: limited in bytes, and shared fairly between instances.
 
-When it is full, whoever holds more than a fair share pays: an instance that writes little loses nothing
-because of one that writes much, however long the sink is away.
+When it is full, entries of the owners above their fair share are dropped. An instance that logs little
+loses nothing to one that logs much, however long the sink is unavailable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Entry(NamedTuple, Generic[T]):
-    """What waits. size: bytes it takes. lines: how many lines, or metrics, are in it."""
+    """A buffered item. size: its bytes. lines: number of lines, or metrics, in it."""
 
     item: T
     owner: Hashable
@@ -32,9 +32,9 @@ class _Queue(Generic[T]):
 
 
 class FairBuffer(Generic[T]):
-    """Entries by owner, each owner's in order. capacity: bytes, by the sizes the entries come with.
+    """Entries by owner, in order per owner. capacity: bytes, the sum of the entries' sizes.
 
-    dropped: how many lines found no room, since the start.
+    dropped: number of dropped lines since the start.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -46,11 +46,11 @@ class FairBuffer(Generic[T]):
         self._dropped_by: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
-        """Entries, not lines."""
+        """Number of entries, not lines."""
         return self._length
 
     def add(self, entry: Entry[T]) -> None:
-        """Keep an entry, or drop some: this one, or older ones of the owner that holds most."""
+        """Add an entry; without space, drop it or older entries of the largest owner."""
         _, owner, size, _ = entry
         queue = self._queues.get(owner)
         if queue is None:
@@ -66,7 +66,9 @@ class FairBuffer(Generic[T]):
         self._length += 1
 
     def take(self, limit: int, size_limit: int = sys.maxsize) -> list[Entry[T]]:
-        """Up to ``limit`` entries of ``size_limit`` bytes together, but one at least; owners take turns."""
+        """Take up to ``limit`` entries of ``size_limit`` bytes in total, but at least one; owners
+        take turns.
+        """
         taken: list[Entry[T]] = []
         size = 0
         while self._queues and len(taken) < limit:
@@ -93,7 +95,7 @@ class FairBuffer(Generic[T]):
         return taken
 
     def drop(self, entry: Entry[T]) -> None:
-        """Count what is in an entry as dropped."""
+        """Count an entry's lines as dropped."""
         self.dropped += entry.lines
         self._dropped_by[entry.owner] += entry.lines
 
@@ -103,13 +105,13 @@ class FairBuffer(Generic[T]):
         return drops
 
     def _make_room(self, queue: _Queue[T], size: int) -> bool:
-        """Evict from others for an owner below its fair share; False when it is not."""
+        """Evict entries of others for an owner below its fair share; False if it is above."""
         if queue.held + size > self._capacity // len(self._queues):
             return False
         share = self._capacity // len(self._queues)
         while self._held + size > self._capacity:
             owner, largest = max(self._queues.items(), key=lambda each: each[1].held)
-            while True:  # looking for the largest again after each eviction is slow with many owners
+            while True:  # searching the largest again after each eviction is slow with many owners
                 evicted = largest.entries.popleft()
                 largest.held -= evicted.size
                 self._held -= evicted.size

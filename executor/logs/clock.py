@@ -1,4 +1,4 @@
-"""Time, given in so that tests can hold it."""
+"""Clock interface, replaceable in tests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings of one clock."""
+    """Monotonic and wall time."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Seconds since an arbitrary start; never decreases."""
         ...
 
     def time_ns(self) -> int:
@@ -19,7 +19,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The system clock."""
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""JSON lines to standard output, or to a file that may be rotated away."""
+"""Log sinks that write JSON lines to standard output, or to a file that may be rotated."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from executor.logs.writing import CannotWrite, SinkThread, write_whole
 _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _BETWEEN = "\ud800"
-"""Stands between messages that are escaped in one go: half a surrogate pair, which no decoded text holds."""
+"""Separates messages that are escaped together: half a surrogate pair, which decoded text never contains."""
 
 
 class JsonLines:
-    """Encodes lines as JSON objects, one per line; what is no UTF-8 is shown as replacement characters."""
+    """Encodes lines as JSON objects, one per line; invalid UTF-8 becomes replacement characters."""
 
     def __init__(self) -> None:
         self._labels = PerLabel(_affixes)
@@ -36,7 +36,7 @@ class JsonLines:
 
 
 def _escaped(payloads: Sequence[bytes]) -> list[str]:
-    """The inside of each payload's JSON string; several payloads hold no line feeds, one may."""
+    """The content of each payload's JSON string. Several payloads contain no line feeds; a single one may."""
     if len(payloads) == 1:
         return [_text(payloads[0].decode(errors="replace"))[1:-1]]
     text = b"\n".join(payloads).decode(errors="replace").replace("\n", _BETWEEN)
@@ -44,7 +44,7 @@ def _escaped(payloads: Sequence[bytes]) -> list[str]:
 
 
 def _affixes(line: LogLine) -> tuple[str, str]:
-    """What stands around the message."""
+    """The text before and after the message."""
     labels = {
         "source_id": line.source_id,
         "instance_id": line.instance_id,
@@ -55,7 +55,7 @@ def _affixes(line: LogLine) -> tuple[str, str]:
 
 
 class OpenFile:
-    """A destination: an open descriptor, such as standard output. It is duplicated."""
+    """Destination: an open descriptor, such as standard output. It is duplicated."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
@@ -69,12 +69,12 @@ class OpenFile:
         return ()
 
     async def close(self) -> None:
-        """What is being written is not waited for: a pipe without a reader would take it for ever."""
+        """Does not wait for a running write: a pipe without a reader could block it for ever."""
         self._thread.close(lambda: os.close(self._descriptor))
 
 
 class AppendedFile:
-    """A destination: a file by its name, appended to. One that was moved away is made anew."""
+    """Destination: a file by name, opened for appending. A renamed file is created again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,7 +89,7 @@ class AppendedFile:
         return ()
 
     async def close(self) -> None:
-        """What is being written is not waited for: a disk may take it for ever."""
+        """Does not wait for a running write: a disk could block it for ever."""
         self._thread.close(self._close)
 
     def _close(self) -> None:
@@ -103,7 +103,7 @@ class AppendedFile:
         try:
             write_whole(file.fileno(), items)
         except CannotWrite:
-            file.truncate(size)  # the disk is full: all of the batch comes again
+            file.truncate(size)  # the disk is full: the whole batch will be retried
             raise
 
     def _opened(self) -> FileIO:

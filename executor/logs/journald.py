@@ -1,6 +1,7 @@
-"""Lines as entries of the systemd journal, in its native protocol: one datagram per entry.
+"""Log lines in systemd's native journal protocol: one datagram per entry.
 
-``journalctl CF_SOURCE_ID=<guid>`` shows an app. A tag ``process_type`` is the field ``CF_TAG_PROCESS_TYPE``.
+``journalctl CF_SOURCE_ID=<guid>`` shows an app. A tag ``process_type`` is the field
+``CF_TAG_PROCESS_TYPE``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PRIORITIES = {Stream.OUT: "6", Stream.ERR: "3"}
 
 
 class JournalEntries:
-    """Encodes a line as one entry. The journal stamps it when it arrives; ``CF_TIME_NS`` is our time."""
+    """Encodes a line as one entry. The journal's timestamp is the arrival; ``CF_TIME_NS`` is our time."""
 
     def __init__(self) -> None:
         self._labels = PerLabel(_labels)
@@ -45,12 +46,12 @@ def _labels(line: LogLine) -> bytes:
 
 
 def field_name(tag: str) -> str:
-    """A name the journal accepts: capitals, digits and underscores."""
+    """A valid journal field name: capitals, digits and underscores."""
     return ("CF_TAG_" + re.sub(r"[^A-Z0-9]", "_", tag.upper()))[:MAX_FIELD_NAME]
 
 
 def field(name: str, value: bytes) -> bytes:
-    """``NAME=value`` on a line, or with an explicit length when the value has a line end of its own."""
+    """``NAME=value`` on a line, or with an explicit length if the value contains a line feed."""
     if b"\n" in value:
         return b"%s\n%s%s\n" % (name.encode(), struct.pack("<Q", len(value)), value)
     return b"%s=%s\n" % (name.encode(), value)

@@ -1,4 +1,4 @@
-"""What every line of one source shares, encoded once."""
+"""Cache of the encoded labels that all lines of one source share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from executor.logs.api import LogLine, Stream
 T = TypeVar("T")
 
 MAX_KEPT = 2000
-"""Instances times sources, generously; when there are more, all are encoded anew."""
+"""More than the usual number of instances times sources; beyond it the cache is cleared."""
 
 _Key = tuple[Stream, str, str, str, int]
 
 
 class PerLabel(Generic[T]):
-    """``make(line)``, remembered for lines with the same ids, source, stream and tags."""
+    """Caches ``make(line)`` for lines with the same ids, source, stream and tags."""
 
     def __init__(self, make: Callable[[LogLine], T]) -> None:
         self._make = make
@@ -24,7 +24,7 @@ class PerLabel(Generic[T]):
 
     def __call__(self, line: LogLine) -> T:
         _, stream, source_id, instance_id, source_type, _, tags = line
-        # The tags are kept with the result, so that no others can have their identity meanwhile.
+        # The cache holds the tags, so that no other object can get their id.
         key = (stream, source_id, instance_id, source_type, id(tags))
         kept = self._kept.get(key)
         if kept is None:

@@ -1,8 +1,8 @@
-"""Output becomes lines.
+"""Splitting of output into lines.
 
-Lines end at a line feed or a carriage return; empty ones are nothing. A line longer than a message may be
-is cut, before a UTF-8 sequence that would be torn apart. All lines of one read are handled together: what
-is done per line is what a chatty app costs.
+Lines end at a line feed or a carriage return; empty lines are dropped. A line longer than the maximum
+message is split, without breaking a UTF-8 sequence. All lines of one read are handled together, because
+the cost per line is the cost of a chatty app.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ MAX_MESSAGE_BYTES = 61440
 
 
 class LineBuffer:
-    """Takes output as it comes and gives ``emit`` the lines it completes, without their ends.
+    """Splits output and passes complete lines, without their ends, to ``emit``.
 
-    An incomplete line is held back; it takes less than :data:`MAX_MESSAGE_BYTES`.
+    An incomplete line is kept; it has less than :data:`MAX_MESSAGE_BYTES`.
     """
 
     def __init__(self, emit: Callable[[Sequence[bytes]], None]) -> None:
@@ -23,14 +23,14 @@ class LineBuffer:
         self._rest = b""
 
     def write(self, data: bytes) -> None:
-        """Emit the lines that ``data`` completes, in one go."""
+        """Emit the lines that ``data`` completes, in one call."""
         if complete := self._split(self._joined(data)):
             self._emit(complete)
 
     def skip(self, data: bytes) -> tuple[int, int]:
-        """Count the lines that ``data`` completes instead: how many, and their bytes without line ends.
+        """Count the lines that ``data`` completes instead: their number, and their bytes without line ends.
 
-        It takes a hundredth of the time that splitting one-byte lines takes.
+        Takes a hundredth of the time of splitting one-byte lines.
         """
         data = self._joined(data)
         end = data.rfind(b"\n") + 1
@@ -45,7 +45,7 @@ class LineBuffer:
         return count, len(data) - count
 
     def flush(self) -> None:
-        """Emit the incomplete line, if there is one."""
+        """Emit the incomplete line, if any."""
         if self._rest:
             line, self._rest = self._rest, b""
             self._emit((line,))
@@ -72,7 +72,7 @@ class LineBuffer:
 
 
 def _has_long_line(data: bytes) -> bool:
-    """Whether a line has to be cut. One that is long enough holds a byte at a multiple of the limit."""
+    """Whether a line must be split. A long enough line contains a byte at a multiple of the limit."""
     for at in range(0, len(data), MAX_MESSAGE_BYTES):
         end = data.find(b"\n", at)
         if (len(data) if end < 0 else end) - (data.rfind(b"\n", 0, at) + 1) >= MAX_MESSAGE_BYTES:
@@ -89,8 +89,9 @@ def _pieces(line: bytes) -> Iterator[bytes]:
 
 
 def cut_before_sequence(data: bytes, limit: int) -> int:
-    """Where to cut ``data``: at ``limit``, or up to 3 bytes earlier, where a UTF-8 sequence begins that does
-    not fit."""
+    """Where to split ``data``: at ``limit``, or up to 3 bytes earlier, before a UTF-8 sequence that does not
+    fit.
+    """
     for back in range(1, min(3, limit) + 1):
         byte = data[limit - back]
         if byte < 0x80:

@@ -1,4 +1,4 @@
-"""Logs and metrics to a loggregator agent: batches of envelopes on one long gRPC stream, mutual TLS."""
+"""Log and metrics sink for a loggregator agent: batches of envelopes on a long gRPC stream, mutual TLS."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from executor.telemetry.api import Metric
 BATCH_SENDER = "/loggregator.v2.Ingress/BatchSender"
 
 SERVER_NAME = "metron"
-"""What the agent's certificate says, wherever it listens."""
+"""Name in the agent's certificate, independent of its address."""
 
 METRIC_BYTES = 1024
-"""What a metric takes in memory, roughly."""
+"""Approximate memory of a metric."""
 
 _OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """Where the agent listens and who we are.
+    """Address of the agent and our identity.
 
-    credentials: asked for every connection, so that files may be renewed; None for plain text, in tests.
-    Raises OSError where there are none.
-
-    batch_size: envelopes sent at once. flush_interval_s: how long they wait for more.
+    credentials: called for every connection, so that files may be renewed; None for plain text, in tests.
+        Raises OSError if the files cannot be read.
+    batch_size: maximum envelopes per batch.
+    flush_interval_s: how long an incomplete batch waits for more.
     """
 
     address: str
@@ -50,7 +50,7 @@ class Agent:
 
 
 def credentials(ca: Path, cert: Path, key: Path) -> Callable[[], grpc.ChannelCredentials]:
-    """Mutual TLS of PEM files, which are read now, and again for each connection. Raises OSError."""
+    """Mutual TLS from PEM files, which are read now and again for each connection. Raises OSError."""
 
     def read() -> grpc.ChannelCredentials:
         return grpc.ssl_channel_credentials(
@@ -64,9 +64,9 @@ def credentials(ca: Path, cert: Path, key: Path) -> Callable[[], grpc.ChannelCre
 
 
 class LoggregatorStream:
-    """A destination of lines and metrics. The stream is opened with the first batch, and anew when it ends.
+    """Destination of lines and metrics. The stream opens with the first batch, and again after it ends.
 
-    A batch counts as sent once gRPC took it; the agent acknowledges none.
+    A batch counts as sent once gRPC has taken it; the agent does not acknowledge batches.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -84,7 +84,7 @@ class LoggregatorStream:
         return ()
 
     async def close(self) -> None:
-        """Ends the stream in order, as far as the agent is there."""
+        """Ends the stream regularly if the agent is connected."""
         call, channel = self._call, self._channel
         self._call = self._channel = None
         if call is not None:
@@ -145,10 +145,10 @@ class Loggregator(Outlet[Item]):
         )
 
     def emit(self, line: LogLine) -> None:
-        """A line of an app."""
+        """Send a line of an app."""
         self.put(line, line_owner(line), len(line.payload))
 
     def emit_metric(self, metric: Metric) -> None:
-        """A metric of the cell or of an app."""
+        """Send a metric of the cell or of an app."""
         labels = metric.labels
         self.put(metric, (labels.source_id, labels.instance_id), METRIC_BYTES)

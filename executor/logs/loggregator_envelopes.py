@@ -1,4 +1,4 @@
-"""Lines and metrics as loggregator envelopes."""
+"""Conversion of lines and metrics to loggregator envelopes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def batch(items: Iterable[Item]) -> pb.EnvelopeBatch:
 
 
 def envelope(item: Item) -> pb.Envelope:
-    """One line or metric, with everything known about it."""
+    """The envelope of one line or metric."""
     return _of_line(item) if isinstance(item, LogLine) else _of_metric(item)
 
 

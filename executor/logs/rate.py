@@ -1,7 +1,7 @@
-"""How much a container may log.
+"""Log rate limits of a container.
 
-Two token buckets, bytes before lines; a line refused for lines has used its bytes all the same. After a
-refusal, which is reported, everything is dropped silently for a second. Every dropped line is counted.
+Two token buckets, bytes before lines; a line refused by the line limit still uses its bytes. A refusal is
+reported; then everything is dropped silently for a second. Every dropped line is counted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MUTE_SECONDS = 1.0
 
 
 class TokenBucket:
-    """``rate`` tokens per second, at most ``rate`` at a time, full at first."""
+    """``rate`` tokens per second, at most ``rate`` in the bucket, initially full."""
 
     def __init__(self, rate: int, now: float) -> None:
         self._rate = rate
@@ -30,10 +30,10 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """Decides line by line.
+    """Decides for each line.
 
-    bytes_per_second: -1 (any negative) unlimited, 0 nothing passes, and nothing is reported.
-    max_lines_per_second: 0 or less unlimited.
+    bytes_per_second: negative is unlimited; 0 drops everything without a report.
+    max_lines_per_second: 0 or less is unlimited.
     """
 
     def __init__(self, bytes_per_second: int, max_lines_per_second: int, clock: Clock) -> None:
@@ -50,28 +50,28 @@ class RateLimiter:
 
     @property
     def limited(self) -> bool:
-        """Whether there is anything to decide."""
+        """Whether any limit is set."""
         return self._bytes_per_second >= 0 or self._lines is not None
 
     @property
     def silent(self) -> bool:
-        """Whether nothing may pass."""
+        """Whether the limit is 0, so that every line is dropped."""
         return self._bytes_per_second == 0
 
     @property
     def muted(self) -> bool:
-        """Whether nothing passes now: the rest of a second after a refusal, or ever."""
+        """Whether every line is dropped now: for a second after a refusal, or always."""
         return self.silent or (self.limited and self._clock.monotonic() < self._muted_until)
 
     def drop(self, lines: int, size: int) -> None:
-        """Count lines that were refused without being looked at. size: their bytes."""
+        """Count lines that were dropped unseen. size: their bytes."""
         self.dropped_lines += lines
         self.dropped_bytes += size
 
     def admit(self, size: int) -> str | None:
-        """Ask for a line of ``size`` bytes: None lets it pass, a text refuses it.
+        """Check a line of ``size`` bytes: None admits it, a text refuses it.
 
-        A text that is not empty is the report to the app's owner.
+        A non-empty text is the report for the app's owner.
         """
         refusal = self._refusal(size)
         if refusal is None:

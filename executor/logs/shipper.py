@@ -1,8 +1,8 @@
-"""One sink's way out: a bounded buffer, and a task that carries batches to a destination.
+"""Delivery of a log sink: a bounded buffer, and a task that sends batches to a destination.
 
-A destination may be slow, absent, or come and go. Nobody waits for it: what does not fit into the buffer is
-dropped, counted exactly, and the counts are logged by instance. A batch that could not be delivered is tried
-again, so what a destination was given just before it went may arrive twice, but not get lost.
+A destination may be slow or unavailable. No caller waits for it: items that do not fit into the buffer are
+dropped, counted exactly, and the counts are logged by instance. A failed batch is retried, so items sent
+just before a failure may arrive twice, but are not lost.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 CAPACITY_BYTES = 32 << 20
-"""What one outlet may hold."""
+"""Default capacity of an outlet's buffer."""
 
 ITEM_OVERHEAD_BYTES = 256
-"""What an item takes besides its payload, roughly."""
+"""Approximate memory of an item besides its payload."""
 
 MAX_BATCH = 10_000
-"""Items carried at once, where nobody says otherwise: a batch grows with what is waiting, so that a
-destination that takes long per batch catches up."""
+"""Default maximum of items per batch: a batch grows with the backlog, so that a slow destination
+catches up.
+"""
 
 MAX_BATCH_BYTES = 8 << 20
-"""Bytes carried at once, beside the buffer. Less would not keep up with a busy cell: each batch takes some
-passes of its loop."""
+"""Maximum bytes per batch, in addition to the buffer. Less would be too slow on a busy cell, because each
+batch takes several loop iterations.
+"""
 
 CLOSE_LIMIT_S = 5.0
-"""How long the end of the cell waits for a destination to take what is left."""
+"""How long the cell's shutdown waits for a destination to take the rest."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-"""Before the next attempt; doubled each time."""
+"""Pause before a retry; doubled each time."""
 
 
 class Unreachable(Exception):
-    """A destination does not take anything now. sent: how many items of the batch it certainly has."""
+    """A destination is unavailable. sent: number of items of the batch that were certainly delivered."""
 
     def __init__(self, reason: object, sent: int = 0) -> None:
         super().__init__(str(reason) or repr(reason))
@@ -51,22 +53,24 @@ class Unreachable(Exception):
 
 
 class Destination(Protocol[T_contra]):
-    """Where batches go. Connects when it must, and again after a failure."""
+    """Receives batches. Connects when needed, and again after a failure."""
 
     async def send(self, items: Sequence[T_contra]) -> Collection[int]:
-        """Deliver; answers the indices of those it refused for good (too large). Raises Unreachable."""
+        """Deliver; return the indices of items it refused permanently (too large). Raises Unreachable."""
         ...
 
     async def close(self) -> None:
-        """Let go of the connection. Must not raise."""
+        """Close the connection. Must not raise."""
         ...
 
 
 class Outlet(Generic[T]):
-    """Buffer and carrier. ``put`` never blocks; what was put is carried inside :meth:`running`.
+    """Buffer and sender. ``put`` never blocks; buffered items are sent inside :meth:`running`.
 
-    name: in the component's log. capacity: bytes. max_batch: items at once. flush_interval_s: how long an
-    incomplete batch waits for more.
+    name: in the component's log.
+    capacity: bytes.
+    max_batch: items per batch.
+    flush_interval_s: how long an incomplete batch waits for more.
     """
 
     def __init__(
@@ -94,16 +98,16 @@ class Outlet(Generic[T]):
 
     @property
     def dropped(self) -> int:
-        """Lines and metrics that were not delivered and never will be, since the start."""
+        """Lines and metrics dropped since the start."""
         return self._buffer.dropped
 
     @property
     def delivered(self) -> int:
-        """Lines and metrics the destination took, since the start."""
+        """Lines and metrics delivered since the start."""
         return self._delivered
 
     def put(self, item: T, owner: Hashable, size: int, lines: int = 1) -> None:
-        """Keep an item for the next batch. owner: the instance it belongs to. lines: in it."""
+        """Buffer an item for the next batch. owner: its instance. lines: number of lines in it."""
         self._buffer.add(Entry(item, owner, size + ITEM_OVERHEAD_BYTES, lines))
         self._filled.set()
         if len(self._buffer) >= self._max_batch:
@@ -111,7 +115,7 @@ class Outlet(Generic[T]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Carry while inside; leaving delivers what is left, as far as the destination takes it in time."""
+        """Send batches inside the context; its exit delivers the rest, within the time limit."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run(), name=f"log sink {self.name}")
             await asyncio.sleep(0)  # a task cancelled before its first step would deliver nothing
@@ -146,7 +150,7 @@ class Outlet(Generic[T]):
                 return
 
     async def _attempt(self) -> None:
-        """Deliver one batch, or go on delivering it. Raises Unreachable; what was not sent stays."""
+        """Deliver one batch, or resume its delivery. Raises Unreachable and keeps the unsent rest."""
         if self._sending is None:
             if not self._batch:
                 self._batch = self._buffer.take(self._max_batch, MAX_BATCH_BYTES)
@@ -163,14 +167,14 @@ class Outlet(Generic[T]):
         except Unreachable as error:
             self._settle(error.sent, ())
             raise
-        except Exception as error:  # one sink's trouble ends neither the cell nor other sinks
+        except Exception as error:  # an error of one sink must not affect the cell or other sinks
             if not self._pause_s:
                 logger.error("log-sink.failed", exc_info=error, extra={"data": {"sink": self.name}})
             raise Unreachable(error) from error
         self._settle(len(self._batch), refused)
 
     def _settle(self, done: int, refused: Collection[int]) -> None:
-        """The first ``done`` entries of the batch are over; those at ``refused`` were not delivered."""
+        """Remove the first ``done`` entries of the batch; those at ``refused`` count as dropped."""
         for index, entry in enumerate(self._batch[:done]):
             if index in refused:
                 self._buffer.drop(entry)
@@ -222,13 +226,13 @@ class Outlet(Generic[T]):
 
 
 Encode = Callable[[Sequence[LogLine]], Iterable[tuple[bytes, int]]]
-"""Lines that differ in payload and time only -> what to send, in pieces with the number of lines in each."""
+"""Lines that differ in payload and time only -> pieces to send, each with its number of lines."""
 
 
 class LineOutlet(Outlet[bytes]):
     """An outlet for lines: implements :class:`executor.logs.api.BulkSink`.
 
-    Lines are encoded when they come, so output is never read faster than it can be encoded.
+    Lines are encoded when they are emitted, so output is never read faster than it is encoded.
     """
 
     def __init__(
@@ -244,7 +248,7 @@ class LineOutlet(Outlet[bytes]):
         self._encode = encode
 
     def emit(self, line: LogLine) -> None:
-        """One line."""
+        """Emit one line."""
         self.emit_lines((line,))
 
     def emit_lines(self, lines: Sequence[LogLine]) -> None:
@@ -255,17 +259,17 @@ class LineOutlet(Outlet[bytes]):
 
 
 def line_owner(line: LogLine) -> Hashable:
-    """The instance a line belongs to."""
+    """The instance of a line."""
     return (line.source_id, line.instance_id)
 
 
 def each_alone(encode: Callable[[LogLine], bytes]) -> Encode:
-    """For destinations that take a message per line."""
+    """Encoder for destinations with one message per line."""
     return lambda lines: [(encode(line), 1) for line in lines]
 
 
 def all_together(encode: Callable[[LogLine], bytes]) -> Encode:
-    """For destinations that take a stream of messages."""
+    """Encoder for destinations with a stream of messages."""
     return lambda lines: ((b"".join(map(encode, lines)), len(lines)),)
 
 

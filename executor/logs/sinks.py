@@ -1,4 +1,4 @@
-"""Sinks that keep lines in memory, or pass them to several others."""
+"""Log sinks that keep lines in memory or forward them to several sinks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from executor.logs.api import LogLine, LogSink, Stream, in_bulk
 
 LOST_LINES = b"lines missing here: %d (they came faster than they were read)"
-"""In place of lines that a slow subscriber did not read in time."""
+"""Payload that replaces lines which a slow subscriber lost."""
 
 
 RING_BYTES = 512 << 10
-"""What a ring holds, with an overhead for each line: a thousand lines of usual length."""
+"""Memory limit of a ring, with an overhead per line: a thousand lines of usual length."""
 
 LINE_OVERHEAD_BYTES = 256
-"""What a line takes besides its payload, roughly."""
+"""Approximate memory of a line besides its payload."""
 
 
 class _LastLines:
-    """The newest lines, bounded in number and bytes. lost: how many older ones were given up."""
+    """The newest lines, bounded in number and bytes. lost: number of older lines dropped."""
 
     def __init__(self, capacity: int, size_limit: int) -> None:
         self._capacity = capacity
@@ -44,7 +44,7 @@ class _LastLines:
 
 
 class RingSink:
-    """The last ``capacity`` lines, of ``size_limit`` bytes at most, and subscriptions to the next ones."""
+    """The last ``capacity`` lines, of at most ``size_limit`` bytes, and subscriptions to new ones."""
 
     def __init__(self, capacity: int = 1000, size_limit: int = RING_BYTES) -> None:
         self._capacity = capacity
@@ -58,15 +58,15 @@ class RingSink:
             subscriber.push(line)
 
     def lines(self) -> list[LogLine]:
-        """What the ring holds, oldest first."""
+        """The lines in the ring, oldest first."""
         return list(self._last.lines)
 
     @contextmanager
     def subscribe(self, *, replay: bool = False) -> Iterator[AsyncIterator[LogLine]]:
-        """Lines from now on, or with ``replay`` from the oldest one held.
+        """Lines from now on, or with ``replay`` from the oldest one in the ring.
 
-        A subscriber too slow for the ring loses the oldest lines it has not read. A line of the cell's own,
-        in their place, says how many.
+        A subscriber slower than the ring loses its oldest unread lines. A line of the cell in their place
+        says how many.
         """
         subscriber = _Subscriber(self._capacity, self._size_limit)
         for line in self._last.lines if replay else ():
@@ -100,7 +100,7 @@ class _Subscriber:
 
 
 class FanOut:
-    """Every line to each of several sinks."""
+    """Forwards every line to several sinks."""
 
     def __init__(self, sinks: Sequence[LogSink]) -> None:
         self._emits = [in_bulk(sink) for sink in sinks]

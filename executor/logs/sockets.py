@@ -1,4 +1,4 @@
-"""Encoded lines over sockets: a datagram each, or a stream of them."""
+"""Log destinations over sockets: a datagram per line, or a stream of lines."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CONNECT_TIMEOUT_S = 5.0
 MAX_UDP_BYTES = 65507
 
 SENT_AT_ONCE = 100
-"""Datagrams, before others have their turn: sending to a socket that has room never waits."""
+"""Datagrams sent before other tasks run: sending to a socket with free space never waits."""
 
 
 class UnixDatagrams:
-    """A destination: a datagram socket in the file system (journald, ``/dev/log``)."""
+    """Destination: a Unix datagram socket (journald, ``/dev/log``)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class UnixDatagrams:
 
 
 class UDPDatagrams:
-    """A destination: UDP. What is too long for a datagram is cut."""
+    """Destination: UDP. A line too long for a datagram is truncated."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -59,7 +59,7 @@ class UDPDatagrams:
 
 
 class _Datagrams:
-    """A connected socket, when there is one."""
+    """A datagram socket, connected on demand."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -85,7 +85,7 @@ class _Datagrams:
                     await asyncio.sleep(0)
         except OSError as error:
             self.close()
-            # A retry must not deliver what was refused as if it had been sent: it is refused again then.
+            # Report only the items before the first refused one: a retry must count the refused one again.
             raise Unreachable(error, sent if not refused else min(refused)) from error
         return refused
 
@@ -96,7 +96,7 @@ class _Datagrams:
 
 
 def _connected(made: socket.socket, address: str | tuple[Any, ...]) -> socket.socket:
-    """A non-blocking socket. Raises OSError."""
+    """Connect a non-blocking socket. Raises OSError."""
     try:
         made.setblocking(False)
         made.connect(address)
@@ -107,10 +107,10 @@ def _connected(made: socket.socket, address: str | tuple[Any, ...]) -> socket.so
 
 
 class StreamConnection:
-    """A destination: a TCP connection, with ``tls`` an encrypted one.
+    """Destination: a TCP connection, encrypted with ``tls``.
 
-    A batch counts as sent when the kernel took it; a peer that closed the connection in between is noticed
-    before the next batch.
+    A batch counts as sent once the kernel has taken it. A connection closed by the peer is detected before
+    the next batch.
     """
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -125,7 +125,7 @@ class StreamConnection:
                 writer = await self._writer()
             writer.write(b"".join(items))
             await writer.drain()
-        except OSError as error:  # TimeoutError is one
+        except OSError as error:  # includes TimeoutError
             await self.close()
             raise Unreachable(error) from error
         return ()
@@ -140,6 +140,6 @@ class StreamConnection:
             await self.close()
         if self._streams is None:
             reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
-            writer.transport.set_write_buffer_limits(high=0)  # drained means: the kernel has it
+            writer.transport.set_write_buffer_limits(high=0)  # drain() waits for the kernel
             self._streams = (reader, writer)
         return self._streams[1]

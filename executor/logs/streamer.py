@@ -1,9 +1,9 @@
-"""The log of one container: from the output of its steps, and from the cell itself, to a sink.
+"""Log of one container: from the output of its steps, and from the cell, to a sink.
 
-Limits are for what apps write. What the cell says about an app - how it ended, what a check found - passes in
-any case, except where nothing may be logged at all. When a limit is exceeded, the app's log says so once and
-then a second of output is missing; how much was dropped is for the operator and goes to ``on_dropped``: once
-the mute is over, or at the end of the container.
+Rate limits apply to the app's output. Lines of the cell about an app (its exit, check results) always
+pass, unless the limit is 0. When a limit is exceeded, the app's log says so once, and then a second of
+output is missing. The dropped amount is for the operator and goes to ``on_dropped``: after the mute, or at
+the end of the container.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ DEFAULT_SOURCE = "LOG"
 
 
 class LogStreamer:
-    """All steps of a container share its limits and its tags; each has line buffers of its own.
+    """Log of a container. Its steps share its limits and tags; each step has its own line buffers.
 
     bytes_per_second, max_lines_per_second: see :class:`executor.logs.rate.RateLimiter`.
-    origin: the tag of that name on every line. on_limit_exceeded: hears of each reported refusal.
-    on_dropped: hears how many lines and bytes a limit has cost since it last heard.
+    origin: value of the tag ``origin`` on every line.
+    on_limit_exceeded: called for each reported refusal.
+    on_dropped: called with the lines and bytes dropped by a limit since its last call.
 
-    Without ``config.guid`` the output of steps is dropped; the cell's own lines are sent regardless.
+    Without ``config.guid`` the output of steps is dropped; lines of the cell are still sent.
     """
 
     def __init__(
@@ -63,15 +64,18 @@ class LogStreamer:
         return self._limiter
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
-        """Replace the metric tags of all lines from now on. Absent ids keep their defaults: log guid and
-        index."""
+        """Replace the metric tags of all further lines. Missing ids keep their defaults: log guid
+        and index.
+        """
         self._tags = {plain(name): plain(value) for name, value in tags.items()}
         self._source_id = self._tags.get("source_id", plain(self._config.guid))
         self._instance_id = self._tags.get("instance_id", str(self._config.index))
         self._tags_by_source.clear()
 
     def source_name(self, source: str) -> str:
-        """The effective source of a step: the wanted one, else the container's; ``LOG`` without log guid."""
+        """The effective source of a step: the requested one, else the container's; ``LOG``
+        without log guid.
+        """
         if not self._config.guid:
             return DEFAULT_SOURCE
         return plain(source or self._config.source_name or DEFAULT_SOURCE)
@@ -102,20 +106,20 @@ class LogStreamer:
         return output
 
     def direct(self, text: str, stream: Stream = Stream.OUT, source: str = "") -> None:
-        """Lines of the cell's own; no limit applies."""
+        """Emit lines of the cell; no limit applies."""
         source = plain(source or self._config.source_name or DEFAULT_SOURCE)
         lines = LineBuffer(lambda payloads: self._emit(payloads, stream, source))
         lines.write(text.encode(errors="replace"))
         lines.flush()
 
     def flush(self) -> None:
-        """Send the incomplete lines of every step, and tell what was dropped."""
+        """Emit the incomplete lines of all steps, and report dropped lines."""
         for output in list(self._outputs):
             output.flush()
         self._tell_drops()
 
     def _taking(self, buffer: LineBuffer) -> Callable[[bytes], None]:
-        """The handler of one stream. While the app is mute its lines are counted and not made."""
+        """The handler of one stream. While the app is muted, its lines are only counted."""
         limiter = self._limiter
 
         def take(data: bytes) -> None:
@@ -157,7 +161,7 @@ class LogStreamer:
                 self._on_dropped(lines, size)
 
     def _emit(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
-        """Lines that came together are a nanosecond apart, so that sorting by time keeps their order."""
+        """Emit lines with times a nanosecond apart, so that sorting by time keeps their order."""
         if not payloads:
             return
         tags, source_id, instance_id = self._tags_of(source), self._source_id, self._instance_id
@@ -180,13 +184,15 @@ class LogStreamer:
 
 
 def plain(text: str) -> str:
-    """A text that every sink can encode: half a surrogate pair, which JSON can hold, becomes ``?``."""
+    """Replace unpaired surrogates, which JSON can contain, by ``?``, so that every sink can
+    encode the text.
+    """
     return text.encode(errors="replace").decode()
 
 
 def _drop(data: bytes) -> None:
-    """Without a log guid there is nowhere to send it."""
+    """Discards output, which has no destination without a log guid."""
 
 
 def _nothing() -> None:
-    """Nothing was held back."""
+    """Without a log guid no output is held back."""

@@ -1,7 +1,8 @@
-"""Lines as syslog messages of RFC 5424, labelled as log drains of the platform are.
+"""Syslog messages of RFC 5424, with the labels of the platform's log drains.
 
-APP-NAME is the source id, PROCID the source type and instance in brackets, tags are structured data under
-the enterprise number 47450. Facility 1 (user); severity 6 (info) for output, 3 (error) for error output.
+APP-NAME is the source id. PROCID is the source type and instance in brackets. Tags are structured data
+under the enterprise number 47450. Facility 1 (user); severity 6 (info) for output, 3 (error) for error
+output.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ _NO_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _NO_NAME = re.compile(r'[^\x21-\x7e]|[="\]]')
 _ESCAPED = re.compile(r'(["\\\]])')
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Line ends of all kinds, and what a terminal acts on."""
+"""Line ends of all kinds, and terminal control characters."""
 
 
 class SyslogMessages:
-    """Encodes a line as one message, without a frame. hostname: of the cell; default the machine's."""
+    """Encodes a line as one message, without a frame. hostname: of the cell; default the host's."""
 
     def __init__(self, hostname: str = "") -> None:
         self._hostname = hostname or socket.gethostname()
@@ -35,7 +36,7 @@ class SyslogMessages:
         return before + timestamp(line.time_ns) + after + line.payload
 
     def _affixes(self, line: LogLine) -> tuple[bytes, bytes]:
-        """What stands around the time."""
+        """The text before and after the time."""
         priority = _FACILITY * 8 + _SEVERITIES[line.stream]
         header = " ".join(
             (
@@ -75,7 +76,7 @@ def _name(tag: str) -> str:
 
 
 def timestamp(time_ns: int) -> bytes:
-    """To the microsecond, in UTC."""
+    """RFC 3339 timestamp with microseconds, in UTC."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z".encode()
@@ -86,6 +87,6 @@ def _field(text: str, limit: int) -> str:
 
 
 def _escaped(value: str) -> str:
-    """A value of structured data, on one line: to many receivers a line is a message."""
+    """Escape a value of structured data, on one line: many receivers split messages at line ends."""
     value = _CONTROLS.sub("_", value)
     return _ESCAPED.sub(r"\\\1", value)

@@ -1,13 +1,13 @@
-"""Where app logs go, as a cell's operator writes it.
+"""Log targets: the operator's notation for destinations of app logs.
 
 =============================  =======================================================================
 ``stdout``, ``stderr``         JSON lines
 ``file:/path``                 JSON lines, appended
-``journald``                   the systemd journal; ``journald:/path`` for a socket elsewhere
+``journald``                   the systemd journal; ``journald:/path`` for another socket
 ``syslog+udp://host:port``     RFC 5424, a datagram per line; port 514 unless given
 ``syslog+tcp://host:port``     RFC 5424, octet-counted; port 601 unless given
-``syslog+tls://host:port``     the same encrypted; port 6514 unless given. ``?ca=/path`` trusts that
-                               authority instead of the machine's, ``&cert=/path&key=/path`` is our identity
+``syslog+tls://host:port``     the same over TLS; port 6514 unless given. ``?ca=/path`` trusts that CA
+                               instead of the system's, ``&cert=/path&key=/path`` is our certificate
 ``syslog+unix:/path``          RFC 5424, a datagram per line, to a socket such as ``/dev/log``
 =============================  =======================================================================
 """
@@ -32,12 +32,12 @@ _TLS_OPTIONS = frozenset({"ca", "cert", "key"})
 
 
 class InvalidTarget(ValueError):
-    """A text that names no place for logs; the message quotes it and says what is wrong."""
+    """The text is not a valid log target; the message quotes it and gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A parsed text. kind: what stands before ``:``; ca, cert, key: paths, of ``syslog+tls`` only."""
+    """A parsed target. kind: the part before ``:``; ca, cert, key: paths, for ``syslog+tls`` only."""
 
     kind: str
     path: str = ""
@@ -49,7 +49,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Raises InvalidTarget."""
+    """Parse a log target. Raises InvalidTarget."""
     if text in ("stdout", "stderr"):
         return Target(kind=text)
     kind, _, rest = text.partition(":")
@@ -81,10 +81,9 @@ def _network_target(kind: str, text: str) -> Target:
 
 
 def open_target(text: str, *, hostname: str = "") -> LineOutlet:
-    """The sink; it connects when it gets something to send.
+    """The sink for a target; it connects with the first line.
 
-    hostname: what syslog messages name as their origin. Raises InvalidTarget, and OSError for TLS files
-    that cannot be read.
+    hostname: host name in syslog messages. Raises InvalidTarget, and OSError for unreadable TLS files.
     """
     target = parse_target(text)
     return LineOutlet(text, _encode(target.kind, hostname), _destination(target))

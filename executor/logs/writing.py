@@ -1,6 +1,6 @@
-"""Writing that may block: to a full disk, a network file system, a pipe without a reader.
+"""Blocking writes in threads: to a full disk, a network file system, a pipe without a reader.
 
-Each sink has a thread of its own, so that one that blocks holds up no other, nor any other work in threads.
+Each sink has its own thread, so that a blocked one delays neither other sinks nor other work in threads.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 ITEMS_AT_ONCE = 1024
-"""As many as the kernel takes in one call (IOV_MAX)."""
+"""Maximum buffers per system call (IOV_MAX)."""
 
 _locks: defaultdict[tuple[int, int], threading.Lock] = defaultdict(threading.Lock)
 
 
 class CannotWrite(Exception):
-    """A descriptor refuses data: its reader is gone, or the disk is full. left: bytes not written."""
+    """A descriptor refuses data: its reader is gone, or the disk is full. left: number of unwritten bytes."""
 
     def __init__(self, error: OSError, left: int) -> None:
         super().__init__(str(error))
@@ -36,7 +36,7 @@ class _Job(NamedTuple):
 
 
 class SinkThread:
-    """Runs jobs in the order in which they come. The end of the process does not wait for a job that blocks.
+    """Runs jobs in order. Process exit does not wait for a blocked job.
 
     The thread starts with the first job.
     """
@@ -47,7 +47,7 @@ class SinkThread:
         self._thread: threading.Thread | None = None
 
     async def run(self, job: Callable[[], None]) -> None:
-        """Wait for a job. Raises what it raises; a cancelled caller leaves it to the thread."""
+        """Run a job and wait for it. Raises its errors; cancellation leaves the job running."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=f"log sink {self._name}", daemon=True)
             self._thread.start()
@@ -57,7 +57,7 @@ class SinkThread:
         await done
 
     def close(self, last: Callable[[], None]) -> None:
-        """Run ``last`` after everything else, and end the thread. It is not waited for."""
+        """Run ``last`` after all jobs, and end the thread. Does not wait."""
         if self._thread is None:
             last()
         else:
@@ -88,9 +88,9 @@ def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
 
 
 def write_whole(descriptor: int, items: Sequence[bytes]) -> None:
-    """Write all items, however long it takes, with nothing of other writers of this process in between.
+    """Write all items without interleaving with other writers of this process. Blocks without limit.
 
-    Standard output and standard error are often one pipe: the lock is that of the file. Raises CannotWrite.
+    Standard output and standard error are often one pipe, so the lock is per file. Raises CannotWrite.
     """
     status = os.fstat(descriptor)
     with _locks[status.st_dev, status.st_ino]:
@@ -107,7 +107,7 @@ def write_whole(descriptor: int, items: Sequence[bytes]) -> None:
 
 
 def _drop(items: deque[bytes | memoryview], size: int) -> None:
-    """Take ``size`` bytes from the front."""
+    """Remove ``size`` bytes from the front."""
     while items and size >= len(items[0]):
         size -= len(items.popleft())
     if size:
