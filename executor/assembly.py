@@ -12,12 +12,13 @@ from executor.containers.dependencies import CachedDependencies
 from executor.containers.launch import StepLauncher
 from executor.containers.layers import CachedLayers
 from executor.containers.resources import Provisions
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
+from executor.network.api import Network
 from executor.places import FairPlaces
 from executor.steps.context import StepSlots, transfer_places
 from executor.steps.trace import NoStory, StoryRecorder

@@ -32,7 +32,7 @@ from executor.containers.resources import Provisions
 from executor.containers.store import ContainerStore
 from executor.containers.upkeep import destroy_strays, expire_reservation, find_differences, wipe
 from executor.containment import Containment
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
 from executor.logs.api import LogSink, Stream
@@ -47,6 +47,7 @@ from executor.model import (
     RunRequest,
     UpdateRequest,
 )
+from executor.network.api import Network
 from executor.periodic import every, lasting
 from executor.privatedir import make_private
 from executor.telemetry.app_metrics import AppMetricsReporter

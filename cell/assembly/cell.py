@@ -25,10 +25,11 @@ from executor.cache.http import Fetcher
 from executor.cache.session import AssetTLS, asset_session
 from executor.cache.uploader import Uploader
 from executor.config import ExecutorConfig
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
 from executor.logs.api import LogSink
+from executor.network.api import Network
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
 from executor.steps.trace import NoStory, StoryRecorder

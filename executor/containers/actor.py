@@ -29,11 +29,12 @@ from executor.containers.machine import (
 from executor.containers.results import completion, exited_on_timeout, is_interrupt
 from executor.containers.store import ContainerStore
 from executor.containment import INTERNAL_ERROR, Containment, InternalError
-from executor.engine.api import Engine, EngineContainer, Network
+from executor.engine.api import Engine, EngineContainer
 from executor.errors import ExecutorError
 from executor.logs.api import Stream
 from executor.logs.clock import Clock
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
+from executor.network.api import Network
 from executor.steps.base import Step, foreseen, outlast, told_text
 from executor.steps.combine import leaves
 from executor.telemetry.meter import Meter

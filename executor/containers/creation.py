@@ -19,12 +19,13 @@ from executor.containers import servicefiles
 from executor.containers.applog import AppLog
 from executor.containers.machine import Create
 from executor.containers.resources import Provisions
-from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer, Network
+from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer
 from executor.errors import EngineError, ExecutorError
 from executor.identity.authority import IdentityError
 from executor.identity.instances import Credentials
 from executor.logs.clock import Clock
 from executor.model import Container, PortMapping, RunInfo
+from executor.network.api import Network
 from executor.shielded import finish
 from executor.steps.environment import Env
 from executor.telemetry.meter import Meter

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Coroutine
 
 from executor.containers.creation import Creator
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine
 from executor.errors import ExecutorError
+from executor.network.api import Network
 
 log = logging.getLogger(__name__)
 

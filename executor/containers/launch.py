@@ -10,7 +10,7 @@ from pathlib import Path
 from executor.cache.api import FileFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine
 from executor.errors import NetworkError
 from executor.identity.instances import Identity
 from executor.logs.api import LogSink
@@ -18,6 +18,7 @@ from executor.logs.clock import Clock
 from executor.logs.ledger import LogLedger
 from executor.logs.streamer import LogStreamer
 from executor.model import Container
+from executor.network.api import Network
 from executor.steps.base import Step
 from executor.steps.check import valid_checks
 from executor.steps.context import StepContext, StepSettings, StepSlots

@@ -8,9 +8,10 @@ import logging
 from executor.containers.machine import Expire, is_expired
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
-from executor.engine.api import Engine, Network
+from executor.engine.api import Engine
 from executor.errors import ExecutorError
 from executor.model import Container, ContainerState
+from executor.network.api import Network
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Interfaces of the container engine and the network, as the executor uses them.
+"""Interface of the container engine, as the executor uses it.
 
 The engine handles containers and processes, without knowledge of LRPs. ``executor.engine.docker`` is the
 implementation; tests of steps and containers use a scripted one (``tests/unit/executor/fakes.py``).
@@ -8,12 +8,9 @@ Every call raises :class:`executor.errors.EngineError` or a subclass of it.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
-
-from bbs.models.workload import SecurityGroupRule
 
 OutputHandler = Callable[[bytes], None]
 """Receives output as it arrives, in the event loop; must not block."""
@@ -172,72 +169,4 @@ class Engine(Protocol):
 
     async def storage_bytes(self) -> int:
         """Size of the file system that holds the engine's storage."""
-        ...
-
-
-class Network(Protocol):
-    """Addresses, links, host ports and packet rules of containers."""
-
-    async def start(self) -> None:
-        """Create the shared parts, and the nftables table anew."""
-        ...
-
-    async def stop(self) -> None:
-        """Remove everything. Raises NetworkError, and leaves it in force, while containers use it."""
-        ...
-
-    async def sweep(self) -> None:
-        """Remove the remains of a previous process's containers, once these are removed."""
-        ...
-
-    async def close(self) -> None:
-        """Release resources, but leave the network in force for running containers."""
-        ...
-
-    def reserve(self, guid: str, count: int) -> tuple[int, ...]:
-        """Reserve ``count`` host ports, ascending if possible. Raises NoFreePorts."""
-        ...
-
-    def address(self, guid: str) -> str:
-        """Reserve an address before the container exists; the same one until it is detached.
-
-        Raises NetworkError if none is free.
-        """
-        ...
-
-    async def attach(
-        self,
-        container: EngineContainer,
-        ports: Mapping[int, int],
-        egress: Sequence[SecurityGroupRule] = (),
-    ) -> None:
-        """Link the container, map host ports (keys) to its ports (values) and apply its egress rules.
-
-        All in one transaction. Attaching again replaces everything.
-        """
-        ...
-
-    async def open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
-        """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
-        ...
-
-    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
-        """Repair container links as soon as they are lost, until cancelled.
-
-        tell: called with a guid and a text for that instance's owner. give_up: called with guid and reason
-        for an instance that stays unreachable.
-        """
-        ...
-
-    async def verify(self) -> None:
-        """Repair changes by other programs. Call it periodically."""
-        ...
-
-    async def detach(self, guid: str) -> None:
-        """Remove the container's mappings, release address and host ports; unknown guids are allowed."""
-        ...
-
-    @property
-    def external_ip(self) -> str:
-        """The host address that routers and other cells use."""
         ...

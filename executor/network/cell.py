@@ -60,7 +60,7 @@ _LOOKS = 5
 
 
 class CellNetwork:
-    """Implements :class:`executor.engine.api.Network`. Create it inside a running event loop."""
+    """Implements :class:`executor.network.api.Network`. Create it inside a running event loop."""
 
     def __init__(self, config: NetworkConfig) -> None:
         """Raises NetworkError for an invalid port range."""
