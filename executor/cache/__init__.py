@@ -1,1 +1,1 @@
-"""Assets: downloads that are kept and revalidated, archives unpacked safely, uploads."""
+"""Assets: cached and revalidated downloads, safe unpacking of archives, uploads."""

@@ -1,4 +1,4 @@
-"""Downloads and uploads as the rest of the executor sees them."""
+"""Interfaces and errors of downloads and uploads."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from executor.errors import ExecutorError
 
 
 class DownloadError(ExecutorError):
-    """A fetch failed; the text names the reason and the source. Users see the step's own text instead."""
+    """A fetch failed; the text has the reason and the source. Users see the step's own text instead."""
 
     text = "download failed"
 
 
 class ChecksumError(DownloadError):
-    """The bytes are not the expected ones, or the expectation itself is malformed. Never retried."""
+    """The downloaded bytes do not match, or the checksum is malformed. Never retried."""
 
     text = "checksum failed"
 
 
 class ArchiveError(DownloadError):
-    """Not an archive we know, a broken one, one that reaches out of its destination, or one that becomes too
-    much when it is unpacked."""
+    """The archive has an unknown format, is broken, has a path outside the destination, or exceeds a limit
+    when unpacked.
+    """
 
     text = "unknown archive format"
 
 
 class UploadError(ExecutorError):
-    """An upload failed; the text becomes the failure reason as it is."""
+    """An upload failed; the text becomes the failure reason unchanged."""
 
     text = "upload failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checksum:
-    """What the downloaded bytes must hash to; active when either part is given.
+    """Expected checksum of downloaded bytes; active if either part is given.
 
     algorithm: md5, sha1, sha256 or sha512. value: hex digits, possibly in double quotes.
     """
@@ -57,7 +58,7 @@ NO_CHECKSUM = Checksum()
 class Fetched:
     """A tar file or a directory of the cache, held until it is released.
 
-    size: bytes transferred, 0 when nothing was (cache hit). release: may be called more than once.
+    size: bytes transferred, 0 for a cache hit. release: may be called more than once.
     """
 
     path: Path
@@ -66,31 +67,32 @@ class Fetched:
 
 
 Progress = Callable[[int, int | None], None]
-"""Hears of bytes transferred so far, and of how many there are in all where that is known. In the event loop;
-a transfer that is tried again begins again at 0."""
+"""Called in the event loop with the bytes transferred so far and the total (None if unknown). A retry starts
+again at 0.
+"""
 
 
 class FileFetcher(Protocol):
-    """Gets tar files."""
+    """Fetches tar files."""
 
     async def fetch_file(
         self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
     ) -> Fetched:
-        """The tar behind ``url``. Raises DownloadError."""
+        """The tar at ``url``. Raises DownloadError."""
         ...
 
 
 class DirectoryFetcher(Protocol):
-    """Gets unpacked directories."""
+    """Fetches unpacked directories."""
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
-        """The directory an archive unpacks to. Raises DownloadError."""
+        """The unpacked directory of an archive. Raises DownloadError."""
         ...
 
 
 class FileUploader(Protocol):
-    """Posts files."""
+    """Uploads files."""
 
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
-        """POST a file, answer its size in bytes. Raises UploadError, InvalidURL."""
+        """POST a file, return its size in bytes. Raises UploadError, InvalidURL."""
         ...

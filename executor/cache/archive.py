@@ -1,7 +1,7 @@
-"""Archives: every kind we know becomes a tar, and a tar becomes a directory that nothing leaves.
+"""Archive conversion: every known kind becomes a tar, and a tar becomes a directory.
 
-Blocking; callers run it in a thread. Content is streamed and what it becomes is counted against a budget:
-nothing here is as big as an archive says it is. Every failure of a reader is an ArchiveError.
+Calls block; run them in a thread. Content is streamed, and its unpacked size counts against a budget:
+sizes in headers are not trusted. Every reader failure is an ArchiveError.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _CACHED = Rules(fifos=False)
 
 
 def to_tar(source: Path, target: Path, budget: Budget | None = None) -> None:
-    """Make ``target`` the tar of what ``source`` holds: gzip is decompressed, zip rewritten, a POSIX tar
-    taken as it is. ``source`` is gone afterwards. Raises ArchiveError, OSError.
+    """Convert ``source`` to the tar ``target``: decompress gzip, rewrite zip, rename a POSIX tar.
 
-    A plain tar in GNU's own format is not recognised; gzipped it passes.
+    ``source`` is removed. Raises ArchiveError, OSError. A plain tar in GNU's own format is not recognised;
+    gzipped it is accepted.
     """
     with source.open("rb") as file:
         head = file.read(_TAR_MAGIC_OFFSET + len(_TAR_MAGIC))
@@ -57,8 +57,9 @@ def to_tar(source: Path, target: Path, budget: Budget | None = None) -> None:
 
 
 def check(path: Path, budget: Budget) -> None:
-    """Read a tar to its end, without the content, and count what it becomes: sparse members can be bigger
-    than the tar itself. Raises ArchiveError when it is broken or too much, OSError."""
+    """Read a tar's headers to its end, and count the unpacked size: sparse members can exceed the tar's size.
+    Raises ArchiveError if it is broken or too large, OSError.
+    """
     with path.open("rb") as tar:
         for member in members(tar.fileno()):
             budget.take_member(member.name)
@@ -73,10 +74,10 @@ def _copy(source: Readable, target: IO[bytes], budget: Budget) -> None:
 
 @contextmanager
 def reader_errors() -> Iterator[None]:
-    """Whatever the library's readers raise for a broken archive, as ArchiveError.
+    """Convert any reader error for a broken archive to ArchiveError.
 
-    They raise what happens to go wrong in them: RuntimeError for an encrypted member, struct.error for a cut
-    field, UnicodeDecodeError for a name, OSError for broken bzip2.
+    The library's readers raise various errors: RuntimeError for an encrypted member, struct.error for a
+    truncated field, UnicodeDecodeError for a name, OSError for broken bzip2.
     """
     try:
         yield
@@ -87,7 +88,7 @@ def reader_errors() -> Iterator[None]:
 
 
 def tar_directory(source: Path, target: Path, budget: Budget | None = None) -> None:
-    """Make ``target`` the tar of a directory's content. Raises ArchiveError, OSError."""
+    """Create the tar ``target`` from a directory's content. Raises ArchiveError, OSError."""
     counted = budget or Budget(DEFAULT_LIMITS, 0)
 
     def count(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -100,11 +101,11 @@ def tar_directory(source: Path, target: Path, budget: Budget | None = None) -> N
 
 
 def extract(source: Path, target: Path, budget: Budget | None = None) -> None:
-    """Unpack a tar into the directory ``target``, which is made. Raises ArchiveError, OSError.
+    """Unpack a tar into the new directory ``target``. Raises ArchiveError, OSError.
 
-    Owner is our user, modes are those of the archive with a umask of 022, links are kept. An absolute name,
-    one with ``..``, one that would be written through a link to outside of ``target``, a hard link to
-    elsewhere and a device are refused. A FIFO becomes an empty file.
+    The owner is our user, modes are the archive's with umask 022, links are kept. Refused are absolute
+    names, names with ``..``, names behind a link to outside of ``target``, hard links to outside, and
+    devices. A FIFO becomes an empty file.
     """
     budget = budget or Budget(DEFAULT_LIMITS, source.stat().st_size)
     target.mkdir()

@@ -1,4 +1,4 @@
-"""Are these the bytes that were asked for?"""
+"""Checksum verification of downloads."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from collections.abc import Mapping
 from executor.cache.api import Checksum, ChecksumError
 
 DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
-"""Hex digits by algorithm. The reference knows no sha512, and its text for what it does not know is kept."""
+"""Hex digits by algorithm. The Go cell does not support sha512; for unknown algorithms its error text is
+kept.
+"""
 
 
 KEPT = "sha256"
-"""The algorithm of the digest that is known of every download."""
+"""Algorithm of the digest that is stored for every download."""
 
 
 class Digests:
-    """The digests of bytes that come one after another: :data:`KEPT`, and the one that was asked for."""
+    """Incremental checksum verifier: computes :data:`KEPT` and the requested algorithm."""
 
     def __init__(self, checksum: Checksum) -> None:
-        """Raises ChecksumError for a checksum that could match nothing."""
+        """Raises ChecksumError for a malformed checksum."""
         self._checksum = checksum
         self._expected = expected_digest(checksum)
         algorithms = {KEPT, checksum.algorithm} if checksum.active else {KEPT}
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
 
     def update(self, data: bytes, /) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         for one in self._hashes.values():
             one.update(data)
 
     def verified(self) -> dict[str, str]:
-        """All digests, in hex, by algorithm. Raises ChecksumError."""
+        """All digests, in hex, by algorithm. Raises ChecksumError on a mismatch."""
         found = {name: one.hexdigest() for name, one in self._hashes.items()}
         if self._checksum.active and (actual := found[self._checksum.algorithm]) != self._expected:
             raise ChecksumError(
@@ -42,13 +44,12 @@ class Digests:
 
 
 def fits(checksum: Checksum, digests: Mapping[str, str]) -> bool:
-    """Whether bytes with these digests are known to be the ones that are wanted."""
+    """Whether these digests are known to match the checksum."""
     return not checksum.active or digests.get(checksum.algorithm, "") == checksum.value.strip('"').lower()
 
 
 def expected_digest(checksum: Checksum) -> str:
-    """Hex digits, empty for a checksum that is not active. Raises ChecksumError for one that could match
-    nothing."""
+    """The expected hex digits, empty for an inactive checksum. Raises ChecksumError for a malformed one."""
     if not checksum.active:
         return ""
     digits = DIGITS.get(checksum.algorithm)

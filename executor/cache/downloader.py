@@ -1,9 +1,9 @@
-"""The cached downloader: files and directories by key, revalidated at every fetch, held while in use.
+"""Cached downloader: files and directories by cache key, revalidated at every fetch, held while in use.
 
-A key names an entry together with the origin of its URL, so that no server can replace what another one sent.
-The server's ETag and Last-Modified say whether it is still the same, and a checksum that is asked for has to
-fit what was downloaded then. One fetch per key at a time; those who waited for it and want the same share its
-answer. A download that fails never falls back to what was there before.
+The entry of a cache key includes the origin of the URL, so that no server can replace another one's
+content. ETag and Last-Modified tell whether the content has changed. A requested checksum must match the
+digest stored with the entry. Fetches of a key run one at a time; waiting fetches with the same URL and
+checksum share the result. A failed download never falls back to the previous content.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the server was asked for last, when it had answered (monotonic s), and what that gave."""
+    """The last request of a key, the time of its answer (monotonic s), and the resulting version."""
 
     url: str
     checksum: Checksum
@@ -41,14 +41,14 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Barrier:
-    """Lets one fetch of a key through at a time; gone when nobody wants it."""
+    """Serializes the fetches of a key; exists while any fetch uses it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: int = 0
     last: _Asked | None = None
 
     def shared(self, url: str, checksum: Checksum, since: float) -> Version | None:
-        """What somebody else got for the same question while one waited ``since`` then."""
+        """The version that an equal fetch got after ``since``, if any."""
         last = self.last
         if last is None or (last.url, last.checksum) != (url, checksum) or last.answered < since:
             return None
@@ -57,7 +57,7 @@ class _Barrier:
 
 @contextmanager
 def _disk_trouble(url: str) -> Iterator[None]:
-    """The cache's own file system as the reason of a failed download."""
+    """Convert errors of the cache's file system to DownloadError."""
     try:
         yield
     except OSError as error:
@@ -67,7 +67,7 @@ def _disk_trouble(url: str) -> Iterator[None]:
 
 @contextmanager
 def _released_unless_returned() -> Iterator[list[Fetched]]:
-    """A place for what was fetched. What is still in it at the end, because of a failure, is released."""
+    """A holder for a fetched item, which is released on failure unless it was taken out."""
     fetched: list[Fetched] = []
     try:
         yield fetched
@@ -79,9 +79,9 @@ def _released_unless_returned() -> Iterator[list[Fetched]]:
 class Downloader:
     """Implements ``FileFetcher`` and ``DirectoryFetcher``.
 
-    ``async with`` it: entering recovers the cache directory, leaving writes its index. max_bytes: limit of
-    the cache's content; what is in use, or bigger than the limit, is kept all the same. limits: of what one
-    archive may become.
+    Use with ``async with``: entering recovers the cache directory, leaving writes its index. max_bytes:
+    limit of the cache's content; items in use, or above the limit, are kept regardless. limits: for each
+    archive.
     """
 
     def __init__(
@@ -107,21 +107,22 @@ class Downloader:
 
     @property
     def footprint(self) -> int:
-        """Bytes the entries take."""
+        """Size of all entries in bytes."""
         return self._store.footprint
 
     async def fetch_file(
         self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
     ) -> Fetched:
-        """The tar behind ``url``; with an empty key, or without validators, it is not cached but deleted at
-        its release."""
+        """The tar at ``url``. With an empty key or without validators it is not cached, and deleted on
+        release.
+        """
         with _disk_trouble(url):
             if not cache_key:
                 return await self._fetch_uncached(url, checksum, progress)
             return await self._fetch(url, cache_key, checksum, Form.FILE, progress)
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
-        """The directory an archive unpacks to, which has to be one that can be cached."""
+        """The unpacked directory of an archive, which must be cacheable."""
         if not cache_key:
             raise DownloadError("Not cacheable directory: cache key is missing")
         with _disk_trouble(url):
@@ -152,7 +153,7 @@ class Downloader:
                 if known is not None and barrier.shared(url, checksum, begun) is known:
                     return await self._provide(known, form, 0)
                 if known is not None and not fits(checksum, known.digests):
-                    known = None  # it stays, for those who want no other bytes
+                    known = None  # it stays for fetches without this checksum
                 body = self._store.temp()
                 with _released_unless_returned() as fetched:
                     try:
@@ -175,7 +176,7 @@ class Downloader:
     async def _revalidate(
         self, url: str, known: Version | None, checksum: Checksum, body: Path, progress: Progress | None
     ) -> Answer:
-        """Ask for what is newer than ``known``, which stays in place meanwhile."""
+        """Request a newer version than ``known``, which is pinned meanwhile."""
         if known is None:
             return await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
         self._store.pin(known, Form.FILE)
@@ -185,7 +186,7 @@ class Downloader:
             self._garbage += self._store.unpin(known, Form.FILE)
 
     async def _renew(self, key: str, answer: Answer, body: Path, form: Form) -> Fetched:
-        """A new version out of a downloaded body."""
+        """Create a version from a downloaded body."""
         if not answer.validators:
             self._garbage += self._store.remove(key)
             if form is Form.DIRECTORY:
@@ -204,7 +205,7 @@ class Downloader:
         return await self._provide(version, form, answer.size)
 
     async def _provide(self, version: Version, form: Form, size: int) -> Fetched:
-        """The wanted form of a version, made from the other one if need be, and pinned."""
+        """The requested form of a version, created from the other one if needed, and pinned."""
         other = Form.DIRECTORY if form is Form.FILE else Form.FILE
         if form not in version.forms:
             self._store.pin(version, other)
@@ -234,13 +235,13 @@ class Downloader:
             else:
                 await self._blocking(tar_directory, version.path(Form.DIRECTORY), temp)
         except BaseException:
-            self._garbage.append(temp)  # not before: whoever is done first sweeps for all
+            self._garbage.append(temp)  # only on failure, because every fetch sweeps the garbage of all
             raise
         temp.rename(version.path(form))
         version.forms.add(form)
 
     async def _convert(self, body: Path) -> Path:
-        """The tar of a downloaded body, in a temporary place."""
+        """Convert a downloaded body to a temporary tar."""
         tar = self._store.temp()
         try:
             await self._blocking(to_tar, body, tar)
@@ -250,7 +251,7 @@ class Downloader:
         return tar
 
     async def _blocking(self, work: Callable[[Path, Path, Budget], None], source: Path, target: Path) -> None:
-        """Work on archives in a thread. When the fetch is cancelled, it is ended and waited for."""
+        """Process an archive in a thread. Cancellation ends the work and waits for it."""
         budget = Budget(self._limits, source.stat().st_size if source.is_file() else 0)
         try:
             await finish(ARCHIVES.run(work, source, target, budget), abort=budget.revoked.set)
@@ -271,7 +272,7 @@ class Downloader:
                 del self._barriers[key]
 
     async def _tidy(self) -> None:
-        """Delete what nobody needs and write the index, so that it survives us."""
+        """Delete garbage and persist the index."""
         await self._sweep()
         async with self._saving:
             try:
@@ -280,7 +281,7 @@ class Downloader:
                 logger.error("cached-downloader.failed-to-save-index", extra={"data": {"error": str(error)}})
 
     def _own(self, tar: Path, size: int) -> Fetched:
-        """A tar that is in no cache."""
+        """A tar outside the cache."""
 
         def release() -> None:
             self._garbage += self._store.aside(tar)
@@ -289,7 +290,7 @@ class Downloader:
         return Fetched(tar, size, release)
 
     def _sweep_soon(self) -> None:
-        """Delete in a thread what was just released: a file of gigabytes takes its time."""
+        """Delete released files in the background: gigabytes take time."""
         if self._garbage and (self._sweeping is None or self._sweeping.done()):
             self._sweeping = asyncio.create_task(self._sweep_all())
 

@@ -1,4 +1,4 @@
-"""The web side of the cache: a conditional GET into a file, tried again when it fails."""
+"""HTTP client of the cache: a conditional GET into a file, with retries."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ ATTEMPTS = 4
 MAX_FETCHES = 127
 MAX_REDIRECTS = 10
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=10)
-"""s; of one attempt: in all, to connect (handshake included), without a byte."""
+"""Seconds per attempt: in total, to connect (including the handshake), between two reads."""
 _CHUNK = 1 << 18
 
 
 def back_off(failures: int) -> float:
-    """Pause in s after a failed attempt, ``failures`` counting those before it."""
+    """Pause in s after a failed attempt; ``failures``: number of earlier failures."""
     return min(0.5 * 2.0**failures, 5.0) + random.randrange(199) / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validators:
-    """What a server said to know its answer by."""
+    """Cache validators of a server's answer."""
 
     etag: str = ""
     last_modified: str = ""
@@ -49,7 +49,7 @@ class Validators:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The conditions of a request."""
+        """Headers of a conditional request."""
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in headers.items() if value}
 
@@ -59,8 +59,9 @@ NO_VALIDATORS = Validators()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came: ``size`` bytes in the file, with those digests (hex, by algorithm), unless the server had
-    nothing newer."""
+    """Result of a GET: ``size`` bytes in the file, with their digests (hex, by algorithm), or not
+    modified.
+    """
 
     not_modified: bool = False
     size: int = 0
@@ -69,8 +70,9 @@ class Answer:
 
 
 class Fetcher:
-    """GETs with the session's identity. pause: see :func:`back_off`. limits: of what an answer may become
-    that was packed for its way."""
+    """GETs with the session's TLS settings. pause: see :func:`back_off`. limits: for the size of decompressed
+    answers.
+    """
 
     def __init__(
         self,
@@ -94,10 +96,10 @@ class Fetcher:
         target: Path,
         progress: Progress | None = None,
     ) -> Answer:
-        """Get ``url`` into ``target`` unless it is still what ``known`` says.
+        """Download ``url`` to ``target`` unless ``known`` is still valid.
 
-        Up to 4 attempts, with a pause after each that failed. Raises DownloadError with the last attempt's
-        reason; ChecksumError and ArchiveError at once.
+        Up to 4 attempts, with a pause after each failure. Raises DownloadError with the last attempt's
+        reason; ChecksumError and ArchiveError without retries.
         """
         try:
             check_url(url)
@@ -127,7 +129,7 @@ class Fetcher:
                 return Answer(not_modified=True, validators=known)
             if response.status != 200:
                 raise _BadStatus(f"Status code {response.status}")
-            # The length counts the bytes on the wire; of a packed answer we see the unpacked ones.
+            # Content-Length counts compressed bytes; the body is decompressed already.
             total = None if "Content-Encoding" in response.headers else response.content_length
             digests = Digests(checksum)
             with await finish(asyncio.to_thread(target.open, "wb"), discard=BufferedWriter.close) as file:
@@ -151,7 +153,7 @@ class Fetcher:
 
 
 class _BadStatus(Exception):
-    """The server answered, but not with what was asked for."""
+    """The answer has an unexpected status."""
 
 
 def _take(chunk: bytes, file: BinaryIO, digests: Digests) -> None:
@@ -167,7 +169,7 @@ def origin(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL as logs may show it: without credentials and query."""
+    """URL for logs: without credentials and query."""
     with suppress(ValueError):
         return str(URL(url).with_user(None).with_query(None))
     return "an address that cannot be shown"

@@ -1,7 +1,7 @@
-"""How much an archive may turn into.
+"""Limits for unpacked archives.
 
-A few kilobytes can unpack to terabytes, or to millions of files. What a download may become is bounded by
-what was downloaded; nobody has to know beforehand how big apps are.
+A few kilobytes can unpack to terabytes, or to millions of files. The unpacked size is bounded relative to
+the download, so no limit depends on the sizes of usual apps.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 from executor.cache.api import ArchiveError
 
 _NAME_BYTES = 256
-"""Of names, on average and at most, for each member that is allowed."""
+"""Average bytes of names per allowed member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
-    """Bounds for one archive, in the download cache and on the way into a container.
+    """Limits of one archive, in the download cache and for copies into containers.
 
-    free_bytes: it may always unpack to that many. ratio: beyond, to that many for each packed byte; text
-    packs 20 to 1, a file of zeros 1000 to 1. members: files, directories and links in it; more than the
-    inodes of a container's disk are of no use. depth: directories inside each other.
+    free_bytes: unpacked size that is always allowed.
+    ratio: above that, unpacked bytes per packed byte; text compresses 20 to 1, a file of zeros 1000 to 1.
+    members: files, directories and links; more than a container's inodes are useless.
+    depth: nested directories.
     """
 
     free_bytes: int = 2 << 30
@@ -30,7 +31,7 @@ class ArchiveLimits:
     depth: int = 200
 
     def bytes_for(self, packed_bytes: int) -> int:
-        """What an archive of that size may unpack to."""
+        """Maximum unpacked size of an archive with ``packed_bytes``."""
         return max(self.free_bytes, self.ratio * packed_bytes)
 
 
@@ -39,10 +40,10 @@ DEFAULT_LIMITS = ArchiveLimits()
 
 @dataclass(slots=True)
 class Budget:
-    """What one archive may still take. Used in the thread that works on it; setting ``revoked`` from anywhere
-    ends that work at its next step.
+    """Remaining allowance of one archive. It is used in one thread; setting ``revoked`` from any thread ends
+    the work at its next step.
 
-    Raises ArchiveError when it is spent or revoked.
+    Raises ArchiveError if it is used up or revoked.
     """
 
     limits: ArchiveLimits
@@ -53,14 +54,14 @@ class Budget:
     _name_bytes: int = 0
 
     def take_bytes(self, size: int) -> None:
-        """Unpacked bytes are about to be written."""
+        """Count unpacked bytes before writing them."""
         self._bytes += size
         if self._bytes > (most := self.limits.bytes_for(self.packed_bytes)):
             raise ArchiveError(f"archive refused: {self.packed_bytes} bytes unpack to more than {most}")
         self._go_on()
 
     def take_member(self, name: str = "") -> None:
-        """A member comes. name: where whoever works on it has to remember it."""
+        """Count a member. name: if its name must be kept in memory."""
         self._members += 1
         self._name_bytes += len(name)
         if self._members > self.limits.members:
@@ -70,14 +71,14 @@ class Budget:
         self._go_on()
 
     def take_depth(self, depth: int, name: str) -> None:
-        """A member goes that many directories deep."""
+        """Check the depth of a member, in directories."""
         if depth > self.limits.depth:
             raise ArchiveError(
                 f"archive member {name!r} is refused: more than {self.limits.depth} directories deep"
             )
 
     def anew(self, packed_bytes: int) -> Budget:
-        """As much again, for the next stage of the same work."""
+        """A new budget with the same limits, for the next stage of the same work."""
         return Budget(self.limits, packed_bytes, self.revoked)
 
     def _go_on(self) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP client for assets: whom it trusts and who it says it is."""
+"""HTTP client for assets: trusted CAs and client certificate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import aiohttp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetTLS:
-    """Paths of PEM files, empty for none. cert, key: our identity, both or neither.
-    ca_files: trusted besides the system's roots."""
+    """Paths of PEM files, empty for none. cert, key: our identity, both or neither. ca_files: trusted in
+    addition to the system's roots.
+    """
 
     cert: str = ""
     key: str = ""
@@ -20,7 +21,9 @@ class AssetTLS:
 
 
 def tls_context(tls: AssetTLS) -> ssl.SSLContext:
-    """The client context. Raises ValueError for half an identity, OSError for files that are none."""
+    """The client's TLS context. Raises ValueError for a certificate without key or vice versa, OSError for
+    invalid files.
+    """
     if bool(tls.cert) != bool(tls.key):
         raise ValueError("The TLS certificate or key is missing")
     context = ssl.create_default_context()
@@ -36,6 +39,6 @@ def tls_context(tls: AssetTLS) -> ssl.SSLContext:
 
 
 def asset_session(tls: AssetTLS) -> aiohttp.ClientSession:
-    """A session that uses no connection twice and honours the proxy variables. Close it."""
+    """A session that never reuses connections and honours the proxy variables. The caller closes it."""
     connector = aiohttp.TCPConnector(ssl=tls_context(tls), force_close=True, limit=0)
     return aiohttp.ClientSession(connector=connector, trust_env=True)

@@ -1,6 +1,6 @@
-"""What the cache holds: versions of keys, who uses them, how much they take, and which goes first.
+"""Contents of the cache: versions by key, their users, sizes and eviction order.
 
-No I/O but the file system's own quick ones; extraction and packing are the downloader's.
+Only quick file system calls; the downloader unpacks and packs archives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MODE = 0o750
 
 
 class Form(Enum):
-    """The two forms of one version."""
+    """The two forms of a version."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -33,10 +33,14 @@ class Form(Enum):
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """One download of a key. size: bytes of its tar. digests: of the bytes that came, in hex by algorithm.
-    forms: those that exist. pins: users of each.
+    """One download of a key.
 
-    base: path of the tar; the directory's is the same with ``.d``. current: it is its key's entry.
+    base: path of the tar; the directory's path is the same with ``.d``.
+    size: bytes of its tar.
+    digests: of the downloaded bytes, in hex by algorithm.
+    forms: existing forms.
+    pins: number of users of each form.
+    current: whether it is the entry of its key.
     """
 
     key: str
@@ -50,7 +54,7 @@ class Version:
     current: bool = True
 
     def path(self, form: Form) -> Path:
-        """Where a form is or would be."""
+        """Path of a form, existing or not."""
         return self.base if form is Form.FILE else self.base.with_name(self.base.name + ".d")
 
     @property
@@ -66,7 +70,7 @@ class Version:
 class Store:
     """The entries of one cache directory.
 
-    max_bytes: limit of what current entries take. now: the time of an access, for their order.
+    max_bytes: limit of current entries' size. now: access time, for the eviction order.
     """
 
     def __init__(self, path: Path, max_bytes: int, *, now: Callable[[], float] = time.time) -> None:
@@ -78,11 +82,11 @@ class Store:
 
     @property
     def footprint(self) -> int:
-        """Bytes all current entries take."""
+        """Size of all current entries in bytes."""
         return sum(version.footprint for version in self._entries.values())
 
     def entry(self, key: str) -> Version | None:
-        """The current version of a key, unless somebody deleted its files."""
+        """The current version of a key, unless its files have been deleted."""
         version = self._entries.get(key)
         if version is None:
             return None
@@ -93,25 +97,25 @@ class Store:
         return version
 
     def new_base(self, key: str) -> Path:
-        """The path of a version to come."""
+        """Path for a new version."""
         return self._path / f"{key}-{time.time_ns()}-{next(self._serial)}"
 
     def temp(self) -> Path:
-        """A path for something in progress; what is left there is deleted at the next start.
+        """A path for temporary data; leftovers are deleted at the next start.
 
-        Its directory is made again when somebody deleted the cache. Raises OSError.
+        Restores its directory if the cache was deleted. Raises OSError.
         """
         return _temp_directory(self._path) / f"{time.time_ns()}-{next(self._serial)}"
 
     def put(self, version: Version) -> list[Path]:
-        """Make it the entry of its key; answers what is to be deleted."""
+        """Make a version the entry of its key; return the paths to delete."""
         garbage = self.remove(version.key)
         self._entries[version.key] = version
         version.last_access = self._now()
         return garbage
 
     def remove(self, key: str) -> list[Path]:
-        """Forget a key; a version in use lives on until its users release it."""
+        """Remove the entry of a key; a version in use stays until its users release it."""
         version = self._entries.pop(key, None)
         if version is None:
             return []
@@ -119,25 +123,26 @@ class Store:
         return [] if version.used else self._drop_all(version)
 
     def pin(self, version: Version, form: Form) -> None:
-        """Count a user of a form."""
+        """Count a new user of a form."""
         version.pins[form] += 1
         version.last_access = self._now()
 
     def unpin(self, version: Version, form: Form) -> list[Path]:
-        """A user less; answers what is to be deleted."""
+        """Remove a user of a form; return the paths to delete."""
         version.pins[form] -= 1
         return self._drop_all(version) if not version.current and not version.used else []
 
     def drop(self, version: Version, form: Form) -> list[Path]:
-        """Give up one form, unless somebody uses it; answers what is to be deleted."""
+        """Remove one form unless it is in use; return the paths to delete."""
         if form not in version.forms or version.pins[form]:
             return []
         version.forms.discard(form)
         return self.aside(version.path(form))
 
     def make_room(self, size: int) -> list[Path]:
-        """Evict the least recently used entries that nobody uses until ``size`` more bytes fit, as far as
-        there are any; answers what is to be deleted."""
+        """Evict unused entries, least recently used first, until ``size`` more bytes fit; return the paths to
+        delete.
+        """
         garbage: list[Path] = []
         while self.footprint + size > self._max_bytes:
             idle = [version for version in self._entries.values() if not version.used]
@@ -150,16 +155,16 @@ class Store:
         return [path for form in Form for path in self.drop(version, form)]
 
     def aside(self, path: Path) -> list[Path]:
-        """Out of the way at once; deleting a big directory is for a thread."""
+        """Move a path to the temporary directory; a thread deletes it later, because that may take long."""
         target = self.temp()
         try:
             path.rename(target)
-        except FileNotFoundError:  # somebody deleted it
+        except FileNotFoundError:  # deleted from outside
             return []
         return [target]
 
     def index(self) -> bytes:
-        """The index, to be written by :func:`write_index`."""
+        """Content for :func:`write_index`."""
         entries = {
             version.key: {
                 "base": version.base.name,
@@ -174,7 +179,7 @@ class Store:
         return json.dumps({"entries": entries}).encode()
 
     def recover(self) -> None:
-        """Make the directory, take over what its index names, delete everything else. Blocking.
+        """Create the directory, load the entries of its index, delete everything else. Blocks.
 
         Raises OSError.
         """
@@ -190,7 +195,7 @@ class Store:
 
 
 def _temp_directory(path: Path) -> Path:
-    """The directory for what is in progress, of the cache at ``path``. Raises OSError."""
+    """The directory for temporary data of the cache at ``path``. Raises OSError."""
     directory = path / TEMP_NAME
     if not directory.is_dir():
         make_private(path, _MODE)
@@ -199,7 +204,7 @@ def _temp_directory(path: Path) -> Path:
 
 
 def _read_index(path: Path) -> list[Version]:
-    """The entries of the index; a missing or undecodable one has none."""
+    """The entries of the index; empty if it is missing or invalid."""
     try:
         entries = json.loads((path / INDEX_NAME).read_bytes())["entries"]
         return [
@@ -218,7 +223,7 @@ def _read_index(path: Path) -> list[Version]:
 
 
 def write_index(path: Path, index: bytes) -> None:
-    """Replace the index of the cache at ``path``. Blocking. Raises OSError."""
+    """Replace the index of the cache at ``path``. Blocks. Raises OSError."""
     temp = _temp_directory(path) / f"{INDEX_NAME}-{time.time_ns()}"
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -227,7 +232,7 @@ def write_index(path: Path, index: bytes) -> None:
 
 
 def delete(paths: list[Path]) -> None:
-    """Delete files and directories. Blocking. Raises OSError."""
+    """Delete files and directories. Blocks. Raises OSError."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,8 +1,8 @@
-"""The headers of a tar, decoded strictly. Pure.
+"""Strict decoder of tar headers. Pure.
 
-Accepted is what Go's archive/tar and GNU tar write and read: the formats v7, ustar, pax, GNU and star, with
-GNU's four forms of sparse files. A field that does not decode is an error and never a default, so that damage
-shows.
+It accepts what Go's archive/tar and GNU tar write and read: the formats v7, ustar, pax, GNU and star, with
+GNU's four forms of sparse files. An undecodable field is an error, never a default, so that damage is
+detected.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from executor.cache.api import ArchiveError
 
 BLOCK = 512
 SECOND = 1_000_000_000
-"""ns."""
+"""Nanoseconds per second."""
 
 _CHECKSUM = slice(148, 156)
 _RECORD_LENGTH = re.compile(rb"[0-9]{1,10} ")
@@ -36,20 +36,20 @@ OLD_SPARSE_SIZE = slice(483, 495)
 MORE_SPARSE_ENTRIES = slice(0, 504)
 MORE_SPARSE_GOES_ON = 504
 _ENTRY = 24
-"""Bytes of an offset and a length in GNU's old map."""
+"""Bytes of an offset and a length in GNU's old sparse map."""
 
 Hole = tuple[int, int]
-"""Offset and length, in bytes, of content between holes."""
+"""Offset and length, in bytes, of data between holes."""
 
 
 def broken(what: str) -> ArchiveError:
-    """The error for damage."""
+    """The error for a broken archive."""
     return ArchiveError(f"broken archive: {what}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One header block. size: bytes behind it. mtime: ns. name, link: as they are in the block."""
+    """One header block. size: bytes of content after it. mtime: ns. name, link: raw bytes of the block."""
 
     name: bytes
     link: bytes
@@ -63,7 +63,7 @@ class Header:
 
 
 def decode(block: bytes) -> Header:
-    """The header in a block of 512 bytes. Raises ArchiveError."""
+    """Decode a block of 512 bytes. Raises ArchiveError."""
     stored = number(block[_CHECKSUM])
     total = sum(block) - sum(block[_CHECKSUM]) + 8 * 32
     if stored != total and stored != total - 256 * _high_bytes(block):
@@ -90,7 +90,7 @@ def decode(block: bytes) -> Header:
 
 
 def number(field: bytes) -> int:
-    """Octal digits, or a signed binary number behind a set first bit. Raises ArchiveError."""
+    """Octal digits, or a signed binary number if the first bit is set. Raises ArchiveError."""
     if field[0] & 0x80:
         value = int.from_bytes(bytes((field[0] & 0x7F, *field[1:])), "big")
         if field[0] & 0x40:
@@ -105,7 +105,7 @@ def number(field: bytes) -> int:
 
 
 def _high_bytes(block: bytes) -> int:
-    """Bytes over 127 outside of the checksum: some writers summed up signed ones."""
+    """Number of bytes over 127 outside the checksum: some writers sum signed bytes."""
     return sum(byte > 127 for byte in block[: _CHECKSUM.start] + block[_CHECKSUM.stop :])
 
 
@@ -114,14 +114,14 @@ def _text(field: bytes) -> bytes:
 
 
 def long_text(payload: bytes) -> bytes:
-    """The name in GNU's extension for long names."""
+    """The name in GNU's long name extension."""
     return _text(payload)
 
 
 def records(payload: bytes) -> dict[str, str]:
-    """The records of a pax header that matter here; a sparse map in several records comes joined.
+    """The used records of a pax header; a sparse map in several records is joined.
 
-    Raises ArchiveError, also for a record that does not matter.
+    Raises ArchiveError, also for broken unused records.
     """
     found: dict[str, str] = {}
     sparse: list[str] = []
@@ -150,25 +150,26 @@ def records(payload: bytes) -> dict[str, str]:
 
 
 def records_for_all(payload: bytes) -> dict[str, str]:
-    """The records of a global pax header. A map of holes there is ignored: it could fit one member only, and
-    would be parsed for each. Raises ArchiveError."""
+    """The records of a global pax header. Sparse maps in it are ignored: one could fit a single member only,
+    and would be parsed for each. Raises ArchiveError.
+    """
     return {key: value for key, value in records(payload).items() if not key.startswith(_HOLES)}
 
 
 def decimal(text: str) -> int:
-    """A whole number of a pax record. Raises ArchiveError."""
+    """An integer of a pax record. Raises ArchiveError."""
     if not _DECIMAL.fullmatch(text):
         raise broken("a number of a pax record has other than decimal digits")
     return int(text)
 
 
 def number_of(extended: dict[str, str], key: str, plain: int) -> int:
-    """A number by the pax records, or as the header has it. Raises ArchiveError."""
+    """A number from the pax records, else from the header. Raises ArchiveError."""
     return decimal(extended[key]) if extended.get(key) else plain
 
 
 def nanoseconds(text: str) -> int:
-    """A time of a pax record, in s with a fraction. Raises ArchiveError."""
+    """Convert a time of a pax record, in s with a fraction. Raises ArchiveError."""
     time = _TIME.fullmatch(text)
     if time is None:
         raise broken("a time of a pax record is none")
@@ -177,7 +178,7 @@ def nanoseconds(text: str) -> int:
 
 
 def size_of(header: Header, extended: dict[str, str]) -> int:
-    """Bytes behind a header, by its pax records where they say. Raises ArchiveError."""
+    """Bytes of content after a header, from its pax records if given. Raises ArchiveError."""
     size = number_of(extended, "size", header.size)
     if size < 0:
         raise broken("a member has a negative size")
@@ -185,7 +186,7 @@ def size_of(header: Header, extended: dict[str, str]) -> int:
 
 
 def old_sparse_map(field: bytes) -> list[Hole]:
-    """The entries in a header or in one of the blocks that follow it. Raises ArchiveError."""
+    """Sparse entries in a header or in a following block. Raises ArchiveError."""
     entries = []
     for start in range(0, len(field), _ENTRY):
         entry = field[start : start + _ENTRY]
@@ -196,7 +197,7 @@ def old_sparse_map(field: bytes) -> list[Hole]:
 
 
 def text_sparse_map(text: str) -> list[Hole]:
-    """A map in a pax record. Raises ArchiveError."""
+    """A sparse map in a pax record. Raises ArchiveError."""
     numbers = [decimal(part) for part in text.split(",")] if text else []
     if len(numbers) % 2:
         raise broken("the map of a sparse member is cut")
@@ -204,7 +205,7 @@ def text_sparse_map(text: str) -> list[Hole]:
 
 
 def check_sparse_map(entries: Sequence[Hole], size: int, packed: int) -> None:
-    """Refuse a map that is not in order, leaves the file's ``size`` or does not fit the ``packed`` bytes.
+    """Refuse a map that is not ascending, exceeds the file's ``size`` or does not match the ``packed`` bytes.
 
     Raises ArchiveError.
     """

@@ -1,8 +1,7 @@
-"""The members of a tar, read strictly, with bounded memory and without believing its headers.
+"""Strict tar reader with bounded memory that does not trust headers.
 
-Any damage that can be seen is an error, wherever it is: the end of an archive is two empty blocks, or the end
-of the file between two members, and nothing else. (Python's own reader takes a broken header behind the first
-for the end.) Blocking.
+Any detectable damage is an error. An archive ends with two empty blocks, or with the end of the file
+between two members. (Python's own reader treats a broken header after the first one as the end.) Blocks.
 """
 
 from __future__ import annotations
@@ -19,17 +18,18 @@ from executor.cache.api import ArchiveError
 from executor.cache.tarheaders import BLOCK, Header, Hole, broken
 
 HEADER_LIMIT = 1 << 20
-"""Bytes that may stand between the content of two members: long names, extended attributes, maps of holes."""
+"""Maximum header bytes of one member: long names, extended attributes, sparse maps."""
 
 EXTENSIONS_LIMIT = 128 << 20
-"""Bytes of all such headers of an archive, without those of 512 bytes: 256 for each member of the largest
-archive by default. Parsing a MiB of them takes up to 0.3 s."""
+"""Maximum bytes of all extension headers of an archive, without 512-byte blocks: 256 per member of the
+largest allowed archive. Parsing a MiB takes up to 0.3 s.
+"""
 
 _EMPTY = bytes(BLOCK)
 
 
 class Kind(Enum):
-    """What a member becomes."""
+    """Type of a member."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -54,7 +54,7 @@ _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """``length`` bytes that belong at ``offset`` in the member and are at ``position`` in the tar."""
+    """``length`` bytes at ``position`` in the tar that belong at ``offset`` in the member."""
 
     offset: int
     position: int
@@ -63,9 +63,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One member. size: bytes of the file it becomes. parts: its content, the rest is holes. mtime: ns.
+    """One member. size: bytes of the unpacked file. parts: its data; the rest is holes. mtime: ns.
 
-    name, link: as in the archive, bytes that are no UTF-8 as surrogates.
+    name, link: as in the archive, invalid UTF-8 as surrogates.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Member:
 
 
 def members(fd: int) -> Iterator[Member]:
-    """The members of the tar open at ``fd``. Raises OSError, and ArchiveError for whatever is broken."""
+    """The members of the tar open at ``fd``. Raises OSError, and ArchiveError for a broken archive."""
     reader = _Reader(fd)
     while (member := reader.next()) is not None:
         yield member
@@ -88,7 +88,7 @@ def members(fd: int) -> Iterator[Member]:
 
 @dataclass(slots=True)
 class _Extensions:
-    """What was said about the next member in front of it."""
+    """Extension headers of the next member."""
 
     records: dict[str, str]
     name: bytes | None = None
@@ -119,7 +119,7 @@ class _Reader:
         return None
 
     def _header_block(self, said: _Extensions) -> bytes | None:
-        """The next header; None at the end of the archive."""
+        """The next header block; None at the end of the archive."""
         block = os.pread(self._fd, BLOCK, self._position)
         ended = not block
         if block == _EMPTY:
@@ -143,7 +143,7 @@ class _Reader:
             raise ArchiveError(f"archive refused: one of its headers has more than {HEADER_LIMIT} bytes")
 
     def _skip(self, size: int) -> None:
-        """Pass over content, which has to be there, with the rest of its last block."""
+        """Skip content, which must exist, including the padding of its last block."""
         self._position += -(-size // BLOCK) * BLOCK
         if self._position > self._end:
             raise broken("it ends inside a member")
@@ -160,7 +160,7 @@ class _Reader:
         return os.pread(self._fd, size, begin)
 
     def _extends(self, header: Header, said: _Extensions) -> bool:
-        """Note what the header says about others; false when it is a member's own."""
+        """Record an extension header; false if the header is a member's own."""
         kind = header.kind
         if kind in _PAX:
             said.records |= tarheaders.records(self._payload(header.size))
@@ -211,7 +211,7 @@ class _Reader:
     def _content(
         self, header: Header, packed: int, records: dict[str, str], block: bytes
     ) -> tuple[int, tuple[Part, ...], str]:
-        """Size and parts of a file, and its name where a sparse one has another."""
+        """Size and parts of a file, and the separate name of a sparse one."""
         end = self._position + packed
         size, name = packed, ""
         version = (records.get("GNU.sparse.major", ""), records.get("GNU.sparse.minor", ""))
@@ -236,7 +236,7 @@ class _Reader:
         return size, _parts(entries, begin), name
 
     def _old_sparse_map(self, header: Header, block: bytes) -> tuple[list[Hole], int]:
-        """GNU's old map, which goes on in blocks behind the header, and the size of the file."""
+        """GNU's old sparse map, which continues in blocks after the header, and the size of the file."""
         if not header.gnu:
             raise broken("a sparse member is in no format that has such")
         size = tarheaders.number(block[tarheaders.OLD_SPARSE_SIZE])
@@ -249,7 +249,7 @@ class _Reader:
         return entries, size
 
     def _sparse_map_in_content(self, packed: int) -> list[Hole]:
-        """The map of version 1.0: lines of decimal numbers, first of all how many entries there are."""
+        """The sparse map of version 1.0: lines of decimal numbers, the first is the number of entries."""
         text, used, left = bytearray(), 0, packed
 
         def line() -> int:
@@ -276,20 +276,20 @@ def _parts(entries: list[Hole], position: int) -> tuple[Part, ...]:
 
 
 def _text(long: bytes | None, record: str | None, plain: bytes) -> str:
-    """The strongest of the places where a name can stand."""
+    """The name by precedence: GNU extension, pax record, header."""
     if long is None and record:
         return record
     return (plain if long is None else long).decode("utf-8", "surrogateescape")
 
 
 class Readable(Protocol):
-    """Where content comes from."""
+    """Source of content."""
 
     def read(self, length: int = ..., /) -> bytes: ...
 
 
 class TarWriter(tarfile.TarFile):
-    """Forgets every member it has written; so nothing that looks a member up by name works on it."""
+    """Tar writer that does not keep written members; methods that look up members by name do not work."""
 
     members: list[tarfile.TarInfo]
 

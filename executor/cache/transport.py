@@ -1,4 +1,4 @@
-"""Why a request failed, in the words app owners know from the reference. Pure."""
+"""Error texts of failed requests, with the Go cell's wording. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXTS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def transport_text(error: Exception) -> str:
-    """The reason of a failed request. The library's texts show its own values and paths of the host."""
+    """The reason of a failed request. The library's own texts show internal values and host paths."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"dial tcp: lookup {error.host}: no such host"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -41,7 +41,7 @@ def transport_text(error: Exception) -> str:
 
 
 def _connect_text(error: aiohttp.ClientConnectorError) -> str:
-    """Of several addresses that were tried the first one counts."""
+    """If several addresses were tried, the first one is reported."""
     attempt = _FIRST_ATTEMPT.search(str(error.os_error))
     number = int(attempt[1]) if attempt else error.os_error.errno or 0
     reason = os.strerror(number).lower() if number > 0 else "connection failed"

@@ -1,8 +1,8 @@
-"""Unpacking a tar into a directory that nothing leaves: of the download cache, or of a container.
+"""Safe unpacking of a tar into a directory of the download cache or of a container.
 
-Every path is resolved by the kernel. A link that the archive brings along is followed as long as it stays in
-the destination. A link that was there before is followed inside of ``root``, which is a container's root
-directory. Whoever can write to the destination meanwhile may make the unpacking fail, and no more. Blocking.
+The kernel resolves every path. A link from the archive is followed as long as it stays in the destination.
+An older link is followed inside ``root``, which is a container's root directory. A process that writes to
+the destination meanwhile can only make the unpacking fail. Blocks.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 8
 _TIME_LIMIT = (1 << 33) * 1_000_000_000
-"""ns before and after 1970, that is 272 years: what every file system's calls take."""
+"""ns before and after 1970, that is 272 years: the range that every file system accepts."""
 
 PERMISSIONS = 0o755
-"""Mode bits that an unpacking leaves: the umask is 022, and set-user-id, set-group-id and sticky bits are
-lost."""
+"""Mode bits that are kept: umask 022, without set-user-id, set-group-id and sticky bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """How members become files.
 
-    mode_mask: mode bits that are kept. owner: user and group on the host for those in the archive; None
-    leaves everything to whoever unpacks. fifos: whether FIFOs are made; else they become empty files.
+    mode_mask: mode bits that are kept.
+    owner: maps the archive's uid and gid to the host's; None leaves the owner of new files unchanged.
+    fifos: whether FIFOs are created; otherwise they become empty files.
     """
 
     mode_mask: int = PERMISSIONS
@@ -52,8 +52,9 @@ class Unpacking:
     """One unpacking; a context manager."""
 
     def __init__(self, tar: int, root: int, target: str, budget: Budget, rules: Rules) -> None:
-        """Descriptors of the tar and of the root directory; ``target`` is a directory below. Raises
-        OSError."""
+        """tar, root: descriptors of the tar and of the root directory. target: a directory below root. Raises
+        OSError.
+        """
         self._tar = tar
         self._root = root
         self._path = target
@@ -111,7 +112,7 @@ class Unpacking:
                 raise ArchiveError(f"archive member {member.name!r} is refused: it is a device")
 
     def _add_directory(self, member: Member, name: str, last: str, parent: int) -> None:
-        """One that exists keeps its owner and mode."""
+        """An existing directory keeps its owner and mode."""
         if _is_directory(last, parent):
             if name in self._made:
                 self._made[name] = member
@@ -132,7 +133,7 @@ class Unpacking:
         self._settle(member, fd)
 
     def _fill(self, fd: int, member: Member) -> None:
-        """Write the content; what is a hole in the archive stays one."""
+        """Write the content; holes stay holes."""
         self._budget.take_bytes(member.size - sum(part.length for part in member.parts))
         for part in member.parts:
             os.lseek(fd, part.offset, os.SEEK_SET)
@@ -178,7 +179,7 @@ class Unpacking:
         )
 
     def _replace(self, member: Member, name: str, parent: int, make: Callable[[], T]) -> T:
-        """Make something new, in place of what is there. Another copy may do the same at the same time."""
+        """Create an entry, replacing an existing one. Concurrent copies may do the same."""
         last = posixpath.basename(name)
         for _ in range(_ATTEMPTS):
             try:
@@ -204,8 +205,8 @@ class Unpacking:
             ) from error
 
     def _settle(self, member: Member, fd: int) -> None:
-        """Owner, mode and time of what is open at ``fd``, which is closed."""
-        path = f"/proc/self/fd/{fd}"  # a descriptor of O_PATH takes no fchmod
+        """Set owner, mode and time of the file at ``fd``, and close it."""
+        path = f"/proc/self/fd/{fd}"  # fchmod does not work on an O_PATH descriptor
         try:
             if self._rules.owner is not None:
                 os.chown(path, *self._owner(member))
@@ -218,7 +219,7 @@ class Unpacking:
         try:
             fd = self._open(name, _DIRECTORY | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError):
-            return  # somebody replaced it meanwhile
+            return  # replaced meanwhile
         self._settle(member, fd)
 
     def _owner(self, member: Member) -> tuple[int, int]:
@@ -226,7 +227,7 @@ class Unpacking:
         return self._rules.owner(member.uid, member.gid)
 
     def _open(self, name: str, flags: int) -> int:
-        """What is at ``name`` below the destination."""
+        """Open ``name`` below the destination."""
         try:
             return openat2(self._target, name or ".", flags, Resolve.BENEATH)
         except OSError as error:
@@ -239,7 +240,9 @@ class Unpacking:
         return openat2(self._root, posixpath.join(self._path, name), flags, Resolve.IN_ROOT)
 
     def _open_parent(self, name: str) -> int:
-        """The directory of the next member, made where it is missing, and kept open for those that follow."""
+        """Open the parent directory of the next member, creating it if missing; it stays open for the
+        following members.
+        """
         if self._parent is None or self._parent[0] != name or name in self._links:
             self._leave_parent()
             self._parent = (name, self._open_or_make(name))
@@ -259,13 +262,13 @@ class Unpacking:
             above, _, last = name.rpartition("/")
         parent = self._open_or_make(above)
         try:
-            self._budget.take_member()  # an archive of few names may imply many directories
+            self._budget.take_member()  # few names may imply many directories
             try:
                 os.mkdir(last, 0o755, dir_fd=parent)
-            except FileExistsError:  # somebody else made it, or a link that leads nowhere is in the way
+            except FileExistsError:  # created meanwhile, or a broken link
                 return self._open(name, _DIRECTORY)
             made = openat2(parent, last, _DIRECTORY | os.O_NOFOLLOW, Resolve.BENEATH)
-            os.chmod(f"/proc/self/fd/{made}", 0o755)  # whatever the umask is
+            os.chmod(f"/proc/self/fd/{made}", 0o755)  # independent of the umask
             return made
         finally:
             os.close(parent)
@@ -280,12 +283,12 @@ def _clean(name: str) -> str:
 
 
 def _depth(directory: int) -> int:
-    """How many directories deep an open one is, links resolved."""
+    """Depth of an open directory, with links resolved."""
     return os.readlink(f"/proc/self/fd/{directory}").count("/")
 
 
 def _and_above(name: str) -> list[str]:
-    """A relative path and all the directories it goes through."""
+    """A relative path and all its parent directories."""
     found = []
     while name:
         found.append(name)
@@ -302,7 +305,7 @@ def _is_file(name: str, parent: int) -> bool:
 
 
 def _mode(name: str, parent: int) -> int:
-    """0 when there is nothing."""
+    """Mode of a file; 0 if it does not exist."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:

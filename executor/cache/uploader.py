@@ -1,4 +1,4 @@
-"""Uploads: one file, posted with its digests."""
+"""Uploads: a POST of one file, with its digests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from executor.shielded import finish
 
 BACKOFF = Backoff(attempts=3)
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)
-"""s; of one attempt: in all, to connect (handshake included)."""
+"""Seconds per attempt: in total, and to connect (including the handshake)."""
 _CHUNK = 1 << 20
 
 
 class Uploader:
-    """Implements ``FileUploader`` with the session's identity."""
+    """Implements ``FileUploader`` with the session's TLS settings."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Uploader:
         self._backoff = backoff
 
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
-        """POST the file, answer its size in bytes; up to 3 attempts. A status below 400 is success.
+        """POST the file, return its size in bytes; up to 3 attempts. A status below 400 is success.
 
         Raises UploadError with the last attempt's reason.
         """
@@ -72,7 +72,7 @@ class Uploader:
 
 
 class _Watched(io.BufferedReader):
-    """A file that tells how far it was read; it is read in threads."""
+    """A file that reports its read position; it is read in threads."""
 
     def __init__(self, path: Path, told: Callable[[int], None]) -> None:
         super().__init__(io.FileIO(path))

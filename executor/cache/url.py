@@ -1,4 +1,4 @@
-"""Which addresses are none."""
+"""URL validation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _PORT = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#]*@)?(?:\[[^\]]*\]|[^/?#
 
 
 class InvalidURL(ExecutorError):
-    """Text that is no URL; says what is wrong with it."""
+    """The text is not a valid URL; the message has the reason."""
 
     text = "invalid URL"
 
 
 def check_url(url: str) -> None:
-    """Raise InvalidURL for what the reference refuses to parse: control characters, bad escapes, a scheme
-    that is missing before ``:``, a port that is no number."""
+    """Raise InvalidURL for URLs that the Go cell refuses to parse: control characters, bad escapes, a missing
+    scheme before ``:``, a port that is not a number.
+    """
     if _CONTROL.search(url):
         problem = "net/url: invalid control character in URL"
     elif url.startswith(":"):

@@ -1,4 +1,4 @@
-"""A zip becomes a tar, with its modes, times and symbolic links. Blocking."""
+"""Conversion of a zip to a tar, with its modes, times and symbolic links. Blocks."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from executor.cache.tars import Readable, TarWriter
 
 _ENTRY = b"PK\x01\x02"
 _ENTRY_BYTES = 256
-"""Of the zip's directory, on average and at most, for each member that is allowed."""
+"""Average bytes of the zip's directory per allowed member."""
 _MAX_LINK_BYTES = 4096
 _UTF8_NAME = 0x800
 _NTFS, _UNIX, _INFO_ZIP_UNIX, _EXTENDED_TIME = 0x000A, 0x000D, 0x5855, 0x5455
 _NTFS_TIMES = struct.Struct("<4xHHQ")
-"""Reserved, tag and size of the first attribute, time of change."""
+"""Reserved, tag and size of the first attribute, modification time."""
 _NTFS_EPOCH_S = 11_644_473_600
-"""s from 1601 to 1970."""
+"""Seconds from 1601 to 1970."""
 _NTFS_TICKS = 10_000_000
-"""In a second."""
+"""Ticks per second."""
 
 
 def zip_to_tar(source: Path, target: Path, budget: Budget) -> None:
-    """Write the tar. Raises ArchiveError, OSError, and whatever the library raises for what is broken."""
+    """Write the tar. Raises ArchiveError, OSError, and the library's errors for a broken zip."""
     with (
         _Reader(source, budget.limits.members) as file,
         zipfile.ZipFile(file) as packed,
@@ -60,9 +60,9 @@ def zip_to_tar(source: Path, target: Path, budget: Budget) -> None:
 
 
 def member_name(item: zipfile.ZipInfo) -> str:
-    """The name as its bytes are, those that are no UTF-8 as surrogates. Raises ArchiveError. Pure.
+    """The name from its raw bytes, invalid UTF-8 as surrogates. Raises ArchiveError. Pure.
 
-    The library reads names that are not marked as UTF-8 as code page 437, which few of them are.
+    The library decodes names without the UTF-8 flag as code page 437, which few of them use.
     """
     name = item.orig_filename
     if not item.flag_bits & _UTF8_NAME:
@@ -75,7 +75,7 @@ def member_name(item: zipfile.ZipInfo) -> str:
 
 
 def modified(item: zipfile.ZipInfo) -> int:
-    """Time of change in s since 1970: by an extra field where there is one, else MS-DOS's time taken as UTC.
+    """Modification time in s since 1970: from an extra field if any, else MS-DOS's time taken as UTC.
 
     Pure; follows Go's archive/zip.
     """
@@ -95,7 +95,7 @@ def modified(item: zipfile.ZipInfo) -> int:
         return found
     try:
         return calendar.timegm((*item.date_time, 0, 0, 0))
-    except ValueError:  # a month or day that does not exist
+    except ValueError:  # a nonexistent month or day
         return 0
 
 
@@ -108,7 +108,7 @@ def _link(packed: zipfile.ZipFile, item: zipfile.ZipInfo) -> str:
 
 
 class _Counted:
-    """Content that is paid for as it is read."""
+    """Content whose bytes count against the budget as they are read."""
 
     def __init__(self, content: Readable, budget: Budget) -> None:
         self._content = content
@@ -121,8 +121,9 @@ class _Counted:
 
 
 class _Reader(io.BufferedReader):
-    """The file of a zip. The library reads the directory in one go and makes an object of every entry: that
-    is where a zip with too many of them is refused."""
+    """The file of a zip. The library reads the whole directory at once and creates an object per entry, so a
+    zip with too many entries is refused in :meth:`read`.
+    """
 
     def __init__(self, path: Path, members: int) -> None:
         super().__init__(io.FileIO(path))

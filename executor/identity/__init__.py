@@ -1,8 +1,8 @@
-"""Instance identity: a key and a certificate per container, renewed for as long as it lives.
+"""Instance identity: a key and a certificate per container, renewed until it ends.
 
-profile     what a certificate says, and when it is renewed (pure)
+profile     certificate contents and renewal times (pure)
 authority   the cell's signing CA
-keys        private keys, made ahead of need in a thread
-files       what the container sees
-instances   the above for the containers of a cell
+keys        pool of pre-generated private keys
+files       credential files on the host
+instances   identities of a cell's containers
 """

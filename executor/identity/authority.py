@@ -17,17 +17,17 @@ from executor.identity.keys import PrivateKey
 from executor.identity.profile import CertificateProfile
 
 COMMON_NAME_LIMIT = 64
-"""Characters an X.509 common name may have (RFC 5280); the alternative name carries the whole guid."""
+"""Maximum length of an X.509 common name (RFC 5280); the alternative name has the whole guid."""
 
 
 class IdentityError(ExecutorError):
-    """Instance credentials cannot be made; the text names the file or instance, and the reason."""
+    """Instance credentials cannot be created; the text names the file or instance, and the reason."""
 
     text = "instance identity error"
 
 
 class Authority:
-    """Signs certificates of instances. Immutable; its calls may come from any thread."""
+    """Signs certificates of instances. Immutable and thread-safe."""
 
     def __init__(self, certificate: x509.Certificate, key: PrivateKey) -> None:
         self._certificate = certificate
@@ -36,7 +36,7 @@ class Authority:
 
     @classmethod
     def load(cls, certificate_path: str, key_path: str) -> Authority:
-        """Read CA certificate (the first of the file) and private key, both PEM. Raises IdentityError."""
+        """Read CA certificate (the first one in the file) and private key, both PEM. Raises IdentityError."""
         certificate = _certificate(certificate_path)
         key = _key(key_path)
         if key.public_key() != certificate.public_key():
@@ -46,7 +46,9 @@ class Authority:
     def issue(
         self, profile: CertificateProfile, key: PrivateKey, *, now: datetime, validity: timedelta
     ) -> bytes:
-        """The new certificate and the CA's, PEM. Raises IdentityError for names no certificate can carry."""
+        """The new certificate and the CA's, PEM. Raises IdentityError for names that are invalid in a
+        certificate.
+        """
         try:
             certificate = self._build(profile, key, now, validity).sign(self._key, hashes.SHA256())
         except ValueError as error:
@@ -72,7 +74,7 @@ class Authority:
         return self._with_authority_key_identifier(builder)
 
     def _with_authority_key_identifier(self, builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
-        """Only where the CA names its key; strict verifiers then want it named."""
+        """Only if the CA has a key identifier; strict verifiers require it then."""
         try:
             named = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         except x509.ExtensionNotFound:
@@ -82,7 +84,7 @@ class Authority:
 
 
 def private_pem(key: PrivateKey) -> bytes:
-    """The traditional form (PKCS#1, SEC 1), unencrypted: what libraries of every age read."""
+    """The traditional format (PKCS#1, SEC 1), unencrypted, which even old libraries read."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
@@ -143,5 +145,5 @@ def _key(path: str) -> PrivateKey:
 
 
 def utc_now() -> datetime:
-    """Now, in whole seconds: a certificate carries no fractions."""
+    """The current time in whole seconds: certificates have no fractions."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -1,7 +1,7 @@
 """Credential files on the host: one directory per container, which sees it read-only.
 
-Blocking; call from a thread. The files are readable for every user of the container, as they always were;
-the parent directory, if it is ours to make, keeps the other users of the host out.
+Blocks; call it from a thread. The files are readable for every user of the container, as on the Go cell.
+If we create the parent directory, other users of the host have no access to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class CredentialFiles:
-    """The directories below ``parent``."""
+    """The credential directories below ``parent``."""
 
     def __init__(self, parent: str) -> None:
         self._parent = Path(parent)
@@ -32,7 +32,7 @@ class CredentialFiles:
         return Guid(guid).below(self._parent)
 
     def prepare(self, guid: str) -> str:
-        """Make a container's directory, which must not exist yet. Raises OSError, InvalidGuid."""
+        """Create a container's directory, which must not exist yet. Raises OSError, InvalidGuid."""
         directory = self.directory(guid)
         self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir()
@@ -40,7 +40,7 @@ class CredentialFiles:
         return str(directory)
 
     def replace(self, guid: str, *, certificate: bytes, key: bytes) -> None:
-        """Put new credentials in place of the old: each file is whole at any time. Raises OSError."""
+        """Replace the credentials: each file is complete at any time. Raises OSError."""
         directory = self.directory(guid)
         contents = ((KEY, key), (CERTIFICATE, certificate))
         for name, content in contents:
@@ -49,9 +49,9 @@ class CredentialFiles:
             (directory / f"{name}{_TEMPORARY}").rename(directory / name)
 
     def remove(self, guid: str) -> None:
-        """Remove a container's directory, if there is one.
+        """Remove a container's directory, if it exists.
 
-        Only files of ours are removed from it: with others in it the directory stays. Raises OSError.
+        Removes only our files: a directory with other files stays. Raises OSError.
         """
         directory = self.directory(guid)
         try:
@@ -62,9 +62,9 @@ class CredentialFiles:
             return
 
     def retain(self, guids: Set[str]) -> list[str]:
-        """Remove the directories of all other containers; answers their guids. Raises OSError.
+        """Remove the directories of all other containers; return their guids. Raises OSError.
 
-        The parent may be shared: an entry that does not look like a directory of ours is left alone.
+        The parent may be shared: entries that do not look like our directories are ignored.
         """
         if not self._parent.exists():
             return []
@@ -81,7 +81,7 @@ class CredentialFiles:
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a directory named by a guid that holds nothing but credential files."""
+    """Whether an entry is a directory named by a guid with credential files only."""
     if not is_guid(entry.name) or not entry.is_dir(follow_symlinks=False):
         return False
     return set(os.listdir(entry.path)) <= _OURS

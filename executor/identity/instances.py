@@ -1,4 +1,4 @@
-"""Identities for the containers of a cell: directories, mounts, and the runner that keeps them fresh."""
+"""Instance identities of a cell's containers: directories, mounts, and periodic renewal."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ Sleep = Callable[[float], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a container is given for its identity."""
+    """Mounts and variables of a container for its identity."""
 
     mounts: tuple[BindMount, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
 
 
 class Runner(Protocol):
-    """Keeps the credentials of one container fresh."""
+    """Renews the credentials of one container."""
 
     @property
     def ready(self) -> asyncio.Event:
-        """Set once the first ones are in place."""
+        """Set once the first credentials are in place."""
         ...
 
     async def run(self) -> None:
-        """Until cancelled. Raises IdentityError."""
+        """Runs until cancelled. Raises IdentityError."""
         ...
 
 
@@ -56,28 +56,28 @@ class Identity(Protocol):
     """The identities of a cell's containers."""
 
     async def run(self) -> None:
-        """What has to go on beside the containers, until cancelled; may end at once."""
+        """Background work, until cancelled; may return immediately."""
         ...
 
     async def prepare(self, container: Container) -> Credentials:
-        """Before the container is made. Raises IdentityError."""
+        """Call before the container is created. Raises IdentityError."""
         ...
 
     def runner(self, container: Container) -> Runner | None:
-        """For a created container; None when there is nothing to keep fresh."""
+        """The runner of a created container; None without credentials to renew."""
         ...
 
     async def remove(self, guid: str) -> None:
-        """Forget a container; unknown ones are fine. Raises IdentityError."""
+        """Remove a container's credentials; unknown guids are allowed. Raises IdentityError."""
         ...
 
     async def retain(self, guids: Set[str]) -> None:
-        """Forget all containers but these. Raises IdentityError."""
+        """Remove the credentials of all other containers. Raises IdentityError."""
         ...
 
 
 class NoIdentity:
-    """Implements :class:`Identity` on a cell that gives its instances none."""
+    """Implements :class:`Identity` for a cell without instance identities."""
 
     async def run(self) -> None:
         return
@@ -96,7 +96,7 @@ class NoIdentity:
 
 
 class InstanceIdentity:
-    """Implements :class:`Identity` with a certificate per container, in files it sees read-only."""
+    """Implements :class:`Identity` with a certificate per container, in files that it sees read-only."""
 
     def __init__(
         self,
@@ -162,7 +162,9 @@ class InstanceIdentity:
 
 
 class CredentialRunner:
-    """Implements :class:`Runner`: makes credentials, and new ones in good time, until it is cancelled."""
+    """Implements :class:`Runner`: creates credentials, and renews them before they expire, until
+    cancelled.
+    """
 
     def __init__(
         self, renew: Callable[[], Awaitable[None]], *, validity_s: float, sleep: Sleep = asyncio.sleep
@@ -180,7 +182,7 @@ class CredentialRunner:
 
 
 def configured_identity(config: ExecutorConfig, meter: Meter) -> Identity:
-    """The identities the configuration asks for. Raises IdentityError."""
+    """The identity implementation for the configuration. Raises IdentityError."""
     if not config.instance_identity_cred_dir:
         return NoIdentity()
     return InstanceIdentity(

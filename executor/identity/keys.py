@@ -1,8 +1,8 @@
-"""Private keys, made ahead of need.
+"""Pool of pre-generated private keys.
 
-An RSA key takes a core for a sixth of a second and more, so a burst of starts would queue for keys. A few
-are kept ready. They are made in threads of the lowest priority, for apps come first, unless somebody waits
-for one; the library lets go of the interpreter while it computes.
+An RSA key takes a sixth of a second of CPU time or more, so a burst of starts would wait for keys. The
+pool keeps a few ready. They are generated in threads of the lowest priority, because apps come first,
+unless a caller waits for a key; the library releases the GIL meanwhile.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def _ecdsa() -> PrivateKey:
 _NORMAL, _LOWEST = 0, 19
 
 GENERATORS: Mapping[str, Callable[[], PrivateKey]] = {"rsa": _rsa, "ecdsa": _ecdsa}
-"""How to make a key, by the name the configuration gives to its kind."""
+"""Key generators by configured key type."""
 
 
 class KeyPool:
-    """Keys of one kind. Keys come out of :meth:`take` only while :meth:`run` runs."""
+    """Keys of one type. :meth:`take` returns keys only while :meth:`run` runs."""
 
     def __init__(self, generate: Callable[[], PrivateKey], *, ready: int, threads: int) -> None:
-        """ready: keys kept in stock, at least 1. threads: how many are made at the same time."""
+        """ready: keys kept in stock, at least 1. threads: number of concurrent generators."""
         self._generate = generate
         self._stock: asyncio.Queue[PrivateKey] = asyncio.Queue(ready)
         self._threads = threads
@@ -59,7 +59,7 @@ class KeyPool:
             makers.shutdown(wait=False, cancel_futures=True)
 
     async def take(self) -> PrivateKey:
-        """A key nobody else gets."""
+        """Take a key; each key is handed out once."""
         self._waiting += 1
         try:
             return await self._stock.get()
@@ -77,7 +77,7 @@ class KeyPool:
 
 
 def _set_priority(nice: int) -> None:
-    """On Linux a priority belongs to a thread, not to the whole process."""
+    """Set the priority of the current thread: on Linux priorities are per thread."""
     try:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
     except OSError as error:

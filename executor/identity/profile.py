@@ -1,7 +1,7 @@
-"""What the certificates of an instance say, and when they are renewed. Pure.
+"""Contents and renewal times of instance certificates. Pure.
 
-The numbers and names are those peers check: routers and back ends verify the subject alternative names,
-platform services read the organizational units.
+Peers check these numbers and names: routers and back ends verify the subject alternative names, platform
+services read the organizational units.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CertificateProfile:
 
 
 def identity_profile(container: Container) -> CertificateProfile:
-    """The instance's own certificate: its guid, and the address others see it at."""
+    """Profile of the instance's own certificate: its guid, and its address for others."""
     return CertificateProfile(
         common_name=container.guid,
         organizational_units=container.run_info.certificate_properties.organizational_unit,
@@ -41,7 +41,7 @@ def identity_profile(container: Container) -> CertificateProfile:
 
 
 def c2c_profile(container: Container) -> CertificateProfile:
-    """The certificate for traffic between containers: valid for the internal routes, no address."""
+    """Profile of the certificate for traffic between containers: internal routes, no address."""
     return CertificateProfile(
         common_name=container.guid,
         organizational_units=container.run_info.certificate_properties.organizational_unit,
@@ -52,8 +52,9 @@ def c2c_profile(container: Container) -> CertificateProfile:
 def renewal_delay_s(validity_s: float, jitter: float) -> float:
     """Seconds from the issue of a certificate to its renewal.
 
-    Half an hour before the end of a validity over four hours, else an eighth of it. ``jitter`` (0 to 1)
-    moves that up to a third of the lead earlier, so that instances started together part.
+    Certificates valid for more than 4 h are renewed 30 min before expiry; others when 1/8 of their
+    lifetime remains. ``jitter`` (0 to 1) moves the renewal up to a third of the lead earlier, so that
+    instances started together renew at different times.
     """
     lead = _LONG_LEAD_S if validity_s > _LONG_VALIDITY_S else validity_s * _SHORT_LEAD
     return validity_s - lead * (1 + _JITTER * jitter)
