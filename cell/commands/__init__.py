@@ -1,1 +1,1 @@
-"""The commands of `cell`: one module for each word that people type."""
+"""The commands of `cell`: one module per command."""

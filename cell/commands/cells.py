@@ -1,4 +1,4 @@
-"""List the cells, or with --state ask each of them what it has left and what it runs.
+"""List the cells; with --state show the free resources and the work of each cell.
 
 cell cells
 cell cells cell-1 --state
@@ -48,7 +48,7 @@ def _table(states: Sequence[dict[str, Any]]) -> Table:
 
 
 async def _state(at: Session, cell: CellPresence) -> dict[str, Any]:
-    """What a rep answers, which is a state; an unhealthy cell answers too, with status 503."""
+    """The state in a rep's answer; an unhealthy cell answers with status 503 and its state."""
     url = f"{cell.rep_url or cell.rep_address}/state"
     context = at.target.ssl_context() if url.startswith("https:") else None
     try:

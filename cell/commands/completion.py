@@ -1,4 +1,4 @@
-"""Print a script that completes commands, options and files of `cell` in a shell.
+"""Print a shell script that completes commands, options and files of `cell`.
 
 cell completion bash > /etc/bash_completion.d/cell
 cell completion zsh > "${fpath[1]}/_cell"
@@ -16,7 +16,7 @@ from cell.registry import COMMANDS, load
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One long option. takes_value: what follows it is completed as a file."""
+    """One long option. takes_value: its value is completed as a file."""
 
     name: str
     help: str
@@ -66,7 +66,7 @@ complete -o filenames -F _cell cell
 
 
 def zsh_script(options: Mapping[str, tuple[Option, ...]]) -> str:
-    """For zsh's own completion system."""
+    """For zsh's completion system."""
     commands = "\n".join(f"    {_quoted(f'{name}:{COMMANDS[name].help}')}" for name in options)
     cases = "\n".join(
         f"    {command}) _arguments {' '.join(map(_zsh_option, known))} '*:file:_files' ;;"

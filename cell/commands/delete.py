@@ -1,9 +1,9 @@
-"""Delete an LRP or an app that was pushed: nothing of it should run any more.
+"""Delete an LRP or a pushed app; all its instances stop.
 
-With --task, delete a Task that is over.
+With --task, delete a completed Task.
 
-cell delete web
-cell delete --task build-17
+  cell delete web
+  cell delete --task build-17
 """
 
 from __future__ import annotations

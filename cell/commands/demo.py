@@ -1,7 +1,7 @@
-"""Start `cell dev`, run an LRP and Tasks through it, break one, and clean up.
+"""Start `cell dev`, run an LRP and Tasks with it, crash an instance, and clean up.
 
-Every step prints one line: what happened and how long it took. Exit status 0 means that all of it
-worked and that no container, network or packet rule of ours is left.
+Every step prints one line with its result and duration. Exit status 0 means that all steps succeeded
+and that no container, network or packet rule of the demo is left.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _step(title: str) -> Iterator[list[str]]:
-    """Time a step; what it appends to the list is printed behind the title."""
+    """Time a step; the notes appended to the list are printed after the title."""
     began = time.monotonic()
     notes: list[str] = []
     yield notes
@@ -88,7 +88,7 @@ async def _demo(state_dir: Path, examples: Path) -> None:
 
 
 def _document(path: Path, endpoints: dict[str, str]) -> Any:
-    """An example document, with the file server's usual address replaced by the real one."""
+    """An example document, with the file server's default address replaced by the real one."""
     return json.loads(path.read_text().replace("http://127.0.0.1:8080", endpoints["file_server"]))
 
 
@@ -130,7 +130,7 @@ async def _run_task(receptor: Receptor, examples: Path) -> None:
 
 
 async def _go_outside(receptor: Receptor) -> None:
-    """A listener on this host stands for a service that apps reach by an egress rule only."""
+    """Reach a listener on this host, as an example of a service behind an egress rule."""
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"welcome\n")
@@ -149,7 +149,7 @@ async def _go_outside(receptor: Receptor) -> None:
 
 
 async def _dial(receptor: Receptor, guid: str, target: str, rules: list[dict[str, Any]]) -> str:
-    """What a Task with these egress rules hears."""
+    """The data that a Task with these egress rules receives."""
     task = {
         "task_guid": guid,
         "domain": "demo",
@@ -178,7 +178,7 @@ async def _dial(receptor: Receptor, guid: str, target: str, rules: list[dict[str
 
 
 def _app_process(instance_guid: str) -> psutil.Process:
-    """The web server of an instance, as the host sees it."""
+    """The web server process of an instance, as a host process."""
     for process in processes(instance_guid):
         if process.cmdline()[:1] == ["httpd"]:
             return process
@@ -224,7 +224,7 @@ async def _push(cell: LocalCell, examples: Path) -> None:
 
 
 async def _cell(cell: LocalCell, *words: str) -> str:
-    """What a command prints. Raises LocalCellError with its own words when it fails."""
+    """The output of a command. Raises LocalCellError with the command's message if it fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cell", *words, "--state-dir", str(cell.state_dir)),
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,6 +1,6 @@
-"""Desire an LRP: from now on as many instances as it says should run.
+"""Desire an LRP: the BBS then keeps its number of instances running.
 
-FILE holds a DesiredLRP as JSON, in the form cfdot takes or in that of the Receptor of 2015.
+FILE contains a DesiredLRP as JSON, in the form of cfdot or that of the Receptor of 2015.
 
   cell desire web.json
   generate | cell desire -

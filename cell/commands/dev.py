@@ -5,28 +5,28 @@ Everything listens on loopback:
   BBS API       127.0.0.1:8889   protobuf over HTTP, for a rep or any BBS client
   Locket        127.0.0.1:8891   gRPC
   auctioneer    127.0.0.1:9016
-  REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON: what curl talks to
-  file server   127.0.0.1:8080   serves STATE/static under /v1/static/, takes uploads
-  app logs      127.0.0.1:8087   the last lines of every app, and the next ones
+  REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON, for example with curl
+  file server   127.0.0.1:8080   serves STATE/static under /v1/static/, accepts uploads
+  app logs      127.0.0.1:8087   the last lines of every app, and new lines
   rep           127.0.0.1:1800   admin side: /ping, /evacuate
                 127.0.0.1:1801   network side: /state, /work ...
 
-With --tls all but the REST API, file server and app logs are mutual TLS. STATE/tls/ then holds a CA and an
-identity for each party; client.crt and client.key are for programs of yours. Instances have identities in any
-case: STATE/tls/instance-ca.crt is their CA.
+With --tls all listeners use mutual TLS, except REST API, file server and app logs. STATE/tls/ then contains a
+CA and an identity for each party; client.crt and client.key are for your own programs. Instances always have
+identities; their CA is STATE/tls/instance-ca.crt.
 
 With --cells 3 there are three cells, in zones z1 to z3, the second one on ports 1802 and 1803 and so on;
 with --cells 0 there is only the control plane, for cells started with `cell rep`.
 
-The state folder keeps the control plane's database (desired work survives a restart), the download cache,
-the component log (cell.log) and, while it runs, endpoints.json, which says where everything listens. It is
-for its owner only, and one `cell dev` at a time uses it. SIGTERM and a terminal that closes end it like
-Ctrl-C. The
-preloaded root filesystems are `busybox` and `cellfs`, which has bash and Python too. App logs are printed as
-they come; what a stopped terminal does not take is dropped, and counted in cell.log. Packages, droplets and
-caches that no LRP or Task names any more go at a start, a day after they came.
+The state folder contains the control plane's database (desired work survives a restart), the download cache,
+the component log (cell.log) and, while `cell dev` runs, endpoints.json with all addresses. Only its owner can
+read it, and only one `cell dev` at a time uses it. SIGTERM and a closed terminal end `cell dev` like Ctrl-C.
 
-The in-container programs (launcher, builder, sshd, healthcheck) come from a bundle that is built when it is
+The preloaded root filesystems are `busybox` and `cellfs`, which adds bash and Python. App logs are printed as
+they come; if the terminal is stopped, lines are dropped and cell.log has their number. A start removes
+packages, droplets and caches older than a day that no LRP or Task names.
+
+The in-container programs (launcher, builder, sshd, healthcheck) come from a bundle, which is built if it is
 missing; a rep.json with a declarative_healthcheck_path of its own keeps it.
 
   cell dev &
@@ -84,16 +84,16 @@ ADMIN_PORT, NETWORK_PORT = 1800, 1801
 LOGS_PORT = 8087
 
 POLLING_INTERVAL = "10s"
-"""Of a development cell: its residual records go sooner than the 30 s of a deployment."""
+"""Interval of a development cell: residual records go sooner than with the 30 s of a deployment."""
 
 CONVERGENCE_INTERVAL_S = 10.0
 UPLOAD_POLLING_INTERVAL_S = 0.1
-"""Between two questions about a droplet; what answers them is this process."""
+"""Interval of polls for an uploaded droplet; this process answers them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line asked for."""
+    """The command line's settings."""
 
     state_dir: Path
     any_ports: bool
@@ -108,7 +108,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is there before anything starts. stack: image of the root filesystem for apps. bundle: if any."""
+    """Resources prepared before the start. stack: image of the root filesystem for apps. bundle: if any."""
 
     stack: str
     bundle: Bundle | None
@@ -188,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _install_log(path: Path, redact_patterns: Sequence[str]) -> None:
-    """Write the component log to a file of ours, without secrets. Raises OSError, ValueError."""
+    """Write the component log to a private file, with secrets redacted. Raises OSError, ValueError."""
     try:
         redact = Redaction(redact_patterns)
     except re.error as error:
@@ -205,10 +205,10 @@ def _count(text: str) -> int:
 
 
 def _prepare(settings: Settings, docker_host: str, until: ExitStack) -> Prepared:
-    """Root filesystems, made of this machine's files when the engine lacks them, and the bundle.
+    """Prepare the bundle, and the root filesystems that the engine lacks, from this machine's files.
 
-    docker_host: the engine of the cells. until: its end lets go of the bundle. Those of earlier versions are
-    removed.
+    docker_host: the cells' engine. until: releases the bundle at its end. Root filesystems and bundles of
+    earlier versions are removed.
     """
     try:
         client = docker.APIClient(base_url=docker_host, version="auto")
@@ -249,7 +249,7 @@ def _addresses(any_ports: bool) -> Addresses:
 def _rep_config(
     settings: Settings, base: RepConfig, prepared: Prepared, slot: Slot, identity: IdentityFiles | None
 ) -> RepConfig:
-    """A cell's settings: those of ``base`` in the slot's share of the machine."""
+    """A cell's settings: those of ``base`` with the slot's resources."""
     shift = 0 if settings.any_ports else 2 * slot.number
     admin = free_port() if settings.any_ports else ADMIN_PORT + shift
     network = free_port() if settings.any_ports else NETWORK_PORT + shift
@@ -292,7 +292,7 @@ def _rep_config(
 
 
 def _with_instance_identity(base: RepConfig, shared: Path, own: Path) -> RepConfig:
-    """Instances get certificates of the machine's own CA; keys on a curve, which cost next to nothing."""
+    """Give instances certificates of the machine's own CA, with elliptic curve keys, which are cheap."""
     certificate, key = development_instance_authority(shared / KEYS_NAME)
     return replace(
         base,
@@ -348,7 +348,7 @@ async def _run(
 
 
 async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
-    """One cell, until ``stop`` is set."""
+    """Run one cell until ``stop`` is set."""
     async with (
         open_telemetry(config, sink) as telemetry,
         composed_agent(config, telemetry) as agent,
@@ -377,7 +377,7 @@ async def _announce(
     client: IdentityFiles | None,
     console: Console,
 ) -> None:
-    """Once every cell is up: say so, on the console and in endpoints.json, until cancelled."""
+    """Once all cells are up, publish the addresses on the console and in endpoints.json until cancelled."""
     for event in ready:
         await event.wait()
     at = plane.addresses
@@ -411,4 +411,4 @@ async def _announce(
     lines += [f"state        {settings.state_dir}", "up; Ctrl-C stops everything"]
     with published(settings.state_dir, endpoints):
         console.tell("\n".join(lines))
-        await asyncio.Future()  # for ever
+        await asyncio.Future()  # until cancelled

@@ -1,6 +1,6 @@
-"""List the domains that are fresh, or with --set keep one fresh.
+"""List the fresh domains, or with --set keep one fresh.
 
-Only in a fresh domain does a BBS stop instances that nobody desires.
+A BBS stops instances without a DesiredLRP only in fresh domains.
 
   cell domains
   cell domains --set cf-apps --ttl 2m

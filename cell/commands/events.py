@@ -1,4 +1,4 @@
-"""Show what happens, as it happens: LRPs, their instances, Tasks. Ctrl-C ends it.
+"""Show events of LRPs, their instances and Tasks as they occur. Ctrl-C ends it.
 
 cell events
 cell events --cell cell-1
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Trouble(logging.Formatter):
-    """What the client logs while it gets a broken stream back."""
+    """Format of the client's log entries about a broken stream."""
 
     def format(self, record: logging.LogRecord) -> str:
         data = getattr(record, "data", {})
@@ -75,7 +75,7 @@ async def _show(stream: AsyncIterator[Event], cell_id: str, at: Session) -> None
 
 
 def _concerns(event: Event, cell_id: str) -> bool:
-    """The stream of LRPs comes filtered; that of Tasks cannot be."""
+    """Whether an event is about a cell: the BBS filters the stream of LRPs by cell, but not that of Tasks."""
     match event:
         case TaskCreatedEvent() | TaskRemovedEvent():
             tasks = [event.task]

@@ -1,11 +1,11 @@
 """Show a finished run: the failing step first, then the tree with durations.
 
-TRACE is a file written by `cell run --trace`, or what `cell run --json` printed; `-` reads standard input.
+TRACE is a file written by `cell run --trace`, or the output of `cell run --json`; `-` reads standard input.
 
   cell run tree.json --image busybox --trace run.trace
   cell explain run.trace
 
-Exit status: 0, or 2 when the file is not such a trace.
+Exit status: 0, or 2 if the file is not a trace.
 """
 
 from __future__ import annotations

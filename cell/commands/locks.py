@@ -1,4 +1,4 @@
-"""List the locks that Locket holds.
+"""List the locks in Locket.
 
 cell locks
 """

@@ -1,4 +1,4 @@
-"""Show what an app says, from now on; with --recent what is kept. Ctrl-C ends it.
+"""Show new log lines of an app; with --recent the kept lines. Ctrl-C ends it.
 
 cell logs shop
 cell logs shop --recent --json | jq -r .message

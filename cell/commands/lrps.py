@@ -1,4 +1,4 @@
-"""List the instances of LRPs, or with --desired what should run.
+"""List the instances of LRPs, or with --desired the DesiredLRPs.
 
 cell lrps                  all instances
 cell lrps web -i 0         one instance of web

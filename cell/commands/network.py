@@ -1,14 +1,14 @@
-"""Show what the network of a cell does: host ports, egress rules, what came through and what was refused.
+"""Show the network of a cell: host ports, egress rules, allowed connections, refused packets.
 
-Without a guid every container is a line; with one (its beginning is enough) its rules are listed with the
-connections each of them let through. It reads the packet table of the kernel, so it tells what is in
-force, whoever put it there. Needs root.
+Without a guid the output has one line per container. With a guid (a prefix is enough) it lists the
+container's rules, each with its number of allowed connections. The data come from the kernel's packet table,
+so they show the rules in force, whatever their origin. Needs root.
 
   cell network
   cell network 30911132
   cell network --table diego_cell_dev_2
 
-Exit status 0; 1 when there is no such table or container.
+Exit status 0; 1 if there is no such table or container.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _listings(table: str | None) -> list[Listing]:
-    """Of one table, or of every cell's. Raises NetworkError."""
+    """Listings of one table, or of all cells' tables. Raises NetworkError."""
     nft = Nft()
     names = [table] if table else [name for name in await nft.tables() if name.startswith(TABLE_PREFIX)]
     if not names:
@@ -66,7 +66,7 @@ async def _listings(table: str | None) -> list[Listing]:
 
 
 def _report(listings: list[Listing], guid: str | None) -> str:
-    """Raises NetworkError for a guid that no container has."""
+    """Raises NetworkError if no container has the guid."""
     found = [one for listing in listings for one in containers(listing)]
     if guid is None:
         return overview(found)
@@ -78,7 +78,7 @@ def _report(listings: list[Listing], guid: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A rule as the kernel has it, and how many connections it let through."""
+    """A rule in the kernel, and its number of allowed connections."""
 
     text: str
     connections: int
@@ -87,7 +87,7 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A container in a packet table. ipv6: its address there, empty for none. refused: packets."""
+    """A container in a packet table. ipv6: its address, empty for none. refused: packets."""
 
     guid: str
     address: str
@@ -98,7 +98,7 @@ class Seen:
 
 
 def containers(listing: Listing) -> list[Seen]:
-    """All of a table, by guid."""
+    """All containers of a table, by guid."""
     ipv6 = {count.guid: address for address, count in listing.refused.items() if ":" in address}
     return sorted(
         (
@@ -141,7 +141,7 @@ def _words(kind: str, element: str) -> str:
 
 
 def overview(found: list[Seen]) -> str:
-    """A line each."""
+    """One line per container."""
     headers = ("CONTAINER", "ADDRESS", "PORTS", "RULES", "REFUSED")
     rows = [
         (one.guid, one.address, _mapped(one) or "-", str(len(one.rules)), str(one.refused)) for one in found
@@ -150,7 +150,7 @@ def overview(found: list[Seen]) -> str:
 
 
 def details(one: Seen, traffic: tuple[int, int] | None) -> str:
-    """One container. traffic: bytes in and out, where its link is still there."""
+    """One container. traffic: bytes in and out, if its link still exists."""
     lines = [
         f"container  {one.guid}",
         f"address    {one.address}",

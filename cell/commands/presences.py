@@ -1,4 +1,4 @@
-"""List the presences that Locket holds.
+"""List the presences in Locket.
 
 cell presences
 """

@@ -1,8 +1,7 @@
-"""Push an app: stage it, run it, print where it answers.
+"""Push an app: stage it, run it, print its addresses.
 
-What is desired has the shape a Cloud Controller gives it: launcher, sshd and checks, with the variables apps
-expect. An app of that name that is running goes on until its new version runs, and goes on for good when
-the new one does not come up.
+The DesiredLRP has the form of a Cloud Controller's: launcher, sshd and checks, with the usual variables. A
+running app of the same name continues until its new version runs, and stays if the new one does not start.
 
   cell push examples/apps/python
   cell push shop -i 3 -m 512M --buildpack ~/buildpacks/ruby -e STAGE=test
@@ -38,13 +37,13 @@ from cell.client.target import BadArguments
 from cell.client.values import count, whole_seconds
 
 GRACE_S = 10.0
-"""Beyond the start timeout, for getting images and droplets into place."""
+"""Added to the start timeout, for downloads of images and droplets."""
 DOMAIN_TTL_S = 0
-"""For ever: nobody keeps the domain of a development cell fresh."""
+"""No expiry: no component refreshes the domain of a development cell."""
 TAIL_LINES = 10
 NO_PORT = "--health-check process"
 NEVER_HEALTHY = "never healthy"
-"""In the reason of an instance whose check did not pass in time."""
+"""Part of the reason of an instance whose check did not pass in time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +100,7 @@ async def _push(args: argparse.Namespace, at: Session) -> None:
 
 
 def _awaited(health_check: str, endpoint: str, port: int) -> str:
-    """What an instance has to do before it counts as started."""
+    """The condition under which an instance counts as started."""
     match health_check:
         case "port":
             return f"for a listener on port {port}; an app that listens on no port needs {NO_PORT}"
@@ -114,7 +113,7 @@ def _awaited(health_check: str, endpoint: str, port: int) -> str:
 def _desired(
     args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs, credentials: Credentials
 ) -> DesiredLRP:
-    """The LRP of what was staged. Makes keys, which takes a moment. Raises BadArguments, CommandFailed."""
+    """The LRP of the staged app. Generates keys, which is slow. Raises BadArguments, CommandFailed."""
     runs = _Runs.of(args, staged)
     process = Process(
         app=app,
@@ -147,7 +146,7 @@ def _desired(
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """What the staging decided, by lifecycle."""
+    """The run settings from the staging, by lifecycle."""
 
     command: str
     bundle: str
@@ -168,7 +167,7 @@ class _Runs:
                 "--command or in a Procfile"
                 + (f"; with {NO_PORT} if it listens on no port. Its types:{others}" if others else "")
             )
-        # The launcher finds the detected one in the droplet, except in the form of 2015.
+        # The launcher finds the detected command in the droplet, except in the form of 2015.
         command = args.command or (detected if args.classic else "")
         return cls(command, "buildpack_app_lifecycle", "", (APP_PORT,))
 
@@ -176,7 +175,7 @@ class _Runs:
 async def _with_log(
     failure: CommandFailed, log: AppLog, args: argparse.Namespace, has_earlier: bool
 ) -> CommandFailed:
-    """The failure with the last lines of the app's log and what may help."""
+    """The failure with the last lines of the app's log and hints."""
     lines = [f"   [{line.label}] {line.message}" for line in (await log.recent())[-TAIL_LINES:]]
     if args.health_check == "port" and NEVER_HEALTHY in str(failure):
         lines.append(f"An app that listens on no port, such as a worker, needs {NO_PORT}.")
@@ -186,7 +185,7 @@ async def _with_log(
 
 
 async def _show(at: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
-    """The instances, with their addresses where something listens."""
+    """Print the instances, with the addresses that accept connections."""
     if not at.output.for_people:
         for row in rows:
             at.output.line(dumps(row))

@@ -1,12 +1,12 @@
-"""Run a cell under a control plane, as configured by a rep.json.
+"""Run a cell under a control plane, configured by a rep.json.
 
-The component's log goes to standard output as JSON lines. SIGTERM and SIGINT start an orderly shutdown.
-Exit status: 0 after a shutdown or an evacuation, 1 when a part failed, 2 for a configuration no cell can
-start with.
+The component log goes to standard output as JSON lines. SIGTERM and SIGINT start an orderly shutdown.
+Exit status: 0 after a shutdown or an evacuation, 1 if a part failed, 2 for a configuration with which no
+cell can start.
 
   cell rep -config /var/vcap/jobs/rep/config/rep.json
-  cell rep --check-config rep.json     all that is wrong with it; 0 when nothing is, else 2
-  cell rep --print-config rep.json     what a cell would make of it
+  cell rep --check-config rep.json     list all its problems; 0 if there are none, else 2
+  cell rep --print-config rep.json     print the effective configuration
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rep.redaction import Redaction
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 END_SLACK_S = 10.0
-"""For all that follows the deletion of the containers: listeners, presence, network, clients."""
+"""Time for everything after the deletion of the containers: listeners, presence, network, clients."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    """Explain a configuration instead of starting with it."""
+    """Print the check of a configuration instead of a start."""
     path: Path = args.check_config or args.print_config
     try:
         report = configcheck.check(path, zone=args.zone)
@@ -125,10 +125,10 @@ async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
 
 
 async def run_until_signalled(agent: RepAgent, deadline: ExitDeadline) -> None:
-    """Run the agent; SIGTERM and SIGINT ask it to stop, in order.
+    """Run the agent; SIGTERM and SIGINT stop it in order.
 
-    Once it was asked to stop, by a signal or at the end of an evacuation, or has ended because a part failed,
-    what is left of the process has until the deadline.
+    The deadline starts with the stop (by a signal or at the end of an evacuation) or with the failure of a
+    part, and limits the rest of the process.
     """
     loop = asyncio.get_running_loop()
     agent.on_stop = deadline.arm

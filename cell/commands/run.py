@@ -1,25 +1,25 @@
-"""Run one action tree, Task or DesiredLRP in a fresh container, and clean up after it.
+"""Run one action tree, Task or DesiredLRP in a new container, and clean up after it.
 
-The document says which of them it is, in today's JSON form or that of 2015; `-` reads standard input.
+The kind of the document is detected; it has the present JSON form or that of 2015. `-` reads standard input.
 On a terminal the tree is drawn live with the log lines below it; elsewhere the log lines are printed with
 their source, and a failure's reason goes to standard error.
 
-  cell run tree.json --image busybox                run an action; busybox is always there
-  cell run task.json --image alpine:3.20            a Task in another image (pulled if need be)
+  cell run tree.json --image busybox                run an action; busybox is always available
+  cell run task.json --image alpine:3.20            a Task in another image (pulled if missing)
   cell run web.json --port 8080:8080                a DesiredLRP with setup, monitor and ports, until Ctrl-C
   echo '{"run": {"path": "id"}}' | cell run - --image busybox --user root
-  cell run tree.json --image busybox --dry-run      check it, and print every step with what it gets
+  cell run tree.json --image busybox --dry-run      check it, and print every step with its settings
   cell run tree.json --image busybox --only action/serial[1]/run
   cell run tree.json --image busybox --trace run.trace && cell explain run.trace
 
-DOCKER_HOST names another engine than the usual one, also of this machine.
+DOCKER_HOST names another engine than the default, also of this machine.
 
 Exit status:
 
-    0  it succeeded
-    1  it failed
+    0  success
+    1  failure
     2  bad input: the document (with the JSON path of the field), an option, or the image
-    3  the engine or this machine could not do it
+    3  the engine or this machine failed
   130  interrupted, after a graceful stop (a second Ctrl-C kills at once)
 """
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         options = _options(args)
         outputs = Outputs(dry_run=args.dry_run, json_lines=args.json, trace=args.trace, junit=args.junit)
         return execute(args.document, options, outputs)
-    except KeyboardInterrupt:  # before anything ran
+    except KeyboardInterrupt:  # before the start of the run
         return INTERRUPTED
     except BadInput as error:
         print(f"cell run: {one_line(str(error))}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Change how many instances of an LRP, or of an app that was pushed, should run.
+"""Change the number of instances of an LRP or a pushed app.
 
 cell scale web 3
 """

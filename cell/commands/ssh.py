@@ -1,7 +1,7 @@
-"""A shell in an instance of an app, or a command with -c; the exit status is that of the command.
+"""Open a shell in an instance of an app, or run a command with -c and return its exit status.
 
-Goes straight to the instance's own sshd, with the key the app was pushed with; its host key is checked. Uses
-the machine's `ssh`, and without one a client of its own.
+Connects directly to the instance's sshd, with the key of the push; the host key is checked. Uses the
+machine's `ssh` if there is one, else a built-in client.
 
   cell ssh shop
   cell ssh shop -i 1 -c 'ps; env'
@@ -23,7 +23,7 @@ from cell.client.session import Session
 from cell.client.values import index
 
 USER = "vcap"
-"""Whatever it is, the daemon lets in who has the key."""
+"""Any name works: the daemon checks only the key."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +46,10 @@ async def _find(args: argparse.Namespace, targets: list[SSHTarget], at: Session)
 
 
 def enter(target: SSHTarget, command: str | None) -> int:
-    """The exit status of the command, or of the shell."""
+    """The exit status of the command or shell."""
     program = shutil.which("ssh")
     if program is None:
-        # It takes a while to import, and is seldom needed.
+        # A local import: it is slow, and seldom needed.
         from cell.apps.sshclient import enter_without_ssh
 
         return enter_without_ssh(target, command)
@@ -66,7 +66,7 @@ def enter(target: SSHTarget, command: str | None) -> int:
             try:
                 return process.wait()
             except KeyboardInterrupt:
-                continue  # ssh got it, too
+                continue  # ssh gets the signal, too
 
 
 def _options(key: Path, known_hosts: Path) -> list[str]:

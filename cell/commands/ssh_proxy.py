@@ -1,9 +1,8 @@
-"""The public SSH entry point: users reach `cf:APP_GUID/INDEX` and `diego:PROCESS_GUID/INDEX` by password.
+"""Run the public SSH entry point, for `cf:APP_GUID/INDEX` and `diego:PROCESS_GUID/INDEX` with a password.
 
-Everything is in the configuration file, whose keys docs/ssh.md describes. The component's log goes to
-standard output as JSON lines. Visits are written into the app's own stream when the file has a `loggregator`
-identity. Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot serve, 2 for a configuration it cannot
-start with.
+docs/ssh.md describes the keys of the configuration file. The component log goes to standard output as JSON
+lines. Sessions are logged in the app's stream if the file has a `loggregator` identity. Exit status: 0 after
+SIGTERM or SIGINT, 1 if it cannot serve, 2 for a configuration with which it cannot start.
 
   cell ssh-proxy -config /var/vcap/jobs/ssh_proxy/config/ssh_proxy.json
 """
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class LoggregatorAppLog:
-    """Lines and the gauge of the proxy for the platform's log system."""
+    """Sends log lines and the gauge of the proxy to loggregator."""
 
     def __init__(self, outlet: Loggregator, labels: Labels) -> None:
         self._outlet = outlet
@@ -68,7 +67,7 @@ class LoggregatorAppLog:
 
 @asynccontextmanager
 async def _open_app_log(config: ProxyConfig) -> AsyncIterator[AppLog]:
-    """Raises ``OSError`` when a file of the identity cannot be read."""
+    """Raises ``OSError`` if a file of the identity cannot be read."""
     keys = config.loggregator
     files = [str(keys.get(f"loggregator_{name}_path") or "") for name in ("ca", "cert", "key")]
     if not all(files):

@@ -1,7 +1,7 @@
-"""Stage an app: run a staging Task as a Cloud Controller does, and print its result.
+"""Stage an app: run a staging Task like a Cloud Controller, and print its result.
 
-Buildpacks make a droplet of a folder; of an image its configuration is read. With --json the result goes to
-standard output and what happens meanwhile to standard error.
+Buildpacks build a droplet from a folder; for an image the staging reads its configuration. With --json the
+result goes to standard output and progress to standard error.
 
   cell stage examples/apps/python
   cell stage shop --buildpack ~/buildpacks/ruby --buildpack https://example.com/web.zip

@@ -1,4 +1,4 @@
-"""Stop instances of an LRP, one or all; what is still desired is started anew. With --task, cancel a Task.
+"""Stop one or all instances of an LRP; desired instances are started again. With --task, cancel a Task.
 
 cell stop web -i 0
 cell stop web 0
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _index(args: argparse.Namespace) -> int | None:
-    """Of the instance, in either form; None for all. Raises BadArguments."""
+    """Index of the instance, from either form; None for all. Raises BadArguments."""
     given = {number for number in (args.index, args.option) if number is not None}
     if len(given) > 1:
         raise BadArguments(f"INDEX is given twice: {args.index} and --index {args.option}")
@@ -60,7 +60,7 @@ async def _retire(args: argparse.Namespace, at: Session) -> None:
 
 
 async def _is_of_task(error: BBSError, guid: str, at: Session) -> bool:
-    """Whether an LRP is missing because its name is a Task's; programs get the answer of cfdot."""
+    """Whether the missing LRP's name is a Task's; for people only, programs get cfdot's answer."""
     if error.type is not ErrorType.ResourceNotFound or not at.output.for_people:
         return False
     try:

@@ -1,9 +1,9 @@
-"""Have a Task run.
+"""Run a Task.
 
-FILE holds a Task as JSON, in the form cfdot takes or in that of the Receptor of 2015.
+FILE contains a Task as JSON, in the form of cfdot or that of the Receptor of 2015.
 
   cell task build.json
-  cell tasks build-17        how it is going
+  cell tasks build-17        show its state
 """
 
 from __future__ import annotations

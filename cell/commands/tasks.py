@@ -1,8 +1,8 @@
 """List Tasks, or show one.
 
-cell tasks                 all of them
+cell tasks                 all Tasks
 cell tasks -c cell-1       those on one cell
-cell tasks build-17        one
+cell tasks build-17        one Task
 """
 
 from __future__ import annotations
