@@ -1,7 +1,7 @@
 """Limits for unpacked archives.
 
 A few kilobytes can unpack to terabytes, or to millions of files. The unpacked size is bounded relative to
-the download, so no limit depends on the sizes of usual apps.
+the download, so the limits need no estimate of app sizes.
 """
 
 from __future__ import annotations

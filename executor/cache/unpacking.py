@@ -39,7 +39,7 @@ class Rules:
     """How members become files.
 
     mode_mask: mode bits that are kept.
-    owner: maps the archive's uid and gid to the host's; None leaves the owner of new files unchanged.
+    owner: maps the archive's uid and gid to the host's; None makes the unpacking user the owner.
     fifos: whether FIFOs are created; otherwise they become empty files.
     """
 

@@ -25,7 +25,7 @@ CAPACITY_BYTES = 32 << 20
 """Default capacity of an outlet's buffer."""
 
 ITEM_OVERHEAD_BYTES = 256
-"""Approximate memory of an item besides its payload."""
+"""Approximate memory overhead per item."""
 
 MAX_BATCH = 10_000
 """Default maximum of items per batch: a batch grows with the backlog, so that a slow destination

@@ -17,7 +17,7 @@ RING_BYTES = 512 << 10
 """Memory limit of a ring, with an overhead per line: a thousand lines of usual length."""
 
 LINE_OVERHEAD_BYTES = 256
-"""Approximate memory of a line besides its payload."""
+"""Approximate memory overhead per line."""
 
 
 class _LastLines:

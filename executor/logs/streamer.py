@@ -1,7 +1,7 @@
 """Log of one container: from the output of its steps, and from the cell, to a sink.
 
 Rate limits apply to the app's output. Lines of the cell about an app (its exit, check results) always
-pass, unless the limit is 0. When a limit is exceeded, the app's log says so once, and then a second of
+pass, unless the byte limit is 0. When a limit is exceeded, the app's log says so once, and then a second of
 output is missing. The dropped amount is for the operator and goes to ``on_dropped``: after the mute, or at
 the end of the container.
 """

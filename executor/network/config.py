@@ -50,8 +50,8 @@ class NetworkConfig:
         disables IPv6.
     mtu: 0 takes the MTU of the default route's interface.
     external_ip: empty detects it.
-    denied_networks: networks that containers reach only by a rule of their own. Without any IPv6 network
-        in the list, all of IPv6 is denied too: such a list was written without IPv6 in mind.
+    denied_networks: networks that containers reach only by a rule of their own. A non-empty list without
+        IPv6 networks also denies all of IPv6: it was written without IPv6 in mind.
     allowed_networks: exceptions for all containers.
     dns_servers: empty takes the host's.
     bandwidth_in, bandwidth_out: bytes/s of each container, 0 for no limit.

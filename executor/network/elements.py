@@ -90,7 +90,7 @@ class ElementSocket:
         except OSError as error:
             raise NetworkError(f"packet rules cannot be changed: {error.strerror}") from error
         self._number = 0
-        """Sequence number of the last message; tells the answers of one batch from those of another."""
+        """Sequence number of the last message; identifies the batch of an answer."""
 
     def run(self, statements: Sequence[ElementStatement]) -> str | None:
         """Make all changes or none; return the error, None for success. Blocks for a short time."""

@@ -68,7 +68,7 @@ class LinkWatch:
             if error.errno != errno.ENOBUFS:
                 logger.error("links-not-watched", extra={"data": {"error": error.strerror}})
                 self.close()
-            self._on_loss()  # events were lost: any interface may be gone
+            self._on_loss()  # events were lost: assume a lost interface
             return
         if any(name.startswith(self._prefix) for name in lost_links(data)):
             self._on_loss()
