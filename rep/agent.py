@@ -37,7 +37,7 @@ from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
-"""Renewals per lifetime of a presence: 5 s of the usual 15 s, and the same share of shorter lifetimes."""
+"""Renewals per lifetime of a presence: every 5 s for the usual 15 s, more often for shorter lifetimes."""
 
 logger = logging.getLogger(__name__)
 

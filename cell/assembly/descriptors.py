@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of descriptors to the hard limit, and return it.
+    """Raise the soft limit of descriptors to the hard limit, at most MOST_DESCRIPTORS; returns the limit.
 
     The usual soft limit of 1,024 is for programs that call ``select``. An agent needs several descriptors per
     container, connection and process. If the limit cannot be raised, it stays, with a log entry.

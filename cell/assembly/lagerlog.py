@@ -76,7 +76,7 @@ class LagerFormatter(logging.Formatter):
         if not self._rfc3339:
             entry["log_level"] = level
         entry["data"] = self._shorten(data)
-        return json.dumps(entry, default=str, separators=(",", ":"))  # operators search for `"key":"value"`
+        return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
 
 
 def install(
@@ -99,7 +99,7 @@ def install(
     handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
     root = logging.getLogger()
     root.addHandler(handler)
-    root.setLevel(max(LEVELS[level], logging.WARNING))  # of libraries
+    root.setLevel(max(LEVELS[level], logging.WARNING))  # for libraries
     for package in OWN_PACKAGES:
         logging.getLogger(package).setLevel(LEVELS[level])
     return handler

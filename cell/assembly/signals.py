@@ -1,4 +1,4 @@
-"""Signals that ask a command to end in order."""
+"""Signals for the orderly end of a command."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ they come; if the terminal is stopped, lines are dropped and cell.log has their 
 packages, droplets and caches older than a day that no LRP or Task names.
 
 The in-container programs (launcher, builder, sshd, healthcheck) come from a bundle, which is built if it is
-missing; a rep.json with a declarative_healthcheck_path of its own keeps it.
+missing. A declarative_healthcheck_path in a rep.json has priority.
 
   cell dev &
   curl -X POST -d @examples/task.json http://127.0.0.1:8888/v1/tasks

@@ -74,7 +74,7 @@ class Slot:
 
 
 def taken_by(slot: Slot) -> str | None:
-    """Describe a route of this host that conflicts with the slot's subnet, if any.
+    """Describe another use of the slot's subnet on this host; None if there is none.
 
     Runs in a separate thread: the netlink library starts an event loop, and callers may be in one.
     """

@@ -202,7 +202,7 @@ class OwnKeys:
                                    _free_bytes, always allowed; _ratio, beyond that, bytes per downloaded
                                    byte; _members, files and directories; _depth, nested directories
     container_max_cpu_percent      hard limit for CPU weight 100, 100 being one core; 0: none
-    log_sinks                      targets of app logs besides loggregator, see ``executor.logs.targets``:
+    log_sinks                      targets of app logs next to loggregator, see ``executor.logs.targets``:
                                    ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path``
                                    ...; empty without loggregator: stderr
     =============================  ===================================================================

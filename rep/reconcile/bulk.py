@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Bulker:
-    """Runs a pass at start and per interval; from the start of an evacuation at its shorter interval.
+    """Runs a pass at start, then one per interval. An evacuation starts a pass, then shortens the interval.
 
     The first pass repairs the records of a previous process of this cell, whose containers are gone.
     """
