@@ -1,6 +1,6 @@
 """Credential files on the host: one directory per container, which sees it read-only.
 
-Blocks; call it from a thread. The files are readable for every user of the container, as on the Go cell.
+Blocks; call it from a thread. The files are readable for every user of the container, for compatibility.
 If we create the parent directory, other users of the host have no access to it.
 """
 

@@ -24,7 +24,7 @@ from executor.network.config import NetworkConfig
 _PREFIX = "diego-cell-network"
 _LISTING = Path("/proc/self/net/unix")
 _DIGEST_LENGTH = 32
-"""Of a digest in a socket name, which has at most 107 bytes."""
+"""Length of a digest in a socket name, which has at most 107 bytes."""
 
 INTERFACE, TABLE, SUBNET, SUBNET_IPV6, PORTS = "interface", "table", "subnet", "subnet6", "ports"
 _WORDS = {

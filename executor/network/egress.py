@@ -92,7 +92,7 @@ class RuleSet:
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same content."""
+        """Digest of the content."""
         content = [(layer.value, *map(tuple, openings)) for layer, openings in self.openings]
         return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
