@@ -136,7 +136,7 @@ class ControlPlane:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Errors are not grouped: the parts stop the same way for every error.
+        # The stack gets no exception, which it would group: the parts stop the same way for every error.
         self.started.clear()
         self._bbs = None
         await self._stack.aclose()

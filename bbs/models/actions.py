@@ -1,8 +1,7 @@
-"""The nine actions an action tree is made of.
+"""The nine actions of an action tree.
 
-An :data:`Action` is one of nine dataclasses. On the wire and in JSON it sits in a wrapper with nine
-optional members; :class:`EmptyAction` stands for a wrapper with none of them set, so that validation
-can name it.
+An :data:`Action` is one of nine dataclasses. On the wire and in JSON it is in a wrapper with nine optional
+members. :class:`EmptyAction` represents a wrapper without members, so that validation can name it.
 """
 
 from __future__ import annotations
@@ -15,17 +14,19 @@ from bbs.models.common import EnvironmentVariable, File
 from bbs.models.meta import Int64, Json, UInt64
 
 MAX_DEPTH = 48
-"""Actions inside each other, the outermost and the innermost one included. Protobuf's runtime reads messages
-up to 100 deep; an action takes two levels, what is around it and in the innermost one takes four."""
+"""Maximum depth of nested actions, including the outermost and the innermost. Protobuf's runtime reads
+messages up to 100 levels deep; each action takes two levels, and the rest of the message takes four."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadAction:
-    """Fetch an archive and unpack it into a directory of the container.
+    """Download an archive and unpack it into a directory of the container.
 
-    artifact: name for log lines; without one nothing is logged. from_: URL. to: directory.
-    cache_key: kept on the cell under this key; empty means not kept. checksum_value: hex; goes with
-    checksum_algorithm (``md5``, ``sha1``, ``sha256``), both or neither.
+    artifact: name for log lines; without one nothing is logged.
+    from_: URL.
+    to: directory.
+    cache_key: key in the cell's cache; empty means not cached.
+    checksum_value: hex; requires checksum_algorithm (``md5``, ``sha1``, ``sha256``), and vice versa.
     """
 
     artifact: Annotated[str, Json("artifact", omit=True)] = ""
@@ -40,9 +41,11 @@ class DownloadAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadAction:
-    """Send a file of the container with an HTTP POST.
+    """Upload a file of the container with an HTTP POST.
 
-    artifact: name for log lines. from_: path in the container. to: URL.
+    artifact: name for log lines.
+    from_: path in the container.
+    to: URL.
     """
 
     artifact: Annotated[str, Json("artifact", omit=True)] = ""
@@ -56,9 +59,11 @@ class UploadAction:
 class RunAction:
     """Run a program in the container until it ends.
 
-    path: absolute, or looked up in ``dir`` and PATH. env: over the container's own. log_source: over the
-    container's. suppress_log_output: its output is not sent to the logs. volume_mounted_files is part of
-    the message but not looked at by a cell.
+    path: absolute, or looked up in ``dir`` and PATH.
+    env: overrides the container's environment.
+    log_source: overrides the container's.
+    suppress_log_output: do not send its output to the logs.
+    volume_mounted_files: part of the message, but ignored by cells.
     """
 
     path: str = ""
@@ -76,7 +81,8 @@ class RunAction:
 class ResourceLimits:
     """Limits of one process.
 
-    nofile: open files; None leaves the container's limit. nproc: not looked at any more; see ``max_pids``.
+    nofile: open files; None keeps the container's limit.
+    nproc: no longer used; see ``max_pids``.
     """
 
     nofile: Annotated[UInt64 | None, Json("nofile", omit=True)] = None
@@ -85,9 +91,10 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutAction:
-    """Run an action for at most a time; taking longer is failure.
+    """Run an action with a time limit; exceeding it is a failure.
 
-    timeout_ms: milliseconds. deprecated_timeout_ns: nanoseconds, only written for old clients.
+    timeout_ms: milliseconds.
+    deprecated_timeout_ns: nanoseconds, only written for old clients.
     """
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
@@ -100,7 +107,7 @@ class TimeoutAction:
 class EmitProgressAction:
     """Log a message before an action, and another after it.
 
-    failure_message_prefix: begins the line about a failure.
+    failure_message_prefix: start of the log line about a failure.
     """
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
@@ -112,7 +119,7 @@ class EmitProgressAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TryAction:
-    """Run an action and forget about its failure."""
+    """Run an action and ignore its failure."""
 
     action: Annotated[Action | None, Json("action", omit=True)] = None
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -120,7 +127,7 @@ class TryAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelAction:
-    """Run actions at the same time, wait for all, fail if any of them failed."""
+    """Run actions at the same time, wait for all, and fail if any of them fails."""
 
     actions: Annotated[tuple[Action, ...], Json("actions", omit=True)] = ()
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -128,7 +135,7 @@ class ParallelAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialAction:
-    """Run actions one after the other, up to the first failure."""
+    """Run actions in order, up to the first failure."""
 
     actions: Annotated[tuple[Action, ...], Json("actions", omit=True)] = ()
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -136,7 +143,7 @@ class SerialAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodependentAction:
-    """Run actions at the same time; when one ends, however it ends, the others are interrupted."""
+    """Run actions at the same time; when one ends, for any reason, interrupt the others."""
 
     actions: Annotated[tuple[Action, ...], Json("actions", omit=True)] = ()
     log_source: Annotated[str, Json("log_source", omit=True)] = ""
@@ -144,7 +151,7 @@ class CodependentAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmptyAction:
-    """A wrapper with no member set: not runnable, refused by validation as ``inner-action``."""
+    """A wrapper without members: not runnable, refused by validation as ``inner-action``."""
 
 
 Action: TypeAlias = (
@@ -172,7 +179,7 @@ ACTION_TYPES: Mapping[str, type[Action]] = {
     "serial": SerialAction,
     "codependent": CodependentAction,
 }
-"""JSON key of the wrapper -> action. When several members are set, the first in this order counts."""
+"""JSON key of the wrapper -> action. If several members are set, the first in this order is used."""
 
 
 def kind_of(action: Action) -> str:
@@ -181,7 +188,7 @@ def kind_of(action: Action) -> str:
 
 
 def children(action: Action) -> tuple[Action, ...]:
-    """The actions right below an action, in order."""
+    """The direct child actions, in order."""
     match action:
         case ParallelAction() | SerialAction() | CodependentAction():
             return action.actions
@@ -192,7 +199,7 @@ def children(action: Action) -> tuple[Action, ...]:
 
 
 def map_children(action: Action, change: Callable[[Action], Action]) -> Action:
-    """The action with each action right below it replaced by ``change`` of it."""
+    """The action with ``change`` applied to each direct child action."""
     match action:
         case ParallelAction() | SerialAction() | CodependentAction():
             return replace(action, actions=tuple(change(inner) for inner in action.actions))

@@ -12,7 +12,7 @@ from bbs.models.meta import FLATTEN, Int32, Int64, Json, UInt32
 
 
 class Presence(IntEnum):
-    """Which of the up to three rows of an index this is."""
+    """Kind of a row; an index has up to three rows."""
 
     ORDINARY = 0
     EVACUATING = 1
@@ -20,7 +20,7 @@ class Presence(IntEnum):
 
 
 class PreferredAddress(IntEnum):
-    """Which address of an instance routers should use."""
+    """The address of an instance that routers should use."""
 
     UNKNOWN = 0
     INSTANCE = 1
@@ -29,7 +29,7 @@ class PreferredAddress(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPKey:
-    """Which instance of a process this is about.
+    """Process and index of an instance.
 
     index: from 0.
     """
@@ -41,7 +41,7 @@ class ActualLRPKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceKey:
-    """Which attempt at running that instance, and on which cell. Both empty: on none."""
+    """Instance guid and cell of an index. Both are empty if it is on no cell."""
 
     instance_guid: str = ""
     cell_id: str = ""
@@ -49,9 +49,10 @@ class ActualLRPInstanceKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPNetInfo:
-    """How to reach an instance.
+    """Network addresses of an instance.
 
-    address: of the host. instance_address: of the container.
+    address: of the host.
+    instance_address: of the container.
     """
 
     address: str = ""
@@ -63,9 +64,10 @@ class ActualLRPNetInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortMapping:
-    """A port of the container and the port of the host that leads to it.
+    """A port of the container and the host port mapped to it.
 
-    host_port: 0 when the plain port is not exposed. The two of the TLS proxy are 0 without one.
+    host_port: 0 if the plain port is not exposed.
+    container_tls_proxy_port, host_tls_proxy_port: 0 without a TLS proxy.
     """
 
     container_port: UInt32 = 0
@@ -76,17 +78,19 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInternalRoute:
-    """A host name under which other apps find the instance."""
+    """An internal host name of the instance for other apps."""
 
     hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRP:
-    """One row about one index of a DesiredLRP.
+    """One row of an index of a DesiredLRP.
 
-    state: UNCLAIMED, CLAIMED, RUNNING or CRASHED. since: when it came into that state, ns since the epoch.
-    metric_tags: their values for this very instance. routable: None is an old cell's way of saying yes.
+    state: UNCLAIMED, CLAIMED, RUNNING or CRASHED.
+    since: start of that state, ns since the epoch.
+    metric_tags: values for this instance.
+    routable: None, from old cells, means true.
     """
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
@@ -109,7 +113,7 @@ class ActualLRP:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPGroup:
-    """The pair of rows an index used to be shown as; kept for old clients."""
+    """The pair of rows of an index, for old clients."""
 
     instance: Annotated[ActualLRP | None, Json("instance", omit=True)] = None
     evacuating: Annotated[ActualLRP | None, Json("evacuating", omit=True)] = None

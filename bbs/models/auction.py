@@ -1,8 +1,7 @@
-"""The shapes of the auction: what a cell says it has, what it is given, and what it gives back of it.
+"""Messages of the auction: the state of a cell, the work sent to it, and the work it refuses.
 
-Input is read by the models' codec, in any key case. Output has the exact keys and order of the Go
-programs; here an empty list and null are two things, kept apart from request to work, which is why each
-type writes itself.
+The models' codec reads input, with keys in any case. Output has the exact keys and order of the Go programs.
+An empty list and null are distinct and stay distinct from request to work, so each type writes its own JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FIXED_SET: Final = "fixed_set"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Capacity of a cell, total or still available."""
+    """Capacity of a cell, total or available."""
 
     memory_mb: Annotated[Int32, Json("MemoryMB")] = 0
     disk_mb: Annotated[Int32, Json("DiskMB")] = 0
@@ -33,7 +32,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a workload needs of a cell: constraints and resources. Its keys stand flat in the owner's JSON."""
+    """Constraints and resources of a workload. Its keys are flattened into the JSON of its owner."""
 
     placement_tags: Annotated[OptionalStrings, Json("PlacementTags")] = None
     volume_drivers: Annotated[OptionalStrings, Json("VolumeDrivers")] = None
@@ -53,13 +52,13 @@ class Demand:
         }
 
     def problem(self) -> str:
-        """Why no auctioneer would take this, or nothing."""
+        """Why the demand is invalid, empty if it is valid."""
         return "resources cannot be less than zero" if min(self.memory_mb, self.disk_mb) < 0 else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LRP:
-    """One instance on a cell, or on its way to one (then without instance guid and state)."""
+    """One instance on a cell, or to be placed on one (then without instance guid and state)."""
 
     instance_guid: str = ""
     process_guid: str = ""
@@ -81,7 +80,7 @@ class LRP:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task on a cell, or on its way to one (then ``Invalid``)."""
+    """One task on a cell, or to be placed on one (then with state ``Invalid``)."""
 
     task_guid: Annotated[str, Json("TaskGuid")] = ""
     domain: Annotated[str, Json("Domain")] = ""
@@ -101,7 +100,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a cell is asked to take, and in its answer what it refused."""
+    """Work sent to a cell; in the response, the work that the cell refused."""
 
     lrps: Annotated[tuple[LRP, ...], Json("LRPs")] = ()
     tasks: Annotated[tuple[Task, ...], Json("Tasks")] = ()
@@ -122,12 +121,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nothing:
-    """The value of a member of a set that travels as an object."""
+    """The value of each member of a set that is encoded as an object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootFSProvider:
-    """What a cell accepts for one URL scheme: anything (``arbitrary``), or the names of a ``fixed_set``."""
+    """Supported root filesystems of one URL scheme: any (``arbitrary``), or the names of a ``fixed_set``."""
 
     set: Annotated[Mapping[str, Nothing] | None, Json("set", omit=True)] = None
     type: str = ""
@@ -146,7 +145,7 @@ class RootFSProvider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellState:
-    """What a cell has, holds and accepts. rootfs_providers: by URL scheme."""
+    """Resources, workloads and constraints of a cell. rootfs_providers: by URL scheme."""
 
     rep_url: str = ""
     cell_id: str = ""

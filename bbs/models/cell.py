@@ -1,4 +1,4 @@
-"""CellPresence: what a cell says about itself when it registers."""
+"""CellPresence: the registration of a cell."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from bbs.models.meta import Int32, Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellPresence:
-    """A cell that is there.
+    """A registered cell.
 
-    rep_address: plain HTTP address from before TLS. rep_url: where its rep answers. placement_tags: only
-    work with all of these goes there; optional_placement_tags: work with these may.
+    rep_address: plain HTTP address from before TLS.
+    rep_url: URL of its rep.
+    placement_tags: the cell accepts only work with all of these tags.
+    optional_placement_tags: work may have these tags.
     """
 
     cell_id: str = ""
@@ -30,9 +32,10 @@ class CellPresence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellCapacity:
-    """What a cell offers in total.
+    """Total capacity of a cell.
 
-    memory_mb, disk_mb: MiB. containers: how many at a time.
+    memory_mb, disk_mb: MiB.
+    containers: maximum number at a time.
     """
 
     memory_mb: Int32 = 0
@@ -42,9 +45,10 @@ class CellCapacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A kind of root filesystem a cell can start from.
+    """A kind of root filesystem that a cell supports.
 
-    name: scheme of the rootfs URL. properties: accepted values behind it; none means any.
+    name: scheme of the rootfs URL.
+    properties: accepted values after the scheme; empty accepts any.
     """
 
     name: str = ""

@@ -1,9 +1,8 @@
-"""JSON form of the models, as the Go programs write and read it.
+"""JSON codec of the models, compatible with the Go programs.
 
-This is the form of cfdot, of task callbacks and of presence values in Locket; it is not protobuf's
-own JSON mapping. One codec serves every model: it reads the annotations and
-:class:`~bbs.models.meta.Json` marks of a dataclass once, into a plan of small functions, and then only
-runs that plan.
+This form is used by cfdot, by task callbacks and by presence values in Locket. It is not protobuf's JSON
+mapping. One codec serves every model: it converts the annotations and :class:`~bbs.models.meta.Json` marks of
+a dataclass into a plan of small functions once, and then only runs the plan.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ Read = Callable[[Any], Any]
 Write = Callable[[Any], Any]
 
 
-# -- the public face ---------------------------------------------------------------------------------
+# -- public functions ---------------------------------------------------------------------------------
 
 
 def to_json(model: object) -> dict[str, Any]:
-    """The Go JSON form of a model, as values ready for ``json.dumps``.
+    """The Go JSON form of a model, as values for ``json.dumps``.
 
     A bare action gives its own members; :func:`action_to_json` adds the wrapper.
     """
@@ -53,10 +52,10 @@ def to_json(model: object) -> dict[str, Any]:
 def from_json(cls: type[T], value: object) -> T:
     """Read a model from parsed JSON.
 
-    Keys match in any case, unknown keys are ignored, ``null`` is the same as absent.
+    Keys match in any case, unknown keys are ignored, and ``null`` counts as absent.
 
     Raises:
-        InvalidDocument: naming the path and what was expected there.
+        InvalidDocument: names the path and the expected value.
     """
     try:
         model: T = _plan(cls).read(value)
@@ -66,7 +65,7 @@ def from_json(cls: type[T], value: object) -> T:
 
 
 def action_to_json(action: Action) -> dict[str, Any]:
-    """An action in its wrapper: ``{"run": {...}}``, ``{}`` for the empty action."""
+    """An action in its wrapper: ``{"run": {...}}``, or ``{}`` for the empty action."""
     return _write_action(action)
 
 
@@ -84,17 +83,17 @@ def dumps(model: object) -> str:
 
 
 def loads(cls: type[T], text: str | bytes) -> T:
-    """Read a model from JSON text. Raises InvalidDocument, also for text that is not JSON."""
+    """Read a model from JSON text. Raises InvalidDocument, also for invalid JSON."""
     return from_json(cls, parse(text))
 
 
 def compact(value: object) -> str:
-    """JSON text without spaces. Raises ValueError for NaN and infinities, which JSON doesn't have."""
+    """JSON text without whitespace. Raises ValueError for NaN and infinities, which JSON does not have."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def parse(text: str | bytes) -> Any:
-    """Strictly parsed JSON. Raises InvalidDocument."""
+    """Parse JSON strictly. Raises InvalidDocument."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
@@ -280,7 +279,7 @@ def _value(hint: Any, mark: Json) -> tuple[_Value, bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One own key of an object."""
+    """A field with its own key in the object."""
 
     name: str
     key: str
@@ -300,7 +299,7 @@ class _Field:
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """A sub-message whose keys stand in its parent. Optional ones exist when one of their keys does."""
+    """A sub-message whose keys are in the parent object. An optional one exists if one of its keys does."""
 
     name: str
     cls: type
@@ -313,7 +312,7 @@ class _Flat:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Where the value of a key goes: a field of the object itself or of one of its flattened parts."""
+    """Target of a key: a field of the object itself or of one of its flattened parts."""
 
     part: str
     name: str
@@ -321,7 +320,7 @@ class _Slot:
 
 
 class _Plan:
-    """Everything about the JSON of one class, worked out once."""
+    """The JSON plan of one class, built once."""
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
@@ -377,7 +376,7 @@ class _Plan:
 
 
 def _wrapped(member: str, value: _Value, *, omit: bool) -> _Value:
-    """A value alone in an object of its own; a missing member reads as false, the zero Go left out."""
+    """A value wrapped in a separate object; a missing member is false, the zero value that Go omits."""
 
     def read(item: object) -> Any:
         if type(item) is not dict:

@@ -1,4 +1,4 @@
-"""Small values shared by desired and actual work: tags, variables, routes, log limits."""
+"""Small values shared by desired and actual LRPs: tags, variables, routes, log limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Annotated
 from bbs.models.meta import Int64, Json, UInt32
 
 SOURCE_ID = "source_id"
-"""The metric tag that says the same as a DesiredLRP's ``metrics_guid``."""
+"""The metric tag with the same value as a DesiredLRP's ``metrics_guid``."""
 
 
 class DynamicValue(IntEnum):
-    """A metric tag value the cell fills in for each instance."""
+    """A metric tag value that the cell sets for each instance."""
 
     DynamicValueInvalid = 0
     INDEX = 1
@@ -25,7 +25,8 @@ class DynamicValue(IntEnum):
 class ModificationTag:
     """Version of a record.
 
-    epoch: UUID from its creation. index: how often it changed since.
+    epoch: UUID from its creation.
+    index: number of changes since.
     """
 
     epoch: str = ""
@@ -34,7 +35,7 @@ class ModificationTag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentVariable:
-    """A variable for a process."""
+    """An environment variable of a process."""
 
     name: str = ""
     value: str = ""
@@ -42,7 +43,7 @@ class EnvironmentVariable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricTagValue:
-    """Value of a metric tag: a fixed text or one the cell fills in, exactly one of the two."""
+    """Value of a metric tag: either a fixed text or one that the cell sets."""
 
     static: Annotated[str, Json("static", omit=True)] = ""
     dynamic: Annotated[DynamicValue, Json("dynamic", omit=True, lenient=True)] = DynamicValue(0)
@@ -50,9 +51,9 @@ class MetricTagValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRateLimit:
-    """How fast an instance may log.
+    """Log rate limit of an instance.
 
-    bytes_per_second: -1 is unlimited, 0 drops everything. No limit at all is unlimited, too.
+    bytes_per_second: -1 is unlimited, 0 drops everything. Without a limit it is unlimited, too.
     """
 
     bytes_per_second: Annotated[Int64, Json("bytes_per_second", omit=True)] = 0
@@ -60,9 +61,10 @@ class LogRateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file put into the container before its first process, such as a service binding.
+    """A file written into the container before its first process, such as a service binding.
 
-    path: relative to the root of such files. content: UTF-8; all together at most 1 MiB.
+    path: relative to the root of such files.
+    content: UTF-8; at most 1 MiB for all files together.
     """
 
     path: str = ""
@@ -71,16 +73,16 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Properties handed to the container's network, such as ``app_id`` or ``policy_group_id``."""
+    """Properties passed to the container's network, such as ``app_id`` or ``policy_group_id``."""
 
     properties: Annotated[Mapping[str, str], Json("properties", omit=True)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateProperties:
-    """What stands in the instance identity certificate.
+    """Contents of the instance identity certificate.
 
-    organizational_unit: conventionally ``app:GUID``, ``space:GUID``, ``organization:GUID``.
+    organizational_unit: by convention ``app:GUID``, ``space:GUID``, ``organization:GUID``.
     """
 
     organizational_unit: Annotated[tuple[str, ...], Json("organizational_unit", omit=True)] = ()

@@ -1,4 +1,4 @@
-"""DesiredLRP: a long-running process somebody wants, and the slices of it that travel alone."""
+"""DesiredLRP: a long-running process, and the parts of it that are sent separately."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bbs.models.workload import (
 
 
 class UpdateStrategy(IntEnum):
-    """How an evacuating instance is replaced. Travels as an integer in JSON."""
+    """How an evacuating instance is replaced. An integer in JSON."""
 
     ROLLING = 0
     RECREATE = 1
@@ -38,13 +38,18 @@ class UpdateStrategy(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRP:
-    """A long-running process: how many instances should run, of what, and how.
+    """A long-running process: number of instances, actions and container settings.
 
-    root_fs: URL of what the container starts from, such as ``docker:///repo#tag``. setup runs first, then
-    action; monitor or check_definition tell whether an instance is healthy. start_timeout_ms: time to
-    become healthy in milliseconds, 0 for as long as it takes. disk_mb, memory_mb: MiB, 0 is unlimited.
-    cpu_weight: share relative to others. max_pids: 0 is unlimited. ports: of the container.
-    routes: router name -> JSON text of its data. modification_tag: given by the BBS.
+    root_fs: URL of the container's root filesystem, such as ``docker:///repo#tag``.
+    setup: runs before action.
+    monitor, check_definition: health checks of an instance.
+    start_timeout_ms: milliseconds to become healthy, 0 for no limit.
+    disk_mb, memory_mb: MiB, 0 is unlimited.
+    cpu_weight: share relative to others.
+    max_pids: 0 is unlimited.
+    ports: of the container.
+    routes: router name -> JSON text of its data.
+    modification_tag: set by the BBS.
     deprecated_start_timeout_s: seconds, only written for old clients.
     """
 
@@ -95,9 +100,9 @@ class DesiredLRP:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPUpdate:
-    """A change of a DesiredLRP; None, and no tags, leave things as they are.
+    """An update of a DesiredLRP. Fields that are None, and empty tags, stay unchanged.
 
-    routes, metric_tags: replace all there were.
+    routes, metric_tags: replace all existing ones.
     """
 
     instances: Annotated[Int32 | None, Json("instances", omit=True)] = None
@@ -112,7 +117,7 @@ class DesiredLRPUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPKey:
-    """The names of a DesiredLRP."""
+    """The identifiers of a DesiredLRP."""
 
     process_guid: str = ""
     domain: str = ""
@@ -121,7 +126,7 @@ class DesiredLRPKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPResource:
-    """What one instance needs.
+    """Resources of one instance.
 
     memory_mb, disk_mb: MiB.
     """
@@ -134,7 +139,7 @@ class DesiredLRPResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPSchedulingInfo:
-    """What is needed to place and route a DesiredLRP, without what it runs."""
+    """The data to place and route a DesiredLRP, without its actions."""
 
     desired_lrp_key: Annotated[DesiredLRPKey, FLATTEN] = DesiredLRPKey()
     annotation: str = ""

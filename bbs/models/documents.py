@@ -1,7 +1,7 @@
-"""Documents people hand to the command line: what they are, and what they say.
+"""Reader of documents from the command line.
 
-A document is a bare action, a Task or a DesiredLRP, as cfdot takes it today or as the Receptor took it
-in 2015; nobody has to say which.
+A document is a bare action, a Task or a DesiredLRP, in the current form of cfdot or in the Receptor form of
+2015. The kind is recognised by its keys.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OF_BOTH = frozenset({"action", "actions"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDocument:
-    """A task somebody wants to run; guid and domain may be left to whoever runs it."""
+    """A task to run. If guid or domain is empty, the caller chooses it."""
 
     task_guid: str = ""
     domain: str = ""
@@ -45,10 +45,10 @@ class TaskDocument:
 
 
 def read_document(value: object) -> Action | TaskDocument | DesiredLRP:
-    """Recognise a parsed JSON document by its keys, and read it.
+    """Recognise a parsed JSON document by its keys and read it.
 
     Raises:
-        InvalidDocument: not recognised, or wrong inside; names the field.
+        InvalidDocument: unknown kind, or invalid field; names the field.
     """
     keys = _members(value).keys()
     if "task_guid" not in keys and keys & _OF_LRPS:
@@ -66,7 +66,7 @@ def read_task(value: object) -> TaskDocument:
     """A Task, flat or with its definition under ``task_definition``, or a definition alone.
 
     Raises:
-        InvalidDocument: naming the field.
+        InvalidDocument: names the field.
     """
     members = _members(value)
     nested = members.get("task_definition")

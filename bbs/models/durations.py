@@ -1,6 +1,6 @@
-"""Durations in Go notation, as they stand in configuration files and in messages to people.
+"""Durations in Go notation, for configuration files and messages.
 
-All durations here are whole nanoseconds, within a signed 64-bit number.
+All durations are whole nanoseconds in a signed 64-bit number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNITS = {
 _PART = re.compile(r"([0-9]*)(?:(\.)([0-9]*))?([^0-9.]+)")
 _LIMIT = 2**63
 _FRACTION_DIGITS = 100
-"""Digits of a fraction that count; what is behind them is far less than a nanosecond."""
+"""Digits of a fraction that are used; the rest is far less than a nanosecond."""
 
 
 class InvalidDuration(ValueError):
@@ -56,7 +56,7 @@ def format_duration(ns: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of ``1m30s``, ``0.5h``, ``-2ms`` or a bare ``0``; less than a nanosecond is cut off.
+    """Nanoseconds of ``1m30s``, ``0.5h``, ``-2ms`` or a bare ``0``; fractions of a nanosecond are truncated.
 
     Raises:
         InvalidDuration: no number, no unit, unknown unit, or more than 64 bits of nanoseconds.
@@ -70,7 +70,7 @@ def parse_duration(text: str) -> int:
     while at < len(rest):
         part = _PART.match(rest, at)
         if part is None:
-            # Digits up to the end of the text, or no digit at all.
+            # Digits up to the end of the text (no unit), or no digits.
             if re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", rest[at:]):
                 raise InvalidDuration(f"missing unit in duration {text!r}")
             raise InvalidDuration(f"invalid duration {text!r}")

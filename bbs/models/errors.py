@@ -1,7 +1,7 @@
-"""The error a BBS answers with, as an exception.
+"""The error of a BBS, as an exception.
 
-Source of names, numbers and texts: the error envelope of the BBS wire protocol. Peers compare the
-type, never the text, with two exceptions that are honoured where they arise.
+Source of names, numbers and texts: the error envelope of the BBS wire protocol. Peers compare the type, not
+the text, with two exceptions; the code that raises those two errors keeps their texts.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ DEFAULT_MESSAGES: dict[ErrorType, str] = {
 
 
 class BBSError(Exception):
-    """An error of the BBS, or of the way to it.
+    """An error of the BBS, or of the transport to it.
 
-    type: what peers compare.
-    message: text for people; the usual one of the type when not given.
+    type: compared by peers.
+    message: text for people; default is the standard text of the type.
     """
 
     def __init__(self, type: ErrorType, message: str | None = None) -> None:

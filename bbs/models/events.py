@@ -32,7 +32,7 @@ class EventsByCellId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPCreatedEvent:
-    """A DesiredLRP came."""
+    """A DesiredLRP was created."""
 
     desired_lrp: Annotated[DesiredLRP | None, Json("desired_lrp", omit=True)] = None
     trace_id: str = ""
@@ -49,7 +49,7 @@ class DesiredLRPChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRPRemovedEvent:
-    """A DesiredLRP went."""
+    """A DesiredLRP was removed."""
 
     desired_lrp: Annotated[DesiredLRP | None, Json("desired_lrp", omit=True)] = None
     trace_id: str = ""
@@ -57,7 +57,7 @@ class DesiredLRPRemovedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceCreatedEvent:
-    """A row came."""
+    """A row was created."""
 
     actual_lrp: Annotated[ActualLRP | None, Json("actual_lrp", omit=True)] = None
     trace_id: str = ""
@@ -67,7 +67,7 @@ class ActualLRPInstanceCreatedEvent:
 class ActualLRPInstanceChangedEvent:
     """A row changed.
 
-    The keys are those of after; of before, where after has none.
+    The keys are those of after, or those of before if after has none.
     """
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
@@ -79,7 +79,7 @@ class ActualLRPInstanceChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInfo:
-    """A row inside a changed event: no metric tags, no internal routes."""
+    """A row in a changed event, without metric tags and internal routes."""
 
     actual_lrp_net_info: Annotated[ActualLRPNetInfo, FLATTEN] = ActualLRPNetInfo()
     crash_count: Int32 = 0
@@ -95,7 +95,7 @@ class ActualLRPInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPInstanceRemovedEvent:
-    """A row went."""
+    """A row was removed."""
 
     actual_lrp: Annotated[ActualLRP | None, Json("actual_lrp", omit=True)] = None
     trace_id: str = ""
@@ -105,8 +105,8 @@ class ActualLRPInstanceRemovedEvent:
 class ActualLRPCrashedEvent:
     """An instance crashed.
 
-    actual_lrp_instance_key: which one, from before the crash. crash_count, since: from after it; since is ns
-    since the epoch.
+    actual_lrp_instance_key: the instance before the crash.
+    crash_count, since: values after the crash; since is ns since the epoch.
     """
 
     actual_lrp_key: Annotated[ActualLRPKey, FLATTEN] = ActualLRPKey()
@@ -118,7 +118,7 @@ class ActualLRPCrashedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPCreatedEvent:
-    """A member of a group came; for old clients."""
+    """A member of a group was created; for old clients."""
 
     actual_lrp_group: Annotated[ActualLRPGroup | None, Json("actual_lrp_group", omit=True)] = None
 
@@ -133,21 +133,21 @@ class ActualLRPChangedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPRemovedEvent:
-    """A member of a group went; for old clients."""
+    """A member of a group was removed; for old clients."""
 
     actual_lrp_group: Annotated[ActualLRPGroup | None, Json("actual_lrp_group", omit=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCreatedEvent:
-    """A task came."""
+    """A task was created."""
 
     task: Annotated[Task | None, Json("task", omit=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskChangedEvent:
-    """A task moved on."""
+    """A task changed."""
 
     before: Annotated[Task | None, Json("before", omit=True)] = None
     after: Annotated[Task | None, Json("after", omit=True)] = None
@@ -192,4 +192,4 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     "task_changed": TaskChangedEvent,
     "task_removed": TaskRemovedEvent,
 }
-"""Name of the event on the streams -> its payload."""
+"""Event name on the streams -> payload."""

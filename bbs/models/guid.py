@@ -1,7 +1,7 @@
-"""Guids of processes, instances and tasks: the one rule for what may be one.
+"""Guids of processes, instances and tasks: the rule for valid guids.
 
-Guids name files, directories and containers of the host, so a text that comes from a peer becomes a
-:class:`Guid` before anything is made of it.
+Guids are used in names of files, directories and containers of the host, so a text from a peer must be
+converted to a :class:`Guid` first.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 
 MAX_LENGTH = 255
-"""Characters a BBS stores (bbs-wire 5.1), and bytes a file name of the host may have."""
+"""Maximum characters that a BBS stores (bbs-wire 5.1), and maximum bytes of a file name on the host."""
 
 _PATTERN = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 class InvalidGuid(ValueError):
-    """A text that cannot be a guid."""
+    """A text that is not a valid guid."""
 
     def __init__(self, text: str) -> None:
         shown = repr(text if len(text) <= 40 else f"{text[:40]}...")
@@ -34,17 +34,17 @@ class Guid(str):
         return super().__new__(cls, text)
 
     def below(self, parent: str | Path) -> Path:
-        """The path of this name directly below ``parent``, which it cannot leave."""
+        """The path of this name directly below ``parent``; it cannot leave ``parent``."""
         return Path(parent, self)
 
 
 def has_guid_characters(text: str) -> bool:
-    """Whether a text consists of the characters of a guid, at least one; its length is not limited."""
+    """Whether a text is nonempty and has only guid characters; its length is not limited."""
     return _PATTERN.fullmatch(text) is not None
 
 
 def is_guid(text: str) -> bool:
-    """Whether a text can be a guid."""
+    """Whether a text is a valid guid."""
     try:
         Guid(text)
     except InvalidGuid:

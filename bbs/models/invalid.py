@@ -1,4 +1,4 @@
-"""What is said about a JSON document that is not what it should be."""
+"""Errors of invalid JSON documents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NoReturn
 
 
 class InvalidDocument(ValueError):
-    """A JSON document that is not what it should be.
+    """An invalid JSON document.
 
-    path: where, as ``$.action.serial.actions[0].run.path``.
-    expected: what belongs there.
-    got: what is there.
+    path: location, such as ``$.action.serial.actions[0].run.path``.
+    expected: the expected value.
+    got: the actual value.
     """
 
     def __init__(self, path: str, expected: str, got: str) -> None:
@@ -22,12 +22,12 @@ class InvalidDocument(ValueError):
         super().__init__(f"{path}: expected {expected}, got {got}")
 
     def within(self, step: str) -> InvalidDocument:
-        """The same error seen from the parent; step is ``.key`` or ``[index]``."""
+        """The same error with a path from the parent; step is ``.key`` or ``[index]``."""
         return type(self)(f"${step}{self.path[1:]}", self.expected, self.got)
 
 
 def describe(value: object) -> str:
-    """A JSON value in words, for the ``got`` of an error."""
+    """A JSON value as text, for the ``got`` of an error."""
     match value:
         case None:
             return "null"
@@ -46,5 +46,5 @@ def describe(value: object) -> str:
 
 
 def mismatch(expected: str, value: object) -> NoReturn:
-    """Raise :class:`InvalidDocument` for the place being read."""
+    """Raise :class:`InvalidDocument` for the current location."""
     raise InvalidDocument("$", expected, describe(value))

@@ -1,4 +1,4 @@
-"""Image layers in the forms that older clients and the executor know: dependencies and downloads."""
+"""Image layers as cached dependencies and downloads, for older clients and the executor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shared_dependencies(layers: Sequence[ImageLayer]) -> tuple[CachedDependency,
 
 
 def exclusive_downloads(layers: Sequence[ImageLayer], user: str) -> tuple[DownloadAction, ...]:
-    """The exclusive layers as downloads that ``user`` makes before the setup action."""
+    """The exclusive layers as downloads by ``user``, to run before the setup action."""
     return tuple(
         DownloadAction(
             artifact=layer.name,

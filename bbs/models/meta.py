@@ -1,8 +1,8 @@
-"""How a model field looks in JSON.
+"""Annotations for the JSON form of model fields.
 
-Models are plain dataclasses; a field whose JSON form is not simply its own name carries a
-:class:`Json` in its annotation, and an integer field its :class:`Width`. The codec
-(``bbs.models.codec``) reads these marks, so the JSON table of a model is the class itself.
+Models are plain dataclasses. If the JSON form of a field is not simply its name, its annotation has a
+:class:`Json`; an integer field has a :class:`Width`. The codec (``bbs.models.codec``) reads these marks, so
+the class itself is the JSON table of a model.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Annotated, TypeAlias
 class Json:
     """Mark of one field.
 
-    key: the JSON key, exact case as the Go programs write it (readers ignore case). ``a.b`` is member
-        ``b`` of an own object ``a``; ``a`` is ``null`` while the field is None.
-    omit: left out when empty or zero (Go ``omitempty``); else written always, ``null`` for an empty list
-        or an absent message. For a key ``a.b`` it concerns ``b``.
+    key: the JSON key, in the case that the Go programs write (readers ignore case). ``a.b`` is member ``b``
+    of a separate object ``a``; ``a`` is ``null`` while the field is None.
+    omit: omitted if empty or zero (Go ``omitempty``). Otherwise always written, as ``null`` for an empty list
+    or an absent message. For a key ``a.b`` this applies to ``b``.
     raw: a map whose values are JSON texts (bytes), written inline.
-    flatten: the sub-message's own keys stand directly in the parent object.
-    number: an enum that travels as its number; others travel as their names.
-    lenient: an enum whose unknown names read as the value 0 instead of being refused.
+    flatten: the sub-message's keys are written directly into the parent object.
+    number: an enum written as its number; other enums are written as their names.
+    lenient: unknown names of an enum are read as the value 0 instead of being refused.
     """
 
     key: str = ""
@@ -38,7 +38,7 @@ FLATTEN = Json(flatten=True)
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """The numbers an integer field can hold, both ends included."""
+    """Range of an integer field, both ends included."""
 
     low: int
     high: int

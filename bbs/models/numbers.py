@@ -1,12 +1,12 @@
-"""Numbers in texts from outside."""
+"""Parsing of whole numbers in external text."""
 
 from __future__ import annotations
 
 
 def whole_number(text: str, most: int) -> int | None:
-    """The number that ASCII digits spell; None for other texts, and for numbers above ``most``.
+    """The number in a text of ASCII digits; None for other texts and for numbers above ``most``.
 
-    Of any length: Python's own ``int`` refuses texts of more than 4,300 digits with a ValueError.
+    The text may have any length: ``int`` raises ValueError for more than 4,300 digits.
     """
     if not (text.isascii() and text.isdigit()):
         return None

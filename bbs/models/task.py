@@ -1,4 +1,4 @@
-"""Task: work that runs once, to its end."""
+"""Task: work that runs once, to completion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bbs.models.workload import CachedDependency, ImageLayer, SecurityGroupRule,
 
 
 class TaskState(IntEnum):
-    """Life of a task. The JSON form is the bare name."""
+    """State of a task. The JSON form is the bare name."""
 
     Invalid = 0
     Pending = 1
@@ -32,11 +32,12 @@ class TaskState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
-    """What a task runs, and in what container.
+    """The work of a task and its container.
 
-    root_fs: URL of what the container starts from. disk_mb, memory_mb: MiB, 0 is unlimited.
-    result_file: path in the container, read after success, at most 50 KiB. completion_callback_url: told
-    when the task is over; empty for nobody.
+    root_fs: URL of the container's root filesystem.
+    disk_mb, memory_mb: MiB, 0 is unlimited.
+    result_file: path in the container, read after success, at most 50 KiB.
+    completion_callback_url: called when the task has ended; empty for no call.
     """
 
     root_fs: Annotated[str, Json("rootfs")] = ""
@@ -75,11 +76,13 @@ class TaskDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task and what has become of it.
+    """A task and its state.
 
-    task_definition: None only in a damaged record. created_at, updated_at, first_completed_at: ns since the
-    epoch, the last 0 until then. cell_id: set while it runs. result: content of its result file.
-    rejection_count: how often it could not be placed.
+    task_definition: None only in a damaged record.
+    created_at, updated_at, first_completed_at: ns since the epoch; first_completed_at is 0 until completion.
+    cell_id: set while it runs.
+    result: content of its result file.
+    rejection_count: number of failed placements.
     """
 
     task_definition: Annotated[TaskDefinition | None, FLATTEN] = None

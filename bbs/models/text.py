@@ -1,13 +1,13 @@
-"""Text that came from outside, as text that every encoder takes."""
+"""Normalisation of external text, so that every encoder accepts it."""
 
 from __future__ import annotations
 
 
 def well_formed(text: str) -> str:
-    """The text with U+FFFD in the place of each half of a surrogate pair, as Go writes it.
+    """The text with U+FFFD in place of each unpaired surrogate, as in Go.
 
-    JSON can spell such a half, and the bytes of a header that are not UTF-8 become such halves; UTF-8, and so
-    protobuf, has none.
+    JSON escapes can contain unpaired surrogates, and header bytes that are not UTF-8 become such surrogates.
+    UTF-8, and therefore protobuf, cannot encode them.
     """
     if text.isascii():
         return text

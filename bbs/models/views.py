@@ -1,8 +1,7 @@
-"""What a record looks like to those who don't get it whole.
+"""Views of records: older versions of a DesiredLRP or Task, and excerpts of them.
 
-Older clients are shown a DesiredLRP or Task in terms they know: V3 is the record itself, V2 has no
-image layers, V0 has neither cached dependencies nor millisecond timeouts. Others want a slice of it. All
-are rewrites for reading; nothing here is stored.
+V3 is the record itself. V2 has no image layers. V0 has neither cached dependencies nor millisecond timeouts.
+Views are only for reading; they are not stored.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ _NS_PER_MS = 1_000_000
 
 
 def with_source_id(lrp: DesiredLRP) -> DesiredLRP:
-    """``metrics_guid`` and the static ``source_id`` tag filled from each other, when one is missing.
+    """Fill ``metrics_guid`` and the static ``source_id`` tag from each other, if one is missing.
 
-    Done for every answer that carries a whole DesiredLRP, not for events.
+    Used in every response with a whole DesiredLRP, but not in events.
     """
     tag = lrp.metric_tags.get(SOURCE_ID)
     if tag is None and lrp.metrics_guid:
@@ -43,7 +42,7 @@ def with_source_id(lrp: DesiredLRP) -> DesiredLRP:
 
 
 def desired_lrp_v2(lrp: DesiredLRP) -> DesiredLRP:
-    """Shared layers as cached dependencies, exclusive ones as downloads ahead of ``setup``."""
+    """The V2 view: shared layers as cached dependencies, exclusive layers as downloads before ``setup``."""
     return replace(
         lrp,
         cached_dependencies=shared_dependencies(lrp.image_layers) + lrp.cached_dependencies,
@@ -53,9 +52,9 @@ def desired_lrp_v2(lrp: DesiredLRP) -> DesiredLRP:
 
 
 def desired_lrp_v0(lrp: DesiredLRP) -> DesiredLRP:
-    """V2 with dependencies as downloads ahead of ``setup`` too, and timeouts also in their old units.
+    """The V0 view: V2 with dependencies as downloads before ``setup``, and timeouts also in the old units.
 
-    As in the Go server, ``try`` and ``emit_progress`` are replaced by what they wrap.
+    As in the Go server, ``try`` and ``emit_progress`` are replaced by their inner action.
     """
     v2 = desired_lrp_v2(lrp)
     downloads = tuple(
@@ -80,7 +79,7 @@ def desired_lrp_v0(lrp: DesiredLRP) -> DesiredLRP:
 
 
 def task_v2(task: Task) -> Task:
-    """Shared layers as cached dependencies, exclusive ones as downloads ahead of ``action``."""
+    """The V2 view: shared layers as cached dependencies, exclusive layers as downloads before ``action``."""
     definition = task.task_definition
     if definition is None:
         return task
@@ -97,7 +96,7 @@ def task_v2(task: Task) -> Task:
 
 
 def scheduling_info(lrp: DesiredLRP) -> DesiredLRPSchedulingInfo:
-    """What placing an instance depends on, and what routers need."""
+    """The data for placement and for routers."""
     return DesiredLRPSchedulingInfo(
         desired_lrp_key=DesiredLRPKey(
             process_guid=lrp.process_guid, domain=lrp.domain, log_guid=lrp.log_guid
@@ -115,7 +114,7 @@ def scheduling_info(lrp: DesiredLRP) -> DesiredLRPSchedulingInfo:
 
 
 def routing_info(lrp: DesiredLRP) -> DesiredLRP:
-    """A DesiredLRP with nothing but what routers and metrics need."""
+    """A DesiredLRP with only the fields for routers and metrics."""
     return DesiredLRP(
         process_guid=lrp.process_guid,
         domain=lrp.domain,
@@ -139,7 +138,7 @@ def _with_old_timeouts(action: Action | None) -> Action | None:
 
 
 def _old(action: Action) -> Action:
-    """The action as old clients read it: timeouts in ns too; a wrapper Try or EmitProgress is left out."""
+    """The action for old clients: timeouts also in ns, Try and EmitProgress replaced by what they wrap."""
     match action:
         case TimeoutAction():
             inner, old_timeout = _with_old_timeouts(action.action), action.timeout_ms * _NS_PER_MS

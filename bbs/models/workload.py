@@ -11,7 +11,7 @@ from bbs.models.meta import Int32, Json, UInt32, UInt64
 
 
 class LayerType(IntEnum):
-    """SHARED layers are cached and bind-mounted, EXCLUSIVE ones are downloaded into the container."""
+    """SHARED layers are cached and bind-mounted; EXCLUSIVE layers are downloaded into the container."""
 
     LayerTypeInvalid = 0
     SHARED = 1
@@ -37,11 +37,14 @@ class DigestAlgorithm(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityGroupRule:
-    """Something outside that a container may talk to.
+    """An external destination that a container may reach.
 
-    protocol: ``tcp``, ``udp``, ``icmp``, ``icmpv6`` or ``all``. destinations: addresses, CIDRs, ``a-b``
-    ranges, or several of them with commas between. ports or port_range: for tcp and udp. icmp_info: for
-    icmp and icmpv6. log: connections it lets through are logged. annotations: for people.
+    protocol: ``tcp``, ``udp``, ``icmp``, ``icmpv6`` or ``all``.
+    destinations: addresses, CIDRs, ``a-b`` ranges, or several of them separated by commas.
+    ports, port_range: for tcp and udp.
+    icmp_info: for icmp and icmpv6.
+    log: log the connections that the rule allows.
+    annotations: for people.
     """
 
     protocol: Annotated[str, Json("protocol", omit=True)] = ""
@@ -63,7 +66,7 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ICMPInfo:
-    """Kind of ICMP messages; -1 is any."""
+    """ICMP type and code; -1 is any."""
 
     type: Int32 = 0
     code: Int32 = 0
@@ -71,9 +74,12 @@ class ICMPInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedDependency:
-    """An archive unpacked once per cell and mounted into containers, read-only.
+    """An archive that is unpacked once per cell and mounted into containers, read-only.
 
-    name: for log lines. from_: URL. to: path in the container. cache_key: what makes it the same thing.
+    name: for log lines.
+    from_: URL.
+    to: path in the container.
+    cache_key: identity of the archive in the cache.
     """
 
     name: str = ""
@@ -89,7 +95,7 @@ class CachedDependency:
 class ImageLayer:
     """A part of the filesystem on top of the rootfs.
 
-    digest_value: hex; goes with digest_algorithm, both or neither.
+    digest_value: hex; requires digest_algorithm, and vice versa.
     """
 
     name: Annotated[str, Json("name", omit=True)] = ""
@@ -103,7 +109,7 @@ class ImageLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
-    """A volume of a volume driver in the container; at most one of the two devices.
+    """A volume of a volume driver in the container, with at most one of the two devices.
 
     mode: ``r`` or ``rw``.
     """
@@ -117,7 +123,7 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedDevice:
-    """A volume any cell can mount.
+    """A volume that any cell can mount.
 
     mount_config: JSON object as text, for the driver.
     """
@@ -128,7 +134,7 @@ class SharedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DedicatedDevice:
-    """A device one cell mounts at a time.
+    """A device that one cell mounts at a time.
 
     mount_config, device_config: JSON objects as text, for the driver.
     """
@@ -140,17 +146,18 @@ class DedicatedDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumePlacement:
-    """The volume drivers a cell must have."""
+    """Volume drivers that a cell must have."""
 
     driver_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckDefinition:
-    """Checks the cell makes itself instead of running a monitor action.
+    """Checks by the cell, as an alternative to a monitor action.
 
-    checks: until the instance is up, and that it stays up. readiness_checks: whether it wants requests.
-    log_source: tag of what they log.
+    checks: startup and liveness of the instance.
+    readiness_checks: whether the instance accepts requests.
+    log_source: tag of the checks' log lines.
     """
 
     checks: Annotated[tuple[Check, ...], Json("checks", omit=True)] = ()
@@ -160,7 +167,7 @@ class CheckDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check: either over TCP or over HTTP."""
+    """One check, over either TCP or HTTP."""
 
     tcp_check: Annotated[TCPCheck | None, Json("tcp_check", omit=True)] = None
     http_check: Annotated[HTTPCheck | None, Json("http_check", omit=True)] = None
@@ -168,9 +175,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TCPCheck:
-    """Does the port accept a connection?
+    """Passes if the port accepts a connection.
 
-    Both times in milliseconds, 0 for the cell's own.
+    connect_timeout_ms, interval_ms: milliseconds, 0 for the cell's default.
     """
 
     port: UInt32 = 0
@@ -180,9 +187,10 @@ class TCPCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPCheck:
-    """Does a GET of the path answer 200?
+    """Passes if a GET of the path answers 200.
 
-    path: empty is ``/``. Both times in milliseconds, 0 for the cell's own.
+    path: empty is ``/``.
+    request_timeout_ms, interval_ms: milliseconds, 0 for the cell's default.
     """
 
     port: UInt32 = 0

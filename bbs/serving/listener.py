@@ -142,7 +142,8 @@ async def serving(
 ) -> AsyncIterator[Listener]:
     """Serve on a listening socket, or on host (empty for all) and port, while the context lasts.
 
-    The socket is closed at the end. Bodies are not decompressed, like in the Go programs. Raises OSError.
+    The socket is closed at the end. Bodies are not decompressed, as in the Go programs. Raises OSError.
+
     grace_s: time for requests in progress at the end.
     cancel_on_disconnect: cancel a handler when its client disconnects.
     door: access rule of a listener without TLS, None for the default :class:`Door`. With TLS, peer

@@ -74,8 +74,9 @@ def to_wire(model: Model, cls: type[W]) -> W: ...
 def to_wire(model: Model, cls: type[Message] | None = None) -> Any:
     """The message of a model.
 
-    cls: the message class, for the type checker; required only to get an action in its wrapper. Raises
-    :class:`TypeError` if the class of ``model`` has no such message.
+    cls: the message class, for the type checker; required only to get an action in its wrapper.
+
+    Raises :class:`TypeError` if the class of ``model`` has no such message.
     """
     if cls is actions_pb2.Action:
         wrapper = actions_pb2.Action()
@@ -100,8 +101,9 @@ def to_model(message: Message, cls: type[M]) -> M: ...
 def to_model(message: Message, cls: type[Any] | None = None) -> Any:
     """The model of a message.
 
-    cls: the expected class, for the type checker. Raises :class:`TypeError` if the message has no model, or
-    another one.
+    cls: the expected class, for the type checker.
+
+    Raises :class:`TypeError` if the message has no model, or another one.
     """
     if isinstance(message, actions_pb2.Action):
         return _read_action(message)

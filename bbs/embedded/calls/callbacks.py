@@ -142,7 +142,7 @@ class HTTPCallbacks:
         await self._http.close()
 
     async def deliver(self, url: str, body: str) -> bool:
-        """POST the body; retry after a timeout, 503 or 504. Redirects count as delivered."""
+        """POST the body; retry after a timeout, 503 or 504. Redirects are not followed."""
         try:
             async for attempt in CALLBACK_RETRIES.retrying(retry_if_exception_type((TimeoutError, _Busy))):
                 with attempt:

@@ -1,6 +1,6 @@
 """Upload jobs and their states, stored in a folder so that they survive a restart.
 
-Each job is one small file. After a restart, unfinished jobs of the previous process are failed with a reason.
+Each job is one small file. After a restart, unfinished jobs of the previous process have failed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """status: in the Cloud Controller's terms.
-    error: why the job failed."""
+    """State of a job. status: in the Cloud Controller's terms. error: reason of a failure."""
 
     status: str
     error: str = ""

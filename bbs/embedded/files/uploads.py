@@ -41,8 +41,12 @@ UNFINISHED: Final = frozenset({"queued", "running"})
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of upload. parameter: name of the query parameter. success: response status to the cell.
-    asynchronous: the upload ends with a job."""
+    """A kind of upload.
+
+    parameter: name of the query parameter.
+    success: response status to the cell.
+    asynchronous: the upload ends with a job.
+    """
 
     path: str
     parameter: str

@@ -125,7 +125,7 @@ class Locket:
 
         Raises RuntimeError if the address cannot be bound.
         """
-        # gRPC accepts connections itself, so it gets the limits: refuse excess connections, cut silent ones.
+        # gRPC accepts connections itself, so it gets the limits: refuse excess connections, drop silent ones.
         bounds = (
             ("grpc.max_allowed_incoming_connections", connections.connection_limit()),
             ("grpc.server_handshake_timeout_ms", int(1000 * connections.HEAD_TIMEOUT_S)),

@@ -91,7 +91,7 @@ class Resources:
 
 
 def restart_ttls(tables: Tables, clock: Clock) -> None:
-    """Call once at server start, before any other access."""
+    """Give every resource its full TTL. Call once at server start, before any other access."""
     tables.connection.execute("UPDATE resources SET deadline = ? + ttl_s * ?", (clock.monotonic(), SECOND))
 
 

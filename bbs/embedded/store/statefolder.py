@@ -36,8 +36,8 @@ def private_folder(path: Path) -> None:
     """Create a folder that only its owner can access, or restrict an existing one.
 
     A folder with the sticky bit, such as /tmp, is shared on purpose and stays unchanged. Raises OSError, and
-    :class:`SharedFolder` for a folder that other users may access and that contains only foreign files, such
-    as /var/lib: restricting it would break other programs.
+    :class:`SharedFolder` for a folder that other users may access and whose files belong to other
+    programs, such as /var/lib: restricting it would break those programs.
     """
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     status = path.stat()

@@ -192,7 +192,7 @@ class Tables:
         ]
 
     def tell_retired(self, row: ActualLRP, trace_id: str) -> None:
-        """Notify subscribers at once that a retired instance is removed; its cell causes a second notice."""
+        """Publish the removal of a retired instance at once; the report of its cell publishes it again."""
         gone = ActualLRPRemovedEvent(actual_lrp_group=ActualLRPGroup(instance=row))
         self.notices.append(Notice(removed(row, trace_id), frozenset({Stream.INSTANCES})))
         self.notices.append(Notice(gone, frozenset({Stream.GROUPS})))

@@ -1,8 +1,8 @@
-"""The JSON of the Receptor, Diego's REST API of 2015, to and from today's models.
+"""JSON of the Receptor, Diego's REST API of 2015, converted to and from the current models.
 
-Readers accept every earlier spelling too, and today's; writers speak the form of November 2015. Readers
-raise :class:`~bbs.models.invalid.InvalidDocument`, for a required field that isn't there its kind
-:class:`MissingField`.
+Readers accept every earlier spelling and the current one; writers use the form of November 2015. Readers
+raise :class:`~bbs.models.invalid.InvalidDocument`, and its subclass :class:`MissingField` for a missing
+required field.
 """
 
 from bbs.models.receptor.read import (

@@ -1,7 +1,7 @@
-"""Documents in the Receptor's form, read into models.
+"""Readers of Receptor documents.
 
-The same functions read today's form: its keys are a superset, and old and new spellings of one thing
-don't clash. What the old form could leave open gets the value a translator would give it.
+The same functions read the current form: its keys are a superset, and old and new spellings do not conflict.
+Values that the old form does not contain get defaults.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bbs.models.receptor.upgrade import (
 from bbs.models.task import Task, TaskDefinition, TaskState
 
 DEFAULT_USER = "vcap"
-"""Who runs, downloads and uploads when the document doesn't say."""
+"""User of run, download and upload actions if the document has none."""
 
 _NS_PER_MS = 1_000_000
 _STATES = {state.name.upper(): state.name for state in TaskState}
@@ -54,19 +54,19 @@ class MissingField(InvalidDocument):
 
 
 def read_action(value: object, *, default_user: str = DEFAULT_USER) -> Action:
-    """An action tree. Raises InvalidDocument, also for an action of no known kind."""
+    """Read an action tree. Raises InvalidDocument, also for an unknown kind of action."""
     return modern_action(action_from_json(value), "$", default_user)
 
 
 def read_desired_lrp(value: object, *, default_user: str = DEFAULT_USER) -> DesiredLRP:
-    """A DesiredLRP: create request or response.
+    """Read a DesiredLRP: create request or response.
 
-    ``metrics_guid`` falls back to log_guid, then process_guid, and becomes the ``source_id`` tag when
-    there are no tags.
+    ``metrics_guid`` falls back to log_guid, then process_guid. Without tags it also becomes the ``source_id``
+    tag.
 
     Raises:
         MissingField: process_guid, domain, rootfs or action.
-        InvalidDocument: anything else, naming the field.
+        InvalidDocument: any other error; names the field.
     """
     document = Document(value)
     upgrade_desired_lrp(document)
@@ -91,16 +91,16 @@ def read_desired_lrp(value: object, *, default_user: str = DEFAULT_USER) -> Desi
 
 
 def read_desired_lrp_update(value: object) -> DesiredLRPUpdate:
-    """A change; keys that are absent or null leave things as they are. Raises InvalidDocument."""
+    """Read an update; absent or null keys mean no change. Raises InvalidDocument."""
     return from_json(DesiredLRPUpdate, value)
 
 
 def read_task(value: object, *, default_user: str = DEFAULT_USER) -> Task:
-    """A Task: create request or response.
+    """Read a Task: create request or response.
 
     Raises:
         MissingField: task_guid, domain, rootfs or action.
-        InvalidDocument: anything else, naming the field.
+        InvalidDocument: any other error; names the field.
     """
     document = Document(value)
     upgrade_workload(document)
@@ -110,7 +110,7 @@ def read_task(value: object, *, default_user: str = DEFAULT_USER) -> Task:
 
 
 def read_task_definition(value: object, *, default_user: str = DEFAULT_USER) -> TaskDefinition:
-    """The definition alone. Raises as :func:`read_task`, but asks for no task_guid and domain."""
+    """Read a definition alone. Raises like :func:`read_task`, but task_guid and domain are optional."""
     document = Document(value)
     upgrade_workload(document)
     definition = _task(document, default_user).task_definition
@@ -119,7 +119,7 @@ def read_task_definition(value: object, *, default_user: str = DEFAULT_USER) -> 
 
 
 def read_actual_lrp(value: object) -> ActualLRP:
-    """An instance as a response tells of it. Raises InvalidDocument."""
+    """Read an instance from a response. Raises InvalidDocument."""
     document = Document(value)
     upgrade_cell_keys(document)
     evacuating = document.members.pop("evacuating", None) or False
@@ -134,7 +134,7 @@ def read_actual_lrp(value: object) -> ActualLRP:
 
 
 def read_cell(value: object) -> CellPresence:
-    """A cell as a response tells of it; providers are an object, in mid-2015 still a list."""
+    """Read a cell from a response. Providers are an object; in mid-2015 they were a list."""
     document = Document(value)
     providers = document.members.pop("rootfs_providers", None)
     if isinstance(providers, dict):
@@ -148,10 +148,11 @@ def read_cell(value: object) -> CellPresence:
 
 
 def modern_action(action: Action, path: str, default_user: str) -> Action:
-    """An action with users filled in and timeouts in milliseconds.
+    """The action with default users and with timeouts in milliseconds.
 
-    path: where the action stands, for errors.
-    Raises InvalidDocument where there is no action of a known kind.
+    path: path of the action, for errors.
+
+    Raises InvalidDocument for an action of no known kind.
     """
     match action:
         case EmptyAction():
@@ -194,7 +195,7 @@ def _all(actions: tuple[Action, ...], path: str, default_user: str) -> tuple[Act
 
 
 def _milliseconds(ns: int) -> int:
-    """At least one for what is more than nothing."""
+    """Milliseconds, at least 1 for a positive duration."""
     return max(1, ns // _NS_PER_MS) if ns > 0 else ns // _NS_PER_MS
 
 

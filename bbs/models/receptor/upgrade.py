@@ -1,7 +1,7 @@
-"""From the keys and shapes of 2014 and 2015 to today's, before the codec reads them.
+"""Conversion of keys and structures of 2014 and 2015 to the current ones, before the codec reads them.
 
-Only names and shapes change here, so that the codec's errors still point at the right place; what a
-value means is settled on the model afterwards (``read``).
+Only names and structure change here, so that the codec's errors still have the right path. Values are
+converted later, on the model (``read``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_PORT = 65535
 class Document:
     """The members of a JSON object, under their lower-case or newer names.
 
-    It remembers which names it changed, so that errors name what the author wrote.
+    It records renamed members, so that errors use the names of the author.
     """
 
     def __init__(self, value: object) -> None:
@@ -33,23 +33,23 @@ class Document:
         return self.members.get(key)
 
     def place(self, key: str) -> str:
-        """Path of a member, as the author wrote it."""
+        """Path of a member, with the author's name."""
         return self._places.get(f"$.{key}", f"$.{key}")
 
     def rename(self, old: str, new: str) -> None:
-        """Give a member its newer name; a member that already has that name wins."""
+        """Rename a member to its newer name; an existing member with that name takes precedence."""
         value = self.members.pop(old, None)
         if value is not None and self.get(new) is None:
             self.put(new, value, instead_of=old)
 
     def put(self, key: str, value: object, *, instead_of: str, within: str = "") -> None:
-        """Set a member made from ``instead_of``; the old value now stands ``within`` the new one."""
+        """Set a member converted from ``instead_of``; the old value is now at ``within`` in the new one."""
         self.members[key] = value
         self._places[f"$.{key}{within}"] = self.place(instead_of)
 
     @contextmanager
     def reading(self) -> Iterator[dict[str, Any]]:
-        """The members, for the codec; errors from inside name the places the author knows."""
+        """The members, for the codec; errors inside the context get the author's paths."""
         try:
             yield self.members
         except InvalidDocument as error:
@@ -61,7 +61,7 @@ class Document:
 
 
 def upgrade_workload(document: Document) -> None:
-    """What DesiredLRPs and Tasks have in common."""
+    """Convert the common parts of DesiredLRPs and Tasks."""
     document.rename("root_fs", "rootfs")
     stack = document.members.pop("stack", None)
     if stack is not None and document.get("rootfs") is None:
@@ -82,9 +82,9 @@ def upgrade_workload(document: Document) -> None:
 
 
 def upgrade_desired_lrp(document: Document) -> None:
-    """All of a DesiredLRP; its start timeout stays in seconds."""
+    """Convert a DesiredLRP; its start timeout stays in seconds."""
     upgrade_workload(document)
-    # Today's key for the old field lies about its unit: it holds seconds as well.
+    # The current key of the old field has the wrong unit in its name: it is in seconds too.
     document.rename("start_timeout", "deprecated_timeout_ns")
     ports = document.get("ports")
     if isinstance(ports, list):
@@ -99,13 +99,13 @@ def upgrade_desired_lrp(document: Document) -> None:
 
 
 def upgrade_cell_keys(document: Document) -> None:
-    """Names of the place where something runs."""
+    """Rename the keys for the location of an instance or task."""
     document.rename("executor_id", "cell_id")
     document.rename("host", "address")
 
 
 def check_port(port: int, path: str) -> None:
-    """Ports had 16 bits. Raises InvalidDocument at path for a larger one."""
+    """Raises InvalidDocument at path for a port of more than 16 bits."""
     if port > MAX_PORT:
         raise InvalidDocument(path, f"a port up to {MAX_PORT}", f"the number {port}")
 

@@ -1,6 +1,6 @@
-"""Models written in the Receptor's form of November 2015.
+"""Writers of the Receptor's form of November 2015.
 
-What that form has no word for is left out; image layers appear as the downloads they amount to.
+Data that this form lacks is omitted; image layers are written as the equivalent downloads.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _UPDATABLE = ("instances", "routes", "annotation")
 
 
 def write_action(action: Action) -> dict[str, Any]:
-    """An action tree, timeouts in nanoseconds."""
+    """An action tree, with timeouts in nanoseconds."""
     return _older(action_to_json(action))
 
 
 def write_desired_lrp(lrp: DesiredLRP) -> dict[str, Any]:
-    """Response body of a DesiredLRP; a create request, too."""
+    """Response body of a DesiredLRP; also valid as create request."""
     lrp = desired_lrp_v2(lrp)
     out: dict[str, Any] = {
         "process_guid": lrp.process_guid,
@@ -72,12 +72,12 @@ def write_desired_lrp(lrp: DesiredLRP) -> dict[str, Any]:
 
 
 def write_desired_lrp_update(update: DesiredLRPUpdate) -> dict[str, Any]:
-    """The three things that could be changed, those that are to be."""
+    """The updatable fields that are set; the old API can update three."""
     return {key: value for key, value in to_json(update).items() if key in _UPDATABLE}
 
 
 def write_actual_lrp(row: ActualLRP) -> dict[str, Any]:
-    """Response body of the row that stands for an index."""
+    """Response body of the row that represents an index."""
     key, instance_key, net_info = row.actual_lrp_key, row.actual_lrp_instance_key, row.actual_lrp_net_info
     out: dict[str, Any] = {
         "process_guid": key.process_guid,
@@ -104,7 +104,7 @@ def write_actual_lrp(row: ActualLRP) -> dict[str, Any]:
 
 
 def write_task(task: Task) -> dict[str, Any]:
-    """Response body of a Task; its ``result_file`` never shows."""
+    """Response body of a Task; ``result_file`` is never included."""
     task = task_v2(task)
     definition = task.task_definition or TaskDefinition()
     out: dict[str, Any] = {
@@ -158,7 +158,7 @@ def _egress(rules: Iterable[SecurityGroupRule]) -> dict[str, Any]:
 
 
 def _older(tree: dict[str, Any]) -> dict[str, Any]:
-    """Today's JSON of an action tree with the keys of 2015."""
+    """The current JSON of an action tree, converted to the keys of 2015."""
     return {kind: _older_body(kind, body) for kind, body in tree.items()}
 
 

@@ -1,8 +1,8 @@
-"""What a BBS refuses, in the words of the Go server.
+"""Validation of BBS requests, with the error texts of the Go server.
 
-Each ``validate_...`` returns the texts of all failures, in the server's order; none means valid.
-:func:`check` turns them into the error a BBS answers with. Nothing here looks at a store: that a guid
-is taken or a text too long for its column is found where it is stored.
+Each ``validate_...`` returns the texts of all failures, in the server's order; an empty list means valid.
+:func:`check` converts them to the error of a BBS. The store is not consulted: existing guids and texts too
+long for a column are detected when the record is stored.
 """
 
 from bbs.models.validation.actions import validate_action

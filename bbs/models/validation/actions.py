@@ -22,7 +22,7 @@ CHECKSUM_ALGORITHMS = ("md5", "sha1", "sha256")
 
 
 def validate_action(action: Action, depth: int = 1) -> list[str]:
-    """What is wrong with an action and everything below it. depth: of this action, 1 for the outermost."""
+    """Errors of an action and its children. depth: of this action, 1 for the outermost."""
     if depth > MAX_DEPTH:
         return [invalid_field(f"action nested more than {MAX_DEPTH} deep")]
     match action:
@@ -51,18 +51,18 @@ def validate_action(action: Action, depth: int = 1) -> list[str]:
 
 
 def required_action(action: Action | None) -> list[str]:
-    """The ``action`` of a workload: it must be there and be valid."""
+    """Validate the required ``action`` of a workload."""
     return [INVALID_ACTION_TYPE] if action is None else named_action(action, "action")
 
 
 def named_action(action: Action | None, name: str) -> list[str]:
-    """An action in the field ``name``, which may be absent."""
+    """Validate an optional action in the field ``name``."""
     errors = [] if action is None else validate_action(action)
     return [invalid_field(name), *errors] if errors else []
 
 
 def checksum(algorithm: str, value: str) -> list[str]:
-    """Algorithm and value of a download go together; the algorithm must be known."""
+    """Algorithm and value of a checksum require each other; the algorithm must be known."""
     if not algorithm and not value:
         return []
     if not value:

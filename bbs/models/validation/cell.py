@@ -1,4 +1,4 @@
-"""Validation of what a cell says about itself."""
+"""Validation of cell presences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bbs.models.validation.fields import invalid_field, not_negative, required
 
 
 def validate_cell_presence(presence: CellPresence) -> list[str]:
-    """Everything wrong with a presence; a capacity may be absent."""
+    """Errors of a presence; the capacity is optional."""
     errors = required(presence.cell_id, "cell_id") + required(presence.rep_address, "rep_address")
     if presence.rep_url and not presence.rep_url.startswith(("http://", "https://")):
         errors.append(invalid_field("rep_url"))

@@ -1,4 +1,4 @@
-"""Validation of DesiredLRPs and of changes to them."""
+"""Validation of DesiredLRPs and their updates."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bbs.models.validation.fields import (
 )
 
 MAX_ROUTES = 128 * 1024
-"""Bytes, all routers' data together."""
+"""Maximum bytes of the routing data of all routers together."""
 MAX_FILES = 1024 * 1024
-"""Bytes, all volume-mounted files together."""
+"""Maximum bytes of all volume-mounted files together."""
 
 
 def validate_desired_lrp(lrp: DesiredLRP | None) -> list[str]:
-    """Everything wrong with a DesiredLRP; ``desired_lrp`` when there is none.
+    """Errors of a DesiredLRP; ``desired_lrp`` if it is missing.
 
-    The order is that of a server that first looks at the whole and then at the part the cell runs,
-    which is why some fields are named twice.
+    The order is that of the Go server, which first checks the whole LRP and then the part that the cell runs.
+    Therefore some fields can appear twice.
     """
     if lrp is None:
         return [invalid_field("desired_lrp")]
@@ -76,7 +76,7 @@ def _run_part(lrp: DesiredLRP) -> list[str]:
 
 
 def validate_desired_lrp_update(update: DesiredLRPUpdate | None) -> list[str]:
-    """Everything wrong with a change; no change at all is fine."""
+    """Errors of an update; a missing update is valid."""
     if update is None:
         return []
     return [
@@ -89,7 +89,7 @@ def validate_desired_lrp_update(update: DesiredLRPUpdate | None) -> list[str]:
 
 
 def validate_update_request(process_guid: str, update: DesiredLRPUpdate | None) -> list[str]:
-    """The guid to change, and the change."""
+    """Validate the process guid and the update."""
     return required(process_guid, "process_guid") + validate_desired_lrp_update(update)
 
 

@@ -13,7 +13,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 def validate_security_group_rule(rule: SecurityGroupRule) -> list[str]:
-    """What is wrong with one rule."""
+    """Errors of one rule."""
     errors: list[str] = []
     match rule.protocol:
         case "tcp" | "udp":
@@ -70,7 +70,7 @@ def _destinations(destinations: tuple[str, ...]) -> list[str]:
 
 
 def _destination(text: str) -> list[str]:
-    # The first of the two separators decides what the text means to be.
+    # The first of the two separators determines the format.
     separator = next((character for character in text if character in "-/"), "")
     if not separator:
         return [] if _address(text) else [_INVALID_IP]
@@ -84,7 +84,7 @@ def _destination(text: str) -> list[str]:
 
 
 def _reversed_range(first: bytes, last: bytes) -> list[str]:
-    """One complaint per byte of ``first`` above that of ``last``, up to the first byte below, as in Go."""
+    """One error per byte of ``first`` above that of ``last``, up to the first smaller byte (as in Go)."""
     errors = []
     for low, high in zip(first, last, strict=True):
         if low < high:
@@ -95,7 +95,7 @@ def _reversed_range(first: bytes, last: bytes) -> list[str]:
 
 
 def _address(text: str) -> bytes | None:
-    """The 16 bytes of an address (IPv4 ones mapped), None when it isn't one."""
+    """The 16 bytes of an address (IPv4 mapped to IPv6); None for an invalid one."""
     try:
         return _MAPPED + IPv4Address(text).packed
     except AddressValueError:

@@ -1,4 +1,4 @@
-"""Texts and small checks every validation shares."""
+"""Error texts and small checks shared by all validations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bbs.models.guid import has_guid_characters
 
 INVALID_ACTION_TYPE = "invalid action type"
 MAX_ANNOTATION = 10 * 1024
-"""Bytes."""
+"""In bytes."""
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -19,32 +19,32 @@ _HOST = re.compile(r"(?:[^/?@]*@)?(?:\[[^\]]*\]|[^\s/?@:\[\]<>\"^`{|}\\]*)(?::[0
 
 
 def invalid_field(name: str) -> str:
-    """The usual text of one failure."""
+    """The standard text of one failure."""
     return f"Invalid field: {name}"
 
 
 def check(errors: Sequence[str]) -> None:
-    """Do nothing for no errors.
+    """Raise an error unless ``errors`` is empty.
 
     Raises:
-        BBSError: InvalidRequest, all texts joined.
+        BBSError: InvalidRequest, with all texts joined.
     """
     if errors:
         raise BBSError(ErrorType.InvalidRequest, ", ".join(errors))
 
 
 def required(value: object, name: str) -> list[str]:
-    """A complaint about ``name`` when the value is empty or absent."""
+    """An error for ``name`` if the value is empty or absent."""
     return [] if value else [invalid_field(name)]
 
 
 def guid(value: str, name: str) -> list[str]:
-    """Complain unless the value may name a process or a task."""
+    """An error unless the value is valid in a process or task guid."""
     return [] if has_guid_characters(value) else [invalid_field(name)]
 
 
 def not_negative(**values: int) -> list[str]:
-    """A complaint for each negative number."""
+    """An error for each negative number."""
     return [invalid_field(name) for name, value in values.items() if value < 0]
 
 
@@ -54,7 +54,7 @@ def annotation(text: str) -> list[str]:
 
 
 def has_scheme(url: str) -> bool:
-    """Whether the text parses as a URL that names a scheme, by the rules of Go's ``net/url``."""
+    """Whether the text is a URL with a scheme, by the rules of Go's ``net/url``."""
     match = _SCHEME.fullmatch(url)
     if match is None or _CONTROL.search(url):
         return False
@@ -73,7 +73,7 @@ def has_scheme(url: str) -> bool:
 
 
 def credentials(username: str, password: str) -> list[str]:
-    """Both or neither; the complaint names the missing half."""
+    """Both are required, or neither; the error names the missing one."""
     if username and not password:
         return [invalid_field("image_password")]
     if password and not username:

@@ -1,4 +1,4 @@
-"""Validation of the parts LRPs and Tasks are made of."""
+"""Validation of the common parts of LRPs and Tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PORT = 65535
 
 
 def validate_cached_dependency(dependency: CachedDependency) -> list[str]:
-    """Source and target are required; checksum as for a download."""
+    """Source and target are required; the checksum rules are those of a download."""
     return [
         *required(dependency.from_, "from"),
         *required(dependency.to, "to"),
@@ -33,7 +33,7 @@ def validate_cached_dependency(dependency: CachedDependency) -> list[str]:
 
 
 def validate_image_layer(layer: ImageLayer) -> list[str]:
-    """What is wrong with one layer. EXCLUSIVE ones need a digest; SHA512 is not accepted."""
+    """Errors of one layer. EXCLUSIVE layers require a digest; SHA512 is not accepted."""
     errors = [
         *required(layer.url, "url"),
         *required(layer.destination_path, "destination_path"),
@@ -48,7 +48,7 @@ def validate_image_layer(layer: ImageLayer) -> list[str]:
 
 
 def validate_volume_mount(mount: VolumeMount) -> list[str]:
-    """Driver, mode and the id of whichever device is there."""
+    """Driver, mode and the id of the device."""
     errors = []
     if not mount.driver:
         errors.append("invalid volume_mount driver")
@@ -74,24 +74,24 @@ def _check(one: Check) -> list[str]:
 
 
 def validate_sidecar(sidecar: Sidecar) -> list[str]:
-    """Its action and its two sizes."""
+    """Action, memory and disk."""
     return required_action(sidecar.action) + not_negative(
         memory_mb=sidecar.memory_mb, disk_mb=sidecar.disk_mb
     )
 
 
 def validate_environment_variable(variable: EnvironmentVariable) -> list[str]:
-    """A variable needs a name."""
+    """The name is required."""
     return [] if variable.name else ["invalid field: name cannot be blank"]
 
 
 def log_rate_limit(limit: LogRateLimit | None) -> list[str]:
-    """-1 is unlimited; nothing lies below."""
+    """-1 is unlimited; lower values are invalid."""
     return [invalid_field("log_rate_limit")] if limit is not None and limit.bytes_per_second < -1 else []
 
 
 def metric_tags(tags: Mapping[str, MetricTagValue], metrics_guid: str = "") -> list[str]:
-    """Each tag is either static or dynamic; ``source_id`` must agree with the metrics guid, when given."""
+    """Each tag is either static or dynamic; ``source_id`` must match the metrics guid, if given."""
     errors = []
     for tag in tags.values():
         if bool(tag.static) == bool(tag.dynamic):
@@ -102,7 +102,7 @@ def metric_tags(tags: Mapping[str, MetricTagValue], metrics_guid: str = "") -> l
 
 
 def egress_rules(rules: Iterable[SecurityGroupRule]) -> list[str]:
-    """Each bad rule, with what is wrong with it."""
+    """Invalid rules with their errors."""
     return [
         text
         for rule in rules
@@ -112,7 +112,7 @@ def egress_rules(rules: Iterable[SecurityGroupRule]) -> list[str]:
 
 
 def cached_dependencies(dependencies: Iterable[CachedDependency]) -> list[str]:
-    """Each bad dependency, with what is wrong with it."""
+    """Invalid dependencies with their errors."""
     return [
         text
         for dependency in dependencies
@@ -122,7 +122,7 @@ def cached_dependencies(dependencies: Iterable[CachedDependency]) -> list[str]:
 
 
 def image_layers(layers: Sequence[ImageLayer], legacy_download_user: str) -> list[str]:
-    """Each bad layer; EXCLUSIVE layers also need somebody to download them as."""
+    """Invalid layers with their errors; EXCLUSIVE layers also require a download user."""
     errors = [
         text
         for layer in layers
@@ -135,7 +135,7 @@ def image_layers(layers: Sequence[ImageLayer], legacy_download_user: str) -> lis
 
 
 def sidecars(all_sidecars: Iterable[Sidecar]) -> list[str]:
-    """Each bad sidecar, with what is wrong with it."""
+    """Invalid sidecars with their errors."""
     return [
         text
         for sidecar in all_sidecars

@@ -1,4 +1,4 @@
-"""Validation of task definitions and of requests about tasks."""
+"""Validation of task definitions and task requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bbs.models.validation.fields import (
 
 
 def validate_task_definition(definition: TaskDefinition) -> list[str]:
-    """Everything wrong with a definition. Metric tags, variables and mounts are not looked at."""
+    """Errors of a definition. Metric tags, variables and mounts are not checked."""
     errors = [] if has_scheme(definition.root_fs) else [invalid_field("rootfs")]
     errors += required_action(definition.action)
     errors += not_negative(memory_mb=definition.memory_mb, disk_mb=definition.disk_mb)
@@ -35,7 +35,7 @@ def validate_task_definition(definition: TaskDefinition) -> list[str]:
 
 
 def validate_desire_task_request(task_guid: str, domain: str, definition: TaskDefinition | None) -> list[str]:
-    """A new task."""
+    """Validate a new task."""
     errors = guid(task_guid, "task_guid") + required(domain, "domain")
     if definition is None:
         return [*errors, invalid_field("task_definition")]
@@ -43,15 +43,15 @@ def validate_desire_task_request(task_guid: str, domain: str, definition: TaskDe
 
 
 def validate_task_on_cell_request(task_guid: str, cell_id: str) -> list[str]:
-    """Start and complete: both say which task, and which cell."""
+    """Validate start and complete, which name task and cell."""
     return guid(task_guid, "task_guid") + required(cell_id, "cell_id")
 
 
 def validate_task_failure_request(task_guid: str, reason: str) -> list[str]:
-    """Reject and the older fail; the reason is called ``failure_reason`` for both."""
+    """Validate reject and the older fail; the reason is named ``failure_reason`` for both."""
     return guid(task_guid, "task_guid") + required(reason, "failure_reason")
 
 
 def validate_task_guid_request(task_guid: str) -> list[str]:
-    """Get, cancel, resolve and delete."""
+    """Validate get, cancel, resolve and delete."""
     return guid(task_guid, "task_guid")
