@@ -264,9 +264,7 @@ class StillExecutor:
 
 
 async def bulk_pass(containers: int) -> Clock:
-    """Seconds of a rep's pass over ``containers`` running containers: two lists, and a start call for
-    each.
-    """
+    """Seconds of a rep's pass over ``containers`` running ones: two lists, and a start call for each."""
     async with filled(containers // INSTANCES, 1) as plane:
         running = []
         for number in range(containers // INSTANCES):

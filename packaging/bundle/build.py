@@ -74,9 +74,7 @@ PACKAGE_EXTENSIONS = ("yaml/_yaml.cpython-*.so",)
 WHEELS = ("asyncssh", "cffi", "cryptography", "typing_extensions")
 """Packages of the Python package index that ``diego-sshd`` imports."""
 WHEEL_EXTENSIONS = ("_cffi_backend.cpython-*.so", "cryptography/hazmat/bindings/_rust.abi3.so")
-"""Extension modules of the wheels. A package that contains one is stored beside the library's zip, not in
-it.
-"""
+"""Extension modules of the wheels. Packages that contain one are stored beside the library's zip."""
 UNZIPPED = ("cryptography", "yaml")
 """The packages that contain an extension module."""
 DEBIAN_SITE = "usr/lib/python3/dist-packages"
@@ -173,9 +171,7 @@ class Build:
             self._compile_start(lifecycle, tree / f"start-{lifecycle}")
 
     def _compile_library(self, out: Path, debian: Path, site: Path) -> None:
-        """Compile with Debian's interpreter for this machine's architecture: byte code is the same for
-        all.
-        """
+        """Compile with Debian's interpreter for this machine: byte code is the same for all architectures."""
         native = self._unpacked(self.native, self.native_packages)
         loader = _only(native, "ld-linux-*.so.*")
         with tempfile.TemporaryDirectory() as sources:
@@ -203,9 +199,7 @@ def _only(tree: Path, name: str) -> Path:
 
 
 def _make(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that is either complete or absent. A folder that another process made meanwhile is
-    kept.
-    """
+    """Make a folder that is either complete or absent; keep one that another process made meanwhile."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
