@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
 
@@ -11,6 +11,9 @@ from cell.apps.packing import Packed
 from cell.apps.recipes.values import Asset, Uploads
 from cell.client.session import ComponentFailed
 from cell.client.target import BadArguments, Target
+
+SHOWN_BYTES: Final = 1000
+"""Of what a server answers to an upload that it does not take."""
 
 LIMITS = aiohttp.ClientTimeout(total=600, sock_connect=10)
 
@@ -78,10 +81,10 @@ class Blobs:
             try:
                 async with self._session.post(url, data=form) as response:
                     if response.status != 201:
-                        text = (await response.text()).strip()
+                        text = (await response.content.read(SHOWN_BYTES)).decode(errors="replace").strip()
                         raise ComponentFailed(f"{url} answered {response.status}: {text}")
-            except aiohttp.ClientError as error:
-                raise ComponentFailed(f"{url}: {error}") from error
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise ComponentFailed(f"{url}: {_words(error)}") from error
         return asset
 
     async def _asset(self, path: str) -> Asset | None:
@@ -92,6 +95,12 @@ class Blobs:
                     return None
                 if response.status not in (200, 206):
                     raise ComponentFailed(f"{url} answered {response.status}")
-                return Asset(url=url, sha256=response.headers["ETag"].strip('"'))
-        except aiohttp.ClientError as error:
-            raise ComponentFailed(f"{url}: {error}") from error
+                if not (tag := response.headers.get("ETag", "").strip('"')):
+                    raise ComponentFailed(f"{url} is no file server of a cell: its answer has no ETag")
+                return Asset(url=url, sha256=tag)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ComponentFailed(f"{url}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error)

@@ -6,11 +6,30 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
+from yarl import URL
 
 from cell.client.session import ComponentFailed
 from cell.client.target import BadArguments, Target
+
+RECENT_LIMIT_S: Final = 60.0
+DIAL_LIMIT_S: Final = 10.0
+LINE_BYTES: Final = 1 << 20
+"""Half of what a line may have; a line of an app has 60 KiB, which JSON makes six times as long at most."""
+
+LATEST_NS: Final = 2**63 - 1
+
+_TEXTS: Final = {
+    "source_type": "source_type",
+    "instance": "instance_id",
+    "stream": "stream",
+    "message": "message",
+}
+"""Names of :class:`Line`, and of the JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +57,59 @@ class AppLog:
             raise BadArguments(
                 f"no app logs: {target.origin} names a BBS only, and they are kept by `cell dev`"
             )
-        self._url = f"{target.logs}/v1/logs/{source}"
+        self._url = f"{target.logs}/v1/logs/{quote(source, safe='')}"
 
     async def recent(self) -> list[Line]:
         """The kept lines, oldest first. Raises ComponentFailed."""
-        try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self._url}?recent") as response:
-                return [_line(text) for text in (await response.text()).splitlines()]
-        except (aiohttp.ClientError, ValueError) as error:
-            raise ComponentFailed(f"{self._url}: {error}") from error
+        limits = aiohttp.ClientTimeout(total=RECENT_LIMIT_S, sock_connect=DIAL_LIMIT_S)
+        async with self._asked("?recent", limits) as response:
+            return [line async for line in self._lines(response)]
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[AsyncIterator[Line]]:
         """All lines from enter on. Raises ComponentFailed; so does the iterator."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_LIMIT_S, sock_read=None)
+        async with self._asked("", limits) as response:
+            yield self._lines(response)
+
+    @asynccontextmanager
+    async def _asked(
+        self, query: str, limits: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = URL(f"{self._url}{query}", encoded=True)
         try:
-            async with aiohttp.ClientSession(timeout=limits) as session, session.get(self._url) as response:
-                yield self._lines(response)
+            async with (
+                aiohttp.ClientSession(timeout=limits, read_bufsize=LINE_BYTES) as session,
+                session.get(url, headers={"Accept-Encoding": "identity"}) as response,
+            ):
+                if response.status != 200:
+                    raise ComponentFailed(f"{self._url}: answered {response.status}")
+                yield response
+        except TimeoutError as error:
+            raise ComponentFailed(f"{self._url}: no answer in time") from error
         except aiohttp.ClientError as error:
             raise ComponentFailed(f"{self._url}: {error}") from error
 
     async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[Line]:
-        rest = b""
         try:
-            async for chunk in response.content.iter_any():
-                *whole, rest = (rest + chunk).split(b"\n")
-                for text in whole:
-                    yield _line(text)
+            while text := await response.content.readline():
+                yield _line(text)
         except aiohttp.ClientError as error:
             raise ComponentFailed(f"{self._url}: {error}") from error
+        except (ValueError, LineTooLong) as error:
+            raise ComponentFailed(f"{self._url}: what answers there serves no app logs: {error}") from error
 
 
-def _line(text: str | bytes) -> Line:
-    told = json.loads(text)
-    return Line(told["time_ns"], told["source_type"], told["instance_id"], told["stream"], told["message"])
+def _line(text: bytes) -> Line:
+    """Raises ValueError."""
+    try:
+        told = json.loads(text)
+        time_ns = told["time_ns"]
+        if not isinstance(time_ns, int) or not 0 <= time_ns <= LATEST_NS:
+            raise ValueError("not a time")
+        return Line(
+            time_ns=time_ns,
+            **{name: str(told[key]) for name, key in _TEXTS.items()},
+        )
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError("a line is not a log entry") from error

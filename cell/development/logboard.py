@@ -31,6 +31,7 @@ class LogBoard:
         self._lines = lines
         self._sources = sources
         self._rings: OrderedDict[str, RingSink] = OrderedDict()
+        self._silent: dict[str, RingSink] = {}  # followed, and without a line so far
         self._followed: Counter[str] = Counter()
         self._followers: set[asyncio.Task[object]] = set()
 
@@ -56,11 +57,19 @@ class LogBoard:
                 yield Address(at.host, bound.getsockname()[1]).url()
 
     def _ring(self, source: str) -> RingSink:
+        """The ring of a source that logs something."""
         ring = self._rings.get(source)
         if ring is None:
-            ring = self._rings[source] = RingSink(self._lines)
+            ring = self._rings[source] = self._silent.pop(source, None) or RingSink(self._lines)
             self._forget()
         self._rings.move_to_end(source)
+        return ring
+
+    def _followed_ring(self, source: str) -> RingSink:
+        """The ring of a source that somebody asks for; a name that nothing logs under displaces no other."""
+        ring = self._rings.get(source) or self._silent.get(source)
+        if ring is None:
+            ring = self._silent[source] = RingSink(self._lines)
         return ring
 
     def _forget(self) -> None:
@@ -84,7 +93,7 @@ class LogBoard:
         self._followed[source] += 1
         self._followers.add(task)
         try:
-            with self._ring(source).subscribe() as lines:
+            with self._followed_ring(source).subscribe() as lines:
                 response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
                 await response.prepare(request)
                 async for line in lines:
@@ -92,6 +101,9 @@ class LogBoard:
         finally:
             self._followers.discard(task)
             self._followed[source] -= 1
+            if not self._followed[source]:
+                del self._followed[source]
+                self._silent.pop(source, None)
         return response
 
     async def _dismiss(self, _: web.Application) -> None:

@@ -23,6 +23,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bbs.embedded.files.jobs import FAILED, FINISHED, QUEUED, RUNNING, Job, UploadJobs
 
@@ -154,6 +155,9 @@ class _Receiver:
                         each.update(chunk)
                 file.flush()
                 await asyncio.to_thread(os.fsync, file.fileno())
+        except HttpProcessingError as error:
+            path.unlink(missing_ok=True)
+            raise BadUpload("the upload is not a form: the head of a part is broken or too large") from error
         except (aiohttp.ClientError, ConnectionError, ValueError, AssertionError) as error:
             # aiohttp asserts that a part ends with its boundary
             path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TypeAlias
 
 import pytest
@@ -89,6 +90,57 @@ async def test_the_least_used_source_is_forgotten_unless_somebody_follows(
         assert (await anext(lines)).message == "still here"
     assert await log(client, "one").recent() == []
     assert len(await log(client, "three").recent()) == 1
+
+
+async def test_clients_that_ask_for_other_names_do_not_make_the_board_forget(
+    board: LogBoard, client: Client
+) -> None:
+    """Requests for names that nothing logs under cost the logs of the apps nothing."""
+    board.emit_lines([line("kept", "one"), line("kept", "two")])
+    async with AsyncExitStack() as stack:
+        for number in range(5):
+            await stack.enter_async_context(log(client, f"unheard-of-{number}").following())
+        heard = await stack.enter_async_context(log(client, "later").following())
+        assert [len(await log(client, source).recent()) for source in ("one", "two")] == [1, 1]
+        board.emit(line("first", "later"))
+        assert (await anext(heard)).message == "first"
+
+
+async def test_a_name_is_a_name_whatever_its_characters(board: LogBoard, client: Client) -> None:
+    """The log guid of a Task may have characters that mean something in a URL."""
+    board.emit(line("x", "a/b?recent#c%41"))
+    assert len(await log(client, "a/b?recent#c%41").recent()) == 1
+
+
+ANSWERS_OF_OTHERS = {
+    "an error": (404, b"404: Not Found"),
+    "a page": (200, b"<html>"),
+    "other JSON": (200, b'{"hello": 1}\n'),
+    "a time without end": (
+        200,
+        b'{"time_ns":1e400,"source_type":"","instance_id":"","stream":"","message":""}\n',
+    ),
+    "a list": (200, b"[1]\n"),
+    "a deep list": (200, b"[" * 100_000 + b"\n"),
+    "a line without end": (200, b"x" * (3 << 20)),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), ANSWERS_OF_OTHERS.values(), ids=ANSWERS_OF_OTHERS)
+async def test_another_server_in_the_place_of_the_board(status: int, body: bytes) -> None:
+    """After a `cell dev` was killed its endpoints.json stays, and another program may take the port."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestClient(TestServer(app)) as client:
+        with pytest.raises(ComponentFailed, match="/v1/logs/app: "):
+            await log(client).recent()
+        with pytest.raises(ComponentFailed, match="/v1/logs/app: "):
+            async with log(client).following() as lines:
+                await anext(lines)
 
 
 async def test_every_line_is_a_json_object(board: LogBoard, client: Client) -> None:

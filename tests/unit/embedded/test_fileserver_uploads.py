@@ -178,6 +178,27 @@ async def test_something_else_than_a_form_is_refused(client: Client, body: bytes
         assert "`file`" in await answer.text()
 
 
+BROKEN_FORMS = {
+    "a line of a head that is too long": b"--B\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\nabc\r\n--B--\r\n",
+    "a head with too many lines": b"--B\r\n" + b"X: y\r\n" * 10_000 + b"\r\nabc\r\n--B--\r\n",
+    "a head without a colon": b"--B\r\nnone\r\n\r\nabc\r\n--B--\r\n",
+    "a head of other bytes": b"--B\r\n\xff\xfe: \x00\r\n\r\nabc\r\n--B--\r\n",
+    "no boundary at all": b"x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("body", BROKEN_FORMS.values(), ids=BROKEN_FORMS)
+async def test_a_form_with_a_broken_head_is_the_clients_mistake(
+    client: Client, static: Path, body: bytes
+) -> None:
+    """Status 400 with words, where the server said 500 and "got itself in trouble"."""
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    async with client.post("/internal/v4/droplets/d/upload", data=body, headers=headers) as answer:
+        assert answer.status == 400
+        assert (await answer.text()).startswith("the upload is not a form: ")
+    assert list((static / ".incoming").iterdir()) == []
+
+
 async def test_names_do_not_leave_their_directory(client: Client) -> None:
     form = FormData()
     form.add_field("file", b"x", filename="x")

@@ -1,0 +1,48 @@
+"""The file server from a client's side, when it is none."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from cell.apps import blobs
+from cell.apps.blobs import Blobs
+from cell.apps.packing import Packed
+from cell.client.session import ComponentFailed
+
+pytestmark = pytest.mark.unit
+
+
+async def test_another_server_in_the_place_of_the_file_server(tmp_path: Path) -> None:
+    """After a `cell dev` was killed its endpoints.json stays, and another program may take the port."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    (file := tmp_path / "package").write_bytes(b"x")
+    async with TestClient(TestServer(app)) as client, Blobs(str(client.make_url("")).rstrip("/")) as server:
+        with pytest.raises(ComponentFailed, match="is no file server of a cell: its answer has no ETag"):
+            await server.droplet("d")
+        with pytest.raises(ComponentFailed, match="its answer has no ETag"):
+            await server.put("packages", Packed(path=file, sha256="0" * 64, media="tgz"))
+
+
+async def test_a_file_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "LIMITS", aiohttp.ClientTimeout(total=0.05))
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(hang, "127.0.0.1", 0)
+    host, port = listening.sockets[0].getsockname()
+    async with listening, Blobs(f"http://{host}:{port}") as server:
+        with pytest.raises(ComponentFailed, match=r"droplets/d\.tgz: no answer in time"):
+            await server.droplet("d")
