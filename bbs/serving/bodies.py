@@ -1,9 +1,12 @@
-"""Reader of whole request bodies, with a shared memory limit."""
+"""Request bodies that are read as a whole, within one bound for the memory of all of them."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,25 +18,90 @@ BUDGET_BYTES: Final = 256 << 20
 SMALL_BYTES: Final = 64 * 1024
 """Bodies up to this size are always accepted; the number of connections is bounded."""
 
+LOGGED_CHARACTERS: Final = 200
+
 logger = logging.getLogger(__name__)
 
 
-class Budget:
-    """Limit of bytes held at the same time."""
+SPARED_S: Final = 10.0
+"""A body that began less than this ago is not cut in favour of another one."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+REFUSALS_LOGGED_EVERY_S: Final = 10.0
+
+
+class Reading:
+    """A body that is being read. held: its counted bytes. scope: its expiry ends the reading."""
+
+    def __init__(self, scope: asyncio.Timeout) -> None:
+        self.scope = scope
+        self.since_s = time.monotonic()
         self.held = 0
 
-    def take(self, count: int) -> bool:
-        """Reserve bytes; false if not enough are left."""
-        if self.held + count > self.limit:
-            return False
+
+class Budget:
+    """Limit of bytes held at the same time.
+
+    If it is used up, the oldest incomplete body is cut if it began at least ``spared_s`` ago. Otherwise
+    a client that does not complete its body could keep the others out indefinitely.
+    """
+
+    def __init__(self, limit: int, spared_s: float = SPARED_S) -> None:
+        self.limit = limit
+        self.held = 0
+        self._spared_s = spared_s
+        self._reading: dict[Reading, None] = {}  # the longest first
+        self._logged_at_s = -math.inf
+        self._unlogged = 0
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reading]:
+        """Register a body while the context lasts. Raises TimeoutError if it is cut."""
+        async with asyncio.timeout(None) as scope:
+            reading = Reading(scope)
+            self._reading[reading] = None
+            try:
+                yield reading
+            finally:
+                self._reading.pop(reading, None)
+
+    def take(self, reading: Reading, count: int) -> bool:
+        """Reserve bytes for a body; false if not enough are left."""
+        while self.held + count > self.limit:
+            if not self._cut_one(reading):
+                return False
         self.held += count
+        reading.held += count
         return True
 
-    def give_back(self, count: int) -> None:
-        self.held -= count
+    def give_back(self, reading: Reading) -> None:
+        """Release the bytes of a body; a second call has no effect."""
+        self.held -= reading.held
+        reading.held = 0
+
+    def log_refusal(self, data: Mapping[str, object]) -> None:
+        """Log one refusal per interval and count the others, so that clients cannot fill the log."""
+        now_s = time.monotonic()
+        if now_s - self._logged_at_s < REFUSALS_LOGGED_EVERY_S:
+            self._unlogged += 1
+            return
+        about = {"bytes-of-all-bodies": self.held, "limit": self.limit}
+        logger.error(
+            "request-bodies-full",
+            extra={"data": {**data, **about, "refusals-since-last-logged": self._unlogged}},
+        )
+        self._logged_at_s, self._unlogged = now_s, 0
+
+    def _cut_one(self, for_: Reading) -> bool:
+        latest_s = time.monotonic() - self._spared_s
+        for other in self._reading:
+            if other is not for_ and other.held and other.since_s <= latest_s:
+                break
+        else:
+            return False
+        del self._reading[other]
+        other.scope.reschedule(asyncio.get_running_loop().time())
+        self.give_back(other)
+        return True
 
 
 PROCESS: Final = Budget(BUDGET_BYTES)
@@ -44,25 +112,31 @@ async def whole_body(request: web.Request, budget: Budget = PROCESS) -> AsyncIte
     """The body of a request, counted against the budget while the context lasts.
 
     Raises aiohttp's 413 for more than the application's ``client_max_size``, 503 if the budget is used up,
-    ConnectionError if the client has disconnected.
+    408 for a slow body that was cut in favour of another one, ConnectionError if the client has disconnected.
     """
-    counted = 0
     body = bytearray()
+    if request.content_length is not None and request.content_length > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length)
+    reading: Reading | None = None
     try:
-        if request.content_length is not None and request.content_length > request.client_max_size:
-            raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length)
-        while chunk := await _next_chunk(request):
-            body += chunk
-            if len(body) > request.client_max_size:
-                raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
-            due = max(len(body) - SMALL_BYTES, 0) - counted
-            if not budget.take(due):
-                _log_refusal(request, len(body), budget)
-                raise web.HTTPServiceUnavailable(text="too many large requests at a time; try again\n")
-            counted += due
+        try:
+            async with budget.reading() as reading:
+                while chunk := await _next_chunk(request):
+                    body += chunk
+                    if len(body) > request.client_max_size:
+                        raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
+                    due = max(len(body) - SMALL_BYTES, 0) - reading.held
+                    if not budget.take(reading, due):
+                        budget.log_refusal({"path": request.path[:LOGGED_CHARACTERS], "bytes": len(body)})
+                        raise web.HTTPServiceUnavailable(
+                            text="too many large requests at a time; try again\n"
+                        )
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout(text="the request took too long to send\n") from error
         yield bytes(body)
     finally:
-        budget.give_back(counted)
+        if reading is not None:
+            budget.give_back(reading)
 
 
 async def _next_chunk(request: web.Request) -> bytes:
@@ -71,8 +145,3 @@ async def _next_chunk(request: web.Request) -> bytes:
         return await request.content.readany()
     except RuntimeError as error:  # aiohttp's error if the connection ended before the first read
         raise ConnectionResetError(str(error)) from error
-
-
-def _log_refusal(request: web.Request, size: int, budget: Budget) -> None:
-    data = {"path": request.path, "bytes": size, "bytes-of-all-bodies": budget.held, "limit": budget.limit}
-    logger.error("request-bodies-full", extra={"data": data})

@@ -60,7 +60,8 @@ class LogBoard:
         """The ring of a source that logs something."""
         ring = self._rings.get(source)
         if ring is None:
-            ring = self._rings[source] = self._silent.pop(source, None) or RingSink(self._lines)
+            silent = self._silent.pop(source, None)
+            ring = self._rings[source] = silent if silent is not None else RingSink(self._lines)
             self._forget()
         self._rings.move_to_end(source)
         return ring

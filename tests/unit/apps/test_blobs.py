@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import socket
 from pathlib import Path
 
 import aiohttp
@@ -36,13 +36,8 @@ async def test_another_server_in_the_place_of_the_file_server(tmp_path: Path) ->
 
 async def test_a_file_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "LIMITS", aiohttp.ClientTimeout(total=0.05))
-
-    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _reader.read()
-        writer.close()
-
-    listening = await asyncio.start_server(hang, "127.0.0.1", 0)
-    host, port = listening.sockets[0].getsockname()
-    async with listening, Blobs(f"http://{host}:{port}") as server:
-        with pytest.raises(ComponentFailed, match=r"droplets/d\.tgz: no answer in time"):
-            await server.droplet("d")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        async with Blobs(f"http://{host}:{port}") as server:
+            with pytest.raises(ComponentFailed, match=r"droplets/d\.tgz: no answer in time"):
+                await server.droplet("d")

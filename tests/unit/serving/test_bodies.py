@@ -54,6 +54,33 @@ async def test_large_bodies_beyond_the_bound_are_refused_and_small_ones_are_not(
     assert budget.held == 0
 
 
+async def test_a_body_that_does_not_end_gives_way_to_another_one() -> None:
+    """Clients that keep large bodies almost complete would keep all others out, on all listeners."""
+    budget = Budget(LARGE, spared_s=0)
+    async with site(budget) as url, aiohttp.ClientSession() as http, asyncio.timeout(10):
+        port = int(url.rstrip("/").rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % LARGE)
+        writer.write(bytes(LARGE - 1))
+        while budget.held < LARGE - SMALL_BYTES - 1:  # noqa: ASYNC110 - it notifies nobody
+            await asyncio.sleep(0.01)
+        assert await post(http, url, LARGE) == (200, str(LARGE))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        writer.close()
+    assert budget.held == 0
+
+
+async def test_a_complete_body_does_not_give_way() -> None:
+    budget, go_on = Budget(LARGE, spared_s=0), asyncio.Event()
+    async with site(budget, go_on) as url, aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
+        first = group.create_task(post(http, url, LARGE))
+        while budget.held < LARGE - SMALL_BYTES:  # noqa: ASYNC110 - it notifies nobody
+            await asyncio.sleep(0.01)
+        assert (await post(http, url, LARGE))[0] == 503
+        go_on.set()
+    assert first.result() == (200, str(LARGE))
+
+
 async def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not() -> None:
     async def unannounced() -> AsyncIterator[bytes]:
         for _ in range(MOST // SMALL_BYTES + 1):
