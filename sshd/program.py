@@ -169,9 +169,7 @@ def _serve(listening: socket.socket, prepared: Prepared) -> None:
 
 
 def _shed(listening: socket.socket) -> None:
-    """Drop the connection for which a failed child was started, so that it does not start child after
-    child.
-    """
+    """Drop the connection for which a failed child was started; it would start the next child, too."""
     listening.setblocking(False)
     try:
         listening.accept()[0].close()

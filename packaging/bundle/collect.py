@@ -3,8 +3,7 @@
 ``collect.py OUT --beside PACKAGE,... ROOT_MODULE... -- SOURCE_FOLDER...`` runs in the bundle's own
 interpreter. It looks for the closure of the root modules in the source folders first, then in the standard
 library. The zip is uncompressed: the bundle's archive is compressed as a whole, and a start reads straight
-from the file. Byte code is validated by its own hash and carries no time, so the same sources give the same
-bytes.
+from the file. Byte code carries a constant hash and no time, so the same sources give the same bytes.
 """
 
 from __future__ import annotations
