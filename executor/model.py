@@ -127,7 +127,6 @@ class RunInfo:
     certificate_properties: CertificateProperties = CertificateProperties()
     image_username: str = ""
     image_password: str = ""
-    enable_container_proxy: bool = False
     sidecars: tuple[Sidecar, ...] = ()
     log_rate_limit_bytes_per_second: int = -1
     volume_mounted_files: tuple[File, ...] = ()
@@ -189,7 +188,6 @@ class Container:
     allocated_at: int = 0
     external_ip: str = ""
     internal_ip: str = ""
-    internal_ip_v6: str = ""
     ports: tuple[PortMapping, ...] = ()
     memory_limit: int = 0
     disk_limit: int = 0

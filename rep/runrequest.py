@@ -77,7 +77,6 @@ class RunRequestBuilder:
             certificate_properties=desired.certificate_properties or CertificateProperties(),
             image_username=desired.image_username,
             image_password=desired.image_password,
-            enable_container_proxy=bool(desired.ports),
             sidecars=desired.sidecars,
             log_rate_limit_bytes_per_second=_log_rate_limit(desired.log_rate_limit),
             volume_mounted_files=desired.volume_mounted_files,

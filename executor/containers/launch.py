@@ -115,7 +115,6 @@ class StepLauncher:
             env=creation.env,
             external_ip=container.external_ip,
             internal_ip=container.internal_ip,
-            internal_ip_v6=container.internal_ip_v6,
             ports=container.ports,
             settings=self._settings,
             slots=self._slots,

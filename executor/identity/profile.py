@@ -40,15 +40,6 @@ def identity_profile(container: Container) -> CertificateProfile:
     )
 
 
-def c2c_profile(container: Container) -> CertificateProfile:
-    """Profile of the certificate for traffic between containers: internal routes, no address."""
-    return CertificateProfile(
-        common_name=container.guid,
-        organizational_units=container.run_info.certificate_properties.organizational_unit,
-        dns_names=(container.guid, *container.run_info.internal_routes),
-    )
-
-
 def renewal_delay_s(validity_s: float, jitter: float) -> float:
     """Seconds from the issue of a certificate to its renewal.
 

@@ -202,14 +202,6 @@ class CellNetwork:
             logger.error("failed-to-attach-container", extra={"data": {"guid": guid, "error": str(error)}})
             raise NetworkError("its network could not be set up") from error
 
-    async def set_egress(self, guid: str, egress: Sequence[SecurityGroupRule]) -> None:
-        """Replace the rules of an attached container; open connections stay. Raises NetworkError."""
-        rules = await self._on_rules_thread(self._compiled, tuple(egress))
-        member = self._contents.members.get(guid)
-        if member is None:
-            raise NetworkError(f"container {guid} is not attached")
-        await self._change(self._contents.put(guid, replace(member, rules=rules)))
-
     async def detach(self, guid: str) -> None:
         """Remove the container's mappings, rules and link; release ports and address. Unknown guids are
         allowed.

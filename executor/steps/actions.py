@@ -135,7 +135,7 @@ def _run(action: RunAction, context: StepContext, place: Place, facts: Facts) ->
             context.container.image_env,
             context.env,
             ((variable.name, variable.value) for variable in action.env),
-            network_env(context.external_ip, context.address, context.internal_ip_v6, context.ports),
+            network_env(context.external_ip, context.address, context.ports),
         ),
         user=action.user or "root",
         nofile=limits.nofile if limits is not None else None,

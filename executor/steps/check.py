@@ -122,15 +122,12 @@ def targets_of(
 class _Check(ABC):
     """Base of the four kinds: formats failures and cancellation for the app's owner.
 
-    prefix: precedes the message (proxy checks). out_of_memory: whether the container had an OOM event. In
-    that case every failure carries the OOM mark, and a cancelled check reports only the mark.
+    out_of_memory: whether the container had an OOM event. In that case every failure carries the OOM mark,
+    and a cancelled check reports only the mark.
     """
 
-    def __init__(
-        self, target: Target, *, prefix: str = "", out_of_memory: Callable[[], Awaitable[bool]]
-    ) -> None:
+    def __init__(self, target: Target, *, out_of_memory: Callable[[], Awaitable[bool]]) -> None:
         self._target = target
-        self._prefix = prefix
         self._out_of_memory = out_of_memory
         self.ready = asyncio.Event()
 
@@ -142,10 +139,10 @@ class _Check(ABC):
             marked = asyncio.create_task(self._marked())
             await outlast(marked)
             text = MEMORY_MARK.strip() if marked.result() else not_invoked(StepCancelled())
-            raise EmittableError(self._prefix + text) from None
+            raise EmittableError(text) from None
         if failure is not None:
             suffix = f"\n{MEMORY_MARK}" if await self._marked() else ""
-            raise EmittableError(self._prefix + failure.strip() + suffix)
+            raise EmittableError(failure.strip() + suffix)
 
     async def _marked(self) -> bool:
         return await self._out_of_memory()
@@ -165,10 +162,9 @@ class StartupCheck(_Check):
         *,
         interval: float,
         timeout: float,
-        prefix: str = "",
         out_of_memory: Callable[[], Awaitable[bool]],
     ) -> None:
-        super().__init__(target, prefix=prefix, out_of_memory=out_of_memory)
+        super().__init__(target, out_of_memory=out_of_memory)
         self._interval = interval
         self._timeout = timeout
         self._attempts = 0
@@ -234,10 +230,9 @@ class ContinuousCheck(_Check):
         target: Target,
         *,
         interval: float,
-        prefix: str = "",
         out_of_memory: Callable[[], Awaitable[bool]],
     ) -> None:
-        super().__init__(target, prefix=prefix, out_of_memory=out_of_memory)
+        super().__init__(target, out_of_memory=out_of_memory)
         self._interval = interval
 
     async def _watch(self) -> str | None:
@@ -264,10 +259,9 @@ class LivenessCheck(ContinuousCheck):
         *,
         interval: float,
         on_failure: Callable[[str], None],
-        prefix: str = "",
         out_of_memory: Callable[[], Awaitable[bool]],
     ) -> None:
-        super().__init__(target, interval=interval, prefix=prefix, out_of_memory=out_of_memory)
+        super().__init__(target, interval=interval, out_of_memory=out_of_memory)
         self._on_failure = on_failure
 
     def _failed(self) -> None:

@@ -13,7 +13,6 @@ from executor.logs.api import LogStreams
 from executor.logs.clock import Clock, SystemClock
 from executor.model import PortMapping
 from executor.places import FairPlaces
-from executor.steps.base import Step
 from executor.steps.environment import Env
 from executor.steps.orphans import Leftovers
 from executor.steps.trace import NoStory, StoryRecorder
@@ -51,19 +50,6 @@ class StepSettings:
     work_dir: Path = Path("/tmp")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
-    """The proxy of the container.
-
-    step: builds the step of its process. ports: its port for each entry of the port list. liveness_interval:
-    s between liveness checks; 0: none.
-    """
-
-    step: Callable[[], Step]
-    ports: tuple[int, ...] = ()
-    liveness_interval: float = 0
-
-
 def _ignore(_: object) -> None:
     """Default callback: does nothing."""
 
@@ -78,12 +64,12 @@ class StepContext:
     """One container and the dependencies of its steps.
 
     env: the container's variables (identity, desired, certificates), in order; each Run step adds the image,
-    action and network variables. logs: the container's log streamer. external_ip, internal_ip,
-    internal_ip_v6, ports: values of the network variables; checks use internal_ip. on_readiness: called
-    whenever routability changes. on_setup_end: called with whether setup succeeded. on_liveness_failure:
-    called with the kind (``tcp``, ``http``) of a failed liveness check. open_socket: opens a socket in the
-    container's network, for checks. turns: shared by the probes of the container. leftovers: owns the tasks
-    that interrupted steps leave behind; settle it when the container is destroyed.
+    action and network variables. logs: the container's log streamer. external_ip, internal_ip, ports: values
+    of the network variables; checks use internal_ip. on_readiness: called whenever routability changes.
+    on_setup_end: called with whether setup succeeded. on_liveness_failure: called with the kind (``tcp``,
+    ``http``) of a failed liveness check. open_socket: opens a socket in the container's network, for checks.
+    turns: shared by the probes of the container. leftovers: owns the tasks that interrupted steps leave
+    behind; settle it when the container is destroyed.
     """
 
     engine: Engine
@@ -94,11 +80,9 @@ class StepContext:
     env: Env = ()
     external_ip: str = ""
     internal_ip: str = ""
-    internal_ip_v6: str = ""
     ports: tuple[PortMapping, ...] = ()
     settings: StepSettings = StepSettings()
     slots: StepSlots = field(default_factory=StepSlots)
-    proxy: Proxy | None = None
     on_readiness: Callable[[bool], None] = _ignore
     on_setup_end: Callable[[bool], None] = _ignore
     on_liveness_failure: Callable[[str], None] = _ignore

@@ -18,11 +18,9 @@ def merge_env(*layers: Iterable[tuple[str, str]]) -> Env:
     return tuple(merged.items())
 
 
-def network_env(external_ip: str, internal_ip: str, internal_ip_v6: str, ports: Sequence[PortMapping]) -> Env:
+def network_env(external_ip: str, internal_ip: str, ports: Sequence[PortMapping]) -> Env:
     """The network variables of every Run step, in order."""
     env = [("CF_INSTANCE_IP", external_ip), ("CF_INSTANCE_INTERNAL_IP", internal_ip)]
-    if internal_ip_v6:
-        env.append(("CF_INSTANCE_INTERNAL_IPV6", internal_ip_v6))
     if not ports:
         env += [("CF_INSTANCE_PORT", ""), ("CF_INSTANCE_ADDR", "")]
     elif ports[0].host_port:

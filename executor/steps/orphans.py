@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Owns the tasks that timed, background and download steps abandon, until the container is destroyed."""
+    """Owns the tasks that timed and download steps abandon, until the container is destroyed."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

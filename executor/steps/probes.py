@@ -19,7 +19,7 @@ from executor.steps.check import (
 )
 from executor.steps.codependent import Codependent
 from executor.steps.consistently import Consistently
-from executor.steps.context import Proxy, StepContext
+from executor.steps.context import StepContext
 from executor.steps.eventually import Eventually
 from executor.steps.health_check import HealthCheck
 from executor.steps.parallel import Parallel
@@ -29,14 +29,12 @@ from executor.steps.throttle import Throttle
 
 CHECK_SOURCE = "HEALTH"
 """Default log source of checks."""
-PROXY_CHECK_TIMEOUT = 1.0
-"""Seconds; not configurable."""
 
 
 def health_check_of_definition(
     definition: CheckDefinition, start_timeout: float, context: StepContext
 ) -> Step:
-    """Startup and liveness checks of every valid check definition and of the proxy."""
+    """Startup and liveness checks of every valid check definition."""
     settings = context.settings
     oom = _oom(context)
     targets = _targets(definition.checks, context)
@@ -57,9 +55,9 @@ def health_check_of_definition(
             out_of_memory=oom,
         )
         for target in targets
-    ] + _proxy_liveness(context)
+    ]
     return HealthCheck(
-        Parallel([*_proxy_startup(start_timeout, context), *startup]),
+        Parallel(startup),
         Codependent(liveness, error_on_exit=False) if liveness else None,
         context.logs.stream(""),
         _check_output(definition, context),
@@ -87,9 +85,7 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
         clock=context.clock,
     )
     liveness = Consistently(probe, interval=settings.healthy_monitoring_interval)
-    return HealthCheck(
-        Parallel([*_proxy_startup(start_timeout, context), startup]), liveness, output, output, context.clock
-    )
+    return HealthCheck(Parallel([startup]), liveness, output, output, context.clock)
 
 
 def readiness_of_definition(definition: CheckDefinition, context: StepContext) -> Step | None:
@@ -127,46 +123,3 @@ def _check_output(definition: CheckDefinition, context: StepContext) -> Output:
 
 def _oom(context: StepContext) -> Callable[[], Awaitable[bool]]:
     return lambda: out_of_memory(context.engine, context.container)
-
-
-def _proxy_startup(start_timeout: float, context: StepContext) -> list[StartupCheck]:
-    return [
-        StartupCheck(
-            target,
-            interval=context.settings.unhealthy_monitoring_interval,
-            timeout=start_timeout,
-            prefix="instance proxy failed to start: ",
-            out_of_memory=_oom(context),
-        )
-        for target in _proxy_targets(context.proxy, context)
-    ]
-
-
-def _proxy_liveness(context: StepContext) -> list[LivenessCheck]:
-    proxy = context.proxy
-    if proxy is None or proxy.liveness_interval <= 0:
-        return []
-    return [
-        LivenessCheck(
-            target,
-            interval=proxy.liveness_interval,
-            on_failure=context.on_liveness_failure,
-            prefix="instance proxy health check failed: ",
-            out_of_memory=_oom(context),
-        )
-        for target in _proxy_targets(proxy, context)
-    ]
-
-
-def _proxy_targets(proxy: Proxy | None, context: StepContext) -> list[Target]:
-    return [
-        Target(
-            kind="tcp",
-            host=context.address,
-            port=port,
-            timeout=PROXY_CHECK_TIMEOUT,
-            open_socket=context.open_socket,
-            turns=context.turns,
-        )
-        for port in (proxy.ports if proxy is not None else ())
-    ]

@@ -5,11 +5,10 @@
     serial
     ├── setup          timed; empty without a setup action
     ├── post-setup     the cell's hook, if configured
-    └── long-lived     the action; codependent with sidecars, monitor and readiness if present;
-                       codependent again with the proxy if present
+    └── long-lived     the action; codependent with sidecars, monitor and readiness if present
 
 The container is running when this step is ready, and completed when it ends. Trace paths begin with
-``setup``, ``post-setup``, ``action``, ``sidecar[i]``, ``monitor``, ``readiness`` or ``proxy``.
+``setup``, ``post-setup``, ``action``, ``sidecar[i]``, ``monitor`` or ``readiness``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from executor.errors import EmptyAction
 from executor.logs.streamer import DEFAULT_SOURCE
 from executor.model import RunInfo
 from executor.steps.actions import Place, build
-from executor.steps.background import Background
 from executor.steps.base import Step
 from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
@@ -78,13 +76,9 @@ def _long_lived(run_info: RunInfo, action: Action, context: StepContext) -> Step
     ):
         if watcher is not None:
             steps.append(_told(watcher, name, context))
-    long_lived = steps[0]
-    if len(steps) > 1:
-        long_lived = Codependent(steps, error_on_exit=False, cancel_others_on_exit=bool(run_info.sidecars))
-    if context.proxy is None:
-        return long_lived
-    proxy = Background(_told(context.proxy.step(), "proxy", context), context.leftovers)
-    return Codependent([long_lived, proxy], error_on_exit=False, cancel_others_on_exit=True)
+    if len(steps) == 1:
+        return steps[0]
+    return Codependent(steps, error_on_exit=False, cancel_others_on_exit=bool(run_info.sidecars))
 
 
 def _monitor(run_info: RunInfo, context: StepContext) -> Step | None:

@@ -54,7 +54,6 @@ def net_info(container: Container) -> ActualLRPNetInfo:
     return ActualLRPNetInfo(
         address=container.external_ip,
         instance_address=container.internal_ip,
-        instance_ipv6_address=container.internal_ip_v6,
         preferred_address=PreferredAddress.INSTANCE if prefers_instance else PreferredAddress.HOST,
         ports=tuple(
             PortMapping(

@@ -94,11 +94,11 @@ async def test_rules_change_under_a_connection_that_goes_on(
 
         assert await goes_on()
         for number in range(3):
-            await network.set_egress("g1", [rule("tcp", "192.0.2.1", ports=(80 + number,))])
+            await network.attach(one.container, {}, [rule("tcp", "192.0.2.1", ports=(80 + number,))])
             assert await goes_on()
             assert await one.ask("tcp", outside.address, 80) == REFUSED
         assert await two.ask("tcp", outside.address, 80) == OK  # which had the same rules
-        await network.set_egress("g1", everything)
+        await network.attach(one.container, {}, everything)
         assert await one.ask("tcp", outside.address, 80) == OK
         await process.communicate(b"")
         _, text = await output("nft", "-n", "-j", "list", "table", "inet", config.table)

@@ -125,10 +125,10 @@ async def test_rules_change_under_a_connection_that_goes_on(
                 return (await process.stdout.readline()).endswith(b"still here\n")
 
         assert await goes_on()
-        await network.set_egress("g1", [rule("tcp", "2001:db8::1", ports=(80,))])
+        await network.attach(one.container, {}, [rule("tcp", "2001:db8::1", ports=(80,))])
         assert await goes_on()
         assert await one.ask("tcp", outside.ipv6, 80) == REFUSED
-        await network.set_egress("g1", ANYWHERE)
+        await network.attach(one.container, {}, ANYWHERE)
         assert await one.ask("tcp", outside.ipv6, 80) == OK
         await process.communicate(b"")
 

@@ -19,7 +19,6 @@ from executor.identity.authority import Authority, IdentityError, private_pem, u
 from executor.identity.keys import GENERATORS
 from executor.identity.profile import (
     CertificateProfile,
-    c2c_profile,
     identity_profile,
     renewal_delay_s,
 )
@@ -73,16 +72,6 @@ def test_a_certificate_is_the_recorded_one(
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     [dns], [address] = names.get_values_for_type(x509.DNSName), names.get_values_for_type(x509.IPAddress)
     assert lines[11].strip() == f"DNS:{dns}, IP Address:{address}"
-
-
-def test_the_container_to_container_certificate_is_valid_for_the_routes(
-    authority: Authority, instance: Instance
-) -> None:
-    leaf, _ = issue(authority, c2c_profile(instance(units=("app:a",), routes=("x.internal", "y.internal"))))
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["ig", "x.internal", "y.internal"]
-    assert names.get_values_for_type(x509.IPAddress) == []
-    assert openssl_subject(leaf) == "subject=OU = app:a, CN = ig"
 
 
 def test_every_certificate_has_a_serial_of_its_own(authority: Authority, instance: Instance) -> None:

@@ -190,7 +190,6 @@ class Lives:
         return S.RUNNING, {
             "external_ip": net.address,
             "internal_ip": net.instance_address,
-            "internal_ip_v6": net.instance_ipv6_address,
             "ports": tuple(
                 PortMapping(container_port=port.container_port, host_port=port.host_port)
                 for port in net.ports

@@ -159,7 +159,6 @@ def test_an_lrp_with_everything() -> None:
         certificate_properties=CertificateProperties(organizational_unit=("app:x",)),
         image_username="u",
         image_password="p",
-        enable_container_proxy=True,
         sidecars=(Sidecar(action=RUN, memory_mb=10),),
         log_rate_limit_bytes_per_second=100,
         volume_mounted_files=(File(path="f", content="c"),),
@@ -170,7 +169,6 @@ def test_an_lrp_with_nothing() -> None:
     info = lrp()
     assert info.cpu_weight == 1
     assert info.log_rate_limit_bytes_per_second == -1
-    assert not info.enable_container_proxy
     assert info.setup is None
     assert info.internal_routes == ()
 

@@ -124,7 +124,6 @@ def test_a_running_lrp_is_announced_with_what_it_is_now(lrp_container: MakeConta
     container = lrp_container(
         S.RUNNING,
         internal_ip="10.255.0.2",
-        internal_ip_v6="fd00::2",
         ports=(PortMapping(container_port=8080, host_port=61001),),
         routable=False,
         run_info=RunInfo(
@@ -135,7 +134,6 @@ def test_a_running_lrp_is_announced_with_what_it_is_now(lrp_container: MakeConta
         net_info=ActualLRPNetInfo(
             address="192.0.2.1",
             instance_address="10.255.0.2",
-            instance_ipv6_address="fd00::2",
             preferred_address=PreferredAddress.HOST,
             ports=(ReportedPort(container_port=8080, host_port=61001),),
         ),

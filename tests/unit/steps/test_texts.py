@@ -71,13 +71,9 @@ def test_network_variables(ports, port, ports_json):
     middle = []
     if port is not None:
         middle = [("CF_INSTANCE_PORT", port), ("CF_INSTANCE_ADDR", f"10.1.1.1:{port}" if port else "")]
-    assert network_env("10.1.1.1", "10.0.0.2", "", ports) == (
+    assert network_env("10.1.1.1", "10.0.0.2", ports) == (
         ("CF_INSTANCE_IP", "10.1.1.1"),
         ("CF_INSTANCE_INTERNAL_IP", "10.0.0.2"),
         *middle,
         ("CF_INSTANCE_PORTS", ports_json),
     )
-
-
-def test_an_ipv6_address_has_its_variable():
-    assert network_env("a", "b", "::1", ())[2] == ("CF_INSTANCE_INTERNAL_IPV6", "::1")

@@ -11,9 +11,6 @@ from bbs.models.workload import Check, CheckDefinition, Sidecar, TCPCheck
 from executor.containment import INTERNAL_ERROR
 from executor.errors import EmptyAction, EngineError
 from executor.model import RunInfo
-from executor.steps.background import Background
-from executor.steps.context import Proxy
-from executor.steps.orphans import Leftovers
 from executor.steps.tree import build_container_step
 
 pytestmark = pytest.mark.unit
@@ -107,32 +104,6 @@ async def test_ready_when_sidecars_are(world, start, script):
     running = start(step)
     await step.ready.wait()
     assert running.elapsed == 3
-
-
-async def test_the_proxy_s_end_stops_the_app_and_is_the_reason(world, start, script):
-    envoy = script("envoy", lasts=2, status=1)
-    context = world.context(proxy=Proxy(step=lambda: world.step(envoy)))
-    assert await start(build_container_step(RunInfo(action=APP), context)).end() == (
-        "APP: Exited with status 1"
-    )
-    assert world.engine.processes["app"].signals == [(2, "SIGTERM")]
-
-
-async def test_the_proxy_hears_no_interrupt_and_is_left_to_destruction(world, start, script):
-    envoy = script("envoy")
-    context = world.context(proxy=Proxy(step=lambda: world.step(envoy)))
-    running = start(build_container_step(RunInfo(action=APP), context))
-    await asyncio.sleep(1)
-    running.interrupt()
-    assert await running.end() == ""
-    assert world.engine.processes["envoy"].signals == []
-    await context.leftovers.settle()
-    assert world.engine.processes["envoy"].signals == [(1, "SIGTERM")]
-
-
-async def test_a_background_child_s_failure_is_the_step_s(world, start, script):
-    step = Background(world.step(script("envoy", lasts=1, status=1)), Leftovers())
-    assert await start(step).end() == "APP: Exited with status 1"
 
 
 async def test_a_leftover_that_fails_is_logged(world, start, script, caplog):

@@ -15,7 +15,7 @@ from executor.model import RunInfo
 from executor.places import FairPlaces
 from executor.steps.base import Step, StepError
 from executor.steps.check import next_tick
-from executor.steps.context import Proxy, StepSlots
+from executor.steps.context import StepSlots
 from executor.steps.readiness import Readiness
 from executor.steps.throttle import LONGEST_HOLD_S
 from executor.steps.tree import build_container_step
@@ -202,52 +202,6 @@ class TestHealthCheck:
         definition = CheckDefinition(checks=(TCP,), log_source="CHECKS")
         await start(build_container_step(lrp(check_definition=definition), world.context())).end()
         assert ("ERR", "CHECKS", f"Liveness check unsuccessful: {REFUSED}") in world.log.shown
-
-    async def test_proxy_checks(self, world, start, ports):
-        ports[61001] = Port([(0, "shut"), (2, ""), (50, "shut")])
-        proxy = Proxy(step=lambda: world.step(RunAction(path="envoy")), ports=(61001,), liveness_interval=30)
-        step = build_container_step(lrp(TCP), world.context(proxy=proxy))
-        running = start(step)
-        await step.ready.wait()
-        assert running.elapsed == 2
-        assert await running.end() == (
-            "Instance became unhealthy: instance proxy health check failed: Liveness check unsuccessful: shut"
-            "; Failed to invoke process: cancelled"
-        )
-
-    async def test_a_monitor_action_waits_for_the_proxy_and_then_looks_at_the_app_only(
-        self, world, start, ports, script
-    ):
-        ports[61001] = Port([(0, REFUSED), (5, ""), (50, REFUSED)])
-        info = RunInfo(action=APP, monitor=script("probe", lasts=0), start_timeout_ms=60_000)
-        proxy = Proxy(step=lambda: world.step(RunAction(path="envoy")), ports=(61001,))
-        step = build_container_step(info, world.context(proxy=proxy))
-        running = start(step)
-        await step.ready.wait()
-        assert running.elapsed == 6
-        await asyncio.sleep(100)
-        assert ports[61001].probed_at == [0, 2, 4, 6]
-        assert not running.task.done()
-
-    @pytest.mark.parametrize("definition", [None, CheckDefinition()])
-    async def test_nothing_to_watch_is_no_watch_over_the_proxy_either(self, world, start, ports, definition):
-        proxy = Proxy(step=lambda: world.step(RunAction(path="envoy")), ports=(61001,), liveness_interval=1)
-        info = RunInfo(action=APP, check_definition=definition)
-        step = build_container_step(info, world.context(proxy=proxy))
-        running = start(step)
-        await step.ready.wait()
-        assert running.elapsed == 0
-        await asyncio.sleep(10)
-        assert ports == {}
-
-    async def test_a_proxy_that_never_starts(self, world, start, ports):
-        ports[61001] = Port([(0, "shut")])
-        proxy = Proxy(step=lambda: world.step(RunAction(path="envoy")), ports=(61001,))
-        step = build_container_step(lrp(TCP, start_timeout_ms=3000), world.context(proxy=proxy))
-        assert await start(step).end() == (
-            "Instance never healthy after 3s: instance proxy failed to start: Timed out after 3s (2 attempts)"
-            " waiting for startup check to succeed: shut"
-        )
 
 
 @pytest.mark.parametrize(
