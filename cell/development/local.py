@@ -171,7 +171,7 @@ async def local_cell(
     Its output goes to ``state_dir/dev.log``. Raises LocalCellError if it does not start or does not end
     cleanly (exit status 0) after SIGTERM.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     endpoints_file = state_dir / "endpoints.json"
     endpoints_file.unlink(missing_ok=True)
     log = state_dir / "dev.log"

@@ -107,14 +107,14 @@ def test_a_folder_of_others_is_refused_and_stays_open(tmp_path: Path) -> None:
     folder = tmp_path / "lib"
     (folder / "postgresql").mkdir(parents=True)
     folder.chmod(0o755)
-    with pytest.raises(SharedFolder, match=f"^{folder}: it holds files of others"):
+    with pytest.raises(SharedFolder, match=f"^{folder}: other users can read this folder"):
         private_folder(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     folder.chmod(0o700)
     private_folder(folder)
 
 
-@pytest.mark.parametrize("content", ["", "lost+found", "bbs.db"])
+@pytest.mark.parametrize("content", ["", "lost+found", "bbs.db", "static"])
 def test_a_folder_without_files_of_others_is_tightened(tmp_path: Path, content: str) -> None:
     folder = tmp_path / "state"
     (folder / content).mkdir(parents=True)

@@ -16,11 +16,11 @@ COMPANIONS: Final = ("-wal", "-shm")
 OTHERS: Final = 0o077
 OWN_FILES: Final = frozenset(
     {
-        *("bbs.db", "dev.lock", "agent.lock", "cell.log", "run.log", "endpoints.json"),
+        *("bbs.db", "dev.lock", "agent.lock", "cell.log", "run.log", "endpoints.json", "static"),
         *(f"cell-{number}" for number in range(1, 10)),
     }
 )
-"""Files that show that a control plane or a cell has used a folder before; earlier versions had no lock."""
+"""Names that show that a folder is a state folder. Users fill ``static`` before the first start."""
 OF_FILE_SYSTEM: Final = "lost+found"
 """Folder that an empty file system contains."""
 
@@ -45,7 +45,7 @@ def private_folder(path: Path) -> None:
         return
     names = {each.name for each in path.iterdir()} - {OF_FILE_SYSTEM}
     if names and not names & OWN_FILES:
-        words = "it holds files of others and is open to other users; a state folder is one of its own"
+        words = "other users can read this folder and it has files of other programs; name another folder"
         raise SharedFolder(errno.EPERM, words, str(path))
     path.chmod(FOLDER_MODE)
 
