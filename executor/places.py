@@ -30,6 +30,10 @@ class FairPlaces:
         """The slots as seen by ``owner``, for ``async with``."""
         return Share(self, owner)
 
+    def locked(self) -> bool:
+        """Whether all slots are taken."""
+        return self._free == 0
+
     async def acquire(self, owner: Hashable) -> None:
         """Take a slot; wait for a free one if necessary."""
         if self._free and self._held[owner] < self._most:
