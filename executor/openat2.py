@@ -29,14 +29,18 @@ class _OpenHow(ctypes.Structure):
 
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: Resolve) -> int:
-    """Open ``path`` and return a close-on-exec descriptor. Raises OSError."""
+    """Open ``path`` and return a close-on-exec descriptor.
+
+    Raises OSError; with EINVAL for a text that is no path: one with a NUL, or with half a character.
+    """
+    name = _encoded(path)
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     for _ in range(_ATTEMPTS):  # EAGAIN: a concurrent rename interfered with the look-up
         fd = int(
             _libc.syscall(
                 ctypes.c_long(_SYS_OPENAT2),
                 ctypes.c_int(dir_fd),
-                ctypes.c_char_p(os.fsencode(path)),
+                ctypes.c_char_p(name),
                 ctypes.byref(how),
                 ctypes.c_size_t(ctypes.sizeof(how)),
             )
@@ -47,3 +51,13 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: Resolve) -> int:
         if code != errno.EAGAIN:
             break
     raise OSError(code, os.strerror(code), path)
+
+
+def _encoded(path: str) -> bytes:
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        name = b"\0"
+    if b"\0" in name:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    return name

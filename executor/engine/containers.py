@@ -22,6 +22,9 @@ LABEL_IMAGE_BYTES = "org.cloudfoundry.diego.image-bytes"
 HOSTNAME_LENGTH = 49
 """Length of the guid's suffix that becomes the host name."""
 
+NAMELESS = "container"
+"""The host name of a container whose guid has neither a letter nor a digit there."""
+
 CPU_SHARES_LEAST, CPU_SHARES_MOST = 2, 262_144
 """The kernel's limits. Cgroup version 1 rounds to them. In version 2, shares beyond them have no weight, and
 the runtime fails.
@@ -52,7 +55,7 @@ class Surroundings:
 
 def host_name(guid: str) -> str:
     """The container's host name."""
-    return guid[-HOSTNAME_LENGTH:].lstrip("-_")
+    return guid[-HOSTNAME_LENGTH:].lstrip("-_") or NAMELESS
 
 
 def container_name(surroundings: Surroundings, guid: str) -> str:

@@ -285,6 +285,14 @@ def test_something_is_in_the_way_of_the_target(tree: Tree) -> None:
         tree.unpack(("file", b""))
 
 
+@pytest.mark.parametrize("path", ["/home/vcap/a\0b", "a\0", "/home/vcap/\ud800"])
+def test_a_text_that_is_no_path_is_told_as_that(tree: Tree, path: str) -> None:
+    with pytest.raises(EngineError, match=": invalid argument$"):
+        tree.unpack(("file", b"x"), to=path)
+    with pytest.raises(EngineError, match=": invalid argument$"):
+        tree.copy_out(path)
+
+
 def test_an_unknown_user(tree: Tree) -> None:
     with pytest.raises(ProcessStartError, match="unable to find user nobody"):
         tree.unpack(("file", b""), user="nobody")

@@ -51,6 +51,15 @@ def request_for(spec: ContainerSpec, room: Room | None = None) -> dict[str, obje
     )
 
 
+@pytest.mark.parametrize("guid", ["-", "_-_", "task" + "-" * 60])
+def test_a_guid_without_a_letter_at_its_end_makes_a_host_name(guid: str) -> None:
+    """The engine refuses a container whose address belongs to no name."""
+    request = request_for(ContainerSpec(guid=guid, root_fs="x", address="10.9.8.7"))
+    host = request["HostConfig"]
+    assert isinstance(host, dict)
+    assert (request["Hostname"], host["ExtraHosts"]) == ("container", ["container:10.9.8.7"])
+
+
 def test_an_unlimited_container_overrides_what_the_image_says() -> None:
     request = request_for(ContainerSpec(guid="_task-1", root_fs="x", address="10.9.8.7", labels={"a": "b"}))
     assert request == {
