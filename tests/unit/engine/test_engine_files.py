@@ -287,9 +287,9 @@ def test_something_is_in_the_way_of_the_target(tree: Tree) -> None:
 
 @pytest.mark.parametrize("path", ["/home/vcap/a\0b", "a\0", "/home/vcap/\ud800"])
 def test_a_text_that_is_no_path_is_told_as_that(tree: Tree, path: str) -> None:
-    with pytest.raises(EngineError, match=": invalid argument$"):
+    with pytest.raises(EngineError, match=r": invalid argument$"):
         tree.unpack(("file", b"x"), to=path)
-    with pytest.raises(EngineError, match=": invalid argument$"):
+    with pytest.raises(EngineError, match=r": invalid argument$"):
         tree.copy_out(path)
 
 
