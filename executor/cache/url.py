@@ -19,11 +19,12 @@ class InvalidURL(ExecutorError):
 
 def check_url(url: str) -> None:
     """Raise InvalidURL for URLs that the Go cell refuses to parse: control characters, bad escapes, a missing
-    scheme before ``:``, a port that is not a number.
+    scheme before ``:``, a port that is not a number. An address that begins with ``//`` is refused too: the
+    HTTP client fails on it with an AssertionError.
     """
     if _CONTROL.search(url):
         problem = "net/url: invalid control character in URL"
-    elif url.startswith(":"):
+    elif url.startswith((":", "//")):
         problem = "missing protocol scheme"
     elif escape := _BAD_ESCAPE.search(url.split("?", 1)[0]):
         problem = f'invalid URL escape "{escape.group()}"'

@@ -148,6 +148,7 @@ async def test_a_payload_that_is_gone(session, tmp_path):
         ("http://h/%4", 'parse "http://h/%4": invalid URL escape "%4"'),
         ("http://h:x/", 'parse "http://h:x/": invalid port ":x" after host'),
         (":x", 'parse ":x": missing protocol scheme'),
+        ("//h/x", 'parse "//h/x": missing protocol scheme'),
         ("http://h/\x07", 'parse "http://h/\x07": net/url: invalid control character in URL'),
     ],
 )
