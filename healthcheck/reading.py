@@ -79,7 +79,7 @@ class Parser:
         if answer.status in _WITHOUT_BODY:
             return
         if answer.headers.get("transfer-encoding", "").lower() == "chunked":
-            while size := int((yield from self._line()).partition(";")[0], 16):
+            while size := _chunk_size((yield from self._line())):
                 yield from self._drop(size)
                 yield from self._line()
         elif "content-length" in answer.headers:
@@ -152,3 +152,11 @@ def _status(line: str) -> int:
     if rest.lstrip(" ")[3:4] not in ("", " "):
         raise ExchangeError(f"malformed HTTP status code {line!r}")
     return int(code)
+
+
+def _chunk_size(line: str) -> int:
+    """Bytes of the chunk that follows. A negative number would make the reader go back, again and again."""
+    digits = line.partition(";")[0].strip()
+    if not digits or digits.strip("0123456789abcdefABCDEF"):
+        raise ExchangeError("malformed chunk size")
+    return int(digits, 16)

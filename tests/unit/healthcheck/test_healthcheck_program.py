@@ -13,7 +13,7 @@ from healthcheck.attempt import http, tcp
 from healthcheck.dial import Deadline, DialError, listed_port, port_number
 from healthcheck.exchange import check_url, follow, request
 from healthcheck.failure import ProbeError
-from healthcheck.reading import ExchangeError, Reader
+from healthcheck.reading import ExchangeError, Parser, Reader
 from lifecycle.gotext import MILLISECOND, SECOND
 from lifecycle.gourl import parse
 
@@ -220,3 +220,17 @@ def test_unreadable_addresses_are_told(
     warning, failure = capsys.readouterr().err.splitlines()
     assert warning.startswith("Warning: failed getting addresses for interface ")
     assert failure == "failure to find suitable interface"
+
+
+@pytest.mark.parametrize("size", [b"-4\r\n-8", b"", b"0x5", b"1_0", b"+5", b"5 5"])
+def test_a_chunk_has_a_size_in_hexadecimal_digits(size: bytes) -> None:
+    """A negative size would send the reader back over what it has read, without end."""
+    parser = Parser(max_lines=100)
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + b"x" * 100
+    head = parser.head()
+    next(head)
+    with pytest.raises(StopIteration) as ended:
+        head.send(answer)
+    body = parser.body(ended.value.value)
+    with pytest.raises(ExchangeError, match="malformed chunk size"):
+        next(body)
