@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from cell.development.statefolder import ENDPOINTS_NAME, open_private
 
 DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/dev")
 FILE_NAME = ENDPOINTS_NAME
+MOST_CHARACTERS: Final = 1 << 20
 
 
 class NoEndpoints(Exception):
@@ -63,27 +64,48 @@ def read_endpoints(state_dir: Path) -> Endpoints:
     path = state_dir / FILE_NAME
     try:
         with path.open() as file:
-            found = json.load(file)
+            endpoints = _parsed(file.read(MOST_CHARACTERS))
             held = _held(file)
-        tls = found.get("tls")
-        endpoints = Endpoints(
-            bbs=str(found["bbs"]),
-            locket=str(found["locket"]),
-            file_server=str(found.get("file_server", "")),
-            logs=str(found.get("logs", "")),
-            tls=tls and (Path(tls["ca"]), Path(tls["cert"]), Path(tls["key"])),
-        )
     except FileNotFoundError:
         raise NoEndpoints(f"{path} is not there") from None
     except PermissionError:
         raise NoEndpoints(
             f"{path} is for the user of `cell dev` only: ask as that user, mostly root"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NoEndpoints(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise NoEndpoints(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise NoEndpoints(f"{path} is not a file of `cell dev`: {error}") from error
     if not held:
         raise NoEndpoints(f"{path} was left behind by one that runs no more")
     return endpoints
+
+
+def _parsed(text: str) -> Endpoints:
+    """Raises ValueError."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    tls = document.get("tls")
+    if tls is not None and not isinstance(tls, dict):
+        raise ValueError("`tls` is not a JSON object")
+    return Endpoints(
+        bbs=_text(document, "bbs"),
+        locket=_text(document, "locket"),
+        file_server=_text({"file_server": "", **document}, "file_server"),
+        logs=_text({"logs": "", **document}, "logs"),
+        tls=(Path(_text(tls, "ca")), Path(_text(tls, "cert")), Path(_text(tls, "key"))) if tls else None,
+    )
+
+
+def _text(document: Mapping[str, object], key: str) -> str:
+    value = document.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"`{key}` is not a text")
+    return value
 
 
 def _held(file: IO[str]) -> bool:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 
 async def test_another_server_in_the_place_of_the_file_server(tmp_path: Path) -> None:
-    """After a `cell dev` was killed its endpoints.json stays, and another program may take the port."""
+    """The command ends with one line if another program answers at the address."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="hello")

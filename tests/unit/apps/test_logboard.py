@@ -128,7 +128,7 @@ ANSWERS_OF_OTHERS = {
 
 @pytest.mark.parametrize(("status", "body"), ANSWERS_OF_OTHERS.values(), ids=ANSWERS_OF_OTHERS)
 async def test_another_server_in_the_place_of_the_board(status: int, body: bytes) -> None:
-    """After a `cell dev` was killed its endpoints.json stays, and another program may take the port."""
+    """The command ends with one line if another program answers at the address."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status, body=body)

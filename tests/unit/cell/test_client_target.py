@@ -77,7 +77,7 @@ def test_a_damaged_endpoints_file(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "endpoints.json").write_text("[]")
     ended = shell("lrps", "--state-dir", str(tmp_path))
     assert ended.status == 3
-    assert f"{tmp_path}/endpoints.json cannot be read" in ended.stderr
+    assert f"{tmp_path}/endpoints.json is not a file of `cell dev`: it is not a JSON object" in ended.stderr
 
 
 def test_only_locket_is_known(shell: Shell) -> None:

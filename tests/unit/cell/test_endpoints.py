@@ -50,6 +50,29 @@ def test_a_reader_is_not_taken_for_who_wrote_it(tmp_path: Path) -> None:
             read_endpoints(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "it is not JSON"),
+        ("\x00", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("[]", "it is not a JSON object"),
+        ("null", "it is not a JSON object"),
+        ("{}", "`bbs` is not a text"),
+        ('{"bbs": 1, "locket": "l"}', "`bbs` is not a text"),
+        ('{"bbs": "b", "locket": {}}', "`locket` is not a text"),
+        ('{"bbs": "b", "locket": "l", "logs": []}', "`logs` is not a text"),
+        ('{"bbs": "b", "locket": "l", "tls": 4}', "`tls` is not a JSON object"),
+        ('{"bbs": "b", "locket": "l", "tls": {"ca": "c"}}', "`cert` is not a text"),
+    ],
+)
+def test_another_file_of_that_name_is_refused_with_words(tmp_path: Path, text: str, complaint: str) -> None:
+    """The message names the entry, without names of Python's errors."""
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} is not a file of `cell dev`: {complaint}$"):
+        read_endpoints(tmp_path)
+
+
 def test_anothers_file_stays(tmp_path: Path) -> None:
     with published(tmp_path, DOCUMENT):
         (tmp_path / FILE_NAME).unlink()
