@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_network
@@ -102,8 +102,11 @@ def listed(text: str) -> list[Holding]:
     found = []
     for line in text.splitlines():
         prefix, *parts = line.rpartition(" ")[2].split(":", 3)
-        if prefix == f"@{_PREFIX}" and len(parts) == 3 and parts[0].isdigit() and parts[1] in _WORDS:
-            found.append(Holding(parts[1], parts[2], int(parts[0])))
+        if prefix == f"@{_PREFIX}" and len(parts) == 3 and parts[0].isdecimal() and parts[1] in _WORDS:
+            holding = Holding(parts[1], parts[2], int(parts[0]))
+            with suppress(ValueError):  # any program of the host can bind such a name
+                holding.meets(holding)
+                found.append(holding)
     return found
 
 

@@ -117,3 +117,11 @@ def test_a_killed_cell_holds_nothing(config: NetworkConfig, holder: subprocess.P
     holder.wait()
     claim.take()
     claim.release()
+
+
+@pytest.mark.parametrize(
+    "holding", ["subnet:x", "subnet6:", "ports:1", "ports:a-b", "ports:1-2-3", "subnet:1.2.3.4/99"]
+)
+def test_a_name_that_no_cell_has_claims_nothing(holding: str) -> None:
+    """Any program of the host can bind a name like those of a cell: it does not end the start of one."""
+    assert listed(f"0000: 00000002 00000000 00000000 0002 01 9 @diego-cell-network:7:{holding}") == []
