@@ -15,6 +15,8 @@ from sshd.records import LEVELS
 from sshd.ssh.server import LOGIN_SECONDS
 
 NANOSECONDS = 1e9
+LONGEST = 2**63
+"""Of a duration in nanoseconds, Go's type."""
 _LIMITS = ConnectionLimits()
 
 
@@ -82,7 +84,7 @@ def load(path: Path) -> ProxyConfig:
         document = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InvalidConfig(path_error("open", str(path), error)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidConfig(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise InvalidConfig(f"{path}: not a JSON object")
@@ -120,6 +122,6 @@ def _seconds(name: str, value: object) -> float:
             return parse_duration(value) / NANOSECONDS if value else 0
         except ValueError as error:
             raise InvalidConfig(f"{name}: {error}") from error
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LONGEST:
         return value / NANOSECONDS
     raise InvalidConfig(f"{name}: {value!r} is not a duration")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sshd.proxy.config import InvalidConfig, ProxyConfig, parse
+from sshd.proxy.config import InvalidConfig, ProxyConfig, load, parse
 
 pytestmark = pytest.mark.unit
 
@@ -65,11 +66,21 @@ def test_a_time(key: str, value: Any, seconds: float) -> None:
     assert getattr(parse({**NEEDED, key: value}), key) == seconds
 
 
-@pytest.mark.parametrize("value", ["5", "soon", "5 m", [], {}])
+@pytest.mark.parametrize(
+    "value", ["5", "soon", "5 m", [], {}, True, float("nan"), float("inf"), -float("inf"), 2**64]
+)
 @pytest.mark.parametrize("key", TIMES)
 def test_a_time_that_is_none(key: str, value: Any) -> None:
     with pytest.raises(InvalidConfig, match=f"^{key}: "):
         parse({**NEEDED, key: value})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\x00"])
+def test_a_file_that_is_not_json(tmp_path: Path, text: str) -> None:
+    """A file nested too deeply is refused like any other damaged file."""
+    (tmp_path / "proxy.json").write_text(text)
+    with pytest.raises(InvalidConfig, match=r"proxy\.json: "):
+        load(tmp_path / "proxy.json")
 
 
 def test_the_time_to_log_in_has_a_default() -> None:
