@@ -125,16 +125,16 @@ class Frames:
 async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[None]]) -> Figures:
     """Run once into a separate file, and check that every line is there, in order."""
     path = folder / "app.log"
-    outlet = open_target(f"file:{path}")
-    streamer = LogStreamer(outlet, LogConfig(guid="bench", tags={"process_type": "web"}))
+    shipper = open_target(f"file:{path}")
+    streamer = LogStreamer(shipper, LogConfig(guid="bench", tags={"process_type": "web"}))
     output = streamer.stream("APP/PROC/WEB")
     cpu, began = cpu_seconds(), time.monotonic()
-    async with outlet.running():
+    async with shipper.running():
         await run(output)
         streamer.flush()
     wall, used = time.monotonic() - began, cpu_seconds() - cpu
-    if outlet.dropped:
-        raise RuntimeError(f"{outlet.dropped} lines were dropped")
+    if shipper.dropped:
+        raise RuntimeError(f"{shipper.dropped} lines were dropped")
     with path.open("rb") as file:
         count = 0
         for count, text in enumerate(file, 1):

@@ -35,7 +35,7 @@ from pyroute2.netns import setns
 
 from bbs.models.workload import SecurityGroupRule
 from executor.network.config import NO_IPV6, NetworkConfig
-from executor.network.desiredtable import Contents, Member, everything
+from executor.network.desiredtable import DesiredTable, Member, everything
 from executor.network.egress import compile_rules
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.links import Links
@@ -94,22 +94,22 @@ class Ours:
             log_group=CONFIG.log_group,
             connection_limit=CONFIG.connection_limit,
         )
-        self._contents = Contents(CONFIG.table)
+        self._desired = DesiredTable(CONFIG.table)
         self._compiled = lru_cache(maxsize=256)(compile_rules)
 
     def load(self, containers: int, count: int, port: int) -> bool:
-        self._contents.clear()
+        self._desired.clear()
         for number in range(containers):
-            self._contents.put(f"g{number}", self._member(number, rules(number, count, port)))
-        self._run(self._nft.apply(everything(self._wiring, self._contents.members)))
+            self._desired.put(f"g{number}", self._member(number, rules(number, count, port)))
+        self._run(self._nft.apply(everything(self._wiring, self._desired.members)))
         return True
 
     def change(self, container: int, given: Sequence[SecurityGroupRule]) -> None:
         member = self._member(container, given)
-        self._run(self._nft.apply(self._contents.put(f"g{container}", member)))
+        self._run(self._nft.apply(self._desired.put(f"g{container}", member)))
 
     def undo(self, container: int) -> None:
-        self._run(self._nft.apply(self._contents.remove(f"g{container}")))
+        self._run(self._nft.apply(self._desired.remove(f"g{container}")))
 
     def clear(self) -> None:
         self._run(self._nft.apply(remove_table(CONFIG.table)))

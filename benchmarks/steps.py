@@ -36,7 +36,7 @@ PER_BRANCH = 3
 """Steps of one try(emit_progress(serial()))."""
 
 
-class Story:
+class Trace:
     """Keeps the last events of the steps."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ async def our_steps(action: Action) -> float:
         logs=LogStreamer(RingSink(), LogConfig(guid="bench")),
         fetcher=nobody,
         uploader=nobody,
-        recorder=Story(),
+        recorder=Trace(),
     )
     gc.collect()
     began = time.process_time()

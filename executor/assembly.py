@@ -11,7 +11,7 @@ from executor.containers.applog import AppLog
 from executor.containers.dependencies import CachedDependencies
 from executor.containers.launch import StepLauncher
 from executor.containers.layers import CachedLayers
-from executor.containers.resources import Provisions
+from executor.containers.resources import OptionalResources
 from executor.engine.api import Engine
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
@@ -21,7 +21,7 @@ from executor.logs.ledger import LogLedger
 from executor.network.api import Network
 from executor.places import FairPlaces
 from executor.steps.context import StepSlots, transfer_places
-from executor.steps.trace import NoStory, StoryRecorder
+from executor.steps.trace import NoTrace, TraceRecorder
 from executor.telemetry.api import MetricsEmitter, NoEmitter
 from executor.telemetry.app_metrics import AppMetrics
 from executor.telemetry.meter import Meter
@@ -44,7 +44,7 @@ def assemble(
     meter: Meter | None = None,
     emitter: MetricsEmitter | None = None,
     clock: Clock | None = None,
-    recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory(),
+    recorder: Callable[[str], TraceRecorder] = lambda _guid: NoTrace(),
     life_sink: LogSink | None = None,
 ) -> Executor:
     """Build an executor; the caller enters it with ``async with``.
@@ -61,7 +61,7 @@ def assemble(
         downloads=transfer_places(config.max_concurrent_downloads),
         probes=FairPlaces(config.healthcheck_work_pool_size),
     )
-    provisions = Provisions(
+    resources = OptionalResources(
         identity=configured_identity(config, meter),
         volumes=VolumeManager(config.volman_driver_paths, config.volume_bind_paths),
         layers=CachedLayers(fetcher, slots.downloads, engine),
@@ -77,7 +77,7 @@ def assemble(
         meter=meter,
         clock=clock,
         ledger=ledger,
-        identity=provisions.identity,
+        identity=resources.identity,
         recorder=recorder,
     )
     dependencies = CachedDependencies(
@@ -99,6 +99,6 @@ def assemble(
             origin=config.log_origin,
             excluded=config.app_metric_exclusion_filter,
         ),
-        provisions=provisions,
+        resources=resources,
         clock=clock,
     )

@@ -27,8 +27,8 @@ from executor.config import ExecutorConfig
 from executor.containers.actor import ContainerActor, Facilities, Launch
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies, cpu_percent
-from executor.containers.eventbus import EventHub
-from executor.containers.resources import Provisions
+from executor.containers.eventbus import EventBus
+from executor.containers.resources import OptionalResources
 from executor.containers.store import ContainerStore
 from executor.containers.upkeep import destroy_strays, expire_reservation, find_differences, wipe
 from executor.containment import Containment
@@ -75,7 +75,7 @@ class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
     probe_engine: the same engine with the owner name of health check containers. launch: builds the steps of
-    a created container. provisions: optional resources of containers. All calls need a running executor.
+    a created container. resources: optional resources of containers. All calls need a running executor.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Executor:
         launch: Launch,
         meter: Meter,
         app_metrics: AppMetricsReporter | None = None,
-        provisions: Provisions | None = None,
+        resources: OptionalResources | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._config = config
@@ -100,10 +100,10 @@ class Executor:
         self._clock = clock or SystemClock()
         self._app_log = AppLog(sink, config.cell_id, self._clock, config.log_origin)
         self._app_metrics = app_metrics
-        self._provisions = provisions or Provisions()
+        self._resources = resources or OptionalResources()
         self._health = EngineHealth(config, probe_engine, meter)
-        self._hub = EventHub()
-        self._store = ContainerStore(self._hub.publish, self._clock.time_ns)
+        self._bus = EventBus()
+        self._store = ContainerStore(self._bus.publish, self._clock.time_ns)
         self._containment = Containment()
         self._disk = DiskUsage(self._clock, min_age_s=config.container_limits_interval_s)
         self._limits = LimitsWatch(
@@ -132,7 +132,7 @@ class Executor:
         self._shared = Facilities(
             store=self._store,
             creator=Creator(
-                config, engine, network, dependencies, self._app_log, meter, self._clock, self._provisions
+                config, engine, network, dependencies, self._app_log, meter, self._clock, self._resources
             ),
             launch=launch,
             engine=engine,
@@ -206,7 +206,7 @@ class Executor:
             return content.getvalue()
 
     def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:
-        return self._hub.subscribe()
+        return self._bus.subscribe()
 
     def total_resources(self) -> Resources:
         return self._store.total
@@ -215,7 +215,7 @@ class Executor:
         return self._store.remaining()
 
     def volume_drivers(self) -> list[str]:
-        return self._provisions.volumes.drivers
+        return self._resources.volumes.drivers
 
     @property
     def healthy(self) -> bool:
@@ -252,14 +252,14 @@ class Executor:
             await self._network.sweep()
             await asyncio.to_thread(_renew, Path(self._config.work_dir))
             await self._shared.creator.sweep()
-            await self._provisions.identity.retain(set())
-            await self._provisions.volumes.start()
+            await self._resources.identity.retain(set())
+            await self._resources.volumes.start()
             self._store.total = await capacity.measure(self._config, self._engine)
             await self._report_capacity()
             async with self._group:
                 self._spawn(self._health.run())
-                self._spawn(lasting(self._provisions.identity.run))
-                self._spawn(lasting(self._provisions.volumes.run))
+                self._spawn(lasting(self._resources.identity.run))
+                self._spawn(lasting(self._resources.volumes.run))
                 self._spawn(every(self._config.reserved_expiration_time_s / 2, self._expire))
                 self._spawn(every(self._config.container_reap_interval_s, self._reap))
                 self._spawn(every(NETWORK_CHECK_INTERVAL_S, self._network.verify))
@@ -272,11 +272,11 @@ class Executor:
                 for task in self._tasks:
                     task.cancel()
         finally:
-            self._hub.close()
+            self._bus.close()
             async with AsyncExitStack() as parts:  # every part closes, even if another fails
                 parts.callback(self._disk.close)
                 parts.push_async_callback(self._stop_network)
-                parts.push_async_callback(self._provisions.volumes.close)
+                parts.push_async_callback(self._resources.volumes.close)
                 for guid, actor in self._actors.items():
                     parts.push_async_callback(self._contained, guid, actor.close)
 

@@ -32,7 +32,7 @@ from executor.logs.api import LogSink
 from executor.network.api import Network
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
-from executor.steps.trace import NoStory, StoryRecorder
+from executor.steps.trace import NoTrace, TraceRecorder
 from executor.telemetry.api import MetricsEmitter
 from executor.telemetry.meter import Meter
 from rep.agent import RepAgent
@@ -82,7 +82,7 @@ class Hooks:
     life_sink: receives the cell's own lines about a container's life instead of the app's sink.
     """
 
-    recorder: Callable[[str], StoryRecorder] = lambda _guid: NoStory()
+    recorder: Callable[[str], TraceRecorder] = lambda _guid: NoTrace()
     engine: Callable[[Engine], Engine] = lambda engine: engine
     network: Callable[[NetworkConfig], Network] = CellNetwork
     life_sink: LogSink | None = None

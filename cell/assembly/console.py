@@ -16,7 +16,7 @@ from typing import IO
 
 from cell.assembly.terminal import PLAIN, visible
 from executor.logs.api import LogLine, Stream
-from executor.logs.shipper import CAPACITY_BYTES, LineOutlet, Unreachable, each_alone
+from executor.logs.shipper import CAPACITY_BYTES, LineShipper, Unreachable, each_alone
 
 RED, DIM = "\x1b[31m", "\x1b[2m"
 
@@ -60,7 +60,7 @@ class ConsoleSink:
         print(shown(line, source_label), file=self._stream, flush=True)
 
 
-class Console(LineOutlet):
+class Console(LineShipper):
     """Prints lines of many instances through a bounded buffer; writers never wait for the reader.
 
     If a terminal is stopped or a pipe is not read, lines beyond ``capacity`` bytes are dropped. The

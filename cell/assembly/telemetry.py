@@ -16,7 +16,7 @@ from pathlib import Path
 from bbs.client.tls import CertificateExpired, TLSConfigurationError, client_context
 from executor.logs.api import LogSink
 from executor.logs.loggregator import Agent, Loggregator, credentials
-from executor.logs.shipper import LineOutlet
+from executor.logs.shipper import LineShipper
 from executor.logs.sinks import FanOut
 from executor.logs.targets import open_target
 from executor.telemetry.api import Labels, MetricsEmitter, NoEmitter
@@ -50,16 +50,16 @@ async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[T
     """
     keys = config.loggregator
     texts = config.log_sinks or (() if others or keys.enabled else (DEFAULT_SINK,))
-    outlets = [_line_outlet(text, config.cell_id) for text in texts]
+    shippers = [_line_shipper(text, config.cell_id) for text in texts]
     loggregator = Loggregator(_agent(keys)) if keys.enabled else None
     async with AsyncExitStack() as stack:
-        for outlet in outlets:
-            await stack.enter_async_context(outlet.running())
+        for shipper in shippers:
+            await stack.enter_async_context(shipper.running())
         if loggregator is not None:
             await stack.enter_async_context(loggregator.running())
         emitter: MetricsEmitter = loggregator or NoEmitter()
         yield Telemetry(
-            sink=_joined([*outlets, *others, *([loggregator] if loggregator else [])]),
+            sink=_joined([*shippers, *others, *([loggregator] if loggregator else [])]),
             emitter=emitter,
             meter=Meter(emitter, _labels(keys)),
         )
@@ -69,7 +69,7 @@ def _joined(sinks: Sequence[LogSink]) -> LogSink:
     return sinks[0] if len(sinks) == 1 else FanOut(sinks)
 
 
-def _line_outlet(text: str, cell_id: str) -> LineOutlet:
+def _line_shipper(text: str, cell_id: str) -> LineShipper:
     try:
         return open_target(text, hostname=cell_id)
     except (OSError, ValueError) as error:  # unreadable identity files; ssl.SSLError is an OSError

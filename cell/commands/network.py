@@ -26,7 +26,7 @@ from pyroute2 import IPRoute, NetlinkError
 
 from cell.assembly.texttable import Table
 from executor.errors import NetworkError
-from executor.network.actualtable import Count, Listing, parse
+from executor.network.actualtable import ActualTable, Count, parse
 from executor.network.nft import Nft
 
 TABLE_PREFIX = "diego_cell"
@@ -44,30 +44,30 @@ def run(args: argparse.Namespace) -> int:
         print("cell network: must be root: it reads packet rules", file=sys.stderr)
         return 1
     try:
-        print(_report(asyncio.run(_listings(args.table)), args.guid))
+        print(_report(asyncio.run(_tables(args.table)), args.guid))
     except NetworkError as error:
         print(f"cell network: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _listings(table: str | None) -> list[Listing]:
-    """Listings of one table, or of all cells' tables. Raises NetworkError."""
+async def _tables(table: str | None) -> list[ActualTable]:
+    """The packet table of one cell, or those of all cells. Raises NetworkError."""
     nft = Nft()
     names = [table] if table else [name for name in await nft.tables() if name.startswith(TABLE_PREFIX)]
     if not names:
         raise NetworkError(f"no cell runs here: there is no packet table {TABLE_PREFIX}*")
-    listings = []
+    tables = []
     for name in names:
         if (text := await nft.read(name)) is None:
             raise NetworkError(f"there is no packet table {name}")
-        listings.append(parse(text))
-    return listings
+        tables.append(parse(text))
+    return tables
 
 
-def _report(listings: list[Listing], guid: str | None) -> str:
+def _report(tables: list[ActualTable], guid: str | None) -> str:
     """Raises NetworkError if no container has the guid."""
-    found = [one for listing in listings for one in containers(listing)]
+    found = [one for table in tables for one in containers(table)]
     if guid is None:
         return overview(found)
     chosen = [one for one in found if one.guid.startswith(guid)]
@@ -97,9 +97,9 @@ class Seen:
     refused: int
 
 
-def containers(listing: Listing) -> list[Seen]:
+def containers(table: ActualTable) -> list[Seen]:
     """All containers of a table, by guid."""
-    ipv6 = {count.guid: address for address, count in listing.refused.items() if ":" in address}
+    ipv6 = {count.guid: address for address, count in table.refused.items() if ":" in address}
     return sorted(
         (
             Seen(
@@ -107,20 +107,20 @@ def containers(listing: Listing) -> list[Seen]:
                 address=address,
                 ipv6=ipv6.get(count.guid, ""),
                 ports=tuple(
-                    (port, target) for port, (to, target) in sorted(listing.ports.items()) if to == address
+                    (port, target) for port, (to, target) in sorted(table.ports.items()) if to == address
                 ),
-                rules=tuple(_rules(listing, listing.jumps.get(address, ""))),
-                refused=count.packets + listing.refused.get(ipv6.get(count.guid, ""), Count()).packets,
+                rules=tuple(_rules(table, table.jumps.get(address, ""))),
+                refused=count.packets + table.refused.get(ipv6.get(count.guid, ""), Count()).packets,
             )
-            for address, count in listing.refused.items()
+            for address, count in table.refused.items()
             if ":" not in address
         ),
         key=lambda one: one.guid,
     )
 
 
-def _rules(listing: Listing, chain: str) -> Iterator[Reached]:
-    for name, elements in sorted(listing.sets.items()):
+def _rules(table: ActualTable, chain: str) -> Iterator[Reached]:
+    for name, elements in sorted(table.sets.items()):
         if chain and name.startswith(f"{chain}_"):
             kind = name.removeprefix(f"{chain}_")
             for element, count in elements.items():

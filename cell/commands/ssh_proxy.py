@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
 class LoggregatorAppLog:
     """Sends log lines and the gauge of the proxy to loggregator."""
 
-    def __init__(self, outlet: Loggregator, labels: Labels) -> None:
-        self._outlet = outlet
+    def __init__(self, shipper: Loggregator, labels: Labels) -> None:
+        self._shipper = shipper
         self._labels = labels
 
     def visit(self, target: Target, text: str) -> None:
-        self._outlet.emit(
+        self._shipper.emit(
             LogLine(
                 payload=text.encode(),
                 stream=Stream.OUT,
@@ -62,7 +62,7 @@ class LoggregatorAppLog:
 
     def connections(self, count: int) -> None:
         values = {"ssh-connections": Gauge(count, "Metric")}
-        self._outlet.emit_metric(GaugeMetric(labels=self._labels, time_ns=time.time_ns(), values=values))
+        self._shipper.emit_metric(GaugeMetric(labels=self._labels, time_ns=time.time_ns(), values=values))
 
 
 @asynccontextmanager
@@ -83,6 +83,6 @@ async def _open_app_log(config: ProxyConfig) -> AsyncIterator[AppLog]:
         instance_id=str(keys.get("loggregator_instance_id") or ""),
         tags={"origin": str(keys.get("loggregator_job_origin") or COMPONENT)},
     )
-    outlet = Loggregator(agent)
-    async with outlet.running():
-        yield LoggregatorAppLog(outlet, labels)
+    shipper = Loggregator(agent)
+    async with shipper.running():
+        yield LoggregatorAppLog(shipper, labels)

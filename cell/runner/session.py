@@ -89,7 +89,7 @@ class Session:
         return verdict
 
     def record(self, event: StepEvent) -> None:
-        """Implements ``StoryRecorder``; the first step means that the container exists."""
+        """Implements ``TraceRecorder``; the first step means that the container exists."""
         if self._created is not None:
             self._created()
             self._created = None

@@ -64,7 +64,7 @@ class Launched(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the leftovers of interrupted steps and flush buffered output."""
+        """End the orphans of interrupted steps and flush buffered output."""
         ...
 
 

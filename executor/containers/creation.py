@@ -18,7 +18,7 @@ from executor.config import ExecutorConfig
 from executor.containers import servicefiles
 from executor.containers.applog import AppLog
 from executor.containers.machine import Create
-from executor.containers.resources import Provisions
+from executor.containers.resources import OptionalResources
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer
 from executor.errors import EngineError, ExecutorError
 from executor.identity.authority import IdentityError
@@ -82,7 +82,7 @@ class Creator:
         app_log: AppLog,
         meter: Meter,
         clock: Clock,
-        provisions: Provisions,
+        resources: OptionalResources,
     ) -> None:
         self._config = config
         self._engine = engine
@@ -91,7 +91,7 @@ class Creator:
         self._app_log = app_log
         self._meter = meter
         self._clock = clock
-        self._provisions = provisions
+        self._resources = resources
         self._service_folder = servicefiles.cell_folder(config.volume_mounted_files, config.cell_id)
 
     async def sweep(self) -> None:
@@ -158,9 +158,9 @@ class Creator:
                 await finish(asyncio.to_thread(servicefiles.remove, self._service_folder, guid))
             except (OSError, ValueError) as error:
                 log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
-        await self._provisions.volumes.unmount(guid)
+        await self._resources.volumes.unmount(guid)
         try:
-            await self._provisions.identity.remove(guid)
+            await self._resources.identity.remove(guid)
         except IdentityError as error:
             log.error("failed-to-remove-credentials", extra=_data(guid, error=str(error)))
 
@@ -173,7 +173,7 @@ class Creator:
 
     async def _volumes(self, container: Container) -> tuple[BindMount, ...]:
         try:
-            return await self._provisions.volumes.mount(container.guid, container.run_info.volume_mounts)
+            return await self._resources.volumes.mount(container.guid, container.run_info.volume_mounts)
         except VolumeError as error:
             log.error("failed-to-mount-volume", extra=_data(container.guid, error=str(error)))
             safe = f", errors: {error.safe}" if error.safe else ""
@@ -181,7 +181,7 @@ class Creator:
 
     async def _credentials(self, container: Container) -> Credentials:
         try:
-            return await self._provisions.identity.prepare(container)
+            return await self._resources.identity.prepare(container)
         except IdentityError as error:
             log.error("failed-to-create-credentials-directory", extra=_data(container.guid, error=str(error)))
             raise CreationFailed("failed to create credentials directory") from error
@@ -211,7 +211,7 @@ class Creator:
             host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()
             by_host_port = dict(zip(host_ports, mapped, strict=True))
             spec = replace(spec, address=self._network.address(guid))
-            async with self._provisions.layers.held(spec.root_fs) as unpack:
+            async with self._resources.layers.held(spec.root_fs) as unpack:
                 with self._meter.timed(
                     succeeded="GardenContainerCreationSucceededDuration",
                     failed="GardenContainerCreationFailedDuration",

@@ -15,7 +15,7 @@ from executor.model import ContainerEvent
 _Queue = asyncio.Queue[ContainerEvent | None]
 
 
-class EventHub:
+class EventBus:
     """Fans out events. ``None`` in a queue marks its end."""
 
     def __init__(self) -> None:

@@ -23,8 +23,8 @@ from executor.steps.base import Step
 from executor.steps.check import valid_checks
 from executor.steps.context import StepContext, StepSettings, StepSlots
 from executor.steps.group import CredentialedGroup
-from executor.steps.orphans import Leftovers
-from executor.steps.trace import StoryRecorder
+from executor.steps.orphans import Orphans
+from executor.steps.trace import TraceRecorder
 from executor.steps.tree import build_container_step
 from executor.telemetry.meter import Meter
 from healthcheck.probe import ProbeNotMade
@@ -36,18 +36,18 @@ class LaunchedSteps:
     """Implements :class:`executor.containers.actor.Launched`."""
 
     def __init__(
-        self, step: Step, streamer: LogStreamer, leftovers: Leftovers, *, routable_when_ready: bool
+        self, step: Step, streamer: LogStreamer, orphans: Orphans, *, routable_when_ready: bool
     ) -> None:
         self.step = step
         self.routable_when_ready = routable_when_ready
         self._streamer = streamer
-        self._leftovers = leftovers
+        self._orphans = orphans
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
         self._streamer.update_tags(tags)
 
     async def close(self) -> None:
-        await self._leftovers.settle()
+        await self._orphans.settle()
         self._streamer.flush()
 
 
@@ -68,7 +68,7 @@ class StepLauncher:
         clock: Clock,
         ledger: LogLedger,
         identity: Identity,
-        recorder: Callable[[str], StoryRecorder],
+        recorder: Callable[[str], TraceRecorder],
     ) -> None:
         """recorder: returns the trace recorder of a container's steps, by guid.
 
@@ -105,7 +105,7 @@ class StepLauncher:
             on_dropped=partial(self._ledger.dropped, container.guid),
         )
         self._ledger.enter(container.guid, streamer)
-        leftovers = Leftovers()
+        orphans = Orphans()
         context = StepContext(
             engine=self._engine,
             container=creation.engine_container,
@@ -124,12 +124,12 @@ class StepLauncher:
             open_socket=partial(self._open_socket, container.guid),
             clock=self._clock,
             recorder=self._recorder(container.guid),
-            leftovers=leftovers,
+            orphans=orphans,
         )
         step = build_container_step(info, context)
         if runner := self._identity.runner(container):
             step = CredentialedGroup(runner, step)
-        return LaunchedSteps(step, streamer, leftovers, routable_when_ready=not checks_readiness(container))
+        return LaunchedSteps(step, streamer, orphans, routable_when_ready=not checks_readiness(container))
 
     async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
         try:

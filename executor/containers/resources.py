@@ -14,7 +14,7 @@ from executor.volumes.manager import VolumeManager
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provisions:
+class OptionalResources:
     """Providers of optional resources: creation acquires them, destruction releases them."""
 
     identity: Identity = field(default_factory=NoIdentity)

@@ -16,7 +16,7 @@ from executor.logs.proto import loggregator_pb2 as pb
 from executor.logs.shipper import (
     CAPACITY_BYTES,
     CLOSE_LIMIT_S,
-    Outlet,
+    Shipper,
     Unreachable,
     line_owner,
 )
@@ -129,7 +129,7 @@ def _reason(error: BaseException) -> str:
     return str(error) or "the stream has ended"
 
 
-class Loggregator(Outlet[Item]):
+class Loggregator(Shipper[Item]):
     """Implements :class:`executor.logs.api.LogSink` and :class:`executor.telemetry.api.MetricsEmitter`."""
 
     def __init__(

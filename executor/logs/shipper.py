@@ -22,7 +22,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 CAPACITY_BYTES = 32 << 20
-"""Default capacity of an outlet's buffer."""
+"""Default capacity of a shipper's buffer."""
 
 ITEM_OVERHEAD_BYTES = 256
 """Approximate memory overhead per item."""
@@ -64,7 +64,7 @@ class Destination(Protocol[T_contra]):
         ...
 
 
-class Outlet(Generic[T]):
+class Shipper(Generic[T]):
     """Buffer and sender. ``put`` never blocks; buffered items are sent inside :meth:`running`.
 
     name: in the component's log.
@@ -229,8 +229,8 @@ Encode = Callable[[Sequence[LogLine]], Iterable[tuple[bytes, int]]]
 """Lines that differ in payload and time only -> pieces to send, each with its number of lines."""
 
 
-class LineOutlet(Outlet[bytes]):
-    """An outlet for lines: implements :class:`executor.logs.api.BulkSink`.
+class LineShipper(Shipper[bytes]):
+    """A shipper for lines: implements :class:`executor.logs.api.BulkSink`.
 
     Lines are encoded when they are emitted, so output is never read faster than it is encoded.
     """

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from executor.logs.files import AppendedFile, JsonLines, OpenFile
 from executor.logs.journald import JOURNAL_SOCKET, JournalEntries
-from executor.logs.shipper import Destination, Encode, LineOutlet, all_together, each_alone
+from executor.logs.shipper import Destination, Encode, LineShipper, all_together, each_alone
 from executor.logs.sockets import StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.syslog import OctetCounted, SyslogMessages
 
@@ -80,13 +80,13 @@ def _network_target(kind: str, text: str) -> Target:
     return Target(kind=kind, host=url.hostname, port=port, **options)
 
 
-def open_target(text: str, *, hostname: str = "") -> LineOutlet:
+def open_target(text: str, *, hostname: str = "") -> LineShipper:
     """The sink for a target; it connects with the first line.
 
     hostname: host name in syslog messages. Raises InvalidTarget, and OSError for unreadable TLS files.
     """
     target = parse_target(text)
-    return LineOutlet(text, _encode(target.kind, hostname), _destination(target))
+    return LineShipper(text, _encode(target.kind, hostname), _destination(target))
 
 
 def _encode(kind: str, hostname: str) -> Encode:

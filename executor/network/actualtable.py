@@ -29,7 +29,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class Listing:
+class ActualTable:
     """Parsed packet table.
 
     ports, ports_ipv6: address and port by host port.
@@ -51,9 +51,9 @@ class Listing:
         return {name: rules for name, rules in self.chains.items() if not name.startswith(CHAIN_PREFIX)}
 
 
-def parse(text: str) -> Listing:
+def parse(text: str) -> ActualTable:
     """Parse a JSON listing. Slow for many rules: call it in a thread."""
-    found = Listing()
+    found = ActualTable()
     for entry in _entries(text):
         ((kind, body),) = entry.items()
         match kind:
@@ -98,7 +98,7 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
         yield entry
 
 
-def differences(found: Listing, wanted: Mapping[str, Member], base: Mapping[str, list[str]]) -> list[str]:
+def differences(found: ActualTable, wanted: Mapping[str, Member], base: Mapping[str, list[str]]) -> list[str]:
     """Names of the parts that differ from the desired table. Slow for many rules: call it in a thread.
 
     wanted: the members by guid. base: the base chains as listed after their creation.

@@ -32,7 +32,7 @@ from executor.network.claim import Claim
 from executor.network.config import NO_IPV6, Address, NetworkConfig
 from executor.network.connectionlog import ConnectionLog
 from executor.network.conntrack import forget_connections
-from executor.network.desiredtable import Contents, Member, everything
+from executor.network.desiredtable import DesiredTable, Member, everything
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.egressrules import set_elements
 from executor.network.firewall import EngineFirewall
@@ -77,7 +77,7 @@ class CellNetwork:
         self._spaces = Spaces()
         self._keeper = LinkKeeper(config, self._links, self._spaces)
         self._wiring = _wiring(config)
-        self._contents = Contents(config.table)
+        self._desired = DesiredTable(config.table)
         self._compiled = lru_cache(maxsize=256)(partial(_compiled, ipv6=config.network_ipv6 is not None))
         self._log = ConnectionLog(
             config.log_group, self._guid_of, config.connection_limit, self._at_connection_limit
@@ -130,7 +130,7 @@ class CellNetwork:
             self._stop_listening()
             await self._nft.apply(remove_table(self._config.table))
             await self._firewall.close()
-            self._contents.clear()
+            self._desired.clear()
             await self._keeper.run(self._links.remove_gateway)
         finally:
             await self.close()
@@ -154,7 +154,7 @@ class CellNetwork:
 
         Raises NetworkError.
         """
-        kept = {self._config.port_name(member.address) for member in self._contents.members.values()}
+        kept = {self._config.port_name(member.address) for member in self._desired.members.values()}
         if stale := self._links.port_names() - kept:
             logger.warning("removing-links-of-an-earlier-life", extra={"data": {"links": sorted(stale)}})
             for name in stale:
@@ -195,7 +195,7 @@ class CellNetwork:
         try:
             self._spaces.hold(guid, open_space(container.init_pid, container.id))
             # Rules first: the container is never reachable without them.
-            await self._change(self._contents.put(guid, self._member(address, targets, rules)))
+            await self._change(self._desired.put(guid, self._member(address, targets, rules)))
             await self._keeper.connect(guid, address)
         except NetworkError as error:
             # The app's owner gets the error's text, without the kernel's message and the host's names.
@@ -213,10 +213,10 @@ class CellNetwork:
 
     async def _detach(self, guid: str) -> None:
         """Removes the link itself: the kernel removes it with the container's namespace, but later."""
-        member = self._contents.members.get(guid)
+        member = self._desired.members.get(guid)
         self._keeper.let_go(guid)
         try:
-            await self._change(self._contents.remove(guid))
+            await self._change(self._desired.remove(guid))
             if member is not None:
                 await self._keeper.run(self._links.disconnect, member.address)
                 await self._forget(member.addresses)
@@ -250,7 +250,7 @@ class CellNetwork:
             repaired.append("interface")
         await self._keeper.run(self._links.ensure_gateway)
         if repaired:
-            addresses = [member.address for member in self._contents.members.values()]
+            addresses = [member.address for member in self._desired.members.values()]
             await self._keeper.run(self._links.reroute, addresses)
         repaired += [f"link of {guid}" for guid in await self._keeper.mend(self._give_up)]
         if await self._firewall.open():
@@ -272,7 +272,7 @@ class CellNetwork:
                     return ["packet table"]
                 found = await self._on_rules_thread(parse, listing)
                 if began == self._changes_begun:
-                    members = dict(self._contents.members)
+                    members = dict(self._desired.members)
                     return await self._on_rules_thread(differences, found, members, self._base)
         return []
 
@@ -302,7 +302,7 @@ class CellNetwork:
         self._tell(guid, f"Connection limit {limit} reached: new connections are refused")
 
     async def _change(self, statements: list[str]) -> None:
-        """Apply a change of the contents to the kernel. Cancellation waits for it: both must stay equal."""
+        """Apply a change of the desired table to the kernel. Cancellation waits, so both stay equal."""
         if statements:
             await finish(self._apply(statements))
 
@@ -320,7 +320,7 @@ class CellNetwork:
     async def _rebuild(self) -> None:
         if not self._started:
             raise NetworkError("the cell's network was not started")
-        await self._nft.apply(partial(everything, self._wiring, dict(self._contents.members)))
+        await self._nft.apply(partial(everything, self._wiring, dict(self._desired.members)))
         if (listing := await self._nft.read(self._config.table)) is not None:
             self._base = (await self._on_rules_thread(parse, listing)).base_chains()
 

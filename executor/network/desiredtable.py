@@ -65,7 +65,7 @@ def chains_of(members: Mapping[str, Member]) -> dict[str, RuleSet]:
     return {chain_name(one.rules): one.rules for one in members.values() if one.rules}
 
 
-class Contents:
+class DesiredTable:
     """Members by guid. Each change returns its statements, for one transaction."""
 
     def __init__(self, table: str) -> None:

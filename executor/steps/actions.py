@@ -37,7 +37,7 @@ from executor.steps.parallel import Parallel
 from executor.steps.run import Run, RunOptions
 from executor.steps.serial import Serial
 from executor.steps.timeout import Timeout
-from executor.steps.trace import Facts, Told, transfer_progress
+from executor.steps.trace import Facts, Traced, transfer_progress
 from executor.steps.try_ import Try
 from executor.steps.upload import Upload
 
@@ -63,7 +63,7 @@ def build(action: Action | None, context: StepContext, place: Place) -> Step:
     if place.probe:
         return step
     path = f"{place.path}/{kind}"
-    return Told(step, context.container.guid, path, context.recorder, context.clock, facts)
+    return Traced(step, context.container.guid, path, context.recorder, context.clock, facts)
 
 
 def _build(action: Action | None, context: StepContext, place: Place, facts: Facts) -> tuple[str, Step]:
@@ -81,7 +81,7 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
                 output,
                 facts,
                 _progress(context, f"{place.path}/download"),
-                context.leftovers,
+                context.orphans,
             )
         case UploadAction():
             output = place.streams.stream(action.log_source or place.source)

@@ -14,8 +14,8 @@ from executor.logs.clock import Clock, SystemClock
 from executor.model import PortMapping
 from executor.places import FairPlaces
 from executor.steps.environment import Env
-from executor.steps.orphans import Leftovers
-from executor.steps.trace import NoStory, StoryRecorder
+from executor.steps.orphans import Orphans
+from executor.steps.trace import NoTrace, TraceRecorder
 from executor.steps.turns import Turns
 from healthcheck.probe import OpenSocket, ProbeNotMade
 
@@ -68,7 +68,7 @@ class StepContext:
     of the network variables; checks use internal_ip. on_readiness: called whenever routability changes.
     on_setup_end: called with whether setup succeeded. on_liveness_failure: called with the kind (``tcp``,
     ``http``) of a failed liveness check. open_socket: opens a socket in the container's network, for checks.
-    turns: shared by the probes of the container. leftovers: owns the tasks that interrupted steps leave
+    turns: shared by the probes of the container. orphans: owns the tasks that interrupted steps leave
     behind; settle it when the container is destroyed.
     """
 
@@ -89,8 +89,8 @@ class StepContext:
     open_socket: OpenSocket = _no_network
     turns: Turns = field(default_factory=Turns)
     clock: Clock = field(default_factory=SystemClock)
-    recorder: StoryRecorder = field(default_factory=NoStory)
-    leftovers: Leftovers = field(default_factory=Leftovers)
+    recorder: TraceRecorder = field(default_factory=NoTrace)
+    orphans: Orphans = field(default_factory=Orphans)
 
     @property
     def address(self) -> str:

@@ -12,7 +12,7 @@ from executor.errors import EngineError
 from executor.logs.api import Output
 from executor.places import Share
 from executor.steps.base import EmittableError
-from executor.steps.orphans import Leftovers
+from executor.steps.orphans import Orphans
 from executor.steps.text import truncate_error
 from executor.steps.trace import Facts
 
@@ -20,7 +20,7 @@ from executor.steps.trace import Facts
 class Download:
     """Takes a download slot, fetches through the cache and unpacks the tar as the action's user.
 
-    An interrupt ends it at once; a copy in progress then ends as a leftover.
+    An interrupt ends it at once; a copy in progress then ends as an orphan.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Download:
         output: Output,
         facts: Facts,
         progress: Progress,
-        leftovers: Leftovers,
+        orphans: Orphans,
     ) -> None:
         self._action = action
         self._fetcher = fetcher
@@ -43,7 +43,7 @@ class Download:
         self._output = output
         self._facts = facts
         self._progress = progress
-        self._leftovers = leftovers
+        self._orphans = orphans
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -73,7 +73,7 @@ class Download:
             await asyncio.wait({copying})
         except asyncio.CancelledError:
             copying.cancel()
-            self._leftovers.adopt(copying)
+            self._orphans.adopt(copying)
             raise
         try:
             copying.result()

@@ -1,4 +1,4 @@
-"""Leftover tasks: keeps a parent for tasks that outlive their step."""
+"""Orphans: keeps a parent for tasks that outlive their step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from executor.steps.base import StepCancelled, failure_of, outlast
 logger = logging.getLogger(__name__)
 
 
-class Leftovers:
+class Orphans:
     """Owns the tasks that timed and download steps abandon, until the container is destroyed."""
 
     def __init__(self) -> None:

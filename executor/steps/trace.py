@@ -76,13 +76,13 @@ class StepProgress:
 StepEvent = StepStarted | StepProgress | StepEnded
 
 
-class StoryRecorder(Protocol):
+class TraceRecorder(Protocol):
     """Stores or forwards step events. Must not block and must not raise."""
 
     def record(self, event: StepEvent) -> None: ...
 
 
-class NoStory:
+class NoTrace:
     """Discards all events."""
 
     def record(self, event: StepEvent) -> None:
@@ -93,7 +93,7 @@ PROGRESS_INTERVAL_S = 0.1
 """Minimum interval between two progress events of a transfer."""
 
 
-def transfer_progress(path: str, recorder: StoryRecorder, clock: Clock) -> Callable[[int, int | None], None]:
+def transfer_progress(path: str, recorder: TraceRecorder, clock: Clock) -> Callable[[int, int | None], None]:
     """Progress callback of a transfer, for the bytes so far and the total.
 
     It records an event at intervals.
@@ -112,11 +112,11 @@ def transfer_progress(path: str, recorder: StoryRecorder, clock: Clock) -> Calla
     return tell
 
 
-class Told:
+class Traced:
     """A step whose start and end are recorded, and whose error carries path and guid."""
 
     def __init__(
-        self, step: Step, guid: str, path: str, recorder: StoryRecorder, clock: Clock, facts: Facts
+        self, step: Step, guid: str, path: str, recorder: TraceRecorder, clock: Clock, facts: Facts
     ) -> None:
         self._step = step
         self._guid = guid

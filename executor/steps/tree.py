@@ -28,7 +28,7 @@ from executor.steps.probes import (
 )
 from executor.steps.serial import Serial
 from executor.steps.timed import Timed
-from executor.steps.trace import Facts, Told
+from executor.steps.trace import Facts, Traced
 
 
 def build_action_step(action: Action, context: StepContext, path: str = "action") -> Step:
@@ -51,7 +51,7 @@ def _setup(run_info: RunInfo, context: StepContext) -> Step:
     setup: Step = Serial([])
     if run_info.setup is not None:
         setup = build_action_step(run_info.setup, context, "setup")
-    return Timed(setup, context.on_setup_end, context.leftovers)
+    return Timed(setup, context.on_setup_end, context.orphans)
 
 
 def _post_setup(context: StepContext) -> Step:
@@ -75,7 +75,7 @@ def _long_lived(run_info: RunInfo, action: Action, context: StepContext) -> Step
         ("readiness", _readiness(run_info, context)),
     ):
         if watcher is not None:
-            steps.append(_told(watcher, name, context))
+            steps.append(_traced(watcher, name, context))
     if len(steps) == 1:
         return steps[0]
     return Codependent(steps, error_on_exit=False, cancel_others_on_exit=bool(run_info.sidecars))
@@ -97,5 +97,5 @@ def _readiness(run_info: RunInfo, context: StepContext) -> Step | None:
     return readiness_of_definition(definition, context) if definition is not None else None
 
 
-def _told(step: Step, path: str, context: StepContext) -> Step:
-    return Told(step, context.container.guid, path, context.recorder, context.clock, Facts())
+def _traced(step: Step, path: str, context: StepContext) -> Step:
+    return Traced(step, context.container.guid, path, context.recorder, context.clock, Facts())

@@ -9,8 +9,8 @@ import pytest
 
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
-from executor.network.actualtable import Listing, differences, parse
-from executor.network.desiredtable import Contents, Member, everything
+from executor.network.actualtable import ActualTable, differences, parse
+from executor.network.desiredtable import DesiredTable, Member, everything
 from executor.network.egress import compile_rules
 from executor.network.egressrules import delete_member
 from executor.network.libnftables import NftContext
@@ -42,9 +42,9 @@ def wiring(table: str) -> Wiring:
 
 
 @pytest.fixture
-def contents(unique: str) -> Contents:
+def desired(unique: str) -> DesiredTable:
     """A table with a container."""
-    made = Contents(unique)
+    made = DesiredTable(unique)
     made.put("first", member(2, 20001, 20002))
     return made
 
@@ -54,10 +54,10 @@ def no_library() -> NftContext:
 
 
 @pytest.fixture
-async def table(unique: str, contents: Contents) -> AsyncIterator[Nft]:
+async def table(unique: str, desired: DesiredTable) -> AsyncIterator[Nft]:
     """What changes the table, without the library."""
     nft = Nft()
-    await nft.apply(everything(wiring(unique), contents.members))
+    await nft.apply(everything(wiring(unique), desired.members))
     direct = Nft(no_library)
     yield direct
     await direct.close()
@@ -65,37 +65,37 @@ async def table(unique: str, contents: Contents) -> AsyncIterator[Nft]:
     await nft.close()
 
 
-async def listing(nft: Nft, table: str) -> Listing:
+async def actual(nft: Nft, table: str) -> ActualTable:
     text = await nft.read(table)
     assert text is not None
     return parse(text)
 
 
-async def test_containers_come_change_and_go(unique: str, table: Nft, contents: Contents) -> None:
-    base = (await listing(table, unique)).base_chains()
+async def test_containers_come_change_and_go(unique: str, table: Nft, desired: DesiredTable) -> None:
+    base = (await actual(table, unique)).base_chains()
     changes: list[Callable[[], list[str]]] = [
-        lambda: contents.put("second", member(3, 20003)),
-        lambda: contents.put("third", member(4, *range(20100, 20700))),
-        lambda: contents.put("fourth", member(5, ruled=False)),
-        lambda: contents.put("second", member(6, 20003, 20004)),
-        lambda: contents.put("fourth", member(5)),
-        lambda: contents.remove("third"),
+        lambda: desired.put("second", member(3, 20003)),
+        lambda: desired.put("third", member(4, *range(20100, 20700))),
+        lambda: desired.put("fourth", member(5, ruled=False)),
+        lambda: desired.put("second", member(6, 20003, 20004)),
+        lambda: desired.put("fourth", member(5)),
+        lambda: desired.remove("third"),
     ]
     for change in changes:
         await table.apply(change())
-        found = await listing(table, unique)
-        assert differences(found, contents.members, base) == []
+        found = await actual(table, unique)
+        assert differences(found, desired.members, base) == []
         guids = {count.guid for count in found.refused.values()}
-        assert guids == set(contents.members)
+        assert guids == set(desired.members)
 
 
 async def test_what_is_made_directly_reads_as_what_the_library_makes(
-    unique: str, table: Nft, contents: Contents
+    unique: str, table: Nft, desired: DesiredTable
 ) -> None:
-    await table.apply(contents.put('odd "guid"; {}', member(3, 20003)))
+    await table.apply(desired.put('odd "guid"; {}', member(3, 20003)))
     direct = await table.read(unique)
     library = Nft()
-    await library.apply(everything(wiring(unique), contents.members))
+    await library.apply(everything(wiring(unique), desired.members))
     assert direct is not None
     again = await table.read(unique)
     assert again is not None
@@ -108,13 +108,15 @@ def without_handles(text: str) -> list[str]:
     return [repr(found.ports), repr(found.ports_ipv6), repr(found.jumps), repr(found.refused)]
 
 
-async def test_a_transaction_is_made_whole_or_not_at_all(unique: str, table: Nft, contents: Contents) -> None:
-    before = await listing(table, unique)
+async def test_a_transaction_is_made_whole_or_not_at_all(
+    unique: str, table: Nft, desired: DesiredTable
+) -> None:
+    before = await actual(table, unique)
     nobody = delete_member(unique, IPv4Address("10.0.0.99"))
     more = add_targets(unique, {20009: Target(IPv4Address("10.0.0.2"), 80)}, "first")
     with pytest.raises(NetworkError, match=rf"No such file or directory: {nobody}"):
         await table.apply([*more, nobody])
-    assert await listing(table, unique) == before
+    assert await actual(table, unique) == before
     await table.apply(more)
     with pytest.raises(NetworkError, match="packet rules refused: File exists"):
         await table.apply(add_targets(unique, {20009: Target(IPv4Address("10.0.0.3"), 80)}, "first"))

@@ -81,7 +81,7 @@ class Place:
 
     context: StepContext = field(init=False)
     log: list[LogLine] = field(default_factory=list)
-    story: list[StepEvent] = field(default_factory=list)
+    trace: list[StepEvent] = field(default_factory=list)
 
     async def run(self, *actions: Action) -> str | None:
         """The text of the error, none for success."""
@@ -102,14 +102,14 @@ class Place:
         return [text for _, _, text in self.lines]
 
     def ended(self, path: str) -> StepEnded:
-        (event,) = [each for each in self.story if isinstance(each, StepEnded) and each.path == path]
+        (event,) = [each for each in self.trace if isinstance(each, StepEnded) and each.path == path]
         return event
 
     def emit(self, line: LogLine) -> None:
         self.log.append(line)
 
     def record(self, event: StepEvent) -> None:
-        self.story.append(event)
+        self.trace.append(event)
 
 
 OpenPlace = Callable[..., Awaitable[Place]]

@@ -16,7 +16,7 @@ from bbs.models.auction import LRP, Demand, Task, Work
 from bbs.models.common import File
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from executor.containers import servicefiles
-from executor.containers.eventbus import EventHub
+from executor.containers.eventbus import EventBus
 from executor.containers.store import ContainerStore
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import ContainerGuidInvalid, ExecutorError, LimitsInvalid
@@ -128,7 +128,7 @@ def test_an_lrp_nobody_can_report_is_not_reserved(bad: dict[str, Any]) -> None:
 
 @pytest.fixture
 def store() -> ContainerStore:
-    store = ContainerStore(EventHub().publish, lambda: 0)
+    store = ContainerStore(EventBus().publish, lambda: 0)
     store.total = Resources(memory_mb=100, disk_mb=100, containers=9)
     return store
 

@@ -129,9 +129,9 @@ def test_a_container_with_ipv6_is_one_container() -> None:
         },
     ]
     sets = [{"set": named(*one)} for one in elements]
-    listing = parse(json.dumps({"nftables": [*maps, *sets]}))
-    assert listing.ports_ipv6 == {61001: (six, 80)}
-    (web,) = containers(listing)
+    actual = parse(json.dumps({"nftables": [*maps, *sets]}))
+    assert actual.ports_ipv6 == {61001: (six, 80)}
+    (web,) = containers(actual)
     assert details(web, None).splitlines() == [
         "container  web-1",
         "address    10.255.0.2",

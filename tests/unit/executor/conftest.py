@@ -19,7 +19,7 @@ from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import Creation
-from executor.containers.resources import Provisions
+from executor.containers.resources import OptionalResources
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -370,7 +370,7 @@ class World:
     sink: RecordingSink = field(default_factory=RecordingSink)
     meter: Meter = field(default_factory=Meter)
     clock: StillClock = field(default_factory=StillClock)
-    provisions: Provisions = field(default_factory=Provisions)
+    resources: OptionalResources = field(default_factory=OptionalResources)
 
     def configure(self, **changes: Any) -> None:
         self.config = replace(self.config, **changes)
@@ -386,7 +386,7 @@ class World:
             launch=self.launch,
             meter=self.meter,
             clock=self.clock,
-            provisions=self.provisions,
+            resources=self.resources,
         )
 
     @asynccontextmanager

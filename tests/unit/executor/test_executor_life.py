@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from executor.containers.machine import STOPPED_BEFORE_RUNNING
-from executor.containers.resources import Provisions
+from executor.containers.resources import OptionalResources
 from executor.containment import INTERNAL_ERROR
 from executor.errors import (
     ContainerNotFound,
@@ -356,7 +356,7 @@ async def test_every_part_is_closed_whatever_becomes_of_the_others(
     world: World, allocation: Allocation, run_request: Request
 ) -> None:
     volumes = ClosedVolumes(())
-    world.provisions = Provisions(volumes=volumes)
+    world.resources = OptionalResources(volumes=volumes)
     executor = await world.build().__aenter__()
     for guid in ("ig", "other"):
         executor.allocate([allocation(guid)])

@@ -23,7 +23,7 @@ import pytest
 
 from bbs.client.identity import IdentityFiles
 from executor.logs.files import AppendedFile, JsonLines, OpenFile
-from executor.logs.shipper import LineOutlet, Unreachable
+from executor.logs.shipper import LineShipper, Unreachable
 from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.targets import InvalidTarget, Target, open_target, parse_target
 from executor.logs.writing import write_whole
@@ -39,8 +39,8 @@ async def test_a_pipe_nobody_reads_blocks_nobody(make_line: Any) -> None:
     """Neither the loop, nor another sink, nor the end of the cell waits for a reader that has stopped."""
     reader, writer = os.pipe()
     try:
-        stuck = LineOutlet("stdout", JsonLines(), OpenFile(writer), close_limit_s=0.1)
-        outlet = LineOutlet("stderr", JsonLines(), OpenFile(writer))
+        stuck = LineShipper("stdout", JsonLines(), OpenFile(writer), close_limit_s=0.1)
+        shipper = LineShipper("stderr", JsonLines(), OpenFile(writer))
         async with stuck.running():
             for _ in range(10):
                 stuck.emit(make_line("x" * 60_000))
@@ -49,8 +49,8 @@ async def test_a_pipe_nobody_reads_blocks_nobody(make_line: Any) -> None:
         stuck_threads = [each for each in threading.enumerate() if each.name.startswith("log sink")]
         assert stuck_threads
         assert all(each.daemon for each in stuck_threads)
-        async with outlet.running():
-            outlet.emit(make_line("later"))
+        async with shipper.running():
+            shipper.emit(make_line("later"))
             read = await asyncio.to_thread(read_until, reader, b"later")
         assert messages(read.splitlines()[-1]) == ["later"]
     finally:
@@ -261,9 +261,9 @@ async def test_an_encrypted_stream_trusts_the_authority_it_is_given(
     async with server:
         port = server.sockets[0].getsockname()[1]
         identity = f"ca={files.ca_file}&cert={files.cert_file}&key={files.key_file}"
-        outlet = open_target(f"syslog+tls://127.0.0.1:{port}?{identity}")
-        async with outlet.running(), asyncio.timeout(20):
-            outlet.emit(make_line("secret"))
+        shipper = open_target(f"syslog+tls://127.0.0.1:{port}?{identity}")
+        async with shipper.running(), asyncio.timeout(20):
+            shipper.emit(make_line("secret"))
             assert (await came.get()).endswith(b" secret")
 
 
@@ -314,14 +314,14 @@ async def test_what_a_target_names_is_where_lines_arrive(make_line: Any, tmp_pat
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(path))
         for kind, expected in (("journald", b"MESSAGE=hello\n"), ("syslog+unix", b" cell-9 app-guid ")):
-            outlet = open_target(f"{kind}:{path}", hostname="cell-9")
-            async with outlet.running():
-                outlet.emit(make_line("hello"))
+            shipper = open_target(f"{kind}:{path}", hostname="cell-9")
+            async with shipper.running():
+                shipper.emit(make_line("hello"))
             assert expected in server.recv(10_000)
     async with collecting() as (port, connections):
-        outlet = open_target(f"syslog+tcp://127.0.0.1:{port}", hostname="cell-9")
-        async with outlet.running():
-            outlet.emit(make_line("hello"))
+        shipper = open_target(f"syslog+tcp://127.0.0.1:{port}", hostname="cell-9")
+        async with shipper.running():
+            shipper.emit(make_line("hello"))
             reader = await connections.get()
             length = await reader.readuntil(b" ")
             assert (await reader.readexactly(int(length))).endswith(b" hello")

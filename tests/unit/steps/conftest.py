@@ -240,7 +240,7 @@ class KeptLines:
         return [line.payload.decode() for line in self.lines]
 
 
-class KeptStory:
+class KeptTrace:
     """A recorder that keeps everything."""
 
     def __init__(self) -> None:
@@ -297,7 +297,7 @@ class World:
     work_dir: Path
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     log: KeptLines = field(default_factory=KeptLines)
-    story: KeptStory = field(default_factory=KeptStory)
+    trace: KeptTrace = field(default_factory=KeptTrace)
     fetcher: ScriptedFetcher = field(default_factory=ScriptedFetcher)
     uploader: ScriptedUploader = field(default_factory=ScriptedUploader)
     config: LogConfig = field(default_factory=lambda: LogConfig(guid="app-guid", source_name="CELL"))
@@ -321,7 +321,7 @@ class World:
             "on_setup_end": self.setup_ends.append,
             "on_liveness_failure": self.failed_checks.append,
             "clock": clock,
-            "recorder": self.story,
+            "recorder": self.trace,
         }
         return StepContext(**(fields | changes))
 

@@ -345,7 +345,7 @@ async def test_the_story_tells_every_step_with_its_path(world, start, script):
     await running.end()
     ends = [
         (event.path, event.outcome.value, event.reason, round(event.seconds, 3), event.facts.exit_status)
-        for event in world.story.events
+        for event in world.trace.events
         if hasattr(event, "outcome")
     ]
     reason = "APP: Exited with status 3; Codependent step exited"

@@ -61,7 +61,7 @@ async def test_interrupted_during_setup_ends_well_at_once_while_setup_goes_on_en
     assert await running.end() is None
     assert running.elapsed == 1
     assert world.setup_ends == [True]
-    await context.leftovers.settle()
+    await context.orphans.settle()
     assert running.elapsed == 6
     assert [spec.path for spec in world.engine.started] == ["setup"]
 
@@ -114,7 +114,7 @@ async def test_a_leftover_that_fails_is_logged(world, start, script, caplog):
     await asyncio.sleep(1)
     running.interrupt()
     await running.end()
-    await context.leftovers.settle()
+    await context.orphans.settle()
     await asyncio.sleep(0)
     assert [record.data for record in caplog.records if record.message == "leftover-step.failed"] == [
         {"error": "process did not exit"}
@@ -139,7 +139,7 @@ async def test_a_defect_is_told_and_not_taken_for_a_failure(world, start, script
     running = start(world.step(TryAction(action=APP)))
     assert await running.end() == "a defect"
     assert isinstance(running.task.exception(), RuntimeError)
-    assert world.story.events[-1].reason == INTERNAL_ERROR
+    assert world.trace.events[-1].reason == INTERNAL_ERROR
 
 
 async def test_no_action_is_refused(world):
@@ -161,5 +161,5 @@ async def test_paths_of_the_parts(world, start, script):
         ),
     )
     await start(build_container_step(info, world.context())).end()
-    begun = [event.path for event in world.story.events if not hasattr(event, "outcome")]
+    begun = [event.path for event in world.trace.events if not hasattr(event, "outcome")]
     assert begun == ["setup/run", "action/run", "sidecar[0]/run", "monitor", "readiness"]

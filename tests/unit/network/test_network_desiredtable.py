@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bbs.models.workload import SecurityGroupRule
-from executor.network.desiredtable import Contents, Member, everything
+from executor.network.desiredtable import DesiredTable, Member, everything
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.rules import Target, Wiring
 
@@ -39,12 +39,12 @@ def member(last: int, *host_ports: int, opened: int = 0, ipv6: bool = False) -> 
 
 
 def test_what_ipv6_adds_to_a_container() -> None:
-    contents = Contents("t")
-    contents.put("a", member(2, 61001))
-    added = contents.put("a", member(2, 61001, ipv6=True))
+    desired = DesiredTable("t")
+    desired.put("a", member(2, 61001))
+    added = desired.put("a", member(2, 61001, ipv6=True))
     assert 'add element inet t refused6 { fd00::2 comment "a" }' in added
     assert 'add element inet t ports6 { tcp . 61001 comment "a" : fd00::2 . 8080 }' in added
-    assert contents.remove("a") == [
+    assert desired.remove("a") == [
         "delete element inet t refused { 10.0.0.2 }",
         "delete element inet t refused6 { fd00::2 }",
         "delete element inet t ports { tcp . 61001 }",
@@ -99,18 +99,18 @@ class Kernel:
 
 
 def test_a_change_of_rules_leaves_the_rest_alone() -> None:
-    contents = Contents("t")
-    contents.put("a", member(2, 61001, opened=80))
-    contents.put("b", member(3, opened=80))
+    desired = DesiredTable("t")
+    desired.put("a", member(2, 61001, opened=80))
+    desired.put("b", member(3, opened=80))
     old, new = rules(80), rules(81)
     assert old is not None
     assert new is not None
-    changed = contents.put("a", member(2, 61001, opened=81))
+    changed = desired.put("a", member(2, 61001, opened=81))
     assert f"add chain inet t egress_{new.digest}" in changed
     assert f"delete chain inet t egress_{old.digest}" not in changed
-    assert f"delete chain inet t egress_{old.digest}" in contents.remove("b")
-    assert contents.put("a", member(2, 61001, opened=81)) == []
-    assert contents.remove("nobody") == []
+    assert f"delete chain inet t egress_{old.digest}" in desired.remove("b")
+    assert desired.put("a", member(2, 61001, opened=81)) == []
+    assert desired.remove("nobody") == []
 
 
 class History(RuleBasedStateMachine):
@@ -118,9 +118,9 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.contents = Contents("t")
+        self.desired = DesiredTable("t")
         self.kernel = Kernel()
-        self.kernel.run(everything(WIRING, self.contents.members))
+        self.kernel.run(everything(WIRING, self.desired.members))
 
     @rule(
         who=st.integers(2, 5),
@@ -132,19 +132,19 @@ class History(RuleBasedStateMachine):
     def put(self, who: int, move: bool, ports: int, opened: int, ipv6: bool) -> None:
         host_ports = [61000 + 10 * who + number for number in range(ports)]
         self.kernel.run(
-            self.contents.put(
+            self.desired.put(
                 f"g{who}", member(who + (100 if move else 0), *host_ports, opened=opened, ipv6=ipv6)
             )
         )
 
     @rule(who=st.integers(2, 5))
     def remove(self, who: int) -> None:
-        self.kernel.run(self.contents.remove(f"g{who}"))
+        self.kernel.run(self.desired.remove(f"g{who}"))
 
     @invariant()
     def as_made_anew(self) -> None:
         anew = Kernel()
-        anew.run(everything(WIRING, self.contents.members))
+        anew.run(everything(WIRING, self.desired.members))
         assert (self.kernel.names, self.kernel.elements) == (anew.names, anew.elements)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor.logs.shipper import ITEM_OVERHEAD_BYTES, LineOutlet, Unreachable, all_together, each_alone
+from executor.logs.shipper import ITEM_OVERHEAD_BYTES, LineShipper, Unreachable, all_together, each_alone
 
 Caplog = pytest.LogCaptureFixture
 
@@ -19,29 +19,29 @@ PAYLOADS = each_alone(lambda line: line.payload)
 
 
 async def test_everything_is_delivered_before_it_ends(destination: Any, make_line: Any) -> None:
-    outlet = LineOutlet("x", PAYLOADS, destination)
-    async with outlet.running():
+    shipper = LineShipper("x", PAYLOADS, destination)
+    async with shipper.running():
         for text in "abc":
-            outlet.emit(make_line(text))
+            shipper.emit(make_line(text))
     assert destination.payloads == [b"a", b"b", b"c"]
-    assert (outlet.delivered, outlet.dropped, destination.closed) == (3, 0, True)
+    assert (shipper.delivered, shipper.dropped, destination.closed) == (3, 0, True)
 
 
 async def test_a_slow_destination_costs_only_what_does_not_fit(
     destination: Any, make_line: Any, caplog: Caplog
 ) -> None:
-    outlet = LineOutlet("x", PAYLOADS, destination, capacity=3 * SIZE)
+    shipper = LineShipper("x", PAYLOADS, destination, capacity=3 * SIZE)
     destination.gate.clear()
-    async with outlet.running():
-        outlet.emit(make_line("0"))
+    async with shipper.running():
+        shipper.emit(make_line("0"))
         await destination.entered.wait()
         for text in "12345":
-            outlet.emit(make_line(text))
-        outlet.emit(make_line("b", source_id="other"))
+            shipper.emit(make_line(text))
+        shipper.emit(make_line("b", source_id="other"))
         destination.gate.set()
         await destination.until(4)
     assert destination.payloads == [b"0", b"2", b"3", b"b"]
-    assert (outlet.delivered, outlet.dropped) == (4, 3)
+    assert (shipper.delivered, shipper.dropped) == (4, 3)
     (record,) = [record for record in caplog.records if record.message == "log-sink.dropped"]
     assert vars(record)["data"] == {"sink": "x", "count": 3, "total": 3, "by_instance": {"app-guid/2": 3}}
 
@@ -51,16 +51,16 @@ async def test_a_batch_that_failed_comes_again_without_what_was_sent(
 ) -> None:
     monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.INFO)
-    outlet = LineOutlet("x", PAYLOADS, destination)
+    shipper = LineShipper("x", PAYLOADS, destination)
     destination.failures = [Unreachable("gone", sent=1), Unreachable("still gone")]
     for text in "abc":
-        outlet.emit(make_line(text))
-    async with outlet.running():
+        shipper.emit(make_line(text))
+    async with shipper.running():
         await destination.until(3)
-        outlet.emit(make_line("d"))
+        shipper.emit(make_line("d"))
         await destination.until(4)
     assert destination.payloads == [b"a", b"b", b"c", b"d"]
-    assert outlet.delivered == 4
+    assert shipper.delivered == 4
     said = [record.message for record in caplog.records]
     assert said == ["log-sink.unreachable", "log-sink.reached"]
 
@@ -68,42 +68,42 @@ async def test_a_batch_that_failed_comes_again_without_what_was_sent(
 async def test_an_absent_destination_ends_with_the_cell_and_is_told(
     destination: Any, make_line: Any, caplog: Caplog
 ) -> None:
-    outlet = LineOutlet("x", PAYLOADS, destination)
+    shipper = LineShipper("x", PAYLOADS, destination)
     destination.failures = [Unreachable("nobody there")] * 3
-    async with outlet.running():
-        outlet.emit(make_line("a"))
+    async with shipper.running():
+        shipper.emit(make_line("a"))
         await destination.entered.wait()
-    assert (outlet.delivered, outlet.dropped, destination.closed) == (0, 1, True)
+    assert (shipper.delivered, shipper.dropped, destination.closed) == (0, 1, True)
     assert [record.message for record in caplog.records][-2:] == ["log-sink.gave-up", "log-sink.dropped"]
 
 
 async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any, make_line: Any) -> None:
-    outlet = LineOutlet("x", PAYLOADS, destination, close_limit_s=0.01)
+    shipper = LineShipper("x", PAYLOADS, destination, close_limit_s=0.01)
     destination.gate.clear()
-    async with outlet.running():
-        outlet.emit(make_line("a"))
+    async with shipper.running():
+        shipper.emit(make_line("a"))
         await destination.entered.wait()
-        outlet.emit(make_line("b"))
-    assert (outlet.delivered, outlet.dropped) == (0, 2)
+        shipper.emit(make_line("b"))
+    assert (shipper.delivered, shipper.dropped) == (0, 2)
 
 
 async def test_refused_lines_are_not_delivered(destination: Any, make_line: Any) -> None:
-    outlet = LineOutlet("x", PAYLOADS, destination)
+    shipper = LineShipper("x", PAYLOADS, destination)
     destination.refuses = {1}
-    async with outlet.running():
-        outlet.emit(make_line("a"))
-        outlet.emit(make_line("b"))
-    assert (outlet.delivered, outlet.dropped) == (1, 1)
+    async with shipper.running():
+        shipper.emit(make_line("a"))
+        shipper.emit(make_line("b"))
+    assert (shipper.delivered, shipper.dropped) == (1, 1)
 
 
 async def test_lines_that_came_together_go_together_and_count_one_by_one(
     destination: Any, make_line: Any
 ) -> None:
-    outlet = LineOutlet("x", all_together(lambda line: line.payload), destination)
-    async with outlet.running():
-        outlet.emit_lines([make_line("a"), make_line("b")])
+    shipper = LineShipper("x", all_together(lambda line: line.payload), destination)
+    async with shipper.running():
+        shipper.emit_lines([make_line("a"), make_line("b")])
     assert destination.payloads == [b"ab"]
-    assert outlet.delivered == 2
+    assert shipper.delivered == 2
 
 
 async def test_a_destination_that_breaks_ends_neither_the_cell_nor_its_sink(
@@ -111,7 +111,7 @@ async def test_a_destination_that_breaks_ends_neither_the_cell_nor_its_sink(
 ) -> None:
     """A failure of any kind is logged once with its trace, and the batch is sent again."""
     monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.001)
-    outlet = LineOutlet("x", PAYLOADS, destination)
+    shipper = LineShipper("x", PAYLOADS, destination)
     destination.failures = [RecursionError("too deep"), MemoryError(), ValueError("no")]
     send = destination.send
 
@@ -121,8 +121,8 @@ async def test_a_destination_that_breaks_ends_neither_the_cell_nor_its_sink(
         return await send(items)
 
     monkeypatch.setattr(destination, "send", broken)
-    async with outlet.running():
-        outlet.emit(make_line("a"))
+    async with shipper.running():
+        shipper.emit(make_line("a"))
         await destination.until(1)
     assert destination.payloads == [b"a"]
     failed = [record for record in caplog.records if record.message == "log-sink.failed"]

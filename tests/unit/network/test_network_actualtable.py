@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor.network.actualtable import Count, Listing, parse
+from executor.network.actualtable import ActualTable, Count, parse
 from executor.network.rules import KERNELS_SETS
 
 pytestmark = pytest.mark.unit
@@ -31,8 +31,8 @@ def test_all_entries_are_read_however_they_are_written(indent: int | None) -> No
 
 
 def test_an_empty_table() -> None:
-    assert parse(listing()) == Listing()
-    assert parse('{"nftables": []}') == Listing()
+    assert parse(listing()) == ActualTable()
+    assert parse('{"nftables": []}') == ActualTable()
 
 
 def test_sets_that_the_kernel_fills_are_not_compared() -> None:
@@ -40,4 +40,4 @@ def test_sets_that_the_kernel_fills_are_not_compared() -> None:
     rate = {"elem": {"val": "10.0.0.2", "timeout": 600, "limit": {"rate": 100, "per": "second"}}}
     count = {"elem": {"val": "10.0.0.2", "ct count": {"val": 5, "inv": True}}}
     assert len(KERNELS_SETS) == 6
-    assert parse(listing(*(a_set(name, rate, count) for name in KERNELS_SETS))) == Listing()
+    assert parse(listing(*(a_set(name, rate, count) for name in KERNELS_SETS))) == ActualTable()
