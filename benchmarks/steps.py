@@ -25,7 +25,7 @@ from bbs.models.actions import Action, EmitProgressAction, ParallelAction, Seria
 from executor.engine.api import EngineContainer
 from executor.logs.sinks import RingSink
 from executor.logs.streamer import LogStreamer
-from executor.model import LogConfig
+from executor.model import Container, LogConfig
 from executor.steps.context import StepContext
 from executor.steps.trace import StepEvent
 from executor.steps.tree import build_action_step
@@ -88,6 +88,7 @@ async def our_steps(action: Action) -> float:
     nobody: Any = object()  # an action that does nothing calls nothing
     context = StepContext(
         engine=nobody,
+        instance=Container(guid="bench"),
         container=EngineContainer(guid="bench", id="", init_pid=0, address=""),
         logs=LogStreamer(RingSink(), LogConfig(guid="bench")),
         fetcher=nobody,

@@ -20,6 +20,7 @@ from executor.containers.applog import AppLog
 from executor.containers.machine import Create
 from executor.containers.resources import OptionalResources
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer
+from executor.environment import Env, instance_env
 from executor.errors import EngineError, ExecutorError
 from executor.identity.authority import IdentityError
 from executor.identity.instances import Credentials
@@ -27,14 +28,12 @@ from executor.logs.clock import Clock
 from executor.model import Container, PortMapping, RunInfo
 from executor.network.api import Network
 from executor.shielded import finish
-from executor.steps.environment import Env
 from executor.telemetry.meter import Meter
 from executor.volumes.api import VolumeError
 
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20
-CF_SYSTEM_CERT_PATH = "CF_SYSTEM_CERT_PATH"
 HEALTHCHECK_DIR = "/etc/cf-assets/healthcheck"
 
 
@@ -110,19 +109,17 @@ class Creator:
         info = container.run_info
         self._check(container)
         mounts = [*await self._dependency_mounts(container)]
-        env = list(info.env)
         if certificates := trusted_certificates(self._config, info):
             mounts.append(certificates)
-            env.append((CF_SYSTEM_CERT_PATH, certificates.target))
         mounts += await self._volumes(container)
         credentials = await self._credentials(container)
         mounts += await self._service_files(container)
         mounts += credentials.mounts
-        env += credentials.env
+        env = instance_env(info.env, certificates.target if certificates else "", credentials.env)
         if self._config.declarative_healthcheck_path:
             mounts.append(BindMount(source=self._config.declarative_healthcheck_path, target=HEALTHCHECK_DIR))
         self._app_log.creating(info.log_config, container.guid)
-        spec = container_spec(self._config, container, env=tuple(env), mounts=tuple(mounts))
+        spec = container_spec(self._config, container, env=env, mounts=tuple(mounts))
         try:
             made, move = await self._engine_container(container, spec)
         except ExecutorError as error:

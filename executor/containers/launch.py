@@ -108,14 +108,12 @@ class StepLauncher:
         orphans = Orphans()
         context = StepContext(
             engine=self._engine,
+            instance=container,
             container=creation.engine_container,
             logs=streamer,
             fetcher=self._fetcher,
             uploader=self._uploader,
             env=creation.env,
-            external_ip=container.external_ip,
-            internal_ip=container.internal_ip,
-            ports=container.ports,
             settings=self._settings,
             slots=self._slots,
             on_readiness=on_readiness,

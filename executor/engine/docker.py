@@ -41,7 +41,6 @@ from executor.engine.containers import (
 )
 from executor.engine.copies import Copies
 from executor.engine.devices import make_fuse
-from executor.engine.environment import parse_env
 from executor.engine.faults import ContainerGone, ImageMissing, engine_text
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
@@ -50,6 +49,7 @@ from executor.engine.processes import DockerProcess, ProcessRoom
 from executor.engine.pulledimages import PulledImages
 from executor.engine.storage import DiskQuotas, Room
 from executor.engine.streams import Streams
+from executor.environment import image_env
 from executor.errors import EngineError
 from executor.reasons import reason_of
 from executor.shielded import finish
@@ -343,7 +343,7 @@ class DockerEngine:
             id=state["Id"],
             init_pid=state["State"]["Pid"],
             address=state["Config"]["Labels"][LABEL_ADDRESS],
-            image_env=parse_env(state["Config"]["Env"] or []),
+            image_env=image_env(state["Config"]["Env"] or []),
             disk_quota=bool(state["HostConfig"].get("StorageOpt")),
             disk_bytes=int(state["Config"]["Labels"].get(LABEL_DISK_BYTES, 0)),
             privileged=LABEL_PRIVILEGED in state["Config"]["Labels"],

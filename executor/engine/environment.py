@@ -1,11 +1,10 @@
-"""Environments of processes: merging layers, defaults, and passing through a shell. Pure."""
+"""Variables on their way to a program: through shells, and within the kernel's limits. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-Env = tuple[tuple[str, str], ...]
-"""Variables in order, with unique names."""
+from executor.environment import Env
 
 STRING_BYTES_MOST = 32 * 4096
 """Longest argument or variable including its NUL: the kernel's ``MAX_ARG_STRLEN`` with 4 KiB pages."""
@@ -15,30 +14,6 @@ ARGUMENT_BYTES_FLOOR, ARGUMENT_BYTES_CEILING = 128 * 1024, 6 << 20
 """Minimum and maximum of the limit for all arguments and variables: see the kernel's
 ``bprm_stack_limits``.
 """
-
-ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-USER_PATH = "/usr/local/bin:/usr/bin:/bin"
-
-
-def merge_env(layers: Iterable[Iterable[tuple[str, str]]]) -> Env:
-    """Merge layers, the strongest last: a name keeps its first place and its last value."""
-    merged: dict[str, str] = {}
-    for layer in layers:
-        merged.update(layer)
-    return tuple(merged.items())
-
-
-def parse_env(lines: Iterable[str]) -> Env:
-    """Parse ``NAME=value`` lines of an image's configuration."""
-    parts = (line.partition("=") for line in lines)
-    return merge_env([[(name, value) for name, _, value in parts]])
-
-
-def with_defaults(env: Env, *, uid: int, user: str, home: str) -> Env:
-    """Add PATH, USER and HOME where they are absent."""
-    defaults = (("PATH", ROOT_PATH if uid == 0 else USER_PATH), ("USER", user or "root"), ("HOME", home))
-    present = {name for name, _ in env}
-    return (*env, *(pair for pair in defaults if pair[0] not in present))
 
 
 def carried_over(variables: Iterable[str]) -> str:

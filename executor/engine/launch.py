@@ -15,9 +15,10 @@ import sys
 from dataclasses import dataclass
 
 from executor.engine.api import ProcessSpec
-from executor.engine.environment import Env, too_long, with_defaults
+from executor.engine.environment import too_long
 from executor.engine.rootfs import Rootfs
 from executor.engine.users import User, further_groups, resolve_user
+from executor.environment import Env, with_defaults
 from executor.errors import ProcessStartError
 
 _FAILED = "exec failed: unable to start container process"

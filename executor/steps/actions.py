@@ -24,6 +24,7 @@ from bbs.models.actions import (
 )
 from executor.cache.api import Progress
 from executor.engine.api import ProcessSpec
+from executor.environment import merge_env, network_env
 from executor.errors import EmptyAction
 from executor.logs.api import LogStreams, Output
 from executor.steps.base import Step
@@ -31,7 +32,6 @@ from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
 from executor.steps.download import Download
 from executor.steps.emit_progress import EmitProgress
-from executor.steps.environment import merge_env, network_env
 from executor.steps.output_wrapper import CapturedOutput, OutputWrapper
 from executor.steps.parallel import Parallel
 from executor.steps.run import Run, RunOptions
@@ -135,7 +135,7 @@ def _run(action: RunAction, context: StepContext, place: Place, facts: Facts) ->
             context.container.image_env,
             context.env,
             ((variable.name, variable.value) for variable in action.env),
-            network_env(context.external_ip, context.address, context.ports),
+            network_env(context.instance.external_ip, context.container.address, context.instance.ports),
         ),
         user=action.user or "root",
         nofile=limits.nofile if limits is not None else None,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from executor.cache.api import FileFetcher, FileUploader
 from executor.engine.api import Engine, EngineContainer
+from executor.environment import Env
 from executor.logs.api import LogStreams
 from executor.logs.clock import Clock, SystemClock
-from executor.model import PortMapping
+from executor.model import Container
 from executor.places import FairPlaces
-from executor.steps.environment import Env
 from executor.steps.orphans import Orphans
 from executor.steps.trace import NoTrace, TraceRecorder
 from executor.steps.turns import Turns
@@ -63,24 +63,22 @@ async def _no_network(_: object) -> socket.socket:
 class StepContext:
     """One container and the dependencies of its steps.
 
-    env: the container's variables (identity, desired, certificates), in order; each Run step adds the image,
-    action and network variables. logs: the container's log streamer. external_ip, internal_ip, ports: values
-    of the network variables; checks use internal_ip. on_readiness: called whenever routability changes.
+    instance: has the external address and the ports, for the network variables. container: has the address
+    that checks connect to. env: the instance's variables; each Run step adds those of the image, the action
+    and the network. logs: the container's log streamer. on_readiness: called whenever routability changes.
     on_setup_end: called with whether setup succeeded. on_liveness_failure: called with the kind (``tcp``,
     ``http``) of a failed liveness check. open_socket: opens a socket in the container's network, for checks.
-    turns: shared by the probes of the container. orphans: owns the tasks that interrupted steps leave
-    behind; settle it when the container is destroyed.
+    turns: shared by the probes of the container. orphans: owns the tasks that interrupted steps leave behind;
+    settle it when the container is destroyed.
     """
 
     engine: Engine
+    instance: Container
     container: EngineContainer
     logs: LogStreams
     fetcher: FileFetcher
     uploader: FileUploader
     env: Env = ()
-    external_ip: str = ""
-    internal_ip: str = ""
-    ports: tuple[PortMapping, ...] = ()
     settings: StepSettings = StepSettings()
     slots: StepSlots = field(default_factory=StepSlots)
     on_readiness: Callable[[bool], None] = _ignore
@@ -91,8 +89,3 @@ class StepContext:
     clock: Clock = field(default_factory=SystemClock)
     recorder: TraceRecorder = field(default_factory=NoTrace)
     orphans: Orphans = field(default_factory=Orphans)
-
-    @property
-    def address(self) -> str:
-        """The address that checks connect to."""
-        return self.internal_ip or self.container.address

@@ -114,7 +114,7 @@ def readiness_of_definition(definition: CheckDefinition, context: StepContext) -
 
 def _targets(checks: Sequence[Check], context: StepContext) -> list[Target]:
     timeout = context.settings.default_check_timeout
-    return targets_of(checks, context.address, timeout, context.open_socket, context.turns)
+    return targets_of(checks, context.container.address, timeout, context.open_socket, context.turns)
 
 
 def _check_output(definition: CheckDefinition, context: StepContext) -> Output:

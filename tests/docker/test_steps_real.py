@@ -40,7 +40,7 @@ from executor.engine.api import ContainerSpec
 from executor.engine.docker import DockerEngine
 from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
-from executor.model import LogConfig, PortMapping
+from executor.model import Container, LogConfig, PortMapping
 from executor.steps.context import StepContext, StepSettings
 from executor.steps.trace import StepEnded, StepEvent
 from executor.steps.tree import build_action_step
@@ -137,18 +137,22 @@ async def open_place(engine: DockerEngine, rootfs_image: str, tmp_path: Path) ->
     ):
 
         async def opened(memory_bytes: int = 0) -> Place:
-            spec = ContainerSpec(guid="g1", root_fs=rootfs_image, memory_bytes=memory_bytes)
+            spec = ContainerSpec(
+                guid="g1", root_fs=rootfs_image, address="10.0.0.2", memory_bytes=memory_bytes
+            )
             place = Place()
             place.context = StepContext(
                 engine=engine,
+                instance=Container(
+                    guid="g1",
+                    external_ip="192.0.2.2",
+                    ports=(PortMapping(container_port=8080, host_port=61001),),
+                ),
                 container=await engine.create(spec),
                 logs=LogStreamer(place, LogConfig(guid="app", source_name="CELL")),
                 fetcher=downloader,
                 uploader=Uploader(session),
                 env=(("INSTANCE_INDEX", "0"), ("CF_INSTANCE_IP", "overridden")),
-                external_ip="192.0.2.2",
-                internal_ip="10.0.0.2",
-                ports=(PortMapping(container_port=8080, host_port=61001),),
                 settings=StepSettings(graceful_shutdown_interval=GRACE, work_dir=tmp_path),
                 recorder=place,
             )

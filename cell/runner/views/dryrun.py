@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bbs.models.actions import DownloadAction, RunAction, UploadAction
 from cell.runner.plan import Node, plan
 from cell.runner.request import Order
-from executor.steps.environment import merge_env
+from executor.environment import merge_env
 
 
 def dry_run_lines(order: Order) -> Iterator[str]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.engine.environment import handed_over, merge_env, parse_env, with_defaults
+from executor.engine.environment import handed_over
+from executor.environment import image_env, merge_env, with_defaults
 
 pytestmark = pytest.mark.unit
 
@@ -16,18 +17,18 @@ layers = st.lists(st.lists(st.tuples(names, st.text(max_size=3))))
 
 def test_a_name_keeps_its_first_place_and_its_last_value() -> None:
     image, client, cell = [("A", "1"), ("B", "1")], [("C", "2"), ("A", "2")], [("B", "3"), ("D", "3")]
-    assert merge_env([image, client, cell]) == (("A", "2"), ("B", "3"), ("C", "2"), ("D", "3"))
+    assert merge_env(image, client, cell) == (("A", "2"), ("B", "3"), ("C", "2"), ("D", "3"))
 
 
 @given(layers)
 def test_merging_twice_changes_nothing(given_layers: list[list[tuple[str, str]]]) -> None:
-    merged = merge_env(given_layers)
-    assert merge_env([merged]) == merged
+    merged = merge_env(*given_layers)
+    assert merge_env(merged) == merged
     assert dict(merged) == {name: value for layer in given_layers for name, value in layer}
 
 
 def test_lines_of_an_image() -> None:
-    assert parse_env(["A=1=2", "B=", "C", "A=3"]) == (("A", "3"), ("B", ""), ("C", ""))
+    assert image_env(["A=1=2", "B=", "C", "A=3"]) == (("A", "3"), ("B", ""), ("C", ""))
 
 
 @pytest.mark.parametrize(

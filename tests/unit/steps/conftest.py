@@ -18,7 +18,7 @@ from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, P
 from executor.errors import EngineError, ProcessStartError
 from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
-from executor.model import LogConfig
+from executor.model import Container, LogConfig
 from executor.steps.base import Step
 from executor.steps.context import StepContext, StepSettings
 from executor.steps.trace import StepEvent
@@ -312,6 +312,7 @@ class World:
         settings |= {name: changes.pop(name) for name in list(changes) if name in StepSettings.__slots__}
         fields: dict[str, object] = {
             "engine": self.engine,
+            "instance": Container(guid="guid"),
             "container": EngineContainer(guid="guid", id="id", init_pid=1, address="10.0.0.2"),
             "logs": LogStreamer(self.log, self.config, clock=clock),
             "fetcher": self.fetcher,

@@ -10,7 +10,7 @@ import pytest
 from bbs.models.actions import ResourceLimits, TryAction
 from bbs.models.common import EnvironmentVariable
 from executor.engine.api import EngineContainer
-from executor.model import LogConfig, PortMapping
+from executor.model import Container, LogConfig, PortMapping
 from executor.steps.base import EmittableError, ExceededGracefulShutdownInterval
 from executor.steps.run import Exit, RunOptions, exit_error, exit_log_line
 
@@ -158,8 +158,11 @@ async def test_what_the_process_is_given(world, start, script):
             guid="g", id="i", init_pid=1, address="10.0.0.2", image_env=(("LANG", "C"), ("BOTH", "image"))
         ),
         "env": (("INSTANCE_INDEX", "0"), ("INSTANCE_INDEX", "77"), ("BOTH", "lrp")),
-        "external_ip": "10.1.1.1",
-        "ports": (PortMapping(container_port=8080, host_port=61012),),
+        "instance": Container(
+            guid="g",
+            external_ip="10.1.1.1",
+            ports=(PortMapping(container_port=8080, host_port=61012),),
+        ),
     }
     await start(world.step(action, **context)).end()
     (spec,) = world.engine.started

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bbs.models.sizes import format_size
+from executor.environment import network_env
 from executor.model import PortMapping
-from executor.steps.environment import merge_env, network_env
 from executor.steps.text import format_duration, truncate_error
 
 pytestmark = pytest.mark.unit
@@ -40,12 +40,6 @@ def test_errors_are_cut_to_1024_bytes_with_the_mark():
     cut = truncate_error("x" * 1025)
     assert len(cut) == 1024
     assert cut.endswith(b"x (error truncated)")
-
-
-def test_a_name_stands_where_it_was_first_with_its_last_value():
-    assert merge_env([("A", "1"), ("B", "2")], [("A", "3"), ("C", "4")], [("B", "")]) == (
-        ("A", "3"), ("B", ""), ("C", "4"),
-    )  # fmt: skip
 
 
 MAPPED = PortMapping(container_port=8080, host_port=61012)
