@@ -47,20 +47,24 @@ FLOOD = "yes a"
 LINES = "yes ''"
 NAMES = "printf '\\377\\376\\377' > /proc/$$/comm; while :; do sleep 1; done"
 REDIRECT = (
-    "printf 'HTTP/1.1 302 Found\\r\\nLocation: http://192.0.2.2:{port}/secret\\r\\n\\r\\n' > /tmp/r;"
+    "printf 'HTTP/1.1 302 Found\\r\\nLocation: http://{host}:{port}/secret\\r\\n\\r\\n' > /tmp/r;"
     " exec nc -ll -p 8080 -e cat /tmp/r"
 )
 CONNECTIONS = """
 import socket, time
+routes = [line.split() for line in open("/proc/net/route")]
+(gateway,) = (route[2] for route in routes if route[1] == "00000000")
+host = socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
 kept = []
 for _ in range(6000):
     s = socket.socket(); s.setblocking(False); kept.append(s)
-    try: s.connect(("192.0.2.99", 9))
+    try: s.connect((host, PORT))
     except OSError: pass
     if len(kept) > 900: kept.pop(0).close()
     time.sleep(0.002)
 time.sleep(1000)
 """
+"""To a listener of the host that accepts nothing, so that no packet leaves the machine."""
 INODES = """
 import itertools, os
 os.makedirs("/tmp/i")
@@ -125,7 +129,7 @@ def _neighbour(index: int) -> dict[str, Any]:
     return _lrp(f"neighbour-{index}", serve, memory_mb=32, **_check(8080, "/passwd"))
 
 
-def _hostile_lrps(outside_port: int) -> list[dict[str, Any]]:
+def _hostile_lrps(host: str, outside_port: int, deaf_port: int) -> list[dict[str, Any]]:
     noisy_probe = {"parallel": {"actions": [_run("exec cat /dev/zero") for _ in range(20)]}}
     many = {"parallel": {"actions": [_run("exec sleep 1000") for _ in range(50)]}}
     python = {"rootfs": "preloaded:cellfs"}
@@ -136,8 +140,8 @@ def _hostile_lrps(outside_port: int) -> list[dict[str, Any]]:
         _lrp("one-byte-lines", _run(LINES)),
         _lrp("process-names", _run(NAMES)),
         _lrp("noisy-monitor", _run("exec sleep 1000"), monitor=noisy_probe),
-        _lrp("redirecting-check", _run(REDIRECT.format(port=outside_port)), **_check(8080, "/")),
-        _lrp("connections", _python(CONNECTIONS), **python),
+        _lrp("redirecting-check", _run(REDIRECT.format(host=host, port=outside_port)), **_check(8080, "/")),
+        _lrp("connections", _python(CONNECTIONS.replace("PORT", str(deaf_port))), **python),
         _lrp("inodes", _python(INODES), **python),
         _lrp("broadcast", _python(BROADCAST), **python),
         _lrp("crash-loop", _run("exit 1")),
@@ -222,6 +226,19 @@ class _Watch:
             self.failures.append(f"{address}: {type(error).__name__} {error}")
 
 
+def _host_address() -> str:
+    """An address of this machine that a container could reach."""
+    return next(
+        (
+            address.address
+            for name, addresses in psutil.net_if_addrs().items()
+            for address in addresses
+            if address.family is socket.AF_INET and name != "lo"
+        ),
+        "127.0.0.1",
+    )
+
+
 def _descriptors(pid: int) -> Counter[str]:
     """How many descriptors a process has open, by what they are."""
     counts: Counter[str] = Counter()
@@ -256,8 +273,8 @@ async def test_ten_apps_answer_while_each_kind_of_hostile_work_runs(tmp_path: Pa
             await cell.receptor.running(f"neighbour-{index}", timeout_s=START_TIMEOUT_S)
         before = await _rows(cell)
         addresses = [f"{row['address']}:{row['ports'][0]['host_port']}" for row in before.values()]
-        with socket.create_server(("", 0)) as outside:
-            hostile = _hostile_lrps(outside.getsockname()[1])
+        with socket.create_server(("", 0)) as outside, socket.create_server(("", 0), backlog=1) as deaf:
+            hostile = _hostile_lrps(_host_address(), outside.getsockname()[1], deaf.getsockname()[1])
             for document in hostile:
                 await cell.receptor.expect(201, "POST", "/v1/desired_lrps", document)
             for document in _hostile_tasks(cell.endpoints["file_server"]):
