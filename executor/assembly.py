@@ -20,6 +20,7 @@ from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
 from executor.network.api import Network
 from executor.places import FairPlaces
+from executor.pools import yield_often
 from executor.steps.context import StepSlots, transfer_places
 from executor.steps.trace import NoTrace, TraceRecorder
 from executor.telemetry.api import MetricsEmitter, NoEmitter
@@ -54,6 +55,7 @@ def assemble(
     cell's lines about creation, stop and destruction of containers; default: ``sink``. Raises IdentityError
     if the CA for instance credentials is unusable.
     """
+    yield_often()
     clock = clock or SystemClock()
     meter = meter or Meter()
     ledger = LogLedger(meter)
