@@ -88,7 +88,7 @@ def _run(script: str, **more: Any) -> dict[str, Any]:
 
 
 def _python(script: str) -> dict[str, Any]:
-    return {"run": {"path": "/bin/python3", "args": ["-c", script], "user": "vcap"}}
+    return {"run": {"path": "/usr/bin/python3", "args": ["-c", script], "user": "vcap"}}
 
 
 def _lrp(guid: str, action: dict[str, Any], **more: Any) -> dict[str, Any]:
