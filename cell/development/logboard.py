@@ -67,7 +67,7 @@ class LogBoard:
         return ring
 
     def _followed_ring(self, source: str) -> RingSink:
-        """The ring of a source that somebody asks for; a name that nothing logs under displaces no other."""
+        """The ring of a followed source. A source without lines displaces no ring of another source."""
         ring = self._rings.get(source) or self._silent.get(source)
         if ring is None:
             ring = self._silent[source] = RingSink(self._lines)

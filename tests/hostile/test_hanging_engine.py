@@ -1,4 +1,4 @@
-"""An engine that hangs: whoever asks the cell to stop gets an end within the grace, with the reason."""
+"""An engine that hangs: a stop of the cell ends within its grace and logs the reason."""
 
 from __future__ import annotations
 
