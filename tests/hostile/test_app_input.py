@@ -330,7 +330,7 @@ def test_an_app_does_not_see_where_the_count_is(tmp_path: Path) -> None:
 def test_what_processes_call_themselves_is_no_reason_to_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process named by bytes that are no text, with a full table of files, is reported with replacement characters."""
+    """A process name that is not text, in a full process table, is reported with replacement characters."""
     proc, groups = tmp_path / "proc", tmp_path / "group"
     groups.mkdir()
     (groups / "memory.events").write_text("oom_kill 0\n")
