@@ -1,7 +1,8 @@
 """Data types of the executor's interface: requests, containers, events, metrics.
 
 A container is the container of an *instance* with its life cycle, not the engine's object. All values are
-immutable; a change creates a new value.
+immutable; a change creates a new value. :mod:`executor.codec` stores a container across restarts, so every
+integer in it has a width and every field but the guid has a default.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 
 from bbs.models.actions import Action
 from bbs.models.common import CertificateProperties, File, Network
+from bbs.models.meta import Int64
 from bbs.models.workload import CachedDependency, CheckDefinition, SecurityGroupRule, Sidecar
 
 
@@ -61,10 +63,10 @@ class RunResult:
 class PortMapping:
     """One mapped port; 0 means none."""
 
-    container_port: int
-    host_port: int = 0
-    container_tls_proxy_port: int = 0
-    host_tls_proxy_port: int = 0
+    container_port: Int64
+    host_port: Int64 = 0
+    container_tls_proxy_port: Int64 = 0
+    host_tls_proxy_port: Int64 = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class LogConfig:
     """Log configuration. An empty guid drops the output of steps."""
 
     guid: str = ""
-    index: int = 0
+    index: Int64 = 0
     source_name: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,7 +84,7 @@ class MetricsConfig:
     """Labels of the container's metrics."""
 
     guid: str = ""
-    index: int = 0
+    index: Int64 = 0
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -107,12 +109,12 @@ class RunInfo:
     """
 
     root_fs: str = ""
-    cpu_weight: int = 0
-    ports: tuple[int, ...] = ()
+    cpu_weight: Int64 = 0
+    ports: tuple[Int64, ...] = ()
     internal_routes: tuple[str, ...] = ()
     log_config: LogConfig = LogConfig()
     metrics_config: MetricsConfig = MetricsConfig()
-    start_timeout_ms: int = 0
+    start_timeout_ms: Int64 = 0
     privileged: bool = False
     cached_dependencies: tuple[CachedDependency, ...] = ()
     setup: Action | None = None
@@ -128,7 +130,7 @@ class RunInfo:
     image_username: str = ""
     image_password: str = ""
     sidecars: tuple[Sidecar, ...] = ()
-    log_rate_limit_bytes_per_second: int = -1
+    log_rate_limit_bytes_per_second: Int64 = -1
     volume_mounted_files: tuple[File, ...] = ()
 
 
@@ -137,9 +139,9 @@ class AllocationRequest:
     """A reservation. Memory and disk in MiB; 0 reserves nothing and means unlimited."""
 
     guid: str
-    memory_mb: int = 0
-    disk_mb: int = 0
-    max_pids: int = 0
+    memory_mb: Int64 = 0
+    disk_mb: Int64 = 0
+    max_pids: Int64 = 0
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -179,18 +181,18 @@ class Container:
 
     guid: str
     state: ContainerState = ContainerState.RESERVED
-    memory_mb: int = 0
-    disk_mb: int = 0
-    max_pids: int = 0
+    memory_mb: Int64 = 0
+    disk_mb: Int64 = 0
+    max_pids: Int64 = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     run_info: RunInfo = RunInfo()
     routable: bool = False
-    allocated_at: int = 0
+    allocated_at: Int64 = 0
     external_ip: str = ""
     internal_ip: str = ""
     ports: tuple[PortMapping, ...] = ()
-    memory_limit: int = 0
-    disk_limit: int = 0
+    memory_limit: Int64 = 0
+    disk_limit: Int64 = 0
     run_result: RunResult = RunResult()
     advertise_preference_for_instance_address: bool = False
 

@@ -11,8 +11,8 @@ import json
 import types
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass
-from enum import IntEnum
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import Enum, IntEnum
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bbs.models.actions import ACTION_TYPES, MAX_DEPTH, Action, EmptyAction
@@ -163,10 +163,23 @@ def _enum_value(enum: type[IntEnum], mark: Json) -> _Value:
     return _Value(read_name, lambda member: member.name)
 
 
-def _list_value(item: _Value) -> _Value:
+def _text_enum_value(enum: type[Enum]) -> _Value:
+    values = {member.value: member for member in enum}
+
+    def read(value: object) -> Enum:
+        if type(value) is str and value in values:
+            return values[value]
+        return mismatch("one of " + ", ".join(json.dumps(name) for name in values), value)
+
+    return _Value(read, lambda member: member.value)
+
+
+def _list_value(item: _Value, length: int | None = None) -> _Value:
+    expected = "a list" if length is None else f"a list of {length}"
+
     def read(value: object) -> tuple[Any, ...]:
-        if type(value) is not list:
-            mismatch("a list", value)
+        if type(value) is not list or length not in (None, len(value)):
+            mismatch(expected, value)
         items = []
         for index, element in enumerate(value):
             try:
@@ -258,9 +271,12 @@ def _value(hint: Any, mark: Json) -> tuple[_Value, bool]:
             return _ACTION, len(rest) < len(arguments)
         return _value(rest[0], mark)[0], True
     if origin is tuple:
-        return _list_value(_value(arguments[0], mark)[0]), False
+        length = None if arguments[-1] is Ellipsis else len(arguments)
+        return _list_value(_value(arguments[0], mark)[0], length), False
     if origin is not None and issubclass(origin, Mapping):
         return (_RAW_MAP if mark.raw else _map_value(_value(arguments[1], mark)[0])), False
+    if hint is object:
+        return _Value(_as_is, _as_is), False
     if hint is str:
         return _Value(_read_str, _as_is), False
     if hint is bool:
@@ -269,6 +285,8 @@ def _value(hint: Any, mark: Json) -> tuple[_Value, bool]:
         return _Value(_int_reader(width), _as_is), False
     if isinstance(hint, type) and issubclass(hint, IntEnum):
         return _enum_value(hint, mark), False
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _text_enum_value(hint), False
     if is_dataclass(hint) and isinstance(hint, type):
         return _object_value(hint), False
     raise TypeError(f"no JSON form for {hint!r}")
@@ -330,6 +348,11 @@ class _Plan:
         for field in fields(cls):
             self._add(field.name, hints[field.name])
         self.flats = [entry for entry in self.entries if isinstance(entry, _Flat)]
+        self.required = {
+            field.name
+            for field in fields(cls)
+            if field.default is MISSING and field.default_factory is MISSING
+        }
 
     def _add(self, name: str, hint: Any) -> None:
         mark = next((note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Json)), Json())
@@ -366,6 +389,8 @@ class _Plan:
         for flat in self.flats:
             if flat.name in parts or not flat.optional:
                 own[flat.name] = flat.cls(**parts.get(flat.name, {}))
+        if missing := self.required - own.keys():
+            mismatch(f"an object with {', '.join(sorted(missing))}", value)
         return self.cls(**own)
 
     def write(self, model: Any) -> dict[str, Any]:
