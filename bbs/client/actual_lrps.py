@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from bbs.client.caller import Caller, raise_for_error
-from bbs.client.transport import EndpointNotFoundError, RequestT, UnansweredError
+from bbs.client.transport import Caller, EndpointNotFoundError, RequestT, UnansweredError, raise_for_error
 from bbs.models.actual_lrp import (
     ActualLRP,
-    ActualLRPGroup,
     ActualLRPInstanceKey,
     ActualLRPInternalRoute,
     ActualLRPKey,
@@ -26,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class ActualLRPClient(Caller):
-    """``bbs.client.api.ActualLRPCalls`` over the wire."""
+    """Calls about actual LRPs."""
 
     async def actual_lrps(
         self,
@@ -42,35 +40,6 @@ class ActualLRPClient(Caller):
         )
         response = await self._ask(routes.ACTUAL_LRPS, request, trace_id)
         return [to_model(lrp, ActualLRP) for lrp in response.actual_lrps]
-
-    async def actual_lrps_by_process_guids(
-        self, process_guids: Sequence[str], *, trace_id: str = ""
-    ) -> list[ActualLRP]:
-        """Only a BBS newer than 2024 has this call; others raise :class:`EndpointNotFoundError`."""
-        request = requests.ActualLRPsByProcessGuidsRequest(process_guids=process_guids)
-        response = await self._ask(routes.ACTUAL_LRPS_BY_PROCESS_GUIDS, request, trace_id)
-        return [to_model(lrp, ActualLRP) for lrp in response.actual_lrps]
-
-    async def actual_lrp_groups(
-        self, *, domain: str = "", cell_id: str = "", trace_id: str = ""
-    ) -> list[ActualLRPGroup]:
-        request = requests.ActualLRPGroupsRequest(domain=domain, cell_id=cell_id)
-        response = await self._ask(routes.ACTUAL_LRP_GROUPS, request, trace_id)
-        return [to_model(group, ActualLRPGroup) for group in response.actual_lrp_groups]
-
-    async def actual_lrp_groups_by_process_guid(
-        self, process_guid: str, *, trace_id: str = ""
-    ) -> list[ActualLRPGroup]:
-        request = requests.ActualLRPGroupsByProcessGuidRequest(process_guid=process_guid)
-        response = await self._ask(routes.ACTUAL_LRP_GROUPS_BY_PROCESS_GUID, request, trace_id)
-        return [to_model(group, ActualLRPGroup) for group in response.actual_lrp_groups]
-
-    async def actual_lrp_group_by_process_guid_and_index(
-        self, process_guid: str, index: int, *, trace_id: str = ""
-    ) -> ActualLRPGroup:
-        request = requests.ActualLRPGroupByProcessGuidAndIndexRequest(process_guid=process_guid, index=index)
-        response = await self._ask(routes.ACTUAL_LRP_GROUP_BY_PROCESS_GUID_AND_INDEX, request, trace_id)
-        return to_model(response.actual_lrp_group, ActualLRPGroup)
 
     async def claim_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
@@ -146,7 +115,7 @@ class ActualLRPClient(Caller):
 
 
 class EvacuationClient(Caller):
-    """``bbs.client.api.EvacuationCalls`` over the wire.
+    """Calls of an evacuating cell; all except ``remove_evacuating_actual_lrp`` return ``keep_container``.
 
     Without a response, ``keep_container`` gets a default: an instance that is or may become useful is kept,
     one that has ended is not. Errors in a response are raised, as in all calls.
@@ -241,14 +210,14 @@ class EvacuationClient(Caller):
         except EndpointNotFoundError as error:
             if fallback is not None:
                 return await self._evacuate(*fallback, trace_id, keep_when_unanswered=keep_when_unanswered)
-            return _made_up(route.path, error, keep_when_unanswered)
+            return _assumed(route.path, error, keep_when_unanswered)
         except UnansweredError as error:
-            return _made_up(route.path, error, keep_when_unanswered)
+            return _assumed(route.path, error, keep_when_unanswered)
         raise_for_error(response)
         return response.keep_container
 
 
-def _made_up(path: str, error: UnansweredError, keep: bool) -> bool:
+def _assumed(path: str, error: UnansweredError, keep: bool) -> bool:
     logger.error(
         "evacuation-call-unanswered", extra={"data": {"path": path, "error": str(error), "keep": keep}}
     )

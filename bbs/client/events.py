@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from bbs.backoff import Backoff
-from bbs.client.streaming import NoHead, ProtocolError, StreamingResponse
+from bbs.client.streaming import HeadTimeout, ProtocolError, StreamingResponse
 from bbs.client.transport import EndpointNotFoundError, Transport, UnansweredError
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import Event
@@ -114,7 +114,7 @@ class _Subscription:
                 dial_timeout_s=policy.dial_timeout_s,
                 head_timeout_s=policy.request_timeout_s or None,
             )
-        except NoHead as error:
+        except HeadTimeout as error:
             raise _NotReadyError(ErrorType.Timeout, f"{self._url}: {error}") from error
         except (ProtocolError, OSError) as error:
             raise _UnreachableError(

@@ -15,7 +15,7 @@ from typing import Self
 
 import aiohttp
 
-from bbs.client.calls import BBSCalls
+from bbs.client.api import BBSClient
 from bbs.client.transport import (
     ROUTER_ERROR_HEADER,
     UNCOMPRESSED,
@@ -28,8 +28,8 @@ from bbs.client.transport import (
 )
 
 
-class HTTPBBSClient(BBSCalls):
-    """``bbs.client.api.BBSClient`` over pooled connections. Use as an async context manager."""
+class HTTPBBSClient(BBSClient):
+    """BBS client over pooled connections. Use as an async context manager."""
 
     def __init__(
         self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None

@@ -21,11 +21,11 @@ from bbs.client.tls import TLSConfigurationError, client_context, server_context
 
 logger = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S: Final = 5.0
+CHECK_INTERVAL_S: Final = 5.0
 """Interval between checks of the files."""
 
-Look = tuple[int, int, int]
-Fingerprint = tuple[Look | None, ...]
+Stamp = tuple[int, int, int]
+Fingerprint = tuple[Stamp | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class IdentityFiles:
 
     def fingerprint(self) -> Fingerprint:
         """Changes when a file is replaced, rewritten or removed."""
-        return tuple(_look(path) for path in (self.ca_file, self.cert_file, self.key_file))
+        return tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
 
 
 class Identity:
@@ -46,7 +46,7 @@ class Identity:
 
     def __init__(self, files: IdentityFiles) -> None:
         self.files = files
-        self._seen = files.fingerprint()
+        self._fingerprint = files.fingerprint()
         self._newest_server = server_context(files.ca_file, files.cert_file, files.key_file)
         self._clients: list[ssl.SSLContext] = []
 
@@ -55,10 +55,10 @@ class Identity:
         files = self.files
         context = server_context(files.ca_file, files.cert_file, files.key_file)
 
-        def hand_over(handshake: ssl.SSLObject, name: str | None, initial: ssl.SSLContext) -> None:
+        def use_newest(handshake: ssl.SSLObject, name: str | None, initial: ssl.SSLContext) -> None:
             handshake.context = self._newest_server
 
-        context.sni_callback = hand_over  # also called for clients that send no server name
+        context.sni_callback = use_newest  # also called for clients that send no server name
         return context
 
     def client_context(self, *, check_hostname: bool = True) -> ssl.SSLContext:
@@ -72,9 +72,9 @@ class Identity:
         """Check the files; True if they changed and are now in use."""
         files = self.files
         now = files.fingerprint()
-        if now == self._seen:
+        if now == self._fingerprint:
             return False
-        self._seen = now
+        self._fingerprint = now
         try:
             newest = server_context(files.ca_file, files.cert_file, files.key_file)
             for context in self._clients:
@@ -89,11 +89,11 @@ class Identity:
 
     @asynccontextmanager
     async def followed(
-        self, renewed: Callable[[], Awaitable[None]] | None = None, *, interval_s: float = LOOK_INTERVAL_S
+        self, renewed: Callable[[], Awaitable[None]] | None = None, *, interval_s: float = CHECK_INTERVAL_S
     ) -> AsyncIterator[None]:
         """Check the files while the context lasts. renewed: awaited after each renewal."""
 
-        async def look() -> None:
+        async def check() -> None:
             due = False
             while True:
                 await asyncio.sleep(interval_s)
@@ -107,7 +107,7 @@ class Identity:
                     logger.exception("tls-identity.not-renewed", extra=self._about(error=str(error)))
 
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(look(), name=f"identity {self.files.cert_file}")
+            task = group.create_task(check(), name=f"identity {self.files.cert_file}")
             try:
                 yield
             finally:
@@ -117,7 +117,7 @@ class Identity:
         return {"data": {"certificate": str(self.files.cert_file), **data}}
 
 
-def _look(path: Path) -> Look | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
         status = path.stat()
     except OSError:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from bbs.client.calls import BBSCalls
+from bbs.client.api import BBSClient
 from bbs.client.streaming import ProtocolError, StreamingResponse
 from bbs.client.transport import (
     ROUTER_ERROR_HEADER,
@@ -24,8 +24,8 @@ from bbs.client.transport import (
 )
 
 
-class OneShotBBSClient(BBSCalls):
-    """``bbs.client.api.BBSClient`` with one connection per call. Use as an async context manager."""
+class OneShotBBSClient(BBSClient):
+    """BBS client with one connection per call. Use as an async context manager."""
 
     def __init__(
         self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None

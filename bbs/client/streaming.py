@@ -30,7 +30,7 @@ class BadURL(OSError):
     """A URL that names no server."""
 
 
-class NoHead(TimeoutError):
+class HeadTimeout(TimeoutError):
     """A server accepted a request, but the response head did not arrive in time."""
 
 
@@ -58,8 +58,8 @@ class StreamingResponse:
     ) -> Self:
         """Send a request and wait for the response head. head_timeout_s: None for no limit.
 
-        Raises :class:`OSError` if no connection can be made, :class:`NoHead` if the head does not arrive in
-        time, :class:`ProtocolError` if there is no response on the connection.
+        Raises :class:`OSError` if no connection can be made, :class:`HeadTimeout` if the head does not arrive
+        in time, :class:`ProtocolError` if there is no response on the connection.
         """
         parts, port = _server(url)
         secure = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
@@ -77,7 +77,7 @@ class StreamingResponse:
             response.close()
             if head_timeout_s is None:  # a timeout of the kernel
                 raise
-            raise NoHead(f"no answer within {head_timeout_s:g} s") from error
+            raise HeadTimeout(f"no answer within {head_timeout_s:g} s") from error
         except BaseException:
             response.close()
             raise

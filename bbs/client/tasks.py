@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.client.caller import Caller
+from bbs.client.transport import Caller
 from bbs.models.task import Task, TaskDefinition
 from bbs.wire import routes
 from bbs.wire.mapping import text_to_wire, to_model, to_wire
@@ -11,7 +11,7 @@ from bbs.wire.proto import task_requests_pb2 as requests
 
 
 class TaskClient(Caller):
-    """``bbs.client.api.TaskCalls`` over the wire."""
+    """Calls about tasks."""
 
     async def tasks(self, *, domain: str = "", cell_id: str = "", trace_id: str = "") -> list[Task]:
         request = requests.TasksRequest(domain=domain, cell_id=cell_id)
@@ -55,11 +55,6 @@ class TaskClient(Caller):
             result=text_to_wire(result),
         )
         await self._ask(routes.COMPLETE_TASK, request, trace_id)
-
-    async def fail_task(self, task_guid: str, failure_reason: str, *, trace_id: str = "") -> None:
-        """Deprecated; still served."""
-        request = requests.FailTaskRequest(task_guid=task_guid, failure_reason=text_to_wire(failure_reason))
-        await self._ask(routes.FAIL_TASK, request, trace_id)
 
     async def reject_task(self, task_guid: str, rejection_reason: str, *, trace_id: str = "") -> None:
         """Not retried: by then the task may run on another cell, and the call names no cell."""

@@ -1,6 +1,6 @@
 """Transport of BBS requests: sending, interpretation of responses, retries.
 
-The calls are in :mod:`bbs.client.calls`. The implementations are :mod:`bbs.client.http` for long-running
+The calls are in :mod:`bbs.client.api`. The implementations are :mod:`bbs.client.http` for long-running
 programs and :mod:`bbs.client.oneshot` for single requests.
 """
 
@@ -193,6 +193,26 @@ class Transport(ABC):
         )
 
 
+class Caller:
+    """Base of a group of calls."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def _ask(
+        self,
+        route: Route[RequestT, ResponseT],
+        request: RequestT,
+        trace_id: str,
+        *,
+        repeatable: bool = True,
+    ) -> ResponseT:
+        """The response, if it has no error; otherwise raises its :class:`~bbs.models.errors.BBSError`."""
+        response = await self._transport.call(route, request, trace_id, repeatable=repeatable)
+        raise_for_error(response)
+        return response
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether a retry may succeed. A missing path or an oversized response is not retried."""
     if isinstance(error, EndpointNotFoundError | OversizedAnswerError):
@@ -206,6 +226,12 @@ def error_in(response: Message) -> BBSError | None:
         if isinstance(value, Error):
             return error_to_model(value)
     return None
+
+
+def raise_for_error(response: Message) -> None:
+    """Raise the error in field ``error`` of a response, if it is set."""
+    if (error := error_in(response)) is not None:
+        raise error
 
 
 def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:

@@ -20,7 +20,7 @@ from typing import Any, Never, Self
 from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
-from bbs.client.identity import LOOK_INTERVAL_S, Identity, IdentityFiles
+from bbs.client.identity import CHECK_INTERVAL_S, Identity, IdentityFiles
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
@@ -63,7 +63,7 @@ class PlaneConfig:
     static_dir: folder of the file server; default ``static`` in the state folder.
     tls: identity of BBS, Locket and auctioneer, also used for their calls to reps. Clients need a certificate
     of the same CA. None uses plain HTTP and gRPC everywhere. Receptor and file server are always plain.
-    identity_look_interval_s: interval between checks for renewed identity files.
+    identity_check_interval_s: interval between checks for renewed identity files.
     explain_placement: placement errors and rejection reasons also list why each cell refused the work.
     upload_polling_interval_s: interval between polls of an upload job.
     allowed_hosts: lower-case host names by which clients may call the plain listeners, in addition to
@@ -77,7 +77,7 @@ class PlaneConfig:
     static_dir: Path | None = None
     addresses: Addresses = field(default_factory=Addresses)
     tls: IdentityFiles | None = None
-    identity_look_interval_s: float = LOOK_INTERVAL_S
+    identity_check_interval_s: float = CHECK_INTERVAL_S
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S
     upload_polling_interval_s: float = POLLING_INTERVAL_S
     weights: Weights = DEFAULT_WEIGHTS
@@ -156,7 +156,7 @@ class ControlPlane:
             raise StoreError(f"cannot use the state folder {config.state_dir}: {error.strerror}") from error
         identity = Identity(config.tls) if config.tls else None
         if identity is not None:
-            await stack.enter_async_context(identity.followed(interval_s=config.identity_look_interval_s))
+            await stack.enter_async_context(identity.followed(interval_s=config.identity_check_interval_s))
         server_tls = identity.server_context() if identity else None
         door = Door(hosts=config.allowed_hosts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator
 
-from bbs.client.api import DesiredLRPCalls
+from bbs.client.api import BBSClient
 from bbs.models.actions import Action, CodependentAction, RunAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
@@ -33,14 +33,14 @@ def app_name(lrp: DesiredLRP) -> str:
     return ""
 
 
-async def versions(bbs: DesiredLRPCalls, name: str) -> list[DesiredLRP]:
+async def versions(bbs: BBSClient, name: str) -> list[DesiredLRP]:
     """All LRPs of an app, latest first; there are several during a push."""
     lrps = await bbs.desired_lrps(domain=APPS_DOMAIN)
     found = [lrp for lrp in lrps if name in (app_name(lrp), lrp.log_guid)]
     return sorted(found, key=lambda lrp: lrp.annotation, reverse=True)
 
 
-async def find_app(bbs: DesiredLRPCalls, name: str) -> DesiredLRP:
+async def find_app(bbs: BBSClient, name: str) -> DesiredLRP:
     """The LRP with the GUID, or the latest one of an app. Raises CommandFailed, BBSError."""
     try:
         return await bbs.desired_lrp(name)

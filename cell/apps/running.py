@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bbs.client.api import ActualLRPCalls
+from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import ActualLRP
 from cell.client.session import CommandFailed
 
@@ -54,7 +54,7 @@ def judge(rows: Sequence[ActualLRP], instances: int) -> Waiting | Hopeless | Up:
 
 
 async def until_running(
-    bbs: ActualLRPCalls,
+    bbs: BBSClient,
     process_guid: str,
     instances: int,
     timeout_s: float,

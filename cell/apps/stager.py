@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from bbs.client.api import TaskCalls
+from bbs.client.api import BBSClient
 from bbs.models.errors import BBSError
 from bbs.models.task import Task, TaskDefinition, TaskState
 from cell.apps.loglines import AppLog, Line
@@ -22,7 +22,7 @@ LOG_SOURCE = "STG"
 class Stager:
     """log: of the app. show: called with each line for people."""
 
-    bbs: TaskCalls
+    bbs: BBSClient
     log: AppLog
     show: Callable[[str], None]
 

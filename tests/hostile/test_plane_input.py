@@ -12,7 +12,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from bbs.client.http import HTTPBBSClient
+from bbs.client.http import HTTPBBSClient, PooledTransport
+from bbs.client.transport import Policy
 from bbs.embedded.plane import ControlPlane
 from bbs.embedded.store.lengths import MAX_INSTANCES
 from bbs.models.actions import MAX_DEPTH, Action, RunAction, TryAction
@@ -30,6 +31,7 @@ from bbs.wire import locket as locket_wire
 from bbs.wire import routes
 from bbs.wire.mapping import encode, to_wire
 from bbs.wire.proto import actual_lrp_requests_pb2, desired_lrp_requests_pb2, locket_pb2
+from bbs.wire.proto.actual_lrp_requests_pb2 import ActualLRPsByProcessGuidsRequest
 from tests.support.planes import DEFINITION, LRP, called, raw
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_trace")]
@@ -346,14 +348,16 @@ async def test_a_body_that_breaks_off_leaves_no_trace(
     assert await raw(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
 
-async def test_lists_may_name_any_number_of_guids(plane_client: HTTPBBSClient) -> None:
+async def test_lists_may_name_any_number_of_guids(
+    running_plane: ControlPlane, plane_client: HTTPBBSClient
+) -> None:
     """More names than SQLite takes parameters are no error."""
     await plane_client.desire_lrp(LRP)
     many = [f"g{number}" for number in range(40_000)]
-    assert [
-        row.actual_lrp_key.process_guid
-        for row in await plane_client.actual_lrps_by_process_guids([*many, "web"])
-    ] == ["web"]
+    async with PooledTransport(running_plane.bbs_url, None, Policy()) as transport:
+        request = ActualLRPsByProcessGuidsRequest(process_guids=[*many, "web"])
+        rows = await transport.call(routes.ACTUAL_LRPS_BY_PROCESS_GUIDS, request)
+    assert [row.actual_lrp_key.process_guid for row in rows.actual_lrps] == ["web"]
     assert [lrp.process_guid for lrp in await plane_client.desired_lrps(process_guids=["web", *many])] == [
         "web"
     ]

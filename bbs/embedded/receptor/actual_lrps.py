@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bbs.client.api import ActualLRPCalls
+from bbs.client.api import BBSClient
 from bbs.embedded.decisions.events import resolved, to_group
 from bbs.embedded.decisions.rows import by_index
 from bbs.embedded.receptor import answers
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class ActualLRPHandlers:
     """Handlers of the actual LRP routes."""
 
-    def __init__(self, bbs: ActualLRPCalls) -> None:
+    def __init__(self, bbs: BBSClient) -> None:
         self._bbs = bbs
 
     def routes(self) -> list[web.RouteDef]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bbs.client.api import DesiredLRPCalls
+from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
 from bbs.embedded.receptor.errors import (
     DESIRED_LRP_ALREADY_EXISTS,
@@ -32,7 +32,7 @@ UPDATE_TRIES: Final = 2
 class DesiredLRPHandlers:
     """Handlers of the desired LRP routes."""
 
-    def __init__(self, bbs: DesiredLRPCalls) -> None:
+    def __init__(self, bbs: BBSClient) -> None:
         self._bbs = bbs
 
     def routes(self) -> list[web.RouteDef]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from bbs.client.api import TaskCalls
+from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
 from bbs.embedded.receptor.errors import (
     INVALID_TASK,
@@ -23,7 +23,7 @@ from bbs.models.receptor import MissingField, write_task
 class TaskHandlers:
     """Handlers of the task routes."""
 
-    def __init__(self, bbs: TaskCalls) -> None:
+    def __init__(self, bbs: BBSClient) -> None:
         self._bbs = bbs
 
     def routes(self) -> list[web.RouteDef]:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from google.protobuf.message import Message
 
-from bbs.client.calls import BBSCalls
+from bbs.client.api import BBSClient
 from bbs.client.http import HTTPBBSClient
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Policy
@@ -149,7 +149,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-async def client(server: ScriptedServer, policy: Policy, kind: Kind) -> AsyncIterator[BBSCalls]:
+async def client(server: ScriptedServer, policy: Policy, kind: Kind) -> AsyncIterator[BBSClient]:
     async with kind(server.url, policy=policy) as opened:
         yield opened
 

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.message import Message
 
-from bbs.client.api import BBSClient, DeprecatedCalls, RoutingCalls
-from bbs.client.calls import BBSCalls
+from bbs.client.api import BBSClient
 from bbs.client.transport import EndpointNotFoundError
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import (
     ActualLRP,
-    ActualLRPGroup,
     ActualLRPInstanceKey,
     ActualLRPInternalRoute,
     ActualLRPKey,
     ActualLRPNetInfo,
 )
 from bbs.models.cell import CellPresence
-from bbs.models.desired_lrp import DesiredLRP, DesiredLRPKey, DesiredLRPSchedulingInfo, DesiredLRPUpdate
+from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task, TaskDefinition
 from bbs.wire.mapping import to_wire
@@ -37,19 +35,13 @@ from bbs.wire.proto.error_pb2 import Error
 if TYPE_CHECKING:
     from tests.unit.client.conftest import ScriptedServer
 
-    def is_what_callers_expect(client: BBSCalls) -> tuple[BBSClient, RoutingCalls, DeprecatedCalls]:
-        return client, client, client
-
-
 pytestmark = pytest.mark.unit
 
 KEY = ActualLRPKey(process_guid="p", index=2, domain="d")
 INSTANCE = ActualLRPInstanceKey(instance_guid="i", cell_id="c")
 NET_INFO = ActualLRPNetInfo(address="10.0.0.1")
 LRP = ActualLRP(actual_lrp_key=KEY, actual_lrp_instance_key=INSTANCE, state="CLAIMED")
-GROUP = ActualLRPGroup(instance=LRP)
 DESIRED = DesiredLRP(process_guid="p", domain="d", action=RunAction(path="x", user="u"), routes={})
-INFO = DesiredLRPSchedulingInfo(desired_lrp_key=DesiredLRPKey(process_guid="p", domain="d"), routes={})
 DEFINITION = TaskDefinition(root_fs="preloaded:x")
 TASK = Task(task_guid="t", task_definition=DEFINITION)
 
@@ -70,7 +62,7 @@ OPTIONS: dict[str, Any] = {
     "availability_zone": "z1",
 }
 
-Call = Callable[[BBSCalls], Awaitable[object]]
+Call = Callable[[BBSClient], Awaitable[object]]
 
 CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
     (lambda c: c.ping(), "/v1/ping", None, PingResponse(available=True), True),
@@ -102,34 +94,6 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
         actual.ActualLRPsRequest(domain="d", process_guid="p"),
         actual.ActualLRPsResponse(),
         [],
-    ),
-    (
-        lambda c: c.actual_lrps_by_process_guids(["p", "q"]),
-        "/v1/actual_lrps/list_by_process_guids",
-        actual.ActualLRPsByProcessGuidsRequest(process_guids=["p", "q"]),
-        actual.ActualLRPsByProcessGuidsResponse(actual_lrps=[to_wire(LRP)]),
-        [LRP],
-    ),
-    (
-        lambda c: c.actual_lrp_groups(cell_id="c"),
-        "/v1/actual_lrp_groups/list",
-        actual.ActualLRPGroupsRequest(cell_id="c"),
-        actual.ActualLRPGroupsResponse(actual_lrp_groups=[to_wire(GROUP)]),
-        [GROUP],
-    ),
-    (
-        lambda c: c.actual_lrp_groups_by_process_guid("p"),
-        "/v1/actual_lrp_groups/list_by_process_guid",
-        actual.ActualLRPGroupsByProcessGuidRequest(process_guid="p"),
-        actual.ActualLRPGroupsResponse(actual_lrp_groups=[to_wire(GROUP)]),
-        [GROUP],
-    ),
-    (
-        lambda c: c.actual_lrp_group_by_process_guid_and_index("p", 2),
-        "/v1/actual_lrp_groups/get_by_process_guid_and_index",
-        actual.ActualLRPGroupByProcessGuidAndIndexRequest(process_guid="p", index=2),
-        actual.ActualLRPGroupResponse(actual_lrp_group=to_wire(GROUP)),
-        GROUP,
     ),
     (
         lambda c: c.claim_actual_lrp(KEY, INSTANCE),
@@ -230,27 +194,6 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
         DESIRED,
     ),
     (
-        lambda c: c.desired_lrp_scheduling_infos(domain="d"),
-        "/v1/desired_lrp_scheduling_infos/list",
-        desired.DesiredLRPsRequest(domain="d"),
-        desired.DesiredLRPSchedulingInfosResponse(desired_lrp_scheduling_infos=[to_wire(INFO)]),
-        [INFO],
-    ),
-    (
-        lambda c: c.desired_lrp_scheduling_info("p"),
-        "/v1/desired_lrp_scheduling_infos/get_by_process_guid",
-        desired.DesiredLRPByProcessGuidRequest(process_guid="p"),
-        desired.DesiredLRPSchedulingInfoByProcessGuidResponse(desired_lrp_scheduling_info=to_wire(INFO)),
-        INFO,
-    ),
-    (
-        lambda c: c.desired_lrp_routing_infos(process_guids=["p"]),
-        "/v1/desired_lrp_routing_infos/list",
-        desired.DesiredLRPsRequest(process_guids=["p"]),
-        desired.DesiredLRPsResponse(desired_lrps=[to_wire(DESIRED)]),
-        [DESIRED],
-    ),
-    (
         lambda c: c.desire_lrp(DESIRED),
         "/v1/desired_lrp/desire.r2",
         desired.DesireLRPRequest(desired_lrp=to_wire(DESIRED)),
@@ -309,13 +252,6 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
         None,
     ),
     (
-        lambda c: c.fail_task("t", "why"),
-        "/v1/tasks/fail",
-        tasks.FailTaskRequest(task_guid="t", failure_reason=b"why"),
-        tasks.TaskLifecycleResponse(),
-        None,
-    ),
-    (
         lambda c: c.reject_task("t", "why"),
         "/v1/tasks/reject",
         tasks.RejectTaskRequest(task_guid="t", rejection_reason=b"why"),
@@ -338,7 +274,7 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
 )
 async def test_call(
     server: ScriptedServer,
-    client: BBSCalls,
+    client: BBSClient,
     call: Call,
     path: str,
     request_message: Message | None,
@@ -365,7 +301,7 @@ async def test_call(
     ],
 )
 async def test_an_error_in_the_response_is_raised(
-    server: ScriptedServer, client: BBSCalls, call: Call, message: type[Any]
+    server: ScriptedServer, client: BBSClient, call: Call, message: type[Any]
 ) -> None:
     server.answer(message(error=Error(type="ResourceNotFound", message="gone")))
     with pytest.raises(BBSError) as raised:
@@ -392,7 +328,7 @@ async def test_an_error_in_the_response_is_raised(
 )
 async def test_an_older_bbs_gets_the_older_form(
     server: ScriptedServer,
-    client: BBSCalls,
+    client: BBSClient,
     call: Call,
     older: str,
     request_type: type[Any],
@@ -406,17 +342,11 @@ async def test_an_older_bbs_gets_the_older_form(
     assert sent == request_type(**KEYS, actual_lrp_net_info=W_NET_INFO)
 
 
-async def test_routing_infos_of_an_older_bbs(server: ScriptedServer, client: BBSCalls) -> None:
-    server.not_found()
-    server.answer(desired.DesiredLRPsResponse(desired_lrps=[to_wire(DESIRED)]))
-    assert await client.desired_lrp_routing_infos(process_guids=["p"]) == [DESIRED]
-    assert server.requests[-1].path == "/v1/desired_lrps/list.r3"
-
-
-async def test_no_other_call_has_an_older_form(server: ScriptedServer, client: BBSCalls) -> None:
+async def test_no_other_call_has_an_older_form(server: ScriptedServer, client: BBSClient) -> None:
     server.not_found()
     with pytest.raises(EndpointNotFoundError):
-        await client.actual_lrps_by_process_guids(["p"])
+        await client.claim_actual_lrp(KEY, INSTANCE)
+    assert len(server.requests) == 1
 
 
 UNANSWERED: list[tuple[str, Call, bool]] = [
@@ -432,7 +362,7 @@ UNANSWERED: list[tuple[str, Call, bool]] = [
 )
 async def test_evacuation_call_without_an_answer(
     server: ScriptedServer,
-    client: BBSCalls,
+    client: BBSClient,
     caplog: pytest.LogCaptureFixture,
     call: Call,
     keep: bool,
@@ -445,7 +375,7 @@ async def test_evacuation_call_without_an_answer(
 
 
 async def test_evacuation_call_that_no_version_of_the_bbs_knows(
-    server: ScriptedServer, client: BBSCalls
+    server: ScriptedServer, client: BBSClient
 ) -> None:
     for _ in range(2):
         server.not_found()
@@ -454,7 +384,7 @@ async def test_evacuation_call_that_no_version_of_the_bbs_knows(
 
 
 async def test_text_that_cannot_be_encoded_does_not_stop_a_report(
-    server: ScriptedServer, client: BBSCalls
+    server: ScriptedServer, client: BBSClient
 ) -> None:
     server.answer()
     await client.crash_actual_lrp(KEY, INSTANCE, "bad \udcff byte")

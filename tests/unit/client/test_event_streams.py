@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bbs.client.calls import BBSCalls
+from bbs.client.api import BBSClient
 from bbs.client.transport import EndpointNotFoundError, Policy, UnansweredError
 from bbs.models.events import Event, TaskCreatedEvent, TaskRemovedEvent
 from bbs.models.task import Task
@@ -53,8 +53,8 @@ async def all_of(subscription: AbstractAsyncContextManager[AsyncIterator[Event]]
 )
 async def test_the_request(
     server: ScriptedServer,
-    client: BBSCalls,
-    subscribe: Callable[[BBSCalls], AbstractAsyncContextManager[AsyncIterator[Event]]],
+    client: BBSClient,
+    subscribe: Callable[[BBSClient], AbstractAsyncContextManager[AsyncIterator[Event]]],
     method: str,
     path: str,
     body: bytes,
@@ -69,21 +69,21 @@ async def test_the_request(
 
 
 async def test_events_arrive_until_the_server_ends_the_stream(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     server.stream(chunks(CREATED, REMOVED) + END, then="close")
     assert await all_of(client.task_events()) == [CREATED, REMOVED]
     assert (len(server.requests), pauses) == (1, [])
 
 
-async def test_subscribing_returns_before_any_event(server: ScriptedServer, client: BBSCalls) -> None:
+async def test_subscribing_returns_before_any_event(server: ScriptedServer, client: BBSClient) -> None:
     server.stream(b"", then="hang")
     async with client.task_events():
         assert len(server.requests) == 1
 
 
 async def test_an_informational_response_comes_before_the_real_one(
-    server: ScriptedServer, client: BBSCalls
+    server: ScriptedServer, client: BBSClient
 ) -> None:
     server.stream(chunks(CREATED) + END, then="close")
     server.replies[0] = dataclasses.replace(
@@ -92,14 +92,14 @@ async def test_an_informational_response_comes_before_the_real_one(
     assert await all_of(client.task_events()) == [CREATED]
 
 
-async def test_events_arrive_while_the_stream_stays_open(server: ScriptedServer, client: BBSCalls) -> None:
+async def test_events_arrive_while_the_stream_stays_open(server: ScriptedServer, client: BBSClient) -> None:
     server.stream(chunks(CREATED, REMOVED), then="hang")
     async with client.task_events() as events:
         assert [await anext(events), await anext(events)] == [CREATED, REMOVED]
 
 
 async def test_an_event_that_cannot_be_read_is_skipped(
-    server: ScriptedServer, client: BBSCalls, caplog: pytest.LogCaptureFixture
+    server: ScriptedServer, client: BBSClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = chunk(b"id: 1\nevent: domain_created\ndata: CgFk\n\n")
     unreadable = chunk(b"id: 2\nevent: task_created\ndata: %%%\n\n")
@@ -110,7 +110,7 @@ async def test_an_event_that_cannot_be_read_is_skipped(
 
 @pytest.mark.parametrize("kept", [0, 1, 5, 30, 45])
 async def test_a_stream_that_breaks_is_opened_again(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float], kept: int
+    server: ScriptedServer, client: BBSClient, pauses: list[float], kept: int
 ) -> None:
     lost = chunks(TaskCreatedEvent(task=Task(task_guid="lost")))
     assert kept < len(lost)
@@ -121,7 +121,7 @@ async def test_a_stream_that_breaks_is_opened_again(
 
 
 async def test_a_server_that_takes_subscriptions_and_cuts_them_is_not_asked_in_a_loop(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     """A proxy without a BBS behind it answers 200 and hangs up: pauses grow until an event comes."""
     for _ in range(4):
@@ -144,7 +144,7 @@ async def test_a_server_that_never_answers_a_subscription_is_asked_again(
 
 
 async def test_a_record_without_end_breaks_the_stream(
-    server: ScriptedServer, client: BBSCalls, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, client: BBSClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not end, a line or the lines of a record, is not kept for ever."""
     monkeypatch.setattr(sse, "RECORD_BYTES", 10_000)
@@ -167,7 +167,7 @@ def test_a_long_line_costs_as_much_as_it_is_long() -> None:
 
 
 async def test_the_name_of_an_unknown_event_is_logged_in_part(
-    server: ScriptedServer, client: BBSCalls, caplog: pytest.LogCaptureFixture
+    server: ScriptedServer, client: BBSClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.stream(chunk(b"event: " + b"x" * 5000 + b"\ndata: CgFk\n\n") + END, then="close")
     assert await all_of(client.task_events()) == []
@@ -183,7 +183,7 @@ def assert_backed_off(pauses: list[float], count: int) -> None:
 
 
 async def test_a_server_that_hangs_up_on_a_subscription_is_asked_again(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     server.hang_up()
     server.stream(chunks(CREATED) + END, then="close")
@@ -193,7 +193,7 @@ async def test_a_server_that_hangs_up_on_a_subscription_is_asked_again(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_server_that_is_not_ready_is_asked_again_without_end(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float], status: int
+    server: ScriptedServer, client: BBSClient, pauses: list[float], status: int
 ) -> None:
     for _ in range(20):
         server.answer(b"", status=status, media_type="text/plain")
@@ -204,7 +204,7 @@ async def test_a_server_that_is_not_ready_is_asked_again_without_end(
 
 @pytest.mark.parametrize(("status", "error"), [(404, EndpointNotFoundError), (401, UnansweredError)])
 async def test_other_answers_are_final(
-    server: ScriptedServer, client: BBSCalls, status: int, error: type[UnansweredError]
+    server: ScriptedServer, client: BBSClient, status: int, error: type[UnansweredError]
 ) -> None:
     server.answer(b"", status=status, media_type="text/plain")
     with pytest.raises(error, match=f"/v1/events/tasks.r1: Invalid Response with status code: {status}"):
@@ -220,7 +220,7 @@ async def test_nobody_there(unused_tcp_port: int, policy: Policy, kind: Kind, pa
 
 
 async def test_a_stream_that_breaks_and_cannot_be_had_again_ends_in_an_error(
-    server: ScriptedServer, client: BBSCalls
+    server: ScriptedServer, client: BBSClient
 ) -> None:
     server.stream(chunks(CREATED), then="close")
     server.not_found()

@@ -15,14 +15,13 @@ from bbs.client.oneshot import OneShotTransport
 from bbs.client.transport import Policy, Transport, UnansweredError
 from bbs.models.actual_lrp import (
     ActualLRP,
-    ActualLRPGroup,
     ActualLRPInstanceKey,
     ActualLRPInternalRoute,
     ActualLRPKey,
     ActualLRPNetInfo,
 )
 from bbs.models.cell import CellPresence
-from bbs.models.desired_lrp import DesiredLRP, DesiredLRPSchedulingInfo, DesiredLRPUpdate
+from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError
 from bbs.models.task import Task, TaskDefinition
 from bbs.wire.mapping import decode, encode, error_to_model, to_model
@@ -81,26 +80,19 @@ def _models(field: str, model: type[M]) -> Callable[[Any], list[M]]:
     return lambda answer: [to_model(item, model) for item in getattr(answer, field)]
 
 
+UNUSED = {
+    "/v1/actual_lrp_groups/list",
+    "/v1/actual_lrp_groups/list_by_process_guid",
+    "/v1/desired_lrp_scheduling_infos/list",
+}
+"""Calls of Go programs that no part of a cell makes."""
+
 CALLS: dict[str, Call] = {
     "/v1/cells/list.r1": Call(lambda c, m, t: c.cells(trace_id=t), _models("cells", CellPresence)),
     "/v1/domains/list": Call(lambda c, m, t: c.domains(trace_id=t), lambda a: list(a.domains)),
-    "/v1/actual_lrp_groups/list": Call(
-        lambda c, m, t: c.actual_lrp_groups(domain=m.domain, cell_id=m.cell_id, trace_id=t),
-        _models("actual_lrp_groups", ActualLRPGroup),
-    ),
-    "/v1/actual_lrp_groups/list_by_process_guid": Call(
-        lambda c, m, t: c.actual_lrp_groups_by_process_guid(m.process_guid, trace_id=t),
-        _models("actual_lrp_groups", ActualLRPGroup),
-    ),
     "/v1/desired_lrps/list.r3": Call(
         lambda c, m, t: c.desired_lrps(domain=m.domain, process_guids=m.process_guids, trace_id=t),
         _models("desired_lrps", DesiredLRP),
-    ),
-    "/v1/desired_lrp_scheduling_infos/list": Call(
-        lambda c, m, t: c.desired_lrp_scheduling_infos(
-            domain=m.domain, process_guids=m.process_guids, trace_id=t
-        ),
-        _models("desired_lrp_scheduling_infos", DesiredLRPSchedulingInfo),
     ),
     "/v1/domains/upsert": Call(lambda c, m, t: c.upsert_domain(m.domain, m.ttl, trace_id=t)),
     "/v1/actual_lrps/list": Call(
@@ -235,7 +227,7 @@ def said_as_recorded(server: ScriptedServer, exchange: Exchange) -> None:
 async def test_our_calls_are_the_recorded_ones(capture: Capture, server: ScriptedServer) -> None:
     async with HTTPBBSClient(server.url, policy=ONCE) as client:
         for exchange in capture.exchanges:
-            if exchange.sender not in GO_PROGRAMS:
+            if exchange.sender not in GO_PROGRAMS or exchange.path in UNUSED:
                 continue
             call, answer = CALLS[exchange.path], answer_of(exchange)
             answer_as_recorded(server, exchange)
@@ -275,5 +267,5 @@ def test_every_call_of_the_go_programs_is_among_ours(recorded_servers: dict[str,
         for exchange in capture.exchanges
         if exchange.sender in GO_PROGRAMS
     }
-    assert called <= CALLS.keys()
+    assert called <= CALLS.keys() | UNUSED
     assert len(called) > 25

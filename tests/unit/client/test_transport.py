@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bbs.client.calls import BBSCalls
+from bbs.client.api import BBSClient
 from bbs.client.http import HTTPBBSClient
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Answer, EndpointNotFoundError, Policy, UnansweredError, interpret
@@ -72,7 +72,7 @@ def test_a_body_that_cannot_be_read_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("trace_id", ["", "0123456789abcdef0123456789abcdef"])
-async def test_the_request(server: ScriptedServer, client: BBSCalls, trace_id: str) -> None:
+async def test_the_request(server: ScriptedServer, client: BBSClient, trace_id: str) -> None:
     server.answer()
     await client.upsert_domain("d", 1, trace_id=trace_id)
     (request,) = server.requests
@@ -86,14 +86,14 @@ async def test_the_request(server: ScriptedServer, client: BBSCalls, trace_id: s
     assert request.headers["X-Vcap-Request-Id"] == trace_id
 
 
-async def test_a_request_without_content(server: ScriptedServer, client: BBSCalls) -> None:
+async def test_a_request_without_content(server: ScriptedServer, client: BBSClient) -> None:
     server.answer(DOMAINS)
     assert await client.domains() == ["d"]
     (request,) = server.requests
     assert (request.headers["Content-Length"], request.body) == ("0", b"")
 
 
-async def test_media_type_parameters_do_not_matter(server: ScriptedServer, client: BBSCalls) -> None:
+async def test_media_type_parameters_do_not_matter(server: ScriptedServer, client: BBSClient) -> None:
     server.answer(DOMAINS, media_type="application/x-protobuf; charset=utf-8")
     assert await client.domains() == ["d"]
 
@@ -126,7 +126,7 @@ async def test_an_answer_without_end_is_cut_and_not_asked_for_again(
 
 
 async def test_a_compressed_answer_is_not_asked_for_and_not_unpacked(
-    server: ScriptedServer, client: BBSCalls
+    server: ScriptedServer, client: BBSClient
 ) -> None:
     """1 GB of zeros is 1 MB of gzip."""
     for _ in range(3):
@@ -144,7 +144,7 @@ def assert_backed_off(pauses: list[float]) -> None:
 
 
 async def test_what_failed_is_tried_again(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     server.hang_up()
     server.answer(b"", status=503, media_type="text/plain")
@@ -154,7 +154,7 @@ async def test_what_failed_is_tried_again(
 
 
 async def test_after_three_attempts_the_last_failure_is_raised(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     server.hang_up()
     server.answer(b"\xff")
@@ -166,7 +166,7 @@ async def test_after_three_attempts_the_last_failure_is_raised(
     assert_backed_off(pauses)
 
 
-async def test_a_redirect_is_not_followed(server: ScriptedServer, client: BBSCalls) -> None:
+async def test_a_redirect_is_not_followed(server: ScriptedServer, client: BBSClient) -> None:
     for _ in range(3):
         server.answer(b"", status=302, media_type="text/plain", headers={"Location": "/v1/ping"})
     with pytest.raises(UnansweredError, match="status code: 302"):
@@ -176,7 +176,7 @@ async def test_a_redirect_is_not_followed(server: ScriptedServer, client: BBSCal
 
 @pytest.mark.parametrize("type", ["ResourceNotFound", "InvalidRequest", "Unrecoverable"])
 async def test_an_error_of_the_bbs_is_final(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float], type: str
+    server: ScriptedServer, client: BBSClient, pauses: list[float], type: str
 ) -> None:
     server.answer(DomainsResponse(error=Error(type=type, message="no")))
     with pytest.raises(BBSError) as raised:
@@ -188,7 +188,7 @@ async def test_an_error_of_the_bbs_is_final(
 
 @pytest.mark.parametrize("type", ["UnknownError", "Deadlock"])
 async def test_an_error_that_may_pass_is_met_again(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float], type: str
+    server: ScriptedServer, client: BBSClient, pauses: list[float], type: str
 ) -> None:
     """A BBS whose disk is full for a moment, or whose database is in a deadlock, lost the call."""
     for _ in range(2):
@@ -199,7 +199,7 @@ async def test_an_error_that_may_pass_is_met_again(
 
 
 async def test_an_error_that_does_not_pass_is_raised_in_the_end(
-    server: ScriptedServer, client: BBSCalls
+    server: ScriptedServer, client: BBSClient
 ) -> None:
     for _ in range(3):
         server.answer(DomainsResponse(error=Error(type="Deadlock", message="again")))
@@ -209,7 +209,7 @@ async def test_an_error_that_does_not_pass_is_raised_in_the_end(
 
 
 async def test_a_path_the_bbs_does_not_know_is_asked_for_once(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     """A 404 was retried: each call with an older form cost a second."""
     server.answer(b"", status=404, media_type="text/plain")
@@ -219,7 +219,7 @@ async def test_a_path_the_bbs_does_not_know_is_asked_for_once(
 
 
 async def test_a_rejection_is_sent_once(
-    server: ScriptedServer, client: BBSCalls, pauses: list[float]
+    server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
     """A repeat after a lost answer put a task that ran on another cell back to pending."""
     server.hang_up()

@@ -116,7 +116,7 @@ async def test_renewed_files_serve_the_next_connections_of_all_parts(
     used = identity_files(tmp_path, "used")
     later = Authority.create("next CA").issue(tmp_path / "later", "local")
     _copy(by_address, used)
-    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=used, identity_look_interval_s=0.01)
+    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=used, identity_check_interval_s=0.01)
     old = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
     new = client_context(later.ca_file, later.cert_file, later.key_file)
     async with (
