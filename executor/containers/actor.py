@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -31,10 +31,10 @@ from executor.containers.store import ContainerStore
 from executor.containment import INTERNAL_ERROR, Containment, InternalError
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import ExecutorError
-from executor.logs.api import Stream
 from executor.logs.clock import Clock
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
 from executor.network.api import Network
+from executor.scheduler import Scheduler
 from executor.steps.base import Step, foreseen, outlast, told_text
 from executor.steps.combine import leaves
 from executor.telemetry.meter import Meter
@@ -44,8 +44,6 @@ from executor.watch.readings import Watched
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Spawn = Callable[[str, Callable[[], Awaitable[None]]], "asyncio.Task[None]"]
-"""Starts a task for the container with the given guid; errors of the task are contained."""
 
 
 class Launched(Protocol):
@@ -90,9 +88,7 @@ class Facilities:
     clock: Clock
     limits: LimitsWatch
     containment: Containment
-    creations: asyncio.Semaphore
-    deletions: asyncio.Semaphore
-    spawn: Spawn
+    scheduler: Scheduler
 
 
 class ContainerActor:
@@ -142,7 +138,7 @@ class ContainerActor:
         move = Initialize(run_info=request.run_info, tags=request.tags)
         self._shared.store.move(self._guid, move, trace_id=trace_id)
         self._trace_id = trace_id
-        self._life = self._shared.spawn(self._guid, self._live)
+        self._life = self._shared.scheduler.spawn_for(self._guid, self._live)
 
     def update(self, request: UpdateRequest, *, trace_id: str) -> None:
         """Replace routes or tags, in any state. Raises ContainerNotFound."""
@@ -175,8 +171,7 @@ class ContainerActor:
         container = self.container
         if container.state is ContainerState.COMPLETED:
             return
-        told = f"{reason[0].upper()}{reason[1:]}: ending this instance"
-        self._shared.app_log.write(container.run_info.log_config, told, Stream.ERR)
+        self._shared.app_log.warn(container, f"{reason[0].upper()}{reason[1:]}: ending this instance")
         self._complete(Complete(failed=True, failure_reason=reason), self._trace_id)
         self._interrupt()
 
@@ -217,12 +212,12 @@ class ContainerActor:
         self._complete(Complete(failed=True, failure_reason=forced.REASON), trace_id)
         self._interrupt()
         # A separate task releases the resources even if the caller is cancelled.
-        await asyncio.wait({shared.spawn(self._guid, self._force)})
+        await asyncio.wait({shared.scheduler.spawn_for(self._guid, self._force)})
 
     async def _force(self) -> None:
         shared = self._shared
         try:
-            work = shared.spawn(
+            work = shared.scheduler.spawn_for(
                 self._guid, lambda: forced.kill(self._guid, shared.engine, shared.network, shared.creator)
             )
             await asyncio.wait({work}, timeout=forced.PATIENCE_S)
@@ -230,7 +225,7 @@ class ContainerActor:
                 log.error(
                     "let-go-of-container-the-engine-still-has", extra=self._about(after_s=forced.PATIENCE_S)
                 )
-            shared.spawn(self._guid, self.close)
+            shared.scheduler.spawn_for(self._guid, self.close)
         finally:
             self._engine_container = None
             shared.limits.forget(self._guid)
@@ -244,7 +239,7 @@ class ContainerActor:
     async def _end(self) -> None:
         if self._life is not None:
             await asyncio.wait({self._life})
-        async with self._shared.deletions:
+        async with self._shared.scheduler.deletions:
             await self._destroy()
 
     async def _unless_given_up(self, work: Coroutine[object, object, None]) -> bool:
@@ -265,7 +260,7 @@ class ContainerActor:
             giving_up.cancel()
         if self._given_up.is_set():
             doing.cancel()
-            self._shared.spawn(self._guid, lambda: self._see_off(doing))
+            self._shared.scheduler.spawn_for(self._guid, lambda: self._see_off(doing))
             return False
         await doing
         return True
@@ -342,7 +337,7 @@ class ContainerActor:
         return self._given_up.is_set() or self.container.state is not ContainerState.INITIALIZING
 
     async def _create_in_turn(self) -> Creation:
-        async with self._shared.creations:
+        async with self._shared.scheduler.creations:
             with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
                 return await self._shared.creator.create(self.container)
 

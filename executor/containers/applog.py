@@ -11,7 +11,7 @@ import logging
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock
 from executor.logs.streamer import LogStreamer
-from executor.model import LogConfig
+from executor.model import Container, LogConfig
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,10 @@ class AppLog:
             )
         except Exception:
             log.exception("app-log-failed", extra={"data": {"log-guid": config.guid}})
+
+    def warn(self, container: Container, text: str) -> None:
+        """Write an error line about a container."""
+        self.write(container.run_info.log_config, text, Stream.ERR)
 
     def creating(self, config: LogConfig, guid: str) -> None:
         self.write(config, f"Cell {self._cell_id} creating container for instance {guid}")

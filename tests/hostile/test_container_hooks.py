@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from executor import upkeep
 from executor.config import ExecutorConfig
-from executor.containers import actor, forced, upkeep
+from executor.containers import actor, forced
 from executor.containers.machine import is_expired
 from executor.containment import INTERNAL_ERROR, is_shortage
 from executor.engine.api import ContainerSpec
@@ -334,7 +335,7 @@ async def test_periodic_work_survives_any_error(
     world.network.failures["verify"] = []
     failures = [ERRORS[error]() for _ in range(20)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("executor.executor.NETWORK_CHECK_INTERVAL_S", SOON)
+        patch.setattr("executor.upkeep.NETWORK_CHECK_INTERVAL_S", SOON)
         world.network.failures["verify"] = failures
         async with world.build():
             async with asyncio.timeout(20):
@@ -347,7 +348,7 @@ async def test_periodic_work_survives_any_error(
 async def test_periodic_work_that_never_succeeds_again_ends_the_cell_with_its_reason(world: World) -> None:
     world.network.failures["verify"] = [ValueError("no such table") for _ in range(FAILED_PASSES_MOST)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("executor.executor.NETWORK_CHECK_INTERVAL_S", 0)
+        patch.setattr("executor.upkeep.NETWORK_CHECK_INTERVAL_S", 0)
         with pytest.raises(ExceptionGroup) as caught:
             async with world.build():
                 await asyncio.Event().wait()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import executor.executor
+import executor.upkeep
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
 from executor.model import AllocationRequest, EventKind, RunRequest
@@ -38,7 +38,7 @@ async def test_a_container_gets_its_address_before_it_exists_and_its_rules_with_
 async def test_the_network_is_checked_again_and_again_whatever_comes_of_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor.executor, "NETWORK_CHECK_INTERVAL_S", 0.001)
+    monkeypatch.setattr(executor.upkeep, "NETWORK_CHECK_INTERVAL_S", 0.001)
     world.network.failures["verify"] = [NetworkError("nft is gone")]
     async with world.running(), asyncio.timeout(5):
         await world.network.verified.wait()

@@ -41,7 +41,7 @@ SOON = 0.01
 async def test_start_waits_for_the_engine_and_wipes_what_was_left(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.executor.PING_PAUSE_S", 0)
+    monkeypatch.setattr("executor.boot.PING_PAUSE_S", 0)
     world.engine.failures["ping"] = [EngineUnavailable(), EngineUnavailable()]
     world.engine.containers["old"] = ContainerSpec(guid="old", root_fs="x")
     leftover = tmp_path / "executor-work" / "leftover"

@@ -1,0 +1,158 @@
+"""Upkeep: the periodic work of the executor on its containers.
+
+Each pass reconciles store and engine (expired reservations, stray and missing containers), reads limits and
+metrics, or checks the network.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine, Iterator, Mapping
+
+from executor import capacity
+from executor.config import ExecutorConfig
+from executor.containers.actor import ContainerActor, Facilities
+from executor.containers.machine import Expire, is_expired
+from executor.containers.store import ContainerStore
+from executor.containment import Containment
+from executor.engine.api import Engine
+from executor.errors import ExecutorError
+from executor.model import Container, ContainerState
+from executor.network.api import Network
+from executor.periodic import every, lasting
+from executor.telemetry.app_metrics import AppMetricsReporter
+from executor.watch.readings import MetricsKeeper, Watched
+
+log = logging.getLogger(__name__)
+
+CAPACITY_INTERVAL_S = 60.0
+"""Interval of the capacity gauges; they are also emitted at start."""
+
+NETWORK_CHECK_INTERVAL_S = 60.0
+"""Interval of the check of links and packet rules."""
+
+_IN_ENGINE = frozenset({ContainerState.CREATED, ContainerState.RUNNING})
+
+
+class Upkeep:
+    """The periodic jobs of one executor. actors: of the containers, by guid."""
+
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        shared: Facilities,
+        actors: Mapping[str, ContainerActor],
+        metrics: MetricsKeeper,
+        app_metrics: AppMetricsReporter | None,
+    ) -> None:
+        self._config = config
+        self._shared = shared
+        self._store = shared.store
+        self._containment = shared.containment
+        self._actors = actors
+        self._metrics = metrics
+        self._app_metrics = app_metrics
+
+    def jobs(self) -> Iterator[Coroutine[object, object, None]]:
+        """The jobs, which run until they are cancelled."""
+        config = self._config
+        yield every(config.reserved_expiration_time_s / 2, self._expire)
+        yield every(config.container_reap_interval_s, self._reap)
+        yield every(NETWORK_CHECK_INTERVAL_S, self._shared.network.verify)
+        yield lasting(self._watch_network)
+        yield every(config.container_metrics_report_interval_s, self._read_metrics)
+        yield every(config.container_limits_interval_s, self._watch_limits)
+        yield every(CAPACITY_INTERVAL_S, self.report_capacity)
+
+    async def report_capacity(self) -> None:
+        """Emit the capacity gauges."""
+        values = capacity.gauges(
+            self._store.total, self._store.remaining(), self._store.list(), self._metrics.latest
+        )
+        for name, gauge in values.items():
+            self._shared.meter.gauge(name, gauge.value, gauge.unit, {"zone": self._config.zone})
+
+    async def _expire(self) -> None:
+        now_ns, lifetime_s = self._shared.clock.time_ns(), self._config.reserved_expiration_time_s
+        for container in self._store.list():
+            with self._containment.of(container.guid, "expire"):
+                expire_reservation(self._store, container, now_ns, lifetime_s)
+
+    async def _reap(self) -> None:
+        shared = self._shared
+        strays, missing = await find_differences(self._store, shared.engine)
+        for guid in missing:
+            with self._containment.of(guid, "complete missing"):
+                self._actors[guid].vanished()
+        await destroy_strays(strays, self._store, shared.engine, shared.network, self._containment)
+
+    async def _watch_limits(self) -> None:
+        limits = self._shared.limits
+        for guid, reason in (await limits.look(self._watched())).items():
+            with self._containment.of(guid, "end over its limit"):
+                self._give_up(guid, reason)
+        known = {container.guid for container in self._store.list()}
+        limits.retain(known)
+        self._containment.retain(known)
+
+    async def _watch_network(self) -> None:
+        await self._shared.network.watch(self._warn, self._give_up)
+
+    def _warn(self, guid: str, text: str) -> None:
+        if guid in self._actors:
+            self._shared.app_log.warn(self._store.get(guid), text)
+
+    def _give_up(self, guid: str, reason: str) -> None:
+        if guid in self._actors:
+            self._actors[guid].exceeded(reason)
+
+    def _watched(self) -> list[Watched]:
+        return [one for actor in self._actors.values() if (one := actor.watched()) is not None]
+
+    async def _read_metrics(self) -> None:
+        watched = self._watched()
+        await self._metrics.tick(watched)
+        if self._app_metrics is not None:
+            latest = self._metrics.latest
+            containers = (one.container for one in watched)
+            self._app_metrics.report((each, latest[each.guid]) for each in containers if each.guid in latest)
+
+
+def expire_reservation(store: ContainerStore, container: Container, now_ns: int, lifetime_s: float) -> None:
+    """Complete a reservation that has expired."""
+    if is_expired(container, now_ns, lifetime_s):
+        store.move(container.guid, Expire())
+
+
+async def find_differences(store: ContainerStore, engine: Engine) -> tuple[set[str], set[str]]:
+    """The guids of strays (only in the engine) and of missing containers (absent from the engine).
+
+    A missing container is in the store both before and after the query of the engine; a stray is absent from
+    the store after it. A container that is being created or deleted is therefore neither. Raises EngineError.
+    """
+    expected = {container.guid for container in store.list() if container.state in _IN_ENGINE}
+    present = await engine.list_guids()
+    now = {container.guid: container for container in store.list()}
+    missing = {guid for guid in expected - present if guid in now and now[guid].state in _IN_ENGINE}
+    return present - now.keys(), missing
+
+
+async def destroy_strays(
+    guids: set[str], store: ContainerStore, engine: Engine, network: Network, containment: Containment
+) -> None:
+    """Destroy containers that are not in the store; a failed one is retried in the next pass.
+
+    The guid of a stray may be reserved again meanwhile, so the store is checked before each call.
+    """
+    for guid in sorted(guids):
+        with containment.of(guid, "destroy stray"):
+            if store.has(guid):
+                continue
+            log.info("destroying-stray-container", extra={"data": {"guid": guid}})
+            try:
+                await engine.destroy(guid)
+                if not store.has(guid):
+                    await network.detach(guid)
+            except ExecutorError as error:
+                data = {"guid": guid, "error": str(error)}
+                log.error("failed-to-destroy-stray-container", extra={"data": data})
