@@ -1,0 +1,157 @@
+"""The tables of the journal, their migrations, and the statements for rows and changes. Pure.
+
+Each row carries a checksum of its key and value, because SQLite does not detect changed bytes inside a row.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from executor.journal.api import (
+    Change,
+    ContainerRow,
+    Contents,
+    DeleteContainer,
+    DeleteFact,
+    DeleteLease,
+    DeleteOutcome,
+    FactRow,
+    LeaseKind,
+    LeaseRow,
+    OutcomeRow,
+    Put,
+    Row,
+    StepRow,
+)
+
+Value: TypeAlias = str | bytes | int
+Statement: TypeAlias = tuple[str, tuple[Value, ...]]
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        "CREATE TABLE containers (guid TEXT PRIMARY KEY, engine_id TEXT NOT NULL, value BLOB NOT NULL,"
+        " checksum INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE steps (position INTEGER PRIMARY KEY AUTOINCREMENT, guid TEXT NOT NULL,"
+        " path TEXT NOT NULL, ended INTEGER NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,"
+        " UNIQUE (guid, path))",
+        "CREATE TABLE leases (kind TEXT NOT NULL, name TEXT NOT NULL, guid TEXT NOT NULL,"
+        " checksum INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID",
+        "CREATE INDEX leases_guid ON leases (guid)",
+        "CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+        " WITHOUT ROWID",
+        "CREATE TABLE outcomes (position INTEGER PRIMARY KEY AUTOINCREMENT, guid TEXT NOT NULL UNIQUE,"
+        " value BLOB NOT NULL, checksum INTEGER NOT NULL)",
+    ),
+)
+"""The statements from each schema version to the next, beginning with version 0, the empty file. Released
+entries never change; a new version is a new entry."""
+
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def mark(version: int) -> int:
+    """The application id of a file with this schema version: a damaged file seldom has the right one."""
+    return zlib.crc32(b"diego-cell journal %d" % version) & 0x7FFFFFFF
+
+
+SELECT_CONTAINERS: Final = "SELECT guid, engine_id, value, checksum FROM containers ORDER BY guid"
+SELECT_STEPS: Final = "SELECT guid, path, ended, value, checksum FROM steps ORDER BY position"
+SELECT_LEASES: Final = "SELECT kind, name, guid, checksum FROM leases ORDER BY kind, name"
+SELECT_FACTS: Final = "SELECT key, value, checksum FROM facts ORDER BY key"
+SELECT_OUTCOMES: Final = "SELECT guid, value, checksum FROM outcomes ORDER BY position"
+
+_INSERTS: Final = {
+    ContainerRow: "INSERT OR REPLACE INTO containers (guid, engine_id, value, checksum) VALUES (?, ?, ?, ?)",
+    StepRow: "INSERT OR REPLACE INTO steps (guid, path, ended, value, checksum) VALUES (?, ?, ?, ?, ?)",
+    LeaseRow: "INSERT OR REPLACE INTO leases (kind, name, guid, checksum) VALUES (?, ?, ?, ?)",
+    FactRow: "INSERT OR REPLACE INTO facts (key, value, checksum) VALUES (?, ?, ?)",
+    OutcomeRow: "INSERT INTO outcomes (guid, value, checksum) VALUES (?, ?, ?)"
+    " ON CONFLICT (guid) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
+}
+
+
+class Damaged(Exception):
+    """Stored data is not what was written; the message names the row."""
+
+
+def statements(change: Change) -> Sequence[Statement]:
+    """The statements that carry out a change."""
+    match change:
+        case Put(row):
+            columns = _columns(row)
+            return ((_INSERTS[type(row)], (*columns, checksum(columns))),)
+        case DeleteContainer(guid):
+            return tuple(
+                (f"DELETE FROM {table} WHERE guid = ?", (guid,))
+                for table in ("containers", "steps", "leases")
+            )
+        case DeleteLease(kind, name):
+            return (("DELETE FROM leases WHERE kind = ? AND name = ?", (kind.value, name)),)
+        case DeleteFact(key):
+            return (("DELETE FROM facts WHERE key = ?", (key,)),)
+        case DeleteOutcome(guid):
+            return (("DELETE FROM outcomes WHERE guid = ?", (guid,)),)
+
+
+def contents(
+    containers: Sequence[tuple[Value, ...]],
+    steps: Sequence[tuple[Value, ...]],
+    leases: Sequence[tuple[Value, ...]],
+    facts: Sequence[tuple[Value, ...]],
+    outcomes: Sequence[tuple[Value, ...]],
+) -> Contents:
+    """The rows from the results of the SELECT statements. Raises Damaged."""
+    return Contents(
+        containers=[
+            ContainerRow(guid=str(guid), engine_id=str(engine_id), value=_blob(value))
+            for guid, engine_id, value in map(_checked, containers)
+        ],
+        steps=[
+            StepRow(guid=str(guid), path=str(path), ended=bool(ended), value=_blob(value))
+            for guid, path, ended, value in map(_checked, steps)
+        ],
+        leases=[
+            LeaseRow(kind=LeaseKind(kind), name=str(name), guid=str(guid))
+            for kind, name, guid in map(_checked, leases)
+        ],
+        facts={str(key): _blob(value) for key, value in map(_checked, facts)},
+        outcomes=[OutcomeRow(guid=str(guid), value=_blob(value)) for guid, value in map(_checked, outcomes)],
+    )
+
+
+def checksum(columns: Sequence[Value]) -> int:
+    """The checksum of a row's columns."""
+    result = 0
+    for column in columns:
+        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
+        result = zlib.crc32(data, zlib.crc32(len(data).to_bytes(8, "big"), result))
+    return result
+
+
+def _columns(row: Row) -> tuple[Value, ...]:
+    match row:
+        case ContainerRow():
+            return (row.guid, row.engine_id, row.value)
+        case StepRow():
+            return (row.guid, row.path, int(row.ended), row.value)
+        case LeaseRow():
+            return (row.kind.value, row.name, row.guid)
+        case FactRow():
+            return (row.key, row.value)
+        case OutcomeRow():
+            return (row.guid, row.value)
+
+
+def _checked(columns: tuple[Value, ...]) -> tuple[Value, ...]:
+    *values, expected = columns
+    if checksum(values) != expected:
+        raise Damaged(f"the row of {values[0]!r} has a wrong checksum")
+    return tuple(values)
+
+
+def _blob(value: Value) -> bytes:
+    if not isinstance(value, bytes):
+        raise Damaged(f"a value has type {type(value).__name__}")
+    return value

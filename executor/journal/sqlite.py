@@ -1,0 +1,228 @@
+"""The journal on disk: one thread writes, in order, and commits the waiting writes together.
+
+The event loop never waits for the disk. ``synchronous=NORMAL`` makes a commit survive a kill of the agent,
+but not a power cut; containers do not survive that either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from executor.journal import schema
+from executor.journal.api import Change, Contents, JournalError, Trouble
+from executor.journal.opening import BOOT_ID, Finding, Report, boot_fact, open_journal, reopen, trouble_of
+from executor.journal.schema import Damaged
+from executor.shielded import finish
+
+FILE_NAME: Final = "journal.db"
+BATCH: Final = 256
+"""Maximum writes in one commit."""
+RETRY_S: Final = 1.0
+"""Pause before results that could not be stored are tried again."""
+STALL_S: Final = 10.0
+"""Longest wait for the disk. A start must fail instead of waiting for a disk that hangs."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A write in the queue. is_result: it stays in memory when it fails."""
+
+    changes: Sequence[Change]
+    is_result: bool
+    future: asyncio.Future[None]
+
+
+class SQLiteJournal:
+    """:class:`executor.journal.api.Journal` in a file; an async context manager.
+
+    folder: the journal's own folder. The caller holds the lock of the state folder around it. boot_id: of
+    the running kernel; given in tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        boot_id: str | None = None,
+        retry_s: float = RETRY_S,
+        stall_s: float = STALL_S,
+    ) -> None:
+        self._path = folder / FILE_NAME
+        self._boot_id = boot_id
+        self._retry_s = retry_s
+        self._stall_s = stall_s
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._backlog: list[Change] = []
+        self._trouble: Trouble | None = None
+        self._stalled = False
+        self.contents = Contents()
+        self.same_boot = False
+        self.report = Report(finding=Finding.NEW, path=self._path)
+
+    async def __aenter__(self) -> Self:
+        """Open the file; ``report`` says what was found. Raises JournalError for a newer version's file."""
+        boot_id = await asyncio.to_thread(_read_boot_id) if self._boot_id is None else self._boot_id
+        opened = await asyncio.to_thread(open_journal, self._path, boot_id)
+        self.contents, self.same_boot, self.report = opened.contents, opened.same_boot, opened.report
+        self._connection = opened.connection
+        self._trouble = opened.report.trouble
+        if opened.connection is None:
+            self._backlog.append(boot_fact(boot_id))
+        _log(opened.report)
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._serve, args=(loop,), name="journal", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the queued writes and close. New writes are refused at once."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._writes.put(None)
+            await finish(asyncio.to_thread(thread.join, self._stall_s))
+
+    @property
+    def trouble(self) -> Trouble | None:
+        return Trouble.STALLED if self._stalled else self._trouble
+
+    async def write(self, *changes: Change) -> None:
+        await self._submit(changes, is_result=False)
+
+    async def record(self, *changes: Change) -> None:
+        try:
+            await self._submit(changes, is_result=True)
+        except JournalError as error:
+            if error.trouble is Trouble.CLOSED:
+                raise
+
+    async def _submit(self, changes: Sequence[Change], *, is_result: bool) -> None:
+        if self._thread is None:
+            raise JournalError(Trouble.CLOSED)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writes.put(_Write(changes, is_result, future))
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await future
+        except TimeoutError:
+            self._stalled = True
+            logger.error("journal.stalled", extra={"data": {"path": str(self._path)}})
+            raise JournalError(Trouble.STALLED, f"no answer within {self._stall_s:g} s") from None
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Main loop of the thread."""
+        more = True
+        while more:
+            writes, more = self._next_writes()
+            error = self._store([change for write in writes for change in write.changes])
+            if error is not None:
+                self._backlog += [change for write in writes if write.is_result for change in write.changes]
+            try:
+                loop.call_soon_threadsafe(self._answer, writes, error)
+            except RuntimeError:  # the loop is closed: no caller waits
+                break
+        if self._backlog:
+            data = {"path": str(self._path), "changes": len(self._backlog)}
+            logger.error("journal.closed-with-unstored-results", extra={"data": data})
+        self._close()
+
+    def _next_writes(self) -> tuple[list[_Write], bool]:
+        """Wait for a write and take all waiting ones, or none when a retry is due; false after the last."""
+        writes: list[_Write] = []
+        try:
+            write = self._writes.get(timeout=self._retry_s if self._backlog else None)
+            while write is not None:
+                writes.append(write)
+                if len(writes) == BATCH:
+                    return writes, True
+                write = self._writes.get_nowait()
+        except queue.Empty:
+            return writes, True
+        return writes, False
+
+    def _store(self, changes: Sequence[Change]) -> JournalError | None:
+        """Store the backlog and the changes in one transaction; the error, if nothing was stored."""
+        everything = [*self._backlog, *changes]
+        if not everything:
+            return None
+        try:
+            if self._connection is None:
+                self._connection = reopen(self._path)
+            _commit(self._connection, everything)
+        except JournalError as error:
+            return error
+        except (sqlite3.Error, OSError, Damaged) as error:
+            self._close()  # the state of the transaction is unknown; closing rolls it back
+            return JournalError(trouble_of(error), str(error))
+        except Exception as error:
+            # The thread must live: without it every start of a container waits and fails.
+            logger.exception("journal.failed", extra={"data": {"path": str(self._path)}})
+            self._close()
+            return JournalError(Trouble.IO, repr(error))
+        self._backlog.clear()
+        return None
+
+    def _answer(self, writes: Sequence[_Write], error: JournalError | None) -> None:
+        """On the event loop: note the journal's condition and answer the callers."""
+        trouble = None if error is None else error.trouble
+        if trouble is not self._trouble:
+            data = {"path": str(self._path), "error": str(error) if error else ""}
+            if error is None:
+                logger.info("journal.works-again", extra={"data": data})
+            else:
+                logger.error("journal.cannot-write", extra={"data": data})
+        self._trouble, self._stalled = trouble, False
+        for write in writes:
+            if write.future.done():  # cancelled, or given up
+                continue
+            if error is None:
+                write.future.set_result(None)
+            else:
+                write.future.set_exception(error)
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except sqlite3.Error as error:
+            logger.error("journal.failed-to-close", extra={"data": {"error": str(error)}})
+
+
+def _commit(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for change in changes:
+        for statement, values in schema.statements(change):
+            connection.execute(statement, values)
+    connection.execute("COMMIT")
+
+
+def _read_boot_id() -> str:
+    return BOOT_ID.read_text(encoding="ascii").strip()
+
+
+def _log(report: Report) -> None:
+    data = {
+        "path": str(report.path),
+        "finding": report.finding.value,
+        "kept-aside": str(report.kept_aside or ""),
+        "trouble": report.trouble.value if report.trouble else "",
+        "detail": report.detail,
+    }
+    unusable = report.finding in (Finding.DAMAGED, Finding.UNWRITABLE, Finding.UNREADABLE)
+    logger.log(logging.ERROR if unusable else logging.INFO, "journal.opened", extra={"data": data})

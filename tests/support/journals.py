@@ -1,0 +1,128 @@
+"""A journal in memory that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from executor.journal.api import (
+    Change,
+    ContainerRow,
+    Contents,
+    DeleteContainer,
+    DeleteFact,
+    DeleteLease,
+    DeleteOutcome,
+    FactRow,
+    JournalError,
+    LeaseKind,
+    LeaseRow,
+    OutcomeRow,
+    Put,
+    StepRow,
+    Trouble,
+)
+
+
+@dataclass
+class Rows:
+    """The stored rows, by their keys."""
+
+    containers: dict[str, ContainerRow] = field(default_factory=dict)
+    steps: dict[tuple[str, str], StepRow] = field(default_factory=dict)
+    leases: dict[tuple[LeaseKind, str], LeaseRow] = field(default_factory=dict)
+    facts: dict[str, bytes] = field(default_factory=dict)
+    outcomes: dict[str, OutcomeRow] = field(default_factory=dict)
+
+    def apply(self, change: Change) -> None:
+        match change:
+            case Put(ContainerRow() as row):
+                self.containers[row.guid] = row
+            case Put(StepRow() as row):
+                self.steps.pop((row.guid, row.path), None)
+                self.steps[row.guid, row.path] = row
+            case Put(LeaseRow() as row):
+                self.leases[row.kind, row.name] = row
+            case Put(FactRow() as row):
+                self.facts[row.key] = row.value
+            case Put(OutcomeRow() as row):
+                self.outcomes[row.guid] = row
+            case DeleteContainer(guid):
+                self.containers.pop(guid, None)
+                self.steps = {key: row for key, row in self.steps.items() if row.guid != guid}
+                self.leases = {key: row for key, row in self.leases.items() if row.guid != guid}
+            case DeleteLease(kind, name):
+                self.leases.pop((kind, name), None)
+            case DeleteFact(key):
+                self.facts.pop(key, None)
+            case DeleteOutcome(guid):
+                self.outcomes.pop(guid, None)
+
+    def contents(self) -> Contents:
+        return Contents(
+            containers=sorted(self.containers.values(), key=lambda row: row.guid),
+            steps=list(self.steps.values()),
+            leases=sorted(self.leases.values(), key=lambda row: (row.kind.value, row.name)),
+            facts=dict(sorted(self.facts.items())),
+            outcomes=list(self.outcomes.values()),
+        )
+
+
+@dataclass
+class Fault:
+    """Fails writes with ``trouble``; without one they hang until :attr:`gate` is set.
+
+    skip: number of writes that succeed before. times: number of writes that fail then. about: the changes
+    concerned; a write fails if it has one of them.
+    """
+
+    trouble: Trouble | None = Trouble.FULL
+    skip: int = 0
+    times: int = 1 << 30
+    about: Callable[[Change], bool] = lambda change: True
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hits(self, changes: Sequence[Change]) -> bool:
+        if self.times == 0 or not any(map(self.about, changes)):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+class FailingJournal:
+    """:class:`executor.journal.api.Journal` in memory. ``fault`` makes it fail; ``rows`` outlive it.
+
+    A journal made from the rows of another one is that one after a restart.
+    """
+
+    def __init__(self, rows: Rows | None = None, *, same_boot: bool = True) -> None:
+        self.rows = rows or Rows()
+        self.contents = self.rows.contents()
+        self.same_boot = same_boot
+        self.fault: Fault | None = None
+        self.trouble: Trouble | None = None
+        self.writes: list[tuple[Change, ...]] = []
+        self._backlog: list[Change] = []
+
+    async def write(self, *changes: Change) -> None:
+        self.writes.append(changes)
+        fault = self.fault
+        if fault is not None and fault.hits(changes):
+            if fault.trouble is not None:
+                self.trouble = fault.trouble
+                raise JournalError(fault.trouble)
+            await fault.gate.wait()
+        self.trouble = None
+        for change in (*self._backlog, *changes):
+            self.rows.apply(change)
+        self._backlog.clear()
+
+    async def record(self, *changes: Change) -> None:
+        try:
+            await self.write(*changes)
+        except JournalError:
+            self._backlog += changes
