@@ -30,7 +30,7 @@ from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.decisions.rows import Rows
 from bbs.embedded.service import BBS, run_bbs
-from bbs.embedded.store.resources import Resource, Resources, TypeCode
+from bbs.embedded.store.resources import Resources
 from bbs.embedded.store.tables import Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
@@ -40,6 +40,7 @@ from bbs.models.cell import CellCapacity, CellPresence
 from bbs.models.codec import dumps
 from bbs.models.common import MetricTagValue, ModificationTag
 from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.locket import Resource, TypeCode
 from bbs.serving.address import Address, listening
 from bbs.serving.listener import serving
 from cell.assembly import collector
@@ -135,7 +136,7 @@ def _register(tables: Tables, clock: Any, cells: int) -> None:
             capacity=CellCapacity(memory_mb=65536, disk_mb=65536, containers=1000),
         )
         Resources(tables, clock).lock(
-            Resource(key=cell.cell_id, owner="o", value=dumps(cell), type_code=TypeCode.PRESENCE, ttl_s=10**6)
+            Resource(key=cell.cell_id, owner="o", value=dumps(cell), type_code=TypeCode.PRESENCE), 10**6
         )
 
 

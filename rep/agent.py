@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bbs.client.api import BBSClient
+from bbs.errorgroups import leaves
 from bbs.serving.address import Address
 from executor.api import ExecutorAPI
 from rep.config import RepConfig, seconds, stack_map
@@ -111,7 +112,7 @@ class RepAgent:
                 logger.info("started", extra={"data": {"cell-id": self._config.cell_id}})
                 await self._stop.wait()
         except Exception as error:
-            reasons = list(_leaves(error))
+            reasons = list(leaves(error))
             texts = [repr(reason) for reason in reasons]
             logger.error("exited-with-failure", extra={"data": {"errors": texts}}, exc_info=error)
             raise ExceptionGroup("the cell ended because of failures", reasons) from None
@@ -200,15 +201,6 @@ class RepAgent:
         await start(following_replacements(config.cell_id, self._bbs, evacuation, queue.push))
         await start(evacuator.running(self.stop))
         await start(requests.reporting(self._metrics, seconds(config.report_interval)))
-
-
-def _leaves(error: Exception) -> Iterator[Exception]:
-    """The errors inside the exception groups: the task group of each enclosing member adds one level."""
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def rep_url(config: RepConfig) -> str:

@@ -18,9 +18,10 @@ from typing import Protocol
 from grpc import StatusCode
 
 from bbs.backoff import Backoff
-from bbs.client.locket import LocketError, Resource, TypeCode
+from bbs.client.locket import LocketError
 from bbs.models.cell import CellCapacity, CellPresence, Provider
 from bbs.models.codec import dumps
+from bbs.models.locket import Resource, TypeCode
 from executor.model import Resources
 from rep.config import RepConfig
 from rep.rootfs import PRELOADED, PRELOADED_LAYER

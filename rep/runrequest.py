@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bbs.models.actions import Action, ParallelAction, SerialAction
-from bbs.models.common import CertificateProperties, DynamicValue, LogRateLimit, MetricTagValue
-from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.common import CertificateProperties, LogRateLimit, MetricTagValue
+from bbs.models.desired_lrp import INTERNAL_ROUTER, DesiredLRP
 from bbs.models.layers import exclusive_downloads, shared_dependencies
 from bbs.models.task import Task
 from bbs.models.workload import ImageLayer
@@ -20,7 +20,6 @@ from executor.model import LogConfig, MetricsConfig, RunInfo, RunRequest, Volume
 from rep import tags
 from rep.rootfs import StackMap, UnknownStack, layered
 
-INTERNAL_ROUTER = "internal-router"
 UNLIMITED_LOG_RATE = -1
 
 
@@ -129,12 +128,9 @@ def resolve_metric_tags(
     """The tags as text. Dynamic values need an index, which a task lacks: RunRequestError."""
     resolved: dict[str, str] = {}
     for name, value in metric_tags.items():
-        if value.dynamic is DynamicValue.DynamicValueInvalid:
-            resolved[name] = value.static
-        elif index is None:
+        if index is None and value.dynamic:
             raise RunRequestError(f"metric tag {name!r}: a task has no {value.dynamic.name}")
-        else:
-            resolved[name] = str(index) if value.dynamic is DynamicValue.INDEX else instance_guid
+        resolved[name] = value.of_instance(index or 0, instance_guid)
     return resolved
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 
 from bbs.client.api import BBSClient
+from bbs.client.pooled import PooledClient
 from bbs.client.transport import (
     ROUTER_ERROR_HEADER,
     UNCOMPRESSED,
@@ -38,37 +37,13 @@ class HTTPBBSClient(BBSClient):
         super().__init__(PooledTransport(url, ssl_context, policy or Policy()))
 
 
-class PooledTransport(Transport):
+class PooledTransport(PooledClient, Transport):
     """Connections to one BBS, pooled for all its calls."""
 
     def __init__(self, url: str, ssl_context: ssl.SSLContext | None, policy: Policy) -> None:
-        super().__init__(url, ssl_context, policy)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
         # No connection limit: a report about one instance must not wait for those of others.
-        connector = aiohttp.TCPConnector(ssl=self.ssl_context or True, limit=0)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=UNCOMPRESSED,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """Raises :class:`RuntimeError` outside the context."""
-        if self._session is None:
-            raise RuntimeError(f"the client of {self.url} is not open: use it in 'async with'")
-        return self._session
+        PooledClient.__init__(self, ssl_context, headers=UNCOMPRESSED, auto_decompress=False)
+        Transport.__init__(self, url, ssl_context, policy)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         timeout = aiohttp.ClientTimeout(

@@ -6,8 +6,6 @@ It is separate from the rest of the client because importing gRPC is slow.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +13,7 @@ from typing import Self
 import grpc
 import grpc.aio
 
+from bbs.models.locket import Resource, TypeCode
 from bbs.wire import locket as wire
 from bbs.wire.locket import Method, Request, Response
 from bbs.wire.proto import locket_pb2
@@ -27,29 +26,6 @@ OPTIONS = (
 
 KEEPALIVE_TIME_S, KEEPALIVE_TIMEOUT_S = 10, 22
 """The values of the Go clients."""
-
-
-class TypeCode(IntEnum):
-    """Type of a resource; Locket refuses ``UNKNOWN``."""
-
-    UNKNOWN = 0
-    LOCK = 1
-    PRESENCE = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """A lock or a presence.
-
-    key: name of the resource.
-    owner: holder of the key, compared as text.
-    value: free text; for a presence, the JSON of its :class:`~bbs.models.cell.CellPresence`.
-    """
-
-    key: str
-    owner: str
-    value: str = ""
-    type_code: TypeCode
 
 
 class LocketError(Exception):
@@ -143,25 +119,25 @@ class LocketClient:
         wait_for_ready: bool = False,
     ) -> None:
         """Take or refresh a resource; ``ALREADY_EXISTS`` if another owner holds the key. ttl_s: seconds."""
-        request = locket_pb2.LockRequest(resource=_to_wire(resource), ttl_in_seconds=ttl_s)
+        request = locket_pb2.LockRequest(resource=wire.resource_to_wire(resource), ttl_in_seconds=ttl_s)
         await self._call(wire.LOCK, request, uuid=uuid, timeout_s=timeout_s, wait_for_ready=wait_for_ready)
 
     async def release(self, resource: Resource, *, timeout_s: float | None = None) -> None:
         """Release a resource; a key without a holder is no error."""
-        request = locket_pb2.ReleaseRequest(resource=_to_wire(resource))
+        request = locket_pb2.ReleaseRequest(resource=wire.resource_to_wire(resource))
         await self._call(wire.RELEASE, request, timeout_s=timeout_s)
 
     async def fetch(self, key: str, *, uuid: str = "", timeout_s: float | None = None) -> Resource:
         """The resource of a key; ``NOT_FOUND`` if there is none."""
         request = locket_pb2.FetchRequest(key=key)
         response = await self._call(wire.FETCH, request, uuid=uuid, timeout_s=timeout_s)
-        return _to_model(response.resource)
+        return wire.resource_to_model(response.resource)
 
     async def fetch_all(self, type_code: TypeCode, *, timeout_s: float | None = None) -> list[Resource]:
         """All locks or all presences, in any order."""
-        request = locket_pb2.FetchAllRequest(type=_legacy_type(type_code), type_code=type_code.name)
+        request = locket_pb2.FetchAllRequest(type=wire.legacy_type(type_code), type_code=type_code.name)
         response = await self._call(wire.FETCH_ALL, request, timeout_s=timeout_s)
-        return [_to_model(resource) for resource in response.resources]
+        return [wire.resource_to_model(resource) for resource in response.resources]
 
     async def _call(
         self,
@@ -195,28 +171,3 @@ class LocketClient:
         if self._channel is None:
             raise RuntimeError(f"the Locket client of {self.address} is not open: use it in 'async with'")
         return self._channel
-
-
-def _to_wire(resource: Resource) -> locket_pb2.Resource:
-    return locket_pb2.Resource(
-        key=resource.key,
-        owner=resource.owner,
-        value=resource.value,
-        type=_legacy_type(resource.type_code),
-        type_code=resource.type_code.name,
-    )
-
-
-def _to_model(resource: locket_pb2.Resource) -> Resource:
-    known = {int(code): code for code in TypeCode}
-    return Resource(
-        key=resource.key,
-        owner=resource.owner,
-        value=resource.value,
-        type_code=known.get(resource.type_code, TypeCode.UNKNOWN),
-    )
-
-
-def _legacy_type(type_code: TypeCode) -> str:
-    """The deprecated text form, which the Go programs still send beside the number."""
-    return "" if type_code is TypeCode.UNKNOWN else type_code.name.lower()

@@ -48,6 +48,16 @@ class MetricTagValue:
     static: Annotated[str, Json("static", omit=True)] = ""
     dynamic: Annotated[DynamicValue, Json("dynamic", omit=True, lenient=True)] = DynamicValue(0)
 
+    def of_instance(self, index: int, instance_guid: str) -> str:
+        """The text for one instance."""
+        match self.dynamic:
+            case DynamicValue.INDEX:
+                return str(index)
+            case DynamicValue.INSTANCE_GUID:
+                return instance_guid
+            case _:
+                return self.static
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRateLimit:

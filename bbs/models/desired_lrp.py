@@ -36,6 +36,10 @@ class UpdateStrategy(IntEnum):
     RECREATE = 1
 
 
+INTERNAL_ROUTER = "internal-router"
+"""Key of the routes on the internal network."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLRP:
     """A long-running process: number of instances, actions and container settings.

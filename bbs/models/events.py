@@ -193,3 +193,6 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     "task_removed": TaskRemovedEvent,
 }
 """Event name on the streams -> payload."""
+
+EVENT_NAMES: Mapping[type[Event], str] = {payload: name for name, payload in EVENT_TYPES.items()}
+"""Payload -> event name on the streams."""

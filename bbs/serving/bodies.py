@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
+
+from bbs.serving.refusals import LOGGED_CHARACTERS, RefusalLog
 
 BUDGET_BYTES: Final = 256 << 20
 """Memory limit of all large bodies in this process: four of the largest ones."""
@@ -18,15 +19,11 @@ BUDGET_BYTES: Final = 256 << 20
 SMALL_BYTES: Final = 64 * 1024
 """Bodies up to this size are always accepted; the number of connections is bounded."""
 
-LOGGED_CHARACTERS: Final = 200
-
 logger = logging.getLogger(__name__)
 
 
 SPARED_S: Final = 10.0
 """A body that began less than this ago is not cut in favour of another one."""
-
-REFUSALS_LOGGED_EVERY_S: Final = 10.0
 
 
 class Reading:
@@ -50,8 +47,7 @@ class Budget:
         self.held = 0
         self._spared_s = spared_s
         self._reading: dict[Reading, None] = {}  # the longest first
-        self._logged_at_s = -math.inf
-        self._unlogged = 0
+        self._refusals = RefusalLog(logger, logging.ERROR, "request-bodies-full")
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reading]:
@@ -78,18 +74,10 @@ class Budget:
         self.held -= reading.held
         reading.held = 0
 
-    def log_refusal(self, data: Mapping[str, object]) -> None:
-        """Log one refusal per interval and count the others, so that clients cannot fill the log."""
-        now_s = time.monotonic()
-        if now_s - self._logged_at_s < REFUSALS_LOGGED_EVERY_S:
-            self._unlogged += 1
-            return
+    def log_refusal(self, path: str, count: int) -> None:
+        """count: bytes of the refused body that were read."""
         about = {"bytes-of-all-bodies": self.held, "limit": self.limit}
-        logger.error(
-            "request-bodies-full",
-            extra={"data": {**data, **about, "refusals-since-last-logged": self._unlogged}},
-        )
-        self._logged_at_s, self._unlogged = now_s, 0
+        self._refusals.add(path=path[:LOGGED_CHARACTERS], bytes=count, **about)
 
     def _cut_one(self, for_: Reading) -> bool:
         latest_s = time.monotonic() - self._spared_s
@@ -127,7 +115,7 @@ async def whole_body(request: web.Request, budget: Budget = PROCESS) -> AsyncIte
                         raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
                     due = max(len(body) - SMALL_BYTES, 0) - reading.held
                     if not budget.take(reading, due):
-                        budget.log_refusal({"path": request.path[:LOGGED_CHARACTERS], "bytes": len(body)})
+                        budget.log_refusal(request.path, len(body))
                         raise web.HTTPServiceUnavailable(
                             text="too many large requests at a time; try again\n"
                         )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import resource
 import socket
 import ssl
@@ -25,6 +24,7 @@ from typing import Final
 from aiohttp import StreamReader, web
 
 from bbs.serving.door import Door
+from bbs.serving.refusals import LOGGED_CHARACTERS, RefusalLog
 
 HEAD_TIMEOUT_S: Final = 5.0
 BODY_TICK_S: Final = 5.0
@@ -43,10 +43,6 @@ DESCRIPTORS_PER_CONNECTION: Final = 16
 
 CONTINUE: Final = "100-continue"
 """The only Expect value with a meaning."""
-
-LOGGED_CHARACTERS: Final = 200
-REFUSALS_LOGGED_EVERY_S: Final = 10.0
-"""One refusal per interval is logged and the others are counted, so that a web page cannot fill the log."""
 
 logger = logging.getLogger(__name__)
 
@@ -215,8 +211,7 @@ class Connections:
         self._waiting: dict[Connection, float] = {}  # without a request, with start time; oldest first
         self._slow: dict[Connection, None] = {}  # with a slow body; oldest first
         self._of: dict[asyncio.BaseProtocol, Connection] = {}
-        self._refusal_logged_at = -math.inf
-        self._refusals_unlogged = 0
+        self._refusals = RefusalLog(logger, logging.INFO, "request-refused")
         self._handle = server.request_handler
         server.request_handler = self._answer
 
@@ -328,19 +323,13 @@ class Connections:
                 self._waiting[connection] = self._now()
 
     def _refused(self, request: web.BaseRequest, why: str) -> web.Response:
-        if self._now() - self._refusal_logged_at < REFUSALS_LOGGED_EVERY_S:
-            self._refusals_unlogged += 1
-        else:
-            data = {
-                "method": request.method,
-                "path": request.path[:LOGGED_CHARACTERS],
-                "host": request.headers.get("Host", "")[:LOGGED_CHARACTERS],
-                "origin": request.headers.get("Origin", "")[:LOGGED_CHARACTERS],
-                "error": why,
-                "refusals-since-last-logged": self._refusals_unlogged,
-            }
-            logger.info("request-refused", extra={"data": data})
-            self._refusal_logged_at, self._refusals_unlogged = self._now(), 0
+        self._refusals.add(
+            method=request.method,
+            path=request.path[:LOGGED_CHARACTERS],
+            host=request.headers.get("Host", "")[:LOGGED_CHARACTERS],
+            origin=request.headers.get("Origin", "")[:LOGGED_CHARACTERS],
+            error=why,
+        )
         response = web.Response(status=403, text=f"{why}\n", headers={"X-Content-Type-Options": "nosniff"})
         response.force_close()  # the rest of the request is not read
         return response

@@ -11,9 +11,8 @@ import binascii
 from dataclasses import dataclass, field
 from typing import Final
 
-from bbs.models import events
 from bbs.models.errors import BBSError, ErrorType
-from bbs.models.events import Event
+from bbs.models.events import EVENT_NAMES, EVENT_TYPES, Event
 from bbs.wire.mapping import decode, encode, to_model, to_wire
 from bbs.wire.messages import message_class
 
@@ -36,31 +35,11 @@ TASK_EVENTS_R0 = Stream("POST", "/v1/events/tasks", filtered=False)
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
-EVENTS: dict[str, type[Event]] = {
-    "desired_lrp_created": events.DesiredLRPCreatedEvent,
-    "desired_lrp_changed": events.DesiredLRPChangedEvent,
-    "desired_lrp_removed": events.DesiredLRPRemovedEvent,
-    "actual_lrp_instance_created": events.ActualLRPInstanceCreatedEvent,
-    "actual_lrp_instance_changed": events.ActualLRPInstanceChangedEvent,
-    "actual_lrp_instance_removed": events.ActualLRPInstanceRemovedEvent,
-    "actual_lrp_crashed": events.ActualLRPCrashedEvent,
-    "actual_lrp_created": events.ActualLRPCreatedEvent,
-    "actual_lrp_changed": events.ActualLRPChangedEvent,
-    "actual_lrp_removed": events.ActualLRPRemovedEvent,
-    "task_created": events.TaskCreatedEvent,
-    "task_changed": events.TaskChangedEvent,
-    "task_removed": events.TaskRemovedEvent,
-}
-"""Payload of each event name."""
-
 RECORD_BYTES = 192 << 20
 """Size limit of one record. A changed event holds two of the largest requests of a BBS, in base64."""
 
 SHOWN: Final = 80
 """Maximum characters of an unknown event name in an error."""
-
-NAMES = {payload: name for name, payload in EVENTS.items()}
-"""Event name of each payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +59,7 @@ def encode_record(id: int, event: Event) -> bytes:
 def encode_event(event: Event) -> bytes:
     """A record without its number: the same on every stream."""
     data = base64.b64encode(encode(to_wire(event))).decode("ascii")
-    return f"event: {NAMES[type(event)]}\ndata: {data}\n\n".encode("ascii")
+    return f"event: {EVENT_NAMES[type(event)]}\ndata: {data}\n\n".encode("ascii")
 
 
 def number_record(id: int, encoded: bytes) -> bytes:
@@ -94,7 +73,7 @@ def decode_record(record: Record) -> Event:
     Raises :class:`BBSError`: ``InvalidResponse`` for an unknown event name, ``InvalidProtobufMessage`` for
     empty or invalid data.
     """
-    payload = EVENTS.get(record.event)
+    payload = EVENT_TYPES.get(record.event)
     if payload is None:
         raise BBSError(ErrorType.InvalidResponse, f"unrecognised event type {record.event[:SHOWN]!r}")
     if not record.data:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from bbs.client.locket import LocketError
 from bbs.client.tls import TLSConfigurationError
 from bbs.embedded.store.database import StoreError
+from bbs.errorgroups import leaves
 from bbs.models.errors import BBSError
 from bbs.serving.address import ListenError
 from cell.assembly.locks import AlreadyInUse
@@ -54,17 +55,8 @@ def telling(tell: Callable[[str], object]) -> Iterator[None]:
         tell(str(error))
         raise Told from error
     except ExceptionGroup as group:
-        known, unknown = group.split(USER_ERRORS)
-        if unknown is not None:
+        if group.split(USER_ERRORS)[1] is not None:
             raise
-        for leaf in _leaves(known):
+        for leaf in leaves(group):
             tell(str(leaf))
         raise Told from group
-
-
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
-    elif error is not None:
-        yield error

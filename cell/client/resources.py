@@ -7,7 +7,8 @@ from functools import partial
 
 import grpc
 
-from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode, channel_credentials
+from bbs.client.locket import LocketClient, LocketError, channel_credentials
+from bbs.models.locket import Resource, TypeCode
 from cell.client import session, tables
 from cell.client.output import Output
 from cell.client.session import ComponentFailed

@@ -10,12 +10,13 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import UnansweredError
+from bbs.errorgroups import leaves
 from bbs.models.errors import BBSError
 from cell.assembly.terminal import visible_lines
 from cell.client import output, target
@@ -99,7 +100,7 @@ def run_without_bbs(
 
 
 def _tell(group: ExceptionGroup[Exception], status: int, where: Target | None = None) -> int:
-    for error in _leaves(group):
+    for error in leaves(group):
         print(f"Error: {visible_lines(_words(error))}", file=sys.stderr)
         if where is not None and isinstance(error, UnansweredError):
             print(f"(the BBS at {where.bbs_url}, from {where.origin})", file=sys.stderr)
@@ -110,11 +111,3 @@ def _words(error: Exception) -> str:
     if isinstance(error, BBSError):
         return f"BBS error\nType {error.type.value}: {error.type.name}\nMessage: {error.message}"
     return str(error)
-
-
-def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, ExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

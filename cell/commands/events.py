@@ -17,8 +17,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from bbs.models.codec import compact, to_json
-from bbs.models.events import Event, TaskChangedEvent, TaskCreatedEvent, TaskRemovedEvent
-from bbs.wire.sse import NAMES
+from bbs.models.events import EVENT_NAMES, Event, TaskChangedEvent, TaskCreatedEvent, TaskRemovedEvent
 from cell.client import session
 from cell.client.eventlines import describe
 from cell.client.session import Session
@@ -71,7 +70,7 @@ async def _show(stream: AsyncIterator[Event], cell_id: str, at: Session) -> None
         if at.output.for_people:
             at.output.line(f"{time.strftime('%H:%M:%S')} {describe(event)}")
         else:
-            at.output.line(compact({"type": NAMES[type(event)], "data": to_json(event)}))
+            at.output.line(compact({"type": EVENT_NAMES[type(event)], "data": to_json(event)}))
 
 
 def _concerns(event: Event, cell_id: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from bbs.client.locket import TypeCode
+from bbs.models.locket import TypeCode
 from cell.client import resources, session
 
 

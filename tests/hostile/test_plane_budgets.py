@@ -18,12 +18,13 @@ from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
-from bbs.client.locket import LocketClient, TypeCode, channel_credentials
+from bbs.client.locket import LocketClient, channel_credentials
 from bbs.embedded.events import hub
 from bbs.embedded.plane import ControlPlane, PlaneConfig
 from bbs.models.common import EnvironmentVariable
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from bbs.models.events import DesiredLRPChangedEvent, DesiredLRPCreatedEvent
+from bbs.models.locket import TypeCode
 from bbs.serving import connections, events
 from bbs.serving.listener import Listener, serving
 from cell.development.certs import Authority

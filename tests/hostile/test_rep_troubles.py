@@ -14,9 +14,9 @@ import pytest
 
 from bbs.client.api import BBSClient
 from bbs.client.identity import Identity
-from bbs.client.locket import Resource
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
+from bbs.models.locket import Resource
 from cell.development.certs import Authority
 from executor.model import Container, ContainerState, Resources, RunResult
 from rep import tags

@@ -6,21 +6,25 @@ import json
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import aiohttp
 from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
+from bbs.client.pooled import PooledClient
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.destinations import Destinations
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
+from bbs.wire.routes import TRACE_HEADER
 
 logger = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_S = 10.0
+TIMEOUT = aiohttp.ClientTimeout(total=10)
 """Timeout of every outgoing call."""
+
+MOST_CONNECTIONS = 100
+"""Limit of open connections of a client."""
 
 LOGGED_CHARACTERS = 200
 
@@ -78,24 +82,12 @@ class AuctioneerError(Exception):
     """The auctioneer did not accept a request; the message contains its address."""
 
 
-class HTTPAuctioneer:
-    """Client of an auctioneer's HTTP API; an async context manager that owns its connections.
-
-    url: base address, http or https.
-    """
+class HTTPAuctioneer(PooledClient):
+    """Client of an auctioneer's HTTP API. url: base address, http or https."""
 
     def __init__(self, url: str, ssl_context: ssl.SSLContext | None = None) -> None:
+        super().__init__(ssl_context, limit=MOST_CONNECTIONS, timeout=TIMEOUT)
         self._url = url.rstrip("/")
-        self._http = _Session(ssl_context)
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._http.close()
 
     async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None:
         """Raises AuctioneerError."""
@@ -106,10 +98,10 @@ class HTTPAuctioneer:
         await self._post("/v1/tasks", [request.to_json() for request in requests], trace_id)
 
     async def _post(self, path: str, body: object, trace_id: str) -> None:
-        headers = {**JSON_TYPE, "X-Vcap-Request-Id": trace_id}
+        headers = {**JSON_TYPE, TRACE_HEADER: trace_id}
         url = self._url + path
         try:
-            async with self._http.session.post(url, data=_dump(body), headers=headers) as answer:
+            async with self.session.post(url, data=_dump(body), headers=headers) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError) as error:
             raise AuctioneerError(f"POST {url}: {error or type(error).__name__}") from error
@@ -121,25 +113,18 @@ class _Busy(Exception):
     """The peer asks for a retry."""
 
 
-class HTTPCallbacks:
-    """Completion callbacks over HTTP; an async context manager that owns its connections.
-
-    destinations: rules for allowed addresses.
-    """
+class HTTPCallbacks(PooledClient):
+    """Completion callbacks over HTTP. destinations: rules for allowed addresses."""
 
     def __init__(
         self, ssl_context: ssl.SSLContext | None = None, *, destinations: Destinations | None = None
     ) -> None:
-        self._http = _Session(ssl_context, destinations or Destinations())
-
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._http.close()
+        super().__init__(
+            ssl_context,
+            limit=MOST_CONNECTIONS,
+            socket_factory=(destinations or Destinations()).socket_factory,
+            timeout=TIMEOUT,
+        )
 
     async def deliver(self, url: str, body: str) -> bool:
         """POST the body; retry after a timeout, 503 or 504. Redirects are not followed."""
@@ -154,40 +139,11 @@ class HTTPCallbacks:
         return True
 
     async def _post(self, url: str, body: str) -> None:
-        async with self._http.session.post(
+        async with self.session.post(
             url, data=body.encode("utf-8", "replace"), headers=JSON_TYPE, allow_redirects=False
         ) as answer:
             if answer.status in RETRIED_STATUSES:
                 raise _Busy(f"answered {answer.status}")
-
-
-class _Session:
-    """A client session with the lifetime of its owner's context."""
-
-    def __init__(self, ssl_context: ssl.SSLContext | None, destinations: Destinations | None = None) -> None:
-        self._ssl_context = ssl_context
-        self._destinations = destinations
-        self._session: aiohttp.ClientSession | None = None
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("used outside its context")
-        return self._session
-
-    async def open(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=self._ssl_context or True,
-                socket_factory=self._destinations.socket_factory if self._destinations else None,
-            ),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-
-    async def close(self) -> None:
-        await self.session.close()
-        self._session = None
 
 
 def _dump(body: object) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
@@ -14,6 +14,7 @@ from bbs.embedded.store.database import Store
 from bbs.embedded.store.resources import rep_url
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
 from bbs.models.cell import CellPresence
+from bbs.models.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,17 @@ class Push:
     row: ActualLRP
     internal_routes: tuple[ActualLRPInternalRoute, ...] | None
     metric_tags: dict[str, str] | None
+
+
+@dataclass(slots=True, kw_only=True)
+class FollowUp:
+    """Calls to make once a transaction is durable."""
+
+    auctions: list[LRPStartRequest] = field(default_factory=list)
+    task_auctions: list[TaskStartRequest] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    pushes: list[Push] = field(default_factory=list)
+    callbacks: list[Task] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
+from bbs.client.pooled import PooledClient
+from bbs.client.transport import UNCOMPRESSED
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.auction import CellState, Work
 from bbs.models.codec import compact
@@ -47,33 +48,19 @@ class RepError(Exception):
         super().__init__(f"{method} {url}: {why}")
 
 
-class RepClient:
-    """HTTP client for any number of reps; an async context manager that owns its connections."""
+class RepClient(PooledClient):
+    """HTTP client for any number of reps."""
 
     def __init__(
         self, ssl_context: ssl.SSLContext | None = None, *, timeout_s: float = REQUEST_TIMEOUT_S
     ) -> None:
-        self._ssl_context = ssl_context
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._ssl_context or True, limit=0)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=self._timeout,
-            headers={"Accept-Encoding": "identity"},
+        self._timeout_s = timeout_s
+        super().__init__(
+            ssl_context,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            headers=UNCOMPRESSED,
             auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
         )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def state(self, rep_url: str, trace_id: str = "") -> CellState:
         """The cell's state. Raises RepError, also for an unhealthy cell (status 503)."""
@@ -167,18 +154,16 @@ class RepClient:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        if self._session is None:
-            raise RuntimeError("RepClient is used outside its context")
         sent = dict(headers or {})
         if trace_id:
             sent[TRACE_HEADER] = trace_id
         try:
-            async with self._session.request(
+            async with self.session.request(
                 method, url, data=data, headers=sent, skip_auto_headers=("Content-Type",)
             ) as answer:
                 body = await _read(answer)
         except TimeoutError as error:
-            raise RepError(method, url, f"no answer within {self._timeout.total:g} s") from error
+            raise RepError(method, url, f"no answer within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RepError(method, url, str(error) or type(error).__name__) from error
         if answer.status != expected:

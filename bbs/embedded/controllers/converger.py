@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.calls.collaborators import Collaborators, Push, Stop
+from bbs.embedded.calls.collaborators import Collaborators, FollowUp, Push
 from bbs.embedded.calls.starts import lrp_start, task_start
 from bbs.embedded.controllers.lrps import RETIRE_ATTEMPTS, retire
 from bbs.embedded.controllers.tasks import TaskController
@@ -23,17 +21,6 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _FollowUp:
-    """Calls to make once the transaction is durable."""
-
-    auctions: list[LRPStartRequest] = field(default_factory=list)
-    task_auctions: list[TaskStartRequest] = field(default_factory=list)
-    stops: list[Stop] = field(default_factory=list)
-    pushes: list[Push] = field(default_factory=list)
-    callbacks: list[Task] = field(default_factory=list)
 
 
 class Converger:
@@ -62,12 +49,12 @@ class Converger:
         for task in follow.callbacks:
             self._tasks.call_back(task)
 
-    def _work(self, tables: Tables) -> _FollowUp:
+    def _work(self, tables: Tables) -> FollowUp:
         now = self._with.clock.wall()
         known = cells(tables, self._with.clock)
         tables.prune_domains(now)
         world = World(cells=known.keys(), fresh_domains=set(tables.fresh_domains(now)), now=now)
-        follow = _FollowUp()
+        follow = FollowUp()
         desired = {lrp.process_guid: lrp for lrp in tables.desired_lrps()}
         for key, rows in _indices(desired, tables.actual_lrps()):
             lrp = desired.get(key.process_guid)
@@ -95,7 +82,7 @@ def _carry_out(
     lrp: DesiredLRP | None,
     plan: IndexPlan,
     known: dict[str, CellPresence],
-    follow: _FollowUp,
+    follow: FollowUp,
 ) -> None:
     for outcome in plan.outcomes:
         tables.apply(rows, outcome)
@@ -119,7 +106,7 @@ def _carry_out(
         )
 
 
-def _converge_task(tables: Tables, task: Task, world: World, follow: _FollowUp) -> None:
+def _converge_task(tables: Tables, task: Task, world: World, follow: FollowUp) -> None:
     plan = plan_task(task, world)
     if plan.after is not None:
         tables.replace_task(task, plan.after)

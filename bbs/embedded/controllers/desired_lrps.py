@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from bbs.embedded.auctioneer.types import LRPStartRequest
-from bbs.embedded.calls.collaborators import Collaborators, Push, Stop, stop_of
+from bbs.embedded.calls.collaborators import Collaborators, FollowUp, Push, Stop, stop_of
 from bbs.embedded.calls.starts import lrp_start
 from bbs.embedded.decisions import lrps as transitions
-from bbs.embedded.decisions.routing import INTERNAL_ROUTER, internal_routes, metric_tags, stored
+from bbs.embedded.decisions.routing import internal_routes, metric_tags, stored
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
 from bbs.embedded.store.lengths import check_guid, check_instances, check_root_fs
 from bbs.embedded.store.resources import cells, rep_url
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey, Presence
 from bbs.models.cell import CellPresence
-from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
-
-
-@dataclass(slots=True)
-class _FollowUp:
-    """Calls to make once the transaction is durable."""
-
-    auctions: list[LRPStartRequest] = field(default_factory=list)
-    stops: list[Stop] = field(default_factory=list)
-    pushes: list[Push] = field(default_factory=list)
+from bbs.models.desired_lrp import INTERNAL_ROUTER, DesiredLRP, DesiredLRPUpdate
 
 
 class DesiredController:
@@ -46,9 +37,9 @@ class DesiredController:
             modification_tag=new_tag(),
         )
 
-        def work(tables: Tables) -> _FollowUp:
+        def work(tables: Tables) -> FollowUp:
             tables.insert_desired_lrp(record, trace_id)
-            return _FollowUp(auctions=self._create(tables, record, range(record.instances), trace_id))
+            return FollowUp(auctions=self._create(tables, record, range(record.instances), trace_id))
 
         self._follow(await self._with.store.run(work), trace_id)
 
@@ -56,13 +47,13 @@ class DesiredController:
         """Raises ResourceNotFound, InvalidRequest for too many instances."""
         check_instances(update.instances or 0)
 
-        def work(tables: Tables) -> _FollowUp:
+        def work(tables: Tables) -> FollowUp:
             before = tables.desired_lrp(process_guid)
             after = updated(before, update)
             tables.replace_desired_lrp(before, after, trace_id)
             known = cells(tables, self._with.clock)
             surplus = _instances(tables, process_guid, from_index=after.instances)
-            follow = _FollowUp(
+            follow = FollowUp(
                 auctions=self._create(tables, after, range(before.instances, after.instances), trace_id),
                 pushes=_pushes(tables, before, after, update, known),
             )
@@ -75,11 +66,11 @@ class DesiredController:
     async def remove(self, process_guid: str, trace_id: str) -> None:
         """Raises ResourceNotFound."""
 
-        def work(tables: Tables) -> _FollowUp:
+        def work(tables: Tables) -> FollowUp:
             tables.delete_desired_lrp(tables.desired_lrp(process_guid), trace_id)
             known = cells(tables, self._with.clock)
             instances = _instances(tables, process_guid)
-            return _FollowUp(stops=stop_instances(tables, instances, known, trace_id))
+            return FollowUp(stops=stop_instances(tables, instances, known, trace_id))
 
         self._follow(await self._with.store.run(work), trace_id)
 
@@ -97,7 +88,7 @@ class DesiredController:
                 created.append(index)
         return [lrp_start(lrp, created, asked_for=True)] if created else []
 
-    def _follow(self, follow: _FollowUp, trace_id: str) -> None:
+    def _follow(self, follow: FollowUp, trace_id: str) -> None:
         self._with.auction_lrps(follow.auctions, trace_id)
         self._with.stop(follow.stops, trace_id)
         self._with.push(follow.pushes, trace_id)

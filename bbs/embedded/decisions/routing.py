@@ -7,11 +7,8 @@ from collections.abc import Mapping
 
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
 from bbs.models.codec import parse
-from bbs.models.common import DynamicValue, MetricTagValue
-from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.desired_lrp import INTERNAL_ROUTER, DesiredLRP
 from bbs.models.invalid import InvalidDocument
-
-INTERNAL_ROUTER = "internal-router"
 
 
 def internal_routes(lrp: DesiredLRP) -> tuple[ActualLRPInternalRoute, ...]:
@@ -34,17 +31,8 @@ def internal_routes(lrp: DesiredLRP) -> tuple[ActualLRPInternalRoute, ...]:
 
 def metric_tags(lrp: DesiredLRP, row: ActualLRP) -> dict[str, str]:
     """The metric tags with the dynamic values of one instance."""
-    return {name: _resolve(value, row) for name, value in lrp.metric_tags.items()}
-
-
-def _resolve(value: MetricTagValue, row: ActualLRP) -> str:
-    match value.dynamic:
-        case DynamicValue.INDEX:
-            return str(row.actual_lrp_key.index)
-        case DynamicValue.INSTANCE_GUID:
-            return row.actual_lrp_instance_key.instance_guid
-        case _:
-            return value.static
+    index, guid = row.actual_lrp_key.index, row.actual_lrp_instance_key.instance_guid
+    return {name: value.of_instance(index, guid) for name, value in lrp.metric_tags.items()}
 
 
 def stored(routes: Mapping[str, bytes]) -> dict[str, bytes]:

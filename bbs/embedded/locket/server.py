@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError, Message
 
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store, StoreError
-from bbs.embedded.store.resources import Collision, Resource, Resources, TypeCode
+from bbs.embedded.store.resources import Collision, Resources
 from bbs.embedded.store.tables import Tables
+from bbs.models.locket import Resource, TypeCode
 from bbs.serving import connections
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
@@ -26,9 +27,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 LONGEST_TTL_S = 2**31
 """Longer TTLs are reduced to this, so that deadlines fit into the store."""
-
-LOCK_TTL_S = 15
-"""TTL of the BBS and auctioneer locks."""
 
 STOP_GRACE_S = 1.0
 """Time for calls in flight when the server stops."""
@@ -42,8 +40,7 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 
-LEGACY_TYPES = {TypeCode.LOCK: "lock", TypeCode.PRESENCE: "presence"}
-"""The older name of a type, still written."""
+VALID_TYPES = frozenset((TypeCode.LOCK, TypeCode.PRESENCE))
 
 
 class Locket:
@@ -56,28 +53,20 @@ class Locket:
         self._store = store
         self._clock = clock
         owner = str(uuid.uuid4())
-        self._held = {
-            key: Resource(key=key, owner=owner, value="", type_code=TypeCode.LOCK, ttl_s=LOCK_TTL_S)
-            for key in held
-        }
+        self._held = {key: Resource(key=key, owner=owner, type_code=TypeCode.LOCK) for key in held}
 
     async def lock(self, q: pb.LockRequest, context: Context) -> pb.LockResponse:
-        if int(q.resource.type_code) not in LEGACY_TYPES:
+        if int(q.resource.type_code) not in VALID_TYPES:
             await _invalid_type(context)
         if q.ttl_in_seconds <= 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "invalid-ttl")
         if not q.resource.owner:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "invalid-owner")
-        resource = Resource(
-            key=q.resource.key,
-            owner=q.resource.owner,
-            value=q.resource.value,
-            type_code=TypeCode(q.resource.type_code),
-            ttl_s=min(q.ttl_in_seconds, LONGEST_TTL_S),
-        )
+        resource = wire.resource_to_model(q.resource)
+        ttl_s = min(q.ttl_in_seconds, LONGEST_TTL_S)
         try:
             self._check_held(resource.key)
-            await self._do(lambda resources: resources.lock(resource))
+            await self._do(lambda resources: resources.lock(resource, ttl_s))
         except Collision:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
         return pb.LockResponse()
@@ -86,7 +75,7 @@ class Locket:
         found = self._held.get(q.key) or await self._do(lambda resources: resources.fetch(q.key))
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "resource-not-found")
-        return pb.FetchResponse(resource=_to_wire(found))
+        return pb.FetchResponse(resource=wire.resource_to_wire(found))
 
     async def release(self, q: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         try:
@@ -97,12 +86,12 @@ class Locket:
         return pb.ReleaseResponse()
 
     async def fetch_all(self, q: pb.FetchAllRequest, context: Context) -> pb.FetchAllResponse:
-        if int(q.type_code) not in LEGACY_TYPES:
+        if int(q.type_code) not in VALID_TYPES:
             await _invalid_type(context)
         type_code = TypeCode(q.type_code)
         found = [each for each in self._held.values() if each.type_code == type_code]
         found += await self._do(lambda resources: resources.fetch_all(type_code))
-        return pb.FetchAllResponse(resources=[_to_wire(resource) for resource in found])
+        return pb.FetchAllResponse(resources=[wire.resource_to_wire(resource) for resource in found])
 
     def _check_held(self, key: str) -> None:
         """Raises Collision for a lock that the server's owner holds; the owner does not lock over gRPC."""
@@ -179,14 +168,4 @@ def _handler(
         # gRPC's own decoder only logs a traceback for an invalid message.
         request_deserializer=None,
         response_serializer=method.response.SerializeToString,
-    )
-
-
-def _to_wire(resource: Resource) -> pb.Resource:
-    return pb.Resource(
-        key=resource.key,
-        owner=resource.owner,
-        value=resource.value,
-        type=LEGACY_TYPES[resource.type_code],
-        type_code=pb.TypeCode.Name(resource.type_code),
     )

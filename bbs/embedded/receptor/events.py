@@ -17,6 +17,7 @@ from bbs.models.codec import compact
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
 from bbs.models.events import (
+    EVENT_NAMES,
     ActualLRPChangedEvent,
     ActualLRPCrashedEvent,
     ActualLRPCreatedEvent,
@@ -36,15 +37,6 @@ HEADERS: Final = {
     "Content-Type": CONTENT_TYPE,
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Connection": "keep-alive",
-}
-
-NAMES: Final[dict[type[Event], str]] = {
-    DesiredLRPCreatedEvent: "desired_lrp_created",
-    DesiredLRPChangedEvent: "desired_lrp_changed",
-    DesiredLRPRemovedEvent: "desired_lrp_removed",
-    ActualLRPCreatedEvent: "actual_lrp_created",
-    ActualLRPChangedEvent: "actual_lrp_changed",
-    ActualLRPRemovedEvent: "actual_lrp_removed",
 }
 
 
@@ -132,7 +124,7 @@ def to_receptor(event: Event) -> tuple[str, dict[str, Any]]:
             }
         case _:
             raise UnknownEvent(type(event).__name__)
-    return NAMES[type(event)], data
+    return EVENT_NAMES[type(event)], data
 
 
 def _present(lrp: DesiredLRP | None) -> DesiredLRP:

@@ -8,36 +8,16 @@ compare before they delete. Deadlines are invalid after a restart, so every reso
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from enum import IntEnum
 
 from bbs.embedded.clock import SECOND, Clock
 from bbs.embedded.store.tables import Tables
 from bbs.models.cell import CellPresence
 from bbs.models.codec import loads
 from bbs.models.invalid import InvalidDocument
+from bbs.models.locket import Resource, TypeCode
 from bbs.models.validation import validate_cell_presence
 
 logger = logging.getLogger(__name__)
-
-
-class TypeCode(IntEnum):
-    """Kind of a resource."""
-
-    UNKNOWN = 0
-    LOCK = 1
-    PRESENCE = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """A lock or a presence. ttl_s: lifetime in seconds without a refresh."""
-
-    key: str
-    owner: str
-    value: str
-    type_code: TypeCode
-    ttl_s: int
 
 
 class Collision(Exception):
@@ -52,8 +32,11 @@ class Resources:
         self._now = clock.monotonic()
         self._connection.execute("DELETE FROM resources WHERE deadline <= ?", (self._now,))
 
-    def lock(self, resource: Resource) -> None:
-        """Take a resource, or refresh it if the owner has it. Raises Collision."""
+    def lock(self, resource: Resource, ttl_s: int) -> None:
+        """Take a resource, or refresh it if the owner has it. Raises Collision.
+
+        ttl_s: lifetime in seconds without a refresh.
+        """
         self._check_owner(resource.key, resource.owner)
         self._connection.execute(
             "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)",
@@ -62,8 +45,8 @@ class Resources:
                 resource.owner,
                 resource.value,
                 int(resource.type_code),
-                resource.ttl_s,
-                self._now + resource.ttl_s * SECOND,
+                ttl_s,
+                self._now + ttl_s * SECOND,
             ),
         )
 
@@ -74,13 +57,13 @@ class Resources:
 
     def fetch(self, key: str) -> Resource | None:
         row = self._connection.execute(
-            "SELECT key, owner, value, type_code, ttl_s FROM resources WHERE key = ?", (key,)
+            "SELECT key, owner, value, type_code FROM resources WHERE key = ?", (key,)
         ).fetchone()
         return None if row is None else _resource(row)
 
     def fetch_all(self, type_code: TypeCode) -> list[Resource]:
         rows = self._connection.execute(
-            "SELECT key, owner, value, type_code, ttl_s FROM resources WHERE type_code = ?", (int(type_code),)
+            "SELECT key, owner, value, type_code FROM resources WHERE type_code = ?", (int(type_code),)
         )
         return [_resource(row) for row in rows]
 
@@ -119,6 +102,6 @@ def rep_url(cell: CellPresence) -> str:
     return cell.rep_url or cell.rep_address
 
 
-def _resource(row: tuple[str, str, str, int, int]) -> Resource:
-    key, owner, value, type_code, ttl_s = row
-    return Resource(key=key, owner=owner, value=value, type_code=TypeCode(type_code), ttl_s=ttl_s)
+def _resource(row: tuple[str, str, str, int]) -> Resource:
+    key, owner, value, type_code = row
+    return Resource(key=key, owner=owner, value=value, type_code=TypeCode(type_code))

@@ -11,7 +11,8 @@ import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
-from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode, channel_credentials
+from bbs.client.locket import LocketClient, LocketError, channel_credentials
+from bbs.models.locket import Resource, TypeCode
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 

@@ -17,13 +17,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.service import BBS, run_bbs
-from bbs.embedded.store.resources import Resource, Resources, TypeCode
+from bbs.embedded.store.resources import Resources
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.cell import CellCapacity, CellPresence, Provider
 from bbs.models.codec import dumps
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.locket import Resource, TypeCode
 from bbs.models.task import TaskDefinition
 from cell.development.certs import Authority
 
@@ -169,10 +170,9 @@ class World:
             owner="o",
             value=json.dumps(value),
             type_code=TypeCode.PRESENCE,
-            ttl_s=10**6,
         )
         await self.bbs.controllers.with_.store.run(
-            lambda tables: Resources(tables, self.clock).lock(presence)
+            lambda tables: Resources(tables, self.clock).lock(presence, 10**6)
         )
 
     async def unregister(self, cell_id: str) -> None:

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from bbs.embedded.auctioneer.types import TaskStartRequest
 from bbs.embedded.service import run_bbs
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
+from bbs.models.events import EVENT_TYPES
 from bbs.models.task import TaskDefinition
 from bbs.wire import sse
 from bbs.wire.mapping import to_model
@@ -37,7 +38,7 @@ def heard(body: bytes) -> dict[str, Message]:
     """The first event of each name in a stream."""
     found: dict[str, Message] = {}
     for record in sse.Parser().feed(body):
-        cls = message_class(sse.EVENTS[record.event].__name__)
+        cls = message_class(EVENT_TYPES[record.event].__name__)
         found.setdefault(record.event, cls.FromString(base64.b64decode(record.data)))
     return found
 

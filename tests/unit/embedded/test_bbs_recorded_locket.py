@@ -9,8 +9,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from bbs.embedded.store.resources import Resource, Resources, TypeCode
+from bbs.embedded.store.resources import Resources
 from bbs.embedded.store.tables import Tables
+from bbs.models.locket import Resource, TypeCode
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 
@@ -48,9 +49,8 @@ def _hold(found: pb.Resource, world: World, tables: Tables) -> None:
         owner=found.owner,
         value=found.value,
         type_code=TypeCode(found.type_code),
-        ttl_s=LONG if found.type_code == pb.LOCK else TTL_S,
     )
-    Resources(tables, world.clock).lock(held)
+    Resources(tables, world.clock).lock(held, LONG if found.type_code == pb.LOCK else TTL_S)
 
 
 def meaning(message: Any) -> Any:

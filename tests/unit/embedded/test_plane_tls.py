@@ -18,11 +18,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import IdentityFiles
-from bbs.client.locket import LocketClient, LocketError, TypeCode, channel_credentials
+from bbs.client.locket import LocketClient, LocketError, channel_credentials
 from bbs.client.tls import TLSConfigurationError, client_context
 from bbs.client.transport import Policy
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.errors import BBSError
+from bbs.models.locket import TypeCode
 from bbs.serving.address import Address
 from cell.development.certs import Authority, identity_files
 

@@ -16,9 +16,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bbs.client.http import HTTPBBSClient
-from bbs.client.locket import LocketClient, LocketError, Resource, TypeCode
+from bbs.client.locket import LocketClient, LocketError
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.auction import CellState, Resources, RootFSProvider, Work
+from bbs.models.locket import Resource, TypeCode
 from bbs.serving.address import Address, ListenError, listening
 from bbs.wire import locket as locket_wire
 from bbs.wire.proto import locket_pb2

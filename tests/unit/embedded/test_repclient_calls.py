@@ -206,7 +206,7 @@ async def test_a_silent_rep_is_not_waited_for() -> None:
 
 
 async def test_it_has_to_be_entered_first() -> None:
-    with pytest.raises(RuntimeError, match="outside its context"):
+    with pytest.raises(RuntimeError, match="not open"):
         await RepClient().state("http://127.0.0.1:1")
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from bbs.client.locket import LocketError, Resource
+from bbs.client.locket import LocketError
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.events import Event
+from bbs.models.locket import Resource
 from bbs.models.task import Task, TaskDefinition
 from executor.errors import ContainerNotFound, ExecutorError, FileTooLarge, NoSuchFile
 from executor.logs.api import Stream

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 
 from bbs.client.api import BBSClient
-from bbs.client.locket import Resource, TypeCode
 from bbs.models.actions import RunAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
+from bbs.models.locket import Resource, TypeCode
 from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.agent import RepAgent, rep_url
 from rep.config import RepConfig, parse

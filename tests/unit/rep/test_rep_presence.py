@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bbs.client.locket import Resource, TypeCode
 from bbs.models.codec import dumps
+from bbs.models.locket import Resource, TypeCode
 from executor.model import Resources
 from rep.config import RepConfig
 from rep.presence import Presence, cell_presence, outbound_address

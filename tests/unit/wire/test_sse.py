@@ -11,8 +11,8 @@ import pytest
 
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
-from bbs.models.events import ActualLRPCrashedEvent, TaskRemovedEvent
-from bbs.wire.sse import EVENTS, Parser, Record, decode_record, encode_record
+from bbs.models.events import EVENT_TYPES, ActualLRPCrashedEvent, TaskRemovedEvent
+from bbs.wire.sse import Parser, Record, decode_record, encode_record
 
 pytestmark = pytest.mark.unit
 
@@ -82,7 +82,7 @@ def test_comments_and_other_fields_are_passed_over() -> None:
 
 
 def test_every_event_has_a_name_of_its_own() -> None:
-    for name, payload in EVENTS.items():
+    for name, payload in EVENT_TYPES.items():
         assert f"\nevent: {name}\n".encode() in encode_record(0, payload())
 
 

@@ -16,6 +16,7 @@ import pytest
 from google.protobuf.message import Message
 
 from bbs.models.actions import EmptyAction
+from bbs.models.events import EVENT_TYPES
 from bbs.wire import sse
 from bbs.wire.mapping import to_model, to_wire
 from bbs.wire.messages import FILES, message_class
@@ -301,7 +302,7 @@ FRAMES = {
 
 
 def test_there_are_no_other_events() -> None:
-    assert FRAMES.keys() == sse.EVENTS.keys()
+    assert FRAMES.keys() == EVENT_TYPES.keys()
     assert set(FRAMES.values()) == {name for name in TABLE.messages if name.endswith("Event")}
 
 
