@@ -243,11 +243,15 @@ WHATEVER = frozenset(Outcome)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command. ``on``: follow-up commands by outcome. ``goes_on``: outcomes before the next step."""
+    """One command. ``on``: follow-up commands by outcome. ``goes_on``: outcomes before the next step.
+
+    ``expected``: outcomes that are no failure, for the log.
+    """
 
     command: Command
     on: Mapping[Outcome, tuple[Command, ...]] = field(default_factory=dict)
     goes_on: frozenset[Outcome] = frozenset({Outcome.DONE})
+    expected: frozenset[Outcome] = frozenset()
 
 
 Plan: TypeAlias = tuple[Step, ...]

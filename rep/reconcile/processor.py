@@ -93,9 +93,9 @@ class Processor:
     async def carry_out(self, plan: Plan, trace_id: str) -> None:
         """Execute the plan step by step while the outcomes allow the next step."""
         for step in plan:
-            outcome, why = await self._attempt(step.command, trace_id)
+            outcome, why = await self._attempt(step.command, trace_id, step.expected)
             for answer in step.on.get(outcome, ()):
-                await self._attempt(do.explained(answer, why), trace_id)
+                await self._attempt(do.explained(answer, why), trace_id, step.expected)
             if outcome not in step.goes_on:
                 return
 
@@ -137,15 +137,19 @@ class Processor:
             logger.exception("failed-fetching-task-result", extra={"data": data})
             return None
 
-    async def _attempt(self, command: Command, trace_id: str) -> tuple[Outcome, str]:
+    async def _attempt(
+        self, command: Command, trace_id: str, expected: frozenset[Outcome]
+    ) -> tuple[Outcome, str]:
         """The command's outcome, and the reason of a failure."""
         try:
             outcome = await self._do(command, trace_id)
             logger.debug("command-done", extra={"data": {**_about(command), "outcome": outcome.value}})
             return outcome, ""
         except BBSError as error:
-            _log_failure("bbs-call-failed", command, error, type=error.type.name)
-            return classify(error), str(error)
+            outcome = classify(error)
+            level = logging.DEBUG if outcome in expected else logging.ERROR
+            _log_failure("bbs-call-failed", command, error, level, type=error.type.name)
+            return outcome, str(error)
         except ContainerNotFound as error:
             logger.debug("container-gone", extra={"data": {**_about(command), "error": str(error)}})
             return Outcome.NOT_FOUND, str(error)
@@ -299,5 +303,7 @@ def _about(command: Command) -> dict[str, str]:
     return {"command": type(command).__name__, "container-guid": guid}
 
 
-def _log_failure(message: str, command: Command, error: Exception, **data: str) -> None:
-    logger.error(message, extra={"data": {**_about(command), "error": str(error), **data}})
+def _log_failure(
+    message: str, command: Command, error: Exception, level: int = logging.ERROR, **data: str
+) -> None:
+    logger.log(level, message, extra={"data": {**_about(command), "error": str(error), **data}})

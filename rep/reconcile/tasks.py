@@ -24,6 +24,9 @@ RUN_FAILED = "failed to run container"
 RESULT_FETCH_FAILED = "failed to fetch result"
 INVALID_STATE_TRANSITION = "invalid state transition"
 
+CANCELLED = frozenset({Outcome.INVALID_STATE_TRANSITION, Outcome.NOT_FOUND})
+"""The BBS ends a task before it cancels it on the cell, so it refuses the cell's report."""
+
 
 def result_path(container: Container) -> str:
     """The result file to read before the decision; empty if there is none."""
@@ -76,6 +79,7 @@ def _end(container: Container, result: str | None) -> Step:
         CompleteTask(guid, failed=ended.failed, failure_reason=ended.failure_reason, result=result or ""),
         on={Outcome.INVALID_STATE_TRANSITION: (again,)},
         goes_on=WHATEVER,
+        expected=CANCELLED if ended.stopped else frozenset(),
     )
 
 

@@ -310,6 +310,17 @@ async def test_a_task_that_cannot_complete_so_completes_as_failed(
     assert world.executor.store == {}
 
 
+@pytest.mark.parametrize("refusal", [ErrorType.InvalidStateTransition, ErrorType.ResourceNotFound])
+async def test_a_cancelled_task_ends_without_an_error_in_the_log(
+    world: World, task_container: MakeContainer, caplog: pytest.LogCaptureFixture, refusal: ErrorType
+) -> None:
+    """The BBS completes a task before it cancels it on the cell, so it refuses the cell's report."""
+    world.bbs.answers["complete_task"] = [error(refusal)] * 2
+    await world.look_at(task_container(S.COMPLETED, run_result=RunResult(failed=True, stopped=True)))
+    assert world.executor.store == {}
+    assert [record.message for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
 async def test_a_task_whose_container_could_not_be_made_is_rejected(
     world: World, task_container: MakeContainer
 ) -> None:
