@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sshd.daemon.children import Children
-from sshd.daemon.dialing import DialFailed, dial, listen
+from sshd.daemon.dialing import DialFailed, Names, dial, listen
 from sshd.daemon.environment import VARIABLE_BYTES, Allowance
 from sshd.daemon.relay import ChannelSide, SocketSide
 from sshd.daemon.session import Session
@@ -36,6 +36,7 @@ class Connection:
         self._children = children
         self._mux = link.start_mux(self)
         self._forwards: dict[str, _Forward] = {}
+        self._names = Names()
         self._variables = Allowance(VARIABLE_BYTES)
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrived_sides: set[SocketSide] = set()
@@ -67,7 +68,7 @@ class Connection:
 
     async def _dial(self, request: OpenRequest, host: str, port: int) -> None:
         try:
-            side = await dial(host, port)
+            side = await dial(host, port, self._names)
         except DialFailed as failure:
             request.refuse(m.OPEN_CONNECT_FAILED, str(failure))
             return
@@ -100,7 +101,7 @@ class Connection:
             return
         forward = _Forward(host)
         try:
-            server, actual = await listen(host, port, partial(self._arrived, forward))
+            server, actual = await listen(host, port, partial(self._arrived, forward), self._names)
         except (OSError, UnicodeError):
             reply(False, b"")
             return

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 from sshd.daemon.relay import SocketSide
 from sshd.osnames import join_host_port, reason
@@ -14,17 +17,38 @@ MAX_PORT = 65535
 ALL_ADDRESSES = ("", "0.0.0.0", "::")
 
 
+LOOK_UPS = ThreadPoolExecutor(64, thread_name_prefix="look-up")
+"""Look-ups of names, which last as long as a name server takes; the threads start on demand."""
+
+LOOK_UPS_OF_A_CLIENT = 2
+
+
 class DialFailed(Exception):
     """A failed dial; the text is like ``dial tcp 127.0.0.1:9: connect: connection refused``."""
 
 
-async def dial(host: str, port: int) -> SocketSide:
+class Names:
+    """Look-ups of one client: a few at a time, so that slow names delay no other client."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(LOOK_UPS_OF_A_CLIENT)
+
+    async def addresses(self, host: str, port: int) -> list[tuple[Any, ...]]:
+        """Raises OSError, UnicodeError."""
+        look_up: Callable[[], list[tuple[Any, ...]]] = partial(
+            socket.getaddrinfo, host, port, type=socket.SOCK_STREAM
+        )
+        async with self._turns:
+            return await asyncio.get_running_loop().run_in_executor(LOOK_UPS, look_up)
+
+
+async def dial(host: str, port: int, names: Names) -> SocketSide:
     """Connect to the first address of ``host`` that accepts. Raises :class:`DialFailed`."""
     if port > MAX_PORT:
         raise DialFailed(f"dial tcp: address {port}: invalid port")
     loop = asyncio.get_running_loop()
     try:
-        addresses = await loop.getaddrinfo(host or "localhost", port, type=socket.SOCK_STREAM)
+        addresses = await names.addresses(host or "localhost", port)
     except (OSError, UnicodeError):
         raise DialFailed(f"dial tcp: lookup {host}: no such host") from None
     failure = DialFailed(f"dial tcp: lookup {host}: no such host")
@@ -48,7 +72,7 @@ async def dial(host: str, port: int) -> SocketSide:
 
 
 async def listen(
-    host: str, port: int, connected: Callable[[SocketSide], None]
+    host: str, port: int, connected: Callable[[SocketSide], None], names: Names
 ) -> tuple[asyncio.Server, tuple[str, int]]:
     """Listen for forwards; the second value is the bound address.
 
@@ -57,7 +81,7 @@ async def listen(
     if port > MAX_PORT:
         raise OSError(f"address {port}: invalid port")
     loop = asyncio.get_running_loop()
-    end = await _bound(loop, host, port)
+    end = await _bound(host, port, names)
     try:
         server = await loop.create_server(lambda: SocketSide(connected), sock=end, start_serving=False)
     except BaseException:
@@ -72,7 +96,7 @@ async def listen(
     return server, (str(name[0]), int(name[1]))
 
 
-async def _bound(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+async def _bound(host: str, port: int, names: Names) -> socket.socket:
     if host in ALL_ADDRESSES and socket.has_ipv6:
         try:
             return _bind(socket.AF_INET6, ("::", port), both=True)
@@ -81,9 +105,9 @@ async def _bound(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socke
                 raise
     if host in ALL_ADDRESSES:
         return _bind(socket.AF_INET, ("0.0.0.0", port))
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await names.addresses(host, port)
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return _bind(socket.AddressFamily(family), address)
+    return _bind(family, address)
 
 
 def _bind(family: socket.AddressFamily, address: object, both: bool = False) -> socket.socket:
