@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,6 +102,11 @@ def loggregator_identities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Id
         authority.issue(folder / "client", "client"),
     )
 
+
+# Tests start hundreds of Python programs. Each loads compiled modules, also where the environment says not
+# to write any: without them a program spends a third of its start in the compiler, a collection half.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Whoever started the tests in the background may have them ignore signals; what they start must not.
 for _signum, _usual in (
