@@ -40,16 +40,15 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=50, help="runs of each command per round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    packaging = ROOT / "packaging/bundle"
     image = f"diego-cell/bench-bundle-{secrets.token_hex(4)}:1"
     container = f"bench-bundle-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
-        run(sys.executable, packaging / "build.py", "--output", folder)
+        run(sys.executable, "-m", "lifecycle.bundle.build", "--output", folder)
         size = Path(folder, "lifecycle.tgz").stat().st_size
         tree = Path(folder, "tree")
-        run(sys.executable, packaging / "build.py", "--tree-only", tree)
+        run(sys.executable, "-m", "lifecycle.bundle.build", "--tree-only", tree)
         on_disk = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-        run("docker", "import", run(sys.executable, packaging / "roots.py", "debian"), image)
+        run("docker", "import", run(sys.executable, ROOT / "tests/support/roots.py", "debian"), image)
         try:
             busybox = shutil.which("busybox") or "/bin/busybox"
             run("docker", "network", "create", container)

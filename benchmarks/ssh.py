@@ -139,7 +139,7 @@ def both(folder: Path) -> Iterator[tuple[Daemon, Daemon]]:
         "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPrintMotd no\nPrintLastLog no\n"
         "Subsystem sftp internal-sftp\nLogLevel QUIET\n"
     )
-    run(sys.executable, ROOT / "packaging/bundle/build.py", "--tree-only", folder / "lifecycle")
+    run(sys.executable, "-m", "lifecycle.bundle.build", "--tree-only", folder / "lifecycle")
     ours = [
         str(folder / "lifecycle/diego-sshd"),
         f"-address=127.0.0.1:{ports[1]}",

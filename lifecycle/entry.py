@@ -1,6 +1,6 @@
 """Entry point of every in-container program: restores the environment, then runs the requested program.
 
-``packaging/bundle/start.c`` runs before it. It passes the lifecycle, the file name and the caller's argv, and
+``lifecycle/bundle/start.c`` runs before it. It passes the lifecycle, the file name and the caller's argv, and
 puts a mark in front of each environment variable, so that ``LD_PRELOAD`` and similar variables affect neither
 loader nor interpreter. Variables without the mark belong to the interpreter and never reach a child.
 """
@@ -15,7 +15,7 @@ from lifecycle.programs import PROGRAMS
 _signal = __import__("_signal")  # ``signal`` would import enum, which slows down every start
 
 ENVIRONMENT_MARK = ":"
-"""Same value as in packaging/bundle/start.c."""
+"""Same value as in lifecycle/bundle/start.c."""
 CANNOT_START = 126
 
 TYPE_CHECKING = False

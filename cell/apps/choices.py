@@ -19,8 +19,9 @@ from cell.apps.recipes.values import App, Asset, Buildpack
 from cell.client.target import BadArguments
 from cell.client.values import megabytes, variable
 from cell.development.stack import STACK
+from cell.examples import EXAMPLES
 
-BUILDPACKS = Path(__file__).resolve().parents[2] / "examples" / "buildpacks"
+BUILDPACKS = EXAMPLES / "buildpacks"
 USUAL_BUILDPACKS = ("script", "python", "static")
 """Buildpacks tried in this order by default."""
 

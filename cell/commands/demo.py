@@ -26,11 +26,10 @@ import docker
 import psutil
 
 from cell.development.local import LocalCell, LocalCellError, Receptor, local_cell, pack, processes
+from cell.examples import EXAMPLES
 from executor.engine.containers import LABEL_CELL
 from executor.network.address import detect_external_ip
 from executor.network.config import NetworkConfig
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

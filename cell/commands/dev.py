@@ -61,7 +61,7 @@ from cell.assembly.descriptors import raise_descriptor_limit
 from cell.assembly.failures import CommandError, Told, telling
 from cell.assembly.signals import endings
 from cell.assembly.telemetry import open_telemetry
-from cell.development.bundle import Bundle, BundleError, ready_bundle
+from cell.development.bundle import Bundle, BundleError, given_bundle, own_bundle
 from cell.development.certs import development_identities, development_instance_authority
 from cell.development.endpoints import DEFAULT_STATE_DIR, published
 from cell.development.freeport import free_port
@@ -151,7 +151,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bundle",
         type=Path,
         metavar="DIR",
-        help="lifecycle archives, as `make bundle` leaves them in dist/ (default: those of this source tree)",
+        help="lifecycle archives, as `make bundle` leaves them in dist/ (default: built by this command)",
     )
 
 
@@ -226,7 +226,7 @@ def _prepare(settings: Settings, docker_host: str, until: ExitStack) -> Prepared
     except StackError as error:
         raise CommandError(str(error)) from error
     try:
-        bundle = ready_bundle(settings.bundle, settings.state_dir)
+        bundle = given_bundle(settings.bundle, settings.state_dir) if settings.bundle else own_bundle()
         until.enter_context(bundle.held())
     except BundleError as error:
         if settings.bundle is not None:

@@ -1,8 +1,8 @@
 """The lifecycle bundle of `cell dev`: archives for staging and starting apps, built if missing.
 
-A bundle is a folder with the three archives of ``make bundle``. In a source tree it is built once per state
-of the sources and kept in ``.cache/bundle/ready``. Bundles of earlier sources are removed unless a process
-of ours or a container uses them; users hold a lock on the bundle's folders.
+A bundle is a folder with the three archives of ``make bundle``. It is built once per state of the sources and
+kept in the cache folder of the builds. Bundles of earlier sources are removed unless a process of ours or a
+container uses them; users hold a lock on the bundle's folders.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,10 +19,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "packaging/bundle/build.py"
-SOURCES = ("packaging/bundle", "healthcheck", "lifecycle", "sshd")
-READY = ROOT / ".cache/bundle/ready"
+from lifecycle.bundle.build import write_archives
+from lifecycle.bundle.debian import PackageError, one_at_a_time
+from lifecycle.bundle.sources import default_cache, sources_hash
+
+READY = "ready"
+"""Folder of the archives in the cache folder of the builds."""
 UNPACKED = "bundle-"
 """Name prefix of unpacked bundles."""
 ARCHIVES = ("lifecycle", "buildpack_app_lifecycle", "docker_app_lifecycle")
@@ -69,8 +70,9 @@ class Bundle:
     def remove_others(self, mounted: Collection[Path]) -> list[Path]:
         """Remove bundles of earlier sources; returns them. mounted: host paths that containers use."""
         folders = [path for path in self.tree.parent.glob(f"{UNPACKED}*") if path != self.tree]
-        if self.archives.parent == READY:
-            folders += [path for path in READY.iterdir() if path != self.archives and _is_complete(path)]
+        siblings = self.archives.parent
+        if siblings == self.tree.parent / READY:
+            folders += [path for path in siblings.iterdir() if path != self.archives and _is_complete(path)]
         free = [each for each in sorted(folders) if not any(path.is_relative_to(each) for path in mounted)]
         return [folder for folder in free if _removed(folder)]
 
@@ -97,19 +99,22 @@ def _is_complete(folder: Path) -> bool:
     return folder.is_dir() and "." not in folder.name
 
 
-def ready_bundle(archives: Path | None, cache: Path) -> Bundle:
-    """The bundle in ``archives``, or that of this source tree. cache: folder for an unpacked bundle.
+def given_bundle(archives: Path, folder: Path) -> Bundle:
+    """The bundle in ``archives``, unpacked into a new folder inside ``folder``. Raises BundleError."""
+    return _unpacked(archives.resolve(), folder)
 
-    Raises BundleError.
-    """
-    if archives is not None:
-        return _unpacked(archives.resolve(), cache)
-    if not BUILD.exists():
-        raise BundleError("no lifecycle bundle here: name the folder of one with --bundle")
-    ready = READY / _sources_hash()
-    if not ready.is_dir():
-        _build(ready)
-    return _unpacked(ready, READY.parent)
+
+def own_bundle() -> Bundle:
+    """The bundle of this version's sources; built if it does not exist. Raises BundleError."""
+    cache = default_cache()
+    ready = cache / READY / sources_hash()
+    try:
+        with one_at_a_time(cache):
+            if not ready.is_dir():
+                _build(ready, cache)
+            return _unpacked(ready, cache)
+    except (PackageError, OSError) as error:
+        raise BundleError(f"the lifecycle bundle cannot be built: {error}") from error
 
 
 def _unpacked(archives: Path, cache: Path) -> Bundle:
@@ -135,32 +140,14 @@ def _unpacked(archives: Path, cache: Path) -> Bundle:
     return Bundle(archives=archives, tree=tree)
 
 
-def _sources_hash() -> str:
-    digest = hashlib.sha256()
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".c"):
-                content = path.read_bytes()
-                digest.update(f"{path.relative_to(ROOT)}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:16]
-
-
-def _build(ready: Path) -> None:
-    ready.parent.mkdir(parents=True, exist_ok=True)
+def _build(ready: Path, cache: Path) -> None:
+    """Raises PackageError, OSError."""
+    ready.parent.mkdir(exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{ready.name}.", dir=ready.parent))
     print("building the lifecycle bundle (once for these sources)", file=sys.stderr, flush=True)
     try:
-        done = subprocess.run(
-            [sys.executable, BUILD, "--output", fresh],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            reason = done.stderr.strip() or f"exit status {done.returncode}"
-            raise BundleError(f"the lifecycle bundle cannot be built: {reason}")
+        write_archives(fresh, cache)
         fresh.chmod(0o755)
-        if not ready.is_dir():
-            os.replace(fresh, ready)
+        fresh.rename(ready)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -23,7 +23,6 @@ from cell.development.images import remove_others
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
-PACKAGING = Path(__file__).parents[2] / "packaging/bundle"
 IDLE_RSS_KB = 12 * 1024
 
 HAS_SHELL = {"static": False, "musl": True, "busybox": True, "debian": True}
@@ -50,7 +49,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("sshd-bundle")
     for parent in (place, *place.parents[:3]):
         parent.chmod(parent.stat().st_mode | 0o055)
-    succeed(sys.executable, PACKAGING / "build.py", "--tree", place / "tree", "--output", place / "dist")
+    succeed(sys.executable, "-m", "lifecycle.bundle.build", "--tree-only", place / "tree")
     return place / "tree"
 
 
@@ -59,7 +58,7 @@ def image_of(docker_client: APIClient) -> Callable[[str], str]:
     """Name of the image with a root file system, imported when first asked for."""
 
     def image(name: str) -> str:
-        archive = Path(succeed(sys.executable, PACKAGING / "roots.py", name))
+        archive = Path(succeed(sys.executable, "-m", "tests.support.roots", name))
         root, _, version = archive.stem.rpartition("-")
         tag = f"diego-cell/test-root-{root}:{version}"
         try:

@@ -15,10 +15,9 @@ from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from cell.development.images import remove_others
+from lifecycle.bundle.sources import default_cache
 from tests.docker.bundle.golden_certificates import write_certificates
 
-REPOSITORY = Path(__file__).parents[3]
-PACKAGING = REPOSITORY / "packaging/bundle"
 START_TIMEOUT = 60.0
 
 
@@ -46,22 +45,17 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="session")
-def packaging() -> Path:
-    return PACKAGING
-
-
 def build_tree(place: Path, *arguments: str) -> Path:
     """The bundle's files as they are after unpacking, for everybody to read."""
     for folder in (place, *place.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
-    run(sys.executable, str(PACKAGING / "build.py"), "--tree-only", str(place / "tree"), *arguments)
+    run(sys.executable, "-m", "lifecycle.bundle.build", "--tree-only", str(place / "tree"), *arguments)
     return place / "tree"
 
 
 def standard_library(architecture: str) -> Path:
     """All of it, of the bundle's interpreter, for the runner of the cases."""
-    unpacked = REPOSITORY / ".cache/bundle/unpacked"
+    unpacked = default_cache() / "unpacked"
     found = sorted(unpacked.glob(f"{architecture}-*/usr/lib/python3.*/threading.py"))
     return found[-1].parent
 
@@ -94,7 +88,7 @@ def image_of(docker_client: APIClient) -> Callable[..., str]:
 
     def image(name: str, architecture: str | None = None) -> str:
         foreign = ["--arch", architecture] if architecture else []
-        archive = Path(run(sys.executable, str(PACKAGING / "roots.py"), name, *foreign).strip())
+        archive = Path(run(sys.executable, "-m", "tests.support.roots", name, *foreign).strip())
         root, _, version = archive.stem.rpartition("-")
         tag = f"diego-cell/test-root-{root}:{version}"
         try:

@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import io
 import os
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+from lifecycle.bundle import build
+from lifecycle.bundle.debian import PackageError, drop_others, native_architecture, one_at_a_time
+from lifecycle.bundle.sources import default_cache
+
+# The fixture fills the cache with packages.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600), pytest.mark.usefixtures("bundle")]
 
 GOAL_BYTES = 25_000_000
-CACHE = Path(__file__).parents[3] / ".cache/bundle"
+CACHE = default_cache()
 
 
-@pytest.fixture(scope="module")
-def build(packaging: Path, bundle: Path) -> ModuleType:
-    """The build's module; ``bundle`` has filled the cache with packages."""
-    spec = importlib.util.spec_from_file_location("bundle_build", packaging / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bundle_build"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_same_inputs_give_the_same_bytes(build: ModuleType, tmp_path: Path) -> None:
-    job = build.Build(build.native_architecture(), CACHE)
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    job = build.Build(native_architecture(), CACHE)
     job.fill(tmp_path)
     kept, again = (build.archive(tree, build.BUNDLES["lifecycle.tgz"]) for tree in (job.tree(), tmp_path))
     assert kept == again
     assert len(kept) < GOAL_BYTES
 
 
-def test_two_builds_on_one_cache_do_not_run_at_the_same_time(build: ModuleType, tmp_path: Path) -> None:
+def test_two_builds_on_one_cache_do_not_run_at_the_same_time(tmp_path: Path) -> None:
     """A second build on an empty cache removed the folder that the first one was fetching packages into."""
-    with build.one_at_a_time(tmp_path), (tmp_path / "lock").open() as second, pytest.raises(BlockingIOError):
+    with one_at_a_time(tmp_path), (tmp_path / "lock").open() as second, pytest.raises(BlockingIOError):
         fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with build.one_at_a_time(tmp_path):
+    with one_at_a_time(tmp_path):
         pass
 
 
@@ -55,8 +45,8 @@ def test_two_builds_on_one_cache_do_not_run_at_the_same_time(build: ModuleType, 
         ("docker_app_lifecycle.tgz", {"builder", "diego-sshd", "healthcheck", "launcher"}),
     ],
 )
-def test_what_the_platform_unpacks(build: ModuleType, name: str, programs: set[str]) -> None:
-    tree = build.Build(build.native_architecture(), CACHE).tree()
+def test_what_the_platform_unpacks(name: str, programs: set[str]) -> None:
+    tree = build.Build(native_architecture(), CACHE).tree()
     with tarfile.open(fileobj=io.BytesIO(build.archive(tree, build.BUNDLES[name]))) as archive:
         members = archive.getmembers()
     assert {member.name for member in members if "/" not in member.name} == programs
@@ -65,8 +55,8 @@ def test_what_the_platform_unpacks(build: ModuleType, name: str, programs: set[s
     assert {member.mode for member in members if member.name in programs} == {0o755}
 
 
-def test_the_library_has_what_is_needed_and_no_more(build: ModuleType) -> None:
-    tree = build.Build(build.native_architecture(), CACHE).tree()
+def test_the_library_has_what_is_needed_and_no_more() -> None:
+    tree = build.Build(native_architecture(), CACHE).tree()
     (library,) = (tree / "lib").glob("python*.zip")
     names = zipfile.ZipFile(library).namelist()
     needed = {"lifecycle/docker/launcher.pyc", "encodings/utf_8.pyc", "sshd/program.pyc"}
@@ -77,15 +67,15 @@ def test_the_library_has_what_is_needed_and_no_more(build: ModuleType) -> None:
 
 
 def test_an_extension_module_that_the_bundle_lacks_ends_the_build(
-    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = [name for name in build.EXTENSIONS if name != "termios"]
     monkeypatch.setattr(build, "EXTENSIONS", kept)
-    with pytest.raises(build.PackageError, match="programs import what the bundle lacks: termios;"):
-        build.Build(build.native_architecture(), CACHE).fill(tmp_path)
+    with pytest.raises(PackageError, match="programs import what the bundle lacks: termios;"):
+        build.Build(native_architecture(), CACHE).fill(tmp_path)
 
 
-def test_what_earlier_sources_came_to_goes(build: ModuleType, tmp_path: Path) -> None:
+def test_what_earlier_sources_came_to_goes(tmp_path: Path) -> None:
     old, recent, foreign = (tmp_path / name for name in ("amd64-old", "amd64-recent", "arm64-old"))
     for folder in (old, recent, foreign):
         folder.mkdir()
@@ -95,5 +85,5 @@ def test_what_earlier_sources_came_to_goes(build: ModuleType, tmp_path: Path) ->
     current = tmp_path / "amd64-current"
     current.mkdir()
     os.utime(current, (0, 0))
-    build.drop_others(current, "amd64-*")
+    drop_others(current, "amd64-*")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["amd64-current", "amd64-recent", "arm64-old"]

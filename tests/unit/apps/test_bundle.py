@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from cell.development import bundle
-from cell.development.bundle import ARCHIVES, Bundle, BundleError, ready_bundle
+from cell.development.bundle import ARCHIVES, Bundle, BundleError, given_bundle, own_bundle
+from lifecycle.bundle import sources
+from lifecycle.bundle.debian import PackageError
 
 pytestmark = pytest.mark.unit
 
@@ -34,20 +37,20 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_from_archives_is_unpacked_once(archives: Path, cache: Path) -> None:
-    first = ready_bundle(archives, cache)
+    first = given_bundle(archives, cache)
     program = first.tree / "healthcheck"
     assert (program.read_text(), program.stat().st_mode & 0o777) == ("lifecycle", 0o755)
     assert first.tree.stat().st_mode & 0o777 == 0o755
-    assert ready_bundle(archives, cache) == first
+    assert given_bundle(archives, cache) == first
     assert [path.name for path in cache.iterdir()] == [first.tree.name]
 
 
 def test_a_folder_that_is_none(tmp_path: Path, archives: Path, cache: Path) -> None:
     with pytest.raises(BundleError, match=r"lifecycle\.tgz is missing"):
-        ready_bundle(tmp_path / "empty", cache)
+        given_bundle(tmp_path / "empty", cache)
     (archives / "lifecycle.tgz").write_bytes(b"no archive")
     with pytest.raises(BundleError, match="cannot be unpacked"):
-        ready_bundle(archives, cache)
+        given_bundle(archives, cache)
     assert list(cache.iterdir()) == []
 
 
@@ -64,29 +67,35 @@ def test_ours_is_served_and_renewed_but_no_other_is_replaced(archives: Path, tmp
 
 
 def test_a_build_happens_once_for_the_same_sources(
-    archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archives: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    builder = tmp_path / "build.py"
-    builder.write_text(
-        "import shutil, sys\n"
-        "out = sys.argv[sys.argv.index('--output') + 1]\n"
-        f"shutil.copytree({str(archives)!r}, out, dirs_exist_ok=True)\n"
-        f"open({str(tmp_path / 'builds')!r}, 'a').write('x')\n"
-    )
-    monkeypatch.setattr(bundle, "BUILD", builder)
-    monkeypatch.setattr(bundle, "READY", tmp_path / "ready")
-    assert ready_bundle(None, tmp_path) == ready_bundle(None, tmp_path)
-    assert (tmp_path / "builds").read_text() == "x"
+    builds = []
+
+    def build(output: Path, packages: Path) -> None:
+        builds.append(packages)
+        shutil.copytree(archives, output, dirs_exist_ok=True)
+
+    monkeypatch.setattr(bundle, "write_archives", build)
+    monkeypatch.setattr(bundle, "default_cache", lambda: cache)
+    first = own_bundle()
+    assert own_bundle() == first
+    assert builds == [cache]
+    assert {first.archives.stat().st_mode & 0o777, first.tree.stat().st_mode & 0o777} == {0o755}
+    monkeypatch.setattr(bundle, "sources_hash", lambda: "newer")
+    newer = own_bundle()
+    assert newer.archives != first.archives
+    assert newer.remove_others(()) == [first.archives]
 
 
-def test_a_build_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builder = tmp_path / "build.py"
-    builder.write_text("raise SystemExit('bundle: gcc is not installed')")
-    monkeypatch.setattr(bundle, "BUILD", builder)
-    monkeypatch.setattr(bundle, "READY", tmp_path / "ready")
-    with pytest.raises(BundleError, match=r"cannot be built: bundle: gcc is not installed"):
-        ready_bundle(None, tmp_path)
-    assert list((tmp_path / "ready").iterdir()) == []
+def test_a_build_that_fails_says_why(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(output: Path, packages: Path) -> None:
+        raise PackageError("gcc is not installed")
+
+    monkeypatch.setattr(bundle, "write_archives", build)
+    monkeypatch.setattr(bundle, "default_cache", lambda: cache)
+    with pytest.raises(BundleError, match=r"cannot be built: gcc is not installed"):
+        own_bundle()
+    assert list((cache / "ready").iterdir()) == []
 
 
 def _made(folder: Path) -> Path:
@@ -95,9 +104,8 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def test_only_the_current_one_and_those_in_use_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_current_one_and_those_in_use_stay(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    monkeypatch.setattr(bundle, "READY", ready)
     new = Bundle(archives=_made(ready / "new"), tree=_made(tmp_path / "bundle-new"))
     running = Bundle(archives=_made(ready / "running"), tree=_made(tmp_path / "bundle-running"))
     mounted = _made(tmp_path / "bundle-mounted")
@@ -116,7 +124,7 @@ def test_only_the_current_one_and_those_in_use_stay(tmp_path: Path, monkeypatch:
 def test_archives_of_somebodys_own_stay(archives: Path, cache: Path, tmp_path: Path) -> None:
     _made(tmp_path / "another's archives")
     old = _made(cache / "bundle-old")
-    ours = ready_bundle(archives, cache)
+    ours = given_bundle(archives, cache)
     assert ours.remove_others(()) == [old]
     assert (tmp_path / "another's archives/file").exists()
 
@@ -127,7 +135,16 @@ def test_one_that_was_taken_away_cannot_be_held(tmp_path: Path) -> None:
         pass
 
 
-def test_without_sources_a_bundle_has_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "BUILD", tmp_path / "nowhere")
-    with pytest.raises(BundleError, match="--bundle"):
-        ready_bundle(None, tmp_path)
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [("/var/cache/own", "/var/cache/own"), ("", "/home/ada/.cache"), ("relative", "/home/ada/.cache")],
+)
+def test_an_installed_package_builds_in_the_users_cache(
+    variable: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("XDG_CACHE_HOME", variable)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    assert sources.default_cache() == Path(expected) / "diego-cell/bundle"
+    (tmp_path / "pyproject.toml").touch()
+    assert sources.default_cache() == tmp_path / ".cache/bundle"

@@ -59,7 +59,8 @@ def closure(roots: list[str], folders: list[Path]) -> dict[str, Path]:
         parent, _, child = root.rpartition(".")
         if parent:
             finder.import_hook(parent, fromlist=[child])
-    return {name: Path(module.__file__) for name, module in finder.modules.items() if module.__file__}
+    files = {name: getattr(module, "__file__", None) for name, module in finder.modules.items()}
+    return {name: Path(file) for name, file in files.items() if file}
 
 
 def left_behind(modules: dict[str, Path], folder: Path) -> list[str]:

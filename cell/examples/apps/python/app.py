@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Hello(BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         body = f"hello from Python, instance {os.environ['INSTANCE_INDEX']}\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

@@ -1,4 +1,4 @@
-"""Build of the relocatable bundle with the in-container programs.
+"""Builder of the relocatable bundle, and its command line: ``python -m lifecycle.bundle.build``.
 
 ``lifecycle.tgz`` has the programs of both lifecycles: those of buildpack apps at its root, those of docker
 apps under ``docker/``. ``buildpack_app_lifecycle.tgz`` and ``docker_app_lifecycle.tgz`` hold the same files
@@ -6,7 +6,7 @@ with one lifecycle's programs at the root, as the Cloud Controller expects. ``li
 Debian's interpreter, its shared objects with their loader, and the modules of the standard library that the
 programs import.
 
-The same packages and sources give the same bytes. Packages are downloaded once and kept in ``.cache/bundle``
+The same packages and sources give the same bytes. Packages are downloaded once and kept in the cache folder
 (``--refresh`` downloads newer ones). A bundle is stored under the hash of all its inputs until a newer bundle
 replaces it.
 """
@@ -18,19 +18,14 @@ import gzip
 import hashlib
 import io
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-sys.path[:0] = [str(HERE), str(ROOT)]
-
-import wheels  # noqa: E402
-from debian import (  # noqa: E402
+from lifecycle.bundle import wheels
+from lifecycle.bundle.debian import (
     COMPILERS,
     Archive,
     PackageError,
@@ -42,8 +37,8 @@ from debian import (  # noqa: E402
     run,
     unpack,
 )
-
-from lifecycle.programs import BUILDPACK, DOCKER, PROGRAMS  # noqa: E402
+from lifecycle.bundle.sources import HERE, PACKAGES, ROOT, default_cache, sources_hash
+from lifecycle.programs import BUILDPACK, DOCKER, PROGRAMS
 
 COMPILE = (
     *("-Os", "-Wall", "-Wextra", "-Werror", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
@@ -51,8 +46,6 @@ COMPILE = (
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
 )
 
-SOURCES = ("lifecycle", "healthcheck", "sshd")
-"""Our packages with in-container programs."""
 SHARED_OBJECTS = {
     "libc6": ("libc.so.6", "libm.so.6", "libpthread.so.0", "libresolv.so.2"),
     "libgcc-s1": ("libgcc_s.so.1",),
@@ -71,8 +64,6 @@ PYTHON_PACKAGES = ("python3-yaml",)
 """Debian packages of Python modules that the programs import."""
 PACKAGE_EXTENSIONS = ("yaml/_yaml.cpython-*.so",)
 """Extension modules of these packages."""
-WHEELS = ("asyncssh", "cffi", "cryptography", "typing_extensions")
-"""Packages of the Python package index that ``diego-sshd`` imports."""
 WHEEL_EXTENSIONS = ("_cffi_backend.cpython-*.so", "cryptography/hazmat/bindings/_rust.abi3.so")
 """Extension modules of the wheels. Packages that contain one are stored beside the library's zip."""
 UNZIPPED = ("cryptography", "yaml")
@@ -97,9 +88,7 @@ class Build:
         self.native = native_architecture()
         self._compiler = compiler(architecture)
         self.packages = self._fetch(architecture, refresh)
-        self.wheels = wheels.fetch(
-            WHEELS, ROOT / "constraints.txt", architecture, self.python, cache / "wheels", refresh
-        )
+        self.wheels = wheels.fetch(architecture, self.python, cache / "wheels", refresh)
         self.native_packages = (
             self.packages if architecture == self.native else self._fetch(self.native, refresh)
         )
@@ -114,14 +103,7 @@ class Build:
     @property
     def key(self) -> str:
         """The hash of all inputs."""
-        digest = hashlib.sha256()
-        for path in [
-            *sorted(HERE.glob("*.py")),
-            *sorted(HERE.glob("*.c")),
-            *(path for package in SOURCES for path in sorted((ROOT / package).rglob("*.py"))),
-        ]:
-            digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
+        digest = hashlib.sha256(sources_hash().encode())
         for path in (*self.packages, *self.wheels):
             digest.update(path.name.encode())
         return digest.hexdigest()[:16]
@@ -175,7 +157,7 @@ class Build:
         native = self._unpacked(self.native, self.native_packages)
         loader = _only(native, "ld-linux-*.so.*")
         with tempfile.TemporaryDirectory() as sources:
-            for package in SOURCES:
+            for package in PACKAGES:
                 shutil.copytree(ROOT / package, Path(sources, package))
             run(
                 loader, "--library-path", loader.parent, native / f"usr/bin/python{self.python}", "-I", "-S",
@@ -267,30 +249,36 @@ def _member(name: str, mode: int) -> tarfile.TarInfo:
     return member
 
 
+def write_archives(output: Path, cache: Path, architecture: str | None = None, refresh: bool = False) -> None:
+    """Write the archives of ``BUNDLES``. The caller holds the cache's lock. Raises PackageError."""
+    tree = Build(architecture or native_architecture(), cache, refresh).tree()
+    output.mkdir(parents=True, exist_ok=True)
+    for name, folders in BUNDLES.items():
+        (output / name).write_bytes(archive(tree, folders))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build lifecycle.tgz and the two archives made of it.")
     parser.add_argument("--arch", choices=sorted(COMPILERS), help="default: this machine's")
-    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the archives")
+    parser.add_argument("--output", type=Path, default=Path("dist"), help="folder for the archives")
     parser.add_argument("--tree-only", type=Path, help="make no archives, just this new folder")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache/bundle")
+    parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--refresh", action="store_true", help="fetch the newest packages")
     options = parser.parse_args()
     cache = options.cache.resolve()
     try:
         with one_at_a_time(cache):
-            build = Build(options.arch or native_architecture(), cache, options.refresh)
-            tree = build.tree()
-    except (PackageError, subprocess.SubprocessError) as error:
+            if options.tree_only:
+                tree = Build(options.arch or native_architecture(), cache, options.refresh).tree()
+                lay_out(tree, BUNDLES["lifecycle.tgz"], options.tree_only)
+            else:
+                write_archives(options.output, cache, options.arch, options.refresh)
+    except PackageError as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 1
-    if options.tree_only:
-        lay_out(tree, BUNDLES["lifecycle.tgz"], options.tree_only)
-        return 0
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name, folders in BUNDLES.items():
-        path = options.output / name
-        path.write_bytes(archive(tree, folders))
-        print(f"{path} {path.stat().st_size}")
+    if not options.tree_only:
+        for name in BUNDLES:
+            print(f"{options.output / name} {(options.output / name).stat().st_size}")
     return 0
 
 

@@ -1,41 +1,42 @@
 """Wheels of the Python packages that ``diego-sshd`` needs.
 
-The versions are exactly those of constraints.txt.
+``wheels.txt`` names them with their versions; ``constraints.txt`` of the project includes that file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shutil
 import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from debian import PackageError, run
+from lifecycle.bundle.debian import PackageError, run
+from lifecycle.bundle.sources import HERE
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LIBCS = ("2_36", "2_34", "2_28", "2_17")
 """glibc versions of usable wheels: up to the bundle's version."""
 
 
-def fetch(
-    names: Iterable[str], constraints: Path, architecture: str, python: str, cache: Path, refresh: bool
-) -> list[Path]:
+def fetch(architecture: str, python: str, cache: Path, refresh: bool) -> list[Path]:
     """The wheels for one architecture and Python version.
 
     Downloaded wheels are kept. Raises PackageError.
     """
-    wanted = sorted(names)
-    pinned = [line for line in constraints.read_text().splitlines() if line.partition("==")[0] in wanted]
-    if len(pinned) != len(wanted):
-        raise PackageError(f"{constraints} pins {', '.join(pinned)} of {', '.join(wanted)} only")
+    pinned = (HERE / "wheels.txt").read_text().split()
     key = hashlib.sha256(" ".join([*pinned, python]).encode()).hexdigest()[:16]
     folder = cache / architecture / key
     if refresh or not folder.is_dir():
         fresh = cache / architecture / f"{key}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
+        if importlib.util.find_spec("pip") is None:
+            raise PackageError(
+                f"{sys.executable} has no pip, which downloads parts of the bundle; run `ensurepip`"
+            )
         platforms = [f"manylinux_{libc}_{MACHINES[architecture]}" for libc in LIBCS]
         platforms.append(f"manylinux2014_{MACHINES[architecture]}")
         run(

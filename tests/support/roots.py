@@ -19,11 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-sys.path.insert(0, str(HERE))
-
-from debian import (  # noqa: E402
+from lifecycle.bundle.debian import (
     COMPILERS,
     Archive,
     PackageError,
@@ -35,8 +31,10 @@ from debian import (  # noqa: E402
     run,
     unpack,
 )
+from lifecycle.bundle.sources import default_cache
 
-CACHE = ROOT / ".cache/bundle"
+APP = Path(__file__).with_name("roots_app.c")
+CACHE = default_cache()
 INCLUDE = "git,ca-certificates"
 """Packages that staging needs in addition to Debian's minimum."""
 LEFT_OUT = (
@@ -113,7 +111,7 @@ def _compile_app(out: Path, architecture: str, static: bool) -> None:
     run(
         compiler(architecture), "-Os", "-nostdinc", "-nostdlib", "-no-pie", "-fno-pic",
         "-fno-stack-protector", "-isystem", headers, "-o", out, library / "crt1.o", library / "crti.o",
-        HERE / "roots/app.c", *link, library / "crtn.o",
+        APP, *link, library / "crtn.o",
     )  # fmt: skip
 
 
@@ -184,7 +182,7 @@ def _member(name: str, kind: bytes) -> tarfile.TarInfo:
     return member
 
 
-_APP = (HERE / "roots/app.c").read_text()
+_APP = APP.read_text()
 ROOTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "debian": (_debian, f"{INCLUDE} {LEFT_OUT}"),
     "musl": (_musl, f"{_APP} by name"),
