@@ -26,6 +26,7 @@ from typing import Any, cast
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.schedule import schedule
 from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.decisions.rows import Rows
@@ -149,7 +150,7 @@ async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
     ):
         async with (
             RepClient() as reps,
-            HTTPCallbacks() as callbacks,
+            HTTPCallbacks(destinations=Destinations()) as callbacks,
             run_bbs(
                 Path(folder),
                 auctioneer=Nobody(),
@@ -160,9 +161,9 @@ async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
             serving(bbs.app, bound),
             HTTPBBSClient(f"http://127.0.0.1:{bound.getsockname()[1]}") as client,
         ):
-            with_ = bbs.controllers.with_
-            await with_.store.run(lambda tables: _fill(tables, desired, cells, with_.clock.wall()))
-            await with_.store.run(lambda tables: _register(tables, with_.clock, cells))
+            deps = bbs.controllers.deps
+            await deps.store.run(lambda tables: _fill(tables, desired, cells, deps.clock.wall()))
+            await deps.store.run(lambda tables: _register(tables, deps.clock, cells))
             yield Filled(bbs, client, bound.getsockname()[1])
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
-from bbs.embedded.calls.background import Background
 from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
-from bbs.embedded.calls.collaborators import Collaborators
+from bbs.embedded.calls.dependencies import Background, Dependencies
 from bbs.embedded.clock import Clock, SystemClock
 from bbs.embedded.controllers.converger import Converger
 from bbs.embedded.controllers.desired_lrps import DesiredController
@@ -53,12 +52,12 @@ class BBS:
 
     async def settled(self) -> None:
         """Wait until all background calls are done."""
-        await self.controllers.with_.background.settled()
+        await self.controllers.deps.background.settled()
 
     async def cells(self) -> list[CellPresence]:
         """The registered cells."""
-        with_ = self.controllers.with_
-        return list((await with_.store.run(lambda tables: cells(tables, with_.clock))).values())
+        deps = self.controllers.deps
+        return list((await deps.store.run(lambda tables: cells(tables, deps.clock))).values())
 
     def locket_server(
         self, address: str, credentials: grpc.ServerCredentials | None = None
@@ -91,7 +90,7 @@ async def run_bbs(
     async with Store(state_dir / STATE_FILE, hub.publish) as store, asyncio.TaskGroup() as tasks:
         await store.run(lambda tables: restart_ttls(tables, clock))
         background = Background(tasks)
-        with_ = Collaborators(
+        deps = Dependencies(
             store=store,
             clock=clock,
             auctioneer=auctioneer,
@@ -99,15 +98,15 @@ async def run_bbs(
             callbacks=callbacks,
             background=background,
         )
-        task_controller = TaskController(with_)
+        task_controller = TaskController(deps)
         controllers = Controllers(
-            with_=with_,
-            lrps=LRPController(with_),
-            desired=DesiredController(with_),
-            evacuation=EvacuationController(with_),
+            deps=deps,
+            lrps=LRPController(deps),
+            desired=DesiredController(deps),
+            evacuation=EvacuationController(deps),
             tasks=task_controller,
         )
-        converger = Converger(with_, task_controller)
+        converger = Converger(deps, task_controller)
         loop = tasks.create_task(converger.run(convergence_interval_s), name="convergence")
         try:
             yield BBS(

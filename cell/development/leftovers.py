@@ -41,7 +41,7 @@ def unclaimed(static_dir: Path, records: Iterable[str], now_s: float) -> list[Pa
 
 async def remove_unclaimed(plane: ControlPlane, static_dir: Path) -> list[Path]:
     """Remove the unclaimed uploads; returns them. Raises OSError."""
-    store = plane.bbs.controllers.with_.store
+    store = plane.bbs.controllers.deps.store
     records = await store.run(lambda tables: list(map(dumps, [*tables.desired_lrps(), *tables.tasks()])))
     removed = unclaimed(static_dir, records, time.time())
     for path in removed:

@@ -141,12 +141,12 @@ class World:
         await self.bbs.settled()
 
     async def lrp(self) -> ActualLRP | None:
-        store = self.bbs.controllers.with_.store
+        store = self.bbs.controllers.deps.store
         rows = await store.run(lambda tables: tables.actual_lrps(process_guid="web"))
         return rows[0] if rows else None
 
     async def task(self) -> Task:
-        task = await self.bbs.controllers.with_.store.run(lambda tables: tables.task(TASK))
+        task = await self.bbs.controllers.deps.store.run(lambda tables: tables.task(TASK))
         assert task is not None
         return task
 
@@ -248,7 +248,7 @@ async def test_why_an_instance_cannot_run_reaches_its_owner(
     """A bad mount, or a registry that refuses, ended after a minute as "expired container"."""
     desired = replace(WEB, process_guid="bad", **part)
     definition = replace(DEFINITION, **part)
-    store = world.bbs.controllers.with_.store
+    store = world.bbs.controllers.deps.store
     await world.bbs.controllers.desired.desire(replace(WEB, process_guid="bad"), "")
     await world.bbs.controllers.tasks.desire("bad-task", "apps", DEFINITION)
     key = replace(KEY, process_guid="bad")

@@ -18,8 +18,8 @@ from typing import Final, Never, Protocol, TypeVar
 import tenacity
 
 from bbs.backoff import Backoff
+from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, identifier, schedule
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.reps import RepClient, RepError
 from bbs.embedded.store.resources import rep_url
 from bbs.models.actual_lrp import ActualLRPKey

@@ -1,10 +1,8 @@
-"""Clients of the BBS's collaborators: auctioneer, reps, completion callbacks."""
+"""Interfaces of the calls that a BBS makes, and the client of completion callbacks."""
 
 from __future__ import annotations
 
-import json
 import logging
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -13,18 +11,17 @@ from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
 from bbs.client.pooled import PooledClient
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.destinations import Destinations
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
-from bbs.wire.routes import TRACE_HEADER
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
-"""Timeout of every outgoing call."""
+"""Timeout of one attempt."""
 
 MOST_CONNECTIONS = 100
-"""Limit of open connections of a client."""
+"""Limit of open connections."""
 
 LOGGED_CHARACTERS = 200
 
@@ -78,37 +75,6 @@ class Callbacks(Protocol):
         ...
 
 
-class AuctioneerError(Exception):
-    """The auctioneer did not accept a request; the message contains its address."""
-
-
-class HTTPAuctioneer(PooledClient):
-    """Client of an auctioneer's HTTP API. url: base address, http or https."""
-
-    def __init__(self, url: str, ssl_context: ssl.SSLContext | None = None) -> None:
-        super().__init__(ssl_context, limit=MOST_CONNECTIONS, timeout=TIMEOUT)
-        self._url = url.rstrip("/")
-
-    async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None:
-        """Raises AuctioneerError."""
-        await self._post("/v1/lrps", [request.to_json() for request in requests], trace_id)
-
-    async def request_tasks(self, requests: list[TaskStartRequest], trace_id: str = "") -> None:
-        """Raises AuctioneerError."""
-        await self._post("/v1/tasks", [request.to_json() for request in requests], trace_id)
-
-    async def _post(self, path: str, body: object, trace_id: str) -> None:
-        headers = {**JSON_TYPE, TRACE_HEADER: trace_id}
-        url = self._url + path
-        try:
-            async with self.session.post(url, data=_dump(body), headers=headers) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise AuctioneerError(f"POST {url}: {error or type(error).__name__}") from error
-        if status != 202:
-            raise AuctioneerError(f"POST {url}: answered {status} instead of 202")
-
-
 class _Busy(Exception):
     """The peer asks for a retry."""
 
@@ -116,14 +82,9 @@ class _Busy(Exception):
 class HTTPCallbacks(PooledClient):
     """Completion callbacks over HTTP. destinations: rules for allowed addresses."""
 
-    def __init__(
-        self, ssl_context: ssl.SSLContext | None = None, *, destinations: Destinations | None = None
-    ) -> None:
+    def __init__(self, *, destinations: Destinations) -> None:
         super().__init__(
-            ssl_context,
-            limit=MOST_CONNECTIONS,
-            socket_factory=(destinations or Destinations()).socket_factory,
-            timeout=TIMEOUT,
+            None, limit=MOST_CONNECTIONS, socket_factory=destinations.socket_factory, timeout=TIMEOUT
         )
 
     async def deliver(self, url: str, body: str) -> bool:
@@ -144,7 +105,3 @@ class HTTPCallbacks(PooledClient):
         ) as answer:
             if answer.status in RETRIED_STATUSES:
                 raise _Busy(f"answered {answer.status}")
-
-
-def _dump(body: object) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

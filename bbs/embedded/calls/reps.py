@@ -25,9 +25,6 @@ from bbs.wire.routes import TRACE_HEADER
 REQUEST_TIMEOUT_S: Final = 10.0
 """Timeout of every call, the default of auctioneer and BBS."""
 
-RETIRE_STOP_ATTEMPTS: Final = 5
-"""Immediate attempts of a stop that retires an instance; other stops get one."""
-
 MAX_ANSWER_BYTES: Final = 64 << 20
 """Far more than the state of a full cell."""
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterator
 
-from bbs.embedded.calls.collaborators import Collaborators, FollowUp, Push
-from bbs.embedded.calls.starts import lrp_start, task_start
+from bbs.embedded.auctioneer.requests import lrp_start, task_start
+from bbs.embedded.calls.dependencies import Dependencies, FollowUp, UpdateCall
 from bbs.embedded.controllers.lrps import RETIRE_ATTEMPTS, retire
 from bbs.embedded.controllers.tasks import TaskController
 from bbs.embedded.decisions.convergence import IndexPlan, TaskAction, World, plan_index, plan_task
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Converger:
     """Convergence of LRPs and tasks."""
 
-    def __init__(self, with_: Collaborators, tasks: TaskController) -> None:
-        self._with = with_
+    def __init__(self, deps: Dependencies, tasks: TaskController) -> None:
+        self._deps = deps
         self._tasks = tasks
 
     async def run(self, interval_s: float) -> None:
@@ -41,17 +41,17 @@ class Converger:
 
     async def converge(self) -> None:
         """Run one round. Raises the store's errors."""
-        follow = await self._with.store.run(self._work)
-        self._with.auction_lrps(follow.auctions)
-        self._with.auction_tasks(follow.task_auctions)
-        self._with.push(follow.pushes)
-        self._with.stop(follow.stops, attempts=RETIRE_ATTEMPTS)
+        follow = await self._deps.store.run(self._work)
+        self._deps.auction_lrps(follow.auctions)
+        self._deps.auction_tasks(follow.task_auctions)
+        self._deps.update(follow.updates)
+        self._deps.stop(follow.stops, attempts=RETIRE_ATTEMPTS)
         for task in follow.callbacks:
             self._tasks.call_back(task)
 
     def _work(self, tables: Tables) -> FollowUp:
-        now = self._with.clock.wall()
-        known = cells(tables, self._with.clock)
+        now = self._deps.clock.wall()
+        known = cells(tables, self._deps.clock)
         tables.prune_domains(now)
         world = World(cells=known.keys(), fresh_domains=set(tables.fresh_domains(now)), now=now)
         follow = FollowUp()
@@ -96,8 +96,8 @@ def _carry_out(
         follow.auctions.append(lrp_start(lrp, [key.index]))
     row = rows.ordinary
     if row is not None and (plan.update_routes or plan.update_tags):
-        follow.pushes.append(
-            Push(
+        follow.updates.append(
+            UpdateCall(
                 rep_url=rep_url(known[row.actual_lrp_instance_key.cell_id]),
                 row=row,
                 internal_routes=internal_routes(lrp) if plan.update_routes else None,

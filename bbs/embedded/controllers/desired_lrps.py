@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bbs.embedded.auctioneer.types import LRPStartRequest
-from bbs.embedded.calls.collaborators import Collaborators, FollowUp, Push, Stop, stop_of
-from bbs.embedded.calls.starts import lrp_start
+from bbs.embedded.auctioneer.requests import LRPStartRequest, lrp_start
+from bbs.embedded.calls.dependencies import Dependencies, FollowUp, StopCall, UpdateCall, stop_call
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.routing import internal_routes, metric_tags, stored
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
@@ -22,8 +21,8 @@ from bbs.models.desired_lrp import INTERNAL_ROUTER, DesiredLRP, DesiredLRPUpdate
 class DesiredController:
     """Operations on desired LRPs."""
 
-    def __init__(self, with_: Collaborators) -> None:
-        self._with = with_
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
 
     async def desire(self, lrp: DesiredLRP, trace_id: str) -> None:
         """Raises BBSError: ResourceExists, or InvalidRequest if a field is too long to store."""
@@ -41,7 +40,7 @@ class DesiredController:
             tables.insert_desired_lrp(record, trace_id)
             return FollowUp(auctions=self._create(tables, record, range(record.instances), trace_id))
 
-        self._follow(await self._with.store.run(work), trace_id)
+        self._follow(await self._deps.store.run(work), trace_id)
 
     async def update(self, process_guid: str, update: DesiredLRPUpdate, trace_id: str) -> None:
         """Raises ResourceNotFound, InvalidRequest for too many instances."""
@@ -51,33 +50,33 @@ class DesiredController:
             before = tables.desired_lrp(process_guid)
             after = updated(before, update)
             tables.replace_desired_lrp(before, after, trace_id)
-            known = cells(tables, self._with.clock)
+            known = cells(tables, self._deps.clock)
             surplus = _instances(tables, process_guid, from_index=after.instances)
             follow = FollowUp(
                 auctions=self._create(tables, after, range(before.instances, after.instances), trace_id),
-                pushes=_pushes(tables, before, after, update, known),
+                updates=_pushes(tables, before, after, update, known),
             )
             if after.instances < before.instances:
                 follow.stops = stop_instances(tables, surplus, known, trace_id)
             return follow
 
-        self._follow(await self._with.store.run(work), trace_id)
+        self._follow(await self._deps.store.run(work), trace_id)
 
     async def remove(self, process_guid: str, trace_id: str) -> None:
         """Raises ResourceNotFound."""
 
         def work(tables: Tables) -> FollowUp:
             tables.delete_desired_lrp(tables.desired_lrp(process_guid), trace_id)
-            known = cells(tables, self._with.clock)
+            known = cells(tables, self._deps.clock)
             instances = _instances(tables, process_guid)
             return FollowUp(stops=stop_instances(tables, instances, known, trace_id))
 
-        self._follow(await self._with.store.run(work), trace_id)
+        self._follow(await self._deps.store.run(work), trace_id)
 
     def _create(
         self, tables: Tables, lrp: DesiredLRP, indices: Iterable[int], trace_id: str
     ) -> list[LRPStartRequest]:
-        now = self._with.clock.wall()
+        now = self._deps.clock.wall()
         created = []
         for index in indices:
             key = ActualLRPKey(process_guid=lrp.process_guid, index=index, domain=lrp.domain)
@@ -89,9 +88,9 @@ class DesiredController:
         return [lrp_start(lrp, created, asked_for=True)] if created else []
 
     def _follow(self, follow: FollowUp, trace_id: str) -> None:
-        self._with.auction_lrps(follow.auctions, trace_id)
-        self._with.stop(follow.stops, trace_id)
-        self._with.push(follow.pushes, trace_id)
+        self._deps.auction_lrps(follow.auctions, trace_id)
+        self._deps.stop(follow.stops, trace_id)
+        self._deps.update(follow.updates, trace_id)
 
 
 def updated(lrp: DesiredLRP, update: DesiredLRPUpdate) -> DesiredLRP:
@@ -110,7 +109,7 @@ def updated(lrp: DesiredLRP, update: DesiredLRPUpdate) -> DesiredLRP:
 
 def stop_instances(
     tables: Tables, instances: Iterable[Rows], known: dict[str, CellPresence], trace_id: str
-) -> list[Stop]:
+) -> list[StopCall]:
     """Delete rows that are on no cell; return stop calls for the others, which their cells remove.
 
     EVACUATING rows are not changed. Rows whose cell is missing are left to convergence.
@@ -120,7 +119,7 @@ def stop_instances(
         if rows.ordinary is not None and rows.ordinary.state not in ON_A_CELL:
             tables.apply(rows, transitions.drop(rows, Presence.ORDINARY, trace_id))
         for row in (rows.ordinary, rows.suspect):
-            stop = stop_of(row, known) if row is not None and row.state in ON_A_CELL else None
+            stop = stop_call(row, known) if row is not None and row.state in ON_A_CELL else None
             if stop is not None:
                 stops.append(stop)
     return stops
@@ -137,26 +136,26 @@ def _pushes(
     after: DesiredLRP,
     update: DesiredLRPUpdate,
     known: dict[str, CellPresence],
-) -> list[Push]:
+) -> list[UpdateCall]:
     """Update calls for each instance on a cell, with only the internal routes or metric tags that changed."""
     routes_changed = update.routes is not None and _internal_differs(before, after)
     tags_changed = before.metric_tags != after.metric_tags
     if not routes_changed and not tags_changed:
         return []
-    pushes = []
+    updates = []
     for row in tables.actual_lrps(process_guid=after.process_guid):
         cell = known.get(row.actual_lrp_instance_key.cell_id)
         if row.presence == Presence.EVACUATING or row.state not in ON_A_CELL or cell is None:
             continue
-        pushes.append(
-            Push(
+        updates.append(
+            UpdateCall(
                 rep_url=rep_url(cell),
                 row=row,
                 internal_routes=internal_routes(after) if routes_changed else None,
                 metric_tags=metric_tags(after, row) if tags_changed else None,
             )
         )
-    return pushes
+    return updates
 
 
 def _internal_differs(before: DesiredLRP, after: DesiredLRP) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bbs.embedded.auctioneer.types import LRPStartRequest
-from bbs.embedded.calls.collaborators import Collaborators
+from bbs.embedded.auctioneer.requests import LRPStartRequest
+from bbs.embedded.calls.dependencies import Dependencies
 from bbs.embedded.controllers.lrps import auction_of, change
 from bbs.embedded.decisions import evacuation
 from bbs.embedded.decisions.evacuation import Evacuation, Replaceability
@@ -18,8 +18,8 @@ from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 class EvacuationController:
     """Instances of evacuating cells. Every method except ``remove`` returns ``keep_container``."""
 
-    def __init__(self, with_: Collaborators) -> None:
-        self._with = with_
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
 
     async def claimed(self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey) -> bool:
         """Raises evacuation.Refused."""
@@ -57,18 +57,18 @@ class EvacuationController:
                 lambda rows: evacuation.remove_evacuating(rows, instance_key),
             )
 
-        await self._with.store.run(work)
+        await self._deps.store.run(work)
 
     async def _change(self, key: ActualLRPKey, decide: Callable[[Tables, Rows, int], Evacuation]) -> bool:
         def work(tables: Tables) -> tuple[bool, list[LRPStartRequest]]:
             before = tables.rows(key.process_guid, key.index)
-            decision = decide(tables, before, self._with.clock.wall())
+            decision = decide(tables, before, self._deps.clock.wall())
             tables.apply(before, decision.outcome)
             auction = auction_of(tables, key.process_guid, key.index, decision.outcome)
             return decision.keep_container, auction
 
-        keep_container, auction = await self._with.store.run(work)
-        self._with.auction_lrps(auction)
+        keep_container, auction = await self._deps.store.run(work)
+        self._deps.auction_lrps(auction)
         return keep_container
 
 

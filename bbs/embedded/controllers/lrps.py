@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bbs.embedded.auctioneer.types import LRPStartRequest
-from bbs.embedded.calls.collaborators import Collaborators, Stop, stop_of
+from bbs.embedded.auctioneer.requests import LRPStartRequest, lrp_start
+from bbs.embedded.calls.dependencies import Dependencies, StopCall, stop_call
 from bbs.embedded.calls.reps import RepError
-from bbs.embedded.calls.starts import lrp_start
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows
@@ -25,8 +24,8 @@ RETIRE_ATTEMPTS = 5
 class LRPController:
     """Operations on actual LRPs."""
 
-    def __init__(self, with_: Collaborators) -> None:
-        self._with = with_
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
 
     async def claim(self, process_guid: str, index: int, instance_key: ActualLRPInstanceKey) -> None:
         """Raises ResourceNotFound, ActualLRPCannotBeClaimed, InvalidRequest for names that are too long."""
@@ -64,14 +63,14 @@ class LRPController:
         Raises BBSError: ResourceNotFound, or UnknownError if the stop call to the cell fails.
         """
 
-        def work(tables: Tables) -> Stop | None:
-            return retire(tables, key, cells(tables, self._with.clock), trace_id)
+        def work(tables: Tables) -> StopCall | None:
+            return retire(tables, key, cells(tables, self._deps.clock), trace_id)
 
-        stop = await self._with.store.run(work)
+        stop = await self._deps.store.run(work)
         if stop is None:
             return
         try:
-            await self._with.reps.stop_lrp(
+            await self._deps.reps.stop_lrp(
                 stop.rep_url,
                 stop.row.actual_lrp_key,
                 stop.row.actual_lrp_instance_key,
@@ -83,11 +82,11 @@ class LRPController:
 
     async def _change(self, process_guid: str, index: int, decide: Callable[[Rows, int], Outcome]) -> None:
         def work(tables: Tables) -> list[LRPStartRequest]:
-            now = self._with.clock.wall()
+            now = self._deps.clock.wall()
             outcome = change(tables, process_guid, index, lambda rows: decide(rows, now))
             return auction_of(tables, process_guid, index, outcome)
 
-        self._with.auction_lrps(await self._with.store.run(work))
+        self._deps.auction_lrps(await self._deps.store.run(work))
 
 
 def change(tables: Tables, process_guid: str, index: int, decide: Callable[[Rows], Outcome]) -> Outcome:
@@ -104,7 +103,9 @@ def auction_of(tables: Tables, process_guid: str, index: int, outcome: Outcome) 
     return [] if desired is None else [lrp_start(desired, [index])]
 
 
-def retire(tables: Tables, key: ActualLRPKey, known: dict[str, CellPresence], trace_id: str) -> Stop | None:
+def retire(
+    tables: Tables, key: ActualLRPKey, known: dict[str, CellPresence], trace_id: str
+) -> StopCall | None:
     """Retire the ordinary row: delete it, or return a stop call if the instance is on a registered cell.
 
     Raises ResourceNotFound.
@@ -113,7 +114,7 @@ def retire(tables: Tables, key: ActualLRPKey, known: dict[str, CellPresence], tr
     row = rows.ordinary
     if row is None:
         raise BBSError(ErrorType.ResourceNotFound)
-    stop = stop_of(row, known) if row.state in ON_A_CELL else None
+    stop = stop_call(row, known) if row.state in ON_A_CELL else None
     if stop is None:
         tables.apply(rows, transitions.drop(rows, Presence.ORDINARY, trace_id))
     else:

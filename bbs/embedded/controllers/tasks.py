@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bbs.embedded.calls.collaborators import Collaborators
-from bbs.embedded.calls.starts import task_start
+from bbs.embedded.auctioneer.requests import task_start
+from bbs.embedded.calls.dependencies import Dependencies
 from bbs.embedded.decisions import tasks as task_transitions
 from bbs.embedded.store.lengths import check_guid, check_root_fs
 from bbs.embedded.store.resources import cells, rep_url
@@ -19,8 +19,8 @@ from bbs.models.task import Task, TaskCallbackResponse, TaskDefinition, TaskStat
 class TaskController:
     """Operations on tasks."""
 
-    def __init__(self, with_: Collaborators) -> None:
-        self._with = with_
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
 
     async def desire(self, task_guid: str, domain: str, definition: TaskDefinition) -> None:
         """Raises BBSError: ResourceExists, or InvalidRequest if a field is too long to store."""
@@ -28,12 +28,12 @@ class TaskController:
         check_root_fs(definition.root_fs)
 
         def work(tables: Tables) -> Task:
-            task = task_transitions.desire(task_guid, domain, definition, self._with.clock.wall())
+            task = task_transitions.desire(task_guid, domain, definition, self._deps.clock.wall())
             tables.insert_task(task)
             return task
 
-        request = task_start(await self._with.store.run(work))
-        self._with.auction_tasks([request] if request else [])
+        request = task_start(await self._deps.store.run(work))
+        self._deps.auction_tasks([request] if request else [])
 
     async def start(self, task_guid: str, cell_id: str) -> bool:
         """Returns should_start. Raises ResourceNotFound, InvalidStateTransition."""
@@ -41,12 +41,12 @@ class TaskController:
 
         def work(tables: Tables) -> bool:
             before = tables.task(task_guid)
-            after = task_transitions.start(before, cell_id, self._with.clock.wall())
+            after = task_transitions.start(before, cell_id, self._deps.clock.wall())
             if after is not None:
                 tables.replace_task(before, after)
             return after is not None
 
-        return await self._with.store.run(work)
+        return await self._deps.store.run(work)
 
     async def complete(
         self, task_guid: str, cell_id: str, *, failed: bool, failure_reason: str, result: str
@@ -76,11 +76,11 @@ class TaskController:
         )
         if before.state != TaskState.Running:
             return
-        known = await self._with.store.run(lambda tables: cells(tables, self._with.clock))
+        known = await self._deps.store.run(lambda tables: cells(tables, self._deps.clock))
         cell = known.get(before.cell_id)
         if cell is not None:
-            self._with.background.start(
-                "cancel-task", partial(self._with.reps.cancel_task, rep_url(cell), task_guid, trace_id)
+            self._deps.background.start(
+                "cancel-task", partial(self._deps.reps.cancel_task, rep_url(cell), task_guid, trace_id)
             )
 
     async def resolving(self, task_guid: str) -> None:
@@ -88,9 +88,9 @@ class TaskController:
 
         def work(tables: Tables) -> None:
             before = tables.task(task_guid)
-            tables.replace_task(before, task_transitions.resolving(before, self._with.clock.wall()))
+            tables.replace_task(before, task_transitions.resolving(before, self._deps.clock.wall()))
 
-        await self._with.store.run(work)
+        await self._deps.store.run(work)
 
     async def delete(self, task_guid: str) -> None:
         """Raises ResourceNotFound, InvalidStateTransition."""
@@ -100,12 +100,12 @@ class TaskController:
             task_transitions.delete(task)
             tables.delete_task(task)
 
-        await self._with.store.run(work)
+        await self._deps.store.run(work)
 
     def call_back(self, task: Task) -> None:
         """Start the completion callback of a completed task, if it has one; does not wait."""
         if task.state == TaskState.Completed and callback_url(task):
-            self._with.background.start("call-back", partial(self._call_back, task))
+            self._deps.background.start("call-back", partial(self._call_back, task))
 
     async def _call_back(self, task: Task) -> None:
         try:
@@ -114,7 +114,7 @@ class TaskController:
             if error.type in (ErrorType.InvalidStateTransition, ErrorType.ResourceNotFound):
                 return  # another call resolves or has resolved it
             raise
-        if await self._with.callbacks.deliver(callback_url(task), dumps(callback_body(task))):
+        if await self._deps.callbacks.deliver(callback_url(task), dumps(callback_body(task))):
             await self.delete(task.task_guid)
 
     async def _end(self, task_guid: str, decide: Callable[[Task, int], tuple[Task, ...]]) -> Task:
@@ -122,12 +122,12 @@ class TaskController:
 
         def work(tables: Tables) -> tuple[Task, Task]:
             before = task = tables.task(task_guid)
-            for after in decide(before, self._with.clock.wall()):
+            for after in decide(before, self._deps.clock.wall()):
                 tables.replace_task(task, after)
                 task = after
             return before, task
 
-        before, after = await self._with.store.run(work)
+        before, after = await self._deps.store.run(work)
         self.call_back(after)
         return before
 

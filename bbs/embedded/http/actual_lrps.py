@@ -29,94 +29,100 @@ from bbs.wire.proto import actual_lrp_requests_pb2 as pb
 Done = pb.ActualLRPLifecycleResponse
 
 
-async def list_(to: Controllers, q: pb.ActualLRPsRequest, _: str) -> pb.ActualLRPsResponse:
-    index = q.index if q.HasField("index") else None
-    rows = await to.with_.store.run(
+async def list_(controllers: Controllers, request: pb.ActualLRPsRequest, _: str) -> pb.ActualLRPsResponse:
+    index = request.index if request.HasField("index") else None
+    rows = await controllers.deps.store.run(
         lambda tables: tables.actual_lrps(
-            domain=q.domain, cell_id=q.cell_id, process_guid=q.process_guid, index=index
+            domain=request.domain, cell_id=request.cell_id, process_guid=request.process_guid, index=index
         )
     )
     return pb.ActualLRPsResponse(actual_lrps=[to_wire(row) for row in rows])
 
 
 async def list_by_process_guids(
-    to: Controllers, q: pb.ActualLRPsByProcessGuidsRequest, _: str
+    controllers: Controllers, request: pb.ActualLRPsByProcessGuidsRequest, _: str
 ) -> pb.ActualLRPsByProcessGuidsResponse:
-    guids = tuple(q.process_guids)
+    guids = tuple(request.process_guids)
     check(validate_process_guids_request(guids))
-    rows = await to.with_.store.run(lambda tables: tables.actual_lrps(process_guids=guids))
+    rows = await controllers.deps.store.run(lambda tables: tables.actual_lrps(process_guids=guids))
     return pb.ActualLRPsByProcessGuidsResponse(actual_lrps=[to_wire(row) for row in rows])
 
 
-async def groups(to: Controllers, q: pb.ActualLRPGroupsRequest, _: str) -> pb.ActualLRPGroupsResponse:
-    rows = await to.with_.store.run(lambda tables: tables.actual_lrps(domain=q.domain, cell_id=q.cell_id))
+async def groups(
+    controllers: Controllers, request: pb.ActualLRPGroupsRequest, _: str
+) -> pb.ActualLRPGroupsResponse:
+    rows = await controllers.deps.store.run(
+        lambda tables: tables.actual_lrps(domain=request.domain, cell_id=request.cell_id)
+    )
     return pb.ActualLRPGroupsResponse(actual_lrp_groups=_groups(rows))
 
 
 async def groups_by_process_guid(
-    to: Controllers, q: pb.ActualLRPGroupsByProcessGuidRequest, _: str
+    controllers: Controllers, request: pb.ActualLRPGroupsByProcessGuidRequest, _: str
 ) -> pb.ActualLRPGroupsResponse:
-    check(validate_process_guid_request(q.process_guid))
-    rows = await to.with_.store.run(lambda tables: tables.actual_lrps(process_guid=q.process_guid))
+    check(validate_process_guid_request(request.process_guid))
+    rows = await controllers.deps.store.run(
+        lambda tables: tables.actual_lrps(process_guid=request.process_guid)
+    )
     return pb.ActualLRPGroupsResponse(actual_lrp_groups=_groups(rows))
 
 
 async def group_by_index(
-    to: Controllers, q: pb.ActualLRPGroupByProcessGuidAndIndexRequest, _: str
+    controllers: Controllers, request: pb.ActualLRPGroupByProcessGuidAndIndexRequest, _: str
 ) -> pb.ActualLRPGroupResponse:
-    check(validate_process_guid_request(q.process_guid))
-    rows = await to.with_.store.run(lambda tables: tables.rows(q.process_guid, q.index))
+    check(validate_process_guid_request(request.process_guid))
+    rows = await controllers.deps.store.run(lambda tables: tables.rows(request.process_guid, request.index))
     if not rows:
         raise BBSError(ErrorType.ResourceNotFound)
     return pb.ActualLRPGroupResponse(actual_lrp_group=to_wire(to_group(rows)))
 
 
-async def claim(to: Controllers, q: pb.ClaimActualLRPRequest, _: str) -> Done:
-    instance_key = optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey)
-    check(validate_claim_request(q.process_guid, instance_key))
-    await to.lrps.claim(q.process_guid, q.index, instance_key_of(q))
+async def claim(controllers: Controllers, request: pb.ClaimActualLRPRequest, _: str) -> Done:
+    instance_key = optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey)
+    check(validate_claim_request(request.process_guid, instance_key))
+    await controllers.lrps.claim(request.process_guid, request.index, instance_key_of(request))
     return Done()
 
 
-async def start(to: Controllers, q: pb.StartActualLRPRequest, _: str) -> Done:
-    check_start(q)
-    await to.lrps.start(key_of(q), instance_key_of(q), running_data(q))
+async def start(controllers: Controllers, request: pb.StartActualLRPRequest, _: str) -> Done:
+    check_start(request)
+    await controllers.lrps.start(key_of(request), instance_key_of(request), running_data(request))
     return Done()
 
 
-async def start_r0(to: Controllers, q: pb.StartActualLRPRequest, trace_id: str) -> Done:
+async def start_r0(controllers: Controllers, request: pb.StartActualLRPRequest, trace_id: str) -> Done:
     """The older call, without internal routes and metric tags."""
-    del q.actual_lrp_internal_routes[:]
-    q.metric_tags.clear()
-    return await start(to, q, trace_id)
+    del request.actual_lrp_internal_routes[:]
+    request.metric_tags.clear()
+    return await start(controllers, request, trace_id)
 
 
-async def crash(to: Controllers, q: pb.CrashActualLRPRequest, _: str) -> Done:
-    check_instance(q)
-    await to.lrps.crash(key_of(q), instance_key_of(q), text(q.error_message))
+async def crash(controllers: Controllers, request: pb.CrashActualLRPRequest, _: str) -> Done:
+    check_instance(request)
+    await controllers.lrps.crash(key_of(request), instance_key_of(request), text(request.error_message))
     return Done()
 
 
-async def fail(to: Controllers, q: pb.FailActualLRPRequest, _: str) -> Done:
-    message = text(q.error_message)
-    check(validate_fail_request(optional(q, "actual_lrp_key", ActualLRPKey), message))
-    await to.lrps.fail(key_of(q), message)
+async def fail(controllers: Controllers, request: pb.FailActualLRPRequest, _: str) -> Done:
+    message = text(request.error_message)
+    check(validate_fail_request(optional(request, "actual_lrp_key", ActualLRPKey), message))
+    await controllers.lrps.fail(key_of(request), message)
     return Done()
 
 
-async def remove(to: Controllers, q: pb.RemoveActualLRPRequest, _: str) -> Done:
-    errors = validate_process_guid_request(q.process_guid)
-    instance_key = optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey)
+async def remove(controllers: Controllers, request: pb.RemoveActualLRPRequest, _: str) -> Done:
+    errors = validate_process_guid_request(request.process_guid)
+    instance_key = optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey)
     if instance_key is not None:
         errors += validate_actual_lrp_instance_key(instance_key)
     check(errors)
-    await to.lrps.remove(q.process_guid, q.index, instance_key)
+    await controllers.lrps.remove(request.process_guid, request.index, instance_key)
     return Done()
 
 
-async def retire(to: Controllers, q: pb.RetireActualLRPRequest, trace_id: str) -> Done:
-    check(validate_actual_lrp_key(optional(q, "actual_lrp_key", ActualLRPKey)))
-    await to.lrps.retire(key_of(q), trace_id)
+async def retire(controllers: Controllers, request: pb.RetireActualLRPRequest, trace_id: str) -> Done:
+    check(validate_actual_lrp_key(optional(request, "actual_lrp_key", ActualLRPKey)))
+    await controllers.lrps.retire(key_of(request), trace_id)
     return Done()
 
 
@@ -147,45 +153,45 @@ Keyed = (
 Running = pb.StartActualLRPRequest | evacuation_pb2.EvacuateRunningActualLRPRequest
 
 
-def key_of(q: Keyed | pb.FailActualLRPRequest | pb.RetireActualLRPRequest) -> ActualLRPKey:
+def key_of(request: Keyed | pb.FailActualLRPRequest | pb.RetireActualLRPRequest) -> ActualLRPKey:
     """The key of a checked request."""
-    return to_model(q.actual_lrp_key, ActualLRPKey)
+    return to_model(request.actual_lrp_key, ActualLRPKey)
 
 
-def instance_key_of(q: Keyed | pb.ClaimActualLRPRequest) -> ActualLRPInstanceKey:
+def instance_key_of(request: Keyed | pb.ClaimActualLRPRequest) -> ActualLRPInstanceKey:
     """The instance key of a checked request."""
-    return to_model(q.actual_lrp_instance_key, ActualLRPInstanceKey)
+    return to_model(request.actual_lrp_instance_key, ActualLRPInstanceKey)
 
 
-def check_instance(q: Keyed) -> None:
+def check_instance(request: Keyed) -> None:
     """Raises InvalidRequest unless the request names an instance."""
     check(
         validate_instance_request(
-            optional(q, "actual_lrp_key", ActualLRPKey),
-            optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey),
+            optional(request, "actual_lrp_key", ActualLRPKey),
+            optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey),
         )
     )
 
 
-def check_start(q: Running) -> None:
+def check_start(request: Running) -> None:
     """Raises InvalidRequest unless the request names an instance and its network address."""
     check(
         validate_start_request(
-            optional(q, "actual_lrp_key", ActualLRPKey),
-            optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey),
-            optional(q, "actual_lrp_net_info", ActualLRPNetInfo),
+            optional(request, "actual_lrp_key", ActualLRPKey),
+            optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey),
+            optional(request, "actual_lrp_net_info", ActualLRPNetInfo),
         )
     )
 
 
-def running_data(q: Running) -> RunningData:
+def running_data(request: Running) -> RunningData:
     """The data of a running instance in a request; routable defaults to true."""
     return RunningData(
-        net_info=to_model(q.actual_lrp_net_info, ActualLRPNetInfo),
-        internal_routes=tuple(to_model(route) for route in q.actual_lrp_internal_routes),
-        metric_tags=dict(q.metric_tags),
-        routable=q.Routable if q.HasField("Routable") else True,
-        availability_zone=q.availability_zone,
+        net_info=to_model(request.actual_lrp_net_info, ActualLRPNetInfo),
+        internal_routes=tuple(to_model(route) for route in request.actual_lrp_internal_routes),
+        metric_tags=dict(request.metric_tags),
+        routable=request.Routable if request.HasField("Routable") else True,
+        availability_zone=request.availability_zone,
     )
 
 

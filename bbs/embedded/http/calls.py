@@ -11,7 +11,7 @@ from aiohttp import web
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from bbs.embedded.calls.collaborators import Collaborators
+from bbs.embedded.calls.dependencies import Dependencies
 from bbs.embedded.controllers.desired_lrps import DesiredController
 from bbs.embedded.controllers.evacuation import EvacuationController
 from bbs.embedded.controllers.lrps import LRPController
@@ -31,7 +31,7 @@ M = TypeVar("M")
 class Controllers:
     """The controllers that handlers call."""
 
-    with_: Collaborators
+    deps: Dependencies
     lrps: LRPController
     desired: DesiredController
     evacuation: EvacuationController

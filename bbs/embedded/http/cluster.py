@@ -14,28 +14,28 @@ from bbs.wire.mapping import to_wire
 from bbs.wire.proto import cell_pb2, domain_pb2
 
 
-async def ping(to: Controllers, q: Empty, _: str) -> domain_pb2.PingResponse:
+async def ping(controllers: Controllers, request: Empty, _: str) -> domain_pb2.PingResponse:
     return domain_pb2.PingResponse(available=True)
 
 
-async def domains(to: Controllers, q: Empty, _: str) -> domain_pb2.DomainsResponse:
-    now = to.with_.clock.wall()
-    fresh = await to.with_.store.run(lambda tables: tables.fresh_domains(now))
+async def domains(controllers: Controllers, request: Empty, _: str) -> domain_pb2.DomainsResponse:
+    now = controllers.deps.clock.wall()
+    fresh = await controllers.deps.store.run(lambda tables: tables.fresh_domains(now))
     return domain_pb2.DomainsResponse(domains=fresh)
 
 
 async def upsert_domain(
-    to: Controllers, q: domain_pb2.UpsertDomainRequest, _: str
+    controllers: Controllers, request: domain_pb2.UpsertDomainRequest, _: str
 ) -> domain_pb2.UpsertDomainResponse:
-    check(validate_upsert_domain_request(q.domain))
-    check_guid(q.domain)
-    expires_at = to.with_.clock.wall() + q.ttl * SECOND if q.ttl else None
-    await to.with_.store.run(lambda tables: tables.upsert_domain(q.domain, expires_at))
+    check(validate_upsert_domain_request(request.domain))
+    check_guid(request.domain)
+    expires_at = controllers.deps.clock.wall() + request.ttl * SECOND if request.ttl else None
+    await controllers.deps.store.run(lambda tables: tables.upsert_domain(request.domain, expires_at))
     return domain_pb2.UpsertDomainResponse()
 
 
-async def list_cells(to: Controllers, q: Empty, _: str) -> cell_pb2.CellsResponse:
-    known = await to.with_.store.run(lambda tables: cells(tables, to.with_.clock))
+async def list_cells(controllers: Controllers, request: Empty, _: str) -> cell_pb2.CellsResponse:
+    known = await controllers.deps.store.run(lambda tables: cells(tables, controllers.deps.clock))
     return cell_pb2.CellsResponse(cells=[to_wire(cell) for cell in known.values()])
 
 

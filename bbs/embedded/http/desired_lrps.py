@@ -18,63 +18,71 @@ from bbs.wire.proto import desired_lrp_requests_pb2 as pb
 Done = pb.DesiredLRPLifecycleResponse
 
 
-async def list_(to: Controllers, q: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
-    lrps = await _find(to, q)
+async def list_(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
+    lrps = await _find(controllers, request)
     return pb.DesiredLRPsResponse(desired_lrps=[to_wire(with_source_id(lrp)) for lrp in lrps])
 
 
-async def list_r2(to: Controllers, q: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
-    lrps = await _find(to, q)
+async def list_r2(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
+    lrps = await _find(controllers, request)
     return pb.DesiredLRPsResponse(desired_lrps=[to_wire(desired_lrp_v2(with_source_id(lrp))) for lrp in lrps])
 
 
-async def get(to: Controllers, q: pb.DesiredLRPByProcessGuidRequest, _: str) -> pb.DesiredLRPResponse:
-    return pb.DesiredLRPResponse(desired_lrp=to_wire(with_source_id(await _get(to, q))))
+async def get(
+    controllers: Controllers, request: pb.DesiredLRPByProcessGuidRequest, _: str
+) -> pb.DesiredLRPResponse:
+    return pb.DesiredLRPResponse(desired_lrp=to_wire(with_source_id(await _get(controllers, request))))
 
 
-async def get_r2(to: Controllers, q: pb.DesiredLRPByProcessGuidRequest, _: str) -> pb.DesiredLRPResponse:
-    return pb.DesiredLRPResponse(desired_lrp=to_wire(desired_lrp_v2(with_source_id(await _get(to, q)))))
+async def get_r2(
+    controllers: Controllers, request: pb.DesiredLRPByProcessGuidRequest, _: str
+) -> pb.DesiredLRPResponse:
+    return pb.DesiredLRPResponse(
+        desired_lrp=to_wire(desired_lrp_v2(with_source_id(await _get(controllers, request))))
+    )
 
 
 async def scheduling_infos(
-    to: Controllers, q: pb.DesiredLRPsRequest, _: str
+    controllers: Controllers, request: pb.DesiredLRPsRequest, _: str
 ) -> pb.DesiredLRPSchedulingInfosResponse:
-    lrps = await _find(to, q)
+    lrps = await _find(controllers, request)
     return pb.DesiredLRPSchedulingInfosResponse(
         desired_lrp_scheduling_infos=[to_wire(scheduling_info(lrp)) for lrp in lrps]
     )
 
 
 async def scheduling_info_by_process_guid(
-    to: Controllers, q: pb.DesiredLRPByProcessGuidRequest, _: str
+    controllers: Controllers, request: pb.DesiredLRPByProcessGuidRequest, _: str
 ) -> pb.DesiredLRPSchedulingInfoByProcessGuidResponse:
     return pb.DesiredLRPSchedulingInfoByProcessGuidResponse(
-        desired_lrp_scheduling_info=to_wire(scheduling_info(await _get(to, q)))
+        desired_lrp_scheduling_info=to_wire(scheduling_info(await _get(controllers, request)))
     )
 
 
-async def routing_infos(to: Controllers, q: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
-    guids = tuple(q.process_guids)
-    lrps = await to.with_.store.run(lambda tables: tables.desired_lrps(process_guids=guids))
+async def routing_infos(
+    controllers: Controllers, request: pb.DesiredLRPsRequest, _: str
+) -> pb.DesiredLRPsResponse:
+    guids = tuple(request.process_guids)
+    lrps = await controllers.deps.store.run(lambda tables: tables.desired_lrps(process_guids=guids))
     return pb.DesiredLRPsResponse(desired_lrps=[to_wire(routing_info(lrp)) for lrp in lrps])
 
 
-async def desire(to: Controllers, q: pb.DesireLRPRequest, trace_id: str) -> Done:
-    check(validate_desired_lrp(optional(q, "desired_lrp", DesiredLRP)))
-    await to.desired.desire(to_model(q.desired_lrp, DesiredLRP), trace_id)
+async def desire(controllers: Controllers, request: pb.DesireLRPRequest, trace_id: str) -> Done:
+    check(validate_desired_lrp(optional(request, "desired_lrp", DesiredLRP)))
+    await controllers.desired.desire(to_model(request.desired_lrp, DesiredLRP), trace_id)
     return Done()
 
 
-async def update(to: Controllers, q: pb.UpdateDesiredLRPRequest, trace_id: str) -> Done:
-    change = to_model(q.update, DesiredLRPUpdate)
-    check(validate_update_request(q.process_guid, change))
-    await to.desired.update(q.process_guid, change, trace_id)
+async def update(controllers: Controllers, request: pb.UpdateDesiredLRPRequest, trace_id: str) -> Done:
+    change = to_model(request.update, DesiredLRPUpdate)
+    check(validate_update_request(request.process_guid, change))
+    await controllers.desired.update(request.process_guid, change, trace_id)
     return Done()
 
 
-async def remove(to: Controllers, q: pb.RemoveDesiredLRPRequest, trace_id: str) -> Done:
-    check(validate_process_guid_request(q.process_guid))
-    await to.desired.remove(q.process_guid, trace_id)
+async def remove(controllers: Controllers, request: pb.RemoveDesiredLRPRequest, trace_id: str) -> Done:
+    check(validate_process_guid_request(request.process_guid))
+    await controllers.desired.remove(request.process_guid, trace_id)
     return Done()
 
 
@@ -92,11 +100,11 @@ ROUTES = (
 )
 
 
-async def _find(to: Controllers, q: pb.DesiredLRPsRequest) -> list[DesiredLRP]:
-    guids, apps = tuple(q.process_guids), tuple(q.app_guids)
-    return await to.with_.store.run(lambda tables: tables.desired_lrps(q.domain, guids, apps))
+async def _find(controllers: Controllers, request: pb.DesiredLRPsRequest) -> list[DesiredLRP]:
+    guids, apps = tuple(request.process_guids), tuple(request.app_guids)
+    return await controllers.deps.store.run(lambda tables: tables.desired_lrps(request.domain, guids, apps))
 
 
-async def _get(to: Controllers, q: pb.DesiredLRPByProcessGuidRequest) -> DesiredLRP:
-    check(validate_process_guid_request(q.process_guid))
-    return await to.with_.store.run(lambda tables: tables.desired_lrp(q.process_guid))
+async def _get(controllers: Controllers, request: pb.DesiredLRPByProcessGuidRequest) -> DesiredLRP:
+    check(validate_process_guid_request(request.process_guid))
+    return await controllers.deps.store.run(lambda tables: tables.desired_lrp(request.process_guid))

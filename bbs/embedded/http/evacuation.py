@@ -14,47 +14,57 @@ from bbs.wire.mapping import error_to_wire
 from bbs.wire.proto import evacuation_pb2 as pb
 
 
-async def claimed(to: Controllers, q: pb.EvacuateClaimedActualLRPRequest, _: str) -> pb.EvacuationResponse:
-    check_instance(q)
-    return await _answer(to.evacuation.claimed(key_of(q), instance_key_of(q)))
+async def claimed(
+    controllers: Controllers, request: pb.EvacuateClaimedActualLRPRequest, _: str
+) -> pb.EvacuationResponse:
+    check_instance(request)
+    return await _answer(controllers.evacuation.claimed(key_of(request), instance_key_of(request)))
 
 
-async def crashed(to: Controllers, q: pb.EvacuateCrashedActualLRPRequest, _: str) -> pb.EvacuationResponse:
-    reason = text(q.error_message)
+async def crashed(
+    controllers: Controllers, request: pb.EvacuateCrashedActualLRPRequest, _: str
+) -> pb.EvacuationResponse:
+    reason = text(request.error_message)
     check(
         validate_evacuate_crashed_request(
-            optional(q, "actual_lrp_key", ActualLRPKey),
-            optional(q, "actual_lrp_instance_key", ActualLRPInstanceKey),
+            optional(request, "actual_lrp_key", ActualLRPKey),
+            optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey),
             reason,
         )
     )
-    return await _answer(to.evacuation.crashed(key_of(q), instance_key_of(q), reason))
+    return await _answer(controllers.evacuation.crashed(key_of(request), instance_key_of(request), reason))
 
 
-async def stopped(to: Controllers, q: pb.EvacuateStoppedActualLRPRequest, _: str) -> pb.EvacuationResponse:
-    check_instance(q)
-    return await _answer(to.evacuation.stopped(key_of(q), instance_key_of(q)))
+async def stopped(
+    controllers: Controllers, request: pb.EvacuateStoppedActualLRPRequest, _: str
+) -> pb.EvacuationResponse:
+    check_instance(request)
+    return await _answer(controllers.evacuation.stopped(key_of(request), instance_key_of(request)))
 
 
-async def running(to: Controllers, q: pb.EvacuateRunningActualLRPRequest, _: str) -> pb.EvacuationResponse:
-    check_start(q)
-    return await _answer(to.evacuation.running(key_of(q), instance_key_of(q), running_data(q)))
+async def running(
+    controllers: Controllers, request: pb.EvacuateRunningActualLRPRequest, _: str
+) -> pb.EvacuationResponse:
+    check_start(request)
+    return await _answer(
+        controllers.evacuation.running(key_of(request), instance_key_of(request), running_data(request))
+    )
 
 
 async def running_r0(
-    to: Controllers, q: pb.EvacuateRunningActualLRPRequest, trace_id: str
+    controllers: Controllers, request: pb.EvacuateRunningActualLRPRequest, trace_id: str
 ) -> pb.EvacuationResponse:
     """The older call, without internal routes and metric tags."""
-    del q.actual_lrp_internal_routes[:]
-    q.metric_tags.clear()
-    return await running(to, q, trace_id)
+    del request.actual_lrp_internal_routes[:]
+    request.metric_tags.clear()
+    return await running(controllers, request, trace_id)
 
 
 async def remove(
-    to: Controllers, q: pb.RemoveEvacuatingActualLRPRequest, _: str
+    controllers: Controllers, request: pb.RemoveEvacuatingActualLRPRequest, _: str
 ) -> pb.RemoveEvacuatingActualLRPResponse:
-    check_instance(q)
-    await to.evacuation.remove(key_of(q), instance_key_of(q))
+    check_instance(request)
+    await controllers.evacuation.remove(key_of(request), instance_key_of(request))
     return pb.RemoveEvacuatingActualLRPResponse()
 
 

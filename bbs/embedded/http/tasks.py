@@ -19,75 +19,79 @@ from bbs.wire.proto import task_requests_pb2 as pb
 Done = pb.TaskLifecycleResponse
 
 
-async def list_(to: Controllers, q: pb.TasksRequest, _: str) -> pb.TasksResponse:
-    return pb.TasksResponse(tasks=[to_wire(task) for task in await _find(to, q)])
+async def list_(controllers: Controllers, request: pb.TasksRequest, _: str) -> pb.TasksResponse:
+    return pb.TasksResponse(tasks=[to_wire(task) for task in await _find(controllers, request)])
 
 
-async def list_r2(to: Controllers, q: pb.TasksRequest, _: str) -> pb.TasksResponse:
-    return pb.TasksResponse(tasks=[to_wire(task_v2(task)) for task in await _find(to, q)])
+async def list_r2(controllers: Controllers, request: pb.TasksRequest, _: str) -> pb.TasksResponse:
+    return pb.TasksResponse(tasks=[to_wire(task_v2(task)) for task in await _find(controllers, request)])
 
 
-async def get(to: Controllers, q: pb.TaskByGuidRequest, _: str) -> pb.TaskResponse:
-    return pb.TaskResponse(task=to_wire(await _get(to, q)))
+async def get(controllers: Controllers, request: pb.TaskByGuidRequest, _: str) -> pb.TaskResponse:
+    return pb.TaskResponse(task=to_wire(await _get(controllers, request)))
 
 
-async def get_r2(to: Controllers, q: pb.TaskByGuidRequest, _: str) -> pb.TaskResponse:
-    return pb.TaskResponse(task=to_wire(task_v2(await _get(to, q))))
+async def get_r2(controllers: Controllers, request: pb.TaskByGuidRequest, _: str) -> pb.TaskResponse:
+    return pb.TaskResponse(task=to_wire(task_v2(await _get(controllers, request))))
 
 
-async def desire(to: Controllers, q: pb.DesireTaskRequest, _: str) -> Done:
-    definition = optional(q, "task_definition", TaskDefinition)
-    check(validate_desire_task_request(q.task_guid, q.domain, definition))
-    await to.tasks.desire(q.task_guid, q.domain, to_model(q.task_definition, TaskDefinition))
-    return Done()
-
-
-async def start(to: Controllers, q: pb.StartTaskRequest, _: str) -> pb.StartTaskResponse:
-    check(validate_task_on_cell_request(q.task_guid, q.cell_id))
-    return pb.StartTaskResponse(should_start=await to.tasks.start(q.task_guid, q.cell_id))
-
-
-async def cancel(to: Controllers, q: pb.TaskGuidRequest, trace_id: str) -> Done:
-    check(validate_task_guid_request(q.task_guid))
-    await to.tasks.cancel(q.task_guid, trace_id)
-    return Done()
-
-
-async def fail(to: Controllers, q: pb.FailTaskRequest, _: str) -> Done:
-    reason = text(q.failure_reason)
-    check(validate_task_failure_request(q.task_guid, reason))
-    await to.tasks.fail(q.task_guid, reason)
-    return Done()
-
-
-async def reject(to: Controllers, q: pb.RejectTaskRequest, _: str) -> Done:
-    reason = text(q.rejection_reason)
-    check(validate_task_failure_request(q.task_guid, reason))
-    await to.tasks.reject(q.task_guid, reason)
-    return Done()
-
-
-async def complete(to: Controllers, q: pb.CompleteTaskRequest, _: str) -> Done:
-    check(validate_task_on_cell_request(q.task_guid, q.cell_id))
-    await to.tasks.complete(
-        q.task_guid,
-        q.cell_id,
-        failed=q.failed,
-        failure_reason=text(q.failure_reason),
-        result=text(q.result),
+async def desire(controllers: Controllers, request: pb.DesireTaskRequest, _: str) -> Done:
+    definition = optional(request, "task_definition", TaskDefinition)
+    check(validate_desire_task_request(request.task_guid, request.domain, definition))
+    await controllers.tasks.desire(
+        request.task_guid, request.domain, to_model(request.task_definition, TaskDefinition)
     )
     return Done()
 
 
-async def resolving(to: Controllers, q: pb.TaskGuidRequest, _: str) -> Done:
-    check(validate_task_guid_request(q.task_guid))
-    await to.tasks.resolving(q.task_guid)
+async def start(controllers: Controllers, request: pb.StartTaskRequest, _: str) -> pb.StartTaskResponse:
+    check(validate_task_on_cell_request(request.task_guid, request.cell_id))
+    return pb.StartTaskResponse(
+        should_start=await controllers.tasks.start(request.task_guid, request.cell_id)
+    )
+
+
+async def cancel(controllers: Controllers, request: pb.TaskGuidRequest, trace_id: str) -> Done:
+    check(validate_task_guid_request(request.task_guid))
+    await controllers.tasks.cancel(request.task_guid, trace_id)
     return Done()
 
 
-async def delete(to: Controllers, q: pb.TaskGuidRequest, _: str) -> Done:
-    check(validate_task_guid_request(q.task_guid))
-    await to.tasks.delete(q.task_guid)
+async def fail(controllers: Controllers, request: pb.FailTaskRequest, _: str) -> Done:
+    reason = text(request.failure_reason)
+    check(validate_task_failure_request(request.task_guid, reason))
+    await controllers.tasks.fail(request.task_guid, reason)
+    return Done()
+
+
+async def reject(controllers: Controllers, request: pb.RejectTaskRequest, _: str) -> Done:
+    reason = text(request.rejection_reason)
+    check(validate_task_failure_request(request.task_guid, reason))
+    await controllers.tasks.reject(request.task_guid, reason)
+    return Done()
+
+
+async def complete(controllers: Controllers, request: pb.CompleteTaskRequest, _: str) -> Done:
+    check(validate_task_on_cell_request(request.task_guid, request.cell_id))
+    await controllers.tasks.complete(
+        request.task_guid,
+        request.cell_id,
+        failed=request.failed,
+        failure_reason=text(request.failure_reason),
+        result=text(request.result),
+    )
+    return Done()
+
+
+async def resolving(controllers: Controllers, request: pb.TaskGuidRequest, _: str) -> Done:
+    check(validate_task_guid_request(request.task_guid))
+    await controllers.tasks.resolving(request.task_guid)
+    return Done()
+
+
+async def delete(controllers: Controllers, request: pb.TaskGuidRequest, _: str) -> Done:
+    check(validate_task_guid_request(request.task_guid))
+    await controllers.tasks.delete(request.task_guid)
     return Done()
 
 
@@ -107,10 +111,10 @@ ROUTES = (
 )
 
 
-async def _find(to: Controllers, q: pb.TasksRequest) -> list[Task]:
-    return await to.with_.store.run(lambda tables: tables.tasks(q.domain, q.cell_id))
+async def _find(controllers: Controllers, request: pb.TasksRequest) -> list[Task]:
+    return await controllers.deps.store.run(lambda tables: tables.tasks(request.domain, request.cell_id))
 
 
-async def _get(to: Controllers, q: pb.TaskByGuidRequest) -> Task:
-    check(validate_task_guid_request(q.task_guid))
-    return await to.with_.store.run(lambda tables: tables.task(q.task_guid))
+async def _get(controllers: Controllers, request: pb.TaskByGuidRequest) -> Task:
+    check(validate_task_guid_request(request.task_guid))
+    return await controllers.deps.store.run(lambda tables: tables.task(request.task_guid))

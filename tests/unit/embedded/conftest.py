@@ -15,7 +15,7 @@ from aiohttp import TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.identity import Identity, IdentityFiles
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.service import BBS, run_bbs
 from bbs.embedded.store.resources import Resources
 from bbs.models.actions import RunAction
@@ -139,7 +139,7 @@ class World:
 
     async def rows(self, process_guid: str) -> list[ActualLRP]:
         """By index and presence."""
-        found = await self.bbs.controllers.with_.store.run(
+        found = await self.bbs.controllers.deps.store.run(
             lambda tables: tables.actual_lrps(process_guid=process_guid)
         )
         return sorted(found, key=lambda row: (row.actual_lrp_key.index, row.presence))
@@ -171,18 +171,18 @@ class World:
             value=json.dumps(value),
             type_code=TypeCode.PRESENCE,
         )
-        await self.bbs.controllers.with_.store.run(
+        await self.bbs.controllers.deps.store.run(
             lambda tables: Resources(tables, self.clock).lock(presence, 10**6)
         )
 
     async def unregister(self, cell_id: str) -> None:
-        await self.bbs.controllers.with_.store.run(
+        await self.bbs.controllers.deps.store.run(
             lambda tables: Resources(tables, self.clock).release(cell_id, "o")
         )
 
     async def freshen(self, domain: str) -> None:
         """Make a domain fresh for ever."""
-        await self.bbs.controllers.with_.store.run(lambda tables: tables.upsert_domain(domain, None))
+        await self.bbs.controllers.deps.store.run(lambda tables: tables.upsert_domain(domain, None))
 
     async def converge(self) -> None:
         """One round, and all that follows from it."""

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.server import auctioneer_app
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.reps import RepClient
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task, Work

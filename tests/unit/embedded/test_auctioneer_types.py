@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bbs.embedded.auctioneer.types import (
+from bbs.embedded.auctioneer.requests import (
     LRPStartRequest,
     TaskStartRequest,
     lrp_start_requests,

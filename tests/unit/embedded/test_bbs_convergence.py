@@ -282,7 +282,7 @@ async def test_a_task_on_a_lost_cell_fails_and_its_owner_is_told(
     await world.converge()
     assert [url for url, _ in world.callbacks.bodies] == ["http://example.com/done"]
     assert CELL_DISAPPEARED in world.callbacks.bodies[0][1]
-    tasks = await world.bbs.controllers.with_.store.run(lambda tables: tables.tasks())
+    tasks = await world.bbs.controllers.deps.store.run(lambda tables: tables.tasks())
     assert tasks == []
 
 

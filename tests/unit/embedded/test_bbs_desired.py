@@ -75,7 +75,7 @@ async def test_desire_ignores_the_clients_tag_and_drops_duplicate_ports(
     world: Any, web_lrp: DesiredLRP
 ) -> None:
     await world.bbs.controllers.desired.desire(replace(web_lrp, ports=(8080, 22, 8080)), "")
-    stored = await world.bbs.controllers.with_.store.run(lambda tables: tables.desired_lrp("web"))
+    stored = await world.bbs.controllers.deps.store.run(lambda tables: tables.desired_lrp("web"))
     assert stored.ports == (8080, 22)
     assert stored.modification_tag.epoch
     assert stored.modification_tag.index == 0
@@ -121,7 +121,7 @@ async def test_a_failing_stop_is_nobodys_error(running: Any) -> None:
 
 async def test_an_empty_update_still_moves_the_tag(running: Any) -> None:
     await running.bbs.controllers.desired.update("web", DesiredLRPUpdate(), "")
-    stored = await running.bbs.controllers.with_.store.run(lambda tables: tables.desired_lrp("web"))
+    stored = await running.bbs.controllers.deps.store.run(lambda tables: tables.desired_lrp("web"))
     assert stored.modification_tag.index == 1
     await running.bbs.settled()
     assert running.reps.calls == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.types import LRPStartRequest
+from bbs.embedded.auctioneer.requests import LRPStartRequest
 from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.events.hub import Subscription
 from bbs.embedded.events.notices import Stream

@@ -1,4 +1,4 @@
-"""Calls to the auctioneer and to completion callbacks, as they arrive there."""
+"""Completion callbacks, as they arrive."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.calls.callbacks import AuctioneerError, HTTPAuctioneer, HTTPCallbacks
-from bbs.models.auction import Demand
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.destinations import Destinations
 
 pytestmark = pytest.mark.unit
 
@@ -43,44 +42,6 @@ async def url(peer: Peer) -> AsyncIterator[str]:
         yield str(server.make_url("/")).rstrip("/")
 
 
-async def test_requests_for_lrps(peer: Peer, url: str) -> None:
-    request = LRPStartRequest(
-        process_guid="web-1",
-        domain="apps",
-        indices=(0, 1),
-        demand=Demand(volume_drivers=(), root_fs="preloaded:cflinuxfs4", memory_mb=256, disk_mb=1024),
-    )
-    async with HTTPAuctioneer(url) as auctioneer:
-        await auctioneer.request_lrps([request], "trace")
-    [(path, headers, body)] = peer.requests
-    assert path == "/v1/lrps"
-    assert (headers["Content-Type"], headers["X-Vcap-Request-Id"]) == ("application/json", "trace")
-    assert json.dumps(body, separators=(",", ":")) == (
-        '[{"process_guid":"web-1","domain":"apps","indices":[0,1],"PlacementTags":null,"VolumeDrivers":[],'
-        '"RootFs":"preloaded:cflinuxfs4","MemoryMB":256,"DiskMB":1024,"MaxPids":0}]'
-    )
-
-
-async def test_requests_for_tasks_carry_an_empty_trace(peer: Peer, url: str) -> None:
-    async with HTTPAuctioneer(url) as auctioneer:
-        await auctioneer.request_tasks([TaskStartRequest(task_guid="t", domain="d")])
-    [(path, headers, _)] = peer.requests
-    assert (path, headers["X-Vcap-Request-Id"]) == ("/v1/tasks", "")
-
-
-async def test_an_auctioneer_that_refuses_is_an_error_with_its_address(peer: Peer, url: str) -> None:
-    peer.statuses = [503]
-    async with HTTPAuctioneer(url) as auctioneer:
-        with pytest.raises(AuctioneerError, match=r"/v1/tasks: answered 503 instead of 202"):
-            await auctioneer.request_tasks([])
-
-
-async def test_an_auctioneer_that_is_not_there_is_an_error_with_its_address() -> None:
-    async with HTTPAuctioneer("http://127.0.0.1:1") as auctioneer:
-        with pytest.raises(AuctioneerError, match=r"POST http://127\.0\.0\.1:1/v1/lrps"):
-            await auctioneer.request_lrps([])
-
-
 @pytest.mark.parametrize(
     ("statuses", "delivered", "tries"),
     [
@@ -93,7 +54,7 @@ async def test_an_auctioneer_that_is_not_there_is_an_error_with_its_address() ->
 )
 async def test_callbacks(peer: Peer, url: str, statuses: list[int], delivered: bool, tries: int) -> None:
     peer.statuses = statuses
-    async with HTTPCallbacks() as callbacks:
+    async with HTTPCallbacks(destinations=Destinations()) as callbacks:
         assert await callbacks.deliver(f"{url}/done", '{"task_guid":"t"}') is delivered
     assert len(peer.requests) == tries
     path, headers, body = peer.requests[0]

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bbs.embedded.calls.callbacks import CALLBACK_TRIES, HTTPCallbacks
+from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.controllers.tasks import callback_body
 from bbs.models.codec import dumps
 from bbs.models.task import Task, TaskDefinition
@@ -56,7 +57,7 @@ async def test_callbacks_are_the_recorded_ones(record: dict[str, Any]) -> None:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
-    async with TestServer(app) as server, HTTPCallbacks() as callbacks:
+    async with TestServer(app) as server, HTTPCallbacks(destinations=Destinations()) as callbacks:
         delivered = await callbacks.deliver(str(server.make_url(asked["path"])), dumps(callback_body(task)))
 
     assert delivered is (status != 503)

@@ -40,7 +40,7 @@ async def hold_what_others_hold(world: World, exchanges: tuple[Exchange, ...]) -
         elif exchange.path == wire.LOCK.path and not exchange.answer_meta["grpc_status"]:
             told.add(exchange.body)
         for resource in found:
-            await world.bbs.controllers.with_.store.run(partial(_hold, resource, world))
+            await world.bbs.controllers.deps.store.run(partial(_hold, resource, world))
 
 
 def _hold(found: pb.Resource, world: World, tables: Tables) -> None:

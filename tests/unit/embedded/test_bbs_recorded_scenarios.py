@@ -17,7 +17,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.types import lrp_start_requests
+from bbs.embedded.auctioneer.requests import lrp_start_requests
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.store.tables import Tables
 from bbs.models.actions import RunAction
@@ -357,7 +357,7 @@ async def test_a_recorded_sequence(
     for presence in json.loads(PRESENCES.read_text()).values():
         if presence["cell_id"] in beginning.cells:
             await world.register_presence(presence)
-    await world.bbs.controllers.with_.store.run(lambda tables: beginning.write(tables, world.clock.wall()))
+    await world.bbs.controllers.deps.store.run(lambda tables: beginning.write(tables, world.clock.wall()))
     await world.freshen("golden")
     play = Play(world, http)
     chapters[0] = list(itertools.dropwhile(_without_recorded_cause, chapters[0]))

@@ -1,7 +1,7 @@
-"""Recorded header names of what BBS and auctioneer send: ours carry the same ones.
+"""Recorded header names of what BBS and auctioneer send to reps: ours carry the same ones.
 
-``request-headers`` tells per kind of request how often the trace header was absent, empty or set. The BBS
-always sends it to an auctioneer, and to reps when there is a trace.
+``request-headers`` tells per kind of request how often the trace header was absent, empty or set. Reps
+get it when there is a trace.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bbs.embedded.calls.callbacks import HTTPAuctioneer
 from bbs.embedded.calls.reps import RepClient
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 from bbs.models.auction import Work
@@ -24,36 +23,34 @@ from bbs.models.auction import Work
 pytestmark = pytest.mark.unit
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "request-headers.json"
-KINDS = [kind for kind in json.loads(GOLDEN.read_text())["kinds"] if kind["to"] != "bbs"]
+KINDS = [kind for kind in json.loads(GOLDEN.read_text())["kinds"] if kind["to"] == "rep"]
 
 OF_THE_LIBRARY = {"Accept", "Accept-Encoding", "User-Agent"}
-"""Names that say which HTTP library asks; neither rep nor auctioneer heeds one of them."""
+"""Names that say which HTTP library asks; a rep heeds none of them."""
 
 TRACE_HEADER = "X-Vcap-Request-Id"
 TRACE = "0123456789abcdef0123456789abcdef"
 KEY = ActualLRPKey(process_guid=":process_guid", index=0, domain="d")
 INSTANCE = ActualLRPInstanceKey(instance_guid=":instance_guid", cell_id="c")
 
-Send = Callable[[RepClient, HTTPAuctioneer, str, str], Awaitable[object]]
+Send = Callable[[RepClient, str, str], Awaitable[object]]
 SENDERS: dict[tuple[str, str], Send] = {
-    ("auctioneer", "/v1/lrps"): lambda rep, auctioneer, url, trace: auctioneer.request_lrps([], trace),
-    ("auctioneer", "/v1/tasks"): lambda rep, auctioneer, url, trace: auctioneer.request_tasks([], trace),
-    ("rep", "/state"): lambda rep, auctioneer, url, trace: rep.state(url, trace),
-    ("rep", "/work"): lambda rep, auctioneer, url, trace: rep.perform(url, Work(), trace),
+    ("rep", "/state"): lambda rep, url, trace: rep.state(url, trace),
+    ("rep", "/work"): lambda rep, url, trace: rep.perform(url, Work(), trace),
     ("rep", "/v1/lrps/:process_guid/instances/:instance_guid/stop"): (
-        lambda rep, auctioneer, url, trace: rep.stop_lrp(url, KEY, INSTANCE, trace)
+        lambda rep, url, trace: rep.stop_lrp(url, KEY, INSTANCE, trace)
     ),
     ("rep", "/v1/tasks/:task_guid/cancel"): (
-        lambda rep, auctioneer, url, trace: rep.cancel_task(url, ":task_guid", trace)
+        lambda rep, url, trace: rep.cancel_task(url, ":task_guid", trace)
     ),
     ("rep", "/v2/lrps/:process_guid/instances/:instance_guid"): (
-        lambda rep, auctioneer, url, trace: rep.update_lrp(url, KEY, INSTANCE, (), None, trace)
+        lambda rep, url, trace: rep.update_lrp(url, KEY, INSTANCE, (), None, trace)
     ),
 }
 
 
 class Peer:
-    """Rep and auctioneer at once; keeps the requests."""
+    """A rep that keeps the requests."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -77,8 +74,8 @@ async def peer() -> AsyncIterator[Peer]:
 
 async def sent(kind: dict[str, Any], peer: Peer, trace_id: str) -> dict[str, str]:
     """Headers of the same kind of request as ours make it."""
-    async with RepClient() as rep, HTTPAuctioneer(peer.url) as auctioneer:
-        await SENDERS[kind["to"], kind["path"]](rep, auctioneer, peer.url, trace_id)
+    async with RepClient() as rep:
+        await SENDERS[kind["to"], kind["path"]](rep, peer.url, trace_id)
     ((method, path, headers),) = peer.requests
     assert (method, path) == (kind["method"], kind["path"])
     return headers
@@ -94,9 +91,5 @@ class TestSentHeaders:
 
     async def test_without_a_trace(self, kind: dict[str, Any], peer: Peer) -> None:
         headers = await sent(kind, peer, "")
-        if kind["to"] == "auctioneer":
-            assert kind["trace_header"]["absent"] == 0
-            assert headers[TRACE_HEADER] == ""
-        else:
-            assert kind["trace_header"]["empty"] == 0
-            assert TRACE_HEADER not in headers
+        assert kind["trace_header"]["empty"] == 0
+        assert TRACE_HEADER not in headers

@@ -35,7 +35,7 @@ async def test_a_damaged_record_harms_no_other(
     world: Any, web_lrp: DesiredLRP, definition: TaskDefinition, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Lists leave it out, convergence goes on, and a call for it says that it cannot be read."""
-    store, controllers = world.bbs.controllers.with_.store, world.bbs.controllers
+    store, controllers = world.bbs.controllers.deps.store, world.bbs.controllers
     for guid in ("bad", "good"):
         await controllers.desired.desire(replace(web_lrp, process_guid=guid), "")
         await controllers.tasks.desire(guid, "d", definition)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
+from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import Demand
@@ -86,7 +86,7 @@ async def forget_everything(world: Any) -> None:
         for task in tables.tasks():
             tables.delete_task(task)
 
-    await world.bbs.controllers.with_.store.run(work)
+    await world.bbs.controllers.deps.store.run(work)
 
 
 def nobody_fits(world: Any, lrp_text: Callable[[Demand], str], task_text: Callable[[Demand], str]) -> None:

@@ -59,9 +59,9 @@ async def test_everything_survives_a_restart(
         )
         await world.bbs.controllers.tasks.desire("t", "apps", definition)
         await world.freshen("apps")
-        before = await world.bbs.controllers.with_.store.run(everything)
+        before = await world.bbs.controllers.deps.store.run(everything)
     async with open_world() as world:
-        assert await world.bbs.controllers.with_.store.run(everything) == before
+        assert await world.bbs.controllers.deps.store.run(everything) == before
     desired, actual, tasks, domains = before
     assert (len(desired), len(actual), len(tasks), domains) == (1, 2, 1, ["apps"])
 

@@ -124,7 +124,7 @@ def test_the_fourth_rejection_is_the_last() -> None:
 
 
 async def stored(world: Any) -> list[Task]:
-    found: list[Task] = await world.bbs.controllers.with_.store.run(lambda tables: tables.tasks())
+    found: list[Task] = await world.bbs.controllers.deps.store.run(lambda tables: tables.tasks())
     return found
 
 

@@ -27,8 +27,7 @@ from hypothesis.stateful import (
 )
 
 from bbs.client.api import BBSClient
-from bbs.embedded.calls.background import Background
-from bbs.embedded.calls.collaborators import Collaborators
+from bbs.embedded.calls.dependencies import Background, Dependencies
 from bbs.embedded.controllers.evacuation import EvacuationController
 from bbs.embedded.controllers.lrps import LRPController
 from bbs.embedded.controllers.tasks import TaskController
@@ -122,7 +121,7 @@ class LossyBBS:
         self.lose = 0
         self.after_effect = False
         self.lost = 0
-        self.with_ = Collaborators(
+        self.deps = Dependencies(
             store=cast(Store, self.store),
             clock=Ticks(),
             auctioneer=cast(Any, SimpleNamespace(request_lrps=print, request_tasks=print)),
@@ -130,8 +129,8 @@ class LossyBBS:
             callbacks=cast(Any, None),
             background=cast(Background, NoBackground()),
         )
-        self._lrps, self._evacuation = LRPController(self.with_), EvacuationController(self.with_)
-        self._tasks = TaskController(self.with_)
+        self._lrps, self._evacuation = LRPController(self.deps), EvacuationController(self.deps)
+        self._tasks = TaskController(self.deps)
 
     @property
     def tables(self) -> Tables:
@@ -257,7 +256,7 @@ class CellAndBBS(RuleBasedStateMachine):
             tables.apply(tables.rows("web", index), create(tables.rows("web", index), key, 1))
         definition = TaskDefinition(root_fs="docker:///job", action=RunAction(path="/job", user="vcap"))
         for number in range(2):
-            self.runner.run(TaskController(self.bbs.with_).desire(f"task-{number}", "apps", definition))
+            self.runner.run(TaskController(self.bbs.deps).desire(f"task-{number}", "apps", definition))
 
     def operate(self, guid: str) -> None:
         self.executor.calls.clear()
@@ -369,7 +368,7 @@ class CellAndBBS(RuleBasedStateMachine):
         self.converge_with({CELL, ELSEWHERE} if present else {ELSEWHERE})
 
     def converge_with(self, cells: set[str]) -> None:
-        tables, now = self.bbs.tables, self.bbs.with_.clock.wall()
+        tables, now = self.bbs.tables, self.bbs.deps.clock.wall()
         world = World(cells=cells, fresh_domains={"apps"}, now=now)
         for index in range(INDICES):
             rows = tables.rows("web", index)
@@ -387,7 +386,7 @@ class CellAndBBS(RuleBasedStateMachine):
         if row is not None and row.state == UNCLAIMED:
             key = ActualLRPKey(process_guid="web", index=index, domain="apps")
             instance = ActualLRPInstanceKey(instance_guid=f"other-{index}", cell_id=ELSEWHERE)
-            self.runner.run(LRPController(self.bbs.with_).start(key, instance, NET))
+            self.runner.run(LRPController(self.bbs.deps).start(key, instance, NET))
 
     @precondition(lambda self: self.offered >= EVACUATE_AFTER)
     @rule()

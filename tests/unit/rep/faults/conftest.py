@@ -23,6 +23,7 @@ from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
 from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.locket.tls import locket_credentials
 from bbs.embedded.service import BBS, run_bbs
@@ -164,8 +165,8 @@ class Deployment:
         self.executor.tell(kind, replace(container, state=state, external_ip="192.0.2.1"))
 
     async def states(self) -> dict[int, str]:
-        with_ = self.bbs.controllers.with_
-        rows = await with_.store.run(lambda tables: tables.actual_lrps(process_guid="web"))
+        deps = self.bbs.controllers.deps
+        rows = await deps.store.run(lambda tables: tables.actual_lrps(process_guid="web"))
         return {row.actual_lrp_key.index: row.state for row in rows}
 
     async def until(self, expected: dict[int, str]) -> None:
@@ -187,7 +188,7 @@ async def deployed(
     client_tls = both.client_context() if both else None
     async with (
         RepClient(client_tls) as reps,
-        HTTPCallbacks() as callbacks,
+        HTTPCallbacks(destinations=Destinations()) as callbacks,
         run_bbs(folder, auctioneer=Nobody(), reps=reps, callbacks=callbacks) as bbs,
         AsyncExitStack() as stack,
     ):

@@ -1,13 +1,18 @@
-"""Dependencies that all controllers share: store, clock, clients and background calls."""
+"""Dependencies that all controllers share: store, clock, clients and background calls.
+
+Requests start background calls (auctions, stops, updates, completion callbacks) and do not wait for them.
+Convergence repeats calls that fail, so their failures are only logged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from bbs.embedded.auctioneer.types import LRPStartRequest, TaskStartRequest
-from bbs.embedded.calls.background import Background
+from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store
@@ -16,9 +21,35 @@ from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
 from bbs.models.cell import CellPresence
 from bbs.models.task import Task
 
+logger = logging.getLogger(__name__)
+
+
+class Background:
+    """Starts calls as tasks of the service's task group."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Start a call. name: its name in the log, such as ``stop-lrp``."""
+        task = self._tasks.create_task(_logged(name, call), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def settled(self) -> None:
+        """Wait until no call is running, including calls that running calls start."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def close(self) -> None:
+        """Cancel the running calls."""
+        for task in self._running:
+            task.cancel()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class StopCall:
     """A pending stop call: the instance and its rep."""
 
     rep_url: str
@@ -26,7 +57,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class UpdateCall:
     """A pending update call; None leaves routes or tags unchanged."""
 
     rep_url: str
@@ -41,13 +72,13 @@ class FollowUp:
 
     auctions: list[LRPStartRequest] = field(default_factory=list)
     task_auctions: list[TaskStartRequest] = field(default_factory=list)
-    stops: list[Stop] = field(default_factory=list)
-    pushes: list[Push] = field(default_factory=list)
+    stops: list[StopCall] = field(default_factory=list)
+    updates: list[UpdateCall] = field(default_factory=list)
     callbacks: list[Task] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collaborators:
+class Dependencies:
     """The shared dependencies; one set per service."""
 
     store: Store
@@ -69,7 +100,7 @@ class Collaborators:
             call = partial(self.auctioneer.request_tasks, list(requests))
             self.background.start("request-task-auctions", call)
 
-    def stop(self, stops: Sequence[Stop], trace_id: str = "", *, attempts: int = 1) -> None:
+    def stop(self, stops: Sequence[StopCall], trace_id: str = "", *, attempts: int = 1) -> None:
         """Stop instances in the background. attempts: tries of each call."""
         for stop in stops:
             call = partial(
@@ -82,22 +113,29 @@ class Collaborators:
             )
             self.background.start("stop-lrp", call)
 
-    def push(self, pushes: Sequence[Push], trace_id: str = "") -> None:
+    def update(self, updates: Sequence[UpdateCall], trace_id: str = "") -> None:
         """Update instances in the background."""
-        for push in pushes:
+        for update in updates:
             call = partial(
                 self.reps.update_lrp,
-                push.rep_url,
-                push.row.actual_lrp_key,
-                push.row.actual_lrp_instance_key,
-                push.internal_routes,
-                push.metric_tags,
+                update.rep_url,
+                update.row.actual_lrp_key,
+                update.row.actual_lrp_instance_key,
+                update.internal_routes,
+                update.metric_tags,
                 trace_id,
             )
             self.background.start("update-lrp", call)
 
 
-def stop_of(row: ActualLRP, cells: dict[str, CellPresence]) -> Stop | None:
+def stop_call(row: ActualLRP, cells: dict[str, CellPresence]) -> StopCall | None:
     """The stop call for an instance; None if its cell is missing."""
     cell = cells.get(row.actual_lrp_instance_key.cell_id)
-    return None if cell is None else Stop(rep_url=rep_url(cell), row=row)
+    return None if cell is None else StopCall(rep_url=rep_url(cell), row=row)
+
+
+async def _logged(name: str, call: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await call()
+    except Exception:
+        logger.exception("failed-to-%s", name)

@@ -1,14 +1,22 @@
-"""Start requests from a BBS to an auctioneer. The other messages are in ``bbs.models.auction``."""
+"""Start requests from a BBS to an auctioneer: made of records, and read from JSON.
+
+The other messages of auctions are in ``bbs.models.auction``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from bbs.models.auction import Demand, Document, Task
+from bbs.models.auction import Demand, Document
+from bbs.models.auction import Task as AuctionTask
 from bbs.models.codec import from_json, parse
+from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.invalid import InvalidDocument, mismatch
 from bbs.models.meta import FLATTEN, Int32, Json
+from bbs.models.task import Task
+from bbs.models.workload import VolumeMount
 
 T = TypeVar("T")
 
@@ -52,7 +60,7 @@ class TaskStartRequest:
     demand: Annotated[Demand, FLATTEN] = field(default_factory=Demand)
 
     def to_json(self) -> Document:
-        return Task(task_guid=self.task_guid, domain=self.domain, demand=self.demand).to_json()
+        return AuctionTask(task_guid=self.task_guid, domain=self.domain, demand=self.demand).to_json()
 
     def problem(self) -> str:
         """Why the request is invalid; empty if it is valid."""
@@ -61,6 +69,47 @@ class TaskStartRequest:
         if not self.domain:
             return "domain is empty"
         return self.demand.problem()
+
+
+def lrp_start(lrp: DesiredLRP, indices: Iterable[int], *, asked_for: bool = False) -> LRPStartRequest:
+    """Start request for indices of an LRP.
+
+    asked_for: a client has just desired or scaled the LRP; without volume drivers, send an empty list, not
+    null.
+    """
+    drivers = _drivers(lrp.volume_mounts)
+    return LRPStartRequest(
+        process_guid=lrp.process_guid,
+        domain=lrp.domain,
+        indices=tuple(indices),
+        demand=Demand(
+            placement_tags=lrp.placement_tags or None,
+            volume_drivers=drivers if asked_for else drivers or None,
+            root_fs=lrp.root_fs,
+            memory_mb=lrp.memory_mb,
+            disk_mb=lrp.disk_mb,
+            max_pids=lrp.max_pids,
+        ),
+    )
+
+
+def task_start(task: Task) -> TaskStartRequest | None:
+    """Start request for a task; None if the record has no definition."""
+    definition = task.task_definition
+    if definition is None:
+        return None
+    return TaskStartRequest(
+        task_guid=task.task_guid,
+        domain=task.domain,
+        demand=Demand(
+            placement_tags=definition.placement_tags or None,
+            volume_drivers=_drivers(definition.volume_mounts),
+            root_fs=definition.root_fs,
+            memory_mb=definition.memory_mb,
+            disk_mb=definition.disk_mb,
+            max_pids=definition.max_pids,
+        ),
+    )
 
 
 def lrp_start_requests(body: str | bytes) -> tuple[LRPStartRequest, ...]:
@@ -84,3 +133,7 @@ def _read_list(cls: type[T], body: str | bytes) -> tuple[T, ...]:
         except InvalidDocument as error:
             raise error.within(f"[{position}]") from None
     return tuple(read)
+
+
+def _drivers(mounts: Iterable[VolumeMount]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(mount.driver for mount in mounts))
