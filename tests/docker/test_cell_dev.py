@@ -16,10 +16,11 @@ import pytest_asyncio
 from cryptography import x509
 
 from cell.development.local import LocalCell, local_cell, pack, processes
+from tests.support.paths import GOLDEN_FILES
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
-GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "documents"
+GOLDEN = GOLDEN_FILES / "documents"
 GRACEFUL_SHUTDOWN_INTERVAL_S = 10.0
 
 LAUNCHER = """#!/bin/sh

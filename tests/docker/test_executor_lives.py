@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,6 +19,7 @@ from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.containers import forced
 from executor.engine.docker import DockerEngine
 from executor.model import EventKind, RunResult
+from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
     from tests.support.cell import Cell
@@ -80,7 +80,7 @@ async def test_a_crash_has_its_status_and_output(open_cell: OpenCell) -> None:
     assert {"to out", "to err", "Exit status 7"} <= set(cell.log.texts)
 
 
-INSIDE = json.loads((Path(__file__).parents[1] / "golden/wire/container/inside.json").read_text())
+INSIDE = json.loads((GOLDEN_FILES / "wire/container/inside.json").read_text())
 LOOK_AROUND = """
 echo "id $(id -u) $(id -g)"
 echo "cwd $(pwd)"

@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-WIRE = Path(__file__).parents[1] / "golden" / "wire"
+from tests.support.paths import GOLDEN_FILES
+
+WIRE = GOLDEN_FILES / "wire"
 
 ADMIN_SIDE = " (admin side)"
 """Of a rep's two listeners the one for its own machine."""

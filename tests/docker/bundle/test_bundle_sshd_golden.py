@@ -23,15 +23,15 @@ from tests.unit.sshd.conftest import keys as keys
 from tests.unit.sshd.conftest import port as port
 from tests.unit.sshd.conftest import probe as probe
 from tests.unit.sshd.conftest import ssh as ssh
-from tests.unit.sshd.test_golden_algorithms import (
+from tests.unit.sshd.daemon.test_golden_sessions import test_session
+from tests.unit.sshd.scp.test_golden_scp import test_scp
+from tests.unit.sshd.ssh.test_golden_algorithms import (
     test_extension_message,
     test_five_refused_keys_then_the_right_one,
     test_offer,
     test_six_refused_keys,
     test_stock_client,
 )
-from tests.unit.sshd.test_golden_scp import test_scp
-from tests.unit.sshd.test_golden_sessions import test_session
 from tests.unit.sshd.test_golden_startup import test_start
 
 __all__ = [

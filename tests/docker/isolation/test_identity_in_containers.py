@@ -18,6 +18,7 @@ from docker import APIClient
 from bbs.models.actions import RunAction
 from bbs.models.common import CertificateProperties, EnvironmentVariable
 from executor.model import EventKind
+from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
     from tests.support.cell import Cell
@@ -113,7 +114,7 @@ async def test_an_instance_whose_credentials_cannot_be_renewed_ends(
         )
 
 
-_GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "container" / "exact-environment.json"
+_GOLDEN = GOLDEN_FILES / "wire" / "container" / "exact-environment.json"
 _CASES = {case["name"]: case for case in json.loads(_GOLDEN.read_text())["cases"]}
 
 

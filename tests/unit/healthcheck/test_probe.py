@@ -8,16 +8,16 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from healthcheck.probe import ProbeError, http_check, tcp_check
+from tests.support.paths import GOLDEN_FILES
 from tests.support.sockets import open_here
 
 pytestmark = pytest.mark.unit
 
-GOLDEN = Path(__file__).parents[2] / "golden/lifecycle/healthcheck.json"
+GOLDEN = GOLDEN_FILES / "lifecycle/healthcheck.json"
 IP = "127.0.0.1"
 DURATION = re.compile(r"(-?[\d.]+)(ns|ms|s)?")
 UNITS = {"ns": 1e-9, "ms": 1e-3, "s": 1.0}

@@ -25,13 +25,14 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor
 
 pytestmark = pytest.mark.unit
 
-ROUTES = Path(__file__).parents[2] / "golden" / "protocol" / "routes.txt"
+ROUTES = GOLDEN_FILES / "protocol" / "routes.txt"
 GUID = "11111111-2222-3333-4444-5555"
 JSON_AS_TEXT = "text/plain; charset=utf-8"
 MakeContainer = Callable[..., Container]

@@ -18,10 +18,11 @@ from bbs.client.identity import Identity, IdentityFiles
 from cell.development.certs import Authority
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
+from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.unit
 
-SCRIPTS = Path(__file__).parents[3] / "packaging" / "drain"
+SCRIPTS = REPOSITORY / "packaging" / "drain"
 Configure = Callable[..., Path]
 
 

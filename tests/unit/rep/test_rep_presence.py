@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +14,14 @@ from bbs.models.locket import Resource, TypeCode
 from executor.model import Resources
 from rep.config import RepConfig
 from rep.presence import Presence, cell_presence, outbound_address
+from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeLocket
 
 pytestmark = pytest.mark.unit
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "locket" / "presence-values.json"
+GOLDEN = GOLDEN_FILES / "wire" / "locket" / "presence-values.json"
 Until = Callable[[Callable[[], bool]], Any]
 CONFIG = RepConfig(cell_id="cell-1", zone="z1")
 RECORD = cell_presence(

@@ -11,7 +11,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,13 +39,14 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
 from rep.server import listening
+from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor
 
 pytestmark = pytest.mark.unit
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "scenarios"
+GOLDEN = GOLDEN_FILES / "wire" / "scenarios"
 CELL = "cell-ref-0"
 ZONES = {"cell-ref-0": "z1", "cell-ref-1": "z2"}
 LOST = {"6a015ef3-b171-4352-5a4c-9fac"}

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -21,13 +20,14 @@ from cell.assembly.lagerlog import LEVEL_NAMES, LEVEL_NUMBERS, LagerFormatter
 from executor.model import Container, ContainerState
 from rep.agent import RepAgent
 from rep.config import parse
+from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor, FakeLocket, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "wire" / "component-log" / "rep.json"
+GOLDEN = GOLDEN_FILES / "wire" / "component-log" / "rep.json"
 
 NOT_TOLD = {
     # numbers the calls of one goroutine; a record of ours says which container it is about

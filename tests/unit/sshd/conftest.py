@@ -26,8 +26,9 @@ from sshd.ssh.client import ClientLink, Credentials, client_options, connect
 from sshd.ssh.library import asyncssh
 from sshd.ssh.mux import OpenRequest
 from sshd.wire import boolean, string
+from tests.support.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[3]
+ROOT = REPOSITORY
 
 START = (
     "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); "

@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import GOLDEN_FILES
 from tests.support.thorough import sampled
 
 pytestmark = pytest.mark.unit
 
-CASES: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[2] / "golden/lifecycle/sshd_startup.json").read_text()
-)
+CASES: list[dict[str, Any]] = json.loads((GOLDEN_FILES / "lifecycle/sshd_startup.json").read_text())
 FREE = {
     "TIME": r"\d+\.\d+",
     "RFC3339": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z",

@@ -18,12 +18,11 @@ from cryptography.x509.oid import NameOID
 
 from cell.commands.ssh_proxy import run as run_command
 from sshd.proxy.program import run
+from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
 
-CASES: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[3] / "golden/lifecycle/ssh_proxy_startup.json").read_text()
-)
+CASES: list[dict[str, Any]] = json.loads((GOLDEN_FILES / "lifecycle/ssh_proxy_startup.json").read_text())
 
 
 @pytest.fixture(scope="module")

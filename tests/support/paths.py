@@ -1,0 +1,8 @@
+"""Where the repository and its recordings lie, for tests that read files of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+GOLDEN_FILES = REPOSITORY / "tests" / "golden"

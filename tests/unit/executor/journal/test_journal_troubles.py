@@ -1,0 +1,224 @@
+"""A journal whose disk fails, and an agent that is killed while it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executor.journal import sqlite
+from executor.journal.api import JournalError, Put, StepRow, Trouble
+from executor.journal.opening import Finding
+from executor.journal.sqlite import SQLiteJournal
+from tests.support.journals import FailingJournal, Fault
+from tests.support.thorough import THOROUGH
+from tests.unit.executor.journal.conftest import BOOT, rows_of
+
+pytestmark = pytest.mark.unit
+
+KILLS = 200 if THOROUGH else 20
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from executor.journal.sqlite import SQLiteJournal
+from tests.unit.executor.journal.conftest import BOOT, rows_of
+
+async def write(journal, lane):
+    number = lane
+    while True:
+        await journal.write(*rows_of(number))
+        print(number, flush=True)
+        number += 4
+
+async def main():
+    async with SQLiteJournal(Path(sys.argv[1]), boot_id=BOOT) as journal:
+        await asyncio.gather(*(write(journal, lane) for lane in range(4)))
+
+asyncio.run(main())
+"""
+
+
+def test_a_kill_loses_no_row_that_was_answered_and_splits_no_write(tmp_path: Path) -> None:
+    async def read() -> tuple[set[int], Finding]:
+        async with SQLiteJournal(tmp_path / "journal", boot_id=BOOT) as journal:
+            tables = journal.contents
+            names = [
+                {row.guid for row in tables.containers},
+                {row.guid for row in tables.steps},
+                {row.guid for row in tables.leases},
+                {row.guid for row in tables.outcomes},
+                {key.replace("fact", "container") for key in tables.facts if key.startswith("fact-")},
+            ]
+            assert all(each == names[0] for each in names)
+            return {int(name.removeprefix("container-")) for name in names[0]}, journal.report.finding
+
+    answered: set[int] = set()
+    for kill in range(KILLS):
+        command = [sys.executable, "-c", WRITER, str(tmp_path / "journal")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(1 + 7 * kill % 31):
+                answered.add(int(process.stdout.readline()))
+            os.kill(process.pid, signal.SIGKILL)
+            answered |= {int(line) for line in process.stdout if line.endswith("\n")}
+        found, finding = asyncio.run(read())
+        assert finding is Finding.SOUND
+        assert answered <= found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1024))
+        except OSError:
+            return filler
+
+
+def remount(disk: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+
+
+async def condition(journal: SQLiteJournal, trouble: Trouble | None) -> None:
+    async with asyncio.timeout(10):
+        for _ in itertools.takewhile(lambda _: journal.trouble is not trouble, itertools.count()):
+            await asyncio.sleep(0.005)
+
+
+def opened(folder: Path) -> SQLiteJournal:
+    return SQLiteJournal(folder, boot_id=BOOT, retry_s=0.01)
+
+
+async def test_a_disk_that_fills_refuses_intents_and_keeps_results_for_later(small_disk: Path) -> None:
+    folder = small_disk / "journal"
+    async with opened(folder) as journal:
+        await journal.write(*rows_of(0))
+        filler = fill(small_disk)
+        with pytest.raises(JournalError, match="disk is full: free some space") as caught:
+            await journal.write(*rows_of(1, 100_000))
+        assert caught.value.retryable
+        await journal.record(
+            Put(StepRow(guid="container-0", path="action/run", ended=True, value=bytes(100_000)))
+        )
+        assert journal.trouble is Trouble.FULL
+        filler.unlink()
+        await condition(journal, None)
+        await journal.write(*rows_of(2))
+    async with opened(folder) as journal:
+        assert journal.report.finding is Finding.SOUND
+        assert {row.guid for row in journal.contents.containers} == {"container-0", "container-2"}
+        assert journal.contents.steps[0].value == bytes(100_000)
+
+
+async def test_an_agent_starts_on_a_full_disk_with_what_was_stored(small_disk: Path) -> None:
+    folder = small_disk / "journal"
+    async with opened(folder) as journal:
+        await journal.write(*rows_of(0))
+    filler = fill(small_disk)
+    async with opened(folder) as journal:
+        assert [row.guid for row in journal.contents.containers] == ["container-0"]
+        with pytest.raises(JournalError):
+            await journal.write(*rows_of(1, 100_000))
+        filler.unlink()
+        await journal.write(*rows_of(1))
+        assert journal.trouble is None
+
+
+async def test_an_agent_starts_on_a_full_disk_without_a_file(small_disk: Path) -> None:
+    filler = fill(small_disk)
+    async with opened(small_disk / "journal") as journal:
+        assert journal.report.finding in (Finding.UNWRITABLE, Finding.UNREADABLE)
+        assert journal.trouble in (Trouble.FULL, Trouble.IO)
+        filler.unlink()
+        await condition(journal, None)
+        await journal.write(*rows_of(0))
+    async with opened(small_disk / "journal") as journal:
+        assert journal.same_boot
+        assert [row.guid for row in journal.contents.containers] == ["container-0"]
+
+
+async def test_an_agent_starts_on_a_read_only_file_system(small_disk: Path) -> None:
+    folder = small_disk / "journal"
+    async with opened(folder) as journal:
+        await journal.write(*rows_of(0))
+    remount(small_disk, "ro")
+    async with opened(folder) as journal:
+        assert (journal.report.finding, journal.trouble) == (Finding.UNWRITABLE, Trouble.READ_ONLY)
+        assert [row.guid for row in journal.contents.containers] == ["container-0"]
+        with pytest.raises(JournalError, match="read-only: make it writable"):
+            await journal.write(*rows_of(1))
+        remount(small_disk, "rw")
+        await journal.write(*rows_of(1))
+        assert journal.trouble is None
+
+
+async def test_a_disk_that_hangs_fails_the_intent_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    commit = sqlite._commit
+
+    def hanging(*arguments: object) -> None:
+        gate.wait(10)
+        commit(*arguments)  # type: ignore[arg-type]
+
+    async with SQLiteJournal(tmp_path / "journal", boot_id=BOOT, stall_s=0.1) as journal:
+        monkeypatch.setattr(sqlite, "_commit", hanging)
+        with pytest.raises(JournalError, match="does not answer"):
+            await journal.write(*rows_of(0))
+        assert journal.trouble is Trouble.STALLED
+        await journal.record(*rows_of(1))
+        gate.set()
+        await condition(journal, None)
+    async with opened(tmp_path / "journal") as journal:
+        assert {row.guid for row in journal.contents.containers} == {"container-0", "container-1"}
+
+
+@pytest.mark.parametrize("trouble", [Trouble.FULL, Trouble.READ_ONLY, Trouble.IO])
+async def test_the_failing_journal_fails_as_asked(trouble: Trouble) -> None:
+    journal = FailingJournal()
+    journal.fault = Fault(trouble, skip=1, times=2)
+    await journal.write(*rows_of(0))
+    with pytest.raises(JournalError) as caught:
+        await journal.write(*rows_of(1))
+    assert caught.value.trouble is trouble
+    await journal.record(*rows_of(2))
+    assert sorted(journal.rows.containers) == ["container-0"]
+    await journal.write(*rows_of(3))
+    assert sorted(journal.rows.containers) == ["container-0", "container-2", "container-3"]
+
+
+async def test_the_failing_journal_hangs_as_asked() -> None:
+    journal = FailingJournal()
+    journal.fault = Fault(None)
+    writing = asyncio.create_task(journal.write(*rows_of(0)))
+    await asyncio.sleep(0)
+    assert not writing.done()
+    journal.fault.gate.set()
+    await writing
