@@ -30,7 +30,7 @@ class Verdict(Enum):
 
 
 class UnsatisfiableRange(Exception):
-    """Status 416; the message is the response text. no_overlap: the ranges are valid but outside the file."""
+    """Status 416; the message is the response text. no_overlap: the range is valid but outside the file."""
 
     def __init__(self, text: str, *, no_overlap: bool = False) -> None:
         self.no_overlap = no_overlap
@@ -77,36 +77,29 @@ def check(headers: Mapping[str, str], file: Validators) -> Verdict:
     return Verdict.SERVE
 
 
-def ranges(headers: Mapping[str, str], file: Validators, size: int) -> list[ByteRange]:
-    """Parts to send; empty for the whole file. Raises UnsatisfiableRange."""
+def requested_part(headers: Mapping[str, str], file: Validators, size: int) -> ByteRange | None:
+    """Part to send; None for the whole file. Raises UnsatisfiableRange."""
     header = headers.get("Range", "")
     if not header or not _if_range(headers.get("If-Range"), file):
-        return []
+        return None
     try:
-        parts = parse_ranges(header, size)
+        return parse_range(header, size)
     except UnsatisfiableRange as error:
         if error.no_overlap and size == 0:
-            return []
+            return None
         raise
-    # Parts that together exceed the file are an attack or a mistake: sending the file is cheaper.
-    return [] if sum(part.length for part in parts) > size else parts
 
 
-def parse_ranges(header: str, size: int) -> list[ByteRange]:
-    """The ranges of a header that overlap the file. Raises UnsatisfiableRange."""
+def parse_range(header: str, size: int) -> ByteRange | None:
+    """The range of a header, clipped to the file; None for several ranges, which a server may ignore.
+
+    Raises UnsatisfiableRange.
+    """
     if not header.startswith(UNIT):
         raise UnsatisfiableRange("invalid range")
-    specs = [spec.strip() for spec in header.removeprefix(UNIT).split(",")]
-    parts = [_parse_range(spec, size) for spec in specs if spec]
-    overlapping = [part for part in parts if part is not None]
-    if parts and not overlapping:
-        raise UnsatisfiableRange("invalid range: failed to overlap", no_overlap=True)
-    return overlapping
-
-
-def _parse_range(spec: str, size: int) -> ByteRange | None:
-    """One range, clipped to the file; None if it starts after the end."""
-    first, dash, last = (part.strip() for part in spec.partition("-"))
+    if "," in header:
+        return None
+    first, dash, last = (part.strip() for part in header.removeprefix(UNIT).partition("-"))
     start, end = whole_number(first, LARGEST), whole_number(last, LARGEST)
     if not dash or (first and start is None) or (last and end is None):
         raise UnsatisfiableRange("invalid range")
@@ -116,7 +109,7 @@ def _parse_range(spec: str, size: int) -> ByteRange | None:
         length = min(end, size)
         return ByteRange(size - length, length)
     if start >= size:
-        return None
+        raise UnsatisfiableRange("invalid range: failed to overlap", no_overlap=True)
     if end is None:
         return ByteRange(start, size - start)
     if end < start:

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import mimetypes
 import os
-import secrets
 import stat
 from collections.abc import AsyncIterator, Collection
 from contextlib import ExitStack, asynccontextmanager
@@ -25,13 +24,21 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bbs.embedded.files.conditions import ByteRange, UnsatisfiableRange, Validators, Verdict, check, ranges
+from bbs.embedded.files.conditions import (
+    ByteRange,
+    UnsatisfiableRange,
+    Validators,
+    Verdict,
+    check,
+    requested_part,
+)
 from bbs.embedded.files.received import INCOMING, JOBS_FOLDER, add_receiving_routes
 from bbs.embedded.files.uploads import POLLING_INTERVAL_S, add_upload_routes
 
 logger = logging.getLogger(__name__)
 
 ROOT: Final = "/v1/static"
+METHODS: Final = ("GET", "HEAD")
 OWN_FOLDERS: Final = (INCOMING, JOBS_FOLDER)
 """Internal folders inside the static directory; they are not served."""
 
@@ -168,8 +175,8 @@ def requested_path(method: str, target: str) -> str:
         raise Refusal(301, "Moved Permanently", {"Location": f"{ROOT}/"})
     if not path.startswith(f"{ROOT}/"):
         raise Refusal(404, "404 page not found")
-    if method != "GET":
-        raise Refusal(405, "Method Not Allowed", {"Allow": "GET"})
+    if method not in METHODS:
+        raise Refusal(405, "Method Not Allowed", {"Allow": ", ".join(METHODS)})
     segments = path.removeprefix(ROOT).split("/")
     if any(".." in segment.split("\\") for segment in segments):
         raise Refusal(400, "invalid URL path")
@@ -185,48 +192,34 @@ async def _serve(request: web.Request, file: OpenFile) -> web.StreamResponse:
             return web.Response(status=412, headers=tag | {"Last-Modified": file.validators.last_modified()})
         case Verdict.SERVE:
             pass
-    try:
-        parts = ranges(request.headers, file.validators, file.size)
-    except UnsatisfiableRange as error:
-        unsatisfied = {"Content-Range": f"bytes */{file.size}"} if error.no_overlap else {}
-        raise Refusal(416, str(error), unsatisfied) from error
-
-    headers = tag | {"Last-Modified": file.validators.last_modified(), "Accept-Ranges": "bytes"}
-    if not parts:
-        whole = ByteRange(0, file.size)
-        return await _send(request, file, 200, headers | {"Content-Type": file.content_type}, [("", whole)])
-    if len(parts) == 1:
-        headers |= {"Content-Type": file.content_type, "Content-Range": parts[0].content_range(file.size)}
-        return await _send(request, file, 206, headers, [("", parts[0])])
-    boundary = secrets.token_hex(30)
-    headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-    pieces: list[tuple[str, ByteRange]] = []
-    for part in parts:
-        head = f"--{boundary}\r\nContent-Range: {part.content_range(file.size)}\r\n"
-        head += f"Content-Type: {file.content_type}\r\n\r\n"
-        pieces.append((f"\r\n{head}" if pieces else head, part))
-    return await _send(request, file, 206, headers, pieces, f"\r\n--{boundary}--\r\n")
-
-
-async def _send(
-    request: web.Request,
-    file: OpenFile,
-    status: int,
-    headers: dict[str, str],
-    pieces: list[tuple[str, ByteRange]],
-    end: str = "",
-) -> web.StreamResponse:
-    """Write the pieces; each is preceded by its text."""
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = len(end) + sum(len(head) + part.length for head, part in pieces)
+    headers = tag | {
+        "Last-Modified": file.validators.last_modified(),
+        "Accept-Ranges": "bytes",
+        "Content-Type": file.content_type,
+    }
+    part = _part(request, file)
+    if part is not None:
+        headers["Content-Range"] = part.content_range(file.size)
+    response = web.StreamResponse(status=200 if part is None else 206, headers=headers)
+    part = part or ByteRange(0, file.size)
+    response.content_length = part.length
     await response.prepare(request)
-    for head, part in pieces:
-        if head:
-            await response.write(head.encode())
+    if request.method != "HEAD":
         async for chunk in _chunks(file.source, part):
             await response.write(chunk)
-    await response.write_eof(end.encode())
+    await response.write_eof()
     return response
+
+
+def _part(request: web.Request, file: OpenFile) -> ByteRange | None:
+    """The requested part; None for the whole file. Raises Refusal."""
+    if request.method == "HEAD":  # ranges are defined for GET only
+        return None
+    try:
+        return requested_part(request.headers, file.validators, file.size)
+    except UnsatisfiableRange as error:
+        headers = {"Content-Range": f"bytes */{file.size}"} if error.no_overlap else {}
+        raise Refusal(416, str(error), headers) from error
 
 
 async def _chunks(source: BufferedReader, part: ByteRange) -> AsyncIterator[bytes]:
