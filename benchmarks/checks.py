@@ -30,7 +30,7 @@ import psutil
 
 from executor.network.spaces import Spaces
 from executor.steps.check import LivenessCheck, Target
-from executor.steps.turns import Turns
+from executor.steps.throttle import Turns
 
 BUSYBOX = "/bin/busybox"
 

@@ -26,7 +26,7 @@ from executor.engine.api import EngineContainer
 from executor.logs.sinks import RingSink
 from executor.logs.streamer import LogStreamer
 from executor.model import Container, LogConfig
-from executor.steps.context import StepContext
+from executor.steps.context import StepContext, StepTools
 from executor.steps.trace import StepEvent
 from executor.steps.tree import build_action_step
 
@@ -87,12 +87,10 @@ async def our_steps(action: Action) -> float:
     """CPU seconds to build and run the tree."""
     nobody: Any = object()  # an action that does nothing calls nothing
     context = StepContext(
-        engine=nobody,
-        instance=Container(guid="bench"),
-        container=EngineContainer(guid="bench", id="", init_pid=0, address=""),
+        tools=StepTools(engine=nobody, fetcher=nobody, uploader=nobody),
+        container=Container(guid="bench"),
+        engine_container=EngineContainer(guid="bench", id="", init_pid=0, address=""),
         logs=LogStreamer(RingSink(), LogConfig(guid="bench")),
-        fetcher=nobody,
-        uploader=nobody,
         recorder=Trace(),
     )
     gc.collect()

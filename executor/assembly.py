@@ -8,10 +8,10 @@ from typing import Protocol
 from executor.cache.api import DirectoryFetcher, FileFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.applog import AppLog
+from executor.containers.creation import OptionalResources
 from executor.containers.dependencies import CachedDependencies
-from executor.containers.launch import StepLauncher
 from executor.containers.layers import CachedLayers
-from executor.containers.resources import OptionalResources
+from executor.containers.processgroup import StepGroups, step_settings
 from executor.engine.api import Engine
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
@@ -21,7 +21,7 @@ from executor.logs.ledger import LogLedger
 from executor.network.api import Network
 from executor.places import FairPlaces
 from executor.pools import yield_often
-from executor.steps.context import StepSlots, transfer_places
+from executor.steps.context import StepSlots, StepTools, transfer_places
 from executor.steps.trace import NoTrace, TraceRecorder
 from executor.telemetry.api import MetricsEmitter, NoEmitter
 from executor.telemetry.app_metrics import AppMetrics
@@ -68,16 +68,20 @@ def assemble(
         volumes=VolumeManager(config.volman_driver_paths, config.volume_bind_paths),
         layers=CachedLayers(fetcher, slots.downloads, engine),
     )
-    launch = StepLauncher(
-        config,
+    tools = StepTools(
         engine=engine,
-        network=network,
-        sink=sink,
         fetcher=fetcher,
         uploader=uploader,
+        settings=step_settings(config),
         slots=slots,
-        meter=meter,
         clock=clock,
+    )
+    groups = StepGroups(
+        config,
+        tools,
+        network=network,
+        sink=sink,
+        meter=meter,
         ledger=ledger,
         identity=resources.identity,
         recorder=recorder,
@@ -92,7 +96,7 @@ def assemble(
         network=network,
         sink=life_sink or sink,
         dependencies=dependencies,
-        launch=launch,
+        build_group=groups.build,
         meter=meter,
         app_metrics=AppMetrics(
             emitter or NoEmitter(),

@@ -21,9 +21,10 @@ from pathlib import Path
 
 from executor import capacity
 from executor.config import ExecutorConfig
-from executor.containers.actor import ContainerActor, Facilities
+from executor.containers.actor import ContainerActor
+from executor.containers.creation import OptionalResources
 from executor.containers.eventbus import EventBus
-from executor.containers.resources import OptionalResources
+from executor.containers.facilities import Facilities
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import EngineError, NetworkError

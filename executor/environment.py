@@ -33,12 +33,6 @@ def image_env(lines: Iterable[str]) -> Env:
     return merge_env((name, value) for name, _, value in parts)
 
 
-def instance_env(desired: Env, certificates: str, credentials: Env) -> Env:
-    """The instance's own variables. certificates: directory of trusted certificates; empty: none."""
-    system = ((CF_SYSTEM_CERT_PATH, certificates),) if certificates else ()
-    return (*desired, *system, *credentials)
-
-
 def network_env(external_ip: str, internal_ip: str, ports: Sequence[PortMapping]) -> Env:
     """The network variables of every Run step, in order."""
     env = [("CF_INSTANCE_IP", external_ip), ("CF_INSTANCE_INTERNAL_IP", internal_ip)]

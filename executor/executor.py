@@ -20,11 +20,11 @@ import psutil
 from executor import capacity
 from executor.boot import Boot
 from executor.config import ExecutorConfig
-from executor.containers.actor import ContainerActor, Facilities, Launch
+from executor.containers.actor import ContainerActor
 from executor.containers.applog import AppLog
-from executor.containers.creation import Creator, Dependencies, cpu_percent
+from executor.containers.creation import Creator, Dependencies, OptionalResources, cpu_percent
 from executor.containers.eventbus import EventBus
-from executor.containers.resources import OptionalResources
+from executor.containers.facilities import BuildGroup, Facilities
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
 from executor.engine.api import Engine
@@ -55,8 +55,9 @@ from executor.watch.readings import MetricsKeeper
 class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
-    probe_engine: the same engine with the owner name of health check containers. launch: builds the steps of
-    a created container. resources: optional resources of containers. All calls need a running executor.
+    probe_engine: the same engine with the owner name of health check containers. build_group: builds the
+    steps of a created container. resources: optional resources of containers. All calls need a running
+    executor.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Executor:
         network: Network,
         sink: LogSink,
         dependencies: Dependencies,
-        launch: Launch,
+        build_group: BuildGroup,
         meter: Meter,
         app_metrics: AppMetricsReporter | None = None,
         resources: OptionalResources | None = None,
@@ -98,7 +99,7 @@ class Executor:
         self._shared = Facilities(
             store=self._store,
             creator=Creator(config, engine, network, dependencies, app_log, meter, clock, resources),
-            launch=launch,
+            build_group=build_group,
             engine=engine,
             network=network,
             app_log=app_log,

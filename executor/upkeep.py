@@ -11,7 +11,8 @@ from collections.abc import Coroutine, Iterator, Mapping
 
 from executor import capacity
 from executor.config import ExecutorConfig
-from executor.containers.actor import ContainerActor, Facilities
+from executor.containers.actor import ContainerActor
+from executor.containers.facilities import Facilities
 from executor.containers.machine import Expire, is_expired
 from executor.containers.store import ContainerStore
 from executor.containment import Containment

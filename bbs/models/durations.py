@@ -55,6 +55,11 @@ def format_duration(ns: int) -> str:
     return text + _decimal(rest, SECOND) + "s"
 
 
+def format_seconds(seconds: float) -> str:
+    """Seconds in the notation of :func:`format_duration`."""
+    return format_duration(round(seconds * SECOND))
+
+
 def parse_duration(text: str) -> int:
     """Nanoseconds of ``1m30s``, ``0.5h``, ``-2ms`` or a bare ``0``; fractions of a nanosecond are truncated.
 

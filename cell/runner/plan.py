@@ -20,9 +20,9 @@ from bbs.models.actions import (
     children,
     kind_of,
 )
+from bbs.models.durations import format_seconds
 from executor.logs.streamer import DEFAULT_SOURCE
 from executor.model import RunInfo
-from executor.steps.text import format_duration
 
 CONCURRENT = frozenset({"parallel", "codependent"})
 """Kinds whose children run in parallel."""
@@ -112,7 +112,7 @@ def label_of(action: Action) -> str:
         case UploadAction():
             return f"{action.artifact or action.from_} -> {action.to}"
         case TimeoutAction():
-            return format_duration(action.timeout_ms / 1000)
+            return format_seconds(action.timeout_ms / 1000)
         case EmitProgressAction():
             return action.start_message
         case _:

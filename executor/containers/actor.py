@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from collections.abc import Coroutine
+from typing import TypeVar
 
-from executor.containers import forced
-from executor.containers.applog import AppLog
-from executor.containers.creation import Creation, Creator
+from executor.containers.creation import Creation
+from executor.containers.destruction import FORCED, Destruction, error_of
+from executor.containers.facilities import Facilities, ProcessGroup
 from executor.containers.machine import (
     MISSING,
     STOPPED_BEFORE_RUNNING,
@@ -27,68 +26,17 @@ from executor.containers.machine import (
     Update,
 )
 from executor.containers.results import completion, exited_on_timeout, is_interrupt
-from executor.containers.store import ContainerStore
-from executor.containment import INTERNAL_ERROR, Containment, InternalError
-from executor.engine.api import Engine, EngineContainer
+from executor.containment import INTERNAL_ERROR
+from executor.engine.api import EngineContainer
 from executor.errors import ExecutorError
-from executor.logs.clock import Clock
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
-from executor.network.api import Network
-from executor.scheduler import Scheduler
 from executor.steps.base import Step, foreseen, outlast, told_text
-from executor.steps.combine import leaves
-from executor.telemetry.meter import Meter
-from executor.watch.limits import LimitsWatch
+from executor.steps.children import leaves
 from executor.watch.readings import Watched
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class Launched(Protocol):
-    """The runnable steps of a container."""
-
-    @property
-    def step(self) -> Step: ...
-
-    @property
-    def routable_when_ready(self) -> bool:
-        """Whether the container is routable as soon as its process group is ready (no readiness check)."""
-        ...
-
-    def update_tags(self, tags: Mapping[str, str]) -> None:
-        """Replace the tags of the log lines."""
-        ...
-
-    async def close(self) -> None:
-        """End the orphans of interrupted steps and flush buffered output."""
-        ...
-
-
-class Launch(Protocol):
-    """Builds the steps of a created container. Raises ExecutorError if there is no action to run."""
-
-    def __call__(
-        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
-    ) -> Launched: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facilities:
-    """Dependencies shared by all containers of a cell."""
-
-    store: ContainerStore
-    creator: Creator
-    launch: Launch
-    engine: Engine
-    network: Network
-    app_log: AppLog
-    meter: Meter
-    clock: Clock
-    limits: LimitsWatch
-    containment: Containment
-    scheduler: Scheduler
 
 
 class ContainerActor:
@@ -100,10 +48,9 @@ class ContainerActor:
         self._life: asyncio.Task[None] | None = None
         self._phase: asyncio.Task[object] | None = None
         self._interrupted = False
-        self._launched: Launched | None = None
+        self._group: ProcessGroup | None = None
         self._stop_told = False
-        self._destroying = False
-        self._given_up = asyncio.Event()
+        self._destruction = Destruction(guid, shared)
         self._readiness: bool | None = None
         self._trace_id = ""
         self._engine_container: EngineContainer | None = None
@@ -144,13 +91,13 @@ class ContainerActor:
         """Replace routes or tags, in any state. Raises ContainerNotFound."""
         move = Update(internal_routes=request.internal_routes, metric_tags=request.metric_tags)
         self._shared.store.move(self._guid, move, trace_id=trace_id)
-        if request.metric_tags is not None and self._launched is not None:
-            self._launched.update_tags(request.metric_tags)
+        if request.metric_tags is not None and self._group is not None:
+            self._group.update_tags(request.metric_tags)
 
     def stop(self, *, trace_id: str) -> None:
         """Request the stop and return at once. Raises ContainerNotFound."""
         container = self._shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
-        if self._launched is not None:
+        if self._group is not None:
             if not self._stop_told:
                 self._stop_told = True
                 self._shared.app_log.stopping(container.run_info.log_config, self._guid)
@@ -182,93 +129,52 @@ class ContainerActor:
         force meanwhile. Raises ContainerNotFound, ExecutorError. After an ExecutorError the container keeps
         its resources and the caller can retry.
         """
-        if self._destroying:
+        if self._destruction.in_progress:
             return False
-        self._destroying = True
-        try:
+        with self._destruction.begun():
             self.stop(trace_id=trace_id)
-            if not await self._unless_given_up(self._end()):
+            if not await self._destruction.unless_forced(self._end()):
                 return False
             self._shared.store.remove(self._guid)
-        except ExecutorError:
-            raise
-        except Exception as error:
-            log.error("unexpected-deletion-error", exc_info=error, extra=self._about(error=str(error)))
-            raise InternalError from error
-        finally:
-            self._destroying = False
         return True
 
     async def force_destroy(self, *, trace_id: str) -> None:
         """Kill the container without grace period and remove it, even if the engine does not respond.
 
-        Returns when the container is destroyed or after ``forced.PATIENCE_S``. Later work of the engine goes
-        on and is logged. Raises ContainerNotFound.
+        Returns when the container is destroyed or after ``destruction.PATIENCE_S``. Later work of the engine
+        goes on and is logged. Raises ContainerNotFound.
         """
         shared = self._shared
         container = shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
         log.warning("destroying-by-force", extra=self._about(state=container.state.value))
-        self._given_up.set()
-        self._complete(Complete(failed=True, failure_reason=forced.REASON), trace_id)
+        self._destruction.force()
+        self._complete(Complete(failed=True, failure_reason=FORCED), trace_id)
         self._interrupt()
         # A separate task releases the resources even if the caller is cancelled.
         await asyncio.wait({shared.scheduler.spawn_for(self._guid, self._force)})
 
-    async def _force(self) -> None:
-        shared = self._shared
-        try:
-            work = shared.scheduler.spawn_for(
-                self._guid, lambda: forced.kill(self._guid, shared.engine, shared.network, shared.creator)
-            )
-            await asyncio.wait({work}, timeout=forced.PATIENCE_S)
-            if not work.done():
-                log.error(
-                    "let-go-of-container-the-engine-still-has", extra=self._about(after_s=forced.PATIENCE_S)
-                )
-            shared.scheduler.spawn_for(self._guid, self.close)
-        finally:
-            self._engine_container = None
-            shared.limits.forget(self._guid)
-            shared.store.remove(self._guid)
-
     async def close(self) -> None:
         """End leftover processes of the steps; the container itself stays."""
-        if self._launched is not None:
-            await self._launched.close()
+        if self._group is not None:
+            await self._group.close()
 
     async def _end(self) -> None:
         if self._life is not None:
             await asyncio.wait({self._life})
         async with self._shared.scheduler.deletions:
-            await self._destroy()
+            await self._destruction.regular(self.container, self.close, self._forget_engine_container)
 
-    async def _unless_given_up(self, work: Coroutine[object, object, None]) -> bool:
-        """Await ``work`` and raise its errors.
-
-        Returns False as soon as the container is destroyed by force; the executor then cancels ``work`` and
-        logs how it ends.
-        """
-        doing = asyncio.create_task(work)
-        giving_up = asyncio.create_task(self._given_up.wait())
+    async def _force(self) -> None:
         try:
-            await asyncio.wait({doing, giving_up}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            doing.cancel()
-            await outlast(doing)
-            raise
+            await self._destruction.kill()
+            self._shared.scheduler.spawn_for(self._guid, self.close)
         finally:
-            giving_up.cancel()
-        if self._given_up.is_set():
-            doing.cancel()
-            self._shared.scheduler.spawn_for(self._guid, lambda: self._see_off(doing))
-            return False
-        await doing
-        return True
+            self._forget_engine_container()
+            self._shared.store.remove(self._guid)
 
-    async def _see_off(self, doing: asyncio.Task[None]) -> None:
-        await outlast(doing)
-        error = _error_of(doing)
-        log.info("abandoned-deletion-ended", extra=self._about(error="" if error is None else repr(error)))
+    def _forget_engine_container(self) -> None:
+        self._engine_container = None
+        self._shared.limits.forget(self._guid)
 
     def _about(self, **data: object) -> dict[str, dict[str, object]]:
         return {"data": {"guid": self._guid, **data}}
@@ -291,11 +197,11 @@ class ContainerActor:
         creation = await self._create()
         if creation is None:
             return
-        self._launched = launched = self._prepare(creation)
-        if launched is None:
+        self._group = group = self._prepare(creation)
+        if group is None:
             return
-        error = await self._run(launched.step)
-        if self._given_up.is_set():
+        error = await self._run(group.step)
+        if self._destruction.forced:
             return
         with self._shared.containment.of(self._guid, "look at limits"):
             if (watched := self.watched()) is not None:
@@ -311,7 +217,7 @@ class ContainerActor:
     def _end_of_internal_error(self) -> None:
         """Complete the container in any state; it still has to be deleted."""
         if self._shared.store.has(self._guid):
-            move = Complete(failed=True, failure_reason=INTERNAL_ERROR, retryable=self._launched is None)
+            move = Complete(failed=True, failure_reason=INTERNAL_ERROR, retryable=self._group is None)
             self._complete(move, self._trace_id)
         self._interrupt()
 
@@ -321,7 +227,7 @@ class ContainerActor:
         phase = await self._in_phase(self._create_in_turn())
         if self._is_over_early():
             return None
-        error = _error_of(phase)
+        error = error_of(phase)
         if error is None:
             creation = phase.result()
             self._engine_container = creation.engine_container
@@ -334,16 +240,16 @@ class ContainerActor:
         return None
 
     def _is_over_early(self) -> bool:
-        return self._given_up.is_set() or self.container.state is not ContainerState.INITIALIZING
+        return self._destruction.forced or self.container.state is not ContainerState.INITIALIZING
 
     async def _create_in_turn(self) -> Creation:
         async with self._shared.scheduler.creations:
             with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
                 return await self._shared.creator.create(self.container)
 
-    def _prepare(self, creation: Creation) -> Launched | None:
+    def _prepare(self, creation: Creation) -> ProcessGroup | None:
         try:
-            return self._shared.launch(self.container, creation, self._flip_readiness)
+            return self._shared.build_group(self.container, creation, self._flip_readiness)
         except ExecutorError as error:
             _report(self._guid, error)
             self._complete(completion(error), self._trace_id)
@@ -352,7 +258,7 @@ class ContainerActor:
     async def _run(self, step: Step) -> BaseException | None:
         watch = asyncio.create_task(self._await_readiness(step))
         try:
-            return _error_of(await self._in_phase(step.run()))
+            return error_of(await self._in_phase(step.run()))
         finally:
             watch.cancel()
             await outlast(watch)
@@ -363,11 +269,11 @@ class ContainerActor:
             self._become_ready()
 
     def _become_ready(self) -> None:
-        if self._given_up.is_set() or self._launched is None:
+        if self._destruction.forced or self._group is None:
             return
         if self.container.state is not ContainerState.CREATED:
             return
-        move = BecomeReady(routable=self._launched.routable_when_ready)
+        move = BecomeReady(routable=self._group.routable_when_ready)
         self._shared.store.move(self._guid, move, trace_id=self._trace_id)
         if self._readiness is not None:
             self._flip_readiness(self._readiness)
@@ -375,7 +281,7 @@ class ContainerActor:
     def _flip_readiness(self, routable: bool) -> None:
         """Record the result of a readiness check; it takes effect once the process group is ready."""
         self._readiness = routable
-        if self._given_up.is_set():
+        if self._destruction.forced:
             return
         container = self.container
         if container.state is ContainerState.RUNNING and container.routable != routable:
@@ -396,39 +302,10 @@ class ContainerActor:
                 cancelled = True
                 self._interrupt()
         if cancelled:
-            error = _error_of(phase)
+            error = error_of(phase)
             log.info("left-container-behind", extra={"data": {"guid": self._guid, "error": str(error)}})
             raise asyncio.CancelledError
         return phase
-
-    async def _destroy(self) -> None:
-        shared = self._shared
-        log_config = self.container.run_info.log_config
-        shared.app_log.destroying(log_config, self._guid)
-        try:
-            try:
-                with shared.meter.timed(
-                    succeeded="GardenContainerDestructionSucceededDuration",
-                    failed="GardenContainerDestructionFailedDuration",
-                ):
-                    await shared.engine.destroy(self._guid)
-                    await shared.network.detach(self._guid)
-            except Exception:
-                shared.app_log.destruction_failed(log_config, self._guid)
-                raise
-            self._engine_container = None
-            shared.limits.forget(self._guid)
-            with shared.containment.of(self._guid, "close steps"):
-                await self.close()
-            shared.app_log.destroyed(log_config, self._guid)
-            await shared.creator.release(self._guid)
-        finally:
-            if not self._given_up.is_set():
-                await shared.creator.remove_files(self._guid)
-
-
-def _error_of(task: asyncio.Task[T]) -> BaseException | None:
-    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 def _report(guid: str, error: BaseException) -> None:

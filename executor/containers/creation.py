@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,19 +17,20 @@ from bbs.models.validation.egress import validate_security_group_rule
 from executor.config import ExecutorConfig
 from executor.containers import servicefiles
 from executor.containers.applog import AppLog
+from executor.containers.layers import Layers, NoLayers
 from executor.containers.machine import Create
-from executor.containers.resources import OptionalResources
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer
-from executor.environment import Env, instance_env
+from executor.environment import CF_SYSTEM_CERT_PATH, Env
 from executor.errors import EngineError, ExecutorError
 from executor.identity.authority import IdentityError
-from executor.identity.instances import Credentials
+from executor.identity.instances import Identity, NoIdentity
 from executor.logs.clock import Clock
 from executor.model import Container, PortMapping, RunInfo
 from executor.network.api import Network
 from executor.shielded import finish
 from executor.telemetry.meter import Meter
-from executor.volumes.api import VolumeError
+from executor.volumes.api import VolumeError, Volumes
+from executor.volumes.manager import VolumeManager
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +58,25 @@ class Dependencies(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OptionalResources:
+    """Providers of instance identities, volumes and layers on top of the image; the defaults provide nothing.
+
+    Creation acquires these resources, destruction releases them.
+    """
+
+    identity: Identity = field(default_factory=NoIdentity)
+    volumes: Volumes = field(default_factory=lambda: VolumeManager(()))
+    layers: Layers = field(default_factory=NoLayers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """Result of a creation: the engine's container, its environment and the move for the state machine.
+    """Result of a creation: the engine's container and the move for the state machine.
 
     started_at: monotonic s, start of the creation; the setup duration is measured from it.
     """
 
     engine_container: EngineContainer
-    env: Env
     move: Create
     started_at: float
 
@@ -109,16 +121,15 @@ class Creator:
         info = container.run_info
         self._check(container)
         mounts = [*await self._dependency_mounts(container)]
-        if certificates := trusted_certificates(self._config, info):
-            mounts.append(certificates)
+        mounts += trusted_certificates(self._config, info)
         mounts += await self._volumes(container)
         credentials = await self._credentials(container)
         mounts += await self._service_files(container)
-        mounts += credentials.mounts
-        env = instance_env(info.env, certificates.target if certificates else "", credentials.env)
+        mounts += credentials
         if self._config.declarative_healthcheck_path:
             mounts.append(BindMount(source=self._config.declarative_healthcheck_path, target=HEALTHCHECK_DIR))
         self._app_log.creating(info.log_config, container.guid)
+        env = instance_env(self._config, info, self._resources.identity.env)
         spec = container_spec(self._config, container, env=env, mounts=tuple(mounts))
         try:
             made, move = await self._engine_container(container, spec)
@@ -126,7 +137,7 @@ class Creator:
             log.error("failed-to-create-container", extra=_data(container.guid, error=str(error)))
             raise self._failed(container, without_sources(str(error), spec.mounts)) from error
         self._app_log.created(info.log_config, container.guid)
-        return Creation(engine_container=made, env=spec.env, move=move, started_at=started_at)
+        return Creation(engine_container=made, move=move, started_at=started_at)
 
     def _check(self, container: Container) -> None:
         """Run the cheap checks before downloads and volumes. Raises CreationFailed."""
@@ -176,7 +187,7 @@ class Creator:
             safe = f", errors: {error.safe}" if error.safe else ""
             raise CreationFailed(f"failed to mount volume{safe}") from error
 
-    async def _credentials(self, container: Container) -> Credentials:
+    async def _credentials(self, container: Container) -> tuple[BindMount, ...]:
         try:
             return await self._resources.identity.prepare(container)
         except IdentityError as error:
@@ -260,6 +271,12 @@ def container_spec(
     )
 
 
+def instance_env(config: ExecutorConfig, info: RunInfo, credentials: Env) -> Env:
+    """The instance's own variables, weakest first. credentials: those of its identity."""
+    system = tuple((CF_SYSTEM_CERT_PATH, mount.target) for mount in trusted_certificates(config, info))
+    return (*info.env, *system, *credentials)
+
+
 def cpu_shares(config: ExecutorConfig, container: Container) -> int:
     """CPU shares by memory if ``set_cpu_weight`` is set, otherwise by the requested weight."""
     if config.set_cpu_weight:
@@ -283,13 +300,10 @@ def port_mappings(ports: tuple[int, ...], host_ports: tuple[int, ...]) -> tuple[
     )
 
 
-def trusted_certificates(config: ExecutorConfig, info: RunInfo) -> BindMount | None:
-    """The mount of the host's additional CA files; None unless cell and container both name a path."""
-    if not (config.trusted_system_certificates_path and info.trusted_system_certificates_path):
-        return None
-    return BindMount(
-        source=config.trusted_system_certificates_path, target=info.trusted_system_certificates_path
-    )
+def trusted_certificates(config: ExecutorConfig, info: RunInfo) -> tuple[BindMount, ...]:
+    """The mount of the host's additional CA files; none unless cell and container both name a path."""
+    source, target = config.trusted_system_certificates_path, info.trusted_system_certificates_path
+    return (BindMount(source=source, target=target),) if source and target else ()
 
 
 def check_privileges(config: ExecutorConfig, container: Container) -> None:

@@ -12,7 +12,7 @@ from executor.steps.base import (
     foreseen,
     told_text,
 )
-from executor.steps.combine import leaves
+from executor.steps.children import leaves
 
 _INTERRUPTS = frozenset({"", str(StepCancelled())})
 """Error texts of steps that were merely stopped."""

@@ -6,12 +6,12 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Set
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from executor.config import ExecutorConfig
 from executor.engine.api import BindMount
+from executor.environment import Env
 from executor.identity.authority import Authority, IdentityError, private_pem, utc_now
 from executor.identity.files import CERTIFICATE, KEY, CredentialFiles
 from executor.identity.keys import GENERATORS, KeyPool
@@ -23,20 +23,12 @@ from executor.telemetry.meter import Meter
 
 CONTAINER_DIR = "/etc/cf-instance-credentials"
 
-ENV = (
+ENV: Env = (
     ("CF_INSTANCE_CERT", f"{CONTAINER_DIR}/{CERTIFICATE}"),
     ("CF_INSTANCE_KEY", f"{CONTAINER_DIR}/{KEY}"),
 )
 
 Sleep = Callable[[float], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """Mounts and variables of a container for its identity."""
-
-    mounts: tuple[BindMount, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
 
 
 class Runner(Protocol):
@@ -53,14 +45,16 @@ class Runner(Protocol):
 
 
 class Identity(Protocol):
-    """The identities of a cell's containers."""
+    """The identities of a cell's containers. env: the variables of each container."""
+
+    env: Env
 
     async def run(self) -> None:
         """Background work, until cancelled; may return immediately."""
         ...
 
-    async def prepare(self, container: Container) -> Credentials:
-        """Call before the container is created. Raises IdentityError."""
+    async def prepare(self, container: Container) -> tuple[BindMount, ...]:
+        """The mounts of a container that will be created. Raises IdentityError."""
         ...
 
     def runner(self, container: Container) -> Runner | None:
@@ -79,11 +73,13 @@ class Identity(Protocol):
 class NoIdentity:
     """Implements :class:`Identity` for a cell without instance identities."""
 
+    env: Env = ()
+
     async def run(self) -> None:
         return
 
-    async def prepare(self, container: Container) -> Credentials:
-        return Credentials()
+    async def prepare(self, container: Container) -> tuple[BindMount, ...]:
+        return ()
 
     def runner(self, container: Container) -> Runner | None:
         return None
@@ -97,6 +93,8 @@ class NoIdentity:
 
 class InstanceIdentity:
     """Implements :class:`Identity` with a certificate per container, in files that it sees read-only."""
+
+    env: Env = ENV
 
     def __init__(
         self,
@@ -118,12 +116,12 @@ class InstanceIdentity:
     async def run(self) -> None:
         await self._keys.run()
 
-    async def prepare(self, container: Container) -> Credentials:
+    async def prepare(self, container: Container) -> tuple[BindMount, ...]:
         try:
             directory = await finish(asyncio.to_thread(self._files.prepare, container.guid))
         except (OSError, ValueError) as error:
             raise IdentityError(f"credentials of instance {container.guid}: {error}") from error
-        return Credentials(mounts=(BindMount(source=directory, target=CONTAINER_DIR),), env=ENV)
+        return (BindMount(source=directory, target=CONTAINER_DIR),)
 
     def runner(self, container: Container) -> CredentialRunner:
         return CredentialRunner(

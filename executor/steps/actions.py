@@ -21,8 +21,8 @@ from bbs.models.actions import (
     TimeoutAction,
     TryAction,
     UploadAction,
+    kind_of,
 )
-from executor.cache.api import Progress
 from executor.engine.api import ProcessSpec
 from executor.environment import merge_env, network_env
 from executor.errors import EmptyAction
@@ -37,7 +37,7 @@ from executor.steps.parallel import Parallel
 from executor.steps.run import Run, RunOptions
 from executor.steps.serial import Serial
 from executor.steps.timeout import Timeout
-from executor.steps.trace import Facts, Traced, transfer_progress
+from executor.steps.trace import Node
 from executor.steps.try_ import Try
 from executor.steps.upload import Upload
 
@@ -55,67 +55,48 @@ class Place:
     source: str = ""
     probe: bool = False
 
+    def inheriting(self, source: str) -> Place:
+        """The place with another log source for the children, unless it is empty."""
+        return replace(self, source=source or self.source)
+
+    def output(self, source: str) -> Output:
+        """The output of an action with its own log source; empty: the inherited one."""
+        return self.streams.stream(source or self.source)
+
 
 def build(action: Action | None, context: StepContext, place: Place) -> Step:
     """The step of an action. Raises EmptyAction for a missing action at any depth."""
-    facts = Facts()
-    kind, step = _build(action, context, place, facts)
-    if place.probe:
-        return step
-    path = f"{place.path}/{kind}"
-    return Traced(step, context.container.guid, path, context.recorder, context.clock, facts)
+    if action is None or not (kind := kind_of(action)):
+        raise EmptyAction
+    node = Node(f"{place.path}/{kind.replace('_', '-')}")
+    step = _build(action, context, place, node)
+    return step if place.probe else context.traced(step, node)
 
 
-def _build(action: Action | None, context: StepContext, place: Place, facts: Facts) -> tuple[str, Step]:
+def _build(action: Action, context: StepContext, place: Place, node: Node) -> Step:
     match action:
         case RunAction():
-            return "run", _run(action, context, place, facts)
+            return _run(action, context, place, node)
         case DownloadAction():
-            output = place.streams.stream(action.log_source or place.source)
-            return "download", Download(
-                action,
-                context.fetcher,
-                context.slots.downloads.of(context.container.guid),
-                context.engine,
-                context.container,
-                output,
-                facts,
-                _progress(context, f"{place.path}/download"),
-                context.orphans,
-            )
+            return Download(action, context, node, place.output(action.log_source))
         case UploadAction():
-            output = place.streams.stream(action.log_source or place.source)
-            return "upload", Upload(
-                action,
-                context.uploader,
-                context.slots.uploads.of(context.container.guid),
-                context.engine,
-                context.container,
-                context.settings.work_dir,
-                output,
-                facts,
-                _progress(context, f"{place.path}/upload"),
-            )
+            return Upload(action, context, node, place.output(action.log_source))
         case SerialAction():
-            return "serial", Serial(_children(action.actions, context, place, "serial"))
+            return Serial(_children(action.actions, context, place, node))
         case ParallelAction():
-            place = _inherit(place, action.log_source)
-            return "parallel", Parallel(_side_by_side(action.actions, context, place, "parallel"))
+            return Parallel(_side_by_side(action.actions, context, place.inheriting(action.log_source), node))
         case CodependentAction():
-            place = _inherit(place, action.log_source)
-            children = _side_by_side(action.actions, context, place, "codependent")
-            return "codependent", Codependent(children, error_on_exit=True)
+            children = _side_by_side(action.actions, context, place.inheriting(action.log_source), node)
+            return Codependent(children, error_on_exit=True)
         case TimeoutAction():
-            place = _inherit(place, action.log_source)
-            child = _only_child(action.action, context, place, "timeout")
-            return "timeout", Timeout(child, seconds=action.timeout_ms / 1000)
+            child = _only_child(action.action, context, place.inheriting(action.log_source), node)
+            return Timeout(child, seconds=action.timeout_ms / 1000)
         case TryAction():
-            place = _inherit(place, action.log_source)
-            return "try", Try(_only_child(action.action, context, place, "try"))
+            return Try(_only_child(action.action, context, place.inheriting(action.log_source), node))
         case EmitProgressAction():
-            return "emit-progress", EmitProgress(
-                _only_child(action.action, context, place, "emit-progress"),
-                place.streams.stream(action.log_source or place.source),
+            return EmitProgress(
+                _only_child(action.action, context, place, node),
+                place.output(action.log_source),
                 start_message=action.start_message,
                 success_message=action.success_message,
                 failure_message_prefix=action.failure_message_prefix,
@@ -124,62 +105,51 @@ def _build(action: Action | None, context: StepContext, place: Place, facts: Fac
             raise EmptyAction
 
 
-def _run(action: RunAction, context: StepContext, place: Place, facts: Facts) -> Run:
-    source = place.streams.source_name(action.log_source or place.source)
-    limits = action.resource_limits
+def _run(action: RunAction, context: StepContext, place: Place, node: Node) -> Run:
+    container, limits = context.container, action.resource_limits
     spec = ProcessSpec(
         path=action.path,
         args=action.args,
         dir=action.dir,
         env=merge_env(
-            context.container.image_env,
+            context.engine_container.image_env,
             context.env,
             ((variable.name, variable.value) for variable in action.env),
-            network_env(context.instance.external_ip, context.container.address, context.instance.ports),
+            network_env(container.external_ip, context.engine_container.address, container.ports),
         ),
         user=action.user or "root",
         nofile=limits.nofile if limits is not None else None,
     )
     options = RunOptions(
-        source=source,
-        graceful_shutdown_interval=context.settings.graceful_shutdown_interval,
+        source=place.streams.source_name(action.log_source or place.source),
+        graceful_shutdown_interval=context.tools.settings.graceful_shutdown_interval,
         suppress_exit_status=place.probe,
     )
     silent = action.suppress_log_output and not place.probe
-    output = _silence() if silent else place.streams.stream(action.log_source or place.source)
-    return Run(context.engine, context.container, spec, output, options, facts)
-
-
-def _progress(context: StepContext, path: str) -> Progress:
-    return transfer_progress(path, context.recorder, context.clock)
+    return Run(spec, options, context, node, _silence() if silent else place.output(action.log_source))
 
 
 def _silence() -> Output:
     return Output(lambda _: None, lambda _: None, lambda: None)
 
 
-def _inherit(place: Place, source: str) -> Place:
-    return replace(place, source=source or place.source)
+def _only_child(action: Action | None, context: StepContext, place: Place, node: Node) -> Step:
+    return build(action, context, replace(place, path=node.path))
 
 
-def _only_child(action: Action | None, context: StepContext, place: Place, kind: str) -> Step:
-    return build(action, context, replace(place, path=f"{place.path}/{kind}"))
-
-
-def _children(actions: Sequence[Action], context: StepContext, place: Place, kind: str) -> list[Step]:
+def _children(actions: Sequence[Action], context: StepContext, place: Place, node: Node) -> list[Step]:
     return [
-        build(action, context, replace(place, path=f"{place.path}/{kind}[{index}]"))
+        build(action, context, replace(place, path=f"{node.path}[{index}]"))
         for index, action in enumerate(actions)
     ]
 
 
-def _side_by_side(actions: Sequence[Action], context: StepContext, place: Place, kind: str) -> list[Step]:
+def _side_by_side(actions: Sequence[Action], context: StepContext, place: Place, node: Node) -> list[Step]:
     if not place.probe:
-        return _children(actions, context, place, kind)
-    return [_captured(action, context, place, f"{kind}[{index}]") for index, action in enumerate(actions)]
+        return _children(actions, context, place, node)
+    return [_captured(action, context, replace(place, path=node.path)) for action in actions]
 
 
-def _captured(action: Action, context: StepContext, place: Place, segment: str) -> Step:
+def _captured(action: Action, context: StepContext, place: Place) -> Step:
     captured = CapturedOutput(place.streams)
-    child = build(action, context, replace(place, path=f"{place.path}/{segment}", streams=captured))
-    return OutputWrapper(child, captured)
+    return OutputWrapper(build(action, context, replace(place, streams=captured)), captured)

@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from bbs.models.durations import format_seconds
 from bbs.models.workload import Check, HTTPCheck, TCPCheck
 from executor.steps.base import EmittableError, StepCancelled, outlast
 from executor.steps.output_wrapper import not_invoked
 from executor.steps.run import MEMORY_MARK
-from executor.steps.text import format_duration
-from executor.steps.turns import Turns
+from executor.steps.throttle import Turns
 from healthcheck.probe import (
     NO_INTERFACE,
     OpenSocket,
@@ -176,7 +176,7 @@ class StartupCheck(_Check):
                 await self._until_success()
         except TimeoutError:
             return (
-                f"Timed out after {format_duration(self._timeout)} ({self._attempts} attempts)"
+                f"Timed out after {format_seconds(self._timeout)} ({self._attempts} attempts)"
                 f" waiting for startup check to succeed: {self._last}"
             )
         return None

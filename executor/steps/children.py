@@ -1,12 +1,12 @@
-"""Concurrent children: the common part of parallel and codependent steps."""
+"""Concurrent children: the common part of parallel and codependent steps, and the combination of errors."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
-from executor.steps.base import Step, outlast
+from executor.steps.base import Step, StepError, outlast, told_text
 
 
 @asynccontextmanager
@@ -39,3 +39,23 @@ def interrupt(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in tasks:
         if not task.done():
             task.cancel()
+
+
+class CombinedError(StepError):
+    """Error of parallel and codependent steps; its text is empty if all errors are hidden."""
+
+    def __init__(self, errors: Iterable[BaseException]) -> None:
+        self.errors = tuple(errors)
+        texts = (
+            told_text(error) for error in self.errors if not (isinstance(error, StepError) and error.hidden)
+        )
+        super().__init__("; ".join(text for text in texts if text))
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The individual errors inside an error, in the order of their collection."""
+    if isinstance(error, CombinedError):
+        for child in error.errors:
+            yield from leaves(child)
+    else:
+        yield error

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.cache.api import FileFetcher, FileUploader
+from executor.cache.api import FileFetcher, FileUploader, Progress
 from executor.engine.api import Engine, EngineContainer
 from executor.environment import Env
 from executor.logs.api import LogStreams
 from executor.logs.clock import Clock, SystemClock
 from executor.model import Container
 from executor.places import FairPlaces
+from executor.steps.base import Step
 from executor.steps.orphans import Orphans
-from executor.steps.trace import NoTrace, TraceRecorder
-from executor.steps.turns import Turns
+from executor.steps.throttle import Turns
+from executor.steps.trace import Node, NoTrace, Traced, TraceRecorder, transfer_progress
 from healthcheck.probe import OpenSocket, ProbeNotMade
 
 
@@ -60,32 +61,46 @@ async def _no_network(_: object) -> socket.socket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepTools:
+    """Dependencies shared by the steps of all containers of a cell."""
+
+    engine: Engine
+    fetcher: FileFetcher
+    uploader: FileUploader
+    settings: StepSettings = StepSettings()
+    slots: StepSlots = field(default_factory=StepSlots)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """One container and the dependencies of its steps.
 
-    instance: has the external address and the ports, for the network variables. container: has the address
-    that checks connect to. env: the instance's variables; each Run step adds those of the image, the action
-    and the network. logs: the container's log streamer. on_readiness: called whenever routability changes.
-    on_setup_end: called with whether setup succeeded. on_liveness_failure: called with the kind (``tcp``,
-    ``http``) of a failed liveness check. open_socket: opens a socket in the container's network, for checks.
-    turns: shared by the probes of the container. orphans: owns the tasks that interrupted steps leave behind;
-    settle it when the container is destroyed.
+    container: as it was when its steps were built. env: the instance's variables; each Run step adds those of
+    the image, the action and the network. logs: the container's log streamer. on_readiness: called whenever
+    routability changes. on_setup_end: called with whether setup succeeded. on_liveness_failure: called with
+    the kind (``tcp``, ``http``) of a failed liveness check. open_socket: opens a socket in the container's
+    network, for checks. turns: shared by the probes of the container. orphans: owns the tasks that
+    interrupted steps leave behind; settle it when the container is destroyed.
     """
 
-    engine: Engine
-    instance: Container
-    container: EngineContainer
-    logs: LogStreams
-    fetcher: FileFetcher
-    uploader: FileUploader
+    tools: StepTools
+    container: Container
+    engine_container: EngineContainer
     env: Env = ()
-    settings: StepSettings = StepSettings()
-    slots: StepSlots = field(default_factory=StepSlots)
+    logs: LogStreams
     on_readiness: Callable[[bool], None] = _ignore
     on_setup_end: Callable[[bool], None] = _ignore
     on_liveness_failure: Callable[[str], None] = _ignore
     open_socket: OpenSocket = _no_network
     turns: Turns = field(default_factory=Turns)
-    clock: Clock = field(default_factory=SystemClock)
     recorder: TraceRecorder = field(default_factory=NoTrace)
     orphans: Orphans = field(default_factory=Orphans)
+
+    def traced(self, step: Step, node: Node) -> Traced:
+        """The step with its events."""
+        return Traced(step, node, self.container.guid, self.recorder, self.tools.clock)
+
+    def transfer_progress(self, node: Node) -> Progress:
+        """The callback for the progress of a download or an upload."""
+        return transfer_progress(node.path, self.recorder, self.tools.clock)

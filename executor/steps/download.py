@@ -6,15 +6,15 @@ import asyncio
 
 from bbs.models.actions import DownloadAction
 from bbs.models.sizes import format_size
-from executor.cache.api import Checksum, DownloadError, Fetched, FileFetcher, Progress
-from executor.engine.api import Engine, EngineContainer
+from executor.cache.api import Checksum, DownloadError, Fetched
 from executor.errors import EngineError
 from executor.logs.api import Output
-from executor.places import Share
 from executor.steps.base import EmittableError
-from executor.steps.orphans import Orphans
-from executor.steps.text import truncate_error
-from executor.steps.trace import Facts
+from executor.steps.context import StepContext
+from executor.steps.trace import Node
+
+_ERROR_LIMIT = 1024
+_TRUNCATED = b" (error truncated)"
 
 
 class Download:
@@ -26,30 +26,21 @@ class Download:
     def __init__(
         self,
         action: DownloadAction,
-        fetcher: FileFetcher,
-        slots: Share,
-        engine: Engine,
-        container: EngineContainer,
+        context: StepContext,
+        node: Node,
         output: Output,
-        facts: Facts,
-        progress: Progress,
-        orphans: Orphans,
     ) -> None:
         self._action = action
-        self._fetcher = fetcher
-        self._slots = slots
-        self._engine = engine
-        self._container = container
+        self._context = context
+        self._tools = context.tools
+        self._node = node
         self._output = output
-        self._facts = facts
-        self._progress = progress
-        self._orphans = orphans
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
         self.ready.set()
-        artifact = self._facts.artifact = self._action.artifact
-        async with self._slots:
+        artifact = self._node.facts.artifact = self._action.artifact
+        async with self._tools.slots.downloads.of(self._context.container.guid):
             if artifact:
                 self._output.stdout(f"Downloading {artifact}...\n".encode(errors="replace"))
             size = await self._transfer()
@@ -63,8 +54,8 @@ class Download:
         checksum = Checksum(algorithm=action.checksum_algorithm, value=action.checksum_value)
         artifact = f" {action.artifact}" if action.artifact else ""
         try:
-            fetched = await self._fetcher.fetch_file(
-                action.from_, action.cache_key, checksum, progress=self._progress
+            fetched = await self._tools.fetcher.fetch_file(
+                action.from_, action.cache_key, checksum, progress=self._context.transfer_progress(self._node)
             )
         except DownloadError as error:
             raise self._failed(f"Downloading{artifact} failed") from error
@@ -73,22 +64,32 @@ class Download:
             await asyncio.wait({copying})
         except asyncio.CancelledError:
             copying.cancel()
-            self._orphans.adopt(copying)
+            self._context.orphans.adopt(copying)
             raise
         try:
             copying.result()
         except EngineError as error:
             raise self._failed(f"Copying{artifact} into the container failed: {error}") from error
-        self._facts.transferred_bytes = fetched.size
+        self._node.facts.transferred_bytes = fetched.size
         return fetched.size
 
     async def _copy(self, fetched: Fetched) -> None:
         action = self._action
         try:
-            await self._engine.stream_in(self._container, action.to, action.user or "root", str(fetched.path))
+            await self._tools.engine.stream_in(
+                self._context.engine_container, action.to, action.user or "root", str(fetched.path)
+            )
         finally:
             fetched.release()
 
     def _failed(self, text: str) -> EmittableError:
         self._output.stderr(truncate_error(f"{text}\n"))
         return EmittableError(text)
+
+
+def truncate_error(message: str) -> bytes:
+    """A message for stderr, truncated to 1024 bytes including the truncation mark."""
+    encoded = message.encode(errors="replace")
+    if len(encoded) <= _ERROR_LIMIT:
+        return encoded
+    return encoded[: _ERROR_LIMIT - len(_TRUNCATED)] + _TRUNCATED

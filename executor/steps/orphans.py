@@ -1,11 +1,12 @@
-"""Orphans: keeps a parent for tasks that outlive their step."""
+"""Orphans: tasks that outlive their step until the container is destroyed; the timed step of the setup."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
-from executor.steps.base import StepCancelled, failure_of, outlast
+from executor.steps.base import Step, StepCancelled, failure_of, outlast
 
 logger = logging.getLogger(__name__)
 
@@ -33,3 +34,29 @@ class Orphans:
         error = failure_of(task)
         if error is not None and not isinstance(error, StepCancelled):
             logger.info("leftover-step.failed", extra={"data": {"error": str(error)}})
+
+
+class Timed:
+    """Reports success or failure of the child to ``on_end``.
+
+    An interrupt is forwarded to the child, and the step succeeds at once and reports success. The child ends
+    as an orphan.
+    """
+
+    def __init__(self, step: Step, on_end: Callable[[bool], None], orphans: Orphans) -> None:
+        self._step = step
+        self._on_end = on_end
+        self._orphans = orphans
+        self.ready = step.ready
+
+    async def run(self) -> None:
+        child = asyncio.create_task(self._step.run())
+        try:
+            await asyncio.wait({child})
+        except asyncio.CancelledError:
+            child.cancel()
+            self._orphans.adopt(child)
+            self._on_end(True)
+            return
+        self._on_end(child.exception() is None)
+        child.result()

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from executor.steps.base import Step, failure_of, outlast
-from executor.steps.children import interrupt, running
-from executor.steps.combine import CombinedError
+from executor.steps.children import CombinedError, interrupt, running
 
 
 class Parallel:

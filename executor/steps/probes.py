@@ -18,12 +18,9 @@ from executor.steps.check import (
     targets_of,
 )
 from executor.steps.codependent import Codependent
-from executor.steps.consistently import Consistently
 from executor.steps.context import StepContext
-from executor.steps.eventually import Eventually
-from executor.steps.health_check import HealthCheck
+from executor.steps.health import Consistently, Eventually, HealthCheck, Readiness
 from executor.steps.parallel import Parallel
-from executor.steps.readiness import Readiness
 from executor.steps.run import out_of_memory
 from executor.steps.throttle import Throttle
 
@@ -35,7 +32,7 @@ def health_check_of_definition(
     definition: CheckDefinition, start_timeout: float, context: StepContext
 ) -> Step:
     """Startup and liveness checks of every valid check definition."""
-    settings = context.settings
+    settings = context.tools.settings
     oom = _oom(context)
     targets = _targets(definition.checks, context)
     startup = [
@@ -61,7 +58,7 @@ def health_check_of_definition(
         Codependent(liveness, error_on_exit=False) if liveness else None,
         context.logs.stream(""),
         _check_output(definition, context),
-        context.clock,
+        context.tools.clock,
     )
 
 
@@ -70,11 +67,11 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
 
     Every probe builds a new step.
     """
-    settings = context.settings
+    settings = context.tools.settings
     place = Place(path="monitor", streams=context.logs, probe=True)
 
     def probe() -> Step:
-        return Throttle(build(monitor, context, place), context.slots.probes.of(context.container.guid))
+        return Throttle(build(monitor, context, place), context.tools.slots.probes.of(context.container.guid))
 
     probe()  # detect a missing action now, not at the first probe
     output = context.logs.stream("")
@@ -82,15 +79,15 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
         probe,
         interval=settings.unhealthy_monitoring_interval,
         timeout=start_timeout,
-        clock=context.clock,
+        clock=context.tools.clock,
     )
     liveness = Consistently(probe, interval=settings.healthy_monitoring_interval)
-    return HealthCheck(Parallel([startup]), liveness, output, output, context.clock)
+    return HealthCheck(Parallel([startup]), liveness, output, output, context.tools.clock)
 
 
 def readiness_of_definition(definition: CheckDefinition, context: StepContext) -> Step | None:
     """The readiness step; None without a valid readiness check."""
-    settings = context.settings
+    settings = context.tools.settings
     targets = _targets(definition.readiness_checks, context)
     if not targets:
         return None
@@ -113,8 +110,8 @@ def readiness_of_definition(definition: CheckDefinition, context: StepContext) -
 
 
 def _targets(checks: Sequence[Check], context: StepContext) -> list[Target]:
-    timeout = context.settings.default_check_timeout
-    return targets_of(checks, context.container.address, timeout, context.open_socket, context.turns)
+    timeout = context.tools.settings.default_check_timeout
+    return targets_of(checks, context.engine_container.address, timeout, context.open_socket, context.turns)
 
 
 def _check_output(definition: CheckDefinition, context: StepContext) -> Output:
@@ -122,4 +119,4 @@ def _check_output(definition: CheckDefinition, context: StepContext) -> Output:
 
 
 def _oom(context: StepContext) -> Callable[[], Awaitable[bool]]:
-    return lambda: out_of_memory(context.engine, context.container)
+    return lambda: out_of_memory(context.tools.engine, context.engine_container)

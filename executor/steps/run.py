@@ -7,6 +7,7 @@ import logging
 import signal
 from dataclasses import dataclass
 
+from bbs.models.durations import format_seconds
 from executor.engine.api import Engine, EngineContainer, Process, ProcessSpec
 from executor.errors import EngineError
 from executor.logs.api import Output
@@ -18,8 +19,8 @@ from executor.steps.base import (
     StepError,
     outlast,
 )
-from executor.steps.text import format_duration
-from executor.steps.trace import Facts
+from executor.steps.context import StepContext
+from executor.steps.trace import Node
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def exit_log_line(exit_: Exit, options: RunOptions) -> str:
     """The log line about the exit; may be empty."""
     line = "" if options.suppress_exit_status else f"Exit status {exit_.status}"
     if exit_.killed:
-        interval = format_duration(options.graceful_shutdown_interval)
+        interval = format_seconds(options.graceful_shutdown_interval)
         line += f" (exceeded {interval} graceful shutdown interval)"
     return line + _memory_suffix(exit_)
 
@@ -87,24 +88,23 @@ class Run:
 
     def __init__(
         self,
-        engine: Engine,
-        container: EngineContainer,
         spec: ProcessSpec,
-        output: Output,
         options: RunOptions,
-        facts: Facts,
+        context: StepContext,
+        node: Node,
+        output: Output,
     ) -> None:
-        self._engine = engine
-        self._container = container
         self._spec = spec
-        self._output = output
         self._options = options
-        self._facts = facts
+        self._engine = context.tools.engine
+        self._container = context.engine_container
+        self._node = node
+        self._output = output
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
         process = await self._start()
-        self._facts.pid = process.pid
+        self._node.facts.pid = process.pid
         self.ready.set()
         ended = asyncio.create_task(process.wait())
         try:
@@ -167,7 +167,7 @@ class Run:
         except EngineError as error:
             self._output.flush()
             return StepError(str(error))
-        self._facts.exit_status = status
+        self._node.facts.exit_status = status
         exit_ = Exit(
             status=status,
             interrupted=interrupted,

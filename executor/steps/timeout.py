@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from bbs.models.durations import format_seconds
 from executor.steps.base import EmittableError, Step, StepError, failure_of, outlast
-from executor.steps.text import format_duration
 
 
 class Timeout:
@@ -34,7 +34,7 @@ class Timeout:
 
 
 def _exceeded(seconds: float, error: BaseException | None) -> EmittableError:
-    text = f"exceeded {format_duration(seconds)} timeout"
+    text = f"exceeded {format_seconds(seconds)} timeout"
     if isinstance(error, StepError) and error.emittable:
         text += f"; {error}"
     timeout = EmittableError(text)

@@ -1,14 +1,19 @@
-"""Step trace: typed events for the start and end of the steps of a container.
+"""Step trace: the nodes of a step tree, and typed events for the start and end of their steps.
 
-A step's path is its position in the tree: ``action/codependent[0]/run`` is the run action that is the first
-child of the codependent action. The recorder must be cheap: it runs in the event loop.
+A node's path is the position of its action in the tree: ``action/codependent[0]/run`` is the run action that
+is the first child of the codependent action. A path begins with the part of the container (``setup``,
+``sidecar[0]`` and others, see :mod:`executor.steps.tree`). Each level adds the kind of the action, with the
+index of the child if the kind may have several. So a tree has no path twice, and the same run info gives the
+same paths again. The probes of a monitor action are no nodes: each is built anew and leaves no events.
+
+The recorder must be cheap: it runs in the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -73,6 +78,14 @@ class StepProgress:
     total_bytes: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the step tree: its path and the facts about its step."""
+
+    path: str
+    facts: Facts = field(default_factory=Facts)
+
+
 StepEvent = StepStarted | StepProgress | StepEnded
 
 
@@ -115,27 +128,24 @@ def transfer_progress(path: str, recorder: TraceRecorder, clock: Clock) -> Calla
 class Traced:
     """A step whose start and end are recorded, and whose error carries path and guid."""
 
-    def __init__(
-        self, step: Step, guid: str, path: str, recorder: TraceRecorder, clock: Clock, facts: Facts
-    ) -> None:
+    def __init__(self, step: Step, node: Node, guid: str, recorder: TraceRecorder, clock: Clock) -> None:
         self._step = step
+        self._node = node
         self._guid = guid
-        self._path = path
         self._recorder = recorder
         self._clock = clock
-        self._facts = facts
         self.ready = step.ready
 
     async def run(self) -> None:
         begun = self._clock.monotonic()
-        self._recorder.record(StepStarted(path=self._path, time_ns=self._clock.time_ns()))
+        self._recorder.record(StepStarted(path=self._node.path, time_ns=self._clock.time_ns()))
         try:
             await self._step.run()
         except asyncio.CancelledError:
             self._end(begun, Outcome.CANCELLED, "cancelled")
             raise
         except StepError as error:
-            error.path = error.path or self._path
+            error.path = error.path or self._node.path
             error.guid = self._guid
             self._end(begun, Outcome.FAILED, str(error), _cause(error))
             raise
@@ -147,13 +157,13 @@ class Traced:
     def _end(self, begun: float, outcome: Outcome, reason: str, cause: str = "") -> None:
         self._recorder.record(
             StepEnded(
-                path=self._path,
+                path=self._node.path,
                 time_ns=self._clock.time_ns(),
                 seconds=self._clock.monotonic() - begun,
                 outcome=outcome,
                 reason=reason,
                 cause="" if cause in reason else cause,
-                facts=self._facts,
+                facts=self._node.facts,
             )
         )
 

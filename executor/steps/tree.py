@@ -21,14 +21,14 @@ from executor.steps.actions import Place, build
 from executor.steps.base import Step
 from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
+from executor.steps.orphans import Timed
 from executor.steps.probes import (
     health_check_of_action,
     health_check_of_definition,
     readiness_of_definition,
 )
 from executor.steps.serial import Serial
-from executor.steps.timed import Timed
-from executor.steps.trace import Facts, Traced
+from executor.steps.trace import Node
 
 
 def build_action_step(action: Action, context: StepContext, path: str = "action") -> Step:
@@ -41,7 +41,7 @@ def build_container_step(run_info: RunInfo, context: StepContext) -> Step:
     if run_info.action is None:
         raise EmptyAction
     parts = [_setup(run_info, context)]
-    if context.settings.post_setup_hook:
+    if context.tools.settings.post_setup_hook:
         parts.append(_post_setup(context))
     parts.append(_long_lived(run_info, run_info.action, context))
     return Serial(parts)
@@ -55,11 +55,11 @@ def _setup(run_info: RunInfo, context: StepContext) -> Step:
 
 
 def _post_setup(context: StepContext) -> Step:
-    path, *args = context.settings.post_setup_hook
+    path, *args = context.tools.settings.post_setup_hook
     hook = RunAction(
         path=path,
         args=tuple(args),
-        user=context.settings.post_setup_user,
+        user=context.tools.settings.post_setup_user,
         log_source=DEFAULT_SOURCE,
         suppress_log_output=True,
     )
@@ -75,7 +75,7 @@ def _long_lived(run_info: RunInfo, action: Action, context: StepContext) -> Step
         ("readiness", _readiness(run_info, context)),
     ):
         if watcher is not None:
-            steps.append(_traced(watcher, name, context))
+            steps.append(context.traced(watcher, Node(name)))
     if len(steps) == 1:
         return steps[0]
     return Codependent(steps, error_on_exit=False, cancel_others_on_exit=bool(run_info.sidecars))
@@ -95,7 +95,3 @@ def _monitor(run_info: RunInfo, context: StepContext) -> Step | None:
 def _readiness(run_info: RunInfo, context: StepContext) -> Step | None:
     definition = run_info.check_definition
     return readiness_of_definition(definition, context) if definition is not None else None
-
-
-def _traced(step: Step, path: str, context: StepContext) -> Step:
-    return Traced(step, context.container.guid, path, context.recorder, context.clock, Facts())

@@ -11,17 +11,16 @@ from pathlib import Path
 
 from bbs.models.actions import UploadAction
 from bbs.models.sizes import format_size
-from executor.cache.api import FileUploader, Progress, UploadError
+from executor.cache.api import UploadError
 from executor.cache.url import InvalidURL, check_url
-from executor.engine.api import Engine, EngineContainer
 from executor.engine.faults import ContainerGone
 from executor.errors import EngineError, EngineUnavailable, NoSuchFile, ProcessStartError
 from executor.logs.api import Output
-from executor.places import Share
 from executor.privatedir import make_private
 from executor.shielded import finish
 from executor.steps.base import EmittableError, StepError, interrupted, outlast
-from executor.steps.trace import Facts
+from executor.steps.context import StepContext
+from executor.steps.trace import Node
 
 
 class Upload:
@@ -34,29 +33,20 @@ class Upload:
     def __init__(
         self,
         action: UploadAction,
-        uploader: FileUploader,
-        slots: Share,
-        engine: Engine,
-        container: EngineContainer,
-        work_dir: Path,
+        context: StepContext,
+        node: Node,
         output: Output,
-        facts: Facts,
-        progress: Progress,
     ) -> None:
         self._action = action
-        self._uploader = uploader
-        self._slots = slots
-        self._engine = engine
-        self._container = container
-        self._work_dir = work_dir
+        self._context = context
+        self._tools = context.tools
+        self._node = node
         self._output = output
-        self._facts = facts
-        self._progress = progress
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
         self.ready.set()
-        artifact = self._facts.artifact = self._action.artifact
+        artifact = self._node.facts.artifact = self._action.artifact
         with ExitStack() as cleanup:
             preparing = asyncio.create_task(self._prepare(cleanup))
             await outlast(preparing)
@@ -64,18 +54,20 @@ class Upload:
             if interrupted():
                 raise asyncio.CancelledError
             try:
-                size = await self._uploader.upload(path, self._action.to, progress=self._progress)
+                progress = self._context.transfer_progress(self._node)
+                size = await self._tools.uploader.upload(path, self._action.to, progress=progress)
             except UploadError as error:
                 self._tell_failure("Failed to upload payload")
                 raise StepError(str(error)) from error
-        self._facts.transferred_bytes = size
+        self._node.facts.transferred_bytes = size
         if artifact:
             self._output.stdout(f"Uploaded {artifact} ({format_size(size)})\n".encode(errors="replace"))
 
     async def _prepare(self, cleanup: ExitStack) -> Path:
         """Prepare the post: take the slot and copy the file. ``cleanup`` releases both."""
-        await self._slots.acquire()
-        cleanup.callback(self._slots.release)
+        slots = self._tools.slots.uploads.of(self._context.container.guid)
+        await slots.acquire()
+        cleanup.callback(slots.release)
         if self._action.artifact:
             self._output.stdout(f"Uploading {self._action.artifact}...\n".encode(errors="replace"))
         try:
@@ -84,13 +76,14 @@ class Upload:
             self._tell_failure("Failed to parse URL")
             raise StepError(str(error)) from error
         try:
-            await asyncio.to_thread(make_private, self._work_dir)
-            folder = cleanup.enter_context(tempfile.TemporaryDirectory(dir=self._work_dir))
+            work_dir = self._tools.settings.work_dir
+            await asyncio.to_thread(make_private, work_dir)
+            folder = cleanup.enter_context(tempfile.TemporaryDirectory(dir=work_dir))
             free = shutil.disk_usage(folder).free
         except OSError as error:
             raise self._failed("Failed to create temp dir") from error
         path = Path(folder, "payload")
-        await self._copy_out(path, self._container.disk_bytes or free)
+        await self._copy_out(path, self._context.engine_container.disk_bytes or free)
         return path
 
     async def _copy_out(self, path: Path, limit: int) -> None:
@@ -101,7 +94,9 @@ class Upload:
             raise self._failed("Failed to create temp file") from error
         try:
             with file:
-                await self._engine.copy_out(self._container, action.from_, action.user or "root", file, limit)
+                await self._tools.engine.copy_out(
+                    self._context.engine_container, action.from_, action.user or "root", file, limit
+                )
         except NoSuchFile as error:
             raise self._failed("Failed to find first item in tar stream") from error
         except (ContainerGone, EngineUnavailable, ProcessStartError) as error:

@@ -16,7 +16,7 @@ from docker import APIClient
 
 from bbs.models.actions import ResourceLimits, RunAction
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
-from executor.containers import forced
+from executor.containers import destruction
 from executor.engine.docker import DockerEngine
 from executor.model import EventKind, RunResult
 from tests.support.paths import GOLDEN_FILES
@@ -195,10 +195,10 @@ async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(open_cel
             deletion = group.create_task(cell.executor.delete("ig"))
             await cell.log.until_line("stopping")
             assert not deletion.done()
-            async with asyncio.timeout(forced.PATIENCE_S):
+            async with asyncio.timeout(destruction.PATIENCE_S):
                 await cell.executor.force_destroy("ig")
                 await deletion
-        assert (await cell.until(EventKind.COMPLETE)).run_result.failure_reason == forced.REASON
+        assert (await cell.until(EventKind.COMPLETE)).run_result.failure_reason == destruction.FORCED
         assert await cell.engine.list_guids() == set()
         assert cell.executor.remaining_resources() == cell.executor.total_resources()
 
@@ -206,7 +206,7 @@ async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(open_cel
 async def test_force_does_not_wait_for_an_engine_that_hangs(
     open_cell: OpenCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forced, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(destruction, "PATIENCE_S", 1.0)
     async with open_cell(container_reap_interval_s=0.5) as cell:
         await cell.start("exec sleep 1000")
         await cell.until(EventKind.RUNNING)

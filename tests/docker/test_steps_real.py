@@ -41,7 +41,7 @@ from executor.engine.docker import DockerEngine
 from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import Container, LogConfig, PortMapping
-from executor.steps.context import StepContext, StepSettings
+from executor.steps.context import StepContext, StepSettings, StepTools
 from executor.steps.trace import StepEnded, StepEvent
 from executor.steps.tree import build_action_step
 
@@ -142,18 +142,20 @@ async def open_place(engine: DockerEngine, rootfs_image: str, tmp_path: Path) ->
             )
             place = Place()
             place.context = StepContext(
-                engine=engine,
-                instance=Container(
+                tools=StepTools(
+                    engine=engine,
+                    fetcher=downloader,
+                    uploader=Uploader(session),
+                    settings=StepSettings(graceful_shutdown_interval=GRACE, work_dir=tmp_path),
+                ),
+                container=Container(
                     guid="g1",
                     external_ip="192.0.2.2",
                     ports=(PortMapping(container_port=8080, host_port=61001),),
                 ),
-                container=await engine.create(spec),
+                engine_container=await engine.create(spec),
                 logs=LogStreamer(place, LogConfig(guid="app", source_name="CELL")),
-                fetcher=downloader,
-                uploader=Uploader(session),
                 env=(("INSTANCE_INDEX", "0"), ("CF_INSTANCE_IP", "overridden")),
-                settings=StepSettings(graceful_shutdown_interval=GRACE, work_dir=tmp_path),
                 recorder=place,
             )
             return place

@@ -12,7 +12,7 @@ import pytest
 
 from executor import upkeep
 from executor.config import ExecutorConfig
-from executor.containers import actor, forced
+from executor.containers import actor, destruction
 from executor.containers.machine import is_expired
 from executor.containment import INTERNAL_ERROR, is_shortage
 from executor.engine.api import ContainerSpec
@@ -192,7 +192,7 @@ async def until(holds: Callable[[], object]) -> None:
 async def good_runs_on(world: World, executor: Executor) -> None:
     """The other container is what it was, and everything still works for it and for a new one."""
     assert executor.container(GOOD).state is ContainerState.RUNNING
-    assert world.launch.groups[GOOD].interrupts == 0
+    assert world.groups.groups[GOOD].interrupts == 0
     await started(world, executor, "new")
     (await world.group("new")).ready.set()
     await until(lambda: executor.container("new").state is ContainerState.RUNNING)
@@ -429,7 +429,7 @@ async def test_what_was_known_of_a_container_that_goes_while_it_is_looked_at_is_
 async def test_a_forced_end_gives_resources_back_also_when_its_caller_leaves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forced, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(destruction, "PATIENCE_S", 0.05)
     async with world.build() as executor:
         await started(world, executor, BAD)
         await world.group(BAD)

@@ -18,8 +18,7 @@ from bbs.models.actions import RunAction
 from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
-from executor.containers.creation import Creation
-from executor.containers.resources import OptionalResources
+from executor.containers.creation import Creation, OptionalResources
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -289,14 +288,14 @@ class ScriptedGroup:
                 raise self.dying from None
 
 
-class ScriptedLaunch:
+class ScriptedGroups:
     """Keeps the groups it made, by guid."""
 
     def __init__(self) -> None:
         self.groups: dict[str, ScriptedGroup] = {}
         self.failure: Exception | None = None
         self.routable_when_ready = True
-        self.launched: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.built: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     def __call__(
         self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
@@ -306,7 +305,7 @@ class ScriptedLaunch:
         group = ScriptedGroup(container, creation, on_readiness)
         group.routable_when_ready = self.routable_when_ready
         self.groups[container.guid] = group
-        self.launched[container.guid].set()
+        self.built[container.guid].set()
         return group
 
 
@@ -366,7 +365,7 @@ class World:
     probe_engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     network: ScriptedNetwork = field(default_factory=ScriptedNetwork)
     dependencies: ScriptedDependencies = field(default_factory=ScriptedDependencies)
-    launch: ScriptedLaunch = field(default_factory=ScriptedLaunch)
+    groups: ScriptedGroups = field(default_factory=ScriptedGroups)
     sink: RecordingSink = field(default_factory=RecordingSink)
     meter: Meter = field(default_factory=Meter)
     clock: StillClock = field(default_factory=StillClock)
@@ -383,7 +382,7 @@ class World:
             network=self.network,
             sink=self.sink,
             dependencies=self.dependencies,
-            launch=self.launch,
+            build_group=self.groups,
             meter=self.meter,
             clock=self.clock,
             resources=self.resources,
@@ -398,8 +397,8 @@ class World:
     async def group(self, guid: str) -> ScriptedGroup:
         """The container's steps once they run."""
         async with asyncio.timeout(5):
-            await self.launch.launched[guid].wait()
-            group = self.launch.groups[guid]
+            await self.groups.built[guid].wait()
+            group = self.groups.groups[guid]
             await group.started.wait()
         return group
 

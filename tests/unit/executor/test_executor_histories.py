@@ -76,7 +76,7 @@ class History:
             await self._call(move, subject)
 
     def _move_group(self, move: str, guid: str) -> None:
-        group = self._world.launch.groups.get(guid)
+        group = self._world.groups.groups.get(guid)
         if group is None or group.ended:
             return
         if move == "ready":

@@ -151,7 +151,7 @@ async def test_the_reaper_finds_strays_and_vanished_containers(
         assert complete.guid == "lost"
         assert complete.run_result == RunResult(failed=True, failure_reason="missing garden container")
         await world.engine.reached("destroy stray")
-        await world.launch.groups["lost"].interrupted.wait()
+        await world.groups.groups["lost"].interrupted.wait()
         await executor.delete("lost")
         assert set(world.engine.containers) == {"kept"}
         kinds = [event.kind for event in events.seen if event.container.guid == "lost"]

@@ -42,7 +42,7 @@ async def failure(world: World, allocation: AllocationRequest, request: RunReque
         complete = await events.until(EventKind.COMPLETE)
         await executor.delete(allocation.guid)
         assert executor.remaining_resources() == executor.total_resources()
-    assert world.launch.groups == {}
+    assert world.groups.groups == {}
     assert world.engine.containers == {}
     assert world.network.mappings == {}
     assert len(world.network.free) == 10
@@ -184,7 +184,7 @@ async def test_what_the_engine_is_given(
     async with world.running() as (executor, _):
         executor.allocate([allocation(memory_mb=64, disk_mb=32, max_pids=99)])
         await executor.run(request)
-        group = await world.group("ig")
+        await world.group("ig")
         spec = world.engine.containers["ig"]
         container = executor.container("ig")
         service_files = tmp_path / "service-files" / "cell-cell-1" / "ig"
@@ -199,7 +199,6 @@ async def test_what_the_engine_is_given(
     assert (spec.max_pids, spec.cpu_shares, spec.privileged) == (99, 330, True)
     assert (spec.cpu_percent, spec.no_new_privileges) == (16.5, False)
     assert spec.env == (("A", "1"), ("B", "2"), ("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates"))
-    assert group.creation.env == spec.env
     assert [(mount.target, mount.read_only) for mount in spec.mounts] == [
         ("/tmp/lifecycle", True),
         ("/etc/cf-system-certificates", True),

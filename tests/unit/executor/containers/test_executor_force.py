@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executor.containers import forced
+from executor.containers import destruction
 from executor.errors import ContainerNotFound, EngineError, NetworkError
 from executor.model import AllocationRequest, EventKind, RunRequest, RunResult
 
@@ -24,7 +24,7 @@ Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forced, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(destruction, "PATIENCE_S", 0.02)
 
 
 async def test_processes_that_will_not_end_are_not_waited_for(
@@ -43,7 +43,7 @@ async def test_processes_that_will_not_end_are_not_waited_for(
         await deletion
         complete = await events.until(EventKind.COMPLETE)
         assert (complete.run_result, events.seen[-1].trace_id) == (
-            RunResult(failed=True, failure_reason=forced.REASON, stopped=True),
+            RunResult(failed=True, failure_reason=destruction.FORCED, stopped=True),
             "t9",
         )
         assert world.engine.containers == {}
@@ -118,7 +118,7 @@ async def test_a_creation_that_hangs_goes_too(
         async with asyncio.timeout(5):
             await world.engine.reached("create ig")
         await executor.force_destroy("ig")
-        assert (await events.until(EventKind.COMPLETE)).run_result.failure_reason == forced.REASON
+        assert (await events.until(EventKind.COMPLETE)).run_result.failure_reason == destruction.FORCED
         assert executor.allocate([allocation()]) == [], "the guid is free again"
 
 

@@ -15,7 +15,7 @@ from bbs.models.common import EnvironmentVariable
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
 from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
-from executor.containers.launch import checks_readiness
+from executor.containers.processgroup import checks_readiness
 from executor.executor import Executor
 from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from executor.containers.creation import OptionalResources
 from executor.containers.machine import STOPPED_BEFORE_RUNNING
-from executor.containers.resources import OptionalResources
 from executor.containment import INTERNAL_ERROR
 from executor.errors import (
     ContainerNotFound,
@@ -30,7 +30,7 @@ from executor.model import (
     UpdateRequest,
 )
 from executor.steps.base import EmittableError, ExceededGracefulShutdownInterval
-from executor.steps.combine import CombinedError
+from executor.steps.children import CombinedError
 from executor.volumes.manager import VolumeManager
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ async def test_stop_before_run_completes_at_once(
         )
         await executor.delete("ig")
         assert executor.remaining_resources() == executor.total_resources()
-    assert world.launch.groups == {}
+    assert world.groups.groups == {}
 
 
 async def test_stop_of_a_completed_container_without_process_tells_nothing(
@@ -237,7 +237,7 @@ async def test_a_second_run_is_refused(world: World, allocation: Allocation, run
 async def test_nothing_to_run_completes_the_container(
     world: World, allocation: Allocation, run_request: Request
 ) -> None:
-    world.launch.failure = EmptyAction()
+    world.groups.failure = EmptyAction()
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
         await executor.run(run_request())
@@ -248,7 +248,7 @@ async def test_nothing_to_run_completes_the_container(
 async def test_readiness_flips_are_told_once_running(
     world: World, allocation: Allocation, run_request: Request
 ) -> None:
-    world.launch.routable_when_ready = False
+    world.groups.routable_when_ready = False
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
         await executor.run(run_request())
@@ -363,7 +363,7 @@ async def test_every_part_is_closed_whatever_becomes_of_the_others(
         await executor.run(run_request(guid))
         (await world.group(guid)).close_failure = OSError("no space for the last lines")
     await executor.__aexit__(None, None, None)
-    assert all(group.closed for group in world.launch.groups.values())
+    assert all(group.closed for group in world.groups.groups.values())
     assert volumes.closed
     assert world.network.closed
 

@@ -15,7 +15,7 @@ from executor.steps.base import (
     ExitTimeout,
     StepCancelled,
 )
-from executor.steps.combine import CombinedError
+from executor.steps.children import CombinedError
 
 pytestmark = pytest.mark.unit
 

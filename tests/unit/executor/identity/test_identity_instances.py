@@ -92,12 +92,12 @@ def mode(path: Path) -> int:
 async def test_a_container_gets_a_directory_and_two_variables(
     identity: InstanceIdentity, instance: Instance, tmp_path: Path
 ) -> None:
-    credentials = await identity.prepare(instance())
+    mounts = await identity.prepare(instance())
     directory = tmp_path / "creds" / "ig"
-    assert credentials.mounts == (
+    assert mounts == (
         BindMount(source=str(directory), target="/etc/cf-instance-credentials", read_only=True),
     )
-    assert credentials.env == (
+    assert identity.env == (
         ("CF_INSTANCE_CERT", "/etc/cf-instance-credentials/instance.crt"),
         ("CF_INSTANCE_KEY", "/etc/cf-instance-credentials/instance.key"),
     )
@@ -252,6 +252,5 @@ async def test_the_configuration_decides(ca_files: tuple[str, str], tmp_path: Pa
 
 async def test_a_cell_without_identities_gives_nothing(instance: Instance) -> None:
     identity = NoIdentity()
-    credentials = await identity.prepare(instance())
-    assert (credentials.mounts, credentials.env) == ((), ())
+    assert (await identity.prepare(instance()), identity.env) == ((), ())
     assert identity.runner(instance()) is None

@@ -20,7 +20,7 @@ from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import Container, LogConfig
 from executor.steps.base import Step
-from executor.steps.context import StepContext, StepSettings
+from executor.steps.context import StepContext, StepSettings, StepTools
 from executor.steps.trace import StepEvent
 from executor.steps.tree import build_action_step
 
@@ -306,22 +306,26 @@ class World:
     failed_checks: list[str] = field(default_factory=list)
 
     def context(self, **changes: object) -> StepContext:
-        """The context of a step tree; fields and settings can be changed by name."""
+        """The context of a step tree; fields, tools and settings can be changed by name."""
         clock = LoopClock()
         settings = {"work_dir": self.work_dir, "unhealthy_monitoring_interval": 2.0}
         settings |= {name: changes.pop(name) for name in list(changes) if name in StepSettings.__slots__}
-        fields: dict[str, object] = {
+        tools: dict[str, object] = {
             "engine": self.engine,
-            "instance": Container(guid="guid"),
-            "container": EngineContainer(guid="guid", id="id", init_pid=1, address="10.0.0.2"),
-            "logs": LogStreamer(self.log, self.config, clock=clock),
             "fetcher": self.fetcher,
             "uploader": self.uploader,
             "settings": StepSettings(**settings),
+            "clock": clock,
+        }
+        tools |= {name: changes.pop(name) for name in list(changes) if name in StepTools.__slots__}
+        fields: dict[str, object] = {
+            "tools": StepTools(**tools),
+            "container": Container(guid="guid"),
+            "engine_container": EngineContainer(guid="guid", id="id", init_pid=1, address="10.0.0.2"),
+            "logs": LogStreamer(self.log, self.config, clock=clock),
             "on_readiness": self.readiness.append,
             "on_setup_end": self.setup_ends.append,
             "on_liveness_failure": self.failed_checks.append,
-            "clock": clock,
             "recorder": self.trace,
         }
         return StepContext(**(fields | changes))

@@ -19,8 +19,8 @@ from bbs.models.actions import (
 )
 from executor.errors import EmptyAction as NoAction
 from executor.steps.base import ExceededGracefulShutdownInterval, StepCancelled, StepError
+from executor.steps.children import CombinedError, leaves
 from executor.steps.codependent import Codependent
-from executor.steps.combine import CombinedError, leaves
 
 pytestmark = pytest.mark.unit
 

@@ -28,10 +28,10 @@ from bbs.models.actions import (
     TryAction,
     UploadAction,
 )
+from bbs.models.durations import format_seconds
 from executor.cache.api import DownloadError, Fetched, UploadError
 from executor.places import FairPlaces
 from executor.steps.context import StepSlots
-from executor.steps.text import format_duration
 
 pytestmark = pytest.mark.unit
 
@@ -199,7 +199,7 @@ def model_timeout(node: Node, start: float, stop: float) -> tuple[float, Failure
         return result
     end, error = model(child, start, timer)
     suffix = f"; {error.text}" if error and error.emittable else ""
-    return end, Failure(f"exceeded {format_duration(timer - start)} timeout{suffix}", emittable=True)
+    return end, Failure(f"exceeded {format_seconds(timer - start)} timeout{suffix}", emittable=True)
 
 
 def combined(errors: list[Failure], *, loose: bool = False) -> Failure | None:

@@ -356,8 +356,8 @@ async def test_the_log_is_the_recorded_one(
     context = world.context()
     context = replace(
         context,
-        container=EngineContainer(guid="guid", id="id", init_pid=1, address="10.254.0.2"),
-        logs=LogStreamer(world.log, world.config, situation.bytes_per_second, 0, context.clock),
+        engine_container=EngineContainer(guid="guid", id="id", init_pid=1, address="10.254.0.2"),
+        logs=LogStreamer(world.log, world.config, situation.bytes_per_second, 0, context.tools.clock),
     )
     running = start(build_container_step(situation.info, context))
     if situation.stop_at is not None:

@@ -154,11 +154,11 @@ async def test_what_the_process_is_given(world, start, script):
         resource_limits=ResourceLimits(nofile=1024, nproc=5),
     )
     context = {
-        "container": EngineContainer(
+        "engine_container": EngineContainer(
             guid="g", id="i", init_pid=1, address="10.0.0.2", image_env=(("LANG", "C"), ("BOTH", "image"))
         ),
         "env": (("INSTANCE_INDEX", "0"), ("INSTANCE_INDEX", "77"), ("BOTH", "lrp")),
-        "instance": Container(
+        "container": Container(
             guid="g",
             external_ip="10.1.1.1",
             ports=(PortMapping(container_port=8080, host_port=61012),),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bbs.models.durations import format_seconds
 from bbs.models.sizes import format_size
 from executor.environment import network_env
 from executor.model import PortMapping
-from executor.steps.text import format_duration, truncate_error
+from executor.steps.download import truncate_error
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.unit
     ],
 )  # fmt: skip
 def test_durations(seconds, text):
-    assert format_duration(seconds) == text
+    assert format_seconds(seconds) == text
 
 
 @pytest.mark.parametrize(

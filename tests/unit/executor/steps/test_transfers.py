@@ -177,8 +177,8 @@ class TestUpload:
 
     async def test_the_file_is_read_as_the_user_and_no_bigger_than_the_disk(self, world, start):
         context = world.context()
-        limited = replace(context.container, disk_bytes=64 << 20)
-        await start(world.step(replace(UPLOAD, from_="out/d"), container=limited)).end()
+        limited = replace(context.engine_container, disk_bytes=64 << 20)
+        await start(world.step(replace(UPLOAD, from_="out/d"), engine_container=limited)).end()
         assert world.engine.copied_out == [("out/d", "vcap", 64 << 20)]
 
     async def test_without_a_disk_limit_the_file_has_to_fit_here(self, world, start):

@@ -16,10 +16,9 @@ from executor.places import FairPlaces
 from executor.steps.base import Step, StepError
 from executor.steps.check import next_tick
 from executor.steps.context import StepSlots
-from executor.steps.readiness import Readiness
-from executor.steps.throttle import LONGEST_HOLD_S
+from executor.steps.health import Readiness
+from executor.steps.throttle import AT_ONCE, BURST, LONGEST_HOLD_S, PER_SECOND
 from executor.steps.tree import build_container_step
-from executor.steps.turns import AT_ONCE, BURST, PER_SECOND
 from healthcheck.probe import ProbeError, ProbeNotMade
 
 pytestmark = pytest.mark.unit
@@ -162,7 +161,9 @@ class TestHealthCheck:
         )
 
     async def test_a_container_without_an_address(self, world, start, ports):
-        context = world.context(container=EngineContainer(guid="guid", id="id", init_pid=1, address=""))
+        context = world.context(
+            engine_container=EngineContainer(guid="guid", id="id", init_pid=1, address="")
+        )
         assert await start(build_container_step(lrp(TCP, start_timeout_ms=5000), context)).end() == (
             "Instance never healthy after 5s: Timed out after 5s (3 attempts) waiting for startup check to"
             " succeed: failure to find suitable interface"
@@ -264,12 +265,12 @@ class TestMonitorAction:
         script("probe", lasts=0.1)
         context = world.context()
         for _ in range(64):
-            await context.slots.probes.acquire("other")
+            await context.tools.slots.probes.acquire("other")
         step = build_container_step(RunInfo(action=APP, monitor=self.MONITOR), context)
         running = start(step)
         await asyncio.sleep(10)
         assert not step.ready.is_set()
-        context.slots.probes.release("other")
+        context.tools.slots.probes.release("other")
         await step.ready.wait()
         assert running.elapsed == 10.1
 

@@ -1,4 +1,4 @@
-"""Step launcher: assembles the step tree of a created container and the parts it uses."""
+"""Process groups: the step tree of a created container and the parts that it uses."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from executor.cache.api import FileFetcher, FileUploader
 from executor.config import ExecutorConfig
-from executor.containers.creation import Creation
-from executor.engine.api import Engine
+from executor.containers.creation import Creation, instance_env
 from executor.errors import NetworkError
 from executor.identity.instances import Identity
 from executor.logs.api import LogSink
-from executor.logs.clock import Clock
 from executor.logs.ledger import LogLedger
 from executor.logs.streamer import LogStreamer
 from executor.model import Container
 from executor.network.api import Network
 from executor.steps.base import Step
 from executor.steps.check import valid_checks
-from executor.steps.context import StepContext, StepSettings, StepSlots
+from executor.steps.context import StepContext, StepSettings, StepTools
 from executor.steps.group import CredentialedGroup
 from executor.steps.orphans import Orphans
 from executor.steps.trace import TraceRecorder
@@ -32,8 +29,8 @@ from healthcheck.probe import ProbeNotMade
 _LIVENESS_METRICS = {"http": "HTTPLivenessChecksFailedCount", "tcp": "TCPLivenessChecksFailedCount"}
 
 
-class LaunchedSteps:
-    """Implements :class:`executor.containers.actor.Launched`."""
+class StepGroup:
+    """Implements :class:`executor.containers.facilities.ProcessGroup`."""
 
     def __init__(
         self, step: Step, streamer: LogStreamer, orphans: Orphans, *, routable_when_ready: bool
@@ -51,21 +48,17 @@ class LaunchedSteps:
         self._streamer.flush()
 
 
-class StepLauncher:
-    """Implements :class:`executor.containers.actor.Launch` with the real steps."""
+class StepGroups:
+    """Builds the process groups of a cell (:data:`executor.containers.facilities.BuildGroup`)."""
 
     def __init__(
         self,
         config: ExecutorConfig,
+        tools: StepTools,
         *,
-        engine: Engine,
         network: Network,
         sink: LogSink,
-        fetcher: FileFetcher,
-        uploader: FileUploader,
-        slots: StepSlots,
         meter: Meter,
-        clock: Clock,
         ledger: LogLedger,
         identity: Identity,
         recorder: Callable[[str], TraceRecorder],
@@ -76,22 +69,17 @@ class StepLauncher:
         steps run.
         """
         self._config = config
-        self._engine = engine
+        self._tools = tools
         self._network = network
         self._sink = sink
-        self._fetcher = fetcher
-        self._uploader = uploader
-        self._slots = slots
         self._meter = meter
-        self._clock = clock
         self._ledger = ledger
         self._identity = identity
         self._recorder = recorder
-        self._settings = step_settings(config)
 
-    def __call__(
+    def build(
         self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
-    ) -> LaunchedSteps:
+    ) -> StepGroup:
         """Build the steps of a container. Raises EmptyAction."""
         info = container.run_info
         streamer = LogStreamer(
@@ -99,7 +87,7 @@ class StepLauncher:
             info.log_config,
             info.log_rate_limit_bytes_per_second,
             self._config.max_log_lines_per_second,
-            self._clock,
+            self._tools.clock,
             origin=self._config.log_origin,
             on_limit_exceeded=self._ledger.limit_exceeded,
             on_dropped=partial(self._ledger.dropped, container.guid),
@@ -107,27 +95,22 @@ class StepLauncher:
         self._ledger.enter(container.guid, streamer)
         orphans = Orphans()
         context = StepContext(
-            engine=self._engine,
-            instance=container,
-            container=creation.engine_container,
+            tools=self._tools,
+            container=container,
+            engine_container=creation.engine_container,
+            env=instance_env(self._config, info, self._identity.env),
             logs=streamer,
-            fetcher=self._fetcher,
-            uploader=self._uploader,
-            env=creation.env,
-            settings=self._settings,
-            slots=self._slots,
             on_readiness=on_readiness,
             on_setup_end=lambda succeeded: self._setup_ended(succeeded, creation.started_at),
             on_liveness_failure=self._liveness_failed,
             open_socket=partial(self._open_socket, container.guid),
-            clock=self._clock,
             recorder=self._recorder(container.guid),
             orphans=orphans,
         )
         step = build_container_step(info, context)
         if runner := self._identity.runner(container):
             step = CredentialedGroup(runner, step)
-        return LaunchedSteps(step, streamer, orphans, routable_when_ready=not checks_readiness(container))
+        return StepGroup(step, streamer, orphans, routable_when_ready=not checks_readiness(container))
 
     async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
         try:
@@ -137,7 +120,7 @@ class StepLauncher:
 
     def _setup_ended(self, succeeded: bool, started_at: float) -> None:
         name = "ContainerSetupSucceededDuration" if succeeded else "ContainerSetupFailedDuration"
-        self._meter.duration(name, self._clock.monotonic() - started_at)
+        self._meter.duration(name, self._tools.clock.monotonic() - started_at)
 
     def _liveness_failed(self, kind: str) -> None:
         if self._config.enable_healthcheck_metrics:

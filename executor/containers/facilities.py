@@ -1,0 +1,63 @@
+"""Facilities: what the actors of all containers of a cell share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from executor.containers.applog import AppLog
+from executor.containers.creation import Creation, Creator
+from executor.containers.store import ContainerStore
+from executor.containment import Containment
+from executor.engine.api import Engine
+from executor.logs.clock import Clock
+from executor.model import Container
+from executor.network.api import Network
+from executor.scheduler import Scheduler
+from executor.steps.base import Step
+from executor.telemetry.meter import Meter
+from executor.watch.limits import LimitsWatch
+
+
+class ProcessGroup(Protocol):
+    """The runnable steps of a container."""
+
+    @property
+    def step(self) -> Step: ...
+
+    @property
+    def routable_when_ready(self) -> bool:
+        """Whether the container is routable as soon as its process group is ready (no readiness check)."""
+        ...
+
+    def update_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace the tags of the log lines."""
+        ...
+
+    async def close(self) -> None:
+        """End the orphans of interrupted steps and flush buffered output."""
+        ...
+
+
+BuildGroup = Callable[[Container, Creation, Callable[[bool], None]], ProcessGroup]
+"""Builds the process group of a created container. The last argument is called with each result of the
+readiness check. Raises ExecutorError if there is no action to run.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facilities:
+    """Dependencies shared by all containers of a cell."""
+
+    store: ContainerStore
+    creator: Creator
+    build_group: BuildGroup
+    engine: Engine
+    network: Network
+    app_log: AppLog
+    meter: Meter
+    clock: Clock
+    limits: LimitsWatch
+    containment: Containment
+    scheduler: Scheduler
