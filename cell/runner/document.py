@@ -32,7 +32,7 @@ from cell.runner.errors import BadInput
 Workload = Action | TaskDocument | DesiredLRP
 
 STDIN = "-"
-_SOMETHING = "a value (this field is required)"
+_REQUIRED = "a value (this field is required)"
 
 
 def read_workload(source: str, *, root_fs: str = "") -> Workload:
@@ -92,7 +92,7 @@ def _problems(workload: Workload, *, nested: str) -> Iterator[InvalidDocument]:
                 yield from _action_problems(action, f"$.{name}")
         for index, sidecar in enumerate(workload.sidecars):
             if sidecar.action is None:
-                yield InvalidDocument(f"$.sidecars[{index}].action", _SOMETHING, "nothing")
+                yield InvalidDocument(f"$.sidecars[{index}].action", _REQUIRED, "nothing")
             else:
                 yield from _action_problems(sidecar.action, f"$.sidecars[{index}].action")
         for index, port in enumerate(workload.ports):
@@ -113,7 +113,7 @@ def _workload_problems(part: DesiredLRP | TaskDefinition, path: str) -> Iterator
             yield InvalidDocument(f"{path}.{name}", "0 (unlimited) or more", describe(number))
     for index, variable in enumerate(part.environment_variables):
         if not variable.name:
-            yield InvalidDocument(f"{path}.env[{index}].name", _SOMETHING, "nothing")
+            yield InvalidDocument(f"{path}.env[{index}].name", _REQUIRED, "nothing")
     if part.volume_mounts:
         yield InvalidDocument(
             f"{path}.volume_mounts", "none (this machine has no volume driver)", f"{len(part.volume_mounts)}"
@@ -151,7 +151,7 @@ def _action_problems(action: Action, path: str) -> Iterator[InvalidDocument]:
 def _missing(path: str, fields: Mapping[str, str]) -> Iterator[InvalidDocument]:
     for name, value in fields.items():
         if not value:
-            yield InvalidDocument(f"{path}.{name}", _SOMETHING, "nothing")
+            yield InvalidDocument(f"{path}.{name}", _REQUIRED, "nothing")
 
 
 def _checksum_problems(action: DownloadAction, path: str) -> Iterator[InvalidDocument]:

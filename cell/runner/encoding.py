@@ -11,7 +11,7 @@ from typing import Any
 from cell.runner.events import (
     ContainerChanged,
     EngineCalled,
-    EngineTold,
+    EngineProgress,
     LogWritten,
     ResultRead,
     RunEnded,
@@ -25,7 +25,7 @@ from executor.steps.trace import Facts, Outcome, StepEnded, StepProgress, StepSt
 NAMES: Mapping[type[RunEvent], str] = {
     RunStarted: "run_started",
     ContainerChanged: "container_changed",
-    EngineTold: "engine_told",
+    EngineProgress: "engine_told",
     EngineCalled: "engine_called",
     Warned: "warned",
     LogWritten: "log_written",
@@ -69,7 +69,7 @@ def to_json(event: RunEvent, guid: str = "") -> dict[str, Any]:
 def from_json(value: object) -> RunEvent | None:
     """The event of a JSON form; None for a log line, which no reader needs. Raises UnknownEvent."""
     if not isinstance(value, dict) or value.get("event") not in _TYPES:
-        raise UnknownEvent(f"no event of a run: {json.dumps(value)[:80]}")
+        raise UnknownEvent(f"not an event of a run: {json.dumps(value)[:80]}")
     kind = _TYPES[value["event"]]
     if kind is LogWritten:
         return None

@@ -19,5 +19,5 @@ class BadInput(Exception):
     """The input cannot be run; the message gives the place, the problem and the expected form."""
 
 
-class HostCannot(CommandError):
+class HostError(CommandError):
     """The engine or the machine failed; the message names the obstacle."""

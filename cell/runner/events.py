@@ -38,7 +38,7 @@ class ContainerChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineTold:
+class EngineProgress:
     """The engine started a long operation, such as an image pull; described in words."""
 
     time_ns: int
@@ -98,7 +98,7 @@ class RunEnded:
 RunEvent = (
     RunStarted
     | ContainerChanged
-    | EngineTold
+    | EngineProgress
     | EngineCalled
     | Warned
     | LogWritten
@@ -118,7 +118,7 @@ class View(Protocol):
         ...
 
 
-class Story:
+class EventRecorder:
     """Passes events to all views in their order.
 
     The executor writes to it as well: it is a step recorder and a sink of log lines.

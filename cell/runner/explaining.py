@@ -16,8 +16,7 @@ from cell.runner.encoding import UnknownEvent, from_json
 from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, RunEvent, RunStarted
 from cell.runner.model import Row, Tree
-from cell.runner.text import seconds
-from cell.runner.views.picture import picture
+from cell.runner.views.picture import format_seconds, picture
 from cell.runner.views.trace import EVENTS_KEY
 
 
@@ -35,7 +34,7 @@ def read_trace(source: str) -> list[RunEvent]:
     except (UnknownEvent, json.JSONDecodeError) as error:
         raise BadInput(f"{name}: not a trace of `cell run`: {error}") from error
     if not any(isinstance(event, RunStarted) for event in events):
-        raise BadInput(f"{name}: a trace without the beginning of a run; was it written by `cell run`?")
+        raise BadInput(f"{name}: the trace has no start of a run; was it written by `cell run`?")
     return events
 
 
@@ -63,21 +62,21 @@ def explanation(events: list[RunEvent]) -> Iterator[RenderableType]:
         yield Text(f"✗ {one_line(tree.ended.reason)}", style="bold red")
         yield Text("")
     elif tree.ended is None:
-        yield Text("the trace ends before the run did", style="yellow")
+        yield Text("the trace ends before the end of the run", style="yellow")
         yield Text("")
     yield picture(tree, last_ns)
     calls = [event for event in events if isinstance(event, EngineCalled)]
     if calls:
         spent = sum(call.seconds for call in calls)
         yield Text("")
-        yield Text(f"{len(calls)} engine calls, {seconds(spent)} in all; the longest:", style="dim")
+        yield Text(f"{len(calls)} engine calls, {format_seconds(spent)} in all; the longest:", style="dim")
         for call in sorted(calls, key=lambda call: -call.seconds)[:3]:
-            text = f"  {seconds(call.seconds):>7}  {one_line(call.call)}"
+            text = f"  {format_seconds(call.seconds):>7}  {one_line(call.call)}"
             yield Text(f"{text}: {one_line(call.error)}" if call.error else text, style="dim")
 
 
 def _failure(row: Row) -> Iterator[RenderableType]:
-    yield Text(f"✗ {row.node.path} failed after {seconds(row.seconds)}", style="bold red")
+    yield Text(f"✗ {row.node.path} failed after {format_seconds(row.seconds)}", style="bold red")
     for title, text in (("step", row.node.label), ("reason", row.reason), ("cause", row.cause)):
         if text:
             yield Text(f"  {title:7} {one_line(text)}")

@@ -17,43 +17,43 @@ from cell.assembly.signals import endings
 
 
 class Interrupts:
-    """Requests to end the run. wanted: set by the first; insisted: by the second."""
+    """Requests to end the run. requested: set by the first; forced: by the second."""
 
     def __init__(self) -> None:
-        self.wanted = asyncio.Event()
-        self.insisted = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
 
-    def heard(self) -> None:
+    def interrupt(self) -> None:
         """Record a request to end the run."""
-        (self.insisted if self.wanted.is_set() else self.wanted).set()
+        (self.forced if self.requested.is_set() else self.requested).set()
 
-    def hung_up(self) -> None:
-        """Record the loss of the terminal. Shell and kernel both report it, so a repeat does not insist."""
-        self.wanted.set()
+    def hang_up(self) -> None:
+        """Record the loss of the terminal. Shell and kernel both report it, so a repeat forces nothing."""
+        self.requested.set()
 
 
 @contextmanager
-def listening() -> Iterator[Interrupts]:
+def received_interrupts() -> Iterator[Interrupts]:
     """Receive signals inside the block; must run in the main thread, inside the event loop."""
     interrupts = Interrupts()
     signals = endings()
     loop = asyncio.get_running_loop()
-    over = threading.Event()
+    ended = threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     for signum in signals:
         is_hangup = signum is signal.SIGHUP
-        loop.add_signal_handler(signum, interrupts.hung_up if is_hangup else interrupts.heard)
+        loop.add_signal_handler(signum, interrupts.hang_up if is_hangup else interrupts.interrupt)
 
-    def let_in() -> None:
+    def receive() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        over.wait()
+        ended.wait()
 
-    thread = threading.Thread(target=let_in, name="signals")
+    thread = threading.Thread(target=receive, name="signals")
     thread.start()
     try:
         yield interrupts
     finally:
-        over.set()
+        ended.set()
         thread.join()
         for signum in signals:
             loop.remove_signal_handler(signum)

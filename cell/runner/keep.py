@@ -12,7 +12,7 @@ import docker.errors
 
 from bbs.models.actions import Action, RunAction
 from cell.assembly.terminal import one_line
-from cell.runner.errors import HostCannot
+from cell.runner.errors import HostError
 from executor.engine.api import EngineContainer
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"
@@ -31,28 +31,28 @@ def shell_command(container: EngineContainer, action: Action | None) -> list[str
     return [*command, container.id[:12], "/bin/sh"]
 
 
-def keeping_text(container: EngineContainer, action: Action | None) -> str:
+def kept_message(container: EngineContainer, action: Action | None) -> str:
     """The message about a kept container."""
     return (
-        f"the container stays; enter it with `{shlex.join(shell_command(container, action))}`, "
+        f"the container is kept; enter it with `{shlex.join(shell_command(container, action))}`, "
         f"remove it with `docker rm -fv {container.id[:12]}`"
     )
 
 
 async def open_shell(container: EngineContainer, action: Action | None, reason: str) -> None:
-    """Open a shell on this terminal and wait for its end. reason: printed first. Raises HostCannot."""
+    """Open a shell on this terminal and wait for its end. reason: printed first. Raises HostError."""
     if shutil.which("docker") is None:
-        raise HostCannot("no `docker` program to open a shell with: install docker-cli")
+        raise HostError("a shell needs the `docker` program: install docker-cli")
     text = f"cell run: {one_line(reason)}; this is a shell in the container, `exit` ends the run"
     print(text, file=sys.stderr, flush=True)
     process = await asyncio.create_subprocess_exec(*shell_command(container, action))
     await process.wait()
 
 
-def move_out(container: EngineContainer, docker_host: str) -> None:
+def attach_default_network(container: EngineContainer, docker_host: str) -> None:
     """Attach a kept container, already detached from the run's network, to the engine's default network.
 
-    Blocks. Raises HostCannot.
+    Blocks. Raises HostError.
     """
     try:
         client = docker.APIClient(base_url=docker_host, version="auto")
@@ -62,4 +62,4 @@ def move_out(container: EngineContainer, docker_host: str) -> None:
         finally:
             client.close()
     except docker.errors.DockerException as error:
-        raise HostCannot(f"the container that stays has no network: {error}") from error
+        raise HostError(f"the kept container has no network: {error}") from error

@@ -20,23 +20,21 @@ from cell.assembly.terminal import one_line
 from cell.development.statefolder import open_private
 from cell.runner.document import read_workload
 from cell.runner.errors import FAILED, HOST, INTERRUPTED, SUCCESS, BadInput
-from cell.runner.events import RunEnded, RunEvent, RunStarted, Story, View
-from cell.runner.interrupts import Interrupts, listening
-from cell.runner.keep import keeping_text
+from cell.runner.events import EventRecorder, RunEnded, RunEvent, RunStarted, View
+from cell.runner.interrupts import Interrupts, received_interrupts
+from cell.runner.keep import kept_message
+from cell.runner.machine import cell_config, check_machine, one_slot
 from cell.runner.model import Tree
 from cell.runner.options import Options
-from cell.runner.out import PatientOutput
-from cell.runner.place import cell_config, check_machine, one_slot
+from cell.runner.output import PipeSafeOutput
 from cell.runner.plan import plan
 from cell.runner.request import Order, make_order
 from cell.runner.session import Session
-from cell.runner.text import failure_text
-from cell.runner.verdict import INTERRUPTED_REASON, Verdict
+from cell.runner.verdict import INTERRUPTED_REASON, Verdict, failure_text
 from cell.runner.views.dryrun import dry_run_lines
-from cell.runner.views.jsonlines import JsonLinesView
 from cell.runner.views.junit import JunitView
 from cell.runner.views.live import REFRESH_S, LiveView
-from cell.runner.views.plain import PlainView
+from cell.runner.views.streams import JsonLinesView, PlainView
 from cell.runner.views.trace import TraceView
 
 
@@ -73,7 +71,7 @@ def execute(source: str, options: Options, outputs: Outputs) -> int:
     workload = read_workload(source, root_fs=options.root_fs)
     order = make_order(workload, options, f"run-{secrets.token_hex(4)}")
     if outputs.dry_run:
-        out = PatientOutput(sys.stdout)
+        out = PipeSafeOutput(sys.stdout)
         for line in dry_run_lines(order):
             print(line, file=out)
         out.flush()
@@ -92,8 +90,8 @@ def _check_writable(path: Path) -> None:
 
 
 async def _execute(order: Order, options: Options, outputs: Outputs) -> int:
-    kept, live = TreeView(), None
-    views: list[View] = [kept]
+    tree_view, live = TreeView(), None
+    views: list[View] = [tree_view]
     if outputs.trace is not None:
         views.append(TraceView(outputs.trace))
     if outputs.junit is not None:
@@ -104,14 +102,14 @@ async def _execute(order: Order, options: Options, outputs: Outputs) -> int:
         views.append(live := LiveView())
     else:
         views.append(PlainView())
-    story = Story(views)
+    recorder = EventRecorder(views)
     try:
         async with _drawn(live):
-            code = await _told(order, options, story, kept, live)
+            code = await _run(order, options, recorder, tree_view, live)
     finally:
-        problems = story.close()
+        problems = recorder.close()
     for problem in problems:
-        _tell(one_line(problem))
+        _print_error(one_line(problem))
     return code or (HOST if problems else SUCCESS)
 
 
@@ -137,10 +135,12 @@ async def _draw(live: LiveView) -> None:
         await asyncio.sleep(REFRESH_S)
 
 
-async def _told(order: Order, options: Options, story: Story, kept: TreeView, live: LiveView | None) -> int:
+async def _run(
+    order: Order, options: Options, recorder: EventRecorder, tree_view: TreeView, live: LiveView | None
+) -> int:
     """Run, and report start and end."""
     begun = time.monotonic()
-    story.record(
+    recorder.record(
         RunStarted(
             time_ns=time.time_ns(),
             guid=order.allocation.guid,
@@ -150,17 +150,17 @@ async def _told(order: Order, options: Options, story: Story, kept: TreeView, li
             tree=plan(order.info),
         )
     )
-    with listening() as interrupts:
+    with received_interrupts() as interrupts:
         session = Session(
             order,
             options,
-            story,
+            recorder,
             interrupts,
-            failing_action=kept.failing_action,
+            failing_action=tree_view.failing_action,
             pause=live.pause if live is not None else lambda: None,
         )
         verdict = await _verdict(session, order, options, interrupts)
-    failing = kept.tree.failing() if verdict.exit_code == FAILED else None
+    failing = tree_view.tree.failing() if verdict.exit_code == FAILED else None
     ended = RunEnded(
         time_ns=time.time_ns(),
         seconds=time.monotonic() - begun,
@@ -171,17 +171,17 @@ async def _told(order: Order, options: Options, story: Story, kept: TreeView, li
         cause=failing.cause if failing else "",
         kept=session.kept is not None,
     )
-    story.record(ended)
+    recorder.record(ended)
     if ended.exit_code:
-        _tell(one_line(failure_text(ended)))
+        _print_error(one_line(failure_text(ended)))
     if session.kept is not None:
-        _tell(keeping_text(session.kept, kept.failing_action()))
+        _print_error(kept_message(session.kept, tree_view.failing_action()))
     return ended.exit_code
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     """Print on standard error, if it is still open."""
-    print(f"cell run: {text}", file=PatientOutput(sys.stderr), flush=True)
+    print(f"cell run: {text}", file=PipeSafeOutput(sys.stderr), flush=True)
 
 
 async def _verdict(session: Session, order: Order, options: Options, interrupts: Interrupts) -> Verdict:
@@ -189,7 +189,7 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
     try:
         with telling(problems.append), ExitStack() as stack:
             await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir, options.docker_host)
-            if interrupts.wanted.is_set():
+            if interrupts.requested.is_set():
                 return Verdict(INTERRUPTED, INTERRUPTED_REASON)
             slot = stack.enter_context(one_slot())
             folder = options.state_dir / slot.cell_id
@@ -200,6 +200,6 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
             owner = f"cell-run-{order.allocation.guid}" if options.keep else ""
             return await session.run(cell_config(slot, options, owner=owner))
     except Told:
-        if interrupts.wanted.is_set():
+        if interrupts.requested.is_set():
             return Verdict(INTERRUPTED, INTERRUPTED_REASON)
         return Verdict(HOST, "; ".join(problems))

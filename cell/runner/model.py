@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cell.runner.events import ContainerChanged, EngineTold, LogWritten, RunEnded, RunEvent, RunStarted
+from cell.runner.events import ContainerChanged, EngineProgress, LogWritten, RunEnded, RunEvent, RunStarted
 from cell.runner.plan import Node
 from executor.steps.trace import Outcome, StepEnded, StepProgress, StepStarted
 
@@ -93,7 +93,7 @@ class Tree:
             case ContainerChanged():
                 self.container = event
                 self.waiting_for = ""
-            case EngineTold():
+            case EngineProgress():
                 self.waiting_for = event.text
             case LogWritten():
                 self._log(event)

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, TypeVar
 
-from cell.runner.errors import HostCannot
-from cell.runner.events import EngineCalled, EngineTold, RunEvent
+from cell.runner.errors import HostError
+from cell.runner.events import EngineCalled, EngineProgress, RunEvent
 from executor.engine.api import (
     ContainerSpec,
     Engine,
@@ -49,17 +49,17 @@ class ObservedEngine:
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
-        def told(text: str) -> None:
-            self._record(EngineTold(time_ns=self._clock.time_ns(), text=text))
+        def report(text: str) -> None:
+            self._record(EngineProgress(time_ns=self._clock.time_ns(), text=text))
             if progress is not None:
                 progress(text)
 
-        call = self._engine.create(spec, progress=told)
-        self.container = await self._told(f"create container from {spec.root_fs}", call, faulty=True)
+        call = self._engine.create(spec, progress=report)
+        self.container = await self._observed(f"create container from {spec.root_fs}", call, faulty=True)
         return self.container
 
     async def destroy(self, guid: str) -> None:
-        await self._told("destroy container", self._engine.destroy(guid), faulty=True)
+        await self._observed("destroy container", self._engine.destroy(guid), faulty=True)
         self.container = None
 
     async def list_guids(self) -> set[str]:
@@ -69,17 +69,17 @@ class ObservedEngine:
         self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
     ) -> Process:
         call = self._engine.start_process(container, spec, stdout, stderr)
-        return await self._told(f"start process {spec.path}", call)
+        return await self._observed(f"start process {spec.path}", call)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         call = self._engine.stream_in(container, path, user, tar_path)
-        await self._told(f"copy into {path}", call)
+        await self._observed(f"copy into {path}", call)
 
     async def copy_out(
         self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
     ) -> int:
         call = self._engine.copy_out(container, path, user, target, limit)
-        return await self._told(f"copy out of {path}", call)
+        return await self._observed(f"copy out of {path}", call)
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return await self._engine.out_of_memory(container)
@@ -90,12 +90,12 @@ class ObservedEngine:
     async def storage_bytes(self) -> int:
         return await self._engine.storage_bytes()
 
-    async def _told(self, what: str, call: Awaitable[T], *, faulty: bool = False) -> T:
-        async with self._telling(what, faulty=faulty):
+    async def _observed(self, name: str, call: Awaitable[T], *, faulty: bool = False) -> T:
+        async with self._timed(name, faulty=faulty):
             return await call
 
     @asynccontextmanager
-    async def _telling(self, what: str, *, faulty: bool = False) -> AsyncIterator[None]:
+    async def _timed(self, name: str, *, faulty: bool = False) -> AsyncIterator[None]:
         begun = self._clock.monotonic()
         text = "cancelled"
         try:
@@ -108,7 +108,7 @@ class ObservedEngine:
             raise
         finally:
             seconds = self._clock.monotonic() - begun
-            self._record(EngineCalled(time_ns=self._clock.time_ns(), seconds=seconds, call=what, error=text))
+            self._record(EngineCalled(time_ns=self._clock.time_ns(), seconds=seconds, call=name, error=text))
 
 
 class PinnedNetwork(CellNetwork):
@@ -126,7 +126,7 @@ class PinnedNetwork(CellNetwork):
 
 
 def hold_ports(ports: tuple[int, ...]) -> ExitStack:
-    """Reserve these host ports against other listeners. Raises HostCannot for a port in use.
+    """Reserve these host ports against other listeners. Raises HostError for a port in use.
 
     Our packet rules take precedence over a listener, so they would cut off a running server.
     """
@@ -137,5 +137,5 @@ def hold_ports(ports: tuple[int, ...]) -> ExitStack:
                 holder.bind(("", port))
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
-                raise HostCannot(f"host port {port} cannot be used: {reason}") from error
+                raise HostError(f"host port {port} cannot be used: {reason}") from error
         return held.pop_all()

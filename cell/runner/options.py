@@ -18,7 +18,7 @@ FIRST_CELL_PORT = 61001
 
 
 @dataclass(frozen=True, slots=True)
-class PortWish:
+class RequestedPort:
     """A container port, and the host port mapped to it (0: any)."""
 
     container_port: int
@@ -39,7 +39,7 @@ class Options:
     env: tuple[tuple[str, str], ...] = ()
     memory_mb: int | None = None
     disk_mb: int | None = None
-    ports: tuple[PortWish, ...] = ()
+    ports: tuple[RequestedPort, ...] = ()
     user: str = ""
     timeout_s: float | None = None
     only: str = ""
@@ -80,22 +80,22 @@ def parse_env(text: str, environment: dict[str, str]) -> tuple[str, str]:
     if equals:
         return name, value
     if name not in environment:
-        raise BadInput(f"--env {name}: not set here; expected NAME=VALUE")
+        raise BadInput(f"--env {name}: not set in this environment; expected NAME=VALUE")
     return name, environment[name]
 
 
-def parse_port(text: str) -> PortWish:
+def parse_port(text: str) -> RequestedPort:
     """``CONTAINER_PORT`` or ``HOST_PORT:CONTAINER_PORT``. Raises BadInput."""
     host, colon, container = text.rpartition(":")
     try:
-        wish = PortWish(int(container), int(host) if colon else 0)
+        port = RequestedPort(int(container), int(host) if colon else 0)
     except ValueError:
         raise BadInput(f"--port {text!r}: expected CONTAINER_PORT or HOST_PORT:CONTAINER_PORT") from None
-    numbers = (wish.container_port, wish.host_port) if colon else (wish.container_port,)
+    numbers = (port.container_port, port.host_port) if colon else (port.container_port,)
     if not all(0 < number < 65536 for number in numbers):
         raise BadInput(f"--port {text!r}: a port is a number from 1 to 65535")
-    if wish.host_port >= FIRST_CELL_PORT:
+    if port.host_port >= FIRST_CELL_PORT:
         raise BadInput(
-            f"--port {text!r}: host ports from {FIRST_CELL_PORT} on are handed out by cells; take a lower one"
+            f"--port {text!r}: cells allocate host ports from {FIRST_CELL_PORT} on; choose a lower one"
         )
-    return wish
+    return port

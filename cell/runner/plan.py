@@ -78,14 +78,14 @@ def action_node(action: Action, parent: str, source: str = "") -> Node:
     kind = _kind(action)
     path = f"{parent}/{kind}"
     own = source if isinstance(action, EmptyAction) else action.log_source or source
-    handed_down = source if isinstance(action, SerialAction | EmitProgressAction) else own
+    inherited = source if isinstance(action, SerialAction | EmitProgressAction) else own
     return Node(
         path=path,
         kind=kind,
         label=label_of(action),
         source=own,
         action=action,
-        children=tuple(action_node(inner, at, handed_down) for inner, at in _children(action, path)),
+        children=tuple(action_node(inner, prefix, inherited) for inner, prefix in _children(action, path)),
     )
 
 

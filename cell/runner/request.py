@@ -84,7 +84,7 @@ def make_order(workload: Workload, options: Options, guid: str) -> Order:
             max_pids=part.max_pids,
         ),
         run=replace(request, run_info=info),
-        host_ports={wish.container_port: wish.host_port for wish in options.ports if wish.host_port},
+        host_ports={port.container_port: port.host_port for port in options.ports if port.host_port},
         result_file="" if options.only else request.tags.get(tags.RESULT_FILE, ""),
     )
 
@@ -96,7 +96,7 @@ def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, 
             definition = replace(definition, root_fs=options.root_fs)
         return "task", workload.task_guid, definition
     if not options.root_fs:
-        raise BadInput(f"an action says nothing about the root filesystem: give --image (such as {STACK})")
+        raise BadInput(f"an action has no root filesystem: give --image (such as {STACK})")
     definition = TaskDefinition(
         root_fs=options.root_fs, action=workload, log_source=DEFAULT_SOURCE, egress_rules=(EVERYTHING,)
     )
@@ -113,7 +113,7 @@ def _with_root_fs(lrp: DesiredLRP, options: Options) -> DesiredLRP:
 
 
 def _overridden(info: RunInfo, options: Options) -> RunInfo:
-    ports = tuple(dict.fromkeys([*info.ports, *(wish.container_port for wish in options.ports)]))
+    ports = tuple(dict.fromkeys([*info.ports, *(port.container_port for port in options.ports)]))
     info = replace(info, ports=ports, env=(*info.env, *options.env))
     if options.only:
         info = _only(info, options.only)

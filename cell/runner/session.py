@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 from bbs.models.actions import Action
 from cell.assembly.cell import Hooks, running_executor
-from cell.runner.errors import FAILED, HOST, SUCCESS, HostCannot
-from cell.runner.events import ContainerChanged, ResultRead, Story, Warned
+from cell.runner.errors import FAILED, HOST, SUCCESS, HostError
+from cell.runner.events import ContainerChanged, EventRecorder, ResultRead, Warned
 from cell.runner.interrupts import Interrupts
-from cell.runner.keep import move_out, open_shell
+from cell.runner.keep import attach_default_network, open_shell
 from cell.runner.observed import ObservedEngine, PinnedNetwork, hold_ports
 from cell.runner.options import Options
 from cell.runner.request import Order
@@ -29,7 +29,7 @@ from rep.config import RepConfig
 from rep.results import ResultTooLarge, fetch_result
 
 
-class _Unheard:
+class _NullSink:
     """Sink for the cell's lines about a container's life, which the events repeat."""
 
     def emit(self, line: LogLine) -> None:
@@ -43,7 +43,7 @@ class Session:
         self,
         order: Order,
         options: Options,
-        story: Story,
+        recorder: EventRecorder,
         interrupts: Interrupts,
         *,
         failing_action: Callable[[], Action | None],
@@ -52,7 +52,7 @@ class Session:
         """failing_action: the failed action, called after a failure. pause: frees the terminal."""
         self._order = order
         self._options = options
-        self._story = story
+        self._recorder = recorder
         self._interrupts = interrupts
         self._failing_action = failing_action
         self._pause = pause
@@ -64,28 +64,28 @@ class Session:
         """The container kept on request."""
 
     async def run(self, config: RepConfig) -> Verdict:
-        """Raises HostCannot and ExecutorError if the cell cannot start."""
+        """Raises HostError and ExecutorError if the cell cannot start."""
         order = self._order
         wanted = tuple(order.host_ports.get(port, 0) for port in order.info.ports)
         hooks = Hooks(
             recorder=lambda _guid: self,
             engine=self._observed,
             network=lambda config: self._pinned(config, wanted),
-            life_sink=_Unheard(),
+            life_sink=_NullSink(),
         )
         verdict = None
         with hold_ports(tuple(port for port in wanted if port)):
             try:
-                async with running_executor(config, self._story, hooks) as executor:
+                async with running_executor(config, self._recorder, hooks) as executor:
                     verdict = await self._in(executor)
                 if self.kept is not None and self._network is not None:
                     await self._network.stop()
                 elif executor.left_behind:
-                    self._warn(f"the run's network stays until the next run: {executor.left_behind}")
+                    self._warn(f"the run's network is removed at the next run: {executor.left_behind}")
             except NetworkError as error:
                 if verdict is None:
                     raise
-                self._warn(f"the run's network stays until the next run: {error}")
+                self._warn(f"the run's network is removed at the next run: {error}")
         return verdict
 
     def record(self, event: StepEvent) -> None:
@@ -93,10 +93,10 @@ class Session:
         if self._created is not None:
             self._created()
             self._created = None
-        self._story.record(event)
+        self._recorder.record(event)
 
     def _observed(self, engine: Engine) -> Engine:
-        self._engine = ObservedEngine(engine, self._story.record, SystemClock())
+        self._engine = ObservedEngine(engine, self._recorder.record, SystemClock())
         return self._engine
 
     def _pinned(self, config: NetworkConfig, wanted: tuple[int, ...]) -> Network:
@@ -133,7 +133,7 @@ class Session:
             except (ResultTooLarge, ExecutorError) as error:
                 verdict = Verdict(FAILED, f"result file {path}: {error}")
             else:
-                self._story.record(ResultRead(time_ns=time.time_ns(), text=text))
+                self._recorder.record(ResultRead(time_ns=time.time_ns(), text=text))
         container = self._engine.container if self._engine is not None else None
         if container is None:
             return verdict
@@ -144,8 +144,8 @@ class Session:
             if self._options.keep and self._network is not None:
                 await self._network.detach(container.guid)
                 self.kept = container
-                await asyncio.to_thread(move_out, container, self._options.docker_host)
-        except (HostCannot, ExecutorError) as error:
+                await asyncio.to_thread(attach_default_network, container, self._options.docker_host)
+        except (HostError, ExecutorError) as error:
             self._warn(str(error))
         return verdict
 
@@ -171,16 +171,16 @@ class Session:
     async def _stop_when_asked(self, executor: Executor) -> None:
         """Stop gracefully on a signal or at the time limit; on the next signal stop at once."""
         guid = self._order.allocation.guid
-        insisted = self._interrupts.insisted
+        forced = self._interrupts.forced
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                await self._interrupts.wanted.wait()
+                await self._interrupts.requested.wait()
         except TimeoutError:
             self._timed_out = True
-            insisted = self._interrupts.wanted
+            forced = self._interrupts.requested
         try:
             await executor.stop(guid)
-            await insisted.wait()
+            await forced.wait()
             if self._engine is not None:
                 await self._engine.destroy(guid)
         except ExecutorError as error:
@@ -189,16 +189,16 @@ class Session:
     def _verdict(self, result: RunResult) -> Verdict:
         return judge(
             result,
-            interrupted=self._interrupts.wanted.is_set(),
+            interrupted=self._interrupts.requested.is_set(),
             timed_out_s=self._options.timeout_s if self._timed_out else None,
             fault=self._engine.fault if self._engine is not None else None,
         )
 
     def _warn(self, text: str) -> None:
-        self._story.record(Warned(time_ns=time.time_ns(), text=text))
+        self._recorder.record(Warned(time_ns=time.time_ns(), text=text))
 
     def _changed(self, container: Container) -> None:
-        self._story.record(
+        self._recorder.record(
             ContainerChanged(
                 time_ns=time.time_ns(),
                 guid=container.guid,

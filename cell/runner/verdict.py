@@ -1,4 +1,4 @@
-"""Result of a run, computed from all known facts. Pure."""
+"""Result of a run, computed from all known facts, and its text. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bbs.models.durations import SECOND, format_duration
 from cell.runner.errors import BAD_INPUT, FAILED, HOST, INTERRUPTED, SUCCESS
+from cell.runner.events import RunEnded
 from executor.errors import ExecutorError, ImageError
 from executor.model import RunResult
 
@@ -46,3 +47,10 @@ def judge(
     if result.failed:
         return Verdict(FAILED, result.failure_reason)
     return Verdict(SUCCESS)
+
+
+def failure_text(ended: RunEnded) -> str:
+    """Reason, cause, step and container of a failure."""
+    what = f"{ended.reason}: {ended.cause}" if ended.cause else ended.reason
+    where = f"step {ended.path}, " if ended.path else ""
+    return f"{what} ({where}container {ended.guid})"

@@ -21,8 +21,8 @@ def dry_run_lines(order: Order) -> Iterator[str]:
         f"processes {allocation.max_pids or 'unlimited'}"
     )
     if info.ports:
-        wishes = [f"{order.host_ports.get(port) or 'any'} -> {port}" for port in info.ports]
-        yield f"  ports            {', '.join(wishes)}"
+        mappings = [f"{order.host_ports.get(port) or 'any'} -> {port}" for port in info.ports]
+        yield f"  ports            {', '.join(mappings)}"
     if info.env:
         yield f"  env              {_env(merge_env(info.env))}"
     if order.result_file:

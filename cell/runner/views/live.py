@@ -21,7 +21,7 @@ from rich.text import Text
 from cell.assembly.terminal import one_line, visible
 from cell.runner.events import ContainerChanged, LogWritten, ResultRead, RunEnded, RunEvent, Warned
 from cell.runner.model import Tree
-from cell.runner.out import PatientOutput
+from cell.runner.output import PipeSafeOutput
 from cell.runner.views.picture import picture
 from executor.logs.api import LogLine, Stream
 from executor.model import ContainerState
@@ -39,7 +39,7 @@ class LiveView:
     """Draws on a console, at calls of :meth:`refresh` and not at events."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=cast(IO[str], PatientOutput(sys.stdout)))
+        self._console = console or Console(file=cast(IO[str], PipeSafeOutput(sys.stdout)))
         self._tree = Tree()
         self._lines: deque[Text] = deque(maxlen=KEPT_LINES)
         self._forgotten = 0

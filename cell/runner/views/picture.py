@@ -10,7 +10,6 @@ from rich.text import Text
 from bbs.models.sizes import format_size
 from cell.assembly.terminal import one_line
 from cell.runner.model import Row, State, Tree
-from cell.runner.text import seconds
 
 MARKS = {
     State.WAITING: ("·", "dim"),
@@ -25,7 +24,7 @@ BAR_WIDTH = 6
 def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> RenderableType:
     """Headline and steps. max_rows: limit of the steps; the most important ones are kept."""
     rows = list(tree)
-    shown = rows if max_rows is None else _most_telling(rows, max_rows)
+    shown = rows if max_rows is None else _most_important(rows, max_rows)
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True, min_width=6)
@@ -33,7 +32,7 @@ def picture(tree: Tree, now_ns: int, *, max_rows: int | None = None) -> Renderab
     table.add_column(no_wrap=True, width=BAR_WIDTH + 8 if moves else None)  # fixed: no jumps
     table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
     for row in shown:
-        table.add_row(_step(row), _elapsed(row, now_ns), _moved(row), _last_word(row))
+        table.add_row(_step(row), _elapsed(row, now_ns), _moved(row), _last_line(row))
     parts: list[RenderableType] = [headline(tree, now_ns), table]
     if len(shown) < len(rows):
         parts.append(Text(f"  and {len(rows) - len(shown)} more steps", style="dim"))
@@ -50,17 +49,17 @@ def headline(tree: Tree, now_ns: int) -> Text:
     if ended is not None:
         how = {0: "succeeded", 1: "failed", 130: "interrupted"}.get(ended.exit_code, "could not run")
         style = "green" if ended.exit_code == 0 else "red"
-        line.append(f"  {how} in {seconds(ended.seconds)}", style=style)
+        line.append(f"  {how} in {format_seconds(ended.seconds)}", style=style)
     else:
         state = tree.waiting_for or tree.container.state or "preparing"
-        line.append(f"  {state}  {seconds((now_ns - started.time_ns) / 1e9)}", style="cyan")
+        line.append(f"  {state}  {format_seconds((now_ns - started.time_ns) / 1e9)}", style="cyan")
     line.append(f"  {started.guid}", style="dim")
     for host_port, container_port in tree.container.ports:
         line.append(f"  127.0.0.1:{host_port} -> {container_port}", style="dim")
     return line
 
 
-def _most_telling(rows: list[Row], room: int) -> list[Row]:
+def _most_important(rows: list[Row], room: int) -> list[Row]:
     """As many rows as fit, in order: failed and running steps before finished and waiting ones."""
     weight = {State.FAILED: 0, State.RUNNING: 1, State.WAITING: 2, State.CANCELLED: 3, State.SUCCEEDED: 4}
     ranked = sorted(range(len(rows)), key=lambda index: (weight[rows[index].state], index))
@@ -80,7 +79,7 @@ def _step(row: Row) -> Text:
 
 
 def _elapsed(row: Row, now_ns: int) -> Text:
-    return Text("" if row.state is State.WAITING else seconds(row.elapsed(now_ns)))
+    return Text("" if row.state is State.WAITING else format_seconds(row.elapsed(now_ns)))
 
 
 def _moved(row: Row) -> RenderableType:
@@ -94,7 +93,17 @@ def _moved(row: Row) -> RenderableType:
     return Text(amount)
 
 
-def _last_word(row: Row) -> Text:
+def _last_line(row: Row) -> Text:
     if row.state is State.FAILED and row.reason:
         return Text(one_line(row.reason), style="red")
     return Text(one_line(row.last_line), style="dim")
+
+
+def format_seconds(value: float) -> str:
+    """A duration for people: ``0.25s``, ``12.3s``, ``2m05s``."""
+    if value < 10:
+        return f"{value:.2f}s"
+    if value < 60:
+        return f"{value:.1f}s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes}m{rest:02d}s"

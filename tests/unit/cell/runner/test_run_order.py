@@ -13,7 +13,7 @@ from cell.runner.errors import BadInput
 from cell.runner.options import (
     LOCAL_IMAGE,
     Options,
-    PortWish,
+    RequestedPort,
     given_root_fs,
     image_root_fs,
     parse_env,
@@ -95,7 +95,7 @@ def test_the_command_line_wins() -> None:
         env=(("A", "option"), ("B", "2")),
         memory_mb=0,
         disk_mb=7,
-        ports=(PortWish(8080, 18080), PortWish(9090)),
+        ports=(RequestedPort(8080, 18080), RequestedPort(9090)),
     )
     order = _order(LRP, options)
     assert order.info.root_fs == "alpine:3.20"
@@ -206,8 +206,8 @@ def test_what_is_no_variable_is_refused(text: str) -> None:
 
 
 def test_ports() -> None:
-    assert parse_port("8080") == PortWish(8080)
-    assert parse_port("18080:8080") == PortWish(8080, 18080)
+    assert parse_port("8080") == RequestedPort(8080)
+    assert parse_port("18080:8080") == RequestedPort(8080, 18080)
 
 
 @pytest.mark.parametrize("text", ["x", "0", "70000", "1:2:3", ":80", "0:80", "61001:80", "-1"])

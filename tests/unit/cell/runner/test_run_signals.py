@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from cell.runner.errors import HostCannot
-from cell.runner.interrupts import listening
+from cell.runner.errors import HostError
+from cell.runner.interrupts import received_interrupts
 from cell.runner.observed import hold_ports
 
 pytestmark = pytest.mark.unit
@@ -20,45 +20,45 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 async def test_the_first_signal_asks_and_the_second_insists(signum: signal.Signals) -> None:
-    with listening() as interrupts:
+    with received_interrupts() as interrupts:
         os.kill(os.getpid(), signum)
         async with asyncio.timeout(5):
-            await interrupts.wanted.wait()
-            assert not interrupts.insisted.is_set()
+            await interrupts.requested.wait()
+            assert not interrupts.forced.is_set()
             os.kill(os.getpid(), signum)
-            await interrupts.insisted.wait()
+            await interrupts.forced.wait()
 
 
 async def test_a_terminal_that_closes_asks_and_does_not_insist() -> None:
     """SIGHUP ends a run in order; the shell sends it a second time when the terminal closes."""
-    with listening() as interrupts:
+    with received_interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGHUP)
         async with asyncio.timeout(5):
-            await interrupts.wanted.wait()
-        interrupts.hung_up()
-        assert not interrupts.insisted.is_set()
+            await interrupts.requested.wait()
+        interrupts.hang_up()
+        assert not interrupts.forced.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(5):
-            await interrupts.insisted.wait()
+            await interrupts.forced.wait()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 async def test_nohup_stays_in_force() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with listening() as interrupts:
+        with received_interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             async with asyncio.timeout(5):
-                await interrupts.wanted.wait()
-            assert not interrupts.insisted.is_set()
+                await interrupts.requested.wait()
+            assert not interrupts.forced.is_set()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 async def test_helpers_do_not_die_of_a_ctrl_c_that_is_meant_for_us() -> None:
-    with listening():
+    with received_interrupts():
         process = await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", "kill -INT $$; echo alive", stdout=asyncio.subprocess.PIPE
         )
@@ -68,7 +68,7 @@ async def test_helpers_do_not_die_of_a_ctrl_c_that_is_meant_for_us() -> None:
 
 async def test_afterwards_everything_is_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with listening():
+    with received_interrupts():
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) != before[1]
     assert (signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == before
 
@@ -76,8 +76,8 @@ async def test_afterwards_everything_is_as_before() -> None:
 def test_a_reader_that_goes_does_not_end_the_writer() -> None:
     script = (
         "import sys\n"
-        "from cell.runner.out import PatientOutput\n"
-        "out = PatientOutput(sys.stdout)\n"
+        "from cell.runner.output import PipeSafeOutput\n"
+        "out = PipeSafeOutput(sys.stdout)\n"
         "for _ in range(10000):\n"
         "    print('x' * 100, file=out, flush=True)\n"
         "print('done', file=sys.stderr)\n"
@@ -97,11 +97,11 @@ def test_a_port_somebody_listens_on_is_taken() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(HostCannot, match=f"host port {port} cannot be used: address already in use"):
+        with pytest.raises(HostError, match=f"host port {port} cannot be used: address already in use"):
             hold_ports((port,))
 
 
 def test_two_runs_do_not_get_the_same_port(unused_tcp_port: int) -> None:
-    with hold_ports((unused_tcp_port,)), pytest.raises(HostCannot):
+    with hold_ports((unused_tcp_port,)), pytest.raises(HostError):
         hold_ports((unused_tcp_port,))
     hold_ports((unused_tcp_port,)).close()

@@ -16,10 +16,10 @@ from rich.console import Console
 from cell.commands import explain
 from cell.runner.encoding import UnknownEvent, from_json, to_json
 from cell.runner.errors import BadInput
-from cell.runner.events import EngineCalled, LogWritten, RunEvent, Story, Warned
+from cell.runner.events import EngineCalled, EventRecorder, LogWritten, RunEvent, Warned
 from cell.runner.explaining import explanation, read_trace
-from cell.runner.views.jsonlines import JsonLinesView
 from cell.runner.views.junit import JunitView
+from cell.runner.views.streams import JsonLinesView
 from cell.runner.views.trace import TraceView, trace_document
 
 pytestmark = pytest.mark.unit
@@ -163,7 +163,7 @@ def test_json_lines_are_explained_too(failed_run: Any, tmp_path: Path) -> None:
 
 def test_a_trace_that_breaks_off_is_explained_as_far_as_it_goes(failed_run: Any) -> None:
     text = _shown(failed_run.events[:6])
-    assert text.startswith("the trace ends before the run did")
+    assert text.startswith("the trace ends before the end of the run")
     assert "▶ download" in text
 
 
@@ -222,7 +222,7 @@ def test_what_no_step_failed_with_is_an_error_of_the_run(
 def test_a_report_that_cannot_be_written_does_not_keep_the_others_from_it(
     failed_run: Any, tmp_path: Path
 ) -> None:
-    story = Story([TraceView(tmp_path / "none" / "t.json"), JunitView(tmp_path / "j.xml")])
+    story = EventRecorder([TraceView(tmp_path / "none" / "t.json"), JunitView(tmp_path / "j.xml")])
     for event in failed_run.events:
         story.record(event)
     (problem,) = story.close()

@@ -12,14 +12,13 @@ from rich.console import Console
 
 from bbs.models.actions import ParallelAction, RunAction
 from cell.runner.document import parse_workload
-from cell.runner.events import EngineTold, ResultRead, Warned
-from cell.runner.options import Options, PortWish
+from cell.runner.events import EngineProgress, ResultRead, Warned
+from cell.runner.options import Options, RequestedPort
 from cell.runner.request import make_order
-from cell.runner.text import seconds
 from cell.runner.views.dryrun import dry_run_lines
 from cell.runner.views.live import LiveView
-from cell.runner.views.picture import picture
-from cell.runner.views.plain import PlainView
+from cell.runner.views.picture import format_seconds, picture
+from cell.runner.views.streams import PlainView
 
 pytestmark = pytest.mark.unit
 
@@ -117,7 +116,7 @@ def test_plain_lines_have_their_source_and_notes_go_elsewhere(failed_run: Any) -
     out, told = io.StringIO(), io.StringIO()
     view = PlainView(out, told)
     extra = [
-        EngineTold(time_ns=0, text="pulling image x"),
+        EngineProgress(time_ns=0, text="pulling image x"),
         Warned(time_ns=0, text="two\nlines"),
         ResultRead(time_ns=0, text="42\n"),
     ]
@@ -159,7 +158,7 @@ def test_a_dry_run_says_what_every_step_gets(tmp_path: Path) -> None:
         },
         "monitor": {"timeout": {"timeout_ms": 1000, "action": {"run": {"path": "/bin/check"}}}},
     }
-    options = Options(env=(("PORT", "1"), ("MODE", "a b")), ports=(PortWish(8080, 80),), disk_mb=5)
+    options = Options(env=(("PORT", "1"), ("MODE", "a b")), ports=(RequestedPort(8080, 80),), disk_mb=5)
     text = "\n".join(dry_run_lines(make_order(parse_workload(document), options, "g")))
     for part in (
         "lrp web",
@@ -180,4 +179,4 @@ def test_a_dry_run_says_what_every_step_gets(tmp_path: Path) -> None:
     ("value", "text"), [(0, "0.00s"), (9.994, "9.99s"), (12.34, "12.3s"), (60, "1m00s"), (125, "2m05s")]
 )
 def test_durations(value: float, text: str) -> None:
-    assert seconds(value) == text
+    assert format_seconds(value) == text

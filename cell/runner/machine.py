@@ -14,7 +14,7 @@ import docker.errors
 from bbs.embedded.store.statefolder import SharedFolder, private_folder
 from cell.development.images import ensure_image
 from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
-from cell.runner.errors import HostCannot
+from cell.runner.errors import HostError
 from cell.runner.options import LOCAL_IMAGE, Options
 from rep.config import RepConfig
 
@@ -22,10 +22,10 @@ from rep.config import RepConfig
 def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
     """Check permissions and the engine, and create the local image if required.
 
-    Blocks. Raises HostCannot.
+    Blocks. Raises HostError.
     """
     if os.geteuid() != 0:
-        raise HostCannot("must be root: it makes containers and packet rules")
+        raise HostError("must run as root: it creates containers and packet rules")
     try:
         client = docker.APIClient(base_url=docker_host, version="auto")
         try:
@@ -35,23 +35,23 @@ def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
         finally:
             client.close()
     except docker.errors.DockerException as error:
-        raise HostCannot(
+        raise HostError(
             f"no container engine answers at {docker_host} ({error}); start it with `systemctl start docker`"
         ) from error
     except SharedFolder as error:
-        raise HostCannot(f"the state folder cannot be used: {error}") from error
+        raise HostError(f"the state folder cannot be used: {error}") from error
     except OSError as error:
-        raise HostCannot(f"cannot make the local image: {error}; install busybox-static") from error
+        raise HostError(f"cannot make the local image: {error}; install busybox-static") from error
 
 
 @contextmanager
 def one_slot() -> Iterator[Slot]:
-    """Reserve a slot for the block. Raises HostCannot."""
+    """Reserve a slot for the block. Raises HostError."""
     try:
         with take_slots(1) as (slot,):
             yield slot
     except NoFreeSlot as error:
-        raise HostCannot(str(error)) from error
+        raise HostError(str(error)) from error
 
 
 def cell_config(slot: Slot, options: Options, *, owner: str) -> RepConfig:

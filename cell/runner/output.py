@@ -15,7 +15,7 @@ READER_GONE: Final = (errno.EPIPE, errno.EIO)
 """Error of a pipe, and of a terminal."""
 
 
-class PatientOutput(io.TextIOBase):
+class PipeSafeOutput(io.TextIOBase):
     """Writes to a stream until its reader is gone, then discards."""
 
     def __init__(self, stream: IO[str]) -> None:
