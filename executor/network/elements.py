@@ -15,15 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from executor.errors import NetworkError
+from executor.network import netlink
 
-_NETLINK_NETFILTER = 12
 _NF_TABLES = 10
 _NEW_ELEMENTS, _DELETE_ELEMENTS = _NF_TABLES << 8 | 12, _NF_TABLES << 8 | 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_REQUEST, _ACK, _CREATE = 0x1, 0x4, 0x400
-_MSG_ERROR = 2
 _FAMILY_INET = 1
-_NESTED = 0x8000
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
 _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_USER_DATA = 1, 2, 6
 _DATA_VALUE, _DATA_VERDICT = 1, 2
@@ -33,10 +30,6 @@ _ANSWER_BYTES = 1 << 16
 _SEND_BUFFER_BEYOND_LIMIT, _BATCH_BYTES = 32, 2 << 20  # SO_SNDBUFFORCE
 _AT_ONCE = 200
 """Elements per message, whose length field has 16 bits; an element has at most 250 bytes."""
-
-_HEADER = struct.Struct("=LHHLL")
-_ATTRIBUTE = struct.Struct("=HH")
-_FAMILY_AND_ID = struct.Struct(">BBH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +76,7 @@ class ElementSocket:
     def __init__(self) -> None:
         """Raises NetworkError."""
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
-            )
+            self._socket = netlink.open_socket(netlink.NETFILTER)
             self._socket.setsockopt(socket.SOL_SOCKET, _SEND_BUFFER_BEYOND_LIMIT, _BATCH_BYTES)
         except OSError as error:
             raise NetworkError(f"packet rules cannot be changed: {error.strerror}") from error
@@ -94,17 +85,17 @@ class ElementSocket:
 
     def run(self, statements: Sequence[ElementStatement]) -> str | None:
         """Make all changes or none; return the error, None for success. Blocks for a short time."""
-        marked = _FAMILY_AND_ID.pack(socket.AF_UNSPEC, 0, _NF_TABLES)
+        marked = netlink.NETFILTER_HEADER.pack(socket.AF_UNSPEC, 0, _NF_TABLES)
         begin = self._next()
-        batch = [_message(_BATCH_BEGIN, 0, begin, marked)]
+        batch = [netlink.request(_BATCH_BEGIN, 0, begin, marked)]
         told: dict[int, ElementStatement] = {}
         for statement in statements:
-            kind, flags = (_NEW_ELEMENTS, _CREATE) if statement.add else (_DELETE_ELEMENTS, 0)
+            kind, flags = (_NEW_ELEMENTS, netlink.CREATE) if statement.add else (_DELETE_ELEMENTS, 0)
             for body in _messages(statement):
                 number = self._next()
                 told[number] = statement
-                batch.append(_message(kind, flags | _ACK, number, body))
-        batch.append(_message(_BATCH_END, 0, self._next(), marked))
+                batch.append(netlink.request(kind, flags | netlink.ACK, number, body))
+        batch.append(netlink.request(_BATCH_END, 0, self._next(), marked))
         try:
             self._socket.send(b"".join(batch))
             answers = dict(self._answers())
@@ -132,13 +123,9 @@ class ElementSocket:
                 data = self._socket.recv(_ANSWER_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, kind, _, number, _ = _HEADER.unpack_from(data, offset)
-                if kind == _MSG_ERROR:
-                    (code,) = struct.unpack_from("=l", data, offset + _HEADER.size)
-                    yield number, -code
-                offset += (max(length, _HEADER.size) + 3) & ~3
+            for answer in netlink.messages(data):
+                if answer.kind == netlink.ERROR:
+                    yield answer.number, netlink.error_code(answer.body)
 
 
 def _messages(statement: ElementStatement) -> Iterator[bytes]:
@@ -146,37 +133,28 @@ def _messages(statement: ElementStatement) -> Iterator[bytes]:
         elements = b"".join(map(_element, statement.elements[start : start + _AT_ONCE]))
         yield b"".join(
             (
-                _FAMILY_AND_ID.pack(_FAMILY_INET, 0, 0),
-                _attribute(_LIST_TABLE, _text(statement.table)),
-                _attribute(_LIST_SET, _text(statement.name)),
-                _attribute(_LIST_ELEMENTS | _NESTED, elements),
+                netlink.NETFILTER_HEADER.pack(_FAMILY_INET, 0, 0),
+                netlink.attribute(_LIST_TABLE, netlink.text(statement.table)),
+                netlink.attribute(_LIST_SET, netlink.text(statement.name)),
+                netlink.attribute(_LIST_ELEMENTS | netlink.NESTED, elements),
             )
         )
 
 
 def _element(element: Element) -> bytes:
-    body = _attribute(_ELEMENT_KEY | _NESTED, _attribute(_DATA_VALUE, element.key))
+    body = netlink.attribute(_ELEMENT_KEY | netlink.NESTED, netlink.attribute(_DATA_VALUE, element.key))
     if element.value:
-        body += _attribute(_ELEMENT_DATA | _NESTED, _attribute(_DATA_VALUE, element.value))
-    if element.chain:
-        verdict = _attribute(_VERDICT_CODE, struct.pack(">l", _JUMP)) + _attribute(
-            _VERDICT_CHAIN, _text(element.chain)
+        body += netlink.attribute(
+            _ELEMENT_DATA | netlink.NESTED, netlink.attribute(_DATA_VALUE, element.value)
         )
-        body += _attribute(_ELEMENT_DATA | _NESTED, _attribute(_DATA_VERDICT | _NESTED, verdict))
+    if element.chain:
+        verdict = netlink.attribute(_VERDICT_CODE, struct.pack(">l", _JUMP)) + netlink.attribute(
+            _VERDICT_CHAIN, netlink.text(element.chain)
+        )
+        body += netlink.attribute(
+            _ELEMENT_DATA | netlink.NESTED, netlink.attribute(_DATA_VERDICT | netlink.NESTED, verdict)
+        )
     if element.comment:
-        comment = _text(element.comment)
-        body += _attribute(_ELEMENT_USER_DATA, bytes((_COMMENT, len(comment))) + comment)
-    return _attribute(_LIST_ELEMENT | _NESTED, body)
-
-
-def _text(text: str) -> bytes:
-    return text.encode() + b"\0"
-
-
-def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, number, 0) + body
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
+        comment = netlink.text(element.comment)
+        body += netlink.attribute(_ELEMENT_USER_DATA, bytes((_COMMENT, len(comment))) + comment)
+    return netlink.attribute(_LIST_ELEMENT | netlink.NESTED, body)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from executor.errors import NetworkError
+from executor.network import netlink
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +22,7 @@ _UP, _EVERYTHING = 0x1, 0xFFFFFFFF  # the flags of a new interface have all chan
 _RECEIVE_BYTES = 1 << 16
 _RECEIVE_BUFFER = 1 << 20
 
-_HEADER = struct.Struct("=LHHLL")
 _LINK = struct.Struct("=BxHiII")
-_ATTRIBUTE = struct.Struct("=HH")
 
 
 class LinkWatch:
@@ -38,11 +37,8 @@ class LinkWatch:
     def open(self) -> None:
         """Call in a running event loop. Raises NetworkError."""
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK,
-                socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-                socket.NETLINK_ROUTE,
-            )
+            self._socket = netlink.open_socket(socket.NETLINK_ROUTE)
+            self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             self._socket.bind((0, _LINK_GROUP))
         except OSError as error:
@@ -76,24 +72,10 @@ class LinkWatch:
 
 def lost_links(data: bytes) -> Iterator[str]:
     """Names of the interfaces that were removed or went down, from netlink messages."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, offset)
-        body = data[offset + _HEADER.size : offset + length]
+    for kind, _, body in netlink.messages(data):
         if kind in (_NEW_LINK, _DELETE_LINK) and len(body) >= _LINK.size:
             _, _, _, flags, changed = _LINK.unpack_from(body)
             went_down = not flags & _UP and changed & _UP and changed != _EVERYTHING
             if kind == _DELETE_LINK or went_down:
-                yield _name(body[_LINK.size :])
-        offset += (max(length, _HEADER.size) + 3) & ~3
-
-
-def _name(attributes: bytes) -> str:
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(attributes):
-        length, kind = _ATTRIBUTE.unpack_from(attributes, offset)
-        if kind == _NAME:
-            value = attributes[offset + _ATTRIBUTE.size : offset + length]
-            return value.rstrip(b"\0").decode(errors="replace")
-        offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
-    return ""
+                name = dict(netlink.attributes(body[_LINK.size :])).get(_NAME, b"")
+                yield name.rstrip(b"\0").decode(errors="replace")

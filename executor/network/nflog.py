@@ -6,7 +6,6 @@ first namespace only.
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -14,13 +13,11 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from executor.errors import NetworkError
+from executor.network import netlink
 from executor.network.config import Address
 
-_NETLINK_NETFILTER = 12
 _SUBSYSTEM_LOG = 4
 _PACKET, _CONFIG = 0, 1
-_F_REQUEST, _F_ACK = 1, 4
-_MSG_ERROR = 2
 _CFG_CMD, _CFG_MODE = 1, 2
 _CMD_BIND = 1
 _COPY_PACKET = 2
@@ -30,9 +27,6 @@ _ATTR_PAYLOAD, _ATTR_PREFIX = 9, 10
 _RECEIVE_BUFFER = 1 << 20
 _RECEIVE_BYTES = 1 << 16
 
-_HEADER = struct.Struct("=LHHLL")
-_ATTRIBUTE = struct.Struct("=HH")
-_FAMILY_AND_GROUP = struct.Struct(">BBH")
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 _IPV4_HEADER, _IPV6_HEADER = 20, 40
 
@@ -57,16 +51,14 @@ class LogGroup:
     def __init__(self, group: int) -> None:
         """Raises NetworkError, for example if the group already has a listener."""
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
-            )
+            self._socket = netlink.open_socket(netlink.NETFILTER)
         except OSError as error:
             raise NetworkError(f"log group {group}: {error.strerror}") from error
         try:
             self._socket.bind((0, 0))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            self._ask(group, _attribute(_CFG_CMD, struct.pack("B", _CMD_BIND)))
-            self._ask(group, _attribute(_CFG_MODE, struct.pack(">LBx", _COPIED_BYTES, _COPY_PACKET)))
+            self._ask(group, netlink.attribute(_CFG_CMD, struct.pack("B", _CMD_BIND)))
+            self._ask(group, netlink.attribute(_CFG_MODE, struct.pack(">LBx", _COPIED_BYTES, _COPY_PACKET)))
             self._socket.setblocking(False)
         except OSError as error:
             self._socket.close()
@@ -87,39 +79,22 @@ class LogGroup:
         return list(packets(data))
 
     def _ask(self, group: int, attribute: bytes) -> None:
-        body = _FAMILY_AND_GROUP.pack(socket.AF_UNSPEC, 0, group) + attribute
-        kind = _SUBSYSTEM_LOG << 8 | _CONFIG
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, _F_REQUEST | _F_ACK, 1, 0) + body)
-        answer = self._socket.recv(_RECEIVE_BYTES)
-        _, kind, _, _, _ = _HEADER.unpack_from(answer)
-        (code,) = struct.unpack_from("=l", answer, _HEADER.size)
-        if kind == _MSG_ERROR and code:
-            raise OSError(-code, os.strerror(-code))
+        body = netlink.NETFILTER_HEADER.pack(socket.AF_UNSPEC, 0, group) + attribute
+        self._socket.send(netlink.request(_SUBSYSTEM_LOG << 8 | _CONFIG, netlink.ACK, 1, body))
+        answer = next(netlink.messages(self._socket.recv(_RECEIVE_BYTES)))
+        if answer.kind == netlink.ERROR:
+            netlink.raise_error(answer.body)
 
 
 def packets(data: bytes) -> Iterator[Packet]:
     """The packets in netlink messages."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
-            return
-        if kind == _SUBSYSTEM_LOG << 8 | _PACKET:
-            attributes = _attributes(data[offset + _HEADER.size + _FAMILY_AND_GROUP.size : offset + length])
-            prefix = attributes.get(_ATTR_PREFIX, b"").rstrip(b"\0").decode(errors="replace")
-            if (packet := _packet(attributes.get(_ATTR_PAYLOAD, b""))) is not None:
-                yield replace(packet, prefix=prefix)
-        offset += (length + 3) & ~3
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        found[kind] = data[offset + _ATTRIBUTE.size : offset + length]
-        offset += max((length + 3) & ~3, _ATTRIBUTE.size)
-    return found
+    for kind, _, body in netlink.messages(data):
+        if kind != _SUBSYSTEM_LOG << 8 | _PACKET:
+            continue
+        attributes = dict(netlink.attributes(body[netlink.NETFILTER_HEADER.size :]))
+        prefix = attributes.get(_ATTR_PREFIX, b"").rstrip(b"\0").decode(errors="replace")
+        if (packet := _packet(attributes.get(_ATTR_PAYLOAD, b""))) is not None:
+            yield replace(packet, prefix=prefix)
 
 
 def _packet(data: bytes) -> Packet | None:
@@ -141,8 +116,3 @@ def _protocol(number: int, data: bytes) -> tuple[str, int | None]:
         return protocol, None
     (port,) = struct.unpack_from(">H", data, 2)
     return protocol, port
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
