@@ -11,14 +11,14 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any, BinaryIO, TypeVar
 
 import psutil
 from docker import APIClient
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import NotFound
 
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
@@ -37,30 +37,26 @@ from executor.engine.containers import (
     LABEL_PRIVILEGED,
     Surroundings,
     container_name,
-    create_request,
 )
 from executor.engine.copies import Copies
+from executor.engine.creation import ContainerCreator, NameTaken, remove
 from executor.engine.devices import make_fuse
-from executor.engine.faults import ContainerGone, ImageMissing, engine_text
+from executor.engine.faults import ContainerGone, ImageMissing
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
-from executor.engine.lowering import lowering_mounts
-from executor.engine.processes import DockerProcess, ProcessRoom
+from executor.engine.process import DockerProcess
+from executor.engine.processes import ProcessRoom
 from executor.engine.pulledimages import PulledImages
-from executor.engine.storage import DiskQuotas, Room
+from executor.engine.storage import DiskQuotas
 from executor.engine.streams import Streams
 from executor.environment import image_env
 from executor.errors import EngineError
-from executor.reasons import reason_of
 from executor.shielded import finish
 from executor.watch import cgroup
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-REMOVAL_TIMEOUT_S = 30
-"""Time limit for a removal that another engine call has begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +122,7 @@ class DockerEngine:
         self._handles: dict[str, _Handle] = {}
         self._hierarchies = cgroup.own_mounts()
         self._quotas = DiskQuotas(self._client)
+        self._creator = ContainerCreator(self._client, self._surroundings, self._quotas, self._io_dir)
 
     async def close(self) -> None:
         """Close connections and threads; containers and processes stay."""
@@ -150,16 +147,16 @@ class DockerEngine:
         image = await self._images.get(*access, told)
         try:
             try:
-                state = await self._create_in_room(spec, image)
+                state = await self._creator.create(spec, image)
             except ImageMissing:
                 image = await self._images.get(*access, told, missing=image)
-                state = await self._create_in_room(spec, image)
+                state = await self._creator.create(spec, image)
             container = self._known(spec.guid, state)
             await self._leave_out_volumes(container, declared_volumes(state))
             if spec.privileged:
                 await asyncio.to_thread(make_fuse, self._handle(container).proc_fd, spec.guid)
             return container
-        except _NameTaken as error:
+        except NameTaken as error:
             raise EngineError(str(error)) from error
         except BaseException:
             await self._undo(spec.guid)
@@ -174,11 +171,11 @@ class DockerEngine:
         self._copies.end(guid)
         name = container_name(self._surroundings, guid)
 
-        def remove(api: APIClient) -> None:
-            _remove(api, name)
+        def job(api: APIClient) -> None:
+            remove(api, name)
             shutil.rmtree(io_dir, ignore_errors=True)
 
-        await self._client.call(f"destroy container {guid}", remove)
+        await self._client.call(f"destroy container {guid}", job)
         self._processes.forget(guid)
         self._forget(guid)
 
@@ -290,44 +287,6 @@ class DockerEngine:
     async def _info(self) -> dict[str, Any]:
         return dict(await self._client.call("engine info", lambda api: api.info()))
 
-    async def _create_in_room(self, spec: ContainerSpec, image: str) -> dict[str, Any]:
-        room = await self._quotas.room(spec, image)
-        try:
-            return await self._create(spec, image, room)
-        except _NoQuota as error:  # depends on a mount option, so only an attempt shows it
-            self._quotas.refused(str(error))
-            return await self._create(spec, image, replace(room, quota=0))
-
-    async def _create(self, spec: ContainerSpec, image: str, room: Room) -> dict[str, Any]:
-        name = container_name(self._surroundings, spec.guid)
-        io_dir = self._io_dir(spec.guid)
-        surroundings = self._surroundings
-        if spec.privileged:
-            lowering = await asyncio.to_thread(lowering_mounts)
-            surroundings = replace(surroundings, lowering=lowering)
-        request = create_request(spec, image=image, io_dir=io_dir, surroundings=surroundings, room=room)
-
-        def job(api: APIClient) -> dict[str, Any]:
-            io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-            io_dir.chmod(0o755)
-            try:
-                made = str(api.create_container_from_config(request, name=name)["Id"])
-            except ImageNotFound as error:
-                raise ImageMissing(engine_text(error)) from error
-            except APIError as error:
-                if room.quota and "storage-opt" in engine_text(error):
-                    raise _NoQuota(engine_text(error)) from error
-                if error.status_code == 409:
-                    raise _NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error
-                raise
-            api.start(made)
-            return dict(api.inspect_container(made))
-
-        try:
-            return await self._client.call(f"create container {spec.guid}", job)
-        except OSError as error:
-            raise EngineError(f"create container {spec.guid}: {reason_of(error)}") from error
-
     async def _undo(self, guid: str) -> None:
         try:
             await finish(self.destroy(guid))
@@ -370,33 +329,6 @@ class DockerEngine:
             return Guid(guid).below(self._config.state_dir / "io")
         except InvalidGuid as error:
             raise EngineError(f"container {error}") from error
-
-
-class _NoQuota(Exception):
-    """The storage driver cannot limit a container's disk usage."""
-
-
-class _NameTaken(Exception):
-    """A container with this guid exists already; it must not be removed."""
-
-
-def _remove(api: APIClient, name: str) -> None:
-    """Remove a container; returns once it is gone, even if another call removes it. Raises APIError,
-    RequestException.
-    """
-    try:
-        api.remove_container(name, v=True, force=True)
-    except NotFound:
-        return
-    except APIError as error:
-        if error.status_code != 409 or "already in progress" not in engine_text(error):
-            raise
-    else:
-        return
-    try:
-        api.wait(name, timeout=REMOVAL_TIMEOUT_S, condition="removed")
-    except NotFound:
-        return
 
 
 def _unheard(_text: str) -> None:

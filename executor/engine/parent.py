@@ -32,8 +32,8 @@ from __future__ import annotations
 import re
 
 from executor.engine.environment import carried_over, handed_over
-from executor.engine.launch import Launch
 from executor.engine.lowering import LOADER, lowering_command
+from executor.engine.resolution import ResolvedProcess
 
 BUSYBOX = "/.cell/busybox"
 INIT = "/.cell/init"
@@ -61,34 +61,36 @@ variables, because setpriv might interpret them.
 _REFUSED = re.compile(rb"(?:env|setpriv): can't execute '(.*)': ([^\n]*)\n", re.DOTALL)
 
 
-def parent_command(launch: Launch, name: str, *, lowered: bool = False) -> tuple[list[str], list[str]]:
-    """Command line and ``NAME=value`` environment of the exec that starts ``launch``.
+def parent_command(
+    process: ResolvedProcess, name: str, *, lowered: bool = False
+) -> tuple[list[str], list[str]]:
+    """Command line and ``NAME=value`` environment of the exec that starts ``process``.
 
     name: the process's directory below the container's io directory. lowered: starts as root, then becomes
     its user.
     """
-    variables, words = handed_over(launch.env)
+    variables, words = handed_over(process.env)
     directory = f"{IO_DIR}/{name}"
-    nofile = "" if launch.nofile is None else str(launch.nofile)
+    nofile = "" if process.nofile is None else str(process.nofile)
     child = _CHILD
     before: tuple[str, ...] = ()
     if lowered:
         child = child.replace("WORDS", carried_over(variables))
         script = _LOWERED.replace("WORDS", words)
-        before = (*lowering_command(launch.user, launch.groups), BUSYBOX, "sh", "-c", script, "sh")
+        before = (*lowering_command(process.user, process.groups), BUSYBOX, "sh", "-c", script, "sh")
     child = child.replace("WORDS", words)
-    program = _program(launch)
+    program = _program(process)
     # env takes an argument with "=" before the program's as a variable: put another applet in between.
     through = [BUSYBOX, "setpriv"] if "=" in program else []
-    arguments = [*before, *through, program, *launch.argv[1:]]
+    arguments = [*before, *through, program, *process.argv[1:]]
     command = [BUSYBOX, "sh", "-c", _PARENT, directory, child, directory, nofile, *arguments]
     return command, variables
 
 
-def refusal(launch: Launch, error_output: bytes) -> str:
+def refusal(process: ResolvedProcess, error_output: bytes) -> str:
     """The kernel's reason for not executing the program, if the output so far has nothing else."""
     refused = _REFUSED.fullmatch(error_output)
-    if refused is None or refused[1] != _program(launch).encode("utf-8", "surrogateescape"):
+    if refused is None or refused[1] != _program(process).encode("utf-8", "surrogateescape"):
         return ""
     return refused[2].decode("utf-8", "replace")
 
@@ -99,8 +101,8 @@ def is_on_its_way(command_line: bytes) -> bool:
     return command_line.startswith(tuple(step.encode() for step in steps))
 
 
-def _program(launch: Launch) -> str:
+def _program(process: ResolvedProcess) -> str:
     """Argument 0 as given. A bare name becomes a path, because the applet would run its own program of that
     name.
     """
-    return launch.argv[0] if "/" in launch.argv[0] else launch.program
+    return process.argv[0] if "/" in process.argv[0] else process.program

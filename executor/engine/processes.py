@@ -32,18 +32,23 @@ from executor.engine.fifos import (
     StatusSpoiled,
     readable,
 )
-from executor.engine.launch import Launch, plan_launch, refused_by_kernel, refused_limit, refused_size
 from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.proc import argument_bytes_of, children_of, command_line, kill, only_child, start_of
+from executor.engine.process import DockerProcess
+from executor.engine.resolution import (
+    ResolvedProcess,
+    refused_by_kernel,
+    refused_limit,
+    refused_size,
+    resolve,
+)
 from executor.engine.rootfs import Rootfs
 from executor.errors import EngineError, ProcessStartError
 from executor.places import FairPlaces
 from executor.reasons import reason_of
 
 logger = logging.getLogger(__name__)
-
-_KILLED = 128 + signal.SIGKILL
 
 SURVIVORS_MOST = 4
 """Ended processes per container whose output FIFOs a surviving child still holds. Each costs two descriptors.
@@ -70,114 +75,11 @@ one.
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    launch: Launch
+    resolved: ResolvedProcess
     fifos: ProcessFifos
     parent_fd: int
     parent_pid: int
     lowered: bool
-
-
-class DockerProcess:
-    """A running or ended process, created by :class:`ProcessRoom`."""
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        pid: int,
-        child_fd: int,
-        parent_fd: int,
-        status: StatusReader,
-        fifos: ProcessFifos,
-        readers: tuple[OutputReader, OutputReader],
-    ) -> None:
-        self._name = name
-        self._pid = pid
-        self._child_fd = child_fd
-        self._parent_fd = parent_fd
-        self._status = status
-        self._fifos = fifos
-        self._readers = readers
-        self._loop = asyncio.get_running_loop()
-        self._exit: asyncio.Future[int] = self._loop.create_future()
-        self._ended = False
-        self._loop.add_reader(parent_fd, self._on_exit)
-
-    @property
-    def name(self) -> str:
-        """Unique in its container; used for adoption after a restart."""
-        return self._name
-
-    @property
-    def pid(self) -> int:
-        """Host pid of the process itself."""
-        return self._pid
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
-
-    @property
-    def finished(self) -> bool:
-        """Whether the process has ended and its output FIFOs are closed."""
-        return self._exit.done() and all(reader.closed for reader in self._readers)
-
-    async def wait(self) -> int:
-        """Exit status 0-255, 128+n for death by signal n. Any number of callers may wait."""
-        return await asyncio.shield(self._exit)
-
-    async def signal(self, signum: int) -> None:
-        """Send ``signum`` to the process itself. An ended process is no error."""
-        if self._child_fd >= 0:
-            try:
-                signal.pidfd_send_signal(self._child_fd, signum)
-            except ProcessLookupError:
-                return
-
-    def abandon(self) -> None:
-        """End the process after its container is gone. Waiting callers get the status of a killed process,
-        once the available output is handled.
-        """
-        if not self._ended:
-            self._on_exit()
-        self.close_output()
-
-    def close_output(self) -> None:
-        """Stop reading once the available output is handled; the output of a surviving child is discarded."""
-        for reader in self._readers:
-            reader.drain(reader.close)
-
-    def detach(self) -> None:
-        """Stop watching, so that the next agent process can adopt the process. Waiting is cancelled."""
-        if not self._ended:
-            self._ended = True
-            self._close_descriptors()
-        self._exit.cancel()
-        for reader in self._readers:
-            reader.close()
-
-    def _on_exit(self) -> None:
-        self._ended = True
-        self._loop.remove_reader(self._parent_fd)
-        status = self._status.exit_status()
-        if status is None:  # the parent was killed before its child: end the child too
-            kill(self._child_fd)
-            status = _KILLED
-        self._close_descriptors()
-        self._fifos.close()
-        out, err = self._readers
-        out.drain(lambda: err.drain(lambda: self._resolve(status)))
-
-    def _resolve(self, status: int) -> None:
-        if not self._exit.done():
-            self._exit.set_result(status)
-
-    def _close_descriptors(self) -> None:
-        self._loop.remove_reader(self._parent_fd)
-        for fd in (self._child_fd, self._parent_fd, self._status.fd):
-            if fd >= 0:
-                os.close(fd)
-        self._child_fd = -1
 
 
 def processes_most() -> int:
@@ -304,13 +206,13 @@ class ProcessRoom:
 
         def job(api: APIClient) -> None:
             with Rootfs(proc_fd) as root:
-                launch = plan_launch(root, spec)
-                owner = root.host_ids(launch.user.uid, launch.user.gid)
-            lowered = container.privileged and launch.user.uid != 0
-            command, environment = parent_command(launch, name, lowered=lowered)
+                resolved = resolve(root, spec)
+                owner = root.host_ids(resolved.user.uid, resolved.user.gid)
+            lowered = container.privileged and resolved.user.uid != 0
+            command, environment = parent_command(resolved, name, lowered=lowered)
             inherited = (f"{name}={value}" for name, value in container.image_env)
             if too_long([*command, *environment, *inherited], argument_bytes_of(container.init_pid)):
-                raise refused_size(launch)
+                raise refused_size(resolved)
             fifos = ProcessFifos.make(self._io_dir(container.guid) / name, owner)
             try:
                 exec_id = api.exec_create(
@@ -318,16 +220,16 @@ class ProcessRoom:
                     command,
                     stdout=False,
                     stderr=False,
-                    user="0:0" if lowered else launch.user.exec_user,
+                    user="0:0" if lowered else resolved.user.exec_user,
                     environment=environment,
-                    workdir=launch.directory,
+                    workdir=resolved.directory,
                 )["Id"]
                 api.exec_start(exec_id, detach=True)
                 state = api.exec_inspect(exec_id)
                 if not state["Running"] or not state["Pid"]:
                     raise ProcessStartError(f"{asked}: it ended before it was started")
                 parent = state["Pid"]
-                made.append(_Started(launch, fifos, os.pidfd_open(parent), parent, lowered))
+                made.append(_Started(resolved, fifos, os.pidfd_open(parent), parent, lowered))
             except BaseException:
                 fifos.close()
                 raise
@@ -366,8 +268,8 @@ class ProcessRoom:
                     raise refused_limit()
                 await _executed(pid, child_fd, waiting, lowered=started.lowered)
             said = started.fifos.peek("err")
-            if reason := refusal(started.launch, said):
-                raise refused_by_kernel(started.launch, reason)
+            if reason := refusal(started.resolved, said):
+                raise refused_by_kernel(started.resolved, reason)
         except BaseException as error:
             os.close(status.fd)
             if child_fd >= 0:

@@ -16,7 +16,8 @@ from executor.engine.api import ContainerSpec, ProcessSpec
 from executor.engine.docker import DockerEngine
 from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, StatusSpoiled
 from executor.engine.output import OutputReader, OutputTurns
-from executor.engine.processes import SURVIVORS_MOST, DockerProcess
+from executor.engine.process import DockerProcess
+from executor.engine.processes import SURVIVORS_MOST
 from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig

@@ -16,9 +16,9 @@ from executor.engine.binaries import is_static, require_static
 from executor.engine.capabilities import UNPRIVILEGED, bounding_set
 from executor.engine.containers import Surroundings, create_request
 from executor.engine.faults import ContainerGone, translate
-from executor.engine.launch import Launch, refused_by_kernel
 from executor.engine.lowering import mounts_of
 from executor.engine.parent import is_on_its_way, parent_command, refusal
+from executor.engine.resolution import ResolvedProcess, refused_by_kernel
 from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User
 from executor.errors import EngineError, EngineUnavailable
@@ -35,7 +35,7 @@ SURROUNDINGS = Surroundings(
     busybox_path="/bin/busybox",
     capabilities=("CHOWN", "SYS_ADMIN"),
 )
-LAUNCH = Launch(
+PROCESS = ResolvedProcess(
     user=User(uid=0, gid=0, home="/", exec_user="0"),
     directory="/",
     env=(("A", "1"),),
@@ -257,7 +257,7 @@ def test_capabilities_of_a_mask() -> None:
     ],
 )
 def test_a_parent_starts_the_program(argv: tuple[str, ...], program: str, arguments: list[str]) -> None:
-    command, env = parent_command(replace(LAUNCH, argv=argv, program=program), "1")
+    command, env = parent_command(replace(PROCESS, argv=argv, program=program), "1")
     assert command[:3] == ["/.cell/busybox", "sh", "-c"]
     assert command[4] == "/.cell/io/1"
     assert command[-len(arguments) - 2 :] == ["/.cell/io/1", "", *arguments]
@@ -266,8 +266,8 @@ def test_a_parent_starts_the_program(argv: tuple[str, ...], program: str, argume
 
 def test_a_lowered_process_begins_as_root_and_its_variables_mean_nothing_to_what_lowers_it() -> None:
     user = User(uid=2000, gid=3000, home="/", exec_user="vcap")
-    launch = replace(LAUNCH, user=user, groups=(50,), env=(("LD_PRELOAD", "/x"), ("SECRET", "hunter2")))
-    command, env = parent_command(launch, "1", lowered=True)
+    lowered = replace(PROCESS, user=user, groups=(50,), env=(("LD_PRELOAD", "/x"), ("SECRET", "hunter2")))
+    command, env = parent_command(lowered, "1", lowered=True)
     assert env == ["E0=LD_PRELOAD=/x", "E1=SECRET=hunter2"]
     assert not [argument for argument in command if "LD_PRELOAD" in argument or "hunter2" in argument]
     lowering = command[command.index("/.cell/lower/ld.so") :]
@@ -321,7 +321,7 @@ def test_only_privileged_containers_get_what_lowers() -> None:
 
 
 def test_values_of_variables_are_in_no_argument() -> None:
-    command, env = parent_command(replace(LAUNCH, env=(("A", "1"), ("SECRET", "hunter2"))), "1")
+    command, env = parent_command(replace(PROCESS, env=(("A", "1"), ("SECRET", "hunter2"))), "1")
     assert env == ["E0=A=1", "E1=SECRET=hunter2"]
     assert not [argument for argument in command if "hunter2" in argument]
 
@@ -337,7 +337,7 @@ def test_values_of_variables_are_in_no_argument() -> None:
     ],
 )
 def test_a_refusal_is_told_from_output(output: bytes, reason: str) -> None:
-    assert refusal(LAUNCH, output) == reason
+    assert refusal(PROCESS, output) == reason
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_refusal_is_told_from_output(output: bytes, reason: str) -> None:
     ],
 )
 def test_what_a_refused_program_is_called(reason: str, text: str) -> None:
-    error = refused_by_kernel(LAUNCH, reason)
+    error = refused_by_kernel(PROCESS, reason)
     assert str(error) == f"exec failed: unable to start container process: {text}"
 
 

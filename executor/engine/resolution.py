@@ -1,4 +1,4 @@
-"""Launch plan of a process: user, directory, program and environment, checked before it starts.
+"""Resolution of a process spec in its container: user, directory, program and environment.
 
 The tiny parent of a process is a shell, whose error messages differ from a container runtime's. So
 everything a runtime would refuse is checked in the container's root first, and refused with the runtime's
@@ -25,7 +25,7 @@ _FAILED = "exec failed: unable to start container process"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class ResolvedProcess:
     """A process that can start. program: path to execute; argv: its arguments from number 0 on.
 
     groups: the user's supplementary groups.
@@ -40,14 +40,14 @@ class Launch:
     groups: tuple[int, ...] = ()
 
 
-def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
+def resolve(root: Rootfs, spec: ProcessSpec) -> ResolvedProcess:
     """Resolve ``spec`` in ``root``; creates a missing working directory. Raises ProcessStartError."""
     _check_texts(spec)
     accounts = spec.user, root.read_text("/etc/passwd"), root.read_text("/etc/group")
     user = resolve_user(*accounts)
     directory = _working_directory(root, spec.dir or user.home, user)
     env = with_defaults(spec.env, uid=user.uid, user=spec.user, home=user.home)
-    launch = Launch(
+    resolved = ResolvedProcess(
         user=user,
         directory=directory,
         env=env,
@@ -56,16 +56,16 @@ def plan_launch(root: Rootfs, spec: ProcessSpec) -> Launch:
         nofile=spec.nofile,
         groups=further_groups(*accounts),
     )
-    _check_strings(launch)
-    return launch
+    _check_strings(resolved)
+    return resolved
 
 
-def refused_by_kernel(launch: Launch, reason: str) -> ProcessStartError:
+def refused_by_kernel(process: ResolvedProcess, reason: str) -> ProcessStartError:
     """The runtime's error for a program that passed the checks but could not be executed."""
     text = reason.lower()
     if text == "permission denied":
-        return ProcessStartError(f'{_FAILED}: exec: "{launch.program}": {text}')
-    return ProcessStartError(f"{_FAILED}: exec {launch.program}: {text}")
+        return ProcessStartError(f'{_FAILED}: exec: "{process.program}": {text}')
+    return ProcessStartError(f"{_FAILED}: exec {process.program}: {text}")
 
 
 def refused_limit() -> ProcessStartError:
@@ -73,15 +73,15 @@ def refused_limit() -> ProcessStartError:
     return ProcessStartError(f"{_FAILED}: error setting rlimits for ready process: operation not permitted")
 
 
-def refused_size(launch: Launch) -> ProcessStartError:
+def refused_size(process: ResolvedProcess) -> ProcessStartError:
     """The error for arguments and variables that exceed the kernel's limit."""
-    return refused_by_kernel(launch, os.strerror(errno.E2BIG))
+    return refused_by_kernel(process, os.strerror(errno.E2BIG))
 
 
-def _check_strings(launch: Launch) -> None:
+def _check_strings(process: ResolvedProcess) -> None:
     """Refuse a single argument or variable that is too long. Raises ProcessStartError."""
-    if too_long([*launch.argv, *(f"{name}={value}" for name, value in launch.env)], sys.maxsize):
-        raise refused_size(launch)
+    if too_long([*process.argv, *(f"{name}={value}" for name, value in process.env)], sys.maxsize):
+        raise refused_size(process)
 
 
 def _check_texts(spec: ProcessSpec) -> None:

@@ -1,0 +1,109 @@
+"""Creation of a container in the engine, and its removal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from executor.engine.api import ContainerSpec
+from executor.engine.client import EngineClient
+from executor.engine.containers import Surroundings, container_name, create_request
+from executor.engine.faults import ImageMissing, engine_text
+from executor.engine.lowering import lowering_mounts
+from executor.engine.storage import DiskQuotas, Room
+from executor.errors import EngineError
+from executor.reasons import reason_of
+
+REMOVAL_TIMEOUT_S = 30
+"""Time limit for a removal that another engine call has begun."""
+
+
+class _NoQuota(Exception):
+    """The storage driver cannot limit a container's disk usage."""
+
+
+class NameTaken(Exception):
+    """A container with this guid exists already; it must not be removed."""
+
+
+class ContainerCreator:
+    """Creates and starts containers. io_dir: the host directory of a container's io directory, by guid."""
+
+    def __init__(
+        self,
+        client: EngineClient,
+        surroundings: Surroundings,
+        quotas: DiskQuotas,
+        io_dir: Callable[[str], Path],
+    ) -> None:
+        self._client = client
+        self._surroundings = surroundings
+        self._quotas = quotas
+        self._io_dir = io_dir
+
+    async def create(self, spec: ContainerSpec, image: str) -> dict[str, Any]:
+        """Create and start a container; returns its state in the engine.
+
+        Raises ImageMissing, NameTaken, EngineError.
+        """
+        room = await self._quotas.room(spec, image)
+        try:
+            return await self._create(spec, image, room)
+        except _NoQuota as error:  # depends on a mount option, so only an attempt shows it
+            self._quotas.refused(str(error))
+            return await self._create(spec, image, replace(room, quota=0))
+
+    async def _create(self, spec: ContainerSpec, image: str, room: Room) -> dict[str, Any]:
+        name = container_name(self._surroundings, spec.guid)
+        io_dir = self._io_dir(spec.guid)
+        surroundings = self._surroundings
+        if spec.privileged:
+            lowering = await asyncio.to_thread(lowering_mounts)
+            surroundings = replace(surroundings, lowering=lowering)
+        request = create_request(spec, image=image, io_dir=io_dir, surroundings=surroundings, room=room)
+
+        def job(api: APIClient) -> dict[str, Any]:
+            io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+            io_dir.chmod(0o755)
+            try:
+                made = str(api.create_container_from_config(request, name=name)["Id"])
+            except ImageNotFound as error:
+                raise ImageMissing(engine_text(error)) from error
+            except APIError as error:
+                if room.quota and "storage-opt" in engine_text(error):
+                    raise _NoQuota(engine_text(error)) from error
+                if error.status_code == 409:
+                    raise NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error
+                raise
+            api.start(made)
+            return dict(api.inspect_container(made))
+
+        try:
+            return await self._client.call(f"create container {spec.guid}", job)
+        except OSError as error:
+            raise EngineError(f"create container {spec.guid}: {reason_of(error)}") from error
+
+
+def remove(api: APIClient, name: str) -> None:
+    """Remove a container; returns once it is gone, even if another call removes it. Raises APIError,
+    RequestException.
+    """
+    try:
+        api.remove_container(name, v=True, force=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409 or "already in progress" not in engine_text(error):
+            raise
+    else:
+        return
+    try:
+        api.wait(name, timeout=REMOVAL_TIMEOUT_S, condition="removed")
+    except NotFound:
+        return
