@@ -13,7 +13,7 @@ from cell.client.session import ComponentFailed
 from cell.client.target import BadArguments, Target
 
 SHOWN_BYTES: Final = 1000
-"""Of what a server answers to an upload that it does not take."""
+"""Maximum length of a server's message about a refused upload."""
 
 LIMITS = aiohttp.ClientTimeout(total=600, sock_connect=10)
 
@@ -31,7 +31,7 @@ class Blobs:
         """Raises BadArguments if there is none."""
         if not target.file_server:
             raise BadArguments(
-                f"no file server: {target.origin} names a BBS only; start `cell dev`, or name its --state-dir"
+                f"no file server: {target.origin} names only a BBS; start `cell dev`, or give its --state-dir"
             )
         return cls(target.file_server)
 
@@ -84,7 +84,7 @@ class Blobs:
                         text = (await response.content.read(SHOWN_BYTES)).decode(errors="replace").strip()
                         raise ComponentFailed(f"{url} answered {response.status}: {text}")
             except (aiohttp.ClientError, TimeoutError) as error:
-                raise ComponentFailed(f"{url}: {_words(error)}") from error
+                raise ComponentFailed(f"{url}: {_text(error)}") from error
         return asset
 
     async def _asset(self, path: str) -> Asset | None:
@@ -96,11 +96,13 @@ class Blobs:
                 if response.status not in (200, 206):
                     raise ComponentFailed(f"{url} answered {response.status}")
                 if not (tag := response.headers.get("ETag", "").strip('"')):
-                    raise ComponentFailed(f"{url} is no file server of a cell: its answer has no ETag")
+                    raise ComponentFailed(
+                        f"{url} is not the file server of a `cell dev`: the response has no ETag"
+                    )
                 return Asset(url=url, sha256=tag)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ComponentFailed(f"{url}: {_words(error)}") from error
+            raise ComponentFailed(f"{url}: {_text(error)}") from error
 
 
-def _words(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else str(error)

@@ -24,13 +24,13 @@ def rootfs(reference: str) -> str:
         host, rest = "", reference
     if host in ("", "docker.io") and "/" not in rest:
         rest = f"library/{rest}"
-    name, at, digest = rest.partition("@")
+    name, at_sign, digest = rest.partition("@")
     name, colon, tag = name.partition(":")
     if "/" in tag:
         colon, tag = "", ""
     if not NAME.fullmatch(name):
         raise BadArguments(f"Invalid image name [{name}]")
-    if (colon and not TAG.fullmatch(tag)) or (at and not DIGEST.fullmatch(digest)):
+    if (colon and not TAG.fullmatch(tag)) or (at_sign and not DIGEST.fullmatch(digest)):
         raise BadArguments(f"Invalid image tag [{tag or digest}]")
     uri = f"docker://{host}/{name}"
     if not digest:

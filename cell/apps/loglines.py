@@ -19,7 +19,7 @@ from cell.client.target import BadArguments, Target
 RECENT_LIMIT_S: Final = 60.0
 DIAL_LIMIT_S: Final = 10.0
 LINE_BYTES: Final = 1 << 20
-"""Half of what a line may have; a line of an app has 60 KiB, which JSON makes six times as long at most."""
+"""Half of the limit of a line. An app's line has at most 60 KiB; its JSON form at most six times that."""
 
 LATEST_NS: Final = 2**63 - 1
 
@@ -55,25 +55,25 @@ class AppLog:
         """Raises BadArguments if the target has no log server."""
         if not target.logs:
             raise BadArguments(
-                f"no app logs: {target.origin} names a BBS only, and they are kept by `cell dev`"
+                f"no app logs: {target.origin} names only a BBS; app logs are kept by a `cell dev`"
             )
         self._url = f"{target.logs}/v1/logs/{quote(source, safe='')}"
 
     async def recent(self) -> list[Line]:
         """The kept lines, oldest first. Raises ComponentFailed."""
         limits = aiohttp.ClientTimeout(total=RECENT_LIMIT_S, sock_connect=DIAL_LIMIT_S)
-        async with self._asked("?recent", limits) as response:
+        async with self._response("?recent", limits) as response:
             return [line async for line in self._lines(response)]
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[AsyncIterator[Line]]:
         """All lines from enter on. Raises ComponentFailed; so does the iterator."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_LIMIT_S, sock_read=None)
-        async with self._asked("", limits) as response:
+        async with self._response("", limits) as response:
             yield self._lines(response)
 
     @asynccontextmanager
-    async def _asked(
+    async def _response(
         self, query: str, limits: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = URL(f"{self._url}{query}", encoded=True)
@@ -97,19 +97,19 @@ class AppLog:
         except aiohttp.ClientError as error:
             raise ComponentFailed(f"{self._url}: {error}") from error
         except (ValueError, LineTooLong) as error:
-            raise ComponentFailed(f"{self._url}: what answers there serves no app logs: {error}") from error
+            raise ComponentFailed(f"{self._url}: not a server of app logs: {error}") from error
 
 
 def _line(text: bytes) -> Line:
     """Raises ValueError."""
     try:
-        told = json.loads(text)
-        time_ns = told["time_ns"]
+        value = json.loads(text)
+        time_ns = value["time_ns"]
         if not isinstance(time_ns, int) or not 0 <= time_ns <= LATEST_NS:
             raise ValueError("not a time")
         return Line(
             time_ns=time_ns,
-            **{name: str(told[key]) for name, key in _TEXTS.items()},
+            **{name: str(value[key]) for name, key in _TEXTS.items()},
         )
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError("a line is not a log entry") from error

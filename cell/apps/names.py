@@ -51,7 +51,7 @@ async def find_app(bbs: BBSClient, name: str) -> DesiredLRP:
     if not found:
         known = sorted({app_name(lrp) for lrp in await bbs.desired_lrps(domain=APPS_DOMAIN)} - {""})
         apps = f"apps: {', '.join(known)}" if known else "there are no apps"
-        raise CommandFailed(f"no app and no LRP is called {name!r}; {apps}")
+        raise CommandFailed(f"no app or LRP is named {name!r}; {apps}")
     return found[0]
 
 

@@ -108,7 +108,7 @@ def _pack_app(folder: Path, target: Path) -> Packed:
     folder = folder.resolve()
     ignored = Ignored.of(folder)
     if not any(True for _ in ignored.wanted(folder)):
-        raise BadArguments(f"{folder} is empty, apart from what is ignored: expected the folder of an app")
+        raise BadArguments(f"{folder} is empty, except for ignored files: expected the folder of an app")
     return _pack(folder, ignored.wanted(folder), target)
 
 
@@ -138,14 +138,14 @@ def _pack_zip(source: Path, target: Path) -> Packed:
             ignored = _ignored_of(archive, source)
             wanted = [member for member in members if member.filename not in ignored]
             if not wanted:
-                raise BadArguments(f"{source} has no files, apart from what is ignored: expected an app")
+                raise BadArguments(f"{source} has no files, except for ignored ones: expected an app")
             if len(wanted) == len(members) and _begins_as_zip(source):
                 return _packed(source, MediaType.ZIP)
             with zipfile.ZipFile(target, "w") as fresh:
                 for member in wanted:
                     _copy_member(archive, member, fresh)
     except NO_ZIP as error:
-        raise BadArguments(f"{source} is no zip archive that can be read: {error}") from error
+        raise BadArguments(f"{source} is not a readable zip archive: {error}") from error
     return _packed(target, MediaType.ZIP)
 
 

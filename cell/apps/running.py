@@ -27,30 +27,30 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Hopeless:
+class Failed:
     """An instance will not start; the message names it and the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Up:
+class AllRunning:
     """All instances run. rows: in the order of their indices."""
 
     rows: tuple[ActualLRP, ...]
 
 
-def judge(rows: Sequence[ActualLRP], instances: int) -> Waiting | Hopeless | Up:
+def classify(rows: Sequence[ActualLRP], instances: int) -> Waiting | Failed | AllRunning:
     """Classify the rows of an LRP with ``instances`` expected instances."""
     ordered = sorted(rows, key=lambda row: row.actual_lrp_key.index)
     for row in ordered:
         which = f"instance {row.actual_lrp_key.index}"
         if row.placement_error:
-            return Hopeless(f"{which} found no place: {row.placement_error}")
+            return Failed(f"{which} was not placed: {row.placement_error}")
         if row.crash_count or row.state == CRASHED:
-            return Hopeless(f"{which} crashed: {row.crash_reason or 'without a reason'}")
+            return Failed(f"{which} crashed: {row.crash_reason or 'no reason given'}")
     running = [row for row in ordered if row.state == RUNNING]
-    return Up(tuple(running)) if len(running) >= instances else Waiting(len(running))
+    return AllRunning(tuple(running)) if len(running) >= instances else Waiting(len(running))
 
 
 async def until_running(
@@ -67,10 +67,10 @@ async def until_running(
     begun = time.monotonic()
     deadline, next_line = begun + timeout_s, begun + PROGRESS_INTERVAL_S
     while True:
-        match judge(await bbs.actual_lrps(process_guid=process_guid), instances):
-            case Up(rows):
+        match classify(await bbs.actual_lrps(process_guid=process_guid), instances):
+            case AllRunning(rows):
                 return rows
-            case Hopeless(reason):
+            case Failed(reason):
                 raise CommandFailed(reason)
             case Waiting(running):
                 if time.monotonic() > deadline:

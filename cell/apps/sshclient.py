@@ -9,7 +9,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO, TextIO
 
 import asyncssh
@@ -41,7 +41,7 @@ async def _enter(target: SSHTarget, command: str | None) -> int:
         agent_path=None,
         kex_algs=["curve25519-sha256@libssh.org"],
     ) as connection:
-        with _raw_terminal() if on_terminal else _as_it_is():
+        with _raw_terminal() if on_terminal else nullcontext():
             process = await connection.create_process(
                 command,
                 term_type=os.environ.get("TERM", "dumb") if on_terminal else None,
@@ -76,8 +76,3 @@ def _raw_terminal() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield

@@ -48,6 +48,6 @@ def ssh_target(name: str, app: DesiredLRP, number: int, rows: list[ActualLRP]) -
     except (KeyError, TypeError, ValueError) as error:
         raise CommandFailed(f"the SSH route of {name} cannot be used: {error!r}") from error
     if where is None:
-        raise CommandFailed(f"no port leads to the sshd of instance {number} of {name}")
+        raise CommandFailed(f"the sshd of instance {number} of {name} has no mapped port")
     host, _, port = where.rpartition(":")
     return SSHTarget(host, int(port), key, host_key)

@@ -71,4 +71,4 @@ class StagingResult:
                 metadata=dict(found.get("lifecycle_metadata") or {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StagingFailed(f"its result cannot be read: {error!r} in {text[:200]!r}") from error
+            raise StagingFailed(f"the builder's result cannot be read: {text[:200]}") from error

@@ -28,16 +28,16 @@ class Stager:
 
     async def run(self, guid: str, definition: TaskDefinition) -> str:
         """The result of the Task. Raises StagingFailed, BBSError, ComponentFailed."""
-        shown = _Shown(self.show)
+        printer = _LinePrinter(self.show)
         async with self.log.following() as lines, asyncio.TaskGroup() as group:
-            printing = group.create_task(shown.all_of(lines))
+            printing = group.create_task(printer.print_all(lines))
             try:
                 await self.bbs.desire_task(guid, STAGING_DOMAIN, definition)
                 task = await self._completed(guid)
             finally:
                 printing.cancel()
         for line in await self.log.recent():
-            shown.one(line)
+            printer.print_line(line)
         if task.failed:
             raise StagingFailed(task.failure_reason)
         return task.result
@@ -62,23 +62,23 @@ class Stager:
             await self.bbs.resolving_task(guid)
             await self.bbs.delete_task(guid)
         except BBSError as error:
-            self.show(f"staging task {guid} is left behind: {error}")
+            self.show(f"staging task {guid} could not be deleted: {error}")
 
 
-class _Shown:
+class _LinePrinter:
     """Shows each line of this staging once, although it can arrive both live and in the recent lines."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
         self._began_ns = time.time_ns()
-        self._seen: set[Line] = set()
+        self._printed: set[Line] = set()
 
-    async def all_of(self, lines: AsyncIterator[Line]) -> None:
+    async def print_all(self, lines: AsyncIterator[Line]) -> None:
         async for line in lines:
-            self.one(line)
+            self.print_line(line)
 
-    def one(self, line: Line) -> None:
+    def print_line(self, line: Line) -> None:
         ours = line.source_type == LOG_SOURCE and line.time_ns >= self._began_ns
-        if ours and line not in self._seen:
-            self._seen.add(line)
+        if ours and line not in self._printed:
+            self._printed.add(line)
             self._show(f"   {line.message}")

@@ -58,7 +58,7 @@ def explain(path: Path, report: Report) -> str:
     lines = [f"{path}: problem: {problem}" for problem in report.problems]
     lines += [f"{path}: warning: {warning}" for warning in report.warnings]
     if not report.problems:
-        lines.append(f"{path}: a cell can start with this")
+        lines.append(f"{path}: a cell can start with this configuration")
     return "\n".join(lines)
 
 

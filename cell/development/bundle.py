@@ -120,7 +120,7 @@ def own_bundle() -> Bundle:
 def _unpacked(archives: Path, cache: Path) -> Bundle:
     missing = [name for name in ARCHIVES if not (archives / f"{name}.tgz").is_file()]
     if missing:
-        raise BundleError(f"{archives} is no lifecycle bundle: {missing[0]}.tgz is missing")
+        raise BundleError(f"{archives} is not a lifecycle bundle: {missing[0]}.tgz is missing")
     archive = archives / "lifecycle.tgz"
     with archive.open("rb") as file:
         tree = cache / f"{UNPACKED}{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

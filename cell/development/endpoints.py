@@ -67,17 +67,17 @@ def read_endpoints(state_dir: Path) -> Endpoints:
             endpoints = _parsed(file.read(MOST_CHARACTERS))
             held = _held(file)
     except FileNotFoundError:
-        raise NoEndpoints(f"{path} is not there") from None
+        raise NoEndpoints(f"{path} does not exist") from None
     except PermissionError:
         raise NoEndpoints(
-            f"{path} is for the user of `cell dev` only: ask as that user, mostly root"
+            f"{path} is readable only for the user of `cell dev`, usually root: run this command as that user"
         ) from None
     except OSError as error:
         raise NoEndpoints(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise NoEndpoints(f"{path} is not a file of `cell dev`: {error}") from error
     if not held:
-        raise NoEndpoints(f"{path} was left behind by one that runs no more")
+        raise NoEndpoints(f"{path} belongs to a `cell dev` that no longer runs")
     return endpoints
 
 
@@ -104,7 +104,7 @@ def _parsed(text: str) -> Endpoints:
 def _text(document: Mapping[str, object], key: str) -> str:
     value = document.get(key)
     if not isinstance(value, str):
-        raise ValueError(f"`{key}` is not a text")
+        raise ValueError(f"`{key}` is not a string")
     return value
 
 

@@ -83,7 +83,7 @@ class Receptor:
             if holds(last):
                 return last
             await asyncio.sleep(every_s)
-        raise LocalCellError(f"waited {timeout_s:g} s for {what}; last seen: {json.dumps(last)}")
+        raise LocalCellError(f"waited {timeout_s:g} s for {what}; last state: {json.dumps(last)}")
 
     async def running(
         self, process_guid: str, instances: int = 1, *, timeout_s: float = 30.0

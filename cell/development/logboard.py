@@ -46,15 +46,15 @@ class LogBoard:
         """The HTTP application. Its shutdown ends all followers."""
         app = web.Application()
         app.router.add_get("/v1/logs/{source}", self._show)
-        app.on_shutdown.append(self._dismiss)
+        app.on_shutdown.append(self._end_followers)
         return app
 
     @asynccontextmanager
-    async def serving(self, at: Address, hosts: Sequence[str]) -> AsyncIterator[str]:
+    async def serving(self, address: Address, hosts: Sequence[str]) -> AsyncIterator[str]:
         """Serve the board over HTTP; yields its base URL. hosts: accepted host names. Raises ListenError."""
-        with listening(at, "app logs") as bound:
+        with listening(address, "app logs") as bound:
             async with serving(self.app(), bound, cancel_on_disconnect=True, door=Door(hosts=hosts)):
-                yield Address(at.host, bound.getsockname()[1]).url()
+                yield Address(address.host, bound.getsockname()[1]).url()
 
     def _ring(self, source: str) -> RingSink:
         """The ring of a source that logs something."""
@@ -107,18 +107,18 @@ class LogBoard:
                 self._silent.pop(source, None)
         return response
 
-    async def _dismiss(self, _: web.Application) -> None:
+    async def _end_followers(self, _: web.Application) -> None:
         for task in tuple(self._followers):
             task.cancel()
 
 
 def json_line(line: LogLine) -> str:
     """A log line as a JSON line."""
-    told = {
+    fields = {
         "time_ns": line.time_ns,
         "source_type": line.source_type,
         "instance_id": line.instance_id,
         "stream": line.stream.value,
         "message": line.payload.decode(errors="replace"),
     }
-    return json.dumps(told, ensure_ascii=False) + "\n"
+    return json.dumps(fields, ensure_ascii=False) + "\n"

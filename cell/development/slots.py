@@ -73,7 +73,7 @@ class Slot:
         return FIRST_PORT + self.number * PORTS_PER_SLOT
 
 
-def taken_by(slot: Slot) -> str | None:
+def conflict_of(slot: Slot) -> str | None:
     """Describe another use of the slot's subnet on this host; None if there is none.
 
     Runs in a separate thread: the netlink library starts an event loop, and callers may be in one.
@@ -90,7 +90,7 @@ def _overlap(config: NetworkConfig) -> str | None:
 
 @contextmanager
 def take_slots(
-    count: int, lock_dir: Path = LOCK_DIR, taken_by: Callable[[Slot], str | None] = taken_by
+    count: int, lock_dir: Path = LOCK_DIR, conflict_of: Callable[[Slot], str | None] = conflict_of
 ) -> Iterator[list[Slot]]:
     """Hold ``count`` slots, lowest first, with unused subnets. Raises NoFreeSlot."""
     lock_dir.mkdir(parents=True, exist_ok=True)
@@ -100,20 +100,20 @@ def take_slots(
             if len(taken) == count:
                 break
             if take(lock_dir / f"slot-{number}.lock", stack) is None:
-                taken.append(_with_free_subnet(Slot(number), taken_by))
+                taken.append(_choose_subnet(Slot(number), conflict_of))
         if len(taken) < count:
             raise NoFreeSlot(
-                f"{count} development cell(s) wanted, {len(taken)} of {SLOTS} places are free; "
+                f"{count} development cell(s) need a slot each, but only {len(taken)} of {SLOTS} are free; "
                 "stop another `cell dev` first"
             )
         yield taken
 
 
-def _with_free_subnet(slot: Slot, taken_by: Callable[[Slot], str | None]) -> Slot:
+def _choose_subnet(slot: Slot, conflict_of: Callable[[Slot], str | None]) -> Slot:
     obstacles = []
     for pool in SUBNET_POOLS:
         candidate = replace(slot, pool=pool)
-        if (obstacle := taken_by(candidate)) is None:
+        if (obstacle := conflict_of(candidate)) is None:
             return candidate
         obstacles.append(obstacle)
     raise NoFreeSlot(f"no subnet is free for a development cell: {'; '.join(obstacles)}")

@@ -87,7 +87,7 @@ def _fingerprint() -> str:
         try:
             status = path.stat()
         except OSError as error:
-            raise StackError(f"{path}: {error.strerror}; the stack of `cell dev` is made of it") from error
+            raise StackError(f"{path}: {error.strerror}; the stack of `cell dev` needs it") from error
         digest.update(f"\0{path} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute, NetNS
 
-from cell.development.slots import take_slots, taken_by
+from cell.development.slots import conflict_of, take_slots
 from executor.network import resolvers
 from executor.network.config import NetworkConfig
 from executor.network.overlap import overlap
@@ -126,4 +126,4 @@ def test_an_interface_that_goes_meanwhile_takes_its_route_along(
 
 async def test_a_slot_is_taken_while_an_event_loop_runs(tmp_path: Path) -> None:
     with take_slots(1, tmp_path) as (slot,):
-        assert taken_by(slot) is None
+        assert conflict_of(slot) is None

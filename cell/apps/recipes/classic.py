@@ -66,9 +66,9 @@ HEALTH_LIMITS = ResourceLimits(nofile=1024)
 MIN_MB, MAX_MB = 256, 8192
 
 
-def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinition:
+def buildpack_staging(staging: Staging, inputs: BuildpackStaging) -> TaskDefinition:
     """Package and buildpacks in, droplet and build artifacts out."""
-    fetched = [buildpack for buildpack in what.buildpacks if buildpack.asset is not None]
+    fetched = [buildpack for buildpack in inputs.buildpacks if buildpack.asset is not None]
     downloads: list[Action] = [
         _quiet(
             "Failed to set up staging environment",
@@ -87,9 +87,9 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
                     user=VCAP,
                 )
             )
-    if what.cache is not None:
+    if inputs.cache is not None:
         cache = DownloadAction(
-            artifact="build artifacts cache", from_=what.cache.url, to="/tmp/cache", user=VCAP
+            artifact="build artifacts cache", from_=inputs.cache.url, to="/tmp/cache", user=VCAP
         )
         downloads.append(TryAction(action=cache))
     builder = RunAction(
@@ -98,23 +98,23 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
         args=(
             "-buildArtifactsCacheDir=/tmp/cache",
             "-buildDir=/tmp/app",
-            f"-buildpackOrder={','.join(buildpack.key for buildpack in what.buildpacks)}",
+            f"-buildpackOrder={','.join(buildpack.key for buildpack in inputs.buildpacks)}",
             f"-buildpacksDir={BUILDPACKS_DIR}",
             "-outputBuildArtifactsCache=/tmp/output-cache",
             "-outputDroplet=/tmp/droplet",
             f"-outputMetadata={RESULT_FILE}",
             "-skipCertVerify=false",
-            f"-skipDetect={flag(what.skip_detect)}",
+            f"-skipDetect={flag(inputs.skip_detect)}",
         ),
         env=variables(_environment(staging.app, staging.memory_mb)),
         resource_limits=LIMITS,
     )
-    droplet, artifacts = uploads(what.uploads, staging.app.guid, staging.timeout_s)
+    droplet, artifacts = uploads(inputs.uploads, staging.app.guid, staging.timeout_s)
     steps = SerialAction(
         actions=(
-            DownloadAction(artifact="app package", from_=what.package.url, to="/tmp/app", user=VCAP),
+            DownloadAction(artifact="app package", from_=inputs.package.url, to="/tmp/app", user=VCAP),
             EmitProgressAction(
-                start_message=_announcement(what),
+                start_message=_announcement(inputs),
                 success_message="Downloaded buildpacks",
                 failure_message_prefix="Downloading buildpacks failed",
                 action=ParallelAction(actions=tuple(downloads)),
@@ -126,20 +126,20 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
     return _task(staging, steps, "buildpack", RESULT_FILE, STAGING_CPU_WEIGHT, LANG)
 
 
-def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
+def docker_staging(staging: Staging, inputs: DockerStaging) -> TaskDefinition:
     """Read an image's configuration from its registry."""
-    registries = ("-insecureDockerRegistries", ",".join(what.insecure_registries))
-    password = () if what.argument is None else ("-dockerPassword", what.argument)
-    user = ("-dockerUser", what.username, *password)
+    registries = ("-insecureDockerRegistries", ",".join(inputs.insecure_registries))
+    password = () if inputs.argument is None else ("-dockerPassword", inputs.argument)
+    user = ("-dockerUser", inputs.username, *password)
     builder = RunAction(
         path=f"{DOCKER_LIFECYCLE_DIR}/builder",
         user=VCAP,
         args=(
-            *("-outputMetadataJSONFilename", DOCKER_RESULT_FILE, "-dockerRef", what.image),
-            *(registries if what.insecure_registries else ()),
-            *(user if what.username else ()),
+            *("-outputMetadataJSONFilename", DOCKER_RESULT_FILE, "-dockerRef", inputs.image),
+            *(registries if inputs.insecure_registries else ()),
+            *(user if inputs.username else ()),
         ),
-        env=variables({**_environment(staging.app, staging.memory_mb), **what.environment}),
+        env=variables({**_environment(staging.app, staging.memory_mb), **inputs.environment}),
         resource_limits=LIMITS,
     )
     bundle = _bundle(staging.lifecycle_url, DOCKER_LIFECYCLE_KEY, VCAP, DOCKER_LIFECYCLE_DIR)
@@ -202,19 +202,19 @@ def _environment(app: App, memory_mb: int, process: Process | None = None) -> di
     }
 
 
-def _announcement(what: BuildpackStaging) -> str:
+def _announcement(inputs: BuildpackStaging) -> str:
     """The message about the downloads; custom buildpacks by URL."""
-    names = ", ".join(buildpack.name or buildpack.key for buildpack in what.buildpacks)
-    cache = ", build artifacts cache" if what.cache is not None else ""
+    names = ", ".join(buildpack.name or buildpack.key for buildpack in inputs.buildpacks)
+    cache = ", build artifacts cache" if inputs.cache is not None else ""
     text = f"Downloading buildpacks ({names}){cache}..."
-    if what.skip_detect and len(what.buildpacks) == 1:
+    if inputs.skip_detect and len(inputs.buildpacks) == 1:
         return text
     first = "No buildpack specified; fetching standard buildpacks to detect and build your application."
     return f"{first}\n{text}"
 
 
-def _bundle(url: str, cache_key: str, user: str, to: str = LIFECYCLE_DIR) -> DownloadAction:
-    return DownloadAction(from_=url, to=to, cache_key=cache_key, user=user)
+def _bundle(url: str, cache_key: str, user: str, path: str = LIFECYCLE_DIR) -> DownloadAction:
+    return DownloadAction(from_=url, to=path, cache_key=cache_key, user=user)
 
 
 def _quiet(failure: str, action: Action) -> EmitProgressAction:

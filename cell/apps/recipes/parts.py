@@ -30,7 +30,7 @@ def variables(values: Mapping[str, str]) -> tuple[EnvironmentVariable, ...]:
 
 def vcap_application(app: App, process: Process | None = None) -> str:
     """``VCAP_APPLICATION`` of an app; launchers add the data of the instance."""
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "cf_api": app.api_url,
         "limits": {"fds": FILE_DESCRIPTORS, "mem": app.memory_mb, "disk": app.disk_mb},
         "application_name": app.name,
@@ -44,13 +44,13 @@ def vcap_application(app: App, process: Process | None = None) -> str:
         "application_id": app.guid,
     }
     if process is not None:
-        told |= {
+        fields |= {
             "process_id": app.guid,
             "process_type": process.type,
             "version": process.version,
             "application_version": process.version,
         }
-    return json.dumps(told, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def app_environment(app: App, memory_mb: int, process: Process | None = None) -> dict[str, str]:
@@ -127,22 +127,22 @@ def lifecycle_layer(url: str, name: str) -> ImageLayer:
     return shared_layer(name, Asset(url=url), LIFECYCLE_DIR)
 
 
-def shared_layer(name: str, asset: Asset, to: str) -> ImageLayer:
+def shared_layer(name: str, asset: Asset, path: str) -> ImageLayer:
     """A layer shared by all containers of a cell, mounted."""
-    return _layer(name, asset, to, LayerType.SHARED)
+    return _layer(name, asset, path, LayerType.SHARED)
 
 
-def exclusive_layer(name: str, asset: Asset, to: str) -> ImageLayer:
+def exclusive_layer(name: str, asset: Asset, path: str) -> ImageLayer:
     """A layer of one container. The asset's digest must be known."""
-    return _layer(name, asset, to, LayerType.EXCLUSIVE)
+    return _layer(name, asset, path, LayerType.EXCLUSIVE)
 
 
-def _layer(name: str, asset: Asset, to: str, kind: LayerType) -> ImageLayer:
+def _layer(name: str, asset: Asset, path: str, kind: LayerType) -> ImageLayer:
     known = DigestAlgorithm.SHA256 if asset.sha256 else DigestAlgorithm.DigestAlgorithmInvalid
     return ImageLayer(
         name=name,
         url=asset.url,
-        destination_path=to,
+        destination_path=path,
         layer_type=kind,
         media_type=asset.media,
         digest_algorithm=known,

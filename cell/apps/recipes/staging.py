@@ -57,15 +57,15 @@ APP_DIR = "/tmp/app"
 CACHE_DIR = "/tmp/cache"
 
 
-def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinition:
+def buildpack_staging(staging: Staging, inputs: BuildpackStaging) -> TaskDefinition:
     """Package and buildpacks in, droplet and build artifacts out."""
     builder = RunAction(
         path=BUILDER,
         user=VCAP,
         args=(
-            f"-buildpackOrder={','.join(buildpack.key for buildpack in what.buildpacks)}",
+            f"-buildpackOrder={','.join(buildpack.key for buildpack in inputs.buildpacks)}",
             "-skipCertVerify=false",
-            f"-skipDetect={flag(what.skip_detect)}",
+            f"-skipDetect={flag(inputs.skip_detect)}",
             f"-buildDir={APP_DIR}",
             "-outputDroplet=/tmp/droplet",
             f"-outputMetadata={RESULT_FILE}",
@@ -76,8 +76,8 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
         env=variables(_environment(staging)),
         resource_limits=LIMITS,
     )
-    downloads = () if staging.layers else (ParallelAction(actions=_downloads(what)),)
-    results = ParallelAction(actions=uploads(what.uploads, staging.guid, staging.timeout_s))
+    downloads = () if staging.layers else (ParallelAction(actions=_downloads(inputs)),)
+    results = ParallelAction(actions=uploads(inputs.uploads, staging.guid, staging.timeout_s))
     steps = SerialAction(actions=(*downloads, builder, progress_of_uploads(results)))
     lifecycle = buildpack_lifecycle_key(staging.stack)
     return _definition(
@@ -85,25 +85,25 @@ def buildpack_staging(staging: Staging, what: BuildpackStaging) -> TaskDefinitio
         action=TimeoutAction(timeout_ms=staging.timeout_s * 1000, action=steps),
         env=LANG,
         lifecycle=lifecycle,
-        buildpacks=_placed(what.buildpacks),
-        layers=_layers(what),
+        buildpacks=_placed(inputs.buildpacks),
+        layers=_layers(inputs),
     )
 
 
-def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
+def docker_staging(staging: Staging, inputs: DockerStaging) -> TaskDefinition:
     """Read an image's configuration from its registry."""
-    args = [f"-outputMetadataJSONFilename={RESULT_FILE}", f"-dockerRef={what.image}"]
-    if what.insecure_registries:
-        args.append(f"-insecureDockerRegistries={','.join(what.insecure_registries)}")
-    if what.username:
-        args.append(f"-dockerUser={what.username}")
-    if what.argument is not None:
-        args.append(f"-dockerPassword={what.argument}")
+    args = [f"-outputMetadataJSONFilename={RESULT_FILE}", f"-dockerRef={inputs.image}"]
+    if inputs.insecure_registries:
+        args.append(f"-insecureDockerRegistries={','.join(inputs.insecure_registries)}")
+    if inputs.username:
+        args.append(f"-dockerUser={inputs.username}")
+    if inputs.argument is not None:
+        args.append(f"-dockerPassword={inputs.argument}")
     builder = RunAction(
         path=BUILDER,
         user=VCAP,
         args=tuple(args),
-        env=variables({**app_environment(staging.app, staging.memory_mb), **what.environment}),
+        env=variables({**app_environment(staging.app, staging.memory_mb), **inputs.environment}),
         resource_limits=LIMITS,
     )
     progress = EmitProgressAction(
@@ -117,8 +117,8 @@ def docker_staging(staging: Staging, what: DockerStaging) -> TaskDefinition:
         action=TimeoutAction(timeout_ms=staging.timeout_s * 1000, action=progress),
         env=(),
         lifecycle=DOCKER_LIFECYCLE_KEY,
-        image_username=what.username,
-        image_password=what.password,
+        image_username=inputs.username,
+        image_password=inputs.password,
     )
 
 
@@ -136,42 +136,42 @@ def progress_of_uploads(action: Action) -> EmitProgressAction:
     )
 
 
-def uploads(to: Uploads, guid: str, timeout_s: int) -> tuple[UploadAction, UploadAction]:
+def uploads(targets: Uploads, guid: str, timeout_s: int) -> tuple[UploadAction, UploadAction]:
     """Upload droplet and build artifacts through the uploader. guid: part of its path, for people only."""
 
     def upload(artifact: str, path: str, route: str, parameter: str, uri: str) -> UploadAction:
         query = f"{parameter}={quote(uri, safe='')}&timeout={timeout_s}"
         return UploadAction(
-            artifact=artifact, from_=path, to=f"{to.uploader}/v1/{route}/{guid}?{query}", user=VCAP
+            artifact=artifact, from_=path, to=f"{targets.uploader}/v1/{route}/{guid}?{query}", user=VCAP
         )
 
     return (
-        upload("droplet", "/tmp/droplet", "droplet", "cc-droplet-upload-uri", to.droplet_uri),
+        upload("droplet", "/tmp/droplet", "droplet", "cc-droplet-upload-uri", targets.droplet_uri),
         upload(
             "build artifacts cache",
             "/tmp/output-cache",
             "build_artifacts",
             "cc-build-artifacts-upload-uri",
-            to.cache_uri,
+            targets.cache_uri,
         ),
     )
 
 
-def _downloads(what: BuildpackStaging) -> tuple[Action, ...]:
-    def download(artifact: str, asset: Asset, to: str) -> DownloadAction:
+def _downloads(inputs: BuildpackStaging) -> tuple[Action, ...]:
+    def download(artifact: str, asset: Asset, path: str) -> DownloadAction:
         return DownloadAction(
             artifact=artifact,
             from_=asset.url,
-            to=to,
+            to=path,
             user=VCAP,
             checksum_algorithm="sha256",
             checksum_value=asset.sha256,
         )
 
-    package = download("app package", what.package, APP_DIR)
-    if what.cache is None:
+    package = download("app package", inputs.package, APP_DIR)
+    if inputs.cache is None:
         return (package,)
-    return package, TryAction(action=download("build artifacts cache", what.cache, CACHE_DIR))
+    return package, TryAction(action=download("build artifacts cache", inputs.cache, CACHE_DIR))
 
 
 def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
@@ -190,14 +190,14 @@ def _placed(buildpacks: tuple[Buildpack, ...]) -> tuple[CachedDependency, ...]:
     )
 
 
-def _layers(what: BuildpackStaging) -> tuple[ImageLayer, ...]:
+def _layers(inputs: BuildpackStaging) -> tuple[ImageLayer, ...]:
     """Package, build artifacts and buildpacks as layers."""
-    layers = [exclusive_layer("app package", what.package, APP_DIR)]
-    if what.cache is not None:
-        layers.append(exclusive_layer("build artifacts cache", what.cache, CACHE_DIR))
+    layers = [exclusive_layer("app package", inputs.package, APP_DIR)]
+    if inputs.cache is not None:
+        layers.append(exclusive_layer("build artifacts cache", inputs.cache, CACHE_DIR))
     layers += [
         shared_layer(buildpack.name, buildpack.asset, _place(buildpack))
-        for buildpack in what.buildpacks
+        for buildpack in inputs.buildpacks
         if buildpack.asset is not None
     ]
     return tuple(layers)

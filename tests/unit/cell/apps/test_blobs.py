@@ -28,9 +28,11 @@ async def test_another_server_in_the_place_of_the_file_server(tmp_path: Path) ->
     app.router.add_route("*", "/{path:.*}", answer)
     (file := tmp_path / "package").write_bytes(b"x")
     async with TestClient(TestServer(app)) as client, Blobs(str(client.make_url("")).rstrip("/")) as server:
-        with pytest.raises(ComponentFailed, match="is no file server of a cell: its answer has no ETag"):
+        with pytest.raises(
+            ComponentFailed, match="is not the file server of a `cell dev`: the response has no ETag"
+        ):
             await server.droplet("d")
-        with pytest.raises(ComponentFailed, match="its answer has no ETag"):
+        with pytest.raises(ComponentFailed, match="the response has no ETag"):
             await server.put("packages", Packed(path=file, sha256="0" * 64, media="tgz"))
 
 

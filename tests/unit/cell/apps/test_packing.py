@@ -134,7 +134,7 @@ def test_a_named_pipe_is_refused_before_anything_is_uploaded(app: Path, tmp_path
         (lambda path: None, "does not exist"),
         (lambda path: path.write_text("x"), "is neither a folder nor"),
         (lambda path: path.mkdir(), "is empty"),
-        (lambda path: fill(path, ".git/config"), "is empty, apart from what is ignored"),
+        (lambda path: fill(path, ".git/config"), "is empty, except for ignored files"),
         (lambda path: path.symlink_to(path), "does not exist|symbolic links"),
     ],
 )
@@ -200,14 +200,14 @@ def test_an_archive_is_packed_without_what_its_cfignore_names(tmp_path: Path) ->
 def test_an_archive_that_is_none(tmp_path: Path, content: bytes) -> None:
     archive = tmp_path / "app.jar"
     archive.write_bytes(content)
-    with pytest.raises(BadArguments, match=r"app\.jar is no zip archive that can be read: "):
+    with pytest.raises(BadArguments, match=r"app\.jar is not a readable zip archive: "):
         pack_app(archive, tmp_path / "package")
 
 
 def test_an_archive_in_which_all_is_ignored(tmp_path: Path) -> None:
     archive = tmp_path / "app.zip"
     archive.write_bytes(zipped(".git/config", "manifest.yml"))
-    with pytest.raises(BadArguments, match="has no files, apart from what is ignored"):
+    with pytest.raises(BadArguments, match="has no files, except for ignored ones"):
         pack_app(archive, tmp_path / "package")
 
 
@@ -216,7 +216,7 @@ def test_a_damaged_entry_behind_a_preamble(tmp_path: Path) -> None:
     content = bytearray(PREAMBLE + zipped("run"))
     content[len(PREAMBLE) + 40] ^= 0xFF
     (tmp_path / "app.jar").write_bytes(content)
-    with pytest.raises(BadArguments, match=r"app\.jar is no zip archive that can be read: "):
+    with pytest.raises(BadArguments, match=r"app\.jar is not a readable zip archive: "):
         pack_app(tmp_path / "app.jar", tmp_path / "package")
 
 

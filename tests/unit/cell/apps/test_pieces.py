@@ -16,7 +16,7 @@ from cell.apps.keys import generate_keys, public_line_of
 from cell.apps.names import app_name
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import App, Asset, Droplet, Keys, Process, Sidecar
-from cell.apps.running import Hopeless, Up, Waiting, address, judge
+from cell.apps.running import AllRunning, Failed, Waiting, address, classify
 from cell.apps.sshtarget import ssh_target
 from cell.apps.staged import StagingFailed, StagingResult, failure_name
 from cell.client.session import CommandFailed
@@ -99,22 +99,22 @@ def row(
     [
         ([], Waiting(0)),
         ([row(0, "RUNNING"), row(1, "CLAIMED")], Waiting(1)),
-        ([row(1, "RUNNING"), row(0, "RUNNING")], Up((row(0, "RUNNING"), row(1, "RUNNING")))),
+        ([row(1, "RUNNING"), row(0, "RUNNING")], AllRunning((row(0, "RUNNING"), row(1, "RUNNING")))),
         (
             [row(0, "RUNNING"), row(1, "UNCLAIMED", placement_error="found no compatible cell")],
-            Hopeless("instance 1 found no place: found no compatible cell"),
+            Failed("instance 1 was not placed: found no compatible cell"),
         ),
         (
             [row(0, "CLAIMED", crash_count=1, crash_reason="APP: Exited with status 4")],
-            Hopeless("instance 0 crashed: APP: Exited with status 4"),
+            Failed("instance 0 crashed: APP: Exited with status 4"),
         ),
-        ([row(0, "CRASHED")], Hopeless("instance 0 crashed: without a reason")),
+        ([row(0, "CRASHED")], Failed("instance 0 crashed: no reason given")),
     ],
 )
 def test_what_rows_mean_for_somebody_who_waits(
-    rows: list[ActualLRP], verdict: Waiting | Hopeless | Up
+    rows: list[ActualLRP], verdict: Waiting | Failed | AllRunning
 ) -> None:
-    assert judge(rows, 2) == verdict
+    assert classify(rows, 2) == verdict
 
 
 def test_addresses() -> None:
@@ -157,7 +157,7 @@ def test_a_staging_result() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", '{"sidecars":[{}]}'])
 def test_a_result_that_is_none(text: str) -> None:
-    with pytest.raises(StagingFailed, match="its result cannot be read"):
+    with pytest.raises(StagingFailed, match="result cannot be read"):
         StagingResult.read(text, "web")
 
 
@@ -206,7 +206,7 @@ def test_there_is_no_way_in(process: Process) -> None:
         (lrp.buildpack_lrp(replace(process, keys=None), DROPLET), [OPEN], "runs without sshd"),
         (app, [], "instance 0 of shop is not running: it is not desired"),
         (app, [row(0, "CLAIMED")], "instance 0 of shop is not running: CLAIMED"),
-        (app, [row(0, "RUNNING")], "no port leads to the sshd"),
+        (app, [row(0, "RUNNING")], "has no mapped port"),
         (replace(app, routes={"diego-ssh": b"{}"}), [OPEN], "SSH route of shop cannot be used"),
     ]
     for lrp_of_app, rows, text in cases:

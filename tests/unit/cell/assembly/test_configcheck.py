@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Write:
 def test_nothing_is_wrong(write: Write, shell: Shell) -> None:
     path = write()
     ended = shell("rep", "--check-config", str(path))
-    assert (ended.status, ended.lines) == (0, [f"{path}: a cell can start with this"])
+    assert (ended.status, ended.lines) == (0, [f"{path}: a cell can start with this configuration"])
 
 
 def test_everything_that_is_wrong_at_once(write: Write, shell: Shell) -> None:

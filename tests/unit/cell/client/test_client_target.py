@@ -69,7 +69,7 @@ def test_no_bbs_at_all(shell: Shell, tmp_path: Path) -> None:
     assert ended.status == 3
     assert ended.stderr == (
         "Error: no BBS: name one with --bbs-url or BBS_URL, or start `cell dev` "
-        f"({tmp_path}/no-cell-dev/endpoints.json is not there)\n"
+        f"({tmp_path}/no-cell-dev/endpoints.json does not exist)\n"
     )
 
 

@@ -374,7 +374,7 @@ async def test_apps_are_scaled_and_deleted_by_name(world: World, app: Path) -> N
 
 async def test_nobody_of_that_name(world: World, app: Path) -> None:
     await world.run("push", app)
-    with pytest.raises(CommandFailed, match="no app and no LRP is called 'shp'; apps: shop"):
+    with pytest.raises(CommandFailed, match="no app or LRP is named 'shp'; apps: shop"):
         await find_app(world.at.bbs, "shp")
 
 
@@ -428,5 +428,5 @@ async def test_what_cannot_be_pushed(world: World, words: list[str], text: str) 
 
 async def test_only_a_cell_dev_has_a_file_server(world: World, app: Path) -> None:
     elsewhere = Session(Target(bbs_url="http://bbs", origin="BBS_URL"), world.at.output, world.at.bbs)
-    with pytest.raises(BadArguments, match="BBS_URL names a BBS only"):
+    with pytest.raises(BadArguments, match="BBS_URL names only a BBS"):
         await replace(world, at=elsewhere).run("stage", app)

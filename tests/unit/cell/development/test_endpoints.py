@@ -29,7 +29,7 @@ def test_the_file_goes_with_the_process(tmp_path: Path) -> None:
         assert (found.bbs, found.locket) == ("http://127.0.0.1:1", "127.0.0.1:2")
         assert json.loads((tmp_path / FILE_NAME).read_text()) == DOCUMENT
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} is not there"):
+    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} does not exist"):
         read_endpoints(tmp_path)
 
 
@@ -37,7 +37,7 @@ def test_a_file_left_behind_does_not_count(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", PUBLISH_AND_DIE, str(tmp_path)], check=False)
     assert killed.returncode == -9
     assert (tmp_path / FILE_NAME).exists()
-    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} was left behind by one that runs no more"):
+    with pytest.raises(NoEndpoints, match=f"{FILE_NAME} belongs to a `cell dev` that no longer runs"):
         read_endpoints(tmp_path)
     with published(tmp_path, DOCUMENT):
         assert read_endpoints(tmp_path).logs == "l"
@@ -46,7 +46,7 @@ def test_a_file_left_behind_does_not_count(tmp_path: Path) -> None:
 def test_a_reader_is_not_taken_for_who_wrote_it(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text(json.dumps(DOCUMENT))
     for _ in range(2):
-        with pytest.raises(NoEndpoints, match="left behind"):
+        with pytest.raises(NoEndpoints, match="no longer runs"):
             read_endpoints(tmp_path)
 
 
@@ -58,12 +58,12 @@ def test_a_reader_is_not_taken_for_who_wrote_it(tmp_path: Path) -> None:
         ("[" * 100_000, "it is not JSON"),
         ("[]", "it is not a JSON object"),
         ("null", "it is not a JSON object"),
-        ("{}", "`bbs` is not a text"),
-        ('{"bbs": 1, "locket": "l"}', "`bbs` is not a text"),
-        ('{"bbs": "b", "locket": {}}', "`locket` is not a text"),
-        ('{"bbs": "b", "locket": "l", "logs": []}', "`logs` is not a text"),
+        ("{}", "`bbs` is not a string"),
+        ('{"bbs": 1, "locket": "l"}', "`bbs` is not a string"),
+        ('{"bbs": "b", "locket": {}}', "`locket` is not a string"),
+        ('{"bbs": "b", "locket": "l", "logs": []}', "`logs` is not a string"),
         ('{"bbs": "b", "locket": "l", "tls": 4}', "`tls` is not a JSON object"),
-        ('{"bbs": "b", "locket": "l", "tls": {"ca": "c"}}', "`cert` is not a text"),
+        ('{"bbs": "b", "locket": "l", "tls": {"ca": "c"}}', "`cert` is not a string"),
     ],
 )
 def test_another_file_of_that_name_is_refused_with_words(tmp_path: Path, text: str, complaint: str) -> None:

@@ -157,5 +157,5 @@ async def test_every_line_is_a_json_object(board: LogBoard, client: Client) -> N
 
 
 def test_logs_are_kept_by_cell_dev_only() -> None:
-    with pytest.raises(BadArguments, match="BBS_URL names a BBS only"):
+    with pytest.raises(BadArguments, match="BBS_URL names only a BBS"):
         AppLog(Target(bbs_url="http://bbs", origin="BBS_URL"), "app")

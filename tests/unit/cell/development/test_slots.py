@@ -31,7 +31,7 @@ def test_more_than_there_are(tmp_path: Path) -> None:
     ):
         pytest.fail("there was one left")
     assert str(told.value) == (
-        "2 development cell(s) wanted, 1 of 9 places are free; stop another `cell dev` first"
+        "2 development cell(s) need a slot each, but only 1 of 9 are free; stop another `cell dev` first"
     )
 
 

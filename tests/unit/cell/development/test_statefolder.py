@@ -92,5 +92,5 @@ def test_who_may_not_read_the_endpoints_is_told_so(tmp_path: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(NoEndpoints, match=r"is for the user of `cell dev` only"):
+    with pytest.raises(NoEndpoints, match=r"is readable only for the user of `cell dev`"):
         read_endpoints(tmp_path)
