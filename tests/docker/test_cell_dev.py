@@ -48,7 +48,8 @@ async def cell(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalC
     for name, text in (("launcher", LAUNCHER), ("diego-sshd", SSHD), ("healthcheck", HEALTHCHECK)):
         _executable(lifecycle / name, text)
     pack(lifecycle, state / "static" / "docker_app_lifecycle" / "docker_app_lifecycle.tgz")
-    async with local_cell(state) as running:
+    # A rejected Task waits for the next pass of the control plane, three times.
+    async with local_cell(state, arguments=["--convergence-interval", "0.5"]) as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""`cell run` from the outside: the program as a user starts it, on a real engine."""
+"""`cell run` from the outside: the program in a process of its own, on a real engine."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from cell.development.local import pack
 from cell.development.slots import LOCK_DIR, SLOTS, Slot
 from cell.runner.options import LOCAL_IMAGE
 from executor.engine.containers import LABEL_CELL, LABEL_GUID
+from tests.support.programs import start_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
@@ -48,29 +49,17 @@ class Ended:
 
 
 class Program:
-    """Starts ``cell`` with a state folder of its own, a few at a time."""
+    """Runs ``cell`` with a state folder of its own, a few at a time."""
 
     def __init__(self, state_dir: Path, files: str) -> None:
         self.state_dir = state_dir
         self.files = files
         self._places = asyncio.Semaphore(SIDE_BY_SIDE)
 
-    async def start(self, *words: str, **environment: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "cell",
-            *words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **environment},
-        )
-
     async def cell(self, *words: str, stdin: str = "", **environment: str) -> Ended:
         """Run a command to its end."""
         async with self._places:
-            process = await self.start(*words, **environment)
+            process = await start_cell(*words, **environment)
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     out, err = await process.communicate(stdin.encode())
@@ -264,9 +253,7 @@ async def test_a_signal_stops_it_gracefully(
         json.dumps(_run("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done"))
     )
     words = ["run", str(tree), "--image", "busybox", "--json", "--state-dir", str(program.state_dir)]
-    process = await program.start(*words)
-    assert process.stdout is not None
-    assert process.stderr is not None
+    process = await start_cell(*words)
     async with asyncio.timeout(TIMEOUT_S):
         async for line in process.stdout:
             event = json.loads(line)
@@ -288,8 +275,7 @@ async def test_a_second_signal_does_not_wait_for_a_stubborn_app(
     script = "trap 'echo no' TERM; echo ready; while :; do sleep 0.05; done"
     tree.write_text(json.dumps(_run(script)))
     words = ["run", str(tree), "--image", "busybox", "--json", "--state-dir", str(program.state_dir)]
-    process = await program.start(*words)
-    assert process.stdout is not None
+    process = await start_cell(*words)
     began = 0.0
     async with asyncio.timeout(TIMEOUT_S):
         async for line in process.stdout:
@@ -369,8 +355,7 @@ async def test_a_port_of_the_host_that_was_asked_for(
         json.dumps(_run("mkdir /tmp/www; echo hi > /tmp/www/x; exec httpd -f -p 8080 -h /tmp/www"))
     )
     words = ["run", str(tree), "--image", "busybox", "--state-dir", str(program.state_dir)]
-    process = await program.start(*words, "--port", f"{unused_tcp_port}:8080")
-    assert process.stderr is not None
+    process = await start_cell(*words, "--port", f"{unused_tcp_port}:8080")
     async with asyncio.timeout(TIMEOUT_S), aiohttp.ClientSession() as session:
         line = (await process.stderr.readline()).decode()
         assert line == f"cell run: port 8080 is at 127.0.0.1:{unused_tcp_port}\n"
@@ -391,8 +376,7 @@ async def test_what_a_killed_run_left_goes_with_the_next(
     tree = tmp_path / "tree.json"
     tree.write_text(json.dumps(_run("echo ready; exec sleep 60")))
     words = ["run", str(tree), "--image", "busybox", "--json", "--state-dir", str(program.state_dir)]
-    process = await program.start(*words)
-    assert process.stdout is not None
+    process = await start_cell(*words)
     async with asyncio.timeout(TIMEOUT_S):
         async for line in process.stdout:
             event = json.loads(line)

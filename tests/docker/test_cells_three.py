@@ -29,6 +29,7 @@ from cell.development.local import local_cell
 from cell.development.slots import take_slots
 from executor.engine.containers import LABEL_CELL, LABEL_GUID
 from tests.support.local_reps import QUICK, LocalRep
+from tests.support.thorough import THOROUGH
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
@@ -110,7 +111,7 @@ def _serving(rows: list[ActualLRP]) -> list[ActualLRP]:
     return [row for row in rows if row.state == "RUNNING" and row.presence is Presence.ORDINARY]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["tls", "plain"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["tls", "plain"] if THOROUGH else ["tls"])
 async def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster]:
