@@ -15,9 +15,9 @@ from aiohttp import web
 
 from bbs.models.guid import is_guid
 from bbs.models.invalid import InvalidDocument
+from bbs.serving.access import AccessRule
 from bbs.serving.address import Address
 from bbs.serving.bodies import whole_body
-from bbs.serving.door import Door
 from bbs.serving.listener import serving
 from bbs.tracing import traced
 from bbs.wire.routes import trace_id
@@ -184,8 +184,8 @@ async def listening(
     hosts: extra host names accepted without TLS, next to the listener's address and ``localhost``.
     """
     parsed = Address.parse(address)
-    door = Door(hosts={name.lower() for name in (parsed.host, *hosts)})
-    async with serving(application, (parsed.host, parsed.port), tls, door=door) as server:
+    access = AccessRule(hosts={name.lower() for name in (parsed.host, *hosts)})
+    async with serving(application, (parsed.host, parsed.port), tls, access=access) as server:
         bound = server.sockets[0].getsockname()
         yield Address(bound[0], bound[1])
 

@@ -29,13 +29,13 @@ from bbs.embedded.calls.destinations import Destinations, Network
 from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.files.server import fileserver_app
 from bbs.embedded.files.uploads import POLLING_INTERVAL_S
-from bbs.embedded.locket.tls import locket_credentials
+from bbs.embedded.locket.server import locket_credentials
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
 from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
 from bbs.embedded.store.database import StoreError
 from bbs.embedded.store.statefolder import private_folder
+from bbs.serving.access import AccessRule
 from bbs.serving.address import Address, ListenError, listening
-from bbs.serving.door import Door
 from bbs.serving.listener import serving
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class ControlPlane:
         if identity is not None:
             await stack.enter_async_context(identity.followed(interval_s=config.identity_check_interval_s))
         server_tls = identity.server_context() if identity else None
-        door = Door(hosts=config.allowed_hosts)
+        access = AccessRule(hosts=config.allowed_hosts)
 
         api_socket = stack.enter_context(listening(wanted.bbs, "the BBS API"))
         auctioneer_socket = stack.enter_context(listening(wanted.auctioneer, "the auctioneer"))
@@ -189,11 +189,11 @@ class ControlPlane:
             )
         )
         bbs.app.on_shutdown.append(_end_streams(bbs))
-        await stack.enter_async_context(serving(bbs.app, api_socket, server_tls, door=door))
+        await stack.enter_async_context(serving(bbs.app, api_socket, server_tls, access=access))
         await stack.enter_async_context(self._locket(bbs, identity))
         await stack.enter_async_context(_running(runner.run()))
         await stack.enter_async_context(
-            serving(auctioneer_app(runner), auctioneer_socket, server_tls, door=door)
+            serving(auctioneer_app(runner), auctioneer_socket, server_tls, access=access)
         )
         receptor = receptor_app(client, config.receptor)
         await stack.enter_async_context(
@@ -201,7 +201,7 @@ class ControlPlane:
                 receptor,
                 receptor_socket,
                 cancel_on_disconnect=True,
-                door=replace(door, any_origin=config.receptor.cors),
+                access=replace(access, any_origin=config.receptor.cors),
             )
         )
         static_dir = config.static_dir or config.state_dir / "static"
@@ -211,7 +211,7 @@ class ControlPlane:
             upload_hosts=config.upload_hosts,
         )
         await stack.enter_async_context(
-            serving(fileserver, fileserver_socket, cancel_on_disconnect=True, door=door)
+            serving(fileserver, fileserver_socket, cancel_on_disconnect=True, access=access)
         )
         self._bbs = bbs
 

@@ -2,23 +2,36 @@
 
 This form is used by cfdot, by task callbacks and by presence values in Locket. It is not protobuf's JSON
 mapping. One codec serves every model: it converts the annotations and :class:`~bbs.models.meta.Json` marks of
-a dataclass into a plan of small functions once, and then only runs the plan.
+a dataclass into a plan of small functions once (``bbs.models.values``), and then only runs the plan.
 """
 
 from __future__ import annotations
 
-import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum, IntEnum
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bbs.models.actions import ACTION_TYPES, MAX_DEPTH, Action, EmptyAction
 from bbs.models.invalid import InvalidDocument, mismatch
 from bbs.models.meta import Json, Width
-from bbs.models.text import well_formed
+from bbs.models.values import (
+    Read,
+    Value,
+    as_is,
+    compact,
+    enum_value,
+    int_reader,
+    list_value,
+    map_value,
+    parse,
+    read_bool,
+    read_raw,
+    read_str,
+    text_enum_value,
+)
 
 __all__ = [
     "InvalidDocument",
@@ -34,11 +47,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Read = Callable[[Any], Any]
-Write = Callable[[Any], Any]
-
-
-# -- public functions ---------------------------------------------------------------------------------
 
 
 def to_json(model: object) -> dict[str, Any]:
@@ -87,136 +95,8 @@ def loads(cls: type[T], text: str | bytes) -> T:
     return from_json(cls, parse(text))
 
 
-def compact(value: object) -> str:
-    """JSON text without whitespace. Raises ValueError for NaN and infinities, which JSON does not have."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def parse(text: str | bytes) -> Any:
-    """Parse JSON strictly. Raises InvalidDocument."""
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise InvalidDocument("$", "a document of sane depth", "one nested too deeply") from None
-    except ValueError as error:
-        raise InvalidDocument("$", "JSON", f"text that is not ({error})") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-# -- single values -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    read: Read
-    write: Write
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _read_str(value: object) -> str:
-    if type(value) is not str:
-        mismatch("a string", value)
-    return well_formed(value)
-
-
-def _read_bool(value: object) -> bool:
-    if type(value) is not bool:
-        mismatch("true or false", value)
-    return value
-
-
-def _int_reader(width: Width) -> Read:
-    low, high = width.low, width.high
-
-    def read(value: object) -> int:
-        if type(value) is not int or not low <= value <= high:
-            mismatch(f"a whole number from {low} to {high}", value)
-        return value
-
-    return read
-
-
-def _enum_value(enum: type[IntEnum], mark: Json) -> _Value:
-    if mark.number:
-        numbers = {member.value: member for member in enum}
-
-        def read_number(value: object) -> IntEnum:
-            if type(value) is not int or value not in numbers:
-                mismatch("one of the numbers " + ", ".join(str(n) for n in numbers), value)
-            return numbers[value]
-
-        return _Value(read_number, int)
-
-    names = {member.name: member for member in enum}
-
-    def read_name(value: object) -> IntEnum:
-        if type(value) is str and (value in names or mark.lenient):
-            return names.get(value, enum(0))
-        return mismatch("one of " + ", ".join(json.dumps(name) for name in names), value)
-
-    return _Value(read_name, lambda member: member.name)
-
-
-def _text_enum_value(enum: type[Enum]) -> _Value:
-    values = {member.value: member for member in enum}
-
-    def read(value: object) -> Enum:
-        if type(value) is str and value in values:
-            return values[value]
-        return mismatch("one of " + ", ".join(json.dumps(name) for name in values), value)
-
-    return _Value(read, lambda member: member.value)
-
-
-def _list_value(item: _Value, length: int | None = None) -> _Value:
-    expected = "a list" if length is None else f"a list of {length}"
-
-    def read(value: object) -> tuple[Any, ...]:
-        if type(value) is not list or length not in (None, len(value)):
-            mismatch(expected, value)
-        items = []
-        for index, element in enumerate(value):
-            try:
-                items.append(item.read(element))
-            except InvalidDocument as error:
-                raise error.within(f"[{index}]") from None
-        return tuple(items)
-
-    return _Value(read, lambda values: [item.write(value) for value in values])
-
-
-def _map_value(item: _Value) -> _Value:
-    def read(value: object) -> dict[str, Any]:
-        if type(value) is not dict:
-            mismatch("an object", value)
-        members = {}
-        for key, element in value.items():
-            try:
-                members[_read_str(key)] = item.read(element)
-            except InvalidDocument as error:
-                raise error.within(f".{key}") from None
-        return members
-
-    return _Value(read, lambda values: {key: item.write(value) for key, value in values.items()})
-
-
-def _read_raw(value: object) -> bytes:
-    if value is None:
-        mismatch("any JSON value but null", value)
-    try:
-        return compact(value).encode()
-    except ValueError:
-        mismatch("a value JSON can hold", value)
-
-
-def _object_value(cls: type) -> _Value:
-    return _Value(lambda value: _plan(cls).read(value), lambda model: _plan(cls).write(model))
+def _object_value(cls: type) -> Value:
+    return Value(lambda value: _plan(cls).read(value), lambda model: _plan(cls).write(model))
 
 
 def _read_action(value: object) -> Action:
@@ -254,11 +134,11 @@ def _write_action(action: Action) -> dict[str, Any]:
 
 _depth: ContextVar[int] = ContextVar("depth of the action being read", default=0)
 _ACTION_KEYS = {cls: key for key, cls in ACTION_TYPES.items()}
-_ACTION = _Value(_read_action, _write_action)
-_RAW_MAP = _map_value(_Value(_read_raw, parse))
+_ACTION = Value(_read_action, _write_action)
+_RAW_MAP = map_value(Value(read_raw, parse))
 
 
-def _value(hint: Any, mark: Json) -> tuple[_Value, bool]:
+def _value(hint: Any, mark: Json) -> tuple[Value, bool]:
     """Reader and writer for an annotation, and whether the value may be None."""
     width: Width | None = None
     if get_origin(hint) is Annotated:
@@ -272,27 +152,24 @@ def _value(hint: Any, mark: Json) -> tuple[_Value, bool]:
         return _value(rest[0], mark)[0], True
     if origin is tuple:
         length = None if arguments[-1] is Ellipsis else len(arguments)
-        return _list_value(_value(arguments[0], mark)[0], length), False
+        return list_value(_value(arguments[0], mark)[0], length), False
     if origin is not None and issubclass(origin, Mapping):
-        return (_RAW_MAP if mark.raw else _map_value(_value(arguments[1], mark)[0])), False
+        return (_RAW_MAP if mark.raw else map_value(_value(arguments[1], mark)[0])), False
     if hint is object:
-        return _Value(_as_is, _as_is), False
+        return Value(as_is, as_is), False
     if hint is str:
-        return _Value(_read_str, _as_is), False
+        return Value(read_str, as_is), False
     if hint is bool:
-        return _Value(_read_bool, _as_is), False
+        return Value(read_bool, as_is), False
     if hint is int and width is not None:
-        return _Value(_int_reader(width), _as_is), False
+        return Value(int_reader(width), as_is), False
     if isinstance(hint, type) and issubclass(hint, IntEnum):
-        return _enum_value(hint, mark), False
+        return enum_value(hint, mark), False
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return _text_enum_value(hint), False
+        return text_enum_value(hint), False
     if is_dataclass(hint) and isinstance(hint, type):
         return _object_value(hint), False
     raise TypeError(f"no JSON form for {hint!r}")
-
-
-# -- objects -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +180,7 @@ class _Field:
     key: str
     optional: bool
     omit: bool
-    value: _Value
+    value: Value
 
     def write_into(self, out: dict[str, Any], value: Any) -> None:
         if value is None or (not value and not self.optional):
@@ -400,7 +277,7 @@ class _Plan:
         return out
 
 
-def _wrapped(member: str, value: _Value, *, omit: bool) -> _Value:
+def _wrapped(member: str, value: Value, *, omit: bool) -> Value:
     """A value wrapped in a separate object; a missing member is false, the zero value that Go omits."""
 
     def read(item: object) -> Any:
@@ -417,7 +294,7 @@ def _wrapped(member: str, value: _Value, *, omit: bool) -> _Value:
     def write(item: Any) -> dict[str, Any]:
         return {} if omit and not item else {member: value.write(item)}
 
-    return _Value(read, write)
+    return Value(read, write)
 
 
 _PLANS: dict[type, _Plan] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from bbs.models.numbers import whole_number
+from bbs.models.text import whole_number
 
 NANOSECOND = 1
 MICROSECOND = 1_000

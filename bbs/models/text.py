@@ -1,6 +1,8 @@
-"""Normalisation of external text, so that every encoder accepts it."""
+"""External text made acceptable for every encoder, whole numbers in it, and byte sizes as text."""
 
 from __future__ import annotations
+
+_UNITS = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
 
 def well_formed(text: str) -> str:
@@ -12,3 +14,25 @@ def well_formed(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def whole_number(text: str, most: int) -> int | None:
+    """The number in a text of ASCII digits; None for other texts and for numbers above ``most``.
+
+    The text may have any length: ``int`` raises ValueError for more than 4,300 digits.
+    """
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(most)):
+        return None
+    number = int(digits)
+    return number if number <= most else None
+
+
+def format_size(size: int) -> str:
+    """Bytes as ``512B``, ``1K``, ``1.5K``, ``12.3M``, in the largest binary unit that gives at least 1."""
+    for unit, bytes_per_unit in _UNITS:
+        if size >= bytes_per_unit:
+            return f"{size / bytes_per_unit:.1f}".removesuffix(".0") + unit
+    return f"{size}B"

@@ -2,5 +2,5 @@
 
 Control plane and rep use the same modules. Each bounds one kind of input. ``connections`` bounds the number
 of connections and the time of slow clients. ``bodies`` bounds the memory of request bodies. ``events`` bounds
-the memory of endless responses. ``door`` is the access rule of listeners without TLS.
+the memory of endless responses. ``access`` is the rule of listeners without TLS.
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, Self
 
-from bbs.models.numbers import whole_number
+from bbs.models.text import whole_number
 
 MAX_PORT: Final = 65535
 BACKLOG: Final = 1024

@@ -23,7 +23,7 @@ from typing import Final
 
 from aiohttp import StreamReader, web
 
-from bbs.serving.door import Door
+from bbs.serving.access import AccessRule
 from bbs.serving.refusals import LOGGED_CHARACTERS, RefusalLog
 
 HEAD_TIMEOUT_S: Final = 5.0
@@ -184,7 +184,7 @@ class Connections:
 
     server: of the application.
     tls: None on a plain listener.
-    door: access rule; None accepts every request.
+    access: rule; None accepts every request.
     limit: None for :func:`connection_limit`.
     freed: called when there is room again.
     """
@@ -193,7 +193,7 @@ class Connections:
         self,
         server: web.Server,
         tls: ssl.SSLContext | None,
-        door: Door | None,
+        access: AccessRule | None,
         *,
         limit: int | None,
         head_timeout_s: float | None,
@@ -206,7 +206,7 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._server = server
         self._tls = tls
-        self._door = door
+        self._access = access
         self._all: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}  # without a request, with start time; oldest first
         self._slow: dict[Connection, None] = {}  # with a slow body; oldest first
@@ -300,7 +300,7 @@ class Connections:
             self.freed()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._door is not None and (refusal := self._door.refusal(request.headers)):
+        if self._access is not None and (refusal := self._access.refusal(request.headers)):
             return self._refused(request, refusal)
         if request.headers.get("Expect", CONTINUE).lower() != CONTINUE:
             # aiohttp's own response echoes the header and fails if it cannot be decoded.

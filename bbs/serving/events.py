@@ -11,7 +11,7 @@ from aiohttp import web
 PIECE_BYTES: Final = 64 * 1024
 """Bytes per write. Data that the socket does not accept is copied into the connection's buffer."""
 
-PATIENCE_S: Final = 30.0
+SEND_TIMEOUT_S: Final = 30.0
 """Time for a client to accept one record."""
 
 logger = logging.getLogger(__name__)
@@ -21,17 +21,14 @@ class SlowReader(Exception):
     """The client does not read; its connection has been aborted."""
 
 
-async def send(
-    request: web.BaseRequest, response: web.StreamResponse, record: bytes, *, patience_s: float | None = None
-) -> None:
-    """Write a record. Raises SlowReader, ConnectionError. patience_s: None for the default."""
-    seconds = PATIENCE_S if patience_s is None else patience_s
+async def send(request: web.BaseRequest, response: web.StreamResponse, record: bytes) -> None:
+    """Write a record. Raises SlowReader, ConnectionError."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(SEND_TIMEOUT_S):
             for start in range(0, len(record), PIECE_BYTES):
                 await response.write(record[start : start + PIECE_BYTES])
     except TimeoutError as error:
-        data = {"path": request.path, "peer": str(request.remote), "after-s": seconds}
+        data = {"path": request.path, "peer": str(request.remote), "after-s": SEND_TIMEOUT_S}
         logger.info("event-stream-not-read", extra={"data": data})
         if request.transport is not None:
             request.transport.abort()

@@ -19,11 +19,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from bbs.serving import requestlog
+from bbs.serving.access import AccessRule
 from bbs.serving.address import BACKLOG
 from bbs.serving.connections import Connections
-from bbs.serving.door import Door
 
 ACCEPTED_PER_TURN: Final = 64
 """Maximum connections accepted in one turn of the event loop."""
@@ -39,7 +39,28 @@ GRACE_S: Final = 1.0
 
 OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+SHOWN: Final = 200
+"""Maximum characters of an error."""
+
 logger = logging.getLogger(__name__)
+
+
+class BadRequests(logging.Filter):
+    """Reduces errors that clients cause, which aiohttp logs with a traceback, to one line at debug level."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
+        record.msg, record.args, record.exc_info = "bad-request", (), None
+        record.data = {"error": " ".join(str(error).split())[:SHOWN]}
+        return request_logger.isEnabledFor(logging.DEBUG)
+
+
+request_logger: Final = logging.getLogger(f"{__name__}.requests")
+"""For aiohttp's request handling."""
+request_logger.addFilter(BadRequests())
 
 
 class Acceptor:
@@ -135,7 +156,7 @@ async def serving(
     *,
     grace_s: float = GRACE_S,
     cancel_on_disconnect: bool = False,
-    door: Door | None = None,
+    access: AccessRule | None = None,
     max_connections: int | None = None,
     head_timeout_s: float | None = None,
     body_tick_s: float | None = None,
@@ -146,14 +167,14 @@ async def serving(
 
     grace_s: time for requests in progress at the end.
     cancel_on_disconnect: cancel a handler when its client disconnects.
-    door: access rule of a listener without TLS, None for the default :class:`Door`. With TLS, peer
+    access: rule of a listener without TLS, None for the default :class:`AccessRule`. With TLS, peer
     certificates decide.
     max_connections, head_timeout_s, body_tick_s: None for the defaults of :mod:`bbs.serving.connections`.
     """
     runner = web.AppRunner(
         application,
         access_log=None,
-        logger=requestlog.logger,
+        logger=request_logger,
         handle_signals=False,
         handler_cancellation=cancel_on_disconnect,
         shutdown_timeout=grace_s,
@@ -165,7 +186,7 @@ async def serving(
         connections = Connections(
             runner.server,
             tls,
-            None if tls else door or _usual_door(where),
+            None if tls else access or _default_access(where),
             limit=max_connections,
             head_timeout_s=head_timeout_s,
             body_tick_s=body_tick_s,
@@ -180,9 +201,9 @@ async def serving(
         await runner.cleanup()
 
 
-def _usual_door(where: socket.socket | tuple[str, int]) -> Door:
+def _default_access(where: socket.socket | tuple[str, int]) -> AccessRule:
     """The default rule: a listener on the address of a host name may be called by that name."""
-    return Door() if isinstance(where, socket.socket) else Door(hosts=(where[0].lower(),))
+    return AccessRule() if isinstance(where, socket.socket) else AccessRule(hosts=(where[0].lower(),))
 
 
 async def _bound(host: str, port: int) -> list[socket.socket]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -26,8 +26,6 @@ from bbs.wire.proto import (
     task_requests_pb2,
     workload_pb2,
 )
-
-PACKAGE = "models"
 
 FILES = tuple(
     module.DESCRIPTOR
@@ -51,11 +49,12 @@ FILES = tuple(
 )
 """Descriptors of all our ``.proto`` files."""
 
+_DESCRIPTORS = {name: found for file in FILES for name, found in file.message_types_by_name.items()}
+
 
 def message_class(name: str) -> type[Message]:
     """The class of the message with that name, without package; raises :class:`KeyError` if unknown."""
-    descriptor = descriptor_pool.Default().FindMessageTypeByName(f"{PACKAGE}.{name}")
-    return message_factory.GetMessageClass(descriptor)
+    return message_factory.GetMessageClass(_DESCRIPTORS[name])
 
 
 @dataclass(frozen=True, slots=True)

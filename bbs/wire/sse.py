@@ -51,11 +51,6 @@ class Record:
     data: str
 
 
-def encode_record(id: int, event: Event) -> bytes:
-    """The record of one event; ``id`` counts from 0 on each connection."""
-    return number_record(id, encode_event(event))
-
-
 def encode_event(event: Event) -> bytes:
     """A record without its number: the same on every stream."""
     data = base64.b64encode(encode(to_wire(event))).decode("ascii")
@@ -63,7 +58,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def number_record(id: int, encoded: bytes) -> bytes:
-    """A whole record, from its number and the result of :func:`encode_event`."""
+    """A whole record, from the result of :func:`encode_event`; ``id`` counts from 0 on each connection."""
     return b"id: %d\n%b" % (id, encoded)
 
 

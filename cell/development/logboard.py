@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from bbs.serving.access import AccessRule
 from bbs.serving.address import Address, listening
-from bbs.serving.door import Door
 from bbs.serving.listener import serving
 from executor.logs.api import LogLine
 from executor.logs.sinks import RingSink
@@ -53,7 +53,7 @@ class LogBoard:
     async def serving(self, address: Address, hosts: Sequence[str]) -> AsyncIterator[str]:
         """Serve the board over HTTP; yields its base URL. hosts: accepted host names. Raises ListenError."""
         with listening(address, "app logs") as bound:
-            async with serving(self.app(), bound, cancel_on_disconnect=True, door=Door(hosts=hosts)):
+            async with serving(self.app(), bound, cancel_on_disconnect=True, access=AccessRule(hosts=hosts)):
                 yield Address(address.host, bound.getsockname()[1]).url()
 
     def _ring(self, source: str) -> RingSink:

@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 
-from bbs.models.sizes import format_size
+from bbs.models.text import format_size
 from bbs.models.workload import CachedDependency
 from executor.cache.api import Checksum, DirectoryFetcher, DownloadError, Fetched
 from executor.containers.applog import AppLog

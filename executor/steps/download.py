@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bbs.models.actions import DownloadAction
-from bbs.models.sizes import format_size
+from bbs.models.text import format_size
 from executor.cache.api import Checksum, DownloadError, Fetched
 from executor.errors import EngineError
 from executor.logs.api import Output

@@ -10,7 +10,7 @@ from io import BufferedWriter
 from pathlib import Path
 
 from bbs.models.actions import UploadAction
-from bbs.models.sizes import format_size
+from bbs.models.text import format_size
 from executor.cache.api import UploadError
 from executor.cache.url import InvalidURL, check_url
 from executor.engine.faults import ContainerGone

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from bbs.serving.door import Door
+from bbs.serving.access import AccessRule
 from bbs.serving.listener import serving
 
 MAX_CONNECTIONS = 64
 """When the limit is exceeded, the connection without a request for the longest time is closed."""
 
 
-class _OpenDoor(Door):
+class _OpenAccess(AccessRule):
     """Accepts any host name, as a load balancer may use any; the answer is empty."""
 
     def refusal(self, headers: CIMultiDictProxy[str]) -> str:
@@ -33,5 +33,5 @@ async def health_server(listening: socket.socket) -> AsyncIterator[None]:
     app = web.Application()
     app.router.add_get("/", _healthy, allow_head=False)
     listening.setblocking(False)
-    async with serving(app, listening, door=_OpenDoor(), max_connections=MAX_CONNECTIONS):
+    async with serving(app, listening, access=_OpenAccess(), max_connections=MAX_CONNECTIONS):
         yield

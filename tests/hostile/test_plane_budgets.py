@@ -213,7 +213,7 @@ async def test_readers_of_events_that_never_read_are_ended_and_the_others_read_o
 ) -> None:
     """30 subscribers that never read cost 224 MB: each may have some bytes waiting, then its stream ends."""
     monkeypatch.setattr(hub, "BUFFER_BYTES", 1 << 20)
-    monkeypatch.setattr(events, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(events, "SEND_TIMEOUT_S", 0.5)
     caplog.set_level("INFO")
     address, idle = running_plane.addresses.bbs, 5
     request = b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"

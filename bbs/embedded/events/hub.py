@@ -1,4 +1,4 @@
-"""Event hub: the subscribers of the three event streams.
+"""Event hub: the notices of committed events, and the subscribers of the three event streams.
 
 Publishing never waits. Each subscriber has a bounded buffer. If it exceeds the limit when the next commit is
 published, the subscription ends. The client must then subscribe and list again, as after any disconnect. A
@@ -12,10 +12,10 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum, auto
 from typing import Final
 
 from bbs.embedded.decisions.events import resolved
-from bbs.embedded.events.notices import Notice, Stream
 from bbs.models.actual_lrp import ActualLRP, ActualLRPGroup
 from bbs.models.events import (
     ActualLRPChangedEvent,
@@ -27,11 +27,38 @@ from bbs.models.events import (
     ActualLRPRemovedEvent,
     Event,
 )
+from bbs.wire import sse
 
 logger = logging.getLogger(__name__)
 
 BUFFER_BYTES: Final = 2 << 20
 """Maximum bytes of unread records when a commit is published. All subscribers share the records."""
+
+
+class Stream(Enum):
+    """The three kinds of event streams."""
+
+    INSTANCES = auto()
+    GROUPS = auto()
+    TASKS = auto()
+
+
+LRP_STREAMS = frozenset({Stream.INSTANCES, Stream.GROUPS})
+
+
+class Notice:
+    """An event, the streams it belongs to, and its encoded record without the number.
+
+    The record is encoded once for all subscribers, inside the transaction and off the event loop. An event
+    that cannot be encoded therefore fails the call that causes it, not a stream.
+    """
+
+    __slots__ = ("event", "record", "streams")
+
+    def __init__(self, event: Event, streams: frozenset[Stream]) -> None:
+        self.event = event
+        self.streams = streams
+        self.record = sse.encode_event(event)
 
 
 class Subscription:
@@ -44,10 +71,10 @@ class Subscription:
         self._notices: deque[Notice] = deque()
         self._bytes = 0
         self._ended = False
-        self._came = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     @property
-    def over(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether the subscription has ended and all its events are taken."""
         return self._ended and not self._notices
 
@@ -62,12 +89,12 @@ class Subscription:
             return
         self._notices.append(notice)
         self._bytes += len(notice.record)
-        self._came.set()
+        self._arrived.set()
 
     def end(self) -> None:
         """End the subscription after the buffered events."""
         self._ended = True
-        self._came.set()
+        self._arrived.set()
 
     def drop(self) -> None:
         """End the subscription at once and discard the buffer."""
@@ -83,10 +110,10 @@ class Subscription:
     async def next_notice(self, patience_s: float) -> Notice | None:
         """Like ``next``, with the encoded record of the event."""
         if not self._notices and not self._ended:
-            self._came.clear()
+            self._arrived.clear()
             try:
                 async with asyncio.timeout(patience_s):
-                    await self._came.wait()
+                    await self._arrived.wait()
             except TimeoutError:
                 return None
         if not self._notices:

@@ -13,7 +13,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
-from bbs.models.numbers import whole_number
+from bbs.models.text import whole_number
 
 ENTITY_TAG: Final = re.compile(r'\s*,?\s*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")')
 UNIT: Final = "bytes="

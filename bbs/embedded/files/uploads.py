@@ -20,8 +20,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from bbs.models.numbers import whole_number
-from bbs.serving.door import LOCALHOST
+from bbs.models.text import whole_number
+from bbs.serving.access import LOCALHOST
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ CHUNK_BYTES: Final = 256 * 1024
 ANSWER_BYTES: Final = 64 * 1024
 RECEIVING: Final = ("/internal/v4/", "/staging/")
 """Path prefixes of the uploads that this server receives itself (``received``)."""
-PASSED_ON: Final = ("Content-MD5", "Content-Digest")
+FORWARDED_HEADERS: Final = ("Content-MD5", "Content-Digest")
 UNFINISHED: Final = frozenset({"queued", "running"})
 
 
@@ -70,10 +70,10 @@ class UploadFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Upload:
     """A valid upload request. length: bytes of the body."""
 
-    to: URL
+    target: URL
     timeout_s: int
     length: int
 
@@ -90,7 +90,7 @@ def add_upload_routes(
         app.router.add_post(kind.path, uploads.handler(kind))
 
 
-def wanted(kind: Kind, query: Mapping[str, str], length: int | None) -> Wanted:
+def parse_upload(kind: Kind, query: Mapping[str, str], length: int | None) -> Upload:
     """Parse a request. Raises UploadFailed."""
     text = query.get(kind.parameter, "")
     if not text:
@@ -107,7 +107,7 @@ def wanted(kind: Kind, query: Mapping[str, str], length: int | None) -> Wanted:
         raise UploadFailed(400, f"timeout {seconds[:40]!r} is no number of seconds up to {LONGEST_TIMEOUT_S}")
     if length is None:
         raise UploadFailed(411, "Missing Content Length")
-    return Wanted(url.update_query({"async": "true"}) if kind.asynchronous else url, timeout_s, length)
+    return Upload(url.update_query({"async": "true"}) if kind.asynchronous else url, timeout_s, length)
 
 
 class _Uploads:
@@ -129,32 +129,32 @@ class _Uploads:
 
     def handler(self, kind: Kind) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def upload(request: web.Request) -> web.Response:
-            said = {"uri": request.path, "size": request.content_length or 0}
+            data = {"uri": request.path, "size": request.content_length or 0}
             try:
-                await self.pass_on(kind, request)
+                await self.forward(kind, request)
             except UploadFailed as failure:
-                logger.error("uploader.failed", extra={"data": said | {"error": str(failure)}})
+                logger.error("uploader.failed", extra={"data": data | {"error": str(failure)}})
                 return web.Response(status=failure.status, text=f"{failure}\n")
-            logger.info("uploader.done", extra={"data": said})
+            logger.info("uploader.done", extra={"data": data})
             return web.Response(status=kind.success)
 
         return upload
 
-    async def pass_on(self, kind: Kind, request: web.Request) -> None:
+    async def forward(self, kind: Kind, request: web.Request) -> None:
         """Raises UploadFailed."""
-        asked = wanted(kind, request.query, request.content_length)
-        self._check_target(asked.to, request)
+        upload = parse_upload(kind, request.query, request.content_length)
+        self._check_target(upload.target, request)
         try:
-            async with asyncio.timeout(asked.timeout_s):
-                body = await self._post(kind, asked, request)
+            async with asyncio.timeout(upload.timeout_s):
+                body = await self._post(kind, upload, request)
                 if kind.asynchronous:
-                    await self._finished(asked.to, body, request)
+                    await self._finished(upload.target, body, request)
         except TimeoutError as error:
-            raise UploadFailed(500, f"upload not over after {asked.timeout_s} seconds") from error
+            raise UploadFailed(500, f"upload not over after {upload.timeout_s} seconds") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UploadFailed(500, f'Post "{_shown(asked.to)}": {error}') from error
+            raise UploadFailed(500, f'Post "{_shown(upload.target)}": {error}') from error
 
-    async def _post(self, kind: Kind, asked: Wanted, request: web.Request) -> bytes:
+    async def _post(self, kind: Kind, upload: Upload, request: web.Request) -> bytes:
         boundary = secrets.token_hex(30)
         head = (
             f"--{boundary}\r\n"
@@ -162,15 +162,15 @@ class _Uploads:
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode()
         end = f"\r\n--{boundary}--\r\n".encode()
-        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        headers = {name: request.headers[name] for name in FORWARDED_HEADERS if name in request.headers}
         headers |= {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "Content-Length": str(len(head) + asked.length + len(end)),
+            "Content-Length": str(len(head) + upload.length + len(end)),
         }
         for attempt in range(1, DIAL_TRIES + 1):
             try:
                 async with self._http.post(
-                    asked.to, data=_form(head, request, end), headers=headers, allow_redirects=False
+                    upload.target, data=_form(head, request, end), headers=headers, allow_redirects=False
                 ) as response:
                     body = await _read(response)
                     _check_status(response.status, body)
@@ -180,7 +180,7 @@ class _Uploads:
                 if attempt == DIAL_TRIES:
                     raise
                 logger.info(
-                    "uploader.dial-failed", extra={"data": {"to": _shown(asked.to), "error": str(error)}}
+                    "uploader.dial-failed", extra={"data": {"to": _shown(upload.target), "error": str(error)}}
                 )
         raise AssertionError("the last attempt either returned or raised")
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from bbs.embedded.events.hub import Hub, Subscription
-from bbs.embedded.events.notices import Notice, Stream
+from bbs.embedded.events.hub import Hub, Notice, Stream, Subscription
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
 from bbs.models.events import (
@@ -91,7 +90,7 @@ async def _send_all(
 ) -> None:
     """Send events until the stream ends or the client disconnects. Raises ConnectionError, SlowReader."""
     number = 0
-    while not subscription.over:
+    while not subscription.exhausted:
         notice = await subscription.next_notice(GONE_CHECK_S)
         if request.transport is None or request.transport.is_closing():
             return

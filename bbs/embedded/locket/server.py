@@ -12,6 +12,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
+from bbs.client.identity import IdentityFiles
+from bbs.client.tls import TLSConfigurationError, server_context
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store, StoreError
 from bbs.embedded.store.resources import Collision, Resources
@@ -168,4 +170,38 @@ def _handler(
         # gRPC's own decoder only logs a traceback for an invalid message.
         request_deserializer=None,
         response_serializer=method.response.SerializeToString,
+    )
+
+
+def locket_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
+    """Credentials that follow changes of the files. Raises OSError, TLSConfigurationError."""
+    seen = files.fingerprint()
+    current = _configuration(files)
+
+    def newest() -> grpc.ServerCertificateConfiguration:
+        """gRPC calls this before each handshake, on a separate thread."""
+        nonlocal seen, current
+        now = files.fingerprint()
+        if now == seen:
+            return current
+        seen = now
+        try:
+            current = _configuration(files)
+        except (OSError, TLSConfigurationError) as error:
+            data = {"certificate": str(files.cert_file), "error": str(error)}
+            logger.error("locket.tls-identity-not-renewed", extra={"data": data})
+        return current
+
+    credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
+        current, newest, require_client_authentication=True
+    )
+    return credentials
+
+
+def _configuration(files: IdentityFiles) -> grpc.ServerCertificateConfiguration:
+    # gRPC accepts invalid PEM data and then fails every handshake, so validate the files first.
+    server_context(files.ca_file, files.cert_file, files.key_file)
+    return grpc.ssl_server_certificate_configuration(
+        [(files.key_file.read_bytes(), files.cert_file.read_bytes())],
+        root_certificates=files.ca_file.read_bytes(),
     )

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from bbs.embedded.receptor.errors import UNAUTHORIZED, ReceptorError
+from bbs.embedded.receptor.answers import UNAUTHORIZED, ReceptorError
 
 COOKIE: Final = "receptor_authorization"
 CHALLENGE: Final = 'Basic realm="API Authentication"'

@@ -12,11 +12,11 @@ from bbs.client.api import BBSClient
 from bbs.embedded.decisions.events import resolved, to_group
 from bbs.embedded.decisions.rows import by_index
 from bbs.embedded.receptor import answers
-from bbs.embedded.receptor.errors import ACTUAL_LRP_INDEX_NOT_FOUND, INVALID_REQUEST, ReceptorError
+from bbs.embedded.receptor.answers import ACTUAL_LRP_INDEX_NOT_FOUND, INVALID_REQUEST, ReceptorError
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.errors import BBSError
-from bbs.models.numbers import whole_number
 from bbs.models.receptor import write_actual_lrp
+from bbs.models.text import whole_number
 
 LARGEST_INDEX: Final = 2**31 - 1
 

@@ -20,9 +20,9 @@ from bbs.embedded.receptor.access import (
     preflight,
 )
 from bbs.embedded.receptor.actual_lrps import ActualLRPHandlers
+from bbs.embedded.receptor.answers import error_answers
 from bbs.embedded.receptor.cells import CellHandlers
 from bbs.embedded.receptor.desired_lrps import DesiredLRPHandlers
-from bbs.embedded.receptor.errors import error_answers
 from bbs.embedded.receptor.events import EventStreams
 from bbs.embedded.receptor.tasks import TaskHandlers
 

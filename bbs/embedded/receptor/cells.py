@@ -8,10 +8,10 @@ from aiohttp import web
 
 from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
-from bbs.embedded.receptor.errors import INVALID_DOMAIN, INVALID_REQUEST, ReceptorError, invalid, translate
+from bbs.embedded.receptor.answers import INVALID_DOMAIN, INVALID_REQUEST, ReceptorError, invalid, translate
 from bbs.models.errors import BBSError, ErrorType
-from bbs.models.numbers import whole_number
 from bbs.models.receptor import write_cell
+from bbs.models.text import whole_number
 
 DIRECTIVE: Final = "max-age="
 FOREVER_S: Final = 0

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
-from bbs.embedded.receptor.errors import (
+from bbs.embedded.receptor.answers import (
     DESIRED_LRP_ALREADY_EXISTS,
     DESIRED_LRP_NOT_FOUND,
     INVALID_LRP,

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
-from bbs.embedded.receptor.errors import (
+from bbs.embedded.receptor.answers import (
     INVALID_TASK,
     TASK_GUID_ALREADY_EXISTS,
     TASK_NOT_DELETABLE,

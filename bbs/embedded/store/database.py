@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from bbs.embedded.events.notices import Notice
+from bbs.embedded.events.hub import Notice
 from bbs.embedded.store.statefolder import private_database
 from bbs.embedded.store.tables import SCHEMA, SCHEMA_VERSION, Tables
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from bbs.embedded.decisions.events import group_events, removed
 from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.decisions.rows import Rows, group
-from bbs.embedded.events.notices import LRP_STREAMS, Notice, Stream
+from bbs.embedded.events.hub import LRP_STREAMS, Notice, Stream
 from bbs.embedded.store.records import Decoder
 from bbs.models.actual_lrp import ActualLRP, ActualLRPGroup
 from bbs.models.desired_lrp import DesiredLRP

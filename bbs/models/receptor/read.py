@@ -53,12 +53,12 @@ class MissingField(InvalidDocument):
         return cls(path, "a value (this field is required)", "nothing")
 
 
-def read_action(value: object, *, default_user: str = DEFAULT_USER) -> Action:
+def read_action(value: object) -> Action:
     """Read an action tree. Raises InvalidDocument, also for an unknown kind of action."""
-    return modern_action(action_from_json(value), "$", default_user)
+    return modern_action(action_from_json(value), "$")
 
 
-def read_desired_lrp(value: object, *, default_user: str = DEFAULT_USER) -> DesiredLRP:
+def read_desired_lrp(value: object) -> DesiredLRP:
     """Read a DesiredLRP: create request or response.
 
     ``metrics_guid`` falls back to log_guid, then process_guid. Without tags it also becomes the ``source_id``
@@ -77,11 +77,11 @@ def read_desired_lrp(value: object, *, default_user: str = DEFAULT_USER) -> Desi
             check_port(port, f"$.ports[{index}]")
         lrp = replace(
             lrp,
-            action=_optional(lrp.action, "$.action", default_user),
-            setup=_optional(lrp.setup, "$.setup", default_user),
-            monitor=_optional(lrp.monitor, "$.monitor", default_user),
+            action=_optional(lrp.action, "$.action"),
+            setup=_optional(lrp.setup, "$.setup"),
+            monitor=_optional(lrp.monitor, "$.monitor"),
             sidecars=tuple(
-                replace(one, action=_optional(one.action, f"$.sidecars[{index}].action", default_user))
+                replace(one, action=_optional(one.action, f"$.sidecars[{index}].action"))
                 for index, one in enumerate(lrp.sidecars)
             ),
             start_timeout_ms=lrp.start_timeout_ms or lrp.deprecated_start_timeout_s * 1000,
@@ -95,7 +95,7 @@ def read_desired_lrp_update(value: object) -> DesiredLRPUpdate:
     return from_json(DesiredLRPUpdate, value)
 
 
-def read_task(value: object, *, default_user: str = DEFAULT_USER) -> Task:
+def read_task(value: object) -> Task:
     """Read a Task: create request or response.
 
     Raises:
@@ -106,14 +106,14 @@ def read_task(value: object, *, default_user: str = DEFAULT_USER) -> Task:
     upgrade_workload(document)
     upgrade_cell_keys(document)
     _require(document, "task_guid", "domain")
-    return _task(document, default_user)
+    return _task(document)
 
 
-def read_task_definition(value: object, *, default_user: str = DEFAULT_USER) -> TaskDefinition:
+def read_task_definition(value: object) -> TaskDefinition:
     """Read a definition alone. Raises like :func:`read_task`, but task_guid and domain are optional."""
     document = Document(value)
     upgrade_workload(document)
-    definition = _task(document, default_user).task_definition
+    definition = _task(document).task_definition
     assert definition is not None
     return definition
 
@@ -147,8 +147,8 @@ def read_cell(value: object) -> CellPresence:
         return from_json(CellPresence, members)
 
 
-def modern_action(action: Action, path: str, default_user: str) -> Action:
-    """The action with default users and with timeouts in milliseconds.
+def modern_action(action: Action, path: str) -> Action:
+    """The action with the default user and with timeouts in milliseconds.
 
     path: path of the action, for errors.
 
@@ -159,39 +159,36 @@ def modern_action(action: Action, path: str, default_user: str) -> Action:
             kinds = ", ".join(ACTION_TYPES)
             raise InvalidDocument(path, f"an object with one of the keys {kinds}", "one with none of them")
         case RunAction() | DownloadAction() | UploadAction():
-            return action if action.user else replace(action, user=default_user)
+            return action if action.user else replace(action, user=DEFAULT_USER)
         case TimeoutAction():
             timeout_ms = action.timeout_ms
             if not timeout_ms and action.deprecated_timeout_ns:
                 timeout_ms = _milliseconds(action.deprecated_timeout_ns)
             return replace(
                 action,
-                action=_optional(action.action, f"{path}.timeout.action", default_user),
+                action=_optional(action.action, f"{path}.timeout.action"),
                 timeout_ms=timeout_ms,
                 deprecated_timeout_ns=0,
             )
         case TryAction():
-            return replace(action, action=_optional(action.action, f"{path}.try.action", default_user))
+            return replace(action, action=_optional(action.action, f"{path}.try.action"))
         case EmitProgressAction():
-            inner = _optional(action.action, f"{path}.emit_progress.action", default_user)
+            inner = _optional(action.action, f"{path}.emit_progress.action")
             return replace(action, action=inner)
         case ParallelAction():
-            return replace(action, actions=_all(action.actions, f"{path}.parallel", default_user))
+            return replace(action, actions=_all(action.actions, f"{path}.parallel"))
         case SerialAction():
-            return replace(action, actions=_all(action.actions, f"{path}.serial", default_user))
+            return replace(action, actions=_all(action.actions, f"{path}.serial"))
         case CodependentAction():
-            return replace(action, actions=_all(action.actions, f"{path}.codependent", default_user))
+            return replace(action, actions=_all(action.actions, f"{path}.codependent"))
 
 
-def _optional(action: Action | None, path: str, default_user: str) -> Action | None:
-    return None if action is None else modern_action(action, path, default_user)
+def _optional(action: Action | None, path: str) -> Action | None:
+    return None if action is None else modern_action(action, path)
 
 
-def _all(actions: tuple[Action, ...], path: str, default_user: str) -> tuple[Action, ...]:
-    return tuple(
-        modern_action(action, f"{path}.actions[{index}]", default_user)
-        for index, action in enumerate(actions)
-    )
+def _all(actions: tuple[Action, ...], path: str) -> tuple[Action, ...]:
+    return tuple(modern_action(action, f"{path}.actions[{index}]") for index, action in enumerate(actions))
 
 
 def _milliseconds(ns: int) -> int:
@@ -204,7 +201,7 @@ def _with_metric_tags(lrp: DesiredLRP) -> DesiredLRP:
     return replace(lrp, metrics_guid=guid, metric_tags={SOURCE_ID: MetricTagValue(static=guid)})
 
 
-def _task(document: Document, default_user: str) -> Task:
+def _task(document: Document) -> Task:
     _require(document, "rootfs", "action")
     state = document.get("state")
     if isinstance(state, str):
@@ -214,7 +211,7 @@ def _task(document: Document, default_user: str) -> Task:
         definition = task.task_definition
         assert definition is not None
         _check_url(definition.completion_callback_url)
-        action = _optional(definition.action, "$.action", default_user)
+        action = _optional(definition.action, "$.action")
         return replace(task, task_definition=replace(definition, action=action))
 
 

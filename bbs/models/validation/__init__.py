@@ -16,7 +16,12 @@ from bbs.models.validation.actual_lrp import (
     validate_instance_request,
     validate_start_request,
 )
-from bbs.models.validation.cell import validate_cell_presence
+from bbs.models.validation.cluster import (
+    validate_cell_presence,
+    validate_process_guid_request,
+    validate_process_guids_request,
+    validate_upsert_domain_request,
+)
 from bbs.models.validation.desired_lrp import (
     validate_desired_lrp,
     validate_desired_lrp_update,
@@ -24,11 +29,6 @@ from bbs.models.validation.desired_lrp import (
 )
 from bbs.models.validation.egress import validate_security_group_rule
 from bbs.models.validation.fields import check
-from bbs.models.validation.requests import (
-    validate_process_guid_request,
-    validate_process_guids_request,
-    validate_upsert_domain_request,
-)
 from bbs.models.validation.task import (
     validate_desire_task_request,
     validate_task_definition,

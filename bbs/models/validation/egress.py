@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from bbs.models.numbers import whole_number
+from bbs.models.text import whole_number
 from bbs.models.validation.fields import invalid_field
 from bbs.models.workload import PortRange, SecurityGroupRule
 

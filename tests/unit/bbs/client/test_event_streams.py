@@ -14,7 +14,7 @@ from bbs.client.transport import EndpointNotFoundError, Policy, UnansweredError
 from bbs.models.events import Event, TaskCreatedEvent, TaskRemovedEvent
 from bbs.models.task import Task
 from bbs.wire import sse
-from bbs.wire.sse import Parser, encode_record
+from bbs.wire.sse import Parser, encode_event, number_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def chunks(*events: Event) -> bytes:
-    return b"".join(chunk(encode_record(number, event)) for number, event in enumerate(events))
+    return b"".join(chunk(number_record(number, encode_event(event))) for number, event in enumerate(events))
 
 
 async def all_of(subscription: AbstractAsyncContextManager[AsyncIterator[Event]]) -> list[Event]:

@@ -15,7 +15,7 @@ from bbs.client.transport import Policy, UnansweredError
 from bbs.models.events import TaskRemovedEvent
 from bbs.models.task import Task
 from bbs.wire.proto.domain_pb2 import DomainsResponse
-from bbs.wire.sse import encode_record
+from bbs.wire.sse import encode_event, number_record
 
 if TYPE_CHECKING:
     from tests.unit.bbs.client.conftest import Identities, Identity, ScriptedServer
@@ -114,7 +114,7 @@ async def test_calls_and_streams_over_tls(
     server: ScriptedServer, policy: Policy, identities: Identities
 ) -> None:
     removed = TaskRemovedEvent(task=Task(task_guid="t"))
-    record = encode_record(0, removed)
+    record = number_record(0, encode_event(removed))
     server.answer(DomainsResponse(domains=["d"]))
     server.stream(f"{len(record):x};\r\n".encode() + record + b"\r\n0;\r\n\r\n", then="close")
     async with await asyncio.start_server(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbs.models.durations import InvalidDuration, format_duration, parse_duration
-from bbs.models.sizes import format_size
+from bbs.models.text import format_size
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbs.models.durations import InvalidDuration, parse_duration
-from bbs.models.numbers import whole_number
-from bbs.models.text import well_formed
+from bbs.models.text import well_formed, whole_number
 
 pytestmark = pytest.mark.unit
 

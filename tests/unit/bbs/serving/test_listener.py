@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
+from bbs.serving.access import AccessRule
 from bbs.serving.connections import HEAD_TIMEOUT_S
-from bbs.serving.door import Door
 from bbs.serving.listener import serving
 from cell.development.certs import Authority
 
@@ -249,7 +249,7 @@ async def test_a_page_that_asks_without_end_does_not_fill_the_log(caplog: pytest
     caplog.set_level(logging.INFO)
     headers = {"Origin": "http://evil.example"}
     async with (
-        serving(web.Application(), ("127.0.0.1", 0), door=Door()) as server,
+        serving(web.Application(), ("127.0.0.1", 0), access=AccessRule()) as server,
         aiohttp.ClientSession() as session,
     ):
         port = server.sockets[0].getsockname()[1]

@@ -11,7 +11,7 @@ import pytest
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import EVENT_TYPES, ActualLRPCrashedEvent, TaskRemovedEvent
-from bbs.wire.sse import Parser, Record, decode_record, encode_record
+from bbs.wire.sse import Parser, Record, decode_record, encode_event, number_record
 from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
@@ -54,7 +54,7 @@ def test_recorded_streams_are_cut_into_their_events(document: dict[str, Any]) ->
 def test_what_we_write_is_what_was_recorded(document: dict[str, Any]) -> None:
     body = body_of(document)
     events = [decode_record(record) for record in Parser().feed(body)]
-    written = b"".join(encode_record(number, event) for number, event in enumerate(events))
+    written = b"".join(number_record(number, encode_event(event)) for number, event in enumerate(events))
     assert len(written) == len(body)
     assert [decode_record(record) for record in Parser().feed(written)] == events
 
@@ -62,7 +62,9 @@ def test_what_we_write_is_what_was_recorded(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_reads_may_be_split_anywhere(size: int, newline: bytes) -> None:
-    body = (encode_record(0, CRASHED) + encode_record(1, TaskRemovedEvent())).replace(b"\n", newline)
+    body = (
+        number_record(0, encode_event(CRASHED)) + number_record(1, encode_event(TaskRemovedEvent()))
+    ).replace(b"\n", newline)
     parser = Parser()
     records = [
         record for start in range(0, len(body), size) for record in parser.feed(body[start : start + size])
@@ -74,7 +76,7 @@ def test_reads_may_be_split_anywhere(size: int, newline: bytes) -> None:
 
 
 def test_an_unfinished_record_is_none() -> None:
-    assert Parser().feed(encode_record(0, CRASHED)[:-1]) == []
+    assert Parser().feed(number_record(0, encode_event(CRASHED))[:-1]) == []
 
 
 def test_comments_and_other_fields_are_passed_over() -> None:
@@ -83,7 +85,7 @@ def test_comments_and_other_fields_are_passed_over() -> None:
 
 def test_every_event_has_a_name_of_its_own() -> None:
     for name, payload in EVENT_TYPES.items():
-        assert f"\nevent: {name}\n".encode() in encode_record(0, payload())
+        assert f"\nevent: {name}\n".encode() in number_record(0, encode_event(payload()))
 
 
 def test_unknown_event() -> None:

@@ -314,4 +314,4 @@ def test_every_event_has_its_frame(event: str, payload: str) -> None:
     read = sse.decode_record(record)
     assert type(read).__name__ == payload
     assert to_wire(read).SerializeToString(deterministic=True) == data
-    assert sse.encode_record(7, read) == frame
+    assert sse.number_record(7, sse.encode_event(read)) == frame

@@ -23,7 +23,7 @@ from bbs.wire.proto.domain_pb2 import DomainsResponse
 from bbs.wire.proto.error_pb2 import Error
 from bbs.wire.proto.task_pb2 import Task as TaskOnTheWire
 from bbs.wire.proto.task_requests_pb2 import TaskResponse
-from bbs.wire.sse import LRP_INSTANCE_EVENTS, TASK_EVENTS, encode_record
+from bbs.wire.sse import LRP_INSTANCE_EVENTS, TASK_EVENTS, encode_event, number_record
 from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ TASK = {"task_guid": "t", "domain": "d", "rootfs": "preloaded:busybox", "action"
 
 
 def _chunks(*events: Event) -> bytes:
-    records = [encode_record(number, event) for number, event in enumerate(events)]
+    records = [number_record(number, encode_event(event)) for number, event in enumerate(events)]
     return b"".join(f"{len(record):x};\r\n".encode() + record + b"\r\n" for record in records)
 
 

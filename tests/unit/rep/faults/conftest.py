@@ -25,7 +25,7 @@ from bbs.client.transport import Policy
 from bbs.embedded.calls.callbacks import HTTPCallbacks
 from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.calls.reps import RepClient
-from bbs.embedded.locket.tls import locket_credentials
+from bbs.embedded.locket.server import locket_credentials
 from bbs.embedded.service import BBS, run_bbs
 from bbs.models.actions import RunAction
 from bbs.models.common import MetricTagValue

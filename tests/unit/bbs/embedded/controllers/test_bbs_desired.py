@@ -10,7 +10,7 @@ from yarl import URL
 
 from bbs.embedded.calls.reps import RepError
 from bbs.embedded.decisions.lrps import RunningData
-from bbs.embedded.events.notices import Stream
+from bbs.embedded.events.hub import Stream
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.common import DynamicValue, MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
@@ -194,7 +194,7 @@ async def test_the_trace_of_a_request_is_in_the_events_it_causes_itself(
         await world.bbs.controllers.desired.remove("web", "two")
         world.bbs.hub.close()
         traces = []
-        while not subscription.over:
+        while not subscription.exhausted:
             event = await subscription.next(10)
             traces += [(type(event).__name__, event.trace_id)] if event is not None else []
     assert traces == [

@@ -17,7 +17,7 @@ from bbs.embedded.decisions.convergence import World, plan_index
 from bbs.embedded.decisions.evacuation import Evacuation, Replaceability
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.decisions.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
-from bbs.embedded.events.notices import Stream
+from bbs.embedded.events.hub import Stream
 from bbs.embedded.store.tables import SCHEMA, Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence

@@ -11,8 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.auctioneer.requests import LRPStartRequest
 from bbs.embedded.decisions.lrps import RunningData
-from bbs.embedded.events.hub import Subscription
-from bbs.embedded.events.notices import Stream
+from bbs.embedded.events.hub import Stream, Subscription
 from bbs.embedded.http.streams import old_form
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import (
@@ -86,7 +85,7 @@ def recorded(stream: str, *, desired: bool) -> list[tuple[str, Any]]:
 async def heard(subscription: Subscription, *, old: bool = False) -> list[tuple[str, Any]]:
     """What came; old: in the form of the streams for old clients."""
     events = []
-    while not subscription.over:
+    while not subscription.exhausted:
         event = await subscription.next(10)
         if event is not None:
             events.append(said(to_wire(old_form(event) if old else event)))

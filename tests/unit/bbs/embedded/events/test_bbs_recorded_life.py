@@ -15,8 +15,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.decisions.lrps import RunningData
-from bbs.embedded.events.hub import Subscription
-from bbs.embedded.events.notices import Stream
+from bbs.embedded.events.hub import Stream, Subscription
 from bbs.embedded.http.streams import old_form
 from bbs.models.actual_lrp import ActualLRP, ActualLRPKey
 from bbs.models.desired_lrp import DesiredLRPUpdate

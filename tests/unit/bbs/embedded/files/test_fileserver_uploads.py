@@ -18,7 +18,7 @@ from yarl import URL
 from bbs.embedded.files.jobs import JOBS_KEPT, Job, UploadJobs
 from bbs.embedded.files.received import BadUpload, expected_digests
 from bbs.embedded.files.server import fileserver_app
-from bbs.embedded.files.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, wanted
+from bbs.embedded.files.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, parse_upload
 
 pytestmark = pytest.mark.unit
 
@@ -135,16 +135,16 @@ async def test_a_truncated_upload_leaves_nothing(client: Client, static: Path) -
 )
 def test_bad_requests(query: dict[str, str], length: int | None, status: int, text: str) -> None:
     with pytest.raises(UploadFailed) as failed:
-        wanted(DROPLET, query, length)
+        parse_upload(DROPLET, query, length)
     assert failed.value.status == status
     assert text in str(failed.value)
 
 
 def test_only_droplets_are_taken_asynchronously() -> None:
-    droplet = wanted(DROPLET, {"cc-droplet-upload-uri": "http://u:p@h/d?x=1", "timeout": "9"}, 5)
-    assert (str(droplet.to), droplet.timeout_s) == ("http://u:p@h/d?x=1&async=true", 9)
-    cache = wanted(BUILD_ARTIFACTS, {"cc-build-artifacts-upload-uri": "http://h/c"}, 5)
-    assert (str(cache.to), cache.timeout_s) == ("http://h/c", 300)
+    droplet = parse_upload(DROPLET, {"cc-droplet-upload-uri": "http://u:p@h/d?x=1", "timeout": "9"}, 5)
+    assert (str(droplet.target), droplet.timeout_s) == ("http://u:p@h/d?x=1&async=true", 9)
+    cache = parse_upload(BUILD_ARTIFACTS, {"cc-build-artifacts-upload-uri": "http://h/c"}, 5)
+    assert (str(cache.target), cache.timeout_s) == ("http://h/c", 300)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.http import HTTPBBSClient
-from bbs.embedded.events.hub import BUFFER_BYTES, Hub
-from bbs.embedded.events.notices import Notice, Stream
+from bbs.embedded.events.hub import BUFFER_BYTES, Hub, Notice, Stream
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
@@ -198,7 +197,7 @@ async def test_subscribing_to_a_closed_hub_ends_at_once() -> None:
     hub.close()
     with hub.subscribe(Stream.TASKS) as subscription:
         assert await subscription.next(1) is None
-        assert subscription.over
+        assert subscription.exhausted
 
 
 async def test_streams_of_a_closed_service_end(open_world: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bbs.embedded.decisions.lrps import RunningData
-from bbs.embedded.events.notices import Notice
+from bbs.embedded.events.hub import Notice
 from bbs.embedded.store.database import Store, StoreError
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo

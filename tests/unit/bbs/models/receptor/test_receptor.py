@@ -264,9 +264,6 @@ class TestActions:
     def test_users(self, document: dict[str, Any], expected: object) -> None:
         assert read_action(document) == expected
 
-    def test_another_default_user(self) -> None:
-        assert read_action({"run": {"path": "p"}}, default_user="root") == RunAction(path="p", user="root")
-
     @pytest.mark.parametrize(
         "tree",
         [

@@ -1,6 +1,8 @@
-"""Validation of cell presences."""
+"""Validation of cell presences, domains and process guids."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from bbs.models.cell import CellPresence
 from bbs.models.validation.fields import invalid_field, not_negative, required
@@ -18,3 +20,18 @@ def validate_cell_presence(presence: CellPresence) -> list[str]:
     if not all(key and value for key, value in presence.annotations.items()):
         errors.append(invalid_field("annotations"))
     return errors
+
+
+def validate_process_guid_request(process_guid: str) -> list[str]:
+    """Validate get and remove of a desired LRP, list and remove of the instances of a process."""
+    return required(process_guid, "process_guid")
+
+
+def validate_process_guids_request(process_guids: Sequence[str]) -> list[str]:
+    """Validate the list of instances of several processes."""
+    return [] if process_guids else ["process_guids must not be empty"]
+
+
+def validate_upsert_domain_request(domain: str) -> list[str]:
+    """Validate an upsert of a domain."""
+    return required(domain, "domain")

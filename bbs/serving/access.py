@@ -28,7 +28,7 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]*)(?::([0-9]{
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AccessRule:
     """The rule of one listener.
 
     hosts: lower-case host names by which clients may call it, in addition to addresses and ``localhost``.

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from bbs.serving.door import Door
+from bbs.serving.access import AccessRule
 
 pytestmark = pytest.mark.unit
 
 EVIL = "http://evil.example"
 
 
-def refused(door: Door, *headers: tuple[str, str]) -> bool:
-    return bool(door.refusal(CIMultiDictProxy(CIMultiDict(headers))))
+def refused(access: AccessRule, *headers: tuple[str, str]) -> bool:
+    return bool(access.refusal(CIMultiDictProxy(CIMultiDict(headers))))
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ def refused(door: Door, *headers: tuple[str, str]) -> bool:
     ["127.0.0.1:8888", "127.0.0.1", "[::1]:8888", "[::1]", "localhost:8888", "LOCALHOST", "10.0.0.5:1", ""],
 )
 def test_programs_may_call_by_address_and_as_localhost(host: str) -> None:
-    assert not refused(Door(), ("Host", host))
+    assert not refused(AccessRule(), ("Host", host))
 
 
 def test_a_program_may_leave_out_the_host() -> None:
-    assert not refused(Door())
+    assert not refused(AccessRule())
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_a_program_may_leave_out_the_host() -> None:
     ],
 )
 def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> None:
-    assert refused(Door(), ("Host", host))
+    assert refused(AccessRule(), ("Host", host))
 
 
 def test_two_hosts_are_refused() -> None:
-    assert refused(Door(), ("Host", "127.0.0.1"), ("Host", "evil.example"))
+    assert refused(AccessRule(), ("Host", "127.0.0.1"), ("Host", "evil.example"))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_two_hosts_are_refused() -> None:
     ],
 )
 def test_pages_of_other_origins_are_refused(origin: str) -> None:
-    assert refused(Door(), ("Host", "127.0.0.1:8888"), ("Origin", origin))
+    assert refused(AccessRule(), ("Host", "127.0.0.1:8888"), ("Origin", origin))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_pages_of_other_origins_are_refused(origin: str) -> None:
     ],
 )
 def test_pages_of_the_listener_itself_may_ask(host: str, origin: str) -> None:
-    assert not refused(Door(), ("Host", host), ("Origin", origin))
+    assert not refused(AccessRule(), ("Host", host), ("Origin", origin))
 
 
 @pytest.mark.parametrize(
@@ -95,30 +95,30 @@ def test_requests_without_origin_are_judged_by_the_site_that_made_them(
     site: str, mode: str, refusal: bool
 ) -> None:
     fetch = (("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", mode))
-    assert refused(Door(), ("Host", "127.0.0.1"), *fetch) == refusal
+    assert refused(AccessRule(), ("Host", "127.0.0.1"), *fetch) == refusal
 
 
 def test_an_operator_may_allow_names_and_their_pages() -> None:
-    door = Door(hosts=("cell.internal",))
-    assert not refused(door, ("Host", "cell.internal:1801"))
-    assert not refused(door, ("Host", "Cell.Internal."))
-    assert not refused(door, ("Host", "127.0.0.1:1801"), ("Origin", "https://cell.internal"))
-    assert refused(door, ("Host", "other.internal"))
-    assert refused(door, ("Host", "cell.internal"), ("Origin", EVIL))
+    access = AccessRule(hosts=("cell.internal",))
+    assert not refused(access, ("Host", "cell.internal:1801"))
+    assert not refused(access, ("Host", "Cell.Internal."))
+    assert not refused(access, ("Host", "127.0.0.1:1801"), ("Origin", "https://cell.internal"))
+    assert refused(access, ("Host", "other.internal"))
+    assert refused(access, ("Host", "cell.internal"), ("Origin", EVIL))
 
 
 def test_a_listener_for_every_origin_still_looks_at_the_host() -> None:
-    door = Door(any_origin=True)
-    assert not refused(door, ("Host", "127.0.0.1"), ("Origin", EVIL))
-    assert refused(door, ("Host", "evil.example"), ("Origin", EVIL))
+    access = AccessRule(any_origin=True)
+    assert not refused(access, ("Host", "127.0.0.1"), ("Origin", EVIL))
+    assert refused(access, ("Host", "evil.example"), ("Origin", EVIL))
 
 
 @given(st.text(), st.text())
 def test_every_text_is_judged(host: str, origin: str) -> None:
-    said = refused(Door(), ("Host", host), ("Origin", origin))
+    said = refused(AccessRule(), ("Host", host), ("Origin", origin))
     assert said or origin.startswith("http://"), "only its own origin is taken"
 
 
 @given(st.integers(min_value=10**9))
 def test_long_numbers_are_no_ports(port: int) -> None:
-    assert refused(Door(), ("Host", f"127.0.0.1:{port}"))
+    assert refused(AccessRule(), ("Host", f"127.0.0.1:{port}"))
