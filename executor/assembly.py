@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from executor.cache.api import DirectoryFetcher, FileFetcher, FileUploader
+from executor.cache.api import ArchiveFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.applog import AppLog
 from executor.containers.creation import OptionalResources
@@ -29,10 +28,6 @@ from executor.telemetry.meter import Meter
 from executor.volumes.manager import VolumeManager
 
 
-class Fetcher(FileFetcher, DirectoryFetcher, Protocol):
-    """The interface of the download cache."""
-
-
 def assemble(
     config: ExecutorConfig,
     *,
@@ -40,7 +35,7 @@ def assemble(
     probe_engine: Engine,
     network: Network,
     sink: LogSink,
-    fetcher: Fetcher,
+    fetcher: ArchiveFetcher,
     uploader: FileUploader,
     meter: Meter | None = None,
     emitter: MetricsEmitter | None = None,

@@ -1,4 +1,7 @@
-"""Capacity of the cell: configured values, or the engine's numbers where none are configured."""
+"""Capacity of the cell and the CPU share of a container.
+
+The capacity has configured values, or the engine's numbers where none are configured.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,21 @@ def automatic_disk_mb(storage_bytes: int, config: ExecutorConfig) -> int:
             "lower these or set disk_mb"
         )
     return disk_mb
+
+
+def cpu_shares(config: ExecutorConfig, container: Container) -> int:
+    """CPU shares by memory if ``set_cpu_weight`` is set, otherwise by the requested weight."""
+    if config.set_cpu_weight:
+        return container.memory_mb
+    return config.container_max_cpu_shares * container.run_info.cpu_weight // 100
+
+
+def cpu_percent(config: ExecutorConfig, container: Container) -> float:
+    """The hard CPU limit in percent of one core; 0 means no limit.
+
+    A missing weight counts as 100, the highest.
+    """
+    return config.container_max_cpu_percent * (container.run_info.cpu_weight or 100) / 100
 
 
 def gauges(

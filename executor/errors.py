@@ -66,6 +66,12 @@ class EngineError(ExecutorError):
     text = "container engine error"
 
 
+class ContainerGone(EngineError):
+    """The engine's container is missing or not running: it was ended from outside."""
+
+    text = "container is gone"
+
+
 class EngineUnavailable(EngineError):
     """No engine answers at the configured address."""
 

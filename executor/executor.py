@@ -22,7 +22,7 @@ from executor.boot import Boot
 from executor.config import ExecutorConfig
 from executor.containers.actor import ContainerActor
 from executor.containers.applog import AppLog
-from executor.containers.creation import Creator, Dependencies, OptionalResources, cpu_percent
+from executor.containers.creation import Creator, Dependencies, OptionalResources
 from executor.containers.eventbus import EventBus
 from executor.containers.facilities import BuildGroup, Facilities
 from executor.containers.store import ContainerStore
@@ -44,7 +44,7 @@ from executor.model import (
 )
 from executor.network.api import Network
 from executor.scheduler import Scheduler
-from executor.telemetry.app_metrics import AppMetricsReporter
+from executor.telemetry.app_metrics import AppMetrics
 from executor.telemetry.meter import Meter
 from executor.upkeep import Upkeep
 from executor.watch.diskusage import DiskUsage
@@ -71,7 +71,7 @@ class Executor:
         dependencies: Dependencies,
         build_group: BuildGroup,
         meter: Meter,
-        app_metrics: AppMetricsReporter | None = None,
+        app_metrics: AppMetrics | None = None,
         resources: OptionalResources | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -110,7 +110,7 @@ class Executor:
                 disk,
                 clock,
                 inode_limit=config.container_inode_limit,
-                cpu_percent=partial(cpu_percent, config),
+                cpu_percent=partial(capacity.cpu_percent, config),
                 containment=containment,
             ),
             containment=containment,

@@ -21,7 +21,7 @@ from executor.errors import ExecutorError
 from executor.model import Container, ContainerState
 from executor.network.api import Network
 from executor.periodic import every, lasting
-from executor.telemetry.app_metrics import AppMetricsReporter
+from executor.telemetry.app_metrics import AppMetrics
 from executor.watch.readings import MetricsKeeper, Watched
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Upkeep:
         shared: Facilities,
         actors: Mapping[str, ContainerActor],
         metrics: MetricsKeeper,
-        app_metrics: AppMetricsReporter | None,
+        app_metrics: AppMetrics | None,
     ) -> None:
         self._config = config
         self._shared = shared

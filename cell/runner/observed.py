@@ -20,8 +20,7 @@ from executor.engine.api import (
     Process,
     ProcessSpec,
 )
-from executor.engine.faults import ContainerGone
-from executor.errors import EngineUnavailable, ExecutorError
+from executor.errors import ContainerGone, EngineUnavailable, ExecutorError
 from executor.logs.clock import Clock
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig

@@ -72,18 +72,14 @@ again at 0.
 """
 
 
-class FileFetcher(Protocol):
-    """Fetches tar files."""
+class ArchiveFetcher(Protocol):
+    """Fetches archives, as tar files or as unpacked directories."""
 
     async def fetch_file(
         self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
     ) -> Fetched:
         """The tar at ``url``. Raises DownloadError."""
         ...
-
-
-class DirectoryFetcher(Protocol):
-    """Fetches unpacked directories."""
 
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         """The unpacked directory of an archive. Raises DownloadError."""

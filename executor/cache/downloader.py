@@ -77,7 +77,7 @@ def _released_unless_returned() -> Iterator[list[Fetched]]:
 
 
 class Downloader:
-    """Implements ``FileFetcher`` and ``DirectoryFetcher``.
+    """Implements ``ArchiveFetcher``.
 
     Use with ``async with``: entering recovers the cache directory, leaving writes its index. max_bytes:
     limit of the cache's content; items in use, or above the limit, are kept regardless. limits: for each

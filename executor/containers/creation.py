@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bbs.models.validation.egress import validate_security_group_rule
+from executor.capacity import MIB, cpu_percent, cpu_shares
 from executor.config import ExecutorConfig
 from executor.containers import servicefiles
 from executor.containers.applog import AppLog
@@ -29,12 +30,11 @@ from executor.model import Container, PortMapping, RunInfo
 from executor.network.api import Network
 from executor.shielded import finish
 from executor.telemetry.meter import Meter
-from executor.volumes.api import VolumeError, Volumes
+from executor.volumes.api import VolumeError
 from executor.volumes.manager import VolumeManager
 
 log = logging.getLogger(__name__)
 
-MIB = 1 << 20
 HEALTHCHECK_DIR = "/etc/cf-assets/healthcheck"
 
 
@@ -65,7 +65,7 @@ class OptionalResources:
     """
 
     identity: Identity = field(default_factory=NoIdentity)
-    volumes: Volumes = field(default_factory=lambda: VolumeManager(()))
+    volumes: VolumeManager = field(default_factory=lambda: VolumeManager(()))
     layers: Layers = field(default_factory=NoLayers)
 
 
@@ -275,21 +275,6 @@ def instance_env(config: ExecutorConfig, info: RunInfo, credentials: Env) -> Env
     """The instance's own variables, weakest first. credentials: those of its identity."""
     system = tuple((CF_SYSTEM_CERT_PATH, mount.target) for mount in trusted_certificates(config, info))
     return (*info.env, *system, *credentials)
-
-
-def cpu_shares(config: ExecutorConfig, container: Container) -> int:
-    """CPU shares by memory if ``set_cpu_weight`` is set, otherwise by the requested weight."""
-    if config.set_cpu_weight:
-        return container.memory_mb
-    return config.container_max_cpu_shares * container.run_info.cpu_weight // 100
-
-
-def cpu_percent(config: ExecutorConfig, container: Container) -> float:
-    """The hard CPU limit in percent of one core; 0 means no limit.
-
-    A missing weight counts as 100, the highest.
-    """
-    return config.container_max_cpu_percent * (container.run_info.cpu_weight or 100) / 100
 
 
 def port_mappings(ports: tuple[int, ...], host_ports: tuple[int, ...]) -> tuple[PortMapping, ...]:

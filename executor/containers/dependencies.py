@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from bbs.models.text import format_size
 from bbs.models.workload import CachedDependency
-from executor.cache.api import Checksum, DirectoryFetcher, DownloadError, Fetched
+from executor.cache.api import ArchiveFetcher, Checksum, DownloadError, Fetched
 from executor.containers.applog import AppLog
 from executor.engine.api import BindMount
 from executor.model import Container
@@ -22,7 +22,7 @@ from executor.places import FairPlaces
 class CachedDependencies:
     """Fetches, pins and releases cached dependencies. slots: the download limiter of the cell."""
 
-    def __init__(self, fetcher: DirectoryFetcher, slots: FairPlaces, app_log: AppLog) -> None:
+    def __init__(self, fetcher: ArchiveFetcher, slots: FairPlaces, app_log: AppLog) -> None:
         self._fetcher = fetcher
         self._slots = slots
         self._app_log = app_log

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qs
 
-from executor.cache.api import Checksum, FileFetcher
+from executor.cache.api import ArchiveFetcher, Checksum
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import ImageError
 from executor.places import FairPlaces
@@ -57,7 +57,7 @@ class NoLayers:
 class CachedLayers:
     """Implements :class:`Layers`. slots: the download limiter of the cell."""
 
-    def __init__(self, fetcher: FileFetcher, slots: FairPlaces, engine: Engine) -> None:
+    def __init__(self, fetcher: ArchiveFetcher, slots: FairPlaces, engine: Engine) -> None:
         self._fetcher = fetcher
         self._slots = slots
         self._engine = engine

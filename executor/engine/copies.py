@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
-from executor.engine.faults import ContainerGone
+from executor.errors import ContainerGone
 from executor.shielded import settle
 
 T = TypeVar("T")

@@ -41,7 +41,7 @@ from executor.engine.containers import (
 from executor.engine.copies import Copies
 from executor.engine.creation import ContainerCreator, NameTaken, remove
 from executor.engine.devices import make_fuse
-from executor.engine.faults import ContainerGone, ImageMissing
+from executor.engine.faults import ImageMissing
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.process import DockerProcess
@@ -50,7 +50,7 @@ from executor.engine.pulledimages import PulledImages
 from executor.engine.storage import DiskQuotas
 from executor.engine.streams import Streams
 from executor.environment import image_env
-from executor.errors import EngineError
+from executor.errors import ContainerGone, EngineError
 from executor.shielded import finish
 from executor.watch import cgroup
 

@@ -12,16 +12,10 @@ import re
 from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
-from executor.errors import EngineError, EngineUnavailable
+from executor.errors import ContainerGone, EngineError, EngineUnavailable
 from executor.reasons import reason_of
 
 log = logging.getLogger(__name__)
-
-
-class ContainerGone(EngineError):
-    """The engine's container is missing or not running: it was ended from outside."""
-
-    text = "container is gone"
 
 
 class ImageMissing(EngineError):

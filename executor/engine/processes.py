@@ -24,7 +24,6 @@ from docker import APIClient
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.client import EngineClient
 from executor.engine.environment import too_long
-from executor.engine.faults import ContainerGone
 from executor.engine.fifos import (
     PidFile,
     ProcessFifos,
@@ -44,7 +43,7 @@ from executor.engine.resolution import (
     resolve,
 )
 from executor.engine.rootfs import Rootfs
-from executor.errors import EngineError, ProcessStartError
+from executor.errors import ContainerGone, EngineError, ProcessStartError
 from executor.places import FairPlaces
 from executor.reasons import reason_of
 

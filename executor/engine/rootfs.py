@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from executor.engine.faults import ContainerGone
+from executor.errors import ContainerGone
 from executor.openat2 import Resolve, openat2
 
 _TEXT_LIMIT = 256 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.cache.api import FileFetcher, FileUploader, Progress
+from executor.cache.api import ArchiveFetcher, FileUploader, Progress
 from executor.engine.api import Engine, EngineContainer
 from executor.environment import Env
 from executor.logs.api import LogStreams
@@ -65,7 +65,7 @@ class StepTools:
     """Dependencies shared by the steps of all containers of a cell."""
 
     engine: Engine
-    fetcher: FileFetcher
+    fetcher: ArchiveFetcher
     uploader: FileUploader
     settings: StepSettings = StepSettings()
     slots: StepSlots = field(default_factory=StepSlots)

@@ -13,8 +13,7 @@ from bbs.models.actions import UploadAction
 from bbs.models.text import format_size
 from executor.cache.api import UploadError
 from executor.cache.url import InvalidURL, check_url
-from executor.engine.faults import ContainerGone
-from executor.errors import EngineError, EngineUnavailable, NoSuchFile, ProcessStartError
+from executor.errors import ContainerGone, EngineError, EngineUnavailable, NoSuchFile, ProcessStartError
 from executor.logs.api import Output
 from executor.privatedir import make_private
 from executor.shielded import finish

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from executor.containment import Containment
 from executor.logs.clock import Clock
@@ -107,12 +106,6 @@ def log_rate_metric(labels: Labels, rate: float, limit: int, time_ns: int) -> Ga
     """Log rate and its limit in bytes per second (-1: unlimited)."""
     values = {"log_rate": Gauge(rate, "B/s"), "log_rate_limit": Gauge(limit, "B/s")}
     return GaugeMetric(labels=labels, time_ns=time_ns, values=values)
-
-
-class AppMetricsReporter(Protocol):
-    """Reports the readings of a tick."""
-
-    def report(self, readings: Iterable[tuple[Container, ContainerMetrics]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

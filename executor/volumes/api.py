@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
-from executor.engine.api import BindMount
 from executor.errors import ExecutorError
-from executor.model import VolumeMount
 
 
 class VolumeError(ExecutorError):
@@ -37,36 +35,4 @@ class Driver(Protocol):
 
     async def unmount(self, name: str) -> None:
         """Release one mount. Raises VolumeError."""
-        ...
-
-
-class Volumes(Protocol):
-    """The volumes of a cell's containers."""
-
-    @property
-    def drivers(self) -> list[str]:
-        """Names of the current drivers, sorted."""
-        ...
-
-    async def start(self) -> None:
-        """Discover drivers and unmount the volumes of the previous process."""
-        ...
-
-    async def run(self) -> None:
-        """Discover drivers periodically, until cancelled."""
-        ...
-
-    async def mount(self, guid: str, wanted: Sequence[VolumeMount]) -> tuple[BindMount, ...]:
-        """Mount all volumes of a container, in order.
-
-        Raises VolumeError; :meth:`unmount` undoes a partial mount.
-        """
-        ...
-
-    async def unmount(self, guid: str) -> None:
-        """Unmount the volumes of a container; failures are logged. Unknown guids are ignored."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections to the drivers."""
         ...

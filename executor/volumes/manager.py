@@ -21,7 +21,7 @@ DISCOVERY_INTERVAL_S = 30.0
 
 
 class VolumeManager:
-    """Implements :class:`executor.volumes.api.Volumes`.
+    """The volumes of a cell's containers.
 
     directories: where drivers register. allowed: host directories of the built-in driver.
     """
@@ -41,9 +41,11 @@ class VolumeManager:
 
     @property
     def drivers(self) -> list[str]:
+        """Names of the current drivers, sorted."""
         return sorted({*self._built_in, *self._plugins})
 
     async def start(self) -> None:
+        """Discover drivers and unmount the volumes of the previous process."""
         await self.discover()
         for driver in self._plugins.values():
             try:
@@ -59,6 +61,7 @@ class VolumeManager:
                     log.error("failed-to-purge-volumes", extra=data)
 
     async def run(self) -> None:
+        """Discover drivers periodically, until cancelled."""
         while self._directories:
             await asyncio.sleep(self._interval_s)
             try:
@@ -67,6 +70,7 @@ class VolumeManager:
                 log.exception("volume-drivers-not-looked-for")
 
     async def close(self) -> None:
+        """Close the connections to the drivers."""
         for driver in self._plugins.values():
             await driver.close()
         self._plugins.clear()
@@ -81,9 +85,14 @@ class VolumeManager:
             await self._look_at(spec)
 
     async def mount(self, guid: str, wanted: Sequence[VolumeMount]) -> tuple[BindMount, ...]:
+        """Mount all volumes of a container, in order.
+
+        Raises VolumeError; :meth:`unmount` undoes a partial mount.
+        """
         return tuple([await self._mount(guid, volume) for volume in wanted])
 
     async def unmount(self, guid: str) -> None:
+        """Unmount the volumes of a container; failures are logged. Unknown guids are ignored."""
         while held := self._held.get(guid):
             driver, name = held[0]
             try:

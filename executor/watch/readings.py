@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from executor.capacity import cpu_shares
 from executor.config import ExecutorConfig
-from executor.containers.creation import cpu_shares
 from executor.containment import Containment, is_shortage
 from executor.engine.api import EngineContainer
 from executor.logs.clock import Clock

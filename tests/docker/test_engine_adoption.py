@@ -14,7 +14,7 @@ from docker import APIClient
 
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
-from executor.engine.faults import ContainerGone
+from executor.errors import ContainerGone
 
 pytestmark = pytest.mark.docker
 

@@ -15,9 +15,8 @@ from docker import APIClient
 
 from executor.engine.api import BindMount, ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
-from executor.engine.faults import ContainerGone
 from executor.engine.images import IMPORTED, LABEL_PATH
-from executor.errors import EngineError, EngineUnavailable, ImageError, NoSuchFile
+from executor.errors import ContainerGone, EngineError, EngineUnavailable, ImageError, NoSuchFile
 
 pytestmark = pytest.mark.docker
 

@@ -17,8 +17,7 @@ from docker import APIClient
 from bbs.models.actions import DownloadAction
 from executor.engine.api import ContainerSpec, EngineContainer
 from executor.engine.docker import DockerEngine
-from executor.engine.faults import ContainerGone
-from executor.errors import EngineError
+from executor.errors import ContainerGone, EngineError
 from executor.model import EventKind, RunResult
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import pytest
 
 from executor.engine.api import ContainerSpec, EngineContainer, Process, ProcessSpec
 from executor.engine.docker import DockerEngine
-from executor.engine.faults import ContainerGone
-from executor.errors import ProcessStartError
+from executor.errors import ContainerGone, ProcessStartError
 
 pytestmark = pytest.mark.docker
 

@@ -13,8 +13,7 @@ from aiohttp import web
 
 from executor.engine.api import ContainerSpec, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
-from executor.engine.faults import ContainerGone
-from executor.errors import EngineError
+from executor.errors import ContainerGone, EngineError
 from executor.model import ContainerState, EventKind
 from tests.support.cell import OpenCell
 

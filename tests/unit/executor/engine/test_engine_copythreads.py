@@ -10,7 +10,7 @@ import pytest
 
 from executor.engine import copies as copies_module
 from executor.engine.copies import Copies
-from executor.engine.faults import ContainerGone
+from executor.errors import ContainerGone
 
 pytestmark = pytest.mark.unit
 

@@ -11,9 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 
 from executor.engine.client import EngineClient
-from executor.engine.faults import ContainerGone
 from executor.engine.streams import Streams
-from executor.errors import EngineError, EngineUnavailable
+from executor.errors import ContainerGone, EngineError, EngineUnavailable
 
 pytestmark = pytest.mark.unit
 

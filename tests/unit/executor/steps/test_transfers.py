@@ -16,8 +16,8 @@ from bbs.models.actions import DownloadAction, UploadAction
 from executor.cache.api import Checksum, DownloadError, UploadError
 from executor.cache.downloader import Downloader
 from executor.cache.http import Answer, Validators
-from executor.engine.faults import ContainerGone
 from executor.errors import (
+    ContainerGone,
     EngineError,
     EngineUnavailable,
     FileTooLarge,
