@@ -6,12 +6,10 @@ import asyncio
 import datetime
 import ipaddress
 import json
-import os
 import shutil
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from docker import APIClient
 from cell.development.freeport import free_port
 from cell.development.images import ensure_image
 from cell.development.local import LocalCell, local_cell
+from tests.support.programs import start_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
@@ -47,13 +46,8 @@ class Said:
 
 async def cell(at: LocalCell, *words: str | Path, path: str | None = None) -> Said:
     """A command as a user types it. path: of the programs it finds."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cell", *map(str, words), "--state-dir", str(at.state_dir)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ if path is None else {**os.environ, "PATH": path},
-    )
+    changed = {} if path is None else {"PATH": path}
+    process = await start_cell(*map(str, words), "--state-dir", str(at.state_dir), **changed)
     out, err = await process.communicate()
     assert process.returncode is not None
     return Said(process.returncode, out.decode(), err.decode())

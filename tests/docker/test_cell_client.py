@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import pytest
 import pytest_asyncio
 
 from cell.development.local import LocalCell, local_cell
+from tests.support.programs import CellProcess, start_cell
+from tests.support.thorough import THOROUGH
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
@@ -53,11 +54,8 @@ class Shell:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cell", *arguments, "--state-dir", str(self._state_dir),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+    async def start(self, *arguments: str) -> CellProcess:
+        return await start_cell(*arguments, "--state-dir", str(self._state_dir))
 
     async def __call__(self, *arguments: str, stdin: object = None) -> Ended:
         process = await self.start(*arguments)
@@ -76,18 +74,16 @@ class Shell:
     ) -> list[dict[str, Any]]:
         """Ask again until the answer is right; each question takes a process of its own."""
         async with asyncio.timeout(TIMEOUT_S):
-            while not holds(objects := (await self.well(*arguments)).objects):
-                pass
+            while not holds(objects := (await self.well(*arguments)).objects):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         return objects
 
 
 class Events:
     """What a running ``cell events`` prints."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: CellProcess) -> None:
         self._process = process
-        assert process.stdout is not None
-        assert process.stderr is not None
         self._stdout, self._stderr = process.stdout, process.stderr
 
     async def subscribed(self) -> None:
@@ -109,7 +105,7 @@ class Events:
         return self._process.returncode
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["plain", "tls"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["plain", "tls"] if THOROUGH else ["tls"])
 async def cell(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[LocalCell]:

@@ -16,8 +16,10 @@ import sys
 from multiprocessing.reduction import DupFd
 from typing import Any
 
+from cell.registry import COMMANDS
+
 _FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["cell.main", "cell.commands.run", "cell.commands.explain"])
+_FORKSERVER.set_forkserver_preload(["cell.main", *(command.module for command in COMMANDS.values())])
 
 
 class CellProcess:
