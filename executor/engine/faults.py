@@ -34,6 +34,12 @@ _INTERNAL = re.compile(
     r"(?:/var/lib/(?:docker|containerd)|(?:/var)?/run/(?:docker|containerd)|/proc/(?:self|\d+)/fd)"
     r"[^\s\"':,;()]*"
 )
+_RUNTIME = re.compile(
+    r"(?:failed to create (?:shim )?task: )?OCI runtime \w+ failed: (?:\w+ (?:create|start) failed: )?"
+    r"(?:unable to start container process: )?(?:error during container init: )?"
+)
+_END_OF_RUNTIME = re.compile(r": unknown(?:: Are you trying to mount .*)?$", re.DOTALL)
+_MOUNT = re.compile(r'error mounting "[^"]*" to rootfs at "([^"]*)": (?:(?:open|mount|mkdir) .*: )?([^:]+)$')
 
 
 def engine_text(error: Exception) -> str:
@@ -51,9 +57,12 @@ def refused(status: int, body: bytes, asked: str) -> EngineError:
 
 def for_owners(said: str) -> str:
     """The engine's message for an app's owner: paths in a container's root start there, and the engine's own
-    paths are removed.
+    paths are removed, as are the parts of the engine through which the message came.
     """
     said = _IN_LAYER.sub("", said[:SAID_MOST])
+    if runtime := _RUNTIME.match(said):
+        said = _END_OF_RUNTIME.sub("", said[runtime.end() :])
+        said = _MOUNT.sub(r"cannot mount \1: \2", said)
     return _INTERNAL.sub("the engine's storage", said)
 
 

@@ -226,6 +226,10 @@ def refused_connection() -> RequestsConnectionError:
     return RequestsConnectionError(inner)
 
 
+RUNTIME = (
+    "failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: "
+)
 LAYER = "/var/lib/docker/overlay2/" + "ab" * 32
 
 
@@ -247,6 +251,37 @@ LAYER = "/var/lib/docker/overlay2/" + "ab" * 32
             "error mounting: open the engine's storage: denied",
         ),
         (EngineAnswer(500, '{"message": 7, "code": 1}'), "7"),
+        (
+            EngineAnswer(
+                400,
+                f"{RUNTIME}error during container init: error mounting "
+                f'"/var/lib/docker/containers/40ed/resolv.conf" to rootfs at "/etc/resolv.conf": '
+                f"open {LAYER}/merged/etc/resolv.conf: read-only file system: unknown",
+            ),
+            "cannot mount /etc/resolv.conf: read-only file system",
+        ),
+        (
+            EngineAnswer(
+                400,
+                f'{RUNTIME}error during container init: error mounting "/srv/volume" to rootfs at "/bin/sh": '
+                "mount /srv/volume:/bin/sh (via /proc/self/fd/6), flags: 0x5000: not a directory: unknown: "
+                "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified "
+                "host path exists and is the expected type",
+            ),
+            "cannot mount /bin/sh: not a directory",
+        ),
+        (
+            EngineAnswer(
+                400,
+                f'{RUNTIME}error during container init: error mounting "/srv/volume" to rootfs at "/proc": '
+                f'"{LAYER}/merged/proc" cannot be mounted because it is not of type proc: unknown',
+            ),
+            'cannot mount /proc: "/proc" cannot be mounted because it is not of type proc',
+        ),
+        (
+            EngineAnswer(400, f"{RUNTIME}unable to setup user: stat /dev/null: no such file: unknown"),
+            "unable to setup user: stat /dev/null: no such file",
+        ),
         (EngineAnswer(500, "[" * 100_000), "[" * SAID_MOST),
         (EngineAnswer(404, "Could not find the file /srv/x in container g1"), None),
     ],
