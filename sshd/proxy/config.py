@@ -68,12 +68,15 @@ class ProxyConfig:
     log_level: str = ""
     log_format: Mapping[str, Any] = field(default_factory=dict)
     time_format: str = ""
+    without_effect: tuple[str, ...] = field(default=(), compare=False)
+    """Keys that are set and have no effect. It is no key itself."""
 
     @property
     def rfc3339(self) -> bool:
         return "rfc3339" in (self.time_format, self.log_format.get("timestamp"))
 
 
+_WITHOUT_EFFECT = ("bbs_client_session_cache_size", "bbs_max_idle_conns_per_host")
 _DURATIONS = ("communication_timeout", "idle_connection_timeout", "login_grace_time")
 _KINDS: Mapping[str, type] = {"str": str, "bool": bool, "Mapping[str, Any]": dict}
 
@@ -96,7 +99,7 @@ def parse(document: Mapping[str, Any]) -> ProxyConfig:
     values: dict[str, Any] = {}
     for name, spec in ProxyConfig.__dataclass_fields__.items():
         value = document.get(name)
-        if value is None:
+        if value is None or name == "without_effect":
             continue
         if name in _DURATIONS:
             values[name] = _seconds(name, value)
@@ -104,7 +107,8 @@ def parse(document: Mapping[str, Any]) -> ProxyConfig:
             values[name] = value
         else:
             raise InvalidConfig(f"{name}: {value!r} is of the wrong kind")
-    config = ProxyConfig(**values)
+    ignored = tuple(key for key in _WITHOUT_EFFECT if document.get(key))
+    config = ProxyConfig(**values, without_effect=ignored)
     if config.log_level not in LEVELS:
         raise InvalidConfig(f"log_level: {config.log_level!r} is not one of {', '.join(LEVELS)}")
     return config

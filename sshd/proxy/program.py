@@ -60,6 +60,9 @@ def run(path: Path, open_app_log: OpenAppLog = no_app_log) -> int:
 
 
 def _run(config: ProxyConfig, records: Records, open_app_log: OpenAppLog) -> int:
+    for key in config.without_effect:
+        why = "connections to the BBS are kept and shared without a limit of their number"
+        records.write(INFO, "key-without-effect", key=key, reason=why)
     try:
         ready = check(config, records)
     except CannotStart as failure:

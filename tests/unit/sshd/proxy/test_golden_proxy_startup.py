@@ -100,6 +100,15 @@ def test_a_file_that_makes_no_sense(content: str, tmp_path: Path, capfd: Any) ->
     assert json.loads(capfd.readouterr().out)["message"] == "ssh-proxy.failed-to-parse-config"
 
 
+def test_keys_without_effect_are_named(tmp_path: Path, capfd: Any) -> None:
+    given = {"bbs_max_idle_conns_per_host": 5, "bbs_client_session_cache_size": 0, "log_level": "info"}
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    run(tmp_path / "config.json")
+    record = json.loads(capfd.readouterr().out.splitlines()[0])
+    assert record["message"] == "ssh-proxy.key-without-effect"
+    assert record["data"]["key"] == "bbs_max_idle_conns_per_host"
+
+
 def test_as_a_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cell", "ssh-proxy", "-config", str(tmp_path / "none")],
