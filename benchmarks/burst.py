@@ -24,9 +24,9 @@ from typing import Any
 
 import docker
 
-from cell.commands.dev import IMAGE
 from cell.development.images import ensure_image
 from cell.development.local import LocalCell, local_cell
+from cell.development.service import IMAGE
 
 WORKERS = 8
 

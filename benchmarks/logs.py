@@ -32,8 +32,8 @@ from typing import Any
 import docker
 import psutil
 
-from cell.commands.dev import IMAGE
 from cell.development.images import ensure_image
+from cell.development.service import IMAGE
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.logs.api import Output

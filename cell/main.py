@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from cell.registry import COMMANDS, load
+import click
+from click.exceptions import NoArgsIsHelpError
 
-
-def _overview() -> argparse.ArgumentParser:
-    lines = [f"  {name:10} {command.help}" for name, command in COMMANDS.items()]
-    return argparse.ArgumentParser(
-        prog="cell",
-        usage="cell COMMAND [options]",
-        description="The Diego cell on Docker.",
-        epilog="commands:\n" + "\n".join(lines) + "\n\n`cell COMMAND --help` tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+import cell.shells  # noqa: F401 - registers the class for bash
+from cell.cli import INTERRUPTED
+from cell.registry import commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; for a usage error it is the command's own."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        _overview().print_help(sys.stdout if words else sys.stderr)
-        return 0 if words else 2
-    name, *rest = words
-    if name not in COMMANDS:
-        print(f"cell: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    module, parser = load(name)
-    return module.run(parser.parse_args(rest))
+    try:
+        return int(commands.main(argv, prog_name="cell", standalone_mode=False))
+    except NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.UsageError as error:
+        context = error.ctx or click.Context(commands)
+        print(context.get_usage(), file=sys.stderr)
+        print(f"{context.command_path}: error: {error.format_message()}", file=sys.stderr)
+        return getattr(context.command, "usage_status", error.exit_code)
+    except click.Abort:
+        return INTERRUPTED
 
 
 def rep() -> int:

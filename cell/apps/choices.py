@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import click
 
 from bbs.models.workload import SecurityGroupRule
+from cell.apps import suggestions
 from cell.apps.blobs import Blobs
 from cell.apps.packing import is_url, pack_app, pack_buildpack
 from cell.apps.recipes.values import App, Asset, Buildpack
+from cell.cli import DOCUMENT, FILE, Option, take
 from cell.client.target import BadArguments
 from cell.client.values import megabytes, variable
 from cell.development.stack import STACK
 from cell.examples import EXAMPLES
+
+T = TypeVar("T")
 
 BUILDPACKS = EXAMPLES / "buildpacks"
 USUAL_BUILDPACKS = ("script", "python", "static")
@@ -32,64 +39,100 @@ EVERYTHING = (SecurityGroupRule(protocol="all", destinations=("0.0.0.0-255.255.2
 """Egress rules of an app of a development cell."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The options of the app. memory, disk: MiB. classic, layers: forms of the work, else the usual one."""
+
+    source: Path | None
+    docker_image: str | None
+    name: str | None
+    buildpack: Sequence[str]
+    detect: bool
+    stack: str
+    env: Sequence[tuple[str, str]]
+    memory: int
+    disk: int
+    docker_username: str
+    password_file: Path | None
+    insecure_registry: Sequence[str]
+    classic: bool
+    layers: bool
+
+
+_PARAMETERS = (
+    click.argument(
         "source",
-        nargs="?",
-        type=Path,
-        metavar="FOLDER",
-        help="the app, or a .zip, .jar, .war or .tgz of it; .cfignore in it names files to leave out",
-    )
-    parser.add_argument(
-        "--docker-image", metavar="REF", help="an image instead, such as redis or host:5000/app:v1"
-    )
-    parser.add_argument("-n", "--name", help="of the app (default: that of the folder or image)")
-    parser.add_argument(
+        required=False,
+        type=FILE,
+        metavar="[FOLDER]",
+        help="the app: a folder, .zip, .jar, .war or .tgz; .cfignore in it names files to leave out",
+    ),
+    click.option(
+        "--docker-image", metavar="REF", help="run an image instead, such as redis or host:5000/app:v1"
+    ),
+    click.option(
+        "-n",
+        "--name",
+        shell_complete=suggestions.apps,
+        help="name of the app (default: that of the folder or image)",
+    ),
+    click.option(
         "-b",
         "--buildpack",
-        action="append",
-        default=[],
+        type=DOCUMENT,
+        multiple=True,
         metavar="DIR_OR_URL",
         help="a folder with bin/, an archive, or a URL of a .zip or git; the last of several starts the app."
         " Its own files are not part of the app: what the app needs goes to the build or deps folder, and a"
         " script in profile.d adds it to PATH"
         f" (default: the first that detects the app of {', '.join(USUAL_BUILDPACKS)} in {BUILDPACKS})",
-    )
-    parser.add_argument("--detect", action="store_true", help="try the given buildpacks in turn")
-    parser.add_argument("-s", "--stack", default=STACK, help=f"preloaded root filesystem (default: {STACK})")
-    parser.add_argument(
-        "-e", "--env", action="append", type=variable, default=[], metavar="NAME=VALUE", help="for the app"
-    )
-    parser.add_argument("-m", "--memory", type=megabytes, default=256, metavar="SIZE", help="default: 256M")
-    parser.add_argument("-k", "--disk", type=megabytes, default=1024, metavar="SIZE", help="default: 1G")
-    parser.add_argument(
+    ),
+    click.option("--detect", is_flag=True, help="try the given buildpacks in turn"),
+    click.option("-s", "--stack", default=STACK, help=f"preloaded root filesystem (default: {STACK})"),
+    click.option(
+        "-e", "--env", multiple=True, type=variable, metavar="NAME=VALUE", help="environment variable"
+    ),
+    click.option(
+        "-m", "--memory", type=megabytes, default="256M", metavar="SIZE", help="memory limit (default: 256M)"
+    ),
+    click.option(
+        "-k", "--disk", type=megabytes, default="1G", metavar="SIZE", help="disk limit (default: 1G)"
+    ),
+    click.option(
         "--docker-username",
         default="",
         metavar="USER",
-        help=f"of the image's registry; the password is in {PASSWORD_VARIABLE} or --password-file, or you are"
-        " asked for it",
-    )
-    parser.add_argument(
-        "--password-file",
-        type=Path,
-        metavar="FILE",
-        help="with the registry's password; - for standard input",
-    )
-    parser.add_argument(
-        "--insecure-registry",
-        action="append",
-        default=[],
-        metavar="HOST:PORT",
-        help="a registry without a certificate",
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--classic", action="store_true", help="in the form of mid-2015")
-    form.add_argument(
+        help=f"user of the image's registry; the password comes from {PASSWORD_VARIABLE}, --password-file or"
+        " a prompt",
+    ),
+    click.option(
+        "--password-file", type=FILE, metavar="FILE", help="registry password; - for standard input"
+    ),
+    click.option(
+        "--insecure-registry", multiple=True, metavar="HOST:PORT", help="a registry without a certificate"
+    ),
+    click.option("--classic", is_flag=True, help="use the form of mid-2015"),
+    click.option(
         "--layers",
-        action="store_true",
-        help="in the form for cells that get assets by themselves: bundle, buildpacks, package and droplet"
+        is_flag=True,
+        cls=Option,
+        excludes=["classic"],
+        help="use the form for cells that fetch assets by themselves: bundle, buildpacks, package and droplet"
         " are layers of the image instead of downloads",
-    )
+    ),
+)
+
+
+def options(command: Callable[..., T]) -> Callable[..., T]:
+    """Add the parameters to a command function, which gets them as ``choices``."""
+
+    @wraps(command)
+    def call(*args: Any, **values: Any) -> T:
+        return command(*args, choices=take(Choices, values), **values)
+
+    for parameter in reversed(_PARAMETERS):
+        parameter(call)
+    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +143,13 @@ class Credentials:
     password: str = field(default="", repr=False)
 
 
-def credentials(args: argparse.Namespace) -> Credentials:
+def credentials(choices: Choices) -> Credentials:
     """Credentials of the command line; prompts on a terminal for a missing password. Raises BadArguments."""
-    if not args.docker_username:
-        if args.password_file is not None:
+    if not choices.docker_username:
+        if choices.password_file is not None:
             raise BadArguments("--password-file goes with --docker-username")
         return Credentials()
-    return Credentials(args.docker_username, _password(args.password_file, args.docker_username))
+    return Credentials(choices.docker_username, _password(choices.password_file, choices.docker_username))
 
 
 def _password(file: Path | None, username: str) -> str:
@@ -130,37 +173,37 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or "unknown" if isinstance(error, OSError) else "it is not UTF-8"
 
 
-def check(args: argparse.Namespace) -> None:
+def check(choices: Choices) -> None:
     """Raises BadArguments."""
-    if (args.source is None) == (args.docker_image is None):
+    if (choices.source is None) == (choices.docker_image is None):
         raise BadArguments("give either the folder of an app or --docker-image")
-    if args.docker_image is not None and (args.buildpack or args.detect):
+    if choices.docker_image is not None and (choices.buildpack or choices.detect):
         raise BadArguments("an image is not staged with buildpacks")
 
 
-def app(args: argparse.Namespace, guid: str) -> App:
+def app_of(choices: Choices, guid: str) -> App:
     return App(
         guid=guid or str(uuid.uuid4()),
-        name=name(args),
-        memory_mb=args.memory,
-        disk_mb=args.disk,
-        env=dict(args.env),
+        name=name(choices),
+        memory_mb=choices.memory,
+        disk_mb=choices.disk,
+        env=dict(choices.env),
     )
 
 
-def name(args: argparse.Namespace) -> str:
+def name(choices: Choices) -> str:
     """The name of the app."""
-    if args.name:
-        return str(args.name)
-    if args.docker_image:
-        return str(args.docker_image).rpartition("/")[2].partition("@")[0].partition(":")[0]
-    return str(args.source.absolute().name.partition(".")[0])
+    if choices.name:
+        return choices.name
+    if choices.source is not None:
+        return choices.source.absolute().name.partition(".")[0]
+    return (choices.docker_image or "").rpartition("/")[2].partition("@")[0].partition(":")[0]
 
 
-async def package(args: argparse.Namespace, blobs: Blobs) -> Asset:
+async def package(source: Path, blobs: Blobs) -> Asset:
     """Upload the app's folder to the file server. Raises BadArguments, ComponentFailed."""
     with TemporaryDirectory() as folder:
-        return await blobs.put("packages", pack_app(args.source, Path(folder) / "package.tgz"))
+        return await blobs.put("packages", pack_app(source, Path(folder) / "package.tgz"))
 
 
 async def buildpacks(wanted: Sequence[str], blobs: Blobs) -> tuple[Buildpack, ...]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cell.apps import choices
 from cell.apps.blobs import Blobs
-from cell.apps.choices import Credentials
+from cell.apps.choices import EVERYTHING, Choices, Credentials, buildpacks, package
 from cell.apps.loglines import AppLog
 from cell.apps.packing import procfile_trouble
 from cell.apps.recipes import classic, staging
@@ -48,37 +46,34 @@ def progress(at: Session) -> Callable[[str], None]:
     return show
 
 
-async def stage(
-    args: argparse.Namespace, at: Session, blobs: Blobs, app: App, credentials: Credentials
-) -> Staged:
+async def stage(choices: Choices, at: Session, blobs: Blobs, app: App, credentials: Credentials) -> Staged:
     """credentials: of the image's registry. Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
     guid = str(uuid.uuid4())
     stager = Stager(at.bbs, AppLog(at.target, app.guid), progress(at))
-    if args.docker_image:
+    if choices.source is None:
         what = DockerStaging(
-            image=args.docker_image,
-            insecure_registries=tuple(args.insecure_registry),
+            image=choices.docker_image or "",
+            insecure_registries=tuple(choices.insecure_registry),
             username=credentials.username,
             password=credentials.password,
             password_in_environment=True,
         )
-        work = _staging(args, guid, app, blobs.lifecycle_url("docker_app_lifecycle"))
-        docker = classic.docker_staging if args.classic else staging.docker_staging
+        work = _staging(choices, guid, app, blobs.lifecycle_url("docker_app_lifecycle"))
+        docker = classic.docker_staging if choices.classic else staging.docker_staging
         text = await stager.run(guid, docker(work, what))
         return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, None)
 
-    if trouble := procfile_trouble(args.source):
+    if trouble := procfile_trouble(choices.source):
         stager.show(f"Warning: {trouble}")
-    package = await choices.package(args, blobs)
     folder = BuildpackStaging(
-        package=package,
-        buildpacks=await choices.buildpacks(args.buildpack, blobs),
-        uploads=blobs.uploads(droplet_guid=guid, app_guid=app.guid, stack=args.stack),
-        skip_detect=bool(args.buildpack) and not args.detect,
-        cache=await blobs.cache(args.stack, app.guid),
+        package=await package(choices.source, blobs),
+        buildpacks=await buildpacks(choices.buildpack, blobs),
+        uploads=blobs.uploads(droplet_guid=guid, app_guid=app.guid, stack=choices.stack),
+        skip_detect=bool(choices.buildpack) and not choices.detect,
+        cache=await blobs.cache(choices.stack, app.guid),
     )
-    work = _staging(args, guid, app, blobs.lifecycle_url("buildpack_app_lifecycle"))
-    buildpack = classic.buildpack_staging if args.classic else staging.buildpack_staging
+    work = _staging(choices, guid, app, blobs.lifecycle_url("buildpack_app_lifecycle"))
+    buildpack = classic.buildpack_staging if choices.classic else staging.buildpack_staging
     try:
         text = await stager.run(guid, buildpack(work, folder))
     except StagingFailed as failure:
@@ -87,12 +82,12 @@ async def stage(
     return Staged(guid, StagingResult.read(text, PROCESS_TYPE), text, await blobs.droplet(guid))
 
 
-def _staging(args: argparse.Namespace, guid: str, app: App, lifecycle_url: str) -> Staging:
+def _staging(choices: Choices, guid: str, app: App, lifecycle_url: str) -> Staging:
     return Staging(
         guid=guid,
         app=app,
-        stack=args.stack,
+        stack=choices.stack,
         lifecycle_url=lifecycle_url,
-        egress_rules=choices.EVERYTHING,
-        layers=args.layers,
+        egress_rules=EVERYTHING,
+        layers=choices.layers,
     )

@@ -13,15 +13,11 @@ from bbs.models.errors import BBSError
 from bbs.serving.address import ListenError
 from cell.assembly.locks import AlreadyInUse
 from cell.assembly.telemetry import TelemetryError
+from cell.cli import CommandError
 from executor.errors import ExecutorError
 from rep.config import ConfigError, InvalidConfig
 from rep.evacuation import CleanupFailed
 from rep.rootfs import UnknownStack
-
-
-class CommandError(Exception):
-    """A command failed; the message names the obstacle and the remedy."""
-
 
 USER_ERRORS = (
     AlreadyInUse,

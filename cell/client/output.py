@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from typing import IO, TypeVar
@@ -10,16 +9,15 @@ from typing import IO, TypeVar
 from bbs.models.codec import compact, dumps
 from cell.assembly.terminal import visible_lines
 from cell.assembly.texttable import Table
+from cell.cli import Option
 
 T = TypeVar("T")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument(
-        "--json", action="store_true", help="one JSON object per line, as cfdot (default when piped)"
-    )
-    form.add_argument("--table", action="store_true", help="text for people (default on a terminal)")
+OPTIONS = (
+    Option(["--json"], is_flag=True, help="print one JSON object per line, like cfdot (default when piped)"),
+    Option(["--table"], is_flag=True, excludes=["json"], help="print text (default on a terminal)"),
+)
 
 
 class Output:
@@ -33,8 +31,8 @@ class Output:
         self.now_ns = now_ns
 
     @classmethod
-    def chosen(cls, args: argparse.Namespace, stream: IO[str]) -> Output:
-        return cls(stream, for_people=args.table or (stream.isatty() and not args.json))
+    def chosen(cls, stream: IO[str], *, json: bool, table: bool) -> Output:
+        return cls(stream, for_people=table or (stream.isatty() and not json))
 
     def line(self, text: str) -> None:
         """Print one or more lines. On a terminal, control characters of apps have no effect."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import grpc
 
 from bbs.client.locket import LocketClient, LocketError, channel_credentials
 from bbs.models.locket import Resource, TypeCode
-from cell.client import session, tables
+from cell.client import tables
 from cell.client.output import Output
-from cell.client.session import ComponentFailed
+from cell.client.session import Common, ComponentFailed, execute_without_bbs
 from cell.client.target import BadArguments, Target
 
 
-def run(args: argparse.Namespace, type_code: TypeCode) -> int:
+def list_resources(options: Common, type_code: TypeCode) -> None:
     """List all resources of one type."""
-    return session.run_without_bbs(args, partial(_list, type_code))
+    execute_without_bbs(options, partial(_list, type_code))
 
 
 async def _list(type_code: TypeCode, where: Target, shown: Output) -> None:

@@ -6,28 +6,29 @@ did not answer; 5 for anything else.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from functools import wraps
+from typing import Any, Final
+
+import click
 
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import UnansweredError
-from bbs.errorgroups import leaves
 from bbs.models.errors import BBSError
-from cell.assembly.terminal import visible_lines
+from cell.cli import Command, command, take
 from cell.client import output, target
 from cell.client.output import Output
-from cell.client.target import BadArguments, Target, find_target
-from cell.registry import BAD_ARGUMENTS
+from cell.client.target import BadArguments, Target, TargetOptions, find_target
 
+BAD_ARGUMENTS: Final = 3
 COMPONENT_FAILED: Final = 4
 OTHER_FAILURE: Final = 5
-INTERRUPTED: Final = 130
-"""128 + SIGINT, like a shell."""
+
+Work = Coroutine[None, None, None]
 
 
 class ComponentFailed(Exception):
@@ -36,6 +37,14 @@ class ComponentFailed(Exception):
 
 class CommandFailed(Exception):
     """The command failed."""
+
+
+EXIT_STATUSES: Final = {
+    BadArguments: BAD_ARGUMENTS,
+    BBSError: COMPONENT_FAILED,
+    ComponentFailed: COMPONENT_FAILED,
+    CommandFailed: OTHER_FAILURE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +56,47 @@ class Session:
     bbs: OneShotBBSClient
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every command."""
-    output.add_arguments(parser)
-    target.add_arguments(parser)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common(TargetOptions):
+    """The options of every command that calls a component."""
+
+    json: bool
+    table: bool
 
 
-def run(
-    args: argparse.Namespace,
-    work: Callable[[Session], Coroutine[None, None, None]],
-    *,
-    interrupted: int = INTERRUPTED,
-) -> int:
-    """Run a command's BBS calls and return its exit status. interrupted: the status after Ctrl-C."""
+class BBSCommand(Command):
+    """A command that calls the BBS or Locket; messages have cfdot's form."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, errors=EXIT_STATUSES, usage_status=BAD_ARGUMENTS, **settings)
+        self.params += [*output.OPTIONS, *target.OPTIONS]
+
+    def message(self, ctx: click.Context, error: Exception) -> str:
+        if not isinstance(error, BBSError):
+            return f"Error: {error}"
+        text = f"Error: BBS error\nType {error.type.value}: {error.type.name}\nMessage: {error.message}"
+        if isinstance(error, UnansweredError):
+            where = ctx.ensure_object(Target)
+            text += f"\n(the BBS at {where.bbs_url}, from {where.origin})"
+        return text
+
+
+def bbs_command(**settings: Any) -> Callable[[Callable[..., Work]], BBSCommand]:
+    """Make a coroutine function a command: a :class:`Session` precedes its own arguments."""
+
+    def decorate(function: Callable[..., Work]) -> BBSCommand:
+        @wraps(function)
+        def run(**values: Any) -> None:
+            common = take(Common, values)
+            execute(common, lambda session: function(session, **values))
+
+        return command(BBSCommand, **settings)(run)
+
+    return decorate
+
+
+def execute(options: Common, work: Callable[[Session], Work]) -> None:
+    """Open a session and work with it."""
 
     async def with_client(where: Target, shown: Output) -> None:
         if not where.bbs_url:
@@ -68,46 +105,16 @@ def run(
         async with OneShotBBSClient(where.bbs_url, ssl_context=context, policy=where.policy()) as bbs:
             await work(Session(where, shown, bbs))
 
-    return run_without_bbs(args, with_client, interrupted=interrupted)
+    execute_without_bbs(options, with_client)
 
 
-def run_without_bbs(
-    args: argparse.Namespace,
-    work: Callable[[Target, Output], Coroutine[None, None, None]],
-    *,
-    interrupted: int = INTERRUPTED,
-) -> int:
-    """Like :func:`run`, for commands that call other components."""
-    where = Target()
-    status = 0
+def execute_without_bbs(options: Common, work: Callable[[Target, Output], Work]) -> None:
+    """Like :func:`execute`, for commands that call other components."""
+    shown = Output.chosen(sys.stdout, json=options.json, table=options.table)
+    where = find_target(options, os.environ)
+    click.get_current_context().obj = where
     try:
-        where = find_target(args, os.environ)
-        asyncio.run(work(where, Output.chosen(args, sys.stdout)))
-    except* KeyboardInterrupt:
-        status = interrupted
+        asyncio.run(work(where, shown))
     except* BrokenPipeError:
         # The reader closed the pipe. Without the redirect, Python's flush at exit would report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except* BadArguments as bad:
-        status = _tell(bad, BAD_ARGUMENTS)
-    except* BBSError as refusals:
-        status = _tell(refusals, COMPONENT_FAILED, where)
-    except* ComponentFailed as failures:
-        status = _tell(failures, COMPONENT_FAILED)
-    except* CommandFailed as failures:
-        status = _tell(failures, OTHER_FAILURE)
-    return status
-
-
-def _tell(group: ExceptionGroup[Exception], status: int, where: Target | None = None) -> int:
-    for error in leaves(group):
-        print(f"Error: {visible_lines(_words(error))}", file=sys.stderr)
-        if where is not None and isinstance(error, UnansweredError):
-            print(f"(the BBS at {where.bbs_url}, from {where.origin})", file=sys.stderr)
-    return status
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, BBSError):
-        return f"BBS error\nType {error.type.value}: {error.type.name}\nMessage: {error.message}"
-    return str(error)

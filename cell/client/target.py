@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bbs.client.transport import Policy
 from bbs.models.durations import InvalidDuration, parse_duration
+from cell.cli import FILE, FOLDER, Option
 from cell.development.endpoints import DEFAULT_STATE_DIR, FILE_NAME, NoEndpoints, read_endpoints
 
 TRUE, FALSE = ("1", "t", "true"), ("", "0", "f", "false")
@@ -76,47 +77,71 @@ class Target:
         return Policy(attempts=1, request_timeout_s=self.timeout_s)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "where to ask (default: the `cell dev` of this machine; variables are those cfdot reads)"
-    )
-    group.add_argument("--bbs-url", metavar="URL", help="BBS_URL")
-    group.add_argument("--locket-address", metavar="HOST:PORT", help="LOCKET_API_LOCATION")
-    group.add_argument("--ca-cert", type=Path, metavar="FILE", help="CA_CERT_FILE")
-    group.add_argument("--cert", type=Path, metavar="FILE", help="CLIENT_CERT_FILE")
-    group.add_argument("--key", type=Path, metavar="FILE", help="CLIENT_KEY_FILE")
-    group.add_argument(
-        "--skip-cert-verify", action="store_true", help="SKIP_CERT_VERIFY: take the server at its word"
-    )
-    group.add_argument(
-        "--timeout", metavar="TIME", help="CFDOT_TIMEOUT: of a request, such as 5 or 500ms; 0 for none"
-    )
-    group.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help=f"of a `cell dev` (default: {DEFAULT_STATE_DIR})"
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOptions:
+    """The options that name the components; None or empty if not given."""
+
+    bbs_url: str | None
+    locket_address: str | None
+    ca_cert: Path | None
+    cert: Path | None
+    key: Path | None
+    skip_cert_verify: bool
+    timeout: str | None
+    state_dir: Path | None
 
 
-def find_target(args: argparse.Namespace, environment: Mapping[str, str]) -> Target:
+_option = partial(
+    Option, section="Target (default: the `cell dev` of this machine; variables are those of cfdot)"
+)
+OPTIONS = (
+    _option(["--bbs-url"], metavar="URL", help="URL of the BBS (BBS_URL)"),
+    _option(["--locket-address"], metavar="HOST:PORT", help="address of Locket (LOCKET_API_LOCATION)"),
+    _option(["--ca-cert"], type=FILE, metavar="FILE", help="CA of their certificates (CA_CERT_FILE)"),
+    _option(["--cert"], type=FILE, metavar="FILE", help="client certificate (CLIENT_CERT_FILE)"),
+    _option(["--key"], type=FILE, metavar="FILE", help="its key (CLIENT_KEY_FILE)"),
+    _option(
+        ["--skip-cert-verify"],
+        is_flag=True,
+        help="do not verify the server's certificate (SKIP_CERT_VERIFY)",
+    ),
+    _option(
+        ["--timeout"],
+        metavar="TIME",
+        help="limit of a request, such as 5 or 500ms; 0 for none (CFDOT_TIMEOUT)",
+    ),
+    _option(
+        ["--state-dir"],
+        type=FOLDER,
+        metavar="DIR",
+        help=f"state folder of a `cell dev` (default: {DEFAULT_STATE_DIR})",
+    ),
+)
+
+
+def find_target(options: TargetOptions, environment: Mapping[str, str]) -> Target:
     """Options override variables, variables override a ``cell dev``; --state-dir selects one.
 
     Raises BadArguments.
     """
-    timeout_s = _timeout_s(args.timeout if args.timeout is not None else environment.get("CFDOT_TIMEOUT", ""))
+    timeout_s = _timeout_s(
+        options.timeout if options.timeout is not None else environment.get("CFDOT_TIMEOUT", "")
+    )
     named = Target(
-        bbs_url=args.bbs_url or environment.get("BBS_URL", ""),
-        locket_address=args.locket_address or environment.get("LOCKET_API_LOCATION", ""),
-        origin="--bbs-url" if args.bbs_url else "BBS_URL",
-        tls=_tls(args, environment),
+        bbs_url=options.bbs_url or environment.get("BBS_URL", ""),
+        locket_address=options.locket_address or environment.get("LOCKET_API_LOCATION", ""),
+        origin="--bbs-url" if options.bbs_url else "BBS_URL",
+        tls=_tls(options, environment),
         timeout_s=timeout_s,
     )
-    if args.state_dir is not None or not (named.bbs_url or named.locket_address):
-        return _of_cell_dev(args, timeout_s)
+    if options.state_dir is not None or not (named.bbs_url or named.locket_address):
+        return _of_cell_dev(options, timeout_s)
     _check_url(named)
     return named
 
 
-def _of_cell_dev(args: argparse.Namespace, timeout_s: float | None) -> Target:
-    state_dir = args.state_dir or DEFAULT_STATE_DIR
+def _of_cell_dev(options: TargetOptions, timeout_s: float | None) -> Target:
+    state_dir = options.state_dir or DEFAULT_STATE_DIR
     try:
         endpoints = read_endpoints(state_dir)
     except NoEndpoints as error:
@@ -124,12 +149,12 @@ def _of_cell_dev(args: argparse.Namespace, timeout_s: float | None) -> Target:
             f"no BBS: name one with --bbs-url or BBS_URL, or start `cell dev` ({error})"
         ) from error
     found = Target(
-        bbs_url=args.bbs_url or endpoints.bbs,
-        locket_address=args.locket_address or endpoints.locket,
-        origin="--bbs-url" if args.bbs_url else str(state_dir / FILE_NAME),
+        bbs_url=options.bbs_url or endpoints.bbs,
+        locket_address=options.locket_address or endpoints.locket,
+        origin="--bbs-url" if options.bbs_url else str(state_dir / FILE_NAME),
         file_server=endpoints.file_server,
         logs=endpoints.logs,
-        tls=_tls(args, {}) or (TLSFiles(*endpoints.tls) if endpoints.tls else None),
+        tls=_tls(options, {}) or (TLSFiles(*endpoints.tls) if endpoints.tls else None),
         timeout_s=timeout_s,
     )
     _check_url(found)
@@ -150,11 +175,11 @@ def _check_url(target: Target) -> None:
         raise BadArguments(f"{target.origin} is {url!r}: expected a URL such as https://bbs.example.com:8889")
 
 
-def _tls(args: argparse.Namespace, environment: Mapping[str, str]) -> TLSFiles | None:
-    skip = args.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environment.get("SKIP_CERT_VERIFY", ""))
-    ca_file = args.ca_cert or _path(environment.get("CA_CERT_FILE", ""))
-    cert_file = args.cert or _path(environment.get("CLIENT_CERT_FILE", ""))
-    key_file = args.key or _path(environment.get("CLIENT_KEY_FILE", ""))
+def _tls(options: TargetOptions, environment: Mapping[str, str]) -> TLSFiles | None:
+    skip = options.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environment.get("SKIP_CERT_VERIFY", ""))
+    ca_file = options.ca_cert or _path(environment.get("CA_CERT_FILE", ""))
+    cert_file = options.cert or _path(environment.get("CLIENT_CERT_FILE", ""))
+    key_file = options.key or _path(environment.get("CLIENT_KEY_FILE", ""))
     if cert_file is None or key_file is None or (ca_file is None and not skip):
         return None
     return TLSFiles(None if skip else ca_file, cert_file, key_file)

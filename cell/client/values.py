@@ -1,8 +1,8 @@
-"""Argument types for argparse."""
+"""Types of the values of arguments and options."""
 
 from __future__ import annotations
 
-import argparse
+import click
 
 from bbs.models.durations import SECOND, InvalidDuration, parse_duration
 
@@ -24,9 +24,9 @@ def whole_seconds(text: str) -> int:
     try:
         ns = parse_duration(text)
     except InvalidDuration as error:
-        raise argparse.ArgumentTypeError(f"{error}; expected one such as 30s or 1h") from error
+        raise click.BadParameter(f"{error}; expected one such as 30s or 1h") from error
     if ns < 0:
-        raise argparse.ArgumentTypeError(f"duration {text!r} is negative")
+        raise click.BadParameter(f"duration {text!r} is negative")
     return -(-ns // SECOND)
 
 
@@ -34,7 +34,7 @@ def megabytes(text: str) -> int:
     """The MiB of a size such as ``256M`` or ``1G``."""
     number, unit = text[:-1], text[-1:].upper()
     if unit not in MEGABYTES or not (number.isascii() and number.isdecimal()) or not int(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: expected one such as 256M or 1G")
+        raise click.BadParameter(f"{text!r} is no size: expected one such as 256M or 1G")
     return int(number) * MEGABYTES[unit]
 
 
@@ -42,11 +42,11 @@ def variable(text: str) -> tuple[str, str]:
     """Name and value of ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no variable: expected NAME=VALUE")
+        raise click.BadParameter(f"{text!r} is no variable: expected NAME=VALUE")
     return name, value
 
 
 def _natural(text: str, what: str) -> int:
     if not (text.isascii() and text.isdecimal()) or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}: expected a whole number of 0 or more")
+        raise click.BadParameter(f"{text!r} is not {what}: expected a whole number of 0 or more")
     return int(text)

@@ -6,40 +6,36 @@ cell cells cell-1 --state
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
+
+import click
 
 from bbs.client.oneshot import exchange
 from bbs.client.transport import UnansweredError
 from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.codec import InvalidDocument, from_json, parse
+from cell.apps import suggestions
 from cell.assembly.texttable import Table
-from cell.client import session, tables
-from cell.client.session import CommandFailed, ComponentFailed, Session
+from cell.client import tables
+from cell.client.session import CommandFailed, ComponentFailed, Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cell_id", nargs="?", default="", metavar="ID", help="this one alone")
-    parser.add_argument("--state", action="store_true", help="ask the reps")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_list, args))
-
-
-async def _list(args: argparse.Namespace, at: Session) -> None:
-    cells = [cell for cell in await at.bbs.cells() if args.cell_id in ("", cell.cell_id)]
-    if args.cell_id and not cells:
+@bbs_command()
+@click.argument(
+    "cell_id", default="", metavar="[ID]", shell_complete=suggestions.cells, help="only this cell"
+)
+@click.option("--state", is_flag=True, help="show the state that the reps report")
+async def cells(at: Session, cell_id: str, state: bool) -> None:
+    found = [cell for cell in await at.bbs.cells() if cell_id in ("", cell.cell_id)]
+    if cell_id and not found:
         raise CommandFailed("Cell not found")
-    if not args.state:
-        at.output.models(cells, tables.cells)
+    if not state:
+        at.output.models(found, tables.cells)
         return
-    states = await asyncio.gather(*(_state(at, cell) for cell in cells))
+    states = await asyncio.gather(*(_state(at, cell) for cell in found))
     at.output.values(states, _table)
 
 

@@ -8,32 +8,27 @@ With --task, delete a completed Task.
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import click
 
+from cell.apps import suggestions
 from cell.apps.names import with_each
-from cell.client import session
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "guid", metavar="GUID", help="of the LRP, or the name of an app; of the Task with --task"
-    )
-    parser.add_argument("--task", action="store_true", help="a Task")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_delete_task if args.task else _delete_lrp, args))
-
-
-async def _delete_lrp(args: argparse.Namespace, at: Session) -> None:
-    for guid in await with_each(at, args.guid, at.bbs.remove_desired_lrp):
-        at.output.say(f"{guid} is deleted")
-
-
-async def _delete_task(args: argparse.Namespace, at: Session) -> None:
-    await at.bbs.resolving_task(args.guid)
-    await at.bbs.delete_task(args.guid)
-    at.output.say(f"{args.guid} is deleted")
+@bbs_command()
+@click.argument(
+    "guid",
+    metavar="GUID",
+    shell_complete=suggestions.apps_or_tasks,
+    help="GUID of the LRP or name of the app; with --task, GUID of the Task",
+)
+@click.option("--task", is_flag=True, help="delete a Task")
+async def delete(at: Session, guid: str, task: bool) -> None:
+    if task:
+        await at.bbs.resolving_task(guid)
+        await at.bbs.delete_task(guid)
+        deleted = [guid]
+    else:
+        deleted = await with_each(at, guid, at.bbs.remove_desired_lrp)
+    for each in deleted:
+        at.output.say(f"{each} is deleted")

@@ -6,10 +6,8 @@ and that no container, network or packet rule of the demo is left.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -22,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import click
 import docker
 import psutil
 
+from cell.cli import FOLDER, Command, command, require_root
 from cell.development.local import LocalCell, LocalCellError, Receptor, local_cell, pack, processes
 from cell.examples import EXAMPLES
 from executor.engine.containers import LABEL_CELL
@@ -32,25 +32,15 @@ from executor.network.address import detect_external_ip
 from executor.network.config import NetworkConfig
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of the example documents")
-    parser.add_argument("--state-dir", type=Path, help="keep state here (default: a temporary folder)")
-
-
-def run(args: argparse.Namespace) -> int:
-    if os.geteuid() != 0:
-        print("cell demo: must be root: it makes containers and packet rules", file=sys.stderr)
-        return 1
-    try:
-        if args.state_dir:
-            asyncio.run(_demo(args.state_dir, args.examples))
-        else:
-            with tempfile.TemporaryDirectory(prefix="diego-cell-demo-") as folder:
-                asyncio.run(_demo(Path(folder), args.examples))
-    except LocalCellError as error:
-        print(f"cell demo: {error}", file=sys.stderr)
-        return 1
-    return 0
+@command(Command, errors={LocalCellError: 1})
+@click.option(
+    "--examples", type=FOLDER, default=EXAMPLES, metavar="DIR", help="folder of the example documents"
+)
+@click.option("--state-dir", type=FOLDER, metavar="DIR", help="keep state here (default: a temporary folder)")
+def demo(examples: Path, state_dir: Path | None) -> None:
+    require_root("it makes containers and packet rules")
+    with tempfile.TemporaryDirectory(prefix="diego-cell-demo-") as folder:
+        asyncio.run(_demo(state_dir or Path(folder), examples))
 
 
 @contextmanager

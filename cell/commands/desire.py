@@ -8,24 +8,16 @@ FILE contains a DesiredLRP as JSON, in the form of cfdot or that of the Receptor
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import click
 
-from cell.client import session
+from cell.cli import DOCUMENT
 from cell.client.documents import read_desired_lrp
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the document; - for standard input")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_desire, args))
-
-
-async def _desire(args: argparse.Namespace, at: Session) -> None:
-    lrp = read_desired_lrp(args.file)
+@bbs_command()
+@click.argument("file", metavar="FILE", type=DOCUMENT, help="the document; - for standard input")
+async def desire(at: Session, file: str) -> None:
+    lrp = read_desired_lrp(file)
     await at.bbs.desire_lrp(lrp)
     at.output.say(f"{lrp.process_guid} is desired: {lrp.instances} instance(s)")

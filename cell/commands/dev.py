@@ -37,378 +37,61 @@ missing. A declarative_healthcheck_path in a rep.json has priority.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
-import re
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import docker
-import docker.errors
+import click
 
-from bbs.client.identity import IdentityFiles
-from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
-from bbs.models.durations import parse_duration
-from bbs.serving.address import Address
-from cell.assembly import collector, lagerlog
-from cell.assembly.cell import composed_agent
-from cell.assembly.console import Console
-from cell.assembly.descriptors import raise_descriptor_limit
-from cell.assembly.failures import CommandError, Told, telling
-from cell.assembly.signals import endings
-from cell.assembly.telemetry import open_telemetry
-from cell.development.bundle import Bundle, BundleError, given_bundle, own_bundle
-from cell.development.certs import development_identities, development_instance_authority
-from cell.development.endpoints import DEFAULT_STATE_DIR, published
-from cell.development.freeport import free_port
-from cell.development.images import ensure_image, mounted_paths
-from cell.development.leftovers import remove_unclaimed
-from cell.development.logboard import LogBoard
-from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
-from cell.development.stack import STACK as APP_STACK
-from cell.development.stack import StackError, ensure_stack
-from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
-from executor.logs.api import LogSink
-from executor.logs.sinks import FanOut
-from rep.config import Duration, RepConfig, load
-from rep.redaction import Redaction
-
-STACK = "busybox"
-IMAGE = "diego-cell/busybox:latest"
-LOOPBACK = "127.0.0.1"
-ADMIN_PORT, NETWORK_PORT = 1800, 1801
-LOGS_PORT = 8087
-
-POLLING_INTERVAL = "10s"
-"""Interval of a development cell: residual records go sooner than with the 30 s of a deployment."""
+from cell.cli import FILE, FOLDER, Command, command, require_root
+from cell.development.endpoints import DEFAULT_STATE_DIR
 
 CONVERGENCE_INTERVAL_S = 10.0
-UPLOAD_POLLING_INTERVAL_S = 0.1
-"""Interval of polls for an uploaded droplet; this process answers them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The command line's settings."""
+@command(Command)
+@click.option(
+    "--state-dir", type=FOLDER, default=DEFAULT_STATE_DIR, help=f"state folder (default: {DEFAULT_STATE_DIR})"
+)
+@click.option("--cells", type=int, default=1, metavar="N", help="number of cells (default: 1)")
+@click.option("--tls", is_flag=True, help="use mutual TLS between control plane and cells")
+@click.option(
+    "--convergence-interval",
+    "convergence_interval_s",
+    type=float,
+    default=CONVERGENCE_INTERVAL_S,
+    metavar="SECONDS",
+    help="time between two passes of the control plane over its records"
+    f" (default: {CONVERGENCE_INTERVAL_S:g})",
+)
+@click.option(
+    "--any-ports", is_flag=True, help="use any free ports instead of those above (see endpoints.json)"
+)
+@click.option(
+    "--config", type=FILE, metavar="FILE", help="a rep.json for the cells; addresses and TLS are replaced"
+)
+@click.option(
+    "--allow-privileged",
+    is_flag=True,
+    help="run containers that ask for it as root of this machine, as buildpack apps of 2015 do",
+)
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="a name by which clients may call the listeners, besides localhost and addresses (repeatable)",
+)
+@click.option(
+    "--bundle",
+    type=FOLDER,
+    metavar="DIR",
+    help="lifecycle archives, as `make bundle` leaves them in dist/ (default: built by this command)",
+)
+def dev(state_dir: Path, allowed_hosts: Sequence[str], **values: Any) -> int:
+    require_root("it makes containers and packet rules")
+    # A local import: options are read and completed without the container engine's client.
+    from cell.development.service import Settings, serve
 
-    state_dir: Path
-    any_ports: bool
-    cells: int
-    config: Path | None
-    tls: bool
-    convergence_interval_s: float
-    bundle: Path | None = None
-    allow_privileged: bool = False
-    allowed_hosts: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Resources prepared before the start. stack: image of the root filesystem for apps. bundle: if any."""
-
-    stack: str
-    bundle: Bundle | None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help=f"default: {DEFAULT_STATE_DIR}"
-    )
-    parser.add_argument("--cells", type=_count, default=1, metavar="N", help="how many cells (default 1)")
-    parser.add_argument("--tls", action="store_true", help="mutual TLS between control plane and cells")
-    parser.add_argument(
-        "--convergence-interval",
-        type=float,
-        default=CONVERGENCE_INTERVAL_S,
-        metavar="SECONDS",
-        help=f"between two passes of the control plane over its records (default {CONVERGENCE_INTERVAL_S:g})",
-    )
-    parser.add_argument(
-        "--any-ports",
-        action="store_true",
-        help="take any free ports instead of those above (see endpoints.json)",
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="a rep.json for the cells; addresses and TLS are replaced"
-    )
-    parser.add_argument(
-        "--allow-privileged",
-        action="store_true",
-        help="run containers that ask for it as root of this machine, as buildpack apps of 2015 do",
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name by which clients may call the listeners, besides localhost and addresses (repeatable)",
-    )
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        metavar="DIR",
-        help="lifecycle archives, as `make bundle` leaves them in dist/ (default: built by this command)",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    settings = Settings(
-        state_dir=args.state_dir.absolute(),
-        any_ports=args.any_ports,
-        cells=args.cells,
-        config=args.config,
-        tls=args.tls,
-        convergence_interval_s=args.convergence_interval,
-        bundle=args.bundle,
-        allow_privileged=args.allow_privileged,
-        allowed_hosts=[name.lower() for name in args.allow_host],
-    )
-    if os.geteuid() != 0:
-        print("cell dev: must be root: it makes containers and packet rules", file=sys.stderr)
-        return 1
-    try:
-        with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)), ExitStack() as stack:
-            base = load(settings.config) if settings.config else RepConfig()
-            stack.enter_context(held(settings.state_dir, "cell dev"))
-            _install_log(settings.state_dir / LOG_NAME, base.redact_patterns)
-            raise_descriptor_limit()
-            slots = stack.enter_context(take_slots(settings.cells))
-            identities = development_identities(settings.state_dir / KEYS_NAME) if settings.tls else {}
-            prepared = _prepare(settings, base.docker_host, stack)
-            configs = [_rep_config(settings, base, prepared, slot, identities.get("rep")) for slot in slots]
-            collector.relax()
-            asyncio.run(_run(settings, configs, identities))
-    except Told:
-        return 1
-    return 0
-
-
-def _install_log(path: Path, redact_patterns: Sequence[str]) -> None:
-    """Write the component log to a private file, with secrets redacted. Raises OSError, ValueError."""
-    try:
-        redact = Redaction(redact_patterns)
-    except re.error as error:
-        raise ValueError(f"redact_patterns: {error}") from error
-    with open_private(path, "a") as log:
-        lagerlog.install(log, source="cell", time_format="rfc3339", redact=redact)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= SLOTS:
-        raise argparse.ArgumentTypeError(f"expected 0 to {SLOTS} cells")
-    return number
-
-
-def _prepare(settings: Settings, docker_host: str, until: ExitStack) -> Prepared:
-    """Prepare the bundle, and the root filesystems that the engine lacks, from this machine's files.
-
-    docker_host: the cells' engine. until: releases the bundle at its end. Root filesystems and bundles of
-    earlier versions are removed.
-    """
-    try:
-        client = docker.APIClient(base_url=docker_host, version="auto")
-        try:
-            ensure_image(client, IMAGE, settings.state_dir)
-            stack = ensure_stack(client, settings.state_dir)
-            mounted = mounted_paths(client)
-        finally:
-            client.close()
-    except docker.errors.DockerException as error:
-        raise CommandError(
-            f"the container engine at {docker_host} does not answer ({error}); start it with"
-            " `systemctl start docker`"
-        ) from error
-    except StackError as error:
-        raise CommandError(str(error)) from error
-    try:
-        bundle = given_bundle(settings.bundle, settings.state_dir) if settings.bundle else own_bundle()
-        until.enter_context(bundle.held())
-    except BundleError as error:
-        if settings.bundle is not None:
-            raise CommandError(str(error)) from error
-        print(f"cell dev: {error}\ncell dev: going on; `cell stage` and `cell push` need it", file=sys.stderr)
-        return Prepared(stack, None)
-    bundle.remove_others(mounted)
-    bundle.serve(settings.state_dir / "static")
-    return Prepared(stack, bundle)
-
-
-def _addresses(any_ports: bool) -> Addresses:
-    usual = Addresses()
-    if not any_ports:
-        return usual
-    free = Address(LOOPBACK, 0)
-    return Addresses(bbs=free, locket=free, auctioneer=free, receptor=free, fileserver=free)
-
-
-def _rep_config(
-    settings: Settings, base: RepConfig, prepared: Prepared, slot: Slot, identity: IdentityFiles | None
-) -> RepConfig:
-    """A cell's settings: those of ``base`` with the slot's resources."""
-    shift = 0 if settings.any_ports else 2 * slot.number
-    admin = free_port() if settings.any_ports else ADMIN_PORT + shift
-    network = free_port() if settings.any_ports else NETWORK_PORT + shift
-    state_dir = settings.state_dir / slot.cell_id
-    ca, certificate, key = (
-        (str(identity.ca_file), str(identity.cert_file), str(identity.key_file)) if identity else ("", "", "")
-    )
-    if not base.instance_identity_cred_dir:
-        base = _with_instance_identity(base, settings.state_dir, state_dir)
-    return replace(
-        base,
-        cell_id=slot.cell_id,
-        zone=base.zone or f"z{slot.number + 1}",
-        listen_addr=f"{LOOPBACK}:{admin}",
-        listen_addr_securable=f"{LOOPBACK}:{network}",
-        rep_url=f"{'https' if identity else 'http'}://{LOOPBACK}:{network}",
-        ca_cert_file=ca,
-        cert_file=certificate,
-        key_file=key,
-        locket_ca_cert_file=ca,
-        locket_client_cert_file=certificate,
-        locket_client_key_file=key,
-        polling_interval=base.polling_interval
-        if settings.config
-        else Duration(parse_duration(POLLING_INTERVAL)),
-        preloaded_root_fs=base.preloaded_root_fs or (f"{STACK}:{IMAGE}", f"{APP_STACK}:{prepared.stack}"),
-        allow_privileged_containers=base.allow_privileged_containers or settings.allow_privileged,
-        declarative_healthcheck_path=base.declarative_healthcheck_path
-        or (str(prepared.bundle.tree) if prepared.bundle else ""),
-        cache_path=str(state_dir / "download_cache"),
-        temp_dir=str(state_dir / "tmp"),
-        state_dir=str(state_dir),
-        network_name=slot.network_name,
-        nft_table=slot.nft_table,
-        denied_networks=base.denied_networks or DENIED_NETWORKS,
-        network_subnet=slot.subnet,
-        host_port_start=slot.host_port_start,
-        host_port_count=PORTS_PER_SLOT,
-    )
-
-
-def _with_instance_identity(base: RepConfig, shared: Path, own: Path) -> RepConfig:
-    """Give instances certificates of the machine's own CA, with elliptic curve keys, which are cheap."""
-    certificate, key = development_instance_authority(shared / KEYS_NAME)
-    return replace(
-        base,
-        instance_identity_cred_dir=str(own / "instance_identity"),
-        instance_identity_ca_path=str(certificate),
-        instance_identity_private_key_path=str(key),
-        instance_identity_key_type="ecdsa",
-    )
-
-
-async def _run(
-    settings: Settings, configs: Sequence[RepConfig], identities: Mapping[str, IdentityFiles]
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in endings():
-        loop.add_signal_handler(signum, stop.set)
-    board = LogBoard()
-    console = Console(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-    sink = FanOut([console, board])
-    plane = ControlPlane(
-        PlaneConfig(
-            state_dir=settings.state_dir,
-            addresses=_addresses(settings.any_ports),
-            tls=identities.get("control-plane"),
-            explain_placement=True,
-            allowed_hosts=settings.allowed_hosts,
-            cell_addresses=[
-                Address.parse(address)
-                for config in configs
-                for address in (config.listen_addr, config.listen_addr_securable)
-            ],
-            convergence_interval_s=settings.convergence_interval_s,
-            upload_polling_interval_s=UPLOAD_POLLING_INTERVAL_S,
-        )
-    )
-    logs_at = Address(LOOPBACK, 0 if settings.any_ports else LOGS_PORT)
-    async with console.running(), plane, board.serving(logs_at, settings.allowed_hosts) as logs_url:
-        configs = [
-            replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
-            for config in configs
-        ]
-        await remove_unclaimed(plane, settings.state_dir / "static")
-        ready = [asyncio.Event() for _ in configs]
-        async with asyncio.TaskGroup() as group:
-            for config, up in zip(configs, ready, strict=True):
-                group.create_task(_cell(config, sink, stop, up))
-            announcing = group.create_task(
-                _announce(settings, plane, logs_url, configs, ready, identities.get("client"), console)
-            )
-            await stop.wait()
-            announcing.cancel()
-
-
-async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
-    """Run one cell until ``stop`` is set."""
-    async with (
-        open_telemetry(config, sink) as telemetry,
-        composed_agent(config, telemetry) as agent,
-        asyncio.TaskGroup() as group,
-    ):
-        running = group.create_task(agent.run())
-        watchers = [group.create_task(stop.wait()), group.create_task(_tell(agent.ready, up))]
-        await asyncio.wait([running, watchers[0]], return_when=asyncio.FIRST_COMPLETED)
-        agent.stop()
-        await asyncio.wait([running])
-        for watcher in watchers:
-            watcher.cancel()
-
-
-async def _tell(ready: asyncio.Event, up: asyncio.Event) -> None:
-    await ready.wait()
-    up.set()
-
-
-async def _announce(
-    settings: Settings,
-    plane: ControlPlane,
-    logs_url: str,
-    configs: Sequence[RepConfig],
-    ready: Sequence[asyncio.Event],
-    client: IdentityFiles | None,
-    console: Console,
-) -> None:
-    """Once all cells are up, publish the addresses on the console and in endpoints.json until cancelled."""
-    for event in ready:
-        await event.wait()
-    at = plane.addresses
-    endpoints: dict[str, object] = {
-        "bbs": plane.bbs_url,
-        "locket": str(at.locket),
-        "auctioneer": at.auctioneer.url(tls=client is not None),
-        "receptor": at.receptor.url(),
-        "file_server": at.fileserver.url(),
-        "logs": logs_url,
-        "cells": [
-            {
-                "cell_id": config.cell_id,
-                "admin": f"{'https' if client else 'http'}://{config.listen_addr}",
-                "network": config.rep_url,
-                "interface": config.network_name,
-                "nft_table": config.nft_table,
-            }
-            for config in configs
-        ],
-    }
-    if client is not None:
-        endpoints["tls"] = {
-            "ca": str(client.ca_file),
-            "cert": str(client.cert_file),
-            "key": str(client.key_file),
-        }
-    names = ("bbs", "locket", "auctioneer", "receptor", "file_server", "logs")
-    lines = [f"{name:12} {endpoints[name]}" for name in names]
-    lines += [f"{config.cell_id:12} {config.rep_url}" for config in configs]
-    lines += [f"state        {settings.state_dir}", "up; Ctrl-C stops everything"]
-    with published(settings.state_dir, endpoints):
-        console.tell("\n".join(lines))
-        await asyncio.Future()  # until cancelled
+    hosts = [name.lower() for name in allowed_hosts]
+    return serve(Settings(state_dir=state_dir.absolute(), allowed_hosts=hosts, **values))

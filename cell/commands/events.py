@@ -7,38 +7,45 @@ cell events --json | jq .type
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from functools import partial
+
+import click
 
 from bbs.models.codec import compact, to_json
 from bbs.models.events import EVENT_NAMES, Event, TaskChangedEvent, TaskCreatedEvent, TaskRemovedEvent
-from cell.client import session
+from cell.apps import suggestions
+from cell.cli import Option
 from cell.client.eventlines import describe
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--cell", default="", metavar="ID", help="only of this cell")
-    kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--lrps", action="store_true", help="no Tasks")
-    kinds.add_argument("--tasks", action="store_true", help="Tasks only")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
+@bbs_command(interrupted=0)
+@click.option(
+    "-c", "--cell", default="", metavar="ID", shell_complete=suggestions.cells, help="only of this cell"
+)
+@click.option("--lrps", is_flag=True, help="only of LRPs")
+@click.option("--tasks", is_flag=True, cls=Option, excludes=["lrps"], help="only of Tasks")
+async def events(at: Session, cell: str, lrps: bool, tasks: bool) -> None:
     trouble = logging.StreamHandler()
     trouble.setFormatter(_Trouble())
-    logging.getLogger("bbs.client").addHandler(trouble)
-    try:
-        return session.run(args, partial(_follow, args), interrupted=0)
-    finally:
-        logging.getLogger("bbs.client").removeHandler(trouble)
+    async with AsyncExitStack() as stack:
+        logging.getLogger("bbs.client").addHandler(trouble)
+        stack.callback(logging.getLogger("bbs.client").removeHandler, trouble)
+        streams = []
+        if not tasks:
+            streams.append(await stack.enter_async_context(at.bbs.lrp_instance_events(cell)))
+        if not lrps:
+            streams.append(await stack.enter_async_context(at.bbs.task_events()))
+        print(f"following {at.target.bbs_url}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        async with asyncio.TaskGroup() as group:
+            for stream in streams:
+                group.create_task(_show(stream, cell, at))
+    print("the BBS ended the stream", file=sys.stderr)
 
 
 class _Trouble(logging.Formatter):
@@ -47,20 +54,6 @@ class _Trouble(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         data = getattr(record, "data", {})
         return f"{record.getMessage()}: {data.get('error', '')}"
-
-
-async def _follow(args: argparse.Namespace, at: Session) -> None:
-    async with AsyncExitStack() as stack:
-        streams = []
-        if not args.tasks:
-            streams.append(await stack.enter_async_context(at.bbs.lrp_instance_events(args.cell)))
-        if not args.lrps:
-            streams.append(await stack.enter_async_context(at.bbs.task_events()))
-        print(f"following {at.target.bbs_url}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        async with asyncio.TaskGroup() as group:
-            for stream in streams:
-                group.create_task(_show(stream, args.cell, at))
-    print("the BBS ended the stream", file=sys.stderr)
 
 
 async def _show(stream: AsyncIterator[Event], cell_id: str, at: Session) -> None:

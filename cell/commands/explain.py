@@ -10,27 +10,18 @@ Exit status: 0, or 2 if the file is not a trace.
 
 from __future__ import annotations
 
-import argparse
-import sys
-
+import click
 from rich.console import Console
 
 from cell.assembly.terminal import one_line
+from cell.cli import DOCUMENT, Command, command
 from cell.runner.errors import BAD_INPUT, BadInput
 from cell.runner.explaining import explanation, read_trace
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trace", metavar="TRACE", help="the file, `-` for standard input")
-
-
-def run(args: argparse.Namespace) -> int:
-    try:
-        events = read_trace(args.trace)
-    except BadInput as error:
-        print(f"cell explain: {one_line(str(error))}", file=sys.stderr)
-        return BAD_INPUT
+@command(Command, errors={BadInput: BAD_INPUT}, visible=one_line)
+@click.argument("trace", metavar="TRACE", type=DOCUMENT, help="the file; - for standard input")
+def explain(trace: str) -> None:
     console = Console(highlight=False)
-    for part in explanation(events):
+    for part in explanation(read_trace(trace)):
         console.print(part)
-    return 0

@@ -5,15 +5,14 @@ cell locks
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
 from bbs.models.locket import TypeCode
-from cell.client import resources, session
+from cell.cli import command, take
+from cell.client.resources import list_resources
+from cell.client.session import BBSCommand, Common
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return resources.run(args, TypeCode.LOCK)
+@command(BBSCommand)
+def locks(**values: Any) -> None:
+    list_resources(take(Common, values), TypeCode.LOCK)

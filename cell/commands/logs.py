@@ -6,31 +6,26 @@ cell logs shop --recent --json | jq -r .message
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import asdict
-from functools import partial
+
+import click
 
 from bbs.models.codec import compact
+from cell.apps import suggestions
 from cell.apps.loglines import AppLog, Line
 from cell.apps.names import find_app
-from cell.client import session
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("app", metavar="APP", help="its name, or the GUID of an LRP")
-    parser.add_argument("--recent", action="store_true", help="what is kept, and no more")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_logs, args), interrupted=0)
-
-
-async def _logs(args: argparse.Namespace, at: Session) -> None:
-    log = AppLog(at.target, (await find_app(at.bbs, args.app)).log_guid)
-    if args.recent:
+@bbs_command(interrupted=0)
+@click.argument(
+    "app", metavar="APP", shell_complete=suggestions.apps, help="name of the app, or GUID of an LRP"
+)
+@click.option("--recent", is_flag=True, help="show the kept lines and end")
+async def logs(at: Session, app: str, recent: bool) -> None:
+    log = AppLog(at.target, (await find_app(at.bbs, app)).log_guid)
+    if recent:
         for line in await log.recent():
             _show(at, line)
         return

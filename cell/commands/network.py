@@ -13,18 +13,17 @@ Exit status 0; 1 if there is no such table or container.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
 import socket
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import click
 import psutil
 from pyroute2 import IPRoute, NetlinkError
 
 from cell.assembly.texttable import Table
+from cell.cli import Command, command, require_root
 from executor.errors import NetworkError
 from executor.network.actualtable import ActualTable, Count, parse
 from executor.network.nft import Nft
@@ -32,23 +31,14 @@ from executor.network.nft import Nft
 TABLE_PREFIX = "diego_cell"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("guid", nargs="?", metavar="GUID", help="a container's guid, or its beginning")
-    parser.add_argument(
-        "--table", help=f"packet table of the cell (default: all whose names start with {TABLE_PREFIX})"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    if os.geteuid() != 0:
-        print("cell network: must be root: it reads packet rules", file=sys.stderr)
-        return 1
-    try:
-        print(_report(asyncio.run(_tables(args.table)), args.guid))
-    except NetworkError as error:
-        print(f"cell network: {error}", file=sys.stderr)
-        return 1
-    return 0
+@command(Command, errors={NetworkError: 1})
+@click.argument("guid", required=False, metavar="[GUID]", help="guid of a container, or its beginning")
+@click.option(
+    "--table", help=f"packet table of the cell (default: all whose names start with {TABLE_PREFIX})"
+)
+def network(guid: str | None, table: str | None) -> None:
+    require_root("it reads packet rules")
+    print(_report(asyncio.run(_tables(table)), guid))
 
 
 async def _tables(table: str | None) -> list[ActualTable]:

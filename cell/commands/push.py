@@ -11,19 +11,29 @@ running app of the same name continues until its new version runs, and stays if 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 import uuid
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
+
+import click
 
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.codec import dumps
 from bbs.models.desired_lrp import DesiredLRP
-from cell.apps import choices, images, work
+from cell.apps import images, work
 from cell.apps.blobs import Blobs
-from cell.apps.choices import Credentials
+from cell.apps.choices import (
+    EVERYTHING,
+    Choices,
+    Credentials,
+    app_of,
+    check,
+    credentials,
+    name,
+    options,
+)
 from cell.apps.keys import generate_keys
 from cell.apps.loglines import AppLog
 from cell.apps.names import versions
@@ -31,8 +41,8 @@ from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import APP_PORT, App, Droplet, HealthCheck, Image, Process
 from cell.apps.running import address, listens, until_running
 from cell.apps.work import Staged
-from cell.client import session
-from cell.client.session import CommandFailed, Session
+from cell.cli import take
+from cell.client.session import CommandFailed, Session, bbs_command
 from cell.client.target import BadArguments
 from cell.client.values import count, whole_seconds
 
@@ -46,53 +56,68 @@ NEVER_HEALTHY = "never healthy"
 """Part of the reason of an instance whose check did not pass in time."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    choices.add_arguments(parser)
-    parser.add_argument("-i", "--instances", type=count, default=1, metavar="N", help="default: 1")
-    parser.add_argument("-c", "--command", default="", help="that starts the app, instead of the staged one")
-    parser.add_argument(
-        "-u", "--health-check", choices=("port", "http", "process"), default="port", help="default: port"
-    )
-    parser.add_argument("--endpoint", default="/", metavar="PATH", help="of an http health check; default: /")
-    parser.add_argument(
-        "-t", "--start-timeout", type=whole_seconds, default=60, metavar="TIME", help="default: 60s"
-    )
-    parser.add_argument("--no-ssh", action="store_true", help="no sshd in the instances")
-    session.add_arguments(parser)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The options of the app's instances."""
+
+    instances: int
+    command: str
+    health_check: str
+    endpoint: str
+    start_timeout: int
+    no_ssh: bool
 
 
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_push, args))
-
-
-async def _push(args: argparse.Namespace, at: Session) -> None:
-    choices.check(args)
-    if args.classic and args.health_check == "http":
+@bbs_command()
+@options
+@click.option(
+    "-i", "--instances", type=count, default="1", metavar="N", help="number of instances (default: 1)"
+)
+@click.option("-c", "--command", default="", help="start command, instead of the staged one")
+@click.option(
+    "-u",
+    "--health-check",
+    type=click.Choice(["port", "http", "process"]),
+    default="port",
+    help="kind of health check (default: port)",
+)
+@click.option("--endpoint", default="/", metavar="PATH", help="path of an http health check (default: /)")
+@click.option(
+    "-t",
+    "--start-timeout",
+    type=whole_seconds,
+    default="60s",
+    metavar="TIME",
+    help="time to become healthy (default: 60s)",
+)
+@click.option("--no-ssh", is_flag=True, help="run no sshd in the instances")
+async def push(at: Session, choices: Choices, **values: Any) -> None:
+    run = take(Run, values)
+    check(choices)
+    if choices.classic and run.health_check == "http":
         raise BadArguments("in the form of 2015 there is no http health check")
-    if args.docker_image:
-        images.rootfs(args.docker_image)
-    credentials = choices.credentials(args)
+    if choices.docker_image:
+        images.rootfs(choices.docker_image)
+    registry = credentials(choices)
     show = work.progress(at)
     async with Blobs.of(at.target) as blobs:
-        earlier = await versions(at.bbs, choices.name(args))
-        app = choices.app(args, earlier[0].log_guid if earlier else "")
+        earlier = await versions(at.bbs, name(choices))
+        app = app_of(choices, earlier[0].log_guid if earlier else "")
         show(f"Staging {app.name}")
-        staged = await work.stage(args, at, blobs, app, credentials)
-        desired = await asyncio.to_thread(_desired, args, app, staged, blobs, credentials)
+        staged = await work.stage(choices, at, blobs, app, registry)
+        desired = await asyncio.to_thread(_desired, choices, run, app, staged, blobs, registry)
     show(f"Starting {app.name}: {desired.instances} instance(s) of {desired.process_guid}")
-    show(
-        f"Waiting up to {args.start_timeout} s {_awaited(args.health_check, args.endpoint, desired.ports[0])}"
-    )
+    show(f"Waiting up to {run.start_timeout} s {_awaited(run.health_check, run.endpoint, desired.ports[0])}")
     await at.bbs.upsert_domain(desired.domain, DOMAIN_TTL_S)
     await at.bbs.desire_lrp(desired)
     try:
         rows = await until_running(
-            at.bbs, desired.process_guid, desired.instances, args.start_timeout + GRACE_S, show
+            at.bbs, desired.process_guid, desired.instances, run.start_timeout + GRACE_S, show
         )
     except (CommandFailed, asyncio.CancelledError) as failure:
         await at.bbs.remove_desired_lrp(desired.process_guid)
         if isinstance(failure, CommandFailed):
-            raise await _with_log(failure, AppLog(at.target, app.guid), args, bool(earlier)) from failure
+            raise await _with_log(failure, AppLog(at.target, app.guid), run, bool(earlier)) from failure
         raise
     for version in earlier:
         await at.bbs.remove_desired_lrp(version.process_guid)
@@ -111,37 +136,37 @@ def _awaited(health_check: str, endpoint: str, port: int) -> str:
 
 
 def _desired(
-    args: argparse.Namespace, app: App, staged: Staged, blobs: Blobs, credentials: Credentials
+    choices: Choices, run: Run, app: App, staged: Staged, blobs: Blobs, registry: Credentials
 ) -> DesiredLRP:
     """The LRP of the staged app. Generates keys, which is slow. Raises BadArguments, CommandFailed."""
-    runs = _Runs.of(args, staged)
+    runs = _Runs.of(choices, run, staged)
     process = Process(
         app=app,
         version=str(uuid.uuid4()),
         type=work.PROCESS_TYPE,
-        instances=args.instances,
+        instances=run.instances,
         command=runs.command,
         execution_metadata=staged.result.execution_metadata,
         sidecars=staged.result.sidecars,
         ports=runs.ports,
-        health=HealthCheck(kind=args.health_check, path=args.endpoint),
-        keys=None if args.no_ssh else generate_keys(),
+        health=HealthCheck(kind=run.health_check, path=run.endpoint),
+        keys=None if run.no_ssh else generate_keys(),
         lifecycle_url=blobs.lifecycle_url(runs.bundle),
-        start_timeout_s=args.start_timeout,
-        egress_rules=choices.EVERYTHING,
+        start_timeout_s=run.start_timeout,
+        egress_rules=EVERYTHING,
         annotation=f"{time.time():.6f}",
-        layers=args.layers,
+        layers=choices.layers,
     )
     if staged.droplet is not None:
-        droplet = Droplet(asset=staged.droplet, stack=args.stack)
-        return (classic.buildpack_lrp if args.classic else lrp.buildpack_lrp)(process, droplet)
+        droplet = Droplet(asset=staged.droplet, stack=choices.stack)
+        return (classic.buildpack_lrp if choices.classic else lrp.buildpack_lrp)(process, droplet)
     image = Image(
-        rootfs=images.rootfs(args.docker_image),
+        rootfs=images.rootfs(choices.docker_image or ""),
         user=runs.user,
-        username=credentials.username,
-        password=credentials.password,
+        username=registry.username,
+        password=registry.password,
     )
-    return (classic.docker_lrp if args.classic else lrp.docker_lrp)(process, image)
+    return (classic.docker_lrp if choices.classic else lrp.docker_lrp)(process, image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +179,13 @@ class _Runs:
     ports: tuple[int, ...]
 
     @classmethod
-    def of(cls, args: argparse.Namespace, staged: Staged) -> _Runs:
+    def of(cls, choices: Choices, run: Run, staged: Staged) -> _Runs:
         if staged.droplet is None:
             found = images.Configuration.read(staged.result.execution_metadata)
-            return cls(args.command, "docker_app_lifecycle", found.user, found.ports)
+            return cls(run.command, "docker_app_lifecycle", found.user, found.ports)
         types = staged.result.process_types
         detected = types.get(work.PROCESS_TYPE, "")
-        if not (args.command or detected):
+        if not (run.command or detected):
             others = "".join(f"\n   {kind}: {command}" for kind, command in types.items())
             raise CommandFailed(
                 f"the app has no process type {work.PROCESS_TYPE}: give the command that starts it with "
@@ -168,16 +193,14 @@ class _Runs:
                 + (f"; with {NO_PORT} if it listens on no port. Its types:{others}" if others else "")
             )
         # The launcher finds the detected command in the droplet, except in the form of 2015.
-        command = args.command or (detected if args.classic else "")
+        command = run.command or (detected if choices.classic else "")
         return cls(command, "buildpack_app_lifecycle", "", (APP_PORT,))
 
 
-async def _with_log(
-    failure: CommandFailed, log: AppLog, args: argparse.Namespace, has_earlier: bool
-) -> CommandFailed:
+async def _with_log(failure: CommandFailed, log: AppLog, run: Run, has_earlier: bool) -> CommandFailed:
     """The failure with the last lines of the app's log and hints."""
     lines = [f"   [{line.label}] {line.message}" for line in (await log.recent())[-TAIL_LINES:]]
-    if args.health_check == "port" and NEVER_HEALTHY in str(failure):
+    if run.health_check == "port" and NEVER_HEALTHY in str(failure):
         lines.append(f"An app that listens on no port, such as a worker, needs {NO_PORT}.")
     if has_earlier:
         lines.append("The version before goes on.")

@@ -11,132 +11,78 @@ cell can start.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import logging
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cell.assembly import collector, configcheck, lagerlog
-from cell.assembly.cell import composed_agent
-from cell.assembly.deadline import ExitDeadline
-from cell.assembly.descriptors import raise_descriptor_limit
-from cell.assembly.failures import Told, telling
-from cell.assembly.telemetry import open_telemetry
-from rep.agent import RepAgent
-from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
-from rep.evacuation import shutdown_limit_s
-from rep.redaction import Redaction
+import click
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-END_SLACK_S = 10.0
-"""Time for everything after the deletion of the containers: listeners, presence, network, clients."""
-
-logger = logging.getLogger(__name__)
+from cell.assembly import configcheck
+from cell.cli import FILE, Command, Option, command
+from rep.config import ConfigError, InvalidConfig, load, validate
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-config", "--config", type=Path, metavar="FILE", help="the rep.json")
-    parser.add_argument("-zone", "--zone", default="", help="overrides `zone` of the file")
-    parser.add_argument(
-        "--app-logs",
-        type=Path,
-        metavar="FILE",
-        help="append app logs here as JSON lines, besides what `log_sinks` says",
-    )
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
-        "--check-config", type=Path, metavar="FILE", help="tell all that is wrong with a rep.json, and end"
-    )
-    instead.add_argument(
-        "--print-config",
-        type=Path,
-        metavar="FILE",
-        help="show each effective value and whether file, default or flag gave it, and end",
-    )
-    parser.add_argument("--json", action="store_true", help="of --print-config: as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
-    if args.check_config or args.print_config:
-        return _show(args)
-    if args.config is None:
-        print("rep: -config FILE is missing", file=sys.stderr)
-        return 2
+@command(Command)
+@click.option("-config", "--config", type=FILE, metavar="FILE", help="the rep.json")
+@click.option("-zone", "--zone", default="", help="zone, instead of that of the file")
+@click.option(
+    "--app-logs",
+    type=FILE,
+    metavar="FILE",
+    help="append app logs here as JSON lines, in addition to the `log_sinks` of the file",
+)
+@click.option("--check-config", type=FILE, metavar="FILE", help="print all problems of a rep.json, and end")
+@click.option(
+    "--print-config",
+    type=FILE,
+    cls=Option,
+    excludes=["check_config"],
+    metavar="FILE",
+    help="print each effective value and its source (file, default or flag), and end",
+)
+@click.option("--json", "as_json", is_flag=True, help="print the configuration as JSON")
+def rep(
+    config: Path | None,
+    zone: str,
+    app_logs: Path | None,
+    check_config: Path | None,
+    print_config: Path | None,
+    as_json: bool,
+) -> int:
     try:
-        config = load(args.config, zone=args.zone)
-        if args.app_logs:
-            config = replace(config, log_sinks=(*config.log_sinks, f"file:{args.app_logs.absolute()}"))
-        validate(config)
+        if check_config is not None:
+            return _check(check_config, zone)
+        if print_config is not None:
+            return _print(print_config, zone, as_json)
+        if config is None:
+            print("rep: -config FILE is missing", file=sys.stderr)
+            return 2
+        settings = load(config, zone=zone)
+        if app_logs is not None:
+            settings = replace(settings, log_sinks=(*settings.log_sinks, f"file:{app_logs.absolute()}"))
+        validate(settings)
     except ConfigError as error:
         print(f"rep: {error}", file=sys.stderr)
         return 2
     except InvalidConfig as error:
         print(f"rep: {error}", file=sys.stderr)
         return error.exit_status
-    lagerlog.install(
-        sys.stdout,
-        source=config.session_name,
-        level=config.log_level,
-        time_format=config.time_format,
-        max_data_string=config.max_data_string_length,
-        redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
-    )
-    raise_descriptor_limit()
-    for warning in config.warnings:
-        logger.warning("configuration-warning", extra={"data": {"warning": warning}})
-    try:
-        with telling(_log_failure):
-            collector.relax()
-            with ExitDeadline(shutdown_limit_s(config) + END_SLACK_S) as deadline:
-                asyncio.run(_run(config, deadline))
-    except Told:
-        return 1
-    return 0
+    # A local import: a configuration is checked without the container engine's client.
+    from cell.assembly.service import serve
+
+    return serve(settings)
 
 
-def _show(args: argparse.Namespace) -> int:
-    """Print the check of a configuration instead of a start."""
-    path: Path = args.check_config or args.print_config
-    try:
-        report = configcheck.check(path, zone=args.zone)
-    except ConfigError as error:
-        print(f"rep: {error}", file=sys.stderr)
-        return 2
-    if args.check_config:
-        print(configcheck.explain(path, report))
-    else:
-        if report.problems or report.warnings:
-            print(configcheck.explain(path, report), file=sys.stderr)
-        values = configcheck.values_as_json if args.json else configcheck.values_as_text
-        print(values(report.config))
+def _check(path: Path, zone: str) -> int:
+    report = configcheck.check(path, zone=zone)
+    print(configcheck.explain(path, report))
     return 2 if report.problems else 0
 
 
-def _log_failure(text: str) -> None:
-    logger.error("exited-with-failure", extra={"data": {"error": text}})
-
-
-async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
-    async with open_telemetry(config) as telemetry, composed_agent(config, telemetry) as agent:
-        await run_until_signalled(agent, deadline)
-
-
-async def run_until_signalled(agent: RepAgent, deadline: ExitDeadline) -> None:
-    """Run the agent; SIGTERM and SIGINT stop it in order.
-
-    The deadline starts with the stop (by a signal or at the end of an evacuation) or with the failure of a
-    part, and limits the rest of the process.
-    """
-    loop = asyncio.get_running_loop()
-    agent.on_stop = deadline.arm
-    for signum in STOP_SIGNALS:
-        loop.add_signal_handler(signum, agent.stop)
-    try:
-        await agent.run()
-    finally:
-        deadline.arm()
-        for signum in STOP_SIGNALS:
-            loop.remove_signal_handler(signum)
+def _print(path: Path, zone: str, as_json: bool) -> int:
+    report = configcheck.check(path, zone=zone)
+    if report.problems or report.warnings:
+        print(configcheck.explain(path, report), file=sys.stderr)
+    values = configcheck.values_as_json if as_json else configcheck.values_as_text
+    print(values(report.config))
+    return 2 if report.problems else 0

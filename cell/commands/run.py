@@ -25,16 +25,18 @@ Exit status:
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from cell.assembly.descriptors import raise_descriptor_limit
+import click
+
 from cell.assembly.terminal import one_line
-from cell.runner.errors import BAD_INPUT, INTERRUPTED, BadInput
-from cell.runner.launch import Outputs, execute
+from cell.cli import DOCUMENT, FILE, FOLDER, Command, Option, command, take
+from cell.runner.errors import BAD_INPUT, BadInput
 from cell.runner.options import (
     DEFAULT_DOCKER_HOST,
     DEFAULT_STATE_DIR,
@@ -45,79 +47,15 @@ from cell.runner.options import (
     parse_port,
 )
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("document", metavar="TREE.json", help="the document, `-` for standard input")
-    where = parser.add_argument_group("the container").add_mutually_exclusive_group()
-    where.add_argument("--image", metavar="IMAGE", help="image reference, or busybox; over the document's")
-    where.add_argument("--rootfs", metavar="ROOTFS", help="a URI, a tar archive or a directory")
-    box = parser.add_argument_group("over what the document says")
-    box.add_argument(
-        "--env", action="append", default=[], metavar="K=V", help="variable of the container; K takes yours"
-    )
-    box.add_argument("--memory-mb", type=_amount, metavar="N", help="memory limit in MiB, 0 for none")
-    box.add_argument("--disk-mb", type=_amount, metavar="N", help="disk limit in MiB, 0 for none")
-    box.add_argument(
-        "--port", action="append", default=[], metavar="[HOST:]PORT", help="map a port of the container"
-    )
-    box.add_argument("--user", default="", help="the user of every step")
-    box.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="stop it, and fail, after this long")
-    box.add_argument("--only", default="", metavar="PATH", help="run one step and what is below it")
-    after = parser.add_argument_group("afterwards")
-    after.add_argument("--keep", action="store_true", help="leave the container, and say how to enter it")
-    after.add_argument(
-        "--shell-on-failure", action="store_true", help="open a shell in the container when the tree failed"
-    )
-    out = parser.add_argument_group("output")
-    out.add_argument("--dry-run", action="store_true", help="check the document and print its steps")
-    out.add_argument("--json", action="store_true", help="print events as JSON lines")
-    out.add_argument("--trace", type=Path, metavar="FILE", help="write a trace (Chrome format; cell explain)")
-    out.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report")
-    parser.add_argument(
-        "--state-dir", type=Path, default=DEFAULT_STATE_DIR, help=f"default: {DEFAULT_STATE_DIR}"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    raise_descriptor_limit()
-    try:
-        options = _options(args)
-        outputs = Outputs(dry_run=args.dry_run, json_lines=args.json, trace=args.trace, junit=args.junit)
-        return execute(args.document, options, outputs)
-    except KeyboardInterrupt:  # before the start of the run
-        return INTERRUPTED
-    except BadInput as error:
-        print(f"cell run: {one_line(str(error))}", file=sys.stderr)
-        return BAD_INPUT
-
-
-def _options(args: argparse.Namespace) -> Options:
-    root_fs = ""
-    if args.image is not None:
-        root_fs = image_root_fs(args.image)
-    elif args.rootfs is not None:
-        root_fs = given_root_fs(args.rootfs)
-    if args.shell_on_failure and not (sys.stdin.isatty() and args.document != "-"):
-        raise BadInput("--shell-on-failure needs a terminal as standard input")
-    return Options(
-        root_fs=root_fs,
-        env=tuple(parse_env(text, dict(os.environ)) for text in args.env),
-        memory_mb=args.memory_mb,
-        disk_mb=args.disk_mb,
-        ports=tuple(parse_port(text) for text in args.port),
-        user=args.user,
-        timeout_s=args.timeout,
-        only=args.only,
-        keep=args.keep,
-        shell=args.shell_on_failure,
-        state_dir=args.state_dir,
-        docker_host=os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST,
-    )
+_container = partial(click.option, cls=Option, section="The container")
+_override = partial(click.option, cls=Option, section="Overrides of the document")
+_after = partial(click.option, cls=Option, section="After the run")
+_output = partial(click.option, cls=Option, section="Output")
 
 
 def _amount(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected MiB, 0 for no limit")
+        raise click.BadParameter(f"{text!r}: expected MiB, 0 for no limit")
     return int(text)
 
 
@@ -127,5 +65,69 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, more than 0")
+        raise click.BadParameter(f"{text!r}: expected seconds, more than 0")
     return seconds
+
+
+@command(Command, errors={BadInput: BAD_INPUT}, visible=one_line)
+@click.argument(
+    "document",
+    metavar="TREE.json",
+    type=DOCUMENT,
+    help="the document; - for standard input",
+)
+@_container("--image", metavar="IMAGE", help="image reference, or busybox, instead of the document's")
+@_container("--rootfs", excludes=["image"], metavar="ROOTFS", help="a URI, a tar archive or a directory")
+@_override("--env", multiple=True, metavar="K=V", help="variable of the container; K alone takes yours")
+@_override("--memory-mb", type=_amount, metavar="N", help="memory limit in MiB, 0 for none")
+@_override("--disk-mb", type=_amount, metavar="N", help="disk limit in MiB, 0 for none")
+@_override("--port", multiple=True, metavar="[HOST:]PORT", help="map a port of the container")
+@_override("--user", default="", help="user of every step")
+@_override(
+    "--timeout",
+    "timeout_s",
+    type=_seconds,
+    metavar="SECONDS",
+    help="stop the run after this time; it fails",
+)
+@_override("--only", default="", metavar="PATH", help="run one step and the steps below it")
+@_after("--keep", is_flag=True, help="keep the container, and print how to enter it")
+@_after("--shell-on-failure", "shell", is_flag=True, help="open a shell in the container after a failure")
+@_output("--dry-run", is_flag=True, help="check the document and print its steps")
+@_output("--json", "json_lines", is_flag=True, help="print events as JSON lines")
+@_output("--trace", type=FILE, metavar="FILE", help="write a trace (Chrome format; see `cell explain`)")
+@_output("--junit", type=FILE, metavar="FILE", help="write a JUnit report")
+@click.option(
+    "--state-dir", type=FOLDER, default=DEFAULT_STATE_DIR, help=f"state folder (default: {DEFAULT_STATE_DIR})"
+)
+def run(
+    document: str,
+    image: str | None,
+    rootfs: str | None,
+    env: Sequence[str],
+    port: Sequence[str],
+    shell: bool,
+    **values: Any,
+) -> int:
+    # A local import: options are read and completed without the container engine's client.
+    from cell.assembly.descriptors import raise_descriptor_limit
+    from cell.runner.launch import Outputs, execute
+
+    raise_descriptor_limit()
+    outputs = take(Outputs, values)
+    root_fs = ""
+    if image is not None:
+        root_fs = image_root_fs(image)
+    elif rootfs is not None:
+        root_fs = given_root_fs(rootfs)
+    if shell and not (sys.stdin.isatty() and document != "-"):
+        raise BadInput("--shell-on-failure needs a terminal as standard input")
+    options = Options(
+        root_fs=root_fs,
+        env=tuple(parse_env(text, dict(os.environ)) for text in env),
+        ports=tuple(parse_port(text) for text in port),
+        shell=shell,
+        docker_host=os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST,
+        **values,
+    )
+    return execute(document, options, outputs)

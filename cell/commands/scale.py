@@ -5,27 +5,21 @@ cell scale web 3
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import click
 
 from bbs.models.desired_lrp import DesiredLRPUpdate
+from cell.apps import suggestions
 from cell.apps.names import with_each
-from cell.client import session
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 from cell.client.values import count
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("process_guid", metavar="GUID", help="of the LRP, or the name of an app")
-    parser.add_argument("instances", type=count, metavar="N", help="how many")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_scale, args))
-
-
-async def _scale(args: argparse.Namespace, at: Session) -> None:
-    update = DesiredLRPUpdate(instances=args.instances)
-    for guid in await with_each(at, args.process_guid, lambda guid: at.bbs.update_desired_lrp(guid, update)):
-        at.output.say(f"{guid}: {args.instances} instance(s) desired")
+@bbs_command()
+@click.argument(
+    "guid", metavar="GUID", shell_complete=suggestions.apps, help="GUID of the LRP or name of the app"
+)
+@click.argument("instances", type=count, metavar="N", help="number of instances")
+async def scale(at: Session, guid: str, instances: int) -> None:
+    update = DesiredLRPUpdate(instances=instances)
+    for each in await with_each(at, guid, lambda guid: at.bbs.update_desired_lrp(guid, update)):
+        at.output.say(f"{each}: {instances} instance(s) desired")

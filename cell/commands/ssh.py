@@ -9,40 +9,41 @@ machine's `ssh` if there is one, else a built-in client.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import tempfile
-from functools import partial
 from pathlib import Path
+from typing import Any
 
+import click
+
+from cell.apps import suggestions
 from cell.apps.names import find_app
 from cell.apps.sshtarget import SSHTarget, ssh_target
-from cell.client import session
-from cell.client.session import Session
+from cell.cli import command, take
+from cell.client.session import BBSCommand, Common, Session, execute
 from cell.client.values import index
 
 USER = "vcap"
 """Any name works: the daemon checks only the key."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("app", metavar="APP", help="its name, or the GUID of an LRP")
-    parser.add_argument("-i", "--index", type=index, default=0, help="which instance (default: 0)")
-    parser.add_argument("-c", "--command", help="instead of a shell")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
+@command(BBSCommand)
+@click.argument(
+    "app", metavar="APP", shell_complete=suggestions.apps, help="name of the app, or GUID of an LRP"
+)
+@click.option("-i", "--index", type=index, default="0", help="instance (default: 0)")
+@click.option("-c", "--command", "words", help="run this command instead of a shell")
+def ssh(app: str, index: int, words: str | None, **common: Any) -> int:
     targets: list[SSHTarget] = []
-    status = session.run(args, partial(_find, args, targets))
-    return status or enter(targets[0], args.command)
 
+    async def find(at: Session) -> None:
+        lrp = await find_app(at.bbs, app)
+        rows = await at.bbs.actual_lrps(process_guid=lrp.process_guid, index=index)
+        targets.append(ssh_target(app, lrp, index, rows))
 
-async def _find(args: argparse.Namespace, targets: list[SSHTarget], at: Session) -> None:
-    app = await find_app(at.bbs, args.app)
-    rows = await at.bbs.actual_lrps(process_guid=app.process_guid, index=args.index)
-    targets.append(ssh_target(args.app, app, args.index, rows))
+    execute(take(Common, common), find)
+    return enter(targets[0], words)
 
 
 def enter(target: SSHTarget, command: str | None) -> int:

@@ -9,13 +9,15 @@ SIGTERM or SIGINT, 1 if it cannot serve, 2 for a configuration with which it can
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import click
+
 from cell.assembly.descriptors import raise_descriptor_limit
+from cell.cli import FILE, Command, command
 from executor.logs.api import LogLine, Stream
 from executor.logs.loggregator import Agent, Loggregator, credentials
 from executor.telemetry.api import Gauge, GaugeMetric, Labels
@@ -28,16 +30,12 @@ from sshd.proxy.target import Target
 DEFAULT_PORT = 3458
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-config", "--config", type=Path, required=True, metavar="FILE", help="the ssh_proxy.json"
-    )
-    parser.add_argument("-debugAddr", "--debugAddr", default="", help="ignored")
-
-
-def run(args: argparse.Namespace) -> int:
+@command(Command)
+@click.option("-config", "--config", type=FILE, required=True, metavar="FILE", help="the ssh_proxy.json")
+@click.option("-debugAddr", "--debugAddr", expose_value=False, help="ignored")
+def ssh_proxy(config: Path) -> int:
     raise_descriptor_limit()
-    return run_proxy(args.config, _open_app_log)
+    return run_proxy(config, _open_app_log)
 
 
 class LoggregatorAppLog:

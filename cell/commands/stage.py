@@ -10,33 +10,24 @@ result goes to standard output and progress to standard error.
 
 from __future__ import annotations
 
-import argparse
 import json
-from functools import partial
 
-from cell.apps import choices, work
+from cell.apps import work
 from cell.apps.blobs import Blobs
+from cell.apps.choices import Choices, app_of, check, credentials, name, options
 from cell.apps.names import versions
-from cell.client import session
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    choices.add_arguments(parser)
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_stage, args))
-
-
-async def _stage(args: argparse.Namespace, at: Session) -> None:
-    choices.check(args)
-    credentials = choices.credentials(args)
+@bbs_command()
+@options
+async def stage(at: Session, choices: Choices) -> None:
+    check(choices)
+    registry = credentials(choices)
     async with Blobs.of(at.target) as blobs:
-        known = await versions(at.bbs, choices.name(args))
-        app = choices.app(args, known[0].log_guid if known else "")
-        staged = await work.stage(args, at, blobs, app, credentials)
+        known = await versions(at.bbs, name(choices))
+        app = app_of(choices, known[0].log_guid if known else "")
+        staged = await work.stage(choices, at, blobs, app, registry)
     if not at.output.for_people:
         droplet = {"droplet": staged.droplet.url, "sha256": staged.droplet.sha256} if staged.droplet else {}
         at.output.line(json.dumps({**droplet, "result": json.loads(staged.text)}))

@@ -8,55 +8,57 @@ cell stop --task build-17
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import click
 
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
-from cell.client import session
-from cell.client.session import Session
+from cell.apps import suggestions
+from cell.client.session import Session, bbs_command
 from cell.client.target import BadArguments
 from cell.client.values import index
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("guid", metavar="GUID", help="of the LRP; of the Task with --task")
-    parser.add_argument("index", nargs="?", type=index, metavar="INDEX", help="which instance (default: all)")
-    parser.add_argument("-i", "--index", dest="option", type=index, metavar="INDEX", help="the same")
-    parser.add_argument("--task", action="store_true", help="a Task: cancel it")
-    session.add_arguments(parser)
+@bbs_command()
+@click.argument(
+    "guid",
+    metavar="GUID",
+    shell_complete=suggestions.lrps_or_tasks,
+    help="GUID of the LRP; with --task, GUID of the Task",
+)
+@click.argument(
+    "position", type=index, required=False, metavar="[INDEX]", help="only this instance (default: all)"
+)
+@click.option("-i", "--index", type=index, metavar="INDEX", help="only this instance")
+@click.option("--task", is_flag=True, help="cancel a Task")
+async def stop(at: Session, guid: str, position: int | None, index: int | None, task: bool) -> None:
+    if index is not None and position not in (None, index):
+        raise BadArguments(f"INDEX is given twice: {position} and --index {index}")
+    wanted = position if index is None else index
+    if not task:
+        await _retire(guid, wanted, at)
+        return
+    if wanted is not None:
+        raise BadArguments("a Task has no INDEX")
+    await at.bbs.cancel_task(guid)
+    at.output.say(f"{guid} is cancelled")
 
 
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_cancel if args.task else _retire, args))
-
-
-def _index(args: argparse.Namespace) -> int | None:
-    """Index of the instance, from either form; None for all. Raises BadArguments."""
-    given = {number for number in (args.index, args.option) if number is not None}
-    if len(given) > 1:
-        raise BadArguments(f"INDEX is given twice: {args.index} and --index {args.option}")
-    return given.pop() if given else None
-
-
-async def _retire(args: argparse.Namespace, at: Session) -> None:
-    wanted = _index(args)
+async def _retire(guid: str, index: int | None, at: Session) -> None:
+    """Stop one instance, or all for None. Raises BadArguments, BBSError."""
     try:
-        lrp = await at.bbs.desired_lrp(args.guid)
+        lrp = await at.bbs.desired_lrp(guid)
     except BBSError as error:
-        if await _is_of_task(error, args.guid, at):
-            raise BadArguments(
-                f"{args.guid} is a Task: cancel it with `cell stop --task {args.guid}`"
-            ) from error
+        if await _is_of_task(error, guid, at):
+            raise BadArguments(f"{guid} is a Task: cancel it with `cell stop --task {guid}`") from error
         raise
-    if wanted is None:
-        rows = await at.bbs.actual_lrps(process_guid=args.guid)
+    if index is None:
+        rows = await at.bbs.actual_lrps(process_guid=guid)
         indices = sorted({row.actual_lrp_key.index for row in rows})
     else:
-        indices = [wanted]
+        indices = [index]
     for number in indices:
-        await at.bbs.retire_actual_lrp(ActualLRPKey(process_guid=args.guid, index=number, domain=lrp.domain))
-        at.output.say(f"{args.guid}/{number} is asked to stop")
+        await at.bbs.retire_actual_lrp(ActualLRPKey(process_guid=guid, index=number, domain=lrp.domain))
+        at.output.say(f"{guid}/{number} is asked to stop")
 
 
 async def _is_of_task(error: BBSError, guid: str, at: Session) -> bool:
@@ -68,10 +70,3 @@ async def _is_of_task(error: BBSError, guid: str, at: Session) -> bool:
     except BBSError:
         return False
     return True
-
-
-async def _cancel(args: argparse.Namespace, at: Session) -> None:
-    if _index(args) is not None:
-        raise BadArguments("a Task has no INDEX")
-    await at.bbs.cancel_task(args.guid)
-    at.output.say(f"{args.guid} is cancelled")

@@ -8,24 +8,16 @@ FILE contains a Task as JSON, in the form of cfdot or that of the Receptor of 20
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import click
 
-from cell.client import session
+from cell.cli import DOCUMENT
 from cell.client.documents import read_task
-from cell.client.session import Session
+from cell.client.session import Session, bbs_command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the document; - for standard input")
-    session.add_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_desire, args))
-
-
-async def _desire(args: argparse.Namespace, at: Session) -> None:
-    task = read_task(args.file)
-    await at.bbs.desire_task(task.task_guid, task.domain, task.definition)
-    at.output.say(f"{task.task_guid} is desired")
+@bbs_command()
+@click.argument("file", metavar="FILE", type=DOCUMENT, help="the document; - for standard input")
+async def task(at: Session, file: str) -> None:
+    document = read_task(file)
+    await at.bbs.desire_task(document.task_guid, document.domain, document.definition)
+    at.output.say(f"{document.task_guid} is desired")

@@ -7,27 +7,24 @@ cell tasks build-17        one Task
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import click
 
-from cell.client import session, tables
-from cell.client.session import Session
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task_guid", nargs="?", default="", metavar="GUID", help="this one alone")
-    parser.add_argument("-d", "--domain", default="", help="only of this domain")
-    parser.add_argument("-c", "--cell", default="", metavar="ID", help="only on this cell")
-    session.add_arguments(parser)
+from cell.apps import suggestions
+from cell.client import tables
+from cell.client.session import Session, bbs_command
 
 
-def run(args: argparse.Namespace) -> int:
-    return session.run(args, partial(_list, args))
-
-
-async def _list(args: argparse.Namespace, at: Session) -> None:
-    if args.task_guid:
-        rows = [await at.bbs.task(args.task_guid)]
+@bbs_command()
+@click.argument(
+    "task_guid", default="", metavar="[GUID]", shell_complete=suggestions.tasks, help="only this Task"
+)
+@click.option("-d", "--domain", default="", shell_complete=suggestions.domains, help="only of this domain")
+@click.option(
+    "-c", "--cell", default="", metavar="ID", shell_complete=suggestions.cells, help="only on this cell"
+)
+async def tasks(at: Session, task_guid: str, domain: str, cell: str) -> None:
+    if task_guid:
+        rows = [await at.bbs.task(task_guid)]
     else:
-        rows = await at.bbs.tasks(domain=args.domain, cell_id=args.cell)
+        rows = await at.bbs.tasks(domain=domain, cell_id=cell)
     at.output.models(rows, tables.tasks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cell.assembly.failures import CommandError
+from cell.cli import CommandError
 
 SUCCESS = 0
 FAILED = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 
-from cell.commands.rep import END_SLACK_S
+from cell.assembly.service import END_SLACK_S
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
 from executor.engine.containers import LABEL_CELL

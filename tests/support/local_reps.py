@@ -20,9 +20,9 @@ import aiohttp
 
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import client_context
-from cell.commands.dev import IMAGE, LOOPBACK, STACK
 from cell.development.freeport import free_port
 from cell.development.local import LocalCell, LocalCellError
+from cell.development.service import IMAGE, LOOPBACK, STACK
 from cell.development.slots import PORTS_PER_SLOT, Slot
 
 START_TIMEOUT_S = 60.0

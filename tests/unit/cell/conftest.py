@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import cast
 
 import pytest
 from google.protobuf.message import Message
@@ -166,10 +165,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
             monkeypatch.delenv(name, raising=False)
         for name, value in (env or {}).items():
             monkeypatch.setenv(name, value)
-        try:
-            status = main(arguments)
-        except SystemExit as end:  # argparse
-            status = cast(int, end.code)
+        status = main(arguments)
         told = capsys.readouterr()
         return Ended(status, told.out, told.err)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,8 +34,46 @@ def test_what_nobody_understands(arguments: list[str], shell: Shell) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, shell: Shell) -> None:
-    module = importlib.import_module(COMMANDS[name].module)
+    module = importlib.import_module(f"cell.commands.{name.replace('-', '_')}")
     ended = shell(name, "--help")
     assert ended.status == 0
     assert module.__doc__
     assert module.__doc__.splitlines()[0] in ended.stdout
+
+
+HEAVY = {"aiohttp", "asyncssh", "cryptography", "docker", "google.protobuf", "grpc", "pyroute2", "rich"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], set()),
+        (["nonsense"], set()),
+        (["completion", "bash"], set()),
+        (["dev", "--help"], set()),
+        (["rep", "--help"], {"cryptography"}),
+        (["run", "--help"], set()),
+        (["rep", "--check-config", "rep.json"], {"cryptography"}),
+        (["lrps", "--bbs-url", "http://127.0.0.1:1"], {"google.protobuf"}),
+        (["events", "--bbs-url", "http://127.0.0.1:1"], {"google.protobuf"}),
+    ],
+)
+def test_a_command_imports_only_libraries_that_it_uses(
+    arguments: list[str], allowed: set[str], tmp_path: Path
+) -> None:
+    """Each of them takes longer to import than the command runs."""
+    (tmp_path / "rep.json").write_text("{}")
+    script = (
+        "import sys; from cell.main import main; main(sys.argv[1:])\n"
+        f"sys.exit('imported: ' + ' '.join({HEAVY} & sys.modules.keys()))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *_, last = ended.stderr.splitlines()
+    assert set(last.removeprefix("imported: ").split()) <= allowed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import unicodedata
@@ -120,12 +119,12 @@ class Terminal(io.StringIO):
 def test_the_commands_on_a_terminal(words: dict[str, bool]) -> None:
     """`cell logs`, tables and JSON alike."""
     screen = Terminal()
-    Output.chosen(argparse.Namespace(**words), screen).line(f"APP {CLIPBOARD}\x9b2J\nnext")
+    Output.chosen(screen, **words).line(f"APP {CLIPBOARD}\x9b2J\nnext")
     assert obeyed(screen.getvalue().replace("\n", "")) == set()
     assert screen.getvalue().endswith("\nnext\n")
 
 
 def test_programs_get_what_was_written() -> None:
     pipe = io.StringIO()
-    Output.chosen(argparse.Namespace(table=False, json=False), pipe).line(CLIPBOARD)
+    Output.chosen(pipe, table=False, json=False).line(CLIPBOARD)
     assert pipe.getvalue() == f"{CLIPBOARD}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import pytest
 
 from cell.commands import demo
 from cell.development.local import LocalCellError
+from cell.main import main
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +32,5 @@ def test_the_cause_of_a_failure_is_told_not_what_the_end_brought_about(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(demo, "local_cell", half_broken)
     monkeypatch.setattr(demo, "_run_lrp", fail)
-    status = demo.run(argparse.Namespace(state_dir=tmp_path, examples=demo.EXAMPLES))
-    assert status == 1
+    assert main(["demo", "--state-dir", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "cell demo: waited 30 s for RUNNING\n"

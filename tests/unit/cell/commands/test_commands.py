@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import io
 import json
@@ -11,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import aiohttp
 import pytest
@@ -35,9 +35,8 @@ from cell.apps.staged import StagingFailed
 from cell.client.output import Output
 from cell.client.session import CommandFailed, Session
 from cell.client.target import BadArguments, Target
-from cell.commands import delete, push, scale, stage
 from cell.development.logboard import LogBoard
-from cell.registry import load
+from cell.main import main
 from executor.logs.api import LogLine, Stream
 
 pytestmark = pytest.mark.unit
@@ -172,23 +171,17 @@ class World:
         """Type a command; what it printed. Raises what it fails with."""
         self.said.seek(0)
         self.said.truncate()
-        args = load(command)[1].parse_args(list(map(str, words)))
+        works: list[Callable[[Session], Awaitable[None]]] = []
+        with patch("cell.client.session.execute", lambda _, work: works.append(work)):
+            assert main([command, *map(str, words)]) == 0
         try:
-            await COMMANDS[command](args, self.at)
+            await works[0](self.at)
         except* (BadArguments, CommandFailed, BBSError) as group:
             error: BaseException = group
             while isinstance(error, BaseExceptionGroup):
                 (error,) = error.exceptions
             raise error from None
         return self.said.getvalue()
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace, Session], Awaitable[None]]] = {
-    "stage": stage._stage,
-    "push": push._push,
-    "scale": scale._scale,
-    "delete": delete._delete_lrp,
-}
 
 
 @pytest.fixture

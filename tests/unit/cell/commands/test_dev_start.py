@@ -11,8 +11,8 @@ from typing import Any
 import docker.errors
 import pytest
 
-from cell.commands import dev
-from cell.registry import load
+from cell.development import service
+from cell.main import main
 from rep.config import RepConfig
 
 pytestmark = [
@@ -25,14 +25,14 @@ class Started:
     """What would have run."""
 
     def __init__(self) -> None:
-        self.settings: dev.Settings
+        self.settings: service.Settings
         self.configs: Sequence[RepConfig]
         self.identities: dict[str, Any]
         self.log: dict[str, Any] = {}
         self.engines: list[str] = []
 
     def go(self, *words: str | Path) -> int:
-        return dev.run(load("dev")[1].parse_args([*map(str, words), "--any-ports"]))
+        return main(["dev", *map(str, words), "--any-ports"])
 
 
 @pytest.fixture
@@ -40,16 +40,16 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     """Works in tmp_path; nothing of the machine is used but one slot."""
     seen = Started()
 
-    async def run(settings: dev.Settings, configs: Sequence[RepConfig], identities: Any) -> None:
+    async def run(settings: service.Settings, configs: Sequence[RepConfig], identities: Any) -> None:
         seen.settings, seen.configs, seen.identities = settings, configs, identities
 
-    def prepare(_settings: dev.Settings, docker_host: str, _until: object) -> dev.Prepared:
+    def prepare(_settings: service.Settings, docker_host: str, _until: object) -> service.Prepared:
         seen.engines.append(docker_host)
-        return dev.Prepared("stack:1", None)
+        return service.Prepared("stack:1", None)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dev, "_run", run)
-    monkeypatch.setattr(dev, "_prepare", prepare)
+    monkeypatch.setattr(service, "_run", run)
+    monkeypatch.setattr(service, "_prepare", prepare)
     install = "cell.assembly.lagerlog.install"
     monkeypatch.setattr(install, lambda _stream, **settings: seen.log.update(settings))
     return seen
@@ -92,7 +92,7 @@ def test_the_engine_s_address_is_used_and_named(
     config = tmp_path / "rep.json"
     config.write_text(json.dumps({"docker_host": "unix:///run/other.sock"}))
     words = ["--state-dir", str(tmp_path / "state"), "--any-ports", "--config", str(config)]
-    assert dev.run(load("dev")[1].parse_args(words)) == 1
+    assert main(["dev", *words]) == 1
     assert asked == ["unix:///run/other.sock"]
     assert "the container engine at unix:///run/other.sock does not answer" in capsys.readouterr().err
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from cell.commands.ssh_proxy import run as run_command
+from cell.main import main
 from sshd.proxy.program import run
 from tests.support.paths import GOLDEN_FILES
 
@@ -179,7 +178,7 @@ def test_an_identity_for_the_log_agent_that_is_not_there(
     names = ("ca", "cert", "key")
     log_agent = {f"loggregator_{name}_path": str(tmp_path / name) for name in names}
     (tmp_path / "config.json").write_text(json.dumps(document(certs, keys, loggregator=log_agent)))
-    assert run_command(argparse.Namespace(config=tmp_path / "config.json")) == 1
+    assert main(["ssh-proxy", "-config", str(tmp_path / "config.json")]) == 1
     record = json.loads(capfd.readouterr().out)
     assert record["message"] == "ssh-proxy.failed-to-initialize-metron-client"
     assert str(tmp_path / "ca") in record["data"]["error"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from itertools import pairwise
@@ -13,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from cell.commands import explain
+from cell.main import main
 from cell.runner.encoding import UnknownEvent, from_json, to_json
 from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, EventRecorder, LogWritten, RunEvent, Warned
@@ -177,7 +176,7 @@ def test_what_is_no_trace_is_bad_input(
     path.write_text(content)
     with pytest.raises(BadInput, match=r"t\.json"):
         read_trace(str(path))
-    assert explain.run(argparse.Namespace(trace=str(path))) == 2
+    assert main(["explain", str(path)]) == 2
     assert capsys.readouterr().err.startswith("cell explain: ")
 
 

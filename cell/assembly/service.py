@@ -1,0 +1,75 @@
+"""A cell under a control plane, in one process: what `cell rep` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from cell.assembly import collector, lagerlog
+from cell.assembly.cell import composed_agent
+from cell.assembly.deadline import ExitDeadline
+from cell.assembly.descriptors import raise_descriptor_limit
+from cell.assembly.failures import Told, telling
+from cell.assembly.telemetry import open_telemetry
+from rep.agent import RepAgent
+from rep.config import RepConfig
+from rep.evacuation import shutdown_limit_s
+from rep.redaction import Redaction
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+END_SLACK_S = 10.0
+"""Time for everything after the deletion of the containers: listeners, presence, network, clients."""
+
+logger = logging.getLogger(__name__)
+
+
+def serve(config: RepConfig) -> int:
+    """Run until a signal or an evacuation ends the cell, and return the exit status."""
+    lagerlog.install(
+        sys.stdout,
+        source=config.session_name,
+        level=config.log_level,
+        time_format=config.time_format,
+        max_data_string=config.max_data_string_length,
+        redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
+    )
+    raise_descriptor_limit()
+    for warning in config.warnings:
+        logger.warning("configuration-warning", extra={"data": {"warning": warning}})
+    try:
+        with telling(_log_failure):
+            collector.relax()
+            with ExitDeadline(shutdown_limit_s(config) + END_SLACK_S) as deadline:
+                asyncio.run(_run(config, deadline))
+    except Told:
+        return 1
+    return 0
+
+
+def _log_failure(text: str) -> None:
+    logger.error("exited-with-failure", extra={"data": {"error": text}})
+
+
+async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
+    async with open_telemetry(config) as telemetry, composed_agent(config, telemetry) as agent:
+        await run_until_signalled(agent, deadline)
+
+
+async def run_until_signalled(agent: RepAgent, deadline: ExitDeadline) -> None:
+    """Run the agent; SIGTERM and SIGINT stop it in order.
+
+    The deadline starts with the stop (by a signal or at the end of an evacuation) or with the failure of a
+    part, and limits the rest of the process.
+    """
+    loop = asyncio.get_running_loop()
+    agent.on_stop = deadline.arm
+    for signum in STOP_SIGNALS:
+        loop.add_signal_handler(signum, agent.stop)
+    try:
+        await agent.run()
+    finally:
+        deadline.arm()
+        for signum in STOP_SIGNALS:
+            loop.remove_signal_handler(signum)
