@@ -72,8 +72,8 @@ def assemble(
         clock=clock,
     )
     groups = StepGroups(
-        config,
-        tools,
+        config=config,
+        tools=tools,
         network=network,
         sink=sink,
         meter=meter,

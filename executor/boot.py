@@ -17,6 +17,7 @@ import math
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor import capacity
@@ -42,47 +43,32 @@ STALLED_INTERVAL_S = 5.0
 """Interval of the log messages while a start waits for the engine."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Boot:
     """Starts and stops the parts of one executor. actors: of the containers, by guid."""
 
-    def __init__(
-        self,
-        config: ExecutorConfig,
-        shared: Facilities,
-        actors: Mapping[str, ContainerActor],
-        *,
-        resources: OptionalResources,
-        health: EngineHealth,
-        upkeep: Upkeep,
-        bus: EventBus,
-        disk: DiskUsage,
-    ) -> None:
-        self._config = config
-        self._shared = shared
-        self._actors = actors
-        self._resources = resources
-        self._health = health
-        self._upkeep = upkeep
-        self._bus = bus
-        self._disk = disk
-        self._left_behind = ""
-
-    @property
-    def left_behind(self) -> str:
-        """Why the stop could not remove the network; empty if it could."""
-        return self._left_behind
+    config: ExecutorConfig
+    shared: Facilities
+    actors: Mapping[str, ContainerActor]
+    resources: OptionalResources
+    health: EngineHealth
+    upkeep: Upkeep
+    bus: EventBus
+    disk: DiskUsage
+    left_behind: str = field(default="", init=False)
+    """Why the stop could not remove the network; empty if it could."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start before the body and stop after it."""
-        shared = self._shared
+        shared = self.shared
         await self._await_engine()
         await wipe(shared.engine, shared.scheduler.deletions)
         await shared.network.start()
         try:
             await self._sweep()
-            shared.store.total = await capacity.measure(self._config, shared.engine)
-            await self._upkeep.report_capacity()
+            shared.store.total = await capacity.measure(self.config, shared.engine)
+            await self.upkeep.report_capacity()
             async with shared.scheduler.running():
                 self._start_work()
                 yield
@@ -91,18 +77,18 @@ class Boot:
 
     async def _await_engine(self) -> None:
         """Ping until the engine answers; log the failure at intervals."""
-        clock, meter = self._shared.clock, self._shared.meter
+        clock, meter = self.shared.clock, self.shared.meter
         started, logged = clock.monotonic(), -math.inf
         while True:
             try:
-                await self._shared.engine.ping()
+                await self.shared.engine.ping()
             except EngineError as error:
                 stalled = clock.monotonic() - started
                 if stalled - logged >= STALLED_INTERVAL_S:
                     logged = stalled
                     meter.duration("StalledGardenDuration", stalled)
                     data = {
-                        "docker_host": self._config.docker_host,
+                        "docker_host": self.config.docker_host,
                         "stalled_s": stalled,
                         "error": str(error),
                     }
@@ -114,43 +100,43 @@ class Boot:
 
     async def _sweep(self) -> None:
         """Remove what the previous process left on the host."""
-        await self._shared.network.sweep()
-        await asyncio.to_thread(_renew, Path(self._config.work_dir))
-        await self._shared.creator.sweep()
-        await self._resources.identity.retain(set())
-        await self._resources.volumes.start()
+        await self.shared.network.sweep()
+        await asyncio.to_thread(_renew, Path(self.config.work_dir))
+        await self.shared.creator.sweep()
+        await self.resources.identity.retain(set())
+        await self.resources.volumes.start()
 
     def _start_work(self) -> None:
-        spawn = self._shared.scheduler.spawn
-        spawn(self._health.run())
-        spawn(lasting(self._resources.identity.run))
-        spawn(lasting(self._resources.volumes.run))
-        for job in self._upkeep.jobs():
+        spawn = self.shared.scheduler.spawn
+        spawn(self.health.run())
+        spawn(lasting(self.resources.identity.run))
+        spawn(lasting(self.resources.volumes.run))
+        for job in self.upkeep.jobs():
             spawn(job)
 
     async def _stop(self) -> None:
-        self._bus.close()
+        self.bus.close()
         async with AsyncExitStack() as parts:  # in reverse order; every part closes, even if another fails
-            parts.callback(self._disk.close)
+            parts.callback(self.disk.close)
             parts.push_async_callback(self._stop_network)
-            parts.push_async_callback(self._resources.volumes.close)
-            for guid, actor in self._actors.items():
-                parts.push_async_callback(self._shared.scheduler.contained, guid, actor.close)
+            parts.push_async_callback(self.resources.volumes.close)
+            for guid, actor in self.actors.items():
+                parts.push_async_callback(self.shared.scheduler.contained, guid, actor.close)
 
     async def _stop_network(self) -> None:
         """Keep the network while containers remain; the next start removes both.
 
         A remaining container may be missing from the store because the engine could not destroy it.
         """
-        network = self._shared.network
-        if left := [container.guid for container in self._shared.store.list()]:
+        network = self.shared.network
+        if left := [container.guid for container in self.shared.store.list()]:
             log.warning("leaving-containers-and-their-network", extra={"data": {"guids": left}})
             await network.close()
             return
         try:
             await network.stop()
         except NetworkError as error:
-            self._left_behind = str(error)
+            self.left_behind = str(error)
             log.error("leaving-network-to-next-start", extra={"data": {"error": str(error)}})
 
 

@@ -96,9 +96,18 @@ class Executor:
             total_memory_mb=psutil.virtual_memory().total // capacity.MIB,
             containment=containment,
         )
-        self._shared = Facilities(
+        self._shared = shared = Facilities(
             store=self._store,
-            creator=Creator(config, engine, network, dependencies, app_log, meter, clock, resources),
+            creator=Creator(
+                config=config,
+                engine=engine,
+                network=network,
+                dependencies=dependencies,
+                app_log=app_log,
+                meter=meter,
+                clock=clock,
+                resources=resources,
+            ),
             build_group=build_group,
             engine=engine,
             network=network,
@@ -117,13 +126,20 @@ class Executor:
             scheduler=self._scheduler,
         )
         self._actors: dict[str, ContainerActor] = {}
+        upkeep = Upkeep(
+            config=config,
+            shared=shared,
+            actors=self._actors,
+            metrics=self._metrics,
+            app_metrics=app_metrics,
+        )
         self._boot = Boot(
-            config,
-            self._shared,
-            self._actors,
+            config=config,
+            shared=shared,
+            actors=self._actors,
             resources=resources,
             health=self._health,
-            upkeep=Upkeep(config, self._shared, self._actors, self._metrics, app_metrics),
+            upkeep=upkeep,
             bus=self._bus,
             disk=disk,
         )

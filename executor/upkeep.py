@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass
 
 from executor import capacity
 from executor.config import ExecutorConfig
@@ -35,31 +36,22 @@ NETWORK_CHECK_INTERVAL_S = 60.0
 _IN_ENGINE = frozenset({ContainerState.CREATED, ContainerState.RUNNING})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
     """The periodic jobs of one executor. actors: of the containers, by guid."""
 
-    def __init__(
-        self,
-        config: ExecutorConfig,
-        shared: Facilities,
-        actors: Mapping[str, ContainerActor],
-        metrics: MetricsKeeper,
-        app_metrics: AppMetrics | None,
-    ) -> None:
-        self._config = config
-        self._shared = shared
-        self._store = shared.store
-        self._containment = shared.containment
-        self._actors = actors
-        self._metrics = metrics
-        self._app_metrics = app_metrics
+    config: ExecutorConfig
+    shared: Facilities
+    actors: Mapping[str, ContainerActor]
+    metrics: MetricsKeeper
+    app_metrics: AppMetrics | None
 
     def jobs(self) -> Iterator[Coroutine[object, object, None]]:
         """The jobs, which run until they are cancelled."""
-        config = self._config
+        config = self.config
         yield every(config.reserved_expiration_time_s / 2, self._expire)
         yield every(config.container_reap_interval_s, self._reap)
-        yield every(NETWORK_CHECK_INTERVAL_S, self._shared.network.verify)
+        yield every(NETWORK_CHECK_INTERVAL_S, self.shared.network.verify)
         yield lasting(self._watch_network)
         yield every(config.container_metrics_report_interval_s, self._read_metrics)
         yield every(config.container_limits_interval_s, self._watch_limits)
@@ -68,55 +60,60 @@ class Upkeep:
     async def report_capacity(self) -> None:
         """Emit the capacity gauges."""
         values = capacity.gauges(
-            self._store.total, self._store.remaining(), self._store.list(), self._metrics.latest
+            self.shared.store.total,
+            self.shared.store.remaining(),
+            self.shared.store.list(),
+            self.metrics.latest,
         )
         for name, gauge in values.items():
-            self._shared.meter.gauge(name, gauge.value, gauge.unit, {"zone": self._config.zone})
+            self.shared.meter.gauge(name, gauge.value, gauge.unit, {"zone": self.config.zone})
 
     async def _expire(self) -> None:
-        now_ns, lifetime_s = self._shared.clock.time_ns(), self._config.reserved_expiration_time_s
-        for container in self._store.list():
-            with self._containment.of(container.guid, "expire"):
-                expire_reservation(self._store, container, now_ns, lifetime_s)
+        now_ns, lifetime_s = self.shared.clock.time_ns(), self.config.reserved_expiration_time_s
+        for container in self.shared.store.list():
+            with self.shared.containment.of(container.guid, "expire"):
+                expire_reservation(self.shared.store, container, now_ns, lifetime_s)
 
     async def _reap(self) -> None:
-        shared = self._shared
-        strays, missing = await find_differences(self._store, shared.engine)
+        shared = self.shared
+        strays, missing = await find_differences(shared.store, shared.engine)
         for guid in missing:
-            with self._containment.of(guid, "complete missing"):
-                self._actors[guid].vanished()
-        await destroy_strays(strays, self._store, shared.engine, shared.network, self._containment)
+            with shared.containment.of(guid, "complete missing"):
+                self.actors[guid].vanished()
+        await destroy_strays(
+            strays, self.shared.store, shared.engine, shared.network, self.shared.containment
+        )
 
     async def _watch_limits(self) -> None:
-        limits = self._shared.limits
+        limits = self.shared.limits
         for guid, reason in (await limits.look(self._watched())).items():
-            with self._containment.of(guid, "end over its limit"):
+            with self.shared.containment.of(guid, "end over its limit"):
                 self._give_up(guid, reason)
-        known = {container.guid for container in self._store.list()}
+        known = {container.guid for container in self.shared.store.list()}
         limits.retain(known)
-        self._containment.retain(known)
+        self.shared.containment.retain(known)
 
     async def _watch_network(self) -> None:
-        await self._shared.network.watch(self._warn, self._give_up)
+        await self.shared.network.watch(self._warn, self._give_up)
 
     def _warn(self, guid: str, text: str) -> None:
-        if guid in self._actors:
-            self._shared.app_log.warn(self._store.get(guid), text)
+        if guid in self.actors:
+            self.shared.app_log.warn(self.shared.store.get(guid), text)
 
     def _give_up(self, guid: str, reason: str) -> None:
-        if guid in self._actors:
-            self._actors[guid].exceeded(reason)
+        if guid in self.actors:
+            self.actors[guid].exceeded(reason)
 
     def _watched(self) -> list[Watched]:
-        return [one for actor in self._actors.values() if (one := actor.watched()) is not None]
+        return [one for actor in self.actors.values() if (one := actor.watched()) is not None]
 
     async def _read_metrics(self) -> None:
         watched = self._watched()
-        await self._metrics.tick(watched)
-        if self._app_metrics is not None:
-            latest = self._metrics.latest
+        await self.metrics.tick(watched)
+        if self.app_metrics is not None:
+            latest = self.metrics.latest
             containers = (one.container for one in watched)
-            self._app_metrics.report((each, latest[each.guid]) for each in containers if each.guid in latest)
+            self.app_metrics.report((each, latest[each.guid]) for each in containers if each.guid in latest)
 
 
 def expire_reservation(store: ContainerStore, container: Container, now_ns: int, lifetime_s: float) -> None:

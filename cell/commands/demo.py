@@ -27,7 +27,7 @@ import psutil
 from cell.cli import FOLDER, Command, command, require_root
 from cell.development.local import LocalCell, LocalCellError, Receptor, local_cell, pack, processes
 from cell.examples import EXAMPLES
-from executor.engine.containers import LABEL_CELL
+from executor.engine.createrequest import LABEL_CELL
 from executor.network.address import detect_external_ip
 from executor.network.config import NetworkConfig
 

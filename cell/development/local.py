@@ -23,7 +23,7 @@ import aiohttp
 import docker
 import psutil
 
-from executor.engine.containers import LABEL_GUID
+from executor.engine.createrequest import LABEL_GUID
 
 START_TIMEOUT_S = 100.0
 """Limit for the start of a `cell dev`: the first one builds a root filesystem and the bundle."""

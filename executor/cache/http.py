@@ -18,8 +18,7 @@ from yarl import URL
 from executor.cache.api import ArchiveError, Checksum, DownloadError, Progress
 from executor.cache.checksum import Digests
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
-from executor.cache.transport import transport_text
-from executor.cache.url import InvalidURL, check_url
+from executor.cache.transport import InvalidURL, check_url, transport_text
 from executor.shielded import finish
 
 logger = logging.getLogger(__name__)

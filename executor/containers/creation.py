@@ -81,29 +81,22 @@ class Creation:
     started_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Creator:
     """Creates containers and releases their resources on the host."""
 
-    def __init__(
-        self,
-        config: ExecutorConfig,
-        engine: Engine,
-        network: Network,
-        dependencies: Dependencies,
-        app_log: AppLog,
-        meter: Meter,
-        clock: Clock,
-        resources: OptionalResources,
-    ) -> None:
-        self._config = config
-        self._engine = engine
-        self._network = network
-        self._dependencies = dependencies
-        self._app_log = app_log
-        self._meter = meter
-        self._clock = clock
-        self._resources = resources
-        self._service_folder = servicefiles.cell_folder(config.volume_mounted_files, config.cell_id)
+    config: ExecutorConfig
+    engine: Engine
+    network: Network
+    dependencies: Dependencies
+    app_log: AppLog
+    meter: Meter
+    clock: Clock
+    resources: OptionalResources
+
+    @property
+    def _service_folder(self) -> str:
+        return servicefiles.cell_folder(self.config.volume_mounted_files, self.config.cell_id)
 
     async def sweep(self) -> None:
         """Remove the service files of the previous process. Raises ExecutorError."""
@@ -117,44 +110,44 @@ class Creator:
 
         Destroy and release remove the remains of a cancelled creation. Raises CreationFailed.
         """
-        started_at = self._clock.monotonic()
+        started_at = self.clock.monotonic()
         info = container.run_info
         self._check(container)
         mounts = [*await self._dependency_mounts(container)]
-        mounts += trusted_certificates(self._config, info)
+        mounts += trusted_certificates(self.config, info)
         mounts += await self._volumes(container)
         credentials = await self._credentials(container)
         mounts += await self._service_files(container)
         mounts += credentials
-        if self._config.declarative_healthcheck_path:
-            mounts.append(BindMount(source=self._config.declarative_healthcheck_path, target=HEALTHCHECK_DIR))
-        self._app_log.creating(info.log_config, container.guid)
-        env = instance_env(self._config, info, self._resources.identity.env)
-        spec = container_spec(self._config, container, env=env, mounts=tuple(mounts))
+        if self.config.declarative_healthcheck_path:
+            mounts.append(BindMount(source=self.config.declarative_healthcheck_path, target=HEALTHCHECK_DIR))
+        self.app_log.creating(info.log_config, container.guid)
+        env = instance_env(self.config, info, self.resources.identity.env)
+        spec = container_spec(self.config, container, env=env, mounts=tuple(mounts))
         try:
             made, move = await self._engine_container(container, spec)
         except ExecutorError as error:
             log.error("failed-to-create-container", extra=_data(container.guid, error=str(error)))
             raise self._failed(container, without_sources(str(error), spec.mounts)) from error
-        self._app_log.created(info.log_config, container.guid)
+        self.app_log.created(info.log_config, container.guid)
         return Creation(engine_container=made, move=move, started_at=started_at)
 
     def _check(self, container: Container) -> None:
         """Run the cheap checks before downloads and volumes. Raises CreationFailed."""
         try:
             check_egress(container)
-            check_privileges(self._config, container)
+            check_privileges(self.config, container)
         except ExecutorError as error:
             raise self._failed(container, str(error)) from error
 
     def _failed(self, container: Container, reason: str) -> CreationFailed:
-        self._app_log.creation_failed(container.run_info.log_config, container.guid, reason)
+        self.app_log.creation_failed(container.run_info.log_config, container.guid, reason)
         return CreationFailed(f"failed to create container: {reason}")
 
     async def release(self, guid: str) -> None:
         """Release the cached dependencies. Raises ExecutorError."""
         try:
-            await self._dependencies.release(guid)
+            await self.dependencies.release(guid)
         except (ExecutorError, OSError) as error:
             log.error("failed-to-release-cached-dependencies", extra=_data(guid, error=str(error)))
             raise ExecutorError("failed to cleanup bindmount artifacts") from error
@@ -166,22 +159,22 @@ class Creator:
                 await finish(asyncio.to_thread(servicefiles.remove, self._service_folder, guid))
             except (OSError, ValueError) as error:
                 log.error("failed-to-remove-service-files", extra=_data(guid, error=str(error)))
-        await self._resources.volumes.unmount(guid)
+        await self.resources.volumes.unmount(guid)
         try:
-            await self._resources.identity.remove(guid)
+            await self.resources.identity.remove(guid)
         except IdentityError as error:
             log.error("failed-to-remove-credentials", extra=_data(guid, error=str(error)))
 
     async def _dependency_mounts(self, container: Container) -> tuple[BindMount, ...]:
         try:
-            return await self._dependencies.mounts(container)
+            return await self.dependencies.mounts(container)
         except (ExecutorError, OSError) as error:
             log.error("failed-to-download-cached-artifacts", extra=_data(container.guid, error=str(error)))
             raise CreationFailed("failed to download cached artifacts") from error
 
     async def _volumes(self, container: Container) -> tuple[BindMount, ...]:
         try:
-            return await self._resources.volumes.mount(container.guid, container.run_info.volume_mounts)
+            return await self.resources.volumes.mount(container.guid, container.run_info.volume_mounts)
         except VolumeError as error:
             log.error("failed-to-mount-volume", extra=_data(container.guid, error=str(error)))
             safe = f", errors: {error.safe}" if error.safe else ""
@@ -189,7 +182,7 @@ class Creator:
 
     async def _credentials(self, container: Container) -> tuple[BindMount, ...]:
         try:
-            return await self._resources.identity.prepare(container)
+            return await self.resources.identity.prepare(container)
         except IdentityError as error:
             log.error("failed-to-create-credentials-directory", extra=_data(container.guid, error=str(error)))
             raise CreationFailed("failed to create credentials directory") from error
@@ -214,33 +207,33 @@ class Creator:
         if spec.mounts:
             await asyncio.to_thread(check_sources, spec.mounts)
         ports = tuple(dict.fromkeys(container.run_info.ports))
-        mapped = ports if self._config.enable_unproxied_port_mappings else ()
+        mapped = ports if self.config.enable_unproxied_port_mappings else ()
         try:
-            host_ports = self._network.reserve(guid, len(mapped)) if mapped else ()
+            host_ports = self.network.reserve(guid, len(mapped)) if mapped else ()
             by_host_port = dict(zip(host_ports, mapped, strict=True))
-            spec = replace(spec, address=self._network.address(guid))
-            async with self._resources.layers.held(spec.root_fs) as unpack:
-                with self._meter.timed(
+            spec = replace(spec, address=self.network.address(guid))
+            async with self.resources.layers.held(spec.root_fs) as unpack:
+                with self.meter.timed(
                     succeeded="GardenContainerCreationSucceededDuration",
                     failed="GardenContainerCreationFailedDuration",
                 ):
-                    made = await self._engine.create(spec, progress=lambda text: _progress(guid, text))
+                    made = await self.engine.create(spec, progress=lambda text: _progress(guid, text))
                 try:
                     await unpack(made)
-                    await self._network.attach(made, by_host_port, container.run_info.egress_rules)
+                    await self.network.attach(made, by_host_port, container.run_info.egress_rules)
                 except ExecutorError:
-                    await self._engine.destroy(guid)
+                    await self.engine.destroy(guid)
                     raise
         except ExecutorError:
-            await self._network.detach(guid)
+            await self.network.detach(guid)
             raise
         move = Create(
-            external_ip=self._network.external_ip,
+            external_ip=self.network.external_ip,
             internal_ip=made.address,
             ports=port_mappings(ports, host_ports),
             memory_limit=spec.memory_bytes,
             disk_limit=spec.disk_bytes,
-            advertise_preference_for_instance_address=self._config.advertise_preference_for_instance_address,
+            advertise_preference_for_instance_address=self.config.advertise_preference_for_instance_address,
         )
         return made, move
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -48,34 +49,22 @@ class StepGroup:
         self._streamer.flush()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepGroups:
-    """Builds the process groups of a cell (:data:`executor.containers.facilities.BuildGroup`)."""
+    """Builds the process groups of a cell (:data:`executor.containers.facilities.BuildGroup`).
 
-    def __init__(
-        self,
-        config: ExecutorConfig,
-        tools: StepTools,
-        *,
-        network: Network,
-        sink: LogSink,
-        meter: Meter,
-        ledger: LogLedger,
-        identity: Identity,
-        recorder: Callable[[str], TraceRecorder],
-    ) -> None:
-        """recorder: returns the trace recorder of a container's steps, by guid.
+    ledger: counts the log output of apps. identity: its runners renew a container's credentials while its
+    steps run. recorder: returns the trace recorder of a container's steps, by guid.
+    """
 
-        ledger: counts the log output of apps. identity: its runners renew a container's credentials while its
-        steps run.
-        """
-        self._config = config
-        self._tools = tools
-        self._network = network
-        self._sink = sink
-        self._meter = meter
-        self._ledger = ledger
-        self._identity = identity
-        self._recorder = recorder
+    config: ExecutorConfig
+    tools: StepTools
+    network: Network
+    sink: LogSink
+    meter: Meter
+    ledger: LogLedger
+    identity: Identity
+    recorder: Callable[[str], TraceRecorder]
 
     def build(
         self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
@@ -83,48 +72,48 @@ class StepGroups:
         """Build the steps of a container. Raises EmptyAction."""
         info = container.run_info
         streamer = LogStreamer(
-            self._sink,
+            self.sink,
             info.log_config,
             info.log_rate_limit_bytes_per_second,
-            self._config.max_log_lines_per_second,
-            self._tools.clock,
-            origin=self._config.log_origin,
-            on_limit_exceeded=self._ledger.limit_exceeded,
-            on_dropped=partial(self._ledger.dropped, container.guid),
+            self.config.max_log_lines_per_second,
+            self.tools.clock,
+            origin=self.config.log_origin,
+            on_limit_exceeded=self.ledger.limit_exceeded,
+            on_dropped=partial(self.ledger.dropped, container.guid),
         )
-        self._ledger.enter(container.guid, streamer)
+        self.ledger.enter(container.guid, streamer)
         orphans = Orphans()
         context = StepContext(
-            tools=self._tools,
+            tools=self.tools,
             container=container,
             engine_container=creation.engine_container,
-            env=instance_env(self._config, info, self._identity.env),
+            env=instance_env(self.config, info, self.identity.env),
             logs=streamer,
             on_readiness=on_readiness,
             on_setup_end=lambda succeeded: self._setup_ended(succeeded, creation.started_at),
             on_liveness_failure=self._liveness_failed,
             open_socket=partial(self._open_socket, container.guid),
-            recorder=self._recorder(container.guid),
+            recorder=self.recorder(container.guid),
             orphans=orphans,
         )
         step = build_container_step(info, context)
-        if runner := self._identity.runner(container):
+        if runner := self.identity.runner(container):
             step = CredentialedGroup(runner, step)
         return StepGroup(step, streamer, orphans, routable_when_ready=not checks_readiness(container))
 
     async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
         try:
-            return await self._network.open_socket(guid, family)
+            return await self.network.open_socket(guid, family)
         except NetworkError as error:
             raise ProbeNotMade(str(error)) from error
 
     def _setup_ended(self, succeeded: bool, started_at: float) -> None:
         name = "ContainerSetupSucceededDuration" if succeeded else "ContainerSetupFailedDuration"
-        self._meter.duration(name, self._tools.clock.monotonic() - started_at)
+        self.meter.duration(name, self.tools.clock.monotonic() - started_at)
 
     def _liveness_failed(self, kind: str) -> None:
-        if self._config.enable_healthcheck_metrics:
-            self._meter.count(_LIVENESS_METRICS[kind])
+        if self.config.enable_healthcheck_metrics:
+            self.meter.count(_LIVENESS_METRICS[kind])
 
 
 def step_settings(config: ExecutorConfig) -> StepSettings:

@@ -27,7 +27,8 @@ from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, P
 from executor.engine.binaries import require_static
 from executor.engine.capabilities import own_bounding_set
 from executor.engine.client import EngineClient
-from executor.engine.containers import (
+from executor.engine.copies import Copies
+from executor.engine.createrequest import (
     LABEL_ADDRESS,
     LABEL_CELL,
     LABEL_DISK_BYTES,
@@ -38,8 +39,7 @@ from executor.engine.containers import (
     Surroundings,
     container_name,
 )
-from executor.engine.copies import Copies
-from executor.engine.creation import ContainerCreator, NameTaken, remove
+from executor.engine.creator import ContainerCreator, NameTaken, remove
 from executor.engine.devices import make_fuse
 from executor.engine.faults import ImageMissing
 from executor.engine.images import Images

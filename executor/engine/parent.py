@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import re
 
-from executor.engine.environment import carried_over, handed_over
+from executor.engine.arguments import carried_over, handed_over
 from executor.engine.lowering import LOADER, lowering_command
 from executor.engine.resolution import ResolvedProcess
 

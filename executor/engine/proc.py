@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 
-from executor.engine.environment import argument_bytes_most
+from executor.engine.arguments import argument_bytes_most
 
 COMMAND_LINE_BYTES = 4096
 """Maximum bytes read of a command line, which the program may make megabytes long."""

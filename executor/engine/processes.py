@@ -22,8 +22,8 @@ from pathlib import Path
 from docker import APIClient
 
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
+from executor.engine.arguments import too_long
 from executor.engine.client import EngineClient
-from executor.engine.environment import too_long
 from executor.engine.fifos import (
     PidFile,
     ProcessFifos,

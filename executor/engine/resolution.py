@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 
 from executor.engine.api import ProcessSpec
-from executor.engine.environment import too_long
+from executor.engine.arguments import too_long
 from executor.engine.rootfs import Rootfs
 from executor.engine.users import User, further_groups, resolve_user
 from executor.environment import Env, with_defaults

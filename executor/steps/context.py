@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from executor.cache.api import ArchiveFetcher, FileUploader, Progress
 from executor.engine.api import Engine, EngineContainer
 from executor.environment import Env
+from executor.errors import EngineError
 from executor.logs.api import LogStreams
 from executor.logs.clock import Clock, SystemClock
 from executor.model import Container
@@ -19,6 +21,8 @@ from executor.steps.orphans import Orphans
 from executor.steps.throttle import Turns
 from executor.steps.trace import Node, NoTrace, Traced, TraceRecorder, transfer_progress
 from healthcheck.probe import OpenSocket, ProbeNotMade
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +108,12 @@ class StepContext:
     def transfer_progress(self, node: Node) -> Progress:
         """The callback for the progress of a download or an upload."""
         return transfer_progress(node.path, self.recorder, self.tools.clock)
+
+    async def out_of_memory(self) -> bool:
+        """Whether the container had an OOM event; False if the engine cannot tell."""
+        try:
+            return await self.tools.engine.out_of_memory(self.engine_container)
+        except EngineError as error:
+            data = {"guid": self.container.guid, "error": str(error)}
+            logger.warning("run.failed-to-ask-for-oom", extra={"data": data})
+            return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from bbs.models.actions import Action
 from bbs.models.workload import Check, CheckDefinition
@@ -21,7 +21,6 @@ from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
 from executor.steps.health import Consistently, Eventually, HealthCheck, Readiness
 from executor.steps.parallel import Parallel
-from executor.steps.run import out_of_memory
 from executor.steps.throttle import Throttle
 
 CHECK_SOURCE = "HEALTH"
@@ -33,7 +32,7 @@ def health_check_of_definition(
 ) -> Step:
     """Startup and liveness checks of every valid check definition."""
     settings = context.tools.settings
-    oom = _oom(context)
+    oom = context.out_of_memory
     targets = _targets(definition.checks, context)
     startup = [
         StartupCheck(
@@ -91,7 +90,7 @@ def readiness_of_definition(definition: CheckDefinition, context: StepContext) -
     targets = _targets(definition.readiness_checks, context)
     if not targets:
         return None
-    oom = _oom(context)
+    oom = context.out_of_memory
 
     def until_ready() -> Step:
         interval = settings.unhealthy_monitoring_interval
@@ -116,7 +115,3 @@ def _targets(checks: Sequence[Check], context: StepContext) -> list[Target]:
 
 def _check_output(definition: CheckDefinition, context: StepContext) -> Output:
     return context.logs.stream(definition.log_source or CHECK_SOURCE)
-
-
-def _oom(context: StepContext) -> Callable[[], Awaitable[bool]]:
-    return lambda: out_of_memory(context.tools.engine, context.engine_container)

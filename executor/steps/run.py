@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bbs.models.durations import format_seconds
-from executor.engine.api import Engine, EngineContainer, Process, ProcessSpec
+from executor.engine.api import Process, ProcessSpec
 from executor.errors import EngineError
 from executor.logs.api import Output
 from executor.steps.base import (
@@ -78,6 +78,7 @@ def _memory_suffix(exit_: Exit) -> str:
     return MEMORY_MARK if exit_.status != 0 and exit_.out_of_memory else ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """Starts a process and waits for its exit. Ready once the process has started.
 
@@ -86,25 +87,16 @@ class Run:
     shutdown interval; the step then waits one more second. Further interrupts have no effect.
     """
 
-    def __init__(
-        self,
-        spec: ProcessSpec,
-        options: RunOptions,
-        context: StepContext,
-        node: Node,
-        output: Output,
-    ) -> None:
-        self._spec = spec
-        self._options = options
-        self._engine = context.tools.engine
-        self._container = context.engine_container
-        self._node = node
-        self._output = output
-        self.ready = asyncio.Event()
+    spec: ProcessSpec
+    options: RunOptions
+    context: StepContext
+    node: Node
+    output: Output
+    ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         process = await self._start()
-        self._node.facts.pid = process.pid
+        self.node.facts.pid = process.pid
         self.ready.set()
         ended = asyncio.create_task(process.wait())
         try:
@@ -121,17 +113,17 @@ class Run:
 
     async def _start(self) -> Process:
         try:
-            return await self._engine.start_process(
-                self._container, self._spec, self._output.stdout, self._output.stderr
+            return await self.context.tools.engine.start_process(
+                self.context.engine_container, self.spec, self.output.stdout, self.output.stderr
             )
         except EngineError as error:
-            self._output.tell(f"failed-creating-process: {error}")
-            self._output.flush()
+            self.output.tell(f"failed-creating-process: {error}")
+            self.output.flush()
             raise StepError(str(error)) from error
 
     async def _terminate(self, process: Process, ended: asyncio.Task[int]) -> StepError | None:
         """Send TERM, wait, send KILL, wait; fail if the process still runs."""
-        gone = await self._signal(process, ended, signal.SIGTERM, self._options.graceful_shutdown_interval)
+        gone = await self._signal(process, ended, signal.SIGTERM, self.options.graceful_shutdown_interval)
         killed = not gone
         if killed and not await self._signal(process, ended, signal.SIGKILL, EXIT_TIMEOUT_SECONDS):
             ended.cancel()
@@ -153,7 +145,7 @@ class Run:
         except TimeoutError:
             pass
         except EngineError as error:
-            data = {"guid": self._container.guid, "pid": process.pid, "error": str(error)}
+            data = {"guid": self.context.engine_container.guid, "pid": process.pid, "error": str(error)}
             logger.warning("run.failed-to-signal", extra={"data": {"signal": signum.name, **data}})
             await asyncio.wait({ended}, timeout=seconds)
         return ended.done()
@@ -165,25 +157,15 @@ class Run:
         try:
             status = ended.result()
         except EngineError as error:
-            self._output.flush()
+            self.output.flush()
             return StepError(str(error))
-        self._node.facts.exit_status = status
+        self.node.facts.exit_status = status
         exit_ = Exit(
             status=status,
             interrupted=interrupted,
             killed=killed,
-            out_of_memory=status != 0 and await out_of_memory(self._engine, self._container),
+            out_of_memory=status != 0 and await self.context.out_of_memory(),
         )
-        self._output.tell(exit_log_line(exit_, self._options))
-        self._output.flush()
-        return exit_error(exit_, self._options)
-
-
-async def out_of_memory(engine: Engine, container: EngineContainer) -> bool:
-    """Whether the container had an OOM event; False if the engine cannot tell."""
-    try:
-        return await engine.out_of_memory(container)
-    except EngineError as error:
-        data = {"guid": container.guid, "error": str(error)}
-        logger.warning("run.failed-to-ask-for-oom", extra={"data": data})
-        return False
+        self.output.tell(exit_log_line(exit_, self.options))
+        self.output.flush()
+        return exit_error(exit_, self.options)

@@ -25,7 +25,7 @@ from docker import APIClient
 from cell.development.local import pack
 from cell.development.slots import LOCK_DIR, SLOTS, Slot
 from cell.runner.options import LOCAL_IMAGE
-from executor.engine.containers import LABEL_CELL, LABEL_GUID
+from executor.engine.createrequest import LABEL_CELL, LABEL_GUID
 from tests.support.programs import start_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]

@@ -27,7 +27,7 @@ from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from cell.development.certs import identity_files
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
-from executor.engine.containers import LABEL_CELL, LABEL_GUID
+from executor.engine.createrequest import LABEL_CELL, LABEL_GUID
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.thorough import THOROUGH
 

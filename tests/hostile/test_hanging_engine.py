@@ -16,7 +16,7 @@ from docker import APIClient
 from cell.assembly.service import END_SLACK_S
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
-from executor.engine.containers import LABEL_CELL
+from executor.engine.createrequest import LABEL_CELL
 from rep.evacuation import CLEANUP_SLACK_S
 from tests.support.local_reps import QUICK, LocalRep
 

@@ -21,8 +21,7 @@ from urllib3.exceptions import ProtocolError
 
 from executor.containers.creation import without_sources
 from executor.engine.api import BindMount, ContainerSpec, EngineContainer, ProcessSpec
-from executor.engine.docker import DockerEngine
-from executor.engine.environment import (
+from executor.engine.arguments import (
     ARGUMENT_BYTES_CEILING,
     STRING_BYTES_MOST,
     argument_bytes_most,
@@ -30,6 +29,7 @@ from executor.engine.environment import (
     string_bytes,
     too_long,
 )
+from executor.engine.docker import DockerEngine
 from executor.engine.faults import SAID_MOST, refused, translate, unavailable
 from executor.engine.images import import_rootfs
 from executor.engine.users import ID_MOST, further_groups, resolve_user

@@ -20,7 +20,7 @@ from docker import APIClient
 
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
-from executor.engine.containers import LABEL_GUID
+from executor.engine.createrequest import LABEL_GUID
 from tests.support.local_reps import QUICK, LocalRep
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bbs.backoff import Backoff
 from executor.cache.api import UploadError
 from executor.cache.session import AssetTLS, asset_session, tls_context
+from executor.cache.transport import InvalidURL, check_url
 from executor.cache.uploader import Uploader
-from executor.cache.url import InvalidURL, check_url
 
 pytestmark = pytest.mark.unit
 

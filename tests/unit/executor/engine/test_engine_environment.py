@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.engine.environment import handed_over
+from executor.engine.arguments import handed_over
 from executor.environment import image_env, merge_env, with_defaults
 
 pytestmark = pytest.mark.unit

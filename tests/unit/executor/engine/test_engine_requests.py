@@ -14,7 +14,7 @@ from requests.exceptions import RequestException
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
 from executor.engine.capabilities import UNPRIVILEGED, bounding_set
-from executor.engine.containers import Surroundings, create_request
+from executor.engine.createrequest import Surroundings, create_request
 from executor.engine.faults import translate
 from executor.engine.lowering import mounts_of
 from executor.engine.parent import is_on_its_way, parent_command, refusal

@@ -1,4 +1,4 @@
-"""Variables on their way to a program: through shells, and within the kernel's limits. Pure."""
+"""Arguments and variables of a program: passed through shells, and within the kernel's limits. Pure."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
-from executor.engine.containers import Surroundings, container_name, create_request
+from executor.engine.createrequest import Surroundings, container_name, create_request
 from executor.engine.faults import ImageMissing, engine_text
 from executor.engine.lowering import lowering_mounts
 from executor.engine.storage import DiskQuotas, Room
@@ -32,37 +32,31 @@ class NameTaken(Exception):
     """A container with this guid exists already; it must not be removed."""
 
 
+@dataclass(frozen=True, slots=True)
 class ContainerCreator:
     """Creates and starts containers. io_dir: the host directory of a container's io directory, by guid."""
 
-    def __init__(
-        self,
-        client: EngineClient,
-        surroundings: Surroundings,
-        quotas: DiskQuotas,
-        io_dir: Callable[[str], Path],
-    ) -> None:
-        self._client = client
-        self._surroundings = surroundings
-        self._quotas = quotas
-        self._io_dir = io_dir
+    client: EngineClient
+    surroundings: Surroundings
+    quotas: DiskQuotas
+    io_dir: Callable[[str], Path]
 
     async def create(self, spec: ContainerSpec, image: str) -> dict[str, Any]:
         """Create and start a container; returns its state in the engine.
 
         Raises ImageMissing, NameTaken, EngineError.
         """
-        room = await self._quotas.room(spec, image)
+        room = await self.quotas.room(spec, image)
         try:
             return await self._create(spec, image, room)
         except _NoQuota as error:  # depends on a mount option, so only an attempt shows it
-            self._quotas.refused(str(error))
+            self.quotas.refused(str(error))
             return await self._create(spec, image, replace(room, quota=0))
 
     async def _create(self, spec: ContainerSpec, image: str, room: Room) -> dict[str, Any]:
-        name = container_name(self._surroundings, spec.guid)
-        io_dir = self._io_dir(spec.guid)
-        surroundings = self._surroundings
+        name = container_name(self.surroundings, spec.guid)
+        io_dir = self.io_dir(spec.guid)
+        surroundings = self.surroundings
         if spec.privileged:
             lowering = await asyncio.to_thread(lowering_mounts)
             surroundings = replace(surroundings, lowering=lowering)
@@ -85,7 +79,7 @@ class ContainerCreator:
             return dict(api.inspect_container(made))
 
         try:
-            return await self._client.call(f"create container {spec.guid}", job)
+            return await self.client.call(f"create container {spec.guid}", job)
         except OSError as error:
             raise EngineError(f"create container {spec.guid}: {reason_of(error)}") from error
 
