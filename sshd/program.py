@@ -81,17 +81,17 @@ def _records(prepared: Prepared) -> Records:
 
 def _prepare(argv: list[str]) -> Prepared | int:
     """Prepare in a child, which writes its result to a pipe."""
-    receive, give = os.pipe()
+    receive, send = os.pipe()
 
     def body() -> int:
         from sshd.preparation import prepare
 
         result = prepare(argv)
-        os.write(give, marshal.dumps(result))
+        os.write(send, marshal.dumps(result))
         return 0
 
     pid = _fork(body)
-    os.close(give)
+    os.close(send)
     with open(receive, "rb") as file:
         result = file.read()
     _, status = os.waitpid(pid, 0)
@@ -104,11 +104,11 @@ def _prepare(argv: list[str]) -> Prepared | int:
 def _fork(body: Callable[[], int]) -> int:
     pid = os.fork()
     if pid == 0:
-        _be_the_child(body)
+        _run_child(body)
     return pid
 
 
-def _be_the_child(body: Callable[[], int]) -> NoReturn:
+def _run_child(body: Callable[[], int]) -> NoReturn:
     status = 1
     try:
         status = body()
@@ -138,17 +138,17 @@ def _serve(listening: socket.socket, prepared: Prepared) -> None:
     waiting.register(listening, select.POLLIN)
     while True:
         waiting.poll()
-        alive, our_life = os.pipe()  # the child exits when the last copy of the second descriptor closes
+        alive, lifeline = os.pipe()  # the child exits when the last copy of the second descriptor closes
         pid = 0
 
-        def body(alive: int = alive, our_life: int = our_life) -> int:
-            os.close(our_life)
+        def body(alive: int = alive, lifeline: int = lifeline) -> int:
+            os.close(lifeline)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             from sshd.daemon.slim import leave_out
 
             leave_out()
-            from sshd.daemon.start import run
+            from sshd.daemon.worker import run
 
             return run(prepared, listening, alive)
 
@@ -162,13 +162,13 @@ def _serve(listening: socket.socket, prepared: Prepared) -> None:
                 os.waitpid(pid, 0)
             raise
         finally:
-            os.close(our_life)
+            os.close(lifeline)
         if status:
-            _shed(listening)
+            _drop_waiting(listening)
             select.poll().poll(RETRY_MILLISECONDS)
 
 
-def _shed(listening: socket.socket) -> None:
+def _drop_waiting(listening: socket.socket) -> None:
     """Drop the connection for which a failed child was started; it would start the next child, too."""
     listening.setblocking(False)
     try:

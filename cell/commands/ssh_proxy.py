@@ -45,7 +45,7 @@ class LoggregatorAppLog:
         self._shipper = shipper
         self._labels = labels
 
-    def visit(self, target: Target, text: str) -> None:
+    def write_line(self, target: Target, text: str) -> None:
         self._shipper.emit(
             LogLine(
                 payload=text.encode(),

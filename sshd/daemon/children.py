@@ -26,7 +26,7 @@ _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ExitState:
     """The end of a child: an exit status, or a signal number and whether there is a core dump."""
 
     status: int | None
@@ -38,7 +38,7 @@ class Children:
     """All children of this process."""
 
     def __init__(self) -> None:
-        self._ended: dict[int, Callable[[Ending], None]] = {}
+        self._ended: dict[int, Callable[[ExitState], None]] = {}
 
     def start(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
@@ -51,7 +51,7 @@ class Children:
         body: Callable[[], int],
         stdio: tuple[int, int, int],
         terminal: bool,
-        ended: Callable[[Ending], None],
+        ended: Callable[[ExitState], None],
     ) -> int:
         """Run ``body`` in a child with these three descriptors; ``ended`` is called when the child exits.
 
@@ -60,7 +60,7 @@ class Children:
         """
         pid = os.fork()
         if pid == 0:
-            _be_the_child(body, stdio, terminal)
+            _run_child(body, stdio, terminal)
         self._ended[pid] = ended
         return pid
 
@@ -74,19 +74,19 @@ class Children:
             try:
                 done, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
-                self._ended.pop(pid)(Ending(COULD_NOT_START))
+                self._ended.pop(pid)(ExitState(COULD_NOT_START))
                 continue
             if done:
-                self._ended.pop(pid)(_ending(status))
+                self._ended.pop(pid)(_exit_state(status))
 
 
-def _ending(status: int) -> Ending:
+def _exit_state(status: int) -> ExitState:
     if os.WIFSIGNALED(status):
-        return Ending(None, os.WTERMSIG(status), os.WCOREDUMP(status))
-    return Ending(os.WEXITSTATUS(status))
+        return ExitState(None, os.WTERMSIG(status), os.WCOREDUMP(status))
+    return ExitState(os.WEXITSTATUS(status))
 
 
-def _be_the_child(body: Callable[[], int], stdio: tuple[int, int, int], terminal: bool) -> NoReturn:
+def _run_child(body: Callable[[], int], stdio: tuple[int, int, int], terminal: bool) -> NoReturn:
     status = COULD_NOT_START
     try:
         signal.set_wakeup_fd(-1)

@@ -18,7 +18,7 @@ from sshd.daemon.session import Session
 from sshd.daemon.settings import Settings
 from sshd.osnames import join_host_port
 from sshd.ssh import messages as m
-from sshd.ssh.errors import OpenRefused
+from sshd.ssh.messages import OpenRefused
 from sshd.ssh.mux import OpenRequest
 from sshd.ssh.server import ServerLink
 from sshd.wire import Malformed, Reader, text, uint32

@@ -31,7 +31,7 @@ class Allowance:
         self.left -= amount
         return True
 
-    def give_back(self, amount: int) -> None:
+    def release(self, amount: int) -> None:
         self.left += amount
 
 

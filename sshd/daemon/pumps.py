@@ -14,7 +14,7 @@ CHUNK = 256 * 1024
 """Bytes per read, and size of a transfer's pipe."""
 
 
-class Passed(Enum):
+class Transferred(Enum):
     """Result of a pass: some data passed, no data available, or no room in the channel."""
 
     SOME = auto()
@@ -55,25 +55,25 @@ class Output:
             self._loop.remove_reader(self._descriptor)
 
     def _readable(self) -> None:
-        self.pass_on()
+        self.transfer()
 
-    def pass_on(self) -> Passed:
+    def transfer(self) -> Transferred:
         """Pass on the data available now."""
         room = self._channel.room()
         if not room:
             self._pause()
-            return Passed.BLOCKED
+            return Transferred.BLOCKED
         try:
             data = os.read(self._descriptor, min(room, CHUNK))
         except BlockingIOError:
-            return Passed.NOTHING
+            return Transferred.NOTHING
         except OSError:  # EIO: the last process has closed the terminal
             data = b""
         if not data:
             self.stop()
-            return Passed.NOTHING
+            return Transferred.NOTHING
         self._channel.send(data, self._kind)
-        return Passed.SOME
+        return Transferred.SOME
 
     def stop(self) -> None:
         if self._open:
@@ -92,7 +92,7 @@ class Input:
         self._channel = channel
         self._waiting: deque[bytes] = deque()
         self._writing = False
-        self._ending = False
+        self._exit_state = False
         self._open = True
         os.set_blocking(descriptor, False)
 
@@ -106,7 +106,7 @@ class Input:
 
     def end(self) -> None:
         """Close the descriptor after everything has been written."""
-        self._ending = True
+        self._exit_state = True
         if not self._waiting:
             self.stop()
 
@@ -132,7 +132,7 @@ class Input:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._descriptor)
-        if self._ending:
+        if self._exit_state:
             self.stop()
 
     def stop(self) -> None:

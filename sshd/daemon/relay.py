@@ -28,7 +28,7 @@ class SocketSide(asyncio.BufferedProtocol):
         self._channel: Channel | None = None
         self._waiting: list[bytes] = []
         self._unwritten = 0
-        self._choked = self._gone = False
+        self._write_paused = self._gone = False
         self._ended = self._finished = False
 
     @property
@@ -64,9 +64,9 @@ class SocketSide(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._waiting.append(bytes(_BUFFER[:nbytes]))
-        self.pass_on()
+        self.transfer()
 
-    def pass_on(self) -> None:
+    def transfer(self) -> None:
         """Send the waiting data as far as the channel has room; resume reading once nothing waits."""
         channel = self._channel
         if channel is None:
@@ -97,7 +97,7 @@ class SocketSide(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._ended = True
-        self.pass_on()
+        self.transfer()
         return True  # half-closed: the other direction may continue
 
     # -- from the channel to the socket -------------------------------------------------------------
@@ -107,7 +107,7 @@ class SocketSide(asyncio.BufferedProtocol):
             self._give_back(len(data))
             return
         self._transport.write(data)
-        if self._choked:
+        if self._write_paused:
             self._unwritten += len(data)
         else:
             self._give_back(len(data))
@@ -117,10 +117,10 @@ class SocketSide(asyncio.BufferedProtocol):
         self._give_back(len(data))
 
     def pause_writing(self) -> None:
-        self._choked = True
+        self._write_paused = True
 
     def resume_writing(self) -> None:
-        self._choked = False
+        self._write_paused = False
         unwritten, self._unwritten = self._unwritten, 0
         self._give_back(unwritten)
 
@@ -172,7 +172,7 @@ class ChannelSide:
         reply(False)
 
     def writable(self) -> None:
-        self._socket.pass_on()
+        self._socket.transfer()
 
     def closed(self) -> None:
         self._socket.close()

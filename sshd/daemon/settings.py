@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sshd.ssh.algorithms import Algorithms
+from sshd.preparation import Prepared
+from sshd.ssh.algorithms import Algorithms, algorithms
 from sshd.ssh.server import LOGIN_SECONDS
 
 IDLE_SECONDS = 300.0
@@ -26,3 +27,20 @@ class Settings:
     idle_seconds: float = IDLE_SECONDS
     keepalive_seconds: float = KEEPALIVE_SECONDS
     login_seconds: float = LOGIN_SECONDS
+
+
+def read_settings(prepared: Prepared) -> Settings:
+    """The settings in the plain values of the listener process."""
+    key = prepared["authorized_key"]
+    return Settings(
+        host_key=str(prepared["host_key"]),
+        authorized_key=key if isinstance(key, bytes) else None,
+        allow_unauthenticated=bool(prepared["allow_unauthenticated"]),
+        inherit_environment=bool(prepared["inherit_environment"]),
+        algorithms=algorithms(
+            str(prepared["ciphers"]),
+            str(prepared["macs"]),
+            str(prepared["key_exchanges"]),
+            str(prepared["host_key_algorithms"]),
+        ),
+    )

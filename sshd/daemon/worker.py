@@ -14,12 +14,16 @@ next connection.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from sshd.daemon.children import Children
 from sshd.daemon.connection import Connection
-from sshd.daemon.settings import Settings
+from sshd.daemon.settings import Settings, read_settings
+from sshd.preparation import Prepared
+from sshd.records import ERROR, Records
 from sshd.ssh.connections import Connections, affordable
 from sshd.ssh.library import asyncssh
 from sshd.ssh.server import ServerLink, ServerPolicy
@@ -29,7 +33,7 @@ VERSION = "diego-sshd"
 MAX_CONNECTIONS = 100
 """Further connections wait in the listener's queue. The proxy's limit for one instance is lower."""
 
-MAX_STRANGERS = 32
+MAX_UNAUTHENTICATED = 32
 """Limit of unauthenticated connections; their memory counts against the app."""
 
 LINGER_SECONDS = 10.0
@@ -75,7 +79,10 @@ class Worker:
             login_seconds=settings.login_seconds,
         )
         self._connections = Connections(
-            policy, lambda count: self._changed(count), min(affordable(1), MAX_CONNECTIONS), MAX_STRANGERS
+            policy,
+            lambda count: self._changed(count),
+            min(affordable(1), MAX_CONNECTIONS),
+            MAX_UNAUTHENTICATED,
         )
 
     def _ready(self, link: ServerLink) -> None:
@@ -106,3 +113,23 @@ class Worker:
                     idle.clear()  # a connection arrived during the time-out
         finally:
             self.children.stop()
+
+
+def run(prepared: Prepared, listening: socket.socket, alive: int) -> int:
+    """Serve until no client is connected. The process exits at once when the pipe ``alive`` closes."""
+    records = Records("sshd", int(str(prepared["log_level"])), bool(prepared["rfc3339"]))
+    asyncio.run(_serve(read_settings(prepared), listening, alive, records))
+    records.close()
+    return 0
+
+
+async def _serve(settings: Settings, listening: socket.socket, alive: int, records: Records) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_reader(alive, os._exit, 0)
+
+    def unexpected(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception") or context.get("message")
+        records.write(ERROR, "server.unexpected-error", error=repr(error))
+
+    loop.set_exception_handler(unexpected)
+    await Worker(settings).serve(listening)

@@ -12,7 +12,7 @@ SOURCE_TYPE = "SSH"
 class AppLog(Protocol):
     """Implementations must not block and must not raise."""
 
-    def visit(self, target: Target, text: str) -> None:
+    def write_line(self, target: Target, text: str) -> None:
         """Write a line with source type ``SSH`` to the app's log stream."""
 
     def connections(self, count: int) -> None:
@@ -22,7 +22,7 @@ class AppLog(Protocol):
 class NoAppLog:
     """Discards everything."""
 
-    def visit(self, target: Target, text: str) -> None:
+    def write_line(self, target: Target, text: str) -> None:
         """Do nothing."""
 
     def connections(self, count: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import socket
 import ssl
 
 from sshd.osnames import join_host_port, reason
-from sshd.proxy.fingerprints import matches
 from sshd.proxy.target import Address, Target
 from sshd.records import ERROR, Records
 from sshd.ssh.client import ClientLink, Credentials, connect
@@ -16,15 +18,21 @@ from sshd.ssh.mux import MuxHandler
 
 VERSION = "diego-ssh-proxy"
 
-REACH_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 """Limit for the connection to one address, and for the authentication there."""
+
+
+SHA256_PREFIX = "SHA256:"
+
+_MD5, _SHA1, _SHA256, _SHA256_UNPADDED, _SHA256_HEX = 47, 59, 44, 43, 95
+"""Lengths: hex with colons (MD5, SHA-1), base64, base64 without padding, and hex of some 2024 releases."""
 
 
 class Unreachable(Exception):
     """The daemon is unreachable or refuses the authentication; the text is for the log."""
 
 
-async def reach(
+async def connect_backend(
     target: Target,
     handler: MuxHandler,
     tls: ssl.SSLContext | None,
@@ -65,7 +73,7 @@ async def _connect(
 ) -> ClientLink:
     """Connect to one address. Raises ``OSError`` for address errors, else :class:`Unreachable`."""
     try:
-        async with asyncio.timeout(REACH_SECONDS):
+        async with asyncio.timeout(CONNECT_SECONDS):
             end = await _dial(address)
             return await connect(
                 end,
@@ -102,3 +110,28 @@ def _credentials(target: Target) -> Credentials:
         except asyncssh.KeyImportError as error:
             raise Unreachable(f"private_key of the route: {error}") from error
     return Credentials(target.user, target.password, key)
+
+
+def matches(expected: str, key_blob: bytes) -> bool:
+    """Whether a host key has the expected fingerprint, whose length determines its type.
+
+    An empty expectation matches every key, one of unknown length none. Hex digits must be lower case.
+    """
+    if not expected:
+        return True
+    actual = _fingerprint(key_blob, len(expected.removeprefix(SHA256_PREFIX)))
+    return actual is not None and hmac.compare_digest(
+        actual.encode(), expected.removeprefix(SHA256_PREFIX).encode("utf-8", "surrogateescape")
+    )
+
+
+def _fingerprint(blob: bytes, length: int) -> str | None:
+    if length == _MD5:
+        return hashlib.md5(blob, usedforsecurity=False).digest().hex(":")
+    if length == _SHA1:
+        return hashlib.sha1(blob, usedforsecurity=False).digest().hex(":")
+    if length == _SHA256_HEX:
+        return hashlib.sha256(blob).digest().hex(":")
+    if length in (_SHA256, _SHA256_UNPADDED):
+        return base64.b64encode(hashlib.sha256(blob).digest()).decode()[:length]
+    return None

@@ -55,7 +55,7 @@ class ProxyConfig:
     communication_timeout: float = 0
     idle_connection_timeout: float = 0
     login_grace_time: float = LOGIN_SECONDS
-    max_connections: int = _LIMITS.in_all
+    max_connections: int = _LIMITS.total
     max_connections_per_user: int = _LIMITS.per_user
     max_connections_per_instance: int = _LIMITS.per_instance
     connect_to_instance_address: bool = False

@@ -15,12 +15,12 @@ Key = TypeVar("Key")
 class ConnectionLimits:
     """0 means no limit. A connection may use up to 30 MB for a client that does not read."""
 
-    in_all: int = 1000
+    total: int = 1000
     per_user: int = 32
     per_instance: int = 32
 
 
-class Places:
+class ConnectionCounts:
     """Counts authenticated connections by user and by instance."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -40,7 +40,7 @@ class Places:
         if user:
             self._users[user] += 1
 
-    def give_back(self, instance: Instance) -> None:
+    def release(self, instance: Instance) -> None:
         """Stop counting a connection that has ended."""
         _count_down(self._instances, (instance.process_guid, instance.index))
         _count_down(self._users, instance.user_id)

@@ -13,14 +13,14 @@ from bbs.models.actual_lrp import ActualLRP
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError
 from sshd.proxy.applog import AppLog
-from sshd.proxy.backend import VERSION, Unreachable, reach
-from sshd.proxy.limits import ConnectionLimits, Places
+from sshd.proxy.backend import VERSION, Unreachable, connect_backend
+from sshd.proxy.limits import ConnectionCounts, ConnectionLimits
 from sshd.proxy.realms import Denied, Instance, Realm
-from sshd.proxy.splice import Side
-from sshd.proxy.target import NoTarget, Target, choose_target, only
+from sshd.proxy.splice import SplicedConnection
+from sshd.proxy.target import NoTarget, Target, choose_target, single_instance
 from sshd.records import ERROR, INFO, Records
 from sshd.ssh.algorithms import Algorithms
-from sshd.ssh.connections import MAX_STRANGERS, Connections, affordable
+from sshd.ssh.connections import MAX_UNAUTHENTICATED, Connections, affordable
 from sshd.ssh.library import asyncssh
 from sshd.ssh.server import LOGIN_SECONDS, ServerLink, ServerPolicy
 
@@ -40,7 +40,7 @@ class Directory(Protocol):
 class ProxySettings:
     """Settings of all connections.
 
-    most_strangers: limit of unauthenticated connections. login_seconds: limit for each authentication.
+    max_unauthenticated: limit of unauthenticated connections. login_seconds: limit for each authentication.
     backend_tls_required: never connect to an instance's plain address.
     """
 
@@ -52,7 +52,7 @@ class ProxySettings:
     backend_tls_required: bool = False
     limits: ConnectionLimits = ConnectionLimits()
     login_seconds: float = LOGIN_SECONDS
-    most_strangers: int = MAX_STRANGERS
+    max_unauthenticated: int = MAX_UNAUTHENTICATED
 
 
 class Proxy:
@@ -71,23 +71,23 @@ class Proxy:
         self.directory = directory
         self.app_log = app_log
         self.records = records
-        self.places = Places(settings.limits)
+        self.counts = ConnectionCounts(settings.limits)
         self.splices: set[asyncio.Task[None]] = set()
-        self._visitors: dict[ServerLink, _Visitor] = {}
+        self._clients: dict[ServerLink, _Client] = {}
         policy = ServerPolicy(
             version=VERSION,
             host_key=asyncssh.import_private_key(settings.host_key),
             algorithms=settings.algorithms,
-            authenticator=self._visitor,
+            authenticator=self._client,
             ready=self._ready,
             ended=self._ended,
             idle_seconds=settings.idle_seconds,
             login_seconds=settings.login_seconds,
         )
         most = affordable(DESCRIPTORS_EACH)
-        in_all = settings.limits.in_all
+        total = settings.limits.total
         self._connections = Connections(
-            policy, app_log.connections, min(most, in_all or most), settings.most_strangers
+            policy, app_log.connections, min(most, total or most), settings.max_unauthenticated
         )
 
     async def serve(self, listening: socket.socket) -> None:
@@ -99,23 +99,23 @@ class Proxy:
             if self.splices:
                 await asyncio.wait(self.splices)
 
-    def _visitor(self, link: ServerLink) -> _Visitor:
-        visitor = self._visitors[link] = _Visitor(self, link)
-        return visitor
+    def _client(self, link: ServerLink) -> _Client:
+        client = self._clients[link] = _Client(self, link)
+        return client
 
     def _ready(self, link: ServerLink) -> None:
-        self._visitors[link].go()
+        self._clients[link].start_splice()
 
     def _ended(self, link: ServerLink) -> None:
-        visitor = self._visitors.pop(link, None)
-        if visitor is not None:
-            visitor.leave()
+        client = self._clients.pop(link, None)
+        if client is not None:
+            client.end()
 
     async def target(self, instance: Instance) -> Target:
         """The daemon to connect to. Raises :class:`Denied`."""
         try:
             lrps = await self.directory.actual_lrps(process_guid=instance.process_guid, index=instance.index)
-            lrp = only(lrps, instance.process_guid, instance.index)
+            lrp = single_instance(lrps, instance.process_guid, instance.index)
             desired = await self.directory.desired_lrp(instance.process_guid)
             return choose_target(
                 lrp,
@@ -129,7 +129,7 @@ class Proxy:
             raise Denied(f"BBS: {error}") from error
 
 
-class _Visitor:
+class _Client:
     """One client: its authentication, then its splice."""
 
     method = b"password"
@@ -154,7 +154,7 @@ class _Visitor:
         try:
             instance = await self._allowed(user, password)
             target = await self._proxy.target(instance)
-            self._proxy.places.take(instance)
+            self._proxy.counts.take(instance)
         except Denied as error:
             self._denial = str(error)
             return False
@@ -179,31 +179,31 @@ class _Visitor:
 
     # -- the splice ---------------------------------------------------------------------------------
 
-    def go(self) -> None:
+    def start_splice(self) -> None:
         """Start the splice for the authenticated user: all requests now go to the instance."""
-        over = asyncio.Event()
-        here = Side(over.set, self._link)
-        self._link.start_mux(here)
-        self._splice = self._link.create_task(self._run(here, over))
+        ended = asyncio.Event()
+        client_side = SplicedConnection(ended.set, self._link)
+        self._link.start_mux(client_side)
+        self._splice = self._link.create_task(self._run(client_side, ended))
         self._proxy.splices.add(self._splice)
         self._splice.add_done_callback(self._proxy.splices.discard)
 
-    def leave(self) -> None:
+    def end(self) -> None:
         """The client is gone; cancel its work."""
         if self._instance is not None:
-            self._proxy.places.give_back(self._instance)
+            self._proxy.counts.release(self._instance)
             self._instance = None
         if self._splice is not None:
             self._splice.cancel()
 
-    async def _run(self, here: Side, over: asyncio.Event) -> None:
+    async def _run(self, client_side: SplicedConnection, ended: asyncio.Event) -> None:
         assert self._target is not None
         target = self._target
-        there = Side(over.set)
+        instance_side = SplicedConnection(ended.set)
         try:
-            backend = await reach(
+            backend = await connect_backend(
                 target,
-                there,
+                instance_side,
                 self._proxy.settings.backend_tls,
                 self._proxy.records,
                 tls_required=self._proxy.settings.backend_tls_required,
@@ -214,13 +214,13 @@ class _Visitor:
             return
         peer = self._link.peer
         try:
-            self._proxy.app_log.visit(target, f"Successful remote access by {peer}")
-            backend.fed_by(self._link)
-            self._link.fed_by(backend)
-            there.join(backend, here)
-            here.join(self._link, there)
-            await over.wait()
+            self._proxy.app_log.write_line(target, f"Successful remote access by {peer}")
+            backend.set_feeder(self._link)
+            self._link.set_feeder(backend)
+            instance_side.join(backend, client_side)
+            client_side.join(self._link, instance_side)
+            await ended.wait()
         finally:
-            self._proxy.app_log.visit(target, f"Remote access ended for {peer}")
+            self._proxy.app_log.write_line(target, f"Remote access ended for {peer}")
             backend.hang_up()
             self._link.hang_up()

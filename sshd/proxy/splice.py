@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sshd.ssh.channel import Channel
-from sshd.ssh.errors import OpenRefused
 from sshd.ssh.link import MuxLink
-from sshd.ssh.messages import MAX_CHANNELS, OPEN_CONNECT_FAILED, OPEN_RESOURCE_SHORTAGE
+from sshd.ssh.messages import MAX_CHANNELS, OPEN_CONNECT_FAILED, OPEN_RESOURCE_SHORTAGE, OpenRefused
 from sshd.ssh.mux import Mux, OpenRequest
 from sshd.ssh.replies import Reply
 
@@ -19,17 +18,17 @@ MAX_EARLY = 64
 _EARLY = "no instance yet"
 
 
-class Side:
+class SplicedConnection:
     """One connection of a splice: passes its requests on to the other."""
 
     def __init__(self, ended: Callable[[], None], link: MuxLink | None = None) -> None:
         """``ended`` is called when the connection ends. ``link`` is the connection, if it exists already."""
         self._ended = ended
         self._link = link
-        self._other: Side | None = None
+        self._other: SplicedConnection | None = None
         self._early: list[Callable[[], None]] = []
 
-    def join(self, link: MuxLink, other: Side) -> None:
+    def join(self, link: MuxLink, other: SplicedConnection) -> None:
         """Pass requests on from now on, beginning with those that wait."""
         self._link = link
         self._other = other
@@ -72,15 +71,15 @@ class Side:
 
     async def _open(self, request: OpenRequest) -> None:
         far = self._other.mux if self._other is not None else None
-        here, there = Half(), Half()
-        here.peer, there.peer = there, here
+        incoming, outgoing = SplicedChannel(), SplicedChannel()
+        incoming.peer, outgoing.peer = outgoing, incoming
         try:
             if far is None:
                 raise ConnectionResetError("the other connection has ended")
             # the far side also counts channels that its peer has not closed yet
             if far.channels >= MAX_CHANNELS:
                 raise OpenRefused(OPEN_RESOURCE_SHORTAGE, "too many channels")
-            channel = await far.open(request.kind, there, request.extra)
+            channel = await far.open(request.kind, outgoing, request.extra)
         except OpenRefused as refusal:
             request.refuse(refusal.reason, refusal.text, refusal.language)
             return
@@ -88,15 +87,15 @@ class Side:
             request.refuse(OPEN_CONNECT_FAILED, str(error))
             return
         try:
-            request.accept(here, channel.extra)
+            request.accept(incoming, channel.extra)
         except ConnectionResetError:
             channel.close()
             return
-        here.flow()
-        there.flow()
+        incoming.flow()
+        outgoing.flow()
 
 
-class Half:
+class SplicedChannel:
     """The handler of one channel; passes everything on to the channel of its peer.
 
     Requests are sent at once: a signal must overtake input that a command does not read. Data is sent as fast
@@ -106,7 +105,7 @@ class Half:
     LAST_WORDS = frozenset({"exit-status", "exit-signal"})
 
     def __init__(self) -> None:
-        self.peer: Half
+        self.peer: SplicedChannel
         self.channel: Channel | None = None
         self._queue: deque[tuple[int, bytes] | Callable[[], None]] = deque()
         self._requests: deque[tuple[str, bytes, Reply]] = deque()

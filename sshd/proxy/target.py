@@ -77,7 +77,7 @@ def choose_target(
     )
 
 
-def only(lrps: Sequence[ActualLRP], process_guid: str, index: int) -> ActualLRP:
+def single_instance(lrps: Sequence[ActualLRP], process_guid: str, index: int) -> ActualLRP:
     """The single instance. Raises :class:`NoTarget` if there is none or more than one."""
     if len(lrps) != 1:
         number = "no" if not lrps else "multiple"

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from sshd.osnames import path_error
 from sshd.sftp import protocol as p
 from sshd.sftp.attributes import NONE, Attributes, Owners, attributes, long_name, read_attributes
-from sshd.sftp.handles import Handle, Handles
 from sshd.sftp.protocol import StatusError, packet, status, status_of
 from sshd.wire import Reader, string, text, uint32, uint64
 
@@ -31,6 +30,43 @@ def _failing(operation: str, *paths: str) -> Iterator[None]:
         raise StatusError(status_of(error), path_error(operation, " ".join(paths), error)) from error
     except ValueError as error:  # a path with a zero byte
         raise StatusError(p.FAILURE, f"{operation} {' '.join(paths)}: invalid argument") from error
+
+
+class Handle:
+    """An open file or directory, with the path used to open it."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.entries: Iterator[os.DirEntry[str]] | None = None
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+class Handles:
+    """The table of open handles; their names are decimal counters."""
+
+    def __init__(self) -> None:
+        self._open: dict[bytes, Handle] = {}
+        self._count = 0
+
+    def add(self, handle: Handle) -> bytes:
+        self._count += 1
+        name = b"%d" % self._count
+        self._open[name] = handle
+        return name
+
+    def get(self, name: bytes) -> Handle:
+        """The handle of a name. Raises :class:`StatusError` for an unknown name."""
+        try:
+            return self._open[name]
+        except KeyError:
+            raise StatusError(p.FAILURE, "bad file descriptor") from None
+
+    def close(self, name: bytes) -> None:
+        self.get(name).close()
+        del self._open[name]
 
 
 class Requests:

@@ -2,6 +2,9 @@
 
 A handler receives the data and returns it to the window with :meth:`Channel.consumed` after processing. The
 window therefore bounds the memory of a channel.
+
+A connection sends the data of its channels a few packets per turn of the event loop. A peer that requests
+tiny packets slows down only its own connection.
 """
 
 from __future__ import annotations
@@ -9,15 +12,52 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sshd.ssh import messages as m
-from sshd.ssh.errors import ProtocolViolation
+from sshd.ssh.messages import ProtocolViolation
 from sshd.ssh.replies import Pending, Replies, Reply
 from sshd.wire import boolean, string, text, uint32
 
-if TYPE_CHECKING:
-    from sshd.ssh.mux import Mux
+PACKETS_PER_TURN = 64
+"""Data packets that one connection sends per turn.
+
+The largest window holds this many full packets, so only smaller packets are delayed.
+"""
+
+
+class Link(Protocol):
+    """The authenticated transport that carries the packets of a connection."""
+
+    def send_packet(self, pkttype: int, *args: bytes) -> None: ...
+
+    def has_room(self) -> bool:
+        """Whether bulk data may be written now; if not, ``Mux.writable`` is called later."""
+
+    def lost(self) -> bool: ...
+
+
+class TurnBudget:
+    """Budget of data packets that may be sent before other connections get their turn of the event loop."""
+
+    __slots__ = ("_renewed", "left")
+
+    def __init__(self, renewed: Callable[[], None]) -> None:
+        """``renewed`` is called in the turn after the budget was used up."""
+        self.left = PACKETS_PER_TURN
+        self._renewed = renewed
+
+    def take(self, packets: int) -> None:
+        if self.left <= 0:
+            return
+        self.left -= packets
+        if self.left <= 0:
+            self.left = 0
+            asyncio.get_running_loop().call_soon(self._renew)
+
+    def _renew(self) -> None:
+        self.left = PACKETS_PER_TURN
+        self._renewed()
 
 
 class ChannelHandler(Protocol):
@@ -44,26 +84,33 @@ class Channel:
     """One open channel."""
 
     __slots__ = (
-        "_adjust", "_answers", "_closed", "_eof_sent", "_handler", "_max_packet", "_mux", "_peer_closed",
-        "_peer_eof", "_receive_window", "_remote", "_replies", "_send_window", "extra", "granted", "local",
+        "_adjust", "_answers", "_both_closed", "_closed", "_eof_sent", "_handler", "_link", "_max_packet",
+        "_peer_closed", "_peer_eof", "_receive_window", "_remote", "_replies", "_send_window", "_turn",
+        "extra", "granted", "local",
     )  # fmt: skip
 
     def __init__(
         self,
-        mux: Mux,
+        link: Link,
+        turn: TurnBudget,
         handler: ChannelHandler,
         local: int,
         granted: int,
         remote: int,
         window: int,
         max_packet: int,
-        extra: bytes = b"",
+        extra: bytes,
+        both_closed: Callable[[Channel], None],
     ) -> None:
-        """``granted`` is the window that the peer granted us, ``window`` the one we granted the peer."""
+        """``granted`` is the window of the data to us, ``window`` that of our data. ``turn`` and ``link`` are
+        those of the connection. ``both_closed`` is called once both sides have closed the channel.
+        """
         self.local = local
         self.granted = granted
         self.extra = extra
-        self._mux = mux
+        self._link = link
+        self._turn = turn
+        self._both_closed = both_closed
         self._handler = handler
         self._remote = uint32(remote)
         self._send_window = window
@@ -78,9 +125,9 @@ class Channel:
 
     def room(self) -> int:
         """Bytes that may be sent now; after 0, the handler's ``writable`` is called."""
-        if self._closed or self._eof_sent or not self._mux.link.has_room():
+        if self._closed or self._eof_sent or not self._link.has_room():
             return 0
-        return min(self._send_window, self._mux.turn.left * self._max_packet)
+        return min(self._send_window, self._turn.left * self._max_packet)
 
     def send(self, data: bytes | memoryview, kind: int = m.DATA) -> None:
         """Send data, no more than :meth:`room` allows. Data for a closed channel is dropped."""
@@ -89,18 +136,18 @@ class Channel:
         if len(data) > self._send_window:
             raise ValueError(f"{len(data)} bytes for a window of {self._send_window}")
         self._send_window -= len(data)
-        self._mux.turn.take(-(-len(data) // self._max_packet))
+        self._turn.take(-(-len(data) // self._max_packet))
         for start in range(0, len(data), self._max_packet):
             piece = bytes(data[start : start + self._max_packet])
             if kind == m.DATA:
-                self._mux.link.send_packet(m.CHANNEL_DATA, self._remote, len(piece).to_bytes(4, "big"), piece)
+                self._link.send_packet(m.CHANNEL_DATA, self._remote, len(piece).to_bytes(4, "big"), piece)
             else:
-                self._mux.link.send_packet(m.CHANNEL_EXTENDED_DATA, self._remote, uint32(kind), string(piece))
+                self._link.send_packet(m.CHANNEL_EXTENDED_DATA, self._remote, uint32(kind), string(piece))
 
     def send_eof(self) -> None:
         if not self._closed and not self._eof_sent:
             self._eof_sent = True
-            self._mux.link.send_packet(m.CHANNEL_EOF, self._remote)
+            self._link.send_packet(m.CHANNEL_EOF, self._remote)
 
     def request(self, name: str, payload: bytes, want_reply: bool = False) -> asyncio.Future[bool] | None:
         """Send a request; if a reply is wanted, the future resolves to its success."""
@@ -119,7 +166,7 @@ class Channel:
             if answered is not None:
                 answered(False)
             return
-        self._mux.link.send_packet(
+        self._link.send_packet(
             m.CHANNEL_REQUEST,
             self._remote,
             text(name),
@@ -134,24 +181,22 @@ class Channel:
         if self._closed:
             return
         self._closed = True
-        self._mux.link.send_packet(m.CHANNEL_CLOSE, self._remote)
+        self._link.send_packet(m.CHANNEL_CLOSE, self._remote)
         self._settle()
         if self._peer_closed:
-            self._mux.forget(self)
+            self._both_closed(self)
 
     def consumed(self, size: int) -> None:
         """Report that ``size`` received bytes are processed."""
         self._adjust += size
         if self._adjust >= self.granted // 4 and not (self._peer_eof or self._closed):
             self._receive_window += self._adjust
-            self._mux.link.send_packet(m.CHANNEL_WINDOW_ADJUST, self._remote, uint32(self._adjust))
+            self._link.send_packet(m.CHANNEL_WINDOW_ADJUST, self._remote, uint32(self._adjust))
             self._adjust = 0
 
     def _reply(self, pending: Pending) -> None:
         if not self._closed:
-            self._mux.link.send_packet(
-                m.CHANNEL_SUCCESS if pending.success else m.CHANNEL_FAILURE, self._remote
-            )
+            self._link.send_packet(m.CHANNEL_SUCCESS if pending.success else m.CHANNEL_FAILURE, self._remote)
 
     def _settle(self) -> None:
         while self._answers:
@@ -188,7 +233,7 @@ class Channel:
         self._peer_closed = True
         ours_was_open = not self._closed
         self.close()
-        self._mux.forget(self)
+        self._both_closed(self)
         if ours_was_open:
             self._handler.closed()
 

@@ -8,10 +8,10 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sshd.ssh.endpoints import ClientTransport
 from sshd.ssh.library import asyncssh
 from sshd.ssh.link import MuxLink
 from sshd.ssh.mux import MuxHandler
-from sshd.ssh.transport import ClientTransport
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """All connections of one server, with limits.
 
-A stranger is a connection that is not authenticated yet. The number of strangers is bounded, so that they
-cannot use up the memory and descriptors of authenticated connections. Above the limit, one stranger is
-dropped at random for each new one, preferably one that has not completed its key exchange: a client whose
-password is being checked stays. Random choice means that a flood cannot drop a particular stranger, which it
-could if the oldest were dropped. Accepting newcomers means that idle strangers cannot lock others out. When
-there are too many authenticated connections, new ones wait in the listener's queue.
+The number of unauthenticated connections is bounded, so that they cannot use up the memory and descriptors of
+authenticated ones. Above the limit, one of them is dropped at random for each new one, preferably one that
+has not completed its key exchange: a client whose password is being checked stays. The random choice keeps a
+flood from dropping a particular connection, which it could if the oldest were dropped. New connections are
+accepted, so that idle ones cannot lock others out. If there are too many authenticated connections, new ones
+wait in the listener's queue.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from functools import partial
 
 from sshd.ssh.server import ServerLink, ServerPolicy, server_options
 
-MAX_STRANGERS = 1000
-"""Default limit of strangers per server; each may cost 250 KB."""
+MAX_UNAUTHENTICATED = 1000
+"""Default limit of unauthenticated connections per server; each may cost 250 KB."""
 
 RETRY_SECONDS = 0.5
 """Pause of accepting when no descriptor is available."""
@@ -33,7 +33,7 @@ def affordable(descriptors_each: int) -> int:
     """The number of connections that the descriptor limit permits; a quarter is reserved for other uses."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return MAX_STRANGERS * 1000
+        return MAX_UNAUTHENTICATED * 1000
     return max(1, soft * 3 // 4 // descriptors_each)
 
 
@@ -45,7 +45,7 @@ class Connections:
         policy: ServerPolicy,
         changed: Callable[[int], None],
         most: int,
-        most_strangers: int = MAX_STRANGERS,
+        max_unauthenticated: int = MAX_UNAUTHENTICATED,
     ) -> None:
         self._policy = replace(policy, ready=self._ready, ended=self._ended)
         self._program_ready = policy.ready
@@ -53,9 +53,9 @@ class Connections:
         self._options = server_options(self._policy)
         self._changed = changed
         self._most = most
-        self._most_strangers = min(most, most_strangers)
+        self._max_unauthenticated = min(most, max_unauthenticated)
         self._links: set[ServerLink] = set()
-        self._strangers: set[ServerLink] = set()
+        self._unauthenticated: set[ServerLink] = set()
         self._resume: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class Connections:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # no descriptor available
-                if not self._drop_a_stranger():
+                if not self._drop_unauthenticated():
                     loop.remove_reader(listening)
                     retry = loop.call_later(RETRY_SECONDS, self._resume)
                 return
@@ -109,7 +109,7 @@ class Connections:
         with contextlib.suppress(OSError):  # the client is gone
             await asyncio.get_running_loop().connect_accepted_socket(lambda: link, end)
             if link in self._links:
-                self._strangers.add(link)
+                self._unauthenticated.add(link)
 
     def _attached(self, link: ServerLink, end: socket.socket, _: asyncio.Task[None]) -> None:
         """The attempt ended; if it was cancelled or failed, close its socket."""
@@ -119,26 +119,26 @@ class Connections:
 
     def _make_room(self) -> bool:
         """Whether one more connection can be accepted."""
-        if len(self._strangers) >= self._most_strangers:
-            return self._drop_a_stranger()
-        return len(self._links) < self._most or self._drop_a_stranger()
+        if len(self._unauthenticated) >= self._max_unauthenticated:
+            return self._drop_unauthenticated()
+        return len(self._links) < self._most or self._drop_unauthenticated()
 
-    def _drop_a_stranger(self) -> bool:
-        """Drop a stranger if there is one. It no longer counts, although it ends a little later."""
-        if not self._strangers:
+    def _drop_unauthenticated(self) -> bool:
+        """Drop one if there is one. It no longer counts, although it ends a little later."""
+        if not self._unauthenticated:
             return False
-        idle = [stranger for stranger in self._strangers if not stranger.is_encrypted]
-        dropped = random.choice(idle or list(self._strangers))
-        self._strangers.discard(dropped)
+        idle = [candidate for candidate in self._unauthenticated if not candidate.is_encrypted]
+        dropped = random.choice(idle or list(self._unauthenticated))
+        self._unauthenticated.discard(dropped)
         dropped.abort()
         return True
 
     def _ready(self, link: ServerLink) -> None:
-        self._strangers.discard(link)
+        self._unauthenticated.discard(link)
         self._program_ready(link)
 
     def _ended(self, link: ServerLink) -> None:
-        self._strangers.discard(link)
+        self._unauthenticated.discard(link)
         if link in self._links:
             self._links.discard(link)
             self._program_ended(link)

@@ -14,14 +14,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sshd.ssh.errors import ProtocolViolation
+from sshd.ssh.messages import ProtocolViolation
 from sshd.ssh.mux import Mux, MuxHandler
 from sshd.ssh.transport import Transport
 
-ROOM = 512 * 1024
+WRITE_BUFFER = 512 * 1024
 """Bytes in the socket's buffer above which bulk data waits."""
 
-FLOODED = 2 * 1024 * 1024
+MAX_UNSENT = 2 * 1024 * 1024
 """Bytes waiting for a peer above which nothing that could add to them is read."""
 
 MAX_DEFERRED = 10_000
@@ -42,7 +42,7 @@ class MuxLink(Transport):
     _idle_timer: asyncio.TimerHandle | None = None
     _last_traffic = 0.0
     _now: Callable[[], float] = staticmethod(time.monotonic)
-    _choked = False
+    _write_paused = False
     _next_turn: asyncio.Handle | None = None
     _feeder: MuxLink | None = None
     _holds: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class MuxLink(Transport):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=ROOM)
+            transport.set_write_buffer_limits(high=WRITE_BUFFER)
         loop = asyncio.get_running_loop()
         self._now = loop.time
         self._last_traffic = loop.time()
@@ -84,7 +84,7 @@ class MuxLink(Transport):
         if mux is not None:
             mux.connection_lost(error)
 
-    def fed_by(self, feeder: MuxLink) -> None:
+    def set_feeder(self, feeder: MuxLink) -> None:
         """Register the connection whose input is sent on this one; both are held together."""
         self._feeder = feeder
 
@@ -102,13 +102,13 @@ class MuxLink(Transport):
     # -- room ---------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
-        return not self._choked and self.can_send
+        return not self._write_paused and self.can_send
 
     def pause_writing(self) -> None:
-        self._choked = True
+        self._write_paused = True
 
     def resume_writing(self) -> None:
-        self._choked = False
+        self._write_paused = False
         self.release(_OWN)
         if self._feeder is not None:
             self._feeder.release(_OTHER)
@@ -120,7 +120,7 @@ class MuxLink(Transport):
 
     def output_written(self, transport: asyncio.Transport) -> None:
         self._last_traffic = self._now()
-        if self._choked and transport.get_write_buffer_size() > FLOODED:
+        if self._write_paused and transport.get_write_buffer_size() > MAX_UNSENT:
             self.hold(_OWN)
             if self._feeder is not None:
                 self._feeder.hold(_OTHER)

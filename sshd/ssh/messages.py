@@ -1,8 +1,7 @@
-"""Numbers of the protocol: message types, refusal reasons, sizes (RFC 4250, RFC 4254, RFC 8308)."""
+"""Numbers of the protocol (RFC 4250, 4254, 8308): message types, refusal reasons, sizes; its errors."""
 
 from __future__ import annotations
 
-DISCONNECT = 1
 IGNORE = 2
 UNIMPLEMENTED = 3
 SERVICE_REQUEST = 5
@@ -51,3 +50,17 @@ LEAST_MAX_PACKET = 9
 """Smallest maximum packet size in bytes that a peer may set; the same as in Go's library."""
 MAX_CHANNELS = 256
 """Limit of open channels per connection; more are refused with "resource shortage"."""
+
+
+class ProtocolViolation(Exception):
+    """The peer violated the connection protocol; the connection must end."""
+
+
+class OpenRefused(Exception):
+    """The peer refused to open a channel: reason code and text."""
+
+    def __init__(self, reason: int, text: str, language: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.text = text
+        self.language = language

@@ -1,11 +1,8 @@
 """The connection protocol (RFC 4254) of one connection: channels and global requests.
 
-It is a state machine between a *link* (outgoing packets, see :class:`Link`) and handlers (incoming events).
-It never waits: a packet goes in, callbacks and packets come out. Replies keep the order of the requests,
-whatever the order of their answers.
-
-A connection sends the data of its channels a few packets per turn of the event loop. A peer that requests
-tiny packets slows down only its own connection.
+It is a state machine between a *link* (outgoing packets) and handlers (incoming events). It never waits: a
+packet goes in, callbacks and packets come out. Replies keep the order of the requests, whatever the order of
+their answers.
 """
 
 from __future__ import annotations
@@ -16,8 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sshd.ssh import messages as m
-from sshd.ssh.channel import Channel, ChannelHandler
-from sshd.ssh.errors import OpenRefused, ProtocolViolation
+from sshd.ssh.channel import Channel, ChannelHandler, Link, TurnBudget
+from sshd.ssh.messages import OpenRefused, ProtocolViolation
 from sshd.ssh.replies import Pending, Replies, Reply
 from sshd.wire import Malformed, Reader, boolean, text, uint32
 
@@ -25,25 +22,8 @@ MAX_PENDING_OPENS = 256
 """Limit of a peer's opens that wait for our answer (a dial, the other side of a splice)."""
 
 
-PACKETS_PER_TURN = 64
-"""Data packets that one connection sends per turn.
-
-The largest window holds this many full packets, so only smaller packets are delayed.
-"""
-
 REFUSED_SIZE = (m.OPEN_CONNECT_FAILED, "invalid request", "en_US.UTF-8")
 """Answer of Go's library to an open with a maximum packet size that is too small."""
-
-
-class Link(Protocol):
-    """The authenticated transport that carries the packets."""
-
-    def send_packet(self, pkttype: int, *args: bytes) -> None: ...
-
-    def has_room(self) -> bool:
-        """Whether bulk data may be written now; if not, ``Mux.writable`` is called later."""
-
-    def lost(self) -> bool: ...
 
 
 class OpenRequest:
@@ -76,29 +56,6 @@ class MuxHandler(Protocol):
     def connection_ended(self, error: Exception | None) -> None: ...
 
 
-class Turn:
-    """Budget of data packets that may be sent before other connections get their turn of the event loop."""
-
-    __slots__ = ("_renewed", "left")
-
-    def __init__(self, renewed: Callable[[], None]) -> None:
-        """``renewed`` is called in the turn after the budget was used up."""
-        self.left = PACKETS_PER_TURN
-        self._renewed = renewed
-
-    def take(self, packets: int) -> None:
-        if self.left <= 0:
-            return
-        self.left -= packets
-        if self.left <= 0:
-            self.left = 0
-            asyncio.get_running_loop().call_soon(self._renew)
-
-    def _renew(self) -> None:
-        self.left = PACKETS_PER_TURN
-        self._renewed()
-
-
 class Mux:
     """Channels and global requests of one connection."""
 
@@ -114,7 +71,7 @@ class Mux:
         self._answers: deque[Callable[[bool, bytes], None]] = deque()
         self._ended = False
         self._woken_first = 0
-        self.turn = Turn(self.writable)
+        self.turn = TurnBudget(self.writable)
 
     @property
     def channels(self) -> int:
@@ -141,21 +98,6 @@ class Mux:
             extra,
         )
         return await answer
-
-    def global_request(
-        self, name: str, payload: bytes, want_reply: bool
-    ) -> asyncio.Future[tuple[bool, bytes]] | None:
-        """Send a global request; if a reply is wanted, the future resolves to success and payload."""
-        if not want_reply:
-            self.ask(name, payload, None)
-            return None
-        answer: asyncio.Future[tuple[bool, bytes]] = asyncio.get_running_loop().create_future()
-        self.ask(
-            name,
-            payload,
-            lambda success, content: None if answer.done() else answer.set_result((success, content)),
-        )
-        return answer
 
     def ask(self, name: str, payload: bytes, answered: Callable[[bool, bytes], None] | None) -> None:
         """Send a global request. ``answered``, if a reply is wanted, is called before anything that follows
@@ -295,8 +237,7 @@ class Mux:
         if self._ended:
             raise ConnectionResetError("the SSH connection has ended")
         local, granted = self._free_id(), self._grant()
-        channel = Channel(self, handler, local, granted, remote, window, max_packet)
-        self._channels[local] = channel
+        channel = self._channel_of(handler, local, granted, remote, window, max_packet, b"")
         self.link.send_packet(
             m.CHANNEL_OPEN_CONFIRMATION,
             uint32(remote),
@@ -325,8 +266,7 @@ class Mux:
         if max_packet < m.LEAST_MAX_PACKET:
             raise ProtocolViolation(f"a maximum packet size of {max_packet} bytes")
         handler, granted, answer = self._take_opening(local)
-        channel = Channel(self, handler, local, granted, remote, window, max_packet, reader.rest())
-        self._channels[local] = channel
+        channel = self._channel_of(handler, local, granted, remote, window, max_packet, reader.rest())
         if answer.done():  # cancelled: the handler no longer needs a channel
             channel.close()
         else:
@@ -345,9 +285,24 @@ class Mux:
         try:
             return self._opening.pop(local)
         except KeyError:
-            raise ProtocolViolation(f"answer for channel {local}, which nobody opens") from None
+            raise ProtocolViolation(f"answer for channel {local}, which is not being opened") from None
 
-    def forget(self, channel: Channel) -> None:
+    def _channel_of(
+        self,
+        handler: ChannelHandler,
+        local: int,
+        granted: int,
+        remote: int,
+        window: int,
+        max_packet: int,
+        extra: bytes,
+    ) -> Channel:
+        channel = self._channels[local] = Channel(
+            self.link, self.turn, handler, local, granted, remote, window, max_packet, extra, self._forget
+        )
+        return channel
+
+    def _forget(self, channel: Channel) -> None:
         """Free the number of a channel that both sides have closed."""
         if self._channels.pop(channel.local, None) is not None:
             self._granted -= channel.granted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from sshd.ssh.errors import ProtocolViolation
+from sshd.ssh.messages import ProtocolViolation
 
 MAX_PENDING = 1000
 """Limit of requests that wait for their answer; a peer that exceeds it is disconnected."""

@@ -13,9 +13,9 @@ from typing import Protocol
 from asyncssh.packet import SSHPacket
 
 from sshd.ssh.algorithms import STRICT_KEX_SERVER, USER_KEY_SIGNATURES, Algorithms, host_key_signatures
+from sshd.ssh.endpoints import Offer, ServerTransport
 from sshd.ssh.library import asyncssh
 from sshd.ssh.link import MuxLink
-from sshd.ssh.transport import Offer, ServerTransport
 
 MAX_REFUSED_ATTEMPTS = 6
 """The refused attempt that ends the connection; the first ``none`` does not count."""

@@ -1,4 +1,6 @@
-"""asyncssh's connections with a public interface. Only this module uses private names of asyncssh.
+"""asyncssh's connections with a public interface: packets, turns of the event loop, lifecycle.
+
+Only this module and ``sshd.ssh.endpoints`` use private names of asyncssh.
 
 asyncssh does the security-critical work: key exchange, encryption, integrity, sequence numbers,
 authentication. This module replaces three things. It frames and parses packets of an authenticated connection
@@ -16,19 +18,14 @@ import asyncio
 import inspect
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncssh.auth import lookup_server_auth
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
-from asyncssh.packet import NameList, PacketDecodeError, SSHPacket, String
-from asyncssh.public_key import decode_ssh_public_key
+from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from sshd.ssh import messages as m
-from sshd.ssh.errors import ProtocolViolation
 from sshd.ssh.library import LibraryMismatch, asyncssh
+from sshd.ssh.messages import ProtocolViolation
 
 if TYPE_CHECKING:
     from asyncssh.connection import SSHConnection as _Base
@@ -98,7 +95,7 @@ class Transport(_Base):
     Subclasses override the hooks; here each hook does nothing.
     """
 
-    _ours = False
+    _took_over = False
     _packets_before = 0
     _longest_packet = 0
 
@@ -126,7 +123,7 @@ class Transport(_Base):
 
     def take_over(self) -> None:
         """Send packets of the connection protocol to :meth:`packet_arrived` from now on."""
-        self._ours = True
+        self._took_over = True
         self._max_recv_pktlen = self._longest_packet
 
     @property
@@ -210,7 +207,7 @@ class Transport(_Base):
             or (self._rekey_seconds and time.monotonic() >= self._rekey_time)
         ):
             super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
-            if self._deferred_packets and self._ours:
+            if self._deferred_packets and self._took_over:
                 self.packet_deferred(len(self._deferred_packets))
             return
         payload = b"".join((bytes((pkttype,)), *args))
@@ -240,7 +237,7 @@ class Transport(_Base):
             self._recv_data()
 
     def _recv_data(self) -> None:
-        if not self._ours:
+        if not self._took_over:
             super()._recv_data()
             return
         try:
@@ -255,7 +252,7 @@ class Transport(_Base):
 
     def _recv_pkthdr(self) -> bool:
         """asyncssh's loop is at the start of a packet: after authentication, our loop takes over."""
-        if not self._ours:
+        if not self._took_over:
             return super()._recv_pkthdr()
         self._receive_packets()
         return False
@@ -344,147 +341,3 @@ class Transport(_Base):
 def _wait() -> bool:
     """Receive handler during the handling of a packet: takes nothing off the buffer."""
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A server's offer, best first, and the extensions it announces."""
-
-    key_exchanges: tuple[bytes, ...]
-    ciphers: tuple[bytes, ...]
-    macs: tuple[bytes, ...]
-    host_key_signatures: tuple[bytes, ...]
-    markers: tuple[bytes, ...]
-    extensions: Mapping[bytes, bytes]
-
-
-class ServerTransport(Transport, SSHServerConnection):
-    """The server side, with our own offer; authentication requests go to hooks."""
-
-    def __init__(self, options: asyncssh.SSHServerConnectionOptions, offer: Offer) -> None:
-        super().__init__(asyncio.get_running_loop(), options)
-        self._offer = offer
-        self._kex_algs = list(offer.key_exchanges)
-        self._enc_algs = list(offer.ciphers)
-        self._mac_algs = list(offer.macs)
-        self._cmp_algs = [b"none"]
-        self._server_host_key_algs = list(offer.host_key_signatures)
-        self._host_key_pairs = OrderedDict(
-            (name, self._server_host_keys[name]) for name in offer.host_key_signatures
-        )
-
-    # -- hooks --------------------------------------------------------------------------------------
-
-    def service_requested(self, service: bytes) -> None:
-        """A service request; :meth:`accept_service` answers it."""
-
-    def authentication_requested(
-        self, user: bytes, service: bytes, method: bytes, packet: SSHPacket
-    ) -> Awaitable[None] | None:
-        """An authentication attempt; ``packet`` has the remaining fields, for :meth:`attempt`."""
-
-    # -- key exchange -------------------------------------------------------------------------------
-
-    def _get_extra_kex_algs(self) -> list[bytes]:
-        return list(self._offer.markers)
-
-    def choose_server_host_key(self, peer_host_key_algs: object) -> bool:
-        self._server_host_keys = self._host_key_pairs
-        return super().choose_server_host_key(peer_host_key_algs)  # type: ignore[arg-type]
-
-    def _send_ext_info(self) -> None:
-        self._extensions_to_send.clear()
-        self._extensions_to_send.update(self._offer.extensions)
-        super()._send_ext_info()
-
-    def send_server_host_keys(self) -> None:
-        """Do nothing: host keys are not announced."""
-
-    # -- authentication -----------------------------------------------------------------------------
-
-    @property
-    def is_encrypted(self) -> bool:
-        return self._recv_encryption is not None
-
-    @property
-    def takes_attempts(self) -> bool:
-        """Whether an authentication request is valid now."""
-        return self._auth_in_progress and not self._auth_complete and not self.lost()
-
-    @property
-    def user(self) -> str:
-        """The user of the latest attempt."""
-        return self._username
-
-    def accept_service(self, service: bytes) -> None:
-        self._next_service = None
-        self.send_packet(m.SERVICE_ACCEPT, String(service))
-        self._auth_in_progress = True
-        self._can_recv_ext_info = False
-        self._send_deferred_packets()
-
-    def abandon_attempt(self) -> bool:
-        """Forget an unanswered attempt; True if there was one."""
-        if self._auth is None:
-            return False
-        self._auth.cancel()
-        self._auth = None
-        return True
-
-    def begin_attempt(self, user: str) -> None:
-        self._username = user
-
-    def attempt(self, method: bytes, packet: SSHPacket) -> None:
-        """Let asyncssh process the attempt; its methods call the subclass."""
-        self._auth = lookup_server_auth(self, self._username, method, packet)
-
-    def refuse_attempt(self, methods: Iterable[bytes]) -> None:
-        self._auth = None
-        self.send_packet(m.USERAUTH_FAILURE, NameList(list(methods)), b"\0")
-
-    def forget_attempt(self) -> None:
-        self._auth = None
-
-    def is_signed(self, key_blob: bytes, message: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` is a signature of this key for this connection."""
-        return decode_ssh_public_key(key_blob).verify(String(self._session_id) + message, signature)
-
-    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
-        if pkttype == m.SERVICE_REQUEST:
-            self.service_requested(packet.get_string())
-            return True
-        if pkttype == m.USERAUTH_REQUEST:
-            user, service, method = packet.get_string(), packet.get_string(), packet.get_string()
-            return self.authentication_requested(user, service, method, packet) or True
-        return super().process_packet(pkttype, pktid, packet)
-
-
-class ClientTransport(Transport, SSHClientConnection):
-    """The client side; :meth:`accepts_host_key` decides about the server."""
-
-    def __init__(
-        self, options: asyncssh.SSHClientConnectionOptions, authenticated: asyncio.Future[None]
-    ) -> None:
-        options.waiter = authenticated
-        super().__init__(asyncio.get_running_loop(), options, wait="auth")
-
-    # -- hooks --------------------------------------------------------------------------------------
-
-    def accepts_host_key(self, key_blob: bytes) -> bool:
-        raise NotImplementedError
-
-    def packet_processed(self) -> None:
-        """asyncssh has handled a packet, which may have completed the authentication."""
-
-    # -----------------------------------------------------------------------------------------------
-
-    def validate_server_host_key(self, key_data: bytes) -> asyncssh.SSHKey:
-        if not self.accepts_host_key(key_data):
-            raise asyncssh.HostKeyNotVerifiable("Host fingerprint mismatch")
-        self._server_host_key = decode_ssh_public_key(key_data)
-        return self._server_host_key
-
-    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
-        result = super().process_packet(pkttype, pktid, packet)
-        self.packet_processed()
-        return result

@@ -19,18 +19,20 @@ from typing import Any
 import psutil
 import pytest
 
-from sshd.daemon.worker import MAX_STRANGERS
+from sshd.daemon.worker import MAX_UNAUTHENTICATED
 from sshd.proxy.limits import ConnectionLimits
 from sshd.proxy.realms import Instance
 from sshd.scp.peer import MAX_DEPTH
 from sshd.ssh import messages as m
+from sshd.ssh.channel import PACKETS_PER_TURN
 from sshd.ssh.client import Credentials
-from sshd.ssh.errors import OpenRefused
-from sshd.ssh.mux import PACKETS_PER_TURN, Mux
+from sshd.ssh.messages import OpenRefused
+from sshd.ssh.mux import Mux
 from sshd.ssh.server import MAX_SERVICE_REQUESTS
 from sshd.ssh.transport import PACKETS_BEFORE_AUTHENTICATION
 from sshd.ssh.transport import PACKETS_PER_TURN as RECEIVED_PER_TURN
 from sshd.wire import Reader, boolean, string, text, uint32
+from tests.support.ssh import global_request
 from tests.support.thorough import sampled
 from tests.unit.sshd.conftest import children, rss_kb
 from tests.unit.sshd.conftest import clock as clock
@@ -274,7 +276,7 @@ async def test_a_client_whose_password_is_checked_does_not_make_way_for_idle_one
     open_proxy: Any, daemon: Any, probe: Any
 ) -> None:
     realm = Hangs()
-    async with open_proxy(daemon.port, realms=[realm], most_strangers=2) as running:
+    async with open_proxy(daemon.port, realms=[realm], max_unauthenticated=2) as running:
         link = await probe(running.port)
         link.attempt("password", boolean(False), text("x"))
         await realm.asked.wait()
@@ -322,7 +324,7 @@ def test_more_strangers_than_there_are_descriptors(daemons: Any, ssh: Any, tmp_p
         (worker,) = children(daemon.pid)
         connected = psutil.Process(worker).net_connections(kind="tcp")
         strangers = sum(each.status == psutil.CONN_ESTABLISHED for each in connected)
-        assert strangers <= MAX_STRANGERS + 1  # the client that was in may be leaving
+        assert strangers <= MAX_UNAUTHENTICATED + 1  # the client that was in may be leaving
         for end in ends:
             end.close()
 
@@ -391,7 +393,7 @@ async def test_connections_of_one_user_are_limited(daemon: Any, open_proxy: Any,
         async def instance(self, user: str, password: str) -> Instance | None:
             return Instance("guid", 0, password)
 
-    limits = ConnectionLimits(in_all=0, per_user=2, per_instance=0)
+    limits = ConnectionLimits(total=0, per_user=2, per_instance=0)
     async with open_proxy(daemon.port, realms=[Users()], limits=limits) as running:
         first = await connect_to(running.port, Credentials(USER, "one"))
         await connect_to(running.port, Credentials(USER, "one"))
@@ -407,7 +409,7 @@ async def test_connections_of_one_user_are_limited(daemon: Any, open_proxy: Any,
 async def test_connections_to_one_instance_are_limited(
     daemon: Any, open_proxy: Any, connect_to: Any, password: Any
 ) -> None:
-    limits = ConnectionLimits(in_all=0, per_user=0, per_instance=1)
+    limits = ConnectionLimits(total=0, per_user=0, per_instance=1)
     async with open_proxy(daemon.port, limits=limits) as running:
         tenant = await connect_to(running.port, password)
         with pytest.raises(Exception, match="denied"):
@@ -421,7 +423,7 @@ async def test_connections_in_all_are_limited(
     daemon: Any, open_proxy: Any, connect_to: Any, password: Any
 ) -> None:
     """One more waits to be accepted until another one ends."""
-    async with open_proxy(daemon.port, limits=ConnectionLimits(in_all=2)) as running:
+    async with open_proxy(daemon.port, limits=ConnectionLimits(total=2)) as running:
         tenant, other = await connect_to(running.port, password), await connect_to(running.port, password)
         waiting = asyncio.ensure_future(connect_to(running.port, password))
         assert await is_usable(tenant)
@@ -440,7 +442,9 @@ async def test_sockets_whose_channel_the_client_never_takes_are_closed_with_the_
     tenant, attacker = await connect_to(daemon.port), await connect_to(daemon.port)
     opened = asyncio.Event()
     attacker.visitor.accept = lambda _: opened.set() if len(attacker.visitor.opened) == 50 else None
-    asked, port = await attacker.link.mux.global_request("tcpip-forward", text("127.0.0.1") + uint32(0), True)
+    asked, port = await global_request(
+        attacker.link.mux, "tcpip-forward", text("127.0.0.1") + uint32(0), True
+    )
     assert asked
     with sockets(50, int.from_bytes(port, "big")) as ends:
         await opened.wait()
@@ -456,7 +460,7 @@ async def test_sockets_whose_channel_the_client_never_takes_are_closed_with_the_
 async def test_sockets_that_wait_for_a_channel_are_bounded(daemon: Any, connect_to: Any) -> None:
     attacker = await connect_to(daemon.port)
     attacker.visitor.accept = lambda _: None
-    _, port = await attacker.link.mux.global_request("tcpip-forward", text("127.0.0.1") + uint32(0), True)
+    _, port = await global_request(attacker.link.mux, "tcpip-forward", text("127.0.0.1") + uint32(0), True)
     with sockets(m.MAX_CHANNELS + 1, int.from_bytes(port, "big")) as ends:
         loop = asyncio.get_running_loop()
         for end in ends:
@@ -539,7 +543,7 @@ async def test_key_exchanges_without_end_leave_the_others_usable(daemon: Any, co
         attacker.link._send_kexinit()
         attacker.link._kexinit_sent = True
         assert await is_usable(tenant)
-        assert await attacker.link.mux.global_request("x", b"", True) == (False, b"")
+        assert await global_request(attacker.link.mux, "x", b"", True) == (False, b"")
 
 
 # -- transfers --------------------------------------------------------------------------------------

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sshd.ssh import messages as m
-from sshd.ssh.errors import OpenRefused
 from sshd.ssh.link import MAX_DEFERRED
+from sshd.ssh.messages import OpenRefused
 from sshd.wire import string, text, uint32
+from tests.support.ssh import global_request
 from tests.unit.sshd.conftest import children, rss_kb
 
 pytestmark = pytest.mark.unit
@@ -72,7 +74,7 @@ async def test_a_key_exchange_that_never_ends(daemon: Any, connect_to: Any) -> N
     client.link._send_kexinit()
     client.link._kex_complete = True
     for _ in range(MAX_DEFERRED + 1):
-        client.link.mux.global_request("flood", b"", True)
+        global_request(client.link.mux, "flood", b"", True)
     client.link.release("test")
     await client.visitor.ended.wait()
 
@@ -132,7 +134,7 @@ async def test_what_is_refused(daemon: Any, connect_to: Any) -> None:
 
 async def test_global_requests(daemon: Any, connect_to: Any) -> None:
     client = await connect_to(daemon.port)
-    ask = client.link.mux.global_request
+    ask = partial(global_request, client.link.mux)
     assert await ask("keepalive@openssh.com", b"", True) == (False, b"")
     assert await ask("tcpip-forward", b"\0", True) == (False, b"")
     assert await ask("tcpip-forward", text("127.0.0.1") + uint32(70000), True) == (False, b"")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sshd.daemon.children import Ending
+from sshd.daemon.children import ExitState
+from sshd.daemon.command import exit_message
 from sshd.daemon.environment import command_environment
-from sshd.daemon.session import exit_message
 from sshd.daemon.terminal import PtyRequest, parse_pty_request
 from sshd.hiding import without_keys, without_variables
 from sshd.osnames import AddressError, split_host_port
@@ -129,16 +129,16 @@ def test_addresses_that_are_none(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "message"),
+    ("exit_state", "message"),
     [
-        (Ending(7), ("exit-status", uint32(7))),
-        (Ending(None, 15), ("exit-signal", string(b"TERM") + boolean(False) + string(b"") * 2)),
-        (Ending(None, 11, True), ("exit-signal", string(b"SEGV") + boolean(True) + string(b"") * 2)),
-        (Ending(None, 24), ("exit-signal", string(b"") + boolean(False) + string(b"") * 2)),
+        (ExitState(7), ("exit-status", uint32(7))),
+        (ExitState(None, 15), ("exit-signal", string(b"TERM") + boolean(False) + string(b"") * 2)),
+        (ExitState(None, 11, True), ("exit-signal", string(b"SEGV") + boolean(True) + string(b"") * 2)),
+        (ExitState(None, 24), ("exit-signal", string(b"") + boolean(False) + string(b"") * 2)),
     ],
 )
-def test_exit_messages(ending: Ending, message: tuple[str, bytes]) -> None:
-    assert exit_message(ending) == message
+def test_exit_messages(exit_state: ExitState, message: tuple[str, bytes]) -> None:
+    assert exit_message(exit_state) == message
 
 
 def test_terminal_modes_end_where_they_should() -> None:

@@ -15,6 +15,7 @@ from sshd.daemon.settings import Settings
 from sshd.daemon.worker import Worker
 from sshd.ssh.algorithms import Algorithms
 from sshd.wire import string, text, uint32
+from tests.support.ssh import global_request
 
 pytestmark = pytest.mark.unit
 
@@ -51,7 +52,7 @@ async def on_terminal(client: Any, command: str) -> Any:
 
 async def is_alive(client: Any) -> bool:
     """Whether its connection answers; asking is traffic."""
-    answer: tuple[bool, bytes] = await client.link.mux.global_request("keepalive@openssh.com", b"", True)
+    answer: tuple[bool, bytes] = await global_request(client.link.mux, "keepalive@openssh.com", b"", True)
     return answer == (False, b"") and not client.link.lost()
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sshd.daemon import terminal
-from sshd.daemon.children import Ending
-from sshd.daemon.session import SIGNALS, exit_message
+from sshd.daemon.children import ExitState
+from sshd.daemon.command import SIGNALS, exit_message
 from sshd.wire import boolean, string
 
 pytestmark = pytest.mark.unit
@@ -153,4 +153,4 @@ def test_the_name_of_what_killed_a_command(number: int) -> None:
         name = ""
     known = name if name in SIGNALS else ""
     message = string(known.encode()) + boolean(False) + string(b"") * 2
-    assert exit_message(Ending(None, number)) == ("exit-signal", message)
+    assert exit_message(ExitState(None, number)) == ("exit-signal", message)

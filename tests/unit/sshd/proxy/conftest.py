@@ -59,7 +59,7 @@ class Told:
     counts: list[int] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def visit(self, target: Target, text: str) -> None:
+    def write_line(self, target: Target, text: str) -> None:
         self.lines.append((target.source_id, target.instance_id, text.rpartition(" ")[0]))
         self.news.set()
 

@@ -12,8 +12,8 @@ import pytest
 
 from bbs.models.actual_lrp import ActualLRPNetInfo, PortMapping, PreferredAddress
 from bbs.models.desired_lrp import DesiredLRP
-from sshd.proxy.fingerprints import matches
-from sshd.proxy.target import Address, NoTarget, choose_target, only
+from sshd.proxy.backend import matches
+from sshd.proxy.target import Address, NoTarget, choose_target, single_instance
 from sshd.ssh.library import asyncssh
 
 pytestmark = pytest.mark.unit
@@ -139,7 +139,7 @@ def test_addresses(
 @pytest.mark.parametrize(("count", "number"), [(0, "no"), (2, "multiple")])
 def test_exactly_one_instance(count: int, number: str, instance: Any) -> None:
     with pytest.raises(NoTarget, match=f"{number} matching ActualLRP for ProcessGuid: g, Index: 4"):
-        only([instance(1)] * count, "g", 4)
+        single_instance([instance(1)] * count, "g", 4)
 
 
 def test_no_route(instance: Any) -> None:

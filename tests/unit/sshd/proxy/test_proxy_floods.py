@@ -15,12 +15,13 @@ import pytest
 from sshd.proxy.backend import VERSION
 from sshd.proxy.realms import Instance
 from sshd.ssh import messages as m
-from sshd.ssh.errors import OpenRefused
 from sshd.ssh.library import asyncssh
-from sshd.ssh.link import FLOODED, ROOM, MuxLink
+from sshd.ssh.link import MAX_UNSENT, WRITE_BUFFER, MuxLink
+from sshd.ssh.messages import OpenRefused
 from sshd.ssh.mux import MAX_PENDING_OPENS
 from sshd.ssh.transport import PACKETS_PER_TURN
 from sshd.wire import boolean, text
+from tests.support.ssh import global_request
 
 pytestmark = pytest.mark.unit
 
@@ -61,7 +62,7 @@ class Waiting:
     @property
     def is_bounded(self) -> bool:
         """By the limit, and what arrives in the turn in which it is reached."""
-        return ROOM < self.most < FLOODED + PACKETS_PER_TURN * 2 * len(PIECE)
+        return WRITE_BUFFER < self.most < MAX_UNSENT + PACKETS_PER_TURN * 2 * len(PIECE)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def test_requests_for_an_instance_that_does_not_read(spliced: Any, waiting
     spliced.far.link.hold("test")
     link = spliced.client.link
     for _ in range(FLOOD):
-        link.mux.global_request("flood", PIECE, False)
+        global_request(link.mux, "flood", PIECE, False)
     await at_rest(link._transport.get_write_buffer_size)
     assert waiting.is_bounded
     spliced.far.link.release("test")
@@ -103,7 +104,7 @@ async def test_a_key_exchange_that_never_ends(spliced: Any) -> None:
     link._send_kexinit()
     link._kex_complete = True  # the client goes on as if it had not asked for one
     for _ in range(3000):
-        link.mux.global_request("flood", b"", True)
+        global_request(link.mux, "flood", b"", True)
     await spliced.far.ended.wait()
 
 
@@ -178,7 +179,7 @@ async def test_without_limits_of_time_nobody_is_dropped(open_proxy: Any, daemon:
 async def test_strangers_make_way_for_newcomers_and_visitors_stay(
     daemon: Any, open_proxy: Any, connect_to: Any, password: Any
 ) -> None:
-    async with asyncio.timeout(30), open_proxy(daemon.port, most_strangers=3) as running:
+    async with asyncio.timeout(30), open_proxy(daemon.port, max_unauthenticated=3) as running:
         visitor = await connect_to(running.port, password)
         ends = []
         for _ in range(6):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sshd.ssh import messages as m
-from sshd.ssh.errors import OpenRefused
+from sshd.ssh.messages import OpenRefused
 from sshd.wire import boolean, text, uint32
+from tests.support.ssh import global_request
 
 pytestmark = pytest.mark.unit
 
@@ -71,7 +73,7 @@ async def test_the_far_end_opens_too(spliced: Any, recorder: Any) -> None:
 
 
 async def test_global_requests_and_their_answers_in_order(spliced: Any) -> None:
-    ask = spliced.client.link.mux.global_request
+    ask = partial(global_request, spliced.client.link.mux)
     questions = [ask(f"question{number}", b"payload", True) for number in range(3)]
     assert ask("unanswered", b"", False) is None
     asked = [await spliced.far.requests.get() for _ in range(4)]
@@ -88,7 +90,7 @@ async def test_global_requests_and_their_answers_in_order(spliced: Any) -> None:
 
 
 async def test_global_requests_of_the_far_end(spliced: Any) -> None:
-    assert await spliced.far.mux.global_request("keepalive@openssh.com", b"", True) == (False, b"")
+    assert await global_request(spliced.far.mux, "keepalive@openssh.com", b"", True) == (False, b"")
 
 
 async def test_channel_requests_with_results_both_ways(spliced: Any) -> None:
@@ -241,7 +243,7 @@ async def test_a_client_that_goes_in_the_middle(spliced: Any) -> None:
 async def test_a_far_end_that_goes_in_the_middle(spliced: Any) -> None:
     near, _far = await spliced.channel()
     await send(near, bytes(100_000))
-    question = spliced.client.link.mux.global_request("question", b"", True)
+    question = global_request(spliced.client.link.mux, "question", b"", True)
     await spliced.far.requests.get()
     spliced.far.link.abort()
     await near.over.wait()
@@ -291,7 +293,7 @@ async def test_what_a_client_asks_for_before_it_is_connected(
     port, far = far_end
     async with asyncio.timeout(30), open_proxy(port) as running:
         client = await connect_to(running.port, password)
-        questions = [client.link.mux.global_request(f"{number}", b"", True) for number in range(200)]
+        questions = [global_request(client.link.mux, f"{number}", b"", True) for number in range(200)]
         await client.open()
         names = []
         for _ in questions:
@@ -328,7 +330,7 @@ async def test_the_daemons_refusals_arrive_as_they_are(
 async def test_the_daemons_answers_to_global_requests_arrive_as_they_are(
     setting: Any, connect_to: Any, password: Any
 ) -> None:
-    ask = (await connect_to(setting.port, password)).link.mux.global_request
+    ask = partial(global_request, (await connect_to(setting.port, password)).link.mux)
     assert await ask("keepalive@openssh.com", b"", True) == (False, b"")
     assert await ask("tcpip-forward", b"\0", True) == (False, b"")
     success, port = await ask("tcpip-forward", text("localhost") + uint32(0), True)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sshd.proxy.splice import Side
+from sshd.proxy.splice import SplicedConnection
 from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
 from sshd.ssh.mux import Mux, OpenRequest
@@ -150,7 +150,7 @@ class Splice:
     def __init__(self) -> None:
         self.client_wire, self.near, self.beyond, self.far_wire = Wire(), Wire(), Wire(), Wire()
         self.ends = {CLIENT: End(), FAR: End()}
-        here, there = Side(lambda: None), Side(lambda: None)
+        here, there = SplicedConnection(lambda: None), SplicedConnection(lambda: None)
         links: Any = (self.near, self.beyond)
         self.near.mux, self.beyond.mux = Mux(self.near, here), Mux(self.beyond, there)
         self.client_wire.mux = Mux(self.client_wire, Handler(None))

@@ -27,7 +27,7 @@ def authority() -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger() -> Authority:
+def candidate() -> Authority:
     return Authority.create("somebody else")
 
 
@@ -151,14 +151,14 @@ async def test_who_is_not_the_instance_is_left_for_its_plain_address(
     terminator: OpenTerminator,
     trusting: Any,
     authority: Authority,
-    stranger: Authority,
+    candidate: Authority,
     open_proxy: Any,
     stock: Any,
     instance: Any,
     daemon: Any,
 ) -> None:
     async with (
-        terminator(authority if known else stranger, name) as front,
+        terminator(authority if known else candidate, name) as front,
         open_proxy(daemon.port, backend_tls=trusting()) as running,
     ):
         running.table.lrps = [instance(daemon.port, host_tls_proxy_port=front.port)]
@@ -192,7 +192,7 @@ async def test_without_tls_in_the_configuration_the_port_is_not_used(
 async def test_an_instance_without_tls_is_not_reached_where_tls_is_required(
     terminator: OpenTerminator,
     trusting: Any,
-    stranger: Authority,
+    candidate: Authority,
     open_proxy: Any,
     stock: Any,
     instance: Any,
@@ -200,7 +200,7 @@ async def test_an_instance_without_tls_is_not_reached_where_tls_is_required(
 ) -> None:
     """Neither when there is no TLS address nor when its certificate is of another authority."""
     async with (
-        terminator(stranger) as front,
+        terminator(candidate) as front,
         open_proxy(daemon.port, backend_tls=trusting(), backend_tls_required=True) as running,
     ):
         for tls_port, why in ((0, "the instance has no TLS address"), (front.port, "TLS to 127.0.0.1:")):

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from sshd.proxy.limits import ConnectionLimits, Places
+from sshd.proxy.limits import ConnectionCounts, ConnectionLimits
 from sshd.proxy.realms import Denied, DiegoRealm, Instance
+from sshd.ssh import endpoints, transport
 from sshd.ssh import messages as m
-from sshd.ssh import transport
 from sshd.ssh.algorithms import Algorithms
+from sshd.ssh.channel import PACKETS_PER_TURN, TurnBudget
 from sshd.ssh.library import LibraryMismatch, asyncssh, check_version
-from sshd.ssh.mux import PACKETS_PER_TURN, Mux, Turn
+from sshd.ssh.mux import Mux
 from sshd.ssh.server import ServerLink, ServerPolicy, server_options
 from sshd.ssh.transport import UNREAD_BEFORE_AUTHENTICATION, check_names
 
@@ -91,7 +92,7 @@ async def test_a_stranger_that_reads_nothing_is_dropped(make_link: Callable[[], 
 
 async def test_a_turn_is_renewed_in_a_later_one() -> None:
     renewed: list[int] = []
-    turn = Turn(lambda: renewed.append(turn.left))
+    turn = TurnBudget(lambda: renewed.append(turn.left))
     turn.take(PACKETS_PER_TURN - 1)
     assert turn.left == 1
     turn.take(5)
@@ -102,7 +103,7 @@ async def test_a_turn_is_renewed_in_a_later_one() -> None:
 
 async def test_a_turn_that_is_not_used_up_schedules_nothing() -> None:
     renewed: list[int] = []
-    turn = Turn(lambda: renewed.append(1))
+    turn = TurnBudget(lambda: renewed.append(1))
     turn.take(1)
     await asyncio.sleep(0)
     assert (turn.left, renewed) == (PACKETS_PER_TURN - 1, [])
@@ -143,11 +144,12 @@ def test_a_library_without_a_name_that_is_used_is_refused_with_words() -> None:
 
 def test_every_private_name_that_is_used_is_checked() -> None:
     """So that another version of the library is refused at import, not in the middle of a connection."""
-    tree = list(ast.walk(ast.parse(Path(transport.__file__).read_text())))
+    files = (transport.__file__, endpoints.__file__)
+    tree = [node for file in files for node in ast.walk(ast.parse(Path(file).read_text()))]
     used = {node.attr for node in tree if isinstance(node, ast.Attribute)}
     used |= {node.name for node in tree if isinstance(node, ast.FunctionDef)}
     ours = {
-        *("_ours", "_packets_before", "_longest_packet", "_offer", "_host_key_pairs"),
+        *("_took_over", "_packets_before", "_longest_packet", "_offer", "_host_key_pairs"),
         *("_receive_packets", "_dispatch", "_wait"),
     }
     checked = (
@@ -164,26 +166,26 @@ def test_every_private_name_that_is_used_is_checked() -> None:
 
 
 def test_places_of_users_and_instances() -> None:
-    places = Places(ConnectionLimits(per_user=2, per_instance=3))
+    counts = ConnectionCounts(ConnectionLimits(per_user=2, per_instance=3))
     one, another = Instance("a", 0, "u1"), Instance("b", 0, "u1")
-    places.take(one)
-    places.take(another)
+    counts.take(one)
+    counts.take(another)
     with pytest.raises(Denied, match="the user has 2 connections"):
-        places.take(one)
-    places.take(Instance("a", 0, "u2"))
-    places.take(Instance("a", 0, ""))
+        counts.take(one)
+    counts.take(Instance("a", 0, "u2"))
+    counts.take(Instance("a", 0, ""))
     with pytest.raises(Denied, match="the instance has 3 connections"):
-        places.take(Instance("a", 0, "u3"))
-    places.take(Instance("a", 1, "u3"))
-    places.give_back(another)
-    places.give_back(Instance("a", 0, ""))
-    places.take(one)
+        counts.take(Instance("a", 0, "u3"))
+    counts.take(Instance("a", 1, "u3"))
+    counts.release(another)
+    counts.release(Instance("a", 0, ""))
+    counts.take(one)
 
 
 def test_users_that_are_not_known_have_no_limit_of_their_own() -> None:
-    places = Places(ConnectionLimits(per_user=1, per_instance=0))
+    counts = ConnectionCounts(ConnectionLimits(per_user=1, per_instance=0))
     for _ in range(10):
-        places.take(Instance("a", 0))
+        counts.take(Instance("a", 0))
 
 
 def test_a_realm_with_an_empty_password_is_not_made() -> None:
