@@ -28,11 +28,11 @@ from docker import APIClient
 from cell.development.freeport import free_port
 from cell.development.images import ensure_image
 from cell.development.local import LocalCell, local_cell
+from cell.examples import EXAMPLES
 from tests.support.programs import start_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 PYTHON_APP = EXAMPLES / "apps" / "python"
 STATIC_APP = EXAMPLES / "apps" / "static"
 

@@ -24,13 +24,13 @@ from docker import APIClient
 
 from cell.development.local import pack
 from cell.development.slots import LOCK_DIR, SLOTS, Slot
+from cell.examples import EXAMPLES
 from cell.runner.options import LOCAL_IMAGE
 from executor.engine.createrequest import LABEL_CELL, LABEL_GUID
 from tests.support.programs import start_cell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SIDE_BY_SIDE = 3
 TIMEOUT_S = 60.0
 

@@ -19,11 +19,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from lifecycle.bundle.sources import default_cache
+from tests.support.paths import REPOSITORY
 from tests.support.thorough import THOROUGH
 
 pytestmark = pytest.mark.docker
 
-REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("bbs", "cell", "executor", "healthcheck", "lifecycle", "rep", "sshd")
 OTHER_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 PROJECT = "diego-cell"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from cell.apps.choices import BUILDPACKS
+
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-EXAMPLES = Path(__file__).parents[3] / "examples/buildpacks"
 STAGE_AND_START = """
 set -e
 mkdir -p /tmp/app /tmp/home
@@ -31,7 +32,7 @@ def test_example_buildpacks(
     box: Callable[..., Any], image_of: Callable[[str], str], bundle: Path, tmp_path: Path
 ) -> None:
     buildpacks = tmp_path / "buildpacks"
-    subprocess.run([EXAMPLES / "place", buildpacks, "greeting", "script"], check=True)
+    subprocess.run([BUILDPACKS / "place", buildpacks, "greeting", "script"], check=True)
     for folder in (buildpacks, *tmp_path.parents[:3], tmp_path):
         folder.chmod(folder.stat().st_mode | 0o055)
     mounts = {bundle: "/lifecycle", buildpacks: "/tmp/buildpacks"}

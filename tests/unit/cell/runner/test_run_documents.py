@@ -11,13 +11,12 @@ import pytest
 from bbs.models.actions import RunAction, TimeoutAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument
+from cell.examples import EXAMPLES
 from cell.runner.document import parse_workload, read_workload
 from cell.runner.errors import BadInput
-from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.unit
 
-EXAMPLES = REPOSITORY / "examples"
 RUN = {"run": {"path": "/bin/true", "user": "vcap"}}
 LRP = {"process_guid": "p", "domain": "d", "rootfs": "preloaded:busybox", "action": RUN}
 TASK = {"task_guid": "t", "domain": "d", "rootfs": "preloaded:busybox", "action": RUN}
