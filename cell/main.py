@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 from click.exceptions import NoArgsIsHelpError
 
-import cell.shells  # noqa: F401 - registers the class for bash
+import cell.commands.completion  # noqa: F401 - registers its class for bash
 from cell.cli import INTERRUPTED
 from cell.registry import commands
 

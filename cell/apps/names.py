@@ -55,7 +55,7 @@ async def find_app(bbs: BBSClient, name: str) -> DesiredLRP:
     return found[0]
 
 
-async def with_each(at: Session, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
+async def with_each(session: Session, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
     """Call with the LRP's GUID, or for all LRPs of an app; returns the process GUIDs. Raises BBSError.
 
     App names are resolved at a `cell dev` only; another BBS gets exactly the name given.
@@ -63,8 +63,8 @@ async def with_each(at: Session, name: str, call: Callable[[str], Awaitable[obje
     try:
         await call(name)
     except BBSError as error:
-        pushed = at.target.file_server and error.type is ErrorType.ResourceNotFound
-        found = await versions(at.bbs, name) if pushed else []
+        pushed = session.target.file_server and error.type is ErrorType.ResourceNotFound
+        found = await versions(session.bbs, name) if pushed else []
         if not found:
             raise
         for lrp in found:

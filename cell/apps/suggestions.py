@@ -1,4 +1,4 @@
-"""Values for shell completion, from the BBS of the command line.
+"""Parameters whose values shell completion asks of the BBS of the command line.
 
 A BBS that is missing, slow or broken gives no values and no message.
 """
@@ -18,7 +18,7 @@ from bbs.models.errors import BBSError
 from cell.apps.names import app_name
 from cell.apps.recipes.values import APPS_DOMAIN
 from cell.cli import take
-from cell.client.target import BadArguments, TargetOptions, find_target
+from cell.client.target import BadArguments, Target, TargetOptions, find_target
 
 TIMEOUT_S = 1.0
 """Of the whole request: the user waits at the prompt."""
@@ -27,36 +27,26 @@ Names = Callable[[OneShotBBSClient], Awaitable[Iterable[str]]]
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _suggest(names: Names, names_of_tasks: Names | None = None) -> Completion:
-    """A completion with names from the BBS. names_of_tasks: for a command line with --task."""
+def _names(call: Names, call_for_tasks: Names | None = None) -> Completion:
+    """A completion with the names that a call returns. call_for_tasks: for a command line with --task."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        ask = names_of_tasks if names_of_tasks and ctx.params.get("task") else names
+        chosen = call_for_tasks if call_for_tasks and ctx.params.get("task") else call
         try:
-            found = asyncio.run(_asked(ask, take(TargetOptions, dict(ctx.params))))
+            target = find_target(take(TargetOptions, dict(ctx.params)), os.environ)
+            names = asyncio.run(_asked(target, chosen)) if target.bbs_url else ()
         except (BadArguments, BBSError, TimeoutError):
             return []
-        return sorted(name for name in found if name.startswith(incomplete) and _is_plain(name))
+        # A stranger may have chosen the name: a shell must take it as one word without effects.
+        return sorted(name for name in names if name.startswith(incomplete) and shlex.quote(name) == name)
 
     return complete
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a shell takes the name, which a stranger may have chosen, as one word without effects."""
-    return shlex.quote(name) == name
-
-
-async def _asked(names: Names, options: TargetOptions) -> set[str]:
+async def _asked(target: Target, call: Names) -> set[str]:
     """Raises BadArguments, BBSError, TimeoutError."""
-    target = find_target(options, os.environ)
-    if not target.bbs_url:
-        return set()
-    policy = replace(target.policy(), request_timeout_s=TIMEOUT_S)
-    async with (
-        asyncio.timeout(TIMEOUT_S),
-        OneShotBBSClient(target.bbs_url, ssl_context=target.ssl_context(), policy=policy) as bbs,
-    ):
-        return set(await names(bbs))
+    async with asyncio.timeout(TIMEOUT_S), replace(target, timeout_s=TIMEOUT_S).bbs() as bbs:
+        return set(await call(bbs))
 
 
 async def _lrps(bbs: OneShotBBSClient) -> Iterable[str]:
@@ -78,10 +68,14 @@ async def _cells(bbs: OneShotBBSClient) -> Iterable[str]:
     return [cell.cell_id for cell in await bbs.cells()]
 
 
-lrps = _suggest(_lrps)
-lrps_or_tasks = _suggest(_lrps, _tasks)
-apps = _suggest(_apps)
-apps_or_tasks = _suggest(_apps, _tasks)
-tasks = _suggest(_tasks)
-cells = _suggest(_cells)
-domains = _suggest(OneShotBBSClient.domains)
+lrps = _names(_lrps)
+lrps_or_tasks = _names(_lrps, _tasks)
+apps = _names(_apps)
+apps_or_tasks = _names(_apps, _tasks)
+tasks = _names(_tasks)
+cells = _names(_cells)
+domains = _names(OneShotBBSClient.domains)
+
+APP = click.argument("app", metavar="APP", shell_complete=apps, help="name of the app, or GUID of an LRP")
+CELL = click.option("-c", "--cell", default="", metavar="ID", shell_complete=cells, help="only of this cell")
+DOMAIN = click.option("-d", "--domain", default="", shell_complete=domains, help="only of this domain")

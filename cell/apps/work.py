@@ -37,19 +37,21 @@ class Staged:
     droplet: Asset | None
 
 
-def progress(at: Session) -> Callable[[str], None]:
+def progress(session: Session) -> Callable[[str], None]:
     """The output of progress lines, separate from JSON results."""
 
     def show(text: str) -> None:
-        print(visible_lines(text), file=sys.stdout if at.output.for_people else sys.stderr, flush=True)
+        print(visible_lines(text), file=sys.stdout if session.output.for_people else sys.stderr, flush=True)
 
     return show
 
 
-async def stage(choices: Choices, at: Session, blobs: Blobs, app: App, credentials: Credentials) -> Staged:
+async def stage(
+    choices: Choices, session: Session, blobs: Blobs, app: App, credentials: Credentials
+) -> Staged:
     """credentials: of the image's registry. Raises BadArguments, StagingFailed, BBSError, ComponentFailed."""
     guid = str(uuid.uuid4())
-    stager = Stager(at.bbs, AppLog(at.target, app.guid), progress(at))
+    stager = Stager(session.bbs, AppLog(session.target, app.guid), progress(session))
     if choices.source is None:
         what = DockerStaging(
             image=choices.docker_image or "",

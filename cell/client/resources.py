@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import grpc
 
 from bbs.client.locket import LocketClient, LocketError, channel_credentials
 from bbs.models.locket import Resource, TypeCode
 from cell.client import tables
-from cell.client.output import Output
-from cell.client.session import Common, ComponentFailed, execute_without_bbs
+from cell.client.session import ComponentFailed, Session
 from cell.client.target import BadArguments, Target
 
 
-def list_resources(options: Common, type_code: TypeCode) -> None:
+async def list_resources(session: Session, type_code: TypeCode) -> None:
     """List all resources of one type."""
-    execute_without_bbs(options, partial(_list, type_code))
-
-
-async def _list(type_code: TypeCode, where: Target, shown: Output) -> None:
+    where = session.target
     if not where.locket_address:
         raise BadArguments("no Locket: name one with --locket-address or LOCKET_API_LOCATION")
     credentials = _credentials(where)
@@ -32,7 +26,7 @@ async def _list(type_code: TypeCode, where: Target, shown: Output) -> None:
             raise ComponentFailed(
                 f"rpc error: code = {code} desc = {error.message} (Locket at {where.locket_address})"
             ) from error
-    shown.values([to_json(resource) for resource in found], tables.resources)
+    session.output.values([to_json(resource) for resource in found], tables.resources)
 
 
 def to_json(resource: Resource) -> dict[str, object]:

@@ -81,40 +81,37 @@ class BBSCommand(Command):
         return text
 
 
-def bbs_command(**settings: Any) -> Callable[[Callable[..., Work]], BBSCommand]:
-    """Make a coroutine function a command: a :class:`Session` precedes its own arguments."""
+def bbs_command(*, asks_bbs: bool = True, **settings: Any) -> Callable[[Callable[..., Work]], BBSCommand]:
+    """Make a coroutine function a command: a :class:`Session` precedes its own arguments.
+
+    asks_bbs: the target must have a BBS.
+    """
 
     def decorate(function: Callable[..., Work]) -> BBSCommand:
         @wraps(function)
         def run(**values: Any) -> None:
             common = take(Common, values)
-            execute(common, lambda session: function(session, **values))
+            execute(common, lambda session: function(session, **values), asks_bbs=asks_bbs)
 
         return command(BBSCommand, **settings)(run)
 
     return decorate
 
 
-def execute(options: Common, work: Callable[[Session], Work]) -> None:
+def execute(options: Common, work: Callable[[Session], Work], *, asks_bbs: bool = True) -> None:
     """Open a session and work with it."""
-
-    async def with_client(where: Target, shown: Output) -> None:
-        if not where.bbs_url:
-            raise BadArguments("no BBS: name one with --bbs-url or BBS_URL")
-        context = where.ssl_context()
-        async with OneShotBBSClient(where.bbs_url, ssl_context=context, policy=where.policy()) as bbs:
-            await work(Session(where, shown, bbs))
-
-    execute_without_bbs(options, with_client)
-
-
-def execute_without_bbs(options: Common, work: Callable[[Target, Output], Work]) -> None:
-    """Like :func:`execute`, for commands that call other components."""
-    shown = Output.chosen(sys.stdout, json=options.json, table=options.table)
     where = find_target(options, os.environ)
     click.get_current_context().obj = where
+    if asks_bbs and not where.bbs_url:
+        raise BadArguments("no BBS: name one with --bbs-url or BBS_URL")
+    shown = Output.chosen(sys.stdout, json=options.json, table=options.table)
+
+    async def run() -> None:
+        async with (where if asks_bbs else Target()).bbs() as bbs:
+            await work(Session(where, shown, bbs))
+
     try:
-        asyncio.run(work(where, shown))
+        asyncio.run(run())
     except* BrokenPipeError:
         # The reader closed the pipe. Without the redirect, Python's flush at exit would report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

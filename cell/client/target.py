@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Policy
 from bbs.models.durations import InvalidDuration, parse_duration
 from cell.cli import FILE, FOLDER, Option
@@ -69,6 +70,10 @@ class Target:
                 " CLIENT_KEY_FILE), and --ca-cert (CA_CERT_FILE) or --skip-cert-verify (SKIP_CERT_VERIFY)"
             )
         return self.tls.context()
+
+    def bbs(self) -> OneShotBBSClient:
+        """A client of the BBS. Raises BadArguments."""
+        return OneShotBBSClient(self.bbs_url, ssl_context=self.ssl_context(), policy=self.policy())
 
     def policy(self) -> Policy:
         """One attempt per call, like cfdot: users repeat commands themselves."""

@@ -28,27 +28,27 @@ from cell.client.session import CommandFailed, ComponentFailed, Session, bbs_com
     "cell_id", default="", metavar="[ID]", shell_complete=suggestions.cells, help="only this cell"
 )
 @click.option("--state", is_flag=True, help="show the state that the reps report")
-async def cells(at: Session, cell_id: str, state: bool) -> None:
-    found = [cell for cell in await at.bbs.cells() if cell_id in ("", cell.cell_id)]
+async def cells(session: Session, cell_id: str, state: bool) -> None:
+    found = [cell for cell in await session.bbs.cells() if cell_id in ("", cell.cell_id)]
     if cell_id and not found:
         raise CommandFailed("Cell not found")
     if not state:
-        at.output.models(found, tables.cells)
+        session.output.models(found, tables.cells)
         return
-    states = await asyncio.gather(*(_state(at, cell) for cell in found))
-    at.output.values(states, _table)
+    states = await asyncio.gather(*(_state(session, cell) for cell in found))
+    session.output.values(states, _table)
 
 
 def _table(states: Sequence[dict[str, Any]]) -> Table:
     return tables.cell_states([from_json(CellState, state) for state in states])
 
 
-async def _state(at: Session, cell: CellPresence) -> dict[str, Any]:
+async def _state(session: Session, cell: CellPresence) -> dict[str, Any]:
     """The state in a rep's answer; an unhealthy cell answers with status 503 and its state."""
     url = f"{cell.rep_url or cell.rep_address}/state"
-    context = at.target.ssl_context() if url.startswith("https:") else None
+    context = session.target.ssl_context() if url.startswith("https:") else None
     try:
-        answer = await exchange("GET", url, {}, b"", ssl_context=context, policy=at.target.policy())
+        answer = await exchange("GET", url, {}, b"", ssl_context=context, policy=session.target.policy())
         state = parse(answer.body)
         from_json(CellState, state if isinstance(state, dict) else {})
     except UnansweredError as error:

@@ -10,10 +10,30 @@ names.
 
 from __future__ import annotations
 
+import os
+
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    add_completion_class,
+    get_completion_class,
+    split_arg_string,
+)
 
 from cell.cli import Command, command
+
+
+@add_completion_class
+class BashLineComplete(BashComplete):
+    """Completes from the whole line: bash splits words at ``:`` and ``=``, for example a URL."""
+
+    source_template = BashComplete.source_template.replace("${COMP_WORDS[*]}", "${COMP_LINE:0:COMP_POINT}")
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one to complete, and that word."""
+        line = os.environ["COMP_WORDS"]
+        words = split_arg_string(line)[1:]
+        return words, "" if line[-1:].isspace() or not words else words.pop()
 
 
 @command(Command)

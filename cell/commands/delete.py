@@ -23,12 +23,12 @@ from cell.client.session import Session, bbs_command
     help="GUID of the LRP or name of the app; with --task, GUID of the Task",
 )
 @click.option("--task", is_flag=True, help="delete a Task")
-async def delete(at: Session, guid: str, task: bool) -> None:
+async def delete(session: Session, guid: str, task: bool) -> None:
     if task:
-        await at.bbs.resolving_task(guid)
-        await at.bbs.delete_task(guid)
+        await session.bbs.resolving_task(guid)
+        await session.bbs.delete_task(guid)
         deleted = [guid]
     else:
-        deleted = await with_each(at, guid, at.bbs.remove_desired_lrp)
+        deleted = await with_each(session, guid, session.bbs.remove_desired_lrp)
     for each in deleted:
-        at.output.say(f"{each} is deleted")
+        session.output.say(f"{each} is deleted")

@@ -17,7 +17,7 @@ from cell.client.session import Session, bbs_command
 
 @bbs_command()
 @click.argument("file", metavar="FILE", type=DOCUMENT, help="the document; - for standard input")
-async def desire(at: Session, file: str) -> None:
+async def desire(session: Session, file: str) -> None:
     lrp = read_desired_lrp(file)
-    await at.bbs.desire_lrp(lrp)
-    at.output.say(f"{lrp.process_guid} is desired: {lrp.instances} instance(s)")
+    await session.bbs.desire_lrp(lrp)
+    session.output.say(f"{lrp.process_guid} is desired: {lrp.instances} instance(s)")

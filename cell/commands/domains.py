@@ -27,11 +27,11 @@ from cell.client.values import whole_seconds
     help="keep this domain fresh",
 )
 @click.option("--ttl", type=whole_seconds, metavar="TIME", help="how long it is fresh (default: forever)")
-async def domains(at: Session, domain: str, ttl: int | None) -> None:
+async def domains(session: Session, domain: str, ttl: int | None) -> None:
     if domain:
-        await at.bbs.upsert_domain(domain, ttl or 0)
-        at.output.say(f"{domain} is fresh " + (f"for {ttl} s" if ttl else "for good"))
+        await session.bbs.upsert_domain(domain, ttl or 0)
+        session.output.say(f"{domain} is fresh " + (f"for {ttl} s" if ttl else "for good"))
         return
     if ttl is not None:
         raise BadArguments("--ttl goes with --set DOMAIN")
-    at.output.values(await at.bbs.domains(), tables.domains)
+    session.output.values(await session.bbs.domains(), tables.domains)

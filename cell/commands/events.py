@@ -25,12 +25,10 @@ from cell.client.session import Session, bbs_command
 
 
 @bbs_command(interrupted=0)
-@click.option(
-    "-c", "--cell", default="", metavar="ID", shell_complete=suggestions.cells, help="only of this cell"
-)
+@suggestions.CELL
 @click.option("--lrps", is_flag=True, help="only of LRPs")
 @click.option("--tasks", is_flag=True, cls=Option, excludes=["lrps"], help="only of Tasks")
-async def events(at: Session, cell: str, lrps: bool, tasks: bool) -> None:
+async def events(session: Session, cell: str, lrps: bool, tasks: bool) -> None:
     trouble = logging.StreamHandler()
     trouble.setFormatter(_Trouble())
     async with AsyncExitStack() as stack:
@@ -38,13 +36,13 @@ async def events(at: Session, cell: str, lrps: bool, tasks: bool) -> None:
         stack.callback(logging.getLogger("bbs.client").removeHandler, trouble)
         streams = []
         if not tasks:
-            streams.append(await stack.enter_async_context(at.bbs.lrp_instance_events(cell)))
+            streams.append(await stack.enter_async_context(session.bbs.lrp_instance_events(cell)))
         if not lrps:
-            streams.append(await stack.enter_async_context(at.bbs.task_events()))
-        print(f"following {at.target.bbs_url}; Ctrl-C ends it", file=sys.stderr, flush=True)
+            streams.append(await stack.enter_async_context(session.bbs.task_events()))
+        print(f"following {session.target.bbs_url}; Ctrl-C ends it", file=sys.stderr, flush=True)
         async with asyncio.TaskGroup() as group:
             for stream in streams:
-                group.create_task(_show(stream, cell, at))
+                group.create_task(_show(stream, cell, session))
     print("the BBS ended the stream", file=sys.stderr)
 
 
@@ -56,14 +54,14 @@ class _Trouble(logging.Formatter):
         return f"{record.getMessage()}: {data.get('error', '')}"
 
 
-async def _show(stream: AsyncIterator[Event], cell_id: str, at: Session) -> None:
+async def _show(stream: AsyncIterator[Event], cell_id: str, session: Session) -> None:
     async for event in stream:
         if cell_id and not _concerns(event, cell_id):
             continue
-        if at.output.for_people:
-            at.output.line(f"{time.strftime('%H:%M:%S')} {describe(event)}")
+        if session.output.for_people:
+            session.output.line(f"{time.strftime('%H:%M:%S')} {describe(event)}")
         else:
-            at.output.line(compact({"type": EVENT_NAMES[type(event)], "data": to_json(event)}))
+            session.output.line(compact({"type": EVENT_NAMES[type(event)], "data": to_json(event)}))
 
 
 def _concerns(event: Event, cell_id: str) -> bool:

@@ -5,14 +5,11 @@ cell locks
 
 from __future__ import annotations
 
-from typing import Any
-
 from bbs.models.locket import TypeCode
-from cell.cli import command, take
 from cell.client.resources import list_resources
-from cell.client.session import BBSCommand, Common
+from cell.client.session import Session, bbs_command
 
 
-@command(BBSCommand)
-def locks(**values: Any) -> None:
-    list_resources(take(Common, values), TypeCode.LOCK)
+@bbs_command(asks_bbs=False)
+async def locks(session: Session) -> None:
+    await list_resources(session, TypeCode.LOCK)

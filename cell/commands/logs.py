@@ -19,24 +19,22 @@ from cell.client.session import Session, bbs_command
 
 
 @bbs_command(interrupted=0)
-@click.argument(
-    "app", metavar="APP", shell_complete=suggestions.apps, help="name of the app, or GUID of an LRP"
-)
+@suggestions.APP
 @click.option("--recent", is_flag=True, help="show the kept lines and end")
-async def logs(at: Session, app: str, recent: bool) -> None:
-    log = AppLog(at.target, (await find_app(at.bbs, app)).log_guid)
+async def logs(session: Session, app: str, recent: bool) -> None:
+    log = AppLog(session.target, (await find_app(session.bbs, app)).log_guid)
     if recent:
         for line in await log.recent():
-            _show(at, line)
+            _show(session, line)
         return
     async with log.following() as lines:
         async for line in lines:
-            _show(at, line)
+            _show(session, line)
 
 
-def _show(at: Session, line: Line) -> None:
-    if at.output.for_people:
+def _show(session: Session, line: Line) -> None:
+    if session.output.for_people:
         clock = time.strftime("%H:%M:%S", time.localtime(line.time_ns / 1e9))
-        at.output.line(f"{clock} [{line.label}] {line.stream} {line.message}")
+        session.output.line(f"{clock} [{line.label}] {line.stream} {line.message}")
     else:
-        at.output.line(compact(asdict(line)))
+        session.output.line(compact(asdict(line)))

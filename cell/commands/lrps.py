@@ -21,22 +21,22 @@ from cell.client.values import index
     "process_guid", default="", metavar="[GUID]", shell_complete=suggestions.lrps, help="only this LRP"
 )
 @click.option("--desired", is_flag=True, help="list the DesiredLRPs")
-@click.option("-d", "--domain", default="", shell_complete=suggestions.domains, help="only of this domain")
-@click.option(
-    "-c", "--cell", default="", metavar="ID", shell_complete=suggestions.cells, help="only on this cell"
-)
+@suggestions.DOMAIN
+@suggestions.CELL
 @click.option("-i", "--index", type=index, help="only this instance")
 async def lrps(
-    at: Session, process_guid: str, desired: bool, domain: str, cell: str, index: int | None
+    session: Session, process_guid: str, desired: bool, domain: str, cell: str, index: int | None
 ) -> None:
     if not desired:
-        rows = await at.bbs.actual_lrps(domain=domain, cell_id=cell, process_guid=process_guid, index=index)
-        at.output.models(rows, tables.instances)
+        rows = await session.bbs.actual_lrps(
+            domain=domain, cell_id=cell, process_guid=process_guid, index=index
+        )
+        session.output.models(rows, tables.instances)
         return
     if cell or index is not None:
         raise BadArguments("--cell and --index choose instances; they do not go with --desired")
     if process_guid:
-        found = [await at.bbs.desired_lrp(process_guid)]
+        found = [await session.bbs.desired_lrp(process_guid)]
     else:
-        found = await at.bbs.desired_lrps(domain=domain)
-    at.output.models(found, tables.desired)
+        found = await session.bbs.desired_lrps(domain=domain)
+    session.output.models(found, tables.desired)

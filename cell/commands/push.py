@@ -91,7 +91,7 @@ class Run:
     help="time to become healthy (default: 60s)",
 )
 @click.option("--no-ssh", is_flag=True, help="run no sshd in the instances")
-async def push(at: Session, choices: Choices, **values: Any) -> None:
+async def push(session: Session, choices: Choices, **values: Any) -> None:
     run = take(Run, values)
     check(choices)
     if choices.classic and run.health_check == "http":
@@ -99,29 +99,29 @@ async def push(at: Session, choices: Choices, **values: Any) -> None:
     if choices.docker_image:
         images.rootfs(choices.docker_image)
     registry = credentials(choices)
-    show = work.progress(at)
-    async with Blobs.of(at.target) as blobs:
-        earlier = await versions(at.bbs, name(choices))
+    show = work.progress(session)
+    async with Blobs.of(session.target) as blobs:
+        earlier = await versions(session.bbs, name(choices))
         app = app_of(choices, earlier[0].log_guid if earlier else "")
         show(f"Staging {app.name}")
-        staged = await work.stage(choices, at, blobs, app, registry)
+        staged = await work.stage(choices, session, blobs, app, registry)
         desired = await asyncio.to_thread(_desired, choices, run, app, staged, blobs, registry)
     show(f"Starting {app.name}: {desired.instances} instance(s) of {desired.process_guid}")
     show(f"Waiting up to {run.start_timeout} s {_awaited(run.health_check, run.endpoint, desired.ports[0])}")
-    await at.bbs.upsert_domain(desired.domain, DOMAIN_TTL_S)
-    await at.bbs.desire_lrp(desired)
+    await session.bbs.upsert_domain(desired.domain, DOMAIN_TTL_S)
+    await session.bbs.desire_lrp(desired)
     try:
         rows = await until_running(
-            at.bbs, desired.process_guid, desired.instances, run.start_timeout + GRACE_S, show
+            session.bbs, desired.process_guid, desired.instances, run.start_timeout + GRACE_S, show
         )
     except (CommandFailed, asyncio.CancelledError) as failure:
-        await at.bbs.remove_desired_lrp(desired.process_guid)
+        await session.bbs.remove_desired_lrp(desired.process_guid)
         if isinstance(failure, CommandFailed):
-            raise await _with_log(failure, AppLog(at.target, app.guid), run, bool(earlier)) from failure
+            raise await _with_log(failure, AppLog(session.target, app.guid), run, bool(earlier)) from failure
         raise
     for version in earlier:
-        await at.bbs.remove_desired_lrp(version.process_guid)
-    await _show(at, app, desired, rows)
+        await session.bbs.remove_desired_lrp(version.process_guid)
+    await _show(session, app, desired, rows)
 
 
 def _awaited(health_check: str, endpoint: str, port: int) -> str:
@@ -207,15 +207,15 @@ async def _with_log(failure: CommandFailed, log: AppLog, run: Run, has_earlier: 
     return CommandFailed("\n".join([f"start unsuccessful: {failure}", *lines]))
 
 
-async def _show(at: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
+async def _show(session: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
     """Print the instances, with the addresses that accept connections."""
-    if not at.output.for_people:
+    if not session.output.for_people:
         for row in rows:
-            at.output.line(dumps(row))
+            session.output.line(dumps(row))
         return
     port = desired.ports[0]
     for row in rows:
         where = address(row, port)
         found = where is not None and await listens(where)
         place = f"http://{where}/" if found else f"(nothing listens on port {port})"
-        at.output.line(f"{app.name}/{row.actual_lrp_key.index} RUNNING {place}")
+        session.output.line(f"{app.name}/{row.actual_lrp_key.index} RUNNING {place}")

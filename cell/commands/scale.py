@@ -19,7 +19,7 @@ from cell.client.values import count
     "guid", metavar="GUID", shell_complete=suggestions.apps, help="GUID of the LRP or name of the app"
 )
 @click.argument("instances", type=count, metavar="N", help="number of instances")
-async def scale(at: Session, guid: str, instances: int) -> None:
+async def scale(session: Session, guid: str, instances: int) -> None:
     update = DesiredLRPUpdate(instances=instances)
-    for each in await with_each(at, guid, lambda guid: at.bbs.update_desired_lrp(guid, update)):
-        at.output.say(f"{each}: {instances} instance(s) desired")
+    for each in await with_each(session, guid, lambda guid: session.bbs.update_desired_lrp(guid, update)):
+        session.output.say(f"{each}: {instances} instance(s) desired")

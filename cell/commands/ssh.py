@@ -29,17 +29,15 @@ USER = "vcap"
 
 
 @command(BBSCommand)
-@click.argument(
-    "app", metavar="APP", shell_complete=suggestions.apps, help="name of the app, or GUID of an LRP"
-)
+@suggestions.APP
 @click.option("-i", "--index", type=index, default="0", help="instance (default: 0)")
 @click.option("-c", "--command", "words", help="run this command instead of a shell")
 def ssh(app: str, index: int, words: str | None, **common: Any) -> int:
     targets: list[SSHTarget] = []
 
-    async def find(at: Session) -> None:
-        lrp = await find_app(at.bbs, app)
-        rows = await at.bbs.actual_lrps(process_guid=lrp.process_guid, index=index)
+    async def find(session: Session) -> None:
+        lrp = await find_app(session.bbs, app)
+        rows = await session.bbs.actual_lrps(process_guid=lrp.process_guid, index=index)
         targets.append(ssh_target(app, lrp, index, rows))
 
     execute(take(Common, common), find)

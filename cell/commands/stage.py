@@ -21,20 +21,20 @@ from cell.client.session import Session, bbs_command
 
 @bbs_command()
 @options
-async def stage(at: Session, choices: Choices) -> None:
+async def stage(session: Session, choices: Choices) -> None:
     check(choices)
     registry = credentials(choices)
-    async with Blobs.of(at.target) as blobs:
-        known = await versions(at.bbs, name(choices))
+    async with Blobs.of(session.target) as blobs:
+        known = await versions(session.bbs, name(choices))
         app = app_of(choices, known[0].log_guid if known else "")
-        staged = await work.stage(choices, at, blobs, app, registry)
-    if not at.output.for_people:
+        staged = await work.stage(choices, session, blobs, app, registry)
+    if not session.output.for_people:
         droplet = {"droplet": staged.droplet.url, "sha256": staged.droplet.sha256} if staged.droplet else {}
-        at.output.line(json.dumps({**droplet, "result": json.loads(staged.text)}))
+        session.output.line(json.dumps({**droplet, "result": json.loads(staged.text)}))
         return
     for kind, command in staged.result.process_types.items():
-        at.output.line(f"{kind}: {command}")
+        session.output.line(f"{kind}: {command}")
     for label, value in staged.result.metadata.items():
-        at.output.line(f"{label}: {value if isinstance(value, str) else json.dumps(value)}")
+        session.output.line(f"{label}: {value if isinstance(value, str) else json.dumps(value)}")
     if staged.droplet:
-        at.output.line(f"droplet: {staged.droplet.url}\nsha256: {staged.droplet.sha256}")
+        session.output.line(f"droplet: {staged.droplet.url}\nsha256: {staged.droplet.sha256}")

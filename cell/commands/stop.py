@@ -30,43 +30,43 @@ from cell.client.values import index
 )
 @click.option("-i", "--index", type=index, metavar="INDEX", help="only this instance")
 @click.option("--task", is_flag=True, help="cancel a Task")
-async def stop(at: Session, guid: str, position: int | None, index: int | None, task: bool) -> None:
+async def stop(session: Session, guid: str, position: int | None, index: int | None, task: bool) -> None:
     if index is not None and position not in (None, index):
         raise BadArguments(f"INDEX is given twice: {position} and --index {index}")
     wanted = position if index is None else index
     if not task:
-        await _retire(guid, wanted, at)
+        await _retire(guid, wanted, session)
         return
     if wanted is not None:
         raise BadArguments("a Task has no INDEX")
-    await at.bbs.cancel_task(guid)
-    at.output.say(f"{guid} is cancelled")
+    await session.bbs.cancel_task(guid)
+    session.output.say(f"{guid} is cancelled")
 
 
-async def _retire(guid: str, index: int | None, at: Session) -> None:
+async def _retire(guid: str, index: int | None, session: Session) -> None:
     """Stop one instance, or all for None. Raises BadArguments, BBSError."""
     try:
-        lrp = await at.bbs.desired_lrp(guid)
+        lrp = await session.bbs.desired_lrp(guid)
     except BBSError as error:
-        if await _is_of_task(error, guid, at):
+        if await _is_of_task(error, guid, session):
             raise BadArguments(f"{guid} is a Task: cancel it with `cell stop --task {guid}`") from error
         raise
     if index is None:
-        rows = await at.bbs.actual_lrps(process_guid=guid)
+        rows = await session.bbs.actual_lrps(process_guid=guid)
         indices = sorted({row.actual_lrp_key.index for row in rows})
     else:
         indices = [index]
     for number in indices:
-        await at.bbs.retire_actual_lrp(ActualLRPKey(process_guid=guid, index=number, domain=lrp.domain))
-        at.output.say(f"{guid}/{number} is asked to stop")
+        await session.bbs.retire_actual_lrp(ActualLRPKey(process_guid=guid, index=number, domain=lrp.domain))
+        session.output.say(f"{guid}/{number} is asked to stop")
 
 
-async def _is_of_task(error: BBSError, guid: str, at: Session) -> bool:
+async def _is_of_task(error: BBSError, guid: str, session: Session) -> bool:
     """Whether the missing LRP's name is a Task's; for people only, programs get cfdot's answer."""
-    if error.type is not ErrorType.ResourceNotFound or not at.output.for_people:
+    if error.type is not ErrorType.ResourceNotFound or not session.output.for_people:
         return False
     try:
-        await at.bbs.task(guid)
+        await session.bbs.task(guid)
     except BBSError:
         return False
     return True

@@ -17,7 +17,7 @@ from cell.client.session import Session, bbs_command
 
 @bbs_command()
 @click.argument("file", metavar="FILE", type=DOCUMENT, help="the document; - for standard input")
-async def task(at: Session, file: str) -> None:
+async def task(session: Session, file: str) -> None:
     document = read_task(file)
-    await at.bbs.desire_task(document.task_guid, document.domain, document.definition)
-    at.output.say(f"{document.task_guid} is desired")
+    await session.bbs.desire_task(document.task_guid, document.domain, document.definition)
+    session.output.say(f"{document.task_guid} is desired")

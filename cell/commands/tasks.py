@@ -18,13 +18,11 @@ from cell.client.session import Session, bbs_command
 @click.argument(
     "task_guid", default="", metavar="[GUID]", shell_complete=suggestions.tasks, help="only this Task"
 )
-@click.option("-d", "--domain", default="", shell_complete=suggestions.domains, help="only of this domain")
-@click.option(
-    "-c", "--cell", default="", metavar="ID", shell_complete=suggestions.cells, help="only on this cell"
-)
-async def tasks(at: Session, task_guid: str, domain: str, cell: str) -> None:
+@suggestions.DOMAIN
+@suggestions.CELL
+async def tasks(session: Session, task_guid: str, domain: str, cell: str) -> None:
     if task_guid:
-        rows = [await at.bbs.task(task_guid)]
+        rows = [await session.bbs.task(task_guid)]
     else:
-        rows = await at.bbs.tasks(domain=domain, cell_id=cell)
-    at.output.models(rows, tables.tasks)
+        rows = await session.bbs.tasks(domain=domain, cell_id=cell)
+    session.output.models(rows, tables.tasks)

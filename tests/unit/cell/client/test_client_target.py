@@ -112,6 +112,13 @@ def test_a_bbs_that_takes_too_long(variable: bool, bbs: ScriptedBBS, shell: Shel
     ]
 
 
+def test_locket_is_asked_without_the_certificate_that_the_bbs_wants(shell: Shell) -> None:
+    env = {"BBS_URL": "https://a", "LOCKET_API_LOCATION": "127.0.0.1:1"}
+    ended = shell("locks", "--timeout", "5", env=env)
+    assert ended.status == 4
+    assert ended.stderr.startswith("Error: rpc error: code = Unavailable desc = ")
+
+
 def test_locket_does_not_answer(shell: Shell) -> None:
     ended = shell("presences", "--locket-address", "127.0.0.1:1", "--timeout", "5")
     assert ended.status == 4

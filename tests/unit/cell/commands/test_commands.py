@@ -172,7 +172,7 @@ class World:
         self.said.seek(0)
         self.said.truncate()
         works: list[Callable[[Session], Awaitable[None]]] = []
-        with patch("cell.client.session.execute", lambda _, work: works.append(work)):
+        with patch("cell.client.session.execute", lambda _, work, **__: works.append(work)):
             assert main([command, *map(str, words)]) == 0
         try:
             await works[0](self.at)
