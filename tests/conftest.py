@@ -20,9 +20,11 @@ from bbs.client.identity import IdentityFiles
 from cell.development.certs import Authority
 from executor.logs.loggregator import BATCH_SENDER, SERVER_NAME
 from executor.logs.proto import loggregator_pb2 as pb
-from tests.support.thorough import THOROUGH
+from tests.support.thorough import THOROUGH, examples
 
-pytest_plugins = ["tests.support.cell", "tests.support.engines", "tests.support.planes"]
+pytest_plugins = [
+    f"tests.support.{name}" for name in ("captures", "cell", "certificates", "engines", "planes")
+]
 
 
 class LoggregatorAgent:
@@ -118,6 +120,8 @@ for _signum, _usual in (
         signal.signal(_signum, _usual)
 
 # A busy machine is no defect: examples are not timed, and slow generation is not an error.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)
+)
 settings.register_profile("thorough", settings.get_profile("untimed"), max_examples=500)
 settings.load_profile("thorough" if THOROUGH else "untimed")

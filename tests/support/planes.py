@@ -21,6 +21,7 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition
 from bbs.serving.address import Address
 from bbs.wire import locket as locket_wire
+from tests.support.waiting import PATIENCE_S
 
 ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(
@@ -74,7 +75,7 @@ def no_trace(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 async def raw(address: Address, request: bytes) -> bytes:
     """The head of an answer to bytes that no client library would send."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(request)
         try:

@@ -14,6 +14,11 @@ THOROUGH = os.environ.get("DIEGO_CELL_TESTS") == "all"
 T = TypeVar("T")
 
 
+def examples(count: int) -> int:
+    """How many examples of a property: all of them in a thorough run, a quarter otherwise."""
+    return count if THOROUGH else max(count // 4, 1)
+
+
 def sampled(cases: Sequence[T], count: int) -> list[T]:
     """``count`` of the cases, evenly spaced, or all of them in a thorough run."""
     if THOROUGH or len(cases) <= count:

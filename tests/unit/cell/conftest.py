@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from google.protobuf.message import Message
 
-from cell.development.certs import Authority
 from cell.main import main
 
 PROTOBUF = "application/x-protobuf"
@@ -117,11 +116,6 @@ def _handler(bbs: ScriptedBBS) -> type[BaseHTTPRequestHandler]:
             """Nobody reads it."""
 
     return Handler
-
-
-@pytest.fixture(scope="session")
-def authority() -> Authority:
-    return Authority.create("test")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
@@ -40,6 +40,7 @@ from executor.model import (
     RunRequest,
 )
 from executor.telemetry.meter import Meter
+from tests.support.waiting import PATIENCE_S
 
 CELL = "cell-1"
 
@@ -344,7 +345,7 @@ class EventReader:
         self.seen: list[ContainerEvent] = []
 
     async def next(self) -> ContainerEvent:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             event = await anext(self._events)
         self.seen.append(event)
         return event
@@ -396,7 +397,7 @@ class World:
 
     async def group(self, guid: str) -> ScriptedGroup:
         """The container's steps once they run."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await self.groups.built[guid].wait()
             group = self.groups.groups[guid]
             await group.started.wait()
@@ -440,17 +441,3 @@ def run_request() -> Callable[..., RunRequest]:
         return RunRequest(guid=guid, run_info=replace(info, **changes), tags={"domain": "d"})
 
     return make
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
-    """Looks every few ms, for what has no event of its own."""
-
-    async def wait(holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
-            while True:
-                if holds():
-                    return
-                await asyncio.sleep(0.005)
-
-    return wait

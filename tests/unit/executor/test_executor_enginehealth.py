@@ -10,6 +10,7 @@ import pytest
 from executor.engine.api import ContainerSpec
 from executor.enginehealth import EngineHealth
 from executor.errors import EngineError
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -74,7 +75,7 @@ async def test_health_follows_the_periodic_check(world: World, health: EngineHea
     await world.probe_engine.reached("list_guids")
     for status, healthy in ((0, True), (1, False), (0, True)):
         world.probe_engine.exit_status = status
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             for _ in range(2):
                 world.probe_engine.calls.clear()
                 await world.probe_engine.reached("list_guids")
@@ -90,7 +91,7 @@ async def test_an_interrupted_check_removes_its_probe(world: World, health: Engi
     world.probe_engine.gates["start_process"] = asyncio.Event()
     running = asyncio.create_task(health.run())
     await world.probe_engine.reached("list_guids")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         async with world.probe_engine.called:
             await world.probe_engine.called.wait_for(
                 lambda: any(call.startswith("start_process") for call in world.probe_engine.calls)
@@ -110,7 +111,7 @@ async def test_a_hanging_check_makes_the_cell_unhealthy(world: World) -> None:
         garden_healthcheck_command_retry_pause_s=0.001,
     )
     async with world.running() as (executor, _):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await world.probe_engine.reached("list_guids")
             world.probe_engine.gates["create"] = asyncio.Event()
             world.probe_engine.calls.clear()

@@ -16,6 +16,8 @@ from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
 from executor.model import AllocationRequest, ContainerState, EventKind, RunRequest
 from executor.steps.base import EmittableError
+from tests.support.thorough import examples
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -152,7 +154,9 @@ def check_events(told: list[tuple[str, EventKind]]) -> None:
     assert counts["last"] == 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(moves=st.lists(MOVES, max_size=40))
 def test_any_history(
     make_world: Callable[[], World],
@@ -160,7 +164,7 @@ def test_any_history(
     moves: list[tuple[str, str, bool]],
 ) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await live_through(make_world(), moves, run_request)
 
     asyncio.run(bounded())

@@ -12,6 +12,7 @@ import executor.upkeep
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
 from executor.model import AllocationRequest, EventKind, RunRequest
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -40,7 +41,7 @@ async def test_the_network_is_checked_again_and_again_whatever_comes_of_it(
 ) -> None:
     monkeypatch.setattr(executor.upkeep, "NETWORK_CHECK_INTERVAL_S", 0.001)
     world.network.failures["verify"] = [NetworkError("nft is gone")]
-    async with world.running(), asyncio.timeout(5):
+    async with world.running(), asyncio.timeout(PATIENCE_S):
         await world.network.verified.wait()
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from executor.pools import ARCHIVES, READINGS
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -17,7 +18,7 @@ async def test_readings_do_not_wait_for_archives() -> None:
     go_on = threading.Event()
     unpacking = [asyncio.create_task(ARCHIVES.run(go_on.wait, 60)) for _ in range(50)]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await READINGS.run(sum, [1, 2]) == 3
             assert await asyncio.to_thread(sum, [3, 4]) == 7
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cell.development.certs import Authority
+from bbs.client.identity import IdentityFiles
 
 REPOSITORY = "team/app"
 SCHEMA_2 = "application/vnd.docker.distribution.manifest.v2+json"
@@ -146,16 +146,11 @@ def another_registry() -> Iterator[FakeRegistry]:
         yield this
 
 
-@pytest.fixture(scope="session")
-def registry_identity(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return Authority.create("registries").issue(tmp_path_factory.mktemp("registry"), "registry")
-
-
 @pytest.fixture
-def tls_registry(registry_identity: Any) -> Iterator[FakeRegistry]:
+def tls_registry(tls_identity: IdentityFiles) -> Iterator[FakeRegistry]:
     """One whose certificate is of an authority that nobody knows unless told."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(registry_identity.cert_file, registry_identity.key_file)
+    context.load_cert_chain(tls_identity.cert_file, tls_identity.key_file)
     with fake_registry(context) as this:
         yield this
 

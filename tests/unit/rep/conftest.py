@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -334,15 +333,3 @@ def actual_lrp() -> Callable[..., ActualLRP]:
         )
 
     return make
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], Any]:
-    """Waits, by letting the loop turn, until something holds."""
-
-    async def wait(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            for _ in itertools.takewhile(lambda _: not condition(), itertools.count()):
-                await asyncio.sleep(0.001)
-
-    return wait

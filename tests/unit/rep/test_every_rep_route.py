@@ -6,15 +6,12 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from bbs.client.identity import Identity
-from cell.development.certs import Authority
+from bbs.client.identity import Identity, IdentityFiles
 from executor.model import Container, ContainerMetrics, ContainerState, MetricsConfig, RunInfo
 from rep import tags
 from rep.config import RepConfig
@@ -25,14 +22,13 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
-from tests.support.paths import GOLDEN_FILES
+from tests.support.routes import route_table, served_routes
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor
 
 pytestmark = pytest.mark.unit
 
-ROUTES = GOLDEN_FILES / "protocol" / "routes.txt"
 GUID = "11111111-2222-3333-4444-5555"
 JSON_AS_TEXT = "text/plain; charset=utf-8"
 MakeContainer = Callable[..., Container]
@@ -139,31 +135,17 @@ class Cell:
             yield self
 
 
-def table(server: str) -> set[tuple[str, str]]:
-    lines = (line.split() for line in ROUTES.read_text().splitlines() if not line.startswith("#"))
-    return {(method, path) for of, method, path in lines if of == server}
-
-
-def served(application: web.Application) -> set[tuple[str, str]]:
-    """Routes of an application, their variable parts as in the table."""
-    return {
-        (route.method, route.resource.canonical.replace("{", ":").replace("}", ""))
-        for route in application.router.routes()
-        if route.resource is not None
-    }
-
-
 @pytest.mark.parametrize("server", ["rep", "rep-admin"])
 def test_every_route_has_its_exchange_and_there_are_no_others(executor: FakeExecutor, server: str) -> None:
     asked = {(exchange.method, exchange.route) for exchange in EXCHANGES if exchange.server == server}
-    assert asked == table(server) == served(Cell(executor).applications[server])
+    assert asked == route_table(server) == served_routes(Cell(executor).applications[server])
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "mutual TLS"])
 async def test_every_route_answers_as_the_tables_say(
-    executor: FakeExecutor, lrp_container: MakeContainer, tmp_path: Path, secured: bool
+    executor: FakeExecutor, lrp_container: MakeContainer, tls_identity: IdentityFiles, secured: bool
 ) -> None:
-    identity = Identity(Authority.create("ca").issue(tmp_path, "cell")) if secured else None
+    identity = Identity(tls_identity) if secured else None
     running = lrp_container(
         ContainerState.RUNNING,
         memory_mb=64,

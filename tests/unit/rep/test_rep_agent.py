@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import pytest
@@ -21,6 +21,7 @@ from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.agent import RepAgent, rep_url
 from rep.config import RepConfig, parse
 from rep.reconcile.consumer import EventStreamEnded
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor, FakeLocket, RecordedMetrics, ScriptedBBS
@@ -29,7 +30,6 @@ pytestmark = pytest.mark.unit
 
 S = ContainerState
 MakeContainer = Callable[..., Container]
-Until = Callable[[Callable[[], bool]], Any]
 CONFIG = parse(
     json.dumps(
         {
@@ -70,7 +70,7 @@ class Running:
         """
         task = asyncio.create_task(self.agent.run())
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await self.agent.ready.wait()
                 await until_true(lambda: "RepBulkSyncDuration" in {name for name, *_ in self.metrics.gauges})
             self.bbs.calls.clear()
@@ -95,7 +95,7 @@ async def cell(
     return Running(executor, bbs, locket, metrics)
 
 
-async def test_work_is_reserved_claimed_run_started_and_removed(cell: Running, until: Until) -> None:
+async def test_work_is_reserved_claimed_run_started_and_removed(cell: Running) -> None:
     executor, bbs = cell.executor, cell.bbs
     bbs.defaults["desired_lrp"] = DesiredLRP(process_guid="web", action=RunAction(path="/app"))
     async with cell.running():
@@ -120,7 +120,7 @@ async def test_work_is_reserved_claimed_run_started_and_removed(cell: Running, u
         assert bbs.calls[3:] == ["remove_actual_lrp"]
 
 
-async def test_nothing_listens_before_the_presence_is_held(cell: Running, until: Until) -> None:
+async def test_nothing_listens_before_the_presence_is_held(cell: Running) -> None:
     cell.locket.held["cell-1"] = Resource(key="cell-1", owner="before", type_code=TypeCode.PRESENCE)
     task = asyncio.create_task(cell.agent.run())
     await until(lambda: len(cell.locket.calls) > 3)
@@ -141,7 +141,7 @@ async def test_the_debug_server_knows_the_log_level_only(cell: Running) -> None:
 
 
 async def test_a_stop_cleans_up_before_the_listeners_close_and_the_presence_goes(
-    cell: Running, lrp_container: MakeContainer, until: Until
+    cell: Running, lrp_container: MakeContainer
 ) -> None:
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))
@@ -160,7 +160,7 @@ async def test_a_stop_cleans_up_before_the_listeners_close_and_the_presence_goes
 
 
 async def test_events_during_the_clean_up_do_not_reach_the_bbs(
-    cell: Running, lrp_container: MakeContainer, until: Until
+    cell: Running, lrp_container: MakeContainer
 ) -> None:
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))
@@ -204,7 +204,7 @@ async def test_a_member_that_fails_ends_the_agent_in_order(cell: Running) -> Non
 
 
 async def test_an_evacuation_runs_until_the_cell_is_empty(
-    cell: Running, lrp_container: MakeContainer, until: Until
+    cell: Running, lrp_container: MakeContainer
 ) -> None:
     cell.bbs.answers["evacuate_running_actual_lrp"] = [True, True, False]
     async with cell.running() as task:

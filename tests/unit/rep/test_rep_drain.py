@@ -15,20 +15,15 @@ import pytest
 from aiohttp import web
 
 from bbs.client.identity import Identity, IdentityFiles
-from cell.development.certs import Authority
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
 from tests.support.paths import REPOSITORY
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
 SCRIPTS = REPOSITORY / "packaging" / "drain"
 Configure = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
-    return Authority.create("ca").issue(tmp_path_factory.mktemp("tls"), "rep")
 
 
 @pytest.fixture
@@ -57,11 +52,17 @@ async def script(
         SCRIPTS / name,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "REP_CONFIG": str(config), "PING_INTERVAL": "0.05", **environment},
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "REP_CONFIG": str(config),
+            "PING_INTERVAL": "0.05",
+            **environment,
+        },
     )
 
     async def end() -> tuple[int, str, str]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
 
@@ -75,15 +76,15 @@ async def script(
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_drain_evacuates_and_waits_for_the_end(
-    configure: Configure, identity: IdentityFiles, tls: bool
+    configure: Configure, tls_identity: IdentityFiles, tls: bool
 ) -> None:
     flag = EvacuationFlag()
-    context = Identity(identity).server_context() if tls else None
+    context = Identity(tls_identity).server_context() if tls else None
     async with AsyncExitStack() as stack:
         async with listening(AdminRoutes(flag).application(), "127.0.0.1:0", context) as address:
-            config = configure(f"0.0.0.0:{address.port}", identity if tls else None)
+            config = configure(f"0.0.0.0:{address.port}", tls_identity if tls else None)
             ended = await stack.enter_async_context(script("drain", config))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await flag.wait()
         status, out, _ = await ended
     assert (status, out) == (0, "0\n")
@@ -100,7 +101,7 @@ async def test_drain_ends_a_process_that_outlives_its_listener(configure: Config
             config = configure(f"127.0.0.1:{address.port}")
             drain = script("drain", config, REP_PID_FILE=str(pid_file), PATIENCE="1")
             ended = await stack.enter_async_context(drain)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await flag.wait()
         status, _, err = await ended
     assert status == 0
@@ -129,9 +130,9 @@ async def test_there_is_nothing_to_drain_without_a_rep(configure: Configure) -> 
 
 
 async def test_a_rep_that_cannot_be_asked_is_not_taken_for_none(
-    configure: Configure, identity: IdentityFiles
+    configure: Configure, tls_identity: IdentityFiles
 ) -> None:
-    server = Identity(identity).server_context()
+    server = Identity(tls_identity).server_context()
     async with (
         listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address,
         script("drain", configure(f"127.0.0.1:{address.port}")) as ended,
@@ -165,7 +166,7 @@ async def test_an_answer_that_is_late_does_not_end_the_wait(configure: Configure
             pid_file.write_text(f"{os.getpid()}\n")
             drain = script("drain", config, REP_PID_FILE=str(pid_file), ASK_TIMEOUT="1")
             ended = await stack.enter_async_context(drain)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await again.wait()
             pid_file.unlink()
             enough.set()
@@ -203,11 +204,13 @@ async def test_a_missing_program_is_named(configure: Configure, tmp_path: Path, 
     assert "curl and python3 are needed" in err
 
 
-async def test_post_start_waits_until_the_cell_is_up(configure: Configure, identity: IdentityFiles) -> None:
-    server = Identity(identity).server_context()
+async def test_post_start_waits_until_the_cell_is_up(
+    configure: Configure, tls_identity: IdentityFiles
+) -> None:
+    server = Identity(tls_identity).server_context()
     async with listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address:
         port = address.port
-    async with script("post-start", configure(f"127.0.0.1:{port}", identity)) as ended:
+    async with script("post-start", configure(f"127.0.0.1:{port}", tls_identity)) as ended:
         waiting = asyncio.ensure_future(ended)
         assert not waiting.done()
         async with listening(AdminRoutes(EvacuationFlag()).application(), f"127.0.0.1:{port}", server):

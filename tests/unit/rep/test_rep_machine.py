@@ -49,6 +49,7 @@ from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
+from tests.support.thorough import examples
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor
@@ -454,5 +455,5 @@ def test_cell_and_bbs_agree_in_the_end(executor: FakeExecutor) -> None:
             return type(executor)(Resources(memory_mb=1000, disk_mb=1000, containers=100))
 
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=80, stateful_step_count=30, deadline=None)
+        Machine, settings=settings(max_examples=examples(80), stateful_step_count=30, deadline=None)
     )

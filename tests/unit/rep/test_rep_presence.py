@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +14,7 @@ from executor.model import Resources
 from rep.config import RepConfig
 from rep.presence import Presence, cell_presence, outbound_address
 from tests.support.paths import GOLDEN_FILES
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeLocket
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 GOLDEN = GOLDEN_FILES / "wire" / "locket" / "presence-values.json"
-Until = Callable[[Callable[[], bool]], Any]
 CONFIG = RepConfig(cell_id="cell-1", zone="z1")
 RECORD = cell_presence(
     CONFIG, "https://cell-1:1801", 1800, Resources(memory_mb=1, disk_mb=2, containers=3), []
@@ -87,7 +86,7 @@ def test_the_record_is_the_recorded_one(cell: str) -> None:
 
 
 async def test_taken_at_once_renewed_and_released(
-    presence: Presence, locket: FakeLocket, clock: Clock, until: Until
+    presence: Presence, locket: FakeLocket, clock: Clock
 ) -> None:
     async with presence.holding():
         assert presence.held
@@ -106,7 +105,7 @@ async def test_taken_at_once_renewed_and_released(
 
 
 async def test_a_held_key_is_waited_for_and_its_owner_named(
-    presence: Presence, locket: FakeLocket, clock: Clock, until: Until, caplog: pytest.LogCaptureFixture
+    presence: Presence, locket: FakeLocket, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     locket.held["cell-1"] = other()
     async with asyncio.TaskGroup() as group:
@@ -131,7 +130,7 @@ async def test_a_held_key_is_waited_for_and_its_owner_named(
 
 
 async def test_a_lost_presence_is_logged_and_taken_again(
-    presence: Presence, locket: FakeLocket, clock: Clock, until: Until, caplog: pytest.LogCaptureFixture
+    presence: Presence, locket: FakeLocket, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with presence.holding():
         locket.down = True
@@ -144,7 +143,7 @@ async def test_a_lost_presence_is_logged_and_taken_again(
 
 
 async def test_a_second_cell_with_the_same_id_is_named(
-    presence: Presence, locket: FakeLocket, clock: Clock, until: Until, caplog: pytest.LogCaptureFixture
+    presence: Presence, locket: FakeLocket, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with presence.holding():
         locket.held["cell-1"] = other()

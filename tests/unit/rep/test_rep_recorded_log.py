@@ -21,6 +21,7 @@ from executor.model import Container, ContainerState
 from rep.agent import RepAgent
 from rep.config import parse
 from tests.support.paths import GOLDEN_FILES
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor, FakeLocket, ScriptedBBS
@@ -112,7 +113,7 @@ async def agent(executor: FakeExecutor, bbs: ScriptedBBS, locket: FakeLocket) ->
 async def lived(agent: RepAgent, end: Callable[[], object]) -> None:
     """A whole life of the agent, ended by ``end`` when it is ready."""
     task = asyncio.create_task(agent.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await agent.ready.wait()
         end()
         await asyncio.wait([task])

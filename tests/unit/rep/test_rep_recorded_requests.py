@@ -30,7 +30,7 @@ from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import Capture, Exchange
+    from tests.support.captures import Capture, Exchange
     from tests.unit.rep.conftest import FakeExecutor
 
 pytestmark = pytest.mark.unit

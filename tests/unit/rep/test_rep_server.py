@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -30,6 +30,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor
@@ -42,7 +43,6 @@ TASK = "task-1"
 STACK = "/stacks/cflinuxfs4.tar"
 SNIFFED = "text/plain; charset=utf-8"
 MakeContainer = Callable[..., Container]
-Until = Callable[[Callable[[], bool]], Any]
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ async def test_evacuate_twice(cell: Listener) -> None:
 
 
 async def test_a_stop_waits_for_the_executor(
-    cell: Listener, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+    cell: Listener, executor: FakeExecutor, lrp_container: MakeContainer
 ) -> None:
     executor.put(lrp_container(S.CREATED))
     gate = executor.gates["stop"] = asyncio.Event()
@@ -292,7 +292,7 @@ async def test_a_stop_waits_for_the_executor(
 
 
 async def test_a_cancel_does_not_wait(
-    cell: Listener, executor: FakeExecutor, task_container: MakeContainer, until: Until
+    cell: Listener, executor: FakeExecutor, task_container: MakeContainer
 ) -> None:
     executor.put(task_container(S.RUNNING))
     gate = executor.gates["delete"] = asyncio.Event()

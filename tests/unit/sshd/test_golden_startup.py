@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,9 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
         try:
             socket.create_connection(("127.0.0.1", port), 5).close()
         except ConnectionRefusedError:
-            continue
-        return
+            time.sleep(0.01)
+        else:
+            return
 
 
 @pytest.mark.parametrize("recorded", sampled(CASES, 16), ids=lambda case: case["name"])

@@ -7,25 +7,21 @@ import ipaddress
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from google.protobuf.message import Message
 
 from bbs.client.api import BBSClient
 from bbs.client.http import HTTPBBSClient
+from bbs.client.identity import IdentityFiles
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Policy
+from cell.development.certs import Authority
 
 Kind = type[HTTPBBSClient] | type[OneShotBBSClient]
-
-DAY = timedelta(days=1)
-BOTH_USES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
 
 
 @dataclass(frozen=True)
@@ -155,85 +151,27 @@ async def client(server: ScriptedServer, policy: Policy, kind: Kind) -> AsyncIte
 
 
 @dataclass(frozen=True)
-class Identity:
-    ca: Path
-    cert: Path
-    key: Path
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1 into a directory."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory = directory
-        self._key = rsa.generate_private_key(65537, 2048)
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            self._builder(self._name, DAY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .public_key(self._key.public_key())
-            .sign(self._key, hashes.SHA256())
-        )
-        self.file = directory / f"{name}.crt"
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def issue(
-        self,
-        name: str,
-        *,
-        lifetime: timedelta = DAY,
-        uses: tuple[x509.ObjectIdentifier, ...] = BOTH_USES,
-        address: str = "127.0.0.1",
-    ) -> Identity:
-        key = rsa.generate_private_key(65537, 2048)
-        certificate = (
-            self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), lifetime)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False
-            )
-            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-            .public_key(key.public_key())
-            .sign(self._key, hashes.SHA256())
-        )
-        cert_file, key_file = self._directory / f"{name}.crt", self._directory / f"{name}.key"
-        cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return Identity(self.file, cert_file, key_file)
-
-    def _builder(self, subject: x509.Name, lifetime: timedelta) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - 2 * DAY)
-            .not_valid_after(datetime.now(UTC) + lifetime)
-        )
-
-
-@dataclass(frozen=True)
 class Identities:
-    good: Identity
-    client_only: Identity
-    server_only: Identity
-    elsewhere: Identity
-    expired: Identity
-    stranger: Identity
+    good: IdentityFiles
+    client_only: IdentityFiles
+    server_only: IdentityFiles
+    elsewhere: IdentityFiles
+    expired: IdentityFiles
+    stranger: IdentityFiles
 
 
 @pytest.fixture(scope="session")
-def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
-    directory = tmp_path_factory.mktemp("tls")
-    authority = Authority(directory, "authority")
+def identities(
+    authority: Authority, tls_identity: IdentityFiles, tmp_path_factory: pytest.TempPathFactory
+) -> Identities:
+    folder = tmp_path_factory.mktemp("identities")
     return Identities(
-        good=authority.issue("good"),
-        client_only=authority.issue("client-only", uses=(ExtendedKeyUsageOID.CLIENT_AUTH,)),
-        server_only=authority.issue("server-only", uses=(ExtendedKeyUsageOID.SERVER_AUTH,)),
-        elsewhere=authority.issue("elsewhere", address="192.0.2.1"),
-        expired=authority.issue("expired", lifetime=-DAY),
-        stranger=Authority(directory, "other").issue("stranger"),
+        good=tls_identity,
+        client_only=authority.issue(folder, "client-only", uses=(ExtendedKeyUsageOID.CLIENT_AUTH,)),
+        server_only=authority.issue(folder, "server-only", uses=(ExtendedKeyUsageOID.SERVER_AUTH,)),
+        elsewhere=authority.issue(
+            folder, "elsewhere", names=(x509.IPAddress(ipaddress.ip_address("192.0.2.1")),)
+        ),
+        expired=authority.issue(folder, "expired", lifetime=timedelta(days=-1)),
+        stranger=Authority.create("other").issue(folder / "other", "stranger"),
     )

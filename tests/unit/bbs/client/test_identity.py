@@ -15,6 +15,7 @@ import pytest
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.tls import TLSConfigurationError, client_context
 from cell.development.certs import Authority, development_identities, identity_files
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +58,7 @@ class Connection:
 
     async def works(self) -> bool:
         self._writer.write(b"hello\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._reader.readline() == b"hello\n"
 
 
@@ -162,7 +163,7 @@ async def test_whoever_follows_hears_of_each_renewal(pki: Pki, used: IdentityFil
         heard.set()
 
     identity = Identity(used)
-    async with asyncio.timeout(5), identity.followed(renewed, interval_s=0.01):
+    async with asyncio.timeout(PATIENCE_S), identity.followed(renewed, interval_s=0.01):
         replace(used, pki.second)
         await heard.wait()
 

@@ -17,8 +17,8 @@ from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 
 if TYPE_CHECKING:
+    from tests.support.captures import Capture
     from tests.unit.bbs.client.conftest import Identities
-    from tests.unit.conftest import Capture
 
 pytestmark = pytest.mark.unit
 
@@ -140,15 +140,20 @@ async def test_mutual_tls(identities: Identities) -> None:
     scripted = ScriptedLocket(answers=[pb.ReleaseResponse()])
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((scripted.handlers(),))
-    pair = (good.key.read_bytes(), good.cert.read_bytes())
+    pair = (good.key_file.read_bytes(), good.cert_file.read_bytes())
     port = server.add_secure_port(
-        "127.0.0.1:0", grpc.ssl_server_credentials([pair], good.ca.read_bytes(), require_client_auth=True)
+        "127.0.0.1:0",
+        grpc.ssl_server_credentials([pair], good.ca_file.read_bytes(), require_client_auth=True),
     )
     await server.start()
     address = f"127.0.0.1:{port}"
-    async with LocketClient(address, channel_credentials(good.ca, good.cert, good.key)) as client:
+    async with LocketClient(
+        address, channel_credentials(good.ca_file, good.cert_file, good.key_file)
+    ) as client:
         await client.release(PRESENCE)
-    async with LocketClient(address, channel_credentials(good.ca, stranger.cert, stranger.key)) as client:
+    async with LocketClient(
+        address, channel_credentials(good.ca_file, stranger.cert_file, stranger.key_file)
+    ) as client:
         with pytest.raises(LocketError) as raised:
             await client.release(PRESENCE)
         assert raised.value.code is grpc.StatusCode.UNAVAILABLE

@@ -31,8 +31,8 @@ from bbs.wire.proto.task_requests_pb2 import DesireTaskRequest
 from bbs.wire.routes import Route
 
 if TYPE_CHECKING:
+    from tests.support.captures import Capture, Exchange
     from tests.unit.bbs.client.conftest import ScriptedServer
-    from tests.unit.conftest import Capture, Exchange
 
 pytestmark = pytest.mark.unit
 

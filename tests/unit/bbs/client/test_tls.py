@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bbs.client.http import HTTPBBSClient
+from bbs.client.identity import IdentityFiles
 from bbs.client.tls import TLSConfigurationError, client_context, own_certificate, server_context
 from bbs.client.transport import Policy, UnansweredError
 from bbs.models.events import TaskRemovedEvent
@@ -18,7 +19,7 @@ from bbs.wire.proto.domain_pb2 import DomainsResponse
 from bbs.wire.sse import encode_event, number_record
 
 if TYPE_CHECKING:
-    from tests.unit.bbs.client.conftest import Identities, Identity, ScriptedServer
+    from tests.unit.bbs.client.conftest import Identities, ScriptedServer
 
 pytestmark = pytest.mark.unit
 
@@ -40,12 +41,12 @@ def handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> tuple[str, str]
     return protocol, cipher
 
 
-def client_of(identity: Identity, ca: Path | None = None) -> ssl.SSLContext:
-    return client_context(ca or identity.ca, identity.cert, identity.key)
+def client_of(identity: IdentityFiles, ca: Path | None = None) -> ssl.SSLContext:
+    return client_context(ca or identity.ca_file, identity.cert_file, identity.key_file)
 
 
-def server_of(identity: Identity, ca: Path | None = None) -> ssl.SSLContext:
-    return server_context(ca or identity.ca, identity.cert, identity.key)
+def server_of(identity: IdentityFiles, ca: Path | None = None) -> ssl.SSLContext:
+    return server_context(ca or identity.ca_file, identity.cert_file, identity.key_file)
 
 
 def test_both_sides_know_each_other(identities: Identities) -> None:
@@ -66,20 +67,20 @@ def test_suites_of_tls_1_2(identities: Identities) -> None:
 
 @pytest.mark.parametrize("name", ["stranger", "server_only"])
 def test_a_server_refuses_this_client(identities: Identities, name: str) -> None:
-    client = client_of(getattr(identities, name), ca=identities.good.ca)
+    client = client_of(getattr(identities, name), ca=identities.good.ca_file)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(client, server_of(identities.good))
 
 
 def test_a_server_refuses_a_client_without_certificate(identities: Identities) -> None:
-    client = ssl.create_default_context(cafile=identities.good.ca)
+    client = ssl.create_default_context(cafile=identities.good.ca_file)
     with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
         handshake(client, server_of(identities.good))
 
 
 @pytest.mark.parametrize("name", ["stranger", "client_only", "elsewhere"])
 def test_a_client_refuses_this_server(identities: Identities, name: str) -> None:
-    server = server_of(getattr(identities, name), ca=identities.good.ca)
+    server = server_of(getattr(identities, name), ca=identities.good.ca_file)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(client_of(identities.good), server)
 
@@ -91,23 +92,23 @@ def test_an_expired_certificate_is_not_loaded(identities: Identities) -> None:
 
 def test_own_certificate_is_the_first_in_the_file(identities: Identities, tmp_path: Path) -> None:
     chain = tmp_path / "chain.crt"
-    chain.write_bytes(identities.good.cert.read_bytes() + identities.good.ca.read_bytes())
-    assert own_certificate(chain).subject.rfc4514_string() == "CN=good"
+    chain.write_bytes(identities.good.cert_file.read_bytes() + identities.good.ca_file.read_bytes())
+    assert own_certificate(chain).subject.rfc4514_string() == "CN=loopback"
 
 
 def test_files_that_do_not_fit(identities: Identities, tmp_path: Path) -> None:
     good, missing, empty = identities.good, tmp_path / "missing", tmp_path / "empty"
     empty.write_bytes(b"")
     with pytest.raises(TLSConfigurationError, match=r"cannot read certificate .*missing"):
-        client_context(good.ca, missing, good.key)
+        client_context(good.ca_file, missing, good.key_file)
     with pytest.raises(TLSConfigurationError, match=r"cannot read certificate .*empty"):
-        client_context(good.ca, empty, good.key)
+        client_context(good.ca_file, empty, good.key_file)
     with pytest.raises(TLSConfigurationError, match=r"cannot read CA certificates .*empty"):
-        client_context(empty, good.cert, good.key)
+        client_context(empty, good.cert_file, good.key_file)
     with pytest.raises(
-        TLSConfigurationError, match=r"cannot use certificate .*good\.crt with key .*stranger\.key"
+        TLSConfigurationError, match=r"cannot use certificate .*loopback\.crt with key .*stranger\.key"
     ):
-        client_context(good.ca, good.cert, identities.stranger.key)
+        client_context(good.ca_file, good.cert_file, identities.stranger.key_file)
 
 
 async def test_calls_and_streams_over_tls(

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 
-from bbs.client.identity import Identity, IdentityFiles
+from bbs.client.identity import Identity
 from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.service import BBS, run_bbs
 from bbs.embedded.store.resources import Resources
@@ -26,7 +26,7 @@ from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.locket import Resource, TypeCode
 from bbs.models.task import TaskDefinition
-from cell.development.certs import Authority
+from tests.support.waiting import PATIENCE_S
 
 SECOND = 1_000_000_000
 
@@ -233,11 +233,6 @@ def over() -> str:
     return "plain HTTP"
 
 
-@pytest.fixture(scope="session")
-def http_identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
-    return Authority.create("ca").issue(tmp_path_factory.mktemp("tls"), "bbs")
-
-
 @pytest.fixture
 async def http(
     world: World, over: str, request: pytest.FixtureRequest
@@ -245,7 +240,7 @@ async def http(
     """A client of the BBS over a real socket."""
     server = TestServer(world.bbs.app)
     if over == MUTUAL_TLS:
-        identity = Identity(request.getfixturevalue("http_identity"))
+        identity = Identity(request.getfixturevalue("tls_identity"))
         await server.start_server(ssl=identity.server_context())
         connector = TCPConnector(ssl=identity.client_context())
     else:
@@ -284,7 +279,7 @@ def within() -> Callable[[Awaitable[object]], Awaitable[object]]:
     """Waits for something that must happen, and fails when it doesn't."""
 
     async def wait(what: Awaitable[object]) -> object:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             return await what
 
     return wait

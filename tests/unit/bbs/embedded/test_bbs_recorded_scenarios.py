@@ -28,8 +28,8 @@ from bbs.wire.messages import message_class
 from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
+    from tests.support.captures import Exchange
     from tests.unit.bbs.embedded.conftest import World
-    from tests.unit.conftest import Exchange
 
 pytestmark = pytest.mark.unit
 

@@ -24,6 +24,7 @@ from bbs.models.task import TaskDefinition
 from bbs.serving.address import Address
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -139,7 +140,7 @@ async def test_a_subscriber_that_vanishes_takes_nothing_from_others(
     doors: Doors, definition: TaskDefinition
 ) -> None:
     address = doors.plane.addresses.bbs
-    async with asyncio.timeout(20), doors.bbs() as bbs, bbs.task_events() as events:
+    async with asyncio.timeout(PATIENCE_S), doors.bbs() as bbs, bbs.task_events() as events:
         for number in range(3):
             reader, writer = await asyncio.open_connection(address.host, address.port, ssl=doors.tls)
             writer.write(b"POST /v1/events/tasks.r1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")

@@ -12,6 +12,7 @@ import pytest
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.serving import connections
 from bbs.serving.address import Address, ListenError, listening
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -86,7 +87,7 @@ async def test_who_is_slow_with_a_request_is_cut(
     )
     async with ControlPlane(PlaneConfig(state_dir=tmp_path, addresses=everywhere)) as plane:
         address = getattr(plane.addresses, part)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             reader, writer = await asyncio.open_connection(address.host, address.port)
             writer.write(b"POST /v1/tasks HTTP/1.1\r\nHost:")
             with suppress(ConnectionError):

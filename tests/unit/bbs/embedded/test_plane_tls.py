@@ -26,6 +26,7 @@ from bbs.models.errors import BBSError
 from bbs.models.locket import TypeCode
 from bbs.serving.address import Address
 from cell.development.certs import Authority, identity_files
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -37,20 +38,10 @@ ONCE = Policy(attempts=1)
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.create("test CA")
-
-
-@pytest.fixture(scope="module")
 def identity(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
     """One certificate for everything, by name only: the parts reach each other by address."""
     name = x509.DNSName("bbs.service.cf.internal")
     return authority.issue(tmp_path_factory.mktemp("tls"), "bbs", names=(name,))
-
-
-@pytest.fixture(scope="module")
-def by_address(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
-    return authority.issue(tmp_path_factory.mktemp("tls"), "local")
 
 
 def _locket(plane: ControlPlane, files: IdentityFiles) -> LocketClient:
@@ -62,7 +53,7 @@ async def test_the_parts_reach_each_other_and_strangers_reach_none(
     tmp_path: Path, identity: IdentityFiles
 ) -> None:
     config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=identity)
-    async with asyncio.timeout(30), ControlPlane(config) as plane, aiohttp.ClientSession() as http:
+    async with asyncio.timeout(PATIENCE_S), ControlPlane(config) as plane, aiohttp.ClientSession() as http:
         assert plane.bbs_url.startswith("https://127.0.0.1:")
         async with http.get(plane.addresses.receptor.url() + "/v1/domains") as answer:
             assert (answer.status, await answer.json()) == (200, [])
@@ -74,7 +65,7 @@ async def test_the_parts_reach_each_other_and_strangers_reach_none(
 
 @pytest.mark.parametrize("kind", ["expired", "other CA", "server use only", "none"])
 async def test_wrong_certificates_are_refused_and_others_go_on(
-    tmp_path: Path, authority: Authority, by_address: IdentityFiles, kind: str
+    tmp_path: Path, authority: Authority, tls_identity: IdentityFiles, kind: str
 ) -> None:
     makers: dict[str, Callable[[], IdentityFiles | None]] = {
         "expired": lambda: authority.issue(tmp_path, "wrong", lifetime=timedelta(hours=-1)),
@@ -85,16 +76,16 @@ async def test_wrong_certificates_are_refused_and_others_go_on(
         "none": lambda: None,
     }
     made = makers[kind]()
-    own = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
-    wrong = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
+    own = client_context(tls_identity.ca_file, tls_identity.cert_file, tls_identity.key_file)
+    wrong = client_context(tls_identity.ca_file, tls_identity.cert_file, tls_identity.key_file)
     if made is None:
-        wrong = ssl.create_default_context(cafile=by_address.ca_file)
+        wrong = ssl.create_default_context(cafile=tls_identity.ca_file)
     else:
         # a program would refuse to start with an expired certificate of its own
         wrong.load_cert_chain(made.cert_file, made.key_file)
-    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=by_address)
+    config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=tls_identity)
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_S),
         ControlPlane(config) as plane,
         HTTPBBSClient(plane.bbs_url, ssl_context=own, policy=ONCE) as known,
         HTTPBBSClient(plane.bbs_url, ssl_context=wrong, policy=ONCE) as stranger,
@@ -104,7 +95,7 @@ async def test_wrong_certificates_are_refused_and_others_go_on(
             await stranger.ping()
         assert await known.ping()
         if made is not None:
-            locket_files = replace(by_address, cert_file=made.cert_file, key_file=made.key_file)
+            locket_files = replace(tls_identity, cert_file=made.cert_file, key_file=made.key_file)
             async with _locket(plane, locket_files) as locket:
                 with pytest.raises(LocketError) as caught:
                     await locket.fetch_all(TypeCode.PRESENCE, timeout_s=5)
@@ -112,19 +103,19 @@ async def test_wrong_certificates_are_refused_and_others_go_on(
 
 
 async def test_renewed_files_serve_the_next_connections_of_all_parts(
-    tmp_path: Path, by_address: IdentityFiles
+    tmp_path: Path, tls_identity: IdentityFiles
 ) -> None:
     used = identity_files(tmp_path, "used")
     later = Authority.create("next CA").issue(tmp_path / "later", "local")
-    _copy(by_address, used)
+    _copy(tls_identity, used)
     config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE, tls=used, identity_check_interval_s=0.01)
-    old = client_context(by_address.ca_file, by_address.cert_file, by_address.key_file)
+    old = client_context(tls_identity.ca_file, tls_identity.cert_file, tls_identity.key_file)
     new = client_context(later.ca_file, later.cert_file, later.key_file)
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_S),
         ControlPlane(config) as plane,
         HTTPBBSClient(plane.bbs_url, ssl_context=old, policy=ONCE) as before,
-        _locket(plane, by_address) as locket,
+        _locket(plane, tls_identity) as locket,
     ):
         assert await before.ping()
         assert await locket.fetch_all(TypeCode.PRESENCE) == []

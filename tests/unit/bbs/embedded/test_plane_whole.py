@@ -24,6 +24,7 @@ from bbs.serving.address import Address, ListenError, listening
 from bbs.wire import locket as locket_wire
 from bbs.wire.proto import locket_pb2
 from tests.support.paths import GOLDEN_FILES
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -116,7 +117,7 @@ async def test_from_the_receptor_to_the_rep(plane: ControlPlane, http: aiohttp.C
     rep = web.Application()
     rep.router.add_get("/state", state)
     rep.router.add_post("/work", work)
-    async with TestServer(rep) as server, asyncio.timeout(20):
+    async with TestServer(rep) as server, asyncio.timeout(PATIENCE_S):
         await register(plane, "c1", str(server.make_url("/")).rstrip("/"))
         async with http.post(plane.addresses.receptor.url() + "/v1/desired_lrps", json=WEB) as answer:
             assert answer.status == 201, await answer.text()
@@ -142,7 +143,7 @@ async def test_without_a_cell_the_instance_says_why_it_waits(
     plane: ControlPlane, http: aiohttp.ClientSession
 ) -> None:
     url = plane.addresses.receptor.url()
-    async with http.get(url + "/v1/events") as events, asyncio.timeout(20):
+    async with http.get(url + "/v1/events") as events, asyncio.timeout(PATIENCE_S):
         async with http.post(url + "/v1/desired_lrps", json=WEB) as answer:
             assert answer.status == 201
         async for line in events.content:
@@ -158,7 +159,7 @@ async def test_without_a_cell_the_instance_says_why_it_waits(
 async def test_stopping_ends_open_streams_cleanly_and_soon(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         async with ControlPlane(config(tmp_path)) as plane:
             receptor = await http.get(plane.addresses.receptor.url() + "/v1/events")
             bbs = await http.post(plane.bbs_url + "/v1/events/lrp_instances.r1")
@@ -214,7 +215,7 @@ async def test_an_error_in_the_context_stays_what_it_is(tmp_path: Path) -> None:
 async def test_run_goes_on_until_cancelled(tmp_path: Path) -> None:
     plane = ControlPlane(config(tmp_path))
     running = asyncio.create_task(plane.run())
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
         await plane.started.wait()
         async with session.get(plane.addresses.receptor.url() + "/v1/version") as answer:
             assert answer.status == 200

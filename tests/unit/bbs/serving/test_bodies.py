@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bbs.serving.bodies import SMALL_BYTES, Budget, whole_body
 from bbs.serving.listener import serving
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +58,7 @@ async def test_large_bodies_beyond_the_bound_are_refused_and_small_ones_are_not(
 async def test_a_body_that_does_not_end_gives_way_to_another_one() -> None:
     """Clients that keep large bodies almost complete would keep all others out, on all listeners."""
     budget = Budget(LARGE, spared_s=0)
-    async with site(budget) as url, aiohttp.ClientSession() as http, asyncio.timeout(10):
+    async with site(budget) as url, aiohttp.ClientSession() as http, asyncio.timeout(PATIENCE_S):
         port = int(url.rstrip("/").rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % LARGE)
@@ -109,7 +110,7 @@ async def test_a_compressed_body_is_not_decompressed() -> None:
 
 async def test_a_client_that_goes_away_gives_its_bytes_back() -> None:
     budget = Budget(MOST)
-    async with site(budget) as url, asyncio.timeout(10):
+    async with site(budget) as url, asyncio.timeout(PATIENCE_S):
         port = int(url.rstrip("/").rpartition(":")[2])
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MOST)

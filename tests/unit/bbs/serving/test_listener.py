@@ -19,7 +19,7 @@ from bbs.client.identity import Identity, IdentityFiles
 from bbs.serving.access import AccessRule
 from bbs.serving.connections import HEAD_TIMEOUT_S
 from bbs.serving.listener import serving
-from cell.development.certs import Authority
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -55,17 +55,12 @@ async def slow(request: web.Request) -> web.Response:
     return web.Response(text="at last")
 
 
-@pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
-    return Authority.create("ca").issue(tmp_path_factory.mktemp("tls"), "rep")
-
-
 OpenSite = Callable[..., AbstractAsyncContextManager[Site]]
 
 
 @pytest.fixture(params=["plain", "tls"])
-def open_site(request: pytest.FixtureRequest, identity: IdentityFiles) -> OpenSite:
-    both = Identity(identity) if request.param == "tls" else None
+def open_site(request: pytest.FixtureRequest, tls_identity: IdentityFiles) -> OpenSite:
+    both = Identity(tls_identity) if request.param == "tls" else None
 
     @asynccontextmanager
     async def opened(head_timeout_s: float = SHORT_S) -> AsyncIterator[Site]:
@@ -89,7 +84,7 @@ def open_site(request: pytest.FixtureRequest, identity: IdentityFiles) -> OpenSi
 async def rest(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server ends the connection, in whatever way."""
     found = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 some = await reader.read(1 << 16)
@@ -102,7 +97,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
     """The body of the next answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         return await reader.readexactly(int(length.split(b":")[1]))
@@ -184,11 +179,11 @@ async def test_requests_sent_at_once_are_all_answered(open_site: OpenSite) -> No
         assert [await answer(reader), await answer(reader)] == [b"at last", b"here"]
 
 
-async def test_a_handshake_that_does_not_come_is_cut(identity: IdentityFiles) -> None:
+async def test_a_handshake_that_does_not_come_is_cut(tls_identity: IdentityFiles) -> None:
     async with serving(
         web.Application(),
         ("127.0.0.1", 0),
-        Identity(identity).server_context(),
+        Identity(tls_identity).server_context(),
         grace_s=1.0,
         head_timeout_s=SHORT_S,
     ) as server:

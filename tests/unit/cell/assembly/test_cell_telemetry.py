@@ -20,6 +20,7 @@ from executor.logs.api import LogLine, Stream
 from executor.logs.loggregator import SERVER_NAME
 from executor.logs.sinks import RingSink
 from rep.config import InvalidConfig, Loggregator, RepConfig, validate
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -119,7 +120,7 @@ async def test_an_expired_certificate_is_logged_and_tried_again(
     )
     async with loggregator_agent.listening(identity=agent) as port:
         config = RepConfig(loggregator=replace(keys, loggregator_api_port=port))
-        async with open_telemetry(config) as telemetry, asyncio.timeout(30):
+        async with open_telemetry(config) as telemetry, asyncio.timeout(PATIENCE_S):
             told = [record for record in caplog.records if record.levelno >= logging.ERROR]
             assert [record.getMessage() for record in told] == ["loggregator-certificate-expired"]
             telemetry.sink.emit(LINE)

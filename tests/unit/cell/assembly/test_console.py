@@ -18,6 +18,7 @@ import pytest
 
 from cell.assembly.console import Console, ConsoleSink
 from executor.logs.api import LogLine, Stream
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -92,7 +93,7 @@ async def test_who_does_not_read_stops_nobody_and_what_is_lost_is_counted(
     reading, writing = opened(closing)
     console = Console(writing, capacity=ROOM)
     count = 20_000
-    async with asyncio.timeout(20):  # includes the second that the end waits
+    async with asyncio.timeout(PATIENCE_S):  # includes the second that the end waits
         async with console.running():
             for number in range(count):
                 console.emit(line(f"{number:0100}"))
@@ -111,7 +112,7 @@ async def test_who_reads_late_gets_everything_in_order(opened: Opened, closing: 
     os.set_blocking(reading, False)
     console = Console(writing)
     found = b""
-    async with asyncio.timeout(20), console.running():
+    async with asyncio.timeout(PATIENCE_S), console.running():
         for number in range(2_000):
             console.emit(line(f"{number:0100}"))
         while found.count(b"\n") < 2_000:
@@ -126,7 +127,7 @@ async def test_a_terminal_that_was_stopped_goes_on(closing: ExitStack) -> None:
     os.set_blocking(reading, False)
     termios.tcflow(writing, termios.TCOOFF)
     console = Console(writing)
-    async with asyncio.timeout(20), console.running():
+    async with asyncio.timeout(PATIENCE_S), console.running():
         console.emit(line("first"))
         for _ in range(100):
             await asyncio.sleep(0)

@@ -21,6 +21,7 @@ from cell.assembly.descriptors import raise_descriptor_limit
 from cell.assembly.locks import AlreadyInUse, alone
 from executor.logs.api import LogLine
 from rep.config import RepConfig, executor_config
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -135,7 +136,7 @@ class Unwanted:
 async def test_an_executor_begins_with_the_locks(config: RepConfig) -> None:
     """Before anything is wiped: no engine answers there, and nobody asks it."""
     with alone(config, executor_config(config)):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(AlreadyInUse):
                 async with running_executor(config, Unwanted()):
                     pass

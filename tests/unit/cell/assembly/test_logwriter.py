@@ -19,12 +19,12 @@ import pytest
 
 from cell.assembly.lagerlog import LagerFormatter
 from cell.assembly.logwriter import DROPPED, LogWriter
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
 LONG = "x" * 600
 LINES = 2000
-PATIENCE_S = 30.0
 
 
 class Pipe:

@@ -38,6 +38,7 @@ from cell.client.target import BadArguments, Target
 from cell.development.logboard import LogBoard
 from cell.main import main
 from executor.logs.api import LogLine, Stream
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -283,7 +284,7 @@ async def test_a_procfile_that_will_fail_is_shown_with_its_line(
 async def test_an_interrupted_staging_is_taken_back(world: World, app: Path) -> None:
     world.cell.stuck = True
     staging = asyncio.create_task(world.run("stage", app))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await world.cell.has_task.wait()
         staging.cancel()
         await asyncio.wait([staging])

@@ -17,6 +17,7 @@ from cell.client.session import ComponentFailed
 from cell.client.target import BadArguments, Target
 from cell.development.logboard import LogBoard
 from executor.logs.api import LogLine, Stream
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -70,7 +71,7 @@ async def test_the_end_of_the_board_ends_its_followers(board: LogBoard) -> None:
     target = Target(logs=f"http://{server.host}:{server.port}")
     async with AppLog(target, "app").following() as lines:
         waiting = asyncio.create_task(_all(lines))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await server.close()
             with pytest.raises(ComponentFailed):
                 await waiting

@@ -14,6 +14,7 @@ import pytest
 from cell.runner.errors import HostError
 from cell.runner.interrupts import received_interrupts
 from cell.runner.observed import hold_ports
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.unit
 async def test_the_first_signal_asks_and_the_second_insists(signum: signal.Signals) -> None:
     with received_interrupts() as interrupts:
         os.kill(os.getpid(), signum)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await interrupts.requested.wait()
             assert not interrupts.forced.is_set()
             os.kill(os.getpid(), signum)
@@ -33,12 +34,12 @@ async def test_a_terminal_that_closes_asks_and_does_not_insist() -> None:
     """SIGHUP ends a run in order; the shell sends it a second time when the terminal closes."""
     with received_interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGHUP)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await interrupts.requested.wait()
         interrupts.hang_up()
         assert not interrupts.forced.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await interrupts.forced.wait()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
@@ -49,7 +50,7 @@ async def test_nohup_stays_in_force() -> None:
         with received_interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await interrupts.requested.wait()
             assert not interrupts.forced.is_set()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

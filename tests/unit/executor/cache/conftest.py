@@ -119,7 +119,7 @@ async def cache(open_cache: OpenCache) -> AsyncIterator[Downloader]:
         yield cache
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tar() -> Callable[..., bytes]:
     return tar_of
 

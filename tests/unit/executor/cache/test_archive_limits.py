@@ -58,7 +58,7 @@ def many(count: int) -> list[tuple[str, bytes]]:
     return [(f"file-{number}", b"") for number in range(count)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bombs(make_tar: Callable[..., bytes]) -> dict[str, bytes]:
     plain = make_tar(("zeros", ZEROS))
     return {

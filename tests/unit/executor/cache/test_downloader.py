@@ -21,6 +21,7 @@ import executor.cache.http as http_module
 from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
 from executor.cache.http import back_off
 from executor.cache.store import delete
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -103,7 +104,7 @@ class TestFiles:
         fetched = await cache.fetch_file(site.url, "")
         monkeypatch.setattr(downloader_module, "delete", watched)
         fetched.release()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await deleted.wait()
         assert threading.get_ident() not in threads
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from executor.cache import tarheaders
 from executor.cache.api import ArchiveError
 from executor.cache.tars import Kind, Member, members
+from tests.support.thorough import examples
 
 pytestmark = pytest.mark.unit
 
@@ -63,7 +64,7 @@ def archives(draw: st.DrawFn) -> tuple[list[dict[str, Any]], bytes]:
     return written, data.getvalue()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(archives())
 def test_it_sees_what_the_library_wrote(case: tuple[list[dict[str, Any]], bytes]) -> None:
     written, tar = case
@@ -80,7 +81,7 @@ def test_it_sees_what_the_library_wrote(case: tuple[list[dict[str, Any]], bytes]
         )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     archives(),
     st.lists(st.tuples(st.integers(0, 20_000), st.binary(min_size=1, max_size=13)), min_size=1, max_size=4),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 import hashlib
 import ssl
 import tracemalloc
@@ -12,15 +11,13 @@ import tracemalloc
 import aiohttp
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bbs.backoff import Backoff
 from executor.cache.api import UploadError
 from executor.cache.session import AssetTLS, asset_session, tls_context
 from executor.cache.transport import InvalidURL, check_url
 from executor.cache.uploader import Uploader
+from tests.support.certificates import self_signed
 
 pytestmark = pytest.mark.unit
 
@@ -167,22 +164,9 @@ def test_half_an_identity_is_refused():
 
 
 def test_identity_and_trust(tmp_path):
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cell")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (tmp_path / "crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    crt = str(tmp_path / "crt")
-    context = tls_context(AssetTLS(cert=crt, key=str(tmp_path / "key"), ca_files=("", crt)))
+    files = self_signed(tmp_path, "cell")
+    crt = str(files.cert_file)
+    context = tls_context(AssetTLS(cert=crt, key=str(files.key_file), ca_files=("", crt)))
     trusted = [ca for ca in context.get_ca_certs() if ca["subject"] == ((("commonName", "cell"),),)]
     assert len(trusted) == 1
     assert context.verify_mode is ssl.CERT_REQUIRED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from executor.containers import destruction
 from executor.errors import ContainerNotFound, EngineError, NetworkError
 from executor.model import AllocationRequest, EventKind, RunRequest, RunResult
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.unit.executor.conftest import World
@@ -19,7 +20,6 @@ pytestmark = pytest.mark.unit
 
 Allocation = Callable[..., AllocationRequest]
 Request = Callable[..., RunRequest]
-Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_processes_that_will_not_end_are_not_waited_for(
         group.may_die.clear()
         async with asyncio.TaskGroup() as tasks:
             deletion = tasks.create_task(executor.delete("ig"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await group.interrupted.wait()
             await executor.force_destroy("ig", trace_id="t9")
         await deletion
@@ -65,7 +65,6 @@ async def test_an_engine_that_hangs_does_not_keep_the_slot(
     allocation: Allocation,
     run_request: Request,
     short_patience: None,
-    until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -76,7 +75,7 @@ async def test_an_engine_that_hangs_does_not_keep_the_slot(
         (await world.group("ig")).end()
         async with asyncio.TaskGroup() as tasks:
             deletion = tasks.create_task(executor.delete("ig"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await world.engine.reached("destroy ig")
                 await executor.force_destroy("ig")
                 await deletion
@@ -93,7 +92,6 @@ async def test_what_the_engine_keeps_is_a_stray(
     world: World,
     allocation: Allocation,
     run_request: Request,
-    until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world.configure(container_reap_interval_s=0.01)
@@ -115,7 +113,7 @@ async def test_a_creation_that_hangs_goes_too(
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
         await executor.run(run_request())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await world.engine.reached("create ig")
         await executor.force_destroy("ig")
         assert (await events.until(EventKind.COMPLETE)).run_result.failure_reason == destruction.FORCED

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.engine.output import PIECE_LINES, READ_SIZE, TURN_S, OutputReader, OutputTurns, piece_end
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -52,7 +53,7 @@ class Pipes:
         return b"".join(piece for name, piece in self.handled if name == owner)
 
     async def until_closed(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 if all(reader.closed for reader in self.readers):
                     return
@@ -189,7 +190,7 @@ async def test_draining_ends_with_what_was_there(pipes: Pipes) -> None:
     reader = pipes.reader("app", data)
     reader.drain(drained.set)
     assert not drained.is_set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await drained.wait()
     assert pipes.output("app") == data
     os.write(pipes.writers[0], b"later\n")
@@ -204,7 +205,7 @@ async def test_draining_does_not_wait_for_output_the_app_takes_back(pipes: Pipes
     reader = pipes.reader("app", b"words")
     reader.drain(drained.set)
     assert os.read(reader._fd, 100) == b"words"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await drained.wait()
 
 
@@ -217,7 +218,7 @@ async def test_output_that_ends_while_it_is_drained_lets_the_other_of_the_instan
     out.drain(lambda: err.drain(drained.set))
     assert os.read(out._fd, 100) == b"words"
     os.close(pipes.writers.pop(0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await drained.wait()
     assert pipes.output("app") == b"error"
 

@@ -23,6 +23,7 @@ from executor.identity.instances import InstanceIdentity, NoIdentity, configured
 from executor.identity.keys import GENERATORS, KeyPool
 from executor.model import Container
 from executor.telemetry.meter import Meter
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +50,7 @@ class Alarm:
         self._wake.set()
 
     async def slept(self, times: int) -> None:
-        async with asyncio.timeout(10), self.asleep:
+        async with asyncio.timeout(PATIENCE_S), self.asleep:
             await self.asleep.wait_for(lambda: len(self.delays) >= times)
 
 
@@ -207,7 +208,7 @@ async def test_keys_are_made_ahead_and_given_out_once() -> None:
 
     pool = KeyPool(make, ready=3, threads=2)
     task = asyncio.create_task(pool.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         taken = [await pool.take() for _ in range(20)]
     task.cancel()
     await asyncio.wait({task})
@@ -228,7 +229,7 @@ async def test_keys_are_made_at_the_lowest_priority_unless_somebody_waits() -> N
     pool = KeyPool(make, ready=1, threads=1)
     run = asyncio.create_task(pool.run())
     await asyncio.to_thread(made.acquire)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await pool.take()
         waiting = [asyncio.create_task(pool.take()) for _ in range(2)]
         may_make.release(3)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from bbs.client.identity import IdentityFiles
-from cell.development.certs import Authority
 from executor.logs.api import LogLine, Stream
 from executor.logs.shipper import Unreachable
+from tests.support.waiting import PATIENCE_S
 
 
 class ScriptedDestination:
@@ -47,19 +46,13 @@ class ScriptedDestination:
 
     async def until(self, count: int) -> None:
         """Wait until ``count`` lines were taken."""
-        async with asyncio.timeout(10), self.taken:
+        async with asyncio.timeout(PATIENCE_S), self.taken:
             await self.taken.wait_for(lambda: len(self.payloads) >= count)
 
 
 @pytest.fixture
 def destination() -> ScriptedDestination:
     return ScriptedDestination()
-
-
-@pytest.fixture(scope="session")
-def loopback_identity(tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
-    """Good for both ends of a connection on loopback."""
-    return Authority.create("logs-ca").issue(tmp_path_factory.mktemp("identity"), "loopback")
 
 
 MakeLine = Callable[..., LogLine]

@@ -27,6 +27,7 @@ from executor.logs.shipper import LineShipper, Unreachable
 from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.targets import InvalidTarget, Target, open_target, parse_target
 from executor.logs.writing import write_whole
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -115,7 +116,7 @@ async def test_each_file_is_written_by_a_thread_of_its_own(
     hanging, other = AppendedFile(tmp_path / "hangs"), AppendedFile(tmp_path / "other")
     monkeypatch.setattr(hanging, "_write", lambda _: disk.wait(60))
     sending = [asyncio.create_task(hanging.send([b"x"])) for _ in range(40)]  # more than the loop has threads
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await other.send([b"y"])
         assert await asyncio.to_thread(lambda: "free") == "free"
     assert not any(task.done() for task in sending)
@@ -244,9 +245,9 @@ async def test_a_stream_reconnects_when_its_peer_went(make_line: Any) -> None:
 
 
 async def test_an_encrypted_stream_trusts_the_authority_it_is_given(
-    make_line: Any, loopback_identity: IdentityFiles
+    make_line: Any, tls_identity: IdentityFiles
 ) -> None:
-    files = loopback_identity
+    files = tls_identity
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.ca_file))
     context.load_cert_chain(files.cert_file, files.key_file)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -262,7 +263,7 @@ async def test_an_encrypted_stream_trusts_the_authority_it_is_given(
         port = server.sockets[0].getsockname()[1]
         identity = f"ca={files.ca_file}&cert={files.cert_file}&key={files.key_file}"
         shipper = open_target(f"syslog+tls://127.0.0.1:{port}?{identity}")
-        async with shipper.running(), asyncio.timeout(20):
+        async with shipper.running(), asyncio.timeout(PATIENCE_S):
             shipper.emit(make_line("secret"))
             assert (await came.get()).endswith(b" secret")
 

@@ -15,6 +15,7 @@ from executor.network import connectionlog
 from executor.network.connectionlog import ConnectionLog
 from executor.network.nflog import Packet
 from executor.network.rules import LIMIT_PREFIX
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -60,7 +61,7 @@ def log_of(group: Group, monkeypatch: pytest.MonkeyPatch, limited: list[str]) ->
 
 
 async def until_reads(group: Group, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while group.reads < count:  # noqa: ASYNC110
             await asyncio.sleep(0)
 

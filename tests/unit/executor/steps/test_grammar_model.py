@@ -32,6 +32,7 @@ from bbs.models.durations import format_seconds
 from executor.cache.api import DownloadError, Fetched, UploadError
 from executor.places import FairPlaces
 from executor.steps.context import StepSlots
+from tests.support.thorough import examples
 
 pytestmark = pytest.mark.unit
 
@@ -313,7 +314,7 @@ class Fetching:
 SLOW_AND_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=SLOW_AND_SHARED)
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=SLOW_AND_SHARED)
 @given(trees())
 def test_every_tree_ends_when_and_as_the_model_says(in_virtual_time, new_world, script_of, case):
     tree, interrupt_at = case

@@ -373,10 +373,10 @@ def test_a_registry_whose_certificate_is_unknown(tls_registry: Any, stage: Any) 
 
 
 def test_one_that_the_image_trusts(
-    tls_registry: Any, registry_identity: Any, stage: Any, monkeypatch: pytest.MonkeyPatch
+    tls_registry: Any, tls_identity: Any, stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls_registry.put_image(CONFIG)
-    monkeypatch.setenv("SSL_CERT_FILE", str(registry_identity.ca_file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_identity.ca_file))
     staged = stage(tls_registry, insecure=False)
     assert (staged.status, staged.err) == (0, "")
 

@@ -30,11 +30,11 @@ from bbs.embedded.service import BBS, run_bbs
 from bbs.models.actions import RunAction
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
-from cell.development.certs import Authority
 from executor.model import Container, ContainerState, EventKind
 from rep.agent import RepAgent
 from rep.config import parse
 from rep.server import listening
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor
@@ -170,7 +170,7 @@ class Deployment:
         return {row.actual_lrp_key.index: row.state for row in rows}
 
     async def until(self, expected: dict[int, str]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for _ in itertools.count():
                 if await self.states() == expected:
                     return
@@ -238,7 +238,7 @@ async def deployed(
         await bbs.controllers.desired.desire(LRP, "")
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await agent.ready.wait()
             deployment = Deployment(bbs, spoiler, agent, executor, api=api, locket=locket, tls=client_tls)
             try:
@@ -248,21 +248,13 @@ async def deployed(
                 agent.stop()
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.create("ca")
-
-
-@pytest.fixture(scope="module")
-def identity(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> IdentityFiles:
-    return authority.issue(tmp_path_factory.mktemp("tls"), "cell")
-
-
 @pytest.fixture(params=["plain", "mutual TLS"])
 async def deployment(
-    request: pytest.FixtureRequest, tmp_path: Path, executor: FakeExecutor, identity: IdentityFiles
+    request: pytest.FixtureRequest, tmp_path: Path, executor: FakeExecutor, tls_identity: IdentityFiles
 ) -> AsyncIterator[Deployment]:
-    async with deployed(tmp_path, executor, identity if request.param == "mutual TLS" else None) as running:
+    async with deployed(
+        tmp_path, executor, tls_identity if request.param == "mutual TLS" else None
+    ) as running:
         yield running
 
 
@@ -270,6 +262,6 @@ OpenDeployment = Callable[[Path], AbstractAsyncContextManager[Deployment]]
 
 
 @pytest.fixture
-def open_secured(executor: FakeExecutor, identity: IdentityFiles) -> OpenDeployment:
+def open_secured(executor: FakeExecutor, tls_identity: IdentityFiles) -> OpenDeployment:
     """Opens a deployment with mutual TLS, its state in a folder."""
-    return lambda folder: deployed(folder, executor, identity)
+    return lambda folder: deployed(folder, executor, tls_identity)

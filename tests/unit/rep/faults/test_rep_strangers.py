@@ -26,9 +26,13 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize("kind", ["expired", "other CA", "server use only", "none", "no TLS"])
 async def test_wrong_certificates_are_refused_by_a_cell_and_others_go_on(
-    tmp_path: Path, open_secured: OpenDeployment, authority: Authority, identity: IdentityFiles, kind: str
+    tmp_path: Path,
+    open_secured: OpenDeployment,
+    authority: Authority,
+    tls_identity: IdentityFiles,
+    kind: str,
 ) -> None:
-    wrong = client_context(identity.ca_file, identity.cert_file, identity.key_file)
+    wrong = client_context(tls_identity.ca_file, tls_identity.cert_file, tls_identity.key_file)
     shown: IdentityFiles | None = None
     match kind:
         case "expired":
@@ -40,7 +44,7 @@ async def test_wrong_certificates_are_refused_by_a_cell_and_others_go_on(
     if shown is not None:
         wrong.load_cert_chain(shown.cert_file, shown.key_file)
     if kind == "none":
-        wrong = ssl.create_default_context(cafile=identity.ca_file)
+        wrong = ssl.create_default_context(cafile=tls_identity.ca_file)
     async with (
         open_secured(tmp_path / "bbs") as deployment,
         aiohttp.ClientSession() as session,

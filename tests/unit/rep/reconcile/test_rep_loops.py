@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, Resi
 from rep.reconcile.bulk import Bulker
 from rep.reconcile.consumer import EventStreamEnded, consuming
 from rep.removals import Removals
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import FakeExecutor, RecordedMetrics, ScriptedBBS
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.unit
 S = ContainerState
 GUID = "11111111-2222-3333-4444-5555"
 MakeContainer = Callable[..., Container]
-Until = Callable[[Callable[[], bool]], Any]
 FOREVER = 3600.0
 
 
@@ -94,27 +94,25 @@ async def test_a_read_that_fails_abandons_the_pass(
     assert [name for name, *_ in metrics.gauges] == ["RepBulkSyncDuration"]
 
 
-async def test_the_first_pass_comes_after_an_interval(bulk: Bulk, until: Until) -> None:
+async def test_the_first_pass_comes_after_an_interval(bulk: Bulk) -> None:
     async with bulk.bulker(interval_s=0.02).running():
         assert bulk.passes == 0
         await until(lambda: bulk.passes >= 2)
 
 
-async def test_records_of_an_earlier_process_are_looked_at_at_once(bulk: Bulk, until: Until) -> None:
+async def test_records_of_an_earlier_process_are_looked_at_at_once(bulk: Bulk) -> None:
     """A BBS took dead instances for running ones for the first 30 s after a restart."""
     async with bulk.bulker().running():
         await until(lambda: bulk.passes == 1)
 
 
-async def test_an_evacuation_makes_a_pass_at_once_and_more_often(bulk: Bulk, until: Until) -> None:
+async def test_an_evacuation_makes_a_pass_at_once_and_more_often(bulk: Bulk) -> None:
     async with bulk.bulker(evacuation_interval_s=0.01).running():
         bulk.flag.set()
         await until(lambda: bulk.passes >= 3)
 
 
-async def test_events_become_operations(
-    executor: FakeExecutor, lrp_container: MakeContainer, until: Until
-) -> None:
+async def test_events_become_operations(executor: FakeExecutor, lrp_container: MakeContainer) -> None:
     pushed: list[Operation] = []
     async with consuming(executor, pushed.append):
         executor.tell(EventKind.RESERVED, lrp_container(), "trace-1")
@@ -157,7 +155,7 @@ def evacuator(executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, 
 
 
 async def test_an_evacuation_ends_with_the_last_container(
-    executor: FakeExecutor, lrp_container: MakeContainer, until: Until, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     flag, removals, finished = EvacuationFlag(), Removals(), asyncio.Event()
@@ -187,7 +185,7 @@ async def test_an_evacuation_ends_at_its_timeout(
 
 
 async def test_an_evacuation_says_again_and_again_what_it_waits_for(
-    executor: FakeExecutor, lrp_container: MakeContainer, until: Until, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     removals = Removals()
@@ -201,7 +199,7 @@ async def test_an_evacuation_says_again_and_again_what_it_waits_for(
 
 
 async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_goes(
-    executor: FakeExecutor, lrp_container: MakeContainer, until: Until, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
 ) -> None:
     executor.put(lrp_container(S.COMPLETED))
     executor.errors["delete"] = EngineError("device or resource busy")
@@ -221,7 +219,6 @@ async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_go
 async def test_a_container_that_will_not_go_by_deletion_is_destroyed_by_force(
     executor: FakeExecutor,
     lrp_container: MakeContainer,
-    until: Until,
     caplog: pytest.LogCaptureFixture,
     asked: bool,
 ) -> None:
@@ -348,7 +345,7 @@ async def test_a_deletion_that_cannot_be_cancelled_holds_up_no_clean_up(
 
     executor.delete = delete  # type: ignore[method-assign]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(CleanupFailed):
                 await cleaning.cleanup(timeout_s=0.05).run()
     finally:
@@ -356,7 +353,7 @@ async def test_a_deletion_that_cannot_be_cancelled_holds_up_no_clean_up(
 
 
 async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
 ) -> None:
     executor.put(lrp_container())
     executor.errors["delete"] = EngineError("device busy")
@@ -368,7 +365,7 @@ async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(
 
 
 async def test_a_clean_up_takes_a_container_that_goes_by_itself_as_deleted(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
 ) -> None:
     executor.put(lrp_container(guid="a"), lrp_container(guid="b"))
     gate = executor.gates["delete"] = asyncio.Event()
@@ -380,7 +377,7 @@ async def test_a_clean_up_takes_a_container_that_goes_by_itself_as_deleted(
 
 
 async def test_work_that_comes_during_the_clean_up_goes_as_well(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer, until: Until
+    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
 ) -> None:
     executor.put(lrp_container(guid="a"))
     gate = executor.gates["delete"] = asyncio.Event()
@@ -392,7 +389,7 @@ async def test_work_that_comes_during_the_clean_up_goes_as_well(
     assert [guid for _, guid, _ in executor.calls] == ["a", "late"]
 
 
-async def test_request_metrics_are_reported(metrics: RecordedMetrics, until: Until) -> None:
+async def test_request_metrics_are_reported(metrics: RecordedMetrics) -> None:
     requests = RequestMetrics()
     with requests.track("State"):
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rep.reconcile.batch import ContainerOperation, Operation
 from rep.reconcile.queue import OperationQueue, Slots
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.unit
 
@@ -89,10 +89,7 @@ class Recorder:
         self.ended.append(operation.trace_id)
 
 
-Until = Callable[[Callable[[], bool]], Any]
-
-
-async def test_an_overtaken_operation_never_runs(until: Until) -> None:
+async def test_an_overtaken_operation_never_runs() -> None:
     recorder = Recorder()
     queue = OperationQueue(recorder)
     async with queue.open():
@@ -105,7 +102,7 @@ async def test_an_overtaken_operation_never_runs(until: Until) -> None:
     assert recorder.ended == ["first", "last"]
 
 
-async def test_different_guids_run_side_by_side(until: Until) -> None:
+async def test_different_guids_run_side_by_side() -> None:
     recorder = Recorder()
     queue = OperationQueue(recorder)
     async with queue.open():
@@ -132,7 +129,7 @@ async def test_an_unexpected_error_is_logged_and_the_next_one_runs(
     ]
 
 
-async def test_leaving_cancels_what_runs(until: Until) -> None:
+async def test_leaving_cancels_what_runs() -> None:
     recorder = Recorder()
     queue = OperationQueue(recorder)
     async with queue.open():

@@ -17,6 +17,7 @@ from bbs.models.events import ActualLRPInstanceCreatedEvent, ActualLRPInstanceRe
 from rep.evacuation import EvacuationFlag
 from rep.reconcile.batch import ContainerOperation, Operation
 from rep.reconcile.replacements import following_replacements
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.unit.rep.conftest import ScriptedBBS
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.unit
 
 GUID = "11111111-2222-3333-4444-5555"
 Record = Callable[..., ActualLRP]
-Until = Callable[[Callable[[], bool]], Any]
 AT_ONCE = Backoff(attempts=0, first_s=0.0)
 
 
@@ -36,9 +36,7 @@ def stream(bbs: ScriptedBBS, *entries: object) -> None:
     bbs.streams.append(queue)
 
 
-async def test_a_removed_evacuating_record_is_looked_at_at_once(
-    bbs: ScriptedBBS, actual_lrp: Record, until: Until
-) -> None:
+async def test_a_removed_evacuating_record_is_looked_at_at_once(bbs: ScriptedBBS, actual_lrp: Record) -> None:
     """Evacuated containers stayed until the next poll, 10 s, after their replacements ran."""
     stream(
         bbs,
@@ -58,7 +56,7 @@ async def test_a_removed_evacuating_record_is_looked_at_at_once(
 
 @pytest.mark.parametrize("trouble", [None, BBSError(ErrorType.Timeout)])
 async def test_a_stream_that_ends_or_fails_is_opened_again(
-    bbs: ScriptedBBS, actual_lrp: Record, until: Until, trouble: object
+    bbs: ScriptedBBS, actual_lrp: Record, trouble: object
 ) -> None:
     stream(bbs, trouble)
     stream(bbs, ActualLRPInstanceRemovedEvent(actual_lrp=actual_lrp(Presence.EVACUATING)))
@@ -69,7 +67,7 @@ async def test_a_stream_that_ends_or_fails_is_opened_again(
 
 
 async def test_a_bbs_without_the_stream_is_asked_once(
-    bbs: ScriptedBBS, until: Until, caplog: pytest.LogCaptureFixture
+    bbs: ScriptedBBS, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     stream(bbs, EndpointNotFoundError(ErrorType.InvalidResponse, "404"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sshd.daemon.dialing import DialFailed, Names, dial, listen
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -85,7 +86,7 @@ async def test_slow_names_of_one_client_do_not_delay_another(
     slow = [asyncio.create_task(dial("slow.example", 80, names)) for _ in range(200)]
     try:
         await asked.wait()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(DialFailed, match="connection refused"):
                 await dial("localhost", closed, Names())
     finally:

@@ -296,7 +296,7 @@ async def far_end(keys: Any, recorder: Callable[[], Any]) -> AsyncIterator[tuple
     end = ToldWhatToDo(recorder)
     policy = ServerPolicy(
         version="far-end",
-        host_key=asyncssh.import_private_key(keys.host["rsa"]),
+        host_key=asyncssh.import_private_key(keys.host["ecdsa"]),
         algorithms=Algorithms(),
         authenticator=lambda _: LetIn(),
         ready=end.serve,

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from cell.main import main
 from sshd.proxy.program import run
+from tests.support.certificates import self_signed
 from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
@@ -28,30 +24,8 @@ CASES: list[dict[str, Any]] = json.loads((GOLDEN_FILES / "lifecycle/ssh_proxy_st
 def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One self-signed certificate, for ourselves and as the CA."""
     folder = tmp_path_factory.mktemp("certs")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(True, None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / "client.crt").write_bytes(pem)
-    (folder / "ca.crt").write_bytes(pem)
-    (folder / "client.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-    )
+    files = self_signed(folder, "client")
+    (folder / "ca.crt").write_bytes(files.ca_file.read_bytes())
     return folder
 
 

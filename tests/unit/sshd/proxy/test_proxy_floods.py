@@ -22,6 +22,7 @@ from sshd.ssh.mux import MAX_PENDING_OPENS
 from sshd.ssh.transport import PACKETS_PER_TURN
 from sshd.wire import boolean, text
 from tests.support.ssh import global_request
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -179,7 +180,7 @@ async def test_without_limits_of_time_nobody_is_dropped(open_proxy: Any, daemon:
 async def test_strangers_make_way_for_newcomers_and_visitors_stay(
     daemon: Any, open_proxy: Any, connect_to: Any, password: Any
 ) -> None:
-    async with asyncio.timeout(30), open_proxy(daemon.port, max_unauthenticated=3) as running:
+    async with asyncio.timeout(PATIENCE_S), open_proxy(daemon.port, max_unauthenticated=3) as running:
         visitor = await connect_to(running.port, password)
         ends = []
         for _ in range(6):
@@ -205,7 +206,7 @@ async def until_done(tasks: list[asyncio.Future[bytes]], count: int) -> None:
 async def test_clients_that_are_gone_before_they_are_noticed(
     daemon: Any, open_proxy: Any, connect_to: Any, password: Any
 ) -> None:
-    async with asyncio.timeout(30), open_proxy(daemon.port) as running:
+    async with asyncio.timeout(PATIENCE_S), open_proxy(daemon.port) as running:
         for _ in range(100):
             with socket.create_connection(("127.0.0.1", running.port)) as end:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
@@ -219,7 +220,7 @@ async def test_clients_that_are_gone_before_they_are_noticed(
 async def test_those_who_speak_no_ssh_are_dropped(greeting: bytes, setting: Any) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
     writer.write(greeting)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         with suppress(ConnectionResetError):
             assert await reader.read() in (b"", b"SSH-2.0-diego-ssh-proxy\r\n")
     writer.close()
@@ -249,7 +250,7 @@ class Hangs:
 async def test_passwords_that_are_not_waited_for_count_too(open_proxy: Any, daemon: Any, probe: Any) -> None:
     """Else a client could have the platform asked without end."""
     realm = Hangs()
-    async with asyncio.timeout(30), open_proxy(daemon.port, realms=[realm]) as running:
+    async with asyncio.timeout(PATIENCE_S), open_proxy(daemon.port, realms=[realm]) as running:
         link = await probe(running.port)
         for number in range(20):
             link.attempt("password", boolean(False), text(str(number)))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sshd.ssh.algorithms import POST_QUANTUM, algorithms, proxy_key_exchanges
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +32,7 @@ async def echo_server() -> AsyncIterator[int]:
 
 
 async def round_trip(port: int, data: bytes) -> bytes:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
         writer.write_eof()
@@ -43,7 +44,7 @@ async def round_trip(port: int, data: bytes) -> bytes:
 
 async def until_refused(port: int) -> None:
     """Return once nobody listens there any more; the word of it may still be on its way."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -177,7 +178,7 @@ async def test_a_client_that_is_killed_in_the_middle_of_a_transfer(
     pid = int(mark.read_text())
     await running.communicate()
     await setting.told.until_over()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while Path(f"/proc/{pid}").exists():
             await asyncio.wait_for(asyncio.shield(_soon()), 1)
 
@@ -197,7 +198,7 @@ async def test_a_daemon_that_dies_under_a_session(
             assert client.stdout is not None
             assert await client.stdout.readline() == b"there\n"
             daemon.stop()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await client.communicate()
             assert client.returncode == 255
             await running.told.until_over()

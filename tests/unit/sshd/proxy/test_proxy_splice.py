@@ -13,6 +13,7 @@ from sshd.ssh import messages as m
 from sshd.ssh.messages import OpenRefused
 from sshd.wire import boolean, text, uint32
 from tests.support.ssh import global_request
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +24,7 @@ SIGNAL = text("TERM") + boolean(False) + text("") + text("")
 async def received(recorder: Any, size: int) -> bytes:
     """All output up to ``size`` bytes, which have to come."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(recorder.seen.output) < size:
             turn = loop.create_future()
             loop.call_later(0.01, turn.set_result, None)
@@ -34,7 +35,7 @@ async def received(recorder: Any, size: int) -> bytes:
 async def send(recorder: Any, data: bytes) -> None:
     """Send as the window allows."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while data:
             room = recorder.channel.room()
             if room:
@@ -291,7 +292,7 @@ async def test_what_a_client_asks_for_before_it_is_connected(
 ) -> None:
     """Nothing is lost of what comes while the instance is still being reached."""
     port, far = far_end
-    async with asyncio.timeout(30), open_proxy(port) as running:
+    async with asyncio.timeout(PATIENCE_S), open_proxy(port) as running:
         client = await connect_to(running.port, password)
         questions = [global_request(client.link.mux, f"{number}", b"", True) for number in range(200)]
         await client.open()

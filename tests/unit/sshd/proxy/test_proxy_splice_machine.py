@@ -19,7 +19,7 @@ from sshd.ssh import messages as m
 from sshd.ssh.channel import Channel
 from sshd.ssh.mux import Mux, OpenRequest
 from sshd.ssh.replies import Reply
-from tests.support.thorough import THOROUGH
+from tests.support.thorough import examples
 
 pytestmark = pytest.mark.unit
 
@@ -279,7 +279,7 @@ async def play(actions: list[tuple[str, str, int]]) -> None:
         assert (wire.mux.channels, wire.mux._granted) == (0, 0)
 
 
-@settings(max_examples=300 if THOROUGH else 60)
+@settings(max_examples=examples(120))
 @given(ACTIONS)
 def test_what_is_sent_arrives(actions: list[tuple[str, str, int]]) -> None:
     with patch.multiple(m, WINDOW=3000, LEAST_WINDOW=1000, ALL_WINDOWS=100_000):

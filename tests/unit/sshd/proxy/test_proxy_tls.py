@@ -22,11 +22,6 @@ GUID = "instance"
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.create("instances")
-
-
-@pytest.fixture(scope="module")
 def candidate() -> Authority:
     return Authority.create("somebody else")
 

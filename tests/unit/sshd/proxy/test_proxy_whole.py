@@ -15,6 +15,7 @@ import pytest
 import yarl
 
 from sshd.proxy.health import MAX_CONNECTIONS, health_server
+from tests.support.waiting import PATIENCE_S
 from tests.unit.sshd.proxy.whole import Whole
 from tests.unit.sshd.proxy.whole import many_descriptors as many_descriptors
 from tests.unit.sshd.proxy.whole import whole as whole
@@ -110,7 +111,7 @@ async def test_the_program_serves_visits_and_ends_in_order(
     assert await visitor.stdout.readline() == b"in\n"
     whole.process.send_signal(signal.SIGTERM)
     assert whole.process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         records = [json.loads(line) for line in (await whole.process.stdout.read()).splitlines()]
         assert await whole.process.wait() == 0
         await visitor.communicate()

@@ -21,6 +21,7 @@ from bbs.models.actions import RunAction
 from bbs.serving.address import Address
 from cell.development.certs import development_identities
 from cell.development.freeport import free_port
+from tests.support.waiting import PATIENCE_S
 
 ANYWHERE = Address("127.0.0.1", 0)
 EVERYWHERE = Addresses(
@@ -58,7 +59,7 @@ async def program(config: Path, port: int) -> AsyncIterator[asyncio.subprocess.P
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -9,6 +9,7 @@ import pytest
 
 from sshd.ssh import messages as m
 from sshd.wire import string
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -27,5 +28,5 @@ async def test_pings(content: bytes, daemon: Any, connect_to: Any) -> None:
 
     link.process_packet = process
     link.send_packet(m.PING, string(content))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert await answers.get() == string(content)

@@ -21,6 +21,7 @@ from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task, Work
 from bbs.models.cell import CellPresence
 from bbs.models.errors import BBSError, ErrorType
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -133,7 +134,7 @@ async def running(bbs: BBS, *reps: Rep, explain: bool = False) -> AsyncIterator[
 
 
 async def soon(get: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         return await get()
 
 

@@ -28,6 +28,7 @@ from bbs.models.events import (
     ActualLRPInstanceCreatedEvent,
     ActualLRPInstanceRemovedEvent,
 )
+from tests.support.thorough import examples
 
 pytestmark = pytest.mark.unit
 
@@ -227,4 +228,4 @@ class Index(RuleBasedStateMachine):
 
 
 TestIndex = Index.TestCase
-TestIndex.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestIndex.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -23,6 +23,7 @@ from bbs.models.events import (
 from bbs.models.task import Task, TaskDefinition
 from bbs.wire import routes, sse
 from bbs.wire.mapping import encode, to_wire
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +73,7 @@ async def test_a_streams_frames_are_exact(world: Any, http: Http, definition: Ta
     server = http.server
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"POST /v1/events/tasks.r1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode()
     assert head.startswith("HTTP/1.1 200 OK\r\n")
     for header in (
         "Content-Type: text/event-stream; charset=utf-8",
@@ -84,14 +85,14 @@ async def test_a_streams_frames_are_exact(world: Any, http: Http, definition: Ta
 
     for number in range(2):
         await world.bbs.controllers.tasks.desire(f"t{number}", "d", definition)
-        size = int(await asyncio.wait_for(reader.readline(), 10), 16)
+        size = int(await asyncio.wait_for(reader.readline(), PATIENCE_S), 16)
         chunk = await reader.readexactly(size)
         assert await reader.readexactly(2) == b"\r\n"
         assert chunk.startswith(b"id: %d\nevent: task_created\ndata: " % number)
         assert chunk.endswith(b"\n\n")
 
     world.bbs.hub.close()
-    assert await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 10) == b"0\r\n\r\n"
+    assert await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), PATIENCE_S) == b"0\r\n\r\n"
     writer.close()
     await writer.wait_closed()
 

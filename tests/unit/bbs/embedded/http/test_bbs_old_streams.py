@@ -22,6 +22,7 @@ from bbs.wire import sse
 from bbs.wire.mapping import to_model
 from bbs.wire.messages import message_class
 from tests.support.paths import GOLDEN_FILES
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -102,5 +103,5 @@ async def test_convergence_comes_round_by_itself(
         convergence_interval_s=0.01,
     ) as bbs:
         await bbs.controllers.tasks.desire("t", "d", definition)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert [await rounds.get() for _ in range(3)] == ["t", "t", "t"]

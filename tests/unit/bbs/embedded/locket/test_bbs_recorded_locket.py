@@ -16,8 +16,8 @@ from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
 
 if TYPE_CHECKING:
+    from tests.support.captures import Capture, Exchange
     from tests.unit.bbs.embedded.conftest import World
-    from tests.unit.conftest import Capture, Exchange
 
 pytestmark = pytest.mark.unit
 

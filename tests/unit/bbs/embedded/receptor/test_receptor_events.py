@@ -29,6 +29,7 @@ from bbs.models.events import (
     Event,
     TaskCreatedEvent,
 )
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -79,7 +80,7 @@ def bbs() -> Events:
 async def client(bbs: Events) -> AsyncIterator[Client]:
     app = receptor_app(cast("BBSClient", bbs), ReceptorConfig())
     server = TestServer(app, handler_cancellation=True)
-    async with TestClient(server) as test_client, asyncio.timeout(10):
+    async with TestClient(server) as test_client, asyncio.timeout(PATIENCE_S):
         yield test_client
 
 

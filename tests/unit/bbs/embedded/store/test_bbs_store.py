@@ -24,6 +24,7 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import DesiredLRPCreatedEvent
 from bbs.models.task import TaskDefinition
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -205,7 +206,7 @@ async def test_a_store_whose_statements_fail_refuses_its_work_and_goes_on(
 ) -> None:
     """ROLLBACK fails too: callers get an error, none hangs, and the next ones are served."""
     heard = Heard()
-    async with Store(tmp_path / "s.db", heard) as store, asyncio.timeout(10):
+    async with Store(tmp_path / "s.db", heard) as store, asyncio.timeout(PATIENCE_S):
         refusing.refused = frozenset(refused)
         for _ in range(2):
             with pytest.raises(StoreError, match="disk I/O error"):
@@ -233,7 +234,7 @@ async def test_whatever_work_raises_its_caller_gets_an_error_and_the_store_goes_
     def work(tables: Tables) -> None:
         raise error
 
-    async with Store(tmp_path / "s.db", Heard()) as store, asyncio.timeout(10):
+    async with Store(tmp_path / "s.db", Heard()) as store, asyncio.timeout(PATIENCE_S):
         with pytest.raises((type(error), RuntimeError, StoreError)):
             await store.run(work)
         assert await store.run(lambda tables: tables.tasks()) == []
@@ -246,7 +247,7 @@ async def test_work_after_a_lost_transaction_is_done(tmp_path: Path, web_lrp: De
         tables.connection.execute("ROLLBACK")
         raise ValueError("lost")
 
-    async with Store(tmp_path / "s.db", Heard()) as store, asyncio.timeout(10):
+    async with Store(tmp_path / "s.db", Heard()) as store, asyncio.timeout(PATIENCE_S):
         with pytest.raises(StoreError, match="lost"):
             await store.run(work)
         await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
@@ -259,14 +260,14 @@ async def test_a_failing_subscriber_does_not_keep_callers_waiting(
     def publish(notices: Sequence[Notice]) -> None:
         raise UnicodeEncodeError("utf-8", "", 0, 1, "")
 
-    async with Store(tmp_path / "s.db", publish) as store, asyncio.timeout(10):
+    async with Store(tmp_path / "s.db", publish) as store, asyncio.timeout(PATIENCE_S):
         await store.run(lambda tables: tables.insert_desired_lrp(web_lrp, ""))
         assert len(await store.run(lambda tables: tables.desired_lrps())) == 1
 
 
 async def test_work_during_the_exit_is_refused_at_once(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.db", Heard())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await store.__aenter__()
         closing = asyncio.create_task(store.__aexit__(None, None, None))
         await asyncio.sleep(0)

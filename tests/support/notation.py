@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 
 class Notation:
     """Messages as text, by field number: ``1:"text" 2:300 3:{1:1} 4:?`` - the last one is some value.
@@ -122,8 +120,3 @@ def _fields_of(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         else:
             assert tag & 7 == 0, f"wire type {tag & 7}"
             yield tag >> 3, value
-
-
-@pytest.fixture
-def notation() -> Notation:
-    return Notation()

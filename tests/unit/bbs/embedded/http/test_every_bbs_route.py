@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from tests.support.paths import GOLDEN_FILES
+from tests.support.notation import Notation
+from tests.support.routes import route_table, served_routes
 
 if TYPE_CHECKING:
     from tests.unit.bbs.embedded.conftest import World
-    from tests.unit.bbs.embedded.routes.conftest import Notation
 
 pytestmark = pytest.mark.unit
 
 Http = TestClient[Any, Any]
-ROUTES = GOLDEN_FILES / "protocol" / "routes.txt"
 
 STORY = """
 nobody is asked anything
@@ -306,26 +304,17 @@ def steps(story: str) -> list[Step]:
     return found
 
 
-def table(server: str) -> set[tuple[str, str]]:
-    lines = (line.split() for line in ROUTES.read_text().splitlines() if not line.startswith("#"))
-    return {(method, path) for of, method, path in lines if of == server}
-
-
-def served(application: web.Application) -> set[tuple[str, str]]:
-    """What an application has routes for; HEAD comes with GET by itself."""
-    return {
-        (route.method, route.resource.canonical)
-        for route in application.router.routes()
-        if route.resource is not None and route.method not in ("HEAD", "*")
-    }
+@pytest.fixture
+def notation() -> Notation:
+    return Notation()
 
 
 def test_the_story_calls_every_route() -> None:
-    assert {("POST", step.path) for step in steps(STORY)} == table("bbs")
+    assert {("POST", step.path) for step in steps(STORY)} == route_table("bbs")
 
 
 async def test_the_bbs_has_the_routes_of_the_table_and_no_others(world: World) -> None:
-    assert served(world.bbs.app) == table("bbs") | table("bbs-events")
+    assert served_routes(world.bbs.app) == route_table("bbs") | route_table("bbs-events")
 
 
 async def test_every_call_is_answered_as_the_tables_say(world: World, http: Http, notation: Notation) -> None:
@@ -360,7 +349,7 @@ RECORD = re.compile(rb"id: (\d+)\nevent: ([a-z_]+)\ndata: ([A-Za-z0-9+/]+={0,2})
 async def test_every_stream_carries_each_of_its_events_and_no_others(
     world: World, http: Http, notation: Notation
 ) -> None:
-    assert STREAMS.keys() == table("bbs-events")
+    assert STREAMS.keys() == route_table("bbs-events")
     await world.register("c1")
     async with AsyncExitStack() as stack:
         answers = [
@@ -418,7 +407,7 @@ given back
 
 async def test_every_method_of_locket(world: World, notation: Notation) -> None:
     story = steps(LOCKET_STORY)
-    assert {("CALL", step.path) for step in story} == table("locket")
+    assert {("CALL", step.path) for step in story} == route_table("locket")
     async with (
         world.bbs.locket_server("127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

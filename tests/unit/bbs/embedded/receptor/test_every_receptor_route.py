@@ -1,4 +1,4 @@
-"""Every route of the Receptor API of 2015, and of the auctioneer, once: requests and answers as text.
+"""Every route of the Receptor API of 2015 once: requests and answers as text.
 
 The Receptor stands before a real BBS and knows it only as a client. One story; ``?`` stands for a value
 nobody can know (a time, a random tag).
@@ -13,18 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.http import HTTPBBSClient
-from bbs.embedded.auctioneer.runner import AuctionRunner
-from bbs.embedded.auctioneer.server import auctioneer_app
-from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.receptor.access import Credentials
 from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, PortMapping
-from bbs.models.cell import CellPresence
-from tests.support.paths import GOLDEN_FILES
+from tests.support.routes import route_table, served_routes
 
 if TYPE_CHECKING:
     from tests.unit.bbs.embedded.conftest import World
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 Http = TestClient[Any, Any]
-ROUTES = GOLDEN_FILES / "protocol" / "routes.txt"
 
 RUN = '{"run":{"path":"/x","user":"vcap"}}'
 TASK = f'{{"task_guid":"t","domain":"d","rootfs":"docker:///job","action":{RUN}}}'
@@ -133,22 +128,10 @@ STORY = [
 EVENT_STREAM = ("GET", "/v1/events")
 
 
-def table(server: str) -> set[tuple[str, str]]:
-    lines = (line.split() for line in ROUTES.read_text().splitlines() if not line.startswith("#"))
-    return {(method, path) for of, method, path in lines if of == server}
-
-
-def served(application: web.Application) -> set[tuple[str, str]]:
-    """Routes of an application, their variable parts as in the table."""
-    return {
-        (route.method, route.resource.canonical.replace("{", ":").replace("}", ""))
-        for route in application.router.routes()
-        if route.resource is not None and route.method != "HEAD"
-    }
-
-
 def test_the_story_calls_every_route() -> None:
-    assert {(exchange.method, exchange.route) for exchange in STORY} | {EVENT_STREAM} == table("receptor")
+    assert {(exchange.method, exchange.route) for exchange in STORY} | {EVENT_STREAM} == route_table(
+        "receptor"
+    )
 
 
 def read(text: str, content_type: str | None) -> Any:
@@ -180,7 +163,7 @@ async def receptor(bbs: HTTPBBSClient, tmp_path: Path) -> AsyncIterator[Http]:
         versions={"receptor": "1.2"}, artifacts_dir=artifacts, credentials=Credentials("u", "p")
     )
     application = receptor_app(bbs, config)
-    assert served(application) == table("receptor")
+    assert served_routes(application) == route_table("receptor")
     async with TestClient(
         TestServer(application), headers={"Authorization": Credentials("u", "p").header()}
     ) as client:
@@ -237,42 +220,3 @@ def check_events(text: str) -> None:
     assert "".join("id: {}\nevent: {}\ndata: {}\n\n".format(*record) for record in records) == text
     assert [int(number) for number, _, _ in records] == list(range(len(records)))
     assert {name: [*json.loads(data)] for _, name, data in records} == EVENTS
-
-
-class NoBBS:
-    """Never asked: the runner does not run here."""
-
-    async def cells(self, *, trace_id: str = "") -> list[CellPresence]:
-        raise AssertionError
-
-    async def fail_actual_lrp(self, key: ActualLRPKey, error_message: str, *, trace_id: str = "") -> None:
-        raise AssertionError
-
-    async def reject_task(self, task_guid: str, rejection_reason: str, *, trace_id: str = "") -> None:
-        raise AssertionError
-
-
-LRPS = (
-    b'[{"process_guid":"web","domain":"d","indices":[0,1],"PlacementTags":null,"VolumeDrivers":[],'
-    b'"RootFs":"docker:///app","MemoryMB":256,"DiskMB":1024,"MaxPids":0}]'
-)
-TASKS = (
-    b'[{"TaskGuid":"t","Domain":"d","PlacementTags":null,"VolumeDrivers":null,"RootFs":"docker:///job",'
-    b'"MemoryMB":64,"DiskMB":64,"MaxPids":0,"state":"Invalid","failed":false}]'
-)
-AUCTIONEER = {
-    ("POST", "/v1/lrps"): (LRPS, 202, b"{}"),
-    ("POST", "/v1/tasks"): (TASKS, 202, b"{}"),
-}
-
-
-async def test_every_route_of_the_auctioneer() -> None:
-    application = auctioneer_app(AuctionRunner(NoBBS(), RepClient()))
-    assert served(application) == table("auctioneer") == AUCTIONEER.keys()
-    async with TestClient(TestServer(application)) as client:
-        for (method, path), (body, status, text) in AUCTIONEER.items():
-            async with client.request(method, path, data=body) as answer:
-                assert (answer.status, await answer.read()) == (status, text)
-                assert answer.headers["Content-Type"] == "application/json"
-            async with client.request(method, path, data=b"[{") as answer:
-                assert (answer.status, [*await answer.json()]) == (400, ["error"])
