@@ -44,7 +44,7 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.locket import Resource, TypeCode
 from bbs.serving.address import Address, listening
 from bbs.serving.listener import serving
-from cell.assembly import collector
+from cell.assembly.process import relax_garbage_collector
 from executor.api import ExecutorAPI
 from executor.model import Container, ContainerState, MetricsConfig, RunInfo
 from rep import tags
@@ -376,7 +376,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes (default 1)")
     parser.add_argument("--only", choices=PARTS, action="append", help="just this part; may be repeated")
     args = parser.parse_args()
-    collector.relax()
+    relax_garbage_collector()
     asyncio.run(measure(args.only or list(PARTS), args.scale))
 
 

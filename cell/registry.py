@@ -57,11 +57,13 @@ class Registry(click.Group):
         return list(self.commands)
 
 
-commands = Registry(
-    "cell",
-    commands=[LazyCommand(name, short_help=text) for name, text in COMMANDS.items()],
-    help="The Diego cell on Docker.",
-    epilog="`cell COMMAND --help` describes a command.",
-    subcommand_metavar="COMMAND [ARGS]...",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+commands = click.version_option(package_name="diego-cell", message="%(prog)s %(version)s")(
+    Registry(
+        "cell",
+        commands=[LazyCommand(name, short_help=text) for name, text in COMMANDS.items()],
+        help="The Diego cell on Docker.",
+        epilog="`cell COMMAND --help` describes a command.",
+        subcommand_metavar="COMMAND [ARGS]...",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
 )

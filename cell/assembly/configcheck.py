@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from bbs.client.tls import TLSConfigurationError, client_context
 from bbs.models.durations import format_duration
-from cell.assembly.texttable import Table
+from cell.assembly.terminal import Table
 from rep.config import (
     ConfigError,
     Duration,

@@ -38,21 +38,21 @@ USER_ERRORS = (
 )
 
 
-class Told(Exception):
+class Reported(Exception):
     """The error has been reported already."""
 
 
 @contextmanager
-def telling(tell: Callable[[str], object]) -> Iterator[None]:
-    """Convert user errors into lines for ``tell``, then raise one :class:`Told`."""
+def reported_errors(report: Callable[[str], object]) -> Iterator[None]:
+    """Pass the texts of user errors to ``report``, then raise one :class:`Reported`."""
     try:
         yield
     except USER_ERRORS as error:
-        tell(str(error))
-        raise Told from error
+        report(str(error))
+        raise Reported from error
     except ExceptionGroup as group:
         if group.split(USER_ERRORS)[1] is not None:
             raise
         for leaf in leaves(group):
-            tell(str(leaf))
-        raise Told from group
+            report(str(leaf))
+        raise Reported from group

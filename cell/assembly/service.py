@@ -7,11 +7,10 @@ import logging
 import signal
 import sys
 
-from cell.assembly import collector, lagerlog
+from cell.assembly import lagerlog
 from cell.assembly.cell import composed_agent
-from cell.assembly.deadline import ExitDeadline
-from cell.assembly.descriptors import raise_descriptor_limit
-from cell.assembly.failures import Told, telling
+from cell.assembly.failures import Reported, reported_errors
+from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_garbage_collector
 from cell.assembly.telemetry import open_telemetry
 from rep.agent import RepAgent
 from rep.config import RepConfig
@@ -39,11 +38,11 @@ def serve(config: RepConfig) -> int:
     for warning in config.warnings:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})
     try:
-        with telling(_log_failure):
-            collector.relax()
+        with reported_errors(_log_failure):
+            relax_garbage_collector()
             with ExitDeadline(shutdown_limit_s(config) + END_SLACK_S) as deadline:
                 asyncio.run(_run(config, deadline))
-    except Told:
+    except Reported:
         return 1
     return 0
 

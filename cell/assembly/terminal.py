@@ -1,8 +1,10 @@
-"""Sanitizer of app and tenant texts for terminals: control characters have no effect."""
+"""Text for terminals: texts of apps and tenants without control characters, and tables."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 REPLACEMENT: Final = "\ufffd"
@@ -37,3 +39,19 @@ def visible_lines(text: str) -> str:
 def one_line(text: str) -> str:
     """A message of an engine, an app or a tenant as one line without colours."""
     return visible(" ".join(text.split()))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns as wide as their widest cell; the last one is not padded."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def text(self) -> str:
+        cells = [list(self.headers)] + [[one_line(cell) or "-" for cell in row] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells
+        )
+        return "\n".join(line.rstrip() for line in lines)

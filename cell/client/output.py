@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, TypeVar
 
 from bbs.models.codec import compact, dumps
-from cell.assembly.terminal import visible_lines
-from cell.assembly.texttable import Table
+from cell.assembly.terminal import Table, visible_lines
 from cell.cli import Option
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
-from cell.assembly.texttable import Table
+from cell.assembly.terminal import Table
 
 SECOND_NS = 1_000_000_000
 

@@ -18,7 +18,7 @@ from bbs.models.auction import CellState
 from bbs.models.cell import CellPresence
 from bbs.models.codec import InvalidDocument, from_json, parse
 from cell.apps import suggestions
-from cell.assembly.texttable import Table
+from cell.assembly.terminal import Table
 from cell.client import tables
 from cell.client.session import CommandFailed, ComponentFailed, Session, bbs_command
 

@@ -22,7 +22,7 @@ import click
 import psutil
 from pyroute2 import IPRoute, NetlinkError
 
-from cell.assembly.texttable import Table
+from cell.assembly.terminal import Table
 from cell.cli import Command, command, require_root
 from executor.errors import NetworkError
 from executor.network.actualtable import ActualTable, Count, parse

@@ -110,7 +110,7 @@ def run(
     **values: Any,
 ) -> int:
     # A local import: options are read and completed without the container engine's client.
-    from cell.assembly.descriptors import raise_descriptor_limit
+    from cell.assembly.process import raise_descriptor_limit
     from cell.runner.launch import Outputs, execute
 
     raise_descriptor_limit()

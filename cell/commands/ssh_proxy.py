@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from cell.assembly.descriptors import raise_descriptor_limit
+from cell.assembly.process import raise_descriptor_limit
 from cell.cli import FILE, Command, command
 from executor.logs.api import LogLine, Stream
 from executor.logs.loggregator import Agent, Loggregator, credentials

@@ -18,12 +18,11 @@ from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.durations import parse_duration
 from bbs.serving.address import Address
-from cell.assembly import collector, lagerlog
+from cell.assembly import lagerlog
 from cell.assembly.cell import composed_agent
 from cell.assembly.console import Console
-from cell.assembly.descriptors import raise_descriptor_limit
-from cell.assembly.failures import Told, telling
-from cell.assembly.signals import endings
+from cell.assembly.failures import Reported, reported_errors
+from cell.assembly.process import raise_descriptor_limit, relax_garbage_collector, stop_signals
 from cell.assembly.telemetry import open_telemetry
 from cell.cli import CommandError
 from cell.development.bundle import Bundle, BundleError, given_bundle, own_bundle
@@ -82,7 +81,7 @@ class Prepared:
 def serve(settings: Settings) -> int:
     """Run until a signal, and return the exit status. Errors of the user are printed."""
     try:
-        with telling(lambda text: print(f"cell dev: {text}", file=sys.stderr)), ExitStack() as stack:
+        with reported_errors(lambda text: print(f"cell dev: {text}", file=sys.stderr)), ExitStack() as stack:
             if not 0 <= settings.cells <= SLOTS:
                 raise CommandError(f"expected 0 to {SLOTS} cells")
             base = load(settings.config) if settings.config else RepConfig()
@@ -93,9 +92,9 @@ def serve(settings: Settings) -> int:
             identities = development_identities(settings.state_dir / KEYS_NAME) if settings.tls else {}
             prepared = _prepare(settings, base.docker_host, stack)
             configs = [_rep_config(settings, base, prepared, slot, identities.get("rep")) for slot in slots]
-            collector.relax()
+            relax_garbage_collector()
             asyncio.run(_run(settings, configs, identities))
-    except Told:
+    except Reported:
         return 1
     return 0
 
@@ -110,10 +109,10 @@ def _install_log(path: Path, redact_patterns: Sequence[str]) -> None:
         lagerlog.install(log, source="cell", time_format="rfc3339", redact=redact)
 
 
-def _prepare(settings: Settings, docker_host: str, until: ExitStack) -> Prepared:
+def _prepare(settings: Settings, docker_host: str, resources: ExitStack) -> Prepared:
     """Prepare the bundle, and the root filesystems that the engine lacks, from this machine's files.
 
-    docker_host: the cells' engine. until: releases the bundle at its end. Root filesystems and bundles of
+    docker_host: the cells' engine. resources: releases the bundle at its end. Root filesystems and bundles of
     earlier versions are removed.
     """
     try:
@@ -133,7 +132,7 @@ def _prepare(settings: Settings, docker_host: str, until: ExitStack) -> Prepared
         raise CommandError(str(error)) from error
     try:
         bundle = given_bundle(settings.bundle, settings.state_dir) if settings.bundle else own_bundle()
-        until.enter_context(bundle.held())
+        resources.enter_context(bundle.held())
     except BundleError as error:
         if settings.bundle is not None:
             raise CommandError(str(error)) from error
@@ -214,7 +213,7 @@ async def _run(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signum in endings():
+    for signum in stop_signals():
         loop.add_signal_handler(signum, stop.set)
     board = LogBoard()
     console = Console(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cell.assembly.signals import endings
+from cell.assembly.process import stop_signals
 
 
 class Interrupts:
@@ -36,7 +36,7 @@ class Interrupts:
 def received_interrupts() -> Iterator[Interrupts]:
     """Receive signals inside the block; must run in the main thread, inside the event loop."""
     interrupts = Interrupts()
-    signals = endings()
+    signals = stop_signals()
     loop = asyncio.get_running_loop()
     ended = threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)

@@ -15,7 +15,7 @@ from pathlib import Path
 from bbs.embedded.store.statefolder import private_folder
 from bbs.models.actions import Action
 from cell.assembly import lagerlog
-from cell.assembly.failures import Told, telling
+from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.terminal import one_line
 from cell.development.statefolder import open_private
 from cell.runner.document import read_workload
@@ -187,7 +187,7 @@ def _print_error(text: str) -> None:
 async def _verdict(session: Session, order: Order, options: Options, interrupts: Interrupts) -> Verdict:
     problems: list[str] = []
     try:
-        with telling(problems.append), ExitStack() as stack:
+        with reported_errors(problems.append), ExitStack() as stack:
             await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir, options.docker_host)
             if interrupts.requested.is_set():
                 return Verdict(INTERRUPTED, INTERRUPTED_REASON)
@@ -199,7 +199,7 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
             lagerlog.install(log, source="cell-run", time_format="rfc3339")
             owner = f"cell-run-{order.allocation.guid}" if options.keep else ""
             return await session.run(cell_config(slot, options, owner=owner))
-    except Told:
+    except Reported:
         if interrupts.requested.is_set():
             return Verdict(INTERRUPTED, INTERRUPTED_REASON)
         return Verdict(HOST, "; ".join(problems))

@@ -137,6 +137,7 @@ def test_an_installed_cell_runs_a_tree_and_reads_a_configuration(
     tree = site / "cell/examples/trees/run.json"
     events = cell("run", tree, "--image", "busybox", "--json", "--state-dir", tmp_path / "run")
     assert json.loads(events.splitlines()[-1])
+    assert cell("--version") == f"cell {metadata.version(PROJECT)}\n"
     config = tmp_path / "rep.json"
     config.write_text(json.dumps(PLAIN_CELL))
     assert "cell_id" in cell("rep", "--print-config", config)

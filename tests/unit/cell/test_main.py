@@ -6,12 +6,14 @@ import importlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cell.registry import COMMANDS
+from tests.support.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from tests.unit.cell.conftest import Shell
@@ -23,6 +25,12 @@ def test_help_names_every_command(shell: Shell) -> None:
     ended = shell("--help")
     assert ended.status == 0
     assert all(f"  {name} " in ended.stdout for name in COMMANDS)
+
+
+def test_the_version_is_that_of_the_project(shell: Shell) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    ended = shell("--version")
+    assert (ended.status, ended.stdout) == (0, f"cell {project['version']}\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["rep", "--nonsense"]])

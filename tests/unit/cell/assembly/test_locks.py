@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from cell.assembly.cell import running_executor
-from cell.assembly.deadline import ExitDeadline
-from cell.assembly.descriptors import raise_descriptor_limit
 from cell.assembly.locks import AlreadyInUse, alone
+from cell.assembly.process import ExitDeadline, raise_descriptor_limit
 from executor.logs.api import LogLine
 from rep.config import RepConfig, executor_config
 from tests.support.waiting import PATIENCE_S

@@ -30,7 +30,7 @@ from bbs.models.events import (
     TaskRemovedEvent,
 )
 from bbs.models.task import Task, TaskState
-from cell.assembly.texttable import Table
+from cell.assembly.terminal import Table
 from cell.client import tables
 from cell.client.eventlines import describe
 from cell.client.tables import age
