@@ -20,7 +20,19 @@ from executor.network.actualtable import parse
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
 from executor.network.sysctl import set_sysctl
-from tests.docker.network_lab import OK, PROBE, REFUSED, Heard, OpenBox, Outside, ask, box_in, ip, network_of
+from tests.docker.network_lab import (
+    HERE,
+    OK,
+    PROBE,
+    REFUSED,
+    Heard,
+    OpenBox,
+    Outside,
+    ask,
+    box_in,
+    ip,
+    network_of,
+)
 from tests.docker.network_lab import box as box
 from tests.docker.network_lab import config as config
 from tests.docker.network_lab import heard as heard
@@ -116,9 +128,9 @@ async def test_mapped_ports_of_this_host_need_a_rule_too(
         box("g3") as three,
         started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"),
     ):
-        assert await ask((), "tcp", "127.0.0.1", port) == OK
-        assert await ask((), "tcp", outside.host, port) == OK
-        remote = ("ip", "netns", "exec", outside.space)
+        assert await ask(HERE, "tcp", "127.0.0.1", port) == OK
+        assert await ask(HERE, "tcp", outside.host, port) == OK
+        remote = f"/run/netns/{outside.space}"
         assert await ask(remote, "tcp", outside.host, port) == OK
         assert await one.ask("tcp", outside.host, port) == OK
         assert await two.ask("tcp", outside.host, port) == OK
@@ -141,7 +153,7 @@ async def test_nobody_gets_in_or_out_with_the_address_of_another(
         assert "TimeoutError" in text or "refused" in text
         ip("-n", outside.space, "route", "add", config.subnet, "via", outside.host)
         async with started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"):
-            remote = ("ip", "netns", "exec", outside.space)
+            remote = f"/run/netns/{outside.space}"
             assert await ask(remote, "tcp", mine, 7000) == "silence"
 
 
@@ -260,7 +272,7 @@ async def test_a_connection_of_a_container_that_is_gone_is_forgotten(
         started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"),
     ):
         assert await one.ask("udp", outside.address, 53) == OK
-        assert await ask((), "tcp", "127.0.0.1", port) == OK
+        assert await ask(HERE, "tcp", "127.0.0.1", port) == OK
         address = one.container.address
         assert address in Path("/proc/net/nf_conntrack").read_text()
     assert f"={address} " not in Path("/proc/net/nf_conntrack").read_text()

@@ -14,6 +14,7 @@ from bbs.models.workload import ICMPInfo, PortRange, SecurityGroupRule
 from executor.network.cell import CellNetwork
 from executor.network.config import NO_IPV6, NetworkConfig
 from tests.docker.network_lab import (
+    HERE,
     OK,
     PROBE,
     REFUSED,
@@ -144,11 +145,11 @@ async def test_mapped_ports_for_clients_with_ipv6(
         box("g3") as three,
         started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"),
     ):
-        remote = ("ip", "netns", "exec", outside.space)
+        remote = f"/run/netns/{outside.space}"
         assert await ask(remote, "tcp", outside.host_ipv6, port) == OK
-        assert await ask((), "tcp", outside.host_ipv6, port) == OK
-        assert await ask((), "tcp", str(config.gateway_ipv6), port) == OK
-        assert await ask((), "tcp", "::1", port) == REFUSED  # at once, so that clients go on to 127.0.0.1
+        assert await ask(HERE, "tcp", outside.host_ipv6, port) == OK
+        assert await ask(HERE, "tcp", str(config.gateway_ipv6), port) == OK
+        assert await ask(HERE, "tcp", "::1", port) == REFUSED  # at once, so that clients go on to 127.0.0.1
         assert await one.ask("tcp", outside.host_ipv6, port) == OK
         assert await two.ask("tcp", outside.host_ipv6, port) == OK
         assert await two.ask("tcp", outside.host_ipv6, other) == REFUSED
@@ -156,7 +157,7 @@ async def test_mapped_ports_for_clients_with_ipv6(
         assert await two.ask("tcp", one.ipv6, 7000) == REFUSED
         assert not await two.ping(one.ipv6)
         await network.detach("g1")
-        assert await ask((), "tcp", outside.host_ipv6, port) == REFUSED
+        assert await ask(HERE, "tcp", outside.host_ipv6, port) == REFUSED
 
 
 async def test_the_host_is_not_for_containers(
@@ -169,10 +170,10 @@ async def test_the_host_is_not_for_containers(
         started(sys.executable, str(PROBE), "serve", f"tcp:{port}"),
     ):
         for address in (outside.host_ipv6, str(config.gateway_ipv6)):
-            assert await ask((), "tcp", address, port) == OK
+            assert await ask(HERE, "tcp", address, port) == OK
             assert await one.ask("tcp", address, port) == REFUSED
         assert (
-            await ask((), "tcp", f"fe80::1%{config.port_name(IPv4Address(one.container.address))}", port)
+            await ask(HERE, "tcp", f"fe80::1%{config.port_name(IPv4Address(one.container.address))}", port)
             == OK
         )
         assert await one.ask("tcp", "fe80::1%eth0", port) != OK
@@ -192,9 +193,9 @@ async def test_nobody_gets_in_or_out_with_the_address_of_another(
         assert await one.ask("tcp", outside.ipv6, 80) == OK
         ip("-n", outside.space, "route", "add", str(config.network_ipv6), "via", outside.host_ipv6)
         async with started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"):
-            remote = ("ip", "netns", "exec", outside.space)
+            remote = f"/run/netns/{outside.space}"
             assert await ask(remote, "tcp", one.ipv6, 7000) == "silence"
-            assert await ask((), "tcp", one.ipv6, 7000) == OK  # health checks
+            assert await ask(HERE, "tcp", one.ipv6, 7000) == OK  # health checks
 
 
 async def test_connections_are_logged_where_the_rule_says_so(
@@ -223,7 +224,7 @@ async def test_a_connection_of_a_container_that_is_gone_is_forgotten(
         started(*one.enter, sys.executable, str(PROBE), "serve", "tcp:7000"),
     ):
         assert await one.ask("udp", outside.ipv6, 53) == OK
-        assert await ask((), "tcp", outside.host_ipv6, port) == OK
+        assert await ask(HERE, "tcp", outside.host_ipv6, port) == OK
         assert remembered(one.ipv6)
         mine = one.ipv6
     assert not remembered(mine)
@@ -276,7 +277,7 @@ async def test_an_interface_that_others_remove_comes_back(
         ip("link", "del", config.name)
         await network.verify()
         assert await one.ask("tcp", outside.ipv6, 80) == OK
-        assert await ask((), "tcp", str(config.gateway_ipv6), port) == OK
+        assert await ask(HERE, "tcp", str(config.gateway_ipv6), port) == OK
 
 
 async def test_the_command_shows_it(

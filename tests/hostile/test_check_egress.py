@@ -30,6 +30,7 @@ from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
 from executor.network.nft import Statements
 from tests.docker.network_lab import (
+    HERE,
     NO_ENGINE,
     OK,
     PROBE,
@@ -152,7 +153,7 @@ async def test_sockets_of_checks_obey_the_containers_rules(
                 return REFUSED
             return str(sock.getsockname()[0])
 
-    assert await ask((), "tcp", outside.address, 81) == OK  # the host itself may
+    assert await ask(HERE, "tcp", outside.address, 81) == OK  # the host itself may
     async with box("g1", [rule("tcp", outside.address, ports=(80,)), rule("tcp", "10.0.0.0/24")]) as one:
         before = threading.active_count()
         assert await connected(80) == one.container.address
@@ -368,9 +369,9 @@ async def test_an_instance_whose_link_was_deleted_is_reached_again(open_cell: Op
         await cell.start("exec nc -ll -p 8080 -e /bin/cat", check_definition=check, ports=(8080,))
         running = await cell.until(EventKind.RUNNING)
         address = IPv4Address(running.internal_ip)
-        assert await ask((), "tcp", "127.0.0.1", running.ports[0].host_port) == OK
+        assert await ask(HERE, "tcp", "127.0.0.1", running.ports[0].host_port) == OK
         ip("link", "del", network_config(cell.name).port_name(address))
-        await until(lambda: ask((), "tcp", "127.0.0.1", running.ports[0].host_port), OK)
+        await until(lambda: ask(HERE, "tcp", "127.0.0.1", running.ports[0].host_port), OK)
         assert cell.executor.container("ig").state is ContainerState.RUNNING
 
 
@@ -390,7 +391,7 @@ async def test_a_second_cell_with_the_same_network_is_refused(
         ):
             with pytest.raises(NetworkError, match=rf"another cell, process {os.getpid()}, uses the"):
                 await CellNetwork(second).start()
-        assert await ask((), "tcp", "127.0.0.1", port) == OK
+        assert await ask(HERE, "tcp", "127.0.0.1", port) == OK
         assert await one.ask("tcp", outside.address, 80) == OK
         await network.verify()
         assert {"other"}.isdisjoint(name for _, name in socket.if_nameindex())
