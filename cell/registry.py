@@ -38,6 +38,11 @@ COMMANDS: dict[str, str] = {
 }
 
 
+def module_of(name: str) -> str:
+    """The module of a command; its function has the module's name."""
+    return f"cell.commands.{name.replace('-', '_')}"
+
+
 class LazyCommand(click.Command):
     """A command's name and help line; its module is imported for its arguments."""
 
@@ -45,8 +50,8 @@ class LazyCommand(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """The context of the command itself, so that click runs and completes that one."""
-        word = cast(str, self.name).replace("-", "_")
-        command: click.Command = getattr(importlib.import_module(f"cell.commands.{word}"), word)
+        module = module_of(cast(str, self.name))
+        command: click.Command = getattr(importlib.import_module(module), module.rpartition(".")[2])
         return command.make_context(info_name, args, parent, **extra)
 
 

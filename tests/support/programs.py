@@ -16,10 +16,16 @@ import sys
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from cell.registry import COMMANDS
+from cell.registry import COMMANDS, module_of
 
 _FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["cell.main", *(command.module for command in COMMANDS.values())])
+_FORKSERVER.set_forkserver_preload(
+    [
+        "cell.main",
+        *map(module_of, COMMANDS),
+        *("cell.assembly.service", "cell.development.service", "cell.runner.launch"),  # imported by a start
+    ]
+)
 
 
 class CellProcess:

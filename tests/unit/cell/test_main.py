@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cell.registry import COMMANDS
+from cell.registry import COMMANDS, module_of
 from tests.support.paths import REPOSITORY
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_what_nobody_understands(arguments: list[str], shell: Shell) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, shell: Shell) -> None:
-    module = importlib.import_module(f"cell.commands.{name.replace('-', '_')}")
+    module = importlib.import_module(module_of(name))
     ended = shell(name, "--help")
     assert ended.status == 0
     assert module.__doc__
