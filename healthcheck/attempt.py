@@ -5,17 +5,17 @@ from __future__ import annotations
 import _socket
 import time
 
+from common.gotext import SECOND
 from healthcheck import failure
 from healthcheck.dial import Deadline, DialError, check_port, connect
 from healthcheck.exchange import check_url, follow, request
 from healthcheck.reading import MAX_REQUESTS, Answer, ExchangeError, Reader
-from lifecycle.gotext import SECOND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
 
-    from lifecycle.gourl import URL
+    from common.gourl import URL
 
 _RECEIVE_BYTES = 1 << 16
 _PORTS = {"http": 80, "https": 443}

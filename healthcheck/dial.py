@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 import time
 
-from lifecycle.system import reason
+from common.goerrors import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from common.gourl import URL, URLError, parse, resolve
 from healthcheck.reading import USER_AGENT, ExchangeError
-from lifecycle.gourl import URL, URLError, parse, resolve
 
 _DIGITS = frozenset("0123456789")
 

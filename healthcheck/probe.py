@@ -24,6 +24,7 @@ from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
+from common.goerrors import dial_failed
 from healthcheck import failure
 from healthcheck.failure import NO_INTERFACE, ProbeError
 from healthcheck.reading import MAX_REQUESTS, USER_AGENT, Answer, ExchangeError, Parser
@@ -70,8 +71,7 @@ async def tcp_check(host: str, port: int, timeout: float, open_socket: OpenSocke
     except TimeoutError as error:
         raise failure.tcp_timeout(host, str(port), timeout) from error
     except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise failure.tcp_error(host, str(port), f"dial tcp {host}:{port}: connect: {reason}") from error
+        raise failure.tcp_error(host, str(port), dial_failed(host, port, error)) from error
 
 
 async def _dial(host: str, port: int, open_socket: OpenSocket) -> socket.socket:

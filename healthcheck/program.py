@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 import time
 
+from common.goerrors import reason
+from common.goflags import FlagExit, FlagSet
+from common.gotext import SECOND, format_duration
 from healthcheck import attempt, failure
 from healthcheck.addresses import choose, interfaces, ipv4_addresses
 from healthcheck.dial import Deadline
 from healthcheck.failure import ProbeError
-from lifecycle.goflags import FlagExit, FlagSet
-from lifecycle.gotext import SECOND, format_duration
-from lifecycle.system import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lifecycle.gojson import JSONError, decode, decode_object, member
-from lifecycle.gotext import SECOND, quote
-from lifecycle.gourl import URL, URLError, parse
-from lifecycle.system import reason
+from common.goerrors import reason
+from common.gojson import JSONError, decode, decode_object, member
+from common.gotext import SECOND, quote
+from common.gourl import URL, URLError, parse
 
 REFERENCE = '"credhub-ref"'
 """Text in ``VCAP_SERVICES`` that makes interpolation necessary."""

@@ -8,10 +8,10 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from common.goerrors import dial_failed, lookup_failed, reason
+from common.gotext import quote
+from common.gourl import URL
 from lifecycle import proxy as proxies
-from lifecycle.gotext import quote
-from lifecycle.gourl import URL
-from lifecycle.system import reason
 from lifecycle.tls import client_context, ssl
 from lifecycle.tls import reason as tls_reason
 
@@ -132,7 +132,7 @@ def _connect(host: str, port: int, timeout: float | None) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise TransportError(f"dial tcp: lookup {host}: no such host") from error
+        raise TransportError(lookup_failed(host)) from error
     first = ""
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
@@ -142,7 +142,5 @@ def _connect(host: str, port: int, timeout: float | None) -> socket.socket:
             return sock
         except OSError as error:
             sock.close()
-            shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
-            words = "i/o timeout" if isinstance(error, TimeoutError) else f"connect: {reason(error)}"
-            first = first or f"dial tcp {shown}:{port}: {words}"
+            first = first or dial_failed(str(address[0]), port, error)
     raise TransportError(first)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
-from lifecycle.gourl import URL, URLError, parse
+from common.gourl import URL, URLError, parse
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 """Proxy scheme -> default port. Only these schemes are supported."""

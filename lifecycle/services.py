@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from lifecycle.gojson import JSONError, decode, decode_object, encode, member
-from lifecycle.gotext import decimal_integer
-from lifecycle.gourl import URLError, parse
+from common.gojson import JSONError, decode, decode_object, encode, member
+from common.gotext import decimal_integer
+from common.gourl import URLError, parse
 
 HOST = "0.0.0.0"
 """The address an app should listen on."""

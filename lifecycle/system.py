@@ -1,9 +1,11 @@
-"""Texts of system errors, program look-up, and replacement of the current program."""
+"""Program look-up, and replacement of the current program."""
 
 from __future__ import annotations
 
 import errno
 import os
+
+from common.goerrors import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,12 +15,6 @@ if TYPE_CHECKING:
 
 class LookError(Exception):
     """A program that cannot be found or executed; ``str()`` is ``exec: "<name>": <reason>``."""
-
-
-def reason(error: OSError) -> str:
-    """The system's text for an error, in lower case as in the programs' messages."""
-    text = os.strerror(error.errno) if error.errno else str(error)
-    return text[:1].lower() + text[1:]
 
 
 def replace(path: str, argv: list[str], environment: Mapping[str, str]) -> NoReturn:

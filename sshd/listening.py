@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from sshd.osnames import AddressError, reason, split_host_port
+from common.goerrors import AddressError, reason, split_host_port
 
 
 class ListenFailed(OSError):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from lifecycle.goflags import FlagError, FlagExit, FlagSet
+from common.goerrors import reason
+from common.goflags import FlagError, FlagExit, FlagSet
 from sshd.keys import KeyRejected, authorized_blob, check_private_key, generate_private_key
-from sshd.osnames import reason
 from sshd.records import ERROR, INFO, LEVELS, TIME_FORMATS, Records
 
 HOST_KEY_VARIABLE = "SSHD_HOSTKEY"

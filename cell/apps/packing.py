@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from bbs.models.workload import MediaType
 from cell.apps.ignoring import FILE_NAME, OF_BUILDPACKS, Ignored
 from cell.client.target import BadArguments
-from lifecycle import goyaml
+from common import goyaml
 from lifecycle.buildpack.processes import PROCFILE
 
 ZIPS: Final = (".zip", ".jar", ".war")

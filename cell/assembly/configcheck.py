@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bbs.client.tls import TLSConfigurationError, client_context
-from bbs.models.durations import format_duration
 from cell.assembly.terminal import Table
+from common.gotext import format_duration
 from rep.config import (
     ConfigError,
     Duration,

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.client.transport import Policy
-from bbs.models.durations import InvalidDuration, parse_duration
 from cell.cli import FILE, FOLDER, Option
 from cell.development.endpoints import DEFAULT_STATE_DIR, FILE_NAME, NoEndpoints, read_endpoints
+from common.gotext import InvalidDuration, parse_duration
 
 TRUE, FALSE = ("1", "t", "true"), ("", "0", "f", "false")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bbs.models.durations import SECOND, InvalidDuration, parse_duration
+from common.gotext import SECOND, InvalidDuration, parse_duration
 
 MEGABYTES = {"M": 1, "G": 1024, "T": 1024 * 1024}
 

@@ -16,7 +16,6 @@ import docker.errors
 
 from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
-from bbs.models.durations import parse_duration
 from bbs.serving.address import Address
 from cell.assembly import lagerlog
 from cell.assembly.cell import composed_agent
@@ -36,6 +35,7 @@ from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot,
 from cell.development.stack import STACK as APP_STACK
 from cell.development.stack import StackError, ensure_stack
 from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
+from common.gotext import parse_duration
 from executor.logs.api import LogSink
 from executor.logs.sinks import FanOut
 from rep.config import Duration, RepConfig, load

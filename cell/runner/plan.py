@@ -20,7 +20,7 @@ from bbs.models.actions import (
     children,
     kind_of,
 )
-from bbs.models.durations import format_seconds
+from common.gotext import format_seconds
 from executor.logs.streamer import DEFAULT_SOURCE
 from executor.model import RunInfo
 

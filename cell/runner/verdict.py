@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bbs.models.durations import SECOND, format_duration
 from cell.runner.errors import BAD_INPUT, FAILED, HOST, INTERRUPTED, SUCCESS
 from cell.runner.events import RunEnded
+from common.gotext import SECOND, format_duration
 from executor.errors import ExecutorError, ImageError
 from executor.model import RunResult
 

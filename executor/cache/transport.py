@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 
 import aiohttp
 
+from common.goerrors import errno_text, lookup_failed
 from executor.errors import ExecutorError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -52,7 +52,7 @@ def check_url(url: str) -> None:
 def transport_text(error: Exception) -> str:
     """The reason of a failed request. The library's own texts show internal values and host paths."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"dial tcp: lookup {error.host}: no such host"
+        return lookup_failed(error.host)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"tls: failed to verify certificate: {_certificate_text(error.certificate_error)}"
     if isinstance(error, aiohttp.ClientSSLError):
@@ -63,7 +63,7 @@ def transport_text(error: Exception) -> str:
         if isinstance(error, kind):
             return text
     if isinstance(error, OSError):
-        return (error.strerror or os.strerror(error.errno) if error.errno else "connection failed").lower()
+        return (error.strerror or errno_text(error.errno)).lower() if error.errno else "connection failed"
     if isinstance(error, aiohttp.ClientError):
         return "net/http: request failed"
     return str(error) or type(error).__name__
@@ -73,8 +73,8 @@ def _connect_text(error: aiohttp.ClientConnectorError) -> str:
     """If several addresses were tried, the first one is reported."""
     attempt = _FIRST_ATTEMPT.search(str(error.os_error))
     number = int(attempt[1]) if attempt else error.os_error.errno or 0
-    reason = os.strerror(number).lower() if number > 0 else "connection failed"
-    return f"dial tcp {attempt[2] if attempt else error.host}:{error.port}: connect: {reason}"
+    words = errno_text(number) if number > 0 else "connection failed"
+    return f"dial tcp {attempt[2] if attempt else error.host}:{error.port}: connect: {words}"
 
 
 def _certificate_text(error: Exception) -> str:

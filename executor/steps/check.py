@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bbs.models.durations import format_seconds
 from bbs.models.workload import Check, HTTPCheck, TCPCheck
+from common.gotext import format_seconds
 from executor.steps.base import EmittableError, StepCancelled, outlast
 from executor.steps.output_wrapper import not_invoked
 from executor.steps.run import MEMORY_MARK

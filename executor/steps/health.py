@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bbs.models.durations import format_seconds
+from common.gotext import format_seconds
 from executor.logs.api import Output, Stream
 from executor.logs.clock import Clock
 from executor.steps.base import EmittableError, Step, StepError, interrupted, outcome_of

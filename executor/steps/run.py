@@ -7,7 +7,7 @@ import logging
 import signal
 from dataclasses import dataclass, field
 
-from bbs.models.durations import format_seconds
+from common.gotext import format_seconds
 from executor.engine.api import Process, ProcessSpec
 from executor.errors import EngineError
 from executor.logs.api import Output

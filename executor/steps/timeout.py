@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bbs.models.durations import format_seconds
+from common.gotext import format_seconds
 from executor.steps.base import EmittableError, Step, StepError, failure_of, outlast
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.goerrors import reason
 from lifecycle.buildpack import processes
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack, is_custom
 from lifecycle.buildpack.droplet import pack_cache, pack_droplet
@@ -17,7 +18,6 @@ from lifecycle.buildpack.removal import remove
 from lifecycle.buildpack.results import Used, read_config, result_json
 from lifecycle.buildpack.scripts import ScriptError, run
 from lifecycle.buildpack.staging_info import FILE, StagingInfo
-from lifecycle.system import reason
 
 NONE_DETECTED = "None of the buildpacks detected a compatible application"
 COMPILE_FAILED = "Failed to compile droplet"

@@ -7,12 +7,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from common.goflags import FlagExit, FlagSet
+from common.gojson import JSONError
 from lifecycle import credhub
 from lifecycle.buildpack import build
 from lifecycle.buildpack.buildpacks import BuildError
 from lifecycle.buildpack.environment import clean, define_credhub_flags, interpolate
-from lifecycle.goflags import FlagExit, FlagSet
-from lifecycle.gojson import JSONError
 from lifecycle.services import set_database_url
 
 FAILED = 1

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.gourl import URLError, parse
 from lifecycle.buildpack.xxh64 import xxh64
-from lifecycle.gourl import URLError, parse
 
 
 class BuildError(Exception):

@@ -14,10 +14,10 @@ import zlib
 from pathlib import Path
 from typing import IO
 
+from common.gotext import quote
+from common.gourl import URL, URLError, parse, resolve
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack
 from lifecycle.buildpack.scripts import ScriptError, run_tool_quietly
-from lifecycle.gotext import quote
-from lifecycle.gourl import URL, URLError, parse, resolve
 from lifecycle.http import TransportError, check_complete, request
 from lifecycle.system import LookError, look_path
 from lifecycle.tls import client_context

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from common.goerrors import reason
 from lifecycle.buildpack.buildpacks import BuildError
 from lifecycle.buildpack.scripts import ScriptError, run_tool, run_tool_quietly
-from lifecycle.system import LookError, look_path, reason
+from lifecycle.system import LookError, look_path
 
 
 def pack_droplet(build_dir: Path, work: Path, output: Path) -> None:

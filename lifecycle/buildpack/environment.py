@@ -6,10 +6,10 @@ import os
 from collections.abc import MutableMapping
 from contextlib import suppress
 
+from common.goflags import FlagSet
+from common.gojson import JSONError
+from common.gotext import SECOND
 from lifecycle import credhub
-from lifecycle.goflags import FlagSet
-from lifecycle.gojson import JSONError
-from lifecycle.gotext import SECOND
 from lifecycle.services import complete_application, set_database_url
 
 BASH = "/bin/bash"

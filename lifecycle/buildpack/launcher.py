@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from common.goerrors import reason
+from common.goflags import FlagExit, FlagSet
 from lifecycle.buildpack import staging_info
 from lifecycle.buildpack.environment import (
     BASH,
@@ -17,8 +19,7 @@ from lifecycle.buildpack.environment import (
     prepare,
     source_scripts,
 )
-from lifecycle.goflags import FlagExit, FlagSet
-from lifecycle.system import reason, replace
+from lifecycle.system import replace
 
 FAILED = 1
 ENVIRONMENT_FAILED = 3

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lifecycle import goyaml
+from common import goyaml
+from common.goerrors import reason
 from lifecycle.buildpack.buildpacks import BuildError
-from lifecycle.system import reason
 
 WEB = "web"
 PROCFILE = "Procfile"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lifecycle import goyaml
+from common import goyaml
+from common.gojson import encode
 from lifecycle.buildpack.processes import Process, process_types, processes_json, sidecars_json
-from lifecycle.gojson import encode
 
 CONFIG_FILE = "config.yml"
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common.goerrors import reason
 from lifecycle.buildpack.buildpacks import BuildError
-from lifecycle.system import look_path, reason
+from lifecycle.system import look_path
 
 
 class ScriptError(BuildError):

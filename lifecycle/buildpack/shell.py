@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from common.goerrors import reason
+from common.goflags import FlagExit, FlagSet
 from lifecycle.buildpack.environment import (
     BASH,
     EnvironmentFailure,
@@ -13,8 +15,7 @@ from lifecycle.buildpack.environment import (
     prepare,
     source_scripts,
 )
-from lifecycle.goflags import FlagExit, FlagSet
-from lifecycle.system import reason, replace
+from lifecycle.system import replace
 
 FAILED = 1
 

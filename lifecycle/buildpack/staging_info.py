@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.gojson import JSONError, decode, encode
-from lifecycle.system import reason
+from common.goerrors import reason
+from common.gojson import JSONError, decode, encode
 
 FILE = "staging_info.yml"
 
@@ -60,7 +60,7 @@ def _from_json(content: str) -> StagingInfo | None:
 
 
 def _from_yaml(content: str) -> StagingInfo:
-    from lifecycle import goyaml
+    from common import goyaml
 
     try:
         info = goyaml.mapping(goyaml.load(content), "staging info")

@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 """The folder of our Python packages: a checkout, or ``site-packages``."""
-PACKAGES = ("lifecycle", "healthcheck", "sshd")
+PACKAGES = ("common", "lifecycle", "healthcheck", "sshd")
 """Our packages with in-container programs."""
 _SUFFIXES = (".py", ".c", ".txt")
 

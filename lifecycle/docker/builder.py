@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.goerrors import reason
+from common.goflags import FlagError, FlagExit, FlagSet
 from lifecycle.docker import ecr
 from lifecycle.docker.metadata import PortError, result_json, wrong_member
 from lifecycle.docker.reference import BadReference, Reference, parse
 from lifecycle.docker.registry import Credentials, Registry, RegistryError
-from lifecycle.goflags import FlagError, FlagExit, FlagSet
-from lifecycle.system import reason
 
 NO_REFERENCE = 1
 FAILED = 2

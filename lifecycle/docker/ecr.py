@@ -10,8 +10,8 @@ import re
 import time
 from collections.abc import Callable
 
+from common.gourl import parse
 from lifecycle.docker.registry import Credentials
-from lifecycle.gourl import parse
 from lifecycle.http import TransportError, request
 from lifecycle.tls import client_context
 

@@ -6,10 +6,11 @@ import os
 import sys
 from typing import Any
 
+from common.goerrors import reason
+from common.gojson import JSONError, decode_object, member
 from lifecycle import credhub
-from lifecycle.gojson import JSONError, decode_object, member
 from lifecycle.services import complete_application, set_database_url
-from lifecycle.system import LookError, look_path, reason, replace
+from lifecycle.system import LookError, look_path, replace
 
 FAILED = 1
 BAD_PLATFORM_OPTIONS = 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lifecycle.gojson import encode
-from lifecycle.gotext import quote
+from common.gojson import encode
+from common.gotext import quote
 
 MAX_PORT = 65535
 

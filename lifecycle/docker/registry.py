@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from common.gotext import quote
+from common.gourl import URL, URLError, parse, resolve
 from lifecycle.docker.reference import Reference
-from lifecycle.gotext import quote
-from lifecycle.gourl import URL, URLError, parse, resolve
 from lifecycle.http import TransportError, check_complete, request
 from lifecycle.tls import client_context
 

@@ -13,8 +13,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NewType
 
-from bbs.models.durations import parse_duration
 from bbs.models.meta import Int64, UInt64
+from common.gotext import parse_duration
 from executor.cache.limits import DEFAULT_LIMITS
 from executor.network.config import CONNECTION_LIMIT
 

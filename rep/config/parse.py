@@ -16,9 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from bbs.models.durations import InvalidDuration, parse_duration
 from bbs.models.invalid import describe
 from bbs.models.meta import Width
+from common.gotext import InvalidDuration, parse_duration
 from rep.config import unused
 from rep.config.keys import Duration, Loggregator, RepConfig, Source
 

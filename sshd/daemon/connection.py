@@ -10,13 +10,13 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from common.goerrors import join_host_port
 from sshd.daemon.children import Children
 from sshd.daemon.dialing import DialFailed, Names, dial, listen
 from sshd.daemon.environment import VARIABLE_BYTES, Allowance
 from sshd.daemon.relay import ChannelSide, SocketSide
 from sshd.daemon.session import Session
 from sshd.daemon.settings import Settings
-from sshd.osnames import join_host_port
 from sshd.ssh import messages as m
 from sshd.ssh.messages import OpenRefused
 from sshd.ssh.mux import OpenRequest

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from common.goerrors import dial_failed, lookup_failed
 from sshd.daemon.relay import SocketSide
-from sshd.osnames import join_host_port, reason
 
 MAX_PORT = 65535
 
@@ -50,8 +50,8 @@ async def dial(host: str, port: int, names: Names) -> SocketSide:
     try:
         addresses = await names.addresses(host or "localhost", port)
     except (OSError, UnicodeError):
-        raise DialFailed(f"dial tcp: lookup {host}: no such host") from None
-    failure = DialFailed(f"dial tcp: lookup {host}: no such host")
+        raise DialFailed(lookup_failed(host)) from None
+    failure = DialFailed(lookup_failed(host))
     for attempt, (family, _, _, _, address) in enumerate(addresses):
         end = socket.socket(family, socket.SOCK_STREAM)
         end.setblocking(False)
@@ -61,8 +61,7 @@ async def dial(host: str, port: int, names: Names) -> SocketSide:
         except OSError as error:
             end.close()
             if attempt == 0:
-                target = join_host_port(str(address[0]), port)
-                failure = DialFailed(f"dial tcp {target}: connect: {reason(error)}")
+                failure = DialFailed(dial_failed(str(address[0]), port, error))
         except BaseException:
             end.close()
             raise

@@ -9,7 +9,7 @@ import hmac
 import socket
 import ssl
 
-from sshd.osnames import join_host_port, reason
+from common.goerrors import dial_failed, join_host_port
 from sshd.proxy.target import Address, Target
 from sshd.records import ERROR, Records
 from sshd.ssh.client import ClientLink, Credentials, connect
@@ -59,9 +59,7 @@ async def connect_backend(
     try:
         return await _connect(target.plain, target, credentials, handler, None)
     except OSError as error:
-        where = join_host_port(target.plain.host, target.plain.port)
-        words = "i/o timeout" if isinstance(error, TimeoutError) else f"connect: {reason(error)}"
-        raise Unreachable(f"dial tcp {where}: {words}") from error
+        raise Unreachable(dial_failed(target.plain.host, target.plain.port, error)) from error
 
 
 async def _connect(

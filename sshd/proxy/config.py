@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lifecycle.gotext import parse_duration
-from sshd.osnames import path_error
+from common.goerrors import path_error
+from common.gotext import parse_duration
 from sshd.proxy.limits import ConnectionLimits
 from sshd.records import LEVELS
 from sshd.ssh.server import LOGIN_SECONDS

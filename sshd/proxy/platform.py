@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from lifecycle.gourl import URLError
-from lifecycle.gourl import parse as parse_url
+from common.gourl import URLError
+from common.gourl import parse as parse_url
 from sshd.proxy.realms import Denied, Instance
 from sshd.records import ERROR, INFO, Records
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.tls import TLSConfigurationError
-from lifecycle.gourl import URLError
-from lifecycle.gourl import parse as parse_url
+from common.goerrors import reason
+from common.gourl import URLError
+from common.gourl import parse as parse_url
 from sshd.keys import KeyRejected, check_private_key
-from sshd.osnames import reason
 from sshd.proxy.config import ProxyConfig
 from sshd.records import ERROR, FATAL, Records
 from sshd.ssh.algorithms import KNOWN_CIPHERS, KNOWN_MACS, proxy_key_exchanges, unknown_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from sshd.osnames import path_error
+from common.goerrors import path_error
 from sshd.scp.globs import expand
 from sshd.scp.peer import CHUNK, MAX_DEPTH, OK, Peer, TransferError
 from sshd.scp.words import Options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sshd.osnames import path_error
+from common.goerrors import path_error
 from sshd.scp.peer import CHUNK, MAX_DEPTH, Peer, TransferError
 from sshd.scp.words import Options
 

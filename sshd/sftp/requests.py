@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sshd.osnames import path_error
+from common.goerrors import path_error
 from sshd.sftp import protocol as p
 from sshd.sftp.attributes import NONE, Attributes, Owners, attributes, long_name, read_attributes
 from sshd.sftp.protocol import StatusError, packet, status, status_of

@@ -24,7 +24,7 @@ from tests.support.thorough import THOROUGH
 
 pytestmark = pytest.mark.docker
 
-PACKAGES = ("bbs", "cell", "executor", "healthcheck", "lifecycle", "rep", "sshd")
+PACKAGES = ("bbs", "cell", "common", "executor", "healthcheck", "lifecycle", "rep", "sshd")
 OTHER_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 PROJECT = "diego-cell"
 PLAIN_CELL = {

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from common.gotext import MILLISECOND, SECOND
+from common.gourl import parse
 from healthcheck import program
 from healthcheck.addresses import choose, interfaces, ipv4_addresses
 from healthcheck.attempt import http, tcp
@@ -14,8 +16,6 @@ from healthcheck.dial import Deadline, DialError, listed_port, port_number
 from healthcheck.exchange import check_url, follow, request
 from healthcheck.failure import ProbeError
 from healthcheck.reading import ExchangeError, Parser, Reader
-from lifecycle.gotext import MILLISECOND, SECOND
-from lifecycle.gourl import parse
 
 pytestmark = pytest.mark.unit
 

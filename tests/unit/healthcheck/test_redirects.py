@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from cell.development.certs import Authority
+from common.gotext import SECOND
 from healthcheck import attempt, probe
 from healthcheck.dial import Deadline
 from healthcheck.failure import HTTP_ERROR, HTTP_STATUS, HTTP_TIMEOUT, ProbeError
-from lifecycle.gotext import SECOND
 from tests.support.sockets import open_here
 
 pytestmark = pytest.mark.unit

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from common.gourl import parse
 from lifecycle import proxy
 from lifecycle.buildpack.buildpacks import Buildpack
 from lifecycle.buildpack.download import download
 from lifecycle.docker.reference import parse as parse_reference
 from lifecycle.docker.registry import Credentials, Registry
-from lifecycle.gourl import parse
 from lifecycle.http import TransportError, request
 from lifecycle.proxy import ProxyError, choose
 from lifecycle.tls import client_context

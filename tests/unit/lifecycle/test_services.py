@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.gojson import JSONError
+from common.gojson import JSONError
 from lifecycle.services import complete_application, set_database_url
 
 pytestmark = pytest.mark.unit

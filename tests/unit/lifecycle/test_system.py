@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from common.goflags import FlagSet
 from lifecycle import entry
 from lifecycle.buildpack.environment import absolute, clean, define_credhub_flags, prepare
-from lifecycle.goflags import FlagSet
 from lifecycle.programs import PROGRAMS
 from lifecycle.system import LookError, look_path
 

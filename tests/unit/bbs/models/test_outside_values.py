@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbs.models.durations import InvalidDuration, parse_duration
 from bbs.models.text import well_formed, whole_number
+from common.gotext import InvalidDuration, parse_duration
 
 pytestmark = pytest.mark.unit
 

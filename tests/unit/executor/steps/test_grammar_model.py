@@ -28,7 +28,7 @@ from bbs.models.actions import (
     TryAction,
     UploadAction,
 )
-from bbs.models.durations import format_seconds
+from common.gotext import format_seconds
 from executor.cache.api import DownloadError, Fetched, UploadError
 from executor.places import FairPlaces
 from executor.steps.context import StepSlots

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bbs.models.durations import format_seconds
-from bbs.models.text import format_size
+from common.gotext import format_seconds, format_size
 from executor.environment import network_env
 from executor.model import PortMapping
 from executor.steps.download import truncate_error

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.goerrors import AddressError, split_host_port
 from sshd.daemon.children import ExitState
 from sshd.daemon.command import exit_message
 from sshd.daemon.environment import command_environment
 from sshd.daemon.terminal import PtyRequest, parse_pty_request
 from sshd.hiding import without_keys, without_variables
-from sshd.osnames import AddressError, split_host_port
 from sshd.scp.globs import expand
 from sshd.scp.words import UsageError, parse_command, split_words
 from sshd.sftp.attributes import Owners, long_name

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle import goyaml
-from lifecycle.goyaml import YAMLError
+from common import goyaml
+from common.goyaml import YAMLError
 
 pytestmark = pytest.mark.unit
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbs.models.durations import InvalidDuration, format_duration, parse_duration
-from bbs.models.text import format_size
+from common.gotext import InvalidDuration, format_duration, format_size, parse_duration
 
 pytestmark = pytest.mark.unit
 

@@ -1,13 +1,13 @@
 """Command-line flags of all in-container programs: ``-name=value``, ``--name value``, booleans without value.
 
-Imports as little as possible: see ``lifecycle.gotext``.
+Imports as little as possible: see ``common.gotext``.
 """
 
 from __future__ import annotations
 
 import sys
 
-from lifecycle.gotext import format_duration, parse_duration, parse_integer, quote
+from common.gotext import format_duration, parse_duration, parse_integer, quote
 
 TYPE_CHECKING = False  # avoids importing typing, which costs as much as the rest of healthcheck
 if TYPE_CHECKING:

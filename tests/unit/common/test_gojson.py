@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lifecycle.gojson import JSONError, decode, decode_object, encode, member, shortest
+from common.gojson import JSONError, decode, decode_object, encode, member, shortest
 
 pytestmark = pytest.mark.unit
 

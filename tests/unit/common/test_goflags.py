@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lifecycle.goflags import FlagError, FlagExit, FlagSet
-from lifecycle.gotext import SECOND
+from common.goflags import FlagError, FlagExit, FlagSet
+from common.gotext import SECOND
 
 pytestmark = pytest.mark.unit
 

@@ -4,12 +4,12 @@ The standard library's splitter accepts nearly every text and keeps every spelli
 errors for refused URLs follow these stricter rules: RFC 3986, with the exceptions that clients rely on. Text
 is handled as bytes, one character each, so that escapes and UTF-8 are treated alike.
 
-Imports as little as possible: see ``lifecycle.gotext``.
+Imports as little as possible: see ``common.gotext``.
 """
 
 from __future__ import annotations
 
-from lifecycle.gotext import quote
+from common.gotext import quote
 
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _HEX = frozenset("0123456789abcdefABCDEF")

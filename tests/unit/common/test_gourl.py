@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.gourl import URLError, parse, resolve
+from common.gourl import URLError, parse, resolve
 
 pytestmark = pytest.mark.unit
 

@@ -23,6 +23,9 @@ _UNITS = {
     "h": HOUR,
 }
 _MAX_INT64 = (1 << 63) - 1
+_MAX_DIGITS = 19
+_FRACTION_DIGITS = 100
+"""Digits of a fraction that are used; the rest is far less than a nanosecond."""
 _ESCAPES = {
     "\a": "\\a",
     "\b": "\\b",
@@ -55,35 +58,45 @@ def _quoted_character(character: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+class InvalidDuration(ValueError):
+    """Text that is not a duration; the message quotes it."""
+
+
 def parse_duration(text: str) -> int:
-    """Nanoseconds of a duration: optional sign, then pairs of decimal number and unit. Raises ValueError."""
+    """Nanoseconds of ``1m30s``, ``0.5h``, ``-2ms`` or a bare ``0``; fractions of a nanosecond are truncated.
+
+    Raises InvalidDuration: no number, no unit, unknown unit, or more than 64 bits of nanoseconds.
+    """
     sign = -1 if text[:1] == "-" else 1
     rest = text[1:] if text[:1] in ("-", "+") else text
     if rest == "0":
         return 0
     if not rest:
-        raise ValueError(f"no duration: {text!r}")
+        raise InvalidDuration(f"invalid duration {text!r}")
     total = 0
     while rest:
         whole, rest = _take(rest, _DIGITS)
         fraction = ""
-        point = rest[:1] == "."
-        if point:
+        if rest[:1] == ".":
             fraction, rest = _take(rest[1:], _DIGITS)
         if not whole and not fraction:
-            raise ValueError(f"no number in duration {text!r}")
+            raise InvalidDuration(f"invalid duration {text!r}")
         end = 0
         while end < len(rest) and rest[end] not in _DIGITS and rest[end] != ".":
             end += 1
-        unit = _UNITS.get(rest[:end])
-        if unit is None:
-            raise ValueError(f"no known unit in duration {text!r}")
-        rest = rest[end:]
-        total += int(whole or "0") * unit
+        unit, rest = rest[:end], rest[end:]
+        if not unit:
+            raise InvalidDuration(f"missing unit in duration {text!r}")
+        if unit not in _UNITS:
+            raise InvalidDuration(f"unknown unit {unit!r} in duration {text!r}")
+        whole = whole.lstrip("0")
+        if len(whole) <= _MAX_DIGITS:
+            total += int(whole or "0") * _UNITS[unit]
         if fraction:
-            total += int(fraction) * unit // 10 ** len(fraction)
-        if total > _MAX_INT64 + (sign < 0):
-            raise ValueError(f"duration {text!r} is too long")
+            fraction = fraction[:_FRACTION_DIGITS]
+            total += int(fraction) * _UNITS[unit] // 10 ** len(fraction)
+        if len(whole) > _MAX_DIGITS or total > _MAX_INT64 + (sign < 0):
+            raise InvalidDuration(f"duration {text!r} is out of range")
     return sign * total
 
 
@@ -111,6 +124,11 @@ def format_duration(nanoseconds: int) -> str:
     if hours:
         return f"{sign}{hours}h{minutes}m{seconds}"
     return f"{sign}{minutes}m{seconds}" if minutes else sign + seconds
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds in the notation of :func:`format_duration`."""
+    return format_duration(round(seconds * SECOND))
 
 
 def _decimal(value: int, unit: int) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 
 
+def errno_text(number: int) -> str:
+    """The system's text for an error number, in lower case."""
+    text = os.strerror(number)
+    return text[:1].lower() + text[1:]
+
+
 def reason(error: OSError) -> str:
-    """The bare text of a system error, in lower case as in Go."""
-    if error.errno is None:
-        return str(error)
-    message = os.strerror(error.errno)
-    return message[:1].lower() + message[1:]
+    """The bare text of a system error."""
+    return errno_text(error.errno) if error.errno else str(error)
 
 
 def path_error(operation: str, path: str, error: OSError) -> str:
@@ -23,6 +26,18 @@ def path_error(operation: str, path: str, error: OSError) -> str:
 
 def join_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def lookup_failed(host: str) -> str:
+    """Text of a failed look-up before a dial."""
+    return f"dial tcp: lookup {host}: no such host"
+
+
+def dial_failed(host: str, port: int, error: OSError) -> str:
+    """Text of a failed dial. A time limit of the dialling program has no error number."""
+    timed_out = isinstance(error, TimeoutError) and not error.errno
+    words = "i/o timeout" if timed_out else f"connect: {reason(error)}"
+    return f"dial tcp {join_host_port(host, port)}: {words}"
 
 
 class AddressError(ValueError):

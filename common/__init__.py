@@ -1,0 +1,1 @@
+"""What programs inside containers and the agent share. Imports no other package of ours."""
