@@ -21,6 +21,7 @@ HOST = _UNRESERVED | _SUBDELIMITERS | frozenset(':[]<>"')
 PATH = _UNRESERVED | frozenset("$&+,/:;=@")
 USER = _UNRESERVED | frozenset("$&+,;=")
 FRAGMENT = _UNRESERVED | frozenset("$&+,/:;=?@!()*")
+_CONTROL = frozenset(map(chr, (*range(0x20), 0x7F)))
 _VALID_PATH = PATH | _SUBDELIMITERS | frozenset(":@[]%")
 _VALID_FRAGMENT = FRAGMENT | _SUBDELIMITERS | frozenset(":@[]%")
 _VALID_USER = _ALPHANUMERIC | frozenset("-._:~!$&'()*+,;=%@")
@@ -53,7 +54,7 @@ class URL:
 
     def escaped_path(self) -> str:
         """The path as written if it is valid, else escaped where needed."""
-        if self.raw_path and all(character in _VALID_PATH for character in self.raw_path):
+        if self.raw_path and _VALID_PATH.issuperset(self.raw_path):
             return self.raw_path
         return "*" if self.path == "*" else escape(self.path, PATH)
 
@@ -116,7 +117,7 @@ class URL:
             out += f"?{self.raw_query}"
         if self.fragment:
             raw = self.raw_fragment
-            valid = raw and all(character in _VALID_FRAGMENT for character in raw)
+            valid = raw and _VALID_FRAGMENT.issuperset(raw)
             out += "#" + (raw if valid else escape(self.fragment, FRAGMENT))
         return _to_text(out)
 
@@ -125,7 +126,7 @@ def parse(text: str) -> URL:
     """Parse a URL or a reference. Raises URLError."""
     before, hash_sign, fragment = _to_bytes(text).partition("#")
     try:
-        if any(ord(character) < 0x20 or character == "\x7f" for character in before + fragment):
+        if not _CONTROL.isdisjoint(before + fragment):
             raise _Reason("net/url: invalid control character in URL")
         url = _parse(before)
         if hash_sign:
@@ -200,7 +201,7 @@ def _parse_authority(url: URL, authority: str) -> None:
     url.host = _parse_host(host)
     if not at_sign:
         return
-    if any(character not in _VALID_USER for character in user):
+    if not _VALID_USER.issuperset(user):
         raise _Reason("net/url: invalid userinfo")
     name, colon, password = user.partition(":")
     url.user = _unescape(name)
@@ -227,6 +228,8 @@ def _check_port(text: str) -> None:
 
 def _unescape(text: str, in_host: bool = False) -> str:
     """``text`` with its ``%xx`` escapes decoded. Raises _Reason."""
+    if "%" not in text and not in_host:
+        return text
     out = []
     at = 0
     while at < len(text):
@@ -249,7 +252,10 @@ def _unescape(text: str, in_host: bool = False) -> str:
 
 def escape(text: str, unescaped: frozenset[str]) -> str:
     """``text`` with every character except ``unescaped`` as ``%XX``."""
-    return "".join(character if character in unescaped else f"%{ord(character):02X}" for character in text)
+    if unescaped.issuperset(text):
+        return text
+    escapes = {ord(each): f"%{ord(each):02X}" for each in set(text) - unescaped}
+    return text.translate(escapes)
 
 
 def _to_bytes(text: str) -> str:

@@ -8,7 +8,7 @@ import time
 from common.gotext import SECOND
 from healthcheck import failure
 from healthcheck.dial import Deadline, DialError, check_port, connect
-from healthcheck.exchange import check_url, follow, request
+from healthcheck.exchange import check_url, follow, request, target_port
 from healthcheck.reading import MAX_REQUESTS, Answer, ExchangeError, Reader
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from common.gourl import URL
 
 _RECEIVE_BYTES = 1 << 16
-_PORTS = {"http": 80, "https": 443}
 
 
 def tcp(network: str, host: str, port: str, timeout: int, limit: Deadline) -> None:
@@ -67,10 +66,8 @@ class _Connection:
     def __init__(self, url: URL, deadline: Deadline) -> None:
         self._deadline = deadline
         self._tls: ssl.SSLSocket | None = None
-        host, port = url.hostname_and_port()
-        number = int(port) if port else _PORTS[url.scheme]
-        if number > 65535:
-            raise ExchangeError("invalid port")
+        host, _ = url.hostname_and_port()
+        number = target_port(url)
         family, address = _resolve(host, deadline)
         self._sock = connect(address, number, deadline, family)
         self.reader = Reader(self._receive)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from common.gourl import URL, URLError, parse, resolve
+from healthcheck.dial import MAX_PORT
 from healthcheck.reading import USER_AGENT, ExchangeError
 
 _DIGITS = frozenset("0123456789")
+_PORTS = {"http": 80, "https": 443}
 
 
 def check_url(host: str, port: str, uri: str) -> URL | None:
@@ -34,6 +36,15 @@ def follow(url: URL, location: str) -> URL:
     if not target.host:
         raise ExchangeError("no host in request URL")
     return target
+
+
+def target_port(url: URL) -> int:
+    """The port to dial. Raises ExchangeError."""
+    _, port = url.hostname_and_port()
+    number = int(port) if port else _PORTS[url.scheme]
+    if number > MAX_PORT:
+        raise ExchangeError("invalid port")
+    return number
 
 
 def request(url: URL, previous: URL | None) -> bytes:

@@ -13,21 +13,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing, suppress
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address
 from typing import TypeVar
-from urllib.parse import quote, urljoin, urlsplit
 
 from common.goerrors import dial_failed
+from common.gourl import URL
 from healthcheck import failure
+from healthcheck.exchange import check_url, follow, request, target_port
 from healthcheck.failure import NO_INTERFACE, ProbeError
-from healthcheck.reading import MAX_REQUESTS, USER_AGENT, Answer, ExchangeError, Parser
+from healthcheck.reading import MAX_REQUESTS, Answer, ExchangeError, Parser
 
 __all__ = [
     "NO_INTERFACE",
@@ -53,10 +53,11 @@ MAX_LINES = 1000
 MAX_ANSWER_BYTES = 1 << 20
 """Limit of one answer, body included. The rest of a longer body is not read."""
 
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SAFE_IN_PATH = "%/:;=@!$&'()*+,~[]"
-_SAFE_IN_QUERY = "%/:;=@!$&'()*+,~[]?\"<>\\^`{|}"
+MAX_LOCATION = 8192
+"""Limit of a redirect's target, in characters. Parsing takes time of the agent."""
+
+_check_url = lru_cache(1024)(check_url)
+"""The same few URLs are checked again and again."""
 
 
 class ProbeNotMade(Exception):
@@ -104,14 +105,15 @@ async def http_check(host: str, port: int, uri: str, timeout: float, open_socket
     ``timeout`` in s covers connection, redirects and headers; 0 or less means no timeout. The body is read
     and dropped in the remaining time; errors in it are ignored. Raises ProbeError, ProbeNotMade.
     """
-    if not _is_uri(uri):
+    url = _check_url(host, str(port), uri)
+    if url is None:
         raise failure.bad_request(uri, str(port))
     begun = time.monotonic()
     answer: Answer | None = None
     milliseconds = 0
     try:
         async with asyncio.timeout(timeout if timeout > 0 else None):
-            answer, connection = await _get(host, f"http://{host}:{port}{uri}", open_socket)
+            answer, connection = await _get(host, url, open_socket)
             milliseconds = int((time.monotonic() - begun) * 1000)
             with closing(connection), suppress(OSError, ValueError, ExchangeError):
                 await connection.drop_body(answer)
@@ -122,17 +124,6 @@ async def http_check(host: str, port: int, uri: str, timeout: float, open_socket
         raise failure.http_error(uri, str(port)) from error
     if answer.status != 200:
         raise failure.http_status(uri, str(port), answer.status, milliseconds)
-
-
-def _is_uri(uri: str) -> bool:
-    """Whether host, port and ``uri`` together form a URL."""
-    glued_to_port = re.split("[/?#]", uri, maxsplit=1)[0]
-    path = uri.partition("?")[0].partition("#")[0]
-    return (
-        not _CONTROL.search(uri)
-        and not _BAD_ESCAPE.search(path)
-        and (not glued_to_port or (glued_to_port.isascii() and glued_to_port.isdigit()))
-    )
 
 
 class _Connection:
@@ -171,34 +162,31 @@ class _Connection:
         self._writer.close()
 
 
-async def _get(container: str, url: str, open_socket: OpenSocket) -> tuple[Answer, _Connection]:
+async def _get(container: str, url: URL, open_socket: OpenSocket) -> tuple[Answer, _Connection]:
     """The final answer, and the connection that carries its body."""
-    referer, address = "", container
+    previous, address = None, container
     for _ in range(MAX_REQUESTS):
-        connection, request = await _connect(address, url, referer, open_socket)
+        connection = await _connect(address, url, open_socket)
         try:
-            answer = await connection.ask(request)
-            following = answer.location and _follow(url, answer.location)
-            elsewhere = following and _address_inside(container, urlsplit(following).hostname or "")
+            answer = await connection.ask(request(url, previous))
+            following = _following(url, answer.location)
+            host = following.hostname_and_port()[0] if following else ""
+            elsewhere = _address_inside(container, host.lower())
         except BaseException:
             connection.close()
             raise
-        if not following or not elsewhere:
+        if following is None or not elsewhere:
             return answer, connection
         connection.close()
-        referer, url, address = url, following, elsewhere
+        previous, url, address = url, following, elsewhere
     raise ExchangeError(f"stopped after {MAX_REQUESTS} requests")
 
 
-def _follow(url: str, location: str) -> str:
-    """The target URL of a redirect. Raises ExchangeError, ValueError."""
-    following = urljoin(url, location)
-    parts = urlsplit(following)
-    if _CONTROL.search(location) or _BAD_ESCAPE.search(parts.netloc + parts.path):
-        raise ExchangeError(f"unusable location {location!r}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ExchangeError(f"unsupported address {following!r}")
-    return following
+def _following(url: URL, location: str) -> URL | None:
+    """The target of a redirect. Raises ExchangeError, also for a target that is too long for the agent."""
+    if len(location) > MAX_LOCATION:
+        raise ExchangeError("Location too long")
+    return follow(url, location) if location else None
 
 
 def _address_inside(container: str, host: str) -> str:
@@ -223,31 +211,16 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def _connect(
-    address: str, url: str, referer: str, open_socket: OpenSocket
-) -> tuple[_Connection, bytes]:
-    """A connection to ``address`` for one request, and the encoded request."""
-    parts = urlsplit(url)
-    context = _tls_context() if parts.scheme == "https" else None
-    port = parts.port if parts.port is not None else (443 if context else 80)
-    sock = await _dial(address, port, open_socket)
+async def _connect(address: str, url: URL, open_socket: OpenSocket) -> _Connection:
+    """A connection to ``address`` for one request."""
+    host, _ = url.hostname_and_port()
+    context = _tls_context() if url.scheme == "https" else None
+    sock = await _dial(address, target_port(url), open_socket)
     try:
         reader, writer = await asyncio.open_connection(
-            sock=sock, ssl=context, server_hostname=parts.hostname if context else None
+            sock=sock, ssl=context, server_hostname=host if context else None
         )
     except BaseException:
         sock.close()
         raise
-    target = quote(parts.path, safe=_SAFE_IN_PATH) or "/"
-    if parts.query or "?" in url.partition("#")[0]:
-        target += "?" + quote(parts.query, safe=_SAFE_IN_QUERY)
-    headers = [
-        f"GET {target} HTTP/1.1",
-        f"Host: {parts.netloc.rpartition('@')[2]}",
-        f"User-Agent: {USER_AGENT}",
-        "X-Forwarded-Proto: https",
-        "Accept-Encoding: gzip",
-    ]
-    if referer and not (referer.startswith("https:") and not context):
-        headers.append(f"Referer: {referer.partition('#')[0]}")
-    return _Connection(reader, writer), "\r\n".join([*headers, "", ""]).encode()
+    return _Connection(reader, writer)

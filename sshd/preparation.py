@@ -9,8 +9,9 @@ import os
 
 from common.goerrors import reason
 from common.goflags import FlagError, FlagExit, FlagSet
+from common.lager import LEVELS, TIME_FORMATS
 from sshd.keys import KeyRejected, authorized_blob, check_private_key, generate_private_key
-from sshd.records import ERROR, INFO, LEVELS, TIME_FORMATS, Records
+from sshd.records import ERROR, INFO, Records
 
 HOST_KEY_VARIABLE = "SSHD_HOSTKEY"
 AUTHORIZED_KEY_VARIABLE = "SSHD_AUTHKEY"

@@ -11,10 +11,9 @@ import os
 import select
 import time
 
-LEVELS = ("debug", "info", "error", "fatal")
-DEBUG, INFO, ERROR, FATAL = range(4)
+from common.lager import entry
 
-TIME_FORMATS = ("unix-epoch", "rfc3339")
+DEBUG, INFO, ERROR, FATAL = range(4)
 
 STANDARD_OUTPUT = 1
 
@@ -98,26 +97,7 @@ class Records:
         self._output.flush(LAST_SECONDS)
 
     def _add(self, level: int, message: str, data: dict[str, object]) -> bool:
-        now = time.time_ns()
-        full = f"{self.component}.{message}"
-        record: dict[str, object]
-        if self.rfc3339:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
-            record = {
-                "timestamp": f"{stamp}.{now % 10**9:09d}Z",
-                "level": LEVELS[level],
-                "source": self.component,
-                "message": full,
-                "data": _encodable(data),
-            }
-        else:
-            record = {
-                "timestamp": f"{now // 10**9}.{now % 10**9:09d}",
-                "source": self.component,
-                "message": full,
-                "log_level": level,
-                "data": _encodable(data),
-            }
+        record = entry(self.component, message, level, _encodable(data), time.time_ns(), rfc3339=self.rfc3339)
         line = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
         return self._output.add(f"{line}\n".encode())
 

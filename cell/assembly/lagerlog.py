@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import IO, Any
 
 from bbs.tracing import TraceFilter
 from cell.assembly.logwriter import LogWriter
+from common import lager
 
 LEVEL_NUMBERS = {logging.DEBUG: 0, logging.INFO: 1, logging.WARNING: 1, logging.ERROR: 2, logging.CRITICAL: 3}
-LEVEL_NAMES = {0: "debug", 1: "info", 2: "error", 3: "fatal"}
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
 
 DEFAULT_MAX_DATA_STRING = 640
@@ -63,19 +62,14 @@ class LagerFormatter(logging.Formatter):
             data.setdefault("error", str(record.exc_info[1]))
         if self._redact is not None:
             data = self._redact(data)
-        level = LEVEL_NUMBERS.get(record.levelno, 1)
-        message = f"{self._source}.{record.getMessage()}"
-        nanos = int(record.created * 1_000_000) * 1000
-        entry: dict[str, Any]
-        if self._rfc3339:
-            stamp = datetime.fromtimestamp(nanos // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            entry = {"timestamp": f"{stamp}.{nanos % 10**9:09d}Z", "level": LEVEL_NAMES[level]}
-        else:
-            entry = {"timestamp": f"{nanos // 10**9}.{nanos % 10**9:09d}"}
-        entry |= {"source": self._source, "message": message}
-        if not self._rfc3339:
-            entry["log_level"] = level
-        entry["data"] = self._shorten(data)
+        entry = lager.entry(
+            self._source,
+            record.getMessage(),
+            LEVEL_NUMBERS.get(record.levelno, 1),
+            self._shorten(data),
+            int(record.created * 1_000_000) * 1000,
+            rfc3339=self._rfc3339,
+        )
         return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from common.goerrors import path_error
 from common.gotext import parse_duration
+from common.lager import LEVELS
 from sshd.proxy.limits import ConnectionLimits
-from sshd.records import LEVELS
 from sshd.ssh.server import LOGIN_SECONDS
 
 NANOSECONDS = 1e9

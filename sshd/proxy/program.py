@@ -13,6 +13,7 @@ import aiohttp
 
 from bbs.client.http import HTTPBBSClient
 from bbs.client.transport import Policy
+from common.lager import LEVELS
 from sshd.listening import ListenFailed, listen
 from sshd.proxy.applog import AppLog, NoAppLog
 from sshd.proxy.config import InvalidConfig, ProxyConfig, load
@@ -22,7 +23,7 @@ from sshd.proxy.platform import Platform, PlatformURLs, open_session
 from sshd.proxy.realms import CloudFoundryRealm, DiegoRealm, Realm
 from sshd.proxy.server import Proxy, ProxySettings
 from sshd.proxy.startup import FATAL_STATUS, CannotStart, Ready, check
-from sshd.records import ERROR, FATAL, INFO, LEVELS, Records
+from sshd.records import ERROR, FATAL, INFO, Records
 from sshd.ssh.algorithms import algorithms, proxy_key_exchanges
 
 COMPONENT = "ssh-proxy"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from bbs.client.api import BBSClient
-from cell.assembly.lagerlog import LEVEL_NAMES, LEVEL_NUMBERS, LagerFormatter
+from cell.assembly.lagerlog import LEVEL_NUMBERS, LagerFormatter
+from common.lager import LEVELS
 from executor.model import Container, ContainerState
 from rep.agent import RepAgent
 from rep.config import parse
@@ -128,7 +129,7 @@ def written(caplog: pytest.LogCaptureFixture) -> dict[str, tuple[str, set[str]]]
         if record.name.startswith("rep."):
             line: dict[str, Any] = json.loads(formatter.format(record))
             assert line["log_level"] == LEVEL_NUMBERS[record.levelno]
-            lines[line["message"]] = (LEVEL_NAMES[line["log_level"]], set(line["data"]))
+            lines[line["message"]] = (LEVELS[line["log_level"]], set(line["data"]))
     return lines
 
 
