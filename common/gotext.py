@@ -1,4 +1,4 @@
-"""Numbers, durations and quoted text in the format of the programs' flags and messages.
+"""Numbers, durations, sizes and quoted text in the format of the programs' flags and messages.
 
 Imports nothing: ``healthcheck`` starts often, and its imports count against the app.
 """
@@ -38,6 +38,7 @@ _ESCAPES = {
     '"': '\\"',
 }
 _DIGITS = "0123456789"
+_SIZES = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
 
 def quote(text: str) -> str:
@@ -169,3 +170,11 @@ def decimal_integer(text: str) -> int | None:
         return None
     value = -int(digits) if text[0] == "-" else int(digits)
     return value if -_MAX_INT64 - 1 <= value <= _MAX_INT64 else None
+
+
+def format_size(size: int) -> str:
+    """Bytes as ``512B``, ``1K``, ``1.5K``, ``12.3M``, in the largest binary unit that gives at least 1."""
+    for unit, bytes_per_unit in _SIZES:
+        if size >= bytes_per_unit:
+            return f"{size / bytes_per_unit:.1f}".removesuffix(".0") + unit
+    return f"{size}B"

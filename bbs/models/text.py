@@ -1,8 +1,6 @@
-"""External text made acceptable for every encoder, whole numbers in it, and byte sizes as text."""
+"""External text made acceptable for every encoder, and whole numbers in it."""
 
 from __future__ import annotations
-
-_UNITS = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
 
 def well_formed(text: str) -> str:
@@ -28,11 +26,3 @@ def whole_number(text: str, most: int) -> int | None:
         return None
     number = int(digits)
     return number if number <= most else None
-
-
-def format_size(size: int) -> str:
-    """Bytes as ``512B``, ``1K``, ``1.5K``, ``12.3M``, in the largest binary unit that gives at least 1."""
-    for unit, bytes_per_unit in _UNITS:
-        if size >= bytes_per_unit:
-            return f"{size / bytes_per_unit:.1f}".removesuffix(".0") + unit
-    return f"{size}B"

@@ -10,8 +10,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 
-from bbs.models.text import format_size
 from bbs.models.workload import CachedDependency
+from common.gotext import format_size
 from executor.cache.api import ArchiveFetcher, Checksum, DownloadError, Fetched
 from executor.containers.applog import AppLog
 from executor.engine.api import BindMount

@@ -20,7 +20,7 @@ from docker import APIClient
 from docker.auth import encode_header, get_config_header, resolve_repository_name
 from docker.errors import APIError, ImageNotFound
 
-from bbs.models.text import format_size
+from common.gotext import format_size
 from executor.engine.client import EngineClient
 from executor.engine.faults import for_owners
 from executor.engine.pulledimages import PulledImages, image_id

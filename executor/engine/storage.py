@@ -18,7 +18,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import ImageNotFound
 
-from bbs.models.text import format_size
+from common.gotext import format_size
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ImageMissing, engine_text

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from bbs.models.actions import DownloadAction
-from bbs.models.text import format_size
+from common.gotext import format_size
 from executor.cache.api import Checksum, DownloadError, Fetched
 from executor.errors import EngineError
 from executor.logs.api import Output

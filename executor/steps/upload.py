@@ -11,7 +11,7 @@ from io import BufferedWriter
 from pathlib import Path
 
 from bbs.models.actions import UploadAction
-from bbs.models.text import format_size
+from common.gotext import format_size
 from executor.cache.api import UploadError
 from executor.cache.transport import InvalidURL, check_url
 from executor.errors import ContainerGone, EngineError, EngineUnavailable, NoSuchFile, ProcessStartError

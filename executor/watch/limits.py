@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from bbs.models.text import format_size
+from common.gotext import format_size
 from executor.containment import INTERNAL_ERROR, Containment, is_shortage
 from executor.logs.clock import Clock
 from executor.model import Container

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from common.gotext import quote
+from common.gotext import format_size, quote
 from common.gourl import URL, URLError, parse, resolve
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack
 from lifecycle.buildpack.scripts import ScriptError, run_tool_quietly
@@ -32,7 +32,6 @@ MAX_REDIRECTS = 10
 NO_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
 """The exceptions of a broken archive; which one depends on the place of the damage."""
 _CHUNK_BYTES = 1 << 20
-_UNITS = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
 
 def download(buildpack: Buildpack, verify: bool) -> None:
@@ -43,14 +42,6 @@ def download(buildpack: Buildpack, verify: bool) -> None:
         _download_zip(buildpack.key, url, target, verify)
     else:
         _clone(url, target)
-
-
-def size_text(size: int) -> str:
-    """A size like ``1.2M``: at most one decimal, in powers of 1024."""
-    for letter, unit in _UNITS:
-        if size >= unit:
-            return f"{size / unit:.1f}".removesuffix(".0") + letter
-    return f"{size}B"
 
 
 def _download_zip(key: str, url: URL, target: Path, verify: bool) -> None:
@@ -73,7 +64,7 @@ def _download_zip(key: str, url: URL, target: Path, verify: bool) -> None:
         except (*NO_ARCHIVE, OSError, NotImplementedError, RuntimeError, ValueError) as error:
             words = f"{archive.name} is not a usable zip archive: {error}"
             raise BuildError(f"Failed to extract buildpack '{key}': {words}") from error
-        print(f"Downloaded buildpack `{key}` ({size_text(archive.seek(0, os.SEEK_END))})", flush=True)
+        print(f"Downloaded buildpack `{key}` ({format_size(archive.seek(0, os.SEEK_END))})", flush=True)
 
 
 def _fetch(url: URL, into: IO[bytes], verify: bool) -> None:

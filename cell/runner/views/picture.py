@@ -7,9 +7,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bbs.models.text import format_size
 from cell.assembly.terminal import one_line
 from cell.runner.model import Row, State, Tree
+from common.gotext import format_size
 
 MARKS = {
     State.WAITING: ("·", "dim"),

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from rep.ecr import RegistryCredentials, api_url, authorize
+from common.ecr import api_host, authorize
+from rep.ecr import RegistryCredentials
 from rep.runrequest import RunRequestError
 from rep.server import listening
 
@@ -114,12 +115,12 @@ async def test_a_refusal_says_so(registry: Registry, status: int, answer: object
 
 
 @pytest.mark.parametrize(
-    ("region", "variant", "url"),
+    ("region", "variant", "host"),
     [
-        ("us-east-1", "", "https://api.ecr.us-east-1.amazonaws.com/"),
-        ("us-east-2", "-fips", "https://ecr-fips.us-east-2.amazonaws.com/"),
-        ("cn-north-1", ".cn", "https://api.ecr.cn-north-1.amazonaws.com.cn/"),
+        ("us-east-1", "", "api.ecr.us-east-1.amazonaws.com"),
+        ("us-east-2", "-fips", "ecr-fips.us-east-2.amazonaws.com"),
+        ("cn-north-1", ".cn", "api.ecr.cn-north-1.amazonaws.com.cn"),
     ],
 )
-def test_where_the_api_is(region: str, variant: str, url: str) -> None:
-    assert api_url(region, variant) == url
+def test_where_the_api_is(region: str, variant: str, host: str) -> None:
+    assert api_host(region, variant) == host

@@ -13,7 +13,7 @@ import pytest
 from lifecycle.buildpack import build
 from lifecycle.buildpack.builder import status_of
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack, is_custom
-from lifecycle.buildpack.download import extract, size_text
+from lifecycle.buildpack.download import extract
 from lifecycle.buildpack.results import Used, read_config, result_json
 from lifecycle.buildpack.xxh64 import xxh64
 
@@ -109,14 +109,6 @@ def test_neither_url_nor_key() -> None:
 )
 def test_exit_statuses(message: str, status: int) -> None:
     assert status_of(message) == status
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(12, "12B"), (1024, "1K"), (1536, "1.5K"), (1300000, "1.2M"), (5 << 30, "5G"), (3 << 40, "3T")],
-)
-def test_sizes(size: int, text: str) -> None:
-    assert size_text(size) == text
 
 
 def packed(members: dict[str, tuple[int, str]]) -> io.BytesIO:

@@ -135,11 +135,6 @@ def test_amazons_registries(host: str, is_one: bool) -> None:
     assert ecr.is_ecr(host) is is_one
 
 
-def test_the_signing_key_of_amazons_documentation() -> None:
-    key = ecr.signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20150830", "us-east-1", "iam")
-    assert key.hex() == "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
-
-
 def test_an_access_key_pair_becomes_registry_credentials() -> None:
     sent: list[tuple[str, dict[str, str], bytes]] = []
 
