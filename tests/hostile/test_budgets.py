@@ -24,7 +24,7 @@ from executor.model import Resources
 from rep.agent import RepAgent
 from rep.config import parse
 from rep.server import MAX_BODY_BYTES
-from tests.unit.rep.conftest import FakeExecutor, FakeLocket
+from tests.support.rep_doubles import FakeExecutor, FakeLocket
 
 pytestmark = pytest.mark.unit
 

@@ -33,7 +33,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
 from rep.server import listening
-from tests.unit.rep.conftest import FakeExecutor
+from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

@@ -37,7 +37,7 @@ from executor.watch.diskusage import DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.limits import FAILURES_MOST, UNWATCHABLE, LimitsWatch
 from executor.watch.samples import Reading
-from tests.unit.executor.conftest import ScriptedGroup, World
+from tests.support.executor_doubles import ScriptedGroup, World
 
 pytestmark = pytest.mark.unit
 

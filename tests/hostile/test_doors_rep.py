@@ -30,7 +30,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
-from tests.unit.rep.conftest import FakeExecutor, FakeLocket, ScriptedBBS
+from tests.support.rep_doubles import FakeExecutor, FakeLocket, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

@@ -31,7 +31,7 @@ from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
-from tests.unit.rep.conftest import FakeExecutor, FakeLocket, ScriptedBBS
+from tests.support.rep_doubles import FakeExecutor, FakeLocket, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from executor.errors import EngineError
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

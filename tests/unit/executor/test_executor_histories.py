@@ -20,7 +20,7 @@ from tests.support.thorough import examples
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

@@ -15,7 +15,7 @@ from executor.model import AllocationRequest, EventKind, RunRequest
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
     Allocation = Callable[..., AllocationRequest]
     Request = Callable[..., RunRequest]

@@ -29,7 +29,7 @@ from executor.watch.readings import MetricsKeeper, Watched
 from executor.watch.samples import Reading
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

@@ -25,7 +25,7 @@ from rep.state import CellIdentity
 from tests.support.routes import route_table, served_routes
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

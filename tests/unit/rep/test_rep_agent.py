@@ -24,7 +24,7 @@ from rep.reconcile.consumer import EventStreamEnded
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor, FakeLocket, RecordedMetrics, ScriptedBBS
+    from tests.support.rep_doubles import FakeExecutor, FakeLocket, RecordedMetrics, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from rep.auction import Admission, ForeignWork, admit, instance_guid, perform
 from rep.rootfs import StackMap
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

@@ -52,7 +52,7 @@ from rep.runrequest import RunRequestBuilder
 from tests.support.thorough import examples
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

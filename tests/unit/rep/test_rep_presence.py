@@ -17,7 +17,7 @@ from tests.support.paths import GOLDEN_FILES
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeLocket
+    from tests.support.rep_doubles import FakeLocket
 
 pytestmark = pytest.mark.unit
 

@@ -42,7 +42,7 @@ from rep.server import listening
 from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

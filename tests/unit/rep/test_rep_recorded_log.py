@@ -25,7 +25,7 @@ from tests.support.paths import GOLDEN_FILES
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor, FakeLocket, ScriptedBBS
+    from tests.support.rep_doubles import FakeExecutor, FakeLocket, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

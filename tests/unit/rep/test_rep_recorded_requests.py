@@ -31,7 +31,7 @@ from rep.state import CellIdentity
 
 if TYPE_CHECKING:
     from tests.support.captures import Capture, Exchange
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

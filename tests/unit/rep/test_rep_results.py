@@ -9,7 +9,7 @@ import pytest
 from executor.errors import NoSuchFile
 from executor.model import Container
 from rep.results import RESULT_LIMIT, ResultTooLarge, fetch_result
-from tests.unit.rep.conftest import FakeExecutor
+from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

@@ -33,7 +33,7 @@ from rep.state import CellIdentity
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
 

@@ -29,7 +29,7 @@ from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor, ScriptedBBS
+    from tests.support.rep_doubles import FakeExecutor, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from executor.engine.api import BindMount, EngineContainer
 from executor.errors import ContainerNotFound
 from executor.model import Container
 from tests.support.cancellation import ONCE_AND_TWICE, Cancel, cancelled_everywhere
-from tests.unit.executor.conftest import (
+from tests.support.executor_doubles import (
     ScriptedDependencies,
     ScriptedEngine,
     ScriptedNetwork,

@@ -17,7 +17,7 @@ from executor.model import Container, LogConfig, RunInfo
 from executor.places import FairPlaces
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from executor.model import AllocationRequest, EventKind, RunRequest, RunResult
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

@@ -20,7 +20,7 @@ from executor.executor import Executor
 from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from executor.errors import ImageError
 from executor.places import FairPlaces
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

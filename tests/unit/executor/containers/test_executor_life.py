@@ -34,7 +34,7 @@ from executor.steps.children import CombinedError
 from executor.volumes.manager import VolumeManager
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

@@ -20,7 +20,7 @@ from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, news, over
 from executor.watch.readings import Watched
 
 if TYPE_CHECKING:
-    from tests.unit.executor.conftest import World
+    from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 

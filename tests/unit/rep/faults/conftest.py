@@ -37,7 +37,7 @@ from rep.server import listening
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATIENT = Policy(attempts=3, pause_s=0.01, request_timeout_s=0.2)

@@ -16,7 +16,7 @@ from executor.model import ContainerState, EventKind
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
     from tests.unit.rep.faults.conftest import Deployment
 
 pytestmark = pytest.mark.unit

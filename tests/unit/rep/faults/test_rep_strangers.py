@@ -18,7 +18,7 @@ from cell.development.certs import Authority
 from rep.server import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor
+    from tests.support.rep_doubles import FakeExecutor
     from tests.unit.rep.faults.conftest import Deployment, OpenDeployment
 
 pytestmark = pytest.mark.unit

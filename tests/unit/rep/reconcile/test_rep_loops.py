@@ -26,7 +26,7 @@ from rep.removals import Removals
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor, RecordedMetrics, ScriptedBBS
+    from tests.support.rep_doubles import FakeExecutor, RecordedMetrics, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

@@ -23,7 +23,7 @@ from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import FakeExecutor, ScriptedBBS
+    from tests.support.rep_doubles import FakeExecutor, ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

@@ -20,7 +20,7 @@ from rep.reconcile.replacements import following_replacements
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.unit.rep.conftest import ScriptedBBS
+    from tests.support.rep_doubles import ScriptedBBS
 
 pytestmark = pytest.mark.unit
 

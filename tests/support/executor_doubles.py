@@ -1,0 +1,396 @@
+"""An engine, a network and step groups that tests script, and an executor on top of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from typing import Any, BinaryIO
+
+from bbs.models.workload import SecurityGroupRule
+from executor.api import ExecutorAPI
+from executor.config import ExecutorConfig
+from executor.containers.creation import Creation, OptionalResources
+from executor.engine.api import (
+    BindMount,
+    ContainerSpec,
+    EngineContainer,
+    OutputHandler,
+    Process,
+    ProcessSpec,
+)
+from executor.errors import NoFreePorts
+from executor.executor import Executor
+from executor.logs.api import LogLine
+from executor.model import (
+    Container,
+    ContainerEvent,
+    EventKind,
+)
+from executor.telemetry.meter import Meter
+from tests.support.waiting import PATIENCE_S
+
+CELL = "cell-1"
+
+
+class ScriptedProcess:
+    """Ends with the status it was given, at once or when its gate opens, or of a signal."""
+
+    pid = 4242
+
+    def __init__(self, status: int, gate: asyncio.Event | None) -> None:
+        self._status = status
+        self._ended = gate or asyncio.Event()
+        if gate is None:
+            self._ended.set()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return self._status
+
+    async def signal(self, signum: int) -> None:
+        self._status = 128 + signum
+        self._ended.set()
+
+
+class ScriptedEngine:
+    """Containers in a dictionary. An operation fails with what is queued for it, and waits at its gate."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, ContainerSpec] = {}
+        self.failures: dict[str, list[Exception]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.calls: list[str] = []
+        self.called = asyncio.Condition()
+        self.exit_status = 0
+        self.processes: list[ProcessSpec] = []
+        self.memory_bytes = 16 << 30
+        self.disk_bytes = 100 << 30
+
+    async def _perform(self, operation: str) -> None:
+        self.calls.append(operation)
+        async with self.called:
+            self.called.notify_all()
+        name = operation.split()[0]
+        if name in self.gates:
+            await self.gates[name].wait()
+        if self.failures.get(name):
+            raise self.failures[name].pop(0)
+
+    async def reached(self, operation: str) -> None:
+        """Wait until an operation was begun."""
+        async with self.called:
+            await self.called.wait_for(lambda: operation in self.calls)
+
+    async def ping(self) -> None:
+        await self._perform("ping")
+
+    async def create(
+        self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
+    ) -> EngineContainer:
+        await self._perform(f"create {spec.guid}")
+        self.containers[spec.guid] = spec
+        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address=spec.address)
+
+    async def destroy(self, guid: str) -> None:
+        await self._perform(f"destroy {guid}")
+        self.containers.pop(guid, None)
+
+    async def list_guids(self) -> set[str]:
+        await self._perform("list_guids")
+        return set(self.containers)
+
+    async def start_process(
+        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process:
+        await self._perform(f"start_process {container.guid}")
+        self.processes.append(spec)
+        return ScriptedProcess(self.exit_status, self.gates.get("exit"))
+
+    async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
+        await self._perform(f"stream_in {container.guid}")
+
+    async def copy_out(
+        self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
+    ) -> int:
+        await self._perform(f"copy_out {container.guid}")
+        return target.write(f"{user} reads {path}".encode())
+
+    async def out_of_memory(self, container: EngineContainer) -> bool:
+        return False
+
+    async def total_memory_bytes(self) -> int:
+        return self.memory_bytes
+
+    async def storage_bytes(self) -> int:
+        return self.disk_bytes
+
+
+class ScriptedNetwork:
+    """A pool of host ports from 61001 and the mappings that are in force."""
+
+    external_ip = "192.0.2.9"
+
+    def __init__(self) -> None:
+        self.free = list(range(61001, 61011))
+        self.reserved: dict[str, tuple[int, ...]] = {}
+        self.mappings: dict[str, Mapping[int, int]] = {}
+        self.addresses: dict[str, str] = {}
+        self.egress: dict[str, tuple[SecurityGroupRule, ...]] = {}
+        self.verified = asyncio.Event()
+        self.first_address = "10.255.0.7"
+        self.failures: dict[str, list[Exception]] = {}
+        self.running = False
+        self.closed = False
+        self.tell: Callable[[str, str], None] = lambda guid, text: None
+        self.give_up = self.tell
+        self.swept = False
+
+    def _fail(self, name: str) -> None:
+        if self.failures.get(name):
+            raise self.failures[name].pop(0)
+
+    async def start(self) -> None:
+        self.running = True
+
+    async def stop(self) -> None:
+        self._fail("stop")
+        self.running = False
+
+    async def sweep(self) -> None:
+        self._fail("sweep")
+        self.swept = self.running
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def reserve(self, guid: str, count: int) -> tuple[int, ...]:
+        if count > len(self.free):
+            raise NoFreePorts
+        taken, self.free = tuple(self.free[:count]), self.free[count:]
+        self.reserved[guid] = taken
+        return taken
+
+    def address(self, guid: str) -> str:
+        following = str(IPv4Address(self.first_address) + len(self.addresses))
+        return self.addresses.setdefault(guid, following)
+
+    async def attach(
+        self,
+        container: EngineContainer,
+        ports: Mapping[int, int],
+        egress: Sequence[SecurityGroupRule] = (),
+    ) -> None:
+        self._fail("attach")
+        self.mappings[container.guid] = ports
+        self.egress[container.guid] = tuple(egress)
+
+    async def open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
+        self._fail("open_socket")
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
+        self.tell, self.give_up = tell, give_up
+        await asyncio.Event().wait()
+
+    async def verify(self) -> None:
+        self._fail("verify")
+        self.verified.set()
+
+    async def detach(self, guid: str) -> None:
+        self._fail("detach")
+        self.addresses.pop(guid, None)
+        self.mappings.pop(guid, None)
+        self.free = sorted([*self.free, *self.reserved.pop(guid, ())])
+
+
+class ScriptedDependencies:
+    """Mounts that are given, or the failure that is."""
+
+    def __init__(self) -> None:
+        self.result: tuple[BindMount, ...] | Exception = ()
+        self.release_failures: list[Exception] = []
+        self.released: list[str] = []
+
+    async def mounts(self, container: Container) -> tuple[BindMount, ...]:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    async def release(self, guid: str) -> None:
+        if self.release_failures:
+            raise self.release_failures.pop(0)
+        self.released.append(guid)
+
+
+class ScriptedGroup:
+    """A container's steps: they end when the test says so, or with ``dying`` when interrupted."""
+
+    def __init__(self, container: Container, creation: Creation, flip: Callable[[bool], None]) -> None:
+        self.container = container
+        self.creation = creation
+        self.flip_readiness = flip
+        self.ready = asyncio.Event()
+        self.started = asyncio.Event()
+        self.interrupts = 0
+        self.interrupted = asyncio.Event()
+        self.may_die = asyncio.Event()
+        self.may_die.set()
+        self.dying: BaseException | None = asyncio.CancelledError()
+        self.routable_when_ready = True
+        self.tags: Mapping[str, str] | None = None
+        self.closed = False
+        self.close_failure: Exception | None = None
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def step(self) -> ScriptedGroup:
+        return self
+
+    def update_tags(self, tags: Mapping[str, str]) -> None:
+        self.tags = tags
+
+    async def close(self) -> None:
+        self.closed = True
+        if self.close_failure is not None:
+            raise self.close_failure
+
+    @property
+    def ended(self) -> bool:
+        return self._end.done()
+
+    def end(self, error: Exception | None = None) -> None:
+        if error is None:
+            self._end.set_result(None)
+        else:
+            self._end.set_exception(error)
+
+    async def run(self) -> None:
+        self.started.set()
+        try:
+            await self._end
+        except asyncio.CancelledError:
+            self.interrupts += 1
+            self.interrupted.set()
+            await self.may_die.wait()
+            if self.dying is not None:
+                raise self.dying from None
+
+
+class ScriptedGroups:
+    """Keeps the groups it made, by guid."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, ScriptedGroup] = {}
+        self.failure: Exception | None = None
+        self.routable_when_ready = True
+        self.built: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def __call__(
+        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
+    ) -> ScriptedGroup:
+        if self.failure is not None:
+            raise self.failure
+        group = ScriptedGroup(container, creation, on_readiness)
+        group.routable_when_ready = self.routable_when_ready
+        self.groups[container.guid] = group
+        self.built[container.guid].set()
+        return group
+
+
+class RecordingSink:
+    """Every line, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[LogLine] = []
+
+    def emit(self, line: LogLine) -> None:
+        self.lines.append(line)
+
+    @property
+    def texts(self) -> list[str]:
+        return [line.payload.decode() for line in self.lines]
+
+
+class StillClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000_000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def time_ns(self) -> int:
+        return int(self.seconds * 1e9)
+
+
+class EventReader:
+    """A subscription, read with a limit so that a missing event fails the test instead of hanging it."""
+
+    def __init__(self, events: AsyncIterator[ContainerEvent]) -> None:
+        self._events = events
+        self.seen: list[ContainerEvent] = []
+
+    async def next(self) -> ContainerEvent:
+        async with asyncio.timeout(PATIENCE_S):
+            event = await anext(self._events)
+        self.seen.append(event)
+        return event
+
+    async def until(self, kind: EventKind) -> Container:
+        """The container of the next event of a kind."""
+        while (event := await self.next()).kind is not kind:
+            pass
+        return event.container
+
+
+@dataclass
+class World:
+    """An executor and everything it is built on."""
+
+    config: ExecutorConfig
+    engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    probe_engine: ScriptedEngine = field(default_factory=ScriptedEngine)
+    network: ScriptedNetwork = field(default_factory=ScriptedNetwork)
+    dependencies: ScriptedDependencies = field(default_factory=ScriptedDependencies)
+    groups: ScriptedGroups = field(default_factory=ScriptedGroups)
+    sink: RecordingSink = field(default_factory=RecordingSink)
+    meter: Meter = field(default_factory=Meter)
+    clock: StillClock = field(default_factory=StillClock)
+    resources: OptionalResources = field(default_factory=OptionalResources)
+
+    def configure(self, **changes: Any) -> None:
+        self.config = replace(self.config, **changes)
+
+    def build(self) -> Executor:
+        return Executor(
+            self.config,
+            engine=self.engine,
+            probe_engine=self.probe_engine,
+            network=self.network,
+            sink=self.sink,
+            dependencies=self.dependencies,
+            build_group=self.groups,
+            meter=self.meter,
+            clock=self.clock,
+            resources=self.resources,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[tuple[ExecutorAPI, EventReader]]:
+        async with self.build() as executor:
+            with executor.subscribe() as events:
+                yield executor, EventReader(events)
+
+    async def group(self, guid: str) -> ScriptedGroup:
+        """The container's steps once they run."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.groups.built[guid].wait()
+            group = self.groups.groups[guid]
+            await group.started.wait()
+        return group
