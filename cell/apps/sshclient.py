@@ -14,7 +14,7 @@ from typing import IO, TextIO
 
 import asyncssh
 
-from cell.apps.sshtarget import SSHTarget
+from cell.apps.ssh import SSHTarget
 
 FAILED = 255
 """Exit status for a failed connection, like ssh."""

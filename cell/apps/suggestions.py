@@ -15,7 +15,7 @@ import click
 
 from bbs.client.oneshot import OneShotBBSClient
 from bbs.models.errors import BBSError
-from cell.apps.names import app_name
+from cell.apps.lookup import app_name
 from cell.apps.recipes.values import APPS_DOMAIN
 from cell.cli import take
 from cell.client.target import BadArguments, Target, TargetOptions, find_target

@@ -11,7 +11,7 @@ from __future__ import annotations
 import click
 
 from cell.apps import suggestions
-from cell.apps.names import with_each
+from cell.apps.lookup import for_each_lrp
 from cell.client.session import Session, bbs_command
 
 
@@ -29,6 +29,6 @@ async def delete(session: Session, guid: str, task: bool) -> None:
         await session.bbs.delete_task(guid)
         deleted = [guid]
     else:
-        deleted = await with_each(session, guid, session.bbs.remove_desired_lrp)
+        deleted = await for_each_lrp(session, guid, session.bbs.remove_desired_lrp)
     for each in deleted:
         session.output.say(f"{each} is deleted")

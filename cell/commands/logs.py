@@ -14,7 +14,7 @@ import click
 from bbs.models.codec import compact
 from cell.apps import suggestions
 from cell.apps.loglines import AppLog, Line
-from cell.apps.names import find_app
+from cell.apps.lookup import find_app
 from cell.client.session import Session, bbs_command
 
 

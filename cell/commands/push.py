@@ -22,7 +22,7 @@ import click
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.codec import dumps
 from bbs.models.desired_lrp import DesiredLRP
-from cell.apps import images, work
+from cell.apps import images, staging
 from cell.apps.blobs import Blobs
 from cell.apps.choices import (
     EVERYTHING,
@@ -34,13 +34,13 @@ from cell.apps.choices import (
     name,
     options,
 )
-from cell.apps.keys import generate_keys
 from cell.apps.loglines import AppLog
-from cell.apps.names import versions
+from cell.apps.lookup import versions
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import APP_PORT, App, Droplet, HealthCheck, Image, Process
 from cell.apps.running import address, listens, until_running
-from cell.apps.work import Staged
+from cell.apps.ssh import generate_keys
+from cell.apps.staging import StagedApp
 from cell.cli import take
 from cell.client.session import CommandFailed, Session, bbs_command
 from cell.client.target import BadArguments
@@ -99,12 +99,12 @@ async def push(session: Session, choices: Choices, **values: Any) -> None:
     if choices.docker_image:
         images.rootfs(choices.docker_image)
     registry = credentials(choices)
-    show = work.progress(session)
+    show = staging.progress(session)
     async with Blobs.of(session.target) as blobs:
         earlier = await versions(session.bbs, name(choices))
         app = app_of(choices, earlier[0].log_guid if earlier else "")
         show(f"Staging {app.name}")
-        staged = await work.stage(choices, session, blobs, app, registry)
+        staged = await staging.stage(choices, session, blobs, app, registry)
         desired = await asyncio.to_thread(_desired, choices, run, app, staged, blobs, registry)
     show(f"Starting {app.name}: {desired.instances} instance(s) of {desired.process_guid}")
     show(f"Waiting up to {run.start_timeout} s {_awaited(run.health_check, run.endpoint, desired.ports[0])}")
@@ -136,14 +136,14 @@ def _awaited(health_check: str, endpoint: str, port: int) -> str:
 
 
 def _desired(
-    choices: Choices, run: Run, app: App, staged: Staged, blobs: Blobs, registry: Credentials
+    choices: Choices, run: Run, app: App, staged: StagedApp, blobs: Blobs, registry: Credentials
 ) -> DesiredLRP:
     """The LRP of the staged app. Generates keys, which is slow. Raises BadArguments, CommandFailed."""
     runs = _Runs.of(choices, run, staged)
     process = Process(
         app=app,
         version=str(uuid.uuid4()),
-        type=work.PROCESS_TYPE,
+        type=staging.PROCESS_TYPE,
         instances=run.instances,
         command=runs.command,
         execution_metadata=staged.result.execution_metadata,
@@ -179,16 +179,16 @@ class _Runs:
     ports: tuple[int, ...]
 
     @classmethod
-    def of(cls, choices: Choices, run: Run, staged: Staged) -> _Runs:
+    def of(cls, choices: Choices, run: Run, staged: StagedApp) -> _Runs:
         if staged.droplet is None:
             found = images.Configuration.read(staged.result.execution_metadata)
             return cls(run.command, "docker_app_lifecycle", found.user, found.ports)
         types = staged.result.process_types
-        detected = types.get(work.PROCESS_TYPE, "")
+        detected = types.get(staging.PROCESS_TYPE, "")
         if not (run.command or detected):
             others = "".join(f"\n   {kind}: {command}" for kind, command in types.items())
             raise CommandFailed(
-                f"the app has no process type {work.PROCESS_TYPE}: give the command that starts it with "
+                f"the app has no process type {staging.PROCESS_TYPE}: give the command that starts it with "
                 "--command or in a Procfile"
                 + (f"; with {NO_PORT} if it listens on no port. Its types:{others}" if others else "")
             )

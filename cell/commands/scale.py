@@ -9,7 +9,7 @@ import click
 
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from cell.apps import suggestions
-from cell.apps.names import with_each
+from cell.apps.lookup import for_each_lrp
 from cell.client.session import Session, bbs_command
 from cell.client.values import count
 
@@ -21,5 +21,5 @@ from cell.client.values import count
 @click.argument("instances", type=count, metavar="N", help="number of instances")
 async def scale(session: Session, guid: str, instances: int) -> None:
     update = DesiredLRPUpdate(instances=instances)
-    for each in await with_each(session, guid, lambda guid: session.bbs.update_desired_lrp(guid, update)):
+    for each in await for_each_lrp(session, guid, lambda guid: session.bbs.update_desired_lrp(guid, update)):
         session.output.say(f"{each}: {instances} instance(s) desired")

@@ -18,8 +18,8 @@ from typing import Any
 import click
 
 from cell.apps import suggestions
-from cell.apps.names import find_app
-from cell.apps.sshtarget import SSHTarget, ssh_target
+from cell.apps.lookup import find_app
+from cell.apps.ssh import SSHTarget, ssh_target
 from cell.cli import command, take
 from cell.client.session import BBSCommand, Common, Session, execute
 from cell.client.values import index

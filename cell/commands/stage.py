@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 
-from cell.apps import work
+from cell.apps import staging
 from cell.apps.blobs import Blobs
 from cell.apps.choices import Choices, app_of, check, credentials, name, options
-from cell.apps.names import versions
+from cell.apps.lookup import versions
 from cell.client.session import Session, bbs_command
 
 
@@ -27,7 +27,7 @@ async def stage(session: Session, choices: Choices) -> None:
     async with Blobs.of(session.target) as blobs:
         known = await versions(session.bbs, name(choices))
         app = app_of(choices, known[0].log_guid if known else "")
-        staged = await work.stage(choices, session, blobs, app, registry)
+        staged = await staging.stage(choices, session, blobs, app, registry)
     if not session.output.for_people:
         droplet = {"droplet": staged.droplet.url, "sha256": staged.droplet.sha256} if staged.droplet else {}
         session.output.line(json.dumps({**droplet, "result": json.loads(staged.text)}))

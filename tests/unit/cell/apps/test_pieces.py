@@ -12,13 +12,12 @@ from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPKey, ActualLRPNetInfo, PortMapping
 from bbs.models.desired_lrp import DesiredLRP
 from cell.apps.images import Configuration, rootfs
-from cell.apps.keys import generate_keys, public_line_of
-from cell.apps.names import app_name
+from cell.apps.lookup import app_name
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import App, Asset, Droplet, Keys, Process, Sidecar
 from cell.apps.running import AllRunning, Failed, Waiting, address, classify
-from cell.apps.sshtarget import ssh_target
-from cell.apps.staged import StagingFailed, StagingResult, failure_name
+from cell.apps.ssh import generate_keys, public_line_of, ssh_target
+from cell.apps.stagingresult import StagingFailed, StagingResult, failure_name
 from cell.client.session import CommandFailed
 from cell.client.target import BadArguments
 

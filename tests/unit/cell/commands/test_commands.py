@@ -30,8 +30,8 @@ from bbs.models.actual_lrp import ActualLRP, ActualLRPKey, ActualLRPNetInfo, Por
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task, TaskDefinition, TaskState
-from cell.apps.names import find_app
-from cell.apps.staged import StagingFailed
+from cell.apps.lookup import find_app
+from cell.apps.stagingresult import StagingFailed
 from cell.client.output import Output
 from cell.client.session import CommandFailed, Session
 from cell.client.target import BadArguments, Target

@@ -55,7 +55,7 @@ async def find_app(bbs: BBSClient, name: str) -> DesiredLRP:
     return found[0]
 
 
-async def with_each(session: Session, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
+async def for_each_lrp(session: Session, name: str, call: Callable[[str], Awaitable[object]]) -> list[str]:
     """Call with the LRP's GUID, or for all LRPs of an app; returns the process GUIDs. Raises BBSError.
 
     App names are resolved at a `cell dev` only; another BBS gets exactly the name given.
