@@ -29,8 +29,8 @@ from executor.containers.facilities import Facilities
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import EngineError, NetworkError
-from executor.periodic import lasting
 from executor.privatedir import make_private
+from executor.scheduler import lasting
 from executor.upkeep import Upkeep
 from executor.watch.diskusage import DiskUsage
 

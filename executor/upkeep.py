@@ -21,7 +21,7 @@ from executor.engine.api import Engine
 from executor.errors import ExecutorError
 from executor.model import Container, ContainerState
 from executor.network.api import Network
-from executor.periodic import every, lasting
+from executor.scheduler import every, lasting
 from executor.telemetry.app_metrics import AppMetrics
 from executor.watch.readings import MetricsKeeper, Watched
 

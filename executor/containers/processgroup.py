@@ -30,23 +30,21 @@ from healthcheck.probe import ProbeNotMade
 _LIVENESS_METRICS = {"http": "HTTPLivenessChecksFailedCount", "tcp": "TCPLivenessChecksFailedCount"}
 
 
+@dataclass(frozen=True, slots=True)
 class StepGroup:
     """Implements :class:`executor.containers.facilities.ProcessGroup`."""
 
-    def __init__(
-        self, step: Step, streamer: LogStreamer, orphans: Orphans, *, routable_when_ready: bool
-    ) -> None:
-        self.step = step
-        self.routable_when_ready = routable_when_ready
-        self._streamer = streamer
-        self._orphans = orphans
+    step: Step
+    streamer: LogStreamer
+    orphans: Orphans
+    routable_when_ready: bool
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
-        self._streamer.update_tags(tags)
+        self.streamer.update_tags(tags)
 
     async def close(self) -> None:
-        await self._orphans.settle()
-        self._streamer.flush()
+        await self.orphans.settle()
+        self.streamer.flush()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,7 @@ class StepGroups:
         step = build_container_step(info, context)
         if runner := self.identity.runner(container):
             step = CredentialedGroup(runner, step)
-        return StepGroup(step, streamer, orphans, routable_when_ready=not checks_readiness(container))
+        return StepGroup(step, streamer, orphans, not checks_readiness(container))
 
     async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
         try:

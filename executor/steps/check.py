@@ -12,7 +12,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from bbs.models.workload import Check, HTTPCheck, TCPCheck
 from common.gotext import format_seconds
@@ -119,65 +119,56 @@ def targets_of(
     return targets
 
 
+@dataclass(eq=False)
 class _Check(ABC):
     """Base of the four kinds: formats failures and cancellation for the app's owner.
 
-    out_of_memory: whether the container had an OOM event. In that case every failure carries the OOM mark,
-    and a cancelled check reports only the mark.
+    interval: s between probes. out_of_memory: whether the container had an OOM event. In that case every
+    failure carries the OOM mark, and a cancelled check reports only the mark.
     """
 
-    def __init__(self, target: Target, *, out_of_memory: Callable[[], Awaitable[bool]]) -> None:
-        self._target = target
-        self._out_of_memory = out_of_memory
-        self.ready = asyncio.Event()
+    target: Target
+    _: KW_ONLY
+    interval: float
+    out_of_memory: Callable[[], Awaitable[bool]]
+    ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         self.ready.set()
         try:
             failure = await self._watch()
         except asyncio.CancelledError:
-            marked = asyncio.create_task(self._marked())
+            marked = asyncio.ensure_future(self.out_of_memory())
             await outlast(marked)
             text = MEMORY_MARK.strip() if marked.result() else not_invoked(StepCancelled())
             raise EmittableError(text) from None
         if failure is not None:
-            suffix = f"\n{MEMORY_MARK}" if await self._marked() else ""
+            suffix = f"\n{MEMORY_MARK}" if await self.out_of_memory() else ""
             raise EmittableError(failure.strip() + suffix)
-
-    async def _marked(self) -> bool:
-        return await self._out_of_memory()
 
     @abstractmethod
     async def _watch(self) -> str | None:
         """Probe until there is a result: None for success, otherwise the failure text."""
 
 
+@dataclass(eq=False)
 class StartupCheck(_Check):
     """Probes at once and then every ``interval`` s until one passes, for at most ``timeout`` s (0:
     unlimited)."""
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        interval: float,
-        timeout: float,
-        out_of_memory: Callable[[], Awaitable[bool]],
-    ) -> None:
-        super().__init__(target, out_of_memory=out_of_memory)
-        self._interval = interval
-        self._timeout = timeout
-        self._attempts = 0
-        self._last = target.timeout_text
+    _: KW_ONLY
+    timeout: float
+    attempts: int = field(default=0, init=False)
+    last: str = field(default="", init=False)
 
     async def _watch(self) -> str | None:
         try:
-            async with asyncio.timeout(self._timeout if self._timeout > 0 else None):
+            async with asyncio.timeout(self.timeout if self.timeout > 0 else None):
                 await self._until_success()
         except TimeoutError:
             return (
-                f"Timed out after {format_seconds(self._timeout)} ({self._attempts} attempts)"
-                f" waiting for startup check to succeed: {self._last}"
+                f"Timed out after {format_seconds(self.timeout)} ({self.attempts} attempts)"
+                f" waiting for startup check to succeed: {self.last or self.target.timeout_text}"
             )
         return None
 
@@ -185,13 +176,13 @@ class StartupCheck(_Check):
         loop = asyncio.get_running_loop()
         tick = loop.time()
         while True:
-            self._attempts += 1
+            self.attempts += 1
             try:
-                if await self._target.probe():
+                if await self.target.probe():
                     return
             except ProbeError as error:
-                self._last = str(error)
-            tick = next_tick(tick, self._interval, loop.time())
+                self.last = str(error)
+            tick = next_tick(tick, self.interval, loop.time())
             await asyncio.sleep(tick - loop.time())
 
 
@@ -206,18 +197,12 @@ def next_tick(tick: float, interval: float, now: float) -> float:
 class UntilReadyCheck(_Check):
     """Probes every ``interval`` s until one passes; never fails."""
 
-    def __init__(
-        self, target: Target, *, interval: float, out_of_memory: Callable[[], Awaitable[bool]]
-    ) -> None:
-        super().__init__(target, out_of_memory=out_of_memory)
-        self._interval = interval
-
     async def _watch(self) -> str | None:
         while True:
             with suppress(ProbeError):
-                if await self._target.probe():
+                if await self.target.probe():
                     return None
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self.interval)
 
 
 class ContinuousCheck(_Check):
@@ -225,47 +210,29 @@ class ContinuousCheck(_Check):
 
     text = "Check unsuccessful: "
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        interval: float,
-        out_of_memory: Callable[[], Awaitable[bool]],
-    ) -> None:
-        super().__init__(target, out_of_memory=out_of_memory)
-        self._interval = interval
-
     async def _watch(self) -> str | None:
         while True:
             try:
-                await self._target.probe()
+                await self.target.probe()
             except ProbeError as error:
                 self._failed()
                 return f"{self.text}{error}"
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self.interval)
 
     def _failed(self) -> None:
         """Hook for a failed probe."""
 
 
+@dataclass(eq=False)
 class LivenessCheck(ContinuousCheck):
     """Ends the instance at the first failed probe. on_failure: called with the kind of the failed check."""
 
+    _: KW_ONLY
+    on_failure: Callable[[str], None]
     text = "Liveness check unsuccessful: "
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        interval: float,
-        on_failure: Callable[[str], None],
-        out_of_memory: Callable[[], Awaitable[bool]],
-    ) -> None:
-        super().__init__(target, interval=interval, out_of_memory=out_of_memory)
-        self._on_failure = on_failure
-
     def _failed(self) -> None:
-        self._on_failure(self._target.kind)
+        self.on_failure(self.target.kind)
 
 
 class ReadinessCheck(ContinuousCheck):

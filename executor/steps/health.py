@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 from common.gotext import format_seconds
 from executor.logs.api import Output, Stream
@@ -11,6 +12,7 @@ from executor.logs.clock import Clock
 from executor.steps.base import EmittableError, Step, StepError, interrupted, outcome_of
 
 
+@dataclass(eq=False)
 class HealthCheck:
     """The step is ready when the startup check passes, and fails when the liveness check ends.
 
@@ -18,35 +20,30 @@ class HealthCheck:
     container's log source. check_output: stream of the checks' log source, for failures.
     """
 
-    def __init__(
-        self, startup: Step, liveness: Step | None, cell_output: Output, check_output: Output, clock: Clock
-    ) -> None:
-        self._startup = startup
-        self._liveness = liveness
-        self._cell_output = cell_output
-        self._check_output = check_output
-        self._clock = clock
-        self.ready = asyncio.Event()
+    startup: Step
+    liveness: Step | None
+    cell_output: Output
+    check_output: Output
+    clock: Clock
+    ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
-        self._cell_output.tell("Starting health monitoring of container\n")
-        begun = self._clock.monotonic()
-        error = await outcome_of(self._startup)
+        self.cell_output.tell("Starting health monitoring of container\n")
+        begun = self.clock.monotonic()
+        error = await outcome_of(self.startup)
         if error is not None:
-            elapsed = format_seconds(round(self._clock.monotonic() - begun, 3))
-            self._check_output.tell(f"{error}\n", Stream.ERR)
-            self._cell_output.tell(
-                f"Failed after {elapsed}: startup health check never passed.\n", Stream.ERR
-            )
+            elapsed = format_seconds(round(self.clock.monotonic() - begun, 3))
+            self.check_output.tell(f"{error}\n", Stream.ERR)
+            self.cell_output.tell(f"Failed after {elapsed}: startup health check never passed.\n", Stream.ERR)
             raise EmittableError(f"Instance never healthy after {elapsed}: {error}") from error
-        self._cell_output.tell("Container became healthy\n")
+        self.cell_output.tell("Container became healthy\n")
         self.ready.set()
-        if self._liveness is None:
+        if self.liveness is None:
             await asyncio.get_running_loop().create_future()
         else:
-            error = await outcome_of(self._liveness)
-        self._check_output.tell(f"{error or ''}\n", Stream.ERR)
-        self._cell_output.tell("Container became unhealthy\n", Stream.ERR)
+            error = await outcome_of(self.liveness)
+        self.check_output.tell(f"{error or ''}\n", Stream.ERR)
+        self.cell_output.tell("Container became unhealthy\n", Stream.ERR)
         raise EmittableError(f"Instance became unhealthy: {error or ''}") from error
 
 
@@ -56,6 +53,7 @@ FAILED = (
 )
 
 
+@dataclass(eq=False)
 class Readiness:
     """Waits until all checks pass, then until one fails, repeatedly. A failed check never ends the instance.
 
@@ -63,34 +61,28 @@ class Readiness:
     is routable, at every change.
     """
 
-    def __init__(
-        self,
-        until_ready: Callable[[], Step],
-        until_failure: Callable[[], Step],
-        on_change: Callable[[bool], None],
-        output: Output,
-    ) -> None:
-        self._until_ready = until_ready
-        self._until_failure = until_failure
-        self._on_change = on_change
-        self._output = output
-        self.ready = asyncio.Event()
+    until_ready: Callable[[], Step]
+    until_failure: Callable[[], Step]
+    on_change: Callable[[bool], None]
+    output: Output
+    ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         self.ready.set()
-        self._output.tell("Starting readiness health monitoring of container\n")
+        self.output.tell("Starting readiness health monitoring of container\n")
         while True:
-            error = await outcome_of(self._until_ready())
+            error = await outcome_of(self.until_ready())
             if error is not None:
-                self._output.tell("Failed to run the readiness check\n")
+                self.output.tell("Failed to run the readiness check\n")
                 raise error
-            self._on_change(True)
-            self._output.tell(PASSED)
-            await outcome_of(self._until_failure())
-            self._on_change(False)
-            self._output.tell(FAILED)
+            self.on_change(True)
+            self.output.tell(PASSED)
+            await outcome_of(self.until_failure())
+            self.on_change(False)
+            self.output.tell(FAILED)
 
 
+@dataclass(eq=False)
 class Eventually:
     """Waits ``interval`` s and probes, repeatedly, until a probe succeeds.
 
@@ -98,36 +90,37 @@ class Eventually:
     error. Every probe is a new step.
     """
 
-    def __init__(self, probe: Callable[[], Step], *, interval: float, timeout: float, clock: Clock) -> None:
-        self._probe = probe
-        self._interval = interval
-        self._timeout = timeout
-        self._clock = clock
-        self.ready = asyncio.Event()
+    probe: Callable[[], Step]
+    _: KW_ONLY
+    interval: float
+    timeout: float
+    clock: Clock
+    ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         self.ready.set()
-        begun = self._clock.monotonic()
+        begun = self.clock.monotonic()
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self.interval)
             try:
-                return await self._probe().run()
+                return await self.probe().run()
             except StepError:
-                late = self._timeout > 0 and self._clock.monotonic() - begun > self._timeout
+                late = self.timeout > 0 and self.clock.monotonic() - begun > self.timeout
                 if late or interrupted():
                     raise
 
 
+@dataclass(eq=False)
 class Consistently:
     """Waits ``interval`` s and probes, repeatedly, until a probe fails. Every probe is a new step."""
 
-    def __init__(self, probe: Callable[[], Step], *, interval: float) -> None:
-        self._probe = probe
-        self._interval = interval
-        self.ready = asyncio.Event()
+    probe: Callable[[], Step]
+    _: KW_ONLY
+    interval: float
+    ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         self.ready.set()
         while not interrupted():
-            await asyncio.sleep(self._interval)
-            await self._probe().run()
+            await asyncio.sleep(self.interval)
+            await self.probe().run()

@@ -125,28 +125,31 @@ def transfer_progress(path: str, recorder: TraceRecorder, clock: Clock) -> Calla
     return tell
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Traced:
     """A step whose start and end are recorded, and whose error carries path and guid."""
 
-    def __init__(self, step: Step, node: Node, guid: str, recorder: TraceRecorder, clock: Clock) -> None:
-        self._step = step
-        self._node = node
-        self._guid = guid
-        self._recorder = recorder
-        self._clock = clock
-        self.ready = step.ready
+    step: Step
+    node: Node
+    guid: str
+    recorder: TraceRecorder
+    clock: Clock
+
+    @property
+    def ready(self) -> asyncio.Event:
+        return self.step.ready
 
     async def run(self) -> None:
-        begun = self._clock.monotonic()
-        self._recorder.record(StepStarted(path=self._node.path, time_ns=self._clock.time_ns()))
+        begun = self.clock.monotonic()
+        self.recorder.record(StepStarted(path=self.node.path, time_ns=self.clock.time_ns()))
         try:
-            await self._step.run()
+            await self.step.run()
         except asyncio.CancelledError:
             self._end(begun, Outcome.CANCELLED, "cancelled")
             raise
         except StepError as error:
-            error.path = error.path or self._node.path
-            error.guid = self._guid
+            error.path = error.path or self.node.path
+            error.guid = self.guid
             self._end(begun, Outcome.FAILED, str(error), _cause(error))
             raise
         except BaseException as error:
@@ -155,15 +158,15 @@ class Traced:
         self._end(begun, Outcome.SUCCEEDED, "")
 
     def _end(self, begun: float, outcome: Outcome, reason: str, cause: str = "") -> None:
-        self._recorder.record(
+        self.recorder.record(
             StepEnded(
-                path=self._node.path,
-                time_ns=self._clock.time_ns(),
-                seconds=self._clock.monotonic() - begun,
+                path=self.node.path,
+                time_ns=self.clock.time_ns(),
+                seconds=self.clock.monotonic() - begun,
                 outcome=outcome,
                 reason=reason,
                 cause="" if cause in reason else cause,
-                facts=self._node.facts,
+                facts=self.node.facts,
             )
         )
 

@@ -28,7 +28,7 @@ from executor.model import (
     RunInfo,
     RunRequest,
 )
-from executor.periodic import FAILED_PASSES_MOST
+from executor.scheduler import FAILED_PASSES_MOST
 from executor.steps.base import StepError
 from executor.telemetry.app_metrics import AppMetrics
 from executor.watch import cgroup
