@@ -194,9 +194,11 @@ class ContainerActor:
             await self._live_until_completed()
 
     async def _live_until_completed(self) -> None:
-        creation = await self._create()
-        if creation is None:
-            return
+        if (creation := await self._create()) is not None:
+            await self._run_until_completed(creation)
+
+    async def _run_until_completed(self, creation: Creation) -> None:
+        """The life of a container from its creation on."""
         self._group = group = self._prepare(creation)
         if group is None:
             return
