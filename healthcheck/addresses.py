@@ -71,8 +71,8 @@ def _address(message: bytes) -> tuple[int, str] | None:
 
 def choose(order: list[int], addresses: list[tuple[int, str]]) -> str | None:
     """The first suitable address in interface order; later ones are never used."""
-    for wanted in order:
+    for interface in order:
         for index, address in addresses:
-            if index == wanted and not address.startswith("127."):
+            if index == interface and not address.startswith("127."):
                 return address
     return None

@@ -88,7 +88,7 @@ class Identity:
         return True
 
     @asynccontextmanager
-    async def followed(
+    async def watched(
         self, renewed: Callable[[], Awaitable[None]] | None = None, *, interval_s: float = CHECK_INTERVAL_S
     ) -> AsyncIterator[None]:
         """Check the files while the context lasts. renewed: awaited after each renewal."""

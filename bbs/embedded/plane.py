@@ -25,7 +25,7 @@ from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.calls.callbacks import HTTPCallbacks
-from bbs.embedded.calls.destinations import Destinations, Network
+from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.files.server import fileserver_app
 from bbs.embedded.files.uploads import POLLING_INTERVAL_S
@@ -59,8 +59,8 @@ class Addresses:
 class PlaneConfig:
     """Configuration of a control plane.
 
-    state_dir: folder of the state file, created if missing, accessible to its owner only.
-    static_dir: folder of the file server; default ``static`` in the state folder.
+    state_dir: folder of the state file and of the file server (``static``), created if missing, accessible to
+    its owner only.
     tls: identity of BBS, Locket and auctioneer, also used for their calls to reps. Clients need a certificate
     of the same CA. None uses plain HTTP and gRPC everywhere. Receptor and file server are always plain.
     identity_check_interval_s: interval between checks for renewed identity files.
@@ -68,13 +68,11 @@ class PlaneConfig:
     upload_polling_interval_s: interval between polls of an upload job.
     allowed_hosts: lower-case host names by which clients may call the plain listeners, in addition to
     addresses and ``localhost``.
-    callback_networks: the only networks that completion callbacks may go to; None for the default rules.
     cell_addresses: listeners of this machine's cells; like the plane's own, they are closed to callbacks.
     upload_hosts: ``host:port`` of Cloud Controllers that may receive uploads, in addition to the file server.
     """
 
     state_dir: Path
-    static_dir: Path | None = None
     addresses: Addresses = field(default_factory=Addresses)
     tls: IdentityFiles | None = None
     identity_check_interval_s: float = CHECK_INTERVAL_S
@@ -83,7 +81,6 @@ class PlaneConfig:
     weights: Weights = DEFAULT_WEIGHTS
     explain_placement: bool = False
     allowed_hosts: Sequence[str] = ()
-    callback_networks: Sequence[Network] | None = None
     cell_addresses: Sequence[Address] = ()
     upload_hosts: Sequence[str] = ()
     receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
@@ -91,8 +88,6 @@ class PlaneConfig:
 
 class ControlPlane:
     """A control plane; it runs while its context lasts.
-
-    started: set while all parts serve; for callers that run the plane in a task.
 
     Entering raises ListenError for an address that cannot be bound, ``store.StoreError`` for an unusable
     state file and ``tls.TLSConfigurationError`` for an unusable identity.
@@ -103,7 +98,6 @@ class ControlPlane:
         self._stack = AsyncExitStack()
         self._addresses = config.addresses
         self._bbs: BBS | None = None
-        self.started = asyncio.Event()
 
     @property
     def addresses(self) -> Addresses:
@@ -129,7 +123,6 @@ class ControlPlane:
         except BaseException:
             await self._stack.aclose()
             raise
-        self.started.set()
         logger.info("control-plane.started", extra={"data": self._described()})
         return self
 
@@ -137,39 +130,32 @@ class ControlPlane:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # The stack gets no exception, which it would group: the parts stop the same way for every error.
-        self.started.clear()
         self._bbs = None
         await self._stack.aclose()
         logger.info("control-plane.stopped")
 
-    async def run(self) -> Never:
-        """Run until cancelled."""
-        async with self:
-            await asyncio.Event().wait()
-        raise AssertionError("an event nobody sets was set")
-
     async def _start(self, stack: AsyncExitStack) -> None:
-        config, wanted = self.config, self.config.addresses
+        config, requested = self.config, self.config.addresses
         try:
             private_folder(config.state_dir)
         except OSError as error:
             raise StoreError(f"cannot use the state folder {config.state_dir}: {error.strerror}") from error
         identity = Identity(config.tls) if config.tls else None
         if identity is not None:
-            await stack.enter_async_context(identity.followed(interval_s=config.identity_check_interval_s))
+            await stack.enter_async_context(identity.watched(interval_s=config.identity_check_interval_s))
         server_tls = identity.server_context() if identity else None
         access = AccessRule(hosts=config.allowed_hosts)
 
-        api_socket = stack.enter_context(listening(wanted.bbs, "the BBS API"))
-        auctioneer_socket = stack.enter_context(listening(wanted.auctioneer, "the auctioneer"))
-        receptor_socket = stack.enter_context(listening(wanted.receptor, "the Receptor API"))
-        fileserver_socket = stack.enter_context(listening(wanted.fileserver, "the file server"))
+        api_socket = stack.enter_context(listening(requested.bbs, "the BBS API"))
+        auctioneer_socket = stack.enter_context(listening(requested.auctioneer, "the auctioneer"))
+        receptor_socket = stack.enter_context(listening(requested.receptor, "the Receptor API"))
+        fileserver_socket = stack.enter_context(listening(requested.fileserver, "the file server"))
         self._addresses = Addresses(
-            bbs=_bound(wanted.bbs, api_socket),
-            locket=wanted.locket,
-            auctioneer=_bound(wanted.auctioneer, auctioneer_socket),
-            receptor=_bound(wanted.receptor, receptor_socket),
-            fileserver=_bound(wanted.fileserver, fileserver_socket),
+            bbs=_bound(requested.bbs, api_socket),
+            locket=requested.locket,
+            auctioneer=_bound(requested.auctioneer, auctioneer_socket),
+            receptor=_bound(requested.receptor, receptor_socket),
+            fileserver=_bound(requested.fileserver, fileserver_socket),
         )
 
         reps = await stack.enter_async_context(RepClient(identity.client_context() if identity else None))
@@ -204,9 +190,8 @@ class ControlPlane:
                 access=replace(access, any_origin=config.receptor.cors),
             )
         )
-        static_dir = config.static_dir or config.state_dir / "static"
         fileserver = fileserver_app(
-            static_dir,
+            config.state_dir / "static",
             polling_interval_s=config.upload_polling_interval_s,
             upload_hosts=config.upload_hosts,
         )
@@ -216,10 +201,12 @@ class ControlPlane:
         self._bbs = bbs
 
     def _destinations(self) -> Destinations:
-        at = self._addresses
-        own = (at.bbs, at.auctioneer, at.receptor, at.fileserver, at.locket)
+        own = self._addresses
         return Destinations(
-            closed=(*own, *self.config.cell_addresses), networks=self.config.callback_networks
+            closed=(
+                *(own.bbs, own.auctioneer, own.receptor, own.fileserver, own.locket),
+                *self.config.cell_addresses,
+            )
         )
 
     @asynccontextmanager
@@ -242,8 +229,8 @@ class ControlPlane:
         return {name: str(getattr(self._addresses, name)) for name in Addresses.__slots__}
 
 
-def _bound(wanted: Address, bound: socket.socket) -> Address:
-    return Address(wanted.host, bound.getsockname()[1])
+def _bound(requested: Address, bound: socket.socket) -> Address:
+    return Address(requested.host, bound.getsockname()[1])
 
 
 def _end_streams(bbs: BBS) -> Callable[[web.Application], Awaitable[None]]:

@@ -232,7 +232,7 @@ def _locket_credentials(identity: Identity) -> grpc.ChannelCredentials:
 
 
 def _following(identity: Identity | None) -> AbstractAsyncContextManager[None]:
-    return identity.followed() if identity else nullcontext()
+    return identity.watched() if identity else nullcontext()
 
 
 def _following_for(locket: LocketClient, identity: Identity | None) -> AbstractAsyncContextManager[None]:
@@ -243,4 +243,4 @@ def _following_for(locket: LocketClient, identity: Identity | None) -> AbstractA
     async def renewed() -> None:
         await locket.renew(_locket_credentials(identity))
 
-    return identity.followed(renewed)
+    return identity.watched(renewed)

@@ -12,11 +12,10 @@ from pathlib import Path
 from common.goerrors import reason
 from lifecycle.buildpack import processes
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack, is_custom
-from lifecycle.buildpack.droplet import pack_cache, pack_droplet
 from lifecycle.buildpack.processes import Process
 from lifecycle.buildpack.removal import remove
 from lifecycle.buildpack.results import Used, read_config, result_json
-from lifecycle.buildpack.scripts import ScriptError, run
+from lifecycle.buildpack.scripts import ScriptError, pack_cache, pack_droplet, run
 from lifecycle.buildpack.staging_info import FILE, StagingInfo
 
 NONE_DETECTED = "None of the buildpacks detected a compatible application"
@@ -119,9 +118,9 @@ class Build:
                 download(buildpack, not settings.skip_cert_verify)
 
     def _clean_cache(self) -> None:
-        wanted = self._caches()
+        kept = self._caches()
         for path in self._settings.cache_dir.iterdir():
-            if path.name not in wanted:
+            if path.name not in kept:
                 remove(path)
 
     def _caches(self) -> list[str]:

@@ -214,16 +214,16 @@ class Registry:
 def _choose(index: Mapping[str, Any]) -> str:
     """The digest of the manifest for Linux on this machine's architecture. Raises RegistryError."""
     machine = os.uname().machine
-    wanted = _ARCHITECTURES.get(machine, machine)
+    architecture = _ARCHITECTURES.get(machine, machine)
     try:
         for entry in index["manifests"]:
             platform = entry.get("platform") or {}
-            if platform.get("os") == "linux" and platform.get("architecture") == wanted:
+            if platform.get("os") == "linux" and platform.get("architecture") == architecture:
                 return str(entry["digest"])
     except (LookupError, TypeError, AttributeError) as error:
         raise RegistryError("malformed image index") from error
     raise RegistryError(
-        f'no image found in manifest list for architecture "{wanted}", variant "", OS "linux"'
+        f'no image found in manifest list for architecture "{architecture}", variant "", OS "linux"'
     )
 
 

@@ -27,7 +27,7 @@ def seconds(duration: Duration) -> float:
     return duration / 1e9
 
 
-def _every(text: str) -> Duration:
+def _go_duration(text: str) -> Duration:
     return Duration(parse_duration(text))
 
 
@@ -56,14 +56,14 @@ class RepKeys:
     bbs_address: str = ""
     bbs_client_session_cache_size: Int64 = 0
     bbs_max_idle_conns_per_host: Int64 = 0
-    communication_timeout: Duration = _every("10s")
-    polling_interval: Duration = _every("30s")
-    evacuation_polling_interval: Duration = _every("10s")
-    evacuation_timeout: Duration = _every("10m")
-    lock_ttl: Duration = _every("15s")
-    lock_retry_interval: Duration = _every("5s")
+    communication_timeout: Duration = _go_duration("10s")
+    polling_interval: Duration = _go_duration("30s")
+    evacuation_polling_interval: Duration = _go_duration("10s")
+    evacuation_timeout: Duration = _go_duration("10m")
+    lock_ttl: Duration = _go_duration("15s")
+    lock_retry_interval: Duration = _go_duration("5s")
     """Accepted and ignored: the presence is renewed every 5 s."""
-    report_interval: Duration = _every("1m")
+    report_interval: Duration = _go_duration("1m")
     session_name: str = "rep"
     placement_tags: tuple[str, ...] = ()
     optional_placement_tags: tuple[str, ...] = ()
@@ -92,23 +92,23 @@ class ExecutorKeys:
     read_work_pool_size: Int64 = 64
     metrics_work_pool_size: Int64 = 8
     healthcheck_work_pool_size: Int64 = 64
-    reserved_expiration_time: Duration = _every("1m")
-    container_reap_interval: Duration = _every("1m")
+    reserved_expiration_time: Duration = _go_duration("1m")
+    container_reap_interval: Duration = _go_duration("1m")
     container_owner_name: str = "executor"
     healthcheck_container_owner_name: str = "executor-health-check"
     container_inode_limit: UInt64 = 200000
     container_max_cpu_shares: UInt64 = 1024
     set_cpu_weight: bool = False
-    container_metrics_report_interval: Duration = _every("15s")
-    healthy_monitoring_interval: Duration = _every("30s")
-    unhealthy_monitoring_interval: Duration = _every("500ms")
-    graceful_shutdown_interval: Duration = _every("10s")
+    container_metrics_report_interval: Duration = _go_duration("15s")
+    healthy_monitoring_interval: Duration = _go_duration("30s")
+    unhealthy_monitoring_interval: Duration = _go_duration("500ms")
+    graceful_shutdown_interval: Duration = _go_duration("10s")
     declarative_healthcheck_path: str = ""
-    declarative_healthcheck_default_timeout: Duration = _every("1s")
+    declarative_healthcheck_default_timeout: Duration = _go_duration("1s")
     enable_healthcheck_metrics: bool = False
     enable_container_proxy: bool = False
     enable_container_proxy_healthcheck: bool = False
-    proxy_healthcheck_interval: Duration = _every("30s")
+    proxy_healthcheck_interval: Duration = _go_duration("30s")
     proxy_memory_allocation_mb: Int64 = 32
     proxy_enable_http2: bool = True
     container_proxy_path: str = ""
@@ -119,12 +119,12 @@ class ExecutorKeys:
     container_proxy_ads_addresses: tuple[str, ...] = ()
     enable_unproxied_port_mappings: bool = True
     advertise_preference_for_instance_address: bool = False
-    envoy_config_reload_duration: Duration = _every("5s")
-    envoy_drain_timeout: Duration = _every("15m")
+    envoy_config_reload_duration: Duration = _go_duration("5s")
+    envoy_drain_timeout: Duration = _go_duration("15m")
     instance_identity_cred_dir: str = ""
     instance_identity_ca_path: str = ""
     instance_identity_private_key_path: str = ""
-    instance_identity_validity_period: Duration = _every("24h")
+    instance_identity_validity_period: Duration = _go_duration("24h")
     trusted_system_certificates_path: str = ""
     volume_mounted_files: str = ""
     volman_driver_paths: str = ""
@@ -138,10 +138,10 @@ class ExecutorKeys:
     post_setup_user: str = ""
     garden_network: str = ""
     garden_addr: str = ""
-    garden_healthcheck_interval: Duration = _every("10m")
-    garden_healthcheck_timeout: Duration = _every("10m")
-    garden_healthcheck_emission_interval: Duration = _every("30s")
-    garden_healthcheck_command_retry_pause: Duration = _every("1s")
+    garden_healthcheck_interval: Duration = _go_duration("10m")
+    garden_healthcheck_timeout: Duration = _go_duration("10m")
+    garden_healthcheck_emission_interval: Duration = _go_duration("30s")
+    garden_healthcheck_command_retry_pause: Duration = _go_duration("1s")
     garden_healthcheck_process_path: str = "/bin/sh"
     garden_healthcheck_process_args: tuple[str, ...] = ("-c", "ls > /tmp/test")
     garden_healthcheck_process_user: str = "root"
@@ -231,7 +231,7 @@ class OwnKeys:
     volume_bind_paths: tuple[str, ...] = ()
     allow_privileged_containers: bool = False
     container_no_new_privileges: bool = False
-    container_limits_interval: Duration = _every("2s")
+    container_limits_interval: Duration = _go_duration("2s")
     archive_free_bytes: UInt64 = DEFAULT_LIMITS.free_bytes
     archive_ratio: UInt64 = DEFAULT_LIMITS.ratio
     archive_members: UInt64 = DEFAULT_LIMITS.members

@@ -37,7 +37,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 }
 """Reason by key. Job templates write most of these keys for every cell, with default values."""
 
-TOLD: Mapping[str, str] = {
+WARNED: Mapping[str, str] = {
     key: WITHOUT_EFFECT[key]
     for key in (
         "bbs_client_session_cache_size",
@@ -52,6 +52,6 @@ TOLD: Mapping[str, str] = {
 
 def warnings(values: Mapping[str, object]) -> Iterator[str]:
     """The warnings about the values of a file."""
-    for key, why in TOLD.items():
+    for key, why in WARNED.items():
         if values.get(key):
             yield f'key "{key}" has no effect: {why}'

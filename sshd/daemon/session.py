@@ -68,10 +68,10 @@ class Session:
             reply(False)
 
     def _pty_req(self, payload: bytes, reply: Callable[[bool], None]) -> None:
-        wanted = parse_pty_request(payload)
-        if len(wanted.term) > MAX_TERM:
-            raise Malformed(f"a terminal type of {len(wanted.term)} characters")
-        self._pty = wanted
+        pty = parse_pty_request(payload)
+        if len(pty.term) > MAX_TERM:
+            raise Malformed(f"a terminal type of {len(pty.term)} characters")
+        self._pty = pty
         self._environment["TERM"] = self._pty.term
         reply(True)
 

@@ -125,9 +125,8 @@ def apply_modes(terminal: int, modes: tuple[tuple[int, int], ...]) -> None:
         elif opcode in _FLAGS:
             field, flag = _FLAGS[opcode]
             attributes[field] = attributes[field] | flag if value else attributes[field] & ~flag
-    with contextlib.suppress(
-        termios.error
-    ):  # all modes are set; only parity and 7 bits do not work on a pseudo terminal
+    # Parity and 7 bits do not work on a pseudo terminal; the other modes are set then, too.
+    with contextlib.suppress(termios.error):
         termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 

@@ -99,7 +99,7 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
         if not config.disable_health_check_server and config.health_check_address:
             health = stack.enter_context(listen(config.health_check_address, BACKLOG))
             await stack.enter_async_context(health_server(health))
-        await stack.enter_async_context(ready.bbs_identity.followed())
+        await stack.enter_async_context(ready.bbs_identity.watched())
         policy = Policy(request_timeout_s=config.communication_timeout or Policy().request_timeout_s)
         directory = await stack.enter_async_context(
             HTTPBBSClient(config.bbs_address, ssl_context=ready.bbs_identity.client_context(), policy=policy)

@@ -44,7 +44,7 @@ class DiegoRealm:
     def __init__(self, credentials: str) -> None:
         """Raises ``ValueError`` for an empty password."""
         if not credentials:
-            raise ValueError("an empty password would let everybody in")
+            raise ValueError("an empty password would admit every client")
         self._credentials = credentials.encode("utf-8", "surrogateescape")
 
     async def instance(self, user: str, password: str) -> Instance | None:

@@ -67,7 +67,7 @@ class SplicedConnection:
         if far is None:
             reply(False)
             return
-        far.ask(name, payload, reply if reply.wanted else None)
+        far.ask(name, payload, reply if reply.want_reply else None)
 
     async def _open(self, request: OpenRequest) -> None:
         far = self._other.mux if self._other is not None else None
@@ -177,4 +177,4 @@ class SplicedChannel:
 
     def _pass(self, name: str, payload: bytes, reply: Reply) -> None:
         assert self.peer.channel is not None
-        self.peer.channel.ask(name, payload, reply if reply.wanted else None)
+        self.peer.channel.ask(name, payload, reply if reply.want_reply else None)

@@ -116,9 +116,9 @@ class Requests:
     # -- files --------------------------------------------------------------------------------------
 
     def _open(self, request: int, reader: Reader) -> bytes:
-        path, wanted = reader.text(), reader.uint32()
+        path, pflags = reader.text(), reader.uint32()
         given = read_attributes(reader)
-        access = wanted & (p.OPEN_READ | p.OPEN_WRITE)
+        access = pflags & (p.OPEN_READ | p.OPEN_WRITE)
         if not access:
             raise StatusError(p.FAILURE, "invalid argument")
         flags = {
@@ -130,7 +130,7 @@ class Requests:
             (p.OPEN_TRUNCATE, os.O_TRUNC),
             (p.OPEN_EXCLUSIVE, os.O_EXCL),
         ):
-            flags |= flag if wanted & bit else 0
+            flags |= flag if pflags & bit else 0
         mode = NEW_FILE_MODE if given.permissions is None else given.permissions & 0o7777
         with _failing("open", path):
             descriptor = os.open(path, flags | os.O_CLOEXEC, mode)
@@ -184,9 +184,9 @@ class Requests:
         return status(request, p.OK)
 
     def _fsetstat(self, request: int, reader: Reader) -> bytes:
-        name, wanted = reader.string(), read_attributes(reader)
+        name, attributes = reader.string(), read_attributes(reader)
         handle = self._handles.get(name)
-        _set(handle.descriptor, handle.path, wanted)
+        _set(handle.descriptor, handle.path, attributes)
         return status(request, p.OK)
 
     # -- directories --------------------------------------------------------------------------------
@@ -300,17 +300,17 @@ def _remove(path: str) -> None:
             raise error from None
 
 
-def _set(target: str | int, path: str, wanted: Attributes) -> None:
-    """Set the wanted attributes of a path or descriptor, in the protocol's order."""
-    if wanted.size is not None:
+def _set(target: str | int, path: str, attributes: Attributes) -> None:
+    """Set the attributes of a path or descriptor, in the protocol's order."""
+    if attributes.size is not None:
         with _failing("truncate", path):
-            os.truncate(target, _signed(wanted.size))
-    if wanted.permissions is not None:
+            os.truncate(target, _signed(attributes.size))
+    if attributes.permissions is not None:
         with _failing("chmod", path):
-            os.chmod(target, wanted.permissions & 0o7777)
-    if wanted.owner is not None:
+            os.chmod(target, attributes.permissions & 0o7777)
+    if attributes.owner is not None:
         with _failing("chown", path):
-            os.chown(target, *wanted.owner)
-    if wanted.times is not None:
+            os.chown(target, *attributes.owner)
+    if attributes.times is not None:
         with _failing("chtimes", path):
-            os.utime(target, wanted.times)
+            os.utime(target, attributes.times)

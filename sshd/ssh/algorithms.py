@@ -112,12 +112,12 @@ def algorithms(
     known_key_exchanges: frozenset[bytes] = KNOWN_KEY_EXCHANGES,
 ) -> Algorithms:
     """The offer that four comma-separated lists describe."""
-    wanted = tuple(host_key_algorithms.encode("utf-8", "surrogateescape").split(b","))
+    chosen = tuple(host_key_algorithms.encode("utf-8", "surrogateescape").split(b","))
     return Algorithms(
         key_exchanges=choose(key_exchanges, KEY_EXCHANGES, known_key_exchanges),
         ciphers=choose(ciphers, CIPHERS, KNOWN_CIPHERS),
         macs=choose(macs, MACS, KNOWN_MACS),
-        host_key_algorithms=wanted if host_key_algorithms else None,
+        host_key_algorithms=chosen if host_key_algorithms else None,
     )
 
 

@@ -237,8 +237,8 @@ class Channel:
         if ours_was_open:
             self._handler.closed()
 
-    def take_request(self, name: str, wanted: bool, payload: bytes) -> None:
-        reply = Reply(self._replies, wanted)
+    def take_request(self, name: str, want_reply: bool, payload: bytes) -> None:
+        reply = Reply(self._replies, want_reply)
         if self._closed:
             reply(False)
         else:

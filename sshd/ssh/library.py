@@ -28,9 +28,9 @@ class LibraryMismatch(ImportError):
 def check_version(version: str) -> None:
     """Raises :class:`LibraryMismatch`."""
     if version not in VERSIONS:
-        wanted = " or ".join(VERSIONS)
+        names = " or ".join(VERSIONS)
         raise LibraryMismatch(
-            f"asyncssh {version} is installed, but sshd needs asyncssh {wanted}: "
+            f"asyncssh {version} is installed, but sshd needs asyncssh {names}: "
             "install the version that constraints.txt pins"
         )
 

@@ -172,8 +172,8 @@ class Mux:
             channel.take_close()
         elif kind == m.CHANNEL_REQUEST:
             name = reader.text()
-            wanted = reader.boolean()
-            channel.take_request(name, wanted, reader.rest())
+            want_reply = reader.boolean()
+            channel.take_request(name, want_reply, reader.rest())
         elif kind in (m.CHANNEL_SUCCESS, m.CHANNEL_FAILURE):
             channel.take_answer(kind == m.CHANNEL_SUCCESS)
         else:

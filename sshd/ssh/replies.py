@@ -23,14 +23,14 @@ class Pending:
 
 
 class Reply:
-    """Answers one request of a peer; must be called once. Without ``wanted`` it does nothing."""
+    """Answers one request of a peer; must be called once. Without ``want_reply`` it does nothing."""
 
-    __slots__ = ("_pending", "_replies", "wanted")
+    __slots__ = ("_pending", "_replies", "want_reply")
 
-    def __init__(self, replies: Replies, wanted: bool) -> None:
-        self.wanted = wanted
+    def __init__(self, replies: Replies, want_reply: bool) -> None:
+        self.want_reply = want_reply
         self._replies = replies
-        self._pending = replies.expect() if wanted else None
+        self._pending = replies.expect() if want_reply else None
 
     def __call__(self, success: bool, payload: bytes = b"") -> None:
         if self._pending is not None:

@@ -200,7 +200,7 @@ async def test_a_renewal_of_certificates_that_fails_in_any_way_is_tried_again(
             raise error
         done.set()
 
-    async with identity.followed(renewed, interval_s=0.001):
+    async with identity.watched(renewed, interval_s=0.001):
         authority.issue(tmp_path, "cell")
         async with asyncio.timeout(10):
             await done.wait()

@@ -37,7 +37,7 @@ CELLS_RETRY_MOST_S: Final = 8.0
 
 UNHEALTHY: Final = "its container engine fails its health check"
 
-UNASKED: Final = "it could not be asked for its state"
+UNREACHABLE: Final = "it could not be asked for its state"
 
 STATE_ROUNDS: Final = 4
 """Maximum rounds of state requests while no cell returns a usable state."""
@@ -195,9 +195,9 @@ class AuctionRunner:
         found = States()
         for _ in range(STATE_ROUNDS if cells else 0):
             async with asyncio.TaskGroup() as group:
-                asked = [(cell.cell_id, group.create_task(self._state(cell, trace_id))) for cell in cells]
+                requests = [(cell.cell_id, group.create_task(self._state(cell, trace_id))) for cell in cells]
             found = States()
-            for cell_id, task in asked:
+            for cell_id, task in requests:
                 state = task.result()
                 if isinstance(state, CellState):
                     found.usable[cell_id] = state
@@ -215,10 +215,10 @@ class AuctionRunner:
             logger.error(
                 "failed-to-get-state", extra={"data": {"cell-id": cell.cell_id, "error": str(error)}}
             )
-            return UNHEALTHY if error.status == 503 else UNASKED
+            return UNHEALTHY if error.status == 503 else UNREACHABLE
         except Exception:
             logger.exception("failed-to-get-state", extra={"data": {"cell-id": cell.cell_id}})
-            return UNASKED
+            return UNREACHABLE
         problem = _unusable(cell, state)
         if problem:
             logger.info("ignored-cell", extra={"data": {"cell-id": cell.cell_id, "reason": problem}})
@@ -254,13 +254,15 @@ class AuctionRunner:
         self, group: asyncio.TaskGroup, placed: Schedule, batch: Batch, left_out: Mapping[str, str]
     ) -> None:
         for lrp, text in placed.failed_lrps:
-            text = self._told(lrp, text, placed, left_out)
+            text = self._failure_text(lrp, text, placed, left_out)
             group.create_task(self._fail_lrp(lrp, text, batch.trace_of(lrp)))
         for task, text in placed.failed_tasks:
-            text = self._told(task, text, placed, left_out)
+            text = self._failure_text(task, text, placed, left_out)
             group.create_task(self._reject_task(task, text, batch.trace_of(task)))
 
-    def _told(self, item: LRP | Task, text: str, placed: Schedule, left_out: Mapping[str, str]) -> str:
+    def _failure_text(
+        self, item: LRP | Task, text: str, placed: Schedule, left_out: Mapping[str, str]
+    ) -> str:
         """The failure text for the BBS. The objections are always logged."""
         objections = dict(sorted({**left_out, **placed.objections[identifier(item)]}.items()))
         logger.info(

@@ -283,8 +283,8 @@ def drivers_accepted(state: CellState, demand: Demand) -> bool:
 
 def tags_accepted(state: CellState, demand: Demand) -> bool:
     """The request has all required tags of the cell, and only tags that the cell has."""
-    asked, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
-    return required <= asked <= required | set(state.optional_placement_tags or ())
+    requested, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
+    return required <= requested <= required | set(state.optional_placement_tags or ())
 
 
 def refusals(state: CellState, demand: Demand) -> list[str]:
@@ -295,10 +295,10 @@ def refusals(state: CellState, demand: Demand) -> list[str]:
         found.append(f"no root filesystem {demand.root_fs} (it has {known})")
     missing = sorted(set(demand.volume_drivers or ()) - set(state.volume_drivers or ()))
     found += [f"no volume driver {name}" for name in missing]
-    asked, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
-    found += [f"only for work with placement tag {tag}" for tag in sorted(required - asked)]
+    requested, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
+    found += [f"only for work with placement tag {tag}" for tag in sorted(required - requested)]
     offered = required | set(state.optional_placement_tags or ())
-    found += [f"no placement tag {tag}" for tag in sorted(asked - offered)]
+    found += [f"no placement tag {tag}" for tag in sorted(requested - offered)]
     return found
 
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from bbs.serving.address import ANY_HOSTS, Address
-
-Network = IPv4Network | IPv6Network
 
 
 class Refused(OSError):
@@ -29,11 +27,9 @@ class Destinations:
 
     closed: listeners that must not be reached. A listener on all addresses is closed on every loopback
     address.
-    networks: the only allowed networks; None allows all addresses that are not link-local or multicast.
     """
 
     closed: Collection[Address] = ()
-    networks: Collection[Network] | None = None
 
     def refusal(self, host: str, port: int) -> str:
         """Why the address is refused, empty if it is allowed. Raises ValueError for a host name."""
@@ -42,9 +38,6 @@ class Destinations:
             address = address.ipv4_mapped
         if any(port == listener.port and _reaches(address, listener.host) for listener in self.closed):
             return "it is a listener of this control plane or of its cells"
-        if self.networks is not None:
-            allowed = any(address in network for network in self.networks)
-            return "" if allowed else "it is in none of the allowed networks"
         if address.is_unspecified or address.is_multicast or address == IPv4Address("255.255.255.255"):
             return "it is not the address of a host"
         return "it is link-local" if address.is_link_local else ""

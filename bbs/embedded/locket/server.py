@@ -175,16 +175,16 @@ def _handler(
 
 def locket_credentials(files: IdentityFiles) -> grpc.ServerCredentials:
     """Credentials that follow changes of the files. Raises OSError, TLSConfigurationError."""
-    seen = files.fingerprint()
+    fingerprint = files.fingerprint()
     current = _configuration(files)
 
     def newest() -> grpc.ServerCertificateConfiguration:
         """gRPC calls this before each handshake, on a separate thread."""
-        nonlocal seen, current
+        nonlocal fingerprint, current
         now = files.fingerprint()
-        if now == seen:
+        if now == fingerprint:
             return current
-        seen = now
+        fingerprint = now
         try:
             current = _configuration(files)
         except (OSError, TLSConfigurationError) as error:

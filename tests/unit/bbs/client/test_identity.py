@@ -163,7 +163,7 @@ async def test_whoever_follows_hears_of_each_renewal(pki: Pki, used: IdentityFil
         heard.set()
 
     identity = Identity(used)
-    async with asyncio.timeout(PATIENCE_S), identity.followed(renewed, interval_s=0.01):
+    async with asyncio.timeout(PATIENCE_S), identity.watched(renewed, interval_s=0.01):
         replace(used, pki.second)
         await heard.wait()
 

@@ -212,27 +212,13 @@ async def test_an_error_in_the_context_stays_what_it_is(tmp_path: Path) -> None:
             raise LookupError
 
 
-async def test_run_goes_on_until_cancelled(tmp_path: Path) -> None:
-    plane = ControlPlane(config(tmp_path))
-    running = asyncio.create_task(plane.run())
-    async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
-        await plane.started.wait()
-        async with session.get(plane.addresses.receptor.url() + "/v1/version") as answer:
-            assert answer.status == 200
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-    with pytest.raises(RuntimeError, match="not running"):
-        _ = plane.bbs
-
-
-async def test_static_files_are_those_of_the_folder_given(
+async def test_static_files_are_those_in_the_state_folder(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "x").write_text("content")
+    (tmp_path / "state" / "static").mkdir(parents=True)
+    (tmp_path / "state" / "static" / "x").write_text("content")
     async with (
-        ControlPlane(config(tmp_path, static_dir=tmp_path / "files")) as plane,
+        ControlPlane(config(tmp_path)) as plane,
         http.get(plane.addresses.fileserver.url() + "/v1/static/x") as answer,
     ):
         assert await answer.text() == "content"

@@ -9,7 +9,7 @@ import pytest
 
 from lifecycle.buildpack.builder import status_of
 from lifecycle.buildpack.buildpacks import BuildError
-from lifecycle.buildpack.droplet import pack_cache, pack_droplet
+from lifecycle.buildpack.scripts import pack_cache, pack_droplet
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rep.config import Loggregator, RepConfig, Source, parse
-from rep.config.unused import TOLD, WITHOUT_EFFECT
+from rep.config.unused import WARNED, WITHOUT_EFFECT
 from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -42,10 +42,10 @@ def test_every_key_is_used_or_listed_with_a_reason() -> None:
 
 
 def test_only_keys_are_listed() -> None:
-    assert WITHOUT_EFFECT.keys() | TOLD.keys() <= NAMES
+    assert WITHOUT_EFFECT.keys() | WARNED.keys() <= NAMES
 
 
-@pytest.mark.parametrize("key", TOLD)
+@pytest.mark.parametrize("key", WARNED)
 def test_who_wishes_for_what_there_is_not_is_told(key: str) -> None:
     wish: Any = True if isinstance(getattr(RepConfig(), key), bool) else 5
     [warning] = parse(json.dumps({key: wish})).warnings

@@ -78,7 +78,7 @@ async def test_global_requests_and_their_answers_in_order(spliced: Any) -> None:
     questions = [ask(f"question{number}", b"payload", True) for number in range(3)]
     assert ask("unanswered", b"", False) is None
     asked = [await spliced.far.requests.get() for _ in range(4)]
-    assert [(name, payload, reply.wanted) for name, payload, reply in asked] == [
+    assert [(name, payload, reply.want_reply) for name, payload, reply in asked] == [
         ("question0", b"payload", True),
         ("question1", b"payload", True),
         ("question2", b"payload", True),

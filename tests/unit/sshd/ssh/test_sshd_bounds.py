@@ -189,5 +189,5 @@ def test_users_that_are_not_known_have_no_limit_of_their_own() -> None:
 
 
 def test_a_realm_with_an_empty_password_is_not_made() -> None:
-    with pytest.raises(ValueError, match="an empty password would let everybody in"):
+    with pytest.raises(ValueError, match="an empty password would admit every client"):
         DiegoRealm("")

@@ -168,7 +168,7 @@ async def test_a_subscriber_that_falls_behind_is_dropped_and_what_it_left_is_fre
     with hub.subscribe(Stream.TASKS) as slow, hub.subscribe(Stream.INSTANCES) as other:
         for _ in range(4):
             hub.publish([of_size(BUFFER_BYTES // 2)])
-        assert (slow.over, slow.waiting_bytes, other.over) == (True, 0, False)
+        assert (slow.exhausted, slow.waiting_bytes, other.exhausted) == (True, 0, False)
 
 
 async def test_a_commit_of_any_size_reaches_a_subscriber_that_keeps_up() -> None:
@@ -180,7 +180,7 @@ async def test_a_commit_of_any_size_reaches_a_subscriber_that_keeps_up() -> None
             taken = 0
             while await eager.next(0.01) is not None:
                 taken += 1
-            assert (taken, eager.over) == (2000, False)
+            assert (taken, eager.exhausted) == (2000, False)
 
 
 async def test_one_desire_of_1100_instances_ends_no_stream(http: Http, web_lrp: DesiredLRP) -> None:
