@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from tests.support.thorough import THOROUGH
 
 pytestmark = pytest.mark.docker
 
-PACKAGES = ("bbs", "cell", "common", "executor", "healthcheck", "lifecycle", "rep", "sshd")
+PROJECT_FILE = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+PACKAGES = [name.rstrip("*") for name in PROJECT_FILE["tool"]["setuptools"]["packages"]["find"]["include"]]
 OTHER_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 PROJECT = "diego-cell"
 PLAIN_CELL = {
