@@ -74,13 +74,13 @@ class Uploader:
 class _Watched(io.BufferedReader):
     """A file that reports its read position; it is read in threads."""
 
-    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, report: Callable[[int], None]) -> None:
         super().__init__(io.FileIO(path))
-        self._told = told
+        self._report = report
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self._told(self.tell())
+        self._report(self.tell())
         return data
 
 

@@ -30,7 +30,7 @@ from executor.containment import INTERNAL_ERROR
 from executor.engine.api import EngineContainer
 from executor.errors import ExecutorError
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
-from executor.steps.base import Step, foreseen, outlast, told_text
+from executor.steps.base import Step, foreseen, outlast, public_text
 from executor.steps.children import leaves
 from executor.watch.readings import Watched
 
@@ -237,7 +237,7 @@ class ContainerActor:
             self._shared.store.move(self._guid, creation.move, trace_id=self._trace_id)
             return creation
         _report(self._guid, error)
-        reason = told_text(error)
+        reason = public_text(error)
         self._complete(Complete(failed=True, failure_reason=reason, retryable=True), self._trace_id)
         return None
 

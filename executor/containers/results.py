@@ -10,7 +10,7 @@ from executor.steps.base import (
     ExitTimeout,
     StepCancelled,
     foreseen,
-    told_text,
+    public_text,
 )
 from executor.steps.children import leaves
 
@@ -26,7 +26,7 @@ def completion(error: BaseException | None) -> Complete:
     """
     if isinstance(error, asyncio.CancelledError):
         error = StepCancelled()
-    reason = "" if error is None else told_text(error)
+    reason = "" if error is None else public_text(error)
     return Complete(failed=bool(reason), failure_reason=reason)
 
 

@@ -142,14 +142,14 @@ class DockerEngine:
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
         """Get the image if needed, create and start the container. A failure leaves nothing behind."""
-        told = progress or _unheard
+        report = progress or _discard
         access = (spec.root_fs, spec.image_username, spec.image_password)
-        image = await self._images.get(*access, told)
+        image = await self._images.get(*access, report)
         try:
             try:
                 state = await self._creator.create(spec, image)
             except ImageMissing:
-                image = await self._images.get(*access, told, missing=image)
+                image = await self._images.get(*access, report, missing=image)
                 state = await self._creator.create(spec, image)
             container = self._known(spec.guid, state)
             await self._leave_out_volumes(container, declared_volumes(state))
@@ -331,7 +331,7 @@ class DockerEngine:
             raise EngineError(f"container {error}") from error
 
 
-def _unheard(_text: str) -> None:
+def _discard(_text: str) -> None:
     """Discards progress messages."""
 
 

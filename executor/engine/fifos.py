@@ -127,19 +127,19 @@ class StatusReader:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._seen = b""
+        self._unparsed = b""
 
     async def ready(self, parent_fd: int) -> bool:
         """Wait until the child is ready; False if the parent (a pidfd) ended or wrote a status instead.
 
         Raises StatusSpoiled.
         """
-        while b"\n" not in self._seen:
+        while b"\n" not in self._unparsed:
             await readable(self.fd, parent_fd)
             if not self._read():
                 return False
             self._check()
-        first, _, self._seen = self._seen.partition(b"\n")
+        first, _, self._unparsed = self._unparsed.partition(b"\n")
         return first == _READY
 
     async def failure(self) -> int | None:
@@ -151,11 +151,11 @@ class StatusReader:
             if not self._read():
                 break
             self._check()
-        lines, self._seen = self._seen.split(b"\n"), b""
+        lines, self._unparsed = self._unparsed.split(b"\n"), b""
         for line in lines:
             if refused := _REFUSED.fullmatch(line):
                 return int(refused[1])
-        self._seen = b"\n".join(lines)  # the exit status of a short-lived process
+        self._unparsed = b"\n".join(lines)  # the exit status of a short-lived process
         return None
 
     def exit_status(self) -> int | None:
@@ -165,7 +165,7 @@ class StatusReader:
         except OSError as error:
             logger.error("exit-status-unreadable", exc_info=error)
             return None
-        status = _EXIT_STATUS.fullmatch(self._seen)
+        status = _EXIT_STATUS.fullmatch(self._unparsed)
         if status is None or int(status[1]) > _STATUS_MOST:
             return None
         return int(status[1])
@@ -177,14 +177,14 @@ class StatusReader:
         FIFO without writing yet.
         """
         try:
-            data = os.read(self.fd, STATUS_LIMIT + 1 - len(self._seen))
+            data = os.read(self.fd, STATUS_LIMIT + 1 - len(self._unparsed))
         except BlockingIOError:
             return False
-        self._seen += data
+        self._unparsed += data
         return bool(data)
 
     def _check(self) -> None:
-        if len(self._seen) > STATUS_LIMIT:
+        if len(self._unparsed) > STATUS_LIMIT:
             raise StatusSpoiled(f"more than {STATUS_LIMIT} bytes of status")
 
 

@@ -210,7 +210,7 @@ class Images:
                 name = f"{IMPORTED}:{tag}"
                 if self._imported.get(path) != name or missing == name:
                     await self._flights.run(
-                        ("import", name), lambda told: self._import(path, tag, told), progress
+                        ("import", name), lambda report: self._import(path, tag, report), progress
                     )
                     self._imported[path] = name
                 return name
@@ -220,7 +220,7 @@ class Images:
                 key = ("pull", str(ref), username, hashlib.sha256(password.encode()).hexdigest())
                 pull = self._pull if isinstance(source, Local) else self._pull_and_note
                 return await self._flights.run(
-                    key, lambda told: pull(ref, username, password, told), progress
+                    key, lambda report: pull(ref, username, password, report), progress
                 )
 
     async def _pull_and_note(self, ref: ImageRef, username: str, password: str, progress: Progress) -> str:
@@ -247,7 +247,7 @@ class Images:
         params = {"fromImage": ref.name, "tag": ref.digest or ref.tag}
         transfer, reason = PullProgress(str(ref), time.monotonic()), None
         try:
-            async with self._streams.told(asked, "/images/create", params, header) as lines:
+            async with self._streams.progress_of(asked, "/images/create", params, header) as lines:
                 async for line in lines:
                     reason = line.get("error", reason)
                     if text := transfer.news(line, time.monotonic()):
@@ -353,9 +353,9 @@ def _import_error(answer: str) -> str:
     """The error in the engine's line-by-line answer to an import; empty on success."""
     for line in answer.splitlines():
         try:
-            told = json.loads(line)
+            message = json.loads(line)
         except ValueError:
             continue
-        if isinstance(told, dict) and told.get("error"):
-            return str(told["error"])
+        if isinstance(message, dict) and message.get("error"):
+            return str(message["error"])
     return ""

@@ -33,21 +33,21 @@ _INTERPRETER = re.compile(r"^\s*(/\S*/ld\S*) \(0x[0-9a-f]+\)$", re.MULTILINE)
 def lowering_mounts() -> tuple[BindMount, ...]:
     """Mounts for lowering in a privileged container. Blocks on the first call. Raises EngineError."""
     try:
-        told = subprocess.run(["ldd", _SETPRIV], check=True, capture_output=True, text=True).stdout
+        listing = subprocess.run(["ldd", _SETPRIV], check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise EngineError(
             f"privileged containers need setpriv (package util-linux) on the cell: {error}"
         ) from error
-    return mounts_of(told)
+    return mounts_of(listing)
 
 
-def mounts_of(told: str) -> tuple[BindMount, ...]:
+def mounts_of(listing: str) -> tuple[BindMount, ...]:
     """Mounts from the ``ldd`` output for setpriv. Raises EngineError if it is not dynamically linked."""
-    interpreter = _INTERPRETER.search(told)
+    interpreter = _INTERPRETER.search(listing)
     if interpreter is None:
         raise EngineError(f"privileged containers: {_SETPRIV} has no interpreter that could be brought along")
     files = {_SETPRIV: "setpriv", interpreter[1]: Path(LOADER).name}
-    files |= {path: name for name, path in _LIBRARY.findall(told)}
+    files |= {path: name for name, path in _LIBRARY.findall(listing)}
     return tuple(BindMount(source=path, target=f"{FOLDER}/{name}") for path, name in files.items())
 
 

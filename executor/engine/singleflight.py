@@ -12,14 +12,14 @@ from executor.shielded import settle
 K = TypeVar("K")
 V = TypeVar("V")
 
-Told = Callable[[str], None]
+Listener = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class _Flight(Generic[V]):
     task: asyncio.Task[V]
     passengers: int = 0
-    listeners: list[Told] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
 
 
 class SingleFlight(Generic[K, V]):
@@ -28,11 +28,11 @@ class SingleFlight(Generic[K, V]):
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[V]] = {}
 
-    async def run(self, key: K, job: Callable[[Told], Awaitable[V]], listener: Told) -> V:
+    async def run(self, key: K, job: Callable[[Listener], Awaitable[V]], listener: Listener) -> V:
         """The result of ``job``, started or joined; ``listener`` gets the job's messages from then on."""
         flight = self._flights.get(key)
         if flight is None:
-            listeners: list[Told] = []
+            listeners: list[Listener] = []
 
             def tell_all(text: str) -> None:
                 for listen in tuple(listeners):

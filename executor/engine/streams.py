@@ -35,7 +35,7 @@ class Streams:
         self._base = ""
 
     @asynccontextmanager
-    async def told(
+    async def progress_of(
         self, asked: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
         """POST a request and yield the engine's progress messages, without a time limit.

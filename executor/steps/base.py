@@ -100,7 +100,7 @@ def foreseen(error: BaseException) -> bool:
     return isinstance(error, StepError | ExecutorError | asyncio.CancelledError)
 
 
-def told_text(error: BaseException) -> str:
+def public_text(error: BaseException) -> str:
     """The text of an error for peers and the app's owner."""
     return str(error) if foreseen(error) else INTERNAL_ERROR
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
-from executor.steps.base import Step, StepError, outlast, told_text
+from executor.steps.base import Step, StepError, outlast, public_text
 
 
 @asynccontextmanager
@@ -47,7 +47,7 @@ class CombinedError(StepError):
     def __init__(self, errors: Iterable[BaseException]) -> None:
         self.errors = tuple(errors)
         texts = (
-            told_text(error) for error in self.errors if not (isinstance(error, StepError) and error.hidden)
+            public_text(error) for error in self.errors if not (isinstance(error, StepError) and error.hidden)
         )
         super().__init__("; ".join(text for text in texts if text))
 

@@ -11,14 +11,14 @@ import asyncio
 
 from executor.errors import ExecutorError
 from executor.identity.instances import Runner
-from executor.steps.base import Step, outlast, told_text
+from executor.steps.base import Step, outlast, public_text
 
 
 class CredentialRunnerExited(ExecutorError):
     """The credential runner ended; the instance cannot continue without valid credentials."""
 
     def __init__(self, error: BaseException | None) -> None:
-        super().__init__(f"cred-manager-runner exited: {None if error is None else told_text(error)}")
+        super().__init__(f"cred-manager-runner exited: {None if error is None else public_text(error)}")
 
 
 class CredentialedGroup:

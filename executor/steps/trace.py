@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Protocol
 
 from executor.logs.clock import Clock
-from executor.steps.base import Step, StepError, told_text
+from executor.steps.base import Step, StepError, public_text
 
 
 class Outcome(Enum):
@@ -153,7 +153,7 @@ class Traced:
             self._end(begun, Outcome.FAILED, str(error), _cause(error))
             raise
         except BaseException as error:
-            self._end(begun, Outcome.FAILED, told_text(error))
+            self._end(begun, Outcome.FAILED, public_text(error))
             raise
         self._end(begun, Outcome.SUCCEEDED, "")
 

@@ -89,8 +89,8 @@ def resource_metrics(
         "absolute_usage": Gauge(reading.cpu_time_ns, "nanoseconds"),
         "absolute_entitlement": Gauge(reading.cpu_entitlement_ns, "nanoseconds"),
     }
-    if told := {name: gauge for name, gauge in ages.items() if name not in excluded}:
-        yield GaugeMetric(labels=labels, time_ns=time_ns, values=told)
+    if reported := {name: gauge for name, gauge in ages.items() if name not in excluded}:
+        yield GaugeMetric(labels=labels, time_ns=time_ns, values=reported)
     for name, total in (("rx_bytes", reading.rx_bytes), ("tx_bytes", reading.tx_bytes)):
         if total is not None and name not in excluded:
             yield CounterMetric(labels=labels, time_ns=time_ns, name=name, total=total)
@@ -109,7 +109,7 @@ def log_rate_metric(labels: Labels, rate: float, limit: int, time_ns: int) -> Ga
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Last:
     """Values of the last tick for comparison. logged_bytes: accepted so far."""
 
     reading: ContainerMetrics
@@ -137,19 +137,19 @@ class AppMetrics:
         self._clock = clock
         self._origin = origin
         self._excluded = frozenset(excluded)
-        self._seen: Mapping[str, _Seen] = {}
+        self._last: Mapping[str, _Last] = {}
 
     def report(self, readings: Iterable[tuple[Container, ContainerMetrics]]) -> None:
         """Report one tick; containers missing from it are forgotten."""
-        seen = {}
+        latest = {}
         for container, reading in readings:
             with self._containment.of(container.guid, "report metrics"):
-                seen[container.guid] = self._tell(container, reading)
-        self._seen = seen
+                latest[container.guid] = self._tell(container, reading)
+        self._last = latest
 
-    def _tell(self, container: Container, reading: ContainerMetrics) -> _Seen:
+    def _tell(self, container: Container, reading: ContainerMetrics) -> _Last:
         time_ns, at = self._clock.time_ns(), self._clock.monotonic()
-        last = self._seen.get(container.guid)
+        last = self._last.get(container.guid)
         spike = next_spike(last.spike if last else None, reading, time_ns)
         logged_bytes = self._logged_bytes(container.guid)
         labels = app_labels(container, self._origin)
@@ -165,4 +165,4 @@ class AppMetrics:
                 rate = (logged_bytes - last.logged_bytes) / (at - last.at)
                 limit = container.run_info.log_rate_limit_bytes_per_second
                 self._emitter.emit_metric(log_rate_metric(labels, rate, limit, time_ns))
-        return _Seen(reading, spike, logged_bytes, at)
+        return _Last(reading, spike, logged_bytes, at)

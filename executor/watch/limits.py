@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from common.gotext import format_size
 from executor.containment import INTERNAL_ERROR, Containment, is_shortage
@@ -48,13 +48,14 @@ Tell = Callable[[Container, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Reported:
     """The last strain of a container, and the time of the last report per limit."""
 
     strain: Strain = Strain()
     at: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
 class LimitsWatch:
     """Checks all containers in one pass.
 
@@ -62,23 +63,14 @@ class LimitsWatch:
     none.
     """
 
-    def __init__(
-        self,
-        tell: Tell,
-        disk: DiskUsage,
-        clock: Clock,
-        *,
-        inode_limit: int,
-        cpu_percent: Callable[[Container], float] = lambda _: 0.0,
-        containment: Containment | None = None,
-    ) -> None:
-        self._tell = tell
-        self._disk = disk
-        self._clock = clock
-        self._inode_limit = inode_limit
-        self._cpu_percent = cpu_percent
-        self._containment = containment or Containment()
-        self._known: dict[str, _Told] = {}
+    tell: Tell
+    disk: DiskUsage
+    clock: Clock
+    _: KW_ONLY
+    inode_limit: int
+    cpu_percent: Callable[[Container], float] = lambda _: 0.0
+    containment: Containment = field(default_factory=Containment)
+    _known: dict[str, _Reported] = field(default_factory=dict, init=False)
 
     async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
         """Report the events since the last call; returns the reasons to end containers, by guid.
@@ -110,39 +102,39 @@ class LimitsWatch:
         def give_up() -> None:
             reasons[guid] = UNWATCHABLE
 
-        with self._containment.of(guid, "watch limits", then=give_up, after=FAILURES_MOST):
+        with self.containment.of(guid, "watch limits", then=give_up, after=FAILURES_MOST):
             if isinstance(strain, Exception):
                 raise strain
             if strain is not None:
-                self._told(one.container, strain)
+                self._report(one.container, strain)
                 reasons[guid] = await self._overrun(one)
 
-    def _told(self, container: Container, strain: Strain) -> None:
-        known = self._known.get(container.guid, _Told())
-        told = news(container, known.strain, strain) | throttled(
-            self._cpu_percent(container), known.strain, strain
+    def _report(self, container: Container, strain: Strain) -> None:
+        known = self._known.get(container.guid, _Reported())
+        texts = news(container, known.strain, strain) | throttled(
+            self.cpu_percent(container), known.strain, strain
         )
-        self._known[container.guid] = _Told(strain, known.at)
-        self._tell_due(container, told)
+        self._known[container.guid] = _Reported(strain, known.at)
+        self._tell_due(container, texts)
 
-    def _tell_due(self, container: Container, told: Mapping[str, str]) -> None:
-        """Report the limits that were not reported recently. told: text by limit."""
-        known, now = self._known.get(container.guid, _Told()), self._clock.monotonic()
-        due = {limit for limit in told if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
-        for limit in told:
+    def _tell_due(self, container: Container, texts: Mapping[str, str]) -> None:
+        """Report the limits that were not reported recently. texts: by limit."""
+        known, now = self._known.get(container.guid, _Reported()), self.clock.monotonic()
+        due = {limit for limit in texts if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
+        for limit in texts:
             if limit in due:
-                self._tell(container, told[limit])
+                self.tell(container, texts[limit])
         lately = {limit: at for limit, at in known.at.items() if now - at < REPEAT_S}
-        self._known[container.guid] = _Told(known.strain, lately | dict.fromkeys(due, now))
+        self._known[container.guid] = _Reported(known.strain, lately | dict.fromkeys(due, now))
 
     async def _overrun(self, watched: Watched) -> str:
         container, made = watched.container, watched.engine_container
         limit = container.disk_limit and container.disk_limit - made.image_bytes
-        limits = LayerUsage(limit, self._inode_limit)
+        limits = LayerUsage(limit, self.inode_limit)
         if limits == LayerUsage():
             return ""
         try:
-            usage = await self._disk.of(container.guid, made.init_pid, limits)
+            usage = await self.disk.of(container.guid, made.init_pid, limits)
         except Uncountable as error:
             return str(error)
         except OSError as error:
@@ -152,28 +144,28 @@ class LimitsWatch:
             return ""
         if made.disk_quota:
             self._tell_due(container, nearly_full(limits, usage, made.image_bytes))
-            limits = LayerUsage(0, self._inode_limit)
+            limits = LayerUsage(0, self.inode_limit)
         return overrun(limits, usage, made.image_bytes)
 
 
 def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
     """Texts for the app's owner about newly reached limits, by limit. Pure."""
-    told = {}
+    texts = {}
     if now.killed_for_memory > before.killed_for_memory:
         cause = (
             f"Memory limit of {format_size(container.memory_limit)} exceeded"
             if container.memory_limit
             else "The cell has no memory left"
         )
-        told["memory"] = f"{cause}: the kernel ended a process of this instance"
+        texts["memory"] = f"{cause}: the kernel ended a process of this instance"
     if now.refused_processes > before.refused_processes:
         limit = f"of {container.max_pids}" if container.max_pids else "of the cell's container engine"
-        told["pids"] = f"Process limit {limit} reached: new processes or threads are refused"
+        texts["pids"] = f"Process limit {limit} reached: new processes or threads are refused"
     for table in now.full_tables:
-        told[f"nofile {table.pid}"] = (
+        texts[f"nofile {table.pid}"] = (
             f"Limit of {table.limit} open files reached: process {table.name!r} can open no more"
         )
-    return told
+    return texts
 
 
 def throttled(cpu_percent: float, before: Strain, now: Strain) -> dict[str, str]:

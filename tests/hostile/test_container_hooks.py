@@ -412,7 +412,7 @@ async def test_what_was_known_of_a_container_that_goes_while_it_is_looked_at_is_
     seen = LimitsWatch.retain
 
     def retain(watch: LimitsWatch, guids: Set[str]) -> None:
-        watch._told(Container(guid="gone"), Strain())
+        watch._report(Container(guid="gone"), Strain())
         seen(watch, guids)
         known.clear()
         known.update(watch._known)

@@ -76,7 +76,7 @@ async def streams(address: str) -> AsyncIterator[Streams]:
 
 
 async def told(streams: Streams) -> list[Mapping[str, object]]:
-    async with streams.told(
+    async with streams.progress_of(
         "pull", "/images/create", {"fromImage": "a/b"}, {"X-Registry-Auth": "x"}
     ) as lines:
         return [line async for line in lines]
