@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -30,12 +31,28 @@ from executor.model import (
     RunRequest,
     UpdateRequest,
 )
+from rep.config import RepConfig, parse
 
 CELL = "cell-1"
 INSTANCE = "11111111-2222-3333-4444-5555"
 TASK = "task-1"
 KEY = ActualLRPKey(process_guid="web", index=2, domain="apps")
 INSTANCE_KEY = ActualLRPInstanceKey(instance_guid=INSTANCE, cell_id=CELL)
+
+
+def agent_config(**keys: str) -> RepConfig:
+    """Of a cell that listens on free ports; nothing is where its BBS and Locket should be."""
+    usual = {
+        "cell_id": CELL,
+        "zone": "z1",
+        "bbs_address": "http://127.0.0.1:1",
+        "locket_address": "127.0.0.1:2",
+        "listen_addr": "127.0.0.1:0",
+        "listen_addr_securable": "127.0.0.1:0",
+        "rep_url": "http://127.0.0.1:1801",
+        "evacuation_polling_interval": "20ms",
+    }
+    return parse(json.dumps(usual | keys))
 
 
 class FakeExecutor:

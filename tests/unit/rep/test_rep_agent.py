@@ -19,8 +19,9 @@ from bbs.models.errors import BBSError, ErrorType
 from bbs.models.locket import Resource, TypeCode
 from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.agent import RepAgent, rep_url
-from rep.config import RepConfig, parse
+from rep.config import RepConfig
 from rep.reconcile.consumer import EventStreamEnded
+from tests.support.rep_doubles import agent_config
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -30,21 +31,7 @@ pytestmark = pytest.mark.unit
 
 S = ContainerState
 MakeContainer = Callable[..., Container]
-CONFIG = parse(
-    json.dumps(
-        {
-            "cell_id": "cell-1",
-            "zone": "z1",
-            "bbs_address": "http://127.0.0.1:1",
-            "locket_address": "127.0.0.1:2",
-            "listen_addr": "127.0.0.1:0",
-            "listen_addr_securable": "127.0.0.1:0",
-            "rep_url": "http://127.0.0.1:1801",
-            "evacuation_polling_interval": "20ms",
-            "debug_address": "127.0.0.1:0",
-        }
-    )
-)
+CONFIG = agent_config(debug_address="127.0.0.1:0")
 
 
 async def until_true(holds: Callable[[], bool]) -> None:

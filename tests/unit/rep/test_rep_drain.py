@@ -17,6 +17,7 @@ from aiohttp import web
 from bbs.client.identity import Identity, IdentityFiles
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
+from tests.support.http import answering
 from tests.support.paths import REPOSITORY
 from tests.support.waiting import PATIENCE_S
 
@@ -113,10 +114,8 @@ async def test_drain_fails_when_the_rep_refuses(configure: Configure) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=500 if request.method == "POST" else 200)
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
     async with (
-        listening(application, "127.0.0.1:0", None) as address,
+        listening(answering(answer), "127.0.0.1:0", None) as address,
         script("drain", configure(f"127.0.0.1:{address.port}")) as ended,
     ):
         status, out, err = await ended
@@ -157,10 +156,8 @@ async def test_an_answer_that_is_late_does_not_end_the_wait(configure: Configure
         again.set()
         return web.Response()
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
     async with AsyncExitStack() as stack:
-        async with listening(application, "127.0.0.1:0", None) as address:
+        async with listening(answering(answer), "127.0.0.1:0", None) as address:
             config = configure(f"127.0.0.1:{address.port}")
             pid_file = config.with_name("rep.pid")
             pid_file.write_text(f"{os.getpid()}\n")
@@ -182,9 +179,7 @@ async def test_a_rep_that_hangs_is_not_an_empty_cell(configure: Configure) -> No
 
     evacuating: list[bool] = []
     enough = asyncio.Event()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
-    async with listening(application, "127.0.0.1:0", None) as address:
+    async with listening(answering(answer), "127.0.0.1:0", None) as address:
         async with script("drain", configure(f"127.0.0.1:{address.port}"), ASK_TIMEOUT="1") as ended:
             status, out, err = await ended
         enough.set()

@@ -20,8 +20,8 @@ from cell.assembly.lagerlog import LEVEL_NUMBERS, LagerFormatter
 from common.lager import LEVELS
 from executor.model import Container, ContainerState
 from rep.agent import RepAgent
-from rep.config import parse
 from tests.support.paths import GOLDEN_FILES
+from tests.support.rep_doubles import agent_config
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -90,20 +90,7 @@ def recorded_rows() -> dict[str, Row]:
 
 RECORDED = recorded_rows()
 
-CONFIG = parse(
-    json.dumps(
-        {
-            "cell_id": "cell-1",
-            "zone": "z1",
-            "bbs_address": "http://127.0.0.1:1",
-            "locket_address": "127.0.0.1:2",
-            "listen_addr": "127.0.0.1:0",
-            "listen_addr_securable": "127.0.0.1:0",
-            "rep_url": "http://127.0.0.1:1801",
-            "evacuation_polling_interval": "20ms",
-        }
-    )
-)
+CONFIG = agent_config()
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 
 from cell.apps import blobs
 from cell.apps.blobs import Blobs
 from cell.apps.packing import Packed
 from cell.client.session import ComponentFailed
+from tests.support.http import server_of
 
 pytestmark = pytest.mark.unit
 
@@ -24,10 +24,8 @@ async def test_another_server_in_the_place_of_the_file_server(tmp_path: Path) ->
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="hello")
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
     (file := tmp_path / "package").write_bytes(b"x")
-    async with TestClient(TestServer(app)) as client, Blobs(str(client.make_url("")).rstrip("/")) as server:
+    async with server_of(answer) as url, Blobs(url) as server:
         with pytest.raises(
             ComponentFailed, match="is not the file server of a `cell dev`: the response has no ETag"
         ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,28 +10,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
+from tests.support.archives import tar_of
+from tests.support.http import server_of
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def tar_of(
-    *members: tarfile.TarInfo | tuple[str, bytes], mode: str = "w", format: int = tarfile.PAX_FORMAT
-) -> bytes:
-    """A tar of files given as (name, content) and of other members as they are."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode=mode, format=format) as archive:
-        for member in members:
-            if isinstance(member, tarfile.TarInfo):
-                archive.addfile(member)
-            else:
-                info = tarfile.TarInfo(member[0])
-                info.size = len(member[1])
-                archive.addfile(info, io.BytesIO(member[1]))
-    return data.getvalue()
 
 
 @dataclass
@@ -73,10 +57,8 @@ class Web:
 @pytest.fixture
 async def site() -> AsyncIterator[Web]:
     site = Web()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", site.handle)
-    async with TestServer(app) as server:
-        site.url = str(server.make_url("/asset"))
+    async with server_of(site.handle) as url:
+        site.url = f"{url}/asset"
         yield site
 
 

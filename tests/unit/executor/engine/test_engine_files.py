@@ -22,6 +22,7 @@ from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.copies import Copies
 from executor.errors import EngineError, FileTooLarge, NoSuchFile, ProcessStartError
+from tests.support.archives import tar_of
 
 pytestmark = pytest.mark.unit
 
@@ -78,19 +79,6 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree = Tree(tmp_path)
     yield tree
     os.close(tree.proc_fd)
-
-
-def tar_of(*members: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for member in members:
-            if isinstance(member, tarfile.TarInfo):
-                archive.addfile(member)
-            else:
-                info = tarfile.TarInfo(member[0])
-                info.size = len(member[1])
-                archive.addfile(info, io.BytesIO(member[1]))
-    return data.getvalue()
 
 
 def member(name: str, type: bytes = tarfile.REGTYPE, link: str = "", **fields: int) -> tarfile.TarInfo:

@@ -16,19 +16,9 @@ from executor.logs.sinks import LOST_LINES, FanOut, RingSink
 from executor.logs.streamer import LogStreamer
 from executor.logs.syslog import SyslogMessages
 from executor.model import LogConfig
+from tests.support.clocks import HeldClock
 
 pytestmark = pytest.mark.unit
-
-
-class HeldClock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time_ns(self) -> int:
-        return int(self.now * 1e9)
 
 
 class Kept:

@@ -23,6 +23,7 @@ from executor.telemetry.app_metrics import (
     next_spike,
 )
 from executor.telemetry.meter import Meter
+from tests.support.clocks import HeldClock
 from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
@@ -45,16 +46,6 @@ class Told:
     def take(self) -> list[Metric]:
         taken, self.metrics = self.metrics, []
         return taken
-
-
-class HeldClock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time_ns(self) -> int:
-        return int(self.now * 1e9)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.buildpack import build
-from lifecycle.buildpack.builder import status_of
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack, is_custom
 from lifecycle.buildpack.download import extract
 from lifecycle.buildpack.results import Used, read_config, result_json
@@ -87,28 +85,6 @@ def test_neither_url_nor_key() -> None:
     with pytest.raises(BuildError) as error:
         is_custom("%zz")
     assert str(error.value) == 'Invalid buildpack url (%zz): parse "%zz": invalid URL escape "%zz"'
-
-
-@pytest.mark.parametrize(
-    ("message", "status"),
-    [
-        ("None of the buildpacks detected a compatible application", 222),
-        ("Failed to compile droplet: Failed to compile droplet: exit status 7", 223),
-        ("Failed to compile droplet: Failed to run all supply scripts: exit status 4", 223),
-        ("Failed to compile droplet: Failed to run finalize script: exit status 4", 223),
-        ("Failed to build droplet release: exit status 3", 224),
-        ("Failed to run all supply scripts: exit status 4", 225),
-        (
-            build.NO_SUPPLY,
-            225,
-        ),
-        ("Failed to run finalize script: exit status 4", 226),
-        ("Failed to run all supply scripts: x None of the buildpacks detected a compatible application", 222),
-        ("Failed to copy compiled droplet: exit status 1", 1),
-    ],
-)
-def test_exit_statuses(message: str, status: int) -> None:
-    assert status_of(message) == status
 
 
 def packed(members: dict[str, tuple[int, str]]) -> io.BytesIO:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle.buildpack.build import NO_SUPPLY
 from lifecycle.buildpack.builder import status_of
 from lifecycle.buildpack.buildpacks import BuildError
 from lifecycle.buildpack.scripts import pack_cache, pack_droplet
@@ -96,6 +97,9 @@ def test_a_place_for_the_cache_that_cannot_be_made(tar: Callable[[str], None], t
         (f"Error: one of the {CHOSEN} does not support multi-buildpack apps", 225),
         ("Failed to run finalize script: exit status 4", 226),
         ("Failed to run finalize script: Failed to build droplet release: x", 224),
+        (NO_SUPPLY, 225),
+        ("Failed to run all supply scripts: x None of the buildpacks detected a compatible application", 222),
+        ("Failed to copy compiled droplet: exit status 1", 1),
         ("yaml: line 1: did not find expected node content", 1),
         ("", 1),
     ],

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from bbs.embedded.calls.callbacks import CALLBACK_TRIES, HTTPCallbacks
 from bbs.embedded.calls.destinations import Destinations
 from bbs.embedded.controllers.tasks import callback_body
 from bbs.models.codec import dumps
 from bbs.models.task import Task, TaskDefinition
+from tests.support.http import server_of
 from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
@@ -55,10 +55,8 @@ async def test_callbacks_are_the_recorded_ones(record: dict[str, Any]) -> None:
         arrived.append((request.method, request.path, data, compared(dict(request.headers))))
         return web.Response(status=status)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    async with TestServer(app) as server, HTTPCallbacks(destinations=Destinations()) as callbacks:
-        delivered = await callbacks.deliver(str(server.make_url(asked["path"])), dumps(callback_body(task)))
+    async with server_of(answer) as url, HTTPCallbacks(destinations=Destinations()) as callbacks:
+        delivered = await callbacks.deliver(url + asked["path"], dumps(callback_body(task)))
 
     assert delivered is (status != 503)
     tries = 1 if delivered else CALLBACK_TRIES

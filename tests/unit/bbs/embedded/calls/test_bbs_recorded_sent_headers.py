@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from bbs.embedded.calls.reps import RepClient
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 from bbs.models.auction import Work
+from tests.support.http import server_of
 from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
@@ -65,10 +65,7 @@ class Peer:
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     peer = Peer()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", peer.answer)
-    async with TestServer(app) as server:
-        peer.url = str(server.make_url("/")).rstrip("/")
+    async with server_of(peer.answer) as peer.url:
         yield peer
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from bbs.embedded.calls import reps as repclient
 from bbs.embedded.calls.reps import RepClient, RepError
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.auction import CellState, Work
+from tests.support.http import server_of
 from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
@@ -53,10 +53,7 @@ class ScriptedRep:
 @pytest.fixture
 async def rep() -> AsyncIterator[ScriptedRep]:
     scripted = ScriptedRep()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", scripted.handle)
-    async with TestServer(app) as server:
-        scripted.url = str(server.make_url("/")).rstrip("/")
+    async with server_of(scripted.handle) as scripted.url:
         yield scripted
 
 

@@ -19,6 +19,7 @@ from bbs.embedded.files.jobs import JOBS_KEPT, Job, UploadJobs
 from bbs.embedded.files.received import BadUpload, expected_digests
 from bbs.embedded.files.server import fileserver_app
 from bbs.embedded.files.uploads import BUILD_ARTIFACTS, DROPLET, UploadFailed, parse_upload
+from tests.support.http import answering
 
 pytestmark = pytest.mark.unit
 
@@ -334,9 +335,7 @@ def job(status: str, url: str = "/v2/jobs/7") -> Callable[[], web.Response]:
 @pytest.fixture
 async def cloud_controller() -> AsyncIterator[tuple[CloudController, str]]:
     cloud = CloudController()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", cloud.answer)
-    async with TestServer(app) as server:
+    async with TestServer(answering(cloud.answer)) as server:
         yield cloud, f"http://u:p@{server.host}:{server.port}/upload"
 
 
