@@ -46,11 +46,15 @@ from bbs.serving.address import Address, listening
 from bbs.serving.listener import serving
 from cell.assembly.process import relax_garbage_collector
 from executor.api import ExecutorAPI
+from executor.journal.sqlite import SQLiteJournal
 from executor.model import Container, ContainerState, MetricsConfig, RunInfo
 from rep import tags
 from rep.ecr import RegistryCredentials
 from rep.evacuation import EvacuationFlag
 from rep.metrics import NoMetrics
+from rep.outcomes.courier import Courier
+from rep.outcomes.ledger import Ledger
+from rep.outcomes.sender import Sender
 from rep.reconcile.bulk import Bulker
 from rep.reconcile.processor import Cell, Processor
 from rep.reconcile.queue import OperationQueue
@@ -265,9 +269,19 @@ class StillExecutor:
         return self._containers[guid]
 
 
+@asynccontextmanager
+async def _temporary_journal() -> AsyncIterator[SQLiteJournal]:
+    with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder:
+        async with SQLiteJournal(Path(folder)) as journal:
+            yield journal
+
+
 async def bulk_pass(containers: int) -> Clock:
     """Seconds of a rep's pass over ``containers`` running ones: two lists, and a start call for each."""
-    async with filled(containers // INSTANCES, 1) as plane:
+    async with (
+        filled(containers // INSTANCES, 1) as plane,
+        _temporary_journal() as journal,
+    ):
         running = []
         for number in range(containers // INSTANCES):
             for index in range(INSTANCES):
@@ -286,13 +300,15 @@ async def bulk_pass(containers: int) -> Clock:
                     )
                 )
         executor = cast(ExecutorAPI, StillExecutor(running))
+        removals = Removals()
         processor = Processor(
             Cell(cell_id="cell-000"),
             executor,
             plane.client,
             RunRequestBuilder(stacks=StackMap({})),
             RegistryCredentials(),
-            Removals(),
+            removals,
+            Courier(Ledger(journal), Sender(plane.client, "cell-000"), removals),
         )
         queue = OperationQueue(processor.execute)
         bulker = Bulker(

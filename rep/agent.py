@@ -19,12 +19,16 @@ from bbs.client.api import BBSClient
 from bbs.errorgroups import leaves
 from bbs.serving.address import Address
 from executor.api import ExecutorAPI
+from executor.journal.api import Journal
 from rep.config import RepConfig, seconds, stack_map
 from rep.debug import debug_application
 from rep.deletions import Deletions
 from rep.ecr import RegistryCredentials
 from rep.evacuation import Cleanup, EvacuationFlag, Evacuator, shutdown_limit_s
 from rep.metrics import MetricsSink, NoMetrics, RequestMetrics
+from rep.outcomes.courier import Courier
+from rep.outcomes.ledger import Ledger
+from rep.outcomes.sender import Sender
 from rep.presence import RETRY_S, LocketCalls, Presence, cell_presence
 from rep.reconcile.bulk import Bulker
 from rep.reconcile.consumer import consuming
@@ -53,8 +57,10 @@ class Listeners:
 
 
 class RepAgent:
-    """One cell. ``executor``, ``bbs`` and ``locket`` are ready for use and outlive the agent.
+    """One cell. ``executor``, ``bbs``, ``locket`` and ``journal`` are ready for use and outlive the agent.
 
+    reports_bbs: the client for reports about ended containers, which makes one attempt per call; the courier
+    repeats them. Default: ``bbs``.
     admin_tls, network_tls: contexts of the two listeners; None serves plain HTTP, for development.
     presence_retry_s: constant in production, shorter in tests.
     """
@@ -65,7 +71,9 @@ class RepAgent:
         executor: ExecutorAPI,
         bbs: BBSClient,
         locket: LocketCalls,
+        journal: Journal,
         *,
+        reports_bbs: BBSClient | None = None,
         admin_tls: ssl.SSLContext | None = None,
         network_tls: ssl.SSLContext | None = None,
         metrics: MetricsSink | None = None,
@@ -76,6 +84,8 @@ class RepAgent:
         self._executor = executor
         self._bbs = bbs
         self._locket = locket
+        self._journal = journal
+        self._reports_bbs = reports_bbs or bbs
         self._admin_tls = admin_tls
         self._network_tls = network_tls
         self._metrics = metrics or NoMetrics()
@@ -124,6 +134,8 @@ class RepAgent:
         removals = Removals()
         requests = RequestMetrics()
         deletions = Deletions(executor, removals)
+        ledger = Ledger(self._journal)
+        courier = Courier(ledger, Sender(self._reports_bbs, config.cell_id), removals)
         identity = CellIdentity(config=config, rep_url=rep_url(config), stacks=stacks)
         processor = Processor(
             Cell(cell_id=config.cell_id, zone=config.zone, evacuating=lambda: bool(evacuation)),
@@ -132,6 +144,7 @@ class RepAgent:
             RunRequestBuilder(stacks=stacks, layering_mode=config.layering_mode),
             self._credentials,
             removals,
+            courier,
         )
         queue = OperationQueue(processor.execute)
         stacks_with_versions = await asyncio.to_thread(named_with_version, stacks)
@@ -159,6 +172,7 @@ class RepAgent:
             self._metrics,
             interval_s=seconds(config.polling_interval),
             evacuation_interval_s=seconds(config.evacuation_polling_interval),
+            unreported=ledger,
         )
         patience_s = shutdown_limit_s(config)
         cleanup = Cleanup(
@@ -175,17 +189,20 @@ class RepAgent:
             evacuation,
             removals,
             deletions,
+            ledger,
             polling_interval_s=seconds(config.evacuation_polling_interval),
             timeout_s=seconds(config.evacuation_timeout),
             patience_s=patience_s,
         )
-        admin = AdminRoutes(evacuation).application()
-        network = NetworkRoutes(identity, executor, evacuation, deletions, requests).application()
+        admin = AdminRoutes(evacuation, courier).application()
+        network = NetworkRoutes(identity, executor, evacuation, deletions, requests, ledger).application()
         start = stack.enter_async_context
 
         debug_address = None
         if config.debug_address:
             debug_address = await start(listening(debug_application(), config.debug_address, None))
+        await start(courier.running())
+        await start(courier.reporting(self._metrics, seconds(config.report_interval)))
         await start(queue.open())
         await start(deletions.open())
         await start(presence.holding())

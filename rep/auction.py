@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 from bbs.models.actual_lrp import ActualLRPKey
@@ -65,9 +65,14 @@ def admit(
     remaining_memory_mb: int,
     proxy_allocation_mb: int,
     stacks: StackMap,
+    unreported: Container[str] = (),
     new_guid: Callable[[], str] = instance_guid,
 ) -> Admission:
-    """Sort LRPs by memory, admit while memory lasts, refuse what this cell cannot run. Raises ForeignWork."""
+    """Sort LRPs by memory, admit while memory lasts, refuse what this cell cannot run. Raises ForeignWork.
+
+    unreported: guids whose report waits for the BBS. A task that comes again is refused meanwhile: the report
+    would end its new run.
+    """
     if work.cell_id and work.cell_id != cell_id:
         raise ForeignWork(work.cell_id)
     by_memory = tuple(sorted(work.lrps, key=lambda lrp: -lrp.demand.memory_mb))
@@ -99,6 +104,8 @@ def admit(
             objections.append((_name(lrp), f"no root filesystem {lrp.demand.root_fs}"))
     for task in work.tasks:
         why = _invalid(task)
+        if not why and task.task_guid in unreported:
+            why = "the report about its last run waits for the BBS"
         if not why and _resolves(stacks, task.demand.root_fs):
             offers.append(Offer(_task_request(task), task))
         else:

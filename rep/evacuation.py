@@ -15,6 +15,7 @@ from executor.model import Container, ContainerState
 from rep.config import RepConfig, seconds
 from rep.deletions import Deletions
 from rep.metrics import MetricsSink
+from rep.outcomes.ledger import Ledger
 from rep.removals import Removals
 
 CLEANUP_SLACK_S = 5.0
@@ -67,6 +68,8 @@ class EvacuationFlag:
 class Evacuator:
     """Ends the process when an evacuated cell is empty, or at the evacuation timeout.
 
+    A cell is empty without containers and without reports that wait for the BBS.
+
     patience_s: time for a container to go after its end or its deletion request. After each further
     ``patience_s`` the evacuator logs an error and repeats the deletion; the last resort is force.
     tell_s: interval of the log lines about the containers left.
@@ -78,6 +81,7 @@ class Evacuator:
         flag: EvacuationFlag,
         removals: Removals,
         deletions: Deletions,
+        ledger: Ledger,
         *,
         polling_interval_s: float,
         timeout_s: float,
@@ -88,6 +92,7 @@ class Evacuator:
         self._flag = flag
         self._removals = removals
         self._deletions = deletions
+        self._ledger = ledger
         self._polling_interval_s = polling_interval_s
         self._timeout_s = timeout_s
         self._patience_s = patience_s
@@ -115,14 +120,14 @@ class Evacuator:
         try:
             async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
                 helpers = [group.create_task(self._tell()), group.create_task(self._insist())]
-                while self._left():
+                while self._left() or self._ledger:
                     await self._removals.wait(self._polling_interval_s)
                 for helper in helpers:
                     helper.cancel()
         except TimeoutError:
             logger.error(
                 "running-evacuator.failed-to-evacuate-before-timeout",
-                extra={"data": _waiting_for(self._left())},
+                extra={"data": self._waiting_for()},
             )
             return False
         logger.info("running-evacuator.evacuation-complete")
@@ -130,16 +135,20 @@ class Evacuator:
 
     async def _tell(self) -> None:
         while True:
-            data = {"polling-interval": self._polling_interval_s, **_waiting_for(self._left())}
+            data = {"polling-interval": self._polling_interval_s, **self._waiting_for()}
             logger.info("running-evacuator.evacuating.evacuation-incomplete", extra={"data": data})
             await asyncio.sleep(self._tell_s)
 
     async def _insist(self) -> None:
-        """Repeat the deletion of ended containers that stay: their end or deletion hangs or failed."""
+        """Repeat the deletion of ended containers that stay: their end or deletion hangs or failed.
+
+        A container whose report could not be stored stays on purpose.
+        """
         looks: dict[str, int] = {}
         while True:
             await asyncio.sleep(self._patience_s)
-            ending = (item.guid for item in self._left() if _should_go(item))
+            unstored = {guid for guid in self._ledger if not self._ledger.is_stored(guid)}
+            ending = (item.guid for item in self._left() if _should_go(item) and item.guid not in unstored)
             looks = {guid: looks.get(guid, 0) + 1 for guid in sorted(ending)}
             for guid, look in looks.items():
                 if look == 1:
@@ -156,15 +165,19 @@ class Evacuator:
     def _left(self) -> list[Container]:
         return self._executor.containers()
 
+    def _waiting_for(self) -> dict[str, object]:
+        """Data of a log entry: the containers left, their number by state, and the number of reports."""
+        left = self._left()
+        states = Counter(container.state.value for container in left)
+        return {
+            "containers": [container.guid for container in left],
+            "states": dict(states),
+            "outcomes": len(self._ledger),
+        }
+
 
 def _should_go(container: Container) -> bool:
     return container.state is ContainerState.COMPLETED or container.run_result.stopped
-
-
-def _waiting_for(left: list[Container]) -> dict[str, object]:
-    """Data of a log entry: the containers left, and their number by state."""
-    states = Counter(container.state.value for container in left)
-    return {"containers": [container.guid for container in left], "states": dict(states)}
 
 
 class CleanupFailed(Exception):

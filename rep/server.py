@@ -28,9 +28,12 @@ from rep.bodies import read_work, to_body
 from rep.deletions import Deletions
 from rep.evacuation import EvacuationFlag
 from rep.metrics import RequestFailed, RequestMetrics
+from rep.outcomes.courier import Courier
+from rep.outcomes.ledger import Ledger
 from rep.state import CellIdentity, cell_state, container_metrics
 from rep.updates import read_update
 
+OUTCOMES_PATH = "/outcomes"
 CANCEL_FAILED = "cancel-task.failed-deleting-container"
 SNIFFED_TEXT = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 16 << 20
@@ -47,12 +50,19 @@ logger = logging.getLogger(__name__)
 class AdminRoutes:
     """Routes for scripts on the same machine."""
 
-    def __init__(self, evacuation: EvacuationFlag) -> None:
+    def __init__(self, evacuation: EvacuationFlag, courier: Courier) -> None:
         self._evacuation = evacuation
+        self._courier = courier
 
     def application(self) -> web.Application:
         """The listener's application."""
-        return _application([("GET", "/ping", self.ping), ("POST", "/evacuate", self.evacuate)])
+        return _application(
+            [
+                ("GET", "/ping", self.ping),
+                ("POST", "/evacuate", self.evacuate),
+                ("GET", OUTCOMES_PATH, self.outcomes),
+            ]
+        )
 
     async def ping(self, request: web.Request) -> web.Response:
         """200 while the process runs; checks nothing else."""
@@ -62,6 +72,10 @@ class AdminRoutes:
         """Start the evacuation; the response names the path to poll for its end."""
         self._evacuation.set()
         return web.Response(status=202, body=b'{"ping_path":"/ping"}', content_type="application/json")
+
+    async def outcomes(self, request: web.Request) -> web.Response:
+        """The reports that the BBS has not answered yet. The original has no such route."""
+        return _json(self._courier.overview())
 
 
 class NetworkRoutes:
@@ -74,7 +88,9 @@ class NetworkRoutes:
         evacuation: EvacuationFlag,
         deletions: Deletions,
         metrics: RequestMetrics,
+        ledger: Ledger,
     ) -> None:
+        self._ledger = ledger
         self._identity = identity
         self._executor = executor
         self._evacuation = evacuation
@@ -99,9 +115,10 @@ class NetworkRoutes:
         )
 
     async def state(self, request: web.Request) -> web.Response:
-        """The cell's state; 503 with the same body when the engine's health check fails."""
+        """The cell's state; 503 with the same body when the engine's health check or the journal fails."""
         state = cell_state(self._identity, self._executor, evacuating=bool(self._evacuation))
-        return _json(state.to_json(), 200 if self._executor.healthy else 503)
+        healthy = self._executor.healthy and not self._ledger.trouble
+        return _json(state.to_json(), 200 if healthy else 503)
 
     async def container_metrics(self, request: web.Request) -> web.Response:
         """The latest container metrics."""
@@ -121,6 +138,7 @@ class NetworkRoutes:
             remaining_memory_mb=self._executor.remaining_resources().memory_mb,
             proxy_allocation_mb=config.proxy_allocation_mb,
             stacks=self._identity.stacks,
+            unreported=self._ledger,
         )
         refused = auction.perform(admission, self._executor, trace_id=trace_id(request.headers))
         return _json(refused.to_json())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from bbs.client.transport import Caller, EndpointNotFoundError, RequestT, UnansweredError, raise_for_error
+from bbs.client.transport import Caller, EndpointNotFoundError, RequestT, raise_for_error
 from bbs.models.actual_lrp import (
     ActualLRP,
     ActualLRPInstanceKey,
@@ -117,8 +117,7 @@ class ActualLRPClient(Caller):
 class EvacuationClient(Caller):
     """Calls of an evacuating cell; all except ``remove_evacuating_actual_lrp`` return ``keep_container``.
 
-    Without a response, ``keep_container`` gets a default: an instance that is or may become useful is kept,
-    one that has ended is not. Errors in a response are raised, as in all calls.
+    The original assumes a ``keep_container`` without a response; here that is an error, as in all calls.
     """
 
     async def evacuate_claimed_actual_lrp(
@@ -127,9 +126,7 @@ class EvacuationClient(Caller):
         request = evacuation.EvacuateClaimedActualLRPRequest(
             actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
         )
-        return await self._evacuate(
-            routes.EVACUATE_CLAIMED_ACTUAL_LRP, request, trace_id, keep_when_unanswered=True
-        )
+        return await self._evacuate(routes.EVACUATE_CLAIMED_ACTUAL_LRP, request, trace_id)
 
     async def evacuate_running_actual_lrp(
         self,
@@ -162,7 +159,6 @@ class EvacuationClient(Caller):
             routes.EVACUATE_RUNNING_ACTUAL_LRP,
             request,
             trace_id,
-            keep_when_unanswered=True,
             fallback=(routes.EVACUATE_RUNNING_ACTUAL_LRP_R0, older),
         )
 
@@ -172,9 +168,7 @@ class EvacuationClient(Caller):
         request = evacuation.EvacuateStoppedActualLRPRequest(
             actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
         )
-        return await self._evacuate(
-            routes.EVACUATE_STOPPED_ACTUAL_LRP, request, trace_id, keep_when_unanswered=False
-        )
+        return await self._evacuate(routes.EVACUATE_STOPPED_ACTUAL_LRP, request, trace_id)
 
     async def evacuate_crashed_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, error_message: str, *, trace_id: str = ""
@@ -184,9 +178,7 @@ class EvacuationClient(Caller):
             actual_lrp_instance_key=_instance_key(instance_key),
             error_message=text_to_wire(error_message),
         )
-        return await self._evacuate(
-            routes.EVACUATE_CRASHED_ACTUAL_LRP, request, trace_id, keep_when_unanswered=False
-        )
+        return await self._evacuate(routes.EVACUATE_CRASHED_ACTUAL_LRP, request, trace_id)
 
     async def remove_evacuating_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
@@ -202,26 +194,16 @@ class EvacuationClient(Caller):
         request: RequestT,
         trace_id: str,
         *,
-        keep_when_unanswered: bool,
         fallback: tuple[Route[RequestT, evacuation.EvacuationResponse], RequestT] | None = None,
     ) -> bool:
         try:
             response = await self._transport.call(route, request, trace_id)
-        except EndpointNotFoundError as error:
-            if fallback is not None:
-                return await self._evacuate(*fallback, trace_id, keep_when_unanswered=keep_when_unanswered)
-            return _assumed(route.path, error, keep_when_unanswered)
-        except UnansweredError as error:
-            return _assumed(route.path, error, keep_when_unanswered)
+        except EndpointNotFoundError:
+            if fallback is None:
+                raise
+            return await self._evacuate(*fallback, trace_id)
         raise_for_error(response)
         return response.keep_container
-
-
-def _assumed(path: str, error: UnansweredError, keep: bool) -> bool:
-    logger.error(
-        "evacuation-call-unanswered", extra={"data": {"path": path, "error": str(error), "keep": keep}}
-    )
-    return keep
 
 
 def _key(key: ActualLRPKey) -> wire.ActualLRPKey:

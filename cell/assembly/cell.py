@@ -28,6 +28,7 @@ from executor.config import ExecutorConfig
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
+from executor.journal.sqlite import SQLiteJournal
 from executor.logs.api import LogSink
 from executor.network.api import Network
 from executor.network.cell import CellNetwork
@@ -41,6 +42,10 @@ from rep.tls import check_admin_certificate
 
 BBS_ATTEMPTS = 5
 """Attempts per call of the rep, within 4 to 8 s if the BBS is down: it may be restarting."""
+REPORT_DIAL_TIMEOUT_S = 1.0
+"""Timeout of a connection for a report: the courier tries again, and soon notices the return of the BBS."""
+JOURNAL_FOLDER = "journal"
+"""The journal's folder inside the state folder."""
 
 
 def network_config(config: RepConfig) -> NetworkConfig:
@@ -157,7 +162,7 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
 
     With certificate files all connections are mutual TLS; without them (development) all are plain. Renewed
     files apply from the next connection on. Raises the errors of :func:`running_executor`,
-    TLSConfigurationError, BBSError, LocketError.
+    TLSConfigurationError, BBSError, LocketError, JournalError.
     """
     identity, towards_locket = _identity(config), locket_identity(config)
     async with (
@@ -169,6 +174,16 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
             ssl_context=identity.client_context() if identity else None,
             policy=Policy(attempts=BBS_ATTEMPTS, request_timeout_s=seconds(config.communication_timeout)),
         ) as bbs,
+        HTTPBBSClient(
+            config.bbs_address,
+            ssl_context=identity.client_context() if identity else None,
+            policy=Policy(
+                attempts=1,
+                request_timeout_s=seconds(config.communication_timeout),
+                dial_timeout_s=REPORT_DIAL_TIMEOUT_S,
+            ),
+        ) as reports_bbs,
+        SQLiteJournal(Path(config.state_dir) / JOURNAL_FOLDER) as journal,
         LocketClient(
             config.locket_address,
             _locket_credentials(towards_locket) if towards_locket else None,
@@ -186,6 +201,8 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
             executor,
             bbs,
             locket,
+            journal,
+            reports_bbs=reports_bbs,
             admin_tls=identity.server_context() if identity else None,
             network_tls=identity.server_context() if identity else None,
             metrics=telemetry.meter,

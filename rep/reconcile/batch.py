@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container as Holding
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -40,9 +41,16 @@ Operation: TypeAlias = ContainerOperation | ResidualLRP | ResidualTask
 
 
 def batch(
-    containers: Iterable[Container], actual_lrps: Iterable[ActualLRP], tasks: Iterable[Task]
+    containers: Iterable[Container],
+    actual_lrps: Iterable[ActualLRP],
+    tasks: Iterable[Task],
+    unreported: Holding[str] = (),
 ) -> dict[str, Operation]:
-    """One operation per guid, by the table of the bulk pass."""
+    """One operation per guid, by the table of the bulk pass.
+
+    unreported: guids whose report waits for the BBS. Their records are not residual: the report corrects
+    them, and says what really happened.
+    """
     operations: dict[str, Operation] = {
         container.guid: ContainerOperation(container.guid) for container in containers
     }
@@ -52,8 +60,9 @@ def batch(
         leaving = lrp.presence is Presence.EVACUATING
         (evacuating if leaving else instances)[lrp.actual_lrp_instance_key.instance_guid] = lrp
     for guid in (*instances, *evacuating):
-        if guid not in operations:
+        if guid not in operations and guid not in unreported:
             operations[guid] = ResidualLRP(guid, instances.get(guid), evacuating.get(guid))
     for task in tasks:
-        operations.setdefault(task.task_guid, ResidualTask(task.task_guid))
+        if task.task_guid not in unreported:
+            operations.setdefault(task.task_guid, ResidualTask(task.task_guid))
     return operations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 
 from bbs.client.api import BBSClient
@@ -40,7 +40,9 @@ class Bulker:
         *,
         interval_s: float,
         evacuation_interval_s: float,
+        unreported: Container[str] = (),
     ) -> None:
+        """unreported: guids whose report waits for the BBS."""
         self._cell_id = cell_id
         self._executor = executor
         self._bbs = bbs
@@ -49,6 +51,7 @@ class Bulker:
         self._metrics = metrics
         self._interval_s = interval_s
         self._evacuation_interval_s = evacuation_interval_s
+        self._unreported = unreported
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -66,7 +69,7 @@ class Bulker:
         operations: Mapping[str, Operation] = {}
         try:
             actual_lrps, tasks = await self._read()
-            operations = batch(self._executor.containers(), actual_lrps, tasks)
+            operations = batch(self._executor.containers(), actual_lrps, tasks, self._unreported)
         except* (BBSError, ExecutorError) as group:
             errors = [str(error) for error in group.exceptions]
             logger.error(FAILED, extra={"data": {"errors": errors}})

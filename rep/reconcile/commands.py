@@ -12,13 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
-from bbs.models.actual_lrp import (
-    ActualLRPInstanceKey,
-    ActualLRPInternalRoute,
-    ActualLRPKey,
-    ActualLRPNetInfo,
-)
+from bbs.models.actual_lrp import ActualLRPInternalRoute, ActualLRPNetInfo
 from bbs.models.errors import BBSError, ErrorType
+from rep.outcomes.reports import CompleteTask, CrashActualLRP, EndReport, Instance
 
 
 class Outcome(Enum):
@@ -50,19 +46,6 @@ _ERRORS = {
 def classify(error: BBSError) -> Outcome:
     """The outcome of a BBS error: four error types have their own, all others are FAILED."""
     return _ERRORS.get(error.type, Outcome.FAILED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """The LRP instance of a command."""
-
-    key: ActualLRPKey
-    instance_key: ActualLRPInstanceKey
-
-    @property
-    def guid(self) -> str:
-        """The instance guid, which is also the container's."""
-        return self.instance_key.instance_guid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,30 +82,8 @@ class StartActualLRP:
 
 
 @dataclass(frozen=True, slots=True)
-class CrashActualLRP:
-    """Report that the instance crashed. reason: None for the text of the outcome that led here."""
-
-    instance: Instance
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveActualLRP:
-    """Report to the BBS that the instance is gone, as requested."""
-
-    instance: Instance
-
-
-@dataclass(frozen=True, slots=True)
 class RemoveEvacuatingActualLRP:
     """Report to the BBS that an evacuating instance is gone."""
-
-    instance: Instance
-
-
-@dataclass(frozen=True, slots=True)
-class EvacuateClaimedActualLRP:
-    """Give back an instance that does not run yet."""
 
     instance: Instance
 
@@ -133,21 +94,6 @@ class EvacuateRunningActualLRP:
 
     instance: Instance
     announcement: Announcement
-
-
-@dataclass(frozen=True, slots=True)
-class EvacuateStoppedActualLRP:
-    """RemoveActualLRP on an evacuating cell."""
-
-    instance: Instance
-
-
-@dataclass(frozen=True, slots=True)
-class EvacuateCrashedActualLRP:
-    """CrashActualLRP on an evacuating cell."""
-
-    instance: Instance
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,29 +132,10 @@ class RunTask:
 
 
 @dataclass(frozen=True, slots=True)
-class CompleteTask:
-    """Report how the task ended. The result belongs to the app and is not logged.
+class Settle:
+    """Keep the report in the ledger and send it; done when the container may be deleted."""
 
-    failure_reason: None for the text of the outcome that led here.
-    """
-
-    task_guid: str
-    failed: bool
-    failure_reason: str | None
-    result: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RejectTask:
-    """Give the task back; it may be placed again.
-
-    The call names no cell, so it could also take the task from another cell. ours: the task is known to
-    run here; otherwise the BBS is asked first.
-    """
-
-    task_guid: str
-    reason: str
-    ours: bool = True
+    report: EndReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,21 +148,12 @@ class Report:
 
 
 LRPCommand: TypeAlias = (
-    ClaimActualLRP
-    | RunLRP
-    | StartActualLRP
-    | CrashActualLRP
-    | RemoveActualLRP
-    | RemoveEvacuatingActualLRP
-    | EvacuateClaimedActualLRP
-    | EvacuateRunningActualLRP
-    | EvacuateStoppedActualLRP
-    | EvacuateCrashedActualLRP
+    ClaimActualLRP | RunLRP | StartActualLRP | RemoveEvacuatingActualLRP | EvacuateRunningActualLRP
 )
-TaskCommand: TypeAlias = StartTask | RunTask | CompleteTask | RejectTask
-LocalCommand: TypeAlias = LogReplacementRequest | StopContainer | DeleteContainer | Report
-Command: TypeAlias = LRPCommand | TaskCommand | LocalCommand
-"""Any command of a decision: about an instance, about a task, or without the BBS."""
+TaskCommand: TypeAlias = StartTask | RunTask
+LocalCommand: TypeAlias = LogReplacementRequest | StopContainer | DeleteContainer | Settle | Report
+Command: TypeAlias = LRPCommand | TaskCommand | EndReport | LocalCommand
+"""Any command of a decision: about an instance, about a task, about an ended one, or without the BBS."""
 
 WHATEVER = frozenset(Outcome)
 """For steps after which the plan always continues."""
@@ -243,15 +161,12 @@ WHATEVER = frozenset(Outcome)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command. ``on``: follow-up commands by outcome. ``goes_on``: outcomes before the next step.
-
-    ``expected``: outcomes that are no failure, for the log.
-    """
+    """One command. ``on``: follow-up commands by outcome, up to the first that fails. ``goes_on``: outcomes
+    before the next step."""
 
     command: Command
     on: Mapping[Outcome, tuple[Command, ...]] = field(default_factory=dict)
     goes_on: frozenset[Outcome] = frozenset({Outcome.DONE})
-    expected: frozenset[Outcome] = frozenset()
 
 
 Plan: TypeAlias = tuple[Step, ...]
@@ -260,8 +175,8 @@ Plan: TypeAlias = tuple[Step, ...]
 def explained(command: Command, why: str) -> Command:
     """The command, with ``why`` as its reason if the table left the reason open."""
     match command:
-        case CrashActualLRP(reason=None):
-            return replace(command, reason=why)
-        case CompleteTask(failure_reason=None):
-            return replace(command, failure_reason=why)
+        case Settle(CrashActualLRP(reason=None) as report):
+            return Settle(replace(report, reason=why))
+        case Settle(CompleteTask(failure_reason=None) as report):
+            return Settle(replace(report, failure_reason=why))
     return command

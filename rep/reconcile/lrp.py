@@ -15,24 +15,26 @@ from bbs.models.actual_lrp import (
 )
 from executor.model import Container, ContainerState, RunResult
 from rep import tags
-from rep.reconcile.commands import (
-    WHATEVER,
-    Announcement,
-    ClaimActualLRP,
+from rep.outcomes.reports import (
     CrashActualLRP,
-    DeleteContainer,
+    EndReport,
     EvacuateClaimedActualLRP,
     EvacuateCrashedActualLRP,
-    EvacuateRunningActualLRP,
     EvacuateStoppedActualLRP,
     Instance,
+    RemoveActualLRP,
+)
+from rep.reconcile.commands import (
+    Announcement,
+    ClaimActualLRP,
+    DeleteContainer,
+    EvacuateRunningActualLRP,
     LogReplacementRequest,
-    LRPCommand,
     Outcome,
     Plan,
-    RemoveActualLRP,
     Report,
     RunLRP,
+    Settle,
     StartActualLRP,
     Step,
     StopContainer,
@@ -82,7 +84,7 @@ def announcement(container: Container, availability_zone: str) -> Announcement:
 
 def _reserved(container: Container, instance: Instance, zone: str) -> Plan:
     delete = DeleteContainer(container.guid)
-    gone = (delete, RemoveActualLRP(instance))
+    gone = (Settle(RemoveActualLRP(instance)), delete)
     return (
         Step(
             ClaimActualLRP(instance),
@@ -93,7 +95,7 @@ def _reserved(container: Container, instance: Instance, zone: str) -> Plan:
             on={
                 Outcome.RUN_REFUSED: gone,
                 Outcome.NOT_FOUND: gone,
-                Outcome.UNRUNNABLE: (CrashActualLRP(instance, None), delete),
+                Outcome.UNRUNNABLE: (Settle(CrashActualLRP(instance, None)), delete),
             },
         ),
     )
@@ -114,10 +116,10 @@ def _running(container: Container, instance: Instance, zone: str) -> Plan:
 
 
 def _completed(container: Container, instance: Instance, zone: str) -> Plan:
-    return (Step(_report_of_end(instance, container.run_result), goes_on=WHATEVER), _delete(container))
+    return _settled(container, _report_of_end(instance, container.run_result))
 
 
-def _report_of_end(instance: Instance, result: RunResult) -> LRPCommand:
+def _report_of_end(instance: Instance, result: RunResult) -> EndReport:
     """The BBS call about an instance that ended.
 
     An expired reservation is not a crash, because nothing ran in it. EvacuateClaimedActualLRP is the only
@@ -132,12 +134,17 @@ def _report_of_end(instance: Instance, result: RunResult) -> LRPCommand:
     return CrashActualLRP(instance, result.failure_reason)
 
 
+def _settled(container: Container, report: EndReport) -> Plan:
+    """Delete the container, once its report cannot get lost."""
+    return (Step(Settle(report)), _delete(container))
+
+
 def _delete(container: Container) -> Step:
     return Step(DeleteContainer(container.guid))
 
 
 def _evacuate_claimed(container: Container, instance: Instance, zone: str) -> Plan:
-    return (Step(EvacuateClaimedActualLRP(instance), goes_on=WHATEVER), _delete(container))
+    return _settled(container, EvacuateClaimedActualLRP(instance))
 
 
 def _evacuate_running(container: Container, instance: Instance, zone: str) -> Plan:
@@ -154,14 +161,14 @@ def _evacuate_running(container: Container, instance: Instance, zone: str) -> Pl
 
 def _evacuate_completed(container: Container, instance: Instance, zone: str) -> Plan:
     result = container.run_result
-    report: LRPCommand
+    report: EndReport
     if result.stopped:
         report = EvacuateStoppedActualLRP(instance)
     elif result.unused:
         report = EvacuateClaimedActualLRP(instance)
     else:
         report = EvacuateCrashedActualLRP(instance, result.failure_reason)
-    return (Step(report, goes_on=WHATEVER), _delete(container))
+    return _settled(container, report)
 
 
 ORDINARY: Mapping[ContainerState, Row] = {

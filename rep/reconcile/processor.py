@@ -11,18 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tenacity import retry_if_exception
-
-from bbs.backoff import Backoff
 from bbs.client.api import BBSClient
-from bbs.client.transport import may_pass
 from bbs.models.errors import BBSError
-from bbs.models.task import TaskState
 from bbs.tracing import traced
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from executor.model import Container, RunRequest
 from rep import tags
+from rep.outcomes.courier import Courier
+from rep.outcomes.reports import CompleteTask, RejectTask
+from rep.outcomes.sender import Sender
 from rep.reconcile import commands as do
 from rep.reconcile import lrp, residual, tasks
 from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
@@ -62,11 +60,10 @@ class Processor:
         builder: RunRequestBuilder,
         credentials: Credentials,
         removals: Removals,
-        *,
-        backoff: Backoff | None = None,
+        courier: Courier,
     ) -> None:
-        """backoff: between the attempts that only the processor repeats."""
-        self._backoff = backoff or Backoff()
+        self._courier = courier
+        self._send = Sender(bbs, cell.cell_id)
         self._cell = cell
         self._executor = executor
         self._bbs = bbs
@@ -84,20 +81,25 @@ class Processor:
                     with traced(trace_id):
                         await self.carry_out(await self._plan(container), trace_id)
             case ResidualLRP(guid, instance, evacuating):
-                if self._container(guid) is None:
+                if self._is_residual(guid):
                     await self.carry_out(residual.residual_lrp(instance, evacuating), "")
             case ResidualTask(guid):
-                if self._container(guid) is None:
+                if self._is_residual(guid):
                     await self.carry_out(residual.residual_task(guid), "")
 
     async def carry_out(self, plan: Plan, trace_id: str) -> None:
         """Execute the plan step by step while the outcomes allow the next step."""
         for step in plan:
-            outcome, why = await self._attempt(step.command, trace_id, step.expected)
+            outcome, why = await self._attempt(step.command, trace_id)
             for answer in step.on.get(outcome, ()):
-                await self._attempt(do.explained(answer, why), trace_id, step.expected)
+                if (await self._attempt(do.explained(answer, why), trace_id))[0] is Outcome.FAILED:
+                    return
             if outcome not in step.goes_on:
                 return
+
+    def _is_residual(self, guid: str) -> bool:
+        """Whether the record has no container here, and no report about its end waits."""
+        return self._container(guid) is None and guid not in self._courier.ledger
 
     def _container(self, guid: str) -> Container | None:
         try:
@@ -137,19 +139,15 @@ class Processor:
             logger.exception("failed-fetching-task-result", extra={"data": data})
             return None
 
-    async def _attempt(
-        self, command: Command, trace_id: str, expected: frozenset[Outcome]
-    ) -> tuple[Outcome, str]:
+    async def _attempt(self, command: Command, trace_id: str) -> tuple[Outcome, str]:
         """The command's outcome, and the reason of a failure."""
         try:
             outcome = await self._do(command, trace_id)
             logger.debug("command-done", extra={"data": {**_about(command), "outcome": outcome.value}})
             return outcome, ""
         except BBSError as error:
-            outcome = classify(error)
-            level = logging.DEBUG if outcome in expected else logging.ERROR
-            _log_failure("bbs-call-failed", command, error, level, type=error.type.name)
-            return outcome, str(error)
+            _log_failure("bbs-call-failed", command, error, type=error.type.name)
+            return classify(error), str(error)
         except ContainerNotFound as error:
             logger.debug("container-gone", extra={"data": {**_about(command), "error": str(error)}})
             return Outcome.NOT_FOUND, str(error)
@@ -167,14 +165,30 @@ class Processor:
 
     async def _do(self, command: Command, trace_id: str) -> Outcome:
         match command:
+            case do.Settle(report):
+                done = await self._courier.settle(report, trace_id)
+                return Outcome.DONE if done else Outcome.FAILED
             case do.LogReplacementRequest() | do.StopContainer() | do.DeleteContainer() | do.Report():
                 return await self._do_here(command, trace_id)
-            case do.StartTask() | do.RunTask() | do.CompleteTask() | do.RejectTask():
+            case do.StartTask() | do.RunTask():
                 return await self._do_for_task(command, trace_id)
-            case _:
+            case (
+                do.ClaimActualLRP()
+                | do.RunLRP()
+                | do.StartActualLRP()
+                | do.RemoveEvacuatingActualLRP()
+                | do.EvacuateRunningActualLRP()
+            ):
                 return await self._do_for_lrp(command, trace_id)
+            case _:
+                await self._send(command, trace_id, repeated=False)
+                return Outcome.DONE
 
-    async def _do_here(self, command: do.LocalCommand, trace_id: str) -> Outcome:
+    async def _do_here(
+        self,
+        command: do.LogReplacementRequest | do.StopContainer | do.DeleteContainer | do.Report,
+        trace_id: str,
+    ) -> Outcome:
         match command:
             case do.LogReplacementRequest(guid):
                 if guid not in self._replacement_logged:
@@ -200,33 +214,6 @@ class Processor:
                 task = await self._bbs.task(guid, trace_id=trace_id)
                 request = replace(self._builder.for_task(task), guid=guid)  # not the guid of the answer
                 return await self._run(request, trace_id)
-            case do.CompleteTask(guid, failed, reason, result):
-                await self._bbs.complete_task(
-                    guid,
-                    self._cell.cell_id,
-                    failed=failed,
-                    failure_reason=reason or "",
-                    result=result,
-                    trace_id=trace_id,
-                )
-            case do.RejectTask():
-                return await self._reject(command, trace_id)
-        return Outcome.DONE
-
-    async def _reject(self, command: do.RejectTask, trace_id: str) -> Outcome:
-        """Reject a task; every attempt checks that it runs here, except the first one of ``ours``."""
-        ours = command.ours
-        async for attempt in self._backoff.retrying(retry_if_exception(may_pass)):
-            with attempt:
-                if not (ours or await self._runs_here(command.task_guid, trace_id)):
-                    return Outcome.NOT_FOUND
-                ours = False
-                await self._bbs.reject_task(command.task_guid, command.reason, trace_id=trace_id)
-        return Outcome.DONE
-
-    async def _runs_here(self, guid: str, trace_id: str) -> bool:
-        task = await self._bbs.task(guid, trace_id=trace_id)
-        return task.state is TaskState.Running and task.cell_id == self._cell.cell_id
 
     async def _do_for_lrp(self, command: do.LRPCommand, trace_id: str) -> Outcome:
         bbs = self._bbs
@@ -260,18 +247,8 @@ class Processor:
                     trace_id=trace_id,
                 )
                 return Outcome.KEEP_CONTAINER if keep else Outcome.DONE
-            case do.CrashActualLRP(_, reason):
-                await bbs.crash_actual_lrp(who.key, who.instance_key, reason or "", trace_id=trace_id)
-            case do.EvacuateCrashedActualLRP(_, reason):
-                await bbs.evacuate_crashed_actual_lrp(who.key, who.instance_key, reason, trace_id=trace_id)
-            case do.RemoveActualLRP():
-                await bbs.remove_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
             case do.RemoveEvacuatingActualLRP():
                 await bbs.remove_evacuating_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
-            case do.EvacuateClaimedActualLRP():
-                await bbs.evacuate_claimed_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
-            case do.EvacuateStoppedActualLRP():
-                await bbs.evacuate_stopped_actual_lrp(who.key, who.instance_key, trace_id=trace_id)
         return Outcome.DONE
 
     async def _run(self, request: RunRequest, trace_id: str) -> Outcome:
@@ -291,19 +268,20 @@ class Processor:
 
 def _about(command: Command) -> dict[str, str]:
     """Log data of a command: its type, and the container."""
-    match command:
-        case do.StartTask(guid) | do.RunTask(guid) | do.CompleteTask(guid) | do.RejectTask(guid):
+    subject = command.report if isinstance(command, do.Settle) else command
+    match subject:
+        case do.StartTask(guid) | do.RunTask(guid):
             pass
         case do.LogReplacementRequest(guid) | do.StopContainer(guid) | do.DeleteContainer(guid):
             pass
         case do.Report(_, guid):
             pass
+        case CompleteTask(guid) | RejectTask(guid):
+            pass
         case _:
-            guid = command.instance.guid
-    return {"command": type(command).__name__, "container-guid": guid}
+            guid = subject.instance.guid
+    return {"command": type(subject).__name__, "container-guid": guid}
 
 
-def _log_failure(
-    message: str, command: Command, error: Exception, level: int = logging.ERROR, **data: str
-) -> None:
-    logger.log(level, message, extra={"data": {**_about(command), "error": str(error), **data}})
+def _log_failure(message: str, command: Command, error: Exception, **data: str) -> None:
+    logger.error(message, extra={"data": {**_about(command), "error": str(error), **data}})

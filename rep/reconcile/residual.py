@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from bbs.models.actual_lrp import ActualLRP
-from rep.reconcile.commands import (
-    WHATEVER,
-    CompleteTask,
-    Instance,
-    Plan,
-    RemoveActualLRP,
-    RemoveEvacuatingActualLRP,
-    Step,
-)
+from rep.outcomes.reports import CompleteTask, Instance, RemoveActualLRP
+from rep.reconcile.commands import WHATEVER, Plan, RemoveEvacuatingActualLRP, Step
 
 TASK_CONTAINER_MISSING = "task container does not exist"
 

@@ -8,24 +8,11 @@ from __future__ import annotations
 
 from executor.model import Container, ContainerState
 from rep import tags
-from rep.reconcile.commands import (
-    WHATEVER,
-    CompleteTask,
-    DeleteContainer,
-    Outcome,
-    Plan,
-    RejectTask,
-    RunTask,
-    StartTask,
-    Step,
-)
+from rep.outcomes.reports import CompleteTask, EndReport, RejectTask
+from rep.reconcile.commands import DeleteContainer, Outcome, Plan, RunTask, Settle, StartTask, Step
 
 RUN_FAILED = "failed to run container"
 RESULT_FETCH_FAILED = "failed to fetch result"
-INVALID_STATE_TRANSITION = "invalid state transition"
-
-CANCELLED = frozenset({Outcome.INVALID_STATE_TRANSITION, Outcome.NOT_FOUND})
-"""The BBS ends a task before it cancels it on the cell, so it refuses the cell's report."""
 
 
 def result_path(container: Container) -> str:
@@ -39,7 +26,7 @@ def decide(container: Container, result: str | None = "") -> Plan:
     """The plan for a task container; ``result`` is None if its result file could not be read."""
     if container.state is not ContainerState.COMPLETED:
         return _active(container)
-    return (_end(container, result), Step(DeleteContainer(container.guid)))
+    return (Step(Settle(_end(container, result))), Step(DeleteContainer(container.guid)))
 
 
 def _active(container: Container) -> Plan:
@@ -56,9 +43,9 @@ def _active(container: Container) -> Plan:
         Step(
             RunTask(guid),
             on={
-                Outcome.RUN_REFUSED: (delete, _failed(guid, RUN_FAILED)),
+                Outcome.RUN_REFUSED: (Settle(_failed(guid, RUN_FAILED)), delete),
                 Outcome.NOT_FOUND: (delete,),
-                Outcome.UNRUNNABLE: (_failed(guid, None), delete),
+                Outcome.UNRUNNABLE: (Settle(_failed(guid, None)), delete),
             },
         ),
     )
@@ -68,18 +55,18 @@ def _failed(guid: str, reason: str | None) -> CompleteTask:
     return CompleteTask(guid, failed=True, failure_reason=reason, result="")
 
 
-def _end(container: Container, result: str | None) -> Step:
+def _end(container: Container, result: str | None) -> EndReport:
     guid, ended = container.guid, container.run_result
     if _rejected(container):
-        return Step(RejectTask(guid, ended.failure_reason, ours=not ended.unused), goes_on=WHATEVER)
+        return RejectTask(guid, ended.failure_reason, ours=not ended.unused)
     if result is None and not ended.failed:
-        return Step(_failed(guid, RESULT_FETCH_FAILED), goes_on=WHATEVER)
-    again = _failed(guid, INVALID_STATE_TRANSITION)
-    return Step(
-        CompleteTask(guid, failed=ended.failed, failure_reason=ended.failure_reason, result=result or ""),
-        on={Outcome.INVALID_STATE_TRANSITION: (again,)},
-        goes_on=WHATEVER,
-        expected=CANCELLED if ended.stopped else frozenset(),
+        return _failed(guid, RESULT_FETCH_FAILED)
+    return CompleteTask(
+        guid,
+        failed=ended.failed,
+        failure_reason=ended.failure_reason,
+        result=result or "",
+        stopped=ended.stopped,
     )
 
 

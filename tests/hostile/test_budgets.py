@@ -24,6 +24,7 @@ from executor.model import Resources
 from rep.agent import RepAgent
 from rep.config import parse
 from rep.server import MAX_BODY_BYTES
+from tests.support.journals import FailingJournal
 from tests.support.rep_doubles import FakeExecutor, FakeLocket
 
 pytestmark = pytest.mark.unit
@@ -46,7 +47,9 @@ async def running() -> AsyncIterator[RepAgent]:
     }
     executor = FakeExecutor(Resources(memory_mb=100, disk_mb=100, containers=9))
     async with HTTPBBSClient(keys["bbs_address"], policy=Policy(attempts=1)) as bbs:
-        agent = RepAgent(parse(json.dumps(keys)), executor, bbs, FakeLocket(), presence_retry_s=0.01)
+        agent = RepAgent(
+            parse(json.dumps(keys)), executor, bbs, FakeLocket(), FailingJournal(), presence_retry_s=0.01
+        )
         task = asyncio.create_task(agent.run())
         try:
             async with asyncio.timeout(10):

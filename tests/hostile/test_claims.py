@@ -5,6 +5,7 @@ The BBS is the embedded one, over HTTP; a layer in front of it loses answers.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bbs.backoff import Backoff
 from bbs.client.http import HTTPBBSClient
 from bbs.client.transport import Policy
 from bbs.embedded.service import BBS, run_bbs
@@ -33,6 +33,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
 from rep.server import listening
+from tests.support.outcomes import courier_for
 from tests.support.rep_doubles import FakeExecutor
 
 pytestmark = pytest.mark.unit
@@ -120,15 +121,23 @@ class World:
     def __init__(self, bbs: BBS, way: Way, client: HTTPBBSClient, auctions: Auctions) -> None:
         self.bbs, self.way, self.auctions = bbs, way, auctions
         self.executor = FakeExecutor(Resources(memory_mb=100, disk_mb=100, containers=9))
+        self.removals = Removals()
+        self.courier = courier_for(client, CELL, removals=self.removals)
         self.processor = Processor(
             Cell(cell_id=CELL),
             self.executor,
             client,
             RunRequestBuilder(stacks=StackMap({})),
             Credentials(),
-            Removals(),
-            backoff=Backoff(first_s=0.001),
+            self.removals,
+            self.courier,
         )
+
+    async def deliver(self) -> None:
+        """The courier works until no report waits."""
+        async with asyncio.timeout(10), self.courier.running():
+            while self.courier.ledger:
+                await self.removals.wait(1)
 
     async def look_at(self, container: Container) -> None:
         self.executor.put(container)
@@ -273,6 +282,7 @@ async def test_why_an_instance_cannot_run_reaches_its_owner(
             RunRequestBuilder(stacks=StackMap({})),
             Credentials(),
             Removals(),
+            courier_for(client, CELL),
         )
         world.executor.put(reserved(GUID, tags.lrp_tags(key, GUID, None, None)))
         await world.look_at(reserved("bad-task", tags.task_tags("apps", None, None)))
@@ -320,6 +330,7 @@ async def test_a_repeated_rejection_leaves_a_task_alone_that_runs_elsewhere(worl
     world.way.lose[REJECT] = 1
     world.way.then = lambda: world.bbs.controllers.tasks.start(TASK, OTHER)
     await world.look_at(failed_to_be_made())
+    await world.deliver()
     task = await world.task()
     assert (task.state, task.cell_id, task.rejection_count) == (TaskState.Running, OTHER, 1)
     assert world.executor.store == {}
@@ -330,6 +341,7 @@ async def test_a_rejection_that_did_not_arrive_is_repeated(world: World) -> None
     world.way.refuse = {REJECT}
     world.way.heal_on = GET_TASK
     await world.look_at(failed_to_be_made())
+    await world.deliver()
     task = await world.task()
     assert (task.state, task.rejection_count) == (TaskState.Pending, 1)
 

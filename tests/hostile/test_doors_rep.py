@@ -30,6 +30,8 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.journals import FailingJournal
+from tests.support.outcomes import idle_courier
 from tests.support.rep_doubles import FakeExecutor, FakeLocket, ScriptedBBS
 
 pytestmark = pytest.mark.unit
@@ -107,7 +109,7 @@ STRANGERS: list[dict[str, str]] = [
 async def running(executor: FakeExecutor, **values: Any) -> AsyncIterator[RepAgent]:
     addresses = dict.fromkeys(("listen_addr", "listen_addr_securable", "debug_address"), "127.0.0.1:0")
     config = plain(**addresses, **values)
-    agent = RepAgent(config, executor, cast(BBSClient, ScriptedBBS()), FakeLocket())
+    agent = RepAgent(config, executor, cast(BBSClient, ScriptedBBS()), FakeLocket(), FailingJournal())
     async with asyncio.TaskGroup() as group:
         group.create_task(agent.run())
         await agent.ready.wait()
@@ -221,10 +223,11 @@ async def sides(executor: FakeExecutor) -> AsyncIterator[list[str]]:
     """URLs of the three listeners of a rep."""
     identity = CellIdentity(config=RepConfig(cell_id="cell-1"), rep_url="", stacks=StackMap({}))
     deletions = Deletions(executor, Removals())
-    network = NetworkRoutes(identity, executor, EvacuationFlag(), deletions, RequestMetrics())
+    courier = idle_courier()
+    network = NetworkRoutes(identity, executor, EvacuationFlag(), deletions, RequestMetrics(), courier.ledger)
     applications = (
         network.application(),
-        AdminRoutes(EvacuationFlag()).application(),
+        AdminRoutes(EvacuationFlag(), courier).application(),
         debug_application(logging.Logger("fuzzed")),
     )
     async with (

@@ -31,6 +31,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.outcomes import idle_courier
 
 pytestmark = pytest.mark.unit
 
@@ -182,7 +183,9 @@ async def listener() -> AsyncIterator[Listener]:
     executor: Any = RefusingExecutor()
     identity = CellIdentity(config=RepConfig(cell_id="cell-1"), rep_url="", stacks=StackMap({}))
     deletions = Deletions(executor, Removals())
-    routes = NetworkRoutes(identity, executor, EvacuationFlag(), deletions, RequestMetrics())
+    routes = NetworkRoutes(
+        identity, executor, EvacuationFlag(), deletions, RequestMetrics(), idle_courier().ledger
+    )
     async with (
         deletions.open(),
         listening(routes.application(), "127.0.0.1:0", None) as address,

@@ -31,6 +31,7 @@ from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
+from tests.support.outcomes import courier_for
 from tests.support.rep_doubles import FakeExecutor, FakeLocket, ScriptedBBS
 
 pytestmark = pytest.mark.unit
@@ -91,6 +92,7 @@ def processor(executor: FakeExecutor, bbs: ScriptedBBS) -> Processor:
         RunRequestBuilder(stacks=StackMap({})),
         cast(Any, None),
         Removals(),
+        courier_for(bbs),
     )
 
 
@@ -118,14 +120,15 @@ async def test_a_bulk_pass_that_fails_in_any_way_is_followed_by_the_next(
 
 
 @trouble
-async def test_an_instance_whose_end_cannot_be_reported_still_goes(
+async def test_an_instance_whose_end_cannot_be_reported_still_goes_and_is_reported_later(
     executor: FakeExecutor, bbs: ScriptedBBS, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     executor.put(ended_lrp())
     bbs.answers["crash_actual_lrp"] = [error]
-    await processor(executor, bbs).execute(ContainerOperation(GUID))
+    run = processor(executor, bbs)
+    await run.execute(ContainerOperation(GUID))
     assert executor.store == {}
-    assert traces(caplog) == ["command-failed"]
+    assert traces(caplog) == ["outcomes.failed"]
 
 
 @trouble

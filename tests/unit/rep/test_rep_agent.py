@@ -21,6 +21,7 @@ from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.agent import RepAgent, rep_url
 from rep.config import RepConfig
 from rep.reconcile.consumer import EventStreamEnded
+from tests.support.journals import FailingJournal
 from tests.support.rep_doubles import agent_config
 from tests.support.waiting import PATIENCE_S, until
 
@@ -47,7 +48,9 @@ class Running:
     ) -> None:
         self.executor, self.bbs, self.locket, self.metrics = executor, bbs, locket, metrics
         client = cast(BBSClient, bbs)
-        self.agent = RepAgent(CONFIG, executor, client, locket, metrics=metrics, presence_retry_s=0.01)
+        self.agent = RepAgent(
+            CONFIG, executor, client, locket, FailingJournal(), metrics=metrics, presence_retry_s=0.01
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:

@@ -18,6 +18,7 @@ from bbs.client.identity import Identity, IdentityFiles
 from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
 from tests.support.http import answering
+from tests.support.outcomes import idle_courier
 from tests.support.paths import REPOSITORY
 from tests.support.waiting import PATIENCE_S
 
@@ -82,7 +83,7 @@ async def test_drain_evacuates_and_waits_for_the_end(
     flag = EvacuationFlag()
     context = Identity(tls_identity).server_context() if tls else None
     async with AsyncExitStack() as stack:
-        async with listening(AdminRoutes(flag).application(), "127.0.0.1:0", context) as address:
+        async with listening(AdminRoutes(flag, idle_courier()).application(), "127.0.0.1:0", context) as address:
             config = configure(f"0.0.0.0:{address.port}", tls_identity if tls else None)
             ended = await stack.enter_async_context(script("drain", config))
             async with asyncio.timeout(PATIENCE_S):
@@ -98,7 +99,7 @@ async def test_drain_ends_a_process_that_outlives_its_listener(configure: Config
     pid_file.write_text(f"{process.pid}\n")
     flag = EvacuationFlag()
     async with AsyncExitStack() as stack:
-        async with listening(AdminRoutes(flag).application(), "127.0.0.1:0", None) as address:
+        async with listening(AdminRoutes(flag, idle_courier()).application(), "127.0.0.1:0", None) as address:
             config = configure(f"127.0.0.1:{address.port}")
             drain = script("drain", config, REP_PID_FILE=str(pid_file), PATIENCE="1")
             ended = await stack.enter_async_context(drain)
@@ -133,7 +134,9 @@ async def test_a_rep_that_cannot_be_asked_is_not_taken_for_none(
 ) -> None:
     server = Identity(tls_identity).server_context()
     async with (
-        listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address,
+        listening(
+            AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server
+        ) as address,
         script("drain", configure(f"127.0.0.1:{address.port}")) as ended,
     ):
         status, out, err = await ended
@@ -203,12 +206,14 @@ async def test_post_start_waits_until_the_cell_is_up(
     configure: Configure, tls_identity: IdentityFiles
 ) -> None:
     server = Identity(tls_identity).server_context()
-    async with listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address:
+    async with listening(AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server) as address:
         port = address.port
     async with script("post-start", configure(f"127.0.0.1:{port}", tls_identity)) as ended:
         waiting = asyncio.ensure_future(ended)
         assert not waiting.done()
-        async with listening(AdminRoutes(EvacuationFlag()).application(), f"127.0.0.1:{port}", server):
+        async with listening(
+            AdminRoutes(EvacuationFlag(), idle_courier()).application(), f"127.0.0.1:{port}", server
+        ):
             assert (await waiting)[0] == 0
 
 

@@ -49,6 +49,7 @@ from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
+from tests.support.outcomes import courier_for
 from tests.support.thorough import examples
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class LossyBBS:
     def tables(self) -> Tables:
         return self.store.tables
 
-    async def _call(self, work: Any, when_unheard: Any = None) -> Any:
+    async def _call(self, work: Any) -> Any:
         if not self.lose:
             return await work
         self.lose -= 1
@@ -147,8 +148,6 @@ class LossyBBS:
                 await work
         else:
             work.close()
-        if when_unheard is not None:
-            return when_unheard
         raise BBSError(ErrorType.Timeout)
 
     async def actual_lrps(self, *, cell_id: str) -> list[ActualLRP]:
@@ -193,24 +192,22 @@ class LossyBBS:
     async def evacuate_claimed_actual_lrp(
         self, key: ActualLRPKey, instance: ActualLRPInstanceKey, **_: str
     ) -> bool:
-        return bool(await self._call(self._evacuation.claimed(key, instance), True))
+        return bool(await self._call(self._evacuation.claimed(key, instance)))
 
     async def evacuate_running_actual_lrp(
         self, key: ActualLRPKey, instance: ActualLRPInstanceKey, net: ActualLRPNetInfo, **_: Any
     ) -> bool:
-        return bool(
-            await self._call(self._evacuation.running(key, instance, RunningData(net_info=net)), True)
-        )
+        return bool(await self._call(self._evacuation.running(key, instance, RunningData(net_info=net))))
 
     async def evacuate_stopped_actual_lrp(
         self, key: ActualLRPKey, instance: ActualLRPInstanceKey, **_: str
     ) -> bool:
-        return bool(await self._call(self._evacuation.stopped(key, instance), False))
+        return bool(await self._call(self._evacuation.stopped(key, instance)))
 
     async def evacuate_crashed_actual_lrp(
         self, key: ActualLRPKey, instance: ActualLRPInstanceKey, reason: str, **_: str
     ) -> bool:
-        return bool(await self._call(self._evacuation.crashed(key, instance, reason), False))
+        return bool(await self._call(self._evacuation.crashed(key, instance, reason)))
 
     async def start_task(self, task_guid: str, cell_id: str, **_: str) -> bool:
         return bool(await self._call(self._tasks.start(task_guid, cell_id)))
@@ -237,13 +234,16 @@ class CellAndBBS(RuleBasedStateMachine):
         self.bbs = LossyBBS()
         self.evacuating = False
         self.offered = 0
+        self.removals = Removals()
+        self.courier = courier_for(self.bbs, CELL, removals=self.removals)
         self.processor = Processor(
             Cell(cell_id=CELL, zone="z1", evacuating=lambda: self.evacuating),
             self.executor,
             cast(BBSClient, self.bbs),
             RunRequestBuilder(stacks=StackMap({})),
             RegistryCredentials(),
-            Removals(),
+            self.removals,
+            self.courier,
         )
         # last: what is opened here is closed by teardown, which only a whole machine gets
         self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -431,6 +431,13 @@ class CellAndBBS(RuleBasedStateMachine):
                 if self.evacuating and container.tags[tags.LIFECYCLE] == tags.TASK_LIFECYCLE:
                     self.end_container(container.guid, RunResult())
             self.bulk_pass()
+            self.runner.run(self.deliver())
+
+    async def deliver(self) -> None:
+        """The courier sends what waits."""
+        async with asyncio.timeout(10), self.courier.running():
+            while self.courier.ledger:
+                await self.removals.wait(0.1)
 
     def check_agreement(self) -> None:
         rows = {

@@ -39,6 +39,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
 from rep.server import listening
+from tests.support.outcomes import courier_for
 from tests.support.paths import GOLDEN_FILES
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def processor(
         RunRequestBuilder(stacks=StackMap({"cflinuxfs4": "/stacks/cflinuxfs4.tar"})),
         RegistryCredentials(),
         Removals(),
+        courier_for(client, cell_id),
     )
 
 

@@ -20,6 +20,8 @@ from cell.assembly.lagerlog import LEVEL_NUMBERS, LagerFormatter
 from common.lager import LEVELS
 from executor.model import Container, ContainerState
 from rep.agent import RepAgent
+from rep.config import parse
+from tests.support.journals import FailingJournal
 from tests.support.paths import GOLDEN_FILES
 from tests.support.rep_doubles import agent_config
 from tests.support.waiting import PATIENCE_S
@@ -95,7 +97,7 @@ CONFIG = agent_config()
 
 @pytest.fixture
 async def agent(executor: FakeExecutor, bbs: ScriptedBBS, locket: FakeLocket) -> RepAgent:
-    return RepAgent(CONFIG, executor, cast(BBSClient, bbs), locket, presence_retry_s=0.01)
+    return RepAgent(CONFIG, executor, cast(BBSClient, bbs), locket, FailingJournal(), presence_retry_s=0.01)
 
 
 async def lived(agent: RepAgent, end: Callable[[], object]) -> None:

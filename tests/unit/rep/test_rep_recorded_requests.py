@@ -28,6 +28,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.outcomes import idle_courier
 
 if TYPE_CHECKING:
     from tests.support.captures import Capture, Exchange
@@ -136,8 +137,11 @@ class Rep:
             rep_url=f"https://{self._config.cell_id}.cell.service.cf.internal:{port}",
             stacks=StackMap({"cflinuxfs4": STACK}),
         )
-        network = NetworkRoutes(identity, self.executor, self.evacuation, deletions, RequestMetrics())
-        side = AdminRoutes(self.evacuation) if self._exchange.on_admin_side else network
+        courier = idle_courier()
+        network = NetworkRoutes(
+            identity, self.executor, self.evacuation, deletions, RequestMetrics(), courier.ledger
+        )
+        side = AdminRoutes(self.evacuation, courier) if self._exchange.on_admin_side else network
         async with deletions.open(), listening(side.application(), "127.0.0.1:0", None) as address:
             yield f"http://{address.host}:{address.port}"
 

@@ -30,6 +30,8 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.journals import FailingJournal
+from tests.support.outcomes import courier_for
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -65,10 +67,12 @@ class Listener:
             rep_url=f"https://{config.cell_id}.cell.service.cf.internal:18801",
             stacks=StackMap({"cflinuxfs4": STACK}),
         )
+        self.journal = FailingJournal()
+        self.courier = courier_for(None, journal=self.journal)
         self.applications = {
-            "admin": AdminRoutes(self.evacuation).application(),
+            "admin": AdminRoutes(self.evacuation, self.courier).application(),
             "network": NetworkRoutes(
-                identity, executor, self.evacuation, self.deletions, self.requests
+                identity, executor, self.evacuation, self.deletions, self.requests, self.courier.ledger
             ).application(),
         }
         self.addresses: dict[str, Address] = {}

@@ -17,6 +17,7 @@ from rep.evacuation import EvacuationFlag
 from rep.server import AdminRoutes, listening
 from rep.tls import check_admin_certificate
 from tests.support.certificates import self_signed
+from tests.support.outcomes import idle_courier
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
@@ -28,7 +29,7 @@ LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 async def test_only_clients_with_a_certificate_are_answered(tmp_path: Path) -> None:
     own = self_signed(tmp_path, "cell", [LOOPBACK])
     context = server_context(own.ca_file, own.cert_file, own.key_file)
-    application = AdminRoutes(EvacuationFlag()).application()
+    application = AdminRoutes(EvacuationFlag(), idle_courier()).application()
     trusted = client_context(own.ca_file, own.cert_file, own.key_file)
     async with (
         listening(application, "127.0.0.1:0", context) as address,
@@ -52,7 +53,7 @@ async def test_who_is_slow_with_a_request_is_cut(
     server = server_context(own.ca_file, own.cert_file, own.key_file) if with_tls else None
     client = client_context(own.ca_file, own.cert_file, own.key_file) if with_tls else None
     async with (
-        listening(AdminRoutes(EvacuationFlag()).application(), "127.0.0.1:0", server) as address,
+        listening(AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server) as address,
         asyncio.timeout(PATIENCE_S),
     ):
         reader, writer = await asyncio.open_connection(address.host, address.port, ssl=client)

@@ -27,6 +27,7 @@ from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
 from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.outcomes import courier_for, idle_courier
 
 if TYPE_CHECKING:
     from tests.support.rep_doubles import FakeExecutor, ScriptedBBS
@@ -89,7 +90,9 @@ def test_an_entry_names_the_request_it_belongs_to(log: io.StringIO) -> None:
 async def url(executor: FakeExecutor) -> AsyncIterator[str]:
     identity = CellIdentity(config=RepConfig(cell_id="cell-1"), rep_url="", stacks=StackMap({}))
     deletions = Deletions(executor, Removals())
-    routes = NetworkRoutes(identity, executor, EvacuationFlag(), deletions, RequestMetrics())
+    routes = NetworkRoutes(
+        identity, executor, EvacuationFlag(), deletions, RequestMetrics(), idle_courier().ledger
+    )
     async with deletions.open(), listening(routes.application(), "127.0.0.1:0", None) as address:
         yield f"http://127.0.0.1:{address.port}"
 
@@ -132,6 +135,7 @@ async def test_what_a_request_leads_to_is_logged_with_its_trace(
         RunRequestBuilder(stacks=StackMap({})),
         cast(Any, None),
         Removals(),
+        courier_for(bbs),
     )
     await processor.execute(ContainerOperation(container.guid, REQUEST_ID))
     (line,) = log.getvalue().splitlines()

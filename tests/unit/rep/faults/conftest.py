@@ -28,8 +28,10 @@ from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.locket.server import locket_credentials
 from bbs.embedded.service import BBS, run_bbs
 from bbs.models.actions import RunAction
+from bbs.models.actual_lrp import ActualLRP
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
+from executor.journal.sqlite import SQLiteJournal
 from executor.model import Container, ContainerState, EventKind
 from rep.agent import RepAgent
 from rep.config import parse
@@ -164,10 +166,16 @@ class Deployment:
         container = self.executor.container(guid)
         self.executor.tell(kind, replace(container, state=state, external_ip="192.0.2.1"))
 
-    async def states(self) -> dict[int, str]:
+    async def rows(self) -> list[ActualLRP]:
         deps = self.bbs.controllers.deps
-        rows = await deps.store.run(lambda tables: tables.actual_lrps(process_guid="web"))
-        return {row.actual_lrp_key.index: row.state for row in rows}
+        return await deps.store.run(lambda tables: tables.actual_lrps(process_guid="web"))
+
+    async def states(self) -> dict[int, str]:
+        return {row.actual_lrp_key.index: row.state for row in await self.rows()}
+
+    async def crashes(self) -> dict[int, int]:
+        """The crash count of each index."""
+        return {row.actual_lrp_key.index: row.crash_count for row in await self.rows()}
 
     async def until(self, expected: dict[int, str]) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -225,12 +233,14 @@ async def deployed(
         credentials = (
             channel_credentials(identity.ca_file, identity.cert_file, identity.key_file) if identity else None
         )
+        journal = await stack.enter_async_context(SQLiteJournal(folder / "journal"))
         calls = await stack.enter_async_context(LocketClient(f"127.0.0.1:{locket.port}", credentials))
         agent = RepAgent(
             parse(json.dumps(keys)),
             executor,
             client,
             calls,
+            journal,
             admin_tls=server_tls,
             network_tls=server_tls,
             presence_retry_s=0.25,

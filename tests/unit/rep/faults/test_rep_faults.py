@@ -77,9 +77,10 @@ async def test_attempts_are_bounded_while_the_bbs_is_away(
     assert lists <= deployment.spoiler.calls["/v1/tasks/list.r3"] + ATTEMPTS
 
 
-async def test_an_end_that_cannot_be_told_is_found_by_a_later_pass(
+async def test_an_end_that_cannot_be_told_is_told_later(
     deployment: Deployment, executor: FakeExecutor
 ) -> None:
+    """It was lost: the record was removed as residual, without a crash count, a reason or an event."""
     (running,) = await deployment.offer(0)
     await until(lambda: executor.container(running.guid).state is S.INITIALIZING)
     deployment.become(running.guid, S.RUNNING, EventKind.RUNNING)
@@ -89,7 +90,8 @@ async def test_an_end_that_cannot_be_told_is_found_by_a_later_pass(
     await until(lambda: running.guid not in executor.store)
     assert await deployment.states() == {0: "RUNNING", 1: "UNCLAIMED"}
     deployment.spoiler.fault = ""
-    await deployment.until({1: "UNCLAIMED"})
+    await deployment.until({0: "UNCLAIMED", 1: "UNCLAIMED"})
+    assert await deployment.crashes() == {0: 1, 1: 0}
 
 
 async def test_a_bbs_that_is_not_there_at_all_is_found_again(
@@ -107,7 +109,8 @@ async def test_a_bbs_that_is_not_there_at_all_is_found_again(
     await deployment.api.start()
     await until(lambda: executor.container(waiting.guid).state is S.INITIALIZING)
     deployment.become(waiting.guid, S.RUNNING, EventKind.RUNNING)
-    await deployment.until({1: "RUNNING"})
+    await deployment.until({0: "UNCLAIMED", 1: "RUNNING"})
+    assert await deployment.crashes() == {0: 1, 1: 0}
 
 
 @asynccontextmanager

@@ -19,10 +19,12 @@ from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.deletions import Deletions
 from rep.evacuation import DELETIONS_BEFORE_FORCE, Cleanup, CleanupFailed, EvacuationFlag, Evacuator
 from rep.metrics import RequestMetrics
+from rep.outcomes.ledger import Ledger
 from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
 from rep.reconcile.bulk import Bulker
 from rep.reconcile.consumer import EventStreamEnded, consuming
 from rep.removals import Removals
+from tests.support.journals import FailingJournal
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -148,10 +150,18 @@ class Evacuating:
             yield
 
 
-def evacuator(executor: FakeExecutor, flag: EvacuationFlag, removals: Removals, **times: float) -> Evacuating:
+def evacuator(
+    executor: FakeExecutor,
+    flag: EvacuationFlag,
+    removals: Removals,
+    ledger: Ledger | None = None,
+    **times: float,
+) -> Evacuating:
     waits = {"polling_interval_s": FOREVER, "timeout_s": FOREVER, "patience_s": FOREVER, **times}
     deletions = Deletions(executor, removals)
-    return Evacuating(Evacuator(executor, flag, removals, deletions, **waits), deletions)
+    return Evacuating(
+        Evacuator(executor, flag, removals, deletions, ledger or Ledger(FailingJournal()), **waits), deletions
+    )
 
 
 async def test_an_evacuation_ends_with_the_last_container(
@@ -168,6 +178,7 @@ async def test_an_evacuation_ends_with_the_last_container(
             "polling-interval": 3600.0,
             "containers": ["a", "b"],
             "states": {"reserved": 1, "running": 1},
+            "outcomes": 0,
         }
         for guid in ("a", "b"):
             assert not finished.is_set()

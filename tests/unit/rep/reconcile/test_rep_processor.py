@@ -21,6 +21,8 @@ from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
+from tests.support.journals import FailingJournal
+from tests.support.outcomes import courier_for
 
 if TYPE_CHECKING:
     from tests.support.rep_doubles import FakeExecutor, ScriptedBBS
@@ -49,6 +51,7 @@ class World:
     def __init__(self, executor: FakeExecutor, bbs: ScriptedBBS) -> None:
         self.executor, self.bbs = executor, bbs
         self.evacuating = False
+        self.journal = FailingJournal()
         self.processor = Processor(
             Cell(cell_id="cell-1", zone="z1", evacuating=lambda: self.evacuating),
             executor,
@@ -56,6 +59,7 @@ class World:
             RunRequestBuilder(stacks=StackMap({"cflinuxfs4": "/stacks/cflinuxfs4.tar"})),
             PassThrough(),
             Removals(),
+            courier_for(bbs, journal=self.journal),
         )
 
     async def look_at(self, container: Container, trace_id: str = "trace") -> None:

@@ -26,10 +26,12 @@ from executor.model import (
     RunInfo,
     RunResult,
 )
+from rep.outcomes import reports
+from rep.outcomes.reports import Instance
 from rep.reconcile import commands as do
 from rep.reconcile import lrp, tasks
 from rep.reconcile.batch import ContainerOperation, ResidualLRP, ResidualTask, batch
-from rep.reconcile.commands import WHATEVER, Instance, Outcome, Plan, Step, classify
+from rep.reconcile.commands import WHATEVER, Outcome, Plan, Step, classify
 from rep.reconcile.residual import residual_lrp, residual_task
 
 pytestmark = pytest.mark.unit
@@ -44,10 +46,16 @@ WHO = Instance(
 )
 CLAIM = Step(do.ClaimActualLRP(WHO), on={Outcome.CANNOT_BE_CLAIMED: (do.DeleteContainer(GUID),)})
 DELETE = Step(do.DeleteContainer(GUID))
+GONE = (do.Settle(reports.RemoveActualLRP(WHO)), do.DeleteContainer(GUID))
 STOPPED = RunResult(failed=True, failure_reason="APP: Exited with status 143", stopped=True)
 CRASHED = RunResult(failed=True, failure_reason="APP: Exited with status 1")
 ENDED = RunResult()
 UNUSED = RunResult(failed=True, failure_reason="expired container", unused=True)
+
+
+def settled(report: reports.EndReport) -> Plan:
+    """The container goes once its report is kept."""
+    return (Step(do.Settle(report)), DELETE)
 
 
 def decide(container: Container, *, evacuating: bool = False) -> Plan:
@@ -71,23 +79,26 @@ def decide(container: Container, *, evacuating: bool = False) -> Plan:
                 Step(
                     do.RunLRP(WHO),
                     on={
-                        Outcome.RUN_REFUSED: (do.DeleteContainer(GUID), do.RemoveActualLRP(WHO)),
-                        Outcome.NOT_FOUND: (do.DeleteContainer(GUID), do.RemoveActualLRP(WHO)),
-                        Outcome.UNRUNNABLE: (do.CrashActualLRP(WHO, None), do.DeleteContainer(GUID)),
+                        Outcome.RUN_REFUSED: GONE,
+                        Outcome.NOT_FOUND: GONE,
+                        Outcome.UNRUNNABLE: (
+                            do.Settle(reports.CrashActualLRP(WHO, None)),
+                            do.DeleteContainer(GUID),
+                        ),
                     },
                 ),
             ),
         ),
         (S.INITIALIZING, ENDED, (CLAIM,)),
         (S.CREATED, ENDED, (CLAIM,)),
-        (S.COMPLETED, STOPPED, (Step(do.RemoveActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.COMPLETED, STOPPED, settled(reports.RemoveActualLRP(WHO))),
         (
             S.COMPLETED,
             CRASHED,
-            (Step(do.CrashActualLRP(WHO, "APP: Exited with status 1"), goes_on=WHATEVER), DELETE),
+            settled(reports.CrashActualLRP(WHO, "APP: Exited with status 1")),
         ),
-        (S.COMPLETED, ENDED, (Step(do.CrashActualLRP(WHO, ""), goes_on=WHATEVER), DELETE)),
-        (S.COMPLETED, UNUSED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.COMPLETED, ENDED, settled(reports.CrashActualLRP(WHO, ""))),
+        (S.COMPLETED, UNUSED, settled(reports.EvacuateClaimedActualLRP(WHO))),
     ],
 )
 def test_an_lrp_on_a_staying_cell(
@@ -99,18 +110,15 @@ def test_an_lrp_on_a_staying_cell(
 @pytest.mark.parametrize(
     ("state", "result", "plan"),
     [
-        (S.RESERVED, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
-        (S.INITIALIZING, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
-        (S.CREATED, ENDED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
-        (S.COMPLETED, STOPPED, (Step(do.EvacuateStoppedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
-        (S.COMPLETED, UNUSED, (Step(do.EvacuateClaimedActualLRP(WHO), goes_on=WHATEVER), DELETE)),
+        (S.RESERVED, ENDED, settled(reports.EvacuateClaimedActualLRP(WHO))),
+        (S.INITIALIZING, ENDED, settled(reports.EvacuateClaimedActualLRP(WHO))),
+        (S.CREATED, ENDED, settled(reports.EvacuateClaimedActualLRP(WHO))),
+        (S.COMPLETED, STOPPED, settled(reports.EvacuateStoppedActualLRP(WHO))),
+        (S.COMPLETED, UNUSED, settled(reports.EvacuateClaimedActualLRP(WHO))),
         (
             S.COMPLETED,
             CRASHED,
-            (
-                Step(do.EvacuateCrashedActualLRP(WHO, "APP: Exited with status 1"), goes_on=WHATEVER),
-                DELETE,
-            ),
+            settled(reports.EvacuateCrashedActualLRP(WHO, "APP: Exited with status 1")),
         ),
     ],
 )
@@ -188,7 +196,7 @@ def test_an_lrp_with_broken_tags_is_only_reported(
 @pytest.mark.parametrize("state", [S.RESERVED, S.INITIALIZING, S.CREATED, S.RUNNING])
 def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> None:
     drop = (do.DeleteContainer("task-1"),)
-    failed = do.CompleteTask("task-1", True, "failed to run container", "")
+    failed = do.Settle(reports.CompleteTask("task-1", True, "failed to run container", ""))
     started = {Outcome.DONE, Outcome.ALREADY_STARTED} if state is S.RESERVED else {Outcome.DONE}
     assert tasks.decide(task_container(state)) == (
         Step(
@@ -199,42 +207,34 @@ def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> N
         Step(
             do.RunTask("task-1"),
             on={
-                Outcome.RUN_REFUSED: (*drop, failed),
+                Outcome.RUN_REFUSED: (failed, *drop),
                 Outcome.NOT_FOUND: drop,
-                Outcome.UNRUNNABLE: (do.CompleteTask("task-1", True, None, ""), *drop),
+                Outcome.UNRUNNABLE: (do.Settle(reports.CompleteTask("task-1", True, None, "")), *drop),
             },
         ),
     )
 
 
 @pytest.mark.parametrize(
-    ("ended", "result", "command"),
+    ("ended", "result", "report"),
     [
-        (ENDED, "fine", do.CompleteTask("task-1", False, "", "fine")),
-        (ENDED, None, do.CompleteTask("task-1", True, "failed to fetch result", "")),
-        (CRASHED, "half", do.CompleteTask("task-1", True, "APP: Exited with status 1", "half")),
-        (CRASHED, None, do.CompleteTask("task-1", True, "APP: Exited with status 1", "")),
+        (ENDED, "fine", reports.CompleteTask("task-1", False, "", "fine")),
+        (ENDED, None, reports.CompleteTask("task-1", True, "failed to fetch result", "")),
+        (CRASHED, "half", reports.CompleteTask("task-1", True, "APP: Exited with status 1", "half")),
+        (CRASHED, None, reports.CompleteTask("task-1", True, "APP: Exited with status 1", "")),
         (
             RunResult(failed=True, failure_reason="failed to mount volume", retryable=True),
             "",
-            do.RejectTask("task-1", "failed to mount volume"),
+            reports.RejectTask("task-1", "failed to mount volume"),
         ),
-        (UNUSED, "", do.RejectTask("task-1", "expired container", ours=False)),
+        (UNUSED, "", reports.RejectTask("task-1", "expired container", ours=False)),
     ],
 )
 def test_a_completed_task(
-    task_container: MakeContainer, ended: RunResult, result: str | None, command: do.Command
+    task_container: MakeContainer, ended: RunResult, result: str | None, report: reports.EndReport
 ) -> None:
-    first, last = tasks.decide(task_container(S.COMPLETED, run_result=ended), result)
-    assert first.command == command
-    assert first.goes_on == WHATEVER
-    assert last == Step(do.DeleteContainer("task-1"))
-
-
-def test_a_task_that_may_not_complete_so_is_completed_as_failed(task_container: MakeContainer) -> None:
-    first, _ = tasks.decide(task_container(S.COMPLETED), "x")
-    again = do.CompleteTask("task-1", True, "invalid state transition", "")
-    assert first.on == {Outcome.INVALID_STATE_TRANSITION: (again,)}
+    plan = tasks.decide(task_container(S.COMPLETED, run_result=ended), result)
+    assert plan == (Step(do.Settle(report)), Step(do.DeleteContainer("task-1")))
 
 
 @pytest.mark.parametrize(
@@ -256,9 +256,9 @@ def test_which_result_file_is_read(
 @pytest.mark.parametrize(
     ("instance", "evacuating", "commands"),
     [
-        (True, False, [do.RemoveActualLRP]),
+        (True, False, [reports.RemoveActualLRP]),
         (False, True, [do.RemoveEvacuatingActualLRP]),
-        (True, True, [do.RemoveActualLRP, do.RemoveEvacuatingActualLRP]),
+        (True, True, [reports.RemoveActualLRP, do.RemoveEvacuatingActualLRP]),
     ],
 )
 def test_a_record_without_a_container(
@@ -272,7 +272,7 @@ def test_a_record_without_a_container(
 
 def test_a_task_without_a_container_fails() -> None:
     gone = "task container does not exist"
-    assert residual_task("t") == (Step(do.CompleteTask("t", True, gone, gone)),)
+    assert residual_task("t") == (Step(reports.CompleteTask("t", True, gone, gone)),)
 
 
 @pytest.mark.parametrize("presence", list(Presence))
@@ -282,6 +282,12 @@ def test_a_batch_prefers_the_container(
     assert batch([lrp_container()], [actual_lrp(presence)], [Task(task_guid=GUID)]) == {
         GUID: ContainerOperation(GUID)
     }
+
+
+def test_a_record_whose_report_waits_is_left_to_it(actual_lrp: Callable[..., ActualLRP]) -> None:
+    """The bulk pass called a completed task failed, because its container was gone."""
+    records = [actual_lrp(guid="a"), actual_lrp(guid="b")], [Task(task_guid="t"), Task(task_guid="u")]
+    assert batch([], *records, {"a", "t"}).keys() == {"b", "u"}
 
 
 def test_a_batch_of_records_without_containers(actual_lrp: Callable[..., ActualLRP]) -> None:
