@@ -65,8 +65,8 @@ class EvacuateCrashedActualLRP:
 class CompleteTask:
     """Report how the task ended. The result belongs to the app and is not logged.
 
-    failure_reason: None for the text of the outcome that led here. stopped: a stop was requested; the BBS ends
-    a task before it cancels it on the cell, so it refuses this report.
+    failure_reason: None for the text of the outcome that led here. stopped: a stop was requested. The BBS
+    ends a task before it cancels it on the cell, so it refuses this report.
     """
 
     task_guid: str
