@@ -83,7 +83,9 @@ async def test_drain_evacuates_and_waits_for_the_end(
     flag = EvacuationFlag()
     context = Identity(tls_identity).server_context() if tls else None
     async with AsyncExitStack() as stack:
-        async with listening(AdminRoutes(flag, idle_courier()).application(), "127.0.0.1:0", context) as address:
+        async with listening(
+            AdminRoutes(flag, idle_courier()).application(), "127.0.0.1:0", context
+        ) as address:
             config = configure(f"0.0.0.0:{address.port}", tls_identity if tls else None)
             ended = await stack.enter_async_context(script("drain", config))
             async with asyncio.timeout(PATIENCE_S):
@@ -206,7 +208,9 @@ async def test_post_start_waits_until_the_cell_is_up(
     configure: Configure, tls_identity: IdentityFiles
 ) -> None:
     server = Identity(tls_identity).server_context()
-    async with listening(AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server) as address:
+    async with listening(
+        AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server
+    ) as address:
         port = address.port
     async with script("post-start", configure(f"127.0.0.1:{port}", tls_identity)) as ended:
         waiting = asyncio.ensure_future(ended)

@@ -53,7 +53,9 @@ async def test_who_is_slow_with_a_request_is_cut(
     server = server_context(own.ca_file, own.cert_file, own.key_file) if with_tls else None
     client = client_context(own.ca_file, own.cert_file, own.key_file) if with_tls else None
     async with (
-        listening(AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server) as address,
+        listening(
+            AdminRoutes(EvacuationFlag(), idle_courier()).application(), "127.0.0.1:0", server
+        ) as address,
         asyncio.timeout(PATIENCE_S),
     ):
         reader, writer = await asyncio.open_connection(address.host, address.port, ssl=client)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from executor.journal.opening import Finding
 from executor.journal.sqlite import SQLiteJournal
 from tests.support.journals import FailingJournal, Fault
 from tests.support.thorough import THOROUGH
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import until
 from tests.unit.executor.journal.conftest import BOOT, rows_of
 
 pytestmark = pytest.mark.unit
@@ -107,9 +106,7 @@ def remount(disk: Path, mode: str) -> None:
 
 
 async def condition(journal: SQLiteJournal, trouble: Trouble | None) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        for _ in itertools.takewhile(lambda _: journal.trouble is not trouble, itertools.count()):
-            await asyncio.sleep(0.005)
+    await until(lambda: journal.trouble is trouble)
 
 
 def opened(folder: Path) -> SQLiteJournal:

@@ -28,7 +28,8 @@ from rep import tags
 from rep.agent import RepAgent
 from rep.config import parse
 from rep.server import listening
-from tests.unit.rep.conftest import FakeExecutor, FakeLocket
+from tests.support.rep_doubles import FakeExecutor, FakeLocket
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from typing import Any
@@ -106,7 +107,7 @@ class Outage:
             agent = RepAgent(parse(json.dumps(keys)), executor, client, FakeLocket(), opened)
             running = asyncio.create_task(agent.run())
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     await agent.ready.wait()
                 yield agent
             finally:
@@ -153,7 +154,7 @@ def end(executor: FakeExecutor, guid: str, result: RunResult) -> None:
 async def recorded(outage: Outage) -> float:
     """Seconds until the BBS has both records."""
     began = asyncio.get_running_loop().time()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         for _ in itertools.count():
             row, task = await outage.records()
             if row.state != "RUNNING" and task.state is not TaskState.Running:
@@ -182,7 +183,7 @@ async def outcomes(agent: RepAgent) -> Any:
         return await answer.json(content_type=None)
 
 
-async def test_an_outage_costs_only_time(outage: Outage, until: Callable[..., Awaitable[None]]) -> None:
+async def test_an_outage_costs_only_time(outage: Outage) -> None:
     """The crash was lost, and the Task that had succeeded failed with `task container does not exist`."""
     executor = with_work()
     async with outage.present():
@@ -200,9 +201,7 @@ async def test_an_outage_costs_only_time(outage: Outage, until: Callable[..., Aw
             assert (await outcomes(agent))["outcomes"] == []
 
 
-async def test_a_rep_killed_during_an_outage_reports_what_its_predecessor_saw(
-    outage: Outage, until: Callable[..., Awaitable[None]]
-) -> None:
+async def test_a_rep_killed_during_an_outage_reports_what_its_predecessor_saw(outage: Outage) -> None:
     executor, left = with_work(), outage.folder / "left by the kill"
     async with outage.present():
         await outage.work_begins()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,10 +25,10 @@ from rep.outcomes.reports import END_REPORTS, EndReport, Entry, Instance, decode
 from rep.outcomes.sender import Sender
 from rep.removals import Removals
 from tests.support.journals import FailingJournal, Fault, Rows
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.unit
 
-Until = Callable[[Callable[[], bool]], Any]
 CELL = "cell-1"
 E = ErrorType
 AWAY = UnansweredError(E.InvalidResponse, "connection refused")
@@ -225,7 +225,7 @@ class Sending:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(10), self.courier.running():
+        async with asyncio.timeout(PATIENCE_S), self.courier.running():
             yield
 
 
@@ -236,7 +236,7 @@ async def test_a_report_is_sent_at_once_and_forgotten_when_answered() -> None:
     assert (len(world.ledger), world.journal.rows.outcomes) == (0, {})
 
 
-async def test_a_report_without_an_answer_waits_and_others_do_not_try_in_vain(until: Until) -> None:
+async def test_a_report_without_an_answer_waits_and_others_do_not_try_in_vain() -> None:
     world = Sending()
     world.send.away = True
     guids = [f"instance-{number}" for number in range(5)]
@@ -252,7 +252,7 @@ async def test_a_report_without_an_answer_waits_and_others_do_not_try_in_vain(un
     assert world.journal.rows.outcomes == {}
 
 
-async def test_all_outcomes_arrive_within_two_seconds_of_the_return_of_the_bbs(until: Until) -> None:
+async def test_all_outcomes_arrive_within_two_seconds_of_the_return_of_the_bbs() -> None:
     """With the pauses of production, after an outage of any length."""
     world = Sending()
     world.courier = Courier(world.ledger, world.send, Removals())
@@ -268,9 +268,7 @@ async def test_all_outcomes_arrive_within_two_seconds_of_the_return_of_the_bbs(u
         assert asyncio.get_running_loop().time() - began < 2
 
 
-async def test_a_refused_report_is_repeated_and_holds_up_no_other(
-    until: Until, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_refused_report_is_repeated_and_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
     world = Sending()
     world.send.answers = [BBSError(E.Deserialize)]
     assert await world.courier.settle(crash("bad"), "")
@@ -296,7 +294,7 @@ async def test_any_failure_of_one_report_holds_up_no_other(caplog: pytest.LogCap
     assert [record.message for record in caplog.records if record.exc_info] == ["outcomes.failed"]
 
 
-async def test_reports_of_an_earlier_process_are_sent_at_once_as_repeated(until: Until) -> None:
+async def test_reports_of_an_earlier_process_are_sent_at_once_as_repeated() -> None:
     before = Sending()
     before.send.away = True
     await before.courier.settle(crash(), "")
@@ -317,7 +315,7 @@ async def test_a_container_stays_until_its_report_is_stored_or_answered() -> Non
     assert len(world.ledger) == 0
 
 
-async def test_a_report_is_not_sent_twice_at_once(until: Until) -> None:
+async def test_a_report_is_not_sent_twice_at_once() -> None:
     world = Sending()
     world.send.gate = asyncio.Event()
     async with asyncio.TaskGroup() as group, world.running():
