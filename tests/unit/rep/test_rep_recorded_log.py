@@ -20,7 +20,6 @@ from cell.assembly.lagerlog import LEVEL_NUMBERS, LagerFormatter
 from common.lager import LEVELS
 from executor.model import Container, ContainerState
 from rep.agent import RepAgent
-from rep.config import parse
 from tests.support.journals import FailingJournal
 from tests.support.paths import GOLDEN_FILES
 from tests.support.rep_doubles import agent_config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -26,9 +25,8 @@ from executor.journal.sqlite import SQLiteJournal
 from executor.model import Container, ContainerState, EventKind, Resources, RunResult
 from rep import tags
 from rep.agent import RepAgent
-from rep.config import parse
 from rep.server import listening
-from tests.support.rep_doubles import FakeExecutor, FakeLocket
+from tests.support.rep_doubles import FakeExecutor, FakeLocket, agent_config
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -91,20 +89,12 @@ class Outage:
     async def rep(self, executor: FakeExecutor, journal: Path) -> AsyncIterator[RepAgent]:
         """One process of the rep; what it says at its end does not matter, it is killed."""
         url = f"http://127.0.0.1:{self.port}"
-        keys = {
-            "cell_id": CELL,
-            "bbs_address": url,
-            "locket_address": "127.0.0.1:1",
-            "listen_addr": "127.0.0.1:0",
-            "listen_addr_securable": "127.0.0.1:0",
-            "rep_url": "http://127.0.0.1:1",
-        }
         policy = Policy(attempts=1, dial_timeout_s=1)
         async with (
             SQLiteJournal(journal) as opened,
             HTTPBBSClient(url, policy=policy) as client,
         ):
-            agent = RepAgent(parse(json.dumps(keys)), executor, client, FakeLocket(), opened)
+            agent = RepAgent(agent_config(bbs_address=url), executor, client, FakeLocket(), opened)
             running = asyncio.create_task(agent.run())
             try:
                 async with asyncio.timeout(PATIENCE_S):
