@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from bbs.errorgroups import leaves
+from cell.assembly.errors import CommandError
 from cell.assembly.terminal import visible_lines
 
 T = TypeVar("T")
@@ -27,10 +28,6 @@ DOCUMENT: Final = click.Path(readable=False)
 
 FILE: Final = click.Path(path_type=Path, readable=False)
 FOLDER: Final = click.Path(path_type=Path, readable=False, file_okay=False)
-
-
-class CommandError(Exception):
-    """A command failed; the message names the obstacle and the remedy."""
 
 
 def require_root(reason: str) -> None:

@@ -88,10 +88,13 @@ CONVERGENCE_INTERVAL_S = 10.0
     metavar="DIR",
     help="lifecycle archives, as `make bundle` leaves them in dist/ (default: built by this command)",
 )
-def dev(state_dir: Path, allowed_hosts: Sequence[str], **values: Any) -> int:
+def dev(state_dir: Path, cells: int, allowed_hosts: Sequence[str], **values: Any) -> int:
     require_root("it makes containers and packet rules")
     # A local import: options are read and completed without the container engine's client.
     from cell.development.service import Settings, serve
+    from cell.development.slots import SLOTS
 
+    if not 0 <= cells <= SLOTS:
+        raise click.BadParameter(f"expected 0 to {SLOTS} cells", param_hint="--cells")
     hosts = [name.lower() for name in allowed_hosts]
-    return serve(Settings(state_dir=state_dir.absolute(), allowed_hosts=hosts, **values))
+    return serve(Settings(state_dir=state_dir.absolute(), cells=cells, allowed_hosts=hosts, **values))

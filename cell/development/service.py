@@ -20,10 +20,10 @@ from bbs.serving.address import Address
 from cell.assembly import lagerlog
 from cell.assembly.cell import composed_agent
 from cell.assembly.console import Console
+from cell.assembly.errors import CommandError
 from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.process import raise_descriptor_limit, relax_garbage_collector, stop_signals
 from cell.assembly.telemetry import open_telemetry
-from cell.cli import CommandError
 from cell.development.bundle import Bundle, BundleError, given_bundle, own_bundle
 from cell.development.certs import development_identities, development_instance_authority
 from cell.development.endpoints import published
@@ -31,7 +31,7 @@ from cell.development.freeport import free_port
 from cell.development.images import ensure_image, mounted_paths
 from cell.development.leftovers import remove_unclaimed
 from cell.development.logboard import LogBoard
-from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, SLOTS, Slot, take_slots
+from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot, take_slots
 from cell.development.stack import STACK as APP_STACK
 from cell.development.stack import StackError, ensure_stack
 from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
@@ -50,7 +50,6 @@ LOGS_PORT = 8087
 POLLING_INTERVAL = "10s"
 """Interval of a development cell: residual records go sooner than with the 30 s of a deployment."""
 
-CONVERGENCE_INTERVAL_S = 10.0
 UPLOAD_POLLING_INTERVAL_S = 0.1
 """Interval of polls for an uploaded droplet; this process answers them."""
 
@@ -82,8 +81,6 @@ def serve(settings: Settings) -> int:
     """Run until a signal, and return the exit status. Errors of the user are printed."""
     try:
         with reported_errors(lambda text: print(f"cell dev: {text}", file=sys.stderr)), ExitStack() as stack:
-            if not 0 <= settings.cells <= SLOTS:
-                raise CommandError(f"expected 0 to {SLOTS} cells")
             base = load(settings.config) if settings.config else RepConfig()
             stack.enter_context(held(settings.state_dir, "cell dev"))
             _install_log(settings.state_dir / LOG_NAME, base.redact_patterns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cell.cli import CommandError
+from cell.assembly.errors import CommandError
 
 SUCCESS = 0
 FAILED = 1

@@ -106,6 +106,15 @@ def test_the_log_tells_no_secrets(started: Started, tmp_path: Path) -> None:
     assert told == {"image_password": "*REDACTED*", "text": "*REDACTED*", "guid": "g"}
 
 
+@pytest.mark.parametrize("number", ["-1", "10", "x"])
+def test_there_is_a_number_of_cells_that_fits(
+    number: str, started: Started, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert started.go("--state-dir", tmp_path / "state", "--cells", number) == 2
+    assert "cell dev: error: Invalid value for " in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_configuration_that_cannot_be_used_touches_nothing(
     started: Started, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
