@@ -1,7 +1,7 @@
-"""The one retry policy of the agent: exponential back-off with jitter.
+"""Retry policy of all clients: exponential back-off with jitter.
 
-A fixed pause makes all cells ask in step after a BBS or Locket restarts. Each wait here is random between
-half and all of a length that doubles from attempt to attempt, so clients spread out and still wait.
+With fixed pauses, all cells would repeat their requests at the same moments after a BBS or Locket restarts.
+The limit of a pause doubles with each attempt, and the pause is random between half the limit and the limit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """How often something is tried, and how long the pauses are.
+    """Number of attempts, and the pauses between them.
 
-    attempts: the first included; 0 for no limit. first_s: the longest first pause in seconds; each later
-    one is up to twice as long as the one before, at most ``most_s``. sleep: replaced in tests.
+    attempts: including the first; 0 for no limit.
+    first_s: limit of the first pause in seconds. The limit doubles with each attempt, up to ``most_s``.
+    sleep: replaced in tests.
     """
 
     attempts: int = 3
@@ -33,16 +34,16 @@ class Backoff:
     sleep: Sleep = asyncio.sleep
 
     def pause_s(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row, at least one."""
+        """The pause after a number of consecutive failures (1 or more), in seconds."""
         longest = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
         return random.uniform(longest / 2, longest)
 
     def retrying(
         self, retry: retry_base, *, before_sleep: Callable[[RetryCallState], None] | None = None
     ) -> AsyncRetrying:
-        """A retry loop for failures that ``retry`` names; the last one is raised as it is.
+        """A retry loop. retry: selects the failures to retry. The last failure is raised unchanged.
 
-        before_sleep: called after each failed attempt that another one follows.
+        before_sleep: called after each failed attempt except the last.
         """
         return AsyncRetrying(
             stop=stop_after_attempt(self.attempts) if self.attempts else stop_never,

@@ -1,7 +1,7 @@
-"""Trace ids: the request that caused some work, in every log entry about that work.
+"""Trace ids: log entries name the request that caused them.
 
-A request brings its id in the header ``X-Vcap-Request-Id``. Log entries carry it as ``trace-id``: 32
-hexadecimal digits, without the dashes of a UUID. Tasks that start inside :func:`traced` inherit it.
+The header ``X-Vcap-Request-Id`` of a request has its id. Log entries have it as ``trace-id``: 32 hexadecimal
+digits, without the dashes of a UUID. Tasks that start inside :func:`traced` inherit it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _current: ContextVar[dict[str, str] | None] = ContextVar("trace", default=None)
 
 
 def trace_in(request_id: str) -> str:
-    """The trace id in a request id; empty when it holds none."""
+    """The trace id in a request id; empty if there is none."""
     digits = request_id.replace("-", "")
     return digits if _TRACE.fullmatch(digits) and digits != _NONE else ""
 
 
 @contextmanager
 def traced(request_id: str) -> Iterator[None]:
-    """Log entries made inside belong to this request; to none without a trace id in it."""
+    """Log entries inside this context get the trace id of a request id, if it has one."""
     found = trace_in(request_id)
     token = _current.set({"trace-id": found, "span-id": secrets.token_hex(8)} if found else None)
     try:

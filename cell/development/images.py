@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from docker import APIClient
@@ -54,16 +55,18 @@ def build_rootfs_tar(path: Path, busybox: Path = BUSYBOX) -> None:
                 archive.addfile(link)
 
 
-def ensure_image(client: APIClient, tag: str, folder: Path) -> str:
+def ensure_image(
+    client: APIClient, tag: str, folder: Path, build: Callable[[Path], None] = build_rootfs_tar
+) -> str:
     """Create the image ``tag`` (``repository:tag``) if the engine lacks it; the archive is in ``folder``.
 
-    Returns the tag. Raises docker's errors.
+    build: writes the archive. Returns the tag. Raises the errors of docker and ``build``.
     """
     try:
         client.inspect_image(tag)
     except ImageNotFound:
         archive = folder / "rootfs.tar"
-        build_rootfs_tar(archive)
+        build(archive)
         repository, _, version = tag.rpartition(":")
         client.import_image_from_file(str(archive), repository=repository, tag=version)
         archive.unlink()

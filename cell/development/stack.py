@@ -17,9 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import ImageNotFound
 
-from cell.development.images import BUSYBOX, build_rootfs_tar, remove_others
+from cell.development.images import BUSYBOX, build_rootfs_tar, ensure_image, remove_others
 
 STACK = "cellfs"
 REPOSITORY = "diego-cell/cellfs"
@@ -48,14 +47,7 @@ def ensure_stack(client: APIClient, folder: Path) -> str:
     Raises StackError, OSError, docker's errors.
     """
     tag = f"{REPOSITORY}:{_fingerprint()}"
-    try:
-        client.inspect_image(tag)
-    except ImageNotFound:
-        archive = folder / "stack.tar"
-        build_stack_tar(archive)
-        repository, _, version = tag.rpartition(":")
-        client.import_image_from_file(str(archive), repository=repository, tag=version)
-        archive.unlink()
+    ensure_image(client, tag, folder, build_stack_tar)
     remove_others(client, tag)
     return tag
 

@@ -1,7 +1,7 @@
 """Contents and renewal times of instance certificates. Pure.
 
-Peers check these numbers and names: routers and back ends verify the subject alternative names, platform
-services read the organizational units.
+Peers use the contents: routers and back ends verify the subject alternative names, and platform services read
+the organizational units.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def identity_profile(container: Container) -> CertificateProfile:
 def renewal_delay_s(validity_s: float, jitter: float) -> float:
     """Seconds from the issue of a certificate to its renewal.
 
-    Certificates valid for more than 4 h are renewed 30 min before expiry; others when 1/8 of their
-    lifetime remains. ``jitter`` (0 to 1) moves the renewal up to a third of the lead earlier, so that
-    instances started together renew at different times.
+    The lead is the time between renewal and expiry: 30 min for certificates valid for more than 4 h, else 1/8
+    of the validity. jitter: from 0 to 1; extends the lead by up to a third, so that instances that started
+    together renew at different times.
     """
     lead = _LONG_LEAD_S if validity_s > _LONG_VALIDITY_S else validity_s * _SHORT_LEAD
     return validity_s - lead * (1 + _JITTER * jitter)

@@ -146,7 +146,7 @@ async def test_a_payload_that_is_gone(session, tmp_path):
         ("http://h:x/", 'parse "http://h:x/": invalid port ":x" after host'),
         (":x", 'parse ":x": missing protocol scheme'),
         ("//h/x", 'parse "//h/x": missing protocol scheme'),
-        ("http://h/\x07", 'parse "http://h/\x07": net/url: invalid control character in URL'),
+        ("http://h/\x07", r'parse "http://h/\a": net/url: invalid control character in URL'),
     ],
 )
 def test_which_addresses_are_none(url, problem):
