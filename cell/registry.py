@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "ssh-proxy": "run the SSH proxy, through which users reach instances",
     "run": "run one action tree, Task or DesiredLRP in a new container",
     "network": "show the ports, egress rules and counters of containers",
+    "outcomes": "list the outcomes of containers that the BBS has not recorded yet",
     "explain": "show a finished run as a tree, the failing step first",
     "completion": "print the completion script of a shell",
 }

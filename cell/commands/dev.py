@@ -8,7 +8,7 @@ Everything listens on loopback:
   REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON, for example with curl
   file server   127.0.0.1:8080   serves STATE/static under /v1/static/, accepts uploads
   app logs      127.0.0.1:8087   the last lines of every app, and new lines
-  rep           127.0.0.1:1800   admin side: /ping, /evacuate
+  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes
                 127.0.0.1:1801   network side: /state, /work ...
 
 With --tls all listeners use mutual TLS, except REST API, file server and app logs. STATE/tls/ then contains a

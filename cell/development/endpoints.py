@@ -27,6 +27,14 @@ class NoEndpoints(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class CellEndpoint:
+    """A cell of the `cell dev`. admin: the URL of its rep's admin listener."""
+
+    cell_id: str
+    admin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoints:
     """tls: PEM files of CA, certificate and key for clients; None if all endpoints are plain.
 
@@ -38,6 +46,7 @@ class Endpoints:
     file_server: str
     logs: str
     tls: tuple[Path, Path, Path] | None
+    cells: tuple[CellEndpoint, ...] = ()
 
 
 @contextmanager
@@ -92,12 +101,16 @@ def _parsed(text: str) -> Endpoints:
     tls = document.get("tls")
     if tls is not None and not isinstance(tls, dict):
         raise ValueError("`tls` is not a JSON object")
+    cells = document.get("cells", [])
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+        raise ValueError("`cells` is not a list of JSON objects")
     return Endpoints(
         bbs=_text(document, "bbs"),
         locket=_text(document, "locket"),
         file_server=_text({"file_server": "", **document}, "file_server"),
         logs=_text({"logs": "", **document}, "logs"),
         tls=(Path(_text(tls, "ca")), Path(_text(tls, "cert")), Path(_text(tls, "key"))) if tls else None,
+        cells=tuple(CellEndpoint(_text(cell, "cell_id"), _text(cell, "admin")) for cell in cells),
     )
 
 

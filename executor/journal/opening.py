@@ -132,7 +132,7 @@ def reopen(path: Path) -> sqlite3.Connection:
     """
     connection = connect(path)
     try:
-        _migrate(connection)
+        _migrate(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -213,7 +213,7 @@ def _open(path: Path, boot_id: str) -> tuple[sqlite3.Connection, int, Contents]:
         raise Damaged("the file is shorter than its header")  # SQLite takes it for an empty one
     connection = connect(path)
     try:
-        version = _migrate(connection)
+        version = _migrate(connection, path)
         contents = read(connection)
         for statement, values in schema.statements(boot_fact(boot_id)):
             connection.execute(statement, values)
@@ -223,13 +223,17 @@ def _open(path: Path, boot_id: str) -> tuple[sqlite3.Connection, int, Contents]:
     return connection, version, contents
 
 
-def _migrate(connection: sqlite3.Connection) -> int:
-    """Bring the schema up to date in one transaction; the version before. Raises JournalError, Damaged."""
+def _migrate(connection: sqlite3.Connection, path: Path) -> int:
+    """Bring the schema up to date in one transaction; the version before. path: for the error.
+
+    Raises JournalError, Damaged, sqlite3.Error.
+    """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version and connection.execute("PRAGMA application_id").fetchone()[0] != schema.mark(version):
         raise Damaged(f"the schema version {version} does not match its mark")
     if version > schema.SCHEMA_VERSION:
-        raise JournalError(Trouble.NEWER, f"schema {version}, this version knows {schema.SCHEMA_VERSION}")
+        found = f"{path}: schema {version}, this version knows {schema.SCHEMA_VERSION}"
+        raise JournalError(Trouble.NEWER, found)
     if version < schema.SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
         for step in schema.MIGRATIONS[version:]:
@@ -271,5 +275,5 @@ def _read_copy(path: Path) -> Contents:
             if source.exists():
                 shutil.copyfile(source, f"{copy}{suffix}")
         with closing(connect(copy)) as connection:
-            _migrate(connection)
+            _migrate(connection, path)
             return read(connection)

@@ -64,6 +64,8 @@ def test_a_reader_is_not_taken_for_who_wrote_it(tmp_path: Path) -> None:
         ('{"bbs": "b", "locket": "l", "logs": []}', "`logs` is not a string"),
         ('{"bbs": "b", "locket": "l", "tls": 4}', "`tls` is not a JSON object"),
         ('{"bbs": "b", "locket": "l", "tls": {"ca": "c"}}', "`cert` is not a string"),
+        ('{"bbs": "b", "locket": "l", "cells": {}}', "`cells` is not a list of JSON objects"),
+        ('{"bbs": "b", "locket": "l", "cells": [{"cell_id": "c"}]}', "`admin` is not a string"),
     ],
 )
 def test_another_file_of_that_name_is_refused_with_words(tmp_path: Path, text: str, complaint: str) -> None:
