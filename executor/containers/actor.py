@@ -49,7 +49,7 @@ class ContainerActor:
         self._phase: asyncio.Task[object] | None = None
         self._interrupted = False
         self._group: ProcessGroup | None = None
-        self._stop_told = False
+        self._stop_logged = False
         self._destruction = Destruction(guid, shared)
         self._readiness: bool | None = None
         self._trace_id = ""
@@ -98,8 +98,8 @@ class ContainerActor:
         """Request the stop and return at once. Raises ContainerNotFound."""
         container = self._shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
         if self._group is not None:
-            if not self._stop_told:
-                self._stop_told = True
+            if not self._stop_logged:
+                self._stop_logged = True
                 self._shared.app_log.stopping(container.run_info.log_config, self._guid)
         else:
             self._complete(Complete(failed=True, failure_reason=STOPPED_BEFORE_RUNNING), trace_id)

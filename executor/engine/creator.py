@@ -15,7 +15,7 @@ from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
 from executor.engine.createrequest import Surroundings, container_name, create_request
 from executor.engine.faults import ImageMissing, engine_text
-from executor.engine.lowering import lowering_mounts
+from executor.engine.privileged import lowering_mounts
 from executor.engine.storage import DiskQuotas, Room
 from executor.errors import EngineError
 from executor.reasons import reason_of

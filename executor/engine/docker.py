@@ -40,10 +40,10 @@ from executor.engine.createrequest import (
     container_name,
 )
 from executor.engine.creator import ContainerCreator, NameTaken, remove
-from executor.engine.devices import make_fuse
 from executor.engine.faults import ImageMissing
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
+from executor.engine.privileged import make_fuse
 from executor.engine.process import DockerProcess
 from executor.engine.processes import ProcessRoom
 from executor.engine.pulledimages import PulledImages

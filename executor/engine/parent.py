@@ -32,7 +32,7 @@ from __future__ import annotations
 import re
 
 from executor.engine.arguments import carried_over, handed_over
-from executor.engine.lowering import LOADER, lowering_command
+from executor.engine.privileged import LOADER, lowering_command
 from executor.engine.resolution import ResolvedProcess
 
 BUSYBOX = "/.cell/busybox"
@@ -54,8 +54,8 @@ read -r REPLY <"$0/go" || exit 124
 """
 
 _LOWERED = 'exec env -i WORDS "$@"'
-"""Last script of a lowered process, after setpriv. :mod:`executor.engine.lowering` runs without the program's
-variables, because setpriv might interpret them.
+"""Last script of a lowered process, after setpriv (:mod:`executor.engine.privileged`), which runs without the
+program's variables because it might interpret them.
 """
 
 _REFUSED = re.compile(rb"(?:env|setpriv): can't execute '(.*)': ([^\n]*)\n", re.DOTALL)

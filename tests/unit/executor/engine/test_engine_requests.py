@@ -16,8 +16,8 @@ from executor.engine.binaries import is_static, require_static
 from executor.engine.capabilities import UNPRIVILEGED, bounding_set
 from executor.engine.createrequest import Surroundings, create_request
 from executor.engine.faults import translate
-from executor.engine.lowering import mounts_of
 from executor.engine.parent import is_on_its_way, parent_command, refusal
+from executor.engine.privileged import mounts_of
 from executor.engine.resolution import ResolvedProcess, refused_by_kernel
 from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User

@@ -1,4 +1,4 @@
-"""Reduced capabilities for non-root users of a privileged container, as in a deployed cell.
+"""Privileged containers: reduced capabilities for non-root users, and a device that the runtime lacks.
 
 The engine gives all processes of a container the same bounding set, and a process that starts as a user
 may not reduce its own. Any setuid root program would then give any user of the container root on the host.
@@ -8,7 +8,10 @@ host's is mounted, with its libraries.
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+import stat
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -17,6 +20,8 @@ from executor.engine.api import BindMount
 from executor.engine.capabilities import UNPRIVILEGED
 from executor.engine.users import User
 from executor.errors import EngineError
+
+log = logging.getLogger(__name__)
 
 FOLDER = "/.cell/lower"
 LOADER = f"{FOLDER}/ld.so"
@@ -27,6 +32,9 @@ LOWERED = (*UNPRIVILEGED, "SYS_ADMIN")
 _SETPRIV = "/usr/bin/setpriv"
 _LIBRARY = re.compile(r"^\s*(\S+) => (/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _INTERPRETER = re.compile(r"^\s*(/\S*/ld\S*) \(0x[0-9a-f]+\)$", re.MULTILINE)
+
+FUSE, FUSE_NUMBER, FUSE_MODE = "fuse", os.makedev(10, 229), 0o666
+"""The device, which a deployed cell provides in privileged containers."""
 
 
 @cache
@@ -63,3 +71,24 @@ def lowering_command(user: User, groups: tuple[int, ...]) -> tuple[str, ...]:
         *(f"--bounding-set=-all,{allowed}", "--inh-caps=-all"),
         *(f"--regid={user.gid}", f"--groups={every_group}", f"--reuid={user.uid}"),
     )
+
+
+def make_fuse(proc_fd: int, guid: str) -> None:
+    """Create ``/dev/fuse`` in a new container. proc_fd: its init's ``/proc`` directory. Blocks.
+
+    Its ``/dev`` is the runtime's own file system, and no process of the image runs yet. Most programs work
+    without the device, so a failure is only logged.
+    """
+    try:
+        folder = os.open(
+            "root/dev", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=proc_fd
+        )
+        try:
+            os.mknod(FUSE, FUSE_MODE | stat.S_IFCHR, FUSE_NUMBER, dir_fd=folder)
+            os.chmod(FUSE, FUSE_MODE, dir_fd=folder)  # independent of the agent's umask
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        return
+    except OSError as error:
+        log.warning("no-fuse-device", extra={"data": {"guid": guid, "error": str(error)}})
