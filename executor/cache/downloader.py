@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.shielded import finish
 from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched, Progress
 from executor.cache.archive import extract, tar_directory, to_tar
 from executor.cache.checksum import fits
@@ -24,7 +25,6 @@ from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, origin, shown
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
 from executor.cache.store import Form, Store, Version, delete, write_index
 from executor.pools import ARCHIVES
-from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import BinaryIO
 import aiohttp
 from yarl import URL
 
+from common.shielded import finish
 from executor.cache.api import ArchiveError, Checksum, DownloadError, Progress
 from executor.cache.checksum import Digests
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.cache.transport import InvalidURL, check_url, transport_text
-from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 

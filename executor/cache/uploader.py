@@ -13,9 +13,9 @@ import aiohttp
 from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
+from common.shielded import finish
 from executor.cache.api import Progress, UploadError
 from executor.cache.transport import transport_text
-from executor.shielded import finish
 
 BACKOFF = Backoff(attempts=3)
 TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10)

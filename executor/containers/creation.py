@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bbs.models.validation.egress import validate_security_group_rule
+from common.shielded import finish
 from executor.capacity import MIB, cpu_percent, cpu_shares
 from executor.config import ExecutorConfig
 from executor.containers import servicefiles
@@ -28,7 +29,6 @@ from executor.identity.instances import Identity, NoIdentity
 from executor.logs.clock import Clock
 from executor.model import Container, PortMapping, RunInfo
 from executor.network.api import Network
-from executor.shielded import finish
 from executor.telemetry.meter import Meter
 from executor.volumes.api import VolumeError
 from executor.volumes.manager import VolumeManager

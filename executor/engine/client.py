@@ -16,9 +16,9 @@ from docker import APIClient
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
+from common.shielded import finish
 from executor.engine.faults import translate
 from executor.places import FairPlaces
-from executor.shielded import finish
 
 T = TypeVar("T")
 

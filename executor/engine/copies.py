@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
+from common.shielded import settle
 from executor.errors import ContainerGone
-from executor.shielded import settle
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from docker import APIClient
 from docker.errors import NotFound
 
 from bbs.models.guid import Guid, InvalidGuid, is_guid
+from common.shielded import finish
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
@@ -51,7 +52,6 @@ from executor.engine.storage import DiskQuotas
 from executor.engine.streams import Streams
 from executor.environment import image_env
 from executor.errors import ContainerGone, EngineError
-from executor.shielded import finish
 from executor.watch import cgroup
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from executor.shielded import settle
+from common.shielded import settle
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Set
 from datetime import timedelta
 from typing import Protocol
 
+from common.shielded import finish
 from executor.config import ExecutorConfig
 from executor.engine.api import BindMount
 from executor.environment import Env
@@ -18,7 +19,6 @@ from executor.identity.keys import GENERATORS, KeyPool
 from executor.identity.profile import identity_profile, renewal_delay_s
 from executor.model import Container
 from executor.reasons import reason_of
-from executor.shielded import finish
 from executor.telemetry.meter import Meter
 
 CONTAINER_DIR = "/etc/cf-instance-credentials"

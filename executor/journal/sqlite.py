@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from common.shielded import finish
 from executor.journal import schema
 from executor.journal.api import Change, Contents, JournalError, Trouble
 from executor.journal.opening import BOOT_ID, Finding, Report, boot_fact, open_journal, reopen, trouble_of
 from executor.journal.schema import Damaged
-from executor.shielded import finish
 
 FILE_NAME: Final = "journal.db"
 BATCH: Final = 256

@@ -23,6 +23,7 @@ from typing import ParamSpec, TypeVar
 import tenacity
 
 from bbs.models.workload import SecurityGroupRule
+from common.shielded import finish
 from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
 from executor.network.actualtable import differences, parse
@@ -45,7 +46,6 @@ from executor.network.resolvers import resolvers, resolvers_ipv6
 from executor.network.rules import Target, Wiring, remove_table
 from executor.network.spaces import Spaces, open_space
 from executor.network.sysctl import outgoing_ports
-from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 

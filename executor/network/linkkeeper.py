@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 from typing import ParamSpec, TypeVar
 
+from common.shielded import finish
 from executor.errors import NetworkError
 from executor.network.config import NetworkConfig
 from executor.network.links import Links
 from executor.network.linkwatch import LinkWatch
 from executor.network.spaces import Spaces
-from executor.shielded import finish
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from common.shielded import finish
 from executor.errors import NetworkError
 from executor.network.elements import ElementSocket, ElementStatement
 from executor.network.libnftables import NftContext
-from executor.shielded import finish
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 
 from pyroute2.netns import setns
 
+from common.shielded import finish
 from executor.errors import NetworkError
-from executor.shielded import finish
 from executor.watch.cgroup import open_process
 
 _OWN = "/proc/self/ns/net"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from bbs.models.actions import UploadAction
 from common.gotext import format_size
+from common.shielded import finish
 from executor.cache.api import UploadError
 from executor.cache.transport import InvalidURL, check_url
 from executor.errors import ContainerGone, EngineError, EngineUnavailable, NoSuchFile, ProcessStartError
 from executor.logs.api import Output
 from executor.privatedir import make_private
-from executor.shielded import finish
 from executor.steps.base import EmittableError, StepError, interrupted, outlast
 from executor.steps.context import StepContext
 from executor.steps.trace import Node

@@ -29,6 +29,7 @@ from typing import Any, Generic, Self, TypeVar
 from bbs.embedded.events.hub import Notice
 from bbs.embedded.store.statefolder import private_database
 from bbs.embedded.store.tables import SCHEMA, SCHEMA_VERSION, Tables
+from common.shielded import finish
 
 logger = logging.getLogger(__name__)
 
@@ -89,18 +90,9 @@ class Store:
     ) -> None:
         """Finish queued work, then close, even if cancelled meanwhile. New work is refused at once."""
         thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        self._jobs.put(None)
-        joining = asyncio.ensure_future(asyncio.to_thread(thread.join))
-        cancelled = False
-        while not joining.done():
-            try:
-                await asyncio.shield(joining)
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled:
-            raise asyncio.CancelledError
+        if thread is not None:
+            self._jobs.put(None)
+            await finish(asyncio.to_thread(thread.join))
 
     async def run(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction, until it is durable. Raises its errors, StoreError."""

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from common.shielded import finish, settle
 from executor.engine.client import EngineClient
 from executor.network.nft import Nft
-from executor.shielded import finish, settle
 
 pytestmark = pytest.mark.unit
 
