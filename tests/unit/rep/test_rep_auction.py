@@ -157,3 +157,14 @@ def test_the_log_names_an_evacuation(executor: FakeExecutor, caplog: pytest.LogC
     caplog.set_level("INFO")
     perform(offered(Work(lrps=(lrp("web", 1),)), evacuating=True), executor)
     assert vars(caplog.records[0])["data"]["reason"] == "the cell is being evacuated"
+
+
+def test_a_task_that_comes_again_waits_for_the_report_about_its_last_run() -> None:
+    """The report would end the new run, because both have the same guid."""
+    tasks = tuple(
+        Task(task_guid=guid, domain="apps", demand=Demand(root_fs="docker:///x")) for guid in ("old", "new")
+    )
+    admission = offered(Work(tasks=tasks), unreported={"old"})
+    assert taken(admission) == ["new"]
+    assert admission.refused == Work(tasks=tasks[:1])
+    assert admission.objections == (("old", "the report about its last run waits for the BBS"),)

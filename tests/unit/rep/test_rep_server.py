@@ -14,6 +14,7 @@ import pytest
 
 from bbs.serving.address import Address
 from executor.errors import ExecutorError
+from executor.journal.api import Trouble
 from executor.model import (
     Container,
     ContainerMetrics,
@@ -315,3 +316,11 @@ async def test_requests_are_counted_by_type(cell: Listener) -> None:
     assert (counts["Perform"].started, counts["Perform"].succeeded, counts["Perform"].failed) == (1, 0, 1)
     assert counts["State"].in_flight == 0
     assert counts["State"].latency_max_ns > 0
+
+
+async def test_a_cell_that_cannot_store_reports_is_not_healthy(cell: Listener) -> None:
+    cell.journal.trouble = Trouble.FULL
+    reply = await cell.ask("GET", "/state")
+    assert (reply.status, json.loads(reply.body)["cell_id"]) == (503, "cell-ref-0")
+    cell.journal.trouble = None
+    assert (await cell.ask("GET", "/state")).status == 200

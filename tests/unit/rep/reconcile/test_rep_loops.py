@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from bbs.client.api import BBSClient
-from bbs.models.actual_lrp import ActualLRP, Presence
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task
 from executor.errors import EngineError
+from executor.journal.api import Trouble
 from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.deletions import Deletions
 from rep.evacuation import DELETIONS_BEFORE_FORCE, Cleanup, CleanupFailed, EvacuationFlag, Evacuator
 from rep.metrics import RequestMetrics
 from rep.outcomes.ledger import Ledger
+from rep.outcomes.reports import Instance, RemoveActualLRP
 from rep.reconcile.batch import ContainerOperation, Operation, ResidualLRP, ResidualTask
 from rep.reconcile.bulk import Bulker
 from rep.reconcile.consumer import EventStreamEnded, consuming
 from rep.removals import Removals
-from tests.support.journals import FailingJournal
+from tests.support.journals import FailingJournal, Fault
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -159,9 +161,8 @@ def evacuator(
 ) -> Evacuating:
     waits = {"polling_interval_s": FOREVER, "timeout_s": FOREVER, "patience_s": FOREVER, **times}
     deletions = Deletions(executor, removals)
-    return Evacuating(
-        Evacuator(executor, flag, removals, deletions, ledger or Ledger(FailingJournal()), **waits), deletions
-    )
+    ledger = Ledger(FailingJournal()) if ledger is None else ledger
+    return Evacuating(Evacuator(executor, flag, removals, deletions, ledger, **waits), deletions)
 
 
 async def test_an_evacuation_ends_with_the_last_container(
@@ -224,6 +225,42 @@ async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_go
         executor.errors.clear()
         assert await task
     assert executor.store == {}
+
+
+REPORT = RemoveActualLRP(
+    Instance(
+        key=ActualLRPKey(process_guid="web", index=2, domain="apps"),
+        instance_key=ActualLRPInstanceKey(instance_guid=GUID, cell_id="cell-1"),
+    )
+)
+
+
+async def test_an_evacuation_waits_until_the_bbs_has_every_outcome(executor: FakeExecutor) -> None:
+    removals, ledger = Removals(), Ledger(FailingJournal())
+    assert await ledger.add(REPORT, "")
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(evacuator(executor, EvacuationFlag(), removals, ledger).evacuate())
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        await ledger.remove(GUID)
+        removals.notify()
+        assert await task
+
+
+async def test_a_container_whose_report_cannot_be_stored_is_not_deleted_by_an_evacuation(
+    executor: FakeExecutor, lrp_container: MakeContainer
+) -> None:
+    journal = FailingJournal()
+    journal.fault = Fault(Trouble.FULL)
+    ledger = Ledger(journal)
+    assert not await ledger.add(REPORT, "")
+    executor.put(lrp_container(S.COMPLETED), lrp_container(S.COMPLETED, guid="other"))
+    async with asyncio.TaskGroup() as group:
+        waiting = evacuator(executor, EvacuationFlag(), Removals(), ledger, patience_s=0.005)
+        task = group.create_task(waiting.evacuate())
+        await until(lambda: "other" not in executor.store)
+        assert [*executor.store] == [GUID]
+        task.cancel()
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -15,13 +15,14 @@ from bbs.models.actual_lrp import ActualLRP, Presence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from executor.errors import EngineError, InvalidStateTransition
+from executor.journal.api import Trouble
 from executor.model import Container, ContainerState, RunResult
 from rep.reconcile.batch import ContainerOperation, ResidualLRP, ResidualTask
 from rep.reconcile.processor import Cell, Processor
 from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
-from tests.support.journals import FailingJournal
+from tests.support.journals import FailingJournal, Fault
 from tests.support.outcomes import courier_for
 
 if TYPE_CHECKING:
@@ -197,6 +198,47 @@ async def test_an_ended_instance_is_told_and_deleted_whatever_the_answer(
     await world.look_at(lrp_container(S.COMPLETED, run_result=result))
     assert world.bbs.calls == [call]
     assert world.executor.store == {}
+
+
+async def test_a_container_goes_while_the_bbs_is_away_and_its_report_stays(
+    world: World, lrp_container: MakeContainer
+) -> None:
+    world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
+    await world.look_at(lrp_container(S.COMPLETED, run_result=CRASHED))
+    assert world.executor.store == {}
+    assert [*world.journal.rows.outcomes] == [GUID]
+
+
+async def test_a_container_stays_whose_report_can_neither_be_stored_nor_sent(
+    world: World, lrp_container: MakeContainer
+) -> None:
+    world.journal.fault = Fault(Trouble.FULL, times=1)
+    world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
+    completed = lrp_container(S.COMPLETED, run_result=CRASHED)
+    await world.look_at(completed)
+    assert [*world.executor.store] == [GUID]
+    await world.look_at(completed)  # the next bulk pass, with space on the disk
+    assert world.executor.store == {}
+    assert [*world.journal.rows.outcomes] == [GUID]
+
+
+async def test_a_reservation_that_cannot_run_stays_until_its_report_is_kept(
+    world: World, lrp_container: MakeContainer
+) -> None:
+    world.executor.errors["run"] = InvalidStateTransition()
+    world.journal.fault = Fault(Trouble.IO)
+    world.bbs.answers["remove_actual_lrp"] = [error(ErrorType.UnknownError)]
+    await world.look_at(lrp_container())
+    assert world.executor_calls == ["run"]
+
+
+async def test_an_instance_whose_report_waits_is_not_residual(
+    world: World, lrp_container: MakeContainer, actual_lrp: Callable[..., ActualLRP]
+) -> None:
+    world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
+    await world.look_at(lrp_container(S.COMPLETED, run_result=CRASHED))
+    await world.processor.execute(ResidualLRP(GUID, actual_lrp()))
+    assert world.bbs.calls == ["crash_actual_lrp"]
 
 
 async def test_an_evacuated_instance_is_kept_until_it_is_replaced(
