@@ -24,9 +24,9 @@ from typing import Any
 
 import docker
 
+from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
 from cell.development.local import LocalCell, local_cell
-from cell.development.service import IMAGE
 
 WORKERS = 8
 
@@ -50,7 +50,7 @@ def bare_engine(count: int) -> float:
             network_mode=network,
         )
         container: str = client.create_container(
-            IMAGE, entrypoint=["/.cell/init", "-P"], host_config=host, user="root"
+            BUSYBOX_IMAGE, entrypoint=["/.cell/init", "-P"], host_config=host, user="root"
         )["Id"]
         made.append(container)
         client.start(container)
@@ -129,7 +129,7 @@ async def measure(count: int, rounds: int, rules: int) -> None:
     floor: list[float] = []
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder:
         client = docker.APIClient()
-        ensure_image(client, IMAGE, Path(folder))
+        ensure_image(client, BUSYBOX_IMAGE, Path(folder))
         client.close()
         async with local_cell(Path(folder)) as cell:
             await our_cell(cell, 2)  # the first containers of an engine are slower

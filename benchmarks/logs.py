@@ -32,8 +32,8 @@ from typing import Any
 import docker
 import psutil
 
+from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
-from cell.development.service import IMAGE
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.logs.api import Output
@@ -154,7 +154,7 @@ async def container_for(folder: Path) -> AsyncIterator[tuple[DockerEngine, Engin
         EngineConfig(state_dir=folder / "engine", owner=name, cell_id=name, name_prefix=f"{name}-")
     )
     try:
-        yield engine, await engine.create(ContainerSpec(guid=name, root_fs=IMAGE))
+        yield engine, await engine.create(ContainerSpec(guid=name, root_fs=BUSYBOX_IMAGE))
     finally:
         await engine.destroy(name)
         await engine.close()
@@ -167,7 +167,7 @@ async def measure(lines: int, rounds: int) -> None:
     ours: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
         folder = Path(name)
-        ensure_image(client, IMAGE, folder)
+        ensure_image(client, BUSYBOX_IMAGE, folder)
         async with container_for(folder) as (engine, container):
             for number in range(rounds):
                 floor.append(

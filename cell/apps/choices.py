@@ -23,7 +23,7 @@ from cell.apps.recipes.values import App, Asset, Buildpack
 from cell.cli import DOCUMENT, FILE, Option, take
 from cell.client.target import BadArguments
 from cell.client.values import megabytes, variable
-from cell.development.stack import STACK
+from cell.development import APP_STACK
 from cell.examples import EXAMPLES
 
 T = TypeVar("T")
@@ -88,7 +88,9 @@ _PARAMETERS = (
         f" (default: the first that detects the app of {', '.join(USUAL_BUILDPACKS)} in {BUILDPACKS})",
     ),
     click.option("--detect", is_flag=True, help="try the given buildpacks in turn"),
-    click.option("-s", "--stack", default=STACK, help=f"preloaded root filesystem (default: {STACK})"),
+    click.option(
+        "-s", "--stack", default=APP_STACK, help=f"preloaded root filesystem (default: {APP_STACK})"
+    ),
     click.option(
         "-e", "--env", multiple=True, type=variable, metavar="NAME=VALUE", help="environment variable"
     ),

@@ -141,8 +141,13 @@ def _unpacked(archives: Path, cache: Path) -> Bundle:
 
 
 def _build(ready: Path, cache: Path) -> None:
-    """Raises PackageError, OSError."""
+    """The caller holds the cache's lock, so a bundle under construction is of a killed process.
+
+    Raises PackageError, OSError.
+    """
     ready.parent.mkdir(exist_ok=True)
+    for abandoned in [path for path in ready.parent.iterdir() if not _is_complete(path)]:
+        shutil.rmtree(abandoned, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{ready.name}.", dir=ready.parent))
     print("building the lifecycle bundle (once for these sources)", file=sys.stderr, flush=True)
     try:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import docker
 from docker import APIClient
-from docker.errors import ImageNotFound
+from docker.errors import DockerException, ImageNotFound
 
+from cell.assembly.errors import CommandError
 from executor.engine.images import remove_unused
 
 BUSYBOX = Path("/bin/busybox")
@@ -32,6 +35,22 @@ _FOLDERS = (
     ("usr/bin", 0o755, 0),
     ("var", 0o755, 0),
 )
+
+
+@contextmanager
+def engine_client(docker_host: str) -> Iterator[APIClient]:
+    """A client of the container engine. Raises CommandError if a call in the block fails."""
+    try:
+        client = docker.APIClient(base_url=docker_host, version="auto")
+        try:
+            yield client
+        finally:
+            client.close()
+    except DockerException as error:
+        raise CommandError(
+            f"the container engine at {docker_host} does not answer ({error}); start it with"
+            " `systemctl start docker`"
+        ) from error
 
 
 def build_rootfs_tar(path: Path, busybox: Path = BUSYBOX) -> None:

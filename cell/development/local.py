@@ -25,8 +25,8 @@ import psutil
 
 from executor.engine.createrequest import LABEL_GUID
 
-START_TIMEOUT_S = 100.0
-"""Limit for the start of a `cell dev`: the first one builds a root filesystem and the bundle."""
+START_TIMEOUT_S = 240.0
+"""Limit for the start of a `cell dev`: the first one downloads packages for the bundle and builds it."""
 
 STOP_TIMEOUT_S = 60.0
 

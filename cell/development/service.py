@@ -11,9 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import docker
-import docker.errors
-
 from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.serving.address import Address
@@ -24,15 +21,15 @@ from cell.assembly.errors import CommandError
 from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.process import raise_descriptor_limit, relax_garbage_collector, stop_signals
 from cell.assembly.telemetry import open_telemetry
+from cell.development import APP_STACK, BUSYBOX_IMAGE, BUSYBOX_STACK
 from cell.development.bundle import Bundle, BundleError, given_bundle, own_bundle
 from cell.development.certs import development_identities, development_instance_authority
 from cell.development.endpoints import published
 from cell.development.freeport import free_port
-from cell.development.images import ensure_image, mounted_paths
+from cell.development.images import engine_client, ensure_image, mounted_paths
 from cell.development.leftovers import remove_unclaimed
 from cell.development.logboard import LogBoard
 from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot, take_slots
-from cell.development.stack import STACK as APP_STACK
 from cell.development.stack import StackError, ensure_stack
 from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
 from common.gotext import parse_duration
@@ -41,8 +38,6 @@ from executor.logs.sinks import FanOut
 from rep.config import Duration, RepConfig, load
 from rep.redaction import Redaction
 
-STACK = "busybox"
-IMAGE = "diego-cell/busybox:latest"
 LOOPBACK = "127.0.0.1"
 ADMIN_PORT, NETWORK_PORT = 1800, 1801
 LOGS_PORT = 8087
@@ -113,18 +108,10 @@ def _prepare(settings: Settings, docker_host: str, resources: ExitStack) -> Prep
     earlier versions are removed.
     """
     try:
-        client = docker.APIClient(base_url=docker_host, version="auto")
-        try:
-            ensure_image(client, IMAGE, settings.state_dir)
+        with engine_client(docker_host) as client:
+            ensure_image(client, BUSYBOX_IMAGE, settings.state_dir)
             stack = ensure_stack(client, settings.state_dir)
             mounted = mounted_paths(client)
-        finally:
-            client.close()
-    except docker.errors.DockerException as error:
-        raise CommandError(
-            f"the container engine at {docker_host} does not answer ({error}); start it with"
-            " `systemctl start docker`"
-        ) from error
     except StackError as error:
         raise CommandError(str(error)) from error
     try:
@@ -177,7 +164,8 @@ def _rep_config(
         polling_interval=base.polling_interval
         if settings.config
         else Duration(parse_duration(POLLING_INTERVAL)),
-        preloaded_root_fs=base.preloaded_root_fs or (f"{STACK}:{IMAGE}", f"{APP_STACK}:{prepared.stack}"),
+        preloaded_root_fs=base.preloaded_root_fs
+        or (f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}", f"{APP_STACK}:{prepared.stack}"),
         allow_privileged_containers=base.allow_privileged_containers or settings.allow_privileged,
         declarative_healthcheck_path=base.declarative_healthcheck_path
         or (str(prepared.bundle.tree) if prepared.bundle else ""),

@@ -20,7 +20,6 @@ from docker import APIClient
 
 from cell.development.images import BUSYBOX, build_rootfs_tar, ensure_image, remove_others
 
-STACK = "cellfs"
 REPOSITORY = "diego-cell/cellfs"
 BASH = Path("/bin/bash")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"

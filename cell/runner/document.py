@@ -40,13 +40,7 @@ def read_workload(source: str, *, root_fs: str = "") -> Workload:
 
     Raises BadInput.
     """
-    name = "standard input" if source == STDIN else source
-    try:
-        text = sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    name, text = read_source(source)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -60,6 +54,17 @@ def read_workload(source: str, *, root_fs: str = "") -> Workload:
     except InvalidDocument as error:
         hint = " (or give --image)" if error.path.endswith(".rootfs") else ""
         raise BadInput(f"{name}: {error}{hint}") from error
+
+
+def read_source(source: str) -> tuple[str, str]:
+    """The name and the text of a file, or of standard input for ``-``. Raises BadInput."""
+    name = "standard input" if source == STDIN else source
+    try:
+        return name, sys.stdin.read() if source == STDIN else Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def parse_workload(value: object, *, root_fs: str = "") -> Workload:

@@ -1,8 +1,6 @@
-"""Exit codes of a run."""
+"""Exit codes of a run, and the error of an invalid input."""
 
 from __future__ import annotations
-
-from cell.assembly.errors import CommandError
 
 SUCCESS = 0
 FAILED = 1
@@ -17,7 +15,3 @@ INTERRUPTED = 130
 
 class BadInput(Exception):
     """The input cannot be run; the message gives the place, the problem and the expected form."""
-
-
-class HostError(CommandError):
-    """The engine or the machine failed; the message names the obstacle."""

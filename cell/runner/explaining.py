@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from cell.assembly.terminal import one_line
+from cell.runner.document import read_source
 from cell.runner.encoding import UnknownEvent, from_json
 from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, RunEvent, RunStarted
@@ -22,13 +21,7 @@ from cell.runner.views.trace import EVENTS_KEY
 
 def read_trace(source: str) -> list[RunEvent]:
     """The events of a trace, or of JSON lines. Raises BadInput."""
-    name = "standard input" if source == "-" else source
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{name}: not UTF-8 text") from error
+    name, text = read_source(source)
     try:
         events = [event for value in _values(text) if (event := from_json(value)) is not None]
     except (UnknownEvent, json.JSONDecodeError) as error:

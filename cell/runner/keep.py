@@ -11,8 +11,8 @@ import docker
 import docker.errors
 
 from bbs.models.actions import Action, RunAction
+from cell.assembly.errors import CommandError
 from cell.assembly.terminal import one_line
-from cell.runner.errors import HostError
 from executor.engine.api import EngineContainer
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"
@@ -40,9 +40,9 @@ def kept_message(container: EngineContainer, action: Action | None) -> str:
 
 
 async def open_shell(container: EngineContainer, action: Action | None, reason: str) -> None:
-    """Open a shell on this terminal and wait for its end. reason: printed first. Raises HostError."""
+    """Open a shell on this terminal and wait for its end. reason: printed first. Raises CommandError."""
     if shutil.which("docker") is None:
-        raise HostError("a shell needs the `docker` program: install docker-cli")
+        raise CommandError("a shell needs the `docker` program: install docker-cli")
     text = f"cell run: {one_line(reason)}; this is a shell in the container, `exit` ends the run"
     print(text, file=sys.stderr, flush=True)
     process = await asyncio.create_subprocess_exec(*shell_command(container, action))
@@ -52,7 +52,7 @@ async def open_shell(container: EngineContainer, action: Action | None, reason: 
 def attach_default_network(container: EngineContainer, docker_host: str) -> None:
     """Attach a kept container, already detached from the run's network, to the engine's default network.
 
-    Blocks. Raises HostError.
+    Blocks. Raises CommandError.
     """
     try:
         client = docker.APIClient(base_url=docker_host, version="auto")
@@ -62,4 +62,4 @@ def attach_default_network(container: EngineContainer, docker_host: str) -> None
         finally:
             client.close()
     except docker.errors.DockerException as error:
-        raise HostError(f"the kept container has no network: {error}") from error
+        raise CommandError(f"the kept container has no network: {error}") from error

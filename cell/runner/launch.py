@@ -17,13 +17,14 @@ from bbs.models.actions import Action
 from cell.assembly import lagerlog
 from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.terminal import one_line
+from cell.development.slots import take_slots
 from cell.development.statefolder import open_private
 from cell.runner.document import read_workload
 from cell.runner.errors import FAILED, HOST, INTERRUPTED, SUCCESS, BadInput
 from cell.runner.events import EventRecorder, RunEnded, RunEvent, RunStarted, View
 from cell.runner.interrupts import Interrupts, received_interrupts
 from cell.runner.keep import kept_message
-from cell.runner.machine import cell_config, check_machine, one_slot
+from cell.runner.machine import cell_config, check_machine
 from cell.runner.model import Tree
 from cell.runner.options import Options
 from cell.runner.output import PipeSafeOutput
@@ -191,7 +192,7 @@ async def _verdict(session: Session, order: Order, options: Options, interrupts:
             await asyncio.to_thread(check_machine, order.info.root_fs, options.state_dir, options.docker_host)
             if interrupts.requested.is_set():
                 return Verdict(INTERRUPTED, INTERRUPTED_REASON)
-            slot = stack.enter_context(one_slot())
+            (slot,) = stack.enter_context(take_slots(1))
             folder = options.state_dir / slot.cell_id
             private_folder(options.state_dir)
             private_folder(folder)

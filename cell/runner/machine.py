@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import docker
-import docker.errors
-
 from bbs.embedded.store.statefolder import SharedFolder, private_folder
-from cell.development.images import ensure_image
-from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, NoFreeSlot, Slot, take_slots
-from cell.runner.errors import HostError
-from cell.runner.options import LOCAL_IMAGE, Options
+from cell.assembly.errors import CommandError
+from cell.cli import require_root
+from cell.development import BUSYBOX_IMAGE
+from cell.development.images import engine_client, ensure_image
+from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot
+from cell.runner.options import Options
 from rep.config import RepConfig
 
 
 def check_machine(root_fs: str, folder: Path, docker_host: str) -> None:
     """Check permissions and the engine, and create the local image if required.
 
-    Blocks. Raises HostError.
+    Blocks. Raises CommandError.
     """
-    if os.geteuid() != 0:
-        raise HostError("must run as root: it creates containers and packet rules")
+    require_root("it creates containers and packet rules")
     try:
-        client = docker.APIClient(base_url=docker_host, version="auto")
-        try:
-            if root_fs == LOCAL_IMAGE:
+        with engine_client(docker_host) as client:
+            if root_fs == BUSYBOX_IMAGE:
                 private_folder(folder)
-                ensure_image(client, LOCAL_IMAGE, folder)
-        finally:
-            client.close()
-    except docker.errors.DockerException as error:
-        raise HostError(
-            f"no container engine answers at {docker_host} ({error}); start it with `systemctl start docker`"
-        ) from error
+                ensure_image(client, BUSYBOX_IMAGE, folder)
     except SharedFolder as error:
-        raise HostError(f"the state folder cannot be used: {error}") from error
+        raise CommandError(f"the state folder cannot be used: {error}") from error
     except OSError as error:
-        raise HostError(f"cannot make the local image: {error}; install busybox-static") from error
-
-
-@contextmanager
-def one_slot() -> Iterator[Slot]:
-    """Reserve a slot for the block. Raises HostError."""
-    try:
-        with take_slots(1) as (slot,):
-            yield slot
-    except NoFreeSlot as error:
-        raise HostError(str(error)) from error
+        raise CommandError(f"cannot make the local image: {error}; install busybox-static") from error
 
 
 def cell_config(slot: Slot, options: Options, *, owner: str) -> RepConfig:

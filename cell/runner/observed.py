@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, TypeVar
 
-from cell.runner.errors import HostError
+from cell.assembly.errors import CommandError
 from cell.runner.events import EngineCalled, EngineProgress, RunEvent
 from executor.engine.api import (
     ContainerSpec,
@@ -125,7 +125,7 @@ class PinnedNetwork(CellNetwork):
 
 
 def hold_ports(ports: tuple[int, ...]) -> ExitStack:
-    """Reserve these host ports against other listeners. Raises HostError for a port in use.
+    """Reserve these host ports against other listeners. Raises CommandError for a port in use.
 
     Our packet rules take precedence over a listener, so they would cut off a running server.
     """
@@ -136,5 +136,5 @@ def hold_ports(ports: tuple[int, ...]) -> ExitStack:
                 holder.bind(("", port))
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
-                raise HostError(f"host port {port} cannot be used: {reason}") from error
+                raise CommandError(f"host port {port} cannot be used: {reason}") from error
         return held.pop_all()

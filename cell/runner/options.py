@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cell.development import BUSYBOX_STACK
 from cell.runner.errors import BadInput
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/run")
-STACK = "busybox"
-LOCAL_IMAGE = "diego-cell/busybox:latest"
-"""The preloaded root filesystem; built from this machine's static busybox."""
-
 FIRST_CELL_PORT = 61001
 """First port of the range in which cells allocate host ports."""
 
@@ -55,10 +52,12 @@ def image_root_fs(image: str) -> str:
     ``busybox`` and ``preloaded:busybox`` are the local image. A URI stays unchanged. Anything else is an
     image reference; the engine pulls the image if it is missing.
     """
-    if image in (STACK, f"preloaded:{STACK}"):
-        return f"preloaded:{STACK}"
+    if image in (BUSYBOX_STACK, f"preloaded:{BUSYBOX_STACK}"):
+        return f"preloaded:{BUSYBOX_STACK}"
     if not image or image.startswith(("/", ".")) or any(letter.isspace() for letter in image):
-        raise BadInput(f"--image {image!r}: expected an image reference such as alpine:3.20, or {STACK}")
+        raise BadInput(
+            f"--image {image!r}: expected an image reference such as alpine:3.20, or {BUSYBOX_STACK}"
+        )
     return image
 
 

@@ -18,9 +18,10 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument
 from bbs.models.task import Task, TaskDefinition
 from bbs.models.workload import SecurityGroupRule
+from cell.development import BUSYBOX_IMAGE, BUSYBOX_STACK
 from cell.runner.document import Workload
 from cell.runner.errors import BadInput
-from cell.runner.options import LOCAL_IMAGE, STACK, Options
+from cell.runner.options import Options
 from cell.runner.plan import action_node, root_actions
 from executor.model import AllocationRequest, RunInfo, RunRequest
 from rep import tags
@@ -58,7 +59,7 @@ class Order:
 
 def make_order(workload: Workload, options: Options, guid: str) -> Order:
     """The executor requests. Raises BadInput."""
-    builder = RunRequestBuilder(stacks=StackMap({STACK: LOCAL_IMAGE, **_given_stack(options)}))
+    builder = RunRequestBuilder(stacks=StackMap({BUSYBOX_STACK: BUSYBOX_IMAGE, **_given_stack(options)}))
     try:
         part: DesiredLRP | TaskDefinition
         if isinstance(workload, DesiredLRP):
@@ -96,7 +97,7 @@ def _task_part(workload: Action | TaskDocument, options: Options) -> tuple[str, 
             definition = replace(definition, root_fs=options.root_fs)
         return "task", workload.task_guid, definition
     if not options.root_fs:
-        raise BadInput(f"an action has no root filesystem: give --image (such as {STACK})")
+        raise BadInput(f"an action has no root filesystem: give --image (such as {BUSYBOX_STACK})")
     definition = TaskDefinition(
         root_fs=options.root_fs, action=workload, log_source=DEFAULT_SOURCE, egress_rules=(EVERYTHING,)
     )

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 from bbs.models.actions import Action
 from cell.assembly.cell import Hooks, running_executor
-from cell.runner.errors import FAILED, HOST, SUCCESS, HostError
+from cell.assembly.errors import CommandError
+from cell.runner.errors import FAILED, HOST, SUCCESS
 from cell.runner.events import ContainerChanged, EventRecorder, ResultRead, Warned
 from cell.runner.interrupts import Interrupts
 from cell.runner.keep import attach_default_network, open_shell
@@ -64,7 +65,7 @@ class Session:
         """The container kept on request."""
 
     async def run(self, config: RepConfig) -> Verdict:
-        """Raises HostError and ExecutorError if the cell cannot start."""
+        """Raises CommandError and ExecutorError if the cell cannot start."""
         order = self._order
         wanted = tuple(order.host_ports.get(port, 0) for port in order.info.ports)
         hooks = Hooks(
@@ -145,7 +146,7 @@ class Session:
                 await self._network.detach(container.guid)
                 self.kept = container
                 await asyncio.to_thread(attach_default_network, container, self._options.docker_host)
-        except (HostError, ExecutorError) as error:
+        except (CommandError, ExecutorError) as error:
             self._warn(str(error))
         return verdict
 

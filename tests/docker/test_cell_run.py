@@ -22,10 +22,10 @@ import pytest_asyncio
 from aiohttp import web
 from docker import APIClient
 
+from cell.development import BUSYBOX_IMAGE
 from cell.development.local import pack
 from cell.development.slots import LOCK_DIR, SLOTS, Slot
 from cell.examples import EXAMPLES
-from cell.runner.options import LOCAL_IMAGE
 from executor.engine.createrequest import LABEL_CELL, LABEL_GUID
 from tests.support.programs import start_cell
 
@@ -192,7 +192,7 @@ async def test_events_tell_the_whole_story_and_nothing_is_left(
     planned = {"action/parallel", "action/parallel[0]/run", "action/parallel[1]/run"}
     assert {event["path"] for event in events if event["event"] == "step_ended"} == planned
     calls = [event["call"] for event in events if event["event"] == "engine_called"]
-    assert calls[0] == f"create container from {LOCAL_IMAGE}"
+    assert calls[0] == f"create container from {BUSYBOX_IMAGE}"
     assert calls[-1] == "destroy container"
     assert events[-1]["event"] == "run_ended"
     _nothing_left(docker_client, guid, program.state_dir)

@@ -20,9 +20,10 @@ import aiohttp
 
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import client_context
+from cell.development import BUSYBOX_IMAGE, BUSYBOX_STACK
 from cell.development.freeport import free_port
 from cell.development.local import LocalCell, LocalCellError
-from cell.development.service import IMAGE, LOOPBACK, STACK
+from cell.development.service import LOOPBACK
 from cell.development.slots import PORTS_PER_SLOT, Slot
 
 START_TIMEOUT_S = 60.0
@@ -70,7 +71,7 @@ class LocalRep:
             "rep_url": self.network,
             "bbs_address": plane.endpoints["bbs"],
             "locket_address": plane.endpoints["locket"],
-            "preloaded_root_fs": [f"{STACK}:{IMAGE}"],
+            "preloaded_root_fs": [f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}"],
             "cache_path": str(folder / "cache"),
             "temp_dir": str(folder / "tmp"),
             "state_dir": str(folder / "state"),

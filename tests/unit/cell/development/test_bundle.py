@@ -81,8 +81,10 @@ def test_a_build_happens_once_for_the_same_sources(
     assert own_bundle() == first
     assert builds == [cache]
     assert {first.archives.stat().st_mode & 0o777, first.tree.stat().st_mode & 0o777} == {0o755}
+    abandoned = _made(first.archives.with_name("killed.x1y2"))
     monkeypatch.setattr(bundle, "sources_hash", lambda: "newer")
     newer = own_bundle()
+    assert not abandoned.exists()
     assert newer.archives != first.archives
     assert newer.remove_others(()) == [first.archives]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bbs.models.actions import Action, ParallelAction, RunAction, SerialAction, TimeoutAction
+from cell.development import BUSYBOX_IMAGE
 from cell.runner.document import parse_workload
 from cell.runner.errors import BadInput
 from cell.runner.options import (
-    LOCAL_IMAGE,
     Options,
     RequestedPort,
     given_root_fs,
@@ -52,7 +52,7 @@ def _paths(order: Order) -> list[str]:
 
 def test_an_action_runs_in_the_local_image_as_app() -> None:
     order = _order(RUN)
-    assert (order.kind, order.info.root_fs) == ("action", LOCAL_IMAGE)
+    assert (order.kind, order.info.root_fs) == ("action", BUSYBOX_IMAGE)
     assert (order.info.log_config.guid, order.info.log_config.source_name) == ("run-1", "APP")
     assert order.allocation.guid == order.run.guid == "run-1"
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from cell.runner.errors import HostError
+from cell.assembly.errors import CommandError
 from cell.runner.interrupts import received_interrupts
 from cell.runner.observed import hold_ports
 from tests.support.waiting import PATIENCE_S
@@ -98,11 +98,11 @@ def test_a_port_somebody_listens_on_is_taken() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(HostError, match=f"host port {port} cannot be used: address already in use"):
+        with pytest.raises(CommandError, match=f"host port {port} cannot be used: address already in use"):
             hold_ports((port,))
 
 
 def test_two_runs_do_not_get_the_same_port(unused_tcp_port: int) -> None:
-    with hold_ports((unused_tcp_port,)), pytest.raises(HostError):
+    with hold_ports((unused_tcp_port,)), pytest.raises(CommandError):
         hold_ports((unused_tcp_port,))
     hold_ports((unused_tcp_port,)).close()
