@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import Presence
+from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.model import Container, ContainerState
 from rep.config import RepConfig, seconds
@@ -108,11 +109,9 @@ class Evacuator:
             await self.evacuate()
             finished()
 
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(watch(), name="evacuator")
+        async with running(watch(), "evacuator"):
             logger.info("running-evacuator.started")
             yield
-            task.cancel()
         logger.info("running-evacuator.finished")
 
     async def evacuate(self) -> bool:

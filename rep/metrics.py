@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.tasks import running
+
 REQUEST_TYPES = (
     "State",
     "ContainerMetrics",
@@ -99,7 +101,5 @@ class RequestMetrics:
                 await asyncio.sleep(interval_s)
                 self.report(sink)
 
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(loop(), name="request metrics notifier")
+        async with running(loop(), "request metrics notifier"):
             yield
-            task.cancel()

@@ -22,6 +22,7 @@ from bbs.client.locket import LocketError
 from bbs.models.cell import CellCapacity, CellPresence, Provider
 from bbs.models.codec import dumps
 from bbs.models.locket import Resource, TypeCode
+from common.tasks import running
 from executor.model import Resources
 from rep.config import RepConfig
 from rep.rootfs import PRELOADED, PRELOADED_LAYER
@@ -104,11 +105,9 @@ class Presence:
         """Entered when the presence is first held; released on exit."""
         first = asyncio.Event()
         try:
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(self._renew(first), name="presence")
+            async with running(self._renew(first), "presence"):
                 await first.wait()
                 yield
-                task.cancel()
         finally:
             await self._release()
 

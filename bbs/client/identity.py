@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bbs.client.tls import TLSConfigurationError, client_context, server_context
+from common.tasks import running
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +107,8 @@ class Identity:
                     # The previous identity stays in use; the next check retries.
                     logger.exception("tls-identity.not-renewed", extra=self._about(error=str(error)))
 
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(check(), name=f"identity {self.files.cert_file}")
-            try:
-                yield
-            finally:
-                task.cancel()
+        async with running(check(), f"identity {self.files.cert_file}"):
+            yield
 
     def _about(self, **data: str) -> dict[str, object]:
         return {"data": {"certificate": str(self.files.cert_file), **data}}

@@ -7,15 +7,14 @@ and every part has the ports of the others. The parts stop in the reverse order 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Never, Self
+from typing import Self
 
 from aiohttp import web
 
@@ -37,6 +36,7 @@ from bbs.embedded.store.statefolder import private_folder
 from bbs.serving.access import AccessRule
 from bbs.serving.address import Address, ListenError, listening
 from bbs.serving.listener import serving
+from common.tasks import running
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class ControlPlane:
         bbs.app.on_shutdown.append(_end_streams(bbs))
         await stack.enter_async_context(serving(bbs.app, api_socket, server_tls, access=access))
         await stack.enter_async_context(self._locket(bbs, identity))
-        await stack.enter_async_context(_running(runner.run()))
+        await stack.enter_async_context(running(runner.run(), "auctioneer"))
         await stack.enter_async_context(
             serving(auctioneer_app(runner), auctioneer_socket, server_tls, access=access)
         )
@@ -238,14 +238,3 @@ def _end_streams(bbs: BBS) -> Callable[[web.Application], Awaitable[None]]:
         bbs.hub.close()
 
     return end
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, Never]) -> AsyncIterator[None]:
-    """Runs work alongside the context; a failure of the work ends the context."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        try:
-            yield
-        finally:
-            task.cancel()

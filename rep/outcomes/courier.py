@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from bbs.backoff import Backoff
 from bbs.models.errors import BBSError
+from common.tasks import running
 from rep.metrics import MetricsSink
 from rep.outcomes import schedule
 from rep.outcomes.answers import Verdict, follow_up, verdict
@@ -96,12 +97,10 @@ class Courier:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send the waiting reports while inside; those of an earlier process at once."""
-        async with asyncio.TaskGroup() as group:
-            if len(self._ledger):
-                logger.info("outcomes.found", extra={"data": {"waiting": len(self._ledger)}})
-            loop = group.create_task(self._run(), name="outcome courier")
+        if len(self._ledger):
+            logger.info("outcomes.found", extra={"data": {"waiting": len(self._ledger)}})
+        async with running(self._run(), "outcome courier"):
             yield
-            loop.cancel()
 
     @asynccontextmanager
     async def reporting(self, sink: MetricsSink, interval_s: float) -> AsyncIterator[None]:
@@ -112,10 +111,8 @@ class Courier:
                 self.report(sink)
                 await asyncio.sleep(interval_s)
 
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(report(), name="outcome gauges")
+        async with running(report(), "outcome gauges"):
             yield
-            task.cancel()
 
     def report(self, sink: MetricsSink) -> None:
         """Send the gauges: how many reports wait, and how old the oldest is."""

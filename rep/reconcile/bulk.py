@@ -12,6 +12,7 @@ from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.errors import BBSError
 from bbs.models.task import Task
+from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.errors import ExecutorError
 from rep.evacuation import EvacuationFlag
@@ -56,10 +57,8 @@ class Bulker:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the loop while inside."""
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(self._loop(), name="bulker")
+        async with running(self._loop(), "bulker"):
             yield
-            task.cancel()
         logger.info("running-bulker.finished")
 
     async def sync(self) -> None:

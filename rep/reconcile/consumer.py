@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.model import ContainerEvent
 from rep.reconcile.batch import ContainerOperation, Operation
@@ -26,11 +26,9 @@ async def consuming(executor: ExecutorAPI, push: Callable[[Operation], None]) ->
     """
     logger.info("event-consumer.starting")
     with executor.subscribe() as events:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(_consume(events, push), name="event consumer")
+        async with running(_consume(events, push), "event consumer"):
             logger.info("event-consumer.started")
             yield
-            task.cancel()
 
 
 async def _consume(events: AsyncIterator[ContainerEvent], push: Callable[[Operation], None]) -> None:

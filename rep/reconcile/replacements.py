@@ -7,7 +7,6 @@ stream the bulk passes have the same effect, every ``evacuation_polling_interval
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from bbs.client.transport import EndpointNotFoundError
 from bbs.models.actual_lrp import Presence
 from bbs.models.errors import BBSError
 from bbs.models.events import ActualLRPInstanceRemovedEvent
+from common.tasks import running
 from rep.evacuation import EvacuationFlag
 from rep.reconcile.batch import ContainerOperation, Operation
 
@@ -52,10 +52,8 @@ async def following_replacements(
         except BBSError as error:
             logger.info("replacements.no-event-stream", extra={"data": {"error": str(error)}})
 
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(follow(), name="replacements")
+    async with running(follow(), "replacements"):
         yield
-        task.cancel()
 
 
 async def _follow(cell_id: str, bbs: BBSClient, push: Callable[[Operation], None]) -> None:
