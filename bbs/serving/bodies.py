@@ -22,7 +22,7 @@ SMALL_BYTES: Final = 64 * 1024
 logger = logging.getLogger(__name__)
 
 
-SPARED_S: Final = 10.0
+MIN_AGE_S: Final = 10.0
 """A body that began less than this ago is not cut in favour of another one."""
 
 
@@ -38,14 +38,14 @@ class Reading:
 class Budget:
     """Limit of bytes held at the same time.
 
-    If it is used up, the oldest incomplete body is cut if it began at least ``spared_s`` ago. Otherwise
+    If it is used up, the oldest incomplete body is cut if it began at least ``min_age_s`` ago. Otherwise
     a client that does not complete its body could keep the others out indefinitely.
     """
 
-    def __init__(self, limit: int, spared_s: float = SPARED_S) -> None:
+    def __init__(self, limit: int, min_age_s: float = MIN_AGE_S) -> None:
         self.limit = limit
         self.held = 0
-        self._spared_s = spared_s
+        self._min_age_s = min_age_s
         self._reading: dict[Reading, None] = {}  # the longest first
         self._refusals = RefusalLog(logger, logging.ERROR, "request-bodies-full")
 
@@ -80,7 +80,7 @@ class Budget:
         self._refusals.add(path=path[:LOGGED_CHARACTERS], bytes=count, **about)
 
     def _cut_one(self, for_: Reading) -> bool:
-        latest_s = time.monotonic() - self._spared_s
+        latest_s = time.monotonic() - self._min_age_s
         for other in self._reading:
             if other is not for_ and other.held and other.since_s <= latest_s:
                 break

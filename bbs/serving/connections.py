@@ -7,7 +7,7 @@ connection of a late client is aborted, as in the Go programs. ``aiohttp`` has n
 :class:`Connection` sits between each transport and aiohttp.
 
 At the connection limit, the oldest connection without a request (or in its handshake) is aborted to make
-room, if it has been idle for at least :data:`SPARED_S`. Otherwise a connection whose body was slow in the
+room, if it has been idle for at least :data:`MIN_IDLE_S`. Otherwise a connection whose body was slow in the
 last tick is aborted. Idle and very slow clients therefore cannot block others.
 """
 
@@ -33,11 +33,11 @@ BODY_TICK_BYTES: Final = 5 * 1024
 SLOW_TICKS: Final = 6
 """Consecutive ticks with fewer bytes after which a body is too slow."""
 
-SPARED_S: Final = 0.5
+MIN_IDLE_S: Final = 0.5
 """Minimum idle time before a connection without a request is aborted: its client may be about to send one."""
 
-FEWEST_CONNECTIONS: Final = 64
-MOST_CONNECTIONS: Final = 4096
+MIN_CONNECTIONS: Final = 64
+MAX_CONNECTIONS: Final = 4096
 DESCRIPTORS_PER_CONNECTION: Final = 16
 """Descriptors of the process per allowed connection: a process has up to ten listeners, and files."""
 
@@ -51,8 +51,8 @@ def connection_limit() -> int:
     """Maximum connections of a listener, from the current descriptor limit of the process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return min(max(soft // DESCRIPTORS_PER_CONNECTION, FEWEST_CONNECTIONS), MOST_CONNECTIONS)
+        return MAX_CONNECTIONS
+    return min(max(soft // DESCRIPTORS_PER_CONNECTION, MIN_CONNECTIONS), MAX_CONNECTIONS)
 
 
 class Connection(asyncio.Protocol):
@@ -222,7 +222,7 @@ class Connections:
     def cut_one(self) -> bool:
         """Abort the longest idle connection, or a slow one; false if none may be aborted."""
         found = next(iter(self._waiting), None)
-        if found is None or self._now() - self._waiting[found] < SPARED_S:
+        if found is None or self._now() - self._waiting[found] < MIN_IDLE_S:
             found = next(iter(self._slow), None)
         if found is None:
             return False

@@ -15,7 +15,7 @@ import pytest
 from bbs.client.http import HTTPBBSClient, PooledTransport
 from bbs.client.transport import Policy
 from bbs.embedded.plane import ControlPlane
-from bbs.embedded.store.lengths import MAX_INSTANCES
+from bbs.embedded.store.limits import MAX_INSTANCES
 from bbs.models.actions import MAX_DEPTH, Action, RunAction, TryAction
 from bbs.models.codec import action_to_json, from_json
 from bbs.models.common import EnvironmentVariable

@@ -71,10 +71,10 @@ class TaskStartRequest:
         return self.demand.problem()
 
 
-def lrp_start(lrp: DesiredLRP, indices: Iterable[int], *, asked_for: bool = False) -> LRPStartRequest:
+def lrp_start(lrp: DesiredLRP, indices: Iterable[int], *, requested: bool = False) -> LRPStartRequest:
     """Start request for indices of an LRP.
 
-    asked_for: a client has just desired or scaled the LRP; without volume drivers, send an empty list, not
+    requested: a client has just desired or scaled the LRP; without volume drivers, send an empty list, not
     null.
     """
     drivers = _drivers(lrp.volume_mounts)
@@ -84,7 +84,7 @@ def lrp_start(lrp: DesiredLRP, indices: Iterable[int], *, asked_for: bool = Fals
         indices=tuple(indices),
         demand=Demand(
             placement_tags=lrp.placement_tags or None,
-            volume_drivers=drivers if asked_for else drivers or None,
+            volume_drivers=drivers if requested else drivers or None,
             root_fs=lrp.root_fs,
             memory_mb=lrp.memory_mb,
             disk_mb=lrp.disk_mb,

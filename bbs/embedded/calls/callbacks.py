@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 """Timeout of one attempt."""
 
-MOST_CONNECTIONS = 100
+MAX_CONNECTIONS = 100
 """Limit of open connections."""
 
 LOGGED_CHARACTERS = 200
@@ -84,7 +84,7 @@ class HTTPCallbacks(PooledClient):
 
     def __init__(self, *, destinations: Destinations) -> None:
         super().__init__(
-            None, limit=MOST_CONNECTIONS, socket_factory=destinations.socket_factory, timeout=TIMEOUT
+            None, limit=MAX_CONNECTIONS, socket_factory=destinations.socket_factory, timeout=TIMEOUT
         )
 
     async def deliver(self, url: str, body: str) -> bool:

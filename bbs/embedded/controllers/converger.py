@@ -58,7 +58,7 @@ class Converger:
         desired = {lrp.process_guid: lrp for lrp in tables.desired_lrps()}
         for key, rows in _indices(desired, tables.actual_lrps()):
             lrp = desired.get(key.process_guid)
-            _carry_out(tables, key, rows, lrp, plan_index(key, rows, lrp, world), known, follow)
+            _apply_plan(tables, key, rows, lrp, plan_index(key, rows, lrp, world), known, follow)
         for task in tables.tasks():
             _converge_task(tables, task, world, follow)
         return follow
@@ -75,7 +75,7 @@ def _indices(desired: dict[str, DesiredLRP], actual: list[ActualLRP]) -> Iterato
                 yield ActualLRPKey(process_guid=lrp.process_guid, index=index, domain=lrp.domain), Rows()
 
 
-def _carry_out(
+def _apply_plan(
     tables: Tables,
     key: ActualLRPKey,
     rows: Rows,

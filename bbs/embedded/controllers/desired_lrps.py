@@ -10,7 +10,7 @@ from bbs.embedded.calls.dependencies import Dependencies, FollowUp, StopCall, Up
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.routing import internal_routes, metric_tags, stored
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
-from bbs.embedded.store.lengths import check_guid, check_instances, check_root_fs
+from bbs.embedded.store.limits import check_guid, check_instances, check_root_fs
 from bbs.embedded.store.resources import cells, rep_url
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey, Presence
@@ -54,7 +54,7 @@ class DesiredController:
             surplus = _instances(tables, process_guid, from_index=after.instances)
             follow = FollowUp(
                 auctions=self._create(tables, after, range(before.instances, after.instances), trace_id),
-                updates=_pushes(tables, before, after, update, known),
+                updates=_update_calls(tables, before, after, update, known),
             )
             if after.instances < before.instances:
                 follow.stops = stop_instances(tables, surplus, known, trace_id)
@@ -85,7 +85,7 @@ class DesiredController:
             tables.apply(before, outcome)
             if outcome.auction:
                 created.append(index)
-        return [lrp_start(lrp, created, asked_for=True)] if created else []
+        return [lrp_start(lrp, created, requested=True)] if created else []
 
     def _follow(self, follow: FollowUp, trace_id: str) -> None:
         self._deps.auction_lrps(follow.auctions, trace_id)
@@ -130,7 +130,7 @@ def _instances(tables: Tables, process_guid: str, from_index: int = 0) -> list[R
     return [rows for (_, index), rows in sorted(found.items()) if index >= from_index]
 
 
-def _pushes(
+def _update_calls(
     tables: Tables,
     before: DesiredLRP,
     after: DesiredLRP,

@@ -10,7 +10,7 @@ from bbs.embedded.calls.reps import RepError
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows
-from bbs.embedded.store.lengths import check_guid
+from bbs.embedded.store.limits import check_guid
 from bbs.embedded.store.resources import cells
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, Presence

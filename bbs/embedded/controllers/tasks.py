@@ -8,7 +8,7 @@ from functools import partial
 from bbs.embedded.auctioneer.requests import task_start
 from bbs.embedded.calls.dependencies import Dependencies
 from bbs.embedded.decisions import tasks as task_transitions
-from bbs.embedded.store.lengths import check_guid, check_root_fs
+from bbs.embedded.store.limits import check_guid, check_root_fs
 from bbs.embedded.store.resources import cells, rep_url
 from bbs.embedded.store.tables import Tables
 from bbs.models.codec import dumps

@@ -73,12 +73,12 @@ def plan_index(key: ActualLRPKey, rows: Rows, desired: DesiredLRP | None, world:
         rows_now = then(lambda r: transitions.drop(r, Presence.EVACUATING))
     else:
         rows_now = rows
-    doubtful = rows_now.suspect
-    if doubtful is not None:
+    suspect_row = rows_now.suspect
+    if suspect_row is not None:
         replaced = rows_now.ordinary is not None and rows_now.ordinary.state == RUNNING
         if replaced or (desired is None and fresh):
             rows_now = then(lambda r: transitions.drop(r, Presence.SUSPECT))
-        elif not _cell_is_gone(doubtful, world):
+        elif not _cell_is_gone(suspect_row, world):
             rows_now = then(transitions.unsuspect)
     row = rows_now.ordinary
 

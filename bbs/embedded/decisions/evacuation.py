@@ -116,7 +116,7 @@ def evacuate_running(
     if caller is None or caller is evacuating:
         return Evacuation(_keep_evacuating(rows, key, instance_key, data, now), keep_container=True)
     if caller is ordinary and ordinary.state in ON_A_CELL:
-        # The call is only a question in this case: data of an already running row stays unchanged.
+        # In this case the call changes no data of a row that is RUNNING already.
         known = running_data(ordinary) if ordinary.state == RUNNING else data
         leaving = _new_evacuating(key, instance_key, known, now)
         replacement = to_unclaimed(ordinary, now)

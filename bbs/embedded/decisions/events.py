@@ -124,7 +124,7 @@ def group_events(before: Rows, after: Rows, instance_events: Sequence[InstanceEv
     """Events of the group stream for one change; each carries only the member that changed."""
     events: list[GroupEvent] = [e for e in instance_events if isinstance(e, ActualLRPCrashedEvent)]
     events += _evacuating_member(before.evacuating, after.evacuating)
-    if _came_back(before, after) and before.ordinary is not None:
+    if _suspect_returned(before, after) and before.ordinary is not None:
         events.append(_removed(ActualLRPGroup(instance=before.ordinary)))
     else:
         events += _instance_member(best(before), best(after))
@@ -146,7 +146,7 @@ def _group_rank(event: GroupEvent) -> int:
     return 1 if row is not None and row.state == RUNNING else 2
 
 
-def _came_back(before: Rows, after: Rows) -> bool:
+def _suspect_returned(before: Rows, after: Rows) -> bool:
     """Whether a suspect row became ordinary again; the stream only reports the removed replacement."""
     return (
         before.suspect is not None

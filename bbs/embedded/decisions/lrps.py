@@ -191,22 +191,22 @@ def suspect(rows: Rows, now: int) -> Outcome:
     row = _ordinary(rows)
     if rows.suspect is not None:
         return replace(unclaim(rows, now), auction=False)
-    doubtful = replace(row, presence=Presence.SUSPECT)
+    suspect_row = replace(row, presence=Presence.SUSPECT)
     replacement = new_unclaimed(row.actual_lrp_key, now)
     return Outcome(
-        replace(rows, ordinary=replacement, suspect=doubtful),
-        ev.in_order([ev.changed(row, doubtful), ev.created(replacement)]),
+        replace(rows, ordinary=replacement, suspect=suspect_row),
+        ev.in_order([ev.changed(row, suspect_row), ev.created(replacement)]),
         auction=True,
     )
 
 
 def unsuspect(rows: Rows) -> Outcome:
     """The SUSPECT row's cell is registered again: make the row ordinary and remove its replacement."""
-    doubtful = rows.suspect
-    if doubtful is None:
+    suspect_row = rows.suspect
+    if suspect_row is None:
         return Outcome(rows)
-    restored = replace(doubtful, presence=Presence.ORDINARY)
-    events: list[InstanceEvent] = [ev.changed(doubtful, restored)]
+    restored = replace(suspect_row, presence=Presence.ORDINARY)
+    events: list[InstanceEvent] = [ev.changed(suspect_row, restored)]
     if rows.ordinary is not None:
         events.append(ev.removed(rows.ordinary))
     return Outcome(replace(rows, ordinary=restored, suspect=None), ev.in_order(events))

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 256 * 1024
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Name of a droplet, package etc. With its extension it is a file name, limited to 255 bytes."""
-MOST_BYTES: Final = 8 << 30
+MAX_UPLOAD_BYTES: Final = 8 << 30
 """Size limit of one upload; Cloud Foundry's limits are a few GiB."""
 INCOMING: Final = ".incoming"
 JOBS_FOLDER: Final = ".jobs"
@@ -148,8 +148,8 @@ class _Receiver:
             hashes = {name: hashlib.new(name, usedforsecurity=False) for name in DIGESTS.values()}
             with path.open("xb") as file:
                 while chunk := await part.read_chunk(CHUNK_BYTES):
-                    if file.tell() + len(chunk) > MOST_BYTES:
-                        raise BadUpload(f"the upload is larger than {MOST_BYTES} bytes")
+                    if file.tell() + len(chunk) > MAX_UPLOAD_BYTES:
+                        raise BadUpload(f"the upload is larger than {MAX_UPLOAD_BYTES} bytes")
                     await asyncio.to_thread(file.write, chunk)
                     for each in hashes.values():
                         each.update(chunk)

@@ -6,7 +6,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from bbs.embedded.clock import SECOND
 from bbs.embedded.http.calls import Controllers, Served
-from bbs.embedded.store.lengths import check_guid
+from bbs.embedded.store.limits import check_guid
 from bbs.embedded.store.resources import cells
 from bbs.models.validation import check, validate_upsert_domain_request
 from bbs.wire import routes

@@ -67,10 +67,10 @@ class Doors:
 
 @pytest.fixture(params=["plain", "mutual TLS"])
 async def doors(
-    request: pytest.FixtureRequest, tmp_path: Path, http_identity: IdentityFiles
+    request: pytest.FixtureRequest, tmp_path: Path, tls_identity: IdentityFiles
 ) -> AsyncIterator[Doors]:
     config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE)
-    files = http_identity if request.param == "mutual TLS" else None
+    files = tls_identity if request.param == "mutual TLS" else None
     async with ControlPlane(replace(config, tls=files)) as plane:
         yield Doors(plane, files)
 

@@ -57,7 +57,7 @@ async def test_large_bodies_beyond_the_bound_are_refused_and_small_ones_are_not(
 
 async def test_a_body_that_does_not_end_gives_way_to_another_one() -> None:
     """Clients that keep large bodies almost complete would keep all others out, on all listeners."""
-    budget = Budget(LARGE, spared_s=0)
+    budget = Budget(LARGE, min_age_s=0)
     async with site(budget) as url, aiohttp.ClientSession() as http, asyncio.timeout(PATIENCE_S):
         port = int(url.rstrip("/").rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -72,7 +72,7 @@ async def test_a_body_that_does_not_end_gives_way_to_another_one() -> None:
 
 
 async def test_a_complete_body_does_not_give_way() -> None:
-    budget, go_on = Budget(LARGE, spared_s=0), asyncio.Event()
+    budget, go_on = Budget(LARGE, min_age_s=0), asyncio.Event()
     async with site(budget, go_on) as url, aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
         first = group.create_task(post(http, url, LARGE))
         while budget.held < LARGE - SMALL_BYTES:  # noqa: ASYNC110 - it notifies nobody
