@@ -27,13 +27,16 @@ Names = Callable[[OneShotBBSClient], Awaitable[Iterable[str]]]
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _names(call: Names, call_for_tasks: Names | None = None) -> Completion:
-    """A completion with the names that a call returns. call_for_tasks: for a command line with --task."""
+def _names(call: Names, *, for_task: Names | None = None, of_cell_dev: Names | None = None) -> Completion:
+    """A completion with the names that a call returns.
+
+    for_task: the call for a command line with --task. of_cell_dev: the call to a ``cell dev``.
+    """
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-        chosen = call_for_tasks if call_for_tasks and ctx.params.get("task") else call
         try:
             target = find_target(take(TargetOptions, dict(ctx.params)), os.environ)
+            chosen = (ctx.params.get("task") and for_task) or (target.file_server and of_cell_dev) or call
             names = asyncio.run(_asked(target, chosen)) if target.bbs_url else ()
         except (BadArguments, BBSError, TimeoutError):
             return []
@@ -69,9 +72,10 @@ async def _cells(bbs: OneShotBBSClient) -> Iterable[str]:
 
 
 lrps = _names(_lrps)
-lrps_or_tasks = _names(_lrps, _tasks)
+lrps_or_tasks = _names(_lrps, for_task=_tasks)
 apps = _names(_apps)
-apps_or_tasks = _names(_apps, _tasks)
+pushed = _names(_lrps, of_cell_dev=_apps)
+pushed_or_tasks = _names(_lrps, for_task=_tasks, of_cell_dev=_apps)
 tasks = _names(_tasks)
 cells = _names(_cells)
 domains = _names(OneShotBBSClient.domains)

@@ -19,7 +19,7 @@ from cell.client.session import Session, bbs_command
 @click.argument(
     "guid",
     metavar="GUID",
-    shell_complete=suggestions.apps_or_tasks,
+    shell_complete=suggestions.pushed_or_tasks,
     help="GUID of the LRP or name of the app; with --task, GUID of the Task",
 )
 @click.option("--task", is_flag=True, help="delete a Task")

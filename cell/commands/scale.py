@@ -16,7 +16,7 @@ from cell.client.values import count
 
 @bbs_command()
 @click.argument(
-    "guid", metavar="GUID", shell_complete=suggestions.apps, help="GUID of the LRP or name of the app"
+    "guid", metavar="GUID", shell_complete=suggestions.pushed, help="GUID of the LRP or name of the app"
 )
 @click.argument("instances", type=count, metavar="N", help="number of instances")
 async def scale(session: Session, guid: str, instances: int) -> None:

@@ -25,6 +25,7 @@ from bbs.wire.proto.domain_pb2 import DomainsResponse
 from bbs.wire.proto.error_pb2 import Error
 from bbs.wire.proto.task_pb2 import Task
 from bbs.wire.proto.task_requests_pb2 import TasksResponse
+from cell.development.endpoints import published
 from cell.main import main
 from cell.registry import COMMANDS, commands
 
@@ -73,11 +74,11 @@ def suggestions(*words: str) -> list[str]:
         (["cells", ""], ["cell-1"]),
         (["domains", "--set", "c"], ["cf-apps"]),
         (["events", "-c", ""], ["cell-1"]),
-        (["scale", ""], [GUID, "shop", "web"]),
+        (["scale", ""], [GUID, "web"]),
         (["scale", "w"], ["web"]),
         (["stop", ""], [GUID, "web"]),
         (["stop", "--task", ""], ["build-17"]),
-        (["delete", ""], [GUID, "shop", "web"]),
+        (["delete", ""], [GUID, "web"]),
         (["delete", "--task", ""], ["build-17"]),
         (["logs", "sh"], ["shop"]),
         (["ssh", "sh"], ["shop"]),
@@ -93,6 +94,15 @@ def test_values(
     answer(bbs)
     monkeypatch.setenv("BBS_URL", bbs.url)
     assert suggestions(*words) == values
+
+
+@pytest.mark.parametrize("command", ["scale", "delete"])
+def test_a_cell_dev_knows_apps_by_name(command: str, bbs: ScriptedBBS, tmp_path: Path) -> None:
+    """Another BBS takes only the GUID."""
+    answer(bbs)
+    endpoints = {"bbs": bbs.url, "locket": "127.0.0.1:1", "file_server": "http://127.0.0.1:1", "cells": []}
+    with published(tmp_path, endpoints):
+        assert suggestions(command, "--state-dir", str(tmp_path), "") == [GUID, "shop", "web"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
