@@ -73,6 +73,7 @@ _PARAMETERS = (
     click.option(
         "-n",
         "--name",
+        metavar="NAME",
         shell_complete=suggestions.apps,
         help="name of the app (default: that of the folder or image)",
     ),
@@ -89,7 +90,11 @@ _PARAMETERS = (
     ),
     click.option("--detect", is_flag=True, help="try the given buildpacks in turn"),
     click.option(
-        "-s", "--stack", default=APP_STACK, help=f"preloaded root filesystem (default: {APP_STACK})"
+        "-s",
+        "--stack",
+        default=APP_STACK,
+        metavar="STACK",
+        help=f"preloaded root filesystem (default: {APP_STACK})",
     ),
     click.option(
         "-e", "--env", multiple=True, type=variable, metavar="NAME=VALUE", help="environment variable"

@@ -82,4 +82,6 @@ domains = _names(OneShotBBSClient.domains)
 
 APP = click.argument("app", metavar="APP", shell_complete=apps, help="name of the app, or GUID of an LRP")
 CELL = click.option("-c", "--cell", default="", metavar="ID", shell_complete=cells, help="only of this cell")
-DOMAIN = click.option("-d", "--domain", default="", shell_complete=domains, help="only of this domain")
+DOMAIN = click.option(
+    "-d", "--domain", default="", metavar="DOMAIN", shell_complete=domains, help="only of this domain"
+)

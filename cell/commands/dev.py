@@ -51,7 +51,11 @@ CONVERGENCE_INTERVAL_S = 10.0
 
 @command(Command)
 @click.option(
-    "--state-dir", type=FOLDER, default=DEFAULT_STATE_DIR, help=f"state folder (default: {DEFAULT_STATE_DIR})"
+    "--state-dir",
+    type=FOLDER,
+    default=DEFAULT_STATE_DIR,
+    metavar="DIR",
+    help=f"state folder (default: {DEFAULT_STATE_DIR})",
 )
 @click.option("--cells", type=int, default=1, metavar="N", help="number of cells (default: 1)")
 @click.option("--tls", is_flag=True, help="use mutual TLS between control plane and cells")

@@ -34,7 +34,9 @@ TABLE_PREFIX = "diego_cell"
 @command(Command, errors={NetworkError: 1})
 @click.argument("guid", required=False, metavar="[GUID]", help="guid of a container, or its beginning")
 @click.option(
-    "--table", help=f"packet table of the cell (default: all whose names start with {TABLE_PREFIX})"
+    "--table",
+    metavar="TABLE",
+    help=f"packet table of the cell (default: all whose names start with {TABLE_PREFIX})",
 )
 def network(guid: str | None, table: str | None) -> None:
     require_root("it reads packet rules")

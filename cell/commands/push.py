@@ -73,7 +73,9 @@ class Run:
 @click.option(
     "-i", "--instances", type=count, default="1", metavar="N", help="number of instances (default: 1)"
 )
-@click.option("-c", "--command", default="", help="start command, instead of the staged one")
+@click.option(
+    "-c", "--command", default="", metavar="COMMAND", help="start command, instead of the staged one"
+)
 @click.option(
     "-u",
     "--health-check",

@@ -24,7 +24,7 @@ from rep.config import ConfigError, InvalidConfig, load, validate
 
 @command(Command)
 @click.option("-config", "--config", type=FILE, metavar="FILE", help="the rep.json")
-@click.option("-zone", "--zone", default="", help="zone, instead of that of the file")
+@click.option("-zone", "--zone", default="", metavar="ZONE", help="zone, instead of that of the file")
 @click.option(
     "--app-logs",
     type=FILE,

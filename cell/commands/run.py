@@ -82,7 +82,7 @@ def _seconds(text: str) -> float:
 @_override("--memory-mb", type=_amount, metavar="N", help="memory limit in MiB, 0 for none")
 @_override("--disk-mb", type=_amount, metavar="N", help="disk limit in MiB, 0 for none")
 @_override("--port", multiple=True, metavar="[HOST:]PORT", help="map a port of the container")
-@_override("--user", default="", help="user of every step")
+@_override("--user", default="", metavar="USER", help="user of every step")
 @_override(
     "--timeout",
     "timeout_s",
@@ -98,7 +98,11 @@ def _seconds(text: str) -> float:
 @_output("--trace", type=FILE, metavar="FILE", help="write a trace (Chrome format; see `cell explain`)")
 @_output("--junit", type=FILE, metavar="FILE", help="write a JUnit report")
 @click.option(
-    "--state-dir", type=FOLDER, default=DEFAULT_STATE_DIR, help=f"state folder (default: {DEFAULT_STATE_DIR})"
+    "--state-dir",
+    type=FOLDER,
+    default=DEFAULT_STATE_DIR,
+    metavar="DIR",
+    help=f"state folder (default: {DEFAULT_STATE_DIR})",
 )
 def run(
     document: str,

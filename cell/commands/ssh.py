@@ -31,7 +31,7 @@ USER = "vcap"
 @command(BBSCommand)
 @suggestions.APP
 @click.option("-i", "--index", type=index, default="0", help="instance (default: 0)")
-@click.option("-c", "--command", "words", help="run this command instead of a shell")
+@click.option("-c", "--command", "words", metavar="COMMAND", help="run this command instead of a shell")
 def ssh(app: str, index: int, words: str | None, **common: Any) -> int:
     targets: list[SSHTarget] = []
 

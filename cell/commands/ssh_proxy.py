@@ -32,7 +32,7 @@ DEFAULT_PORT = 3458
 
 @command(Command)
 @click.option("-config", "--config", type=FILE, required=True, metavar="FILE", help="the ssh_proxy.json")
-@click.option("-debugAddr", "--debugAddr", expose_value=False, help="ignored")
+@click.option("-debugAddr", "--debugAddr", metavar="ADDRESS", expose_value=False, help="ignored")
 def ssh_proxy(config: Path) -> int:
     raise_descriptor_limit()
     return run_proxy(config, _open_app_log)
