@@ -29,7 +29,7 @@ class Verdict(Enum):
     """What an answer means for the report."""
 
     DONE = "done"
-    """The BBS has recorded the outcome, or has no use for it."""
+    """The BBS has recorded the outcome, or will never take the report."""
     UNAVAILABLE = "unavailable"
     """No answer, or one of a BBS in trouble: every report would get it, so one at a time is tried."""
     REFUSED = "refused"
@@ -45,9 +45,13 @@ FINAL: Final[Mapping[type[EndReport], frozenset[ErrorType]]] = {
     CompleteTask: frozenset(
         {ErrorType.ResourceNotFound, ErrorType.InvalidStateTransition, ErrorType.RunningOnDifferentCell}
     ),
-    RejectTask: frozenset({ErrorType.ResourceNotFound, ErrorType.InvalidRequest}),
+    RejectTask: frozenset({ErrorType.ResourceNotFound}),
 }
 """The errors that end a report of each kind. Success ends all of them."""
+
+NEVER_ACCEPTED: Final = frozenset({ErrorType.InvalidRequest})
+"""Errors that end every report: the BBS refuses the request itself, and would refuse it again. An
+``EvacuateCrashedActualLRP`` without a reason is one. A bulk pass then removes the record as residual."""
 
 IN_TROUBLE: Final = frozenset({ErrorType.Timeout, ErrorType.RouterError})
 """Errors of a BBS or a router in trouble, besides those that the client repeats."""
@@ -58,7 +62,7 @@ INVALID_STATE_TRANSITION: Final = "invalid state transition"
 
 def verdict(report: EndReport, error: BBSError | None) -> Verdict:
     """What the answer to a report means; None for success."""
-    if error is None or error.type in FINAL[type(report)]:
+    if error is None or error.type in FINAL[type(report)] | NEVER_ACCEPTED:
         return Verdict.DONE
     return Verdict.UNAVAILABLE if may_pass(error) or error.type in IN_TROUBLE else Verdict.REFUSED
 

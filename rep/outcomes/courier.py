@@ -131,7 +131,7 @@ class Courier:
         }
 
     def _row(self, guid: str, entry: Entry, now: float) -> dict[str, object]:
-        attempts = self._attempts[guid]
+        attempts = self._attempts.get(guid) or Attempts(due_at=now)  # none while the entry is being stored
         due_at = attempts.due_at if self.available else max(attempts.due_at, self._probe_at)
         return {
             "container_guid": guid,

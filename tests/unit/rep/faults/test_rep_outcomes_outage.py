@@ -207,3 +207,20 @@ async def test_a_rep_killed_during_an_outage_reports_what_its_predecessor_saw(ou
             assert await recorded(outage) < 2
             await check(outage)
             assert (await outcomes(agent))["outcomes"] == []
+
+
+async def test_an_app_that_ends_well_on_a_leaving_cell_holds_up_no_evacuation(outage: Outage) -> None:
+    """The BBS refuses the report of a crash without a reason."""
+    executor = with_work()
+    async with outage.present():
+        await outage.work_begins()
+        async with outage.rep(executor, outage.folder / "journal") as agent:
+            del executor.store[TASK]
+            evacuated = asyncio.Event()
+            agent.on_stop = evacuated.set
+            agent.evacuation.set()
+            await until(lambda: bool(executor.logged))
+            end(executor, INSTANCE, RunResult())
+            await until(lambda: not executor.store)
+            async with asyncio.timeout(PATIENCE_S):
+                await evacuated.wait()

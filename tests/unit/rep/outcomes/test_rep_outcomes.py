@@ -65,7 +65,7 @@ DONE_BY = {
     reports.EvacuateStoppedActualLRP: {E.ResourceNotFound},
     reports.EvacuateCrashedActualLRP: {E.ResourceNotFound, E.ActualLRPCannotBeCrashed},
     reports.CompleteTask: {E.ResourceNotFound, E.InvalidStateTransition, E.RunningOnDifferentCell},
-    reports.RejectTask: {E.ResourceNotFound, E.InvalidRequest},
+    reports.RejectTask: {E.ResourceNotFound},
 }
 UNAVAILABLE = {E.UnknownError, E.Deadlock, E.Timeout, E.RouterError}
 
@@ -74,7 +74,7 @@ UNAVAILABLE = {E.UnknownError, E.Deadlock, E.Timeout, E.RouterError}
 @pytest.mark.parametrize("error", ErrorType)
 def test_which_answers_end_which_report(kind: type[EndReport], error: ErrorType) -> None:
     expected = Verdict.UNAVAILABLE if error in UNAVAILABLE else Verdict.REFUSED
-    if error in DONE_BY[kind]:
+    if error in DONE_BY[kind] | {E.InvalidRequest}:
         expected = Verdict.DONE
     assert verdict(REPORTS[kind], BBSError(error)) is expected
 
@@ -361,6 +361,17 @@ async def test_gauges_and_overview_say_what_waits() -> None:
     }
     assert (second["container_guid"], second["attempts"]) == ("instance-1", 0)
     assert "sult" not in json.dumps(overview), "the result belongs to the app"
+
+
+async def test_the_overview_lists_a_report_that_is_being_stored() -> None:
+    world = Sending()
+    world.journal.fault = fault = Fault(None)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.courier.settle(crash(), ""))
+        await asyncio.sleep(0)
+        (row,) = world.courier.overview()["outcomes"]  # type: ignore[misc]
+        assert (row["container_guid"], row["stored"]) == ("instance-1", False)
+        fault.gate.set()
 
 
 @pytest.mark.parametrize(
