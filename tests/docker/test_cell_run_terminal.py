@@ -115,6 +115,8 @@ async def test_no_colours_when_they_are_not_wanted(terminal: Terminal, tmp_path:
         terminal.type(_command(tmp_path, _run("exit 1"), variables=variables), "Enter")
         await terminal.until(lambda screen: "code 1" in screen)
         assert ("\x1b[31m" in terminal.screen(colours=True)) is wanted
+        terminal.type("clear", "Enter")
+        await terminal.until(lambda screen: "code 1" not in screen)
 
 
 async def test_a_shell_in_the_container_of_a_failed_run(terminal: Terminal, tmp_path: Path) -> None:
