@@ -1,7 +1,7 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
 # make test-all   the same with every case of those that `make test` samples
-.PHONY: demo test test-all setup setup-tests lint unit coverage docker-tests bench bundle clean
+.PHONY: demo test test-all setup setup-tests lint unit coverage coverage-all docker-tests bench bundle clean
 
 demo: setup
 	.venv/bin/cell demo
@@ -15,6 +15,10 @@ test-all: setup-tests lint
 coverage:
 	@scripts/setup --no-engine
 	.venv/bin/pytest -m unit -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+coverage-all: setup-tests
+	.venv/bin/pytest -m "not alone" -n 2 --dist loadfile --cov --cov-report=
+	.venv/bin/pytest -m alone --cov --cov-append --cov-report=term:skip-covered
 
 setup-tests:
 	@scripts/setup --tests
