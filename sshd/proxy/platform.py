@@ -1,10 +1,14 @@
-"""Platform client: exchanges a one-time code for a token, and checks access to an app with the token."""
+"""The realm of Cloud Foundry's users, over a client of the platform.
+
+The client exchanges a one-time code for a token, and checks access to an app with the token.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +18,10 @@ import aiohttp
 
 from common.gourl import URLError
 from common.gourl import parse as parse_url
-from sshd.proxy.realms import Denied, Instance
+from sshd.proxy.realms import Denied, Instance, instance_index
 from sshd.records import ERROR, INFO, Records
+
+_CF = re.compile(r"cf:([a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{12})/([0-9]+)")
 
 UNKNOWN = "unknown"
 
@@ -44,10 +50,7 @@ def open_session(timeout_s: float) -> aiohttp.ClientSession:
 
 
 class Platform:
-    """``AppAccess`` over HTTP.
-
-    One call makes two requests. Neither is retried, because the code is valid once.
-    """
+    """Client of the platform. One call makes two requests; neither is retried, as the code is valid once."""
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Platform:
         self._cc_tls = cc_tls
 
     async def instance(self, app_guid: str, index: int, code: str) -> Instance:
+        """The instance, if the user may reach it. Raises :class:`Denied`."""
         authorization, user_id = await self._token(code)
         try:
             base = self._urls.cc_api_url.rstrip("/")
@@ -118,6 +122,19 @@ class Platform:
         # a token may contain characters that are invalid in a header
         except (aiohttp.ClientError, ValueError) as error:
             raise _NoAnswer(f"{method} {url}: {error}") from error
+
+
+class CloudFoundryRealm:
+    """``cf:APP_GUID/INDEX`` with a one-time code as password."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def instance(self, user: str, password: str) -> Instance | None:
+        found = _CF.fullmatch(user)
+        if found is None:
+            return None
+        return await self._platform.instance(found[1], instance_index(found[2]), password)
 
 
 class _NoAnswer(Exception):

@@ -19,8 +19,8 @@ from sshd.proxy.applog import AppLog, NoAppLog
 from sshd.proxy.config import InvalidConfig, ProxyConfig, load
 from sshd.proxy.health import health_server
 from sshd.proxy.limits import ConnectionLimits
-from sshd.proxy.platform import Platform, PlatformURLs, open_session
-from sshd.proxy.realms import CloudFoundryRealm, DiegoRealm, Realm
+from sshd.proxy.platform import CloudFoundryRealm, Platform, PlatformURLs, open_session
+from sshd.proxy.realms import DiegoRealm, Realm
 from sshd.proxy.server import Proxy, ProxySettings
 from sshd.proxy.startup import FATAL_STATUS, CannotStart, Ready, check
 from sshd.records import ERROR, FATAL, INFO, Records

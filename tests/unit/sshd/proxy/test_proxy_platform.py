@@ -18,8 +18,15 @@ from aiohttp.test_utils import TestServer
 from cryptography import x509
 
 from cell.development.certs import Authority
-from sshd.proxy.platform import MAX_ANSWER, Platform, PlatformURLs, open_session, token_user
-from sshd.proxy.realms import CloudFoundryRealm, Denied, Instance
+from sshd.proxy.platform import (
+    MAX_ANSWER,
+    CloudFoundryRealm,
+    Platform,
+    PlatformURLs,
+    open_session,
+    token_user,
+)
+from sshd.proxy.realms import Denied, Instance
 from sshd.records import FATAL, Records
 
 pytestmark = pytest.mark.unit
