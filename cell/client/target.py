@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -96,31 +95,27 @@ class TargetOptions:
     state_dir: Path | None
 
 
-_option = partial(
-    Option, section="Target (default: the `cell dev` of this machine; variables are those of cfdot)"
-)
-OPTIONS = (
-    _option(["--bbs-url"], metavar="URL", help="URL of the BBS (BBS_URL)"),
-    _option(["--locket-address"], metavar="HOST:PORT", help="address of Locket (LOCKET_API_LOCATION)"),
-    _option(["--ca-cert"], type=FILE, metavar="FILE", help="CA of their certificates (CA_CERT_FILE)"),
-    _option(["--cert"], type=FILE, metavar="FILE", help="client certificate (CLIENT_CERT_FILE)"),
-    _option(["--key"], type=FILE, metavar="FILE", help="its key (CLIENT_KEY_FILE)"),
-    _option(
-        ["--skip-cert-verify"],
-        is_flag=True,
-        help="do not verify the server's certificate (SKIP_CERT_VERIFY)",
-    ),
-    _option(
-        ["--timeout"],
-        metavar="TIME",
-        help="limit of a request, such as 5 or 500ms; 0 for none (CFDOT_TIMEOUT)",
-    ),
-    _option(
-        ["--state-dir"],
-        type=FOLDER,
-        metavar="DIR",
-        help=f"state folder of a `cell dev` (default: {DEFAULT_STATE_DIR})",
-    ),
+OPTIONS = tuple(
+    Option(
+        [name],
+        section="Target (default: the `cell dev` of this machine; variables are those of cfdot)",
+        help=text,
+        **settings,
+    )
+    for name, settings, text in (
+        ("--bbs-url", {"metavar": "URL"}, "URL of the BBS (BBS_URL)"),
+        ("--locket-address", {"metavar": "HOST:PORT"}, "address of Locket (LOCKET_API_LOCATION)"),
+        ("--ca-cert", {"metavar": "FILE", "type": FILE}, "CA of the servers' certificates (CA_CERT_FILE)"),
+        ("--cert", {"metavar": "FILE", "type": FILE}, "client certificate (CLIENT_CERT_FILE)"),
+        ("--key", {"metavar": "FILE", "type": FILE}, "key of the certificate (CLIENT_KEY_FILE)"),
+        ("--skip-cert-verify", {"is_flag": True}, "do not verify the certificates (SKIP_CERT_VERIFY)"),
+        ("--timeout", {"metavar": "TIME"}, "limit of a request: 5 or 500ms, 0 for none (CFDOT_TIMEOUT)"),
+        (
+            "--state-dir",
+            {"metavar": "DIR", "type": FOLDER},
+            f"state of a `cell dev`; default: {DEFAULT_STATE_DIR}",
+        ),
+    )
 )
 
 

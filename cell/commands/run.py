@@ -70,12 +70,7 @@ def _seconds(text: str) -> float:
 
 
 @command(Command, errors={BadInput: BAD_INPUT}, visible=one_line)
-@click.argument(
-    "document",
-    metavar="TREE.json",
-    type=DOCUMENT,
-    help="the document; - for standard input",
-)
+@click.argument("document", metavar="TREE.json", type=DOCUMENT, help="the document; - for standard input")
 @_container("--image", metavar="IMAGE", help="image reference, or busybox, instead of the document's")
 @_container("--rootfs", excludes=["image"], metavar="ROOTFS", help="a URI, a tar archive or a directory")
 @_override("--env", multiple=True, metavar="K=V", help="variable of the container; K alone takes yours")
@@ -84,11 +79,7 @@ def _seconds(text: str) -> float:
 @_override("--port", multiple=True, metavar="[HOST:]PORT", help="map a port of the container")
 @_override("--user", default="", metavar="USER", help="user of every step")
 @_override(
-    "--timeout",
-    "timeout_s",
-    type=_seconds,
-    metavar="SECONDS",
-    help="stop the run after this time; it fails",
+    "--timeout", "timeout_s", type=_seconds, metavar="SECONDS", help="stop the run after this time; it fails"
 )
 @_override("--only", default="", metavar="PATH", help="run one step and the steps below it")
 @_after("--keep", is_flag=True, help="keep the container, and print how to enter it")
