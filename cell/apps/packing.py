@@ -51,8 +51,8 @@ def pack_app(source: Path, target: Path) -> Packed:
     if _is_archive(source):
         return _readable(_packed, source, MediaType.TGZ)
     if not source.is_dir():
-        what = f"is neither a folder nor a {', '.join((*ZIPS, *TARS))} file"
-        raise BadArguments(f"{source} {what if source.exists() else 'does not exist'}: expected an app")
+        problem = f"is neither a folder nor a {', '.join((*ZIPS, *TARS))} file"
+        raise BadArguments(f"{source} {problem if source.exists() else 'does not exist'}: expected an app")
     return _readable(_pack_app, source, target)
 
 
@@ -62,8 +62,8 @@ def pack_buildpack(folder: Path, target: Path) -> Packed:
         media = MediaType.ZIP if folder.name.lower().endswith(ZIPS) else MediaType.TGZ
         return _readable(_packed, folder, media)
     if not (folder / "bin").is_dir():
-        what = "has no bin/" if folder.is_dir() else "does not exist"
-        raise BadArguments(f"buildpack {folder} {what}: expected a folder with bin/, an archive or a URL")
+        problem = "has no bin/" if folder.is_dir() else "does not exist"
+        raise BadArguments(f"buildpack {folder} {problem}: expected a folder with bin/, an archive or a URL")
     return _readable(_pack, folder, Ignored(always=OF_BUILDPACKS).wanted(folder), target)
 
 

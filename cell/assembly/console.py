@@ -129,8 +129,8 @@ class Descriptor:
             connection = self._own = socket.socket(fileno=os.dup(self._given))
             return lambda data: connection.send(data, socket.MSG_DONTWAIT)
         if stat.S_ISFIFO(mode) or os.isatty(self._given):
-            way = f"/proc/self/fd/{self._given}"
-            own = self._own = os.open(way, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{self._given}"
+            own = self._own = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             return lambda data: os.write(own, data)
         given = self._given  # a file: writes do not wait for a reader
         return lambda data: os.write(given, data)

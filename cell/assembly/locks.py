@@ -30,9 +30,9 @@ class AlreadyInUse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A resource of one agent. what: its description. key: the setting to change for another agent."""
+    """A resource of one agent. key: the setting to change for another agent."""
 
-    what: str
+    description: str
     key: str
     lock: Path
 
@@ -48,7 +48,7 @@ def alone(config: RepConfig, executor: ExecutorConfig, lock_dir: Path = LOCK_DIR
             holder = take(claim.lock, stack)
             if holder is not None:
                 raise AlreadyInUse(
-                    f"{claim.what} is in use by another cell{holder}: stop that one, "
+                    f"{claim.description} is in use by another cell{holder}: stop that one, "
                     f"or give this one another {claim.key}"
                 )
         yield
@@ -58,9 +58,9 @@ def claims(config: RepConfig, executor: ExecutorConfig, lock_dir: Path) -> Seque
     """The exclusive resources of a cell with this configuration."""
     namespace = str(os.stat(_NETWORK_NAMESPACE).st_ino)
 
-    def claim(what: str, key: str, *parts: str) -> Claim:
+    def claim(description: str, key: str, *parts: str) -> Claim:
         name = hashlib.sha256("\0".join((key, *parts)).encode()).hexdigest()[:32]
-        return Claim(what, f"`{key}`", lock_dir / f"{key}-{name}.lock")
+        return Claim(description, f"`{key}`", lock_dir / f"{key}-{name}.lock")
 
     engine = _engine(config.docker_host)
     cache, work = os.path.realpath(executor.cache_path), os.path.realpath(executor.work_dir)

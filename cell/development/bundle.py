@@ -47,12 +47,12 @@ class Bundle:
         An existing file, such as the Go bundle, stays.
         """
         for name in ARCHIVES:
-            place = static_dir / name / f"{name}.tgz"
-            if place.is_symlink():
-                place.unlink()
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(self.archives / f"{name}.tgz")
+            link = static_dir / name / f"{name}.tgz"
+            if link.is_symlink():
+                link.unlink()
+            if not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(self.archives / f"{name}.tgz")
 
     @contextmanager
     def held(self) -> Iterator[None]:

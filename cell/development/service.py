@@ -270,13 +270,13 @@ async def _announce(
     """Once all cells are up, publish the addresses on the console and in endpoints.json until cancelled."""
     for event in ready:
         await event.wait()
-    at = plane.addresses
+    addresses = plane.addresses
     endpoints: dict[str, object] = {
         "bbs": plane.bbs_url,
-        "locket": str(at.locket),
-        "auctioneer": at.auctioneer.url(tls=client is not None),
-        "receptor": at.receptor.url(),
-        "file_server": at.fileserver.url(),
+        "locket": str(addresses.locket),
+        "auctioneer": addresses.auctioneer.url(tls=client is not None),
+        "receptor": addresses.receptor.url(),
+        "file_server": addresses.fileserver.url(),
         "logs": logs_url,
         "cells": [
             {

@@ -51,6 +51,6 @@ def judge(
 
 def failure_text(ended: RunEnded) -> str:
     """Reason, cause, step and container of a failure."""
-    what = f"{ended.reason}: {ended.cause}" if ended.cause else ended.reason
-    where = f"step {ended.path}, " if ended.path else ""
-    return f"{what} ({where}container {ended.guid})"
+    text = f"{ended.reason}: {ended.cause}" if ended.cause else ended.reason
+    place = f"step {ended.path}, " if ended.path else ""
+    return f"{text} ({place}container {ended.guid})"
