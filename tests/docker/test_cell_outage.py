@@ -1,0 +1,164 @@
+"""A real cell is killed while its BBS is away: the BBS records afterwards how its containers ended."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import docker
+import pytest
+
+from bbs.client.http import HTTPBBSClient
+from bbs.models.actions import RunAction
+from bbs.models.common import MetricTagValue
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.task import TaskDefinition, TaskState
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
+from executor.engine.createrequest import LABEL_GUID
+from tests.support.local_reps import QUICK, LocalRep
+from tests.support.waiting import PATIENCE_S
+
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
+
+UNTIL_ASKED = "while [ ! -e /tmp/end ]; do sleep 0.1; done; "
+
+
+class Relay:
+    """The way to a BBS; while it is closed, connections are refused."""
+
+    def __init__(self, url: str) -> None:
+        self._host, self._port = urlsplit(url).hostname or "", urlsplit(url).port or 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._host, self._port)
+        self._writers |= {writer, back}
+        try:
+            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+        finally:
+            self._writers -= {writer, back}
+            for each in (writer, back):
+                each.close()
+
+    @staticmethod
+    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        for _ in itertools.count():
+            if await holds():
+                return
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def a_cell(folder: Path) -> AsyncIterator[tuple[LocalRep, Relay, HTTPBBSClient]]:
+    """A cell that reaches its BBS by the relay; the test reaches it directly."""
+    # no convergence: the records stay as the cell's reports make them
+    arguments = ["--cells", "0", "--convergence-interval", "3600"]
+    async with local_cell(folder, arguments=arguments) as plane:
+        relay = Relay(plane.endpoints["bbs"])
+        await relay.open()
+        with take_slots(1) as (slot,):
+            settings = {**QUICK, "bbs_address": f"http://127.0.0.1:{relay.port}"}
+            rep = LocalRep(plane, slot, folder / slot.cell_id, settings=settings)
+            try:
+                async with rep.running(), HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
+                    yield rep, relay, bbs
+            finally:
+                relay.close()
+
+
+def end(guid: str) -> None:
+    """Let the program of a container go on to its end."""
+    client = docker.APIClient(version="auto")
+    try:
+        (found,) = client.containers(filters={"label": f"{LABEL_GUID}={guid}"})
+        client.exec_start(client.exec_create(found["Id"], ["touch", "/tmp/end"])["Id"])
+    finally:
+        client.close()
+
+
+async def waiting(rep: LocalRep) -> list[dict[str, Any]]:
+    async with aiohttp.ClientSession() as session, session.get(f"{rep.admin}/outcomes") as answer:
+        rows: list[dict[str, Any]] = (await answer.json(content_type=None))["outcomes"]
+        return rows
+
+
+async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(tmp_path: Path) -> None:
+    async with a_cell(tmp_path) as (rep, relay, bbs):
+        await bbs.desire_lrp(
+            DesiredLRP(
+                process_guid="web",
+                domain="d",
+                root_fs="preloaded:busybox",
+                instances=1,
+                metric_tags={"source_id": MetricTagValue(static="web")},
+                action=RunAction(path="sh", args=("-c", f"{UNTIL_ASKED} exit 7"), user="root"),
+            )
+        )
+        definition = TaskDefinition(
+            root_fs="preloaded:busybox",
+            action=RunAction(path="sh", args=("-c", f"{UNTIL_ASKED} echo -n 42 > /tmp/result"), user="root"),
+            result_file="/tmp/result",
+        )
+        await bbs.desire_task("sum", "d", definition)
+
+        async def both_run() -> bool:
+            (row,) = await bbs.actual_lrps(process_guid="web")
+            task = await bbs.task("sum")
+            return row.state == "RUNNING" and task.state is TaskState.Running
+
+        await until(both_run)
+        (row,) = await bbs.actual_lrps(process_guid="web")
+        relay.close()
+        for guid in (row.actual_lrp_instance_key.instance_guid, "sum"):
+            await asyncio.to_thread(end, guid)
+
+        async def both_wait() -> bool:
+            return {each["report"] for each in await waiting(rep)} == {"CrashActualLRP", "CompleteTask"}
+
+        await until(both_wait)
+        await rep.kill()
+        await rep.start()
+        assert await both_wait()
+
+        await relay.open()
+
+        async def both_recorded() -> bool:
+            return await waiting(rep) == []
+
+        await until(both_recorded)
+        (row,) = await bbs.actual_lrps(process_guid="web")
+        assert (row.crash_count, row.crash_reason.rpartition(": ")[2]) == (1, "Exited with status 7")
+        task = await bbs.task("sum")
+        assert (task.state, task.failed, task.result) == (TaskState.Completed, False, "42")
+        await bbs.remove_desired_lrp("web")
