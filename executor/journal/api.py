@@ -168,7 +168,8 @@ class Journal(Protocol):
         """Store the changes in one transaction; on return they survive a kill of the agent.
 
         Writes are stored in the order of their calls. Raises JournalError; then nothing is stored, except
-        that after ``STALLED`` the changes may be stored later.
+        that after ``STALLED`` the changes may be stored later. Raises UnicodeEncodeError for a key with a
+        lone surrogate.
         """
         ...
 

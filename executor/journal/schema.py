@@ -77,22 +77,20 @@ class Damaged(Exception):
 
 
 def statements(change: Change) -> Sequence[Statement]:
-    """The statements that carry out a change."""
+    """The statements that carry out a change. Raises UnicodeEncodeError."""
     match change:
         case Put(row):
             columns = _columns(row)
             return ((_INSERTS[type(row)], (*columns, checksum(columns))),)
         case DeleteContainer(guid):
-            return tuple(
-                (f"DELETE FROM {table} WHERE guid = ?", (guid,))
-                for table in ("containers", "steps", "leases")
-            )
+            tables = ("containers", "steps", "leases")
+            return tuple((f"DELETE FROM {table} WHERE guid = ?", _key(guid)) for table in tables)
         case DeleteLease(kind, name):
-            return (("DELETE FROM leases WHERE kind = ? AND name = ?", (kind.value, name)),)
+            return (("DELETE FROM leases WHERE kind = ? AND name = ?", _key(kind.value, name)),)
         case DeleteFact(key):
-            return (("DELETE FROM facts WHERE key = ?", (key,)),)
+            return (("DELETE FROM facts WHERE key = ?", _key(key)),)
         case DeleteOutcome(guid):
-            return (("DELETE FROM outcomes WHERE guid = ?", (guid,)),)
+            return (("DELETE FROM outcomes WHERE guid = ?", _key(guid)),)
 
 
 def contents(
@@ -122,12 +120,19 @@ def contents(
 
 
 def checksum(columns: Sequence[Value]) -> int:
-    """The checksum of a row's columns."""
+    """The checksum of a row's columns. Raises UnicodeEncodeError for text that SQLite cannot store."""
     result = 0
     for column in columns:
-        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
+        data = column if isinstance(column, bytes) else str(column).encode()
         result = zlib.crc32(data, zlib.crc32(len(data).to_bytes(8, "big"), result))
     return result
+
+
+def _key(*columns: str) -> tuple[str, ...]:
+    """The columns of a key. Raises UnicodeEncodeError."""
+    for column in columns:
+        column.encode()
+    return columns
 
 
 def _columns(row: Row) -> tuple[Value, ...]:

@@ -21,7 +21,7 @@ from common.shielded import finish
 from executor.journal import schema
 from executor.journal.api import Change, Contents, JournalError, Trouble
 from executor.journal.opening import BOOT_ID, Finding, Report, boot_fact, open_journal, reopen, trouble_of
-from executor.journal.schema import Damaged
+from executor.journal.schema import Damaged, Statement
 
 FILE_NAME: Final = "journal.db"
 BATCH: Final = 256
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class _Write:
     """A write in the queue. is_result: it stays in memory when it fails."""
 
-    changes: Sequence[Change]
+    statements: Sequence[Statement]
     is_result: bool
     future: asyncio.Future[None]
 
@@ -65,7 +65,7 @@ class SQLiteJournal:
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
-        self._backlog: list[Change] = []
+        self._backlog: list[Statement] = []
         self._trouble: Trouble | None = None
         self._stalled = False
         self.contents = Contents()
@@ -80,7 +80,7 @@ class SQLiteJournal:
         self._connection = opened.connection
         self._trouble = opened.report.trouble
         if opened.connection is None:
-            self._backlog.append(boot_fact(boot_id))
+            self._backlog += schema.statements(boot_fact(boot_id))
         _log(opened.report)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, args=(loop,), name="journal", daemon=True)
@@ -113,8 +113,10 @@ class SQLiteJournal:
     async def _submit(self, changes: Sequence[Change], *, is_result: bool) -> None:
         if self._thread is None:
             raise JournalError(Trouble.CLOSED)
+        # Here and not in the thread: changes that cannot be encoded are an error of this caller only.
+        statements = [statement for change in changes for statement in schema.statements(change)]
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._writes.put(_Write(changes, is_result, future))
+        self._writes.put(_Write(statements, is_result, future))
         try:
             async with asyncio.timeout(self._stall_s):
                 await future
@@ -128,15 +130,16 @@ class SQLiteJournal:
         more = True
         while more:
             writes, more = self._next_writes()
-            error = self._store([change for write in writes for change in write.changes])
+            error = self._store([statement for write in writes for statement in write.statements])
             if error is not None:
-                self._backlog += [change for write in writes if write.is_result for change in write.changes]
+                for write in writes:
+                    self._backlog += write.statements if write.is_result else ()
             try:
                 loop.call_soon_threadsafe(self._answer, writes, error)
             except RuntimeError:  # the loop is closed: no caller waits
                 break
         if self._backlog:
-            data = {"path": str(self._path), "changes": len(self._backlog)}
+            data = {"path": str(self._path), "statements": len(self._backlog)}
             logger.error("journal.closed-with-unstored-results", extra={"data": data})
         self._close()
 
@@ -154,9 +157,9 @@ class SQLiteJournal:
             return writes, True
         return writes, False
 
-    def _store(self, changes: Sequence[Change]) -> JournalError | None:
-        """Store the backlog and the changes in one transaction; the error, if nothing was stored."""
-        everything = [*self._backlog, *changes]
+    def _store(self, statements: Sequence[Statement]) -> JournalError | None:
+        """Execute the backlog and the statements in one transaction; the error, if nothing was stored."""
+        everything = [*self._backlog, *statements]
         if not everything:
             return None
         try:
@@ -204,11 +207,10 @@ class SQLiteJournal:
             logger.error("journal.failed-to-close", extra={"data": {"error": str(error)}})
 
 
-def _commit(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+def _commit(connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    for change in changes:
-        for statement, values in schema.statements(change):
-            connection.execute(statement, values)
+    for statement, values in statements:
+        connection.execute(statement, values)
     connection.execute("COMMIT")
 
 

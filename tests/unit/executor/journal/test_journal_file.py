@@ -105,6 +105,17 @@ async def test_writes_side_by_side_are_stored_in_the_order_of_their_calls(folder
     assert (await stored(folder)).facts["last"] == b"999"
 
 
+async def test_a_key_that_cannot_be_stored_is_the_error_of_its_caller_only(folder: Path) -> None:
+    async with journal(folder) as opened:
+        for call in (opened.write, opened.record):
+            with pytest.raises(UnicodeEncodeError):
+                await call(Put(ContainerRow(guid="bad \udcff", value=b"")))
+            with pytest.raises(UnicodeEncodeError):
+                await call(DeleteOutcome("bad \udcff"))
+        await opened.write(*rows_of(1))
+    assert [row.guid for row in (await stored(folder)).containers] == ["container-1"]
+
+
 async def test_a_closed_journal_refuses_writes(folder: Path) -> None:
     async with journal(folder) as opened:
         pass
