@@ -19,6 +19,7 @@ from executor.engine import processes
 from executor.engine.processes import DESCRIPTORS
 from executor.logs.api import LogLine
 from executor.model import ContainerState, EventKind, LogConfig
+from tests.support.thorough import THOROUGH
 
 if TYPE_CHECKING:
     from tests.support.cell import Cell
@@ -119,7 +120,7 @@ def descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("limit", [0, 100])
+@pytest.mark.parametrize("limit", [0, 100] if THOROUGH else [0])
 async def test_floods_of_short_lines_cost_their_neighbours_little(open_cell: OpenCell, limit: int) -> None:
     """Twelve times ``yes``, unlimited or muted by 100 lines a second: Tasks complete and checks hold.
 
