@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -46,7 +47,21 @@ def test_every_command_explains_itself(name: str, shell: Shell) -> None:
     ended = shell(name, "--help")
     assert ended.status == 0
     assert module.__doc__
-    assert module.__doc__.splitlines()[0] in ended.stdout
+    assert inspect.cleandoc(module.__doc__) in ended.stdout
+
+
+@pytest.mark.parametrize("name", ["dev", "demo", "network"])
+def test_a_command_of_root(name: str, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    ended = shell(name)
+    assert (ended.status, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"cell {name}: must be root: ")
+
+
+def test_options_that_exclude_each_other(shell: Shell) -> None:
+    ended = shell("run", "tree.json", "--image", "busybox", "--rootfs", "/")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.endswith("cell run: error: argument --rootfs: not allowed with argument --image\n")
 
 
 HEAVY = {"aiohttp", "asyncssh", "cryptography", "docker", "google.protobuf", "grpc", "pyroute2", "rich"}
