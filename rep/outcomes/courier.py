@@ -223,6 +223,9 @@ class Courier:
             await self._send(report, entry.trace_id, repeated=True)
         except BBSError as refusal:
             _log_answer(entry, refusal, Verdict.DONE)
+        except Exception as failure:
+            # The report itself is done.
+            logger.exception("outcomes.failed", extra={"data": _about(entry, failure)})
 
     def _answered(self) -> None:
         """The BBS is available: every report that waited for it is due."""

@@ -294,6 +294,15 @@ async def test_any_failure_of_one_report_holds_up_no_other(caplog: pytest.LogCap
     assert [record.message for record in caplog.records if record.exc_info] == ["outcomes.failed"]
 
 
+async def test_the_answer_to_the_second_call_about_a_task_does_not_matter() -> None:
+    for answer in (None, AWAY, BBSError(E.InvalidStateTransition), ValueError("boom")):
+        world = Sending()
+        world.send.answers = [BBSError(E.InvalidStateTransition), answer]
+        assert await world.courier.settle(COMPLETE, "")
+        assert world.send.sent == [("task-1", False), ("task-1", True)]
+        assert (len(world.ledger), world.courier.available) == (0, True)
+
+
 async def test_reports_of_an_earlier_process_are_sent_at_once_as_repeated() -> None:
     before = Sending()
     before.send.away = True
