@@ -18,6 +18,7 @@ from cell.assembly.terminal import visible_lines
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Command")
+F = TypeVar("F", bound=Callable[..., Any])
 
 BAD_USAGE: Final = 2
 INTERRUPTED: Final = 130
@@ -56,6 +57,12 @@ class Option(click.Option):
             flag = other.replace("_", "-")
             raise click.UsageError(f"argument {'/'.join(self.opts)}: not allowed with argument --{flag}", ctx)
         return super().handle_parse_result(ctx, opts, args)
+
+
+def state_dir_option(default: Path) -> Callable[[F], F]:
+    """The option of the commands that have a state folder."""
+    text = f"state folder (default: {default})"
+    return click.option("--state-dir", type=FOLDER, default=default, metavar="DIR", help=text)
 
 
 class Command(click.Command):

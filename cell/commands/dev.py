@@ -43,20 +43,14 @@ from typing import Any
 
 import click
 
-from cell.cli import FILE, FOLDER, Command, command, require_root
+from cell.cli import FILE, FOLDER, Command, command, require_root, state_dir_option
 from cell.development.endpoints import DEFAULT_STATE_DIR
 
 CONVERGENCE_INTERVAL_S = 10.0
 
 
 @command(Command)
-@click.option(
-    "--state-dir",
-    type=FOLDER,
-    default=DEFAULT_STATE_DIR,
-    metavar="DIR",
-    help=f"state folder (default: {DEFAULT_STATE_DIR})",
-)
+@state_dir_option(DEFAULT_STATE_DIR)
 @click.option("--cells", type=int, default=1, metavar="N", help="number of cells (default: 1)")
 @click.option("--tls", is_flag=True, help="use mutual TLS between control plane and cells")
 @click.option(

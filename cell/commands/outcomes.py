@@ -25,7 +25,7 @@ from bbs.client.transport import Policy, UnansweredError
 from bbs.models.codec import InvalidDocument, parse
 from bbs.serving.address import Address
 from cell.assembly.terminal import Table
-from cell.cli import FILE, FOLDER, Command, command
+from cell.cli import FILE, Command, command, state_dir_option
 from cell.client import output
 from cell.client.output import Output
 from cell.client.session import BAD_ARGUMENTS, EXIT_STATUSES, ComponentFailed
@@ -54,13 +54,7 @@ class Rep:
     params=[*output.OPTIONS],
 )
 @click.option("--config", type=FILE, metavar="FILE", help="the rep.json of the cell")
-@click.option(
-    "--state-dir",
-    type=FOLDER,
-    default=DEFAULT_STATE_DIR,
-    metavar="DIR",
-    help=f"state folder of a `cell dev` (default: {DEFAULT_STATE_DIR})",
-)
+@state_dir_option(DEFAULT_STATE_DIR)
 def outcomes(config: Path | None, state_dir: Path, json: bool, table: bool) -> None:
     reps = [_configured(config)] if config is not None else _development(state_dir)
     shown = Output.chosen(sys.stdout, json=json, table=table)

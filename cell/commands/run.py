@@ -35,7 +35,7 @@ from typing import Any
 import click
 
 from cell.assembly.terminal import one_line
-from cell.cli import DOCUMENT, FILE, FOLDER, Command, Option, command, take
+from cell.cli import DOCUMENT, FILE, Command, Option, command, state_dir_option, take
 from cell.runner.errors import BAD_INPUT, BadInput
 from cell.runner.options import (
     DEFAULT_DOCKER_HOST,
@@ -88,13 +88,7 @@ def _seconds(text: str) -> float:
 @_output("--json", "json_lines", is_flag=True, help="print events as JSON lines")
 @_output("--trace", type=FILE, metavar="FILE", help="write a trace (Chrome format; see `cell explain`)")
 @_output("--junit", type=FILE, metavar="FILE", help="write a JUnit report")
-@click.option(
-    "--state-dir",
-    type=FOLDER,
-    default=DEFAULT_STATE_DIR,
-    metavar="DIR",
-    help=f"state folder (default: {DEFAULT_STATE_DIR})",
-)
+@state_dir_option(DEFAULT_STATE_DIR)
 def run(
     document: str,
     image: str | None,
