@@ -195,11 +195,11 @@ class ContainerActor:
 
     async def _live_until_completed(self) -> None:
         if (creation := await self._create()) is not None:
-            await self._run_until_completed(creation)
+            await self._run_until_completed(creation.engine_container, creation.started_at)
 
-    async def _run_until_completed(self, creation: Creation) -> None:
-        """The life of a container from its creation on."""
-        self._group = group = self._prepare(creation)
+    async def _run_until_completed(self, engine_container: EngineContainer, started_at: float) -> None:
+        """The life of a container from its creation on. started_at: monotonic s, start of the creation."""
+        self._group = group = self._prepare(engine_container, started_at)
         if group is None:
             return
         error = await self._run(group.step)
@@ -249,9 +249,11 @@ class ContainerActor:
             with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
                 return await self._shared.creator.create(self.container)
 
-    def _prepare(self, creation: Creation) -> ProcessGroup | None:
+    def _prepare(self, engine_container: EngineContainer, started_at: float) -> ProcessGroup | None:
         try:
-            return self._shared.build_group(self.container, creation, self._flip_readiness)
+            return self._shared.build_group(
+                self.container, engine_container, started_at, self._flip_readiness
+            )
         except ExecutorError as error:
             _report(self._guid, error)
             self._complete(completion(error), self._trace_id)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.containers.applog import AppLog
-from executor.containers.creation import Creation, Creator
+from executor.containers.creation import Creator
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
-from executor.engine.api import Engine
+from executor.engine.api import Engine, EngineContainer
 from executor.logs.clock import Clock
 from executor.model import Container
 from executor.network.api import Network
@@ -40,9 +40,11 @@ class ProcessGroup(Protocol):
         ...
 
 
-BuildGroup = Callable[[Container, Creation, Callable[[bool], None]], ProcessGroup]
-"""Builds the process group of a created container. The last argument is called with each result of the
-readiness check. Raises ExecutorError if there is no action to run.
+BuildGroup = Callable[[Container, EngineContainer, float, Callable[[bool], None]], ProcessGroup]
+"""Builds the process group of a created container. Raises ExecutorError if there is no action to run.
+
+The number is the start of the creation in monotonic s, for the duration of the setup. The last argument is
+called with each result of the readiness check.
 """
 
 

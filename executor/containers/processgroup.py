@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from executor.config import ExecutorConfig
-from executor.containers.creation import Creation, instance_env
+from executor.containers.creation import instance_env
+from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
 from executor.identity.instances import Identity
 from executor.logs.api import LogSink
@@ -65,7 +66,11 @@ class StepGroups:
     recorder: Callable[[str], TraceRecorder]
 
     def build(
-        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
+        self,
+        container: Container,
+        engine_container: EngineContainer,
+        started_at: float,
+        on_readiness: Callable[[bool], None],
     ) -> StepGroup:
         """Build the steps of a container. Raises EmptyAction."""
         info = container.run_info
@@ -84,11 +89,11 @@ class StepGroups:
         context = StepContext(
             tools=self.tools,
             container=container,
-            engine_container=creation.engine_container,
+            engine_container=engine_container,
             env=instance_env(self.config, info, self.identity.env),
             logs=streamer,
             on_readiness=on_readiness,
-            on_setup_end=lambda succeeded: self._setup_ended(succeeded, creation.started_at),
+            on_setup_end=lambda succeeded: self._setup_ended(succeeded, started_at),
             on_liveness_failure=self._liveness_failed,
             open_socket=partial(self._open_socket, container.guid),
             recorder=self.recorder(container.guid),

@@ -94,7 +94,7 @@ class Hooks:
         self.wrap(self.world.network, "attach", lambda made, *_: made.guid)
 
     def launch(self) -> None:
-        self.wrap(actor.ContainerActor, "_prepare", lambda self, _: self.container.guid)
+        self.wrap(actor.ContainerActor, "_prepare", lambda self, *_: self.container.guid)
 
     def step(self) -> None:
         self.wrap(ScriptedGroup, "run", lambda self: self.container.guid)

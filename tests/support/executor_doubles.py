@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
-from executor.containers.creation import Creation, OptionalResources
+from executor.containers.creation import OptionalResources
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -230,9 +230,8 @@ class ScriptedDependencies:
 class ScriptedGroup:
     """A container's steps: they end when the test says so, or with ``dying`` when interrupted."""
 
-    def __init__(self, container: Container, creation: Creation, flip: Callable[[bool], None]) -> None:
+    def __init__(self, container: Container, flip: Callable[[bool], None]) -> None:
         self.container = container
-        self.creation = creation
         self.flip_readiness = flip
         self.ready = asyncio.Event()
         self.started = asyncio.Event()
@@ -291,11 +290,15 @@ class ScriptedGroups:
         self.built: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     def __call__(
-        self, container: Container, creation: Creation, on_readiness: Callable[[bool], None]
+        self,
+        container: Container,
+        engine_container: EngineContainer,
+        started_at: float,
+        on_readiness: Callable[[bool], None],
     ) -> ScriptedGroup:
         if self.failure is not None:
             raise self.failure
-        group = ScriptedGroup(container, creation, on_readiness)
+        group = ScriptedGroup(container, on_readiness)
         group.routable_when_ready = self.routable_when_ready
         self.groups[container.guid] = group
         self.built[container.guid].set()
