@@ -25,7 +25,7 @@ from executor.engine.createrequest import LABEL_GUID
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.waiting import PATIENCE_S
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 UNTIL_ASKED = "while [ ! -e /tmp/end ]; do sleep 0.1; done; "
 
