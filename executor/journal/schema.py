@@ -33,7 +33,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
         "CREATE TABLE containers (guid TEXT PRIMARY KEY, engine_id TEXT NOT NULL, value BLOB NOT NULL,"
         " checksum INTEGER NOT NULL) WITHOUT ROWID",
-        "CREATE TABLE steps (position INTEGER PRIMARY KEY AUTOINCREMENT, guid TEXT NOT NULL,"
+        "CREATE TABLE steps (position INTEGER PRIMARY KEY, guid TEXT NOT NULL,"
         " path TEXT NOT NULL, ended INTEGER NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,"
         " UNIQUE (guid, path))",
         "CREATE TABLE leases (kind TEXT NOT NULL, name TEXT NOT NULL, guid TEXT NOT NULL,"
@@ -41,7 +41,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX leases_guid ON leases (guid)",
         "CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
         " WITHOUT ROWID",
-        "CREATE TABLE outcomes (position INTEGER PRIMARY KEY AUTOINCREMENT, guid TEXT NOT NULL UNIQUE,"
+        "CREATE TABLE outcomes (position INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE,"
         " value BLOB NOT NULL, checksum INTEGER NOT NULL)",
     ),
 )
