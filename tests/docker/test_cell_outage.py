@@ -23,52 +23,12 @@ from cell.development.local import local_cell
 from cell.development.slots import take_slots
 from executor.engine.createrequest import LABEL_GUID
 from tests.support.local_reps import QUICK, LocalRep
+from tests.support.relays import Relay
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.docker
 
 UNTIL_ASKED = "while [ ! -e /tmp/end ]; do sleep 0.1; done; "
-
-
-class Relay:
-    """The way to a BBS; while it is closed, connections are refused."""
-
-    def __init__(self, url: str) -> None:
-        self._host, self._port = urlsplit(url).hostname or "", urlsplit(url).port or 0
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self._host, self._port)
-        self._writers |= {writer, back}
-        try:
-            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
-        finally:
-            self._writers -= {writer, back}
-            for each in (writer, back):
-                each.close()
-
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            return
-        finally:
-            writer.close()
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -85,16 +45,13 @@ async def a_cell(folder: Path) -> AsyncIterator[tuple[LocalRep, Relay, HTTPBBSCl
     # no convergence: the records stay as the cell's reports make them
     arguments = ["--cells", "0", "--convergence-interval", "3600"]
     async with local_cell(folder, arguments=arguments) as plane:
-        relay = Relay(plane.endpoints["bbs"])
-        await relay.open()
-        with take_slots(1) as (slot,):
-            settings = {**QUICK, "bbs_address": f"http://127.0.0.1:{relay.port}"}
-            rep = LocalRep(plane, slot, folder / slot.cell_id, settings=settings)
-            try:
+        address = urlsplit(plane.endpoints["bbs"]).netloc
+        async with Relay.before(address) as relay:
+            with take_slots(1) as (slot,):
+                settings = {**QUICK, "bbs_address": f"http://{relay.address}"}
+                rep = LocalRep(plane, slot, folder / slot.cell_id, settings=settings)
                 async with rep.running(), HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
                     yield rep, relay, bbs
-            finally:
-                relay.close()
 
 
 def end(guid: str) -> None:
@@ -139,19 +96,17 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
 
         await until(both_run)
         (row,) = await bbs.actual_lrps(process_guid="web")
-        relay.close()
-        for guid in (row.actual_lrp_instance_key.instance_guid, "sum"):
-            await asyncio.to_thread(end, guid)
 
         async def both_wait() -> bool:
             return {each["report"] for each in await waiting(rep)} == {"CrashActualLRP", "CompleteTask"}
 
-        await until(both_wait)
-        await rep.kill()
-        await rep.start()
-        assert await both_wait()
-
-        await relay.open()
+        async with relay.refusing():
+            for guid in (row.actual_lrp_instance_key.instance_guid, "sum"):
+                await asyncio.to_thread(end, guid)
+            await until(both_wait)
+            await rep.kill()
+            await rep.start()
+            assert await both_wait()
 
         async def both_recorded() -> bool:
             return await waiting(rep) == []
