@@ -126,3 +126,7 @@ class FailingJournal:
             await self.write(*changes)
         except JournalError:
             self._backlog += changes
+
+    async def retry(self) -> None:
+        """Store the results that could not be stored, as the journal on disk does by itself."""
+        await self.write()

@@ -196,6 +196,7 @@ class OutcomesOfOneCell(RuleBasedStateMachine):
             for _ in range(50):
                 self.live(self.reconcile(), None)
                 self.live(self.deliver(), None)
+                self.live(self.journal.retry(), None)
                 if not (self.containers or self.courier.ledger):
                     break
             assert self.bbs.recorded == self.ended
