@@ -11,6 +11,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from common.failpoints import failpoint
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
 from executor.engine.createrequest import Surroundings, container_name, create_request
@@ -65,6 +66,7 @@ class ContainerCreator:
         def job(api: APIClient) -> dict[str, Any]:
             io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
             io_dir.chmod(0o755)
+            failpoint("container.create.before")
             try:
                 made = str(api.create_container_from_config(request, name=name)["Id"])
             except ImageNotFound as error:
@@ -75,7 +77,9 @@ class ContainerCreator:
                 if error.status_code == 409:
                     raise NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error
                 raise
+            failpoint("container.create.created")
             api.start(made)
+            failpoint("container.create.started")
             return dict(api.inspect_container(made))
 
         try:

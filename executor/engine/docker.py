@@ -21,6 +21,7 @@ from docker import APIClient
 from docker.errors import NotFound
 
 from bbs.models.guid import Guid, InvalidGuid, is_guid
+from common.failpoints import failpoint
 from common.shielded import finish
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
@@ -172,7 +173,9 @@ class DockerEngine:
         name = container_name(self._surroundings, guid)
 
         def job(api: APIClient) -> None:
+            failpoint("container.destroy.before")
             remove(api, name)
+            failpoint("container.destroy.removed")
             shutil.rmtree(io_dir, ignore_errors=True)
 
         await self._client.call(f"destroy container {guid}", job)

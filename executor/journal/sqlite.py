@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from common.failpoints import failpoint
 from common.shielded import finish
 from executor.journal import schema
 from executor.journal.api import Change, Contents, JournalError, Trouble
@@ -211,7 +212,9 @@ def _commit(connection: sqlite3.Connection, statements: Sequence[Statement]) -> 
     connection.execute("BEGIN IMMEDIATE")
     for statement, values in statements:
         connection.execute(statement, values)
+    failpoint("journal.before-commit")
     connection.execute("COMMIT")
+    failpoint("journal.after-commit")
 
 
 def _read_boot_id() -> str:

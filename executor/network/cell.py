@@ -23,6 +23,7 @@ from typing import ParamSpec, TypeVar
 import tenacity
 
 from bbs.models.workload import SecurityGroupRule
+from common.failpoints import failpoint
 from common.shielded import finish
 from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
@@ -196,7 +197,9 @@ class CellNetwork:
             self._spaces.hold(guid, open_space(container.init_pid, container.id))
             # Rules first: the container is never reachable without them.
             await self._change(self._desired.put(guid, self._member(address, targets, rules)))
+            failpoint("network.attach.ruled")
             await self._keeper.connect(guid, address)
+            failpoint("network.attach.linked")
         except NetworkError as error:
             # The app's owner gets the error's text, without the kernel's message and the host's names.
             logger.error("failed-to-attach-container", extra={"data": {"guid": guid, "error": str(error)}})
@@ -217,9 +220,11 @@ class CellNetwork:
         self._keeper.let_go(guid)
         try:
             await self._change(self._desired.remove(guid))
+            failpoint("network.detach.unruled")
             if member is not None:
                 await self._keeper.run(self._links.disconnect, member.address)
                 await self._forget(member.addresses)
+            failpoint("network.detach.done")
         finally:
             self._spaces.release(guid)
             self._host_ports.release(guid)

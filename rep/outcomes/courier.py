@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from bbs.backoff import Backoff
 from bbs.models.errors import BBSError
+from common.failpoints import failpoint
 from common.tasks import running
 from rep.metrics import MetricsSink
 from rep.outcomes import schedule
@@ -203,8 +204,10 @@ class Courier:
             case Verdict.DONE:
                 await self._follow_up(entry, error)
                 self._answered()
+                failpoint("outcome.answered")
                 del self._attempts[entry.guid]
                 await self._ledger.remove(entry.guid)
+                failpoint("outcome.removed")
                 self._removals.notify()
             case Verdict.REFUSED:
                 self._answered()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from bbs.models.invalid import InvalidDocument
+from common.failpoints import failpoint
 from executor.journal.api import DeleteOutcome, Journal, JournalError, OutcomeRow, Put
 from rep.outcomes.reports import EndReport, Entry, decode, encode, guid_of
 
@@ -97,6 +98,7 @@ class Ledger:
             logger.error("outcomes.not-stored", extra={"data": data})
             return False
         self._unstored.discard(guid)
+        failpoint("outcome.stored")
         return True
 
     async def discard_unreadable(self) -> None:
