@@ -95,20 +95,15 @@ class Hooks:
 
 @asynccontextmanager
 async def running_executor(
-    config: RepConfig,
-    sink: LogSink,
-    hooks: Hooks | None = None,
-    *,
-    meter: Meter | None = None,
-    emitter: MetricsEmitter | None = None,
+    config: RepConfig, sink: LogSink, hooks: Hooks | None = None
 ) -> AsyncIterator[Executor]:
-    """An executor on the real engine. meter: of the cell; emitter: receives the apps' metrics.
+    """An executor on the real engine, without a rep.
 
     Takes all locks of the cell before any change. Raises AlreadyInUse, EngineError, NetworkError,
     UnknownStack, ValueError.
     """
     with alone(config, settings := executor_config(config)):
-        async with _executor(config, settings, sink, hooks or Hooks(), meter, emitter) as executor:
+        async with _executor(config, settings, sink, hooks or Hooks()) as executor:
             yield executor
 
 
@@ -118,9 +113,10 @@ async def _executor(
     settings: ExecutorConfig,
     sink: LogSink,
     hooks: Hooks,
-    meter: Meter | None,
-    emitter: MetricsEmitter | None,
+    meter: Meter | None = None,
+    emitter: MetricsEmitter | None = None,
 ) -> AsyncIterator[Executor]:
+    """meter: of the cell; emitter: receives the apps' metrics."""
     engine = DockerEngine(
         replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits)
     )
@@ -164,11 +160,31 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
     files apply from the next connection on. Raises the errors of :func:`running_executor`,
     TLSConfigurationError, BBSError, LocketError, JournalError.
     """
-    identity, towards_locket = _identity(config), locket_identity(config)
+    identities = _identity(config), locket_identity(config)
+    # The locks first, because the journal is not safe for two processes; then the journal, from which the
+    # executor restores its containers; then the executor, so that the rep never sees a partial store.
+    with alone(config, settings := executor_config(config)):
+        async with (
+            SQLiteJournal(Path(config.state_dir) / JOURNAL_FOLDER) as journal,
+            _executor(
+                config, settings, telemetry.sink, Hooks(), telemetry.meter, telemetry.emitter
+            ) as executor,
+            _agent(config, identities, executor, journal, telemetry) as agent,
+        ):
+            yield agent
+
+
+@asynccontextmanager
+async def _agent(
+    config: RepConfig,
+    identities: tuple[Identity | None, Identity | None],
+    executor: Executor,
+    journal: SQLiteJournal,
+    telemetry: Telemetry,
+) -> AsyncIterator[RepAgent]:
+    """The rep of a running executor, with its clients. identities: of the rep, and towards Locket."""
+    identity, towards_locket = identities
     async with (
-        running_executor(
-            config, telemetry.sink, meter=telemetry.meter, emitter=telemetry.emitter
-        ) as executor,
         HTTPBBSClient(
             config.bbs_address,
             ssl_context=identity.client_context() if identity else None,
@@ -183,7 +199,6 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
                 dial_timeout_s=REPORT_DIAL_TIMEOUT_S,
             ),
         ) as reports_bbs,
-        SQLiteJournal(Path(config.state_dir) / JOURNAL_FOLDER) as journal,
         LocketClient(
             config.locket_address,
             _locket_credentials(towards_locket) if towards_locket else None,
