@@ -112,6 +112,10 @@ class Process(Protocol):
         """Send a signal to the process itself, not to its group. An ended process is no error."""
         ...
 
+    async def release(self) -> None:
+        """Forget a durable process whose end is recorded elsewhere."""
+        ...
+
 
 class Engine(Protocol):
     """The container engine."""
@@ -136,9 +140,27 @@ class Engine(Protocol):
         ...
 
     async def start_process(
-        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+        self,
+        container: EngineContainer,
+        spec: ProcessSpec,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
+        name: str = "",
     ) -> Process:
-        """Start a process. Raises ProcessStartError with the runtime's text if it cannot start."""
+        """Start a process. Raises ProcessStartError with the runtime's text if it cannot start.
+
+        name: makes the process durable: the next agent process can adopt it by this name, which is unique in
+        the container, until it is released.
+        """
+        ...
+
+    async def adopt_process(
+        self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process | None:
+        """Take over the durable process ``name`` that a previous agent process started.
+
+        Its unread output and its exit status are kept. None: it never executed its program.
+        """
         ...
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:

@@ -46,7 +46,7 @@ from executor.engine.faults import ImageMissing
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.privileged import make_fuse
-from executor.engine.process import DockerProcess
+from executor.engine.process import DockerProcess, EndedProcess
 from executor.engine.processes import ProcessRoom
 from executor.engine.pulledimages import PulledImages
 from executor.engine.storage import DiskQuotas
@@ -194,11 +194,16 @@ class DockerEngine:
         return guids - foreign
 
     async def start_process(
-        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+        self,
+        container: EngineContainer,
+        spec: ProcessSpec,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
+        name: str = "",
     ) -> DockerProcess:
         """Start a process. Raises ProcessStartError with the runtime's text if it cannot start."""
         handle = self._handle(container)
-        return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr)
+        return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr, name)
 
     async def find(self, guid: str) -> EngineContainer | None:
         """A running container of ours from a previous agent process; None if there is none."""
@@ -217,11 +222,8 @@ class DockerEngine:
 
     async def adopt_process(
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
-    ) -> DockerProcess:
-        """Take over the process called ``name`` (see :attr:`DockerProcess.name`) of a previous agent process.
-
-        Its output since then and its exit status are kept. Raises ContainerGone if it is lost.
-        """
+    ) -> DockerProcess | EndedProcess | None:
+        """Take over the durable process ``name`` of a previous agent process; None if it never started."""
         return self._processes.adopt(container.guid, name, stdout, stderr)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:

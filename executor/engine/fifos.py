@@ -20,7 +20,7 @@ user owns the FIFO and may write anything.
 """
 
 _READY = b"r"
-_EXIT_STATUS = re.compile(rb"(\d{1,3})\n?", re.ASCII)
+_EXIT_STATUS = re.compile(rb"(\d{1,3})\n(?:\1\n)*", re.ASCII)
 _REFUSED = re.compile(rb"F(\d{1,3})", re.ASCII)
 _STATUS_MOST = 255
 
@@ -29,18 +29,19 @@ _NAMES = ("out", "err", "status", "go")
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """Host pids. parent_start: in clock ticks after boot; detects a reused pid."""
+    """Host pids. parent_start, child_start: in clock ticks after boot; detect a reused pid."""
 
     parent: int
     parent_start: int
     child: int
+    child_start: int
 
 
 class ProcessFifos:
     """The directory of one process and the agent's descriptors of its FIFOs."""
 
     def __init__(self, directory: Path) -> None:
-        """Use :meth:`make` or :meth:`find`."""
+        """For an existing directory; :meth:`make` creates one."""
         self._directory = directory
         self._open: dict[str, int] = {}
 
@@ -61,29 +62,62 @@ class ProcessFifos:
             raise
         return made
 
-    @classmethod
-    def find(cls, directory: Path) -> ProcessFifos:
-        """Open the FIFOs of a previous agent process. Raises OSError."""
-        found = cls(directory)
+    def open_again(self) -> None:
+        """Open the FIFOs of a process that a previous agent process started. Raises OSError."""
         try:
             for name in ("out", "err", "status"):
-                found._open_name(name, os.O_RDONLY)
+                self._open_name(name, os.O_RDONLY)
         except OSError:
-            found.close_descriptors()
+            self.close_descriptors()
             raise
-        return found
 
-    def _open_name(self, name: str, access: int) -> None:
-        self._open[name] = os.open(self._directory / name, access | os.O_NONBLOCK | os.O_CLOEXEC)
+    def give_up(self) -> None:
+        """Remove the directory of a process that never executed its program, and end what waits at its FIFOs.
+
+        The names go before the descriptors: what opens a FIFO now fails, and what waits gets the end of file.
+        """
+        try:
+            self._open_name("status", os.O_RDONLY)
+            self._open_name("go", os.O_RDWR)
+        except FileNotFoundError:
+            logger.debug("no-fifos-to-give-up", extra={"data": {"directory": self._directory.name}})
+        self.close()
+
+    def _open_name(self, name: str, access: int, file: str = "") -> None:
+        path = self._directory / (file or name)
+        self._open[name] = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the directory exists."""
+        return self._directory.exists()
 
     def write_pids(self, pids: PidFile) -> None:
         """Persist the pids for adoption after a restart."""
-        (self._directory / "pids").write_text(f"{pids.parent} {pids.parent_start} {pids.child}\n")
+        words = (pids.parent, pids.parent_start, pids.child, pids.child_start)
+        self._write("pids", " ".join(map(str, words)))
 
     def read_pids(self) -> PidFile:
         """Read the pids of :meth:`write_pids`. Raises OSError or ValueError."""
-        parent, start, child = (int(word) for word in (self._directory / "pids").read_text().split())
-        return PidFile(parent, start, child)
+        parent, parent_start, child, child_start = map(int, (self._directory / "pids").read_text().split())
+        return PidFile(parent, parent_start, child, child_start)
+
+    def write_status(self, status: int) -> None:
+        """Persist the exit status. Raises OSError."""
+        self._write("exit", str(status))
+
+    def read_status(self) -> int | None:
+        """The persisted exit status; None without one. Raises OSError or ValueError."""
+        try:
+            return int((self._directory / "exit").read_text())
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        """Write a file of the agent's own. It is complete or missing, whenever the agent is killed."""
+        new = self._directory / f"{name}.new"
+        new.write_text(f"{text}\n")
+        new.rename(self._directory / name)
 
     def take(self, name: str) -> int:
         """Hand over a descriptor; the caller closes it."""
@@ -92,6 +126,23 @@ class ProcessFifos:
     def let_go(self) -> None:
         """Let the waiting child execute its program."""
         os.write(self._open["go"], b"go\n")
+
+    def hold_status(self) -> None:
+        """Hold a write end of the status FIFO, whose reader then waits for data only. Raises OSError."""
+        self._open_name("status-writer", os.O_WRONLY, "status")
+
+    def repeat_status(self) -> None:
+        """Let a parent that waits for an acknowledgement send its status again. Raises OSError."""
+        self._open_name("go", os.O_RDWR)
+        self.close_name("go")
+
+    def acknowledge(self) -> None:
+        """Confirm the exit status, so that the parent ends. Raises OSError.
+
+        The descriptor stays open until the parent has read from it.
+        """
+        self._open_name("go", os.O_RDWR)
+        os.write(self._open["go"], b"ok\n")
 
     def peek(self, name: str) -> bytes:
         """Read the available data of a FIFO; empty without data or writers."""
@@ -109,8 +160,12 @@ class ProcessFifos:
 
         The names go first: a parent that opens its status FIFO then fails instead of waiting for a reader.
         """
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self.remove()
         self.close_descriptors()
+
+    def remove(self) -> None:
+        """Remove the directory."""
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def close_descriptors(self) -> None:
         """Close the descriptors not handed over; the directory stays for adoption after a restart."""
@@ -159,16 +214,22 @@ class StatusReader:
         return None
 
     def exit_status(self) -> int | None:
-        """The exit status that an ended parent wrote; None if it is missing or invalid."""
+        """The exit status that the parent sent, perhaps repeatedly; None if it is missing or invalid."""
         try:
             self._read()
         except OSError as error:
             logger.error("exit-status-unreadable", exc_info=error)
             return None
+        return self._parsed()
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether the FIFO had content that is not an exit status."""
+        return bool(self._unparsed) and self._parsed() is None
+
+    def _parsed(self) -> int | None:
         status = _EXIT_STATUS.fullmatch(self._unparsed)
-        if status is None or int(status[1]) > _STATUS_MOST:
-            return None
-        return int(status[1])
+        return None if status is None or int(status[1]) > _STATUS_MOST else int(status[1])
 
     def _read(self) -> bool:
         """Read after the FIFO became readable; False at the end.

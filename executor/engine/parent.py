@@ -10,11 +10,12 @@ nothing written to the host's disk; writing to a FIFO needs no writable mount:
 ``out``, ``err``: the parent opens them read-write too. That keeps a read end in the container: no SIGPIPE,
     and back-pressure instead of loss while the agent is down.
 ``go``: the agent writes a line once it has the child's pid. Without an agent the read ends and nothing
-    starts: an abandoned start leaves no process behind.
+    starts: an abandoned start leaves no process behind. A second line, to the parent, ends the parent.
 ``status``: ``r`` when the child waits; end-of-file when the program is about to be executed (the shell
     closes the only copy of the descriptor); ``F<n>`` before that if a limit was refused. Later, from the
-    parent, the exit status. Opening it blocks without a reader, so the parent keeps the status and the
-    rest of ``out`` and ``err`` until an agent opens them again.
+    parent, the exit status. Opening it blocks without a reader. The parent repeats the status until an
+    agent has confirmed it by a line in ``go``, and so keeps the rest of ``out`` and ``err``: an agent that
+    ends before it has stored them loses nothing.
 
 The program gets its environment from ``env -i``, an applet that the shell runs in its own process, without
 executing a program. So the variables are in the given order, no further process stays, and their values
@@ -42,7 +43,8 @@ IO_DIR = "/.cell/io"
 _PARENT = """\
 exec 8<>"$0/out" 9<>"$0/err"
 (exec /.cell/busybox setsid /.cell/busybox sh -c "$@") </dev/null 1>&8 2>&9 8>&- 9>&-
-echo $? >"$0/status"
+set -- $?
+while echo "$1" >"$0/status" && ! read -r REPLY <"$0/go"; do :; done
 """
 
 _CHILD = """\
@@ -93,6 +95,11 @@ def refusal(process: ResolvedProcess, error_output: bytes) -> str:
     if refused is None or refused[1] != _program(process).encode("utf-8", "surrogateescape"):
         return ""
     return refused[2].decode("utf-8", "replace")
+
+
+def is_waiting(command_line: bytes) -> bool:
+    """Whether a child still waits for the go, by ``/proc/<pid>/cmdline``."""
+    return command_line.startswith("\0".join((BUSYBOX, "sh", "-c", _CHILD.partition("\n")[0])).encode())
 
 
 def is_on_its_way(command_line: bytes) -> bool:

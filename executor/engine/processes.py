@@ -15,7 +15,6 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +31,9 @@ from executor.engine.fifos import (
     readable,
 )
 from executor.engine.output import OutputReader, OutputTurns
-from executor.engine.parent import is_on_its_way, parent_command, refusal
-from executor.engine.proc import argument_bytes_of, children_of, command_line, kill, only_child, start_of
-from executor.engine.process import DockerProcess
+from executor.engine.parent import is_on_its_way, is_waiting, parent_command, refusal
+from executor.engine.proc import argument_bytes_of, command_line, kill, only_child, start_of
+from executor.engine.process import KILLED, DockerProcess, EndedProcess
 from executor.engine.resolution import (
     ResolvedProcess,
     refused_by_kernel,
@@ -81,6 +80,25 @@ class _Started:
     lowered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Pidfds of a parent and its child; -1 for one that has ended."""
+
+    parent: int
+    child: int
+
+    def kill(self) -> None:
+        """Kill both and close the descriptors."""
+        kill(self.child)
+        kill(self.parent)
+        self.close()
+
+    def close(self) -> None:
+        for fd in (self.parent, self.child):
+            if fd >= 0:
+                os.close(fd)
+
+
 def processes_most() -> int:
     """Maximum number of processes of one container: they hold half of the cell's descriptor limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -107,56 +125,83 @@ class ProcessRoom:
         spec: ProcessSpec,
         stdout: OutputHandler,
         stderr: OutputHandler,
+        name: str = "",
     ) -> DockerProcess:
         """Start a process. Raises ProcessStartError, ContainerGone or another EngineError.
 
         A cancelled start leaves no process: the child executes its program only after its pids are stored.
+        name: makes the process durable; see :meth:`adopt`.
         """
         async with self._starting.of(container.guid):
             self._refuse_too_many(container.guid)
-            name = f"{self._life}-{next(self._names)}"
+            durable = bool(name)
+            name = name or f"{self._life}-{next(self._names)}"
             started = await self._exec(container, proc_fd, spec, name)
             try:
-                process = await self._let_go(container, started, name, stdout, stderr)
+                process = await self._let_go(container, started, name, stdout, stderr, durable=durable)
             except BaseException:
                 _discard(started)
                 raise
             return self._kept(container.guid, process)
 
-    def adopt(self, guid: str, name: str, stdout: OutputHandler, stderr: OutputHandler) -> DockerProcess:
-        """Take over a process that a previous agent process started in container ``guid``.
+    def adopt(
+        self, guid: str, name: str, stdout: OutputHandler, stderr: OutputHandler
+    ) -> DockerProcess | EndedProcess | None:
+        """Take over the durable process ``name`` of a previous agent process in container ``guid``.
 
-        Its output since then and its exit status are still readable. Raises ContainerGone if nothing of it
-        is left.
+        Its unread output and its exit status are kept. A process that was killed together with its parent has
+        the status of a killed one. None: it never executed its program, so it can be started.
         """
-        lost = f"container {guid}: process {name} is lost"
-        parent_fd = child_fd = -1
         directory = self._io_dir(guid) / name
+        fifos = ProcessFifos(directory)
         try:
-            pids = ProcessFifos(directory).read_pids()
-            # Hold the parent before opening the FIFOs: once a reader is there, the parent writes its status
-            # and exits.
-            parent_fd = os.pidfd_open(pids.parent)
-            if start_of(pids.parent) != pids.parent_start:
-                raise ProcessLookupError(f"pid {pids.parent} is another process now")
-            # Without a child, the process has ended, and the parent waits for a reader of the status.
-            if children_of(pids.parent) == [pids.child]:
-                with suppress(ProcessLookupError):
-                    child_fd = os.pidfd_open(pids.child)
-            fifos = ProcessFifos.find(directory)
+            return self._adopt(guid, name, fifos, stdout, stderr)
         except (OSError, ValueError) as error:
-            for fd in (parent_fd, child_fd):
-                if fd >= 0:
-                    os.close(fd)
-            raise ContainerGone(f"{lost}: {error}") from error
+            data = {"guid": guid, "process": name, "error": str(error)}
+            logger.warning("process-lost", extra={"data": data})
+            fifos.close()
+            return EndedProcess(name=name, pid=0, status=KILLED, fifos=fifos)
+
+    def _adopt(
+        self, guid: str, name: str, fifos: ProcessFifos, stdout: OutputHandler, stderr: OutputHandler
+    ) -> DockerProcess | EndedProcess | None:
+        if not fifos.exists:
+            return None
+        try:
+            pids = fifos.read_pids()
+        except FileNotFoundError:  # killed before the child could be let go
+            fifos.give_up()
+            return None
+        held = _Held(
+            _same_process(pids.parent, pids.parent_start), _same_process(pids.child, pids.child_start)
+        )
+        try:
+            status = fifos.read_status()
+            if status is not None:  # its output is handled; the parent waits for nothing else
+                held.kill()
+                return EndedProcess(name=name, pid=pids.child, status=status, fifos=fifos)
+            if held.child >= 0 and is_waiting(command_line(pids.child)):
+                held.kill()
+                fifos.give_up()
+                return None
+            if held.parent < 0:  # its child ends, too: nothing reports its exit status
+                held.kill()
+                raise ProcessLookupError(f"its parent {pids.parent} is gone")
+            fifos.open_again()
+            if held.child < 0:
+                fifos.repeat_status()
+        except BaseException:
+            held.close()
+            raise
         process = DockerProcess(
             name=name,
             pid=pids.child,
-            child_fd=child_fd,
-            parent_fd=parent_fd,
+            child_fd=held.child,
+            parent_fd=held.parent,
             status=StatusReader(fifos.take("status")),
             fifos=fifos,
             readers=self._readers(guid, fifos, stdout, stderr),
+            durable=True,
         )
         return self._kept(guid, process)
 
@@ -250,6 +295,8 @@ class ProcessRoom:
         name: str,
         stdout: OutputHandler,
         stderr: OutputHandler,
+        *,
+        durable: bool,
     ) -> DockerProcess:
         status = StatusReader(started.fifos.take("status"))
         child_fd = -1
@@ -260,7 +307,7 @@ class ProcessRoom:
                 pid = only_child(started.parent_pid)
                 child_fd = os.pidfd_open(pid)
                 parent = started.parent_pid
-                started.fifos.write_pids(PidFile(parent, start_of(parent), pid))
+                started.fifos.write_pids(PidFile(parent, start_of(parent), pid, start_of(pid)))
                 waiting = command_line(pid)
                 started.fifos.let_go()
                 if await status.failure() is not None:
@@ -296,7 +343,23 @@ class ProcessRoom:
             status=status,
             fifos=started.fifos,
             readers=readers,
+            durable=durable,
         )
+
+
+def _same_process(pid: int, start: int) -> int:
+    """A pidfd of the process that started at ``start``; -1 if it has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+    try:
+        if start_of(pid) == start:
+            return fd
+    except FileNotFoundError:
+        logger.debug("process-ended", extra={"data": {"pid": pid}})
+    os.close(fd)
+    return -1
 
 
 def _discard(started: _Started) -> None:
