@@ -184,6 +184,12 @@ class StatusReader:
         self.fd = fd
         self._unparsed = b""
 
+    def close(self) -> None:
+        """Close the descriptor; a second call has no effect."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
     async def ready(self, parent_fd: int) -> bool:
         """Wait until the child is ready; False if the parent (a pidfd) ended or wrote a status instead.
 

@@ -105,7 +105,7 @@ class DockerProcess:
         self._drained(self._expect_status)
 
     def _expect_status(self) -> None:
-        if self._settled or self.parent_fd < 0:
+        if self._settled or self.status.fd < 0:
             return
         try:
             self.fifos.hold_status()
@@ -116,12 +116,10 @@ class DockerProcess:
     def _on_status(self) -> None:
         status = self.status.exit_status()
         if status is not None or self.status.spoiled:  # a spoiled status harms only the app itself
-            self._loop.remove_reader(self.status.fd)
             self._settle(KILLED if status is None else status)
 
     def _on_parent_exit(self) -> None:
         """The parent has ended: after the acknowledgement, or because it was killed."""
-        self._loop.remove_reader(self.status.fd)
         if self._settled:
             self._close_parent()
             return
@@ -139,6 +137,7 @@ class DockerProcess:
         if self._settled:
             return
         self._settled = True
+        self._close_status()
         try:
             if self.durable:
                 self.fifos.write_status(status)
@@ -166,11 +165,16 @@ class DockerProcess:
     def _close_parent(self) -> None:
         if self.parent_fd >= 0:
             self._loop.remove_reader(self.parent_fd)
-            self._loop.remove_reader(self.status.fd)
             os.close(self.parent_fd)
-            os.close(self.status.fd)
+            self._close_status()
             self.fifos.close_descriptors()
             self.parent_fd = -1
+
+    def _close_status(self) -> None:
+        if self.status.fd >= 0:
+            self._loop.remove_reader(self.status.fd)
+            self.status.close()
+            self.fifos.close_descriptors()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from executor.steps.download import Download
 from executor.steps.emit_progress import EmitProgress
 from executor.steps.output_wrapper import CapturedOutput, OutputWrapper
 from executor.steps.parallel import Parallel
+from executor.steps.replay import UNRECORDED, Recorded
 from executor.steps.run import Run, RunOptions
 from executor.steps.serial import Serial
 from executor.steps.timeout import Timeout
@@ -59,6 +60,10 @@ class Place:
         """The place with another log source for the children, unless it is empty."""
         return replace(self, source=source or self.source)
 
+    def recorded(self, context: StepContext, node: Node) -> Recorded:
+        """The record of a composite step; none for a probe."""
+        return Recorded(UNRECORDED if self.probe else context.history, node.path)
+
     def output(self, source: str) -> Output:
         """The output of an action with its own log source; empty: the inherited one."""
         return self.streams.stream(source or self.source)
@@ -78,9 +83,11 @@ def _build(action: Action, context: StepContext, place: Place, node: Node) -> St
         case RunAction():
             return _run(action, context, place, node)
         case DownloadAction():
-            return Download(action, context, node, place.output(action.log_source))
+            download = Download(action, context, node, place.output(action.log_source))
+            return download if place.probe else context.activity(download, node)
         case UploadAction():
-            return Upload(action, context, node, place.output(action.log_source))
+            upload = Upload(action, context, node, place.output(action.log_source))
+            return upload if place.probe else context.activity(upload, node)
         case SerialAction():
             return Serial(_children(action.actions, context, place, node))
         case ParallelAction():
@@ -90,13 +97,19 @@ def _build(action: Action, context: StepContext, place: Place, node: Node) -> St
             return Codependent(children, error_on_exit=True)
         case TimeoutAction():
             child = _only_child(action.action, context, place.inheriting(action.log_source), node)
-            return Timeout(child, seconds=action.timeout_ms / 1000)
+            return Timeout(
+                child,
+                seconds=action.timeout_ms / 1000,
+                record=place.recorded(context, node),
+                clock=context.tools.clock,
+            )
         case TryAction():
             return Try(_only_child(action.action, context, place.inheriting(action.log_source), node))
         case EmitProgressAction():
             return EmitProgress(
                 _only_child(action.action, context, place, node),
                 place.output(action.log_source),
+                place.recorded(context, node),
                 start_message=action.start_message,
                 success_message=action.success_message,
                 failure_message_prefix=action.failure_message_prefix,
@@ -105,7 +118,7 @@ def _build(action: Action, context: StepContext, place: Place, node: Node) -> St
             raise EmptyAction
 
 
-def _run(action: RunAction, context: StepContext, place: Place, node: Node) -> Run:
+def _run(action: RunAction, context: StepContext, place: Place, node: Node) -> Step:
     container, limits = context.container, action.resource_limits
     spec = ProcessSpec(
         path=action.path,
@@ -126,7 +139,8 @@ def _run(action: RunAction, context: StepContext, place: Place, node: Node) -> R
         suppress_exit_status=place.probe,
     )
     silent = action.suppress_log_output and not place.probe
-    return Run(spec, options, context, node, _silence() if silent else place.output(action.log_source))
+    run = Run(spec, options, context, node, _silence() if silent else place.output(action.log_source))
+    return run if place.probe else context.activity(run, node, adopts=True, release=run.release)
 
 
 def _silence() -> Output:

@@ -154,16 +154,18 @@ class _Check(ABC):
 @dataclass(eq=False)
 class StartupCheck(_Check):
     """Probes at once and then every ``interval`` s until one passes, for at most ``timeout`` s (0:
-    unlimited)."""
+    unlimited), counted from ``elapsed`` s ago."""
 
     _: KW_ONLY
     timeout: float
+    elapsed: float = 0.0
     attempts: int = field(default=0, init=False)
     last: str = field(default="", init=False)
 
     async def _watch(self) -> str | None:
         try:
-            async with asyncio.timeout(self.timeout if self.timeout > 0 else None):
+            limit = max(0.0, self.timeout - self.elapsed) if self.timeout > 0 else None
+            async with asyncio.timeout(limit):
                 await self._until_success()
         except TimeoutError:
             return (

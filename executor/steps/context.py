@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from executor.model import Container
 from executor.places import FairPlaces
 from executor.steps.base import Step
 from executor.steps.orphans import Orphans
+from executor.steps.replay import Activity, History
 from executor.steps.throttle import Turns
 from executor.steps.trace import Node, NoTrace, Traced, TraceRecorder, transfer_progress
 from healthcheck.probe import OpenSocket, ProbeNotMade
@@ -85,7 +86,8 @@ class StepContext:
     routability changes. on_setup_end: called with whether setup succeeded. on_liveness_failure: called with
     the kind (``tcp``, ``http``) of a failed liveness check. open_socket: opens a socket in the container's
     network, for checks. turns: shared by the probes of the container. orphans: owns the tasks that
-    interrupted steps leave behind; settle it when the container is destroyed.
+    interrupted steps leave behind; settle it when the container is destroyed. history: the records of the
+    steps, for a replay.
     """
 
     tools: StepTools
@@ -100,10 +102,24 @@ class StepContext:
     turns: Turns = field(default_factory=Turns)
     recorder: TraceRecorder = field(default_factory=NoTrace)
     orphans: Orphans = field(default_factory=Orphans)
+    history: History = field(default_factory=History)
 
     def traced(self, step: Step, node: Node) -> Traced:
         """The step with its events."""
         return Traced(step, node, self.container.guid, self.recorder, self.tools.clock)
+
+    def activity(
+        self,
+        step: Step,
+        node: Node,
+        *,
+        adopts: bool = False,
+        release: Callable[[], Awaitable[None]] | None = None,
+    ) -> Step:
+        """The step as a leaf whose effect happens once, if the container outlives the agent."""
+        if not self.history.durable:
+            return step
+        return Activity(step, node, self.history, self.tools.clock, adopts=adopts, release=release)
 
     def transfer_progress(self, node: Node) -> Progress:
         """The callback for the progress of a download or an upload."""

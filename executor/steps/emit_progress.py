@@ -6,6 +6,7 @@ import asyncio
 
 from executor.logs.api import Output
 from executor.steps.base import Step, StepError
+from executor.steps.replay import Recorded
 
 
 class EmitProgress:
@@ -15,6 +16,7 @@ class EmitProgress:
         self,
         step: Step,
         output: Output,
+        record: Recorded,
         *,
         start_message: str,
         success_message: str,
@@ -22,13 +24,15 @@ class EmitProgress:
     ) -> None:
         self._step = step
         self._output = output
+        self._record = record
         self._start_message = start_message
         self._success_message = success_message
         self._failure_message_prefix = failure_message_prefix
         self.ready = step.ready
 
     async def run(self) -> None:
-        self._tell(self._start_message)
+        if self._record.once("start"):
+            self._tell(self._start_message)
         try:
             await self._step.run()
         except StepError as error:
@@ -37,12 +41,13 @@ class EmitProgress:
         except asyncio.CancelledError:
             self._tell_failure("")
             raise
-        self._tell(self._success_message)
+        if self._record.once("end"):
+            self._tell(self._success_message)
 
     def _tell(self, message: str) -> None:
         if message:
             self._output.stdout(f"{message}\n".encode(errors="replace"))
 
     def _tell_failure(self, reason: str) -> None:
-        if self._failure_message_prefix:
+        if self._failure_message_prefix and self._record.once("end"):
             self._output.stderr(f"{self._failure_message_prefix}{reason}\n".encode(errors="replace"))

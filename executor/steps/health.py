@@ -10,34 +10,55 @@ from common.gotext import format_seconds
 from executor.logs.api import Output, Stream
 from executor.logs.clock import Clock
 from executor.steps.base import EmittableError, Step, StepError, interrupted, outcome_of
+from executor.steps.replay import Recorded
 
 
 @dataclass(eq=False)
 class HealthCheck:
     """The step is ready when the startup check passes, and fails when the liveness check ends.
 
-    liveness: None: no liveness check; the step then runs until interrupted. cell_output: stream of the
-    container's log source. check_output: stream of the checks' log source, for failures.
+    startup: builds the startup check; its time limit counts from that many s ago. liveness: None: no liveness
+    check; the step then runs until interrupted. cell_output: stream of the container's log source.
+    check_output: stream of the checks' log source, for failures. record: a check that had passed before a
+    restart of the agent goes on with its liveness check.
     """
 
-    startup: Step
+    startup: Callable[[float], Step]
     liveness: Step | None
     cell_output: Output
     check_output: Output
     clock: Clock
+    record: Recorded
     ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
-        self.cell_output.tell("Starting health monitoring of container\n")
-        begun = self.clock.monotonic()
-        error = await outcome_of(self.startup)
+        past = self.record.past
+        if past is not None and past.ready:
+            self.ready.set()
+        await self.record.answer()
+        try:
+            if not self.ready.is_set():
+                await self._start_up(self.clock.monotonic() if past is None else past.at)
+            await self._live()
+        except StepError as error:
+            self.record.end(error)
+            raise
+
+    async def _start_up(self, begun: float) -> None:
+        if self.record.past is None:
+            self.record.note(at=begun)
+            self.cell_output.tell("Starting health monitoring of container\n")
+        error = await outcome_of(self.startup(self.clock.monotonic() - begun))
         if error is not None:
             elapsed = format_seconds(round(self.clock.monotonic() - begun, 3))
             self.check_output.tell(f"{error}\n", Stream.ERR)
             self.cell_output.tell(f"Failed after {elapsed}: startup health check never passed.\n", Stream.ERR)
             raise EmittableError(f"Instance never healthy after {elapsed}: {error}") from error
+        self.record.note(ready=True)
         self.cell_output.tell("Container became healthy\n")
         self.ready.set()
+
+    async def _live(self) -> None:
         if self.liveness is None:
             await asyncio.get_running_loop().create_future()
         else:
@@ -58,48 +79,63 @@ class Readiness:
     """Waits until all checks pass, then until one fails, repeatedly. A failed check never ends the instance.
 
     until_ready, until_failure: build a new step for every round. on_change: called with whether the instance
-    is routable, at every change.
+    is routable, at every change, and after a restart of the agent if it is.
     """
 
     until_ready: Callable[[], Step]
     until_failure: Callable[[], Step]
     on_change: Callable[[bool], None]
     output: Output
+    record: Recorded
     ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
+        past = self.record.past
         self.ready.set()
-        self.output.tell("Starting readiness health monitoring of container\n")
+        await self.record.answer()
+        if past is None:
+            self.record.note()
+            self.output.tell("Starting readiness health monitoring of container\n")
+        elif past.ready:
+            self.on_change(True)
+            await self._lose_readiness()
         while True:
             error = await outcome_of(self.until_ready())
             if error is not None:
                 self.output.tell("Failed to run the readiness check\n")
+                self.record.end(error)
                 raise error
+            self.record.note(ready=True)
             self.on_change(True)
             self.output.tell(PASSED)
-            await outcome_of(self.until_failure())
-            self.on_change(False)
-            self.output.tell(FAILED)
+            await self._lose_readiness()
+
+    async def _lose_readiness(self) -> None:
+        await outcome_of(self.until_failure())
+        self.record.note(ready=False)
+        self.on_change(False)
+        self.output.tell(FAILED)
 
 
 @dataclass(eq=False)
 class Eventually:
     """Waits ``interval`` s and probes, repeatedly, until a probe succeeds.
 
-    ``timeout`` is in s; 0 means none. It is checked only after a failed probe, whose error is then the step's
-    error. Every probe is a new step.
+    ``timeout`` is in s; 0 means none. It counts from ``elapsed`` s ago, and is checked only after a failed
+    probe, whose error is then the step's error. Every probe is a new step.
     """
 
     probe: Callable[[], Step]
     _: KW_ONLY
     interval: float
     timeout: float
+    elapsed: float
     clock: Clock
     ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         self.ready.set()
-        begun = self.clock.monotonic()
+        begun = self.clock.monotonic() - self.elapsed
         while True:
             await asyncio.sleep(self.interval)
             try:

@@ -21,7 +21,11 @@ from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
 from executor.steps.health import Consistently, Eventually, HealthCheck, Readiness
 from executor.steps.parallel import Parallel
+from executor.steps.replay import Recorded
 from executor.steps.throttle import Throttle
+
+MONITOR, READINESS = "monitor", "readiness"
+"""Paths of the steps."""
 
 CHECK_SOURCE = "HEALTH"
 """Default log source of checks."""
@@ -34,15 +38,20 @@ def health_check_of_definition(
     settings = context.tools.settings
     oom = context.out_of_memory
     targets = _targets(definition.checks, context)
-    startup = [
-        StartupCheck(
-            target,
-            interval=settings.unhealthy_monitoring_interval,
-            timeout=start_timeout,
-            out_of_memory=oom,
-        )
-        for target in targets
-    ]
+
+    def startup(elapsed: float) -> Step:
+        checks = [
+            StartupCheck(
+                target,
+                interval=settings.unhealthy_monitoring_interval,
+                timeout=start_timeout,
+                elapsed=elapsed,
+                out_of_memory=oom,
+            )
+            for target in targets
+        ]
+        return Parallel(checks)
+
     liveness = [
         LivenessCheck(
             target,
@@ -53,11 +62,12 @@ def health_check_of_definition(
         for target in targets
     ]
     return HealthCheck(
-        Parallel(startup),
+        startup,
         Codependent(liveness, error_on_exit=False) if liveness else None,
         context.logs.stream(""),
         _check_output(definition, context),
         context.tools.clock,
+        Recorded(context.history, MONITOR),
     )
 
 
@@ -67,21 +77,27 @@ def health_check_of_action(monitor: Action, start_timeout: float, context: StepC
     Every probe builds a new step.
     """
     settings = context.tools.settings
-    place = Place(path="monitor", streams=context.logs, probe=True)
+    place = Place(path=MONITOR, streams=context.logs, probe=True)
 
     def probe() -> Step:
         return Throttle(build(monitor, context, place), context.tools.slots.probes.of(context.container.guid))
 
     probe()  # detect a missing action now, not at the first probe
     output = context.logs.stream("")
-    startup = Eventually(
-        probe,
-        interval=settings.unhealthy_monitoring_interval,
-        timeout=start_timeout,
-        clock=context.tools.clock,
-    )
+
+    def startup(elapsed: float) -> Step:
+        eventually = Eventually(
+            probe,
+            interval=settings.unhealthy_monitoring_interval,
+            timeout=start_timeout,
+            elapsed=elapsed,
+            clock=context.tools.clock,
+        )
+        return Parallel([eventually])
+
     liveness = Consistently(probe, interval=settings.healthy_monitoring_interval)
-    return HealthCheck(Parallel([startup]), liveness, output, output, context.tools.clock)
+    record = Recorded(context.history, MONITOR)
+    return HealthCheck(startup, liveness, output, output, context.tools.clock, record)
 
 
 def readiness_of_definition(definition: CheckDefinition, context: StepContext) -> Step | None:
@@ -105,7 +121,9 @@ def readiness_of_definition(definition: CheckDefinition, context: StepContext) -
         ]
         return Codependent(checks, error_on_exit=True, cancel_others_on_exit=True)
 
-    return Readiness(until_ready, until_failure, context.on_readiness, _check_output(definition, context))
+    output = _check_output(definition, context)
+    record = Recorded(context.history, READINESS)
+    return Readiness(until_ready, until_failure, context.on_readiness, output, record)
 
 
 def _targets(checks: Sequence[Check], context: StepContext) -> list[Target]:

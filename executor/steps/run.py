@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from common.gotext import format_seconds
 from executor.engine.api import Process, ProcessSpec
-from executor.errors import EngineError
+from executor.errors import EngineError, ExecutorError
 from executor.logs.api import Output
 from executor.steps.base import (
     EmittableError,
@@ -17,6 +17,7 @@ from executor.steps.base import (
     ExitTimeout,
     StepCancelled,
     StepError,
+    interrupted,
     outlast,
 )
 from executor.steps.context import StepContext
@@ -78,7 +79,7 @@ def _memory_suffix(exit_: Exit) -> str:
     return MEMORY_MARK if exit_.status != 0 and exit_.out_of_memory else ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Run:
     """Starts a process and waits for its exit. Ready once the process has started.
 
@@ -93,13 +94,18 @@ class Run:
     node: Node
     output: Output
     ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    process: Process | None = field(default=None, init=False)
 
     async def run(self) -> None:
-        process = await self._start()
+        self.process = process = await self._adopt() or await self._start()
         self.node.facts.pid = process.pid
         self.ready.set()
+        if self.context.history.replaying:  # the end of an adopted process comes after all recorded events
+            await self.context.history.caught_up()
         ended = asyncio.create_task(process.wait())
         try:
+            if interrupted():  # before the restart of the agent
+                raise asyncio.CancelledError
             await asyncio.wait({ended})
             closing = asyncio.create_task(self._close(ended))
         except asyncio.CancelledError:
@@ -111,10 +117,38 @@ class Run:
         if error is not None:
             raise error
 
+    async def release(self) -> None:
+        """Forget the process: its end is recorded."""
+        if self.process is not None:
+            await self.process.release()
+
+    async def _adopt(self) -> Process | None:
+        """The process that a previous agent process started; None without one that executed its program."""
+        history, path = self.context.history, self.node.path
+        if not history.resumed(path):
+            return None
+        process = await self.context.tools.engine.adopt_process(
+            self.context.engine_container,
+            history.process_name(path),
+            self.output.stdout,
+            self.output.stderr,
+        )
+        if process is None:
+            await self._begin_again()
+        return process
+
+    async def _begin_again(self) -> None:
+        """Record another beginning, with another name: what waits under the first one must not meet it."""
+        try:
+            await self.context.history.begin(self.node.path, self.context.tools.clock.monotonic())
+        except ExecutorError as error:
+            raise StepError(str(error)) from error
+
     async def _start(self) -> Process:
+        name = self.context.history.process_name(self.node.path)
         try:
             return await self.context.tools.engine.start_process(
-                self.context.engine_container, self.spec, self.output.stdout, self.output.stderr
+                self.context.engine_container, self.spec, self.output.stdout, self.output.stderr, name
             )
         except EngineError as error:
             self.output.tell(f"failed-creating-process: {error}")

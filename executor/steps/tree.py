@@ -23,10 +23,13 @@ from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
 from executor.steps.orphans import Timed
 from executor.steps.probes import (
+    MONITOR,
+    READINESS,
     health_check_of_action,
     health_check_of_definition,
     readiness_of_definition,
 )
+from executor.steps.replay import Interruptible, Recorded
 from executor.steps.serial import Serial
 from executor.steps.trace import Node
 
@@ -44,14 +47,20 @@ def build_container_step(run_info: RunInfo, context: StepContext) -> Step:
     if context.tools.settings.post_setup_hook:
         parts.append(_post_setup(context))
     parts.append(_long_lived(run_info, run_info.action, context))
-    return Serial(parts)
+    return Interruptible(Serial(parts), context.history) if context.history.durable else Serial(parts)
 
 
 def _setup(run_info: RunInfo, context: StepContext) -> Step:
     setup: Step = Serial([])
     if run_info.setup is not None:
         setup = build_action_step(run_info.setup, context, "setup")
-    return Timed(setup, context.on_setup_end, context.orphans)
+    record = Recorded(context.history, "setup")
+
+    def report(succeeded: bool) -> None:
+        if record.once("reported"):
+            context.on_setup_end(succeeded)
+
+    return Timed(setup, report, context.orphans)
 
 
 def _post_setup(context: StepContext) -> Step:
@@ -71,8 +80,8 @@ def _long_lived(run_info: RunInfo, action: Action, context: StepContext) -> Step
     for index, sidecar in enumerate(run_info.sidecars):
         steps.append(build(sidecar.action, context, Place(path=f"sidecar[{index}]", streams=context.logs)))
     for name, watcher in (
-        ("monitor", _monitor(run_info, context)),
-        ("readiness", _readiness(run_info, context)),
+        (MONITOR, _monitor(run_info, context)),
+        (READINESS, _readiness(run_info, context)),
     ):
         if watcher is not None:
             steps.append(context.traced(watcher, Node(name)))

@@ -12,9 +12,10 @@ import psutil
 import pytest
 from docker import APIClient
 
+from executor.engine import processes
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
-from executor.errors import ContainerGone
+from executor.engine.fifos import ProcessFifos
 
 pytestmark = pytest.mark.docker
 
@@ -55,7 +56,7 @@ async def test_a_process_goes_on_and_its_output_waits(
         )
     ).wait()
     process = await engine.start_process(
-        container, ProcessSpec(path="/bin/sh", args=("-c", script)), lambda _: None, lambda _: None
+        container, ProcessSpec(path="/bin/sh", args=("-c", script)), lambda _: None, lambda _: None, "step-1"
     )
     await engine.close()
     starter = await later.start_process(
@@ -79,7 +80,11 @@ async def test_an_exit_and_last_words_in_between_are_kept(
     up = asyncio.Event()
     script = "trap 'echo last words; exit 7' TERM; echo up; while :; do sleep 0.1; done"
     process = await engine.start_process(
-        container, ProcessSpec(path="/bin/sh", args=("-c", script)), lambda _: up.set(), lambda _: None
+        container,
+        ProcessSpec(path="/bin/sh", args=("-c", script)),
+        lambda _: up.set(),
+        lambda _: None,
+        "step-1",
     )
     await up.wait()
     await engine.close()
@@ -94,14 +99,70 @@ async def test_an_exit_and_last_words_in_between_are_kept(
     await adopted.signal(signal.SIGTERM)
 
 
-async def test_what_is_lost_is_said(
+async def test_an_end_that_is_not_recorded_yet_is_kept_until_its_release(
     engine: DockerEngine, later: DockerEngine, container: EngineContainer
 ) -> None:
-    process = await engine.start_process(
-        container, ProcessSpec(path="/bin/true"), lambda _: None, lambda _: None
-    )
-    await process.wait()
+    """The agent is killed after it has read the exit status, and before that is in its journal."""
+    spec = ProcessSpec(path="/bin/sh", args=("-c", "exit 5"))
+    process = await engine.start_process(container, spec, lambda _: None, lambda _: None, "step-1")
+    assert await process.wait() == 5
     await engine.close()
+    for _ in range(2):
+        adopted = await later.adopt_process(container, "step-1", lambda _: None, lambda _: None)
+        assert adopted is not None
+        assert await adopted.wait() == 5
+    await adopted.release()
+    assert await later.adopt_process(container, "step-1", lambda _: None, lambda _: None) is None
+
+
+async def test_a_process_killed_together_with_its_parent_has_the_status_of_a_killed_one(
+    engine: DockerEngine, later: DockerEngine, container: EngineContainer
+) -> None:
+    spec = ProcessSpec(path="/bin/sleep", args=("1000",))
+    process = await engine.start_process(container, spec, lambda _: None, lambda _: None, "step-1")
+    parent = psutil.Process(process.pid).parent()
+    await engine.close()
+    parent.kill()
+    adopted = await later.adopt_process(container, "step-1", lambda _: None, lambda _: None)
+    assert adopted is not None
+    assert await adopted.wait() == 137
+    await asyncio.to_thread(psutil.wait_procs, [psutil.Process(process.pid)] * psutil.pid_exists(process.pid))
+
+
+async def test_what_never_started_is_nothing_to_adopt(
+    later: DockerEngine, container: EngineContainer
+) -> None:
     assert await later.find("g2") is None
-    with pytest.raises(ContainerGone, match="is lost"):
-        await later.adopt_process(container, process.name, lambda _: None, lambda _: None)
+    assert await later.adopt_process(container, "step-1", lambda _: None, lambda _: None) is None
+
+
+async def test_a_start_that_was_killed_before_its_go_leaves_no_process(
+    engine: DockerEngine,
+    later: DockerEngine,
+    container: EngineContainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pids are stored, and the child waits for the go: it never executes its program."""
+    stopped = asyncio.Event()
+    waiting: list[psutil.Process] = []
+
+    def no_go(fifos: ProcessFifos) -> None:
+        waiting.append(psutil.Process(fifos.read_pids().child))
+        fifos.close_descriptors()  # as the kernel does after a kill
+        stopped.set()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(ProcessFifos, "let_go", no_go)
+    monkeypatch.setattr(processes, "_discard", lambda _: None)
+    spec = ProcessSpec(path="/bin/touch", args=("/tmp/started",))
+    with pytest.raises(asyncio.CancelledError):
+        await engine.start_process(container, spec, lambda _: None, lambda _: None, "step-1")
+    await engine.close()
+    monkeypatch.undo()
+    assert await later.adopt_process(container, "step-1", lambda _: None, lambda _: None) is None
+    await asyncio.to_thread(psutil.wait_procs, waiting, 10)
+    assert not waiting[0].is_running()
+    again = await later.start_process(
+        container, ProcessSpec(path="/bin/ls", args=("/tmp",)), lambda _: None, lambda _: None
+    )
+    assert await again.wait() == 0

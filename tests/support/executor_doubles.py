@@ -105,10 +105,21 @@ class ScriptedEngine:
         return set(self.containers)
 
     async def start_process(
-        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+        self,
+        container: EngineContainer,
+        spec: ProcessSpec,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
+        name: str = "",
     ) -> Process:
         await self._perform(f"start_process {container.guid}")
         self.processes.append(spec)
+        return ScriptedProcess(self.exit_status, self.gates.get("exit"))
+
+    async def adopt_process(
+        self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process | None:
+        await self._perform(f"adopt_process {container.guid}")
         return ScriptedProcess(self.exit_status, self.gates.get("exit"))
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:

@@ -115,6 +115,7 @@ class ScriptedProcess:
         self._begun = self._loop.time()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self.signals: list[tuple[float, str]] = []
+        self.released = False
         if script.lasts is not None:
             self._exit_in(script.lasts, script.status)
 
@@ -140,6 +141,9 @@ class ScriptedProcess:
             raise EngineError(self._script.wait_error)
         return status
 
+    async def release(self) -> None:
+        self.released = True
+
     async def signal(self, signum: int) -> None:
         name = signal.Signals(signum).name
         self.signals.append((round(self._loop.time() - self._begun, 3), name))
@@ -158,6 +162,7 @@ class ScriptedEngine:
     scripts: dict[str, Script] = field(default_factory=dict)
     oom: bool = False
     started: list[ProcessSpec] = field(default_factory=list)
+    durable: dict[str, ScriptedProcess] = field(default_factory=dict)
     processes: dict[str, ScriptedProcess] = field(default_factory=dict)
     streamed_in: list[tuple[str, str, str]] = field(default_factory=list)
     stream_in_error: str = ""
@@ -188,19 +193,32 @@ class ScriptedEngine:
         raise NotImplementedError
 
     async def start_process(
-        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+        self,
+        container: EngineContainer,
+        spec: ProcessSpec,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
+        name: str = "",
     ) -> ScriptedProcess:
         script = self.scripts.get(spec.path, Script())
-        self.started.append(spec)
         await asyncio.sleep(script.start_takes)
+        self.started.append(spec)
         if script.start_error:
             raise ProcessStartError(script.start_error)
         process = self.processes[spec.path] = ScriptedProcess(script, 100 + len(self.processes))
+        if name:
+            assert name not in self.durable
+            self.durable[name] = process
         stdout(script.stdout)
         stderr(script.stderr)
         for seconds, data in script.later:
             process.later(seconds, lambda data=data: stdout(data))
         return process
+
+    async def adopt_process(
+        self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
+    ) -> ScriptedProcess | None:
+        return self.durable.get(name)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         await asyncio.sleep(self.stream_in_takes)

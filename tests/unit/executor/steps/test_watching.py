@@ -17,6 +17,7 @@ from executor.steps.base import Step, StepError
 from executor.steps.check import next_tick
 from executor.steps.context import StepSlots
 from executor.steps.health import Readiness
+from executor.steps.replay import UNRECORDED, Recorded
 from executor.steps.throttle import AT_ONCE, BURST, LONGEST_HOLD_S, PER_SECOND
 from executor.steps.tree import build_container_step
 from healthcheck.probe import ProbeError, ProbeNotMade
@@ -306,13 +307,13 @@ class TestMonitorAction:
         def watch(world):
             real = world.engine.start_process
 
-            async def counted(container, spec, stdout, stderr):
+            async def counted(container, spec, stdout, stderr, name=""):
                 nonlocal probing, peak
                 if spec.path == "probe":
                     probing += 1
                     peak = max(peak, probing)
                     asyncio.get_running_loop().call_later(3, left)
-                return await real(container, spec, stdout, stderr)
+                return await real(container, spec, stdout, stderr, name)
 
             world.engine.start_process = counted
 
@@ -473,7 +474,8 @@ class TestReadiness:
             async def run(self):
                 raise StepError("no such interface")
 
-        step = Readiness(Broken, Broken, world.readiness.append, world.context().logs.stream("HEALTH"))
+        output = world.context().logs.stream("HEALTH")
+        step = Readiness(Broken, Broken, world.readiness.append, output, Recorded(UNRECORDED, "readiness"))
         assert await start(step).end() == "no such interface"
         assert world.readiness == []
         assert world.log.texts[-1] == "Failed to run the readiness check"

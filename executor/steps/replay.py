@@ -1,0 +1,396 @@
+"""Replay: a step tree goes on where the previous agent process left it.
+
+A step tree is a pure function of its run info. The same tree, run again, takes the same course if its leaves
+answer as they did, in the same order. So the events of a container are recorded, each with its position:
+
+- a leaf (run, download, upload) began, before its effect, and ended, with its result;
+- a timeout expired, a health check ended, the container was interrupted.
+
+Each event waits for its turn in the recorded order. A leaf that ended answers at once, without an effect; one
+that began goes on. Other composites come out right because their children do. Some facts have no position:
+when a timeout began, that a check passed, that a message is in the app's log.
+
+An interrupt during the replay has no effect before the recorded events: those after it are recorded, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bbs.models.meta import Int64
+from executor.errors import ExecutorError
+from executor.logs.clock import Clock
+from executor.steps.base import Step, StepError, interrupted, outlast
+from executor.steps.trace import Facts, Node, Outcome
+
+logger = logging.getLogger(__name__)
+
+STALL_S = 10.0
+"""Longest wait for a recorded event. Events follow within ms; only a record that does not belong to the tree
+makes it longer.
+"""
+
+SETTLE = 32
+"""Loop iterations between two recorded events: composites take a few for each level to react to the first."""
+
+INTERRUPT = "interrupt"
+"""Path of the record of the container's interrupt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What is recorded about a step. The executor's codec gives its stored form.
+
+    begun, ended: positions among the container's events, from 1; 0: not yet, or without a position.
+    at_ns: monotonic time of the beginning.
+    ready: whether the step is ready, the check passed, or the instance is routable.
+    text, emittable, hidden, failed_path: of the error.
+    """
+
+    begun: Int64 = 0
+    ended: Int64 = 0
+    at_ns: Int64 = 0
+    ready: bool = False
+    outcome: Outcome = Outcome.SUCCEEDED
+    text: str = ""
+    emittable: bool = False
+    hidden: bool = False
+    failed_path: str = ""
+    exit_status: Int64 | None = None
+    transferred_bytes: Int64 | None = None
+    artifact: str = ""
+
+    @property
+    def at(self) -> float:
+        """Monotonic s of the beginning."""
+        return self.at_ns / 1e9
+
+    def result(self) -> BaseException | None:
+        """The error with which the step ended; None for success."""
+        if self.outcome is Outcome.SUCCEEDED:
+            return None
+        if self.outcome is Outcome.CANCELLED:
+            return asyncio.CancelledError()
+        return RecordedError(self)
+
+    def recall(self, facts: Facts) -> None:
+        """Fill in the recorded facts."""
+        facts.exit_status = self.exit_status
+        facts.transferred_bytes = self.transferred_bytes
+        facts.artifact = self.artifact
+
+
+class RecordedError(StepError):
+    """The error of a step that failed under a previous agent process."""
+
+    def __init__(self, record: StepRecord) -> None:
+        super().__init__(record.text)
+        self.emittable = record.emittable
+        self.hidden = record.hidden
+        self.path = record.failed_path
+
+
+class StepStore(Protocol):
+    """Stores the records of one container, in the order of the calls."""
+
+    async def write(self, path: str, record: StepRecord) -> None:
+        """Store before an effect. Raises JournalError: the effect must not happen."""
+        ...
+
+    async def record(self, path: str, record: StepRecord) -> None:
+        """Store after an effect. A record that cannot be stored is kept and retried."""
+        ...
+
+    def post(self, path: str, record: StepRecord) -> None:
+        """Like :meth:`record`, without waiting."""
+        ...
+
+
+class NoStore:
+    """Stores nothing: for containers that end with the agent, and for probes."""
+
+    async def write(self, path: str, record: StepRecord) -> None:
+        """Do nothing."""
+
+    async def record(self, path: str, record: StepRecord) -> None:
+        """Do nothing."""
+
+    def post(self, path: str, record: StepRecord) -> None:
+        """Do nothing."""
+
+
+class History:
+    """The recorded events of one container: those of previous agent processes, and the present ones."""
+
+    def __init__(self, past: Mapping[str, StepRecord] | None = None, store: StepStore | None = None) -> None:
+        self._records = dict(past or {})
+        self._store = store or NoStore()
+        self.durable = store is not None
+        positions = [at for record in self._records.values() for at in (record.begun, record.ended) if at]
+        self._pending = deque(sorted(positions))
+        self._turns: dict[int, asyncio.Event] = {}
+        self._next = max(positions, default=0) + 1
+        self._resumed = {path for path, record in self._records.items() if record.begun and not record.ended}
+
+    @property
+    def replaying(self) -> bool:
+        """Whether recorded events are still to happen again."""
+        return bool(self._pending)
+
+    def record(self, path: str) -> StepRecord | None:
+        """The record of a step; None if it has not begun."""
+        return self._records.get(path)
+
+    def resumed(self, path: str) -> bool:
+        """Whether a previous agent process began the step, and none ended it."""
+        return path in self._resumed
+
+    def process_name(self, path: str) -> str:
+        """The name of the process of a run step, unique in the container. Empty: it is not durable."""
+        record = self._records.get(path)
+        return f"step-{record.begun}" if self.durable and record is not None else ""
+
+    async def begin(self, path: str, at: float) -> None:
+        """Record the beginning of a step, before its effect, and after the replay. Raises JournalError."""
+        await self.caught_up()
+        if interrupted():
+            raise asyncio.CancelledError
+        self._records[path] = record = StepRecord(begun=self._position(), at_ns=_ns(at))
+        self._resumed.discard(path)
+        await self._store.write(path, record)
+
+    async def end(self, path: str, record: StepRecord) -> None:
+        """Record the end of a step; returns when it is stored."""
+        self._records[path] = record = replace(record, ended=self._position())
+        await self._store.record(path, record)
+
+    def note(self, path: str, *, at: float = 0.0, ready: bool = False) -> None:
+        """Record a fact without a position: the beginning of a step, or its readiness."""
+        if not self.durable:
+            return
+        known = self._records.get(path)
+        self._records[path] = record = replace(known or StepRecord(at_ns=_ns(at)), ready=ready)
+        self._store.post(path, record)
+
+    def note_end(self, path: str, error: StepError | None = None) -> None:
+        """Record the end of a step without an effect of its own, the expiry of a timeout or the interrupt."""
+        if not self.durable:
+            return
+        known = self._records.get(path) or StepRecord()
+        result = StepRecord() if error is None else failure(error)
+        record = replace(
+            result, begun=known.begun, at_ns=known.at_ns, ready=known.ready, ended=self._position()
+        )
+        self._records[path] = record
+        self._store.post(path, record)
+
+    def once(self, path: str) -> bool:
+        """Whether this is the first call for ``path``, also across restarts."""
+        if path in self._records:
+            return False
+        self.note(path, ready=True)
+        return True
+
+    async def turn(self, position: int) -> None:
+        """Wait until all recorded events before ``position`` have happened again.
+
+        An interrupt does not end the wait; see :func:`executor.steps.base.interrupted`.
+        """
+        while self._pending and self._pending[0] < position:
+            event = self._turns.setdefault(position, asyncio.Event())
+            try:
+                async with asyncio.timeout(STALL_S):
+                    await event.wait()
+                for _ in range(SETTLE):
+                    await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                continue
+            except TimeoutError:
+                data = {"missing": self._pending[0], "waiting": position}
+                logger.error("replay.record-does-not-fit", extra={"data": data})
+                self._pass(self._pending[-1])
+        self._pass(position)
+
+    async def caught_up(self) -> None:
+        """Wait until all recorded events have happened again; an interrupt does not end the wait."""
+        if self._pending:
+            await self.turn(self._pending[-1] + 1)
+
+    def _pass(self, position: int) -> None:
+        while self._pending and self._pending[0] <= position:
+            self._pending.popleft()
+        for waiting, event in list(self._turns.items()):
+            if not self._pending or waiting <= self._pending[0]:
+                event.set()
+                del self._turns[waiting]
+
+    def _position(self) -> int:
+        position, self._next = self._next, self._next + 1
+        return position
+
+
+UNRECORDED = History()
+"""The history of probes: each is built anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The record of one composite step. path: as of its node."""
+
+    history: History
+    path: str
+
+    @property
+    def past(self) -> StepRecord | None:
+        """The record; None unless a previous agent process began the step."""
+        return self.history.record(self.path)
+
+    def note(self, *, at: float = 0.0, ready: bool = False) -> None:
+        """See :meth:`History.note`."""
+        self.history.note(self.path, at=at, ready=ready)
+
+    def end(self, error: StepError | None = None) -> None:
+        """See :meth:`History.note_end`."""
+        self.history.note_end(self.path, error)
+
+    def once(self, what: str) -> bool:
+        """Whether this is the first call for ``what``, also across restarts."""
+        return self.history.once(f"{self.path}#{what}")
+
+    async def answer(self) -> None:
+        """End as the record says; or return after the replay, if the step has not ended."""
+        past = self.past
+        if past is not None and past.ended:
+            await self.history.turn(past.ended)
+            error = past.result()
+            if error is not None:
+                raise error
+        if past is not None:
+            await self.history.caught_up()
+            if interrupted():
+                raise asyncio.CancelledError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activity:
+    """A leaf of a step tree: its effect happens once, however often the agent is restarted.
+
+    adopts: the step goes on with what a previous agent process began, and then looks itself whether it is
+    interrupted. release: called once the end of the step is stored.
+    """
+
+    step: Step
+    node: Node
+    history: History
+    clock: Clock
+    adopts: bool = False
+    release: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def ready(self) -> asyncio.Event:
+        return self.step.ready
+
+    async def run(self) -> None:
+        record = self.history.record(self.node.path)
+        if record is not None:
+            await self.history.turn(record.begun)
+            if record.ended:
+                await self.history.turn(record.ended)
+                self._answer(record)
+                return
+        try:
+            if record is None:
+                await self._begin()
+            elif interrupted() and not self.adopts:
+                raise asyncio.CancelledError
+            await self.step.run()
+        except asyncio.CancelledError:
+            await self._end(StepRecord(outcome=Outcome.CANCELLED))
+            raise
+        except StepError as error:
+            await self._end(failure(error))
+            raise
+        await self._end(StepRecord())
+
+    def _answer(self, record: StepRecord) -> None:
+        record.recall(self.node.facts)
+        if record.ready:
+            self.step.ready.set()
+        error = record.result()
+        if error is not None:
+            raise error
+
+    async def _begin(self) -> None:
+        try:
+            await self.history.begin(self.node.path, self.clock.monotonic())
+        except ExecutorError as error:
+            raise StepError(str(error)) from error
+
+    async def _end(self, result: StepRecord) -> None:
+        """Store the end; ignore further interrupts, as the result no longer changes."""
+        begun, facts = self.history.record(self.node.path) or StepRecord(), self.node.facts
+        record = replace(
+            result,
+            begun=begun.begun,
+            at_ns=begun.at_ns,
+            ready=self.step.ready.is_set(),
+            exit_status=facts.exit_status,
+            transferred_bytes=facts.transferred_bytes,
+            artifact=facts.artifact,
+        )
+        ending = asyncio.create_task(self._stored(record))
+        await outlast(ending)
+        ending.result()
+
+    async def _stored(self, record: StepRecord) -> None:
+        await self.history.end(self.node.path, record)
+        if self.release is not None:
+            await self.release()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interruptible:
+    """The root of a step tree: records the interrupt of the container, and repeats a recorded one."""
+
+    step: Step
+    history: History
+
+    @property
+    def ready(self) -> asyncio.Event:
+        return self.step.ready
+
+    async def run(self) -> None:
+        child = asyncio.create_task(self.step.run())
+        record = self.history.record(INTERRUPT)
+        try:
+            if record is not None:
+                await self.history.turn(record.ended)
+                child.cancel()
+            await asyncio.wait({child})
+        except asyncio.CancelledError:
+            if record is None:
+                await self.history.caught_up()
+                self.history.note_end(INTERRUPT)
+                child.cancel()
+            await outlast(child)
+        child.result()
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def failure(error: StepError) -> StepRecord:
+    """The record of a failed step, without positions."""
+    return StepRecord(
+        outcome=Outcome.FAILED,
+        text=str(error),
+        emittable=error.emittable,
+        hidden=error.hidden,
+        failed_path=error.path,
+    )

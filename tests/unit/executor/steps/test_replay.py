@@ -1,0 +1,266 @@
+"""Replay of step trees: the agent is killed at any effect or record, and the tree ends as it would have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bbs.models.actions import (
+    Action,
+    CodependentAction,
+    EmitProgressAction,
+    ParallelAction,
+    RunAction,
+    SerialAction,
+    TimeoutAction,
+    TryAction,
+)
+from executor.codec import decode, encode
+from executor.errors import EngineError
+from executor.model import RunInfo
+from executor.steps.base import Step
+from executor.steps.replay import History, StepRecord
+from executor.steps.tree import build_container_step
+from tests.support.thorough import examples
+
+if TYPE_CHECKING:
+    from tests.unit.executor.steps.conftest import Script, ScriptedEngine, ScriptedProcess, World
+
+pytestmark = pytest.mark.unit
+
+
+class Killed:
+    """Kills an agent at its n-th effect or record, before or after it has happened; the agent never resumes.
+
+    The rest of the dead agent's tasks ends with an error at the end of the test, without an effect.
+    """
+
+    def __init__(self, at: int, *, after: bool) -> None:
+        self.left = at
+        self.after = after
+        self.dead = asyncio.Event()
+        self.buried = asyncio.Event()
+
+    async def effect(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        await self._grave()
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            self.dead.set()
+        await self._grave()
+        result = await work()
+        if self.left == 0:
+            self.dead.set()
+        await self._grave()
+        return result
+
+    async def _grave(self) -> None:
+        if self.dead.is_set():
+            while not self.buried.is_set():
+                try:
+                    await self.buried.wait()
+                except asyncio.CancelledError:
+                    continue
+            raise EngineError("the agent is dead")
+
+
+@dataclass
+class Process:
+    """A process, as one agent sees it."""
+
+    real: ScriptedProcess
+    killed: Killed
+
+    @property
+    def pid(self) -> int:
+        return self.real.pid
+
+    async def wait(self) -> int:
+        status = await self.real.wait()
+        await self.killed._grave()
+        return status
+
+    async def signal(self, signum: int) -> None:
+        await self.killed.effect(lambda: self.real.signal(signum))
+
+    async def release(self) -> None:
+        await self.killed.effect(self.real.release)
+
+
+@dataclass
+class Engine:
+    """The engine, as one agent sees it."""
+
+    real: ScriptedEngine
+    killed: Killed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    async def start_process(self, *args: Any) -> Process:
+        return Process(await self.killed.effect(lambda: self.real.start_process(*args)), self.killed)
+
+    async def adopt_process(self, *args: Any) -> Process | None:
+        process = await self.killed.effect(lambda: self.real.adopt_process(*args))
+        return None if process is None else Process(process, self.killed)
+
+
+@dataclass
+class Store:
+    """The journal of one container: each record as bytes."""
+
+    rows: dict[str, bytes] = field(default_factory=dict)
+    killed: Killed | None = None
+
+    async def write(self, path: str, record: StepRecord) -> None:
+        async def store() -> None:
+            self.rows[path] = encode(record)
+
+        assert self.killed is not None
+        await self.killed.effect(store)
+
+    record = write
+
+    def post(self, path: str, record: StepRecord) -> None:
+        assert self.killed is not None
+        if not self.killed.dead.is_set():
+            self.rows[path] = encode(record)
+
+    def past(self) -> dict[str, StepRecord]:
+        return {path: decode(StepRecord, row) for path, row in self.rows.items()}
+
+
+WRAPPERS = {
+    "serial": lambda children: SerialAction(actions=children),
+    "parallel": lambda children: ParallelAction(actions=children),
+    "codependent": lambda children: CodependentAction(actions=children),
+    "try": lambda children: TryAction(action=children[0]),
+    "emit-progress": lambda children: EmitProgressAction(action=children[0], failure_message_prefix="failed"),
+}
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> tuple[Action, dict[str, dict[str, Any]]]:
+    """A tree of processes that end at different times, and their scripts."""
+    scripts: dict[str, dict[str, Any]] = {}
+
+    def grow(depth: int) -> Action:
+        kind = draw(st.sampled_from(["run", "run", *WRAPPERS, "timeout"] if depth else ["run"]))
+        if kind == "run":
+            name = f"p{len(scripts)}"
+            tail = (len(scripts) + 1) * 1e-3
+            scripts[name] = {
+                "lasts": draw(st.integers(1, 20)) + tail,
+                "status": draw(st.sampled_from([0, 0, 1, 7])),
+                "term": draw(st.sampled_from([0.0, 3.0])) + tail / 100,
+            }
+            return RunAction(path=name, log_source="APP")
+        if kind == "timeout":
+            milliseconds = draw(st.integers(1, 20)) * 1000 + 500 + draw(st.integers(0, 99))
+            return TimeoutAction(action=grow(depth - 1), timeout_ms=milliseconds)
+        single = kind in ("try", "emit-progress")
+        count = 1 if single else draw(st.integers(1, 3))
+        return WRAPPERS[kind](tuple(grow(depth - 1) for _ in range(count)))
+
+    return grow(draw(st.integers(1, 4))), scripts
+
+
+@dataclass
+class End:
+    """How a tree ended. signals: kinds of signals by process."""
+
+    text: str | None
+    at: float
+    started: Counter[str]
+    signals: dict[str, set[str]]
+    log: set[str]
+
+
+async def live(
+    world: World, action: Action, kills: list[tuple[int, bool]], interrupt_at: float | None
+) -> End:
+    """Run the tree under one agent after the other; the last one is not killed."""
+    loop = asyncio.get_running_loop()
+    begun, store, agents, tasks = loop.time(), Store(), [], []
+    interrupted = False
+
+    def agent(at: int, after: bool) -> asyncio.Task[None]:
+        store.killed = killed = Killed(at, after=after)
+        agents.append(killed)
+        mine = Store(store.rows, killed)
+        context = world.context(engine=Engine(world.engine, killed), history=History(store.past(), mine))
+        step: Step = build_container_step(RunInfo(action=action), context)
+        tasks.append(loop.create_task(step.run()))
+        return tasks[-1]
+
+    for at, after in [*kills, (0, False)]:
+        task = agent(at, after)
+        dead = loop.create_task(agents[-1].dead.wait())
+        while not task.done() and not agents[-1].dead.is_set():
+            stop = None
+            if interrupt_at is not None and not interrupted:
+                stop = max(0.0, begun + interrupt_at - loop.time())
+            await asyncio.wait({task, dead}, timeout=stop, return_when=asyncio.FIRST_COMPLETED)
+            if stop is not None and loop.time() >= begun + interrupt_at and not task.done():
+                interrupted = True
+                task.cancel()
+        dead.cancel()
+        if task.done():
+            break
+        if interrupted and "interrupt" not in store.rows:
+            interrupted = False  # the stop of a container is recorded elsewhere, and repeated
+    end = loop.time() - begun
+    text = "cancelled" if task.cancelled() else str(task.exception()) if task.exception() else None
+    log = set(world.log.texts)
+    for killed in agents:
+        killed.dead.set()
+        killed.buried.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    processes = world.engine.processes
+    return End(
+        text,
+        end,
+        Counter(spec.path for spec in world.engine.started),
+        {name: {kind for _, kind in process.signals} for name, process in processes.items()},
+        log,
+    )
+
+
+@settings(
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    trees(),
+    st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=4),
+    st.sampled_from([None, None, 2.25, 7.25]),
+)
+def test_a_killed_agent_changes_nothing(
+    in_virtual_time: Callable[[Coroutine[Any, Any, End]], End],
+    new_world: Callable[[], World],
+    script_of: type[Script],
+    case: tuple[Action, dict[str, dict[str, Any]]],
+    kills: list[tuple[int, bool]],
+    interrupt_at: float | None,
+) -> None:
+    """Processes run once, the tree ends at the same time with the same error, and no line is missing."""
+    action, scripts = case
+
+    def play(kills: list[tuple[int, bool]]) -> End:
+        async def in_world() -> End:
+            world = new_world()
+            world.engine.scripts = {name: script_of(**script) for name, script in scripts.items()}
+            return await live(world, action, kills, interrupt_at)
+
+        return in_virtual_time(in_world())
+
+    undisturbed, replayed = play([]), play(kills)
+    assert replayed == undisturbed
+    assert set(replayed.started.values()) <= {1}
