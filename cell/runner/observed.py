@@ -65,10 +65,20 @@ class ObservedEngine:
         return await self._engine.list_guids()
 
     async def start_process(
-        self, container: EngineContainer, spec: ProcessSpec, stdout: OutputHandler, stderr: OutputHandler
+        self,
+        container: EngineContainer,
+        spec: ProcessSpec,
+        stdout: OutputHandler,
+        stderr: OutputHandler,
+        name: str = "",
     ) -> Process:
-        call = self._engine.start_process(container, spec, stdout, stderr)
+        call = self._engine.start_process(container, spec, stdout, stderr, name)
         return await self._observed(f"start process {spec.path}", call)
+
+    async def adopt_process(
+        self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
+    ) -> Process | None:
+        return await self._engine.adopt_process(container, name, stdout, stderr)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         call = self._engine.stream_in(container, path, user, tar_path)
