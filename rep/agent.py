@@ -1,5 +1,7 @@
 """The agent: all members of a cell, started in order and stopped in reverse order.
 
+:mod:`rep.ending` says what an end means for the containers.
+
 Each member is a context manager: it is ready after enter and stopped after exit. Background work of a
 member runs in a task group of its context, so a failure of one member ends the agent: the members
 started after it stop first, then the member itself, then those before it.
@@ -10,21 +12,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bbs.client.api import BBSClient
 from bbs.errorgroups import leaves
 from bbs.serving.address import Address
+from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.journal.api import Journal
+from rep import ending
 from rep.config import RepConfig, seconds, stack_map
 from rep.debug import debug_application
 from rep.deletions import Deletions
 from rep.ecr import RegistryCredentials
+from rep.ending import Ending
 from rep.evacuation import Cleanup, EvacuationFlag, Evacuator, shutdown_limit_s
+from rep.facts import Facts
 from rep.metrics import MetricsSink, NoMetrics, RequestMetrics
 from rep.outcomes.courier import Courier
 from rep.outcomes.ledger import Ledger
@@ -91,11 +98,16 @@ class RepAgent:
         self._metrics = metrics or NoMetrics()
         self._credentials = credentials or RegistryCredentials()
         self._presence_retry_s = presence_retry_s
-        self._stop = asyncio.Event()
+        self._facts = Facts(journal)
+        self._on_stop = Ending(config.on_stop)
+        self._ending = ending.of_failure(self._on_stop)
+        self._ends = asyncio.Event()
+        self._evacuates = asyncio.Event()
+        self._start_limit = asyncio.timeout(None)
         self._listeners: Listeners | None = None
-        self.on_stop: Callable[[], object] = lambda: None
+        self.on_end: Callable[[Ending], object] = lambda _ending: None
         self.ready = asyncio.Event()
-        self.evacuation = EvacuationFlag()
+        self.evacuation = EvacuationFlag(self._record_evacuation)
 
     @property
     def listeners(self) -> Listeners:
@@ -104,10 +116,22 @@ class RepAgent:
             raise RuntimeError("the agent does not listen yet")
         return self._listeners
 
+    @property
+    def ending(self) -> Ending:
+        """What the end means for the containers; until it begins, what a failure would mean."""
+        return self._ending
+
     def stop(self) -> None:
-        """Ask for an orderly shutdown, after a call of ``on_stop``; :meth:`run` returns at its end."""
-        self.on_stop()
-        self._stop.set()
+        """Ask for the end that the configuration names; :meth:`run` returns at its end.
+
+        ``on_end`` is called at once, or after the evacuation that comes first.
+        """
+        evacuating = bool(self.evacuation) or self._evacuates.is_set()
+        asked = ending.of_request(self._on_stop, evacuating=evacuating)
+        if asked is Ending.EVACUATE:
+            self._evacuates.set()
+        else:
+            self._end(asked)
 
     async def run(self) -> None:
         """Run until stopped, cancelled or evacuated, then shut down in order.
@@ -117,16 +141,63 @@ class RepAgent:
         """
         try:
             async with AsyncExitStack() as stack:
-                await self._start(stack)
-                self.ready.set()
-                logger.info("started", extra={"data": {"cell-id": self._config.cell_id}})
-                await self._stop.wait()
+                await self._start_unless_ended(stack)
+                await self._ends.wait()
         except Exception as error:
             reasons = list(leaves(error))
             texts = [repr(reason) for reason in reasons]
             logger.error("exited-with-failure", extra={"data": {"errors": texts}}, exc_info=error)
             raise ExceptionGroup("the cell ended because of failures", reasons) from None
-        logger.info("exited")
+        logger.info("exited", extra={"data": {"ending": self._ending.value}})
+
+    def _end(self, how: Ending) -> None:
+        """End the agent; only the first call counts."""
+        if self._ends.is_set():
+            return
+        self._ending = how
+        self._ends.set()
+        self.on_end(how)
+        if how is Ending.HAND_OVER and not self.ready.is_set():
+            self._start_limit.reschedule(0.0)
+
+    async def _start_unless_ended(self, stack: AsyncExitStack) -> None:
+        """Start the members. A hand-over ends a start that still waits for the presence."""
+        try:
+            async with self._start_limit:
+                await self._start(stack)
+        except TimeoutError:
+            if not self._start_limit.expired():
+                raise
+            return
+        self.ready.set()
+        logger.info("started", extra={"data": {"cell-id": self._config.cell_id}})
+
+    async def _evacuate_when_asked(self) -> None:
+        await self._evacuates.wait()
+        await self.evacuation.begin()
+
+    async def _record_evacuation(self) -> None:
+        await self._facts.keep_evacuation(time.monotonic())
+
+    def _resume_evacuation(self) -> float:
+        """Go on with the evacuation of an earlier process; the seconds since it began."""
+        begun = self._facts.evacuation_begun
+        if begun is None:
+            return 0.0
+        elapsed_s = max(time.monotonic() - begun, 0.0)
+        logger.info("evacuation-goes-on", extra={"data": {"begun-s-ago": round(elapsed_s, 3)}})
+        self.evacuation.set()
+        return elapsed_s
+
+    @asynccontextmanager
+    async def _cleaned_up(self, cleanup: Cleanup) -> AsyncIterator[None]:
+        """Destroy the containers on exit, unless the next process adopts them."""
+        try:
+            yield
+        finally:
+            if self._ending is not Ending.HAND_OVER:
+                await cleanup.run()
+                await self._facts.forget_evacuation()
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config, executor, evacuation = self._config, self._executor, self.evacuation
@@ -159,6 +230,8 @@ class RepAgent:
         presence = Presence(
             locket=self._locket,
             record=record,
+            owner=await self._facts.presence_owner(),
+            releases=lambda: self._ending is not Ending.HAND_OVER,
             ttl_s=ttl_s,
             # a presence of less than 15 s would expire between two renewals
             retry_s=min(self._presence_retry_s, ttl_s / RENEWALS_PER_TTL),
@@ -191,7 +264,7 @@ class RepAgent:
             deletions,
             ledger,
             polling_interval_s=seconds(config.evacuation_polling_interval),
-            timeout_s=seconds(config.evacuation_timeout),
+            timeout_s=max(seconds(config.evacuation_timeout) - self._resume_evacuation(), 0.0),
             patience_s=patience_s,
         )
         admin = AdminRoutes(evacuation, courier).application()
@@ -201,6 +274,7 @@ class RepAgent:
         debug_address = None
         if config.debug_address:
             debug_address = await start(listening(debug_application(), config.debug_address, None))
+        await start(running(self._evacuate_when_asked(), "evacuation at a signal"))
         await start(courier.running())
         await start(courier.reporting(self._metrics, seconds(config.report_interval)))
         await start(queue.open())
@@ -212,11 +286,11 @@ class RepAgent:
             listening(network, config.listen_addr_securable, self._network_tls, hosts=(called,))
         )
         self._listeners = Listeners(admin=admin_address, network=network_address, debug=debug_address)
-        await start(cleanup.at_exit())
+        await start(self._cleaned_up(cleanup))
         await start(bulker.running())
         await start(consuming(executor, queue.push))
         await start(following_replacements(config.cell_id, self._bbs, evacuation, queue.push))
-        await start(evacuator.running(self.stop))
+        await start(evacuator.running(lambda: self._end(Ending.DESTROY)))
         await start(requests.reporting(self._metrics, seconds(config.report_interval)))
 
 

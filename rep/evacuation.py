@@ -1,11 +1,11 @@
-"""Evacuation: the flag, the wait for the last container, and the clean-up at every shutdown."""
+"""Evacuation: the flag, the wait for the last container, and the clean-up at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from bbs.client.api import BBSClient
@@ -39,14 +39,25 @@ def shutdown_limit_s(config: RepConfig) -> float:
     )
 
 
-class EvacuationFlag:
-    """Set once, never reset while the process runs."""
+async def _not_recorded() -> None:
+    """For a flag that no restart keeps."""
 
-    def __init__(self) -> None:
+
+class EvacuationFlag:
+    """Set once, never reset while the process runs. record: makes a restart keep the flag."""
+
+    def __init__(self, record: Callable[[], Awaitable[None]] = _not_recorded) -> None:
+        self._record = record
         self._event = asyncio.Event()
 
+    async def begin(self) -> None:
+        """Record the evacuation and start it; a repeated call has no effect."""
+        if not self:
+            await self._record()
+        self.set()
+
     def set(self) -> None:
-        """Start the evacuation; a repeated call has no effect."""
+        """Start an evacuation that is recorded already."""
         self._event.set()
 
     def __bool__(self) -> bool:
@@ -184,7 +195,7 @@ class CleanupFailed(Exception):
 
 
 class Cleanup:
-    """Deletes every container of the cell at every shutdown."""
+    """Deletes every container of the cell at the end of a rep that leaves none."""
 
     def __init__(
         self,
@@ -207,17 +218,9 @@ class Cleanup:
         self._timeout_s = timeout_s
         self._poll_s = poll_s
 
-    @asynccontextmanager
-    async def at_exit(self) -> AsyncIterator[None]:
-        """Clean up on exit, whatever its cause."""
-        try:
-            yield
-        finally:
-            logger.info("evacuation-cleanup.signalled")
-            await self.run()
-
     async def run(self) -> None:
         """Raises BBSError if the BBS call fails (then nothing is deleted), CleanupFailed on timeout."""
+        logger.info("evacuation-cleanup.signalled")
         try:
             async with asyncio.timeout(self._timeout_s):
                 actual_lrps = await self._bbs.actual_lrps(cell_id=self._cell_id)

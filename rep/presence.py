@@ -1,6 +1,8 @@
 """The cell's presence in Locket: the registration of the cell, renewed while the cell runs.
 
 Unlike a lost lock, a lost presence does not end the process: containers continue, and the loop retries.
+A process that hands its containers over to the next one does not release the presence. The next process
+takes it as the same owner, so the control plane sees no gap.
 """
 
 from __future__ import annotations
@@ -89,27 +91,35 @@ def outbound_address() -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Presence:
-    """Holds the presence of one cell. ``sleep`` is replaced in tests."""
+    """Holds the presence of one cell.
+
+    owner: of the lock; that of the previous process takes the presence again at once. releases: whether the
+    presence is released at the end. sleep: replaced in tests.
+    """
 
     locket: LocketCalls
     record: CellPresence
+    owner: str
     ttl_s: int
     retry_s: float = RETRY_S
-    owner: str = field(default_factory=lambda: str(uuid.uuid4()))
+    releases: Callable[[], bool] = lambda: True
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     held: bool = field(default=False, init=False)
     _collisions: int = field(default=0, init=False)
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
-        """Entered when the presence is first held; released on exit."""
+        """Entered when the presence is first held; released on exit, unless the next process takes it."""
         first = asyncio.Event()
         try:
             async with running(self._renew(first), "presence"):
                 await first.wait()
                 yield
         finally:
-            await self._release()
+            if self.releases():
+                await self._release()
+            else:
+                logger.info("locket-lock.left-to-the-next-process", extra=self._about())
 
     def _resource(self) -> Resource:
         return Resource(

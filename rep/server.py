@@ -70,7 +70,7 @@ class AdminRoutes:
 
     async def evacuate(self, request: web.Request) -> web.Response:
         """Start the evacuation; the response names the path to poll for its end."""
-        self._evacuation.set()
+        await self._evacuation.begin()
         return web.Response(status=202, body=b'{"ping_path":"/ping"}', content_type="application/json")
 
     async def outcomes(self, request: web.Request) -> web.Response:

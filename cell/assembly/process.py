@@ -61,13 +61,12 @@ def relax_garbage_collector() -> None:
 
 
 class ExitDeadline:
-    """Ends the process if it still runs ``limit_s`` seconds after :meth:`arm`: engine calls can hang.
+    """Ends the process if it still runs some seconds after :meth:`arm`: engine calls can hang.
 
     exit: replaced in tests.
     """
 
-    def __init__(self, limit_s: float, *, exit: Callable[[int], object] = os._exit) -> None:
-        self._limit_s = limit_s
+    def __init__(self, *, exit: Callable[[int], object] = os._exit) -> None:
         self._exit = exit
         self._timer: threading.Timer | None = None
 
@@ -81,15 +80,15 @@ class ExitDeadline:
             self._timer.cancel()
             self._timer.join()
 
-    def arm(self) -> None:
+    def arm(self, limit_s: float) -> None:
         """Start the timer; a second call has no effect. Safe in a signal handler of the event loop."""
         if self._timer is None:
-            self._timer = threading.Timer(self._limit_s, self._expire)
+            self._timer = threading.Timer(limit_s, self._expire, [limit_s])
             self._timer.daemon = True
             self._timer.start()
 
-    def _expire(self) -> None:
-        logger.error("shutdown-timed-out", extra={"data": {"limit-s": self._limit_s}})
+    def _expire(self, limit_s: float) -> None:
+        logger.error("shutdown-timed-out", extra={"data": {"limit-s": limit_s}})
         for handler in logging.getLogger().handlers:
             handler.flush()
         self._exit(EXIT_STATUS)

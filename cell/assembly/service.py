@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 
 from cell.assembly import lagerlog
 from cell.assembly.cell import composed_agent
@@ -14,12 +15,15 @@ from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_ga
 from cell.assembly.telemetry import open_telemetry
 from rep.agent import RepAgent
 from rep.config import RepConfig
+from rep.ending import Ending
 from rep.evacuation import shutdown_limit_s
 from rep.redaction import Redaction
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 END_SLACK_S = 10.0
 """Time for everything after the deletion of the containers: listeners, presence, network, clients."""
+HAND_OVER_LIMIT_S = 20.0
+"""Time of a hand-over: requests in progress, the journal, the rest of the log lines."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ def serve(config: RepConfig) -> int:
     try:
         with reported_errors(_log_failure):
             relax_garbage_collector()
-            with ExitDeadline(shutdown_limit_s(config) + END_SLACK_S) as deadline:
+            with ExitDeadline() as deadline:
                 asyncio.run(_run(config, deadline))
     except Reported:
         return 1
@@ -53,22 +57,26 @@ def _log_failure(text: str) -> None:
 
 async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
     async with open_telemetry(config) as telemetry, composed_agent(config, telemetry) as agent:
-        await run_until_signalled(agent, deadline)
+        await run_until_signalled(agent, lambda how: deadline.arm(end_limit_s(config, how)))
 
 
-async def run_until_signalled(agent: RepAgent, deadline: ExitDeadline) -> None:
-    """Run the agent; SIGTERM and SIGINT stop it in order.
+def end_limit_s(config: RepConfig, how: Ending) -> float:
+    """The longest time of an end."""
+    return HAND_OVER_LIMIT_S if how is Ending.HAND_OVER else shutdown_limit_s(config) + END_SLACK_S
 
-    The deadline starts with the stop (by a signal or at the end of an evacuation) or with the failure of a
-    part, and limits the rest of the process.
+
+async def run_until_signalled(agent: RepAgent, on_end: Callable[[Ending], object]) -> None:
+    """Run the agent; SIGTERM and SIGINT end it as its configuration says.
+
+    on_end: called when the end begins, by a signal, after an evacuation, or by the failure of a part.
     """
     loop = asyncio.get_running_loop()
-    agent.on_stop = deadline.arm
+    agent.on_end = on_end
     for signum in STOP_SIGNALS:
         loop.add_signal_handler(signum, agent.stop)
     try:
         await agent.run()
     finally:
-        deadline.arm()
+        on_end(agent.ending)
         for signum in STOP_SIGNALS:
             loop.remove_signal_handler(signum)

@@ -174,6 +174,9 @@ class OwnKeys:
     =============================  ===================================================================
     rep_url                        URL to register instead of ``https://<cell>.<advertise_domain>:<port>``
     docker_host                    address of the container engine
+    on_stop                        what SIGTERM and SIGINT do: ``hand-over`` leaves the containers to the
+                                   next process of the cell, ``evacuate`` replaces them on other cells
+                                   first, ``destroy`` ends them, as the Go program does
     state_dir                      folder of the data that must survive a restart of the cell
     network_name                   host interface of the container network, at most 15 characters
     network_subnet                 addresses of the containers
@@ -209,6 +212,7 @@ class OwnKeys:
     """
 
     rep_url: str = ""
+    on_stop: str = "destroy"
     docker_host: str = "unix:///var/run/docker.sock"
     state_dir: str = "/var/lib/diego-cell"
     network_name: str = "diego-cell"

@@ -21,6 +21,7 @@ from bbs.models.meta import Width
 from common.gotext import InvalidDuration, parse_duration
 from rep.config import unused
 from rep.config.keys import Duration, Loggregator, RepConfig, Source
+from rep.ending import Ending
 
 OBSOLETE = re.compile(
     r"cell_registrations_locket_enabled|enable_declarative_healthcheck"
@@ -33,6 +34,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "error", "fatal"),
     "time_format": ("unix-epoch", "rfc3339"),
     "layering_mode": ("single-layer", "two-layer"),
+    "on_stop": tuple(each.value for each in Ending),
     "instance_identity_key_type": ("rsa", "ecdsa"),
 }
 PLAIN_NETWORK_ADDRESS = "127.0.0.1:1801"

@@ -50,6 +50,7 @@ def agent_config(**keys: str) -> RepConfig:
         "listen_addr": "127.0.0.1:0",
         "listen_addr_securable": "127.0.0.1:0",
         "rep_url": "http://127.0.0.1:1801",
+        "on_stop": "destroy",
         "evacuation_polling_interval": "20ms",
     }
     return parse(json.dumps(usual | keys))

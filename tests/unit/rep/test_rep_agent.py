@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from bbs.client.api import BBSClient
 from bbs.models.actions import RunAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.locket import Resource, TypeCode
 from executor.model import Container, ContainerState, EventKind, RunResult
-from rep.agent import RepAgent, rep_url
+from rep.agent import rep_url
 from rep.config import RepConfig
 from rep.reconcile.consumer import EventStreamEnded
-from tests.support.journals import FailingJournal
-from tests.support.rep_doubles import agent_config
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.rep_agents import Running
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.rep_doubles import FakeExecutor, FakeLocket, RecordedMetrics, ScriptedBBS
@@ -32,50 +28,6 @@ pytestmark = pytest.mark.unit
 
 S = ContainerState
 MakeContainer = Callable[..., Container]
-CONFIG = agent_config(debug_address="127.0.0.1:0")
-
-
-async def until_true(holds: Callable[[], bool]) -> None:
-    for _ in itertools.takewhile(lambda _: not holds(), itertools.count()):
-        await asyncio.sleep(0)
-
-
-class Running:
-    """An agent in a task of its own."""
-
-    def __init__(
-        self, executor: FakeExecutor, bbs: ScriptedBBS, locket: FakeLocket, metrics: RecordedMetrics
-    ) -> None:
-        self.executor, self.bbs, self.locket, self.metrics = executor, bbs, locket, metrics
-        client = cast(BBSClient, bbs)
-        self.agent = RepAgent(
-            CONFIG, executor, client, locket, FailingJournal(), metrics=metrics, presence_retry_s=0.01
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Ready when entered, its first bulk pass over; stopped and awaited when left.
-
-        The test looks at how it ended, and at the calls of the BBS since it was entered.
-        """
-        task = asyncio.create_task(self.agent.run())
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                await self.agent.ready.wait()
-                await until_true(lambda: "RepBulkSyncDuration" in {name for name, *_ in self.metrics.gauges})
-            self.bbs.calls.clear()
-            self.bbs.arguments.clear()
-            yield task
-        finally:
-            self.agent.stop()
-            await asyncio.wait([task])
-
-    async def ask(self, side: str, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        address = getattr(self.agent.listeners, side)
-        async with aiohttp.ClientSession() as session:
-            url = f"http://{address.host}:{address.port}{path}"
-            async with session.request(method, url, json=body) as response:
-                return response.status, await response.read()
 
 
 @pytest.fixture
@@ -225,7 +177,7 @@ async def test_a_stop_is_announced_before_it_begins(cell: Running) -> None:
     """The end of an evacuation is one as well; the process then has a deadline."""
     announced: list[bool] = []
     async with cell.running() as task:
-        cell.agent.on_stop = lambda: announced.append(task.done())
+        cell.agent.on_end = lambda _how: announced.append(task.done())
         assert (await cell.ask("admin", "POST", "/evacuate"))[0] == 202
         await task
         assert announced == [False]

@@ -104,6 +104,21 @@ async def test_taken_at_once_renewed_and_released(
     assert locket.held == {}
 
 
+async def test_the_same_owner_takes_a_presence_that_was_left_to_it_without_a_gap(
+    locket: FakeLocket, clock: Clock
+) -> None:
+    def process(*, releases: bool) -> Presence:
+        settings = {"locket": locket, "record": RECORD, "ttl_s": 15, "owner": "me", "sleep": clock.sleep}
+        return Presence(**settings, releases=lambda: releases)
+
+    async with process(releases=False).holding():
+        pass
+    assert locket.held["cell-1"].owner == "me"
+    async with process(releases=True).holding():
+        assert names(locket) == ["lock", "lock"]
+    assert locket.held == {}
+
+
 async def test_a_held_key_is_waited_for_and_its_owner_named(
     presence: Presence, locket: FakeLocket, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

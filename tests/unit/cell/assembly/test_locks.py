@@ -168,9 +168,9 @@ def test_an_end_that_takes_too_long_is_cut(caplog: pytest.LogCaptureFixture) -> 
         statuses.append(status)
         ended.set()
 
-    with ExitDeadline(0.01, exit=end) as deadline:
-        deadline.arm()
-        deadline.arm()
+    with ExitDeadline(exit=end) as deadline:
+        deadline.arm(0.01)
+        deadline.arm(3600)
         assert ended.wait(10)
     assert statuses == [1]
     assert [record.message for record in caplog.records] == ["shutdown-timed-out"]
@@ -178,9 +178,9 @@ def test_an_end_that_takes_too_long_is_cut(caplog: pytest.LogCaptureFixture) -> 
 
 def test_an_end_in_time_is_left_alone() -> None:
     statuses: list[int] = []
-    with ExitDeadline(3600, exit=statuses.append) as deadline:
-        deadline.arm()
-    with ExitDeadline(3600, exit=statuses.append):
+    with ExitDeadline(exit=statuses.append) as deadline:
+        deadline.arm(3600)
+    with ExitDeadline(exit=statuses.append):
         """Nobody asked it to end."""
     assert statuses == []
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

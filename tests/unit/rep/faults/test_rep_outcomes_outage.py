@@ -217,7 +217,7 @@ async def test_an_app_that_ends_well_on_a_leaving_cell_holds_up_no_evacuation(ou
         async with outage.rep(executor, outage.folder / "journal") as agent:
             del executor.store[TASK]
             evacuated = asyncio.Event()
-            agent.on_stop = evacuated.set
+            agent.on_end = lambda _how: evacuated.set()
             agent.evacuation.set()
             await until(lambda: bool(executor.logged))
             end(executor, INSTANCE, RunResult())

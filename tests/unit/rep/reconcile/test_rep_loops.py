@@ -337,8 +337,7 @@ async def test_the_clean_up_deletes_everything(
 ) -> None:
     executor.put(lrp_container(S.RUNNING), task_container(S.RUNNING))
     bbs.answers["actual_lrps"] = [[actual_lrp(), actual_lrp(Presence.EVACUATING)]]
-    async with cleaning.cleanup().at_exit():
-        assert executor.calls == []
+    await cleaning.cleanup().run()
     assert executor.store == {}
     assert bbs.calls == ["actual_lrps"]
     assert metrics.gauges == [("StrandedEvacuatingActualLRPs", 1, "Metric", {})]
