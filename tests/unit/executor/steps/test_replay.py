@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,25 @@ from hypothesis import strategies as st
 from bbs.models.actions import (
     Action,
     CodependentAction,
+    DownloadAction,
     EmitProgressAction,
     ParallelAction,
     RunAction,
     SerialAction,
     TimeoutAction,
     TryAction,
+    UploadAction,
 )
 from executor.codec import decode, encode
 from executor.errors import EngineError
+from executor.logs.api import LogLine
+from executor.logs.streamer import LogStreamer
 from executor.model import RunInfo
 from executor.steps.base import Step
 from executor.steps.replay import History, StepRecord
 from executor.steps.tree import build_container_step
 from tests.support.thorough import examples
+from tests.unit.executor.steps.conftest import LoopClock
 
 if TYPE_CHECKING:
     from tests.unit.executor.steps.conftest import Script, ScriptedEngine, ScriptedProcess, World
@@ -264,3 +269,178 @@ def test_a_killed_agent_changes_nothing(
     undisturbed, replayed = play([]), play(kills)
     assert replayed == undisturbed
     assert set(replayed.started.values()) <= {1}
+
+
+class Agents:
+    """Successive agents of one container in one world."""
+
+    def __init__(self, world: World, info: RunInfo, **settings: object) -> None:
+        self._world = world
+        self._info = info
+        self._settings = settings
+        self._store = Store()
+        self._killed: list[Killed] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> Step:
+        """Run the tree under a new agent; the previous one is killed now."""
+        for killed in self._killed:
+            killed.dead.set()
+        killed = self._store.killed = Killed(0, after=False)
+        self._killed.append(killed)
+        mine = Store(self._store.rows, killed)
+        step = build_container_step(
+            self._info,
+            self._world.context(
+                engine=Engine(self._world.engine, killed),
+                history=History(self._store.past(), mine),
+                logs=LogStreamer(_OfOne(self._world, killed), self._world.config, clock=LoopClock()),
+                on_readiness=lambda routable: killed.dead.is_set() or self._world.readiness.append(routable),
+                **self._settings,
+            ),
+        )
+        self._tasks.append(asyncio.create_task(step.run()))
+        return step
+
+    async def end(self) -> str:
+        """The error of the last tree."""
+        await asyncio.wait({self._tasks[-1]})
+        return str(self._tasks[-1].exception())
+
+    async def interrupt(self) -> bool:
+        """Interrupt the last tree; whether it ends as an interrupted one."""
+        self._tasks[-1].cancel()
+        await asyncio.wait({self._tasks[-1]})
+        return self._tasks[-1].cancelled()
+
+    def forge(self, path: str, record: StepRecord) -> None:
+        """Put a record into the journal."""
+        self._store.rows[path] = encode(record)
+
+    async def bury(self) -> None:
+        for killed in self._killed:
+            killed.dead.set()
+            killed.buried.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@dataclass
+class _OfOne:
+    """The log, as long as the agent lives."""
+
+    world: World
+    killed: Killed
+
+    def emit(self, line: LogLine) -> None:
+        if not self.killed.dead.is_set():
+            self.world.log.emit(line)
+
+
+@pytest.fixture
+async def agents(world: World) -> AsyncIterator[Callable[..., Agents]]:
+    made: list[Agents] = []
+
+    def make(info: RunInfo, **settings: object) -> Agents:
+        made.append(Agents(world, info, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.bury()
+
+
+APP = RunAction(path="app", log_source="APP")
+
+
+async def test_a_healthy_instance_stays_healthy(
+    world: World, agents: Callable[..., Agents], script_of: type[Script]
+) -> None:
+    """A restart is no new start-up: no line in the log, ready at once, and the liveness check goes on."""
+    world.engine.scripts["probe"] = script_of(lasts=0)
+    agent = agents(RunInfo(action=APP, monitor=RunAction(path="probe"), start_timeout_ms=60_000))
+    step = agent.start()
+    await step.ready.wait()
+    lines = list(world.log.texts)
+    await asyncio.sleep(5)
+    again = agent.start()
+    async with asyncio.timeout(1):
+        await again.ready.wait()
+    await asyncio.sleep(100)
+    assert world.log.texts == lines
+    world.engine.scripts["probe"] = script_of(lasts=0, status=1)
+    assert "Instance became unhealthy" in await agent.end()
+    assert [spec.path for spec in world.engine.started].count("app") == 1
+
+
+async def test_the_time_limit_of_a_start_up_counts_from_its_beginning(
+    world: World, agents: Callable[..., Agents], script_of: type[Script]
+) -> None:
+    world.engine.scripts["probe"] = script_of(lasts=0, status=1)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    agent = agents(RunInfo(action=APP, monitor=RunAction(path="probe"), start_timeout_ms=60_000))
+    agent.start()
+    await asyncio.sleep(40)
+    agent.start()
+    assert "Instance never healthy after 1m" in await agent.end()
+    assert 60 <= loop.time() - begun < 65
+    assert world.log.texts.count("Starting health monitoring of container") == 1
+
+
+async def test_a_time_limit_counts_on_while_no_agent_runs(
+    world: World, agents: Callable[..., Agents]
+) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    agent = agents(RunInfo(action=TimeoutAction(action=APP, timeout_ms=30_000)))
+    agent.start()
+    await asyncio.sleep(20)
+    agent.start()
+    assert "exceeded 30s timeout" in await agent.end()
+    assert loop.time() - begun == pytest.approx(30, abs=0.1)
+
+
+async def test_an_interrupt_between_two_agents_is_applied_after_the_replay(
+    world: World, agents: Callable[..., Agents], script_of: type[Script]
+) -> None:
+    """A stop at the very start of the new agent still terminates the process of the old one."""
+    world.engine.scripts |= {"first": script_of(lasts=1), "app": script_of()}
+    first = RunAction(path="first", log_source="APP")
+    agent = agents(RunInfo(action=SerialAction(actions=(first, APP))))
+    agent.start()
+    await asyncio.sleep(5)
+    agent.start()
+    await asyncio.sleep(0)
+    assert await agent.interrupt()
+    assert [kind for _, kind in world.engine.processes["app"].signals] == ["SIGTERM"]
+    assert [spec.path for spec in world.engine.started] == ["first", "app"]
+
+
+async def test_transfers_under_way_begin_again_and_ended_ones_do_not(
+    world: World, agents: Callable[..., Agents]
+) -> None:
+    """An upload is at least once; a download that had ended is not repeated."""
+    world.engine.file = b"result"
+    world.uploader.takes = 10
+    down = DownloadAction(from_="http://files/droplet", to=".", user="vcap")
+    up = UploadAction(from_="result", to="http://files/result", user="vcap")
+    agent = agents(RunInfo(action=SerialAction(actions=(down, up))))
+    agent.start()
+    await asyncio.sleep(5)
+    agent.start()
+    assert await agent.end() == "None"
+    assert len(world.fetcher.asked) == 1
+    assert world.uploader.posted[-1] == ("http://files/result", b"result")
+
+
+async def test_a_record_that_does_not_belong_to_the_tree_delays_it_only(
+    world: World, agents: Callable[..., Agents], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = agents(RunInfo(action=TimeoutAction(action=APP, timeout_ms=30_000)))
+    agent.forge("action/serial[3]/run", StepRecord(begun=1))
+    agent.forge("action/timeout/run", StepRecord(begun=2))
+    agent.start()
+    assert "exceeded 30s timeout" in await agent.end()
+    assert "replay.record-does-not-fit" in caplog.text
