@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import ssl
 import sys
@@ -102,8 +103,8 @@ class LocalRep:
         finally:
             await self.stop()
 
-    async def start(self) -> None:
-        """Start, and wait until it is up. Raises LocalCellError."""
+    async def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start, and wait until it is up. environment: more variables. Raises LocalCellError."""
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -115,6 +116,7 @@ class LocalRep:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={**os.environ, **(environment or {})},
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not await self.answers():
@@ -140,10 +142,16 @@ class LocalRep:
         async with asyncio.timeout(timeout_s):
             return await self._running().wait()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process has ended, or was never started."""
+        return self._process is None or self._process.returncode is not None
+
     async def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a power cut would, unless it has ended."""
         process = self._running()
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
     async def stop(self) -> int:

@@ -1,0 +1,99 @@
+"""The agent is killed under load, at random moments and at failpoints: nothing is lost or left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import tarfile
+import time
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from docker import APIClient
+
+from bbs.client.http import HTTPBBSClient
+from bbs.client.tls import client_context
+from cell.development import APP_STACK, BUSYBOX_IMAGE, BUSYBOX_STACK
+from cell.development.certs import identity_files
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
+from cell.development.stack import ensure_stack
+from tests.chaos.lines import AppLines
+from tests.chaos.loop import Loop
+from tests.chaos.traffic import Traffic
+from tests.chaos.work import Files, TaskMill
+from tests.support.local_reps import QUICK, LocalRep
+
+ROUNDS = int(os.environ.get("DIEGO_CELL_CHAOS_ROUNDS", "5"))
+SEED = int(os.environ.get("DIEGO_CELL_CHAOS_SEED", "0")) or random.randrange(1, 1 << 31)
+ROUND_LIMIT_S = 120
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.alone,
+    pytest.mark.timeout(300 + ROUNDS * ROUND_LIMIT_S),
+]
+
+
+@pytest.mark.parametrize(
+    "tls", [False, True] if ROUNDS > 5 else [False], ids=lambda tls: "tls" if tls else "plain"
+)
+async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bool) -> None:
+    stack = await asyncio.to_thread(ensure_stack, docker_client, tmp_path)
+    arguments = ["--cells", "0", *(["--tls"] if tls else [])]
+    print(f"seed {SEED}")
+    async with (
+        local_cell(tmp_path / "plane", arguments=arguments) as plane,
+        Files.serving(archive()) as files,
+        asyncio.TaskGroup() as group,
+    ):
+        identity = identity_files(tmp_path / "plane" / "tls", "rep") if tls else None
+        context = (
+            client_context(identity.ca_file, identity.cert_file, identity.key_file) if identity else None
+        )
+        folder = tmp_path / "cell"
+        settings = {
+            **QUICK,
+            "preloaded_root_fs": [f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}", f"{APP_STACK}:{stack}"],
+            "log_sinks": [f"file:{tmp_path / 'apps.log'}"],
+            "lock_ttl": "15s",
+        }
+        with take_slots(1) as (slot,):
+            rep = LocalRep(plane, slot, folder, identity, settings)
+            async with HTTPBBSClient(plane.endpoints["bbs"], ssl_context=context) as bbs:
+                loop = Loop(
+                    rep=rep,
+                    slot=slot,
+                    state=folder / "state",
+                    bbs=bbs,
+                    mill=TaskMill(bbs, files),
+                    lines=AppLines(tmp_path / "apps.log"),
+                    traffic=Traffic(group),
+                    random=random.Random(SEED),
+                )
+                milling = group.create_task(loop.mill.run())
+                try:
+                    await loop.begin()
+                    for number in range(1, ROUNDS + 1):
+                        began = time.monotonic()
+                        await loop.round()
+                        print(f"round {number}: {time.monotonic() - began:.1f} s")
+                        assert not (wrong := loop.verdict()), "\n".join([f"seed {SEED}", *wrong])
+                    await loop.end()
+                finally:
+                    milling.cancel()
+                    await loop.traffic.close()
+                    await rep.stop()
+    assert not (wrong := loop.verdict()), "\n".join([f"seed {SEED}", *wrong])
+
+
+def archive() -> bytes:
+    """A .tgz of 1 MiB that does not compress."""
+    content = BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as packed:
+        member = tarfile.TarInfo("noise")
+        member.size = 1 << 20
+        packed.addfile(member, BytesIO(random.Random(0).randbytes(1 << 20)))
+    return content.getvalue()
