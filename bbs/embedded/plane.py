@@ -21,7 +21,6 @@ from aiohttp import web
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import CHECK_INTERVAL_S, Identity, IdentityFiles
 from bbs.embedded.auctioneer.runner import AuctionRunner
-from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Weights
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.calls.callbacks import HTTPCallbacks
 from bbs.embedded.calls.destinations import Destinations
@@ -29,7 +28,7 @@ from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.files.server import fileserver_app
 from bbs.embedded.files.uploads import POLLING_INTERVAL_S
 from bbs.embedded.locket.server import locket_credentials
-from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
+from bbs.embedded.receptor.app import receptor_app
 from bbs.embedded.service import BBS, CONVERGENCE_INTERVAL_S, run_bbs
 from bbs.embedded.store.database import StoreError
 from bbs.embedded.store.statefolder import private_folder
@@ -69,7 +68,6 @@ class PlaneConfig:
     allowed_hosts: lower-case host names by which clients may call the plain listeners, in addition to
     addresses and ``localhost``.
     cell_addresses: listeners of this machine's cells; like the plane's own, they are closed to callbacks.
-    upload_hosts: ``host:port`` of Cloud Controllers that may receive uploads, in addition to the file server.
     """
 
     state_dir: Path
@@ -78,12 +76,9 @@ class PlaneConfig:
     identity_check_interval_s: float = CHECK_INTERVAL_S
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S
     upload_polling_interval_s: float = POLLING_INTERVAL_S
-    weights: Weights = DEFAULT_WEIGHTS
     explain_placement: bool = False
     allowed_hosts: Sequence[str] = ()
     cell_addresses: Sequence[Address] = ()
-    upload_hosts: Sequence[str] = ()
-    receptor: ReceptorConfig = field(default_factory=ReceptorConfig)
 
 
 class ControlPlane:
@@ -163,7 +158,7 @@ class ControlPlane:
         # The certificate need not name this listener's address, so the host name is not checked.
         own_tls = identity.client_context(check_hostname=False) if identity else None
         client = await stack.enter_async_context(HTTPBBSClient(self.bbs_url, ssl_context=own_tls))
-        runner = AuctionRunner(client, reps, config.weights, explain=config.explain_placement)
+        runner = AuctionRunner(client, reps, explain=config.explain_placement)
         bbs = await stack.enter_async_context(
             run_bbs(
                 config.state_dir,
@@ -181,19 +176,11 @@ class ControlPlane:
         await stack.enter_async_context(
             serving(auctioneer_app(runner), auctioneer_socket, server_tls, access=access)
         )
-        receptor = receptor_app(client, config.receptor)
         await stack.enter_async_context(
-            serving(
-                receptor,
-                receptor_socket,
-                cancel_on_disconnect=True,
-                access=replace(access, any_origin=config.receptor.cors),
-            )
+            serving(receptor_app(client), receptor_socket, cancel_on_disconnect=True, access=access)
         )
         fileserver = fileserver_app(
-            config.state_dir / "static",
-            polling_interval_s=config.upload_polling_interval_s,
-            upload_hosts=config.upload_hosts,
+            config.state_dir / "static", polling_interval_s=config.upload_polling_interval_s
         )
         await stack.enter_async_context(
             serving(fileserver, fileserver_socket, cancel_on_disconnect=True, access=access)

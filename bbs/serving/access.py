@@ -33,11 +33,9 @@ class AccessRule:
 
     hosts: lower-case host names by which clients may call it, in addition to addresses and ``localhost``.
     Pages of these hosts are accepted too, because a proxy in front of the listener has its own name.
-    any_origin: accept pages of every site, for a listener that answers CORS requests.
     """
 
     hosts: Collection[str] = ()
-    any_origin: bool = False
 
     def refusal(self, headers: CIMultiDictProxy[str]) -> str:
         """Why a request with these headers is refused, as text for its sender; empty if it is accepted."""
@@ -47,8 +45,6 @@ class AccessRule:
         host = authority(called[0]) if called else None
         if called and called[0] and (host is None or not self._named(host[0])):
             return "the Host header names a host that this server does not answer for"
-        if self.any_origin:
-            return ""
         for origin in headers.getall("Origin", []):
             if not self._own(origin, host):
                 return "pages of other sites may not use this server (Origin header)"

@@ -19,7 +19,7 @@ import tenacity
 
 from bbs.backoff import Backoff
 from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
-from bbs.embedded.auctioneer.schedule import DEFAULT_WEIGHTS, Schedule, Weights, identifier, schedule
+from bbs.embedded.auctioneer.schedule import Schedule, identifier, schedule
 from bbs.embedded.calls.reps import RepClient, RepError
 from bbs.embedded.store.resources import rep_url
 from bbs.models.actual_lrp import ActualLRPKey
@@ -115,14 +115,12 @@ class AuctionRunner:
         self,
         bbs: AuctionBBS,
         reps: RepClient,
-        weights: Weights = DEFAULT_WEIGHTS,
         *,
         explain: bool = False,
         cells_retry_s: float = CELLS_RETRY_S,
     ) -> None:
         self._bbs = bbs
         self._reps = reps
-        self._weights = weights
         self._explain = explain
         self._backoff = Backoff(attempts=0, first_s=cells_retry_s, most_s=CELLS_RETRY_MOST_S)
         self._batch = Batch()
@@ -166,7 +164,7 @@ class AuctionRunner:
         cells = await self._cells(trace_id)
         states = await self._states(cells, trace_id)
         batch = self._drain()
-        placed = schedule(states.usable.values(), batch.lrps.values(), batch.tasks.values(), self._weights)
+        placed = schedule(states.usable.values(), batch.lrps.values(), batch.tasks.values())
         logger.info(
             "auction-scheduled",
             extra={

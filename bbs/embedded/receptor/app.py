@@ -1,24 +1,13 @@
-"""The Receptor application: handlers, access control, and the small routes."""
+"""The Receptor application: handlers and the small routes, for every client that may call the listener."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from bbs.client.api import BBSClient
 from bbs.embedded.receptor import answers
-from bbs.embedded.receptor.access import (
-    Credentials,
-    allow_origin,
-    auth_cookie,
-    authentication,
-    preflight,
-)
 from bbs.embedded.receptor.actual_lrps import ActualLRPHandlers
 from bbs.embedded.receptor.answers import error_answers
 from bbs.embedded.receptor.cells import CellHandlers
@@ -36,37 +25,16 @@ VERSION_KEYS: Final = (
     "ltc",
     "receptor",
 )
+"""Releases of 2015, in the version object. This server is none of them, so all are empty."""
+
+COOKIE: Final = "receptor_authorization"
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceptorConfig:
-    """Configuration of the Receptor API.
-
-    credentials: None allows every client.
-    cors: answer cross-origin browser requests.
-    artifacts_dir: folder with the files of ``/v1/sync/ARCH/NAME`` as ``ARCH/NAME``; None serves none.
-    versions: values of the version object by key; others are empty.
-    """
-
-    credentials: Credentials | None = None
-    cors: bool = False
-    artifacts_dir: Path | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-def receptor_app(bbs: BBSClient, config: ReceptorConfig) -> web.Application:
+def receptor_app(bbs: BBSClient) -> web.Application:
     """The Receptor API over a BBS."""
-    middlewares: list[Middleware] = [error_answers]
-    if config.cors:
-        middlewares.append(preflight)
-    if config.credentials is not None:
-        middlewares.append(authentication(config.credentials))
-    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
-    if config.cors:
-        app.on_response_prepare.append(allow_origin)
-
+    app = web.Application(middlewares=[error_answers], client_max_size=MAX_BODY_BYTES)
     streams = EventStreams(bbs)
     app.on_shutdown.append(streams.close)
     for handlers in (
@@ -75,33 +43,19 @@ def receptor_app(bbs: BBSClient, config: ReceptorConfig) -> web.Application:
         ActualLRPHandlers(bbs),
         CellHandlers(bbs),
         streams,
-        _Extras(config),
     ):
         app.add_routes(handlers.routes())
+    app.router.add_get("/v1/version", _version, allow_head=False)
+    app.router.add_post("/v1/auth_cookie", _auth_cookie)
     return app
 
 
-class _Extras:
-    """Version, cookie and artifacts: the routes that need no BBS."""
+async def _version(_: web.Request) -> web.Response:
+    return answers.json_answer(dict.fromkeys(VERSION_KEYS, ""))
 
-    def __init__(self, config: ReceptorConfig) -> None:
-        self._config = config
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/v1/version", self.version, allow_head=False),
-            web.post("/v1/auth_cookie", auth_cookie),
-            web.get("/v1/sync/{arch}/{artifact}", self.artifact, allow_head=False),
-        ]
-
-    async def version(self, _: web.Request) -> web.Response:
-        return answers.json_answer({key: self._config.versions.get(key, "") for key in VERSION_KEYS})
-
-    async def artifact(self, request: web.Request) -> web.StreamResponse:
-        parts = (request.match_info["arch"], request.match_info["artifact"])
-        if self._config.artifacts_dir is None or any("/" in part or part == ".." for part in parts):
-            raise web.HTTPNotFound
-        file = self._config.artifacts_dir.joinpath(*parts)
-        if not file.is_file():
-            raise web.HTTPNotFound
-        return web.FileResponse(file, headers={"Content-Type": "application/octet-stream"})
+async def _auth_cookie(request: web.Request) -> web.Response:
+    """Return the request's credentials as a cookie, for pages that log in first."""
+    response = web.Response(status=204)
+    response.set_cookie(COOKIE, request.headers.get("Authorization", ""), httponly=True)
+    return response

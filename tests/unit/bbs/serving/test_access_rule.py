@@ -107,12 +107,6 @@ def test_an_operator_may_allow_names_and_their_pages() -> None:
     assert refused(access, ("Host", "cell.internal"), ("Origin", EVIL))
 
 
-def test_a_listener_for_every_origin_still_looks_at_the_host() -> None:
-    access = AccessRule(any_origin=True)
-    assert not refused(access, ("Host", "127.0.0.1"), ("Origin", EVIL))
-    assert refused(access, ("Host", "evil.example"), ("Origin", EVIL))
-
-
 @given(st.text(), st.text())
 def test_every_text_is_judged(host: str, origin: str) -> None:
     said = refused(AccessRule(), ("Host", host), ("Origin", origin))

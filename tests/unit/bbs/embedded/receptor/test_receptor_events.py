@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.api import BBSClient
-from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
+from bbs.embedded.receptor.app import receptor_app
 from bbs.embedded.receptor.events import UnknownEvent, to_receptor
 from bbs.models.actual_lrp import ActualLRP, ActualLRPGroup, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.desired_lrp import DesiredLRP
@@ -78,7 +78,7 @@ def bbs() -> Events:
 
 @pytest.fixture
 async def client(bbs: Events) -> AsyncIterator[Client]:
-    app = receptor_app(cast("BBSClient", bbs), ReceptorConfig())
+    app = receptor_app(cast("BBSClient", bbs))
     server = TestServer(app, handler_cancellation=True)
     async with TestClient(server) as test_client, asyncio.timeout(PATIENCE_S):
         yield test_client

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.api import BBSClient
-from bbs.embedded.receptor.app import ReceptorConfig, receptor_app
+from bbs.embedded.receptor.app import receptor_app
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
@@ -86,7 +86,7 @@ def bbs() -> ScriptedBBS:
 
 @pytest.fixture
 async def client(bbs: ScriptedBBS) -> AsyncIterator[Client]:
-    app = receptor_app(cast("BBSClient", bbs), ReceptorConfig())
+    app = receptor_app(cast("BBSClient", bbs))
     async with TestClient(TestServer(app)) as test_client:
         yield test_client
 

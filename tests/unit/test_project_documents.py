@@ -22,6 +22,7 @@ LINK = re.compile(r"\]\(([^)#]+)")
 PATH = re.compile(r"(?<![\w./$<~*:-])([\w.-]+(?:/[\w.-]+)*/?)(?![\w/*])")
 OURS = re.compile(r"(?!.*NAME).+\.(py|proto|md|toml|service)")
 CODE = re.compile(r"`([^`]+)`")
+MODULE = re.compile(r"(?!.*\.(py|json)$)[a-z_]+(\.[a-z_]+)+")
 
 
 def by_section(text: str) -> list[str]:
@@ -36,7 +37,7 @@ def test_a_link_leads_to_a_file(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_path_exists(document: Path) -> None:
-    """From the root; a name without folder stands beside a file, or in a folder, that the section names earlier."""
+    """From the root, or from a folder of a path that the same section names earlier."""
     missing = []
     for section in by_section(document.read_text()):
         folders = [REPOSITORY, document.parent]
@@ -52,6 +53,6 @@ def test_a_path_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_module_exists(document: Path) -> None:
-    names = [name for name in CODE.findall(document.read_text()) if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", name)]
-    ours = {name for name in names if name.partition(".")[0] in PACKAGES and not name.endswith((".py", ".json"))}
+    names = {name for name in CODE.findall(document.read_text()) if MODULE.fullmatch(name)}
+    ours = {name for name in names if name.partition(".")[0] in PACKAGES}
     assert [name for name in sorted(ours) if importlib.util.find_spec(name) is None] == []
