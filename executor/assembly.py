@@ -101,5 +101,6 @@ def assemble(
             excluded=config.app_metric_exclusion_filter,
         ),
         resources=resources,
+        slots=slots,
         clock=clock,
     )

@@ -44,6 +44,7 @@ from executor.model import (
 )
 from executor.network.api import Network
 from executor.scheduler import Scheduler
+from executor.steps.context import StepSlots
 from executor.telemetry.app_metrics import AppMetrics
 from executor.telemetry.meter import Meter
 from executor.upkeep import Upkeep
@@ -56,8 +57,8 @@ class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
     probe_engine: the same engine with the owner name of health check containers. build_group: builds the
-    steps of a created container. resources: optional resources of containers. All calls need a running
-    executor.
+    steps of a created container. resources: optional resources of containers. slots: of the steps. All
+    calls need a running executor.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Executor:
         meter: Meter,
         app_metrics: AppMetrics | None = None,
         resources: OptionalResources | None = None,
+        slots: StepSlots | None = None,
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
@@ -81,6 +83,7 @@ class Executor:
         containment = Containment()
         disk = DiskUsage(clock, min_age_s=config.container_limits_interval_s)
         self._engine = engine
+        self._slots = slots or StepSlots()
         self._meter = meter
         self._app_log = app_log
         self._volumes = resources.volumes
@@ -214,6 +217,11 @@ class Executor:
 
     def volume_drivers(self) -> list[str]:
         return self._volumes.drivers
+
+    def resize(self, *, creations: int, deletions: int, reads: int, downloads: int, probes: int) -> None:
+        """Change the limits of concurrent work; work in progress is not affected."""
+        self._scheduler.resize(creations=creations, deletions=deletions, reads=reads)
+        self._slots.resize(downloads=downloads, probes=probes)
 
     @property
     def healthy(self) -> bool:

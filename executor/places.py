@@ -1,7 +1,8 @@
-"""Fair semaphore: a bounded number of slots, shared fairly by their owners.
+"""Semaphores whose number of slots can change, one of them fair to the owners of the slots.
 
 An ``asyncio.Semaphore`` serves its waiters in order of arrival: a thousand waiters of one container make
-every other container wait for all of them. Here owners take turns, and the slots of one owner may be limited.
+every other container wait for all of them. In :class:`FairPlaces` owners take turns, and the slots of one
+owner may be limited.
 """
 
 from __future__ import annotations
@@ -10,6 +11,37 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from types import TracebackType
+from typing import Literal
+
+
+class Places(asyncio.Semaphore):
+    """A semaphore that can be resized. After a decrease, holders keep their slots until they release them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._count = count
+        self._surplus = 0
+
+    def resize(self, count: int) -> None:
+        """Change the number of slots."""
+        change, self._count = count - self._count, count
+        self._surplus -= change
+        while self._surplus < 0:
+            self._surplus += 1
+            super().release()
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        while self._surplus:  # this slot is one too many
+            self._surplus -= 1
+            await super().acquire()
+        return True
+
+    def release(self) -> None:
+        if self._surplus:
+            self._surplus -= 1
+        else:
+            super().release()
 
 
 class FairPlaces:
@@ -21,10 +53,17 @@ class FairPlaces:
     def __init__(self, count: int, most: int | None = None) -> None:
         if count < 1 or (most is not None and most < 1):
             raise ValueError(f"{count} places, {most} for an owner: at least one is needed")
-        self._free = count
+        self._count = self._free = count
         self._most = count if most is None else most
         self._held: Counter[Hashable] = Counter()
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def resize(self, count: int, most: int | None = None) -> None:
+        """Change the number of slots. After a decrease, holders keep their slots until they release them."""
+        self._free += count - self._count
+        self._count = count
+        self._most = count if most is None else most
+        self._serve()
 
     def of(self, owner: Hashable) -> Share:
         """The slots as seen by ``owner``, for ``async with``."""
@@ -32,11 +71,11 @@ class FairPlaces:
 
     def locked(self) -> bool:
         """Whether all slots are taken."""
-        return self._free == 0
+        return self._free <= 0
 
     async def acquire(self, owner: Hashable) -> None:
         """Take a slot; wait for a free one if necessary."""
-        if self._free and self._held[owner] < self._most:
+        if self._free > 0 and self._held[owner] < self._most:
             self._take(owner)
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -65,7 +104,7 @@ class FairPlaces:
     def _serve(self) -> None:
         """Grant free slots to waiters; an owner that got one moves to the end."""
         for owner, queue in list(self._waiting.items()):
-            if not self._free:
+            if self._free <= 0:
                 return
             if self._held[owner] >= self._most:
                 continue

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from executor.config import ExecutorConfig
 from executor.containment import Containment
 from executor.errors import ExecutorError
+from executor.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,18 @@ class Scheduler:
     """Owns the executor's tasks and the limits of its concurrent work."""
 
     def __init__(self, config: ExecutorConfig, containment: Containment) -> None:
-        self.creations = asyncio.Semaphore(config.create_work_pool_size)
-        self.deletions = asyncio.Semaphore(config.delete_work_pool_size)
-        self.reads = asyncio.Semaphore(config.read_work_pool_size)
+        self.creations = Places(config.create_work_pool_size)
+        self.deletions = Places(config.delete_work_pool_size)
+        self.reads = Places(config.read_work_pool_size)
         self._containment = containment
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def resize(self, *, creations: int, deletions: int, reads: int) -> None:
+        """Change the limits."""
+        self.creations.resize(creations)
+        self.deletions.resize(deletions)
+        self.reads.resize(reads)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -50,6 +50,7 @@ class Identity:
         self._fingerprint = files.fingerprint()
         self._newest_server = server_context(files.ca_file, files.cert_file, files.key_file)
         self._clients: list[ssl.SSLContext] = []
+        self._due = asyncio.Event()
 
     def server_context(self) -> ssl.SSLContext:
         """Context for a listener; every handshake uses the current files."""
@@ -88,6 +89,10 @@ class Identity:
         logger.info("tls-identity.renewed", extra=self._about())
         return True
 
+    def check_soon(self) -> None:
+        """Check the files now instead of at the next interval, if they are watched."""
+        self._due.set()
+
     @asynccontextmanager
     async def watched(
         self, renewed: Callable[[], Awaitable[None]] | None = None, *, interval_s: float = CHECK_INTERVAL_S
@@ -97,7 +102,12 @@ class Identity:
         async def check() -> None:
             due = False
             while True:
-                await asyncio.sleep(interval_s)
+                try:
+                    async with asyncio.timeout(interval_s):
+                        await self._due.wait()
+                except TimeoutError:
+                    pass
+                self._due.clear()
                 try:
                     due = self.renew() or due
                     if due and renewed is not None:

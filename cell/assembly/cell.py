@@ -152,9 +152,18 @@ async def _executor(
         await engine.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposedCell:
+    """The parts of a cell that its process uses. identities: those of its certificate files."""
+
+    agent: RepAgent
+    executor: Executor
+    identities: tuple[Identity, ...]
+
+
 @asynccontextmanager
-async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterator[RepAgent]:
-    """An agent ready for ``run()`` inside the context.
+async def composed_cell(config: RepConfig, telemetry: Telemetry) -> AsyncIterator[ComposedCell]:
+    """A cell whose agent is ready for ``run()`` inside the context.
 
     With certificate files all connections are mutual TLS; without them (development) all are plain. Renewed
     files apply from the next connection on. Raises the errors of :func:`running_executor`,
@@ -171,7 +180,7 @@ async def composed_agent(config: RepConfig, telemetry: Telemetry) -> AsyncIterat
             ) as executor,
             _agent(config, identities, executor, journal, telemetry) as agent,
         ):
-            yield agent
+            yield ComposedCell(agent=agent, executor=executor, identities=tuple(filter(None, identities)))
 
 
 @asynccontextmanager

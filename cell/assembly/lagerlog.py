@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, TypedDict, Unpack
 
 from bbs.tracing import TraceFilter
 from cell.assembly.logwriter import LogWriter
@@ -73,6 +73,16 @@ class LagerFormatter(logging.Formatter):
         return json.dumps(entry, default=str, separators=(",", ":"))  # peers search for `"key":"value"`
 
 
+class Settings(TypedDict):
+    """The arguments of :func:`configure`."""
+
+    source: str
+    level: str
+    time_format: str
+    max_data_string: int
+    redact: Callable[[Any], Any] | None
+
+
 def install(
     stream: IO[str],
     *,
@@ -86,14 +96,36 @@ def install(
 
     No caller waits for the stream's reader. Raises ValueError for an unknown level, with the known ones.
     """
-    if level not in LEVELS:
-        raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")
+    _check(level)
     handler = LogWriter(stream.fileno())
     handler.addFilter(TraceFilter())
-    handler.setFormatter(LagerFormatter(source, time_format, max_data_string, redact))
+    configure(
+        handler,
+        source=source,
+        level=level,
+        time_format=time_format,
+        max_data_string=max_data_string,
+        redact=redact,
+    )
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def configure(handler: logging.Handler, **settings: Unpack[Settings]) -> None:
+    """Use other settings from the next record on. Raises ValueError like :func:`install`."""
+    level = settings["level"]
+    _check(level)
+    handler.setFormatter(
+        LagerFormatter(
+            settings["source"], settings["time_format"], settings["max_data_string"], settings["redact"]
+        )
+    )
     root = logging.getLogger()
-    root.addHandler(handler)
     root.setLevel(max(LEVELS[level], logging.WARNING))  # for libraries
     for package in OWN_PACKAGES:
         logging.getLogger(package).setLevel(LEVELS[level])
-    return handler
+
+
+def _check(level: str) -> None:
+    if level not in LEVELS:
+        raise ValueError(f"log_level is {level!r}, must be one of {', '.join(LEVELS)}")

@@ -6,13 +6,16 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 
 from cell.assembly import lagerlog
-from cell.assembly.cell import composed_agent
+from cell.assembly.cell import ComposedCell, composed_cell
 from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_garbage_collector
+from cell.assembly.reload import COMPONENT_LOG, CONCURRENCY, Reloader
 from cell.assembly.telemetry import open_telemetry
+from common.tasks import running
 from rep.agent import RepAgent
 from rep.config import RepConfig
 from rep.ending import Ending
@@ -28,16 +31,14 @@ HAND_OVER_LIMIT_S = 20.0
 logger = logging.getLogger(__name__)
 
 
-def serve(config: RepConfig) -> int:
-    """Run until a signal or an evacuation ends the cell, and return the exit status."""
-    lagerlog.install(
-        sys.stdout,
-        source=config.session_name,
-        level=config.log_level,
-        time_format=config.time_format,
-        max_data_string=config.max_data_string_length,
-        redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
-    )
+def serve(config: RepConfig, load: Callable[[], RepConfig]) -> int:
+    """Run until a signal or an evacuation ends the cell, and return the exit status.
+
+    load: reads and checks the configuration again, at SIGHUP.
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # a reload before the cell is up must not end it
+    log = lagerlog.install(sys.stdout, **_log_settings(config))
     raise_descriptor_limit()
     for warning in config.warnings:
         logger.warning("configuration-warning", extra={"data": {"warning": warning}})
@@ -45,7 +46,7 @@ def serve(config: RepConfig) -> int:
         with reported_errors(_log_failure):
             relax_garbage_collector()
             with ExitDeadline() as deadline:
-                asyncio.run(_run(config, deadline))
+                asyncio.run(_run(config, load, log, deadline))
     except Reported:
         return 1
     return 0
@@ -55,9 +56,47 @@ def _log_failure(text: str) -> None:
     logger.error("exited-with-failure", extra={"data": {"error": text}})
 
 
-async def _run(config: RepConfig, deadline: ExitDeadline) -> None:
-    async with open_telemetry(config) as telemetry, composed_agent(config, telemetry) as agent:
-        await run_until_signalled(agent, lambda how: deadline.arm(end_limit_s(config, how)))
+def _log_settings(config: RepConfig) -> lagerlog.Settings:
+    return lagerlog.Settings(
+        source=config.session_name,
+        level=config.log_level,
+        time_format=config.time_format,
+        max_data_string=config.max_data_string_length,
+        redact=Redaction(config.redact_patterns) if config.redact_secrets else None,
+    )
+
+
+async def _run(
+    config: RepConfig, load: Callable[[], RepConfig], log: logging.Handler, deadline: ExitDeadline
+) -> None:
+    reloads = asyncio.Event()
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloads.set)
+    async with open_telemetry(config) as telemetry, composed_cell(config, telemetry) as cell:
+        reloader = Reloader(
+            config, load, partial(_apply, cell, log), partial(_check_certificates, cell), asked=reloads
+        )
+        async with running(reloader.run(), "reloader"):
+            await run_until_signalled(cell.agent, lambda how: deadline.arm(end_limit_s(config, how)))
+
+
+def _apply(cell: ComposedCell, log: logging.Handler, config: RepConfig, keys: Collection[str]) -> None:
+    """Use the values of some keys from now on."""
+    if COMPONENT_LOG.intersection(keys):
+        lagerlog.configure(log, **_log_settings(config))
+    if CONCURRENCY.intersection(keys):
+        cell.executor.resize(
+            creations=config.create_work_pool_size,
+            deletions=config.delete_work_pool_size,
+            reads=config.read_work_pool_size,
+            downloads=config.max_concurrent_downloads,
+            probes=config.healthcheck_work_pool_size,
+        )
+
+
+def _check_certificates(cell: ComposedCell) -> None:
+    for identity in cell.identities:
+        identity.check_soon()
 
 
 def end_limit_s(config: RepConfig, how: Ending) -> float:

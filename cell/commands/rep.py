@@ -1,6 +1,7 @@
 """Run a cell under a control plane, configured by a rep.json.
 
-The component log goes to standard output as JSON lines. SIGTERM and SIGINT start an orderly shutdown.
+The component log goes to standard output as JSON lines. SIGTERM and SIGINT end the cell as `on_stop` in the
+rep.json says. SIGHUP reads the file again; the log says which changes are in use and which need a restart.
 Exit status: 0 after a shutdown or an evacuation, 1 if a part failed, 2 for a configuration with which no
 cell can start.
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 
 from cell.assembly import configcheck
 from cell.cli import FILE, Command, Option, command
-from rep.config import ConfigError, InvalidConfig, load, validate
+from rep.config import ConfigError, InvalidConfig, RepConfig, load, validate
 
 
 @command(Command)
@@ -57,10 +59,8 @@ def rep(
         if config is None:
             print("rep: -config FILE is missing", file=sys.stderr)
             return 2
-        settings = load(config, zone=zone)
-        if app_logs is not None:
-            settings = replace(settings, log_sinks=(*settings.log_sinks, f"file:{app_logs.absolute()}"))
-        validate(settings)
+        read = partial(_settings, config, zone, app_logs.absolute() if app_logs else None)
+        settings = read()
     except ConfigError as error:
         print(f"rep: {error}", file=sys.stderr)
         return 2
@@ -70,7 +70,16 @@ def rep(
     # A local import: a configuration is checked without the container engine's client.
     from cell.assembly.service import serve
 
-    return serve(settings)
+    return serve(settings, read)
+
+
+def _settings(config: Path, zone: str, app_logs: Path | None) -> RepConfig:
+    """The settings with which a cell can start. Raises ConfigError, InvalidConfig."""
+    settings = load(config, zone=zone)
+    if app_logs is not None:
+        settings = replace(settings, log_sinks=(*settings.log_sinks, f"file:{app_logs}"))
+    validate(settings)
+    return settings
 
 
 def _check(path: Path, zone: str) -> int:

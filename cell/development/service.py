@@ -15,7 +15,7 @@ from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.serving.address import Address
 from cell.assembly import lagerlog
-from cell.assembly.cell import composed_agent
+from cell.assembly.cell import composed_cell
 from cell.assembly.console import Console
 from cell.assembly.errors import CommandError
 from cell.assembly.failures import Reported, reported_errors
@@ -241,9 +241,10 @@ async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: async
     """Run one cell until ``stop`` is set."""
     async with (
         open_telemetry(config, sink) as telemetry,
-        composed_agent(config, telemetry) as agent,
+        composed_cell(config, telemetry) as cell,
         asyncio.TaskGroup() as group,
     ):
+        agent = cell.agent
         running = group.create_task(agent.run())
         watchers = [group.create_task(stop.wait()), group.create_task(_tell(agent.ready, up))]
         await asyncio.wait([running, watchers[0]], return_when=asyncio.FIRST_COMPLETED)

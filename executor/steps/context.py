@@ -34,10 +34,19 @@ class StepSlots:
     uploads: FairPlaces = field(default_factory=lambda: transfer_places(5))
     probes: FairPlaces = field(default_factory=lambda: FairPlaces(64))
 
+    def resize(self, *, downloads: int, probes: int) -> None:
+        """Change the numbers of slots."""
+        self.downloads.resize(downloads, _most_transfers(downloads))
+        self.probes.resize(probes)
+
 
 def transfer_places(count: int) -> FairPlaces:
     """Slots for downloads or uploads. If there are several, one container cannot hold all of them."""
-    return FairPlaces(count, most=max(1, count - 1))
+    return FairPlaces(count, _most_transfers(count))
+
+
+def _most_transfers(count: int) -> int:
+    return max(1, count - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

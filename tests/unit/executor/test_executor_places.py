@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.places import FairPlaces
+from executor.places import FairPlaces, Places
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.unit
 
@@ -142,3 +143,50 @@ def test_no_place_is_lost_and_none_is_given_twice(
 def test_at_least_one_place() -> None:
     with pytest.raises(ValueError, match="at least one"):
         FairPlaces(0)
+
+
+@pytest.mark.parametrize("kind", [Places, FairPlaces])
+async def test_more_or_fewer_places_hold_from_the_next_holder_on(kind: type[Places | FairPlaces]) -> None:
+    places = kind(2)
+    inside, most = 0, 0
+    gates = [asyncio.Event() for _ in range(9)]
+
+    async def work(number: int) -> None:
+        nonlocal inside, most
+        async with places if isinstance(places, Places) else places.of(number):
+            inside += 1
+            most = max(most, inside)
+            await gates[number].wait()
+            inside -= 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(9):
+            group.create_task(work(number))
+        await until(lambda: inside == 2)
+        places.resize(4)
+        await until(lambda: inside == 4)
+        places.resize(1)
+        for number in range(3):
+            gates[number].set()
+        await until(lambda: inside == 1)
+        most = 0
+        gates[3].set()
+        gates[4].set()
+        await turns()
+        assert (inside, most) == (1, 1)
+        places.resize(3)
+        await until(lambda: inside == 3)
+        for gate in gates:
+            gate.set()
+    assert most == 3
+
+
+async def test_places_that_were_taken_away_while_free_are_not_given_out() -> None:
+    places = Places(3)
+    places.resize(1)
+    async with places:
+        waiter = asyncio.ensure_future(places.acquire())
+        await asyncio.sleep(0)
+        assert not waiter.done()
+    await waiter
+    places.release()

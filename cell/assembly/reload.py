@@ -1,0 +1,92 @@
+"""Reload of a cell's rep.json at SIGHUP, while the cell runs.
+
+Some keys take effect at once; a change of another key needs a restart, and the log names it. A file that
+cannot be used changes nothing. Certificates are followed without a signal; the signal checks them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Final
+
+from cell.assembly.failures import USER_ERRORS
+from rep.config import RepConfig
+
+COMPONENT_LOG: Final = frozenset(
+    ("log_level", "time_format", "max_data_string_length", "redact_secrets", "redact_patterns")
+)
+"""Keys of the cell's own log."""
+CONCURRENCY: Final = frozenset(
+    (
+        "create_work_pool_size",
+        "delete_work_pool_size",
+        "read_work_pool_size",
+        "healthcheck_work_pool_size",
+        "max_concurrent_downloads",
+    )
+)
+"""Keys that limit concurrent work."""
+LIVE: Final = COMPONENT_LOG | CONCURRENCY
+
+logger = logging.getLogger(__name__)
+
+
+def changed_keys(before: RepConfig, after: RepConfig) -> list[str]:
+    """The keys with different effective values."""
+    values = {key: value for key, value, _ in before.effective()}
+    return [key for key, value, _ in after.effective() if values[key] != value]
+
+
+class Reloader:
+    """Reloads when ``asked`` is set.
+
+    load: reads and checks the file again; raises one of ``USER_ERRORS``. apply: uses the values of some
+    changed keys, all of them in ``LIVE``. check_certificates: looks for renewed files at once.
+    """
+
+    def __init__(
+        self,
+        config: RepConfig,
+        load: Callable[[], RepConfig],
+        apply: Callable[[RepConfig, Collection[str]], object],
+        check_certificates: Callable[[], object],
+        *,
+        asked: asyncio.Event,
+    ) -> None:
+        self._config = config
+        self._load = load
+        self._apply = apply
+        self._check_certificates = check_certificates
+        self._asked = asked
+
+    async def run(self) -> None:
+        """Reload at every request."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self.reload()
+            except Exception:
+                # The cell goes on with the settings that it has.
+                logger.exception("reload-failed")
+
+    async def reload(self) -> None:
+        """Read the file and use what can be used without a restart."""
+        self._check_certificates()
+        try:
+            found = await asyncio.to_thread(self._load)
+        except USER_ERRORS as error:
+            logger.error("reload-refused", extra={"data": {"error": str(error)}})
+            return
+        changed = changed_keys(self._config, found)
+        live = [key for key in changed if key in LIVE]
+        later = [key for key in changed if key not in LIVE]
+        self._config = replace(self._config, **{key: getattr(found, key) for key in live})
+        self._apply(self._config, live)
+        for warning in found.warnings:
+            logger.warning("configuration-warning", extra={"data": {"warning": warning}})
+        level = logging.WARNING if later else logging.INFO
+        logger.log(level, "reloaded", extra={"data": {"in-use": live, "need-a-restart": later}})
