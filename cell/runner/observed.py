@@ -6,7 +6,7 @@ The engine's calls become events. Requested host ports are reserved while the ru
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, TypeVar
 
@@ -79,6 +79,9 @@ class ObservedEngine:
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
     ) -> Process | None:
         return await self._engine.adopt_process(container, name, stdout, stderr)
+
+    async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
+        await self._engine.sweep_processes(container, keep)
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         call = self._engine.stream_in(container, path, user, tar_path)

@@ -8,7 +8,7 @@ Every call raises :class:`executor.errors.EngineError` or a subclass of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -161,6 +161,10 @@ class Engine(Protocol):
 
         Its unread output and its exit status are kept. None: it never executed its program.
         """
+        ...
+
+    async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
+        """End the processes that a previous agent process started in the container, but for ``keep``."""
         ...
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:

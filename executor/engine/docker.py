@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -53,6 +53,7 @@ from executor.engine.storage import DiskQuotas
 from executor.engine.streams import Streams
 from executor.environment import image_env
 from executor.errors import ContainerGone, EngineError
+from executor.reasons import reason_of
 from executor.watch import cgroup
 
 T = TypeVar("T")
@@ -225,6 +226,13 @@ class DockerEngine:
     ) -> DockerProcess | EndedProcess | None:
         """Take over the durable process ``name`` of a previous agent process; None if it never started."""
         return self._processes.adopt(container.guid, name, stdout, stderr)
+
+    async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
+        """End the processes of a previous agent process, but for ``keep``."""
+        try:
+            self._processes.sweep(container.guid, keep)
+        except OSError as error:
+            raise EngineError(f"container {container.guid}: old processes: {reason_of(error)}") from error
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         """Unpack a tar file of the host at ``path``, with the rights of ``user``."""

@@ -14,7 +14,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,12 @@ class _Held:
 
     parent: int
     child: int
+
+    @classmethod
+    def of(cls, pids: PidFile) -> _Held:
+        """The processes of a pid file, unless others have their pids now."""
+        parent = _same_process(pids.parent, pids.parent_start)
+        return cls(parent, _same_process(pids.child, pids.child_start))
 
     def kill(self) -> None:
         """Kill both and close the descriptors."""
@@ -162,6 +169,21 @@ class ProcessRoom:
             fifos.close()
             return EndedProcess(name=name, pid=0, status=KILLED, fifos=fifos)
 
+    def sweep(self, guid: str, keep: Collection[str]) -> None:
+        """End the processes that a previous agent process started in container ``guid``, but for ``keep``.
+
+        Such are probes, and steps that ended without their release. Raises OSError.
+        """
+        mine = {process.name for process in self._processes.get(guid, ())}
+        with suppress(FileNotFoundError):
+            for directory in sorted(self._io_dir(guid).iterdir()):
+                if directory.name not in mine and directory.name not in keep:
+                    logger.info("process-swept", extra={"data": {"guid": guid, "process": directory.name}})
+                    fifos = ProcessFifos(directory)
+                    with suppress(FileNotFoundError, ValueError):  # killed before its pids were stored
+                        _Held.of(fifos.read_pids()).kill()
+                    fifos.give_up()
+
     def _adopt(
         self, guid: str, name: str, fifos: ProcessFifos, stdout: OutputHandler, stderr: OutputHandler
     ) -> DockerProcess | EndedProcess | None:
@@ -172,9 +194,7 @@ class ProcessRoom:
         except FileNotFoundError:  # killed before the child could be let go
             fifos.give_up()
             return None
-        held = _Held(
-            _same_process(pids.parent, pids.parent_start), _same_process(pids.child, pids.child_start)
-        )
+        held = _Held.of(pids)
         try:
             status = fifos.read_status()
             if status is not None:  # its output is handled; the parent waits for nothing else

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,6 +133,14 @@ class StepContext:
     def transfer_progress(self, node: Node) -> Progress:
         """The callback for the progress of a download or an upload."""
         return transfer_progress(node.path, self.recorder, self.tools.clock)
+
+    async def sweep_processes(self, keep: Collection[str]) -> None:
+        """End the processes of a previous agent process, but for ``keep``; a failure is logged."""
+        try:
+            await self.tools.engine.sweep_processes(self.engine_container, keep)
+        except EngineError as error:
+            data = {"guid": self.container.guid, "error": str(error)}
+            logger.error("replay.failed-to-sweep", extra={"data": data})
 
     async def out_of_memory(self) -> bool:
         """Whether the container had an OOM event; False if the engine cannot tell."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -154,6 +154,10 @@ class History:
         """The name of the process of a run step, unique in the container. Empty: it is not durable."""
         record = self._records.get(path)
         return f"step-{record.begun}" if self.durable and record is not None else ""
+
+    def process_names(self) -> set[str]:
+        """The names of the processes that may run."""
+        return {self.process_name(path) for path in self._resumed}
 
     async def begin(self, path: str, at: float) -> None:
         """Record the beginning of a step, before its effect, and after the replay. Raises JournalError."""
@@ -355,16 +359,22 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interruptible:
-    """The root of a step tree: records the interrupt of the container, and repeats a recorded one."""
+    """The root of a step tree: records the interrupt of the container, and repeats a recorded one.
+
+    sweep: ends the processes of a previous agent process, but for those of the given names.
+    """
 
     step: Step
     history: History
+    sweep: Callable[[Collection[str]], Awaitable[None]]
 
     @property
     def ready(self) -> asyncio.Event:
         return self.step.ready
 
     async def run(self) -> None:
+        if self.history.replaying:
+            await self.sweep(self.history.process_names())
         child = asyncio.create_task(self.step.run())
         record = self.history.record(INTERRUPT)
         try:

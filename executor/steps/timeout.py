@@ -6,7 +6,7 @@ import asyncio
 
 from common.gotext import format_seconds
 from executor.logs.clock import Clock
-from executor.steps.base import EmittableError, Step, StepError, failure_of, outlast
+from executor.steps.base import EmittableError, Step, StepError, failure_of, interrupted, outlast
 from executor.steps.replay import Recorded
 
 
@@ -39,10 +39,14 @@ class Timeout:
         except asyncio.CancelledError:
             child.cancel()
             await outlast(child)
+        if not child.done():
+            await self._record.history.caught_up()
+            if interrupted():  # under a previous agent process, before the limit
+                child.cancel()
+                await outlast(child)
         if child.done():
             child.result()
             return
-        await self._record.history.caught_up()
         self._record.end()
         await self._expire(child)
 

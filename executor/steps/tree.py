@@ -47,7 +47,9 @@ def build_container_step(run_info: RunInfo, context: StepContext) -> Step:
     if context.tools.settings.post_setup_hook:
         parts.append(_post_setup(context))
     parts.append(_long_lived(run_info, run_info.action, context))
-    return Interruptible(Serial(parts), context.history) if context.history.durable else Serial(parts)
+    if not context.history.durable:
+        return Serial(parts)
+    return Interruptible(Serial(parts), context.history, context.sweep_processes)
 
 
 def _setup(run_info: RunInfo, context: StepContext) -> Step:

@@ -129,6 +129,24 @@ async def test_a_process_killed_together_with_its_parent_has_the_status_of_a_kil
     await asyncio.to_thread(psutil.wait_procs, [psutil.Process(process.pid)] * psutil.pid_exists(process.pid))
 
 
+async def test_processes_without_a_record_are_swept(
+    engine: DockerEngine, later: DockerEngine, container: EngineContainer
+) -> None:
+    """A probe under way has no record; a step has one."""
+    spec = ProcessSpec(path="/bin/sleep", args=("1000",))
+    step = await engine.start_process(container, spec, lambda _: None, lambda _: None, "step-1")
+    probe = psutil.Process((await engine.start_process(container, spec, lambda _: None, lambda _: None)).pid)
+    await engine.close()
+    await later.sweep_processes(container, {"step-1"})
+    await asyncio.to_thread(psutil.wait_procs, [probe], 10)
+    assert not probe.is_running()
+    adopted = await later.adopt_process(container, "step-1", lambda _: None, lambda _: None)
+    assert adopted is not None
+    assert adopted.pid == step.pid
+    await adopted.signal(signal.SIGKILL)
+    assert await adopted.wait() == 137
+
+
 async def test_what_never_started_is_nothing_to_adopt(
     later: DockerEngine, container: EngineContainer
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
@@ -121,6 +121,9 @@ class ScriptedEngine:
     ) -> Process | None:
         await self._perform(f"adopt_process {container.guid}")
         return ScriptedProcess(self.exit_status, self.gates.get("exit"))
+
+    async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
+        """No process of this engine is left behind."""
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         await self._perform(f"stream_in {container.guid}")

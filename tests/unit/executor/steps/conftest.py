@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -219,6 +219,9 @@ class ScriptedEngine:
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
     ) -> ScriptedProcess | None:
         return self.durable.get(name)
+
+    async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
+        """No process of this engine is left behind."""
 
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         await asyncio.sleep(self.stream_in_takes)

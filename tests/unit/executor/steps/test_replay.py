@@ -220,7 +220,7 @@ async def live(
             break
         if interrupted and "interrupt" not in store.rows:
             interrupted = False  # the stop of a container is recorded elsewhere, and repeated
-    end = loop.time() - begun
+    end = round(loop.time() - begun, 6)
     text = "cancelled" if task.cancelled() else str(task.exception()) if task.exception() else None
     log = set(world.log.texts)
     for killed in agents:
