@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "run": "run one action tree, Task or DesiredLRP in a new container",
     "network": "show the ports, egress rules and counters of containers",
     "outcomes": "list the outcomes of containers that the BBS has not recorded yet",
+    "drain": "evacuate a cell, and wait until it has ended",
     "explain": "show a finished run as a tree, the failing step first",
     "completion": "print the completion script of a shell",
 }
