@@ -137,7 +137,8 @@ class DockerProcess:
         if self._settled:
             return
         self._settled = True
-        self._close_status()
+        if self.status.fd >= 0:  # open until the parent ends: it may be about to repeat its status
+            self._loop.remove_reader(self.status.fd)
         try:
             if self.durable:
                 self.fifos.write_status(status)
@@ -165,16 +166,11 @@ class DockerProcess:
     def _close_parent(self) -> None:
         if self.parent_fd >= 0:
             self._loop.remove_reader(self.parent_fd)
-            os.close(self.parent_fd)
-            self._close_status()
-            self.fifos.close_descriptors()
-            self.parent_fd = -1
-
-    def _close_status(self) -> None:
-        if self.status.fd >= 0:
             self._loop.remove_reader(self.status.fd)
+            os.close(self.parent_fd)
             self.status.close()
             self.fifos.close_descriptors()
+            self.parent_fd = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

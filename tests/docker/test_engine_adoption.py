@@ -16,6 +16,7 @@ from executor.engine import processes
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.engine.fifos import ProcessFifos
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.docker
 
@@ -184,3 +185,23 @@ async def test_a_start_that_was_killed_before_its_go_leaves_no_process(
         container, ProcessSpec(path="/bin/ls", args=("/tmp",)), lambda _: None, lambda _: None
     )
     assert await again.wait() == 0
+
+
+async def test_the_parent_of_an_adopted_process_ends_with_it(
+    engine: DockerEngine, later: DockerEngine, container: EngineContainer
+) -> None:
+    """Also when the process had ended before: the parent repeats its status and is acknowledged, not left."""
+    spec = ProcessSpec(path="/bin/sleep", args=("1000",))
+    for number in range(5):
+        name = f"step-{number}"
+        process = await engine.start_process(container, spec, lambda _: None, lambda _: None, name)
+        parent = psutil.Process(process.pid).parent()
+        process.detach()
+        os.kill(process.pid, signal.SIGKILL)
+        await until(lambda: not psutil.pid_exists(process.pid))  # noqa: B023
+        adopted = await later.adopt_process(container, name, lambda _: None, lambda _: None)
+        assert adopted is not None
+        assert await adopted.wait() == 137
+        await asyncio.to_thread(psutil.wait_procs, [parent], 10)
+        assert not parent.is_running()
+    await engine.close()
