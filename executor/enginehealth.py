@@ -1,7 +1,8 @@
 """Engine health check: creates a container, runs a process in it and destroys it.
 
 The probe uses the same engine with a separate owner name, so its containers are never mistaken for workloads.
-Without a probe image the check only pings the engine.
+Without a probe image the check only pings the engine. Between two checks a ping every few seconds notices an
+engine that does not answer; when it answers again, the next check follows at once.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TypeVar
 
@@ -29,6 +30,12 @@ ATTEMPTS = 3
 ABANDON_TIMEOUT_S = 10.0
 """Time limit for the removal of an interrupted check's probe container."""
 
+PING_INTERVAL_S = 2.0
+"""Pause between pings."""
+
+PING_LIMIT_S = 10.0
+"""Time for the answer to a ping on a busy machine."""
+
 T = TypeVar("T")
 
 
@@ -41,6 +48,7 @@ class EngineHealth:
         self._meter = meter
         self._healthy = True
         self._probe = ""
+        self._due = asyncio.Event()
 
     @property
     def healthy(self) -> bool:
@@ -53,8 +61,9 @@ class EngineHealth:
             await self._first_success()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._emit())
+                group.create_task(self._ping())
                 while True:
-                    await asyncio.sleep(self._config.garden_healthcheck_interval_s)
+                    await self._until_due()
                     await self._periodic()
         finally:
             await self._abandon_probe()
@@ -99,15 +108,67 @@ class EngineHealth:
                         return
                     await asyncio.sleep(self._config.garden_healthcheck_command_retry_pause_s)
         except TimeoutError:
-            await self._timed_out()
+            self._note_timeout()
+            await self._abandon_probe()
             raise EngineError("garden healthcheck timed out") from None
 
-    async def _periodic(self) -> None:
+    async def _until_due(self) -> None:
         try:
-            async with asyncio.timeout(self._config.garden_healthcheck_timeout_s):
-                await self._passes()
+            async with asyncio.timeout(self._config.garden_healthcheck_interval_s):
+                await self._due.wait()
         except TimeoutError:
-            await self._timed_out()
+            return
+        finally:
+            self._due.clear()
+
+    async def _periodic(self) -> None:
+        limit_s = self._config.garden_healthcheck_timeout_s
+        if not await self._ends_within(limit_s, self._passes(), self._note_timeout):
+            await self._abandon_probe()
+
+    async def _ping(self) -> None:
+        answered = True
+        while True:
+            await asyncio.sleep(PING_INTERVAL_S)
+            answers = await self._answers()
+            if answers and not answered:
+                self._due.set()
+            answered = answers
+
+    async def _answers(self) -> bool:
+        """Whether the engine answers a ping; the cell is unhealthy as soon as it does not."""
+        answer = asyncio.Event()
+
+        async def ping() -> None:
+            try:
+                await self._engine.ping()
+            except EngineError as error:
+                self._note_silence(str(error))
+            else:
+                answer.set()
+
+        late = partial(self._note_silence, f"no answer within {PING_LIMIT_S:g} s")
+        return await self._ends_within(PING_LIMIT_S, ping(), late) and answer.is_set()
+
+    def _note_silence(self, error: str) -> None:
+        log.error("engine-does-not-answer", extra={"data": {"error": error}})
+        self._set(healthy=False)
+
+    async def _ends_within(
+        self, limit_s: float, work: Coroutine[object, object, object], late: Callable[[], object]
+    ) -> bool:
+        """Do the work, or cancel it after a time; ``late`` is called before that.
+
+        The cancellation of a call waits for its end, which an engine that hangs delays.
+        """
+        async with asyncio.TaskGroup() as group:
+            doing = group.create_task(work)
+            await asyncio.wait({doing}, timeout=limit_s)
+            in_time = doing.done()
+            if not in_time:
+                late()
+                doing.cancel()
+        return in_time
 
     async def _passes(self) -> bool:
         try:
@@ -122,14 +183,12 @@ class EngineHealth:
             self._set(healthy=True)
         return self._healthy
 
-    async def _timed_out(self) -> None:
-        """Set the flag to unhealthy and remove the probe container of the interrupted check."""
+    def _note_timeout(self) -> None:
         log.error(
             "health-check-timed-out", extra={"data": {"timeout_s": self._config.garden_healthcheck_timeout_s}}
         )
         self._set(healthy=False)
         self._meter.gauge("CellUnhealthy", 1)
-        await self._abandon_probe()
 
     async def _abandon_probe(self) -> None:
         """Remove the probe container of an interrupted check; on failure the next check removes it."""

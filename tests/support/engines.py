@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
     contextmanager,
@@ -59,47 +59,106 @@ def identity(tmp_path: Path) -> dict[str, Any]:
     }
 
 
+class OwnEngine:
+    """A dockerd of a test's own, which can be stopped, killed and started again.
+
+    It lives in a mount namespace of its own, with its own containerd, so that all it mounts goes with it, and
+    in a network namespace of its own: an engine told to have no bridge removes the docker0 it finds.
+    """
+
+    def __init__(self, folder: Path, options: Sequence[str], before: str, data_root: str) -> None:
+        self.docker_host = f"unix://{folder}/sock"
+        self._folder = folder
+        self._before = before
+        self._command = [
+            *("dockerd", "--data-root", data_root or f"{folder}/root", "--exec-root", f"{folder}/exec"),
+            *("--pidfile", f"{folder}/pid", "--host", self.docker_host),
+            *("--bridge=none", "--iptables=false", "--ip-masq=false", *options),
+        ]
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Started when entered; gone with its namespaces when left."""
+        self._folder.mkdir(mode=0o711)
+        try:
+            with self._namespaces():
+                self.start()
+                try:
+                    yield
+                finally:
+                    self.stop()
+        finally:
+            shutil.rmtree(self._folder)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Raises AssertionError."""
+        assert self._keeper is not None
+        enter = ["nsenter", "--target", str(self._keeper.pid), "--net", "--mount"]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*enter, *self._command], stdout=log, stderr=log, start_new_session=True, env=_PATH
+            )
+        _await_engine(self._folder / "sock", self._process, self._folder / "log")
+
+    def stop(self) -> None:
+        """Ask it to end, and wait for that."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.terminate()
+        try:
+            process.wait(ENGINE_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    @contextmanager
+    def _namespaces(self) -> Iterator[None]:
+        """Namespaces that last as long as the block, whatever becomes of the engine."""
+        script = f"set -e; mount -t tmpfs none /run/containerd; {self._before}; echo; exec sleep infinity"
+        command = ["unshare", "--net", "--mount", "--propagation", "slave", "sh", "-c", script]
+        environment = {"DIR": str(self._folder), **_PATH}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as keeper:
+            try:
+                assert keeper.stdout is not None
+                assert keeper.stdout.readline(), f"the namespaces were not made: {self._before}"
+                self._keeper = keeper
+                yield
+            finally:
+                keeper.kill()
+
+
+OpenEngine = Callable[..., AbstractContextManager[OwnEngine]]
 StartEngine = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture
-def start_engine(docker_client: APIClient, unique: str) -> StartEngine:
-    """Starts a dockerd of the test's own: ``with start_engine("--option", before="...") as docker_host``.
+def own_engine(docker_client: APIClient, unique: str) -> OpenEngine:
+    """Starts an engine of the test's own: ``with own_engine("--option", before="...") as engine``.
 
-    It lives in a mount namespace of its own, with its own containerd, so that all it mounts goes with it.
-    ``before`` is a shell command in that namespace; ``$DIR`` is the directory of the engine.
+    ``before`` is a shell command in its namespaces; ``$DIR`` is the directory of the engine.
     """
 
     @contextmanager
-    def started(*options: str, before: str = "true", data_root: str = "") -> Iterator[str]:
+    def started(*options: str, before: str = "true", data_root: str = "") -> Iterator[OwnEngine]:
         folder = Path("/tmp", f"cell-{unique}")  # short: it is part of the paths of sockets
-        folder.mkdir(mode=0o711)
-        command = [
-            *("dockerd", "--data-root", data_root or f"{folder}/root", "--exec-root", f"{folder}/exec"),
-            *("--pidfile", f"{folder}/pid", "--host", f"unix://{folder}/sock"),
-            *("--bridge=none", "--iptables=false", "--ip-masq=false", *options),
-        ]
-        script = f'set -e; mount -t tmpfs none /run/containerd; {before}; exec "$@"'
-        # A network namespace of its own: an engine told to have no bridge removes the docker0 it finds.
-        wrapper = [
-            *("unshare", "--net", "--mount", "--propagation", "slave"),
-            *("sh", "-c", script, "sh", *command),
-        ]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                wrapper, stdout=log, stderr=log, start_new_session=True, env={"DIR": str(folder), **_PATH}
-            )
-        try:
-            _await_engine(folder / "sock", process, folder / "log")
-            yield f"unix://{folder}/sock"
-        finally:
-            process.terminate()
-            try:
-                process.wait(ENGINE_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            shutil.rmtree(folder)
+        engine = OwnEngine(folder, options, before, data_root)
+        with engine.running():
+            yield engine
+
+    return started
+
+
+@pytest.fixture
+def start_engine(own_engine: OpenEngine) -> StartEngine:
+    """The same, as the address of the engine alone: ``with start_engine("--option") as docker_host``."""
+
+    @contextmanager
+    def started(*options: str, before: str = "true", data_root: str = "") -> Iterator[str]:
+        with own_engine(*options, before=before, data_root=data_root) as engine:
+            yield engine.docker_host
 
     return started
 

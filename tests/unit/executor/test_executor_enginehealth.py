@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.shielded import finish
+from executor import enginehealth
 from executor.engine.api import ContainerSpec
 from executor.enginehealth import EngineHealth
-from executor.errors import EngineError
-from tests.support.waiting import PATIENCE_S
+from executor.errors import EngineError, EngineUnavailable
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
@@ -120,6 +122,40 @@ async def test_a_hanging_check_makes_the_cell_unhealthy(world: World) -> None:
             await world.probe_engine.reached("list_guids")
         assert not executor.healthy
         assert world.meter.snapshot().gauges["CellUnhealthy"].value == 1
+
+
+async def test_a_ping_notices_an_engine_that_does_not_answer_and_its_return(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enginehealth, "PING_INTERVAL_S", 0.005)
+    world.configure(sidecar_root_fs="docker:///busybox", garden_healthcheck_interval_s=3600.0)
+    async with world.running() as (executor, _):
+        await until(lambda: any(call.startswith("destroy check") for call in world.probe_engine.calls))
+        world.probe_engine.failures["ping"] = [EngineUnavailable("gone")] * 3
+        await until(lambda: not executor.healthy)
+        await until(lambda: executor.healthy)
+        assert world.probe_engine.failures["ping"] == []
+
+
+async def test_a_call_that_cannot_be_cancelled_does_not_delay_the_verdict(world: World) -> None:
+    world.configure(
+        sidecar_root_fs="docker:///busybox",
+        garden_healthcheck_interval_s=0.005,
+        garden_healthcheck_timeout_s=0.05,
+    )
+    answer = asyncio.Event()
+
+    async def deaf(_guid: str) -> None:
+        await finish(answer.wait())
+
+    async with world.running() as (executor, _):
+        await until(lambda: any(call.startswith("destroy check") for call in world.probe_engine.calls))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.probe_engine, "destroy", deaf)
+            await until(lambda: not executor.healthy)
+            assert not answer.is_set()
+        answer.set()
+        await until(lambda: executor.healthy)
 
 
 async def test_an_engine_that_never_works_ends_the_executor(world: World) -> None:
