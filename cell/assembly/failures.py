@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bbs.client.locket import LocketError
@@ -39,7 +39,11 @@ USER_ERRORS = (
 
 
 class Reported(Exception):
-    """The error has been reported already."""
+    """The errors have been reported already."""
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        super().__init__(*map(str, errors))
+        self.errors = tuple(errors)
 
 
 @contextmanager
@@ -49,10 +53,11 @@ def reported_errors(report: Callable[[str], object]) -> Iterator[None]:
         yield
     except USER_ERRORS as error:
         report(str(error))
-        raise Reported from error
+        raise Reported([error]) from error
     except ExceptionGroup as group:
         if group.split(USER_ERRORS)[1] is not None:
             raise
-        for leaf in leaves(group):
-            report(str(leaf))
-        raise Reported from group
+        errors = list(leaves(group))
+        for each in errors:
+            report(str(each))
+        raise Reported(errors) from group

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Final
 
 from cell.assembly import lagerlog
 from cell.assembly.cell import ComposedCell, composed_cell
@@ -16,12 +17,16 @@ from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_ga
 from cell.assembly.reload import COMPONENT_LOG, CONCURRENCY, Reloader
 from cell.assembly.telemetry import open_telemetry
 from common.tasks import running
+from executor.journal.api import JournalError, Trouble
 from rep.agent import RepAgent
 from rep.config import RepConfig
 from rep.ending import Ending
 from rep.evacuation import shutdown_limit_s
 from rep.redaction import Redaction
 
+FAILED: Final = 1
+NEVER: Final = 2
+"""Exit statuses: of a part that failed, and of a cell that cannot start before an operator acts."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 END_SLACK_S = 10.0
 """Time for everything after the deletion of the containers: listeners, presence, network, clients."""
@@ -47,9 +52,14 @@ def serve(config: RepConfig, load: Callable[[], RepConfig]) -> int:
             relax_garbage_collector()
             with ExitDeadline() as deadline:
                 asyncio.run(_run(config, load, log, deadline))
-    except Reported:
-        return 1
+    except Reported as reported:
+        return NEVER if any(map(_is_final, reported.errors)) else FAILED
     return 0
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another start fails in the same way: a newer version wrote the journal."""
+    return isinstance(error, JournalError) and error.trouble is Trouble.NEWER
 
 
 def _log_failure(text: str) -> None:

@@ -2,8 +2,8 @@
 
 The component log goes to standard output as JSON lines. SIGTERM and SIGINT end the cell as `on_stop` in the
 rep.json says. SIGHUP reads the file again; the log says which changes are in use and which need a restart.
-Exit status: 0 after a shutdown or an evacuation, 1 if a part failed, 2 for a configuration with which no
-cell can start.
+Exit status: 0 after a shutdown or an evacuation, 1 if a part failed, 2 if no cell can
+start with the configuration, or if a newer version wrote the journal in `state_dir`.
 
   cell rep -config /var/vcap/jobs/rep/config/rep.json
   cell rep --check-config rep.json     list all its problems; 0 if there are none, else 2

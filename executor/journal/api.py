@@ -28,7 +28,10 @@ class Trouble(Enum):
     DAMAGED = "the file is damaged: restart the cell, which then starts a new file"
     IO = "the disk or the file system fails"
     STALLED = "the disk does not answer"
-    NEWER = "a newer version wrote the file: use that version, or move the file away"
+    NEWER = (
+        "a newer version wrote the file: start that version again, or drain the cell with it and then move "
+        "the file away"
+    )
     CLOSED = "the journal is closed"
 
 

@@ -17,11 +17,12 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +31,13 @@ from executor.journal.api import Contents, FactRow, JournalError, Put, Trouble
 from executor.journal.schema import Damaged
 from executor.privatedir import make_private
 
+DISTRIBUTION: Final = "diego-cell"
+UNKNOWN_VERSION: Final = "unknown"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 BOOT_FACT: Final = "boot_id"
 """Key of the fact that names the boot in which an agent last opened the file."""
+VERSION_FACT: Final = "version"
+"""Key of the fact that names the version of the agent that last opened the file."""
 FILE_MODE: Final = 0o600
 SMALLEST_PAGE: Final = 512
 BUSY_TIMEOUT_S: Final = 5.0
@@ -200,9 +205,12 @@ def keep_aside(path: Path, now: float) -> Path:
     return aside
 
 
-def boot_fact(boot_id: str) -> Put:
-    """The change that records the present boot."""
-    return Put(FactRow(key=BOOT_FACT, value=boot_id.encode()))
+def opening_facts(boot_id: str) -> Sequence[Put]:
+    """The changes that record the present boot and the version of this agent."""
+    return (
+        Put(FactRow(key=BOOT_FACT, value=boot_id.encode())),
+        Put(FactRow(key=VERSION_FACT, value=_own_version().encode())),
+    )
 
 
 def _open(path: Path, boot_id: str) -> tuple[sqlite3.Connection, int, Contents]:
@@ -215,8 +223,9 @@ def _open(path: Path, boot_id: str) -> tuple[sqlite3.Connection, int, Contents]:
     try:
         version = _migrate(connection, path)
         contents = read(connection)
-        for statement, values in schema.statements(boot_fact(boot_id)):
-            connection.execute(statement, values)
+        for change in opening_facts(boot_id):
+            for statement, values in schema.statements(change):
+                connection.execute(statement, values)
     except BaseException:
         connection.close()
         raise
@@ -232,7 +241,10 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> int:
     if version and connection.execute("PRAGMA application_id").fetchone()[0] != schema.mark(version):
         raise Damaged(f"the schema version {version} does not match its mark")
     if version > schema.SCHEMA_VERSION:
-        found = f"{path}: schema {version}, this version knows {schema.SCHEMA_VERSION}"
+        found = (
+            f"{path}: schema {version}, written by version {_version_in(connection)}; "
+            f"this is version {_own_version()}, which knows schema {schema.SCHEMA_VERSION}"
+        )
         raise JournalError(Trouble.NEWER, found)
     if version < schema.SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
@@ -243,6 +255,22 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> int:
         connection.execute(f"PRAGMA application_id={schema.mark(schema.SCHEMA_VERSION)}")
         connection.execute("COMMIT")
     return version
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return UNKNOWN_VERSION
+
+
+def _version_in(connection: sqlite3.Connection) -> str:
+    """The version that wrote a file of an unknown schema."""
+    try:
+        row = connection.execute("SELECT value FROM facts WHERE key = ?", (VERSION_FACT,)).fetchone()
+        return str(row[0], "ascii")
+    except (sqlite3.Error, TypeError, UnicodeDecodeError):
+        return UNKNOWN_VERSION
 
 
 def _is_same_boot(contents: Contents, boot_id: str) -> bool:

@@ -21,7 +21,7 @@ from common.failpoints import failpoint
 from common.shielded import finish
 from executor.journal import schema
 from executor.journal.api import Change, Contents, JournalError, Trouble
-from executor.journal.opening import BOOT_ID, Finding, Report, boot_fact, open_journal, reopen, trouble_of
+from executor.journal.opening import BOOT_ID, Finding, Report, open_journal, opening_facts, reopen, trouble_of
 from executor.journal.schema import Damaged, Statement
 
 FILE_NAME: Final = "journal.db"
@@ -81,7 +81,8 @@ class SQLiteJournal:
         self._connection = opened.connection
         self._trouble = opened.report.trouble
         if opened.connection is None:
-            self._backlog += schema.statements(boot_fact(boot_id))
+            for change in opening_facts(boot_id):
+                self._backlog += schema.statements(change)
         _log(opened.report)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, args=(loop,), name="journal", daemon=True)

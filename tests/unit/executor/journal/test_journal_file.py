@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from executor.journal.api import (
     StepRow,
     Trouble,
 )
-from executor.journal.opening import BOOT_FACT, KEPT_ASIDE, Finding
+from executor.journal.opening import BOOT_FACT, DISTRIBUTION, KEPT_ASIDE, VERSION_FACT, Finding
 from executor.journal.sqlite import FILE_NAME, SQLiteJournal
 from tests.support.journals import FailingJournal
 from tests.support.thorough import sampled
@@ -35,6 +36,7 @@ from tests.unit.executor.journal.conftest import BOOT, rows_of
 pytestmark = pytest.mark.unit
 
 MANY = 40
+OWN_FACTS = {BOOT_FACT: BOOT.encode(), VERSION_FACT: version(DISTRIBUTION).encode()}
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ async def test_rows_survive_the_end_of_the_agent_in_both_implementations(folder:
         assert again.report.finding is Finding.SOUND
         found = again.contents
     expected = FailingJournal(memory.rows).contents
-    assert {**found.facts} == {BOOT_FACT: BOOT.encode(), **expected.facts}
+    assert {**found.facts} == {**OWN_FACTS, **expected.facts}
     for name in ("containers", "steps", "leases", "outcomes"):
         assert getattr(found, name) == getattr(expected, name)
     assert [row.guid for row in found.steps] == ["container-2", "container-0"]
@@ -141,7 +143,7 @@ async def test_the_file_of_a_newer_version_is_refused_and_kept(folder: Path) -> 
         connection.execute(f"PRAGMA application_id={schema.mark(newer)}")
     before = (folder / FILE_NAME).read_bytes()
     with pytest.raises(
-        JournalError, match=f"use that version, or move the file away.*schema {newer}"
+        JournalError, match=rf"start that version again.*schema {newer}, written by version \d"
     ) as caught:
         await stored(folder)
     assert not caught.value.retryable
@@ -187,9 +189,7 @@ async def test_a_changed_byte_anywhere_is_noticed_or_harmless(folder: Path) -> N
                 assert report.kept_aside is not None
                 assert report.kept_aside.read_bytes() == bytes(changed)
                 assert report.detail
-                assert (
-                    opened.contents == Contents(facts={BOOT_FACT: BOOT.encode()}) or not opened.contents.facts
-                )
+                assert opened.contents == Contents(facts=OWN_FACTS) or not opened.contents.facts
             else:
                 assert report.finding is Finding.SOUND, (offset, report)
                 assert opened.contents == expected, offset
