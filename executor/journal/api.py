@@ -8,6 +8,9 @@ An *intent* is written before its effect (a container is created, a process star
 - :meth:`Journal.write` is for intents. If it raises, the effect must not happen; the failure is retryable.
 - :meth:`Journal.record` is for results. The effect has happened, so a result that cannot be stored stays in
   memory and is retried until it is stored. Meanwhile the journal is not healthy, and neither is the cell.
+- :meth:`Journal.post` is :meth:`Journal.record` without the wait, for code that must not suspend.
+
+All three share one order: when a write is stored, so is all that was posted before it.
 """
 
 from __future__ import annotations
@@ -181,4 +184,8 @@ class Journal(Protocol):
 
         Raises JournalError only if the journal is closed.
         """
+        ...
+
+    def post(self, *changes: Change) -> None:
+        """Store the changes like :meth:`record`, in the background. A closed journal logs and drops them."""
         ...

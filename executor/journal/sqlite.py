@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A write in the queue. is_result: it stays in memory when it fails."""
+    """A write in the queue. is_result: it stays in memory when it fails. future: None if nobody waits."""
 
     statements: Sequence[Statement]
     is_result: bool
-    future: asyncio.Future[None]
+    future: asyncio.Future[None] | None = None
 
 
 class SQLiteJournal:
@@ -67,6 +67,9 @@ class SQLiteJournal:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._backlog: list[Statement] = []
+        self._failing = False
+        self._retried: Sequence[Statement] = ()
+        """Repeated while writes fail, because an unhealthy cell gets no work that would show the recovery."""
         self._trouble: Trouble | None = None
         self._stalled = False
         self.contents = Contents()
@@ -80,9 +83,9 @@ class SQLiteJournal:
         self.contents, self.same_boot, self.report = opened.contents, opened.same_boot, opened.report
         self._connection = opened.connection
         self._trouble = opened.report.trouble
+        self._retried = _encoded(opening_facts(boot_id))
         if opened.connection is None:
-            for change in opening_facts(boot_id):
-                self._backlog += schema.statements(change)
+            self._backlog += self._retried
         _log(opened.report)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, args=(loop,), name="journal", daemon=True)
@@ -112,11 +115,16 @@ class SQLiteJournal:
             if error.trouble is Trouble.CLOSED:
                 raise
 
+    def post(self, *changes: Change) -> None:
+        if self._thread is None:
+            logger.error("journal.closed-before-last-changes", extra={"data": {"path": str(self._path)}})
+            return
+        self._writes.put(_Write(_encoded(changes), is_result=True))
+
     async def _submit(self, changes: Sequence[Change], *, is_result: bool) -> None:
         if self._thread is None:
             raise JournalError(Trouble.CLOSED)
-        # Here and not in the thread: changes that cannot be encoded are an error of this caller only.
-        statements = [statement for change in changes for statement in schema.statements(change)]
+        statements = _encoded(changes)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writes.put(_Write(statements, is_result, future))
         try:
@@ -132,7 +140,9 @@ class SQLiteJournal:
         more = True
         while more:
             writes, more = self._next_writes()
-            error = self._store([statement for write in writes for statement in write.statements])
+            statements = [statement for write in writes for statement in write.statements]
+            error = self._store(statements or (self._retried if self._failing else ()))
+            self._failing = error is not None
             if error is not None:
                 for write in writes:
                     self._backlog += write.statements if write.is_result else ()
@@ -149,7 +159,7 @@ class SQLiteJournal:
         """Wait for a write and take all waiting ones, or none when a retry is due; false after the last."""
         writes: list[_Write] = []
         try:
-            write = self._writes.get(timeout=self._retry_s if self._backlog else None)
+            write = self._writes.get(timeout=self._retry_s if self._backlog or self._failing else None)
             while write is not None:
                 writes.append(write)
                 if len(writes) == BATCH:
@@ -192,7 +202,7 @@ class SQLiteJournal:
                 logger.error("journal.cannot-write", extra={"data": data})
         self._trouble, self._stalled = trouble, False
         for write in writes:
-            if write.future.done():  # cancelled, or given up
+            if write.future is None or write.future.done():  # cancelled, or given up
                 continue
             if error is None:
                 write.future.set_result(None)
@@ -207,6 +217,14 @@ class SQLiteJournal:
             connection.close()
         except sqlite3.Error as error:
             logger.error("journal.failed-to-close", extra={"data": {"error": str(error)}})
+
+
+def _encoded(changes: Sequence[Change]) -> list[Statement]:
+    """The statements of the changes, made in the caller: changes that cannot be encoded are its own error.
+
+    Raises UnicodeEncodeError.
+    """
+    return [statement for change in changes for statement in schema.statements(change)]
 
 
 def _commit(connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:

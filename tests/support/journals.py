@@ -130,3 +130,14 @@ class FailingJournal:
     async def retry(self) -> None:
         """Store the results that could not be stored, as the journal on disk does by itself."""
         await self.write()
+
+    def post(self, *changes: Change) -> None:
+        self.writes.append(changes)
+        if self.fault is not None and self.fault.hits(changes):
+            self.trouble = self.fault.trouble
+            self._backlog += changes
+            return
+        self.trouble = None
+        for change in (*self._backlog, *changes):
+            self.rows.apply(change)
+        self._backlog.clear()
