@@ -88,7 +88,7 @@ class ExecutorAPI(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether the last health check of the engine passed."""
+        """Whether the last health check of the engine passed and the journal can be written."""
         ...
 
     def metrics(self) -> Mapping[str, ContainerMetrics]:

@@ -11,9 +11,11 @@ from executor.containers.creation import OptionalResources
 from executor.containers.dependencies import CachedDependencies
 from executor.containers.layers import CachedLayers
 from executor.containers.processgroup import StepGroups, step_settings
+from executor.containers.record import Records
 from executor.engine.api import Engine
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
+from executor.journal.api import Journal
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
@@ -31,6 +33,7 @@ from executor.volumes.manager import VolumeManager
 def assemble(
     config: ExecutorConfig,
     *,
+    journal: Journal,
     engine: Engine,
     probe_engine: Engine,
     network: Network,
@@ -45,6 +48,7 @@ def assemble(
 ) -> Executor:
     """Build an executor; the caller enters it with ``async with``.
 
+    journal: open, under the lock of the state folder.
     probe_engine: the same engine with the owner name ``config.healthcheck_container_owner_name``. Download
     steps and cached dependencies share one limiter. emitter: sink of the app metrics. life_sink: sink of the
     cell's lines about creation, stop and destruction of containers; default: ``sink``. Raises IdentityError
@@ -86,6 +90,8 @@ def assemble(
     )
     return Executor(
         config,
+        journal=journal,
+        records=Records(journal),
         engine=engine,
         probe_engine=probe_engine,
         network=network,

@@ -2,11 +2,13 @@
 
 ::
 
-    start   engine answers -> containers of the previous process removed -> network -> leftovers swept
-            -> capacity measured -> tasks
+    start   store restored from the journal -> engine answers -> containers found -> network, with them
+            -> leftovers swept -> capacity measured -> tasks, containers resumed
     stop    tasks -> event bus -> steps of the remaining containers -> volumes -> network
+    detach  journal and event bus closed, engine detached -> tasks -> network closed -> journal stored
 
-If a part cannot start, the ones before it are stopped.
+The journal is open before the start, under the lock of the state folder. If a part cannot start, the ones
+before it are stopped. After a detach the containers keep running, and the next executor adopts them.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ import asyncio
 import logging
 import math
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor import capacity
-from executor.config import ExecutorConfig
+from executor.config import ExecutorConfig, OnStop
 from executor.containers.actor import ContainerActor
 from executor.containers.creation import OptionalResources
 from executor.containers.eventbus import EventBus
@@ -29,7 +31,9 @@ from executor.containers.facilities import Facilities
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import EngineError, NetworkError
+from executor.journal.api import Journal
 from executor.privatedir import make_private
+from executor.restoration import Restoration
 from executor.scheduler import lasting
 from executor.upkeep import Upkeep
 from executor.watch.diskusage import DiskUsage
@@ -47,6 +51,9 @@ STALLED_INTERVAL_S = 5.0
 class Boot:
     """Starts and stops the parts of one executor. actors: of the containers, by guid."""
 
+    journal: Journal
+    restoration: Restoration
+
     config: ExecutorConfig
     shared: Facilities
     actors: Mapping[str, ContainerActor]
@@ -57,23 +64,53 @@ class Boot:
     disk: DiskUsage
     left_behind: str = field(default="", init=False)
     """Why the stop could not remove the network; empty if it could."""
+    detached: bool = field(default=False, init=False)
+    """Whether the containers are left to the next executor."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start before the body and stop after it."""
         shared = self.shared
+        self.restoration.restore_store()
         await self._await_engine()
-        await wipe(shared.engine, shared.scheduler.deletions)
-        await shared.network.start()
+        await self._spare(await self.restoration.survey())
+        refused = await shared.network.start(self.restoration.leases())
         try:
             await self._sweep()
             shared.store.total = await capacity.measure(self.config, shared.engine)
-            await self.upkeep.report_capacity()
             async with shared.scheduler.running():
+                await self.restoration.resume(refused)
+                await self.upkeep.report_capacity()
                 self._start_work()
                 yield
+                if self.config.on_stop is OnStop.HAND_OVER:
+                    await self.detach()
         finally:
             await self._stop()
+
+    async def detach(self) -> None:
+        """Leave all containers to the next executor. From now on nothing has an effect on them."""
+        if self.detached:
+            return
+        self.detached = True
+        self.shared.records.close()
+        self.bus.close()
+        self.shared.engine.detach()
+        await self.shared.scheduler.cancel()
+        await self.shared.network.close()
+        await self.journal.record()  # returns after all earlier changes
+
+    async def _spare(self, orphans: Set[str]) -> None:
+        """Leave orphans alone for the grace period. Raises EngineError if one cannot be destroyed."""
+        if not orphans:
+            return
+        grace_s = self.config.orphan_grace_s
+        data = {"guids": sorted(orphans), "grace_s": grace_s}
+        log.warning("containers-without-record", extra={"data": data})
+        if grace_s:
+            self.upkeep.spare(orphans, grace_s)
+        else:
+            await destroy_all(orphans, self.shared.engine, self.shared.scheduler.deletions)
 
     async def _await_engine(self) -> None:
         """Ping until the engine answers; log the failure at intervals."""
@@ -102,12 +139,11 @@ class Boot:
         """Remove what the previous process left on the host."""
         await self.shared.network.sweep()
         await asyncio.to_thread(_renew, Path(self.config.work_dir))
-        await self.shared.creator.sweep()
-        await self.resources.identity.retain(set())
-        await self.resources.volumes.start()
+        await self.shared.creator.sweep(self.restoration.kept())
 
     def _start_work(self) -> None:
         spawn = self.shared.scheduler.spawn
+        spawn(self.shared.creator.sweep_cache())
         spawn(self.health.run())
         spawn(lasting(self.resources.identity.run))
         spawn(lasting(self.resources.volumes.run))
@@ -120,7 +156,7 @@ class Boot:
             parts.callback(self.disk.close)
             parts.push_async_callback(self._stop_network)
             parts.push_async_callback(self.resources.volumes.close)
-            for guid, actor in self.actors.items():
+            for guid, actor in () if self.detached else self.actors.items():
                 parts.push_async_callback(self.shared.scheduler.contained, guid, actor.close)
 
     async def _stop_network(self) -> None:
@@ -129,6 +165,9 @@ class Boot:
         A remaining container may be missing from the store because the engine could not destroy it.
         """
         network = self.shared.network
+        if self.detached:
+            await network.close()
+            return
         if left := [container.guid for container in self.shared.store.list()]:
             log.warning("leaving-containers-and-their-network", extra={"data": {"guids": left}})
             await network.close()
@@ -140,17 +179,14 @@ class Boot:
             log.error("leaving-network-to-next-start", extra={"data": {"error": str(error)}})
 
 
-async def wipe(engine: Engine, concurrency: asyncio.Semaphore) -> None:
-    """Destroy every container of the previous process. Raises EngineError if one cannot be destroyed."""
+async def destroy_all(guids: Set[str], engine: Engine, concurrency: asyncio.Semaphore) -> None:
+    """Destroy containers. Raises EngineError if one cannot be destroyed."""
 
     async def destroy(guid: str) -> None:
         async with concurrency:
             await engine.destroy(guid)
 
-    guids = await engine.list_guids()
-    if guids:
-        log.info("destroying-containers-of-an-earlier-life", extra={"data": {"guids": sorted(guids)}})
-    results = await asyncio.gather(*(destroy(guid) for guid in guids), return_exceptions=True)
+    results = await asyncio.gather(*(destroy(guid) for guid in sorted(guids)), return_exceptions=True)
     for error in results:
         if error is not None:
             raise error

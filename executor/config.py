@@ -8,10 +8,21 @@ ports, state directory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 
 GIB = 1 << 30
+
+
+class OnStop(Enum):
+    """What a stop of the executor means for the containers.
+
+    DESTROY: their processes are stopped. HAND_OVER: they keep running for the next agent process.
+    """
+
+    DESTROY = "destroy"
+    HAND_OVER = "hand-over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +118,9 @@ class ExecutorConfig:
 
     # settings of this project only
     state_dir: str = "/var/lib/diego-cell"
+    on_stop: OnStop = OnStop.DESTROY
+    orphan_grace_s: float = 60.0
+    """Time from the start to the removal of containers that the journal does not name; 0: before the start."""
     docker_host: str = "unix:///var/run/docker.sock"
     network_name: str = "diego-cell"
     network_subnet: str = "10.255.0.0/16"

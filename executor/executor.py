@@ -1,9 +1,10 @@
 """The executor: manages the containers of one cell for the rep.
 
-Use it as an async context manager. Entering waits for the engine, removes the previous process's remains,
-sets up the network and measures the capacity. Leaving ends every task but destroys no containers; a caller
-that wants an empty cell deletes them first. If an essential part fails, the body is cancelled and leaving
-raises the error.
+Use it as an async context manager. Entering restores the containers of the previous process from the journal,
+waits for the engine, adopts what still runs, sets up the network and measures the capacity. Leaving ends
+every task but destroys no containers; a caller that wants an empty cell deletes them first. After
+:meth:`Executor.detach` the processes keep running for the next executor. If an essential part fails, the
+body is cancelled and leaving raises the error.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies, OptionalResources
 from executor.containers.eventbus import EventBus
 from executor.containers.facilities import BuildGroup, Facilities
+from executor.containers.record import Records
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import ContainerNotFound, ExecutorError
+from executor.journal.api import Journal
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock, SystemClock
 from executor.model import (
@@ -43,6 +46,7 @@ from executor.model import (
     UpdateRequest,
 )
 from executor.network.api import Network
+from executor.restoration import Restoration
 from executor.scheduler import Scheduler
 from executor.steps.context import StepSlots
 from executor.telemetry.app_metrics import AppMetrics
@@ -56,6 +60,7 @@ from executor.watch.readings import MetricsKeeper
 class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
+    journal: open, under the lock of the state folder. records: the records of containers in it.
     probe_engine: the same engine with the owner name of health check containers. build_group: builds the
     steps of a created container. resources: optional resources of containers. slots: of the steps. All
     calls need a running executor.
@@ -65,6 +70,8 @@ class Executor:
         self,
         config: ExecutorConfig,
         *,
+        journal: Journal,
+        records: Records,
         engine: Engine,
         probe_engine: Engine,
         network: Network,
@@ -82,6 +89,7 @@ class Executor:
         app_log = AppLog(sink, config.cell_id, clock, config.log_origin)
         containment = Containment()
         disk = DiskUsage(clock, min_age_s=config.container_limits_interval_s)
+        self._journal = journal
         self._engine = engine
         self._slots = slots or StepSlots()
         self._meter = meter
@@ -89,7 +97,7 @@ class Executor:
         self._volumes = resources.volumes
         self._health = EngineHealth(config, probe_engine, meter)
         self._bus = EventBus()
-        self._store = ContainerStore(self._bus.publish, clock.time_ns)
+        self._store = ContainerStore(self._bus.publish, clock.time_ns, records)
         self._scheduler = Scheduler(config, containment)
         self._metrics = MetricsKeeper(
             config,
@@ -101,6 +109,7 @@ class Executor:
         )
         self._shared = shared = Facilities(
             store=self._store,
+            records=records,
             creator=Creator(
                 config=config,
                 engine=engine,
@@ -138,6 +147,8 @@ class Executor:
         )
         self._boot = Boot(
             config=config,
+            journal=journal,
+            restoration=Restoration(journal=journal, shared=shared, actors=self._actors),
             shared=shared,
             actors=self._actors,
             resources=resources,
@@ -159,6 +170,13 @@ class Executor:
         trace: TracebackType | None,
     ) -> bool | None:
         return await self._running.__aexit__(kind, error, trace)
+
+    async def detach(self) -> None:
+        """Leave all containers and their processes to the next executor; no later call has an effect on them.
+
+        On return the journal has stored everything.
+        """
+        await self._boot.detach()
 
     def allocate(
         self, requests: Sequence[AllocationRequest], *, trace_id: str = ""
@@ -225,7 +243,7 @@ class Executor:
 
     @property
     def healthy(self) -> bool:
-        return self._health.healthy
+        return self._health.healthy and self._journal.trouble is None
 
     @property
     def meter(self) -> Meter:

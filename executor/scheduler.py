@@ -53,6 +53,13 @@ class Scheduler:
             for task in self._tasks:
                 task.cancel()
 
+    async def cancel(self) -> None:
+        """Cancel all tasks and wait for their ends."""
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start a task of the executor; its failure ends the executor."""
         task = self._group.create_task(work)

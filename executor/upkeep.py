@@ -7,8 +7,8 @@ metrics, or checks the network.
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 
 from executor import capacity
 from executor.config import ExecutorConfig
@@ -45,6 +45,7 @@ class Upkeep:
     actors: Mapping[str, ContainerActor]
     metrics: MetricsKeeper
     app_metrics: AppMetrics | None
+    _spared_until: dict[str, float] = field(default_factory=dict, init=False)
 
     def jobs(self) -> Iterator[Coroutine[object, object, None]]:
         """The jobs, which run until they are cancelled."""
@@ -56,6 +57,10 @@ class Upkeep:
         yield every(config.container_metrics_report_interval_s, self._read_metrics)
         yield every(config.container_limits_interval_s, self._watch_limits)
         yield every(CAPACITY_INTERVAL_S, self.report_capacity)
+
+    def spare(self, guids: Set[str], grace_s: float) -> None:
+        """Destroy these strays only after the grace period."""
+        self._spared_until.update(dict.fromkeys(guids, self.shared.clock.monotonic() + grace_s))
 
     async def report_capacity(self) -> None:
         """Emit the capacity gauges."""
@@ -80,8 +85,10 @@ class Upkeep:
         for guid in missing:
             with shared.containment.of(guid, "complete missing"):
                 self.actors[guid].vanished()
+        now = self.shared.clock.monotonic()
+        due = {guid for guid in strays if now >= self._spared_until.get(guid, now)}
         await destroy_strays(
-            strays, self.shared.store, shared.engine, shared.network, self.shared.containment
+            due, self.shared.store, shared.engine, shared.network, self.shared.containment
         )
 
     async def _watch_limits(self) -> None:

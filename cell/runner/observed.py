@@ -64,6 +64,12 @@ class ObservedEngine:
     async def list_guids(self) -> set[str]:
         return await self._engine.list_guids()
 
+    async def find(self, guid: str) -> EngineContainer | None:
+        return await self._engine.find(guid)
+
+    def detach(self) -> None:
+        self._engine.detach()
+
     async def start_process(
         self,
         container: EngineContainer,

@@ -85,6 +85,14 @@ class ArchiveFetcher(Protocol):
         """The unpacked directory of an archive. Raises DownloadError."""
         ...
 
+    def hold(self, path: Path) -> Callable[[], None] | None:
+        """Hold an item that a previous process fetched; returns its release, None for a foreign path."""
+        ...
+
+    async def sweep(self) -> None:
+        """Delete the items of a previous process that are neither current nor held. Raises OSError."""
+        ...
+
 
 class FileUploader(Protocol):
     """Uploads files."""

@@ -79,7 +79,8 @@ def _released_unless_returned() -> Iterator[list[Fetched]]:
 class Downloader:
     """Implements ``ArchiveFetcher``.
 
-    Use with ``async with``: entering recovers the cache directory, leaving writes its index. max_bytes:
+    Use with ``async with``: entering recovers the cache directory, leaving writes its index. Versions that a
+    previous process replaced may still be mounted in containers: :meth:`hold` those, then :meth:`sweep`. max_bytes:
     limit of the cache's content; items in use, or above the limit, are kept regardless. limits: for each
     archive.
     """
@@ -103,6 +104,18 @@ class Downloader:
     async def __aexit__(self, *_: object) -> None:
         if self._sweeping is not None:
             await finish(self._sweeping)
+        await self._tidy()
+
+    def hold(self, path: Path) -> Callable[[], None] | None:
+        """Pin a version of the previous process by the path of one of its forms."""
+        found = self._store.find(path)
+        if found is None:
+            return None
+        return self._pinned(*found)
+
+    async def sweep(self) -> None:
+        """Delete the versions of the previous process that are neither current nor held."""
+        self._garbage += self._store.unclaimed()
         await self._tidy()
 
     @property
@@ -214,6 +227,10 @@ class Downloader:
             finally:
                 self._garbage += self._store.unpin(version, other)
             self._garbage += self._store.drop(version, other)
+        return Fetched(version.path(form), size, self._pinned(version, form))
+
+    def _pinned(self, version: Version, form: Form) -> Callable[[], None]:
+        """Pin a form of a version; returns its release, which may be called more than once."""
         self._store.pin(version, form)
         released = False
 
@@ -224,7 +241,7 @@ class Downloader:
                 self._garbage += self._store.unpin(version, form)
                 self._sweep_soon()
 
-        return Fetched(version.path(form), size, release)
+        return release
 
     async def _make(self, version: Version, form: Form) -> None:
         self._garbage += self._store.make_room(version.size)

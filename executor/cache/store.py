@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from executor.cache.http import Validators
+from executor.cache.http import NO_VALIDATORS, Validators
 from executor.privatedir import make_private
 
 INDEX_NAME = "saved_cache.json"
 TEMP_NAME = "temp"
+_DIRECTORY_SUFFIX = ".d"
 _MODE = 0o750
 """Permissions of the cache directory."""
 
@@ -55,7 +56,7 @@ class Version:
 
     def path(self, form: Form) -> Path:
         """Path of a form, existing or not."""
-        return self.base if form is Form.FILE else self.base.with_name(self.base.name + ".d")
+        return self.base if form is Form.FILE else self.base.with_name(self.base.name + _DIRECTORY_SUFFIX)
 
     @property
     def used(self) -> bool:
@@ -78,6 +79,8 @@ class Store:
         self._max_bytes = max_bytes
         self._now = now
         self._entries: dict[str, Version] = {}
+        self._unclaimed: set[Path] = set()
+        self._replaced: dict[Path, tuple[Version, Form]] = {}
         self._serial = itertools.count(1)
 
     @property
@@ -179,9 +182,9 @@ class Store:
         return json.dumps({"entries": entries}).encode()
 
     def recover(self) -> None:
-        """Create the directory, load the entries of its index, delete everything else. Blocks.
+        """Create the directory and load the entries of its index. Blocks. Raises OSError.
 
-        Raises OSError.
+        Everything else stays until :meth:`unclaimed`, except temporary data.
         """
         make_private(self._path, _MODE)
         for version in _read_index(self._path):
@@ -189,9 +192,35 @@ class Store:
             if version.forms:
                 self._entries[version.key] = version
         known = {version.path(form) for version in self._entries.values() for form in version.forms}
-        delete([path for path in self._path.iterdir() if path not in known])
+        delete([self._path / TEMP_NAME])
         _temp_directory(self._path)
-        delete(self.make_room(0))
+        self._unclaimed = {
+            path for path in self._path.iterdir() if path not in known and path.name not in (TEMP_NAME, INDEX_NAME)
+        }
+
+    def find(self, path: Path) -> tuple[Version, Form] | None:
+        """The version and form at a path: a current one, or one that a previous process replaced."""
+        for version in self._entries.values():
+            for form in version.forms:
+                if version.path(form) == path:
+                    return version, form
+        if path in self._replaced:
+            return self._replaced[path]
+        if path not in self._unclaimed:
+            return None
+        self._unclaimed.discard(path)
+        form = Form.DIRECTORY if path.is_dir() else Form.FILE
+        base = path.with_name(path.name.removesuffix(_DIRECTORY_SUFFIX)) if form is Form.DIRECTORY else path
+        version = Version(base.name, base, 0, NO_VALIDATORS, forms={form}, current=False)
+        self._replaced[path] = version, form
+        return version, form
+
+    def unclaimed(self) -> list[Path]:
+        """Forget what is neither current nor found, and evict down to the limit; return the paths to delete."""
+        left, self._unclaimed = self._unclaimed, set()
+        self._replaced.clear()
+        garbage = [moved for path in sorted(left) for moved in self.aside(path)]
+        return garbage + self.make_room(0)
 
 
 def _temp_directory(path: Path) -> Path:

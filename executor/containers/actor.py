@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TypeVar
 
-from executor.containers.creation import Creation
+from executor.containers.creation import Creation, CreationFailed
 from executor.containers.destruction import FORCED, Destruction, error_of
 from executor.containers.facilities import Facilities, ProcessGroup
 from executor.containers.machine import (
@@ -25,10 +26,12 @@ from executor.containers.machine import (
     RequestStop,
     Update,
 )
+from executor.containers.record import ContainerRecord
 from executor.containers.results import completion, exited_on_timeout, is_interrupt
 from executor.containment import INTERNAL_ERROR
 from executor.engine.api import EngineContainer
 from executor.errors import ExecutorError
+from executor.journal.api import JournalError
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
 from executor.steps.base import Step, foreseen, outlast, public_text
 from executor.steps.children import leaves
@@ -37,6 +40,9 @@ from executor.watch.readings import Watched
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+TAKE_OVER_S = 1.0
+"""Time for the steps of an adopted container to take over its processes, before they are stopped."""
 
 
 class ContainerActor:
@@ -55,6 +61,7 @@ class ContainerActor:
         self._trace_id = ""
         self._engine_container: EngineContainer | None = None
         self._created_at_ns = 0
+        self._recreated = False
 
     @property
     def container(self) -> Container:
@@ -65,6 +72,31 @@ class ContainerActor:
     def engine_container(self) -> EngineContainer | None:
         """The engine's container; None before its creation and after its destruction."""
         return self._engine_container
+
+    def restore(self, record: ContainerRecord, engine_container: EngineContainer | None) -> None:
+        """Take over what the previous agent process knew. engine_container: None if it is gone."""
+        self._trace_id = record.trace_id
+        self._created_at_ns = record.created_at_ns
+        self._readiness = record.readiness
+        self._engine_container = engine_container
+
+    def recreate(self) -> None:
+        """Remove what the previous agent process began to create, and create the container again."""
+        self._recreated = True
+        self._life = self._shared.scheduler.spawn_for(self._guid, self._live)
+
+    def adopt(self, engine_container: EngineContainer, started_at: float) -> None:
+        """Continue the steps of a container that the previous agent process created.
+
+        started_at: monotonic s, start of the creation.
+        """
+        self._life = self._shared.scheduler.spawn_for(
+            self._guid, lambda: self._live_on(engine_container, started_at)
+        )
+
+    def finish(self, reason: str, *, retryable: bool = False) -> None:
+        """Complete a container of the previous agent process that cannot continue."""
+        self._complete(Complete(failed=True, failure_reason=reason, retryable=retryable), self._trace_id)
 
     def watched(self) -> Watched | None:
         """The input of the metrics readings; None unless the container is created or running."""
@@ -83,7 +115,13 @@ class ContainerActor:
         Raises ContainerNotFound, InvalidStateTransition.
         """
         move = Initialize(run_info=request.run_info, tags=request.tags)
-        self._shared.store.move(self._guid, move, trace_id=trace_id)
+        now_ns = int(self._shared.clock.monotonic() * 1e9)
+        self._shared.store.move(
+            self._guid,
+            move,
+            trace_id=trace_id,
+            note=lambda record: replace(record, trace_id=trace_id, started_at_ns=now_ns),
+        )
         self._trace_id = trace_id
         self._life = self._shared.scheduler.spawn_for(self._guid, self._live)
 
@@ -193,6 +231,19 @@ class ContainerActor:
         with self._shared.containment.of(self._guid, "live", then=self._end_of_internal_error):
             await self._live_until_completed()
 
+    async def _live_on(self, engine_container: EngineContainer, started_at: float) -> None:
+        """The life of an adopted container. A stop that was requested before takes effect again."""
+        stopping = None
+        if self.container.run_result.stopped:
+            self._stop_logged = True
+            stopping = asyncio.get_running_loop().call_later(TAKE_OVER_S, self._interrupt)
+        try:
+            with self._shared.containment.of(self._guid, "live", then=self._end_of_internal_error):
+                await self._run_until_completed(engine_container, started_at)
+        finally:
+            if stopping is not None:
+                stopping.cancel()
+
     async def _live_until_completed(self) -> None:
         if (creation := await self._create()) is not None:
             await self._run_until_completed(creation.engine_container, creation.started_at)
@@ -232,9 +283,14 @@ class ContainerActor:
         error = error_of(phase)
         if error is None:
             creation = phase.result()
-            self._engine_container = creation.engine_container
-            self._created_at_ns = self._shared.clock.time_ns()
-            self._shared.store.move(self._guid, creation.move, trace_id=self._trace_id)
+            self._engine_container = made = creation.engine_container
+            self._created_at_ns = created_at_ns = self._shared.clock.time_ns()
+            self._shared.store.move(
+                self._guid,
+                creation.move,
+                trace_id=self._trace_id,
+                note=lambda record: replace(record, engine_id=made.id, created_at_ns=created_at_ns),
+            )
             return creation
         _report(self._guid, error)
         reason = public_text(error)
@@ -247,7 +303,22 @@ class ContainerActor:
     async def _create_in_turn(self) -> Creation:
         async with self._shared.scheduler.creations:
             with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
+                if self._recreated:
+                    await self._remove_remains()
+                await self._store_intent()
                 return await self._shared.creator.create(self.container)
+
+    async def _store_intent(self) -> None:
+        try:
+            await self._shared.records.settled()
+        except JournalError as error:
+            log.error("container-not-created", extra=self._about(error=str(error)))
+            raise CreationFailed(f"failed to create container: {error.text}") from error
+
+    async def _remove_remains(self) -> None:
+        await self._shared.engine.destroy(self._guid)
+        await self._shared.network.detach(self._guid)
+        await self._shared.creator.remove_files(self._guid)
 
     def _prepare(self, engine_container: EngineContainer, started_at: float) -> ProcessGroup | None:
         try:
@@ -285,6 +356,7 @@ class ContainerActor:
     def _flip_readiness(self, routable: bool) -> None:
         """Record the result of a readiness check; it takes effect once the process group is ready."""
         self._readiness = routable
+        self._shared.records.checked(self._guid, readiness=routable)
         if self._destruction.forced:
             return
         container = self.container

@@ -56,6 +56,14 @@ class Dependencies(Protocol):
         """Release the dependencies of a container; ignores unknown guids. Raises ExecutorError or OSError."""
         ...
 
+    def adopt(self, guid: str, mounted: Sequence[str]) -> None:
+        """Hold the dependencies of a container of a previous process. mounted: host paths of all its mounts."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what no adopted container holds. Raises ExecutorError or OSError."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionalResources:
@@ -98,12 +106,25 @@ class Creator:
     def _service_folder(self) -> str:
         return servicefiles.cell_folder(self.config.volume_mounted_files, self.config.cell_id)
 
-    async def sweep(self) -> None:
-        """Remove the service files of the previous process. Raises ExecutorError."""
+    async def sweep(self, kept: Sequence[Container]) -> None:
+        """Remove files, credentials and volumes of all other containers of the previous process.
+
+        Raises ExecutorError.
+        """
+        guids = {container.guid for container in kept}
         try:
-            await asyncio.to_thread(servicefiles.sweep, self._service_folder)
+            await asyncio.to_thread(servicefiles.sweep, self._service_folder, guids)
         except OSError as error:
             raise ExecutorError(f"service files of an earlier life cannot be removed: {error}") from error
+        await self.resources.identity.retain(guids)
+        await self.resources.volumes.start({each.guid: each.run_info.volume_mounts for each in kept})
+
+    async def sweep_cache(self) -> None:
+        """Remove cached dependencies that no container holds."""
+        try:
+            await self.dependencies.sweep()
+        except (ExecutorError, OSError) as error:
+            log.error("failed-to-sweep-cached-dependencies", extra={"data": {"error": str(error)}})
 
     async def create(self, container: Container) -> Creation:
         """Create a container.

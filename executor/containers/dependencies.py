@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bbs.models.workload import CachedDependency
 from common.gotext import format_size
@@ -40,6 +41,15 @@ class CachedDependencies:
             BindMount(source=str(fetch.result().path), target=one.to)
             for fetch, one in zip(fetches, wanted, strict=True)
         )
+
+    def adopt(self, guid: str, mounted: Sequence[str]) -> None:
+        """Pin the directories that are mounted in a container of a previous process."""
+        held = (self._fetcher.hold(Path(path)) for path in mounted)
+        self._held[guid] += [release for release in held if release is not None]
+
+    async def sweep(self) -> None:
+        """Delete what a previous process left in the cache and no adopted container has mounted."""
+        await self._fetcher.sweep()
 
     async def release(self, guid: str) -> None:
         """Unpin the directories of a container."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator
+from executor.containers.record import Records
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
 from executor.engine.api import Engine, EngineContainer
@@ -53,6 +54,7 @@ class Facilities:
     """Dependencies shared by all containers of a cell."""
 
     store: ContainerStore
+    records: Records
     creator: Creator
     build_group: BuildGroup
     engine: Engine

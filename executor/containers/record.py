@@ -1,7 +1,7 @@
 """The record of a container in the journal: what the next agent process needs to continue with it.
 
 A row is written at every move of a container, in order, without waiting. :meth:`Records.settled` is the barrier
-before an effect: it returns once the row and all earlier ones are stored.
+before an effect: it returns once all rows are stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from bbs.models.invalid import InvalidDocument
 from bbs.models.meta import Int64
 from executor.codec import decode, encode
-from executor.engine.api import EngineContainer
 from executor.journal.api import ContainerRow, DeleteContainer, Journal, Put
 from executor.model import Container
 
@@ -38,6 +37,14 @@ class ContainerRecord:
     engine_id: str = ""
 
 
+Note = Callable[[ContainerRecord], ContainerRecord]
+
+
+def unchanged(record: ContainerRecord) -> ContainerRecord:
+    """The note of a move that adds nothing to the record."""
+    return record
+
+
 class Records:
     """The records of a cell's containers, by guid, in memory and in the journal."""
 
@@ -46,24 +53,11 @@ class Records:
         self._records: dict[str, ContainerRecord] = {}
         self._closed = False
 
-    def get(self, guid: str) -> ContainerRecord:
-        return self._records[guid]
-
-    def moved(self, container: Container) -> None:
-        """Store the state of a container after a move."""
+    def moved(self, container: Container, note: Note) -> None:
+        """Store a container after a move. note: adds what else is new."""
         known = self._records.get(container.guid)
-        self._put(ContainerRecord(container=container) if known is None else replace(known, container=container))
-
-    def initialized(self, guid: str, *, trace_id: str, started_at_ns: int) -> None:
-        """Add the values of a run request to the record; the next move stores them."""
-        self._change(guid, lambda record: replace(record, trace_id=trace_id, started_at_ns=started_at_ns))
-
-    def created(self, container: EngineContainer, created_at_ns: int) -> None:
-        """Add the values of a creation to the record; the next move stores them."""
-        self._change(
-            container.guid,
-            lambda record: replace(record, engine_id=container.id, created_at_ns=created_at_ns),
-        )
+        record = ContainerRecord(container=container) if known is None else replace(known, container=container)
+        self._put(note(record))
 
     def checked(self, guid: str, *, readiness: bool) -> None:
         """Store the result of a readiness check."""
@@ -79,16 +73,13 @@ class Records:
         if self._records.pop(guid, None) is not None and not self._closed:
             self._journal.post(DeleteContainer(guid))
 
-    async def settled(self, guid: str) -> None:
-        """Wait until the row of the container is stored. Raises JournalError: the effect must not happen."""
-        await self._journal.write(Put(to_row(self._records[guid])))
+    async def settled(self) -> None:
+        """Wait until all rows are stored. Raises JournalError: the effect must not happen."""
+        await self._journal.write()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Store no later change: the next agent process continues from the present rows."""
         self._closed = True
-
-    def _change(self, guid: str, change: Callable[[ContainerRecord], ContainerRecord]) -> None:
-        self._records[guid] = change(self._records[guid])
 
     def _put(self, record: ContainerRecord) -> None:
         self._records[record.container.guid] = record
@@ -98,13 +89,14 @@ class Records:
 
 def to_row(record: ContainerRecord) -> ContainerRow:
     """The row of a record."""
-    return ContainerRow(guid=record.container.guid, engine_id=record.engine_id, value=encode(record))
+    value = encode(replace(record, engine_id=""))
+    return ContainerRow(guid=record.container.guid, engine_id=record.engine_id, value=value)
 
 
 def from_row(row: ContainerRow) -> ContainerRecord | None:
     """The record of a row; None, with a log line, for one that this version cannot read."""
     try:
-        return decode(ContainerRecord, row.value)
+        return replace(decode(ContainerRecord, row.value), engine_id=row.engine_id)
     except InvalidDocument as error:
         log.error("unreadable-container-record", extra={"data": {"guid": row.guid, "error": str(error)}})
         return None

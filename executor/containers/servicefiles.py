@@ -6,7 +6,7 @@ Cells may share that directory; each has its own folder in it. The functions blo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -21,10 +21,13 @@ def cell_folder(parent: str, cell_id: str) -> str:
     return str(Path(parent, f"cell-{quote(cell_id, safe='')}")) if parent else ""
 
 
-def sweep(folder: str) -> None:
-    """Remove the files of the previous process. Raises OSError."""
-    if folder and Path(folder).exists():
-        shutil.rmtree(folder)
+def sweep(folder: str, kept: Set[str]) -> None:
+    """Remove the files of all containers but the kept ones. kept: guids. Raises OSError."""
+    if not folder or not Path(folder).exists():
+        return
+    for path in Path(folder).iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path)
 
 
 def write(parent: str, guid: str, files: Sequence[File]) -> str:

@@ -1,7 +1,8 @@
 """Container store: the containers of the cell and the remaining resources.
 
-It is the single source of truth for containers. Every change goes through the state machine and publishes its
-event in the same call, so subscribers never see a state without its event or the reverse. A container holds
+It is the single source of truth for containers. Every change goes through the state machine, is handed to the
+journal and publishes its event in the same call, so subscribers never see a state without its event or the
+reverse. A container holds
 its resources from its reservation until its destruction succeeded and it is removed.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from bbs.models.guid import is_guid
 from executor.containers import machine
 from executor.containers.machine import Move
+from executor.containers.record import ContainerRecord, Note, Records, unchanged
 from executor.errors import (
     ContainerGuidInvalid,
     ContainerGuidNotAvailable,
@@ -39,13 +41,15 @@ def move_name(move: Move) -> str:
 class ContainerStore:
     """Containers by guid, in the order of their reservation.
 
-    total: resources of the cell; zero until set. now_ns: ns since the epoch.
+    total: resources of the cell; zero until set. now_ns: ns since the epoch. records: the journal's side of
+    each change.
     """
 
-    def __init__(self, publish: Publish, now_ns: Callable[[], int]) -> None:
+    def __init__(self, publish: Publish, now_ns: Callable[[], int], records: Records) -> None:
         self.total = Resources(memory_mb=0, disk_mb=0, containers=0)
         self._publish = publish
         self._now_ns = now_ns
+        self._records = records
         self._containers: dict[str, Container] = {}
         self._moves: dict[str, deque[str]] = {}
 
@@ -78,8 +82,18 @@ class ContainerStore:
         self._moves[request.guid] = deque(maxlen=MOVES_KEPT)
         return self._settle(machine.reserve(request, self._now_ns()), trace_id)
 
-    def move(self, guid: str, move: Move, *, trace_id: str = "") -> Container:
-        """Apply a move to a container. Raises ContainerNotFound, InvalidStateTransition."""
+    def restore(self, record: ContainerRecord) -> None:
+        """Take over a container of the previous agent process, without an event."""
+        container = record.container
+        self._moves[container.guid] = deque(("restore",), maxlen=MOVES_KEPT)
+        self._containers[container.guid] = container
+        self._records.restored(record)
+
+    def move(self, guid: str, move: Move, *, trace_id: str = "", note: Note = unchanged) -> Container:
+        """Apply a move to a container. note: adds to its record what else is new.
+
+        Raises ContainerNotFound, InvalidStateTransition.
+        """
         container, name = self.get(guid), move_name(move)
         try:
             outcome = machine.apply(container, move)
@@ -89,7 +103,7 @@ class ContainerStore:
                 f"{error}: {guid} is {container.state.value}, so it cannot {name}; its last moves: {moves}"
             ) from error
         self._moves[guid].append(name)
-        return self._settle(outcome, trace_id)
+        return self._settle(outcome, trace_id, note)
 
     def get(self, guid: str) -> Container:
         """The container with a guid. Raises ContainerNotFound."""
@@ -108,10 +122,14 @@ class ContainerStore:
         """Remove a destroyed container and free its resources. Raises ContainerNotFound."""
         self.get(guid)
         del self._containers[guid], self._moves[guid]
+        self._records.removed(guid)
 
-    def _settle(self, outcome: tuple[Container, EventKind | None], trace_id: str) -> Container:
+    def _settle(
+        self, outcome: tuple[Container, EventKind | None], trace_id: str, note: Note = unchanged
+    ) -> Container:
         container, kind = outcome
         self._containers[container.guid] = container
+        self._records.moved(container, note)
         if kind is not None:
             self._publish(ContainerEvent(kind=kind, container=container, trace_id=trace_id))
         return container

@@ -63,6 +63,7 @@ class EngineContainer:
     image_env: variables of the image, the weakest layer of a process's environment.
     disk_quota: whether the engine's storage enforces the disk limit.
     image_bytes: size of the image if it counts as the container's disk usage.
+    mounted: host paths of its mounts.
     """
 
     guid: str
@@ -75,6 +76,7 @@ class EngineContainer:
     disk_bytes: int = 0
     privileged: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    mounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,18 @@ class Engine(Protocol):
 
     async def list_guids(self) -> set[str]:
         """Guids of all containers with our owner label, in any engine state."""
+        ...
+
+    async def find(self, guid: str) -> EngineContainer | None:
+        """The running container of a previous agent process; None if there is none."""
+        ...
+
+    def detach(self) -> None:
+        """Leave all containers and processes to the next agent process.
+
+        From now on no call has an effect on them: signals do nothing, and waits and other calls raise
+        CancelledError.
+        """
         ...
 
     async def start_process(

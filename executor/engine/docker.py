@@ -124,6 +124,7 @@ class DockerEngine:
         self._handles: dict[str, _Handle] = {}
         self._hierarchies = cgroup.own_mounts()
         self._quotas = DiskQuotas(self._client)
+        self._detached = False
         self._creator = ContainerCreator(self._client, self._surroundings, self._quotas, self._io_dir)
 
     async def close(self) -> None:
@@ -133,6 +134,11 @@ class DockerEngine:
             self._forget(guid)
         await self._streams.close()
         await asyncio.to_thread(self._client.close)
+
+    def detach(self) -> None:
+        """Leave all containers and processes to the next agent process; no later call has an effect on them."""
+        self._detached = True
+        self._processes.close()
 
     async def ping(self) -> None:
         """Raises EngineUnavailable. The first ping logs how disk limits are enforced."""
@@ -144,6 +150,7 @@ class DockerEngine:
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
         """Get the image if needed, create and start the container. A failure leaves nothing behind."""
+        self._refuse_if_detached()
         report = progress or _discard
         access = (spec.root_fs, spec.image_username, spec.image_password)
         image = await self._images.get(*access, report)
@@ -169,6 +176,7 @@ class DockerEngine:
 
         Removes the io directory only after the engine has removed the container. Raises EngineError.
         """
+        self._refuse_if_detached()
         io_dir = self._io_dir(guid)
         self._copies.end(guid)
         name = container_name(self._surroundings, guid)
@@ -203,11 +211,15 @@ class DockerEngine:
         name: str = "",
     ) -> DockerProcess:
         """Start a process. Raises ProcessStartError with the runtime's text if it cannot start."""
+        self._refuse_if_detached()
         handle = self._handle(container)
         return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr, name)
 
     async def find(self, guid: str) -> EngineContainer | None:
-        """A running container of ours from a previous agent process; None if there is none."""
+        """A running container of ours from a previous agent process; None if there is none.
+
+        Its init process is found by its id in the engine, and checked to be in the container's control group.
+        """
         name = container_name(self._surroundings, guid)
 
         def look(api: APIClient) -> dict[str, Any] | None:
@@ -219,7 +231,10 @@ class DockerEngine:
         state = await self._client.call(f"find container {guid}", look)
         if state is None or not state["State"]["Running"]:
             return None
-        return self._known(guid, state)
+        try:
+            return self._known(guid, state)
+        except ContainerGone:
+            return None
 
     async def adopt_process(
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
@@ -261,6 +276,7 @@ class DockerEngine:
             await self._copy(container, asked, lambda proc_fd, _: leave_out(proc_fd, volumes))
 
     async def _copy(self, container: EngineContainer, asked: str, work: Callable[[int, Event], T]) -> T:
+        self._refuse_if_detached()
         # The container's own descriptor is closed with the container, while the thread may still run.
         proc_fd = os.dup(self._handle(container).proc_fd)
 
@@ -321,9 +337,15 @@ class DockerEngine:
             privileged=LABEL_PRIVILEGED in state["Config"]["Labels"],
             image_bytes=int(state["Config"]["Labels"].get(LABEL_IMAGE_BYTES, 0)),
             labels=state["Config"]["Labels"],
+            mounted=tuple(mount.get("Source", "") for mount in state.get("Mounts") or ()),
         )
         self._handle(container)
         return container
+
+    def _refuse_if_detached(self) -> None:
+        """Raises CancelledError: the caller's work belongs to the next agent process."""
+        if self._detached:
+            raise asyncio.CancelledError
 
     def _handle(self, container: EngineContainer) -> _Handle:
         handle = self._handles.get(container.guid)

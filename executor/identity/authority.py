@@ -55,6 +55,15 @@ class Authority:
             raise IdentityError(f"certificate of instance {profile.common_name}: {error}") from error
         return certificate.public_bytes(serialization.Encoding.PEM) + self._pem
 
+    def remaining_s(self, certificate: bytes, key: bytes, now: datetime) -> float:
+        """Seconds until an issued certificate expires. Raises ValueError for another key or another CA."""
+        issued = x509.load_pem_x509_certificate(certificate)  # the first of the file
+        if serialization.load_pem_private_key(key, password=None).public_key() != issued.public_key():
+            raise ValueError("the key belongs to another certificate")
+        if not certificate.endswith(self._pem):
+            raise ValueError("another CA issued the certificate")
+        return (issued.not_valid_after_utc - now).total_seconds()
+
     def _build(
         self, profile: CertificateProfile, key: PrivateKey, now: datetime, validity: timedelta
     ) -> x509.CertificateBuilder:

@@ -48,6 +48,11 @@ class CredentialFiles:
         for name, _ in contents:
             (directory / f"{name}{_TEMPORARY}").rename(directory / name)
 
+    def read(self, guid: str) -> tuple[bytes, bytes]:
+        """The certificate and the key of a container. Raises OSError; FileNotFoundError before the first."""
+        directory = self.directory(guid)
+        return (directory / CERTIFICATE).read_bytes(), (directory / KEY).read_bytes()
+
     def remove(self, guid: str) -> None:
         """Remove a container's directory, if it exists.
 

@@ -125,7 +125,10 @@ class InstanceIdentity:
 
     def runner(self, container: Container) -> CredentialRunner:
         return CredentialRunner(
-            lambda: self._renew(container), validity_s=self._validity_s, sleep=self._sleep
+            lambda: self._renew(container),
+            lambda: asyncio.to_thread(self._remaining_s, container.guid),
+            validity_s=self._validity_s,
+            sleep=self._sleep,
         )
 
     async def remove(self, guid: str) -> None:
@@ -139,6 +142,17 @@ class InstanceIdentity:
             await asyncio.to_thread(self._files.retain, guids)
         except (OSError, ValueError) as error:
             raise IdentityError(f"credentials of an earlier life cannot be removed: {error}") from error
+
+    def _remaining_s(self, guid: str) -> float:
+        """Seconds until the credentials of a container expire; 0 without a matching pair of files.
+
+        A kill between the two renames leaves a key beside the previous certificate.
+        """
+        try:
+            certificate, key = self._files.read(guid)
+            return self._authority.remaining_s(certificate, key, utc_now())
+        except (OSError, ValueError):
+            return 0.0
 
     async def _renew(self, container: Container) -> None:
         try:
@@ -161,22 +175,36 @@ class InstanceIdentity:
 
 class CredentialRunner:
     """Implements :class:`Runner`: creates credentials, and renews them before they expire, until
-    cancelled.
+    cancelled. Credentials of a previous agent process stay until their renewal is due.
+
+    remaining_s: seconds until the present credentials expire, 0 without any.
     """
 
     def __init__(
-        self, renew: Callable[[], Awaitable[None]], *, validity_s: float, sleep: Sleep = asyncio.sleep
+        self,
+        renew: Callable[[], Awaitable[None]],
+        remaining_s: Callable[[], Awaitable[float]],
+        *,
+        validity_s: float,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._renew = renew
+        self._remaining_s = remaining_s
         self._validity_s = validity_s
         self._sleep = sleep
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
+        elapsed_s = self._validity_s - await self._remaining_s()
         while True:
-            await self._renew()
+            delay_s = renewal_delay_s(self._validity_s, random.random()) - elapsed_s
+            if delay_s <= 0:
+                await self._renew()
+                elapsed_s = 0.0
+                continue
             self.ready.set()
-            await self._sleep(renewal_delay_s(self._validity_s, random.random()))
+            await self._sleep(delay_s)
+            elapsed_s = self._validity_s
 
 
 def configured_identity(config: ExecutorConfig, meter: Meter) -> Identity:

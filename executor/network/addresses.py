@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 from executor.errors import NetworkError
@@ -34,6 +34,11 @@ class AddressPool:
             raise NoFreeAddresses(f"no free address in {self._network} for {guid}")
         self._take(guid, address)
         return address
+
+    @property
+    def leased(self) -> Mapping[str, IPv4Address]:
+        """Addresses by guid."""
+        return self._by_guid
 
     def of(self, guid: str) -> IPv4Address | None:
         """The address of ``guid``, if it has one."""

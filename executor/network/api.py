@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bbs.models.workload import SecurityGroupRule
 from executor.engine.api import EngineContainer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """What a container of a previous agent process holds in the network.
+
+    container: None if the engine no longer has it; its address and ports are then held until it is detached.
+    ports: container ports by host port. egress: its rules.
+    """
+
+    guid: str
+    address: str
+    container: EngineContainer | None = None
+    ports: Mapping[int, int] = field(default_factory=dict)
+    egress: Sequence[SecurityGroupRule] = ()
+
+
 class Network(Protocol):
     """Addresses, links, host ports and packet rules of containers."""
 
-    async def start(self) -> None:
-        """Create the shared parts, and the nftables table anew."""
+    async def start(self, leases: Sequence[Lease] = ()) -> Mapping[str, str]:
+        """Create the shared parts, and the nftables table anew with the containers of the leases.
+
+        The table changes in one transaction, so their mapped ports are always in force. Returns the reasons,
+        by guid, why a lease cannot continue.
+        """
         ...
 
     async def stop(self) -> None:
@@ -30,7 +50,10 @@ class Network(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release resources, but leave the network in force for running containers."""
+        """Release resources, but leave the network in force for running containers.
+
+        From now on :meth:`detach` has no effect.
+        """
         ...
 
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ from executor.errors import NetworkError
 from executor.network.actualtable import differences, parse
 from executor.network.address import detect_external_ip
 from executor.network.addresses import AddressPool
+from executor.network.api import Lease
 from executor.network.claim import Claim
 from executor.network.config import NO_IPV6, Address, NetworkConfig
 from executor.network.connectionlog import ConnectionLog
@@ -52,6 +53,9 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LEFT_OUT = "its network does not fit the network settings of the cell"
+"""Failure reason of a container of a previous agent process."""
 
 _LINGER_LIMIT_S = 5.0
 _LINGER_PAUSE_S = 0.02
@@ -100,10 +104,11 @@ class CellNetwork:
             self._external_ip = detect_external_ip()
         return self._external_ip
 
-    async def start(self) -> None:
-        """Create the interface and the table. Mappings of a previous process are gone until attached again.
+    async def start(self, leases: Sequence[Lease] = ()) -> Mapping[str, str]:
+        """Create the interface and the table, with the containers of the leases in the same transaction.
 
-        Raises NetworkError, for example when a running cell uses one of the names, addresses or ports.
+        Returns the reasons why a lease cannot continue, by guid. Raises NetworkError, for example when a
+        running cell uses one of the names, addresses or ports.
         """
         config = self._config
         await self._keeper.run(self._claim.take)
@@ -111,13 +116,60 @@ class CellNetwork:
             refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(outgoing_ports))
             await self._keeper.run(self._links.ensure_gateway)
             await self._firewall.open()
+            refused = await self._take_over(leases)
             self._started = True
             await self._rebuild()
             self._log.open()
             self._keeper.open()
+            refused |= await self._link_all()
+            await self._forget(self._addresses_without_member())
+            return refused
         except BaseException:
             await self.close()
             raise
+
+    async def _take_over(self, leases: Sequence[Lease]) -> dict[str, str]:
+        """Claim what the leases name, and add their containers to the desired table."""
+        refused = {}
+        for lease in leases:
+            try:
+                address = self._claim_of(lease)
+                if lease.container is not None:
+                    rules = await self._on_rules_thread(self._compiled, tuple(lease.egress))
+                    self._spaces.hold(lease.guid, open_space(lease.container.init_pid, lease.container.id))
+                    targets = {host: Target(address, port) for host, port in lease.ports.items()}
+                    self._desired.put(lease.guid, self._member(address, targets, rules))
+            except (NetworkError, AddressValueError) as error:
+                data = {"guid": lease.guid, "address": lease.address, "error": str(error)}
+                logger.error("container-leaves-the-network", extra={"data": data})
+                refused[lease.guid] = LEFT_OUT
+        return refused
+
+    async def _link_all(self) -> dict[str, str]:
+        """Keep the links of all containers in repair; the reasons for those that cannot be linked."""
+        refused = {}
+        for guid, member in list(self._desired.members.items()):
+            try:
+                await self._keeper.connect(guid, member.address)
+            except NetworkError as error:
+                logger.error("container-cannot-be-linked", extra={"data": {"guid": guid, "error": str(error)}})
+                refused[guid] = LEFT_OUT
+        return refused
+
+    def _claim_of(self, lease: Lease) -> IPv4Address:
+        """Claim the address and the ports of a lease. Raises NetworkError, AddressValueError."""
+        address = IPv4Address(lease.address)
+        if outside := [port for port in lease.ports if not self._host_ports.has(port)]:
+            raise NetworkError(f"host ports {outside} of {lease.guid} are not in the pool of the cell")
+        self._addresses.claim(lease.guid, address)
+        self._host_ports.claim(lease.guid, lease.ports)
+        return address
+
+    def _addresses_without_member(self) -> list[Address]:
+        """Addresses of containers that ended while no agent ran; their connections are to be forgotten."""
+        members = self._desired.members
+        gone = (address for guid, address in self._addresses.leased.items() if guid not in members)
+        return [each for address in gone for each in self._member(address, {}, None).addresses]
 
     async def stop(self) -> None:
         """Remove table, links and interface.
@@ -138,8 +190,9 @@ class CellNetwork:
 
     async def close(self) -> None:
         """Close sockets and leave the rules in force for containers that keep running. Closing twice is
-        allowed.
+        allowed. Containers can no longer be detached.
         """
+        self._started = False
         self._stop_listening()
         self._spaces.close()
         await self._nft.close()
@@ -212,7 +265,8 @@ class CellNetwork:
         Cancellation waits for the end, because a partial detach cannot be completed later. Raises
         NetworkError.
         """
-        await finish(self._detach(guid))
+        if self._started:
+            await finish(self._detach(guid))
 
     async def _detach(self, guid: str) -> None:
         """Removes the link itself: the kernel removes it with the container's namespace, but later."""

@@ -52,6 +52,10 @@ class PortPool:
         """Number of free ports."""
         return len(self._free)
 
+    def has(self, port: int) -> bool:
+        """Whether the port belongs to the pool, free or not."""
+        return port in self._all
+
     def reserve(self, guid: str, count: int) -> tuple[int, ...]:
         """Reserve ``count`` ports for ``guid``, in ascending order. Raises NetworkError or NoFreePorts,
         without reserving any.

@@ -38,15 +38,23 @@ class VolumeManager:
         self._built_in: Mapping[str, Driver] = {binds.NAME: BindDriver(allowed)} if allowed else {}
         self._plugins: dict[str, PluginDriver] = {}
         self._held: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        """Driver and volume id of each mounted volume, by guid."""
 
     @property
     def drivers(self) -> list[str]:
         """Names of the current drivers, sorted."""
         return sorted({*self._built_in, *self._plugins})
 
-    async def start(self) -> None:
-        """Discover drivers and unmount the volumes of the previous process."""
+    async def start(self, kept: Mapping[str, Sequence[VolumeMount]]) -> None:
+        """Discover drivers and unmount the volumes of the previous process, except those of kept containers.
+
+        kept: the volumes of each container, by guid. A driver that is not found yet keeps them, too.
+        """
         await self.discover()
+        for guid, volumes in kept.items():
+            self._held[guid] += [(volume.driver, volume.volume_id) for volume in volumes]
+        names = {(driver, self._name(driver, volume_id, guid))
+                 for guid, held in self._held.items() for driver, volume_id in held if self._knows(driver)}
         for driver in self._plugins.values():
             try:
                 left = await driver.mounted()
@@ -54,6 +62,8 @@ class VolumeManager:
                 log.error("failed-to-purge-volumes", extra=_data(driver.spec.name, error=str(error)))
                 continue
             for name in left:
+                if (driver.spec.name, name) in names:
+                    continue
                 try:
                     await driver.unmount(name)
                 except VolumeError as error:
@@ -94,24 +104,31 @@ class VolumeManager:
     async def unmount(self, guid: str) -> None:
         """Unmount the volumes of a container; failures are logged. Unknown guids are ignored."""
         while held := self._held.get(guid):
-            driver, name = held[0]
+            driver, volume_id = held[0]
             try:
-                await self._driver(driver).unmount(name)
+                await self._driver(driver).unmount(self._name(driver, volume_id, guid))
             except VolumeError as error:
-                log.error("failed-to-unmount-volume", extra=_data(guid, volume=name, error=str(error)))
+                log.error("failed-to-unmount-volume", extra=_data(guid, volume=volume_id, error=str(error)))
             held.pop(0)  # only now: a cancelled unmount is retried
         self._held.pop(guid, None)
 
     async def _mount(self, guid: str, volume: VolumeMount) -> BindMount:
         driver = self._driver(volume.driver)
-        name = unique_name(volume.volume_id, guid) if driver.unique_volume_ids else volume.volume_id
+        name = self._name(volume.driver, volume.volume_id, guid)
         try:
             source = await driver.mount(name, volume.config)
         except asyncio.CancelledError:  # the driver may mount it nevertheless
-            self._held[guid].append((volume.driver, name))
+            self._held[guid].append((volume.driver, volume.volume_id))
             raise
-        self._held[guid].append((volume.driver, name))
+        self._held[guid].append((volume.driver, volume.volume_id))
         return BindMount(source=source, target=volume.container_dir, read_only=volume.read_only)
+
+    def _name(self, driver: str, volume_id: str, guid: str) -> str:
+        """The driver's name of a container's volume. Raises VolumeError for an unknown driver."""
+        return unique_name(volume_id, guid) if self._driver(driver).unique_volume_ids else volume_id
+
+    def _knows(self, driver: str) -> bool:
+        return driver in self._built_in or driver in self._plugins
 
     def _driver(self, name: str) -> Driver:
         driver = self._built_in.get(name) or self._plugins.get(name)

@@ -86,6 +86,13 @@ class LimitsWatch:
                 group.create_task(self._look_at(one, strains.get(one.container.guid), reasons))
         return {guid: reason for guid, reason in reasons.items() if reason}
 
+    async def adopt(self, watched: Sequence[Watched]) -> None:
+        """Take the present counters of adopted containers as known: a previous process reported them."""
+        strains = await READINGS.run(_read_all, watched)
+        for guid, strain in strains.items():
+            if isinstance(strain, Strain):
+                self._known[guid] = _Reported(strain)
+
     def forget(self, guid: str) -> None:
         """Forget a container that is gone."""
         self._known.pop(guid, None)

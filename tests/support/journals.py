@@ -111,7 +111,7 @@ class FailingJournal:
     async def write(self, *changes: Change) -> None:
         self.writes.append(changes)
         fault = self.fault
-        if fault is not None and fault.hits(changes):
+        if fault is not None and fault.hits(changes or self._backlog):
             if fault.trouble is not None:
                 self.trouble = fault.trouble
                 raise JournalError(fault.trouble)

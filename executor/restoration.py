@@ -1,0 +1,121 @@
+"""Restoration: the containers of the previous agent process at the start of the next one.
+
+The store is restored first, from the journal alone. Then the engine tells which containers still run, the
+table of :mod:`executor.containers.adoption` decides about each, and the network starts with those that
+continue. Containers of ours that the journal does not name are *orphans*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+
+from executor.containers.actor import ContainerActor
+from executor.containers.adoption import Decision, View, decide, view
+from executor.containers.facilities import Facilities
+from executor.containers.machine import MISSING
+from executor.containers.record import ContainerRecord, from_row
+from executor.engine.api import EngineContainer
+from executor.journal.api import DeleteContainer, Journal
+from executor.model import Container
+from executor.network.api import Lease
+
+log = logging.getLogger(__name__)
+
+FINDS_MOST = 32
+"""Concurrent queries of the engine about single containers."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Restoration:
+    """Restores the containers of one executor. actors: of the containers, by guid."""
+
+    journal: Journal
+    shared: Facilities
+    actors: MutableMapping[str, ContainerActor]
+    _records: dict[str, ContainerRecord] = field(default_factory=dict, init=False)
+    _decisions: dict[str, Decision] = field(default_factory=dict, init=False)
+    _found: dict[str, EngineContainer] = field(default_factory=dict, init=False)
+
+    def restore_store(self) -> None:
+        """Restore all containers from the journal. A row that this version cannot read is deleted."""
+        for row in self.journal.contents.containers:
+            record = from_row(row)
+            if record is None:
+                self.journal.post(DeleteContainer(row.guid))
+                continue
+            self._records[row.guid] = record
+            self.shared.store.restore(record)
+            self.actors[row.guid] = ContainerActor(row.guid, self.shared)
+
+    async def survey(self) -> frozenset[str]:
+        """Query the engine and decide about each container; the guids of orphans. Raises EngineError."""
+        present = await self.shared.engine.list_guids()
+        slots = asyncio.Semaphore(FINDS_MOST)
+
+        async def find(guid: str) -> EngineContainer | None:
+            async with slots:
+                return await self.shared.engine.find(guid)
+
+        wanted = sorted(present & self._records.keys())
+        for guid, found in zip(wanted, await asyncio.gather(*map(find, wanted)), strict=True):
+            if view(self._records[guid], found) is View.SAME and found is not None:
+                self._found[guid] = found
+        for guid, record in self._records.items():
+            container = self._found.get(guid)
+            seen = view(record, container)
+            self._decisions[guid] = decide(record.container.state, seen, same_boot=self.journal.same_boot)
+            self.actors[guid].restore(record, container)
+            if container is not None:
+                self.shared.creator.dependencies.adopt(guid, container.mounted)
+        if self._records:
+            decisions = {guid: decision.value for guid, decision in self._decisions.items()}
+            log.info("containers-of-an-earlier-life", extra={"data": {"decisions": decisions}})
+        return frozenset(present - self._records.keys())
+
+    def leases(self) -> list[Lease]:
+        """What the containers hold in the network."""
+        return [
+            lease_of(record.container, self._found.get(guid))
+            for guid, record in self._records.items()
+            if record.container.internal_ip
+        ]
+
+    def kept(self) -> Sequence[Container]:
+        """The containers whose files, credentials and volumes stay until they are deleted."""
+        return [record.container for record in self._records.values()]
+
+    async def resume(self, refused: Mapping[str, str]) -> None:
+        """Carry out the decisions. refused: reasons of the network why a container cannot continue, by guid."""
+        watched = [one for guid in self._found if (one := self.actors[guid].watched()) is not None]
+        await self.shared.limits.adopt(watched)
+        for guid, decision in self._decisions.items():
+            with self.shared.containment.of(guid, "resume"):
+                self._carry_out(guid, decision, refused.get(guid, ""))
+
+    def _carry_out(self, guid: str, decision: Decision, refusal: str) -> None:
+        actor = self.actors[guid]
+        match decision:
+            case Decision.ADOPT if refusal:
+                actor.finish(refusal, retryable=True)
+            case Decision.ADOPT:
+                actor.adopt(self._found[guid], self._records[guid].started_at_ns / 1e9)
+            case Decision.FINISH:
+                actor.finish(MISSING)
+            case Decision.RECREATE:
+                actor.recreate()
+            case Decision.RESTORE:
+                return
+
+
+def lease_of(container: Container, found: EngineContainer | None) -> Lease:
+    """The address, ports and rules of a created container. found: None if the engine no longer has it."""
+    return Lease(
+        guid=container.guid,
+        address=container.internal_ip,
+        container=found,
+        ports={each.host_port: each.container_port for each in container.ports if each.host_port},
+        egress=container.run_info.egress_rules,
+    )
