@@ -120,7 +120,7 @@ class ExecutorConfig:
     state_dir: str = "/var/lib/diego-cell"
     on_stop: OnStop = OnStop.DESTROY
     orphan_grace_s: float = 60.0
-    """Time from the start to the removal of containers that the journal does not name; 0: before the start."""
+    """Time until containers that the journal does not name are removed; 0: at once, before the start ends."""
     docker_host: str = "unix:///var/run/docker.sock"
     network_name: str = "diego-cell"
     network_subnet: str = "10.255.0.0/16"

@@ -88,7 +88,7 @@ class Restoration:
         return [record.container for record in self._records.values()]
 
     async def resume(self, refused: Mapping[str, str]) -> None:
-        """Carry out the decisions. refused: reasons of the network why a container cannot continue, by guid."""
+        """Carry out the decisions. refused: why the network cannot continue a container, by guid."""
         watched = [one for guid in self._found if (one := self.actors[guid].watched()) is not None]
         await self.shared.limits.adopt(watched)
         for guid, decision in self._decisions.items():

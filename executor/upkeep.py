@@ -87,9 +87,7 @@ class Upkeep:
                 self.actors[guid].vanished()
         now = self.shared.clock.monotonic()
         due = {guid for guid in strays if now >= self._spared_until.get(guid, now)}
-        await destroy_strays(
-            due, self.shared.store, shared.engine, shared.network, self.shared.containment
-        )
+        await destroy_strays(due, self.shared.store, shared.engine, shared.network, self.shared.containment)
 
     async def _watch_limits(self) -> None:
         limits = self.shared.limits

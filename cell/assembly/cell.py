@@ -28,6 +28,8 @@ from executor.config import ExecutorConfig
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
+from executor.journal.absent import NoJournal
+from executor.journal.api import Journal
 from executor.journal.sqlite import SQLiteJournal
 from executor.logs.api import LogSink
 from executor.network.api import Network
@@ -97,13 +99,15 @@ class Hooks:
 async def running_executor(
     config: RepConfig, sink: LogSink, hooks: Hooks | None = None
 ) -> AsyncIterator[Executor]:
-    """An executor on the real engine, without a rep.
+    """An executor on the real engine, without a rep and without a journal: nothing continues after its end.
 
+    What an earlier process left is removed at the start.
     Takes all locks of the cell before any change. Raises AlreadyInUse, EngineError, NetworkError,
     UnknownStack, ValueError.
     """
     with alone(config, settings := executor_config(config)):
-        async with _executor(config, settings, sink, hooks or Hooks()) as executor:
+        settings = replace(settings, orphan_grace_s=0)
+        async with _executor(config, settings, NoJournal(), sink, hooks or Hooks()) as executor:
             yield executor
 
 
@@ -111,6 +115,7 @@ async def running_executor(
 async def _executor(
     config: RepConfig,
     settings: ExecutorConfig,
+    journal: Journal,
     sink: LogSink,
     hooks: Hooks,
     meter: Meter | None = None,
@@ -134,6 +139,7 @@ async def _executor(
             ) as downloader,
             assemble(
                 settings,
+                journal=journal,
                 engine=hooks.engine(engine),
                 probe_engine=probe_engine,
                 network=hooks.network(network_config(config)),
@@ -176,7 +182,7 @@ async def composed_cell(config: RepConfig, telemetry: Telemetry) -> AsyncIterato
         async with (
             SQLiteJournal(Path(config.state_dir) / JOURNAL_FOLDER) as journal,
             _executor(
-                config, settings, telemetry.sink, Hooks(), telemetry.meter, telemetry.emitter
+                config, settings, journal, telemetry.sink, Hooks(), telemetry.meter, telemetry.emitter
             ) as executor,
             _agent(config, identities, executor, journal, telemetry) as agent,
         ):

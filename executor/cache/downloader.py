@@ -80,9 +80,9 @@ class Downloader:
     """Implements ``ArchiveFetcher``.
 
     Use with ``async with``: entering recovers the cache directory, leaving writes its index. Versions that a
-    previous process replaced may still be mounted in containers: :meth:`hold` those, then :meth:`sweep`. max_bytes:
-    limit of the cache's content; items in use, or above the limit, are kept regardless. limits: for each
-    archive.
+    previous process replaced may still be mounted in containers: :meth:`hold` those, then :meth:`sweep`.
+    max_bytes: limit of the cache's content; items in use, or above the limit, are kept regardless. limits:
+    for each archive.
     """
 
     def __init__(

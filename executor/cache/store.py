@@ -194,9 +194,8 @@ class Store:
         known = {version.path(form) for version in self._entries.values() for form in version.forms}
         delete([self._path / TEMP_NAME])
         _temp_directory(self._path)
-        self._unclaimed = {
-            path for path in self._path.iterdir() if path not in known and path.name not in (TEMP_NAME, INDEX_NAME)
-        }
+        known |= {self._path / TEMP_NAME, self._path / INDEX_NAME}
+        self._unclaimed = {path for path in self._path.iterdir() if path not in known}
 
     def find(self, path: Path) -> tuple[Version, Form] | None:
         """The version and form at a path: a current one, or one that a previous process replaced."""
@@ -216,7 +215,10 @@ class Store:
         return version, form
 
     def unclaimed(self) -> list[Path]:
-        """Forget what is neither current nor found, and evict down to the limit; return the paths to delete."""
+        """Forget what is neither current nor found, and evict down to the limit.
+
+        Returns the paths to delete.
+        """
         left, self._unclaimed = self._unclaimed, set()
         self._replaced.clear()
         garbage = [moved for path in sorted(left) for moved in self.aside(path)]

@@ -57,7 +57,7 @@ class Dependencies(Protocol):
         ...
 
     def adopt(self, guid: str, mounted: Sequence[str]) -> None:
-        """Hold the dependencies of a container of a previous process. mounted: host paths of all its mounts."""
+        """Hold the dependencies of a container of a previous process. mounted: host paths of its mounts."""
         ...
 
     async def sweep(self) -> None:

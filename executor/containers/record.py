@@ -1,7 +1,7 @@
 """The record of a container in the journal: what the next agent process needs to continue with it.
 
-A row is written at every move of a container, in order, without waiting. :meth:`Records.settled` is the barrier
-before an effect: it returns once all rows are stored.
+A row is written at every move of a container, in order, without waiting. :meth:`Records.settled` is the
+barrier before an effect: it returns once all rows are stored.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Records:
     def moved(self, container: Container, note: Note) -> None:
         """Store a container after a move. note: adds what else is new."""
         known = self._records.get(container.guid)
-        record = ContainerRecord(container=container) if known is None else replace(known, container=container)
+        record = (
+            ContainerRecord(container=container) if known is None else replace(known, container=container)
+        )
         self._put(note(record))
 
     def checked(self, guid: str, *, readiness: bool) -> None:

@@ -136,7 +136,7 @@ class DockerEngine:
         await asyncio.to_thread(self._client.close)
 
     def detach(self) -> None:
-        """Leave all containers and processes to the next agent process; no later call has an effect on them."""
+        """Leave all containers and processes to the next agent process. No later call has an effect."""
         self._detached = True
         self._processes.close()
 

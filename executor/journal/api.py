@@ -173,9 +173,10 @@ class Journal(Protocol):
     async def write(self, *changes: Change) -> None:
         """Store the changes in one transaction; on return they survive a kill of the agent.
 
-        Writes are stored in the order of their calls. Without changes it waits for the earlier ones. Raises JournalError; then nothing is stored, except
-        that after ``STALLED`` the changes may be stored later. Raises UnicodeEncodeError for a key with a
-        lone surrogate.
+        Writes are stored in the order of their calls. Without changes it waits for the earlier ones.
+
+        Raises JournalError; then nothing is stored, except that after ``STALLED`` the changes may be stored
+        later. Raises UnicodeEncodeError for a key with a lone surrogate.
         """
         ...
 

@@ -152,7 +152,9 @@ class CellNetwork:
             try:
                 await self._keeper.connect(guid, member.address)
             except NetworkError as error:
-                logger.error("container-cannot-be-linked", extra={"data": {"guid": guid, "error": str(error)}})
+                logger.error(
+                    "container-cannot-be-linked", extra={"data": {"guid": guid, "error": str(error)}}
+                )
                 refused[guid] = LEFT_OUT
         return refused
 

@@ -53,8 +53,12 @@ class VolumeManager:
         await self.discover()
         for guid, volumes in kept.items():
             self._held[guid] += [(volume.driver, volume.volume_id) for volume in volumes]
-        names = {(driver, self._name(driver, volume_id, guid))
-                 for guid, held in self._held.items() for driver, volume_id in held if self._knows(driver)}
+        names = {
+            (driver, self._name(driver, volume_id, guid))
+            for guid, held in self._held.items()
+            for driver, volume_id in held
+            if self._knows(driver)
+        }
         for driver in self._plugins.values():
             try:
                 left = await driver.mounted()

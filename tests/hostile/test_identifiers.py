@@ -17,6 +17,7 @@ from bbs.models.common import File
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from executor.containers import servicefiles
 from executor.containers.eventbus import EventBus
+from executor.containers.record import Records
 from executor.containers.store import ContainerStore
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.errors import ContainerGuidInvalid, ExecutorError, LimitsInvalid
@@ -31,6 +32,7 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
+from tests.support.journals import FailingJournal
 from tests.support.outcomes import idle_courier
 
 pytestmark = pytest.mark.unit
@@ -129,7 +131,7 @@ def test_an_lrp_nobody_can_report_is_not_reserved(bad: dict[str, Any]) -> None:
 
 @pytest.fixture
 def store() -> ContainerStore:
-    store = ContainerStore(EventBus().publish, lambda: 0)
+    store = ContainerStore(EventBus().publish, lambda: 0, Records(FailingJournal()))
     store.total = Resources(memory_mb=100, disk_mb=100, containers=9)
     return store
 

@@ -23,6 +23,7 @@ from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Pr
 from executor.config import ExecutorConfig
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
+from executor.journal.api import Journal
 from executor.logs.api import LogLine
 from executor.model import (
     AllocationRequest,
@@ -35,6 +36,7 @@ from executor.model import (
 )
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
+from tests.support.journals import FailingJournal
 
 IMAGE = "diego-cell/test-rootfs:1"
 PATIENCE_S = 30.0
@@ -90,6 +92,12 @@ class Shelf:
         self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
     ) -> Fetched:
         return await self.fetch_file(url, cache_key, checksum)
+
+    def hold(self, path: Path) -> Callable[[], None] | None:
+        return None
+
+    async def sweep(self) -> None:
+        return
 
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         raise AssertionError(f"upload of {path} to {url}")
@@ -219,15 +227,26 @@ async def engine(docker_client: APIClient, unique: str, tmp_path: Path) -> Async
 def open_cell(docker_client: APIClient, rootfs_image: str, unique: str, tmp_path: Path) -> OpenCell:
     """Opens a cell: ``async with open_cell(setting=...)``; elsewhere with ``docker_host``, ``rootfs``.
 
-    It goes with all its containers, unless it is to ``leave`` them to a later life.
+    It goes with all its containers, unless it is to ``leave`` them to a later life. A later life with the
+    same ``journal`` adopts them, another one removes them.
     """
 
     @asynccontextmanager
     async def opened(
-        *, docker_host: str | None = None, rootfs: str = rootfs_image, leave: bool = False, **settings: Any
+        *,
+        docker_host: str | None = None,
+        rootfs: str = rootfs_image,
+        leave: bool = False,
+        journal: Journal | None = None,
+        **settings: Any,
     ) -> AsyncIterator[Cell]:
         config = ExecutorConfig(
-            cell_id=unique, memory_mb=2048, disk_mb=2048, temp_dir=str(tmp_path / "tmp"), **settings
+            cell_id=unique,
+            memory_mb=2048,
+            disk_mb=2048,
+            temp_dir=str(tmp_path / "tmp"),
+            orphan_grace_s=0,
+            **settings,
         )
         engines = [
             DockerEngine(
@@ -244,6 +263,7 @@ def open_cell(docker_client: APIClient, rootfs_image: str, unique: str, tmp_path
         log, shelf, network = AppLog(), Shelf(), CellNetwork(network_config(unique))
         executor = assemble(
             config,
+            journal=journal or FailingJournal(),
             engine=engines[0],
             probe_engine=engines[1],
             network=network,

@@ -15,6 +15,7 @@ from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import OptionalResources
+from executor.containers.record import Records
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -31,7 +32,9 @@ from executor.model import (
     ContainerEvent,
     EventKind,
 )
+from executor.network.api import Lease
 from executor.telemetry.meter import Meter
+from tests.support.journals import FailingJournal
 from tests.support.waiting import PATIENCE_S
 
 CELL = "cell-1"
@@ -64,6 +67,10 @@ class ScriptedEngine:
         self.containers: dict[str, ContainerSpec] = {}
         self.failures: dict[str, list[Exception]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.ids: dict[str, str] = {}
+        self.stopped: set[str] = set()
+        """Guids of containers that exist but do not run."""
+        self.detached = False
         self.calls: list[str] = []
         self.called = asyncio.Condition()
         self.exit_status = 0
@@ -72,6 +79,8 @@ class ScriptedEngine:
         self.disk_bytes = 100 << 30
 
     async def _perform(self, operation: str) -> None:
+        if self.detached:
+            raise asyncio.CancelledError
         self.calls.append(operation)
         async with self.called:
             self.called.notify_all()
@@ -94,15 +103,32 @@ class ScriptedEngine:
     ) -> EngineContainer:
         await self._perform(f"create {spec.guid}")
         self.containers[spec.guid] = spec
-        return EngineContainer(guid=spec.guid, id=f"id-{spec.guid}", init_pid=1, address=spec.address)
+        return self._made(spec)
 
     async def destroy(self, guid: str) -> None:
         await self._perform(f"destroy {guid}")
         self.containers.pop(guid, None)
+        self.ids.pop(guid, None)
+        self.stopped.discard(guid)
 
     async def list_guids(self) -> set[str]:
         await self._perform("list_guids")
         return set(self.containers)
+
+    async def find(self, guid: str) -> EngineContainer | None:
+        await self._perform(f"find {guid}")
+        spec = self.containers.get(guid)
+        if spec is None or guid in self.stopped:
+            return None
+        return self._made(spec)
+
+    def _made(self, spec: ContainerSpec) -> EngineContainer:
+        mounted = tuple(mount.source for mount in spec.mounts)
+        made = self.ids.setdefault(spec.guid, f"id-{spec.guid}")
+        return EngineContainer(guid=spec.guid, id=made, init_pid=1, address=spec.address, mounted=mounted)
+
+    def detach(self) -> None:
+        self.detached = True
 
     async def start_process(
         self,
@@ -160,6 +186,8 @@ class ScriptedNetwork:
         self.failures: dict[str, list[Exception]] = {}
         self.running = False
         self.closed = False
+        self.leases: dict[str, Lease] = {}
+        self.refused: dict[str, str] = {}
         self.tell: Callable[[str, str], None] = lambda guid, text: None
         self.give_up = self.tell
         self.swept = False
@@ -168,8 +196,18 @@ class ScriptedNetwork:
         if self.failures.get(name):
             raise self.failures[name].pop(0)
 
-    async def start(self) -> None:
+    async def start(self, leases: Sequence[Lease] = ()) -> Mapping[str, str]:
         self.running = True
+        self.closed = False
+        self.leases = {lease.guid: lease for lease in leases}
+        for lease in leases:
+            self.addresses[lease.guid] = lease.address
+            self.reserved[lease.guid] = tuple(lease.ports)
+            self.free = [port for port in self.free if port not in lease.ports]
+            if lease.container is not None and lease.guid not in self.refused:
+                self.mappings[lease.guid] = lease.ports
+                self.egress[lease.guid] = tuple(lease.egress)
+        return {guid: reason for guid, reason in self.refused.items() if guid in self.leases}
 
     async def stop(self) -> None:
         self._fail("stop")
@@ -216,6 +254,8 @@ class ScriptedNetwork:
         self.verified.set()
 
     async def detach(self, guid: str) -> None:
+        if self.closed:
+            return
         self._fail("detach")
         self.addresses.pop(guid, None)
         self.mappings.pop(guid, None)
@@ -229,6 +269,14 @@ class ScriptedDependencies:
         self.result: tuple[BindMount, ...] | Exception = ()
         self.release_failures: list[Exception] = []
         self.released: list[str] = []
+        self.held: dict[str, tuple[str, ...]] = {}
+        self.swept = False
+
+    def adopt(self, guid: str, mounted: Sequence[str]) -> None:
+        self.held[guid] = tuple(mounted)
+
+    async def sweep(self) -> None:
+        self.swept = True
 
     async def mounts(self, container: Container) -> tuple[BindMount, ...]:
         if isinstance(self.result, Exception):
@@ -236,6 +284,7 @@ class ScriptedDependencies:
         return self.result
 
     async def release(self, guid: str) -> None:
+        self.held.pop(guid, None)
         if self.release_failures:
             raise self.release_failures.pop(0)
         self.released.append(guid)
@@ -380,6 +429,7 @@ class World:
     meter: Meter = field(default_factory=Meter)
     clock: StillClock = field(default_factory=StillClock)
     resources: OptionalResources = field(default_factory=OptionalResources)
+    journal: FailingJournal = field(default_factory=FailingJournal)
 
     def configure(self, **changes: Any) -> None:
         self.config = replace(self.config, **changes)
@@ -387,6 +437,8 @@ class World:
     def build(self) -> Executor:
         return Executor(
             self.config,
+            journal=self.journal,
+            records=Records(self.journal),
             engine=self.engine,
             probe_engine=self.probe_engine,
             network=self.network,

@@ -42,6 +42,7 @@ async def test_start_waits_for_the_engine_and_wipes_what_was_left(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor.boot.PING_PAUSE_S", 0)
+    world.configure(orphan_grace_s=0)
     world.engine.failures["ping"] = [EngineUnavailable(), EngineUnavailable()]
     world.engine.containers["old"] = ContainerSpec(guid="old", root_fs="x")
     leftover = tmp_path / "executor-work" / "leftover"
@@ -57,6 +58,7 @@ async def test_start_waits_for_the_engine_and_wipes_what_was_left(
 
 
 async def test_a_container_that_resists_the_wipe_is_fatal(world: World) -> None:
+    world.configure(orphan_grace_s=0)
     world.engine.containers["old"] = ContainerSpec(guid="old", root_fs="x")
     world.engine.failures["destroy"] = [EngineError("device busy")]
     with pytest.raises(EngineError, match="device busy"):

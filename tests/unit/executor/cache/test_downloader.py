@@ -503,6 +503,7 @@ class TestRestart:
         (tmp_path / "cache/temp/leftover").write_text("x")
         (tmp_path / "cache/stranger").mkdir()
         async with open_cache() as cache:
+            await cache.sweep()
             assert (await cache.fetch_file(site.url, "file")).size == 0
             assert (await cache.fetch_directory(site.url, "directory")).size == 0
             assert len(kept()) == 2
@@ -524,6 +525,7 @@ class TestRestart:
             await cache.fetch_file(site.url, "key")
         (tmp_path / "cache/saved_cache.json").write_bytes(index)
         async with open_cache() as cache:
+            await cache.sweep()
             assert kept() == []
             assert (await cache.fetch_file(site.url, "key")).size > 0
 
@@ -541,7 +543,30 @@ class TestRestart:
         async with open_cache() as cache:
             await cache.fetch_file(site.url, "key")
         async with open_cache(0) as cache:
+            await cache.sweep()
             assert (cache.footprint, kept()) == (0, [])
+
+    async def test_what_is_mounted_in_an_adopted_container_stays_until_its_release(
+        self, open_cache, site, make_tar, kept
+    ):
+        site.serve(make_tar(("a", b"1")))
+        async with open_cache() as cache:
+            current = (await cache.fetch_directory(site.url, "key")).path
+            replaced = current.with_name("0123-1-1.d")
+            replaced.mkdir()
+            site.serve(make_tar(("a", b"2")))
+        async with open_cache() as cache:
+            releases = [cache.hold(path) for path in (replaced, replaced, current)]
+            assert cache.hold(current.with_name("elsewhere")) is None
+            await cache.sweep()
+            assert replaced.exists()
+            (await cache.fetch_directory(site.url, "key")).release()  # replaces the current one
+            assert current.exists()
+            for release in releases:
+                assert current.exists()
+                release()
+        assert not replaced.exists()
+        assert not current.exists()
 
     async def test_modes(self, open_cache, site, make_tar, tmp_path):
         async with open_cache():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,15 @@ class ScriptedCache:
             raise DownloadError(f"{url}: connection refused")
         self.held.append(url)
         return Fetched(Path("/cache", url), self._sizes[url], lambda: self.held.remove(url))
+
+    def hold(self, path: Path) -> Callable[[], None] | None:
+        if path.parent != Path("/cache"):
+            return None
+        self.held.append(path.name)
+        return lambda: self.held.remove(path.name)
+
+    async def sweep(self) -> None:
+        self.swept = True
 
 
 def container(*dependencies: CachedDependency) -> Container:

@@ -24,9 +24,11 @@ from executor.containers.machine import (
     cap_failure_reason,
     is_expired,
 )
+from executor.containers.record import Records
 from executor.containers.store import ContainerStore
 from executor.errors import InvalidStateTransition
 from executor.model import AllocationRequest, Container, ContainerState, EventKind, Resources, RunInfo
+from tests.support.journals import FailingJournal
 
 pytestmark = pytest.mark.unit
 
@@ -160,7 +162,7 @@ TestLife = Life.TestCase
 
 
 def test_a_refused_move_tells_what_the_container_is_and_what_happened_to_it() -> None:
-    store = ContainerStore(lambda _: None, lambda: 0)
+    store = ContainerStore(lambda _: None, lambda: 0, Records(FailingJournal()))
     store.total = Resources(memory_mb=1, disk_mb=1, containers=1)
     store.reserve(AllocationRequest(guid="g1"))
     store.move("g1", Initialize(run_info=RunInfo()))

@@ -39,6 +39,12 @@ class NothingToFetch:
     async def fetch_directory(self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM) -> Fetched:
         raise DownloadError(f"{url}: no route to host")
 
+    def hold(self, path: Path) -> Callable[[], None] | None:
+        return None
+
+    async def sweep(self) -> None:
+        return
+
     async def upload(self, path: Path, url: str, *, progress: Progress | None = None) -> int:
         raise AssertionError(f"upload to {url}")
 
@@ -52,6 +58,7 @@ def assembled(world: World) -> Executor:
     net = NothingToFetch()
     return assemble(
         world.config,
+        journal=world.journal,
         engine=world.engine,
         probe_engine=world.probe_engine,
         network=world.network,

@@ -105,7 +105,7 @@ async def test_a_driver_that_fails_in_any_way_does_not_keep_the_others(
 
     monkeypatch.setattr(PluginDriver, "activate", activate)
     manager = VolumeManager([str(tmp_path)])
-    await manager.start()
+    await manager.start({})
     assert manager.drivers == ["good"]
     await manager.close()
 
@@ -191,7 +191,7 @@ async def driver(tmp_path: Path) -> AsyncIterator[ScriptedDriver]:
 @pytest.fixture
 async def volumes(driver: ScriptedDriver, tmp_path: Path) -> AsyncIterator[VolumeManager]:
     manager = VolumeManager([str(tmp_path / "drivers")])
-    await manager.start()
+    await manager.start({})
     yield manager
     await manager.close()
 
@@ -214,12 +214,24 @@ async def test_a_start_gives_back_what_was_left_mounted(
     assert driver.called("VolumeDriver.Unmount") == [{"Name": "left"}, {"Name": "behind"}]
 
 
+async def test_volumes_of_kept_containers_stay_mounted_until_their_end(
+    driver: ScriptedDriver, tmp_path: Path
+) -> None:
+    driver.answers["VolumeDriver.List"] = {"Volumes": [{"Name": "left"}, {"Name": "share"}]}
+    manager = VolumeManager([str(tmp_path / "drivers")])
+    await manager.start({"ig": [volume(volume_id="share"), volume(driver="gone", volume_id="other")]})
+    assert driver.called("VolumeDriver.Unmount") == [{"Name": "left"}]
+    await manager.unmount("ig")
+    assert driver.called("VolumeDriver.Unmount") == [{"Name": "left"}, {"Name": "share"}]
+    await manager.close()
+
+
 async def test_one_volume_that_resists_does_not_keep_the_others_mounted(
     driver: ScriptedDriver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     driver.answers["VolumeDriver.Unmount"] = {"Err": "busy"}
     manager = VolumeManager([str(tmp_path / "drivers")])
-    await manager.start()
+    await manager.start({})
     await manager.close()
     assert driver.called("VolumeDriver.Unmount") == [{"Name": "left"}, {"Name": "behind"}]
     assert [
