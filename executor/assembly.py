@@ -9,13 +9,15 @@ from executor.config import ExecutorConfig
 from executor.containers.applog import AppLog
 from executor.containers.creation import OptionalResources
 from executor.containers.dependencies import CachedDependencies
+from executor.containers.histories import Histories, NoHistories
 from executor.containers.layers import CachedLayers
 from executor.containers.processgroup import StepGroups, step_settings
-from executor.containers.record import Records
 from executor.engine.api import Engine
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
+from executor.journal.absent import NoJournal
 from executor.journal.api import Journal
+from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
@@ -33,7 +35,7 @@ from executor.volumes.manager import VolumeManager
 def assemble(
     config: ExecutorConfig,
     *,
-    journal: Journal,
+    journal: Journal | None,
     engine: Engine,
     probe_engine: Engine,
     network: Network,
@@ -48,7 +50,7 @@ def assemble(
 ) -> Executor:
     """Build an executor; the caller enters it with ``async with``.
 
-    journal: open, under the lock of the state folder.
+    journal: open, under the lock of the state folder; None: containers end with this process.
     probe_engine: the same engine with the owner name ``config.healthcheck_container_owner_name``. Download
     steps and cached dependencies share one limiter. emitter: sink of the app metrics. life_sink: sink of the
     cell's lines about creation, stop and destruction of containers; default: ``sink``. Raises IdentityError
@@ -57,6 +59,8 @@ def assemble(
     yield_often()
     clock = clock or SystemClock()
     meter = meter or Meter()
+    own_journal = DetachableJournal(journal or NoJournal())
+    histories = Histories(own_journal) if journal is not None else NoHistories()
     ledger = LogLedger(meter)
     slots = StepSlots(
         downloads=transfer_places(config.max_concurrent_downloads),
@@ -84,14 +88,15 @@ def assemble(
         ledger=ledger,
         identity=resources.identity,
         recorder=recorder,
+        histories=histories.of,
     )
     dependencies = CachedDependencies(
         fetcher, slots.downloads, AppLog(sink, config.cell_id, clock, config.log_origin)
     )
     return Executor(
         config,
-        journal=journal,
-        records=Records(journal),
+        journal=own_journal,
+        unreadable=histories.unreadable,
         engine=engine,
         probe_engine=probe_engine,
         network=network,

@@ -31,7 +31,7 @@ from executor.containers.facilities import Facilities
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import EngineError, NetworkError
-from executor.journal.api import Journal
+from executor.journal.detachable import DetachableJournal
 from executor.privatedir import make_private
 from executor.restoration import Restoration
 from executor.scheduler import lasting
@@ -51,7 +51,7 @@ STALLED_INTERVAL_S = 5.0
 class Boot:
     """Starts and stops the parts of one executor. actors: of the containers, by guid."""
 
-    journal: Journal
+    journal: DetachableJournal
     restoration: Restoration
 
     config: ExecutorConfig
@@ -93,12 +93,12 @@ class Boot:
         if self.detached:
             return
         self.detached = True
-        self.shared.records.close()
+        self.journal.detach()
         self.bus.close()
         self.shared.engine.detach()
         await self.shared.scheduler.cancel()
         await self.shared.network.close()
-        await self.journal.record()  # returns after all earlier changes
+        await self.journal.flush()
 
     async def _spare(self, orphans: Set[str]) -> None:
         """Leave orphans alone for the grace period. Raises EngineError if one cannot be destroyed."""

@@ -9,7 +9,7 @@ body is cancelled and leaving raises the error.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from functools import partial
 from io import BytesIO
@@ -32,7 +32,7 @@ from executor.containment import Containment
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
 from executor.errors import ContainerNotFound, ExecutorError
-from executor.journal.api import Journal
+from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock, SystemClock
 from executor.model import (
@@ -60,7 +60,8 @@ from executor.watch.readings import MetricsKeeper
 class Executor:
     """Implements :class:`executor.api.ExecutorAPI`.
 
-    journal: open, under the lock of the state folder. records: the records of containers in it.
+    journal: open, under the lock of the state folder. unreadable: guids of containers whose recorded steps
+    cannot be read.
     probe_engine: the same engine with the owner name of health check containers. build_group: builds the
     steps of a created container. resources: optional resources of containers. slots: of the steps. All
     calls need a running executor.
@@ -70,8 +71,8 @@ class Executor:
         self,
         config: ExecutorConfig,
         *,
-        journal: Journal,
-        records: Records,
+        journal: DetachableJournal,
+        unreadable: Set[str] = frozenset(),
         engine: Engine,
         probe_engine: Engine,
         network: Network,
@@ -97,6 +98,7 @@ class Executor:
         self._volumes = resources.volumes
         self._health = EngineHealth(config, probe_engine, meter)
         self._bus = EventBus()
+        records = Records(journal)
         self._store = ContainerStore(self._bus.publish, clock.time_ns, records)
         self._scheduler = Scheduler(config, containment)
         self._metrics = MetricsKeeper(
@@ -148,7 +150,9 @@ class Executor:
         self._boot = Boot(
             config=config,
             journal=journal,
-            restoration=Restoration(journal=journal, shared=shared, actors=self._actors),
+            restoration=Restoration(
+                journal=journal, shared=shared, actors=self._actors, unreadable=unreadable
+            ),
             shared=shared,
             actors=self._actors,
             resources=resources,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from executor.containers.actor import ContainerActor
@@ -17,6 +17,7 @@ from executor.containers.adoption import Decision, View, decide, view
 from executor.containers.facilities import Facilities
 from executor.containers.machine import MISSING
 from executor.containers.record import ContainerRecord, from_row
+from executor.containment import INTERNAL_ERROR
 from executor.engine.api import EngineContainer
 from executor.journal.api import DeleteContainer, Journal
 from executor.model import Container
@@ -30,11 +31,15 @@ FINDS_MOST = 32
 
 @dataclass(slots=True, kw_only=True)
 class Restoration:
-    """Restores the containers of one executor. actors: of the containers, by guid."""
+    """Restores the containers of one executor.
+
+    actors: of the containers, by guid. unreadable: guids of containers whose recorded steps cannot be read.
+    """
 
     journal: Journal
     shared: Facilities
     actors: MutableMapping[str, ContainerActor]
+    unreadable: Set[str]
     _records: dict[str, ContainerRecord] = field(default_factory=dict, init=False)
     _decisions: dict[str, Decision] = field(default_factory=dict, init=False)
     _found: dict[str, EngineContainer] = field(default_factory=dict, init=False)
@@ -100,6 +105,8 @@ class Restoration:
         match decision:
             case Decision.ADOPT if refusal:
                 actor.finish(refusal, retryable=True)
+            case Decision.ADOPT if guid in self.unreadable:
+                actor.finish(INTERNAL_ERROR, retryable=True)
             case Decision.ADOPT:
                 actor.adopt(self._found[guid], self._records[guid].started_at_ns / 1e9)
             case Decision.FINISH:

@@ -28,7 +28,6 @@ from executor.config import ExecutorConfig
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
-from executor.journal.absent import NoJournal
 from executor.journal.api import Journal
 from executor.journal.sqlite import SQLiteJournal
 from executor.logs.api import LogSink
@@ -107,7 +106,7 @@ async def running_executor(
     """
     with alone(config, settings := executor_config(config)):
         settings = replace(settings, orphan_grace_s=0)
-        async with _executor(config, settings, NoJournal(), sink, hooks or Hooks()) as executor:
+        async with _executor(config, settings, None, sink, hooks or Hooks()) as executor:
             yield executor
 
 
@@ -115,7 +114,7 @@ async def running_executor(
 async def _executor(
     config: RepConfig,
     settings: ExecutorConfig,
-    journal: Journal,
+    journal: Journal | None,
     sink: LogSink,
     hooks: Hooks,
     meter: Meter | None = None,

@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-TAKE_OVER_S = 1.0
-"""Time for the steps of an adopted container to take over its processes, before they are stopped."""
+STOP_AGAIN_S = 0.1
+"""Time until an adopted container is stopped. Its steps, once begun, first take over its processes."""
 
 
 class ContainerActor:
@@ -236,7 +236,7 @@ class ContainerActor:
         stopping = None
         if self.container.run_result.stopped:
             self._stop_logged = True
-            stopping = asyncio.get_running_loop().call_later(TAKE_OVER_S, self._interrupt)
+            stopping = asyncio.get_running_loop().call_later(STOP_AGAIN_S, self._interrupt)
         try:
             with self._shared.containment.of(self._guid, "live", then=self._end_of_internal_error):
                 await self._run_until_completed(engine_container, started_at)

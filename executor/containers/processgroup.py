@@ -23,6 +23,7 @@ from executor.steps.check import valid_checks
 from executor.steps.context import StepContext, StepSettings, StepTools
 from executor.steps.group import CredentialedGroup
 from executor.steps.orphans import Orphans
+from executor.steps.replay import History
 from executor.steps.trace import TraceRecorder
 from executor.steps.tree import build_container_step
 from executor.telemetry.meter import Meter
@@ -53,7 +54,8 @@ class StepGroups:
     """Builds the process groups of a cell (:data:`executor.containers.facilities.BuildGroup`).
 
     ledger: counts the log output of apps. identity: its runners renew a container's credentials while its
-    steps run. recorder: returns the trace recorder of a container's steps, by guid.
+    steps run. recorder: returns the trace recorder of a container's steps, by guid. histories: returns the
+    records of its steps.
     """
 
     config: ExecutorConfig
@@ -64,6 +66,7 @@ class StepGroups:
     ledger: LogLedger
     identity: Identity
     recorder: Callable[[str], TraceRecorder]
+    histories: Callable[[str], History] = lambda _guid: History()
 
     def build(
         self,
@@ -98,6 +101,7 @@ class StepGroups:
             open_socket=partial(self._open_socket, container.guid),
             recorder=self.recorder(container.guid),
             orphans=orphans,
+            history=self.histories(container.guid),
         )
         step = build_container_step(info, context)
         if runner := self.identity.runner(container):

@@ -51,7 +51,6 @@ class Records:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._records: dict[str, ContainerRecord] = {}
-        self._closed = False
 
     def moved(self, container: Container, note: Note) -> None:
         """Store a container after a move. note: adds what else is new."""
@@ -72,21 +71,16 @@ class Records:
 
     def removed(self, guid: str) -> None:
         """Delete the record of a container that is destroyed, with its steps."""
-        if self._records.pop(guid, None) is not None and not self._closed:
+        if self._records.pop(guid, None) is not None:
             self._journal.post(DeleteContainer(guid))
 
     async def settled(self) -> None:
         """Wait until all rows are stored. Raises JournalError: the effect must not happen."""
         await self._journal.write()
 
-    def close(self) -> None:
-        """Store no later change: the next agent process continues from the present rows."""
-        self._closed = True
-
     def _put(self, record: ContainerRecord) -> None:
         self._records[record.container.guid] = record
-        if not self._closed:
-            self._journal.post(Put(to_row(record)))
+        self._journal.post(Put(to_row(record)))
 
 
 def to_row(record: ContainerRecord) -> ContainerRow:

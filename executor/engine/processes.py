@@ -120,6 +120,7 @@ class ProcessRoom:
         self._client = client
         self._io_dir = io_dir
         self._processes: dict[str, list[DockerProcess]] = {}
+        self._closed = False
         self._turns = OutputTurns()
         self._starting = FairPlaces(sys.maxsize, most=STARTS_MOST)
         self._names = itertools.count(1)
@@ -147,7 +148,7 @@ class ProcessRoom:
             try:
                 process = await self._let_go(container, started, name, stdout, stderr, durable=durable)
             except BaseException:
-                _discard(started)
+                self._undo(started, durable=durable)
                 raise
             return self._kept(container.guid, process)
 
@@ -257,8 +258,17 @@ class ProcessRoom:
         for process in self._processes.pop(guid, []):
             process.abandon()
 
+    def _undo(self, started: _Started, *, durable: bool) -> None:
+        """End a partial start; leave a durable process, which may run already, to the next agent process."""
+        if durable and self._closed:
+            os.close(started.parent_fd)
+            started.fifos.close_descriptors()
+        else:
+            _discard(started)
+
     def close(self) -> None:
         """Stop watching all processes; they keep running."""
+        self._closed = True
         for processes in self._processes.values():
             for process in processes:
                 process.detach()
@@ -302,7 +312,7 @@ class ProcessRoom:
             await self._client.call(asked, job, owner=container.guid)
         except BaseException as error:
             for started in made:  # the start succeeded during its cancellation
-                _discard(started)
+                self._undo(started, durable=False)
             if isinstance(error, OSError):
                 raise EngineError(f"{asked}: {reason_of(error)}") from error
             raise

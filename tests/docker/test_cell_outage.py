@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,11 @@ from cell.development.slots import take_slots
 from executor.engine.createrequest import LABEL_GUID
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.relays import Relay
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import until_so
 
 pytestmark = pytest.mark.docker
 
 UNTIL_ASKED = "while [ ! -e /tmp/end ]; do sleep 0.1; done; "
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        for _ in itertools.count():
-            if await holds():
-                return
-            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -94,7 +85,7 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
             task = await bbs.task("sum")
             return row.state == "RUNNING" and task.state is TaskState.Running
 
-        await until(both_run)
+        await until_so(both_run)
         (row,) = await bbs.actual_lrps(process_guid="web")
 
         async def both_wait() -> bool:
@@ -103,7 +94,7 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
         async with relay.refusing():
             for guid in (row.actual_lrp_instance_key.instance_guid, "sum"):
                 await asyncio.to_thread(end, guid)
-            await until(both_wait)
+            await until_so(both_wait)
             await rep.kill()
             await rep.start()
             assert await both_wait()
@@ -111,7 +102,7 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
         async def both_recorded() -> bool:
             return await waiting(rep) == []
 
-        await until(both_recorded)
+        await until_so(both_recorded)
         (row,) = await bbs.actual_lrps(process_guid="web")
         assert (row.crash_count, row.crash_reason.rpartition(": ")[2]) == (1, "Exited with status 7")
         task = await bbs.task("sum")

@@ -36,7 +36,6 @@ from executor.model import (
 )
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
-from tests.support.journals import FailingJournal
 
 IMAGE = "diego-cell/test-rootfs:1"
 PATIENCE_S = 30.0
@@ -263,7 +262,7 @@ def open_cell(docker_client: APIClient, rootfs_image: str, unique: str, tmp_path
         log, shelf, network = AppLog(), Shelf(), CellNetwork(network_config(unique))
         executor = assemble(
             config,
-            journal=journal or FailingJournal(),
+            journal=journal,
             engine=engines[0],
             probe_engine=engines[1],
             network=network,

@@ -15,7 +15,6 @@ from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
 from executor.containers.creation import OptionalResources
-from executor.containers.record import Records
 from executor.engine.api import (
     BindMount,
     ContainerSpec,
@@ -26,6 +25,7 @@ from executor.engine.api import (
 )
 from executor.errors import NoFreePorts
 from executor.executor import Executor
+from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogLine
 from executor.model import (
     Container,
@@ -44,6 +44,7 @@ class ScriptedProcess:
     """Ends with the status it was given, at once or when its gate opens, or of a signal."""
 
     pid = 4242
+    released = False
 
     def __init__(self, status: int, gate: asyncio.Event | None) -> None:
         self._status = status
@@ -58,6 +59,9 @@ class ScriptedProcess:
     async def signal(self, signum: int) -> None:
         self._status = 128 + signum
         self._ended.set()
+
+    async def release(self) -> None:
+        self.released = True
 
 
 class ScriptedEngine:
@@ -437,8 +441,7 @@ class World:
     def build(self) -> Executor:
         return Executor(
             self.config,
-            journal=self.journal,
-            records=Records(self.journal),
+            journal=DetachableJournal(self.journal),
             engine=self.engine,
             probe_engine=self.probe_engine,
             network=self.network,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 PATIENCE_S: Final = 90.0
@@ -18,3 +18,10 @@ async def until(holds: Callable[[], object], what: str = "") -> None:
                 await asyncio.sleep(0.002)
     except TimeoutError:
         raise AssertionError(f"waited {PATIENCE_S:g} s in vain {what and f'for {what}'}".rstrip()) from None
+
+
+async def until_so(holds: Callable[[], Awaitable[bool]], pause_s: float = 0.05) -> None:
+    """Ask again and again, until something holds. Raises TimeoutError."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await holds():  # noqa: ASYNC110 - nothing notifies of it
+            await asyncio.sleep(pause_s)

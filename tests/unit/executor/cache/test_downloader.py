@@ -554,7 +554,8 @@ class TestRestart:
             current = (await cache.fetch_directory(site.url, "key")).path
             replaced = current.with_name("0123-1-1.d")
             replaced.mkdir()
-            site.serve(make_tar(("a", b"2")))
+        site.replies.clear()
+        site.serve(make_tar(("a", b"2")), etag='"2"')
         async with open_cache() as cache:
             releases = [cache.hold(path) for path in (replaced, replaced, current)]
             assert cache.hold(current.with_name("elsewhere")) is None

@@ -1,0 +1,208 @@
+"""A real cell is killed and started again: its instances and Tasks go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker import APIClient
+
+from bbs.client.http import HTTPBBSClient
+from bbs.models.actions import RunAction
+from bbs.models.common import MetricTagValue
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.task import TaskDefinition, TaskState
+from bbs.models.workload import Check, CheckDefinition, Sidecar, TCPCheck
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
+from executor.engine.createrequest import LABEL_CELL, LABEL_GUID, LABEL_OWNER
+from tests.support.local_reps import QUICK, LocalRep
+from tests.support.waiting import until_so
+
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
+
+SERVE = "echo x >>/tmp/starts; exec httpd -f -p 8080 -h /tmp"
+LRPS = ("checked", "watched", "plain")
+KILLS = 3
+
+
+def shell(script: str) -> RunAction:
+    return RunAction(path="sh", args=("-c", script), user="root")
+
+
+LISTENS = shell("grep -q :1F90 /proc/net/tcp /proc/net/tcp6")
+
+
+def lrp(guid: str, **settings: Any) -> DesiredLRP:
+    return DesiredLRP(
+        process_guid=guid,
+        domain="d",
+        root_fs="preloaded:busybox",
+        instances=1,
+        ports=(8080,),
+        metric_tags={"source_id": MetricTagValue(static=guid)},
+        action=shell(SERVE),
+        **settings,
+    )
+
+
+@pytest.fixture
+def client() -> Iterator[APIClient]:
+    with closing(docker.APIClient(version="auto")) as found:
+        yield found
+
+
+class Inside:
+    """The containers of a cell, as the engine and the host see them."""
+
+    def __init__(self, client: APIClient, cell_id: str) -> None:
+        self._client = client
+        self._filter = {"label": [f"{LABEL_CELL}={cell_id}", f"{LABEL_OWNER}=executor"]}
+
+    def ids(self) -> dict[str, str]:
+        """Engine ids by guid."""
+        found = self._client.containers(all=True, filters=self._filter)
+        return {each["Labels"][LABEL_GUID]: each["Id"] for each in found}
+
+    def run(self, guid: str, *command: str) -> str:
+        made = self._client.exec_create(self.ids()[guid], list(command))["Id"]
+        return str(self._client.exec_start(made).decode())
+
+    def pids(self) -> dict[str, set[str]]:
+        """Host pids of the lasting programs and of their parents, by guid."""
+        tops = {guid: self._client.top(found)["Processes"] for guid, found in self.ids().items()}
+        lasting = ("httpd", "tail", "/tmp/end")
+        return {
+            guid: {line[1] for line in lines if any(name in line[-1] for name in lasting)}
+            for guid, lines in tops.items()
+        }
+
+
+class Visitor:
+    """Connects to mapped ports again and again."""
+
+    def __init__(self, targets: list[tuple[str, int]]) -> None:
+        self._targets = targets
+        self.succeeded = 0
+        self.failures: list[str] = []
+
+    async def _visit(self) -> None:
+        while True:
+            for host, port in self._targets:
+                try:
+                    async with asyncio.timeout(2):
+                        reader, writer = await asyncio.open_connection(host, port)
+                        writer.write(b"GET /starts HTTP/1.0\r\n\r\n")
+                        answer = await reader.read()
+                        writer.close()
+                except (OSError, TimeoutError) as error:
+                    self.failures.append(f"{port}: {error!r}")
+                else:
+                    self.succeeded += answer.endswith(b"x\n")
+            await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def visiting(self) -> AsyncIterator[None]:
+        visits = asyncio.create_task(self._visit())
+        try:
+            yield
+        finally:
+            visits.cancel()
+            await asyncio.wait({visits})
+
+
+@asynccontextmanager
+async def a_cell(folder: Path) -> AsyncIterator[tuple[LocalRep, HTTPBBSClient]]:
+    # no convergence: the records stay as the cell's reports make them
+    async with local_cell(folder, arguments=["--cells", "0", "--convergence-interval", "3600"]) as plane:
+        with take_slots(1) as (slot,):
+            rep = LocalRep(plane, slot, folder / slot.cell_id, settings=QUICK)
+            async with rep.running(), HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
+                yield rep, bbs
+
+
+async def test_nothing_notices_the_death_of_its_cell(tmp_path: Path, client: APIClient) -> None:
+    async with a_cell(tmp_path) as (rep, bbs):
+        listening = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=8080)),))
+        await bbs.desire_lrp(lrp("checked", check_definition=listening))
+        sidecar = Sidecar(action=shell("exec tail -f /dev/null"), memory_mb=8)
+        await bbs.desire_lrp(lrp("watched", monitor=LISTENS, sidecars=(sidecar,)))
+        await bbs.desire_lrp(lrp("plain"))
+        waits = "while [ ! -e /tmp/end ]; do sleep 0.1; done"
+        work = f"echo x >>/tmp/starts; {waits}; wc -l </tmp/starts >/tmp/result"
+        definition = TaskDefinition(
+            root_fs="preloaded:busybox", action=shell(work), result_file="/tmp/result"
+        )
+        await bbs.desire_task("sum", "d", definition)
+
+        async def all_run() -> bool:
+            rows = [row for guid in LRPS for row in await bbs.actual_lrps(process_guid=guid)]
+            running = [row for row in rows if row.state == "RUNNING"]
+            return len(running) == len(LRPS) and (await bbs.task("sum")).state is TaskState.Running
+
+        await until_so(all_run)
+        rows = [row for guid in LRPS for row in await bbs.actual_lrps(process_guid=guid)]
+        inside = Inside(client, rep.cell_id)
+        ids, pids = inside.ids(), inside.pids()
+        assert len(ids) == len(LRPS) + 1
+        assert sorted(map(len, pids.values())) == [2, 2, 2, 4]
+        nets = [row.actual_lrp_net_info for row in rows]
+        visitor = Visitor([(net.address, port.host_port) for net in nets for port in net.ports])
+        async with visitor.visiting():
+            for _ in range(KILLS):
+                await rep.kill()
+                before = visitor.succeeded
+
+                async def visited(least: int = before + 100) -> bool:
+                    return visitor.succeeded >= least
+
+                await until_so(visited)  # without an agent
+                await rep.start()
+                await until_so(visited)
+        assert visitor.failures == []
+        assert inside.ids() == ids
+        assert inside.pids() == pids
+        assert await all_run()
+        for row in rows:
+            guid = row.actual_lrp_instance_key.instance_guid
+            assert inside.run(guid, "cat", "/tmp/starts") == "x\n"
+            (now,) = await bbs.actual_lrps(process_guid=row.actual_lrp_key.process_guid)
+            assert now.crash_count == 0
+            assert now.actual_lrp_instance_key == row.actual_lrp_instance_key
+
+        inside.run("sum", "touch", "/tmp/end")
+
+        async def done() -> bool:
+            return (await bbs.task("sum")).state is TaskState.Completed
+
+        await until_so(done)
+        task = await bbs.task("sum")
+        assert (task.failed, task.failure_reason, task.result) == (False, "", "1\n")
+        crashing = next(row for row in rows if row.actual_lrp_key.process_guid == "plain")
+        inside.run(crashing.actual_lrp_instance_key.instance_guid, "sh", "-c", "kill -9 $(pidof httpd)")
+
+        async def crashed() -> bool:
+            (row,) = await bbs.actual_lrps(process_guid="plain")
+            return row.crash_count == 1
+
+        await until_so(crashed)
+        for guid in LRPS:
+            await bbs.remove_desired_lrp(guid)
+
+        async def empty() -> bool:
+            return inside.ids() == {}
+
+        await until_so(empty)
+        state = rep.config.parent / "state"
+
+        assert await rep.stop() == 0
+        with closing(sqlite3.connect(state / "journal" / "journal.db")) as journal:
+            for table in ("containers", "steps", "leases"):
+                assert journal.execute(f"SELECT * FROM {table}").fetchall() == []
+        assert list((state / "engine" / "io").iterdir()) == []
