@@ -1,1 +1,1 @@
-"""What programs inside containers and the agent share. Imports no other package of ours."""
+"""Code shared by the agent and the programs inside containers. Imports no other package of ours."""

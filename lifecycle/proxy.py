@@ -40,7 +40,7 @@ def choose(scheme: str, host: str, port: int, environment: Mapping[str, str]) ->
     """The proxy for a request to ``host``; None for a direct connection. Raises ProxyError."""
     name = "HTTPS_PROXY" if scheme == "https" else "HTTP_PROXY"
     proxy = _parse(_value(environment, name))
-    if proxy is None or not _wants_proxy(host.lower().strip(), str(port), _value(environment, "NO_PROXY")):
+    if proxy is None or not _uses_proxy(host.lower().strip(), str(port), _value(environment, "NO_PROXY")):
         return None
     if scheme == "http" and environment.get("REQUEST_METHOD"):
         raise ProxyError(IN_CGI)
@@ -87,7 +87,7 @@ def _parse(text: str) -> URL | None:
     return None
 
 
-def _wants_proxy(host: str, port: str, excluded: str) -> bool:
+def _uses_proxy(host: str, port: str, excluded: str) -> bool:
     """Whether a host is reached through a proxy. excluded: the value of ``NO_PROXY``."""
     ip = _ip(host)
     if host == "localhost" or (ip is not None and ip.is_loopback):

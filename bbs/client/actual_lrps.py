@@ -117,7 +117,7 @@ class ActualLRPClient(Caller):
 class EvacuationClient(Caller):
     """Calls of an evacuating cell; all except ``remove_evacuating_actual_lrp`` return ``keep_container``.
 
-    The original assumes a ``keep_container`` without a response; here that is an error, as in all calls.
+    Without a response the Go client assumes ``keep_container``; here that is an error, as in all calls.
     """
 
     async def evacuate_claimed_actual_lrp(

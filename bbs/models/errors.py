@@ -1,6 +1,6 @@
 """The error of a BBS, as an exception.
 
-Source of names, numbers and texts: the error envelope of the BBS wire protocol. Peers compare the type, not
+Names, numbers and texts are those of the BBS wire protocol. Peers compare the type, not
 the text, with two exceptions; the code that raises those two errors keeps their texts.
 """
 

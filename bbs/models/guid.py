@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 MAX_LENGTH = 255
-"""Maximum characters that a BBS stores (bbs-wire 5.1), and maximum bytes of a file name on the host."""
+"""Maximum characters that a BBS stores, and maximum bytes of a file name on the host."""
 
 _PATTERN = re.compile(r"[a-zA-Z0-9_-]+")
 

@@ -43,7 +43,7 @@ class Ignored:
         """path: relative, with a slash at its end for a directory."""
         return self._spec.match_file(path)
 
-    def wanted(self, folder: Path) -> Iterator[tuple[Path, str]]:
+    def included(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """All files of a folder that are not ignored, with their relative paths, sorted by name.
 
         Links are not followed. A file included again with ``!`` counts even inside an ignored directory.

@@ -64,7 +64,7 @@ def pack_buildpack(folder: Path, target: Path) -> Packed:
     if not (folder / "bin").is_dir():
         problem = "has no bin/" if folder.is_dir() else "does not exist"
         raise BadArguments(f"buildpack {folder} {problem}: expected a folder with bin/, an archive or a URL")
-    return _readable(_pack, folder, Ignored(always=OF_BUILDPACKS).wanted(folder), target)
+    return _readable(_pack, folder, Ignored(always=OF_BUILDPACKS).included(folder), target)
 
 
 def is_url(text: str) -> bool:
@@ -72,7 +72,7 @@ def is_url(text: str) -> bool:
     return "://" in text and bool(urlsplit(text).scheme)
 
 
-def procfile_trouble(source: Path) -> str:
+def procfile_error(source: Path) -> str:
     """Why the builder cannot read a folder's Procfile, with line and column; empty if it can.
 
     The builder reads it after the buildpacks have run, and does not report the position of an error.
@@ -107,9 +107,9 @@ def _readable(pack: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T
 def _pack_app(folder: Path, target: Path) -> Packed:
     folder = folder.resolve()
     ignored = Ignored.of(folder)
-    if not any(True for _ in ignored.wanted(folder)):
+    if not any(True for _ in ignored.included(folder)):
         raise BadArguments(f"{folder} is empty, except for ignored files: expected the folder of an app")
-    return _pack(folder, ignored.wanted(folder), target)
+    return _pack(folder, ignored.included(folder), target)
 
 
 def _pack(folder: Path, files: Iterable[tuple[Path, str]], target: Path) -> Packed:

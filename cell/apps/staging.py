@@ -15,7 +15,7 @@ from bbs.models.task import Task, TaskDefinition, TaskState
 from cell.apps.blobs import Blobs
 from cell.apps.choices import EVERYTHING, Choices, Credentials, buildpacks, package
 from cell.apps.loglines import AppLog, Line
-from cell.apps.packing import procfile_trouble
+from cell.apps.packing import procfile_error
 from cell.apps.recipes import classic
 from cell.apps.recipes import staging as recipes
 from cell.apps.recipes.values import (
@@ -76,7 +76,7 @@ async def stage(
         text = await stager.run(guid, docker(common, image))
         return StagedApp(guid, StagingResult.read(text, PROCESS_TYPE), text, None)
 
-    if trouble := procfile_trouble(choices.source):
+    if trouble := procfile_error(choices.source):
         stager.show(f"Warning: {trouble}")
     inputs = BuildpackStaging(
         package=await package(choices.source, blobs),

@@ -37,7 +37,7 @@ def _names(call: Names, *, for_task: Names | None = None, of_cell_dev: Names | N
         try:
             target = find_target(take(TargetOptions, dict(ctx.params)), os.environ)
             chosen = (ctx.params.get("task") and for_task) or (target.file_server and of_cell_dev) or call
-            names = asyncio.run(_asked(target, chosen)) if target.bbs_url else ()
+            names = asyncio.run(_names_from_bbs(target, chosen)) if target.bbs_url else ()
         except (BadArguments, BBSError, TimeoutError):
             return []
         # A stranger may have chosen the name: a shell must take it as one word without effects.
@@ -46,7 +46,7 @@ def _names(call: Names, *, for_task: Names | None = None, of_cell_dev: Names | N
     return complete
 
 
-async def _asked(target: Target, call: Names) -> set[str]:
+async def _names_from_bbs(target: Target, call: Names) -> set[str]:
     """Raises BadArguments, BBSError, TimeoutError."""
     async with asyncio.timeout(TIMEOUT_S), replace(target, timeout_s=TIMEOUT_S).bbs() as bbs:
         return set(await call(bbs))

@@ -20,7 +20,7 @@ from bbs.models.events import (
 )
 from bbs.models.task import Task
 from cell.assembly.terminal import one_line
-from cell.client.tables import instance_state, reach, task_outcome
+from cell.client.tables import address_and_ports, instance_state, task_outcome
 
 
 def describe(event: Event) -> str:
@@ -72,7 +72,7 @@ def _state(info: ActualLRPInfo) -> str:
 
 def _more(was: ActualLRPInfo, now: ActualLRPInfo) -> tuple[str, str]:
     """The instance's address, or the placement error; a crash has a separate event."""
-    address = reach(now.actual_lrp_net_info)
+    address = address_and_ports(now.actual_lrp_net_info)
     news = now.placement_error if now.placement_error != was.placement_error else ""
     return (f"at {address}" if address else "", news)
 

@@ -38,7 +38,7 @@ class Output:
         is_seen = self.for_people or self._stream.isatty()
         print(visible_lines(text) if is_seen else text, file=self._stream, flush=True)
 
-    def say(self, text: str) -> None:
+    def confirm(self, text: str) -> None:
         """Print a confirmation for people; programs use the exit status."""
         if self.for_people:
             self.line(text)

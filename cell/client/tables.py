@@ -27,7 +27,7 @@ def age(since_ns: int, now_ns: int) -> str:
     return f"{minutes}m{seconds % 60}s" if minutes else f"{seconds}s"
 
 
-def reach(net_info: ActualLRPNetInfo) -> str:
+def address_and_ports(net_info: ActualLRPNetInfo) -> str:
     """Address and port mappings: ``10.0.0.5:61001->8080,61002->2222``."""
     if not net_info.address:
         return ""
@@ -59,7 +59,7 @@ def instances(lrps: Sequence[ActualLRP], now_ns: int) -> Table:
                 str(lrp.actual_lrp_key.index),
                 instance_state(lrp),
                 lrp.actual_lrp_instance_key.cell_id,
-                reach(lrp.actual_lrp_net_info),
+                address_and_ports(lrp.actual_lrp_net_info),
                 age(lrp.since, now_ns),
                 str(lrp.crash_count),
                 lrp.placement_error or lrp.crash_reason,

@@ -65,7 +65,7 @@ class Target:
             return None
         if self.tls is None:
             raise BadArguments(
-                f"{self.bbs_url} wants a client certificate: give --cert and --key (CLIENT_CERT_FILE,"
+                f"{self.bbs_url} requires a client certificate: give --cert and --key (CLIENT_CERT_FILE,"
                 " CLIENT_KEY_FILE), and --ca-cert (CA_CERT_FILE) or --skip-cert-verify (SKIP_CERT_VERIFY)"
             )
         return self.tls.context()

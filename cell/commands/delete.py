@@ -31,4 +31,4 @@ async def delete(session: Session, guid: str, task: bool) -> None:
     else:
         deleted = await for_each_lrp(session, guid, session.bbs.remove_desired_lrp)
     for each in deleted:
-        session.output.say(f"{each} is deleted")
+        session.output.confirm(f"{each} is deleted")

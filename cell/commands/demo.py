@@ -134,7 +134,7 @@ async def _go_outside(receptor: Receptor) -> None:
                 answer = await _dial(receptor, name, f"{address} {port}", rules)
                 notes.append(f"{address}:{port} {'with' if rules else 'without'} a rule: {answer!r}")
                 if (answer == "welcome") is not bool(rules):
-                    raise LocalCellError(f"an app that is {name} to connect was told {answer!r}")
+                    raise LocalCellError(f"an app that is {name} to connect received {answer!r}")
 
 
 async def _dial(receptor: Receptor, guid: str, target: str, rules: list[dict[str, Any]]) -> str:
@@ -179,10 +179,12 @@ async def _crash_one(receptor: Receptor) -> None:
         row = (await receptor.running("web", 2))[1]
         _app_process(row["instance_guid"]).send_signal(signal.SIGKILL)
 
-        def came_back(now: Any) -> bool:
+        def is_restarted(now: Any) -> bool:
             return bool(now["state"] == "RUNNING" and now["instance_guid"] != row["instance_guid"])
 
-        now = await receptor.until("/v1/actual_lrps/web/index/1", came_back, what="instance 1 to come back")
+        now = await receptor.until(
+            "/v1/actual_lrps/web/index/1", is_restarted, what="the restart of instance 1"
+        )
         notes.append(
             f"crash_count {now['crash_count']}, {_address(now)} says {await _fetch(_address(now))!r}"
         )

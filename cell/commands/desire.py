@@ -20,4 +20,4 @@ from cell.client.session import Session, bbs_command
 async def desire(session: Session, file: str) -> None:
     lrp = read_desired_lrp(file)
     await session.bbs.desire_lrp(lrp)
-    session.output.say(f"{lrp.process_guid} is desired: {lrp.instances} instance(s)")
+    session.output.confirm(f"{lrp.process_guid} is desired: {lrp.instances} instance(s)")

@@ -30,7 +30,7 @@ from cell.client.session import Session, bbs_command
 @click.option("--tasks", is_flag=True, cls=Option, excludes=["lrps"], help="only of Tasks")
 async def events(session: Session, cell: str, lrps: bool, tasks: bool) -> None:
     trouble = logging.StreamHandler()
-    trouble.setFormatter(_Trouble())
+    trouble.setFormatter(_StreamFormatter())
     async with AsyncExitStack() as stack:
         logging.getLogger("bbs.client").addHandler(trouble)
         stack.callback(logging.getLogger("bbs.client").removeHandler, trouble)
@@ -46,7 +46,7 @@ async def events(session: Session, cell: str, lrps: bool, tasks: bool) -> None:
     print("the BBS ended the stream", file=sys.stderr)
 
 
-class _Trouble(logging.Formatter):
+class _StreamFormatter(logging.Formatter):
     """Format of the client's log entries about a broken stream."""
 
     def format(self, record: logging.LogRecord) -> str:

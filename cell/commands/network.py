@@ -69,7 +69,7 @@ def _report(tables: list[ActualTable], guid: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class CountedRule:
     """A rule in the kernel, and its number of allowed connections."""
 
     text: str
@@ -78,23 +78,23 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ContainerRules:
     """A container in a packet table. ipv6: its address, empty for none. refused: packets."""
 
     guid: str
     address: str
     ipv6: str
     ports: tuple[tuple[int, int], ...]
-    rules: tuple[Reached, ...]
+    rules: tuple[CountedRule, ...]
     refused: int
 
 
-def containers(table: ActualTable) -> list[Seen]:
+def containers(table: ActualTable) -> list[ContainerRules]:
     """All containers of a table, by guid."""
     ipv6 = {count.guid: address for address, count in table.refused.items() if ":" in address}
     return sorted(
         (
-            Seen(
+            ContainerRules(
                 guid=count.guid,
                 address=address,
                 ipv6=ipv6.get(count.guid, ""),
@@ -111,12 +111,12 @@ def containers(table: ActualTable) -> list[Seen]:
     )
 
 
-def _rules(table: ActualTable, chain: str) -> Iterator[Reached]:
+def _rules(table: ActualTable, chain: str) -> Iterator[CountedRule]:
     for name, elements in sorted(table.sets.items()):
         if chain and name.startswith(f"{chain}_"):
             kind = name.removeprefix(f"{chain}_")
             for element, count in elements.items():
-                yield Reached(
+                yield CountedRule(
                     _words(kind.removesuffix("_log"), element), count.packets, kind.endswith("_log")
                 )
 
@@ -132,7 +132,7 @@ def _words(kind: str, element: str) -> str:
             return f"other protocols {address}"
 
 
-def overview(found: list[Seen]) -> str:
+def overview(found: list[ContainerRules]) -> str:
     """One line per container."""
     headers = ("CONTAINER", "ADDRESS", "PORTS", "RULES", "REFUSED")
     rows = [
@@ -141,7 +141,7 @@ def overview(found: list[Seen]) -> str:
     return Table(headers, rows).text()
 
 
-def details(one: Seen, traffic: tuple[int, int] | None) -> str:
+def details(one: ContainerRules, traffic: tuple[int, int] | None) -> str:
     """One container. traffic: bytes in and out, if its link still exists."""
     lines = [
         f"container  {one.guid}",
@@ -157,7 +157,7 @@ def details(one: Seen, traffic: tuple[int, int] | None) -> str:
     return "\n".join([*lines, "", Table(("ALLOWED", "CONNECTIONS", "LOG"), rows).text()])
 
 
-def _mapped(one: Seen) -> str:
+def _mapped(one: ContainerRules) -> str:
     return ",".join(f"{port}->{target}" for port, target in one.ports)
 
 

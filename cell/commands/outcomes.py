@@ -45,9 +45,9 @@ def outcomes(config: Path | None, state_dir: Path, json: bool, table: bool) -> N
     shown.values(rows, lambda found: to_table(found, shown.now_ns()))
     for rep, overview in zip(reps, overviews, strict=True):
         if not overview["bbs_available"]:
-            shown.say(f"{rep.cell_id}: the BBS did not answer the last report")
+            shown.confirm(f"{rep.cell_id}: the BBS did not answer the last report")
         if overview["journal_trouble"]:
-            shown.say(f"{rep.cell_id}: reports cannot be stored: {overview['journal_trouble']}")
+            shown.confirm(f"{rep.cell_id}: reports cannot be stored: {overview['journal_trouble']}")
 
 
 def to_table(rows: Sequence[dict[str, Any]], now_ns: int) -> Table:

@@ -22,4 +22,4 @@ from cell.client.values import count
 async def scale(session: Session, guid: str, instances: int) -> None:
     update = DesiredLRPUpdate(instances=instances)
     for each in await for_each_lrp(session, guid, lambda guid: session.bbs.update_desired_lrp(guid, update)):
-        session.output.say(f"{each}: {instances} instance(s) desired")
+        session.output.confirm(f"{each}: {instances} instance(s) desired")

@@ -40,7 +40,7 @@ async def stop(session: Session, guid: str, position: int | None, index: int | N
     if wanted is not None:
         raise BadArguments("a Task has no INDEX")
     await session.bbs.cancel_task(guid)
-    session.output.say(f"{guid} is cancelled")
+    session.output.confirm(f"{guid} is cancelled")
 
 
 async def _retire(guid: str, index: int | None, session: Session) -> None:
@@ -58,7 +58,7 @@ async def _retire(guid: str, index: int | None, session: Session) -> None:
         indices = [index]
     for number in indices:
         await session.bbs.retire_actual_lrp(ActualLRPKey(process_guid=guid, index=number, domain=lrp.domain))
-        session.output.say(f"{guid}/{number} is asked to stop")
+        session.output.confirm(f"{guid}/{number} is asked to stop")
 
 
 async def _is_of_task(error: BBSError, guid: str, session: Session) -> bool:

@@ -20,4 +20,4 @@ from cell.client.session import Session, bbs_command
 async def task(session: Session, file: str) -> None:
     document = read_task(file)
     await session.bbs.desire_task(document.task_guid, document.domain, document.definition)
-    session.output.say(f"{document.task_guid} is desired")
+    session.output.confirm(f"{document.task_guid} is desired")

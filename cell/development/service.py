@@ -246,7 +246,7 @@ async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: async
     ):
         agent = cell.agent
         running = group.create_task(agent.run())
-        watchers = [group.create_task(stop.wait()), group.create_task(_tell(agent.ready, up))]
+        watchers = [group.create_task(stop.wait()), group.create_task(_pass_on(agent.ready, up))]
         await asyncio.wait([running, watchers[0]], return_when=asyncio.FIRST_COMPLETED)
         agent.stop()
         await asyncio.wait([running])
@@ -254,7 +254,7 @@ async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: async
             watcher.cancel()
 
 
-async def _tell(ready: asyncio.Event, up: asyncio.Event) -> None:
+async def _pass_on(ready: asyncio.Event, up: asyncio.Event) -> None:
     await ready.wait()
     up.set()
 

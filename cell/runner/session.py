@@ -116,7 +116,7 @@ class Session:
                 self._changed(executor.container(guid))
                 self._created = lambda: self._changed(executor.container(guid))
                 async with asyncio.TaskGroup() as group:
-                    stopper = group.create_task(self._stop_when_asked(executor))
+                    stopper = group.create_task(self._stop_on_request(executor))
                     result = await self._end(events)
                     stopper.cancel()
                 verdict = await self._aftermath(executor, self._verdict(result))
@@ -169,7 +169,7 @@ class Session:
                 return event.container.run_result
         return RunResult(failed=True, failure_reason="the executor stopped before the container's end")
 
-    async def _stop_when_asked(self, executor: Executor) -> None:
+    async def _stop_on_request(self, executor: Executor) -> None:
         """Stop gracefully on a signal or at the time limit; on the next signal stop at once."""
         guid = self._order.allocation.guid
         forced = self._interrupts.forced

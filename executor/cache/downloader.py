@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """The last request of a key, the time of its answer (monotonic s), and the resulting version."""
+class _LastFetch:
+    """The last fetch of a key: request, time of the answer (monotonic s), and resulting version."""
 
     url: str
     checksum: Checksum
@@ -45,7 +45,7 @@ class _Barrier:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: int = 0
-    last: _Asked | None = None
+    last: _LastFetch | None = None
 
     def shared(self, url: str, checksum: Checksum, since: float) -> Version | None:
         """The version that an equal fetch got after ``since``, if any."""
@@ -56,7 +56,7 @@ class _Barrier:
 
 
 @contextmanager
-def _disk_trouble(url: str) -> Iterator[None]:
+def _disk_errors(url: str) -> Iterator[None]:
     """Convert errors of the cache's file system to DownloadError."""
     try:
         yield
@@ -129,7 +129,7 @@ class Downloader:
         """The tar at ``url``. With an empty key or without validators it is not cached, and deleted on
         release.
         """
-        with _disk_trouble(url):
+        with _disk_errors(url):
             if not cache_key:
                 return await self._fetch_uncached(url, checksum, progress)
             return await self._fetch(url, cache_key, checksum, Form.FILE, progress)
@@ -138,7 +138,7 @@ class Downloader:
         """The unpacked directory of an archive, which must be cacheable."""
         if not cache_key:
             raise DownloadError("Not cacheable directory: cache key is missing")
-        with _disk_trouble(url):
+        with _disk_errors(url):
             return await self._fetch(url, cache_key, checksum, Form.DIRECTORY)
 
     async def _fetch_uncached(self, url: str, checksum: Checksum, progress: Progress | None) -> Fetched:
@@ -176,7 +176,7 @@ class Downloader:
                         else:
                             fetched.append(await self._renew(key, answer, body, form))
                         if (current := self._store.entry(key)) is not None:
-                            barrier.last = _Asked(url, checksum, time.monotonic(), current)
+                            barrier.last = _LastFetch(url, checksum, time.monotonic(), current)
                     finally:
                         self._garbage.append(body)
                         await self._tidy()

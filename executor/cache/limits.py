@@ -83,4 +83,4 @@ class Budget:
 
     def _go_on(self) -> None:
         if self.revoked.is_set():
-            raise ArchiveError("archive abandoned: nobody waits for it any more")
+            raise ArchiveError("archive abandoned: the work was cancelled")

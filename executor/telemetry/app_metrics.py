@@ -144,10 +144,10 @@ class AppMetrics:
         latest = {}
         for container, reading in readings:
             with self._containment.of(container.guid, "report metrics"):
-                latest[container.guid] = self._tell(container, reading)
+                latest[container.guid] = self._emit_app(container, reading)
         self._last = latest
 
-    def _tell(self, container: Container, reading: ContainerMetrics) -> _Last:
+    def _emit_app(self, container: Container, reading: ContainerMetrics) -> _Last:
         time_ns, at = self._clock.time_ns(), self._clock.monotonic()
         last = self._last.get(container.guid)
         spike = next_spike(last.spike if last else None, reading, time_ns)

@@ -96,7 +96,7 @@ class VolumeManager:
             if specs.get(name) != driver.spec:
                 await self._drop(name)
         for spec in specs.values():
-            await self._look_at(spec)
+            await self._probe(spec)
 
     async def mount(self, guid: str, wanted: Sequence[VolumeMount]) -> tuple[BindMount, ...]:
         """Mount all volumes of a container, in order.
@@ -140,7 +140,7 @@ class VolumeManager:
             raise VolumeError(f"Plugin '{name}' not found in list of known plugins")
         return driver
 
-    async def _look_at(self, spec: DriverSpec) -> None:
+    async def _probe(self, spec: DriverSpec) -> None:
         known = self._plugins.get(spec.name)
         try:
             driver = known or PluginDriver(spec)

@@ -83,7 +83,7 @@ class LimitsWatch:
         reasons: dict[str, str] = {}
         async with asyncio.TaskGroup() as group:
             for one in watched:
-                group.create_task(self._look_at(one, strains.get(one.container.guid), reasons))
+                group.create_task(self._check(one, strains.get(one.container.guid), reasons))
         return {guid: reason for guid, reason in reasons.items() if reason}
 
     async def adopt(self, watched: Sequence[Watched]) -> None:
@@ -101,9 +101,7 @@ class LimitsWatch:
         """Forget all other containers, including those that ended during a pass."""
         self._known = {guid: known for guid, known in self._known.items() if guid in guids}
 
-    async def _look_at(
-        self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]
-    ) -> None:
+    async def _check(self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]) -> None:
         guid = one.container.guid
 
         def give_up() -> None:
@@ -118,13 +116,13 @@ class LimitsWatch:
 
     def _report(self, container: Container, strain: Strain) -> None:
         known = self._known.get(container.guid, _Reported())
-        texts = news(container, known.strain, strain) | throttled(
+        texts = newly_reached(container, known.strain, strain) | throttled(
             self.cpu_percent(container), known.strain, strain
         )
         self._known[container.guid] = _Reported(strain, known.at)
-        self._tell_due(container, texts)
+        self._report_due(container, texts)
 
-    def _tell_due(self, container: Container, texts: Mapping[str, str]) -> None:
+    def _report_due(self, container: Container, texts: Mapping[str, str]) -> None:
         """Report the limits that were not reported recently. texts: by limit."""
         known, now = self._known.get(container.guid, _Reported()), self.clock.monotonic()
         due = {limit for limit in texts if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
@@ -150,12 +148,12 @@ class LimitsWatch:
             log.info("no-disk-usage", extra={"data": {"guid": container.guid, "error": str(error)}})
             return ""
         if made.disk_quota:
-            self._tell_due(container, nearly_full(limits, usage, made.image_bytes))
+            self._report_due(container, nearly_full(limits, usage, made.image_bytes))
             limits = LayerUsage(0, self.inode_limit)
         return overrun(limits, usage, made.image_bytes)
 
 
-def news(container: Container, before: Strain, now: Strain) -> dict[str, str]:
+def newly_reached(container: Container, before: Strain, now: Strain) -> dict[str, str]:
     """Texts for the app's owner about newly reached limits, by limit. Pure."""
     texts = {}
     if now.killed_for_memory > before.killed_for_memory:

@@ -111,7 +111,7 @@ class Archive:
             fresh = self._cache / f"{key}.new"
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
-            self._know_packages()
+            self._load_package_lists()
             run(
                 "apt-get", *self._options, "-o", "APT::Sandbox::User=root", "download",
                 *(f"{package}:{self.architecture}" for package in wanted), cwd=fresh,
@@ -125,7 +125,7 @@ class Archive:
             )
         return found
 
-    def _know_packages(self) -> None:
+    def _load_package_lists(self) -> None:
         """Load the package lists of another architecture, separate from the system's lists."""
         if self.architecture == native_architecture():
             return

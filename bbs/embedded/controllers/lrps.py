@@ -118,5 +118,5 @@ def retire(
     if stop is None:
         tables.apply(rows, transitions.drop(rows, Presence.ORDINARY, trace_id))
     else:
-        tables.tell_retired(row, trace_id)
+        tables.publish_retired(row, trace_id)
     return stop

@@ -1,8 +1,8 @@
 """Convergence decisions on a snapshot of the records. Pure.
 
 :mod:`bbs.embedded.controllers.converger` applies them. Only convergence repairs the effects of lost messages,
-missing cells and full cells. Times are ns since the epoch. Source of conditions and numbers: the convergence
-tables of the protocol.
+missing cells and full cells. Times are ns since the epoch. Conditions and numbers
+are those of the Go BBS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transitions of the rows of an index for actual LRP calls. Pure: rows in, outcome out.
 
-A refused call raises :class:`~bbs.models.errors.BBSError`. Times are ns since the epoch. Source of the tables
-and numbers: the LRP transition and crash policy chapters of the BBS protocol.
+A refused call raises :class:`~bbs.models.errors.BBSError`. Times are ns since the epoch. Transitions and
+numbers are those of the Go BBS.
 """
 
 from __future__ import annotations

@@ -62,11 +62,11 @@ class Notice:
 
 
 class Subscription:
-    """The events of one subscriber, in order, until it is ended or the hub closes. who: name in the log."""
+    """The events of one subscriber, in order, until it is ended or the hub closes. name: for the log."""
 
-    def __init__(self, stream: Stream, cell_id: str, who: str) -> None:
+    def __init__(self, stream: Stream, cell_id: str, name: str) -> None:
         self.stream = stream
-        self.who = who
+        self.name = name
         self._cell_id = cell_id
         self._notices: deque[Notice] = deque()
         self._bytes = 0
@@ -132,10 +132,10 @@ class Hub:
 
     @contextmanager
     def subscribe(
-        self, stream: Stream, cell_id: str = "", who: str = "this process"
+        self, stream: Stream, cell_id: str = "", name: str = "this process"
     ) -> Iterator[Subscription]:
         """Subscribe while the context lasts. cell_id: only events of that cell; empty for all."""
-        subscription = Subscription(stream, cell_id, who)
+        subscription = Subscription(stream, cell_id, name)
         if self._closed:
             subscription.end()
         self._subscriptions.add(subscription)
@@ -160,7 +160,7 @@ class Hub:
             extra={
                 "data": {
                     "stream": subscription.stream.name,
-                    "subscriber": subscription.who,
+                    "subscriber": subscription.name,
                     "waiting-bytes": subscription.waiting_bytes,
                 }
             },

@@ -74,7 +74,7 @@ def serve_stream(hub: Hub, served: ServedStream) -> Callable[[web.Request], Awai
                 return web.Response(status=500)
         response = web.StreamResponse(headers=HEADERS)
         response.enable_chunked_encoding()
-        with hub.subscribe(served.stream, cell_id, who=str(request.remote)) as subscription:
+        with hub.subscribe(served.stream, cell_id, name=str(request.remote)) as subscription:
             await response.prepare(request)
             try:
                 await _send_all(request, response, subscription, old=served.old)

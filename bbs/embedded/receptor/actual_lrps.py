@@ -1,4 +1,4 @@
-"""``/v1/actual_lrps``: one instance per index."""
+"""Handlers of ``/v1/actual_lrps``, which shows one instance per index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Receptor application: handlers and the small routes, for every client that may call the listener."""
+"""The Receptor application: all its routes. Access is limited by its listener only."""
 
 from __future__ import annotations
 

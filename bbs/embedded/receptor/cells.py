@@ -1,4 +1,4 @@
-"""``/v1/cells`` and ``/v1/domains``."""
+"""Handlers of ``/v1/cells`` and ``/v1/domains``."""
 
 from __future__ import annotations
 

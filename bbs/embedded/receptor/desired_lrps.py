@@ -1,4 +1,4 @@
-"""``/v1/desired_lrps``."""
+"""Handlers of ``/v1/desired_lrps``."""
 
 from __future__ import annotations
 

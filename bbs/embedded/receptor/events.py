@@ -1,4 +1,4 @@
-"""``/v1/events``: the BBS's group events as plain JSON over SSE."""
+"""Event streams at ``/v1/events``: the BBS's group events as plain JSON over SSE."""
 
 from __future__ import annotations
 

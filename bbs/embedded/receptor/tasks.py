@@ -1,4 +1,4 @@
-"""``/v1/tasks``."""
+"""Handlers of ``/v1/tasks``."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class Tables:
             for event in group_events(before, outcome.after, outcome.events)
         ]
 
-    def tell_retired(self, row: ActualLRP, trace_id: str) -> None:
+    def publish_retired(self, row: ActualLRP, trace_id: str) -> None:
         """Publish the removal of a retired instance at once; the report of its cell publishes it again."""
         gone = ActualLRPRemovedEvent(actual_lrp_group=ActualLRPGroup(instance=row))
         self.notices.append(Notice(removed(row, trace_id), frozenset({Stream.INSTANCES})))
@@ -238,19 +238,19 @@ class Tables:
             self.connection.execute("INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?)", _task_columns(task))
         except sqlite3.IntegrityError as error:
             raise BBSError(ErrorType.ResourceExists) from error
-        self._tell_tasks(TaskCreatedEvent(task=task))
+        self._publish_task(TaskCreatedEvent(task=task))
 
     def replace_task(self, before: Task, after: Task) -> None:
         self.connection.execute(
             "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?)", _task_columns(after)
         )
-        self._tell_tasks(TaskChangedEvent(before=before, after=after))
+        self._publish_task(TaskChangedEvent(before=before, after=after))
 
     def delete_task(self, task: Task) -> None:
         self.connection.execute("DELETE FROM tasks WHERE task_guid = ?", (task.task_guid,))
-        self._tell_tasks(TaskRemovedEvent(task=task))
+        self._publish_task(TaskRemovedEvent(task=task))
 
-    def _tell_tasks(self, event: TaskCreatedEvent | TaskChangedEvent | TaskRemovedEvent) -> None:
+    def _publish_task(self, event: TaskCreatedEvent | TaskChangedEvent | TaskRemovedEvent) -> None:
         self.notices.append(Notice(event, frozenset({Stream.TASKS})))
 
     # -- domains -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 from bbs.models.workload import MediaType
 from cell.apps.ignoring import Ignored
-from cell.apps.packing import is_url, pack_app, pack_buildpack, procfile_trouble
+from cell.apps.packing import is_url, pack_app, pack_buildpack, procfile_error
 from cell.client.target import BadArguments
 
 pytestmark = pytest.mark.unit
@@ -261,5 +261,5 @@ def test_what_is_wrong_with_a_procfile(app: Path, content: str | None, trouble: 
     """An error in a Procfile is shown with line and column, which the builder's message lacks."""
     if content is not None:
         (app / "Procfile").write_text(content)
-    assert trouble in procfile_trouble(app)
-    assert bool(procfile_trouble(app)) is bool(trouble)
+    assert trouble in procfile_error(app)
+    assert bool(procfile_error(app)) is bool(trouble)

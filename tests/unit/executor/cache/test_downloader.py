@@ -1,4 +1,4 @@
-"""The cached downloader against a web server: spec I."""
+"""The cached downloader against a web server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads over HTTP: the last table of spec G.6."""
+"""Uploads over HTTP: answers, retries and failure texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output becomes lines: spec H.1."""
+"""Splitting of output into lines."""
 
 from __future__ import annotations
 

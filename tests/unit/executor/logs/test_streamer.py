@@ -1,4 +1,4 @@
-"""Limits, labels and tags of a container's log: spec H.1 and H.2."""
+"""Limits, labels and tags of a container's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serial, parallel, codependent, timeout, try and emit-progress: spec G.3 and G.7 to G.12."""
+"""Serial, parallel, codependent, timeout, try and emit-progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of spec G.4."""
+"""Run: requests to the engine, ends of the process, log lines and failure texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations, sizes and the environment: spec 0 and F.18."""
+"""Durations, sizes and the environment."""
 
 from __future__ import annotations
 

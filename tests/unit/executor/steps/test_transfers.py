@@ -1,4 +1,4 @@
-"""Download and upload: spec G.5 and G.6."""
+"""Download and upload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of a container: spec G.2, G.9, G.17 and G.18."""
+"""The tree of a container."""
 
 from __future__ import annotations
 

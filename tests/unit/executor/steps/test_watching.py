@@ -1,4 +1,4 @@
-"""Checks, health check, monitor action and readiness: spec G.13 to G.16."""
+"""Checks, health check, monitor action and readiness."""
 
 from __future__ import annotations
 

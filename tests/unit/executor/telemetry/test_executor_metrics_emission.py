@@ -1,4 +1,4 @@
-"""What the cell and its apps tell about themselves, and under which names: spec H.3 to H.5."""
+"""Names and values of the metrics of the cell and its apps."""
 
 from __future__ import annotations
 

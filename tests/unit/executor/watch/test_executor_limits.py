@@ -16,7 +16,7 @@ from executor.watch import btrfs, cgroup, layerusage
 from executor.watch.cgroup import FullTable, Mount, Strain, read_strain
 from executor.watch.diskusage import CALM_FACTOR, DOUBT_MOST_S, GROWING_FACTOR, DiskUsage
 from executor.watch.layerusage import LayerUsage
-from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, news, overrun, throttled
+from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, newly_reached, overrun, throttled
 from executor.watch.readings import Watched
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ CONTAINER = Container(
     ],
 )
 def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, told: list[str]) -> None:
-    assert [*news(CONTAINER, before, now).values()] == told
+    assert [*newly_reached(CONTAINER, before, now).values()] == told
 
 
 def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
     strain = Strain(killed_for_memory=1, refused_processes=1)
-    assert [*news(Container(guid="ig"), Strain(), strain).values()] == [
+    assert [*newly_reached(Container(guid="ig"), Strain(), strain).values()] == [
         "The cell has no memory left: the kernel ended a process of this instance",
         "Process limit of the cell's container engine reached: new processes or threads are refused",
     ]
