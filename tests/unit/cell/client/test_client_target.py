@@ -143,7 +143,7 @@ def test_locket_does_not_answer(shell: Shell) -> None:
         ),
         (
             {"BBS_URL": "https://a", "CLIENT_CERT_FILE": "c"},
-            "wants a client certificate: give --cert and --key",
+            "requires a client certificate: give --cert and --key",
         ),
         (
             {"BBS_URL": "https://a", "CLIENT_CERT_FILE": "c", "CLIENT_KEY_FILE": "k"},
