@@ -63,10 +63,10 @@ async def _drain(rep: Rep, shown: Output, *, wait: bool) -> None:
         raise ComponentFailed(f"cell {rep.cell_id}: {error}") from error
     if not isinstance(document, dict):
         raise ComponentFailed(f"cell {rep.cell_id}: {rep.admin}/evacuate answered {answer.status}")
-    shown.say(f"{rep.cell_id}: evacuating")
+    shown.confirm(f"{rep.cell_id}: evacuating")
     if wait:
         await _until_ended(rep, str(document.get("ping_path", "/ping")))
-        shown.say(f"{rep.cell_id}: ended")
+        shown.confirm(f"{rep.cell_id}: ended")
 
 
 async def _until_ended(rep: Rep, ping_path: str) -> None:
