@@ -77,7 +77,7 @@ class _Connection:
     def _secure(self, host: str) -> None:
         import socket  # imported only for a redirect to https
 
-        from lifecycle.tls import client_context
+        from common.imagetls import client_context
 
         plain = socket.socket(fileno=self._sock.detach())
         self._deadline.apply(plain)

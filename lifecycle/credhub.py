@@ -140,7 +140,7 @@ class _Client:
     """Sends the request with the instance's identity certificate."""
 
     def __init__(self, url: URL, certificate: str, key: str, roots: list[Path]) -> None:
-        from lifecycle.tls import client_context, ssl  # not needed by apps without references
+        from common.imagetls import client_context, ssl  # not needed by apps without references
 
         self.url = url
         for path in (certificate, key):

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from common.goerrors import dial_failed, lookup_failed, reason
 from common.gotext import quote
 from common.gourl import URL
+from common.imagetls import client_context, ssl
+from common.imagetls import reason as tls_reason
 from lifecycle import proxy as proxies
-from lifecycle.tls import client_context, ssl
-from lifecycle.tls import reason as tls_reason
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -16,11 +16,11 @@ from typing import IO
 
 from common.gotext import format_size, quote
 from common.gourl import URL, URLError, parse, resolve
+from common.imagetls import client_context
 from lifecycle.buildpack.buildpacks import BuildError, Buildpack
 from lifecycle.buildpack.scripts import ScriptError, run_tool_quietly
 from lifecycle.http import TransportError, check_complete, request
 from lifecycle.system import LookError, look_path
-from lifecycle.tls import client_context
 
 ATTEMPTS = 4
 FIRST_PAUSE = 0.5

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from common.ecr import BODY, HOST, api_host, read_token, signed_headers
 from common.gourl import parse
+from common.imagetls import client_context
 from lifecycle.docker.registry import Credentials
 from lifecycle.http import TransportError, request
-from lifecycle.tls import client_context
 
 TIMEOUT = 60.0
 

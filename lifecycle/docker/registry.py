@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from common.gotext import quote
 from common.gourl import URL, URLError, parse, resolve
+from common.imagetls import client_context
 from lifecycle.docker.reference import Reference
 from lifecycle.http import TransportError, check_complete, request
-from lifecycle.tls import client_context
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

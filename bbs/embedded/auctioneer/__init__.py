@@ -1,5 +1,5 @@
 """The auctioneer: accepts start requests of a BBS and places each on a cell.
 
-``requests`` defines the start requests. ``schedule`` makes the placement decision
-without side effects. ``runner`` is the batch cycle around it. ``server`` is the HTTP API.
+``schedule`` makes the placement decision without side effects. ``runner`` is the batch cycle around it.
+``server`` is the HTTP API.
 """

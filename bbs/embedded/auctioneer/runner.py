@@ -18,9 +18,9 @@ from typing import Final, Never, Protocol, TypeVar
 import tenacity
 
 from bbs.backoff import Backoff
-from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.auctioneer.schedule import Schedule, identifier, schedule
 from bbs.embedded.calls.reps import RepClient, RepError
+from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.store.resources import rep_url
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import LRP, CellState, Task, Work

@@ -8,8 +8,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bbs.embedded.auctioneer.requests import lrp_start_requests, task_start_requests
 from bbs.embedded.auctioneer.runner import AuctionRunner
+from bbs.embedded.calls.startrequests import lrp_start_requests, task_start_requests
 from bbs.models.invalid import InvalidDocument
 from bbs.serving.bodies import whole_body
 from bbs.wire.routes import trace_id

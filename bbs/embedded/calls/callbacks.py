@@ -11,8 +11,8 @@ from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
 from bbs.client.pooled import PooledClient
-from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.destinations import Destinations
+from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 
 logger = logging.getLogger(__name__)

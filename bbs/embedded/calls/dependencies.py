@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
+from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store
 from bbs.embedded.store.resources import rep_url

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterator
 
-from bbs.embedded.auctioneer.requests import lrp_start, task_start
 from bbs.embedded.calls.dependencies import Dependencies, FollowUp, UpdateCall
+from bbs.embedded.calls.startrequests import lrp_start, task_start
 from bbs.embedded.controllers.lrps import RETIRE_ATTEMPTS, retire
 from bbs.embedded.controllers.tasks import TaskController
 from bbs.embedded.decisions.convergence import IndexPlan, TaskAction, World, plan_index, plan_task

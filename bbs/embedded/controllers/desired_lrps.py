@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest, lrp_start
 from bbs.embedded.calls.dependencies import Dependencies, FollowUp, StopCall, UpdateCall, stop_call
+from bbs.embedded.calls.startrequests import LRPStartRequest, lrp_start
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.routing import internal_routes, metric_tags, stored
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest
 from bbs.embedded.calls.dependencies import Dependencies
+from bbs.embedded.calls.startrequests import LRPStartRequest
 from bbs.embedded.controllers.lrps import auction_of, change
 from bbs.embedded.decisions import evacuation
 from bbs.embedded.decisions.evacuation import Evacuation, Replaceability

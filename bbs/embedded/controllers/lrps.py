@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest, lrp_start
 from bbs.embedded.calls.dependencies import Dependencies, StopCall, stop_call
 from bbs.embedded.calls.reps import RepError
+from bbs.embedded.calls.startrequests import LRPStartRequest, lrp_start
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bbs.embedded.auctioneer.requests import task_start
 from bbs.embedded.calls.dependencies import Dependencies
+from bbs.embedded.calls.startrequests import task_start
 from bbs.embedded.decisions import tasks as task_transitions
 from bbs.embedded.store.limits import check_guid, check_root_fs
 from bbs.embedded.store.resources import cells, rep_url

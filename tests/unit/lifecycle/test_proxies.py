@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from common.gourl import parse
+from common.imagetls import client_context
 from lifecycle import proxy
 from lifecycle.buildpack.buildpacks import Buildpack
 from lifecycle.buildpack.download import download
@@ -22,7 +23,6 @@ from lifecycle.docker.reference import parse as parse_reference
 from lifecycle.docker.registry import Credentials, Registry
 from lifecycle.http import TransportError, request
 from lifecycle.proxy import ProxyError, choose
-from lifecycle.tls import client_context
 
 pytestmark = pytest.mark.unit
 

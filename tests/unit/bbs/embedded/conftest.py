@@ -15,7 +15,7 @@ from aiohttp import TCPConnector
 from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.identity import Identity
-from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
+from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.service import BBS, run_bbs
 from bbs.embedded.store.resources import Resources
 from bbs.models.actions import RunAction

@@ -16,7 +16,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.requests import lrp_start_requests
+from bbs.embedded.calls.startrequests import lrp_start_requests
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.store.tables import Tables
 from bbs.models.actions import RunAction

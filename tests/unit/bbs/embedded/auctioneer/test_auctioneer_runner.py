@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.auctioneer.runner import AuctionRunner
 from bbs.embedded.auctioneer.server import auctioneer_app
 from bbs.embedded.calls.reps import RepClient
+from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task, Work
 from bbs.models.cell import CellPresence

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbs.embedded.auctioneer.requests import lrp_start_requests, task_start_requests
 from bbs.embedded.auctioneer.schedule import Schedule, Weights, insufficient, schedule, used_fraction
+from bbs.embedded.calls.startrequests import lrp_start_requests, task_start_requests
 from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task
 from tests.support.paths import GOLDEN_FILES
 

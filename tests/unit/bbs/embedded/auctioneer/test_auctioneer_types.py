@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bbs.embedded.auctioneer.requests import (
+from bbs.embedded.calls.startrequests import (
     LRPStartRequest,
     TaskStartRequest,
     lrp_start_requests,

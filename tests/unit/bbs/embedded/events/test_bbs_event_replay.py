@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest
+from bbs.embedded.calls.startrequests import LRPStartRequest
 from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.events.hub import Stream, Subscription
 from bbs.embedded.http.streams import old_form

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from bbs.embedded.auctioneer.requests import TaskStartRequest
+from bbs.embedded.calls.startrequests import TaskStartRequest
 from bbs.embedded.service import run_bbs
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.events import EVENT_TYPES

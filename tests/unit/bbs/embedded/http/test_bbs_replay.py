@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.auctioneer.requests import LRPStartRequest, TaskStartRequest
+from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey
 from bbs.models.auction import Demand

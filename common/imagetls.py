@@ -1,4 +1,4 @@
-"""TLS client contexts for programs in any image.
+"""TLS client contexts for the programs inside containers, in any image.
 
 They use the image's root certificates, but not its OpenSSL configuration.
 """
