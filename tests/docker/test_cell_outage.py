@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import docker
 import pytest
 
 from bbs.client.http import HTTPBBSClient
@@ -20,14 +19,12 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition, TaskState
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
-from executor.engine.createrequest import LABEL_GUID
+from tests.support.instances import UNTIL_ASKED, end
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.relays import Relay
 from tests.support.waiting import until_so
 
 pytestmark = pytest.mark.docker
-
-UNTIL_ASKED = "while [ ! -e /tmp/end ]; do sleep 0.1; done; "
 
 
 @asynccontextmanager
@@ -43,16 +40,6 @@ async def a_cell(folder: Path) -> AsyncIterator[tuple[LocalRep, Relay, HTTPBBSCl
                 rep = LocalRep(plane, slot, folder / slot.cell_id, settings=settings)
                 async with rep.running(), HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
                     yield rep, relay, bbs
-
-
-def end(guid: str) -> None:
-    """Let the program of a container go on to its end."""
-    client = docker.APIClient(version="auto")
-    try:
-        (found,) = client.containers(filters={"label": f"{LABEL_GUID}={guid}"})
-        client.exec_start(client.exec_create(found["Id"], ["touch", "/tmp/end"])["Id"])
-    finally:
-        client.close()
 
 
 async def waiting(rep: LocalRep) -> list[dict[str, Any]]:
