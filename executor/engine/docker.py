@@ -337,7 +337,7 @@ class DockerEngine:
             privileged=LABEL_PRIVILEGED in state["Config"]["Labels"],
             image_bytes=int(state["Config"]["Labels"].get(LABEL_IMAGE_BYTES, 0)),
             labels=state["Config"]["Labels"],
-            mounted=tuple(mount.get("Source", "") for mount in state.get("Mounts") or ()),
+            mounted=tuple(sorted(mount.get("Source", "") for mount in state.get("Mounts") or ())),
         )
         self._handle(container)
         return container

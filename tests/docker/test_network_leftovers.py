@@ -15,9 +15,11 @@ from executor.engine.api import ContainerSpec, EngineContainer
 from executor.engine.docker import DockerEngine
 from executor.errors import NetworkError
 from executor.network import cell as cell_module
-from executor.network.cell import CellNetwork
+from executor.network.api import Lease
+from executor.network.cell import LEFT_OUT, CellNetwork
 from executor.network.config import NetworkConfig
 from tests.support.cell import network_config
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.docker
 
@@ -95,6 +97,54 @@ async def test_the_next_life_removes_what_a_namespace_that_somebody_holds_kept(
         assert config.name not in {name for _, name in socket.if_nameindex()}
     finally:
         os.close(held)
+
+
+async def table_of(config: NetworkConfig) -> str:
+    listing = await asyncio.create_subprocess_exec(
+        "nft", "list", "table", "inet", config.table, stdout=asyncio.subprocess.PIPE
+    )
+    return (await listing.communicate())[0].decode()
+
+
+async def test_a_later_network_starts_with_its_containers_and_never_without_their_ports(
+    network: CellNetwork, engine: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    container = await linked(network, engine, rootfs_image)
+    (port,) = network.reserve("g1", 1)
+    await network.attach(container, {port: 8080}, ())
+    mapping = f"{container.address} . 8080"
+    await network.close()
+    await network.detach("g1")  # without effect: the container belongs to the next process
+    listings = []
+
+    async def list_table() -> None:
+        while True:
+            listings.append(await table_of(config))
+
+    listing = asyncio.create_task(list_table())
+    later = CellNetwork(config)
+    leases = [
+        Lease(guid="g1", address=container.address, container=container, ports={port: 8080}),
+        Lease(guid="gone", address=str(config.network[9]), ports={port + 1: 8080}),
+        Lease(guid="foreign", address="192.0.2.1", container=container),
+        Lease(guid="port", address=str(config.network[10]), ports={1: 8080}),
+    ]
+    assert await later.start(leases) == dict.fromkeys(("foreign", "port"), LEFT_OUT)
+    await later.sweep()
+    await until(lambda: len(listings) > 2)
+    listing.cancel()
+    await asyncio.wait({listing})
+    assert all(mapping in each for each in [*listings, await table_of(config)])
+    assert links_of(config) == {config.port_name(IPv4Address(container.address))}
+    assert later.address("gone") == str(config.network[9])
+    assert set(later.reserve("new", 2)).isdisjoint({port, port + 1})
+    await later.verify()
+    await engine.destroy("g1")
+    for guid in ("g1", "gone"):
+        await later.detach(guid)
+    assert mapping not in await table_of(config)
+    assert later.address("next") != str(config.network[9])
+    await later.stop()
 
 
 async def test_containers_of_this_life_keep_their_links(

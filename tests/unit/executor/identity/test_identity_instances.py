@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from executor.config import ExecutorConfig
 from executor.engine.api import BindMount
-from executor.identity.authority import Authority, IdentityError
+from executor.identity.authority import Authority, IdentityError, private_pem
 from executor.identity.files import CredentialFiles
 from executor.identity.instances import InstanceIdentity, NoIdentity, configured_identity
 from executor.identity.keys import GENERATORS, KeyPool
@@ -140,6 +140,27 @@ async def test_credentials_are_made_and_renewed(
     snapshot = meter.snapshot()
     assert snapshot.counters == {"CredCreationSucceededCount": len(alarm.delays)}
     assert snapshot.gauges["CredCreationSucceededDuration"].value > 0
+
+
+@pytest.mark.parametrize("torn", [False, True])
+async def test_an_adopted_container_keeps_its_credentials_until_they_are_due(
+    identity: InstanceIdentity, instance: Instance, tmp_path: Path, alarm: Alarm, torn: bool
+) -> None:
+    """torn: a kill between the two renames left a new key beside the previous certificate."""
+    await identity.prepare(instance())
+    certificate, key = (tmp_path / "creds" / "ig" / name for name in ("instance.crt", "instance.key"))
+    contents = []
+    async with running(identity):
+        for life in (1, 2):
+            task = asyncio.create_task(identity.runner(instance()).run())
+            await alarm.slept(life)
+            contents.append(certificate.read_bytes())
+            task.cancel()
+            await asyncio.wait({task})
+            if torn:
+                key.write_bytes(private_pem(ec.generate_private_key(ec.SECP256R1())))
+    assert (contents[0] == contents[1]) is not torn
+    assert alarm.delays[1] <= VALIDITY_S * 7 / 8
 
 
 async def test_a_runner_that_was_cancelled_writes_nothing_any_more(

@@ -107,6 +107,14 @@ async def test_writes_side_by_side_are_stored_in_the_order_of_their_calls(folder
     assert (await stored(folder)).facts["last"] == b"999"
 
 
+async def test_an_empty_write_waits_for_all_that_was_posted_before(folder: Path) -> None:
+    async with journal(folder) as opened:
+        for number in range(1000):
+            opened.post(Put(FactRow(key="last", value=str(number).encode())))
+        await opened.write()
+        assert (await stored(folder)).facts["last"] == b"999"
+
+
 async def test_a_key_that_cannot_be_stored_is_the_error_of_its_caller_only(folder: Path) -> None:
     async with journal(folder) as opened:
         for call in (opened.write, opened.record):

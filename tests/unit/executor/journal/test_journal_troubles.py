@@ -134,6 +134,30 @@ async def test_a_disk_that_fills_refuses_intents_and_keeps_results_for_later(sma
         assert journal.contents.steps[0].value == bytes(100_000)
 
 
+async def test_a_full_disk_fails_the_barrier_and_keeps_what_was_posted(small_disk: Path) -> None:
+    folder = small_disk / "journal"
+    async with opened(folder) as journal:
+        filler = fill(small_disk)
+        journal.post(*rows_of(1, 100_000))
+        with pytest.raises(JournalError, match="disk is full"):
+            await journal.write()
+        filler.unlink()
+        await condition(journal, None)
+        await journal.write()
+    async with opened(folder) as journal:
+        assert [row.guid for row in journal.contents.containers] == ["container-1"]
+
+
+async def test_a_journal_recovers_without_anything_to_write(small_disk: Path) -> None:
+    """An unhealthy cell gets no work, so nothing else would show that there is space again."""
+    async with opened(small_disk / "journal") as journal:
+        filler = fill(small_disk)
+        with pytest.raises(JournalError, match="disk is full"):
+            await journal.write(*rows_of(1, 100_000))
+        filler.unlink()
+        await condition(journal, None)
+
+
 async def test_an_agent_starts_on_a_full_disk_with_what_was_stored(small_disk: Path) -> None:
     folder = small_disk / "journal"
     async with opened(folder) as journal:

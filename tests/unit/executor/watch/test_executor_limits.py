@@ -220,6 +220,18 @@ async def test_a_limit_that_is_hit_again_and_again_is_told_now_and_then(
     assert len(told) == 5
 
 
+async def test_what_a_previous_agent_process_reported_is_not_told_again(
+    looking: Looking, kernel: Kernel
+) -> None:
+    kernel.counts(kills=1, refused=2)
+    await looking.watch.adopt(watched())
+    await looking.watch.look(watched())
+    assert looking.told == []
+    kernel.counts(kills=2, refused=2)
+    await looking.watch.look(watched())
+    assert len(looking.told) == 1
+
+
 async def test_the_disk_limit_is_watched_where_the_engine_has_no_quota(looking: Looking) -> None:
     assert await looking.watch.look(watched()) == {"ig": "disk limit of 128M exceeded: 200M in use"}
     assert await looking.watch.look(watched(disk_quota=True)) == {}
