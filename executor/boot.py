@@ -29,7 +29,7 @@ from executor.containers.creation import OptionalResources
 from executor.containers.eventbus import EventBus
 from executor.containers.facilities import Facilities
 from executor.engine.api import Engine
-from executor.enginehealth import EngineHealth
+from executor.enginehealth import CHECK_PREFIX, EngineHealth
 from executor.errors import EngineError, NetworkError
 from executor.journal.detachable import DetachableJournal
 from executor.privatedir import make_private
@@ -101,7 +101,13 @@ class Boot:
         await self.journal.flush()
 
     async def _spare(self, orphans: Set[str]) -> None:
-        """Leave orphans alone for the grace period. Raises EngineError if one cannot be destroyed."""
+        """Leave orphans alone for the grace period. Raises EngineError if one cannot be destroyed.
+
+        Check containers of the previous process are destroyed at once.
+        """
+        checks = frozenset(guid for guid in orphans if guid.startswith(CHECK_PREFIX))
+        await destroy_all(checks, self.shared.engine, self.shared.scheduler.deletions)
+        orphans -= checks
         if not orphans:
             return
         grace_s = self.config.orphan_grace_s

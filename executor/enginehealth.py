@@ -30,6 +30,9 @@ ATTEMPTS = 3
 ABANDON_TIMEOUT_S = 10.0
 """Time limit for the removal of an interrupted check's probe container."""
 
+CHECK_PREFIX = "check-"
+"""Beginning of the guids of check containers; the guids of instances are those of the control plane."""
+
 PING_INTERVAL_S = 2.0
 """Pause between pings."""
 
@@ -75,7 +78,7 @@ class EngineHealth:
             return
         await self._destroy_probes()
         spec = ContainerSpec(
-            guid=f"check-{uuid.uuid4()}",
+            guid=f"{CHECK_PREFIX}{uuid.uuid4()}",
             root_fs=self._config.sidecar_root_fs,
             labels={"tag:healthcheck-tag": "healthcheck", "network.healthcheck": "true"},
         )

@@ -66,6 +66,16 @@ async def test_a_container_that_resists_the_wipe_is_fatal(world: World) -> None:
             pass
 
 
+async def test_a_check_container_of_the_previous_process_gets_no_grace(world: World) -> None:
+    """A kill during the cell's own check leaves a container that nobody else could want."""
+    world.configure(orphan_grace_s=60)
+    for guid in ("check-1", "old"):
+        world.engine.containers[guid] = ContainerSpec(guid=guid, root_fs="x")
+    async with world.running():
+        assert "destroy check-1" in world.engine.calls
+        assert "destroy old" not in world.engine.calls
+
+
 def test_capacity_gauges() -> None:
     values = capacity.gauges(
         Resources(memory_mb=100, disk_mb=200, containers=9),
