@@ -1,4 +1,4 @@
-"""The app of the kill loop, which runs inside containers: numbered lines, HTTP, a name for its life.
+"""App of the kill loop: it runs inside containers, prints numbered lines and serves HTTP.
 
 It prints ``line 0``, ``line 1`` ... every 5 ms. ``GET /`` answers its name, which is new in every life, and
 the number of its lines; ``GET /exit`` ends it with status 7. On SIGTERM its last line is ``end COUNT``.

@@ -1,4 +1,4 @@
-"""What a cell has on its machine: to find what a kill leaves behind."""
+"""Inventory of what a cell has on its machine, to find leftovers of a kill."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A place to try packet rules in: containers that are processes in network namespaces of their own, and a
-machine outside. Tests take the fixtures from here by name."""
+"""A lab for packet rules: containers are processes in network namespaces, beside an outside machine.
+
+Tests import its fixtures by name.
+"""
 
 from __future__ import annotations
 

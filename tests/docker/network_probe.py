@@ -1,4 +1,4 @@
-"""A program for tests of packet rules, run in a network namespace: `serve` echoes, `talk` is its client.
+"""Network program for tests, run in a network namespace: `serve` echoes, `talk` is its client.
 
 serve tcp:80 udp:53 ...     echoes lines, with the sender's address before them
 talk tcp|udp ADDRESS PORT   sends each line of standard input, prints the answer or what went wrong

@@ -1,4 +1,4 @@
-"""Apps from a folder or an image to an answer over a mapped port, by the commands a user types."""
+"""`cell push` of folders and images, up to an answer over the mapped port."""
 
 from __future__ import annotations
 

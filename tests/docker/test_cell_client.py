@@ -1,4 +1,4 @@
-"""The commands that ask a BBS, as processes, against a running `cell dev`."""
+"""The commands that call a BBS, as processes against a running `cell dev`."""
 
 from __future__ import annotations
 

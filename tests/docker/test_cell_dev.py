@@ -1,4 +1,4 @@
-"""`cell dev` from the outside: documents in over HTTP, real containers, answers over mapped ports."""
+"""`cell dev` end to end: documents over HTTP, real containers, mapped ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real cell is killed and started again: its instances and Tasks go on as if nothing had happened."""
+"""A cell is killed and started again: its instances and Tasks continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real cell is killed while its BBS is away: the BBS records afterwards how its containers ended."""
+"""A cell is killed during an outage of its BBS: the BBS then records how its containers ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cell run` from the outside: the program in a process of its own, on a real engine."""
+"""`cell run` end to end: a separate process on a real engine."""
 
 from __future__ import annotations
 

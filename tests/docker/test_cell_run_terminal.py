@@ -1,4 +1,4 @@
-"""What `cell run` looks like on a terminal of 80 columns and 24 lines."""
+"""The screen of `cell run` on a terminal of 80 columns and 24 lines."""
 
 from __future__ import annotations
 

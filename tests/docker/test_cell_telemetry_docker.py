@@ -1,4 +1,4 @@
-"""Where a real app's lines and metrics arrive: a loggregator agent, a syslog server and a file."""
+"""Delivery of a real app's lines and metrics to a loggregator agent, a syslog server and a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three cells under one control plane, each a process: one dies and comes back, one is evacuated."""
+"""Three cells under one control plane, each a process: one is killed and restarted, one is evacuated."""
 
 from __future__ import annotations
 

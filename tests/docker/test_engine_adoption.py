@@ -1,4 +1,4 @@
-"""An agent that comes back finds its containers and processes, what they wrote and how they ended."""
+"""Adoption after a restart of the agent: containers, processes, their output and their exit status."""
 
 from __future__ import annotations
 

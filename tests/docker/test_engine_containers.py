@@ -1,4 +1,4 @@
-"""Containers on a real engine: what an app finds in one, files in and out, memory, and their end."""
+"""Containers on a real engine: environment of an app, files in and out, memory, removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Big copies into and out of containers on a real engine: they can be ended, and hold nobody up."""
+"""Large copies into and out of containers: they can be cancelled and delay no other work."""
 
 from __future__ import annotations
 

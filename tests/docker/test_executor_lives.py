@@ -1,4 +1,4 @@
-"""The executor on a real engine: lives of containers as the rep sees them."""
+"""The executor on a real engine: containers from reservation to deletion."""
 
 from __future__ import annotations
 

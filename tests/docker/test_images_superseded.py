@@ -1,4 +1,4 @@
-"""Images made here of files that have changed since: only the current one stays, and those in use."""
+"""Locally built images: older ones are removed unless containers use them."""
 
 from __future__ import annotations
 

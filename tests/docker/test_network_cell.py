@@ -1,4 +1,4 @@
-"""Mapped ports as clients see them: from the host, from elsewhere, from a neighbour; nothing stays behind."""
+"""Mapped ports seen by clients on the host, elsewhere and in other containers; removal of all traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elements that the kernel is told directly are those that the library would have made."""
+"""Set elements sent over netlink equal those sent through the nftables library."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What containers may reach, with real packets: a container is a process in a network namespace of its own,
-and there is a machine outside."""
+"""Egress of containers: real packets between network namespaces and an outside machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What IPv4 does for containers, IPv6 does too: with real packets, to and from a machine outside."""
+"""IPv6 of containers: real packets to and from an outside machine."""
 
 from __future__ import annotations
 

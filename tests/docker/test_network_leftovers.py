@@ -1,4 +1,4 @@
-"""What an executor could not be rid of at its end: told, kept under its rules, removed by the next one."""
+"""Containers that cannot be removed at the end: reported, still restricted, removed by the next process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell's subnet must not take the host's way to something else: looked at in namespaces of their own."""
+"""Overlaps between a cell's subnet and the host's routes, in separate namespaces."""
 
 from __future__ import annotations
 

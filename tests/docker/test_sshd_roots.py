@@ -1,4 +1,4 @@
-"""``diego-sshd`` from the bundle, in very different root file systems, with a stock client outside."""
+"""``diego-sshd`` of the bundle in different root file systems, with a stock client outside."""
 
 from __future__ import annotations
 

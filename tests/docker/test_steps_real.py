@@ -1,4 +1,4 @@
-"""Action trees in a real container, with a real web server for what they fetch and post."""
+"""Action trees in a real container, with a real web server for downloads and uploads."""
 
 from __future__ import annotations
 

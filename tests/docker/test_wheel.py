@@ -1,4 +1,4 @@
-"""The wheel, installed with its dependencies alone and run far from the repository."""
+"""The wheel in an empty environment, with its dependencies only and without the repository."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Hostile tests: one module per kind of trouble an app, tenant, client or peer can make, on real parts."""
+"""Fixtures of the hostile tests: one module per kind of fault or attack, on real parts."""

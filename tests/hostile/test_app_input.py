@@ -1,4 +1,4 @@
-"""What an app writes is bounded in bytes and time, and parsed strictly, wherever the cell reads it."""
+"""Output of apps that the cell reads: bounded in bytes and time, and strictly parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged archives of every kind, as a download and as a cached dependency: both fail, and neither hangs.
+"""Damaged archives of every kind, as a download and as a cached dependency: each fails promptly.
 
 The corpus is made here: tars of all formats, packed and plain, and zips; each is damaged in its headers,
 sizes, checksums, names, maps of holes, pax records and links, and cut at every block.

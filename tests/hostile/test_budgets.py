@@ -1,4 +1,4 @@
-"""Budgets of a rep: descriptors, connections and bodies. Using them up ends nothing and keeps nobody out."""
+"""Budgets of a rep for descriptors, connections and bodies: exhaustion ends nothing and blocks no client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps and buildpacks that trouble the builder: the real program, without privileges as in a container."""
+"""Malicious apps and buildpacks: the real builder, without privileges as in a container."""
 
 from __future__ import annotations
 

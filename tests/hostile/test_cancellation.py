@@ -1,4 +1,4 @@
-"""Work that is cancelled at any of its waits, once or twice, leaves nothing behind."""
+"""Cancellation of work at each of its waits, once and twice: no resource leaks."""
 
 from __future__ import annotations
 

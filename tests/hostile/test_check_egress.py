@@ -1,5 +1,4 @@
-"""A container's network: checks obey its rules, and neither its packets nor others harm the host or
-neighbours."""
+"""A container's network: its rules apply to checks, and its packets harm neither host nor neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims between a cell and its BBS: a lost answer or an expired reservation costs no app and no count.
+"""Claims of a cell at its BBS: a lost answer or an expired reservation costs neither app nor crash count.
 
 The BBS is the embedded one, over HTTP; a layer in front of it loses answers.
 """

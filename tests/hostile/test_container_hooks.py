@@ -1,4 +1,4 @@
-"""Each thing the executor does for one container may fail in any way, and the container beside it runs on."""
+"""Failures of each hook of the executor: other containers are not affected."""
 
 from __future__ import annotations
 

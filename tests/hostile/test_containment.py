@@ -1,4 +1,4 @@
-"""Trouble of one container, or of the engine with it, ends no other one and removes nothing of the host."""
+"""Failures about one container, or of the engine: other containers and the host's files are not affected."""
 
 from __future__ import annotations
 

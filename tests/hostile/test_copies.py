@@ -1,4 +1,4 @@
-"""Copies see what the container sees, and nothing an image or app says leads them, or its disk, elsewhere."""
+"""Copies stay inside the container's view of its files, whatever an image or app contains."""
 
 from __future__ import annotations
 

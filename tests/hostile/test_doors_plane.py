@@ -1,4 +1,4 @@
-"""The doors of the control plane, on real sockets: who may ask, and where its own requests may go."""
+"""Access to the control plane's listeners on real sockets, and the destinations of its own requests."""
 
 from __future__ import annotations
 

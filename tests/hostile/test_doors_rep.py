@@ -1,4 +1,4 @@
-"""The doors of a rep: plain HTTP stays on loopback, other sites are refused, and no request breaks it."""
+"""Access to the rep's listeners: plain HTTP on loopback only, other sites refused, no request breaks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps that write, or start processes, as fast as they can: their neighbours live as if alone."""
+"""Apps that write or start processes at full speed: their neighbours keep their speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that hangs: a stop of the cell ends within its grace and logs the reason."""
+"""A hanging engine: a stop of the cell ends within its time limit and logs the reason."""
 
 from __future__ import annotations
 

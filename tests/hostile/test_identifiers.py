@@ -1,4 +1,4 @@
-"""Identifiers from peers: a text that is no guid never becomes a path, a container or a reservation."""
+"""Invalid guids from peers: none becomes a path, a container or a reservation."""
 
 from __future__ import annotations
 

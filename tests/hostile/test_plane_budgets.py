@@ -1,4 +1,4 @@
-"""Connections, bodies, descriptors and events are budgets: no client of a listener keeps others out."""
+"""Budgets of the control plane for connections, bodies, descriptors and events: no client blocks others."""
 
 from __future__ import annotations
 

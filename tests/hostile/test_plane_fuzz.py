@@ -1,4 +1,4 @@
-"""Anything at all, said to each listener of a control plane: it answers, logs no trace, and goes on."""
+"""Random bytes to each listener of a control plane: it answers, logs no traceback, and keeps serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients and cells may say to a control plane: it answers, logs no trace, and goes on."""
+"""Invalid requests to a control plane: it answers, logs no traceback, and keeps serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be started is refused in words about the process: a container runtime's where it has some."""
+"""Processes that cannot be started: refused with the texts of a container runtime."""
 
 from __future__ import annotations
 

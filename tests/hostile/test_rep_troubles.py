@@ -1,4 +1,4 @@
-"""Trouble of one call or one container in the rep: logged with its trace, and everything else goes on."""
+"""Failures of one call or one container in the rep: logged with a traceback, without effect on others."""
 
 from __future__ import annotations
 

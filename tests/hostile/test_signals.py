@@ -1,4 +1,4 @@
-"""Signals, stopped readers and second processes: real development cells, from the outside."""
+"""Signals, stopped readers and second processes, with real development cells."""
 
 from __future__ import annotations
 

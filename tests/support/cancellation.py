@@ -1,4 +1,4 @@
-"""Cancels a piece of work at each of its waits in turn, once or several times, and counts what is left.
+"""Cancellation of a piece of work at each of its waits in turn, with a count of leaked resources.
 
 The waits of an asyncio task are the only places where it can be cancelled. So work that leaves nothing behind
 when it is cancelled at the first, the second, and every other one, leaves nothing behind at all.

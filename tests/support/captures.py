@@ -1,4 +1,4 @@
-"""Recorded exchanges, as parameters: one test per capture file and server.
+"""Recorded exchanges as test parameters: one test per capture file and server.
 
 ``@pytest.mark.captures("bbs")`` gives a test the argument ``capture``: everything of one file that went to
 that server, in order. What the files hold is told in the README beside them.

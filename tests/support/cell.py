@@ -1,4 +1,4 @@
-"""Fixtures for tests on a real engine: image, engine room, and a cell that leaves nothing behind."""
+"""Fixtures for tests on a real engine: image, engine, and a cell that leaves nothing behind."""
 
 from __future__ import annotations
 

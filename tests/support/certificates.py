@@ -1,4 +1,4 @@
-"""Certificates for tests: few keys for many of them, one identity on loopback, self-signed ones."""
+"""Certificates for tests: identities on loopback with few keys, and self-signed certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that stand still until a test moves them."""
+"""Clocks that tests move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: a root filesystem archive, an instance identity authority, and engines of a test's own."""
+"""Fixtures: a root filesystem archive, an instance identity authority, private engines."""
 
 from __future__ import annotations
 

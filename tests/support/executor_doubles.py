@@ -1,4 +1,4 @@
-"""An engine, a network and step groups that tests script, and an executor on top of them."""
+"""Scripted engine, network and step groups, and an executor on top of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of one's own, each a ``cell rep`` process of its own, under the control plane of a ``cell dev``.
+"""Separate ``cell rep`` processes under the control plane of a ``cell dev``.
 
 For tests and demonstrations of what happens between several cells: one can be killed, evacuated and
 started again like a machine of a deployment.

@@ -1,4 +1,4 @@
-"""Protobuf messages of any content, for property tests: every field, with the values that break readers."""
+"""Protobuf messages of any content for property tests, with boundary values in every field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages written by hand."""
+"""Notation for messages written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ledgers and couriers on a journal in memory."""
+"""Ledgers and couriers with a journal in memory."""
 
 from __future__ import annotations
 

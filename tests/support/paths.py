@@ -1,4 +1,4 @@
-"""Where the repository and its recordings lie, for tests that read files of them."""
+"""Paths of the repository and its recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A control plane on free ports of loopback, and small work for it."""
+"""A control plane on free ports of loopback, and small workloads for it."""
 
 from __future__ import annotations
 

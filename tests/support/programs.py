@@ -1,4 +1,4 @@
-"""``cell`` as a process of its own that starts quickly: forked from a server that has imported it.
+"""``cell`` as a separate process that starts quickly: a fork of a server that has imported it.
 
 ``python -m cell run`` spends a second of processor time on imports. A test about what a command does, with a
 pid, streams, signals and an exit status of its own, starts it here; a test about the start itself starts the

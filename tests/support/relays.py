@@ -1,4 +1,4 @@
-"""A relay of bytes before a server, for faults below its protocol: connections refused, or silent."""
+"""A relay of bytes before a server, for faults below its protocol: refused or silent connections."""
 
 from __future__ import annotations
 

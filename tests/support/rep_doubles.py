@@ -1,4 +1,4 @@
-"""An executor, a BBS and a Locket that tests script."""
+"""Scripted executor, BBS and Locket."""
 
 from __future__ import annotations
 

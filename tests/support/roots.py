@@ -1,4 +1,4 @@
-"""Root file systems that the bundle must work in: ``roots.py NAME`` prints the path of an archive.
+"""Root file systems for the bundle; ``roots.py NAME`` prints the path of an archive.
 
 ``debian``: minbase with git, by debootstrap (takes a minute, as root, once). ``musl``: Debian's musl, a
 program linked to it and a static busybox. ``bash``: a static busybox and Debian's bash. ``busybox``: only a

@@ -1,4 +1,4 @@
-"""Whether every case runs, or a sample of the large tables and fewer examples of the properties.
+"""Selection of test cases: all, or a sample of the large tables and fewer examples of properties.
 
 ``make test-all`` sets DIEGO_CELL_TESTS=all. A sample is the same in every run, so that a failure comes again.
 """

@@ -1,4 +1,4 @@
-"""Waiting for what has no event of its own."""
+"""Polling for conditions without an event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every recording is replayed by somebody: a new capture file without a replay is a failure here."""
+"""Every recording is replayed by a test; a new capture file without a replay fails here."""
 
 from __future__ import annotations
 

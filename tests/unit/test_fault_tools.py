@@ -1,4 +1,4 @@
-"""The fault proxy and the relay: what a client gets while a fault is in force, and what the server saw."""
+"""The fault proxy and the relay: effects of each fault on client and server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents name files and modules that exist."""
+"""Files and modules named in the documents exist."""
 
 from __future__ import annotations
 

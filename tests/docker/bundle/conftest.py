@@ -1,4 +1,4 @@
-"""What tests of the bundle share: its files, the root file systems, containers without a network."""
+"""Fixtures of the bundle tests: its files, root file systems, containers without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded cases of the in-container programs, many at once in one container.
+"""Replay of the recorded cases of the in-container programs, many at once in one container.
 
 Twelve pairs of a root filesystem and a mode can run a case. A usual run takes one of them for each case,
 spread evenly; a thorough run takes all. The cases run inside the container, started by the bundle's own

@@ -1,4 +1,4 @@
-"""The bundle for arm64 does what it does here, run by an emulator where the machine is another one.
+"""The bundle for arm64, run by an emulator on other machines.
 
 It takes an emulator that the kernel starts for programs of that architecture, also in containers: Debian's
 ``qemu-user-static`` brings one, and ``cat /usr/lib/binfmt.d/qemu-aarch64.conf >

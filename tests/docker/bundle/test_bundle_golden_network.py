@@ -1,4 +1,4 @@
-"""Every recorded case about the address that a health check picks, in a network laid out for it."""
+"""Recorded cases of the address that a health check connects to, each in a matching network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded cases of the in-container programs where nothing but /tmp can be written."""
+"""The recorded cases of the in-container programs in a file system with only /tmp writable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded cases of the in-container programs as a user that no file names, from a path with a space."""
+"""Recorded cases of the in-container programs as a user without passwd entry, at a path with a space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every recorded case of ``diego-sshd`` with the bundle's own, inside containers.
+"""The recorded cases of ``diego-sshd``, with the bundle's program inside containers.
 
 The tests are those of the daemon started from this repository's sources; here it starts in a container on
 the host's network that has the tests' folders under their own names.

@@ -1,4 +1,4 @@
-"""From the example buildpacks to a running app, twice: the second build finds the cache of the first."""
+"""Staging of the example apps by the bundle, twice: the second build uses the cache of the first."""
 
 from __future__ import annotations
 

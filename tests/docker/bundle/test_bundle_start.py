@@ -1,4 +1,4 @@
-"""How the bundle's programs start: found by name, from anywhere, and without a trace in what they start."""
+"""Start of the bundle's programs: by name, from any place, with an unchanged environment for children."""
 
 from __future__ import annotations
 

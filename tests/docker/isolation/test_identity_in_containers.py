@@ -1,4 +1,4 @@
-"""Credentials and variables as a real process finds them."""
+"""Instance credentials and variables, seen by a process in a container."""
 
 from __future__ import annotations
 

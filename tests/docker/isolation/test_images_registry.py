@@ -1,4 +1,4 @@
-"""Images from a registry of the test's own: plain, with passwords, and with an authority nobody knows."""
+"""Images from a local registry: plain, with passwords, and with a private certificate authority."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process may do, and what it can see of its neighbours and of what is ours."""
+"""Isolation of a process from its neighbours, from the host and from the cell's own files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk limit: kept by the engine's storage where it can, by a watcher elsewhere; and the one of files."""
+"""Disk and file limits, enforced by the engine's storage or by the watcher."""
 
 from __future__ import annotations
 

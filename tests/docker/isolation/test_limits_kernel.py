@@ -1,4 +1,4 @@
-"""Limits the kernel keeps: each exceeded by a real app, each named to the app's owner."""
+"""Limits enforced by the kernel: a real app exceeds each, and its log names the limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An LRP on an engine that remaps users: nothing in it is anybody on the host."""
+"""An LRP on an engine with user remapping: its users have no rights on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes, service files and layers as a real process finds them."""
+"""Volumes, service files and layers, seen by a process in a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs golden cases where they belong: inside a container, with the bundle's own interpreter.
+"""Runner of golden cases inside a container, with the bundle's interpreter.
 
 Reads ``{"cases": [...], "bundle": path, "ip": address, "certs": path, "workers": n}`` from standard input
 and writes a list of ``{"name", "mismatches"}`` to standard output. Standard library only. The README of the

@@ -1,4 +1,4 @@
-"""The servers of the golden cases: bare TCP, HTTP, files, an image registry, CredHub."""
+"""Servers of the golden cases: bare TCP, HTTP, files, an image registry, CredHub."""
 
 from __future__ import annotations
 

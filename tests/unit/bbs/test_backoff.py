@@ -1,4 +1,4 @@
-"""The retry policy: how often, how long between two attempts, and what is raised in the end."""
+"""The retry policy: number of attempts, pauses, final error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A BBS that answers by script, for commands that run as they would from a shell."""
+"""A scripted BBS, and commands run as from a shell."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Durations as text."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""JSON byte for byte."""
+"""JSON, byte for byte as Go writes it."""
 
 from __future__ import annotations
 

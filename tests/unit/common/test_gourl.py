@@ -1,4 +1,4 @@
-"""URLs: what is accepted, how it is refused, and how it is put together again."""
+"""URLs: accepted and refused texts, and formatting."""
 
 from __future__ import annotations
 

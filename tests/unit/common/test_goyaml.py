@@ -1,4 +1,4 @@
-"""YAML with every scalar's spelling kept."""
+"""YAML with the spelling of every scalar."""
 
 from __future__ import annotations
 

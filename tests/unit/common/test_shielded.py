@@ -1,4 +1,4 @@
-"""Work that goes on to its end, however often its caller is cancelled."""
+"""Work that ends regularly, however often its caller is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings no executor could work with are refused by name."""
+"""Invalid settings of the executor: refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any history of calls, failures and process ends keeps the executor's books and its word."""
+"""Invariants of the executor under any history of calls, failures and process ends."""
 
 from __future__ import annotations
 

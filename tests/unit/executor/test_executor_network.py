@@ -1,4 +1,4 @@
-"""What the executor asks of the network besides ports."""
+"""Calls of the executor to the network, apart from ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places that one container's many waiters do not keep from another's one."""
+"""Places for limited work: waiters of one container do not block another container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that takes long keeps work of another kind from no thread."""
+"""Thread pools: long work of one kind does not delay another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directories with predictable names: ours, and nobody else's."""
+"""Private directories with predictable names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of the healthcheck program: addresses, ports, HTTP; the recorded cases cover it as a whole."""
+"""Parts of the healthcheck program: addresses, ports, HTTP. The recorded cases cover the whole."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Where redirects lead the program and the agent's probe: to TLS, to IPv6, and the probe not to other
-hosts."""
+"""Redirects of the program and of the agent's probe: to TLS, to IPv6, and to other hosts."""
 
 from __future__ import annotations
 

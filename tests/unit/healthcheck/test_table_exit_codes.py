@@ -1,4 +1,4 @@
-"""The exit codes that no recorded case has, and which of several modes wins."""
+"""Exit codes without a recording, and precedence of the modes."""
 
 from __future__ import annotations
 

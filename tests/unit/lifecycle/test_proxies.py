@@ -1,4 +1,4 @@
-"""Proxies that the environment names: which requests use them, and how."""
+"""Proxies of the environment: the requests that use them, and the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding programs, and giving the environment back."""
+"""Program look-up, and restoration of the environment."""
 
 from __future__ import annotations
 

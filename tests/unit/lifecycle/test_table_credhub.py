@@ -1,4 +1,4 @@
-"""What each program says and how it ends when credentials cannot be put in place, line by line."""
+"""Failed credential interpolation in each program: output and exit status, line by line."""
 
 from __future__ import annotations
 

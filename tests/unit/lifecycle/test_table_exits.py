@@ -1,4 +1,4 @@
-"""How launchers and shell end when they cannot become the app, line by line."""
+"""Failed starts of the app by launchers and shell, line by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every flag of every in-container program: its name, what it takes and what it is without."""
+"""Every flag of every in-container program: name, values, default."""
 
 from __future__ import annotations
 

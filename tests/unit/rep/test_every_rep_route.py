@@ -1,4 +1,4 @@
-"""Every route of a cell's two listeners once: what is sent, and status, type and body of what comes back."""
+"""Every route of a cell's two listeners once: request, status, type and body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole agent: order of start and end, and what peers see of it."""
+"""The whole agent: order of start and end, seen by peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator may change and see of a running cell's own log: its level, and what is kept out of it."""
+"""The debug server: log level, and redaction of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts around a cell's life: drain empties it, post-start waits for it."""
+"""The scripts of a cell's service: drain evacuates it, post-start waits until it is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registry credentials: passed through, or bought with an access key."""
+"""Registry credentials: passed unchanged, or exchanged for an access key."""
 
 from __future__ import annotations
 

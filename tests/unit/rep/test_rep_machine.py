@@ -1,4 +1,4 @@
-"""Any history of work, ends, lost calls, stops and evacuation leaves cell and BBS of one mind.
+"""Any history of work, ends, lost calls, stops and evacuation: cell and BBS agree at the end.
 
 The rep's processor, on scripted containers, talks to the embedded BBS' controllers. Calls get lost before or
 after they had an effect. Once that is over, a few bulk passes have to put everything right.

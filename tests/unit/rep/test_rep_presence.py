@@ -1,4 +1,4 @@
-"""The presence: taken, renewed, lost, taken again, released."""
+"""The presence: acquisition, renewal, loss, reacquisition, release."""
 
 from __future__ import annotations
 

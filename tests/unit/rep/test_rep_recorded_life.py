@@ -1,4 +1,4 @@
-"""What a cell tells a BBS, against recordings: the same containers lead to the same requests.
+"""Recorded reports of a cell to a BBS: the same containers lead to the same requests.
 
 A small server answers as the recorded BBS did, the real client and processor talk to it. The lives of
 the containers are read from the recorded requests themselves.

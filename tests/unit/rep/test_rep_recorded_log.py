@@ -1,4 +1,4 @@
-"""Names and data of the rep's own log: what stands in a recorded one too has the same level and data.
+"""Names, levels and data of the rep's log, compared with a recording.
 
 ``component-log/rep`` holds every message of a Go rep's log, by phase, with the keys of its data. Operators
 search for these names.

@@ -1,4 +1,4 @@
-"""Every recorded request to a rep, answered by ours over a real socket: same status, headers and body."""
+"""Recorded requests to a rep over a real socket: same status, headers and body."""
 
 from __future__ import annotations
 

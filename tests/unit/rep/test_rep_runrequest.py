@@ -1,4 +1,4 @@
-"""Run requests: from what is desired to what the executor is given."""
+"""Run requests of the executor, from DesiredLRPs and Tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutual TLS on the listeners, and what the admin listener wants of its certificate."""
+"""Mutual TLS on the listeners, and requirements on the admin listener's certificate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trace ids in the rep's log: those of the request, byte for byte as peers search for them."""
+"""Trace ids in the rep's log, compared with those of requests."""
 
 from __future__ import annotations
 

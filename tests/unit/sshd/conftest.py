@@ -1,4 +1,4 @@
-"""A real ``diego-sshd`` process to talk to, and a client that can send anything."""
+"""A real ``diego-sshd`` process, and a client that can send any packet."""
 
 from __future__ import annotations
 

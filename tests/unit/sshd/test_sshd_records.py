@@ -1,4 +1,4 @@
-"""Log records: always written or counted, never waited for."""
+"""Log records: written or counted as lost, without waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the kernel says that a process' arguments and environment are."""
+"""Location of a process's arguments and environment in memory."""
 
 from __future__ import annotations
 

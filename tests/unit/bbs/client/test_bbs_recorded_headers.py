@@ -1,4 +1,4 @@
-"""Recorded header names of requests to a BBS: ours carry the same ones, the trace header included.
+"""Header names of requests to a BBS, compared with recorded ones.
 
 ``request-headers`` tells per kind of request how often the trace header was absent, empty or set.
 """

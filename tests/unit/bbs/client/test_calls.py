@@ -1,4 +1,4 @@
-"""Each call: path and request message on the wire, and what is made of the response."""
+"""BBS calls: path and request message of each, and the interpretation of responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subscriptions: what goes out, what arrives, what happens when the stream does not hold."""
+"""Subscriptions to event streams: requests, events, and broken streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identities that are renewed on disk: new connections use them, those that exist go on."""
+"""Renewed identity files: new connections use them, existing ones continue."""
 
 from __future__ import annotations
 

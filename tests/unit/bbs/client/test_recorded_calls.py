@@ -1,4 +1,4 @@
-"""Every recorded call of a BBS, made by our client: the same request goes out, the answer is understood."""
+"""Recorded calls of a BBS: our client sends the same requests and understands the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded event streams, byte by byte over a socket: our subscription is the recorded one."""
+"""Recorded event streams: our subscription equals the recorded one, byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS contexts: who may talk to whom, and how."""
+"""TLS contexts: accepted peers, versions and cipher suites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a request goes out, how its answer is understood, when it is tried again."""
+"""Transport of BBS requests: form of a request, interpretation of answers, retries."""
 
 from __future__ import annotations
 

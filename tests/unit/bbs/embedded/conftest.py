@@ -1,4 +1,4 @@
-"""A BBS in a temporary folder, with a clock to turn and scripted neighbours."""
+"""A BBS in a temporary folder, with an adjustable clock and scripted peers."""
 
 from __future__ import annotations
 

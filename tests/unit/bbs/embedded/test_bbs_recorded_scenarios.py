@@ -1,4 +1,4 @@
-"""Whole recorded sequences with the embedded BBS in the place of the recorded one.
+"""Replay of recorded scenarios with the embedded BBS.
 
 Its clients ask what was asked, in the recorded order and at the recorded times; answers, auctions and calls
 to cells have to mean what was recorded. Where the recording waited for a round of convergence, there is one.

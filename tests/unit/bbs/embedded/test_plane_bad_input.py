@@ -1,4 +1,4 @@
-"""What is no request, at the doors beside the BBS' own: a clear answer, and the next one is served."""
+"""Invalid requests to the listeners beside the BBS: an error response each; the next request is served."""
 
 from __future__ import annotations
 

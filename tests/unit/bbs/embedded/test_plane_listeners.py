@@ -1,4 +1,4 @@
-"""Addresses and sockets."""
+"""Listen addresses and sockets of the control plane."""
 
 from __future__ import annotations
 

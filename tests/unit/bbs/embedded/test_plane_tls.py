@@ -1,4 +1,4 @@
-"""The control plane with identities: nobody without a certificate of the CA gets in, and its parts do."""
+"""The control plane with mutual TLS: clients need a certificate of its CA, its own parts have one."""
 
 from __future__ import annotations
 

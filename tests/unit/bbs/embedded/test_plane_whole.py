@@ -1,4 +1,4 @@
-"""The composed control plane, against real sockets and a scripted rep."""
+"""The composed control plane, with real sockets and a scripted rep."""
 
 from __future__ import annotations
 

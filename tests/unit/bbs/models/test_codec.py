@@ -1,4 +1,4 @@
-"""The Go form of JSON, against what the Go programs printed and against its rules."""
+"""The Go form of JSON, compared with output of Go programs and with its rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents are recognised by what is in them."""
+"""Detection of the kind of a document."""
 
 from __future__ import annotations
 

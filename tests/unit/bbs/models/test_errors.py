@@ -1,3 +1,5 @@
+"""Errors of the BBS, and descriptions of JSON values."""
+
 from __future__ import annotations
 
 import pytest

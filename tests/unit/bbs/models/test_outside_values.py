@@ -1,4 +1,4 @@
-"""Texts and numbers that come from outside."""
+"""Texts and numbers from peers and users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Older and narrower views of a record, against what a Go server answered for the same record."""
+"""Older and narrower views of a record, compared with a Go server's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask on a listener without TLS, as a decision over the headers of a request."""
+"""The access rule of a listener without TLS, as a decision over request headers."""
 
 from __future__ import annotations
 

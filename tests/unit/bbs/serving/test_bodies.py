@@ -1,4 +1,4 @@
-"""Bodies that are read as a whole share one bound."""
+"""The common memory bound of request bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listeners cut clients that are slow with a request's head, and nobody else."""
+"""Listeners: time limits for slow clients only."""
 
 from __future__ import annotations
 

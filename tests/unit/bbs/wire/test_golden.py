@@ -1,4 +1,4 @@
-"""Every protobuf body recorded from a deployment of the Go programs reads, maps and writes back."""
+"""Every recorded protobuf body is read, mapped and written unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the captures do not show about the mapping."""
+"""Mapping between models and messages, beyond the recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events on a stream: cut from the bytes, read, written."""
+"""Server-sent events: splitting, reading, writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields and messages no recording holds, against bytes put together by hand from number and wire type.
+"""Fields and messages without a recording, compared with hand-written bytes.
 
 Each expected encoding is a list of fields as the protocol's tables give them: number, kind, value.
 """

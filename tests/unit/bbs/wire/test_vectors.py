@@ -1,4 +1,4 @@
-"""Byte for byte what the Go code writes for a given content."""
+"""Messages of given content, compared with the bytes of the Go code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every message and field of the protocol's tables, against bytes put together from number and wire type.
+"""Every message and field of the protocol's tables, compared with hand-written bytes.
 
 ``golden/protocol/messages.txt`` holds the tables; the encoder here knows nothing but them. Each message is
 written once with every field set, which gives fixtures for all that no recording shows.

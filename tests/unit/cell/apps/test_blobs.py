@@ -1,4 +1,4 @@
-"""The file server from a client's side, when it is none."""
+"""The client of the file server, with servers of other kinds."""
 
 from __future__ import annotations
 

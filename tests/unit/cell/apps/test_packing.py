@@ -1,4 +1,4 @@
-"""What becomes of an app's folder or archive before it is uploaded."""
+"""Packages from an app's folder or archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small decisions of pushing: references, verdicts, results, names, the way into an instance."""
+"""Decisions of pushing: image references, failure reasons, results, names, access to an instance."""
 
 from __future__ import annotations
 

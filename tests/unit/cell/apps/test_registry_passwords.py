@@ -1,4 +1,4 @@
-"""Passwords of registries: never in an argument, of ours or of the container's."""
+"""Passwords of registries: never in arguments of our programs or of the container's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rep.json to where logs and metrics go."""
+"""Log and metrics destinations from rep.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a composed cell is towards whom."""
+"""Identities of a composed cell towards its peers."""
 
 from __future__ import annotations
 

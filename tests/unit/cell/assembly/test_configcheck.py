@@ -1,4 +1,4 @@
-"""`cell rep --check-config` and `--print-config`: all that is wrong with a file, and what it amounts to."""
+"""`cell rep --check-config` and `--print-config`: all problems of a file, and its effective values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""App logs on the terminal: nobody waits until they are read, and what is lost is counted."""
+"""App logs on the terminal: writers never wait, and dropped lines are counted."""
 
 from __future__ import annotations
 

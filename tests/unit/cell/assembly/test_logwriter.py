@@ -1,4 +1,4 @@
-"""The component log never waits for its reader, keeps its order, and counts what it loses."""
+"""The component log: it never waits for its reader, keeps its order, and counts dropped lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an app writes is shown on a terminal, and the terminal obeys none of it but colours."""
+"""Texts of apps on a terminal: no control sequences except colours take effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read: tables and lines, from values."""
+"""Tables and lines for people, from values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which BBS is asked, and what is said when there is none."""
+"""Choice of the BBS, and messages if there is none."""
 
 from __future__ import annotations
 

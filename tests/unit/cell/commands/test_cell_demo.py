@@ -1,4 +1,4 @@
-"""What the demonstration tells when it fails."""
+"""Messages of a failing `cell demo`."""
 
 from __future__ import annotations
 

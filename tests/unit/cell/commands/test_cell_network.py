@@ -1,4 +1,4 @@
-"""`cell network`: what people see of a packet table."""
+"""`cell network`: output for a packet table."""
 
 from __future__ import annotations
 

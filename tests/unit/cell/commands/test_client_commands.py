@@ -1,4 +1,4 @@
-"""What the commands do beyond what cfdot does."""
+"""Commands beyond those of cfdot."""
 
 from __future__ import annotations
 

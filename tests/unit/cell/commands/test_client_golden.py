@@ -1,4 +1,4 @@
-"""What cfdot printed for a BBS's answers, the commands print for the same; and they ask the same."""
+"""Commands of cfdot: the same requests, and the same output for recorded answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands against a real file server and log board, and a BBS whose one cell does as told."""
+"""The commands, with a real file server, a real log board, and a BBS with one scripted cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion: real shells complete commands, options, files and names from a BBS."""
+"""Completion of commands, options, files and names of a BBS, in real shells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a development cell does before it runs: paths, engine, secrets of its log."""
+"""Preparation of a development cell: paths, engine, redaction of its log."""
 
 from __future__ import annotations
 

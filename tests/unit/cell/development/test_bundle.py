@@ -1,4 +1,4 @@
-"""Where `cell dev` gets its lifecycle bundle, and what it serves of it."""
+"""The lifecycle bundle of `cell dev`: its source, and the served files."""
 
 from __future__ import annotations
 

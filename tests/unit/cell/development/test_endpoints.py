@@ -1,4 +1,4 @@
-"""The file that says where a ``cell dev`` listens is there for as long as that runs."""
+"""The endpoints file of a ``cell dev`` exists while that process runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports for servers that are told theirs before they listen."""
+"""Free ports for servers with a fixed port."""
 
 from __future__ import annotations
 

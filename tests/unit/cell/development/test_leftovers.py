@@ -1,4 +1,4 @@
-"""Uploads that nothing asks for go; what is named, what is recent and what is not an upload stays."""
+"""Removal of unused uploads: named, recent and foreign files stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several development cells on one machine keep out of each other's way, and out of the host's."""
+"""Slots of development cells on one machine: no conflicts with each other or with the host."""
 
 from __future__ import annotations
 

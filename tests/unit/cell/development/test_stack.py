@@ -1,4 +1,4 @@
-"""The stack that is made of this machine's files."""
+"""The stack built from this machine's files."""
 
 from __future__ import annotations
 

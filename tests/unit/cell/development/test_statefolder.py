@@ -1,4 +1,4 @@
-"""The state folder of a command: one process at a time, and nothing in it for others to read."""
+"""The state folder of a command: exclusive to one process, private to its owner."""
 
 from __future__ import annotations
 

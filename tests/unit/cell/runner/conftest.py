@@ -1,4 +1,4 @@
-"""A run that never took place: its plan, and the events it would have had."""
+"""A plan and the events of an imaginary run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a document must look like to be run, and what is said of one that does not."""
+"""Documents of a run: accepted forms, and messages about invalid ones."""
 
 from __future__ import annotations
 

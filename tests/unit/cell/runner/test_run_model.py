@@ -1,4 +1,4 @@
-"""The tree as the events make it."""
+"""The state of the tree after events."""
 
 from __future__ import annotations
 

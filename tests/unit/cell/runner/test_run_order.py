@@ -1,4 +1,4 @@
-"""What the executor is asked for: the document, with what the command line says over it."""
+"""Executor requests from a document and the options of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals, broken pipes and ports in use: what comes from outside while a run lasts."""
+"""Signals, broken pipes and ports in use during a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a transfer is: from the cache and the uploader to events of the story."""
+"""Progress of transfers: from cache and uploader to events of a run."""
 
 from __future__ import annotations
 

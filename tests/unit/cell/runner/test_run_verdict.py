@@ -1,4 +1,4 @@
-"""Who is to blame, as a table."""
+"""The result of a run, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web server that does what a test tells it to, and archives to serve."""
+"""A scripted web server, and archives to serve."""
 
 from __future__ import annotations
 

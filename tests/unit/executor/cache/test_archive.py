@@ -1,4 +1,4 @@
-"""Unpacking stays where it belongs."""
+"""Unpacking stays inside its destination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an archive may become is bounded, whatever it says it is."""
+"""Limits of unpacked archives, whatever their headers contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of a download: verified, converted, unpacked. Spec I.5 to I.7."""
+"""Verification, conversion and unpacking of downloads."""
 
 from __future__ import annotations
 

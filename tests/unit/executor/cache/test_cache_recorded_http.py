@@ -1,4 +1,4 @@
-"""Recorded downloads and uploads of a cell: ours asks as recorded and makes the same of the answers.
+"""Recorded downloads and uploads of a cell: the same requests, and the same results of the answers.
 
 ``other-http/assets-and-callbacks`` holds them as a plain HTTP server saw them.
 """

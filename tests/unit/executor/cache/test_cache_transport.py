@@ -1,4 +1,4 @@
-"""Why a request failed, in words that show neither our library nor our host."""
+"""Failure texts of requests: without names of our library or paths of the host."""
 
 from __future__ import annotations
 

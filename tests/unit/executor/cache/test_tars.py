@@ -1,4 +1,4 @@
-"""The reader of tars: it sees what others write, and damage is an ArchiveError, whatever it is."""
+"""The tar reader: it reads archives of other writers, and any damage is an ArchiveError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container whose caller gives up at any moment can be deleted, and then nothing of it is left."""
+"""Containers whose caller is cancelled at any moment: they can be deleted without a trace."""
 
 from __future__ import annotations
 

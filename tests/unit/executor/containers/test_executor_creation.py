@@ -1,4 +1,4 @@
-"""How a container is created: what the engine is given, and what each failing step means."""
+"""Creation of a container: requests to the engine, and the effect of each failing step."""
 
 from __future__ import annotations
 

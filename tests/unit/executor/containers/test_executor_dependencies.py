@@ -1,4 +1,4 @@
-"""Cached dependencies: fetched together, told to the app, held until released."""
+"""Cached dependencies: concurrent fetches, log lines, release."""
 
 from __future__ import annotations
 

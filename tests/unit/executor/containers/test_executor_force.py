@@ -1,4 +1,4 @@
-"""A container that will not go is destroyed by force, and its slot is free whatever the engine does."""
+"""Forced destruction of a container that cannot be removed regularly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers on top of preloaded roots: the URI, the fetch, and what is given back."""
+"""Layers on top of preloaded roots: the URI, the fetch, the release."""
 
 from __future__ import annotations
 

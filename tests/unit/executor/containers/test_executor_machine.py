@@ -1,4 +1,4 @@
-"""The container's states: which moves are possible, what they tell, what they never do."""
+"""The state machine of a container: possible moves, their events, and invariants."""
 
 from __future__ import annotations
 

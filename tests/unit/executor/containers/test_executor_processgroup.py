@@ -1,4 +1,4 @@
-"""The executor as it is put together for real, with real steps, on a scripted engine."""
+"""The composed executor with real steps, on a scripted engine."""
 
 from __future__ import annotations
 

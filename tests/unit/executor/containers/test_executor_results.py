@@ -1,4 +1,4 @@
-"""How the end of a process group becomes a result."""
+"""Conversion of the end of a process group into a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls to the engine: bounded in number, shared by containers, cancelled without a trace."""
+"""Calls to the engine: bounded in number, shared fairly, cancelled without leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies in threads of their own: they end with their caller and their container, and hang nobody."""
+"""Copies in separate threads: they end with their caller and their container."""
 
 from __future__ import annotations
 

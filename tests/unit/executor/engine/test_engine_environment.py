@@ -1,4 +1,4 @@
-"""Merging environments, defaults, and what a shell would spoil."""
+"""Merging of environments, defaults, and variables that a shell would change."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Copies in and out of a file tree that stands in for a container's: what becomes of them, and what is
-refused."""
+"""Copies in and out of a file tree that represents a container's: results and refusals."""
 
 from __future__ import annotations
 

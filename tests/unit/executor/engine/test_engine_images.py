@@ -1,4 +1,4 @@
-"""What a rootfs URI asks for, and how requests for the same image share one effort."""
+"""Resolution of rootfs URIs, and requests for the same image."""
 
 from __future__ import annotations
 

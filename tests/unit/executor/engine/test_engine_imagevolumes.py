@@ -1,4 +1,4 @@
-"""Which mounts of a container are its image's volumes, and which stay."""
+"""Detection of image volumes among the mounts of a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output read in turns: what one instance writes costs others little, and nothing is lost."""
+"""Output read in turns: little delay for other instances, and no loss."""
 
 from __future__ import annotations
 

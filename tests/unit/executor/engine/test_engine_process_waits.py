@@ -1,4 +1,4 @@
-"""Starts of processes: what the loop does while one is under way."""
+"""The event loop during starts of processes."""
 
 from __future__ import annotations
 

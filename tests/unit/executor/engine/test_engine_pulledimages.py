@@ -1,4 +1,4 @@
-"""Which pulled images go: those of the cell, when space is short or their name has another image."""
+"""Removal of pulled images: for lack of space, or after a move of their tag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who keeps disk limits, as an engine describes itself, and as it shows when it is tried."""
+"""Detection of disk quotas, from the engine's description and at the first container."""
 
 from __future__ import annotations
 

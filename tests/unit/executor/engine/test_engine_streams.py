@@ -1,4 +1,4 @@
-"""Long calls of an engine that answers, refuses, is silent, or goes away."""
+"""Long calls of an engine that answers, refuses, hangs or disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a process runs as."""
+"""Resolution of a process's user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, and containers to give identities to."""
+"""A certificate authority for tests, and containers with identities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The credential runner and the steps as one group: who begins, who ends whom, whose error counts."""
+"""The credential runner and the steps as one group: order of start and end, and the reported error."""
 
 from __future__ import annotations
 

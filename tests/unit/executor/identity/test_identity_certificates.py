@@ -1,4 +1,4 @@
-"""What the certificates of instances say, held to a recorded one, and when they are renewed."""
+"""Contents of instance certificates, compared with a recorded one, and their renewal times."""
 
 from __future__ import annotations
 

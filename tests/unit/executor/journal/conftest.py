@@ -1,4 +1,4 @@
-"""Rows of every table, and how to write them."""
+"""Rows of every table, and their changes."""
 
 from __future__ import annotations
 

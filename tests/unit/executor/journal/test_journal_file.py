@@ -1,4 +1,4 @@
-"""The journal in a file: what is stored, in which order, and what a damaged or foreign file leads to."""
+"""The journal's file: stored rows, their order, and damaged or foreign files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal whose disk fails, and an agent that is killed while it writes."""
+"""A journal with a failing disk, and an agent killed during a write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines to send, and destinations that can be held, lost and looked into."""
+"""Log lines, and destinations that tests block and disconnect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bounded buffer in which nobody pays for somebody else."""
+"""The bounded buffer: lines of one instance displace none of others."""
 
 from __future__ import annotations
 

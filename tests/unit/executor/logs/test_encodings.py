@@ -1,4 +1,4 @@
-"""A line as JSON, as a syslog message of RFC 5424, as a journal entry."""
+"""A line as JSON, as a syslog message of RFC 5424, and as a journal entry."""
 
 from __future__ import annotations
 

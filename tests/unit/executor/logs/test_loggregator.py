@@ -1,4 +1,4 @@
-"""The loggregator stream: byte for byte what a Go cell sends, and an agent that comes and goes."""
+"""The loggregator stream: the bytes of a Go cell, and an agent that disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sink that is slow, absent, or comes and goes: nobody waits, and every lost line is counted."""
+"""A slow or absent destination: writers never wait, and every lost line is counted."""
 
 from __future__ import annotations
 

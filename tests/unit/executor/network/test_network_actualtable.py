@@ -1,4 +1,4 @@
-"""Listings of the packet table, read entry by entry."""
+"""Parsing of packet table listings."""
 
 from __future__ import annotations
 

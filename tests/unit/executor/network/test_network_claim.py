@@ -1,4 +1,4 @@
-"""What cells hold of a host: names, subnets and ports that only one of them may have."""
+"""Claims of a cell on the host's names, subnets and ports."""
 
 from __future__ import annotations
 

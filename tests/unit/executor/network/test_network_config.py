@@ -1,4 +1,4 @@
-"""Names and addresses that follow from the configuration, and what cannot be configured."""
+"""Names and addresses derived from the configuration, and invalid configurations."""
 
 from __future__ import annotations
 

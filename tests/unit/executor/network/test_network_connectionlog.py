@@ -1,4 +1,4 @@
-"""The connections of containers in the cell's log, and what becomes of them when the kernel stops telling."""
+"""The log of containers' connections, and gaps in the kernel's messages."""
 
 from __future__ import annotations
 

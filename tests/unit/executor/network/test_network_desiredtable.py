@@ -1,4 +1,4 @@
-"""The packet table from one state to the next: after any history the kernel would hold what it should."""
+"""Changes of the packet table: the kernel's content after any history."""
 
 from __future__ import annotations
 

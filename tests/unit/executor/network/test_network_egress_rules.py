@@ -1,4 +1,4 @@
-"""Security group rules as disjoint intervals, against a reading of the rules one by one."""
+"""Security group rules as disjoint intervals, compared with the evaluation of each rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel is told for a statement about elements."""
+"""Netlink messages for statements about elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""News of interfaces as the kernel sends them."""
+"""The kernel's messages about interfaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel hands over of a logged packet."""
+"""The kernel's messages about logged packets."""
 
 from __future__ import annotations
 

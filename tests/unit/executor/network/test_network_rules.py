@@ -1,4 +1,4 @@
-"""Packet rules as text, transactions that are put together, and the map's life without a kernel."""
+"""Packet rules as text, transactions, and the maps without a kernel."""
 
 from __future__ import annotations
 

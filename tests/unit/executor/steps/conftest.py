@@ -1,4 +1,4 @@
-"""A scripted engine, a log that is kept, and an event loop whose time passes when nothing else happens."""
+"""A scripted engine, a recording log, and an event loop whose clock advances when it is idle."""
 
 from __future__ import annotations
 

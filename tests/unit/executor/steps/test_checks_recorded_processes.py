@@ -1,4 +1,4 @@
-"""Recorded check processes of a cell: our probes go to the same places at the same pace.
+"""Recorded check processes of a cell: our probes have the same targets and intervals.
 
 ``container/check-processes`` shows the processes in a container with two checks and two readiness checks.
 Here no process is started; what the recorded ones were told is what our probes do.

@@ -1,4 +1,4 @@
-"""Any tree against a model of the grammar: when it is ready, when it ends, and what it says.
+"""Any tree, compared with a model of the grammar: readiness, end, result.
 
 The model knows no tasks. A node that begins at ``start`` and hears its first interrupt at ``stop`` is ready
 at a time, if ever, and ends at another and with an error; the tree's result follows from its children's.

@@ -1,4 +1,4 @@
-"""What an app's log said on a real cell, and what these steps say in the same situation.
+"""Recorded app logs of a real cell, compared with those of these steps.
 
 Of each recording the lines of the first instance's steps are compared: type, source and text. Lines about
 the container itself and about what was cached for it are the executor's. Elapsed times differ, so only

@@ -1,4 +1,4 @@
-"""The paths of a step tree: none twice, and the same for the same run info, also after a restart."""
+"""The paths of a step tree: unique, and equal for the same run info after a restart."""
 
 from __future__ import annotations
 

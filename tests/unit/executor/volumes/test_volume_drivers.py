@@ -1,4 +1,4 @@
-"""How drivers announce themselves, the plugin protocol over a unix socket, and the volumes of containers."""
+"""Volume drivers: discovery, the plugin protocol over a unix socket, the volumes of containers."""
 
 from __future__ import annotations
 

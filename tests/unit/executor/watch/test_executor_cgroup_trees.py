@@ -1,4 +1,4 @@
-"""Control groups as hosts have them: either version, both drivers of the engine, mixed hierarchies."""
+"""Control groups of different hosts: both versions, both drivers of the engine, mixed hierarchies."""
 
 from __future__ import annotations
 

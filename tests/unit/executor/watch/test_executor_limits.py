@@ -1,4 +1,4 @@
-"""Limits that were hit: what the kernel says, what the owner is told, and what ends a container."""
+"""Reached limits: kernel counters, log lines for the owner, ends of containers."""
 
 from __future__ import annotations
 

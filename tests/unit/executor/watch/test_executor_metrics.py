@@ -1,4 +1,4 @@
-"""Container metrics: formulas, and the files of the kernel they are fed from."""
+"""Container metrics: formulas, and the kernel's files."""
 
 from __future__ import annotations
 

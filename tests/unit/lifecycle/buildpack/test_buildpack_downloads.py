@@ -1,4 +1,4 @@
-"""Custom buildpacks over HTTP: servers that fail, archives that are broken, credentials that stay at home."""
+"""Custom buildpacks over HTTP: failing servers, broken archives, credentials."""
 
 from __future__ import annotations
 

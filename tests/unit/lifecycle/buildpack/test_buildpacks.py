@@ -1,4 +1,4 @@
-"""Finding and fetching buildpacks, and what the builder's statuses come from."""
+"""Selection and download of buildpacks, and the builder's exit statuses."""
 
 from __future__ import annotations
 

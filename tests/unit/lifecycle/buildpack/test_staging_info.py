@@ -1,4 +1,4 @@
-"""staging_info.yml, as the builder writes it and as people may."""
+"""staging_info.yml, written by the builder or by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the buildpack builder says when a droplet or a cache cannot be packed."""
+"""Messages of the buildpack builder if a droplet or a cache cannot be packed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docker references, ports and results; Amazon's credentials."""
+"""Docker references, ports and results; credentials of Amazon ECR."""
 
 from __future__ import annotations
 

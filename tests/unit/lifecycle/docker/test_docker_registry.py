@@ -1,4 +1,4 @@
-"""What the docker builder makes of what registries say, in order and out of order."""
+"""The docker builder with valid and invalid answers of registries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the docker builder ends when it cannot stage."""
+"""Failures of the docker builder, line by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rep.json: values, defaults, errors that name the key, and what it makes of the executor."""
+"""rep.json: values, defaults, errors that name the key, and the executor's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No key of ``rep.json`` is read for nothing: the code uses it, or it is listed why not."""
+"""Every key of ``rep.json`` is used, or listed as unused with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell and its control plane over sockets, plain or with mutual TLS; a layer spoils answers of the BBS."""
+"""A cell and its control plane over sockets, plain or with mutual TLS, and faults of the BBS."""
 
 from __future__ import annotations
 

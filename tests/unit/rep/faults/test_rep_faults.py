@@ -1,4 +1,4 @@
-"""A whole cell whose control plane fails in every way: nothing is lost, nobody waits for another."""
+"""A whole cell with a failing control plane: no loss, and no instance delays another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers a cell should not talk to, and requests that are none: refused, and the next one is served."""
+"""Unauthorized peers and invalid requests: refused, and the next request is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fails and whenever the rep is killed: the BBS records every outcome, and records it once."""
+"""Any history of failures and kills of the rep: the BBS records every outcome exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operation queue: one runs and one waits per guid, the latest wins."""
+"""The operation queue: one running and one waiting operation per guid; the latest replaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evacuation by events: a container goes when its replacement runs, whatever the stream of the BBS does."""
+"""Evacuation by events: a container is removed once its replacement runs, with any state of the stream."""
 
 from __future__ import annotations
 

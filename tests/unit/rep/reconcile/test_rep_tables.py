@@ -1,4 +1,4 @@
-"""The decision tables: what a container's state leads to."""
+"""The decision tables: commands for each state of a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that flood, stall or lie: the daemon stays up and small, and others are served."""
+"""Clients that flood, stall or send invalid data: the daemon stays small and serves others."""
 
 from __future__ import annotations
 

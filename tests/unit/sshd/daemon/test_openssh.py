@@ -1,4 +1,4 @@
-"""A stock OpenSSH client, and what people do with it."""
+"""The daemon with a stock OpenSSH client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions of the daemon that need no daemon.
+"""Decisions of the daemon, without a daemon.
 
 Environments, words, patterns, hidden keys, addresses, modes.
 """

@@ -1,4 +1,4 @@
-"""What the daemon does as time passes. The tests move the event loop's clock instead of waiting."""
+"""Timeouts of the daemon. The tests move the event loop's clock instead of waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tunnel's client is told when its far end cannot be reached."""
+"""Error texts for tunnels whose destination is unreachable."""
 
 from __future__ import annotations
 

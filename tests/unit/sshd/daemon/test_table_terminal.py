@@ -1,4 +1,4 @@
-"""Every terminal mode a client may ask for, and every signal it may send."""
+"""Every terminal mode and every signal that a client may request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy in this process, in front of a real daemon or of an SSH server that does as it is told."""
+"""A proxy in this process, in front of a real daemon or of a scripted SSH server."""
 
 from __future__ import annotations
 

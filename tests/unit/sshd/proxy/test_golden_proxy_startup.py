@@ -1,4 +1,4 @@
-"""Recorded starts of ssh-proxy that fail."""
+"""Recorded failing starts of ssh-proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy between a stock client and a real daemon; the BBS is a table."""
+"""The proxy between a stock client and a real daemon, with a table as BBS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients and instances that flood, stall, or never say who they are: what is kept for them is bounded."""
+"""Clients and instances that flood or stall: the memory for them is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people do with a stock OpenSSH client, by way of the proxy to a real daemon."""
+"""A stock OpenSSH client through the proxy to a real daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The platform's word on a user, over HTTP: a token for a code, and access with the token."""
+"""Authentication by the platform over HTTP: a token for a code, and access with the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two connections as one, with all that can happen to either: the far end does as the test tells it."""
+"""The splice of two connections, with all events on either side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One channel of a splice under any sequence of events: what was sent arrives in order, nothing is left."""
+"""One channel of a splice under any sequence of events: complete and ordered delivery, no leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS to the instance: whose certificate is good, and when the plain address is used instead."""
+"""TLS to the instance: accepted certificates, and use of the plain address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cell ssh-proxy`` as deployed, from its first record to its last."""
+"""``cell ssh-proxy`` as deployed, from its first log record to its last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key of the SSH proxy's configuration: what it takes, and what it is without."""
+"""Every key of the SSH proxy's configuration: values and default."""
 
 from __future__ import annotations
 

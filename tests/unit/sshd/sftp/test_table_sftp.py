@@ -1,4 +1,4 @@
-"""The sftp subsystem packet by packet: every request, status and text."""
+"""The sftp subsystem packet by packet: requests, statuses and texts."""
 
 from __future__ import annotations
 

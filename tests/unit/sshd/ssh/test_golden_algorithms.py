@@ -1,4 +1,4 @@
-"""Recorded offers and refusals before anybody is authenticated."""
+"""Recorded offers and refusals before authentication."""
 
 from __future__ import annotations
 

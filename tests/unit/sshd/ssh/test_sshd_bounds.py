@@ -1,4 +1,4 @@
-"""What one connection may cost, decided without a network."""
+"""Bounds of one connection, without a network."""
 
 from __future__ import annotations
 

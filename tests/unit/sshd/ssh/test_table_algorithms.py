@@ -1,4 +1,4 @@
-"""Every algorithm that a list of ours may name, and what an empty, odd or unknown one leaves."""
+"""Algorithm lists: every known name, and empty, odd and unknown lists."""
 
 from __future__ import annotations
 

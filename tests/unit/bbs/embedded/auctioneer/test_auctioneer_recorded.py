@@ -1,4 +1,4 @@
-"""Recorded requests to an auctioneer: ours answers as recorded, and each of its routes once."""
+"""Recorded requests to an auctioneer, answered as recorded; each of its routes once."""
 
 from __future__ import annotations
 

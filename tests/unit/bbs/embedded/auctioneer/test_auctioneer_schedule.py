@@ -1,4 +1,4 @@
-"""Where work goes: constraints, texts, order, zones, score, limits."""
+"""Placement of work: constraints, failure texts, order, zones, score, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON of auctioneer and rep, against what Go programs sent."""
+"""JSON of auctioneer and rep, compared with recordings of Go programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion callbacks, as they arrive."""
+"""Completion callbacks over HTTP."""
 
 from __future__ import annotations
 

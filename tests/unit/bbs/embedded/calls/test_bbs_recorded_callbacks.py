@@ -1,4 +1,4 @@
-"""Recorded completion callbacks: ours post the same, and try as often after the same answers.
+"""Recorded completion callbacks: the same requests, and the same retries after the same answers.
 
 ``other-http/assets-and-callbacks`` holds them as a plain HTTP server saw them.
 """

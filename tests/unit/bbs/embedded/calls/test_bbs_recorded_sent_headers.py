@@ -1,4 +1,4 @@
-"""Recorded header names of what BBS and auctioneer send to reps: ours carry the same ones.
+"""Header names of requests to reps, compared with recorded ones.
 
 ``request-headers`` tells per kind of request how often the trace header was absent, empty or set. Reps
 get it when there is a trace.

@@ -1,4 +1,4 @@
-"""Calls to a rep: what goes out, and what its answers mean."""
+"""Calls to a rep: requests, and the interpretation of answers."""
 
 from __future__ import annotations
 

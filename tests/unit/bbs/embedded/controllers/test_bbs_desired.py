@@ -1,4 +1,4 @@
-"""Desired LRPs and what follows for their instances."""
+"""Desired LRPs, and the effects on their instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any sequence of calls, crashes of cells and rounds of convergence keeps the promises a reader relies on."""
+"""Invariants of the BBS under any sequence of calls, cell crashes and convergence."""
 
 from __future__ import annotations
 

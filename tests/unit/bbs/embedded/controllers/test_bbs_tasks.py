@@ -1,4 +1,4 @@
-"""Tasks: their transition table, cancelling, and the completion callback."""
+"""Tasks: transition table, cancellation, completion callback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convergence: its decision tables, and that it is carried out."""
+"""Convergence: its decision tables, and their execution."""
 
 from __future__ import annotations
 

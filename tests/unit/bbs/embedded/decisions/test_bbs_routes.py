@@ -1,4 +1,4 @@
-"""Routes are given back as the recorded BBS gives them: the same JSON, written compactly."""
+"""Routes in responses, compared with a recorded BBS: compact JSON."""
 
 from __future__ import annotations
 

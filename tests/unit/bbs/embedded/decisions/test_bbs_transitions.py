@@ -1,4 +1,4 @@
-"""Transition tables of instances: from each state, by each call, with the same key or another."""
+"""Transition tables of instances: each state and call, with the same or another key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One recorded story told again, of a row evacuated, crashed, suspected: the same events on each stream."""
+"""Replay of a recorded evacuation with a crash and a suspect row: the same events on each stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded life of LRPs and tasks, told again: the same events on every stream.
+"""Replay of recorded lives of LRPs and Tasks: the same events on every stream.
 
 Which calls made the events is read from the events themselves.
 """

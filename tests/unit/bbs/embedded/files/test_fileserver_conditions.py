@@ -1,4 +1,4 @@
-"""Conditions and ranges, as tables."""
+"""Conditional and range requests, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads over HTTP: from a cell through the uploader to where a Cloud Controller would take them."""
+"""Uploads over HTTP: from a cell through the uploader to a Cloud Controller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that are not what they should be: a clear answer, and the next one is served as if nothing was."""
+"""Invalid requests to the BBS: an error response each, and the next request is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP API over a real socket: what clients see besides the messages of the calls."""
+"""The HTTP API over a real socket, apart from the messages of the calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The streams for old clients: the same story as recorded on them, and the loop that needs no asking."""
+"""Event streams for old clients, compared with recorded ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded conversations with a real BBS, held again with ours: same requests, answers equal in meaning."""
+"""Replay of recorded conversations with a BBS: same requests, equivalent answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locket over gRPC: who may hold what, and for how long."""
+"""Locket over gRPC: owners of locks and presences, and their lifetimes."""
 
 from __future__ import annotations
 

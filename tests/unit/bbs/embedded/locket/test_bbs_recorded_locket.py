@@ -1,4 +1,4 @@
-"""Recorded conversations with a Locket, held again with ours."""
+"""Replay of recorded conversations with a Locket."""
 
 from __future__ import annotations
 

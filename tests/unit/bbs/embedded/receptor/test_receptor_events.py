@@ -1,4 +1,4 @@
-"""The event stream: names, payloads, framing, its end."""
+"""The event stream: names, payloads, framing, end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records are decoded within a bound of bytes, and a damaged one harms no other."""
+"""Decoder of records: bounded cache, and damaged records."""
 
 from __future__ import annotations
 

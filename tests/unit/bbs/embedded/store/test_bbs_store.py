@@ -1,4 +1,4 @@
-"""The store: durable, atomic, in order."""
+"""The store: durability, atomicity, order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Receptor's form of 2015, in and out."""
+"""The Receptor's JSON of 2015, read and written."""
 
 from __future__ import annotations
 

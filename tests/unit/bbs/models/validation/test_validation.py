@@ -1,4 +1,4 @@
-"""Validation where no recording tells: rules as tables."""
+"""Validation rules without a recording, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Go server refused, refused here with the same words."""
+"""Recorded refusals of a Go server: the same requests are refused with the same texts."""
 
 from __future__ import annotations
 

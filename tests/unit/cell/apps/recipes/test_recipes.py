@@ -1,4 +1,4 @@
-"""Recipes against the samples of a Cloud Controller, today's and those of 2015."""
+"""Recipes, compared with samples of a Cloud Controller of today and of 2015."""
 
 from __future__ import annotations
 

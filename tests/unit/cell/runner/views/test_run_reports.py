@@ -1,4 +1,4 @@
-"""Views for programs: JSON lines, the trace, the JUnit report; and the way back for ``cell explain``."""
+"""Views for programs: JSON lines, the trace, the JUnit report; reading for ``cell explain``."""
 
 from __future__ import annotations
 
