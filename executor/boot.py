@@ -62,10 +62,15 @@ class Boot:
     upkeep: Upkeep
     bus: EventBus
     disk: DiskUsage
+    on_stop: OnStop = field(init=False)
+    """What the end of the executor means for the containers, whatever caused it."""
     left_behind: str = field(default="", init=False)
     """Why the stop could not remove the network; empty if it could."""
     detached: bool = field(default=False, init=False)
     """Whether the containers are left to the next executor."""
+
+    def __post_init__(self) -> None:
+        self.on_stop = self.config.on_stop
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -79,12 +84,14 @@ class Boot:
             await self._sweep()
             shared.store.total = await capacity.measure(self.config, shared.engine)
             async with shared.scheduler.running():
-                await self.restoration.resume(refused)
-                await self.upkeep.report_capacity()
-                self._start_work()
-                yield
-                if self.config.on_stop is OnStop.HAND_OVER:
-                    await self.detach()
+                try:
+                    await self.restoration.resume(refused)
+                    await self.upkeep.report_capacity()
+                    self._start_work()
+                    yield
+                finally:
+                    if self.on_stop is OnStop.HAND_OVER:
+                        await self.detach()
         finally:
             await self._stop()
 

@@ -20,7 +20,7 @@ import psutil
 
 from executor import capacity
 from executor.boot import Boot
-from executor.config import ExecutorConfig
+from executor.config import ExecutorConfig, OnStop
 from executor.containers.actor import ContainerActor
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies, OptionalResources
@@ -174,6 +174,10 @@ class Executor:
         trace: TracebackType | None,
     ) -> bool | None:
         return await self._running.__aexit__(kind, error, trace)
+
+    def end_with(self, on_stop: OnStop) -> None:
+        """Say what the end of the executor means for the containers, instead of the configuration."""
+        self._boot.on_stop = on_stop
 
     async def detach(self) -> None:
         """Leave all containers and their processes to the next executor; no later call has an effect on them.

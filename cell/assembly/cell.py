@@ -24,7 +24,7 @@ from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
 from executor.cache.session import AssetTLS, asset_session
 from executor.cache.uploader import Uploader
-from executor.config import ExecutorConfig
+from executor.config import ExecutorConfig, OnStop
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.executor import Executor
@@ -39,6 +39,7 @@ from executor.telemetry.api import MetricsEmitter
 from executor.telemetry.meter import Meter
 from rep.agent import RepAgent
 from rep.config import RepConfig, executor_config, seconds
+from rep.ending import Ending
 from rep.tls import check_admin_certificate
 
 BBS_ATTEMPTS = 5
@@ -105,7 +106,7 @@ async def running_executor(
     UnknownStack, ValueError.
     """
     with alone(config, settings := executor_config(config)):
-        settings = replace(settings, orphan_grace_s=0)
+        settings = replace(settings, orphan_grace_s=0, on_stop=OnStop.DESTROY)
         async with _executor(config, settings, None, sink, hooks or Hooks()) as executor:
             yield executor
 
@@ -185,7 +186,11 @@ async def composed_cell(config: RepConfig, telemetry: Telemetry) -> AsyncIterato
             ) as executor,
             _agent(config, identities, executor, journal, telemetry) as agent,
         ):
-            yield ComposedCell(agent=agent, executor=executor, identities=tuple(filter(None, identities)))
+            try:
+                yield ComposedCell(agent=agent, executor=executor, identities=tuple(filter(None, identities)))
+            finally:
+                is_hand_over = agent.ending is Ending.HAND_OVER
+                executor.end_with(OnStop.HAND_OVER if is_hand_over else OnStop.DESTROY)
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ from common.gotext import parse_duration
 from executor.logs.api import LogSink
 from executor.logs.sinks import FanOut
 from rep.config import Duration, RepConfig, load
+from rep.ending import Ending
 from rep.redaction import Redaction
 
 LOOPBACK = "127.0.0.1"
@@ -172,6 +173,7 @@ def _rep_config(
         cache_path=str(state_dir / "download_cache"),
         temp_dir=str(state_dir / "tmp"),
         state_dir=str(state_dir),
+        on_stop=Ending.DESTROY.value,
         network_name=slot.network_name,
         nft_table=slot.nft_table,
         denied_networks=base.denied_networks or DENIED_NETWORKS,

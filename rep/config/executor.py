@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 
-from executor.config import ExecutorConfig
+from executor.config import ExecutorConfig, OnStop
 from rep.config.keys import RepConfig, seconds
+from rep.ending import Ending, of_failure
 from rep.rootfs import StackMap, UnknownStack
 
 
@@ -72,6 +73,7 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         garden_healthcheck_process_env=tuple(map(_pair, config.garden_healthcheck_process_env)),
         garden_healthcheck_process_dir=config.garden_healthcheck_process_dir,
         state_dir=config.state_dir,
+        on_stop=_on_stop(config),
         docker_host=config.docker_host,
         network_name=config.network_name,
         network_subnet=config.network_subnet,
@@ -112,6 +114,12 @@ def sidecar_root_fs(config: RepConfig) -> str:
             raise UnknownStack(config.sidecar_root_fs)
         return path
     return next(iter(StackMap.parse(config.preloaded_root_fs).paths.values()), "")
+
+
+def _on_stop(config: RepConfig) -> OnStop:
+    """What an end means that the rep does not choose, such as a failed start."""
+    end = of_failure(Ending(config.on_stop))
+    return OnStop.HAND_OVER if end is Ending.HAND_OVER else OnStop.DESTROY
 
 
 def _amount(text: str) -> int | None:

@@ -212,7 +212,7 @@ class OwnKeys:
     """
 
     rep_url: str = ""
-    on_stop: str = "destroy"
+    on_stop: str = "hand-over"
     docker_host: str = "unix:///var/run/docker.sock"
     state_dir: str = "/var/lib/diego-cell"
     network_name: str = "diego-cell"

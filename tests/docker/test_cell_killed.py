@@ -21,7 +21,7 @@ from bbs.models.task import TaskDefinition, TaskState
 from bbs.models.workload import Check, CheckDefinition, Sidecar, TCPCheck
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
-from executor.engine.createrequest import LABEL_CELL, LABEL_GUID, LABEL_OWNER
+from tests.support.inside import Inside
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.waiting import until_so
 
@@ -56,32 +56,6 @@ def lrp(guid: str, **settings: Any) -> DesiredLRP:
 def client() -> Iterator[APIClient]:
     with closing(docker.APIClient(version="auto")) as found:
         yield found
-
-
-class Inside:
-    """The containers of a cell, as the engine and the host see them."""
-
-    def __init__(self, client: APIClient, cell_id: str) -> None:
-        self._client = client
-        self._filter = {"label": [f"{LABEL_CELL}={cell_id}", f"{LABEL_OWNER}=executor"]}
-
-    def ids(self) -> dict[str, str]:
-        """Engine ids by guid."""
-        found = self._client.containers(all=True, filters=self._filter)
-        return {each["Labels"][LABEL_GUID]: each["Id"] for each in found}
-
-    def run(self, guid: str, *command: str) -> str:
-        made = self._client.exec_create(self.ids()[guid], list(command))["Id"]
-        return str(self._client.exec_start(made).decode())
-
-    def pids(self) -> dict[str, set[str]]:
-        """Host pids of the lasting programs and of their parents, by guid."""
-        tops = {guid: self._client.top(found)["Processes"] for guid, found in self.ids().items()}
-        lasting = ("httpd", "tail", "/tmp/end")
-        return {
-            guid: {line[1] for line in lines if any(name in line[-1] for name in lasting)}
-            for guid, lines in tops.items()
-        }
 
 
 class Visitor:
@@ -167,7 +141,11 @@ async def test_nothing_notices_the_death_of_its_cell(tmp_path: Path, client: API
                 await until_so(visited)
         assert visitor.failures == []
         assert inside.ids() == ids
-        assert inside.pids() == pids
+
+        async def same_processes() -> bool:
+            return inside.pids() == pids  # once the children for the last visits have ended
+
+        await until_so(same_processes)
         assert await all_run()
         for row in rows:
             guid = row.actual_lrp_instance_key.instance_guid

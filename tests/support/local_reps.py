@@ -42,7 +42,10 @@ QUICK: Mapping[str, object] = {
 
 
 class LocalRep:
-    """One cell. config: its rep.json. log: its component log. admin, network: base URLs of its listeners."""
+    """One cell, which leaves nothing at its stop unless ``settings`` say so.
+
+    config: its rep.json. log: its component log. admin, network: base URLs of its listeners.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class LocalRep:
             "network_subnet": slot.subnet,
             "host_port_start": slot.host_port_start,
             "host_port_count": PORTS_PER_SLOT,
+            "on_stop": "destroy",
         }
         if identity is not None:
             ca, certificate, key = map(str, (identity.ca_file, identity.cert_file, identity.key_file))
@@ -146,6 +150,10 @@ class LocalRep:
     def has_ended(self) -> bool:
         """Whether its process has ended, or was never started."""
         return self._process is None or self._process.returncode is not None
+
+    def signal(self, signum: signal.Signals) -> None:
+        """Send a signal to its process."""
+        self._running().send_signal(signum)
 
     async def kill(self) -> None:
         """End it as a power cut would, unless it has ended."""

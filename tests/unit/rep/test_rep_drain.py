@@ -235,3 +235,45 @@ async def test_post_start_does_not_wait_for_a_process_that_has_ended(configure: 
         status, _, err = await ended
     assert status == 1
     assert f"process {process.pid}, the rep, has ended" in err
+
+
+@pytest.mark.parametrize(
+    ("state", "evacuates"), [("running", False), ("degraded", False), ("stopping", True)]
+)
+async def test_a_stop_of_the_service_evacuates_only_with_the_machine(
+    configure: Configure, tmp_path: Path, state: str, evacuates: bool
+) -> None:
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = is-system-running ] && echo {state}\n')
+    systemctl.chmod(0o755)
+    flag = EvacuationFlag()
+    async with AsyncExitStack() as stack:
+        application = AdminRoutes(flag, idle_courier()).application()
+        async with listening(application, "127.0.0.1:0", None) as address:
+            path = f"{systemctl.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+            stop = script("stop", configure(f"127.0.0.1:{address.port}"), PATH=path)
+            ended = await stack.enter_async_context(stop)
+            if evacuates:
+                async with asyncio.timeout(PATIENCE_S):
+                    await flag.wait()
+            else:
+                assert await ended == (0, "", "")
+        if evacuates:
+            assert (await ended)[:2] == (0, "0\n")
+    assert bool(flag) is evacuates
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+async def test_the_unit_is_one_that_systemd_accepts(tmp_path: Path) -> None:
+    text = (REPOSITORY / "packaging" / "systemd" / "diego-cell.service").read_text()
+    assert "/opt/diego-cell/.venv/bin/rep" in text
+    text = text.replace("/opt/diego-cell/.venv/bin/rep", sys.executable)
+    unit = tmp_path / "diego-cell.service"
+    unit.write_text(text.replace("/opt/diego-cell", str(REPOSITORY)))
+    verify = ("systemd-analyze", "verify", "--man=no", str(unit))
+    process = await asyncio.create_subprocess_exec(
+        *verify, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    out, _ = await process.communicate()
+    assert (process.returncode, "diego-cell" in out.decode()) == (0, False), out.decode()

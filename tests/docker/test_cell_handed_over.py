@@ -1,0 +1,153 @@
+"""A real cell is stopped and started again: its containers and its presence are handed over."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import docker
+import pytest
+from docker import APIClient
+
+from bbs.client.http import HTTPBBSClient
+from bbs.models.actions import RunAction
+from bbs.models.actual_lrp import ActualLRP
+from bbs.models.common import MetricTagValue
+from bbs.models.desired_lrp import DesiredLRP
+from bbs.models.task import TaskDefinition, TaskState
+from cell.development.local import local_cell
+from cell.development.slots import take_slots
+from tests.support.inside import Inside
+from tests.support.local_reps import QUICK, LocalRep
+from tests.support.waiting import until_so
+
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
+
+SETTINGS = {**QUICK, "on_stop": "hand-over", "lock_ttl": "15s"}
+
+
+def shell(script: str) -> RunAction:
+    return RunAction(path="sh", args=("-c", script), user="root")
+
+
+WEB = DesiredLRP(
+    process_guid="web",
+    domain="d",
+    root_fs="preloaded:busybox",
+    instances=1,
+    ports=(8080,),
+    metric_tags={"source_id": MetricTagValue(static="web")},
+    action=shell("exec httpd -f -p 8080 -h /tmp"),
+)
+UNTIL_ASKED = TaskDefinition(
+    root_fs="preloaded:busybox",
+    action=shell("while [ ! -e /tmp/end ]; do sleep 0.1; done; echo 42 >/tmp/result"),
+    result_file="/tmp/result",
+)
+
+
+@pytest.fixture
+def client() -> Iterator[APIClient]:
+    with closing(docker.APIClient(version="auto")) as found:
+        yield found
+
+
+@asynccontextmanager
+async def a_cell(folder: Path) -> AsyncIterator[tuple[LocalRep, HTTPBBSClient]]:
+    """A cell under a control plane that looks every second for lost cells."""
+    async with local_cell(folder, arguments=["--cells", "0", "--convergence-interval", "1"]) as plane:
+        with take_slots(1) as (slot,):
+            rep = LocalRep(plane, slot, folder / slot.cell_id, settings=SETTINGS)
+            async with HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
+                try:
+                    yield rep, bbs
+                finally:
+                    await rep.stop()
+
+
+async def gaps(bbs: HTTPBBSClient, cell_id: str) -> int:
+    """Watch the cells of the BBS until cancelled; how often this one was missing."""
+    missing = 0
+    try:
+        while True:
+            missing += cell_id not in {cell.cell_id for cell in await bbs.cells()}
+            await asyncio.sleep(0.05)
+    except asyncio.CancelledError:
+        return missing
+
+
+async def instance(bbs: HTTPBBSClient) -> ActualLRP:
+    (row,) = await bbs.actual_lrps(process_guid="web")
+    return row
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+async def test_a_restart_of_the_rep_is_none_of_the_instance(
+    tmp_path: Path, client: APIClient, signum: signal.Signals
+) -> None:
+    async with a_cell(tmp_path) as (rep, bbs):
+        await rep.start()
+        await bbs.desire_lrp(WEB)
+        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+
+        async def both_run() -> bool:
+            rows = await bbs.actual_lrps(process_guid="web")
+            is_up = [row.state for row in rows] == ["RUNNING"]
+            return is_up and len(list(filter(None, inside.pids().values()))) == 2
+
+        inside = Inside(client, rep.cell_id)
+        await until_so(both_run)
+        before, ids, pids = await instance(bbs), inside.ids(), inside.pids()
+        watching = asyncio.create_task(gaps(bbs, rep.cell_id))
+        for _ in range(2):
+            rep.signal(signum)
+            assert await rep.ended() == (-signum if signum is signal.SIGKILL else 0), rep.log_tail()
+            assert (inside.ids(), inside.pids()) == (ids, pids), "without a rep"
+            await rep.start()
+        watching.cancel()
+        assert await watching == 0
+        assert (inside.ids(), inside.pids()) == (ids, pids)
+        assert await instance(bbs) == before
+
+        inside.run("sum", "touch", "/tmp/end")
+
+        async def done() -> bool:
+            return (await bbs.task("sum")).state is TaskState.Completed
+
+        await until_so(done)
+        task = await bbs.task("sum")
+        assert (task.failed, task.result) == (False, "42\n")
+        await bbs.remove_desired_lrp("web")
+
+        async def empty() -> bool:
+            return inside.ids() == {}
+
+        await until_so(empty)
+
+
+async def test_a_restart_goes_on_with_an_evacuation(tmp_path: Path, client: APIClient) -> None:
+    async with a_cell(tmp_path) as (rep, bbs):
+        await rep.start()
+        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+
+        async def runs() -> bool:
+            return any(inside.pids().values())
+
+        inside = Inside(client, rep.cell_id)
+        await until_so(runs)
+        ids = inside.ids()
+        await rep.evacuate()
+        rep.signal(signal.SIGTERM)
+        assert await rep.ended() == 0, rep.log_tail()
+        assert inside.ids() == ids
+        await rep.start()
+        inside.run("sum", "touch", "/tmp/end")
+        assert await rep.ended() == 0, rep.log_tail()
+        task = await bbs.task("sum")
+        assert (task.state, task.failed, task.result) == (TaskState.Completed, False, "42\n")
+        assert inside.ids() == {}
+        assert rep.cell_id not in {cell.cell_id for cell in await bbs.cells()}
+        assert not Path(f"/sys/class/net/{rep.network_name}").exists()
