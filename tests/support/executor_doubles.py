@@ -459,6 +459,19 @@ class World:
             with executor.subscribe() as events:
                 yield executor, EventReader(events)
 
+    def later(self, *, same_boot: bool = True, **settings: Any) -> World:
+        """The world of the next agent process: the same engine, host and journal."""
+        self.engine.detached = False
+        return World(
+            replace(self.config, **settings),
+            engine=self.engine,
+            network=self.network,
+            dependencies=self.dependencies,
+            resources=self.resources,
+            clock=self.clock,
+            journal=FailingJournal(self.journal.rows, same_boot=same_boot),
+        )
+
     async def group(self, guid: str) -> ScriptedGroup:
         """The container's steps once they run."""
         async with asyncio.timeout(PATIENCE_S):

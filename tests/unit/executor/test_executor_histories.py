@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executor.api import ExecutorAPI
+from executor.containers.machine import MISSING
 from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
-from executor.model import AllocationRequest, ContainerState, EventKind, RunRequest
+from executor.model import AllocationRequest, Container, ContainerEvent, ContainerState, EventKind, RunRequest
 from executor.steps.base import EmittableError
 from tests.support.thorough import examples
 from tests.support.waiting import PATIENCE_S
@@ -105,6 +106,41 @@ class History:
             await self._executor.delete(guid)
 
 
+async def live_and_be_killed(
+    world: World, moves: list[tuple[str, str, bool]], run_request: Callable[..., RunRequest]
+) -> tuple[dict[str, Container], list[ContainerEvent]]:
+    """The containers of an executor that ends without any effect, and its events."""
+    events = []
+    async with world.build() as executor:
+        with executor.subscribe() as subscription:
+            async with asyncio.TaskGroup() as tasks:
+                history = History(world, executor, tasks, run_request)
+                for move, subject, settled in moves:
+                    await history.perform(move, subject)
+                    if settled:
+                        await settle()
+                containers = {container.guid: container for container in executor.containers()}
+                detached = asyncio.create_task(executor.detach())
+                await asyncio.wait({detached})
+                calls = list(world.engine.calls)
+                for gate in world.engine.gates.values():
+                    gate.set()
+            assert world.engine.calls == calls
+            async for event in subscription:
+                events.append(event)
+    world.engine.gates.clear()
+    world.engine.failures.clear()
+    world.network.failures.clear()
+    return containers, events
+
+
+def continued(before: Container, now: Container) -> bool:
+    """Whether a later executor has a container as the previous one had it, or knows that it is gone."""
+    if now == before or before.state is ContainerState.INITIALIZING:
+        return True
+    return now.run_result.failed and now.run_result.failure_reason == MISSING
+
+
 async def live_through(
     world: World, moves: list[tuple[str, str, bool]], run_request: Callable[..., RunRequest]
 ) -> None:
@@ -152,6 +188,47 @@ def check_events(told: list[tuple[str, EventKind]]) -> None:
         state[guid] = kind
         counts[guid] += 1
     assert counts["last"] == 1
+
+
+@settings(
+    max_examples=examples(75), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(lives=st.lists(st.lists(MOVES, max_size=15), min_size=1, max_size=4))
+def test_any_history_of_processes_that_are_killed(
+    make_world: Callable[[], World],
+    run_request: Callable[..., RunRequest],
+    lives: list[list[tuple[str, str, bool]]],
+) -> None:
+    """Each process goes on where the one before was killed; the last one leaves nothing."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            world, told = make_world(), list[ContainerEvent]()
+            for moves in lives:
+                containers, events = await live_and_be_killed(world, moves, run_request)
+                told += events
+                world = world.later()
+                async with world.build() as executor:
+                    now = {container.guid: container for container in executor.containers()}
+                    await executor.detach()
+                assert now.keys() == containers.keys()
+                assert all(continued(containers[guid], now[guid]) for guid in now)
+                world = world.later()
+            async with world.running() as (last, reader):
+                for container in last.containers():
+                    await last.delete(container.guid)
+                last.allocate([AllocationRequest(guid="last")])
+                while (await reader.next()).container.guid != "last":
+                    pass
+                await last.delete("last")
+                told += reader.seen
+            assert world.engine.containers == {}
+            assert world.network.mappings == {}
+            assert world.network.free == list(range(61001, 61011))
+            assert world.journal.rows.containers == {}
+            check_events([(event.container.guid, event.kind) for event in told])
+
+    asyncio.run(bounded())
 
 
 @settings(

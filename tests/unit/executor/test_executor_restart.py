@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +24,7 @@ from executor.model import (
 )
 from executor.steps.base import EmittableError
 from tests.support.executor_doubles import EventReader, World
-from tests.support.journals import FailingJournal, Fault
+from tests.support.journals import Fault
 
 if TYPE_CHECKING:
     pass
@@ -34,20 +33,6 @@ pytestmark = pytest.mark.unit
 
 Allocation = Callable[..., AllocationRequest]
 Request = Callable[..., RunRequest]
-
-
-def later(world: World, *, same_boot: bool = True, **settings: object) -> World:
-    """The world of the next agent process: the same engine, host and journal."""
-    world.engine.detached = False
-    return World(
-        replace(world.config, **settings),  # type: ignore[arg-type]
-        engine=world.engine,
-        network=world.network,
-        dependencies=world.dependencies,
-        resources=world.resources,
-        clock=world.clock,
-        journal=FailingJournal(world.journal.rows, same_boot=same_boot),
-    )
 
 
 @asynccontextmanager
@@ -75,7 +60,7 @@ async def test_a_running_container_goes_on(world: World, run_request: Request) -
         watched = executor._actors["ig"].watched()
     assert world.network.mappings == {"ig": {61001: 8080, 61002: 2222}}
 
-    then = later(world)
+    then = world.later()
     async with then.running() as (executor, events):
         assert executor.containers() == [before]
         assert then.network.leases["ig"].ports == {61001: 8080, 61002: 2222}
@@ -115,7 +100,7 @@ async def test_each_state_is_restored_before_the_executor_is_used(
     world.engine.stopped.add("gone")
     world.engine.ids["replaced"] = "another"
 
-    then = later(world)
+    then = world.later()
     async with then.running() as (executor, events):
         now = {container.guid: container for container in executor.containers()}
         assert now["reserved"] == before["reserved"]
@@ -135,7 +120,7 @@ async def test_each_state_is_restored_before_the_executor_is_used(
 async def test_nothing_survives_a_boot_of_the_machine(world: World, run_request: Request) -> None:
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
-    async with later(world, same_boot=False).running() as (executor, _):
+    async with world.later(same_boot=False).running() as (executor, _):
         assert executor.container("ig").run_result == RunResult(failed=True, failure_reason=MISSING)
 
 
@@ -145,7 +130,7 @@ async def test_a_container_that_the_network_cannot_keep_may_run_elsewhere(
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
     world.network.refused = {"ig": "its address is another's"}
-    async with later(world).running() as (executor, _):
+    async with world.later().running() as (executor, _):
         assert executor.container("ig").run_result == RunResult(
             failed=True, failure_reason="its address is another's", retryable=True
         )
@@ -160,7 +145,7 @@ async def test_a_stop_before_the_restart_takes_effect_after_it(world: World, run
         await group.interrupted.wait()
         asyncio.get_running_loop().call_later(0.01, group.may_die.set)  # during the hand-over
 
-    then = later(world)
+    then = world.later()
     async with then.running() as (executor, events):
         assert executor.container("ig").state is ContainerState.CREATED
         complete = await events.until(EventKind.COMPLETE)
@@ -174,7 +159,7 @@ async def test_updates_and_readiness_are_kept(world: World, run_request: Request
         group = await world.group("ig")
         group.flip_readiness(True)
         await executor.update(UpdateRequest(guid="ig", internal_routes=("a.internal",)))
-    then = later(world)
+    then = world.later()
     then.groups.routable_when_ready = False
     async with then.running() as (executor, events):
         assert executor.container("ig").run_info.internal_routes == ("a.internal",)
@@ -198,7 +183,7 @@ async def test_an_orphan_is_removed_after_its_grace_period(world: World) -> None
 async def test_a_row_of_another_version_makes_its_container_an_orphan(world: World) -> None:
     world.journal.rows.apply(Put(ContainerRow(guid="ig", value=b"{not JSON")))
     world.engine.containers["ig"] = ContainerSpec(guid="ig", root_fs="x")
-    async with later(world, orphan_grace_s=0).running() as (executor, _):
+    async with world.later(orphan_grace_s=0).running() as (executor, _):
         assert executor.containers() == []
         assert world.engine.containers == {}
     assert world.journal.rows.containers == {}
@@ -233,7 +218,7 @@ async def test_a_stop_hands_the_containers_over_if_so_configured(world: World, r
     assert not group.closed
     assert world.network.running
     assert world.network.closed
-    async with later(world).running() as (executor, _):
+    async with world.later().running() as (executor, _):
         assert executor.container("ig").state is ContainerState.CREATED
 
 
@@ -250,6 +235,6 @@ async def test_what_ends_during_a_hand_over_ends_in_the_next_process(
         world.engine.gates["destroy"].set()
         await asyncio.wait({deleting, detaching})
     assert set(world.journal.rows.containers) == {"ig"}
-    async with later(world).running() as (executor, _):
+    async with world.later().running() as (executor, _):
         await executor.delete("ig")
     assert world.journal.rows.containers == {}
