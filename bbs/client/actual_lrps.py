@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from bbs.client.transport import Caller, EndpointNotFoundError, RequestT, raise_for_error
+from bbs.client.transport import Caller, EndpointNotFoundError
 from bbs.models.actual_lrp import (
     ActualLRP,
     ActualLRPInstanceKey,
@@ -18,7 +18,6 @@ from bbs.wire.mapping import text_to_wire, to_model, to_wire
 from bbs.wire.proto import actual_lrp_pb2 as wire
 from bbs.wire.proto import actual_lrp_requests_pb2 as requests
 from bbs.wire.proto import evacuation_pb2 as evacuation
-from bbs.wire.routes import Route
 
 logger = logging.getLogger(__name__)
 
@@ -64,23 +63,21 @@ class ActualLRPClient(Caller):
         trace_id: str = "",
     ) -> None:
         """If the BBS lacks this call, use the older one, which has none of the options."""
-        request = requests.StartActualLRPRequest(
+        older = requests.StartActualLRPRequest(
             actual_lrp_key=_key(key),
             actual_lrp_instance_key=_instance_key(instance_key),
-            actual_lrp_net_info=_net_info(net_info),
+            actual_lrp_net_info=to_wire(net_info, wire.ActualLRPNetInfo),
+        )
+        request = requests.StartActualLRPRequest(
             actual_lrp_internal_routes=_internal_routes(internal_routes),
             metric_tags=metric_tags,
             Routable=routable,
             availability_zone=availability_zone,
         )
+        request.MergeFrom(older)
         try:
             await self._ask(routes.START_ACTUAL_LRP, request, trace_id)
         except EndpointNotFoundError:
-            older = requests.StartActualLRPRequest(
-                actual_lrp_key=request.actual_lrp_key,
-                actual_lrp_instance_key=request.actual_lrp_instance_key,
-                actual_lrp_net_info=request.actual_lrp_net_info,
-            )
             await self._ask(routes.START_ACTUAL_LRP_R0, older, trace_id)
 
     async def crash_actual_lrp(
@@ -126,7 +123,7 @@ class EvacuationClient(Caller):
         request = evacuation.EvacuateClaimedActualLRPRequest(
             actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
         )
-        return await self._evacuate(routes.EVACUATE_CLAIMED_ACTUAL_LRP, request, trace_id)
+        return (await self._ask(routes.EVACUATE_CLAIMED_ACTUAL_LRP, request, trace_id)).keep_container
 
     async def evacuate_running_actual_lrp(
         self,
@@ -141,26 +138,22 @@ class EvacuationClient(Caller):
         trace_id: str = "",
     ) -> bool:
         """If the BBS lacks this call, use the older one, which has none of the options."""
-        request = evacuation.EvacuateRunningActualLRPRequest(
+        older = evacuation.EvacuateRunningActualLRPRequest(
             actual_lrp_key=_key(key),
             actual_lrp_instance_key=_instance_key(instance_key),
-            actual_lrp_net_info=_net_info(net_info),
+            actual_lrp_net_info=to_wire(net_info, wire.ActualLRPNetInfo),
+        )
+        request = evacuation.EvacuateRunningActualLRPRequest(
             actual_lrp_internal_routes=_internal_routes(internal_routes),
             metric_tags=metric_tags,
             Routable=routable,
             availability_zone=availability_zone,
         )
-        older = evacuation.EvacuateRunningActualLRPRequest(
-            actual_lrp_key=request.actual_lrp_key,
-            actual_lrp_instance_key=request.actual_lrp_instance_key,
-            actual_lrp_net_info=request.actual_lrp_net_info,
-        )
-        return await self._evacuate(
-            routes.EVACUATE_RUNNING_ACTUAL_LRP,
-            request,
-            trace_id,
-            fallback=(routes.EVACUATE_RUNNING_ACTUAL_LRP_R0, older),
-        )
+        request.MergeFrom(older)
+        try:
+            return (await self._ask(routes.EVACUATE_RUNNING_ACTUAL_LRP, request, trace_id)).keep_container
+        except EndpointNotFoundError:
+            return (await self._ask(routes.EVACUATE_RUNNING_ACTUAL_LRP_R0, older, trace_id)).keep_container
 
     async def evacuate_stopped_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
@@ -168,7 +161,7 @@ class EvacuationClient(Caller):
         request = evacuation.EvacuateStoppedActualLRPRequest(
             actual_lrp_key=_key(key), actual_lrp_instance_key=_instance_key(instance_key)
         )
-        return await self._evacuate(routes.EVACUATE_STOPPED_ACTUAL_LRP, request, trace_id)
+        return (await self._ask(routes.EVACUATE_STOPPED_ACTUAL_LRP, request, trace_id)).keep_container
 
     async def evacuate_crashed_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, error_message: str, *, trace_id: str = ""
@@ -178,7 +171,7 @@ class EvacuationClient(Caller):
             actual_lrp_instance_key=_instance_key(instance_key),
             error_message=text_to_wire(error_message),
         )
-        return await self._evacuate(routes.EVACUATE_CRASHED_ACTUAL_LRP, request, trace_id)
+        return (await self._ask(routes.EVACUATE_CRASHED_ACTUAL_LRP, request, trace_id)).keep_container
 
     async def remove_evacuating_actual_lrp(
         self, key: ActualLRPKey, instance_key: ActualLRPInstanceKey, *, trace_id: str = ""
@@ -188,23 +181,6 @@ class EvacuationClient(Caller):
         )
         await self._ask(routes.REMOVE_EVACUATING_ACTUAL_LRP, request, trace_id)
 
-    async def _evacuate(
-        self,
-        route: Route[RequestT, evacuation.EvacuationResponse],
-        request: RequestT,
-        trace_id: str,
-        *,
-        fallback: tuple[Route[RequestT, evacuation.EvacuationResponse], RequestT] | None = None,
-    ) -> bool:
-        try:
-            response = await self._transport.call(route, request, trace_id)
-        except EndpointNotFoundError:
-            if fallback is None:
-                raise
-            return await self._evacuate(*fallback, trace_id)
-        raise_for_error(response)
-        return response.keep_container
-
 
 def _key(key: ActualLRPKey) -> wire.ActualLRPKey:
     return to_wire(key, wire.ActualLRPKey)
@@ -212,10 +188,6 @@ def _key(key: ActualLRPKey) -> wire.ActualLRPKey:
 
 def _instance_key(key: ActualLRPInstanceKey) -> wire.ActualLRPInstanceKey:
     return to_wire(key, wire.ActualLRPInstanceKey)
-
-
-def _net_info(net_info: ActualLRPNetInfo) -> wire.ActualLRPNetInfo:
-    return to_wire(net_info, wire.ActualLRPNetInfo)
 
 
 def _internal_routes(internal_routes: Sequence[ActualLRPInternalRoute]) -> list[wire.ActualLRPInternalRoute]:

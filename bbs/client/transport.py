@@ -209,7 +209,8 @@ class Caller:
     ) -> ResponseT:
         """The response, if it has no error; otherwise raises its :class:`~bbs.models.errors.BBSError`."""
         response = await self._transport.call(route, request, trace_id, repeatable=repeatable)
-        raise_for_error(response)
+        if (error := error_in(response)) is not None:
+            raise error
         return response
 
 
@@ -226,12 +227,6 @@ def error_in(response: Message) -> BBSError | None:
         if isinstance(value, Error):
             return error_to_model(value)
     return None
-
-
-def raise_for_error(response: Message) -> None:
-    """Raise the error in field ``error`` of a response, if it is set."""
-    if (error := error_in(response)) is not None:
-        raise error
 
 
 def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:

@@ -11,8 +11,9 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
-from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
-from bbs.embedded.calls.dependencies import Background, Dependencies
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.dependencies import Auctioneer, Background, Dependencies
+from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.clock import Clock, SystemClock
 from bbs.embedded.controllers.converger import Converger
 from bbs.embedded.controllers.desired_lrps import DesiredController
@@ -71,8 +72,8 @@ async def run_bbs(
     state_dir: Path,
     *,
     auctioneer: Auctioneer,
-    reps: RepCalls,
-    callbacks: Callbacks,
+    reps: RepClient,
+    callbacks: HTTPCallbacks,
     clock: Clock | None = None,
     convergence_interval_s: float = CONVERGENCE_INTERVAL_S,
     held_locks: Iterable[str] = (),

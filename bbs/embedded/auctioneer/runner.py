@@ -13,11 +13,12 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Never, Protocol, TypeVar
+from typing import Final, Never, TypeVar
 
 import tenacity
 
 from bbs.backoff import Backoff
+from bbs.client.api import BBSClient
 from bbs.embedded.auctioneer.schedule import Schedule, identifier, schedule
 from bbs.embedded.calls.reps import RepClient, RepError
 from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
@@ -41,16 +42,6 @@ UNREACHABLE: Final = "it could not be asked for its state"
 
 STATE_ROUNDS: Final = 4
 """Maximum rounds of state requests while no cell returns a usable state."""
-
-
-class AuctionBBS(Protocol):
-    """BBS calls of the auctioneer."""
-
-    async def cells(self, *, trace_id: str = "") -> list[CellPresence]: ...
-
-    async def fail_actual_lrp(self, key: ActualLRPKey, error_message: str, *, trace_id: str = "") -> None: ...
-
-    async def reject_task(self, task_guid: str, rejection_reason: str, *, trace_id: str = "") -> None: ...
 
 
 @dataclass(slots=True)
@@ -113,7 +104,7 @@ class AuctionRunner:
 
     def __init__(
         self,
-        bbs: AuctionBBS,
+        bbs: BBSClient,
         reps: RepClient,
         *,
         explain: bool = False,

@@ -11,8 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
-from bbs.embedded.calls.callbacks import Auctioneer, Callbacks, RepCalls
+from bbs.embedded.calls.callbacks import HTTPCallbacks
+from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store
@@ -22,6 +24,14 @@ from bbs.models.cell import CellPresence
 from bbs.models.task import Task
 
 logger = logging.getLogger(__name__)
+
+
+class Auctioneer(Protocol):
+    """Accepts start requests. The result arrives later, as a call from a cell or as a failure."""
+
+    async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None: ...
+
+    async def request_tasks(self, requests: list[TaskStartRequest], trace_id: str = "") -> None: ...
 
 
 class Background:
@@ -84,8 +94,8 @@ class Dependencies:
     store: Store
     clock: Clock
     auctioneer: Auctioneer
-    reps: RepCalls
-    callbacks: Callbacks
+    reps: RepClient
+    callbacks: HTTPCallbacks
     background: Background
 
     def auction_lrps(self, requests: Sequence[LRPStartRequest], trace_id: str = "") -> None:
