@@ -153,6 +153,8 @@ class Boot:
         await self.shared.network.sweep()
         await asyncio.to_thread(_renew, Path(self.config.work_dir))
         await self.shared.creator.sweep(self.restoration.kept())
+        kept = {container.guid for container in self.restoration.kept()}
+        await self.shared.engine.sweep(kept | self.restoration.present)
 
     def _start_work(self) -> None:
         spawn = self.shared.scheduler.spawn

@@ -40,6 +40,8 @@ class Restoration:
     shared: Facilities
     actors: MutableMapping[str, ContainerActor]
     unreadable: Set[str]
+    present: Set[str] = field(default=frozenset(), init=False)
+    """Guids of the containers that the engine had at the start."""
     _records: dict[str, ContainerRecord] = field(default_factory=dict, init=False)
     _decisions: dict[str, Decision] = field(default_factory=dict, init=False)
     _found: dict[str, EngineContainer] = field(default_factory=dict, init=False)
@@ -57,7 +59,7 @@ class Restoration:
 
     async def survey(self) -> frozenset[str]:
         """Query the engine and decide about each container; the guids of orphans. Raises EngineError."""
-        present = await self.shared.engine.list_guids()
+        self.present = present = await self.shared.engine.list_guids()
         slots = asyncio.Semaphore(FINDS_MOST)
 
         async def find(guid: str) -> EngineContainer | None:

@@ -86,6 +86,9 @@ class ObservedEngine:
     ) -> Process | None:
         return await self._engine.adopt_process(container, name, stdout, stderr)
 
+    async def sweep(self, keep: Collection[str]) -> None:
+        await self._engine.sweep(keep)
+
     async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
         await self._engine.sweep_processes(container, keep)
 

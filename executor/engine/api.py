@@ -177,6 +177,10 @@ class Engine(Protocol):
         """
         ...
 
+    async def sweep(self, keep: Collection[str]) -> None:
+        """Remove the files of containers that a previous agent process left, but for those of ``keep``."""
+        ...
+
     async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
         """End the processes that a previous agent process started in the container, but for ``keep``."""
         ...

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -241,6 +242,21 @@ class DockerEngine:
     ) -> DockerProcess | EndedProcess | None:
         """Take over the durable process ``name`` of a previous agent process; None if it never started."""
         return self._processes.adopt(container.guid, name, stdout, stderr)
+
+    async def sweep(self, keep: Collection[str]) -> None:
+        """Remove the io directories of containers of a previous agent process, but for those of ``keep``.
+
+        A kill between the directory and its container leaves one. What cannot be removed stays until the
+        next start.
+        """
+
+        def work() -> None:
+            with suppress(FileNotFoundError):
+                for directory in (self._config.state_dir / "io").iterdir():
+                    if directory.name not in keep:
+                        shutil.rmtree(directory, ignore_errors=True)
+
+        await asyncio.to_thread(work)
 
     async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
         """End the processes of a previous agent process, but for ``keep``."""

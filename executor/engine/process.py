@@ -55,8 +55,8 @@ class DockerProcess:
 
     @property
     def finished(self) -> bool:
-        """Whether the process has ended and its output FIFOs are closed."""
-        return self._exit.done() and all(reader.closed for reader in self.readers)
+        """Whether the process and its parent have ended and its output FIFOs are closed."""
+        return self._exit.done() and self.parent_fd < 0 and all(reader.closed for reader in self.readers)
 
     async def wait(self) -> int:
         """Exit status 0-255, 128+n for death by signal n. Any number of callers may wait."""
@@ -80,7 +80,9 @@ class DockerProcess:
         """End the process after its container is gone. Waiting callers get the status of a killed process,
         once the available output is handled.
         """
-        if not self._settled:
+        if self._settled:
+            self._close_parent()
+        else:
             self._on_parent_exit()
         self.close_output()
 

@@ -127,7 +127,7 @@ async def test_a_process_killed_together_with_its_parent_has_the_status_of_a_kil
     adopted = await later.adopt_process(container, "step-1", lambda _: None, lambda _: None)
     assert adopted is not None
     assert await adopted.wait() == 137
-    await asyncio.to_thread(psutil.wait_procs, [psutil.Process(process.pid)] * psutil.pid_exists(process.pid))
+    await until(lambda: not psutil.pid_exists(process.pid))
 
 
 async def test_processes_without_a_record_are_swept(
@@ -205,3 +205,13 @@ async def test_the_parent_of_an_adopted_process_ends_with_it(
         await asyncio.to_thread(psutil.wait_procs, [parent], 10)
         assert not parent.is_running()
     await engine.close()
+
+
+async def test_files_of_containers_that_never_were_are_swept(
+    later: DockerEngine, container: EngineContainer
+) -> None:
+    """A kill between the io directory of a container and the container leaves the directory."""
+    io = later._config.state_dir / "io"
+    (io / "never").mkdir()
+    await later.sweep({"g1"})
+    assert [directory.name for directory in io.iterdir()] == ["g1"]

@@ -181,7 +181,7 @@ async def test_a_presence_that_fails_in_any_way_is_tried_again(
     record = cell_presence(
         RepConfig(cell_id="cell-1"), "http://x", 1, Resources(memory_mb=1, disk_mb=1, containers=1), []
     )
-    presence = Presence(locket=locket, record=record, ttl_s=15, retry_s=0.001)
+    presence = Presence(locket=locket, record=record, ttl_s=15, retry_s=0.001, owner="me")
     async with presence.holding():
         await until(lambda: len(locket.calls) > 4)
         assert presence.held

@@ -152,6 +152,9 @@ class ScriptedEngine:
         await self._perform(f"adopt_process {container.guid}")
         return ScriptedProcess(self.exit_status, self.gates.get("exit"))
 
+    async def sweep(self, keep: Collection[str]) -> None:
+        """No files of this engine are left behind."""
+
     async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
         """No process of this engine is left behind."""
 

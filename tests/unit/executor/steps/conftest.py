@@ -220,6 +220,9 @@ class ScriptedEngine:
     ) -> ScriptedProcess | None:
         return self.durable.get(name)
 
+    async def sweep(self, keep: Collection[str]) -> None:
+        """No files of this engine are left behind."""
+
     async def sweep_processes(self, container: EngineContainer, keep: Collection[str]) -> None:
         """No process of this engine is left behind."""
 
