@@ -3,8 +3,8 @@
 The same program (busybox awk) in the same container prints the same numbered lines of 100 bytes. The same
 line buffers, labels and sink process them and write JSON lines to a file. On the floor side, the bytes come
 through the engine: the stream of an attached exec, read from its socket frame by frame without a thread. On
-our side they come through the FIFOs of every process in a cell. Both sides run in turns in one run. Each file
-is read back; a missing or misplaced line is an error.
+our side they come through the FIFOs and the spools of every process in a cell. Both sides run in turns in one
+run. Each file is read back; a missing or misplaced line is an error.
 
     .venv/bin/python benchmarks/logs.py --lines 1000000
 
@@ -36,6 +36,7 @@ from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
+from executor.engine.spool import Spools
 from executor.logs.api import Output
 from executor.logs.streamer import LogStreamer
 from executor.logs.targets import open_target
@@ -78,10 +79,15 @@ async def through_fifos(engine: DockerEngine, container: EngineContainer, lines:
     """Read through FIFOs until the process has ended and all its output is handled."""
     path, *args = program(lines)
     process = await engine.start_process(
-        container, ProcessSpec(path=f"/bin/{path}", args=tuple(args)), output.stdout, output.stderr
+        container,
+        ProcessSpec(path=f"/bin/{path}", args=tuple(args)),
+        output.stdout,
+        output.stderr,
+        secrets.token_hex(4),
     )
     if status := await process.wait():
         raise RuntimeError(f"the program ended with {status}")
+    await process.release()
 
 
 async def through_attach(
@@ -151,7 +157,8 @@ async def container_for(folder: Path) -> AsyncIterator[tuple[DockerEngine, Engin
     """An engine with one idle container."""
     name = f"bench{secrets.token_hex(4)}"
     engine = DockerEngine(
-        EngineConfig(state_dir=folder / "engine", owner=name, cell_id=name, name_prefix=f"{name}-")
+        EngineConfig(state_dir=folder / "engine", owner=name, cell_id=name, name_prefix=f"{name}-"),
+        Spools(folder / "spool"),
     )
     try:
         yield engine, await engine.create(ContainerSpec(guid=name, root_fs=BUSYBOX_IMAGE))

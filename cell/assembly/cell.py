@@ -27,10 +27,12 @@ from executor.cache.uploader import Uploader
 from executor.config import ExecutorConfig, OnStop
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
+from executor.engine.spool import Spools
 from executor.executor import Executor
 from executor.journal.api import Journal
 from executor.journal.sqlite import SQLiteJournal
 from executor.logs.api import LogSink
+from executor.logs.leftovers import LeftoverOutput
 from executor.network.api import Network
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
@@ -48,6 +50,8 @@ REPORT_DIAL_TIMEOUT_S = 1.0
 """Timeout of a connection for a report: the courier tries again, and soon notices the return of the BBS."""
 JOURNAL_FOLDER = "journal"
 """The journal's folder inside the state folder."""
+SPOOL_FOLDER = "spool"
+"""The folder of the apps' undelivered output inside the state folder."""
 
 
 def network_config(config: RepConfig) -> NetworkConfig:
@@ -122,8 +126,14 @@ async def _executor(
     emitter: MetricsEmitter | None = None,
 ) -> AsyncIterator[Executor]:
     """meter: of the cell; emitter: receives the apps' metrics."""
+    spools = Spools(
+        Path(config.state_dir) / SPOOL_FOLDER,
+        stream_bytes=config.log_spool_stream_bytes,
+        cell_bytes=config.log_spool_bytes,
+    )
     engine = DockerEngine(
-        replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits)
+        replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits),
+        spools,
     )
     probe_engine = DockerEngine(
         replace(engine_config(config, config.healthcheck_container_owner_name), tells_disk_limits=False)
@@ -151,6 +161,11 @@ async def _executor(
                 meter=meter,
                 emitter=emitter,
             ) as executor,
+            LeftoverOutput(
+                spools=spools,
+                sink=sink,
+                live=lambda: {container.guid for container in executor.containers()},
+            ).running(),
         ):
             yield executor
     finally:

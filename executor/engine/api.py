@@ -10,10 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from executor.engine.spool import Spool
 
 OutputHandler = Callable[[bytes], None]
 """Receives output as it arrives, in the event loop; must not block."""
+
+
+@runtime_checkable
+class DurableHandler(Protocol):
+    """An output handler that takes output from a spool, which keeps it until it is delivered."""
+
+    def __call__(self, data: bytes) -> None: ...
+
+    def take(self, data: bytes, end: int, spool: Spool) -> None:
+        """Handle output that ends at the offset ``end`` of its stream."""
+        ...
+
+    def labels(self) -> bytes:
+        """What a later agent process needs to deliver the rest of a process that has ended."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

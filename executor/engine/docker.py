@@ -50,6 +50,8 @@ from executor.engine.privileged import make_fuse
 from executor.engine.process import DockerProcess, EndedProcess
 from executor.engine.processes import ProcessRoom
 from executor.engine.pulledimages import PulledImages
+from executor.engine.readers import OutputReaders
+from executor.engine.spool import Spools
 from executor.engine.storage import DiskQuotas
 from executor.engine.streams import Streams
 from executor.environment import image_env
@@ -102,8 +104,8 @@ class _Handle:
 class DockerEngine:
     """Implements :class:`executor.engine.api.Engine`. Create it inside a running event loop."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        """Raises EngineError if the static programs are missing."""
+    def __init__(self, config: EngineConfig, spools: Spools | None = None) -> None:
+        """spools: for output of durable processes. Raises EngineError if the static programs are missing."""
         require_static(config.init_path, "catatonit")
         require_static(config.busybox_path, "busybox-static")
         self._config = config
@@ -121,7 +123,8 @@ class DockerEngine:
         pulled = PulledImages(config.state_dir / "pulled-images.json")
         self._images = Images(self._client, self._streams, pulled)
         self._copies = Copies()
-        self._processes = ProcessRoom(self._client, self._io_dir)
+        self._outputs = OutputReaders(spools)
+        self._processes = ProcessRoom(self._client, self._io_dir, self._outputs)
         self._handles: dict[str, _Handle] = {}
         self._hierarchies = cgroup.own_mounts()
         self._quotas = DiskQuotas(self._client)
@@ -241,7 +244,10 @@ class DockerEngine:
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
     ) -> DockerProcess | EndedProcess | None:
         """Take over the durable process ``name`` of a previous agent process; None if it never started."""
-        return self._processes.adopt(container.guid, name, stdout, stderr)
+        process = self._processes.adopt(container.guid, name, stdout, stderr)
+        if isinstance(process, EndedProcess):
+            await self._outputs.finish(container.guid, (stdout, stderr), name)
+        return process
 
     async def sweep(self, keep: Collection[str]) -> None:
         """Remove the io directories of containers of a previous agent process, but for those of ``keep``.

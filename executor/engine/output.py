@@ -3,6 +3,8 @@
 The work per line runs in the event loop, about a microsecond per sink. So output is not read as soon as it
 arrives: instances queue up, and a turn of the queue ends after :data:`TURN_S`. An instance gets one piece
 at a time, bounded in bytes and in lines. A full FIFO blocks the writing process.
+
+Output of a durable process goes through its spool (:mod:`executor.engine.spool`), that of probes does not.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from executor.engine.api import OutputHandler
+from executor.engine.api import DurableHandler, OutputHandler
+from executor.engine.spool import Spool
 
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 65536
 """Bytes: the default capacity of a FIFO."""
+
+FIFO_BYTES = 1 << 20
+"""Capacity of a FIFO with a spool: what a process can write while no agent runs."""
 
 PIECE_LINES = 1024
 """Line ends per piece, about a millisecond with one sink. A full FIFO of usual lines has fewer."""
@@ -100,12 +106,20 @@ class OutputReader:
     """Passes the data of one output FIFO to its handler until all writers have closed it.
 
     owner: guid of the instance. If the handler fails, its piece is lost, and the failure is logged once;
-    reading continues.
+    reading continues. spool: output goes through it, to a DurableHandler.
     """
 
-    def __init__(self, fd: int, handler: OutputHandler, turns: OutputTurns, owner: str) -> None:
+    def __init__(
+        self,
+        fd: int,
+        handler: OutputHandler,
+        turns: OutputTurns,
+        owner: str,
+        spool: Spool | None = None,
+    ) -> None:
         self._fd = fd
         self._handler = handler
+        self._spool = spool
         self._turns = turns
         self.owner = owner
         self._loop = asyncio.get_running_loop()
@@ -115,7 +129,13 @@ class OutputReader:
         self._drained: list[Callable[[], None]] = []
         self._failed = False
         self._queued = False
-        self._watch()
+        if spool is not None:
+            enlarge(fd)
+        if spool is not None and spool.unread:
+            self._queued = True
+            turns.add(self)
+        else:
+            self._watch()
 
     @property
     def closed(self) -> bool:
@@ -137,13 +157,21 @@ class OutputReader:
     def close(self) -> None:
         """Stop reading; handle the data already read."""
         if not self.closed:
-            self._turns.remove(self)
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-        while self._handled < len(self._read):
-            self._handle_piece()
+            self._close_fifo()
+            while self._handled < len(self._read):
+                self._handle_piece()
+            if self._spool is not None:
+                self._spool.finish()
         self._tell_drained()
+
+    def detach(self) -> None:
+        """Stop reading; the next agent process goes on. Without a spool, handle the data already read."""
+        if self._spool is None:
+            self.close()
+        elif not self.closed:
+            self._close_fifo()
+            self._spool.detach()
+            self._tell_drained()
 
     def turn(self) -> bool:
         """Handle up to :data:`READ_SIZE` bytes with up to :data:`PIECE_LINES` line ends.
@@ -164,10 +192,22 @@ class OutputReader:
             self._watch()
         return more
 
-    def handle(self, data: bytes) -> None:
-        """Pass output from another source to the handler."""
+    def add(self, data: bytes) -> None:
+        """Handle output that was read from the FIFO before. Raises OSError."""
+        if self._spool is None:
+            self._handle(data)
+        else:
+            self._spool.append(data)
+            self._queue()
+
+    def _handle(self, data: bytes) -> None:
         try:
-            self._handler(data)
+            if self._spool is None:
+                self._handler(data)
+            else:
+                assert isinstance(self._handler, DurableHandler)
+                unhandled = len(self._read) - self._handled
+                self._handler.take(data, self._spool.read_to - unhandled, self._spool)
         except Exception as error:
             if not self._failed:
                 self._failed = True
@@ -177,8 +217,9 @@ class OutputReader:
         """Read, and return whether there may be more data. Closes at the end of the output."""
         size = READ_SIZE if self._last_words is None else min(self._last_words, READ_SIZE)
         self._read, self._handled = b"", 0
+        left = self._spool is not None and self._spool.unread > 0
         try:
-            self._read = os.read(self._fd, size)
+            self._read = os.read(self._fd, size) if self._spool is None else self._spool.read(self._fd, size)
         except BlockingIOError:  # the app reads its own output
             return False
         except OSError as error:
@@ -187,16 +228,23 @@ class OutputReader:
             self.close()
         if self._last_words is not None:
             self._last_words -= len(self._read)
-        return len(self._read) == size
+        return left or len(self._read) == size
 
     def _handle_piece(self) -> None:
         start, end = self._handled, piece_end(self._read, self._handled)
         self._handled = end
         if end > start:
-            self.handle(self._read if end - start == len(self._read) else self._read[start:end])
+            self._handle(self._read if end - start == len(self._read) else self._read[start:end])
 
     def _waiting(self) -> int:
-        return int(struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+        unread = 0 if self._spool is None else self._spool.unread
+        return unread + int(struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+    def _close_fifo(self) -> None:
+        self._turns.remove(self)
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+        self._fd = -1
 
     def _tell_drained(self) -> None:
         self._last_words = None
@@ -214,6 +262,18 @@ class OutputReader:
             self._queued = True
             self._loop.remove_reader(self._fd)
             self._turns.add(self)
+
+
+def enlarge(fifo: int) -> None:
+    """Give a FIFO the capacity :data:`FIFO_BYTES`, or as much as the limits of the host allow."""
+    size = FIFO_BYTES
+    while size > READ_SIZE:
+        try:
+            fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, size)
+        except OSError:  # EPERM beyond the limit of a user, EBUSY below what it holds
+            size //= 2
+        else:
+            return
 
 
 def piece_end(data: bytes, start: int) -> int:

@@ -98,7 +98,7 @@ class DockerProcess:
         self._close_parent()
         self._exit.cancel()
         for reader in self.readers:
-            reader.close()
+            reader.detach()
 
     def _on_exit(self) -> None:
         """The process has ended: handle its output, then read the status that its parent sends."""

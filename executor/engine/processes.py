@@ -31,10 +31,10 @@ from executor.engine.fifos import (
     StatusSpoiled,
     readable,
 )
-from executor.engine.output import OutputReader, OutputTurns
 from executor.engine.parent import is_on_its_way, is_waiting, parent_command, refusal
 from executor.engine.proc import argument_bytes_of, command_line, kill, only_child, start_of
 from executor.engine.process import KILLED, DockerProcess, EndedProcess
+from executor.engine.readers import OutputReaders
 from executor.engine.resolution import (
     ResolvedProcess,
     refused_by_kernel,
@@ -57,8 +57,8 @@ Beyond the limit the earliest is closed.
 STARTS_MOST = 8
 """Concurrent process starts per container; further starts wait."""
 
-DESCRIPTORS = 5
-"""Descriptors of a running process: two pidfds, status, output and error output."""
+DESCRIPTORS = 7
+"""Descriptors of a running process: two pidfds, status, output and error output, and their spools."""
 
 START_TIMEOUT_S = 120.0
 """Time limit from the engine's answer to the execution of the program: a few ms on an idle machine. Only a
@@ -115,13 +115,13 @@ def processes_most() -> int:
 class ProcessRoom:
     """Starts processes and keeps them per container until the container is destroyed."""
 
-    def __init__(self, client: EngineClient, io_dir: Callable[[str], Path]) -> None:
+    def __init__(self, client: EngineClient, io_dir: Callable[[str], Path], outputs: OutputReaders) -> None:
         """``io_dir``: maps a guid to the host directory that its container sees as its io directory."""
         self._client = client
         self._io_dir = io_dir
         self._processes: dict[str, list[DockerProcess]] = {}
         self._closed = False
-        self._turns = OutputTurns()
+        self._outputs = outputs
         self._starting = FairPlaces(sys.maxsize, most=STARTS_MOST)
         self._names = itertools.count(1)
         self._life = f"{os.getpid()}-{os.urandom(4).hex()}"
@@ -221,18 +221,12 @@ class ProcessRoom:
             parent_fd=held.parent,
             status=StatusReader(fifos.take("status")),
             fifos=fifos,
-            readers=self._readers(guid, fifos, stdout, stderr),
+            readers=self._outputs.resume(
+                guid, (fifos.take("out"), fifos.take("err")), (stdout, stderr), name
+            ),
             durable=True,
         )
         return self._kept(guid, process)
-
-    def _readers(
-        self, guid: str, fifos: ProcessFifos, stdout: OutputHandler, stderr: OutputHandler
-    ) -> tuple[OutputReader, OutputReader]:
-        return (
-            OutputReader(fifos.take("out"), stdout, self._turns, guid),
-            OutputReader(fifos.take("err"), stderr, self._turns, guid),
-        )
 
     def _refuse_too_many(self, guid: str) -> None:
         """Raises ProcessStartError if the container has used up its share of the descriptors."""
@@ -362,9 +356,14 @@ class ProcessRoom:
                 ) from error
             raise
         started.fifos.close_name("go")
-        readers = self._readers(container.guid, started.fifos, stdout, stderr)
+        readers = self._outputs.start(
+            container.guid,
+            (started.fifos.take("out"), started.fifos.take("err")),
+            (stdout, stderr),
+            name if durable else "",
+        )
         if said:
-            readers[1].handle(said)
+            readers[1].add(said)
         return DockerProcess(
             name=name,
             pid=pid,

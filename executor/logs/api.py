@@ -8,6 +8,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from executor.engine.spool import Delivery
+
 
 class Stream(Enum):
     """Type of a log line."""
@@ -21,6 +23,8 @@ class LogLine(NamedTuple):
 
     source_id, instance_id: its app and instance. source_type: the log source (APP, HEALTH, CELL ...).
     time_ns: read time, ns since the epoch. A tuple, because one is created for every line of every app.
+    offset, delivery: of a line from a durable process: the line's end in its stream, and what keeps it in the
+        spool. ``delivery.name`` and ``offset`` identify the line, also after a restart.
     """
 
     payload: bytes
@@ -30,10 +34,15 @@ class LogLine(NamedTuple):
     source_type: str
     time_ns: int
     tags: Mapping[str, str] = MappingProxyType({})
+    offset: int = 0
+    delivery: Delivery | None = None
 
 
 class LogSink(Protocol):
-    """Receives lines. Must not block and must not raise: a slow sink has its own bounded buffer."""
+    """Receives lines. Must not block and must not raise: a slow sink has its own bounded buffer.
+
+    A sink that keeps a line holds its delivery until the line is delivered or counted as dropped.
+    """
 
     def emit(self, line: LogLine) -> None: ...
 
@@ -43,7 +52,7 @@ class BulkSink(LogSink, Protocol):
     """Receives all lines of one read at once, at a much lower cost per line."""
 
     def emit_lines(self, lines: Sequence[LogLine]) -> None:
-        """Emit one line, or several without line feeds that differ in payload and time only."""
+        """Emit one line, or several without line feeds that differ in payload, time and offset only."""
         ...
 
 
@@ -51,7 +60,7 @@ EmitLines = Callable[[Sequence[LogLine]], None]
 
 
 def in_bulk(sink: LogSink) -> EmitLines:
-    """A function that gives a sink many lines that differ in payload and time only."""
+    """A function that gives a sink many lines that differ in payload, time and offset only."""
     if isinstance(sink, BulkSink):
         return sink.emit_lines
 

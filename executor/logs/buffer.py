@@ -11,16 +11,23 @@ from collections import Counter, deque
 from collections.abc import Hashable
 from typing import Generic, NamedTuple, TypeVar
 
+from executor.engine.spool import Delivery
+
 T = TypeVar("T")
 
 
 class Entry(NamedTuple, Generic[T]):
-    """A buffered item. size: its bytes. lines: number of lines, or metrics, in it."""
+    """A buffered item. size: its bytes. lines: number of lines, or metrics, in it.
+
+    delivery, offset: of its last line, if it comes from a spool. The entry holds the delivery.
+    """
 
     item: T
     owner: Hashable
     size: int
     lines: int
+    delivery: Delivery | None = None
+    offset: int = 0
 
 
 class _Queue(Generic[T]):
@@ -51,7 +58,7 @@ class FairBuffer(Generic[T]):
 
     def add(self, entry: Entry[T]) -> None:
         """Add an entry; without space, drop it or older entries of the largest owner."""
-        _, owner, size, _ = entry
+        _, owner, size, *_ = entry
         queue = self._queues.get(owner)
         if queue is None:
             queue = self._queues[owner] = _Queue()
@@ -95,9 +102,11 @@ class FairBuffer(Generic[T]):
         return taken
 
     def drop(self, entry: Entry[T]) -> None:
-        """Count an entry's lines as dropped."""
+        """Count an entry's lines as dropped, and release its delivery."""
         self.dropped += entry.lines
         self._dropped_by[entry.owner] += entry.lines
+        if entry.delivery is not None:
+            entry.delivery.release()
 
     def take_drops(self) -> Counter[Hashable]:
         """Dropped lines by owner since the last call."""

@@ -1,22 +1,39 @@
-"""Log sinks that write JSON lines to standard output, or to a file that may be rotated."""
+"""Log sinks that write JSON lines to standard output, or to a file that may be rotated.
+
+A line of a durable process has ``offset`` and ``output``, the name of its stream: together they identify it.
+A restart of the agent may repeat it on standard output. A file gets it once: its own end says what it has.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
 from executor.logs.api import LogLine
 from executor.logs.labels import PerLabel
-from executor.logs.shipper import Unreachable
+from executor.logs.shipper import MAX_BATCH_BYTES, Unreachable
 from executor.logs.writing import CannotWrite, SinkThread, write_whole
+
+logger = logging.getLogger(__name__)
 
 _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-_BETWEEN = "\ud800"
-"""Separates messages that are escaped together: half a surrogate pair, which decoded text never contains."""
+RECOVER_LIMIT_S = 5.0
+"""How long the cell's start waits for the end of a file."""
+
+END_BYTES = MAX_BATCH_BYTES + (1 << 20)
+"""Bytes of a file's end that are read at the start: a batch, and its last item."""
+
+_IDENTITY = re.compile(rb'^\{"time_ns":\d+,"offset":(\d+),"output":"([^"\\]+)"', re.MULTILINE)
+
+_ESCAPES = {code: _text(chr(code))[1:-1] for code in range(0x20) if chr(code) != "\n"}
+_NO_CONTROLS = bytes(code for code in range(256) if code not in _ESCAPES)
 
 
 class JsonLines:
@@ -28,10 +45,16 @@ class JsonLines:
     def __call__(self, lines: Sequence[LogLine]) -> Iterable[tuple[bytes, int]]:
         before, after = self._labels(lines[0])
         messages = _escaped([line[0] for line in lines])
-        objects = [
-            f'{{"time_ns":{line[5]}{before}{message}{after}'
-            for line, message in zip(lines, messages, strict=True)
-        ]
+        if lines[0].delivery is None:
+            objects = [
+                f'{{"time_ns":{line[5]}{before}{message}{after}'
+                for line, message in zip(lines, messages, strict=True)
+            ]
+        else:
+            objects = [
+                f'{{"time_ns":{line[5]},"offset":{line[7]}{before}{message}{after}'
+                for line, message in zip(lines, messages, strict=True)
+            ]
         return (("".join(objects).encode(), len(lines)),)
 
 
@@ -39,13 +62,18 @@ def _escaped(payloads: Sequence[bytes]) -> list[str]:
     """The content of each payload's JSON string. Several payloads contain no line feeds; a single one may."""
     if len(payloads) == 1:
         return [_text(payloads[0].decode(errors="replace"))[1:-1]]
-    text = b"\n".join(payloads).decode(errors="replace").replace("\n", _BETWEEN)
-    return _text(text)[1:-1].split(_BETWEEN)
+    joined = b"\n".join(payloads)
+    # In most output there is little to escape, and to search for it is much faster than JSON's encoder.
+    text = joined.decode(errors="replace").replace("\\", "\\\\").replace('"', '\\"')
+    for code in set(joined.translate(None, _NO_CONTROLS)):
+        text = text.replace(chr(code), _ESCAPES[code])
+    return text.split("\n")
 
 
 def _affixes(line: LogLine) -> tuple[str, str]:
     """The text before and after the message."""
-    labels = {
+    identity = {} if line.delivery is None else {"output": line.delivery.name}
+    labels = identity | {
         "source_id": line.source_id,
         "instance_id": line.instance_id,
         "source_type": line.source_type,
@@ -81,6 +109,17 @@ class AppendedFile:
         self._file: FileIO | None = None
         self._thread = SinkThread(str(path))
 
+    async def recover(self) -> Mapping[str, int]:
+        """How far each stream has come in the file, by its name. An incomplete last line is removed."""
+        written: dict[str, int] = {}
+        try:
+            async with asyncio.timeout(RECOVER_LIMIT_S):
+                await self._thread.run(lambda: written.update(recover_end(self._path)))
+        except (OSError, TimeoutError) as error:
+            data = {"file": str(self._path), "error": str(error) or "it takes too long"}
+            logger.warning("log-file.end-unreadable", extra={"data": data})
+        return written
+
     async def send(self, items: Sequence[bytes]) -> Collection[int]:
         try:
             await self._thread.run(lambda: self._write(items))
@@ -112,6 +151,23 @@ class AppendedFile:
         if self._file is None:
             self._file = FileIO(self._path, "ab")
         return self._file
+
+
+def recover_end(path: Path) -> dict[str, int]:
+    """How far each stream has come, by its name. Removes an incomplete line from the end of the file.
+
+    A kill leaves at most one batch that is written and not known as taken. Blocks. Raises OSError.
+    """
+    if not path.is_file():
+        return {}
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - END_BYTES))
+        end = file.read()
+        complete = end[: end.rfind(b"\n") + 1]
+        if complete and len(complete) < len(end):
+            file.truncate(size - len(end) + len(complete))
+    return {name.decode(): int(offset) for offset, name in _IDENTITY.findall(complete)}
 
 
 def _is(file: FileIO, path: Path) -> bool:

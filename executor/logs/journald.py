@@ -21,15 +21,18 @@ _PRIORITIES = {Stream.OUT: "6", Stream.ERR: "3"}
 
 
 class JournalEntries:
-    """Encodes a line as one entry. The journal's timestamp is the arrival; ``CF_TIME_NS`` is our time."""
+    """Encodes a line as one entry. The journal's timestamp is the arrival; ``CF_TIME_NS`` is our time.
+
+    ``CF_OUTPUT`` and ``CF_OFFSET`` identify a line of a durable process, which a restart may repeat.
+    """
 
     def __init__(self) -> None:
         self._labels = PerLabel(_labels)
 
     def __call__(self, line: LogLine) -> bytes:
-        return b"".join(
-            (self._labels(line), b"CF_TIME_NS=%d\n" % line.time_ns, field("MESSAGE", line.payload))
-        )
+        offset = b"" if line.delivery is None else b"CF_OFFSET=%d\n" % line.offset
+        time = b"CF_TIME_NS=%d\n" % line.time_ns
+        return b"".join((self._labels(line), time, offset, field("MESSAGE", line.payload)))
 
 
 def _labels(line: LogLine) -> bytes:
@@ -41,6 +44,8 @@ def _labels(line: LogLine) -> bytes:
         "CF_SOURCE_TYPE": line.source_type,
         "CF_STREAM": line.stream.value,
     }
+    if line.delivery is not None:
+        fields["CF_OUTPUT"] = line.delivery.name
     fields |= {field_name(tag): value for tag, value in line.tags.items()}
     return b"".join(field(name, value.encode()) for name, value in fields.items())
 

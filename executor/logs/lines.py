@@ -3,29 +3,44 @@
 Lines end at a line feed or a carriage return; empty lines are dropped. A line longer than the maximum
 message is split, without breaking a UTF-8 sequence. All lines of one read are handled together, because
 the cost per line is the cost of a chatty app.
+
+The same stream gives the same lines however it is cut into reads, also by a restart at the end of a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, compress, count
+from operator import add
 
 MAX_MESSAGE_BYTES = 61440
 
+NO_OFFSET = -1
+"""Offset of output that comes from no stream."""
+
+Lines = tuple[Sequence[bytes], Sequence[int]]
+"""Lines, and their offsets: where each ends in its stream, without its line end. No offsets if the stream has
+none.
+"""
+
 
 class LineBuffer:
-    """Splits output and passes complete lines, without their ends, to ``emit``.
+    """Splits output into lines, without their ends.
 
     An incomplete line is kept; it has less than :data:`MAX_MESSAGE_BYTES`.
     """
 
-    def __init__(self, emit: Callable[[Sequence[bytes]], None]) -> None:
-        self._emit = emit
+    def __init__(self) -> None:
         self._rest = b""
 
-    def write(self, data: bytes) -> None:
-        """Emit the lines that ``data`` completes, in one call."""
-        if complete := self._split(self._joined(data)):
-            self._emit(complete)
+    @property
+    def held(self) -> int:
+        """Bytes of the incomplete line."""
+        return len(self._rest)
+
+    def write(self, data: bytes, end: int = NO_OFFSET) -> Lines:
+        """The lines that ``data`` completes. end: of ``data`` in its stream."""
+        return self._split(self._joined(data), end)
 
     def skip(self, data: bytes) -> tuple[int, int]:
         """Count the lines that ``data`` completes instead: their number, and their bytes without line ends.
@@ -35,7 +50,7 @@ class LineBuffer:
         data = self._joined(data)
         end = data.rfind(b"\n") + 1
         if not end or _has_long_line(data):
-            lines = self._split(data)
+            lines, _ = self._split(data, NO_OFFSET)
             return len(lines), sum(map(len, lines))
         self._rest, data = data[end:], data[:end]
         while b"\n\n" in data:
@@ -44,11 +59,12 @@ class LineBuffer:
         count = data.count(b"\n")
         return count, len(data) - count
 
-    def flush(self) -> None:
-        """Emit the incomplete line, if any."""
-        if self._rest:
-            line, self._rest = self._rest, b""
-            self._emit((line,))
+    def flush(self, end: int = NO_OFFSET) -> Lines:
+        """The incomplete line, if any, which is not kept any more. end: of the stream."""
+        if not self._rest:
+            return (), ()
+        line, self._rest = self._rest, b""
+        return (line,), () if end == NO_OFFSET else (end,)
 
     def _joined(self, data: bytes) -> bytes:
         if self._rest:
@@ -57,18 +73,25 @@ class LineBuffer:
             data = data.replace(b"\r", b"\n")
         return data
 
-    def _split(self, data: bytes) -> list[bytes]:
+    def _split(self, data: bytes, end: int) -> tuple[list[bytes], list[int]]:
         lines = data.split(b"\n")
         rest = lines.pop()
         complete = list(filter(None, lines))
-        if len(data) > MAX_MESSAGE_BYTES and complete and max(map(len, complete)) > MAX_MESSAGE_BYTES:
-            complete = [piece for line in complete for piece in _pieces(line)]
+        ends: list[int] = []
+        if end != NO_OFFSET:
+            ends = list(map(add, accumulate(map(len, lines)), count(end - len(data))))
+            if len(complete) < len(lines):
+                ends = list(compress(ends, lines))
+        if len(data) > MAX_MESSAGE_BYTES and complete and max(map(len, complete)) >= MAX_MESSAGE_BYTES:
+            complete, ends = _without_long(complete, ends)
         while len(rest) >= MAX_MESSAGE_BYTES:
             cut = cut_before_sequence(rest, MAX_MESSAGE_BYTES)
             complete.append(rest[:cut])
             rest = rest[cut:]
+            if end != NO_OFFSET:
+                ends.append(end - len(rest))
         self._rest = rest
-        return complete
+        return complete, ends
 
 
 def _has_long_line(data: bytes) -> bool:
@@ -80,12 +103,24 @@ def _has_long_line(data: bytes) -> bool:
     return False
 
 
+def _without_long(lines: Sequence[bytes], ends: Sequence[int]) -> tuple[list[bytes], list[int]]:
+    """Split the long lines, with the offset of each piece."""
+    split = [list(_pieces(line)) for line in lines]
+    piece_ends = [
+        end - len(line) + size
+        for line, pieces, end in zip(lines, split, ends, strict=bool(ends))
+        for size in accumulate(map(len, pieces))
+    ]
+    return [piece for pieces in split for piece in pieces], piece_ends
+
+
 def _pieces(line: bytes) -> Iterator[bytes]:
-    while len(line) > MAX_MESSAGE_BYTES:
+    while len(line) >= MAX_MESSAGE_BYTES:
         cut = cut_before_sequence(line, MAX_MESSAGE_BYTES)
         yield line[:cut]
         line = line[cut:]
-    yield line
+    if line:
+        yield line
 
 
 def cut_before_sequence(data: bytes, limit: int) -> int:

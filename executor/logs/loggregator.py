@@ -146,7 +146,9 @@ class Loggregator(Shipper[Item]):
 
     def emit(self, line: LogLine) -> None:
         """Send a line of an app."""
-        self.put(line, line_owner(line), len(line.payload))
+        delivery = line.delivery
+        if delivery is None or line.offset > delivery.taken_before(self.name):
+            self.put(line, line_owner(line), len(line.payload), delivery=delivery, offset=line.offset)
 
     def emit_metric(self, metric: Metric) -> None:
         """Send a metric of the cell or of an app."""

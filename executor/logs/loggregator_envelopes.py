@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+from executor.engine.spool import Delivery
 from executor.logs.api import LogLine, Stream
 from executor.logs.proto import loggregator_pb2 as pb
 from executor.telemetry.api import CounterMetric, GaugeMetric, Metric, TimerMetric
@@ -27,9 +28,14 @@ def _of_line(line: LogLine) -> pb.Envelope:
         timestamp=line.time_ns,
         source_id=line.source_id,
         instance_id=line.instance_id,
-        tags=line.tags,
+        tags=line.tags if line.delivery is None else {**line.tags, **_identity(line, line.delivery)},
         log=pb.Log(payload=line.payload, type=pb.Log.ERR if line.stream is Stream.ERR else pb.Log.OUT),
     )
+
+
+def _identity(line: LogLine, delivery: Delivery) -> dict[str, str]:
+    """Tags that identify a line of a durable process, which a restart may repeat."""
+    return {"output": delivery.name, "output_offset": str(line.offset)}
 
 
 def _of_metric(metric: Metric) -> pb.Envelope:

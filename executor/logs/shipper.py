@@ -3,16 +3,29 @@
 A destination may be slow or unavailable. No caller waits for it: items that do not fit into the buffer are
 dropped, counted exactly, and the counts are logged by instance. A failed batch is retried, so items sent
 just before a failure may arrive twice, but are not lost.
+
+Lines of durable processes stay in their spool until the destination has taken them. The next agent process
+sends those that this one could not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 
+from executor.engine.spool import Delivery
 from executor.logs.api import LogLine
 from executor.logs.buffer import Entry, FairBuffer
 
@@ -106,9 +119,22 @@ class Shipper(Generic[T]):
         """Lines and metrics delivered since the start."""
         return self._delivered
 
-    def put(self, item: T, owner: Hashable, size: int, lines: int = 1) -> None:
-        """Buffer an item for the next batch. owner: its instance. lines: number of lines in it."""
-        self._buffer.add(Entry(item, owner, size + ITEM_OVERHEAD_BYTES, lines))
+    def put(
+        self,
+        item: T,
+        owner: Hashable,
+        size: int,
+        lines: int = 1,
+        delivery: Delivery | None = None,
+        offset: int = 0,
+    ) -> None:
+        """Buffer an item for the next batch. owner: its instance. lines: number of lines in it.
+
+        delivery, offset: of its last line.
+        """
+        if delivery is not None:
+            delivery.hold()
+        self._buffer.add(Entry(item, owner, size + ITEM_OVERHEAD_BYTES, lines, delivery, offset))
         self._filled.set()
         if len(self._buffer) >= self._max_batch:
             self._full.set()
@@ -180,6 +206,9 @@ class Shipper(Generic[T]):
                 self._buffer.drop(entry)
             else:
                 self._delivered += entry.lines
+                if entry.delivery is not None:
+                    entry.delivery.taken(self.name, entry.offset)
+                    entry.delivery.release()
         del self._batch[:done]
 
     async def _pause(self, error: Unreachable) -> None:
@@ -216,9 +245,13 @@ class Shipper(Generic[T]):
                 (outcome,) = await asyncio.gather(self._sending, return_exceptions=True)
                 if isinstance(outcome, Unreachable):
                     self._settle(outcome.sent, ())
+            kept = 0
             for entry in self._batch + self._buffer.take(len(self._buffer)):
-                self._buffer.drop(entry)
-            data = {"sink": self.name, "error": str(error) or "it takes too long"}
+                if entry.delivery is None:
+                    self._buffer.drop(entry)
+                else:  # it stays in the spool
+                    kept += entry.lines
+            data = {"sink": self.name, "error": str(error) or "it takes too long", "kept": kept}
             logger.warning("log-sink.gave-up", extra={"data": data})
         finally:
             self._report_drops()
@@ -226,13 +259,16 @@ class Shipper(Generic[T]):
 
 
 Encode = Callable[[Sequence[LogLine]], Iterable[tuple[bytes, int]]]
-"""Lines that differ in payload and time only -> pieces to send, each with its number of lines."""
+"""Lines that differ in payload, time and offset only -> pieces to send, each with its number of lines."""
 
 
 class LineShipper(Shipper[bytes]):
     """A shipper for lines: implements :class:`executor.logs.api.BulkSink`.
 
     Lines are encoded when they are emitted, so output is never read faster than it is encoded.
+
+    recover: called before the first batch; returns up to which offset the destination has the lines of each
+        stream, by the stream's name.
     """
 
     def __init__(
@@ -243,9 +279,20 @@ class LineShipper(Shipper[bytes]):
         *,
         capacity: int = CAPACITY_BYTES,
         close_limit_s: float = CLOSE_LIMIT_S,
+        recover: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
     ) -> None:
         super().__init__(name, destination, capacity=capacity, close_limit_s=close_limit_s)
         self._encode = encode
+        self._recover = recover
+        self._written: Mapping[str, int] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """See :meth:`Shipper.running`."""
+        if self._recover is not None:
+            self._written = await self._recover()
+        async with super().running():
+            yield
 
     def emit(self, line: LogLine) -> None:
         """Emit one line."""
@@ -253,9 +300,19 @@ class LineShipper(Shipper[bytes]):
 
     def emit_lines(self, lines: Sequence[LogLine]) -> None:
         """See :class:`executor.logs.api.BulkSink`."""
+        delivery = lines[0].delivery
+        if delivery is not None and not (lines := self._not_written(lines, delivery)):
+            return
         owner = line_owner(lines[0])
+        sent = 0
         for piece, count in self._encode(lines):
-            self.put(piece, owner, len(piece), count)
+            sent += count
+            self.put(piece, owner, len(piece), count, delivery, lines[sent - 1].offset)
+
+    def _not_written(self, lines: Sequence[LogLine], delivery: Delivery) -> Sequence[LogLine]:
+        """The lines that the destination did not get before the restart of the agent."""
+        until = max(delivery.taken_before(self.name), self._written.get(delivery.name, 0))
+        return lines if lines[0].offset > until else [line for line in lines if line.offset > until]
 
 
 def line_owner(line: LogLine) -> Hashable:

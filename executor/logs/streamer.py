@@ -4,20 +4,31 @@ Rate limits apply to the app's output. Lines of the cell about an app (its exit,
 pass, unless the byte limit is 0. When a limit is exceeded, the app's log says so once, and then a second of
 output is missing. The dropped amount is for the operator and goes to ``on_dropped``: after the mute, or at
 the end of the container.
+
+Output of a durable process comes from its spool. Its lines carry their offset, and a delivery that keeps them
+in the spool until the sinks have taken them. An incomplete line stays in the spool.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
+from typing import cast
 from weakref import WeakSet
 
+from executor.engine.spool import Delivery, Spool
 from executor.logs.api import LogLine, LogSink, Output, Stream, in_bulk
 from executor.logs.clock import Clock, SystemClock
-from executor.logs.lines import LineBuffer
+from executor.logs.lines import NO_OFFSET, LineBuffer, Lines
 from executor.logs.rate import RateLimiter
 from executor.model import LogConfig
 
 DEFAULT_SOURCE = "LOG"
+
+_line = cast(Callable[[tuple[object, ...]], LogLine], partial(tuple.__new__, LogLine))
+"""Makes a line of all its fields in half the time of its class."""
 
 
 class LogStreamer:
@@ -85,32 +96,29 @@ class LogStreamer:
         if not self._config.guid:
             return Output(_drop, _drop, _nothing)
         source = self.source_name(source)
-        stdout = LineBuffer(lambda lines: self._step_lines(lines, Stream.OUT, source))
-        stderr = LineBuffer(lambda lines: self._step_lines(lines, Stream.ERR, source))
+        stdout, stderr = StepStream(self, Stream.OUT, source), StepStream(self, Stream.ERR, source)
 
         def flush() -> None:
             stdout.flush()
             stderr.flush()
 
         def own(data: bytes, stream: Stream) -> None:
-            buffer = stdout if stream is Stream.OUT else stderr
             self._unlimited = not self._limiter.silent
             try:
-                buffer.write(data)
-                buffer.flush()
+                (stdout if stream is Stream.OUT else stderr).own(data)
             finally:
                 self._unlimited = False
 
-        output = Output(self._taking(stdout), self._taking(stderr), flush, own)
+        output = Output(stdout, stderr, flush, own)
         self._outputs.add(output)
         return output
 
     def direct(self, text: str, stream: Stream = Stream.OUT, source: str = "") -> None:
         """Emit lines of the cell; no limit applies."""
         source = plain(source or self._config.source_name or DEFAULT_SOURCE)
-        lines = LineBuffer(lambda payloads: self._emit(payloads, stream, source))
-        lines.write(text.encode(errors="replace"))
-        lines.flush()
+        buffer = LineBuffer()
+        for payloads, _ in (buffer.write(text.encode(errors="replace")), buffer.flush()):
+            self._emit(payloads, stream, source)
 
     def flush(self) -> None:
         """Emit the incomplete lines of all steps, and report dropped lines."""
@@ -118,39 +126,51 @@ class LogStreamer:
             output.flush()
         self._tell_drops()
 
-    def _taking(self, buffer: LineBuffer) -> Callable[[bytes], None]:
-        """The handler of one stream. While the app is muted, its lines are only counted."""
-        limiter = self._limiter
-
-        def take(data: bytes) -> None:
-            if limiter.muted:
-                limiter.drop(*buffer.skip(data))
-            else:
-                buffer.write(data)
-
-        return take
-
-    def _step_lines(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
+    def step_lines(
+        self,
+        payloads: Sequence[bytes],
+        stream: Stream,
+        source: str,
+        ends: Sequence[int] = (),
+        delivery: Delivery | None = None,
+    ) -> None:
+        """Emit the lines of a step that pass the limits."""
         limiter = self._limiter
         if self._unlimited or not limiter.limited:
             limiter.accepted_bytes += sum(map(len, payloads))
-            self._emit(payloads, stream, source)
+            self._emit(payloads, stream, source, ends, delivery)
             return
         passed: list[bytes] = []
-        for index, payload in enumerate(payloads, 1):
+        passed_ends: list[int] = []
+        for index, payload in enumerate(payloads):
             refusal = limiter.admit(len(payload))
             if refusal is None:
                 self._tell_drops()
                 passed.append(payload)
+                passed_ends += ends[index : index + 1]
             elif refusal:
                 if self._on_limit_exceeded is not None:
                     self._on_limit_exceeded()
-                self._emit(passed, stream, source)
+                self._emit(passed, stream, source, passed_ends, delivery)
                 self._emit((refusal.encode(),), Stream.OUT, source)
-                muted = payloads[index:]
+                muted = payloads[index + 1 :]
                 limiter.drop(len(muted), sum(map(len, muted)))
                 return
-        self._emit(passed, stream, source)
+        self._emit(passed, stream, source, passed_ends, delivery)
+
+    def labels(self, stream: Stream, source: str) -> bytes:
+        """What a later agent process needs to log the rest of a stream; see :func:`labelled`."""
+        config = self._config
+        return json.dumps(
+            {
+                "guid": config.guid,
+                "index": config.index,
+                "tags": dict(self._tags),
+                "origin": self._origin,
+                "source": source,
+                "stream": stream.value,
+            }
+        ).encode()
 
     def _tell_drops(self) -> None:
         limiter = self._limiter
@@ -160,19 +180,34 @@ class LogStreamer:
             if self._on_dropped is not None:
                 self._on_dropped(lines, size)
 
-    def _emit(self, payloads: Sequence[bytes], stream: Stream, source: str) -> None:
+    def _emit(
+        self,
+        payloads: Sequence[bytes],
+        stream: Stream,
+        source: str,
+        ends: Sequence[int] = (),
+        delivery: Delivery | None = None,
+    ) -> None:
         """Emit lines with times a nanosecond apart, so that sorting by time keeps their order."""
         if not payloads:
             return
-        tags, source_id, instance_id = self._tags_of(source), self._source_id, self._instance_id
+        if delivery is not None:
+            delivery.lines += len(payloads)
         first_ns = max(self._clock.time_ns(), self._last_ns + 1)
         self._last_ns = first_ns + len(payloads) - 1
-        self._emit_lines(
-            [
-                LogLine(payload, stream, source_id, instance_id, source, time_ns, tags)
-                for time_ns, payload in enumerate(payloads, first_ns)
-            ]
+        fields = zip(
+            payloads,
+            repeat(stream),
+            repeat(self._source_id),
+            repeat(self._instance_id),
+            repeat(source),
+            range(first_ns, self._last_ns + 1),
+            repeat(self._tags_of(source)),
+            ends or repeat(0),
+            repeat(delivery),
+            strict=False,
         )
+        self._emit_lines(list(map(_line, fields)))
 
     def _tags_of(self, source: str) -> Mapping[str, str]:
         tags = self._tags_by_source.get(source)
@@ -181,6 +216,70 @@ class LogStreamer:
             tags |= {"source_id": self._source_id, "instance_id": self._instance_id}
             self._tags_by_source[source] = tags
         return tags
+
+
+class StepStream:
+    """One stream of a step. Implements :class:`executor.engine.api.DurableHandler`."""
+
+    def __init__(self, log: LogStreamer, stream: Stream, source: str) -> None:
+        self._log = log
+        self._stream = stream
+        self._source = source
+        self._buffer = LineBuffer()
+        self._spool: Spool | None = None
+        self._delivery: Delivery | None = None
+        self._end = NO_OFFSET
+
+    def __call__(self, data: bytes) -> None:
+        """Handle output."""
+        self._write(data, NO_OFFSET)
+
+    def take(self, data: bytes, end: int, spool: Spool) -> None:
+        """Handle output of a spool."""
+        self._spool, self._end = spool, end
+        self._deliver(spool, lambda: self._write(data, end))
+
+    def labels(self) -> bytes:
+        """Describes the stream to a later agent process."""
+        return self._log.labels(self._stream, self._source)
+
+    def own(self, data: bytes) -> None:
+        """Handle the cell's own lines; the first one ends an incomplete line of the process."""
+        if self._spool is not None and self._buffer.held:
+            first, _, data = data.partition(b"\n")
+            self._emit(self._buffer.write(first))
+            self.flush()
+        self._emit(self._buffer.write(data))
+        self._emit(self._buffer.flush())
+
+    def flush(self) -> None:
+        """Emit the incomplete line, unless it is left to the next agent process."""
+        if self._spool is None:
+            self._emit(self._buffer.flush())
+        elif self._buffer.held and not self._spool.detached:
+            self._deliver(self._spool, lambda: self._emit(self._buffer.flush(self._end)))
+
+    def _deliver(self, spool: Spool, emit: Callable[[], None]) -> None:
+        self._delivery = delivery = spool.deliver()
+        try:
+            emit()
+        finally:
+            self._delivery = None
+            delivery.end = self._end - self._buffer.held
+            delivery.release()
+
+    def _write(self, data: bytes, end: int) -> None:
+        """While the app is muted, its lines are only counted."""
+        limiter = self._log.limiter
+        if limiter.muted:
+            limiter.drop(*self._buffer.skip(data))
+        else:
+            self._emit(self._buffer.write(data, end))
+
+    def _emit(self, lines: Lines) -> None:
+        payloads, ends = lines
+        if payloads:
+            self._log.step_lines(payloads, self._stream, self._source, ends, self._delivery)
 
 
 def plain(text: str) -> str:

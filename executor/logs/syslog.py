@@ -1,8 +1,9 @@
 """Syslog messages of RFC 5424, with the labels of the platform's log drains.
 
 APP-NAME is the source id. PROCID is the source type and instance in brackets. Tags are structured data
-under the enterprise number 47450. Facility 1 (user); severity 6 (info) for output, 3 (error) for error
-output.
+under the enterprise number 47450. ``output@47450`` identifies a line of a durable process, by the name of its
+stream and an offset: a restart may repeat it. Facility 1 (user); severity 6 (info) for output, 3 (error) for
+error output.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from executor.logs.labels import PerLabel
 
 _FACILITY = 1
 _SEVERITIES = {Stream.OUT: 6, Stream.ERR: 3}
-_TAGS_ID = "tags@47450"
+_TAGS_ID, _OUTPUT_ID = "tags@47450", "output@47450"
 _NO_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _NO_NAME = re.compile(r'[^\x21-\x7e]|[="\]]')
 _ESCAPED = re.compile(r'(["\\\]])')
@@ -32,11 +33,12 @@ class SyslogMessages:
         self._labels = PerLabel(self._affixes)
 
     def __call__(self, line: LogLine) -> bytes:
-        before, after = self._labels(line)
-        return before + timestamp(line.time_ns) + after + line.payload
+        before, after, last = self._labels(line)
+        offset = b"" if line.delivery is None else b"%d" % line.offset
+        return b"".join((before, timestamp(line.time_ns), after, offset, last, line.payload))
 
-    def _affixes(self, line: LogLine) -> tuple[bytes, bytes]:
-        """The text before and after the time."""
+    def _affixes(self, line: LogLine) -> tuple[bytes, bytes, bytes]:
+        """The text before the time, after it, and after the offset."""
         priority = _FACILITY * 8 + _SEVERITIES[line.stream]
         header = " ".join(
             (
@@ -45,11 +47,16 @@ class SyslogMessages:
                 _field(line.source_id, 48),
                 _field(f"[{line.source_type}/{line.instance_id}]", 128),
                 "-",
-                structured_data(line),
                 "",
             )
         )
-        return f"<{priority}>1 ".encode(), header.encode()
+        data = structured_data(line)
+        if line.delivery is None:
+            header, last = f"{header}{data} ", ""
+        else:
+            header += f'[{_OUTPUT_ID} name="{_escaped(line.delivery.name)}" offset="'
+            last = f'"]{"" if data == "-" else data} '
+        return f"<{priority}>1 ".encode(), header.encode(), last.encode()
 
 
 class OctetCounted:

@@ -86,7 +86,9 @@ def open_target(text: str, *, hostname: str = "") -> LineShipper:
     hostname: host name in syslog messages. Raises InvalidTarget, and OSError for unreadable TLS files.
     """
     target = parse_target(text)
-    return LineShipper(text, _encode(target.kind, hostname), _destination(target))
+    destination = _destination(target)
+    recover = destination.recover if isinstance(destination, AppendedFile) else None
+    return LineShipper(text, _encode(target.kind, hostname), destination, recover=recover)
 
 
 def _encode(kind: str, hostname: str) -> Encode:

@@ -16,6 +16,7 @@ from typing import NewType
 from bbs.models.meta import Int64, UInt64
 from common.gotext import parse_duration
 from executor.cache.limits import DEFAULT_LIMITS
+from executor.engine.spool import CELL_BYTES, STREAM_BYTES
 from executor.network.config import CONNECTION_LIMIT
 
 Duration = NewType("Duration", int)
@@ -208,6 +209,8 @@ class OwnKeys:
     log_sinks                      targets of app logs next to loggregator, see ``executor.logs.targets``:
                                    ``stdout``, ``journald``, ``syslog+tcp://host:601``, ``file:/path``
                                    ...; empty without loggregator: stderr
+    log_spool_...                  output kept on disk until the targets have it: _stream_bytes, of one
+                                   stream of a process; _bytes, of the cell
     =============================  ===================================================================
     """
 
@@ -242,6 +245,8 @@ class OwnKeys:
     archive_depth: UInt64 = DEFAULT_LIMITS.depth
     container_max_cpu_percent: Int64 = 0
     log_sinks: tuple[str, ...] = ()
+    log_spool_stream_bytes: UInt64 = STREAM_BYTES
+    log_spool_bytes: UInt64 = CELL_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,9 @@ pytestmark = pytest.mark.unit
 
 
 def lines_of(*writes: bytes, flush: bool = True) -> list[bytes]:
-    lines: list[bytes] = []
-    buffer = LineBuffer(lines.extend)
-    for data in writes:
-        buffer.write(data)
-    if flush:
-        buffer.flush()
-    return lines
+    buffer = LineBuffer()
+    lines = [line for data in writes for line in buffer.write(data)[0]]
+    return [*lines, *(buffer.flush()[0] if flush else ())]
 
 
 FULL = b"x" * MAX_MESSAGE_BYTES
@@ -87,15 +83,32 @@ long_output = st.lists(
 @given(long_output)
 def test_lines_that_are_skipped_are_counted_as_if_they_had_been_made(writes: list[bytes]) -> None:
     """What a mute app writes is not split, and the counts of lines and bytes are the same, cut lines too."""
-    made: list[bytes] = []
-    buffer, skipping = LineBuffer(made.extend), LineBuffer(made.extend)
+    buffer, skipping = LineBuffer(), LineBuffer()
     for data in writes:
-        made.clear()
-        buffer.write(data)
+        made, _ = buffer.write(data)
         assert skipping.skip(data) == (len(made), sum(map(len, made)))
-    made.clear()
-    buffer.flush()
-    held = list(made)
-    made.clear()
-    skipping.flush()
-    assert made == held
+    assert skipping.flush() == buffer.flush()
+
+
+@given(long_output, st.data())
+def test_a_restart_at_the_end_of_any_line_changes_no_line_and_no_offset(
+    writes: list[bytes], draw: st.DataObject
+) -> None:
+    """However the stream is cut into reads, and whichever lines were delivered before."""
+    data = b"".join(writes)
+    whole = lines_with_offsets(data, [len(data)])
+    begin = draw.draw(st.sampled_from([0, *(offset for _, offset in whole)]))
+    cuts = draw.draw(st.lists(st.integers(begin, len(data)), max_size=5).map(sorted))
+    later = lines_with_offsets(data, [*cuts, len(data)], begin)
+    assert later == [(line, offset) for line, offset in whole if offset > begin]
+
+
+def lines_with_offsets(data: bytes, cuts: list[int], begin: int = 0) -> list[tuple[bytes, int]]:
+    buffer = LineBuffer()
+    lines: list[tuple[bytes, int]] = []
+    for end in cuts:
+        lines += zip(*buffer.write(data[begin:end], end), strict=True)
+        assert all(data[:offset].endswith(line.replace(b"\r", b"\n")) for line, offset in lines[-3:])
+        begin = end
+    lines += zip(*buffer.flush(len(data)), strict=True)
+    return lines

@@ -1,0 +1,432 @@
+"""Spools: output of durable processes on disk, from the FIFO until the log sinks have taken it.
+
+What an agent process has read from a FIFO and not delivered dies with it. So it does not read: ``splice``
+moves the bytes from the FIFO to a file, and the agent reads them there. The next agent process begins where
+the sinks have come to. A kill loses and doubles nothing: the kernel finishes the call before the signal.
+
+A file is a header of one page, and then the stream: the byte at offset n is at n + 4096. What the sinks have
+taken is given back as a hole. Two files in turns cost the same, but need more descriptors, and an offset
+would no longer say its place. The header is written in place: a kill does not tear a write within a page, and
+no process survives a crash of the host.
+
+A stream and the cell have bounds. Beyond them, the oldest output has no protection any more: it is in the
+sinks' memory only, and the next agent process reports how many lines that cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import struct
+import time
+from collections import deque
+from collections.abc import Container, Iterator
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+
+from executor.privatedir import make_private
+
+logger = logging.getLogger(__name__)
+
+STREAM_BYTES = 16 << 20
+"""Default bound of a stream."""
+
+CELL_BYTES = 512 << 20
+"""Default bound of all streams of a cell."""
+
+HEADER_BYTES = 4096
+
+GIVE_BACK_BYTES = 1 << 20
+"""Output taken by the sinks that stays in the file: a hole costs microseconds, so they are made rarely."""
+
+_FIXED = struct.Struct("<8sQQQ")
+_SINK = struct.Struct("<8sQ")
+_MAGIC = b"CELLSP1\n"
+_SINKS_MOST = (HEADER_BYTES - _FIXED.size) // _SINK.size
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+class Delivery:
+    """The lines of one read, on their way to the sinks.
+
+    name: unique name of the stream. end: where in it the lines end. lines: their number.
+    The stream is taken up to ``end`` once the creator and each sink have released the delivery.
+    """
+
+    __slots__ = ("_holders", "_spool", "end", "exposed", "lines", "name")
+
+    def __init__(self, spool: Spool, end: int) -> None:
+        self._spool = spool
+        self._holders = 1
+        self.name = spool.name
+        self.end = end
+        self.lines = 0
+        self.exposed = False
+
+    @property
+    def released(self) -> bool:
+        return self._holders == 0
+
+    def hold(self) -> None:
+        """Keep the lines in the spool until one more :meth:`release`."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """The creator, or a sink, does not need the lines any more."""
+        self._holders -= 1
+        if not self._holders:
+            self._spool.released(self)
+
+    def taken(self, sink: str, offset: int) -> None:
+        """The destination of ``sink`` has the lines up to ``offset``."""
+        self._spool.taken(sink, offset)
+
+    def taken_before(self, sink: str) -> int:
+        """Up to which offset the destination of ``sink`` got lines from previous agent processes."""
+        return self._spool.taken_before(sink)
+
+
+class Spool:
+    """One stream of one process. name: unique, also among processes of equal names."""
+
+    def __init__(self, spools: Spools, path: Path, fd: int, name: str) -> None:
+        """Use :meth:`Spools.create` or :meth:`Spools.resume`."""
+        self.path = path
+        self.name = name
+        self.detached = False
+        self._spools = spools
+        self._fd = fd
+        self._finished = False
+        self._pending: deque[Delivery] = deque()
+        self._exposed = 0
+        self._reported = False
+        self._taken: dict[bytes, int] = {}
+        self._taken_before: dict[bytes, int] = {}
+        self._taken_to = self._given_back = 0
+        self._written = self._read_to = 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes in the file that are still to be read."""
+        return self._written - self._read_to
+
+    @property
+    def read_to(self) -> int:
+        """Offset up to which the stream has been read."""
+        return self._read_to
+
+    @property
+    def held(self) -> int:
+        """Bytes that the sinks have not taken."""
+        return self._written - self._taken_to
+
+    def recover(self) -> None:
+        """Read what a previous agent process left. Raises OSError or ValueError."""
+        header = os.pread(self._fd, HEADER_BYTES, 0)
+        if len(header) < _FIXED.size or not header.startswith(_MAGIC):
+            raise ValueError(f"{self.path.name} is not a spool")
+        _, self._taken_to, lost, sinks = _FIXED.unpack_from(header)
+        if sinks > _SINKS_MOST:
+            raise ValueError(f"{self.path.name} has an invalid header")
+        for key, offset in _SINK.iter_unpack(header[_FIXED.size : _FIXED.size + sinks * _SINK.size]):
+            self._taken_before[key] = offset
+        self._taken = dict(self._taken_before)
+        self._read_to = self._given_back = self._taken_to
+        self._written = max(self._taken_to, os.fstat(self._fd).st_size - HEADER_BYTES)
+        self._spools.grow(self.held)
+        if lost:
+            data = {"output": self.name, "lines": lost}
+            logger.warning("output-spool.lost", extra={"data": data})
+
+    def read(self, fifo: int, size: int) -> bytes:
+        """Read up to ``size`` bytes: unread ones of the file, else of the FIFO, which goes through the file.
+
+        Empty at the end of the FIFO. Raises BlockingIOError without output, and OSError.
+        """
+        if not self.unread:
+            try:
+                moved = os.splice(
+                    fifo,
+                    self._fd,
+                    size,
+                    offset_dst=HEADER_BYTES + self._written,
+                    flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE,
+                )
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                return self._read_past(fifo, size, error)
+            if not moved:
+                return b""
+            self._grown(moved)
+        return self.read_file(size)
+
+    def read_file(self, size: int) -> bytes:
+        """Read up to ``size`` of the unread bytes. Raises OSError."""
+        data = os.pread(self._fd, min(size, self.unread), HEADER_BYTES + self._read_to)
+        if not data:
+            raise OSError(f"{self.path.name} is shorter than it was")
+        self._read_to += len(data)
+        return data
+
+    def append(self, data: bytes) -> None:
+        """Add output that was read from the FIFO. Raises OSError."""
+        self._grown(os.pwrite(self._fd, data, HEADER_BYTES + self._written))
+
+    def deliver(self) -> Delivery:
+        """A delivery that begins where the last one ends."""
+        delivery = Delivery(self, self._pending[-1].end if self._pending else self._taken_to)
+        self._pending.append(delivery)
+        return delivery
+
+    def released(self, delivery: Delivery) -> None:
+        """Called by a delivery without holders."""
+        if delivery.exposed:
+            self._exposed -= delivery.lines
+        while self._pending and self._pending[0].released:
+            self._take_up_to(self._pending.popleft().end)
+        self._changed()
+
+    def taken(self, sink: str, offset: int) -> None:
+        """See :meth:`Delivery.taken`."""
+        self._taken[sink_key(sink)] = offset
+
+    def taken_before(self, sink: str) -> int:
+        """See :meth:`Delivery.taken_before`."""
+        return self._taken_before.get(sink_key(sink), 0) if self._taken_before else 0
+
+    def expose_oldest(self, excess: int) -> None:
+        """Free ``excess`` bytes: the oldest lines stay in the sinks' memory only."""
+        until = self._taken_to + excess
+        while self._pending and self._taken_to < until:
+            delivery = self._pending.popleft()
+            delivery.exposed = True
+            self._exposed += delivery.lines
+            self._take_up_to(delivery.end)
+        if self._exposed and not self._reported:
+            self._reported = True
+            logger.warning("output-spool.full", extra={"data": {"output": self.name}})
+        self._changed()
+
+    def finish(self) -> None:
+        """No more output comes. The file is removed once the sinks have taken all of it."""
+        self._finished = True
+        self._changed()
+
+    def discard(self) -> None:
+        """Remove the file, whatever it holds."""
+        self._take_up_to(self._written)
+        self.finish()
+
+    def detach(self) -> None:
+        """The next agent process goes on. The rest of a line is left to it."""
+        self.save()
+        self.detached = True
+        self._close_unused()
+
+    def save(self) -> None:
+        """Write the header, give back space, and close a file that is not needed any more."""
+        if self._fd < 0:
+            return
+        if self._finished and self._taken_to >= self._written and not self.detached:
+            self._close()
+            self.path.unlink(missing_ok=True)
+            self.path.with_suffix(self.path.suffix + LABELS).unlink(missing_ok=True)
+            _remove_empty(self.path.parent)
+            return
+        sinks = list(self._taken.items())[-_SINKS_MOST:]
+        header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(sinks))
+        try:
+            if self.detached and self._is_saved():
+                return
+            os.pwrite(self._fd, header + b"".join(_SINK.pack(*each) for each in sinks), 0)
+            if self._taken_to - self._given_back >= GIVE_BACK_BYTES and not self.detached:
+                self._give_back()
+        except OSError as error:
+            data = {"output": self.name, "error": str(error)}
+            logger.warning("output-spool.not-saved", extra={"data": data})
+        finally:
+            self._close_unused()
+
+    def _is_saved(self) -> bool:
+        """Whether the file says as much already: the next user of the file may have come further."""
+        header = os.pread(self._fd, _FIXED.size, 0)
+        return bool(_FIXED.unpack(header)[1] >= self._taken_to)
+
+    def _read_past(self, fifo: int, size: int, error: OSError) -> bytes:
+        """Read from the FIFO to memory: the disk is full. The app goes on; a kill would lose this output."""
+        if not self._reported:
+            self._reported = True
+            data = {"output": self.name, "error": str(error)}
+            logger.warning("output-spool.unusable", extra={"data": data})
+        data_read = os.read(fifo, size)
+        if data_read:
+            self.expose_oldest(self.held)
+            self._spools.grow(len(data_read))
+            self._written += len(data_read)
+            self._read_to = self._written
+            self._take_up_to(self._written)
+            self._changed()
+        return data_read
+
+    def _grown(self, size: int) -> None:
+        self._written += size
+        self._spools.grow(size)
+        if self.held > self._spools.stream_bytes:
+            self.expose_oldest(self.held - self._spools.stream_bytes)
+        self._spools.keep_bound()
+
+    def _take_up_to(self, offset: int) -> None:
+        if offset > self._taken_to:
+            self._spools.grow(self._taken_to - offset)
+            self._taken_to = offset
+
+    def _changed(self) -> None:
+        if not self._exposed:
+            self._reported = False
+        if self.detached:
+            self.save()
+        else:
+            self._spools.save_soon(self)
+
+    def _give_back(self) -> None:
+        """Free the space of what the sinks have taken; without holes, once they have taken everything."""
+        begin, size = HEADER_BYTES + self._given_back, self._taken_to - self._given_back
+        if not _libc.fallocate(self._fd, _PUNCH_HOLE | _KEEP_SIZE, begin, size):
+            self._given_back = self._taken_to
+        elif self._taken_to == self._written:
+            os.ftruncate(self._fd, HEADER_BYTES)
+            self._given_back = self._taken_to
+
+    def _close_unused(self) -> None:
+        if self.detached and not self._pending and self._fd >= 0:
+            self._close()
+
+    def _close(self) -> None:
+        self._spools.forget(self)
+        os.close(self._fd)
+        self._fd = -1
+
+
+LABELS = ".labels"
+"""Suffix of the file with the labels of a stream."""
+
+
+class Spools:
+    """The spools of a cell, in ``folder``: ``<guid>/<process>.<time>.<stream>``."""
+
+    def __init__(
+        self, folder: Path, *, stream_bytes: int = STREAM_BYTES, cell_bytes: int = CELL_BYTES
+    ) -> None:
+        self._folder = folder
+        self.stream_bytes = stream_bytes
+        self._cell_bytes = cell_bytes
+        self._held = 0
+        self._open: set[Spool] = set()
+        self._unsaved: dict[Spool, None] = {}
+
+    def create(self, guid: str, name: str, stream: str, labels: bytes) -> Spool:
+        """A new spool. labels: describe the stream to a later agent process. Raises OSError."""
+        folder = self._folder / guid
+        make_private(self._folder)
+        make_private(folder)
+        path = folder / f"{name}.{time.time_ns():016x}.{stream}"
+        path.with_suffix(path.suffix + LABELS).write_bytes(labels)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        spool = self._opened(path, fd)
+        spool.save()
+        return spool
+
+    def resume(self, guid: str, name: str, stream: str) -> Spool | None:
+        """The newest spool of a process of a previous agent process; None without one. Raises OSError."""
+        used = {spool.path for spool in self._open}
+        found = sorted(set(self._folder.glob(f"{guid}/{name}.*.{stream}")) - used)
+        return self._recovered(found[-1]) if found else None
+
+    def leftovers(self, spared: Container[str] = ()) -> Iterator[tuple[Spool, bytes]]:
+        """The spools that no process uses, with their labels. spared: guids of containers."""
+        for path in sorted(self._folder.glob(f"*/*{LABELS}")):
+            stream = path.with_suffix("")
+            if path.parent.name in spared or any(spool.path == stream for spool in self._open):
+                continue
+            try:
+                spool, labels = self._recovered(stream), path.read_bytes()
+            except FileNotFoundError:
+                spool = None
+            except OSError as error:
+                data = {"file": path.name, "error": str(error)}
+                logger.warning("output-spool.unreadable", extra={"data": data})
+                continue
+            if spool is None:
+                path.unlink(missing_ok=True)
+                _remove_empty(path.parent)
+            else:
+                yield spool, labels
+
+    def grow(self, size: int) -> None:
+        """Count bytes, or with a negative ``size`` bytes that were taken."""
+        self._held += size
+
+    def keep_bound(self) -> None:
+        """Let the largest streams give up their oldest output while the cell is above its bound."""
+        while self._held > self._cell_bytes and self._open:
+            before = self._held
+            largest = max(self._open, key=lambda spool: spool.held)
+            largest.expose_oldest(self._held - self._cell_bytes)
+            if self._held == before:
+                return
+
+    def save_soon(self, spool: Spool) -> None:
+        """Save once in this iteration of the loop, before any task that starts now."""
+        if not self._unsaved:
+            asyncio.get_running_loop().call_soon(self._save)
+        self._unsaved[spool] = None
+
+    def forget(self, spool: Spool) -> None:
+        """A spool is closed."""
+        self._open.discard(spool)
+        self._held -= spool.held
+
+    def _save(self) -> None:
+        unsaved, self._unsaved = self._unsaved, {}
+        for spool in unsaved:
+            spool.save()
+
+    def _recovered(self, path: Path) -> Spool | None:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        spool = self._opened(path, fd)
+        try:
+            spool.recover()
+        except (OSError, ValueError) as error:
+            self.forget(spool)
+            os.close(fd)
+            data = {"file": path.name, "error": str(error)}
+            logger.warning("output-spool.unreadable", extra={"data": data})
+            path.unlink(missing_ok=True)
+            return None
+        return spool
+
+    def _opened(self, path: Path, fd: int) -> Spool:
+        spool = Spool(self, path, fd, f"{path.parent.name}/{path.name}")
+        self._open.add(spool)
+        return spool
+
+
+@cache
+def sink_key(name: str) -> bytes:
+    """The key of a sink in a header."""
+    return blake2b(name.encode(), digest_size=8).digest()
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        logger.debug("spool-folder-in-use", extra={"data": {"folder": folder.name}})
