@@ -72,6 +72,15 @@ _INSERTS: Final = {
 }
 
 
+_KEY_COLUMNS: Final = {
+    _INSERTS[ContainerRow]: 1,
+    _INSERTS[StepRow]: 2,
+    _INSERTS[LeaseRow]: 2,
+    _INSERTS[FactRow]: 1,
+}
+"""Number of key columns of the statements that replace a row."""
+
+
 class Damaged(Exception):
     """Stored data is not what was written; the message names the row."""
 
@@ -91,6 +100,19 @@ def statements(change: Change) -> Sequence[Statement]:
             return (("DELETE FROM facts WHERE key = ?", _key(key)),)
         case DeleteOutcome(guid):
             return (("DELETE FROM outcomes WHERE guid = ?", _key(guid)),)
+
+
+def latest(statements: Sequence[Statement]) -> list[Statement]:
+    """The statements without those that a later one for the same key makes void, in order.
+
+    So statements that wait for a full disk need no more space than the rows themselves.
+    """
+    kept: dict[tuple[str, tuple[Value, ...]], Statement] = {}
+    for statement, values in statements:
+        key = statement, tuple(values[: _KEY_COLUMNS.get(statement, len(values))])
+        kept.pop(key, None)
+        kept[key] = statement, values
+    return list(kept.values())
 
 
 def contents(

@@ -144,8 +144,8 @@ class SQLiteJournal:
             error = self._store(statements or (self._retried if self._failing else ()))
             self._failing = error is not None
             if error is not None:
-                for write in writes:
-                    self._backlog += write.statements if write.is_result else ()
+                results = [each for write in writes if write.is_result for each in write.statements]
+                self._backlog = schema.latest([*self._backlog, *results])
             try:
                 loop.call_soon_threadsafe(self._answer, writes, error)
             except RuntimeError:  # the loop is closed: no caller waits

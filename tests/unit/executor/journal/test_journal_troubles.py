@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from executor.journal import sqlite
-from executor.journal.api import JournalError, Put, StepRow, Trouble
+from executor.journal.api import ContainerRow, DeleteContainer, JournalError, Put, StepRow, Trouble
 from executor.journal.opening import Finding
 from executor.journal.sqlite import SQLiteJournal
 from tests.support.journals import FailingJournal, Fault
@@ -146,6 +146,25 @@ async def test_a_full_disk_fails_the_barrier_and_keeps_what_was_posted(small_dis
         await journal.write()
     async with opened(folder) as journal:
         assert [row.guid for row in journal.contents.containers] == ["container-1"]
+
+
+async def test_what_waits_for_a_full_disk_does_not_grow_with_repeated_changes(small_disk: Path) -> None:
+    folder = small_disk / "journal"
+    async with opened(folder) as journal:
+        await journal.write(*rows_of(0), *rows_of(1))
+        filler = fill(small_disk)
+        for number in range(200):
+            journal.post(Put(ContainerRow(guid="container-0", value=b"%d" % number + bytes(100_000))))
+            journal.post(DeleteContainer("container-1"))
+        with pytest.raises(JournalError, match="disk is full"):
+            await journal.write()
+        waiting = [value for _, values in journal._backlog for value in values if isinstance(value, bytes)]
+        assert sum(map(len, waiting)) < 200_000
+        filler.unlink()
+        await journal.write()
+    async with opened(folder) as journal:
+        (row,) = journal.contents.containers
+        assert row.value.startswith(b"199")
 
 
 async def test_a_journal_recovers_without_anything_to_write(small_disk: Path) -> None:
