@@ -110,7 +110,7 @@ def loggregator_identities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Id
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Whoever started the tests in the background may have them ignore signals; what they start must not.
+# A shell that starts the tests in the background may ignore signals; programs of the tests must not.
 for _signum, _usual in (
     (signal.SIGHUP, signal.SIG_DFL),
     (signal.SIGINT, signal.default_int_handler),

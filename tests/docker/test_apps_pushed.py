@@ -148,7 +148,7 @@ async def test_a_version_that_crashes_leaves_the_one_before(at: LocalCell) -> No
 
 
 def buildpack(folder: Path, **scripts: str) -> Path:
-    """A buildpack whose scripts do as told."""
+    """A buildpack with the given scripts."""
     (folder / "bin").mkdir(parents=True)
     for name, text in scripts.items():
         path = folder / "bin" / name

@@ -72,7 +72,7 @@ class Shell:
     async def until(
         self, holds: Callable[[list[dict[str, Any]]], bool], *arguments: str
     ) -> list[dict[str, Any]]:
-        """Ask again until the answer is right; each question takes a process of its own."""
+        """Repeat the command, in a new process each time, until its answer is right."""
         async with asyncio.timeout(TIMEOUT_S):
             while not holds(objects := (await self.well(*arguments)).objects):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

@@ -162,7 +162,7 @@ def _containers(client: APIClient, guid: str) -> list[Any]:
 
 
 def _nothing_left(client: APIClient, guid: str, state_dir: Path) -> None:
-    """No container of the run; no link and no packet table of a slot that nobody holds."""
+    """No container of the run; no link and no packet table of an unused slot."""
     assert _containers(client, guid) == []
     used = [Slot(number) for number in range(SLOTS) if (state_dir / Slot(number).cell_id).exists()]
     assert used
@@ -171,7 +171,7 @@ def _nothing_left(client: APIClient, guid: str, state_dir: Path) -> None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                continue  # somebody else's cell is there by now
+                continue  # another cell uses the slot by now
             tables = subprocess.run(
                 ["nft", "list", "tables"], check=True, capture_output=True, text=True
             ).stdout

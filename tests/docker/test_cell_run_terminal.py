@@ -21,7 +21,7 @@ TIMEOUT_S = 60.0
 
 
 class Terminal:
-    """A terminal nobody looks at, held by tmux."""
+    """A terminal in tmux, without a viewer."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -42,7 +42,7 @@ START_S = 6.0
 
 @dataclass
 class Cluster:
-    """A control plane and its cells, and what a router would know."""
+    """A control plane and its cells, and a router's view of them."""
 
     bbs: HTTPBBSClient
     cells: list[LocalRep]
@@ -92,7 +92,7 @@ class Cluster:
 
 
 async def eventually(holds: Callable[[], bool], *, within_s: float) -> None:
-    """Wait until something holds that nobody tells about. Raises TimeoutError."""
+    """Wait for a condition without an event. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         for _ in itertools.takewhile(lambda _: not holds(), itertools.count()):
             await asyncio.sleep(0.05)
@@ -187,7 +187,7 @@ async def test_instances_of_a_killed_cell_run_elsewhere_and_nothing_stays_double
 
 
 class Traffic:
-    """Clients that know the running instances as a router does, and try another one once."""
+    """Clients with a router's view of the running instances; they try a second one after a failure."""
 
     def __init__(self, cluster: Cluster, process_guid: str) -> None:
         self._cluster = cluster

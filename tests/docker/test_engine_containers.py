@@ -238,7 +238,7 @@ async def test_the_hosts_size(engine: DockerEngine) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_no_engine(tmp_path: Path) -> None:
-    """The SDK forgets to close a socket that did not connect: it is collected here."""
+    """The SDK does not close a socket that did not connect: it is collected here."""
     room = DockerEngine(
         EngineConfig(
             state_dir=tmp_path,

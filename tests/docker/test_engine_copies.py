@@ -76,7 +76,7 @@ class Noticed(BytesIO):
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Look every few ms: nobody tells how far the engine is."""
+    """Poll every few ms, because the engine reports no progress."""
     async with asyncio.timeout(20):
         while True:
             if holds():

@@ -178,7 +178,7 @@ async def test_last_words_of_a_mebibyte_are_read_in_turns(ended: Ended) -> None:
 async def test_a_handler_that_fails_costs_its_own_output_only(
     ended: Ended, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception in the handling of output is logged once, and the exit is still told."""
+    """An exception in the handling of output is logged once, and the exit is still reported."""
     taken: list[bytes] = []
 
     def fail(data: bytes) -> None:

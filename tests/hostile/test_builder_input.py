@@ -118,7 +118,7 @@ def test_tabs_in_a_procfile_and_in_release_output(builder: Builder) -> None:
     ids=["tab that indents", "nested", "alias of itself", "lone surrogate", "control", "list"],
 )
 def test_procfiles_that_are_none(builder: Builder, content: bytes) -> None:
-    """A Procfile nobody can read fails the build in one line, without a trace and without leftovers."""
+    """An unreadable Procfile fails the build in one line, without a traceback and without leftovers."""
     (builder.app / "Procfile").write_bytes(content)
     built = builder.build()
     assert (built.status, built.left) == (BUILD_FAILED, [])

@@ -81,7 +81,7 @@ exec httpd -f -p 8080 -h /tmp/web
 
 @dataclass
 class Listener:
-    """Something of the host that no app should make the cell ask. heads: what it was asked."""
+    """A server of the host that checks must not reach. heads: of the requests that it received."""
 
     heads: list[bytes] = field(default_factory=list)
 

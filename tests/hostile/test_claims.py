@@ -55,7 +55,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Auctions:
-    """What a BBS asks its auctioneer for."""
+    """The start requests of a BBS."""
 
     def __init__(self) -> None:
         self.lrps: list[Any] = []
@@ -295,7 +295,7 @@ async def test_why_an_instance_cannot_run_reaches_its_owner(
 
 
 async def test_a_task_whose_start_was_not_answered_is_run_all_the_same(world: World) -> None:
-    """The repeated start heard "already started", and the task never ran."""
+    """The repeated start was answered "already started", and the task never ran."""
     world.way.lose[START] = 1
     await world.look_at(task_reservation())
     assert world.way.calls.count(START) == 2

@@ -331,7 +331,7 @@ def test_metrics_of_one_app_that_cannot_be_told_do_not_keep_others(world: World,
 async def test_periodic_work_survives_any_error(
     world: World, error: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The trace is logged once, and the work goes on as soon as it can."""
+    """The traceback is logged once, and the work continues as soon as possible."""
     world.network.failures["verify"] = []
     failures = [ERRORS[error]() for _ in range(20)]
     with pytest.MonkeyPatch.context() as patch:

@@ -132,7 +132,7 @@ async def test_a_removal_in_progress_that_fails_is_an_error(
 async def test_destroying_a_guid_that_is_a_path_removes_nothing(
     stub: EngineStub, room: DockerEngine, tmp_path: Path, guid: str
 ) -> None:
-    """A guid like "/etc" is refused before the engine is asked and before anything of the host goes."""
+    """A guid like "/etc" is refused before any call to the engine and any removal of files."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("x")

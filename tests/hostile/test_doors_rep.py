@@ -53,7 +53,7 @@ def plain(**values: Any) -> RepConfig:
 
 
 def test_a_rep_without_certificates_listens_on_loopback_unless_told_otherwise() -> None:
-    """It served /work to everybody on 0.0.0.0, without a certificate from anyone."""
+    """It served /work on 0.0.0.0 to clients without a certificate."""
     config = plain()
     validate(config)
     assert config.listen_addr_securable == "127.0.0.1:1801"

@@ -337,7 +337,7 @@ async def _begun(cell: LocalCell, guids: set[str]) -> None:
     )
     async with asyncio.timeout(START_TIMEOUT_S):
         for guid, (program, count) in PROCESSES.items():
-            while await _number_of(cell, guid, program) < count:  # noqa: ASYNC110 - nothing tells of it
+            while await _number_of(cell, guid, program) < count:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.5)
 
 

@@ -79,7 +79,7 @@ async def ask(port: int, tls: ssl.SSLContext | None = None) -> bytes:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - it is the listener's log, which notifies nobody
+        while not holds():  # noqa: ASYNC110 - the listener's log has no event
             await asyncio.sleep(0.01)
 
 
@@ -116,7 +116,7 @@ def both_ends(
 async def test_silent_connections_keep_nobody_out(
     both_ends: tuple[ssl.SSLContext | None, ssl.SSLContext | None],
 ) -> None:
-    """More silent TCP connections than a listener takes: those longest silent are cut for those who ask."""
+    """More silent TCP connections than the limit: the longest silent ones are closed for new requests."""
     server_tls, client_tls = both_ends
     async with small(server_tls, head_timeout_s=60.0) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * FEW)]

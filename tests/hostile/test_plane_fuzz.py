@@ -177,7 +177,7 @@ async def test_every_request_of_the_rest_api_is_answered(
         url = aiohttp.client.URL(running_plane.addresses.receptor.url() + path, encoded=True)
         async with http_session.request(method, url, data=body) as answer:
             text = await answer.text()
-            # The API of 2015 calls some refusals of the BBS unknown errors; those of ours are told apart.
+            # The API of 2015 calls some refusals of the BBS unknown errors; our own errors differ.
             known = answer.status < 500 or (answer.status == 500 and '"UnknownError"' in text)
             assert known, (method, path, body, text)
             assert INTERNAL not in text, (method, path, body)

@@ -40,7 +40,7 @@ async def until(holds: Callable[[], bool], what: str) -> None:
     """Look every few ms."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not holds():  # noqa: ASYNC110 - nothing tells of it
+            while not holds():  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"waited in vain for {what}") from None
@@ -119,7 +119,7 @@ def error_file() -> Iterator[Callable[[Path], IO[bytes]]]:
 async def test_a_terminal_that_stops_and_closes(
     tmp_path: Path, engine: APIClient, error_file: Callable[[Path], IO[bytes]]
 ) -> None:
-    """Nobody reads the output of `cell dev`, a second one wants its state folder, and its terminal closes."""
+    """`cell dev` without a reader of its output, beside a second one, and with a terminal that closes."""
     state = tmp_path / "state"
     reader, writer = little_pipe()
     config = tmp_path / "rep.json"
@@ -144,7 +144,7 @@ async def test_a_terminal_that_stops_and_closes(
         )
         assert {path: path.read_bytes() for path in held} == held
 
-        # the first one goes on, although its output has been full for long
+        # the first one continues, although its output has been full for long
         admin = told["cells"][0]["admin"]
         async with aiohttp.ClientSession() as session, session.get(f"{admin}/ping") as response:
             assert response.status == 200
@@ -161,7 +161,7 @@ async def test_a_terminal_that_stops_and_closes(
 
 
 def readable_for_others(state: Path) -> list[str]:
-    """Of the files that tell secrets."""
+    """The files with secrets."""
     files = [state, state / "tls", *state.glob("*.log"), *state.glob("*.json"), *state.glob("*.db*")]
     return [str(path) for path in (*files, *state.glob("tls/*")) if path.stat().st_mode & 0o077]
 

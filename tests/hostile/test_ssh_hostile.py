@@ -330,7 +330,7 @@ def test_more_strangers_than_there_are_descriptors(daemons: Any, ssh: Any, tmp_p
 
 
 async def test_a_thousand_clients_that_never_authenticate(whole: Whole, stock: Any) -> None:
-    """They keep nobody out of the proxy, the memory they take is bounded, and nothing of them is left."""
+    """They block no other client of the proxy, their memory is bounded, and they leave nothing behind."""
     ends = []
     try:
         for _ in range(STRANGERS + 100):
@@ -388,7 +388,7 @@ async def test_windows_of_all_channels_are_bounded(spliced: Any) -> None:
 
 async def test_connections_of_one_user_are_limited(daemon: Any, open_proxy: Any, connect_to: Any) -> None:
     class Users:
-        """Everybody is let in; the user is named by the password."""
+        """Every client is accepted; the password names the user."""
 
         async def instance(self, user: str, password: str) -> Instance | None:
             return Instance("guid", 0, password)

@@ -120,7 +120,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def recorded() -> Callable[[str], list[Exchange]]:
-    """All exchanges of a file below ``golden/wire``, in their order, whoever made them."""
+    """All exchanges of a file below ``golden/wire``, in their order, of all clients."""
     return lambda file: [
         Exchange.read(record) for record in _records(json.loads((WIRE / f"{file}.json").read_text()))
     ]

@@ -204,7 +204,7 @@ def rootfs_image(docker_client: APIClient, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def unique() -> str:
-    """A short name nobody else uses at the same time."""
+    """A short name that is unique at the same time."""
     return f"t{secrets.token_hex(4)}"
 
 

@@ -78,7 +78,7 @@ class FakeExecutor:
             self.store[container.guid] = container
 
     def tell(self, kind: EventKind, container: Container, trace_id: str = "") -> None:
-        """Make a container be so, and tell the subscribers."""
+        """Set the state of a container, and publish the event."""
         self.put(container)
         for queue in self._subscribers:
             queue.put_nowait(ContainerEvent(kind=kind, container=container, trace_id=trace_id))

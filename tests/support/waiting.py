@@ -21,7 +21,7 @@ async def until(holds: Callable[[], object], what: str = "") -> None:
 
 
 async def until_so(holds: Callable[[], Awaitable[bool]], pause_s: float = 0.05) -> None:
-    """Ask again and again, until something holds. Raises TimeoutError."""
+    """Poll until a condition holds. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE_S):
         while not await holds():  # noqa: ASYNC110 - nothing notifies of it
             await asyncio.sleep(pause_s)

@@ -46,7 +46,7 @@ def run(*command: str) -> str:
 
 
 def build_tree(place: Path, *arguments: str) -> Path:
-    """The bundle's files as they are after unpacking, for everybody to read."""
+    """The bundle's files after unpacking, readable for every user."""
     for folder in (place, *place.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)
     run(sys.executable, "-m", "lifecycle.bundle.build", "--tree-only", str(place / "tree"), *arguments)

@@ -38,7 +38,7 @@ ROOTS = ("static", "musl", "busybox", "debian")
 
 @dataclass(frozen=True)
 class Mode:
-    """Where the bundle is mounted and what else the container is told."""
+    """The bundle's mount point, and further options of the container."""
 
     place: str
     options: tuple[str, ...] = ()

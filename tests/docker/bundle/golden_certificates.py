@@ -15,7 +15,7 @@ _Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
 def write_certificates(folder: Path) -> None:
-    """Fill a folder that everybody may read."""
+    """Fill a folder that every user may read."""
     for name in ("good", "other"):
         (folder / name).mkdir()
     authority = _issue("ca", None)

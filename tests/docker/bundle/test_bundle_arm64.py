@@ -98,7 +98,7 @@ def test_recorded_cases(
 
 @pytest.fixture
 def daemon(foreign: Path, image_of: Callable[..., str], unique: str) -> Iterator[list[str]]:
-    """A daemon that lets everybody in; the options that lead a stock client to it."""
+    """A daemon that accepts every user, and the options of a stock client for it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     flags = [f"-address=127.0.0.1:{port}", "-allowUnauthenticatedClients", "-inheritDaemonEnv"]

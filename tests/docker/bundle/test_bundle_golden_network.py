@@ -50,7 +50,7 @@ NETWORKS: dict[str, list[list[str]]] = {
 
 @contextlib.contextmanager
 def listener(pid: int, address: str, port: int) -> Iterator[None]:
-    """Somebody listens in the container's network namespace."""
+    """A listener in the container's network namespace."""
     sockets: list[socket.socket] = []
 
     def listen() -> None:  # a namespace is a thread's own

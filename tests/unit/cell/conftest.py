@@ -32,7 +32,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """chunked: the body is framed already. held: it goes on after that, until the test is over."""
+    """chunked: the body is already framed. held: the connection stays open until the end of the test."""
 
     body: bytes
     media_type: str = PROTOBUF
@@ -85,7 +85,7 @@ class ScriptedBBS:
 
 
 class _Server(ThreadingHTTPServer):
-    """Does not write of a client that has heard enough: standard error belongs to the command under test."""
+    """Does not log disconnected clients: standard error belongs to the command under test."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         if not isinstance(sys.exception(), ConnectionError):
@@ -113,7 +113,7 @@ def _handler(bbs: ScriptedBBS) -> type[BaseHTTPRequestHandler]:
         do_GET = do_POST = _serve  # noqa: N815 - named by the base class
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nobody reads it."""
+            """Discarded."""
 
     return Handler
 

@@ -60,7 +60,7 @@ async def test_the_owner_is_told_what_the_network_says_of_an_instance(
 async def test_an_instance_that_stays_out_of_reach_ends_with_the_reason(
     world: World, allocation: Allocation, run_request: Request
 ) -> None:
-    """An instance without a link ran on, and nobody could reach it."""
+    """An instance without a link ran on, and was unreachable."""
     async with world.running() as (cell, events):
         cell.allocate([allocation()])
         await cell.run(run_request())

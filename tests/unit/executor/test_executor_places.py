@@ -22,7 +22,7 @@ async def turns(count: int = 3) -> None:
 
 
 class Holders:
-    """Tasks that hold a place until they are told to go."""
+    """Tasks that hold a place until a test releases them."""
 
     def __init__(self, places: FairPlaces) -> None:
         self.places = places

@@ -67,7 +67,7 @@ async def test_a_container_that_resists_the_wipe_is_fatal(world: World) -> None:
 
 
 async def test_a_check_container_of_the_previous_process_gets_no_grace(world: World) -> None:
-    """A kill during the cell's own check leaves a container that nobody else could want."""
+    """A kill during the cell's own check leaves its container behind."""
     world.configure(orphan_grace_s=60)
     for guid in ("check-1", "old"):
         world.engine.containers[guid] = ContainerSpec(guid=guid, root_fs="x")

@@ -97,7 +97,7 @@ def tls(identity: Any) -> ssl.SSLContext:
 
 @pytest.fixture
 def trusted(identity: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have this machine know the apps' authority, or nobody."""
+    """Make this machine trust the apps' authority, or none."""
 
     def choose(known: bool, empty: Path) -> None:
         empty.write_text("")

@@ -51,7 +51,7 @@ def digest(content: bytes) -> str:
 
 
 class FakeRegistry:
-    """Answers what it is told to, keeps what it is asked. Unknown paths: 404."""
+    """Answers by script and records its requests. Unknown paths: 404."""
 
     def __init__(self, server: ThreadingHTTPServer, scheme: str) -> None:
         self.host = f"127.0.0.1:{server.server_address[1]}"
@@ -117,7 +117,7 @@ def fake_registry(tls: ssl.SSLContext | None) -> Iterator[FakeRegistry]:
             self.close_connection = "Content-Length" in given.headers  # which may promise more
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nobody reads it."""
+            """Discarded."""
 
     server = QuietServer(("127.0.0.1", 0), Handler)
     if tls is not None:
@@ -148,7 +148,7 @@ def another_registry() -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def tls_registry(tls_identity: IdentityFiles) -> Iterator[FakeRegistry]:
-    """One whose certificate is of an authority that nobody knows unless told."""
+    """A registry with a certificate of a private authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tls_identity.cert_file, tls_identity.key_file)
     with fake_registry(context) as this:

@@ -166,7 +166,7 @@ def http_connect(handler: Any, server: Any) -> bool:
 
 
 def socks(handler: Any, server: Any) -> bool:
-    """Wants user ``u`` with password ``p``; refuses hosts that are called so."""
+    """Requires user ``u`` with password ``p``; refuses hosts with such a name."""
     _, count = handler.rfile.read(2)
     assert 2 in handler.rfile.read(count)
     handler.wfile.write(b"\5\2")

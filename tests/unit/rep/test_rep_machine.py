@@ -333,7 +333,7 @@ class CellAndBBS(RuleBasedStateMachine):
     @precondition(lambda self: self.executor.store)
     @rule(data=st.data(), calls=st.integers(1, 2), after_effect=st.booleans(), stopped=st.booleans())
     def end_unheard(self, data: st.DataObject, calls: int, after_effect: bool, stopped: bool) -> None:
-        """Something ends while the BBS cannot be told."""
+        """A container ends while the BBS is unreachable."""
         guid = self.one_of(data).guid
         self.end_container(guid, RunResult(stopped=stopped, failed=not stopped))
         self.lose_calls(calls, after_effect)

@@ -29,7 +29,7 @@ RECORD = cell_presence(
 
 
 class Clock:
-    """Time that passes only when told to."""
+    """Time that tests move."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []

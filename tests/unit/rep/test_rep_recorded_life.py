@@ -100,7 +100,7 @@ def read_calls(scenario: str) -> list[Call]:
 
 
 def lives_of(scenario: str) -> list[Call]:
-    """What the rep said about containers; bulk passes ask for lists besides."""
+    """The rep's reports about containers, without the lists of bulk passes."""
     return [call for call in read_calls(scenario) if "/list" not in call.path]
 
 

@@ -122,7 +122,7 @@ def written(caplog: pytest.LogCaptureFixture) -> dict[str, tuple[str, set[str]]]
 
 
 def agrees_with_the_recorded(lines: dict[str, tuple[str, set[str]]]) -> None:
-    """Ours may tell more, and not less."""
+    """Ours may contain more, and not less."""
     for message in lines.keys() & RECORDED.keys():
         level, keys = lines[message]
         row = RECORDED[message]

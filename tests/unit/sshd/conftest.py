@@ -100,7 +100,7 @@ class Daemons:
     """Starts daemons and stops them."""
 
     argv0 = sys.executable
-    """What a daemon is told to be called: it starts itself again under this name."""
+    """The name of the daemon, under which it starts itself again."""
 
     def __init__(self, keys: Keys, homes: Path) -> None:
         self.keys = keys
@@ -281,7 +281,7 @@ def recorder() -> Callable[[], Recorder]:
 
 
 class Visitor:
-    """The client's policy: refuses channels unless told what to do with them."""
+    """The client's policy: it refuses channels without a script."""
 
     def __init__(self) -> None:
         self.opened: list[OpenRequest] = []

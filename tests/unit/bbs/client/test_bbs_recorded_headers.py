@@ -1,6 +1,6 @@
 """Header names of requests to a BBS, compared with recorded ones.
 
-``request-headers`` tells per kind of request how often the trace header was absent, empty or set.
+``request-headers`` has, for each kind of request, how often the trace header was absent, empty or set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SUBSCRIPTIONS = [kind for kind in KINDS if "/events" in kind["path"]]
 STREAMS = {stream.path: stream for stream in (sse.LRP_GROUP_EVENTS, sse.LRP_INSTANCE_EVENTS, sse.TASK_EVENTS)}
 
 OF_THE_LIBRARY = {"Accept", "Accept-Encoding", "User-Agent"}
-"""Names that say which HTTP library asks; a BBS heeds none of them."""
+"""Headers of the HTTP library, which a BBS ignores."""
 
 
 def named(kind: dict[str, Any]) -> str:

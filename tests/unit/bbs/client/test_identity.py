@@ -39,7 +39,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 @pytest.fixture
 def used(pki: Pki, tmp_path: Path) -> IdentityFiles:
-    """The files a program was told to use; the first generation to begin with."""
+    """The configured files, with the first generation of certificates."""
     files = identity_files(tmp_path, "used")
     replace(files, pki.first)
     return files
@@ -88,7 +88,7 @@ def client_of(files: IdentityFiles) -> ssl.SSLContext:
 
 
 async def refused(port: int, context: ssl.SSLContext) -> bool:
-    """A TLS 1.3 client learns with its first read that the server did not want it."""
+    """A TLS 1.3 client gets the server's refusal with its first read."""
     try:
         async with connected(port, context) as connection:
             return not await connection.works()

@@ -33,7 +33,7 @@ SECOND = 1_000_000_000
 
 @dataclass
 class FakeClock:
-    """A clock that only moves when told to, except that no two readings are the same."""
+    """A clock that tests move; each reading differs from the previous one."""
 
     now: int = 1_700_000_000 * SECOND
 

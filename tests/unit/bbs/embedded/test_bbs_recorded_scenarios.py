@@ -145,7 +145,7 @@ def read(name: str, body: bytes) -> Any:
 
 
 class Beginning:
-    """What was there before the recording began, as far as the recording tells."""
+    """The state before the recording, as far as the recording shows it."""
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self.lrps: dict[str, DesiredLRP] = {}
@@ -194,7 +194,7 @@ class Beginning:
         guid = lrp.process_guid
         if guid not in self._born and guid not in self._read:
             self._read.add(guid)
-            self.lrps[guid] = lrp  # over what an auction told
+            self.lrps[guid] = lrp  # over the result of an auction
 
     def _auctioned(self, exchange: Exchange) -> None:
         for request in lrp_start_requests(exchange.body):

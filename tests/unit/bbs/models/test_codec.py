@@ -59,7 +59,7 @@ SINCE_THE_RECORDING = {
 
 
 def as_recorded(value: Any) -> Any:
-    """Our JSON, less what the recorded release did not know."""
+    """Our JSON without the keys that the recorded release lacks."""
     if isinstance(value, dict):
         return {
             key: as_recorded(item)

@@ -23,7 +23,7 @@ MOST = 8 * SMALL_BYTES
 
 @asynccontextmanager
 async def site(budget: Budget, handling: asyncio.Event | None = None) -> AsyncIterator[str]:
-    """A server that tells how long a body is, once ``handling`` is set."""
+    """A server that answers the length of a body, once ``handling`` is set."""
 
     async def length(request: web.Request) -> web.Response:
         async with whole_body(request, budget) as body:
@@ -46,7 +46,7 @@ async def test_large_bodies_beyond_the_bound_are_refused_and_small_ones_are_not(
     budget, go_on = Budget(LARGE), asyncio.Event()
     async with site(budget, go_on) as url, aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
         first = group.create_task(post(http, url, LARGE))
-        while not budget.held:  # noqa: ASYNC110 - it notifies nobody
+        while not budget.held:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         refused, _ = await post(http, url, LARGE)
         small = await post(http, url, SMALL_BYTES)
@@ -63,7 +63,7 @@ async def test_a_body_that_does_not_end_gives_way_to_another_one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % LARGE)
         writer.write(bytes(LARGE - 1))
-        while budget.held < LARGE - SMALL_BYTES - 1:  # noqa: ASYNC110 - it notifies nobody
+        while budget.held < LARGE - SMALL_BYTES - 1:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         assert await post(http, url, LARGE) == (200, str(LARGE))
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
@@ -75,7 +75,7 @@ async def test_a_complete_body_does_not_give_way() -> None:
     budget, go_on = Budget(LARGE, min_age_s=0), asyncio.Event()
     async with site(budget, go_on) as url, aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
         first = group.create_task(post(http, url, LARGE))
-        while budget.held < LARGE - SMALL_BYTES:  # noqa: ASYNC110 - it notifies nobody
+        while budget.held < LARGE - SMALL_BYTES:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         assert (await post(http, url, LARGE))[0] == 503
         go_on.set()
@@ -115,7 +115,7 @@ async def test_a_client_that_goes_away_gives_its_bytes_back() -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MOST)
         writer.write(bytes(LARGE))
-        while not budget.held:  # noqa: ASYNC110 - it notifies nobody
+        while not budget.held:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         writer.transport.abort()
         while budget.held:  # noqa: ASYNC110

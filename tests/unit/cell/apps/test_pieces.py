@@ -160,7 +160,7 @@ def test_a_result_that_is_none(text: str) -> None:
         StagingResult.read(text, "web")
 
 
-# -- keys and doors -----------------------------------------------------------------------------------------
+# -- keys and access -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

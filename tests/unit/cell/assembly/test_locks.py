@@ -126,14 +126,14 @@ def test_a_new_state_folder_is_for_its_owner_only(config: RepConfig, tmp_path: P
 
 
 class Unwanted:
-    """A log sink nobody writes to."""
+    """An unused log sink."""
 
     def emit(self, line: LogLine) -> None:
         raise AssertionError(line)
 
 
 async def test_an_executor_begins_with_the_locks(config: RepConfig) -> None:
-    """Before anything is wiped: no engine answers there, and nobody asks it."""
+    """Refused before anything is removed and before any call to the engine."""
     with alone(config, executor_config(config)):
         async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(AlreadyInUse):
@@ -181,6 +181,6 @@ def test_an_end_in_time_is_left_alone() -> None:
     with ExitDeadline(exit=statuses.append) as deadline:
         deadline.arm(3600)
     with ExitDeadline(exit=statuses.append):
-        """Nobody asked it to end."""
+        """No stop was requested."""
     assert statuses == []
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

@@ -163,7 +163,7 @@ def test_a_reader_that_is_gone() -> None:
 
 
 def test_a_full_disk_that_has_room_again(tmp_path: Path) -> None:
-    """Lines a descriptor refuses are counted, and the log goes on when it takes some again."""
+    """Lines that a descriptor refuses are counted, and the log continues once it accepts lines again."""
     full = os.open("/dev/full", os.O_WRONLY)
     file = tmp_path / "log"
     with logging_to(full) as (logger, handler):

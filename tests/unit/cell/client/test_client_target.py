@@ -173,7 +173,7 @@ class TestTLS:
 
     @pytest.fixture
     def secure(self, bbs: ScriptedBBS, files: IdentityFiles) -> Iterator[ScriptedBBS]:
-        """Wants certificates of the same authority."""
+        """Requires certificates of the same authority."""
         with bbs.serving(server_context(files.ca_file, files.cert_file, files.key_file)):
             bbs.answer(DOMAINS)
             yield bbs

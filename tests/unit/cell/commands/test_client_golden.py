@@ -90,7 +90,7 @@ SINCE_THE_RECORDING = {
     "dedicated": None,
     "annotations": None,
 }
-"""Keys that cfdot of today writes for empty values, too, and the recorded one did not know."""
+"""Keys that today's cfdot writes also for empty values, and the recorded one does not."""
 
 
 def _as_recorded(value: Any) -> Any:
@@ -179,7 +179,7 @@ STREAMS = {
     "tasks": (["--tasks"], "events-tasks.r1.json", "cfdot.task-events.jsonl"),
 }
 GROUPS = ("actual_lrp_created", "actual_lrp_changed", "actual_lrp_removed")
-"""cfdot follows the older stream of groups too, unless told not to."""
+"""cfdot also follows the older stream of groups by default."""
 
 
 @pytest.mark.parametrize("case", STREAMS)

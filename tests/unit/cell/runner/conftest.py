@@ -139,7 +139,7 @@ DEMO = SerialAction(
 
 @pytest.fixture
 def script() -> Callable[[Action], Script]:
-    """Begin the story of an action."""
+    """Begin the events of an action."""
     return Script
 
 

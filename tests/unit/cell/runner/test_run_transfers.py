@@ -83,7 +83,7 @@ async def test_an_upload_tells_how_far_it_is(site: str, tmp_path: Path) -> None:
         sent = await Uploader(session).upload(
             path, site, progress=lambda done, total: told.append((done, total))
         )
-    await asyncio.sleep(0)  # what was told last is delivered by the loop
+    await asyncio.sleep(0)  # the loop delivers the last report
     assert sent == len(BODY)
     _rises_to_the_end(told, len(BODY))
 

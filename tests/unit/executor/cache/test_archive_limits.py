@@ -144,7 +144,7 @@ def test_directories_that_are_only_implied_count_too(tmp_path: Path, make_tar: C
 
 
 class Counted(Budget):
-    """A budget that tells what was taken from it."""
+    """A budget that records its use."""
 
     def __init__(self) -> None:
         super().__init__(DEFAULT_LIMITS, 1 << 40)
@@ -193,11 +193,11 @@ def long_named(size: int) -> bytes:
 
 
 def holed(blocks: int) -> bytes:
-    """A sparse file in GNU's old form, whose map goes on for that many blocks."""
+    """A sparse file in GNU's old form, whose map has that many further blocks."""
     member = tarfile.TarInfo("holes")
     member.type = tarfile.GNUTYPE_SPARSE
     header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
-    header[482] = 1  # the map goes on
+    header[482] = 1  # the map continues
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     one = (b"%011o\0" % 0) * 42
@@ -293,7 +293,7 @@ def test_members_are_not_kept_in_memory(tmp_path: Path, make_tar: Callable[..., 
 async def test_an_unpacking_nobody_waits_for_ends_soon(
     session: Any, site: Any, tmp_path: Path, make_tar: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fetch that was cancelled is over when its thread is; the thread hears of it at its next chunk."""
+    """A cancelled fetch ends with its thread, which ends at its next chunk."""
     entered, interrupted = threading.Event(), threading.Event()
     copied: list[int] = []
 

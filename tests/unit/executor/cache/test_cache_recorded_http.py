@@ -29,7 +29,7 @@ pytestmark = pytest.mark.unit
 GOLDEN = GOLDEN_FILES / "wire" / "other-http" / "assets-and-callbacks.json"
 
 OF_THE_LIBRARY = {"host", "user-agent", "accept"}
-"""Header names whose presence or value says which HTTP library asks."""
+"""Headers of the HTTP library."""
 
 _DOCUMENT = json.loads(GOLDEN.read_text())
 RECORDS: list[dict[str, Any]] = [record for record in _DOCUMENT["records"] if record["from"] == "rep"]

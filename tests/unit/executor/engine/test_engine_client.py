@@ -34,7 +34,7 @@ class Jobs:
 
 @pytest.fixture
 async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EngineClient]:
-    """Four threads, and an engine nobody asks."""
+    """Four threads, and an unused engine."""
     monkeypatch.setattr(EngineClient, "_connect", lambda self: object())
     made = EngineClient("unix:///nowhere", 4)
     yield made

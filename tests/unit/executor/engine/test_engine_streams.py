@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 
 
 class FakeEngine:
-    """Knows its version, and answers the wish for an image as a test wants."""
+    """Answers its version, and the pull of an image by script."""
 
     def __init__(self) -> None:
         self.breaks_off = False

@@ -146,7 +146,7 @@ def test_the_parts_of_a_unique_name_can_be_told_apart() -> None:
 
 
 class ScriptedDriver:
-    """Speaks the plugin protocol; remembers its calls."""
+    """A server of the plugin protocol that records its calls."""
 
     def __init__(self, mountpoint: Path) -> None:
         self.calls: list[tuple[str, Mapping[str, Any]]] = []

@@ -179,7 +179,7 @@ def test_the_kernel_counts(kernel: Kernel) -> None:
 
 @dataclass
 class Looking:
-    """A watch and what it told."""
+    """A watch and its reports."""
 
     watch: LimitsWatch
     told: list[str]

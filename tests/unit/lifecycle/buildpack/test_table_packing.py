@@ -39,7 +39,7 @@ FAILURES = [
     ("echo out; echo err >&2; exit 1", "out\nerr\n: exit status 1"),
     ("kill -9 $$", ": signal: killed"),
 ]
-"""What tar does -> what is told of it."""
+"""Behaviour of tar -> message."""
 
 
 @pytest.mark.parametrize(("script", "reason"), FAILURES)

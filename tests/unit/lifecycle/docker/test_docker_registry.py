@@ -264,7 +264,7 @@ def test_redirects_that_lead_nowhere(
 
 
 def ask_for_token(registry: Any, answer: Any, realm: str | None = None) -> None:
-    """Have it want a token of its own ``/token``."""
+    """Make it require a token of its ``/token``."""
     challenge = f'Bearer realm="{realm or registry.url + "/token"}",service="the service"'
 
     def wanted(asked: Any) -> Any:
@@ -332,7 +332,7 @@ def test_tokens_of_nobody(realm: str, registry: Any, stage: Any, answer: Any) ->
 
 
 def test_a_token_that_is_not_enough(registry: Any, stage: Any, answer: Any) -> None:
-    """The registry's own words tell why."""
+    """The message contains the registry's own text."""
     ask_for_token(registry, answer)
     registry.rules["/token"] = answer({"token": "good"})
     registry.rules["/v2/team/app/manifests/v1"] = answer(DENIED, 403)

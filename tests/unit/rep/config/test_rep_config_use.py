@@ -28,7 +28,7 @@ def attributes(tree: ast.AST) -> set[str]:
 
 
 def used() -> set[str]:
-    """Names that code asks an object for; of the module of the keys, those that its properties ask for."""
+    """Attribute names in the code; in the module of the keys, those in its properties."""
     found: set[str] = set()
     for room in ROOMS:
         for path in (HOUSE / room).rglob("*.py"):

@@ -189,7 +189,7 @@ class Deployment:
 async def deployed(
     folder: Path, executor: FakeExecutor, identity: IdentityFiles | None
 ) -> AsyncIterator[Deployment]:
-    """identity: of everybody, for mutual TLS everywhere."""
+    """identity: of all parts, for mutual TLS everywhere."""
     spoiler = Spoiler()
     both = Identity(identity) if identity else None
     server_tls = both.server_context() if both else None

@@ -234,7 +234,7 @@ def test_rekeying_in_the_middle_of_a_transfer(ssh: Any, daemon: Any) -> None:
 
 
 def test_a_tunnel_whose_far_end_closes(ssh: Any, daemon: Any) -> None:
-    """Both directions have ended, so the client must hear of it; it would wait for ever."""
+    """Both directions have ended: without a message the client would wait for ever."""
     target = f"127.0.0.1:{daemon.port}"
     done = run("ssh", *ssh.options, "-p", daemon.port, "-W", target, "vcap@127.0.0.1", input=b"")
     assert done.stdout.startswith(b"SSH-2.0-diego-sshd")

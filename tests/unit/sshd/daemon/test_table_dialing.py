@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture
 def closed() -> int:
-    """A port nobody listens on."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as end:
         return int(end.getsockname()[1])
 

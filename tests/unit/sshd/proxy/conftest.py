@@ -35,7 +35,7 @@ USER = "diego:guid/0"
 
 @dataclass
 class Table:
-    """A BBS that knows one process."""
+    """A BBS with one process."""
 
     lrps: list[ActualLRP] = field(default_factory=list)
     desired: DesiredLRP = field(default_factory=DesiredLRP)
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass
 class Told:
-    """What the app's log and the gauge were told."""
+    """The lines of the app's log, and the values of the gauge."""
 
     lines: list[tuple[str, str, str]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -273,7 +273,7 @@ class ToldWhatToDo:
 
 
 class LetIn:
-    """Everybody with any key."""
+    """Accepts every user with any key."""
 
     method = b"publickey"
 
@@ -292,7 +292,7 @@ class LetIn:
 
 @pytest.fixture
 async def far_end(keys: Any, recorder: Callable[[], Any]) -> AsyncIterator[tuple[int, ToldWhatToDo]]:
-    """The port of a server for one connection, and what the test tells it."""
+    """The port of a server for one connection, and its script."""
     end = ToldWhatToDo(recorder)
     policy = ServerPolicy(
         version="far-end",

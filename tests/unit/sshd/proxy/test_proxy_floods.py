@@ -103,7 +103,7 @@ async def test_a_key_exchange_that_never_ends(spliced: Any) -> None:
     link = spliced.client.link
     link.hold("test")
     link._send_kexinit()
-    link._kex_complete = True  # the client goes on as if it had not asked for one
+    link._kex_complete = True  # the client continues as if it had requested none
     for _ in range(3000):
         global_request(link.mux, "flood", b"", True)
     await spliced.far.ended.wait()

@@ -43,7 +43,7 @@ async def round_trip(port: int, data: bytes) -> bytes:
 
 
 async def until_refused(port: int) -> None:
-    """Return once nobody listens there any more; the word of it may still be on its way."""
+    """Return once the listener is gone, which may take a moment."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
@@ -168,7 +168,7 @@ async def test_rekeying_in_the_middle_of_a_transfer(setting: Any, stock: Any) ->
 async def test_a_client_that_is_killed_in_the_middle_of_a_transfer(
     setting: Any, stock: Any, daemon: Any
 ) -> None:
-    """The command hears of it: its output has nowhere to go."""
+    """The command gets an error when it writes its output."""
     mark = daemon.home / "writes"
     command = f"echo $$ > {mark}; exec cat /dev/zero"
     running = await stock.start(*stock.ssh(setting), command)

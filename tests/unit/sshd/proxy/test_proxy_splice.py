@@ -194,7 +194,7 @@ async def test_a_slow_reader_holds_up_its_own_channel_only(spliced: Any) -> None
 
 
 async def test_a_client_that_closes_while_output_waits_for_it(spliced: Any) -> None:
-    """The far end is not left waiting for a window that nobody will open."""
+    """The far end does not wait for a window that never opens."""
     near, far = await spliced.channel()
     near.fast()
     await send(far, bytes(2 * m.WINDOW))
@@ -205,7 +205,7 @@ async def test_a_client_that_closes_while_output_waits_for_it(spliced: Any) -> N
 
 
 async def test_a_client_that_closes_frees_an_instance_stuck_in_both_directions(spliced: Any) -> None:
-    """What echoes its input stops reading when nobody takes its output; with the taker gone it can go on."""
+    """An echo stops reading while its output has no reader; once the reader is gone, it continues."""
     near, far = await spliced.channel()
     near.fast()
     far.fast()

@@ -30,7 +30,7 @@ Event = tuple[object, bytes]
 
 
 def note(events: list[Event], kind: object, data: bytes = b"") -> None:
-    """Add an event; how data of one kind is cut into pieces is nobody's business."""
+    """Add an event; the division of data of one kind into pieces does not count."""
     if data and events and events[-1][0] == kind:
         events[-1] = (kind, events[-1][1] + data)
     else:
@@ -106,7 +106,7 @@ class End:
         reply(True)
 
     def writable(self) -> None:
-        """It sends when it is told to."""
+        """It sends when the test requests it."""
 
     def closed_by_peer(self) -> None:
         self.heard_close = True
@@ -251,7 +251,7 @@ def passed_on(events: list[Event]) -> list[Event]:
 
 
 def ended(end: End) -> bool:
-    """Whether this end has said that it wants to hear no more: by closing, or as a command that is over."""
+    """Whether this end receives no more data: it closed, or its command ended."""
     return end.closed or {"exit-status", "eof"} <= set(names(end.sent))
 
 

@@ -59,7 +59,7 @@ def terminator(daemon: Any, tmp_path: Path) -> OpenTerminator:
                     sink.write(data)
                     await sink.drain()
             except (ConnectionError, ssl.SSLError):
-                pass  # the other direction tells the same
+                pass  # the other direction ends the same way
             finally:
                 sink.close()
 

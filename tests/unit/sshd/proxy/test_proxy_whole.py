@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 
 
 async def visit(whole: Whole, stock: Any, loggregator_agent: Any) -> None:
-    """A command by way of the program, which is told in the app's own stream."""
+    """A command through the program, reported in the app's log stream."""
     done = await stock.run(*stock.ssh(whole), "echo in; exit 5")
     assert (done.status, done.out) == (5, b"in\n")
     await loggregator_agent.until(
@@ -74,7 +74,7 @@ async def test_health(method: str, path: str, status: int, allow: str | None, he
 
 
 async def test_health_is_told_by_any_name(health_url: str) -> None:
-    """As load balancers ask."""
+    """As load balancers do."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(health_url, headers={"Host": "ssh.example.com"}) as answer,
@@ -116,7 +116,7 @@ async def test_the_program_serves_visits_and_ends_in_order(
         assert await whole.process.wait() == 0
         await visitor.communicate()
     assert visitor.returncode == 255
-    ended = b"Remote access ended for"  # the visit, told although the proxy itself is ending
+    ended = b"Remote access ended for"  # the visit is logged although the proxy is ending
     await loggregator_agent.until(
         lambda seen: any(each.log.payload.startswith(ended) for each in seen if each.HasField("log"))
     )

@@ -40,7 +40,7 @@ def task(guid: str = "t", **demand: Any) -> TaskStartRequest:
 
 @dataclass
 class Rep:
-    """A cell that records what it is asked and answers as told."""
+    """A scripted cell that records its requests."""
 
     cell_id: str
     url: str = ""
@@ -89,7 +89,7 @@ class Rep:
 
 @dataclass
 class BBS:
-    """Cells as told; failures as they arrive."""
+    """Scripted cells, and the reported failures."""
 
     presences: list[CellPresence] = field(default_factory=list)
     cells_errors: int = 0

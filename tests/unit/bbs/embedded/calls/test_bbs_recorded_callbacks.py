@@ -27,7 +27,7 @@ DOCUMENT = json.loads(GOLDEN.read_text())
 RECORDS = [record for record in DOCUMENT["records"] if record["from"] == "bbs"]
 
 OF_THE_LIBRARY = {"host", "user-agent", "accept", "accept-encoding"}
-"""Header names whose presence or value says which HTTP library asks; the answer's body is not read."""
+"""Headers of the HTTP library; the answer's body is not read."""
 
 
 def compared(headers: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Header names of requests to reps, compared with recorded ones.
 
-``request-headers`` tells per kind of request how often the trace header was absent, empty or set. Reps
+``request-headers`` has, for each kind of request, how often the trace header was absent, empty or set. Reps
 get it when there is a trace.
 """
 
@@ -26,7 +26,7 @@ GOLDEN = GOLDEN_FILES / "wire" / "request-headers.json"
 KINDS = [kind for kind in json.loads(GOLDEN.read_text())["kinds"] if kind["to"] == "rep"]
 
 OF_THE_LIBRARY = {"Accept", "Accept-Encoding", "User-Agent"}
-"""Names that say which HTTP library asks; a rep heeds none of them."""
+"""Headers of the HTTP library, which a rep ignores."""
 
 TRACE_HEADER = "X-Vcap-Request-Id"
 TRACE = "0123456789abcdef0123456789abcdef"

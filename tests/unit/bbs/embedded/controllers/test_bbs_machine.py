@@ -154,7 +154,7 @@ class Index(RuleBasedStateMachine):
         assert settled.outcomes == ()
 
     def check_events(self, before: Rows, after: Rows) -> None:
-        """Whoever applies the instance stream to what they know ends with what is stored."""
+        """A client that applies the instance stream to its copy ends with the stored rows."""
         known = {(row.modification_tag.epoch, row.presence) for row in before}
         for notice in self.tables.notices:
             if Stream.INSTANCES not in notice.streams:
@@ -174,7 +174,7 @@ class Index(RuleBasedStateMachine):
 
     @staticmethod
     def still_there(row: ActualLRP, after: Rows) -> bool:
-        """An unclaim removes the old form of a row that goes on."""
+        """An unclaim is shown as a removal, although the row stays."""
         return any(
             other.modification_tag.epoch == row.modification_tag.epoch and other.presence == row.presence
             for other in after

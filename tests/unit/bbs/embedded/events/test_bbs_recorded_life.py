@@ -1,6 +1,6 @@
 """Replay of recorded lives of LRPs and Tasks: the same events on every stream.
 
-Which calls made the events is read from the events themselves.
+The calls are derived from the events.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Teller:
             case "CLAIMED":
                 return lrps.claim(key.process_guid, key.index, instance)
             case "RUNNING":
-                # changes leave out routes and tags; the end of a row tells them
+                # changes omit routes and tags; the removal of a row contains them
                 ended = self._ended.get(key, ActualLRP())
                 data = RunningData(
                     net_info=after.actual_lrp_net_info,

@@ -172,7 +172,7 @@ async def test_a_subscriber_that_falls_behind_is_dropped_and_what_it_left_is_fre
 
 
 async def test_a_commit_of_any_size_reaches_a_subscriber_that_keeps_up() -> None:
-    """1,025 events and more in one commit, also of more bytes than a buffer, end nobody's stream."""
+    """1,025 events and more in one commit, also of more bytes than a buffer, end no stream."""
     hub = Hub()
     with hub.subscribe(Stream.TASKS) as eager:
         for _ in range(2):

@@ -1,7 +1,7 @@
 """Every route of the BBS and of Locket once: requests and responses as bytes.
 
 Requests and answers are written by field number (``notation``), from the protocol's tables; nothing of
-ours makes them. One story: the life of a process, an evacuation, tasks. ``?`` is a value nobody can know.
+ours makes them. One story: the life of a process, an evacuation, tasks. ``?`` is an unpredictable value.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ TTL_S = 15
 
 
 async def hold_what_others_hold(world: World, exchanges: tuple[Exchange, ...]) -> None:
-    """Locks and presences that were there before, as the first list of each kind or the first fetch tells."""
+    """Earlier locks and presences, from the first list of each kind or the first fetch."""
     told: set[bytes] = set()
     for exchange in exchanges:
         found: list[pb.Resource] = []

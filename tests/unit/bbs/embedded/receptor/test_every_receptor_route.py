@@ -1,7 +1,7 @@
 """Every route of the Receptor API of 2015 once: requests and answers as text.
 
-The Receptor stands before a real BBS and knows it only as a client. One story; ``?`` stands for a value
-nobody can know (a time, a random tag).
+The Receptor is a client of a real BBS. The exchanges build on each other; ``?`` stands for an unpredictable
+value (a time, a random tag).
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def read(text: str, content_type: str | None) -> Any:
 
 
 def unknown_left_out(text: str) -> str:
-    """The answer without what nobody can know."""
+    """The answer without its unpredictable values."""
     text = re.sub(r'"(created_at|since)":\d{15,}', r'"\1":"?"', text)
     return re.sub(r'"epoch":"[0-9a-f-]{36}"', '"epoch":"?"', text)
 

@@ -34,7 +34,7 @@ def test_what_is_kept_decoded_is_bounded_in_bytes(web_lrp: DesiredLRP) -> None:
 async def test_a_damaged_record_harms_no_other(
     world: Any, web_lrp: DesiredLRP, definition: TaskDefinition, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Lists leave it out, convergence goes on, and a call for it says that it cannot be read."""
+    """Lists omit it, convergence continues, and a call for it returns an error."""
     store, controllers = world.bbs.controllers.deps.store, world.bbs.controllers
     for guid in ("bad", "good"):
         await controllers.desired.desire(replace(web_lrp, process_guid=guid), "")
