@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "network": "show the ports, egress rules and counters of containers",
     "outcomes": "list the outcomes of containers that the BBS has not recorded yet",
     "drain": "evacuate a cell, and wait until it has ended",
+    "orphans": "list the containers of a cell that its rep does not know, or remove them",
     "explain": "show a finished run as a tree, the failing step first",
     "completion": "print the completion script of a shell",
 }

@@ -76,6 +76,14 @@ class ExecutorAPI(Protocol):
         """
         ...
 
+    def orphans(self) -> Mapping[str, float]:
+        """Containers of this cell without a record, by guid; the values are seconds until their removal."""
+        ...
+
+    async def remove_orphan(self, guid: str) -> None:
+        """Destroy an orphan now. Raises ContainerNotFound, EngineError, NetworkError."""
+        ...
+
     def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:
         """Subscribe to events from now on, without loss. The iterator ends when the executor stops."""
         ...

@@ -147,6 +147,7 @@ class Executor:
             metrics=self._metrics,
             app_metrics=app_metrics,
         )
+        self._upkeep = upkeep
         self._boot = Boot(
             config=config,
             journal=journal,
@@ -231,6 +232,12 @@ class Executor:
             async with self._scheduler.reads:
                 await self._engine.copy_out(engine_container, path, "root", content, limit)
             return content.getvalue()
+
+    def orphans(self) -> Mapping[str, float]:
+        return self._upkeep.orphans()
+
+    async def remove_orphan(self, guid: str) -> None:
+        await self._upkeep.remove_orphan(guid)
 
     def subscribe(self) -> AbstractContextManager[AsyncIterator[ContainerEvent]]:
         return self._bus.subscribe()

@@ -18,7 +18,7 @@ from executor.containers.machine import Expire, is_expired
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
 from executor.engine.api import Engine
-from executor.errors import ExecutorError
+from executor.errors import ContainerNotFound, ExecutorError
 from executor.model import Container, ContainerState
 from executor.network.api import Network
 from executor.scheduler import every, lasting
@@ -62,6 +62,20 @@ class Upkeep:
         """Destroy these strays only after the grace period."""
         self._spared_until.update(dict.fromkeys(guids, self.shared.clock.monotonic() + grace_s))
 
+    def orphans(self) -> dict[str, float]:
+        """The guids of the spared containers, and the seconds until their removal."""
+        now = self.shared.clock.monotonic()
+        return {guid: max(until - now, 0.0) for guid, until in self._spared_until.items()}
+
+    async def remove_orphan(self, guid: str) -> None:
+        """Destroy a spared container now. Raises ContainerNotFound, EngineError, NetworkError."""
+        if guid not in self._spared_until or self.shared.store.has(guid):
+            raise ContainerNotFound
+        log.info("destroying-orphan", extra={"data": {"guid": guid}})
+        await self.shared.engine.destroy(guid)
+        await self.shared.network.detach(guid)
+        self._spared_until.pop(guid, None)
+
     async def report_capacity(self) -> None:
         """Emit the capacity gauges."""
         values = capacity.gauges(
@@ -85,6 +99,8 @@ class Upkeep:
         for guid in missing:
             with shared.containment.of(guid, "complete missing"):
                 self.actors[guid].vanished()
+        for guid in self._spared_until.keys() - strays:
+            del self._spared_until[guid]
         now = self.shared.clock.monotonic()
         due = {guid for guid in strays if now >= self._spared_until.get(guid, now)}
         await destroy_strays(due, self.shared.store, shared.engine, shared.network, self.shared.containment)

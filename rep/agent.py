@@ -45,7 +45,7 @@ from rep.reconcile.replacements import following_replacements
 from rep.removals import Removals
 from rep.rootfs import named_with_version
 from rep.runrequest import RunRequestBuilder
-from rep.server import AdminRoutes, NetworkRoutes, listening
+from rep.server import AdminRoutes, NetworkRoutes, OrphanRoutes, listening
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
@@ -267,7 +267,7 @@ class RepAgent:
             timeout_s=max(seconds(config.evacuation_timeout) - self._resume_evacuation(), 0.0),
             patience_s=patience_s,
         )
-        admin = AdminRoutes(evacuation, courier).application()
+        admin = AdminRoutes(evacuation, courier).application(OrphanRoutes(executor).routes())
         network = NetworkRoutes(identity, executor, evacuation, deletions, requests, ledger).application()
         start = stack.enter_async_context
 

@@ -34,6 +34,7 @@ from rep.state import CellIdentity, cell_state, container_metrics
 from rep.updates import read_update
 
 OUTCOMES_PATH = "/outcomes"
+ORPHANS_PATH = "/orphans"
 CANCEL_FAILED = "cancel-task.failed-deleting-container"
 SNIFFED_TEXT = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 16 << 20
@@ -43,6 +44,8 @@ _READING = ("GET", "HEAD")
 """Methods of read requests, which are too frequent to log."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Route = tuple[str, str, Handler]
+"""Method, path, handler."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +57,14 @@ class AdminRoutes:
         self._evacuation = evacuation
         self._courier = courier
 
-    def application(self) -> web.Application:
-        """The listener's application."""
+    def application(self, more: Iterable[Route] = ()) -> web.Application:
+        """The listener's application. more: further routes."""
         return _application(
             [
                 ("GET", "/ping", self.ping),
                 ("POST", "/evacuate", self.evacuate),
                 ("GET", OUTCOMES_PATH, self.outcomes),
+                *more,
             ]
         )
 
@@ -76,6 +80,36 @@ class AdminRoutes:
     async def outcomes(self, request: web.Request) -> web.Response:
         """The reports that the BBS has not answered yet. The original has no such route."""
         return _json(self._courier.overview())
+
+
+class OrphanRoutes:
+    """Routes about containers that have no record, for operators. The original has no such routes."""
+
+    def __init__(self, executor: ExecutorAPI) -> None:
+        self._executor = executor
+
+    def routes(self) -> list[Route]:
+        """For the admin listener."""
+        return [("GET", ORPHANS_PATH, self.overview), ("DELETE", f"{ORPHANS_PATH}/{{guid}}", self.remove)]
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """The orphans, and the seconds until their removal."""
+        orphans = self._executor.orphans()
+        rows = [{"container_guid": guid, "removed_in_s": round(left, 3)} for guid, left in orphans.items()]
+        return _json({"orphans": rows})
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Destroy an orphan; 404 if there is none of this guid, 500 if the engine fails."""
+        guid = request.match_info["guid"]
+        try:
+            await self._executor.remove_orphan(guid)
+        except ContainerNotFound:
+            return _status(404)
+        except ExecutorError as error:
+            data = {"container-guid": guid, "error": str(error)}
+            logger.error("failed-to-destroy-orphan", extra={"data": data})
+            return _plain(500, f"{error}\n")
+        return _status(204)
 
 
 class NetworkRoutes:
@@ -208,7 +242,7 @@ async def listening(
         yield Address(bound[0], bound[1])
 
 
-def _application(routes: Iterable[tuple[str, str, Handler]]) -> web.Application:
+def _application(routes: Iterable[Route]) -> web.Application:
     application = web.Application(middlewares=[_plain_errors], client_max_size=MAX_BODY_BYTES)
     for method, path, handler in routes:
         application.router.add_route(method, path, handler)

@@ -21,7 +21,7 @@ from rep.config import ConfigError, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-POLICY: Final = Policy(attempts=1, request_timeout_s=10.0)
+TIMEOUT_S: Final = 10.0
 EVERY_ADDRESS: Final = ("", "0.0.0.0", "::")
 LOOPBACK: Final = "127.0.0.1"
 ERRORS: Final = {**EXIT_STATUSES, ConfigError: BAD_ARGUMENTS}
@@ -36,11 +36,12 @@ class Rep:
     admin: str
     tls: TLSFiles | None
 
-    async def exchange(self, method: str, path: str) -> Answer:
+    async def exchange(self, method: str, path: str, timeout_s: float = TIMEOUT_S) -> Answer:
         """The answer to a request. Raises UnansweredError, BadArguments."""
+        policy = Policy(attempts=1, request_timeout_s=timeout_s)
         url = f"{self.admin}{path}"
         context = self.tls.context() if self.tls and url.startswith("https:") else None
-        return await exchange(method, url, {}, b"", ssl_context=context, policy=POLICY)
+        return await exchange(method, url, {}, b"", ssl_context=context, policy=policy)
 
     async def document(self, path: str, key: str) -> dict[str, Any]:
         """The JSON object under a path, with a list under ``key``. Raises ComponentFailed, BadArguments."""
@@ -54,6 +55,11 @@ class Rep:
                 f"cell {self.cell_id}: {self.admin}{path} answered {answer.status} without {key}"
             )
         return found
+
+
+def refused(error: UnansweredError) -> bool:
+    """Whether no process listens, unlike one that is late."""
+    return isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, TimeoutError)
 
 
 def rep_options(function: F) -> F:

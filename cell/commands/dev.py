@@ -8,7 +8,7 @@ Everything listens on loopback:
   REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON, for example with curl
   file server   127.0.0.1:8080   serves STATE/static under /v1/static/, accepts uploads
   app logs      127.0.0.1:8087   the last lines of every app, and new lines
-  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes
+  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes, /orphans
                 127.0.0.1:1801   network side: /state, /work ...
 
 With --tls all listeners use mutual TLS, except REST API, file server and app logs. STATE/tls/ then contains a
@@ -21,6 +21,7 @@ with --cells 0 there is only the control plane, for cells started with `cell rep
 The state folder contains the control plane's database (desired work survives a restart), the download cache,
 the component log (cell.log) and, while `cell dev` runs, endpoints.json with all addresses. Only its owner can
 read it, and only one `cell dev` at a time uses it. SIGTERM and a closed terminal end `cell dev` like Ctrl-C.
+They end all containers; the next `cell dev` goes on with those of one that was killed.
 
 The preloaded root filesystems are `busybox` and `cellfs`, which adds bash and Python. App logs are printed as
 they come; if the terminal is stopped, lines are dropped and cell.log has their number. A start removes

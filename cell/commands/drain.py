@@ -76,7 +76,7 @@ async def _until_ended(rep: Rep, ping_path: str) -> None:
         try:
             await rep.exchange("GET", ping_path)
         except UnansweredError as error:
-            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, TimeoutError):
+            if admin.refused(error):
                 return
             late += 1
         else:

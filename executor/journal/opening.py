@@ -281,7 +281,7 @@ def _read_only(path: Path, boot_id: str, error: Exception) -> Opened:
     """The contents of a file that cannot be opened for writing, read from a copy."""
     trouble, detail = trouble_of(error), str(error)
     try:
-        contents = _read_copy(path)
+        contents = read_copy(path)
         finding = Finding.UNWRITABLE
     except (sqlite3.Error, OSError, Damaged) as second:
         contents, finding, detail = Contents(), Finding.UNREADABLE, f"{detail}; {second}"
@@ -293,7 +293,11 @@ def _read_only(path: Path, boot_id: str, error: Exception) -> Opened:
     )
 
 
-def _read_copy(path: Path) -> Contents:
+def read_copy(path: Path) -> Contents:
+    """The rows of a file that no agent has open, without a change of the file; none if there is no file.
+
+    Raises sqlite3.Error, OSError, Damaged, and JournalError for the file of a newer version.
+    """
     if not path.exists():
         return Contents()
     with tempfile.TemporaryDirectory(prefix="diego-cell-journal-") as folder:

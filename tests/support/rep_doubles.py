@@ -69,6 +69,7 @@ class FakeExecutor:
         self.drivers: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.healthy = True
+        self.unknown: dict[str, float] = {}
         self.total = total
         self._subscribers: list[asyncio.Queue[ContainerEvent | None]] = []
 
@@ -148,6 +149,14 @@ class FakeExecutor:
         if len(self.files[path]) > limit:
             raise FileTooLarge
         return self.files[path]
+
+    def orphans(self) -> Mapping[str, float]:
+        return self.unknown
+
+    async def remove_orphan(self, guid: str) -> None:
+        await self._called("remove_orphan", guid)
+        if self.unknown.pop(guid, None) is None:
+            raise ContainerNotFound
 
     @contextmanager
     def subscribe(self) -> Iterator[AsyncIterator[ContainerEvent]]:

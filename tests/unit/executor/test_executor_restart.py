@@ -12,6 +12,7 @@ import pytest
 from executor.config import OnStop
 from executor.containers.machine import MISSING
 from executor.engine.api import ContainerSpec
+from executor.errors import ContainerNotFound
 from executor.executor import Executor
 from executor.journal.api import ContainerRow, Put, Trouble
 from executor.model import (
@@ -178,6 +179,19 @@ async def test_an_orphan_is_removed_after_its_grace_period(world: World) -> None
         assert "orphan" in world.engine.containers
         world.clock.seconds += 30
         await world.engine.reached("destroy orphan")
+
+
+async def test_an_orphan_can_be_removed_before(world: World) -> None:
+    world.engine.containers["orphan"] = ContainerSpec(guid="orphan", root_fs="x")
+    world.configure(orphan_grace_s=30)
+    async with world.running() as (executor, _):
+        world.clock.seconds += 10
+        assert executor.orphans() == {"orphan": 20}
+        with pytest.raises(ContainerNotFound):
+            await executor.remove_orphan("other")
+        await executor.remove_orphan("orphan")
+        assert world.engine.containers == {}
+        assert executor.orphans() == {}
 
 
 async def test_a_row_of_another_version_makes_its_container_an_orphan(world: World) -> None:
