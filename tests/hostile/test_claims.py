@@ -68,17 +68,17 @@ class Auctions:
         self.tasks.extend(requests)
 
 
-class Nobody:
-    """Reps and callbacks that no test reaches."""
+class UnusedPeer:
+    """Reps and callbacks that no test calls."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"asked for {name}")
 
 
-class Way:
-    """The way to the BBS. lose: how many answers of a path get lost after the BBS has acted.
+class LostAnswers:
+    """Faults before the BBS. lose: number of answers of a path to lose after the BBS has acted.
 
-    refuse: paths that answer 500 without reaching the BBS, until ``heal_on`` is asked for. then: awaited
+    refuse: paths that answer 500 without reaching the BBS, until a request to ``heal_on``. then: awaited
     after a lost answer.
     """
 
@@ -116,10 +116,10 @@ class Credentials:
 
 
 class World:
-    """A BBS, the way to it, and the processor of a cell."""
+    """A BBS, faults before it, and the processor of a cell."""
 
-    def __init__(self, bbs: BBS, way: Way, client: HTTPBBSClient, auctions: Auctions) -> None:
-        self.bbs, self.way, self.auctions = bbs, way, auctions
+    def __init__(self, bbs: BBS, faults: LostAnswers, client: HTTPBBSClient, auctions: Auctions) -> None:
+        self.bbs, self.faults, self.auctions = bbs, faults, auctions
         self.executor = FakeExecutor(Resources(memory_mb=100, disk_mb=100, containers=9))
         self.removals = Removals()
         self.courier = courier_for(client, CELL, removals=self.removals)
@@ -162,9 +162,9 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    auctions, way, nobody = Auctions(), Way(), Nobody()
-    async with run_bbs(tmp_path, auctioneer=auctions, reps=nobody, callbacks=nobody) as bbs:
-        bbs.app.middlewares.append(way.pass_on)
+    auctions, faults, unused = Auctions(), LostAnswers(), UnusedPeer()
+    async with run_bbs(tmp_path, auctioneer=auctions, reps=unused, callbacks=unused) as bbs:
+        bbs.app.middlewares.append(faults.pass_on)
         policy = Policy(attempts=2, pause_s=0.001)
         async with (
             listening(bbs.app, "127.0.0.1:0", None) as address,
@@ -175,7 +175,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             await bbs.settled()
             auctions.lrps.clear()
             auctions.tasks.clear()
-            yield World(bbs, way, client, auctions)
+            yield World(bbs, faults, client, auctions)
 
 
 def reserved(guid: str, described: dict[str, str]) -> Container:
@@ -201,7 +201,7 @@ START, REJECT = "/v1/tasks/start", "/v1/tasks/reject"
 
 async def test_an_expired_reservation_is_given_back_and_not_crashed(world: World) -> None:
     """A claimed instance whose reservation expired was crashed: the count rose though nothing ran."""
-    world.way.refuse = {GET_LRP}
+    world.faults.refuse = {GET_LRP}
     await world.look_at(lrp_reservation())
     claimed = await world.lrp()
     assert claimed is not None
@@ -214,7 +214,7 @@ async def test_an_expired_reservation_is_given_back_and_not_crashed(world: World
     assert len(world.auctions.lrps) == 1, "placed again at once"
 
 
-async def test_an_expired_reservation_nobody_claimed_leaves_the_record_alone(world: World) -> None:
+async def test_an_expired_unclaimed_reservation_leaves_the_record_alone(world: World) -> None:
     elsewhere = ActualLRPInstanceKey(instance_guid="another", cell_id=OTHER)
     await world.bbs.controllers.lrps.claim("web", 0, elsewhere)
     before = await world.lrp()
@@ -227,9 +227,9 @@ async def test_an_expired_reservation_nobody_claimed_leaves_the_record_alone(wor
 async def test_the_reservation_of_a_removed_lrp_goes_at_once(world: World, while_: str) -> None:
     """An LRP deleted while it was claimed kept its reservation for a minute."""
     if while_ == "claimed":
-        world.way.refuse = {GET_LRP}
+        world.faults.refuse = {GET_LRP}
         await world.look_at(lrp_reservation())
-        world.way.refuse = set()
+        world.faults.refuse = set()
     else:
         world.executor.put(lrp_reservation())
     await world.bbs.controllers.desired.remove("web", "")
@@ -296,18 +296,18 @@ async def test_why_an_instance_cannot_run_reaches_its_owner(
 
 async def test_a_task_whose_start_was_not_answered_is_run_all_the_same(world: World) -> None:
     """The repeated start was answered "already started", and the task never ran."""
-    world.way.lose[START] = 1
+    world.faults.lose[START] = 1
     await world.look_at(task_reservation())
-    assert world.way.calls.count(START) == 2
+    assert world.faults.calls.count(START) == 2
     assert world.executor.container(TASK).state is ContainerState.INITIALIZING
     assert (await world.task()).state is TaskState.Running
 
 
 async def test_a_started_task_whose_definition_was_not_had_is_run_by_a_later_pass(world: World) -> None:
-    world.way.refuse = {GET_TASK}
+    world.faults.refuse = {GET_TASK}
     await world.look_at(task_reservation())
     assert world.executor.container(TASK).state is ContainerState.RESERVED
-    world.way.refuse = set()
+    world.faults.refuse = set()
     await world.look()
     assert world.executor.container(TASK).state is ContainerState.INITIALIZING
 
@@ -316,7 +316,7 @@ async def test_a_running_task_is_not_run_again_by_a_bulk_pass(world: World) -> N
     await world.look_at(task_reservation())
     await world.look()
     assert [call[0] for call in world.executor.calls] == ["run"]
-    assert world.way.calls == [START, GET_TASK, START]
+    assert world.faults.calls == [START, GET_TASK, START]
 
 
 def failed_to_be_made() -> Container:
@@ -327,8 +327,8 @@ def failed_to_be_made() -> Container:
 async def test_a_repeated_rejection_leaves_a_task_alone_that_runs_elsewhere(world: World) -> None:
     """The answer to a rejection got lost; its repeat put a task that ran elsewhere back to pending."""
     await world.bbs.controllers.tasks.start(TASK, CELL)
-    world.way.lose[REJECT] = 1
-    world.way.then = lambda: world.bbs.controllers.tasks.start(TASK, OTHER)
+    world.faults.lose[REJECT] = 1
+    world.faults.then = lambda: world.bbs.controllers.tasks.start(TASK, OTHER)
     await world.look_at(failed_to_be_made())
     await world.deliver()
     task = await world.task()
@@ -338,8 +338,8 @@ async def test_a_repeated_rejection_leaves_a_task_alone_that_runs_elsewhere(worl
 
 async def test_a_rejection_that_did_not_arrive_is_repeated(world: World) -> None:
     await world.bbs.controllers.tasks.start(TASK, CELL)
-    world.way.refuse = {REJECT}
-    world.way.heal_on = GET_TASK
+    world.faults.refuse = {REJECT}
+    world.faults.heal_on = GET_TASK
     await world.look_at(failed_to_be_made())
     await world.deliver()
     task = await world.task()

@@ -125,7 +125,7 @@ class Server:
         return line, named
 
 
-class Nobody(Server):
+class NoListener(Server):
     """Nothing listens."""
 
     def __enter__(self) -> Server:
@@ -322,7 +322,7 @@ def start_server(spec: dict[str, Any] | None, ip: str, port: int, certs: str) ->
     local = "127.0.0.1"
     match spec:
         case None | {"kind": "closed"}:
-            return Nobody({}, ip, port)
+            return NoListener({}, ip, port)
         case {"kind": "tcp"}:
             return Server(spec, spec.get("bind", ip), port)
         case {"kind": "http"}:

@@ -38,8 +38,8 @@ UNKNOWN_FIELDS = b"\xa2\x06\x05hello\xa8\x06\x01"
 """Fields 100 (text) and 101 (a number), which no message has."""
 
 
-class Doors:
-    """A control plane and what is needed to talk to its parts."""
+class Clients:
+    """A control plane, and clients of its parts."""
 
     def __init__(self, plane: ControlPlane, files: IdentityFiles | None) -> None:
         self.plane = plane
@@ -66,13 +66,13 @@ class Doors:
 
 
 @pytest.fixture(params=["plain", "mutual TLS"])
-async def doors(
+async def clients(
     request: pytest.FixtureRequest, tmp_path: Path, tls_identity: IdentityFiles
-) -> AsyncIterator[Doors]:
+) -> AsyncIterator[Clients]:
     config = PlaneConfig(state_dir=tmp_path, addresses=EVERYWHERE)
     files = tls_identity if request.param == "mutual TLS" else None
     async with ControlPlane(replace(config, tls=files)) as plane:
-        yield Doors(plane, files)
+        yield Clients(plane, files)
 
 
 async def call(channel: grpc.aio.Channel, method: wire.Method[Any, Any], data: bytes) -> Any:
@@ -84,8 +84,8 @@ async def call(channel: grpc.aio.Channel, method: wire.Method[Any, Any], data: b
         return error.code()
 
 
-async def test_locket_refuses_what_is_no_message_and_goes_on(doors: Doors) -> None:
-    async with doors.locket() as channel:
+async def test_locket_refuses_what_is_no_message_and_goes_on(clients: Clients) -> None:
+    async with clients.locket() as channel:
         for length in range(1, len(LOCK)):
             answer = await call(channel, wire.LOCK, LOCK[:length])
             assert answer != b"", f"the first {length} bytes are no lock"
@@ -94,55 +94,55 @@ async def test_locket_refuses_what_is_no_message_and_goes_on(doors: Doors) -> No
         assert await call(channel, wire.LOCK, LOCK) == b""
 
 
-async def test_locket_passes_over_fields_it_does_not_know(doors: Doors) -> None:
-    async with doors.locket() as channel:
+async def test_locket_passes_over_fields_it_does_not_know(clients: Clients) -> None:
+    async with clients.locket() as channel:
         assert await call(channel, wire.LOCK, LOCK + UNKNOWN_FIELDS) == b""
         found = pb.FetchResponse.FromString(await call(channel, wire.FETCH, b"\x0a\x03own"))
     assert found.resource.owner == "o"
 
 
-async def test_locket_refuses_a_message_that_is_too_large(doors: Doors) -> None:
-    async with doors.locket() as channel:
+async def test_locket_refuses_a_message_that_is_too_large(clients: Clients) -> None:
+    async with clients.locket() as channel:
         large = pb.LockRequest(resource=pb.Resource(value="x" * (5 << 20))).SerializeToString()
         assert await call(channel, wire.LOCK, large) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await call(channel, wire.LOCK, LOCK) == b""
 
 
 @pytest.mark.parametrize("path", ["/v1/lrps", "/v1/tasks"])
-async def test_the_auctioneer_refuses_what_it_cannot_read_and_goes_on(doors: Doors, path: str) -> None:
+async def test_the_auctioneer_refuses_what_it_cannot_read_and_goes_on(clients: Clients, path: str) -> None:
     async with aiohttp.ClientSession() as session:
-        tls = doors.tls or True
+        tls = clients.tls or True
         for body in (b"", b"[{", b'"x"', b"\xff\xff", b"[" * 100_000):
-            async with session.post(doors.auctioneer(path), data=body, ssl=tls) as answer:
+            async with session.post(clients.auctioneer(path), data=body, ssl=tls) as answer:
                 assert (answer.status, [*await answer.json()]) == (400, ["error"])
         large = io.BytesIO(bytes(AUCTIONEER_LIMIT + 1))
-        async with session.post(doors.auctioneer(path), data=large, ssl=tls) as answer:
+        async with session.post(clients.auctioneer(path), data=large, ssl=tls) as answer:
             assert answer.status == 413
         unknown = b'[{"unheard_of":[1,{}]}]'
-        async with session.post(doors.auctioneer(path), data=unknown, ssl=tls) as answer:
+        async with session.post(clients.auctioneer(path), data=unknown, ssl=tls) as answer:
             assert (answer.status, await answer.read()) == (202, b"{}")
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks", "/v1/desired_lrps"])
-async def test_the_receptor_refuses_what_it_cannot_read_and_goes_on(doors: Doors, path: str) -> None:
+async def test_the_receptor_refuses_what_it_cannot_read_and_goes_on(clients: Clients, path: str) -> None:
     async with aiohttp.ClientSession() as session:
         for body in (b"", b"{", b"[]", b"\xff\xff", b"[" * 100_000):
-            async with session.post(doors.receptor(path), data=body) as answer:
+            async with session.post(clients.receptor(path), data=body) as answer:
                 assert (answer.status, (await answer.json())["name"]) == (400, "InvalidJSON")
         large = io.BytesIO(bytes(RECEPTOR_LIMIT + 1))
-        async with session.post(doors.receptor(path), data=large) as answer:
+        async with session.post(clients.receptor(path), data=large) as answer:
             assert answer.status == 413
-        async with session.get(doors.receptor(path)) as answer:
+        async with session.get(clients.receptor(path)) as answer:
             assert (answer.status, await answer.json()) == (200, [])
 
 
 async def test_a_subscriber_that_vanishes_takes_nothing_from_others(
-    doors: Doors, definition: TaskDefinition
+    clients: Clients, definition: TaskDefinition
 ) -> None:
-    address = doors.plane.addresses.bbs
-    async with asyncio.timeout(PATIENCE_S), doors.bbs() as bbs, bbs.task_events() as events:
+    address = clients.plane.addresses.bbs
+    async with asyncio.timeout(PATIENCE_S), clients.bbs() as bbs, bbs.task_events() as events:
         for number in range(3):
-            reader, writer = await asyncio.open_connection(address.host, address.port, ssl=doors.tls)
+            reader, writer = await asyncio.open_connection(address.host, address.port, ssl=clients.tls)
             writer.write(b"POST /v1/events/tasks.r1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")
             await bbs.desire_task(f"t{number}", "d", definition)

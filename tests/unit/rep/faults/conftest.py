@@ -53,8 +53,8 @@ LRP = DesiredLRP(
 )
 
 
-class Nobody:
-    """The test hands out the work itself."""
+class NoAuctioneer:
+    """The tests assign the work themselves."""
 
     async def request_lrps(self, requests: list[Any], trace_id: str = "") -> None: ...
 
@@ -62,7 +62,7 @@ class Nobody:
 
 
 class Spoiler:
-    """In front of a BBS: lets calls through, or answers for it."""
+    """Faults before a BBS: passes calls on, or answers them itself."""
 
     def __init__(self) -> None:
         self.fault = ""
@@ -197,7 +197,7 @@ async def deployed(
     async with (
         RepClient(client_tls) as reps,
         HTTPCallbacks(destinations=Destinations()) as callbacks,
-        run_bbs(folder, auctioneer=Nobody(), reps=reps, callbacks=callbacks) as bbs,
+        run_bbs(folder, auctioneer=NoAuctioneer(), reps=reps, callbacks=callbacks) as bbs,
         AsyncExitStack() as stack,
     ):
         bbs.app.middlewares.append(spoiler.spoil)

@@ -51,7 +51,7 @@ class Socket:
         self.aborted = True
 
 
-class Nobody:
+class PasswordMethod:
     method = b"password"
 
 
@@ -62,7 +62,7 @@ def make_link(keys: Any) -> Callable[[], ServerLink]:
             version="test",
             host_key=asyncssh.import_private_key(keys.host["ed25519"]),
             algorithms=Algorithms(),
-            authenticator=lambda _: Nobody(),  # type: ignore[arg-type, return-value]
+            authenticator=lambda _: PasswordMethod(),  # type: ignore[arg-type, return-value]
             ready=lambda _: None,
             ended=lambda _: None,
             idle_seconds=0,
