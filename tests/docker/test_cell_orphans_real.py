@@ -59,6 +59,8 @@ async def a_cell_with_an_orphan(folder: Path, client: APIClient) -> AsyncIterato
                         connection.execute(f"DELETE FROM {table} WHERE guid = 'lost'")
                 yield rep, inside
             finally:
+                if "lost" in inside.ids():
+                    client.remove_container(inside.ids()["lost"], force=True, v=True)
                 await rep.start()
                 assert await rep.stop() == 0, rep.log_tail()
 
