@@ -198,8 +198,3 @@ def stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., S
 @pytest.fixture
 def answer() -> type[Answer]:
     return Answer
-
-
-@pytest.fixture
-def digest_of() -> Callable[[bytes], str]:
-    return digest
