@@ -1,4 +1,4 @@
-"""Parameters whose values shell completion asks of the BBS of the command line.
+"""Parameters with shell completion of their values, from the BBS of the command line.
 
 A BBS that is missing, slow or broken gives no values and no message.
 """
@@ -40,7 +40,7 @@ def _names(call: Names, *, for_task: Names | None = None, of_cell_dev: Names | N
             names = asyncio.run(_names_from_bbs(target, chosen)) if target.bbs_url else ()
         except (BadArguments, BBSError, TimeoutError):
             return []
-        # A stranger may have chosen the name: a shell must take it as one word without effects.
+        # Any client may have chosen the name: for a shell it must be one word without effects.
         return sorted(name for name in names if name.startswith(incomplete) and shlex.quote(name) == name)
 
     return complete

@@ -1,4 +1,4 @@
-"""The kill loop: a cell under load is killed again and again, and everything is counted after each start."""
+"""The kill loop: repeated kills of a cell under load, with a count of every loss after each start."""
 
 from __future__ import annotations
 

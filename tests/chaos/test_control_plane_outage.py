@@ -1,4 +1,4 @@
-"""The control plane is gone for a while, in every way it can be: nothing restarts, no outcome is lost."""
+"""Outages of the control plane of every kind: no instance restarts, and no outcome is lost."""
 
 from __future__ import annotations
 

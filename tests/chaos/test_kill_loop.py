@@ -1,4 +1,4 @@
-"""The agent is killed under load, at random moments and at failpoints: nothing is lost or left behind."""
+"""Kills of the agent under load, at random moments and at failpoints: no loss, no leftovers."""
 
 from __future__ import annotations
 
