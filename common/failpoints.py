@@ -7,10 +7,10 @@ failpoint does nothing. Several are separated by commas.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import signal
+import sys
 import threading
 from typing import Final
 
@@ -35,8 +35,6 @@ NAMES: Final = (
 """Every failpoint of the product."""
 
 _FORM: Final = re.compile(r"(?P<name>[a-z.-]+)=kill(?:@(?P<turn>[1-9]\d*))?")
-
-logger = logging.getLogger(__name__)
 
 
 class Failpoints:
@@ -75,5 +73,5 @@ _ARMED = Failpoints(text) if (text := os.environ.get(VARIABLE, "")) else None
 def failpoint(name: str) -> None:
     """Kill the process here if a test has asked for it."""
     if _ARMED is not None and _ARMED.is_due(name):
-        logger.warning("killed-at-failpoint", extra={"data": {"name": name}})
+        os.write(sys.stderr.fileno(), f"killed at failpoint {name}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)

@@ -12,6 +12,11 @@ from executor.logs.clock import Clock
 from executor.steps.base import EmittableError, Step, StepError, interrupted, outcome_of
 from executor.steps.replay import Recorded
 
+RESUMED_PAUSE_S = 1.0
+"""Pause before a liveness check goes on after a restart of the agent. If the app has ended, its exit status
+is read in the pause, and is the reason of the crash.
+"""
+
 
 @dataclass(eq=False)
 class HealthCheck:
@@ -37,7 +42,9 @@ class HealthCheck:
             self.ready.set()
         await self.record.answer()
         try:
-            if not self.ready.is_set():
+            if self.ready.is_set():
+                await asyncio.sleep(RESUMED_PAUSE_S)
+            else:
                 await self._start_up(self.clock.monotonic() if past is None else past.at)
             await self._live()
         except StepError as error:

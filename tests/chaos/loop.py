@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import docker
 
 from bbs.client.http import HTTPBBSClient
-from bbs.models.actual_lrp import ActualLRP
+from bbs.models.actual_lrp import ActualLRP, Presence
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from cell.development.local import LocalCellError
 from cell.development.slots import Slot
@@ -67,18 +68,18 @@ class Loop:
     random: random.Random
     problems: list[str] = field(default_factory=list)
     starts_s: list[float] = field(default_factory=list)
+    deaths: Counter[str] = field(default_factory=Counter)
     _instances: dict[str, Instance] = field(default_factory=dict)
     _pids: dict[str, int] = field(default_factory=dict)
     _scaled: int = 1
     _round: int = 0
     _baseline: Inventory | None = None
     _first: Footprint | None = None
-    _armed: str = ""
     _crasher: str = "crash-0"
 
     async def begin(self) -> None:
         """Start the cell and its work, and wait until everything runs."""
-        await self._start("")
+        await self._start()
         self._baseline = await asyncio.to_thread(self._take)
         for number in range(APPS):
             await self.bbs.desire_lrp(lrp(f"web-{number}", KINDS[number % len(KINDS)], self.mill.files.url))
@@ -88,20 +89,27 @@ class Loop:
         self._first = await asyncio.to_thread(inventory.footprint, self.rep.pid, self.state)
 
     async def round(self) -> None:
-        """Kill the agent in the middle of work, start it again, and check everything."""
+        """Kill the agent in the middle of work, start it again, and check everything.
+
+        In half of the rounds the agent dies at a failpoint, which is armed when the round begins.
+        """
         self._round += 1
         crasher = self._instance(self._crasher)
         await self.traffic.drop(crasher.guid)
+        failpoint = self._failpoint() if self.random.random() < 0.5 else ""
+        if failpoint:
+            await self.rep.kill()
+            await self._start(failpoint)
         self.mill.go_on()
         await self._scale(self.random.randint(1, SCALED_MOST))
         crash_first = self.random.random() < 0.5
         if crash_first:
             await self._crash(crasher)
-        await self._die()
+        await self._die(failpoint)
         if not crash_first:
             await self._crash(crasher)
         await asyncio.sleep(self.random.uniform(0, 1))
-        await self._start(self._next_failpoint())
+        await self._start()
         await self._drain_tasks()
         await self._settle(crashes=1)
         await self._check()
@@ -121,35 +129,31 @@ class Loop:
     def _instance(self, process_guid: str) -> Instance:
         return next(each for each in self._instances.values() if each.process_guid == process_guid)
 
-    def _next_failpoint(self) -> str:
-        """Half of the lives end at a failpoint."""
-        if self.random.random() < 0.5:
-            return ""
+    def _failpoint(self) -> str:
         name = self.random.choice(NAMES)
         return f"{name}=kill@{self.random.randint(1, LATEST_PASS.get(name, 4))}"
 
-    async def _start(self, failpoint: str) -> None:
-        """Start the agent; if an armed failpoint ends it before it is up, start it without one."""
+    async def _start(self, failpoint: str = "") -> None:
+        """Start the agent; a failpoint may end it before it is up."""
         began = time.monotonic()
-        self._armed = failpoint
         try:
             await self.rep.start({VARIABLE: failpoint} if failpoint else None)
         except LocalCellError:
             if not failpoint or not self.rep.has_ended:
                 raise
-            self._armed = ""
-            began = time.monotonic()
-            await self.rep.start()
-        self.starts_s.append(time.monotonic() - began)
+        else:
+            self.starts_s.append(time.monotonic() - began)
 
-    async def _die(self) -> None:
-        """At an armed failpoint, or at a random moment."""
-        if self._armed:
+    async def _die(self, failpoint: str) -> None:
+        """At the failpoint, or at a random moment."""
+        if failpoint:
             deadline = time.monotonic() + FAILPOINT_S
-            while not self.rep.has_ended and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing notifies of it
+            while not self.rep.has_ended and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing notifies
                 await asyncio.sleep(0.02)
+            self.deaths[failpoint.partition("=")[0] if self.rep.has_ended else "late"] += 1
         else:
             await asyncio.sleep(self.random.uniform(0, 2))
+            self.deaths["random"] += 1
         await self.rep.kill()
 
     async def _crash(self, crasher: Instance) -> None:
@@ -193,7 +197,7 @@ class Loop:
                 f"{row.actual_lrp_key.process_guid}/{row.actual_lrp_key.index} {row.state}"
                 f" crashes={row.crash_count} {row.crash_reason} {row.placement_error}"
                 for row in rows
-                if row.state != "RUNNING" or row.routable is False
+                if row.state != "RUNNING" or row.routable is False or row.presence is not Presence.ORDINARY
             ]
             if found != expected or len(rows) != len(expected):
                 waiting.append(f"found {sorted(found ^ expected)}, {len(rows)} rows")
@@ -297,23 +301,29 @@ class Loop:
         more = (await asyncio.to_thread(self._take)).beyond(self._baseline)
         return json.dumps(more) if more else ""
 
+    async def clear(self) -> None:
+        """Remove the containers of the cell, whatever state a failure left."""
+        await asyncio.to_thread(_remove_containers, self.rep.cell_id)
+
     def _take(self) -> Inventory:
         return inventory.take(self.rep, self.slot.nft_table, self.state)
 
     async def _until(self, missing: Missing, what: str) -> None:
-        """Wait until nothing is missing. Otherwise a problem is noted."""
+        """Wait until nothing is missing. Raises AssertionError, with all problems so far."""
         deadline, last = time.monotonic() + SETTLE_S, ""
         while time.monotonic() < deadline:
             if not (last := await missing()):
                 return
             await asyncio.sleep(0.1)
         self._problem(f"waited {SETTLE_S:g} s for {what}: {last}")
+        raise AssertionError("\n".join(self.verdict()))
 
     def _problem(self, text: str) -> None:
         self.problems.append(f"round {self._round}: {text}")
 
     def verdict(self) -> list[str]:
         """All that was wrong."""
+        self.lines.read()
         ran = [f"{guid} ran {times} times" for guid in self.mill.done if (times := self._ran(guid)) != 1]
         return [
             *self.problems,
@@ -336,5 +346,14 @@ def _init_pids(cell_id: str) -> dict[str, int]:
             with suppress(docker.errors.NotFound):
                 pids[each["Labels"][LABEL_GUID]] = client.inspect_container(each["Id"])["State"]["Pid"]
         return pids
+    finally:
+        client.close()
+
+
+def _remove_containers(cell_id: str) -> None:
+    client = docker.APIClient(version="auto")
+    try:
+        for each in client.containers(all=True, filters={"label": f"{LABEL_CELL}={cell_id}"}):
+            client.remove_container(each["Id"], force=True, v=True)
     finally:
         client.close()

@@ -75,6 +75,7 @@ async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bo
                 )
                 milling = group.create_task(loop.mill.run())
                 try:
+                    await loop.clear()
                     await loop.begin()
                     for number in range(1, ROUNDS + 1):
                         began = time.monotonic()
@@ -82,10 +83,12 @@ async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bo
                         print(f"round {number}: {time.monotonic() - began:.1f} s")
                         assert not (wrong := loop.verdict()), "\n".join([f"seed {SEED}", *wrong])
                     await loop.end()
+                    print(f"starts: {sorted(loop.starts_s)[-1]:.1f} s at most; deaths: {dict(loop.deaths)}")
                 finally:
                     milling.cancel()
                     await loop.traffic.close()
                     await rep.stop()
+                    await loop.clear()
     assert not (wrong := loop.verdict()), "\n".join([f"seed {SEED}", *wrong])
 
 

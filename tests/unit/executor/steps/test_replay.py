@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import executor.steps.check as check_module
 from bbs.models.actions import (
     Action,
     CodependentAction,
@@ -24,6 +25,7 @@ from bbs.models.actions import (
     TryAction,
     UploadAction,
 )
+from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.codec import decode, encode
 from executor.errors import EngineError
 from executor.logs.api import LogLine
@@ -32,6 +34,7 @@ from executor.model import RunInfo
 from executor.steps.base import Step
 from executor.steps.replay import History, StepRecord
 from executor.steps.tree import build_container_step
+from healthcheck.probe import ProbeError
 from tests.support.thorough import examples
 from tests.unit.executor.steps.conftest import LoopClock
 
@@ -284,8 +287,7 @@ class Agents:
 
     def start(self) -> Step:
         """Run the tree under a new agent; the previous one is killed now."""
-        for killed in self._killed:
-            killed.dead.set()
+        self.kill()
         killed = self._store.killed = Killed(0, after=False)
         self._killed.append(killed)
         mine = Store(self._store.rows, killed)
@@ -301,6 +303,11 @@ class Agents:
         )
         self._tasks.append(asyncio.create_task(step.run()))
         return step
+
+    def kill(self) -> None:
+        """Kill the agent that runs, if any."""
+        for killed in self._killed:
+            killed.dead.set()
 
     async def end(self) -> str:
         """The error of the last tree."""
@@ -372,6 +379,32 @@ async def test_a_healthy_instance_stays_healthy(
     world.engine.scripts["probe"] = script_of(lasts=0, status=1)
     assert "Instance became unhealthy" in await agent.end()
     assert [spec.path for spec in world.engine.started].count("app") == 1
+
+
+async def test_an_app_that_ended_while_no_agent_ran_crashes_with_its_status(
+    world: World,
+    agents: Callable[..., Agents],
+    script_of: type[Script],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its health check fails, too, but says less."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + 7
+
+    async def tcp_check(*_: object) -> None:
+        if loop.time() >= ends_at:
+            raise ProbeError("connection refused", 4)
+
+    monkeypatch.setattr(check_module, "tcp_check", tcp_check)
+    world.engine.scripts["app"] = script_of(lasts=7, status=9)
+    check = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=8080)),))
+    agent = agents(RunInfo(action=APP, check_definition=check))
+    step = agent.start()
+    await step.ready.wait()
+    agent.kill()
+    await asyncio.sleep(10)
+    agent.start()
+    assert "Exited with status 9" in await agent.end()
 
 
 async def test_the_time_limit_of_a_start_up_counts_from_its_beginning(
