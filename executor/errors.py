@@ -54,6 +54,12 @@ class LimitsInvalid(ExecutorError):
     text = "container limits invalid"
 
 
+class HandedOver(ExecutorError):
+    """The executor has left its containers to the next one."""
+
+    text = "the cell is restarting"
+
+
 class EmptyAction(ExecutorError):
     """The run request has no action."""
 

@@ -31,7 +31,7 @@ from executor.containers.store import ContainerStore
 from executor.containment import Containment
 from executor.engine.api import Engine
 from executor.enginehealth import EngineHealth
-from executor.errors import ContainerNotFound, ExecutorError
+from executor.errors import ContainerNotFound, ExecutorError, HandedOver
 from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogSink, Stream
 from executor.logs.clock import Clock, SystemClock
@@ -190,6 +190,8 @@ class Executor:
     def allocate(
         self, requests: Sequence[AllocationRequest], *, trace_id: str = ""
     ) -> list[AllocationFailure]:
+        if self._boot.detached:
+            return [AllocationFailure(request=each, reason=HandedOver.text) for each in requests]
         failures = []
         for request in requests:
             try:
@@ -277,6 +279,9 @@ class Executor:
         self._app_log.write(self._store.get(guid).run_info.log_config, text, stream)
 
     def _actor(self, guid: str) -> ContainerActor:
+        """Raises ContainerNotFound, HandedOver."""
+        if self._boot.detached:
+            raise HandedOver
         try:
             return self._actors[guid]
         except KeyError:

@@ -54,11 +54,11 @@ class Scheduler:
                 task.cancel()
 
     async def cancel(self) -> None:
-        """Cancel all tasks and wait for their ends."""
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Cancel all tasks, and those that they start meanwhile, and wait for their ends."""
+        while tasks := set(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start a task of the executor; its failure ends the executor."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from executor.api import ExecutorAPI
 from executor.containers.machine import MISSING
-from executor.errors import ContainerNotFound, EngineError, ExecutorError, NetworkError
+from executor.errors import ContainerNotFound, EngineError, ExecutorError, HandedOver, NetworkError
 from executor.model import AllocationRequest, Container, ContainerEvent, ContainerState, EventKind, RunRequest
 from executor.steps.base import EmittableError
 from tests.support.thorough import examples
@@ -102,7 +102,7 @@ class History:
                     await self._executor.stop(guid)
 
     async def _delete(self, guid: str) -> None:
-        with suppress(ContainerNotFound, EngineError):
+        with suppress(ContainerNotFound, EngineError, HandedOver):
             await self._executor.delete(guid)
 
 
@@ -120,8 +120,7 @@ async def live_and_be_killed(
                     if settled:
                         await settle()
                 containers = {container.guid: container for container in executor.containers()}
-                detached = asyncio.create_task(executor.detach())
-                await asyncio.wait({detached})
+                await executor.detach()
                 calls = list(world.engine.calls)
                 for gate in world.engine.gates.values():
                     gate.set()

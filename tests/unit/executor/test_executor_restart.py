@@ -12,10 +12,11 @@ import pytest
 from executor.config import OnStop
 from executor.containers.machine import MISSING
 from executor.engine.api import ContainerSpec
-from executor.errors import ContainerNotFound
+from executor.errors import ContainerNotFound, HandedOver
 from executor.executor import Executor
 from executor.journal.api import ContainerRow, Put, Trouble
 from executor.model import (
+    AllocationFailure,
     AllocationRequest,
     ContainerState,
     EventKind,
@@ -234,6 +235,22 @@ async def test_a_stop_hands_the_containers_over_if_so_configured(world: World, r
     assert world.network.closed
     async with world.later().running() as (executor, _):
         assert executor.container("ig").state is ContainerState.CREATED
+
+
+async def test_after_a_hand_over_nothing_is_accepted_any_more(world: World, run_request: Request) -> None:
+    async with world.running() as (executor, events):
+        await run(world, executor, events, run_request())
+        await executor.detach()
+        request = AllocationRequest(guid="new")
+        assert executor.allocate([request]) == [
+            AllocationFailure(request=request, reason="the cell is restarting")
+        ]
+        for call in (executor.stop, executor.delete, executor.force_destroy):
+            with pytest.raises(HandedOver):
+                await call("ig")
+        await executor.detach()
+    assert "destroy ig" not in world.engine.calls
+    assert set(world.journal.rows.containers) == {"ig"}
 
 
 async def test_what_ends_during_a_hand_over_ends_in_the_next_process(
