@@ -54,8 +54,9 @@ class SyslogMessages:
         if line.delivery is None:
             header, last = f"{header}{data} ", ""
         else:
-            header += f'[{_OUTPUT_ID} name="{_escaped(line.delivery.name)}" offset="'
-            last = f'"]{"" if data == "-" else data} '
+            tags = "" if data == "-" else data  # first: readers of today look for them there
+            header += f'{tags}[{_OUTPUT_ID} name="{_escaped(line.delivery.name)}" offset="'
+            last = '"] '
         return f"<{priority}>1 ".encode(), header.encode(), last.encode()
 
 

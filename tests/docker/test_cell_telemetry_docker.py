@@ -93,7 +93,10 @@ async def test_lines_and_metrics_arrive_everywhere(
     envelopes = loggregator_agent.envelopes
     (line,) = [one for one in envelopes if one.log.payload == b"hello"]
     assert (line.source_id, line.instance_id) == ("app-guid", "0")
-    assert dict(line.tags) == {
+    tags = dict(line.tags)
+    assert tags.pop("output").endswith(".out")  # names the stream, so that a reader can drop a repeated line
+    assert tags.pop("output_offset").isdecimal()
+    assert tags == {
         "origin": "rep", "source_type": "APP", "source_id": "app-guid", "instance_id": "0",
     }  # fmt: skip
 
