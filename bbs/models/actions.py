@@ -154,18 +154,13 @@ class EmptyAction:
     """A wrapper without members: not runnable, refused by validation as ``inner-action``."""
 
 
-Action: TypeAlias = (
-    DownloadAction
-    | UploadAction
-    | RunAction
-    | TimeoutAction
-    | EmitProgressAction
-    | TryAction
-    | ParallelAction
-    | SerialAction
-    | CodependentAction
-    | EmptyAction
-)
+Wrapper: TypeAlias = TimeoutAction | EmitProgressAction | TryAction
+"""An action with one child action."""
+
+Combination: TypeAlias = ParallelAction | SerialAction | CodependentAction
+"""An action with any number of child actions."""
+
+Action: TypeAlias = DownloadAction | UploadAction | RunAction | Wrapper | Combination | EmptyAction
 """Any action."""
 
 ACTION_TYPES: Mapping[str, type[Action]] = {
@@ -189,24 +184,26 @@ def kind_of(action: Action) -> str:
 
 def children(action: Action) -> tuple[Action, ...]:
     """The direct child actions, in order."""
-    match action:
-        case ParallelAction() | SerialAction() | CodependentAction():
-            return action.actions
-        case TimeoutAction() | TryAction() | EmitProgressAction():
-            return () if action.action is None else (action.action,)
-        case _:
-            return ()
+    if isinstance(action, Combination):
+        return action.actions
+    return (action.action,) if isinstance(action, Wrapper) and action.action is not None else ()
+
+
+def json_paths(action: Action, path: str) -> list[str]:
+    """The JSON paths of the direct child actions. path: of the action's wrapper."""
+    own = f"{path}.{kind_of(action)}"
+    if isinstance(action, Combination):
+        return [f"{own}.actions[{index}]" for index in range(len(action.actions))]
+    return [f"{own}.action" for _ in children(action)]
 
 
 def map_children(action: Action, change: Callable[[Action], Action]) -> Action:
     """The action with ``change`` applied to each direct child action."""
-    match action:
-        case ParallelAction() | SerialAction() | CodependentAction():
-            return replace(action, actions=tuple(change(inner) for inner in action.actions))
-        case TimeoutAction() | TryAction() | EmitProgressAction() if action.action is not None:
-            return replace(action, action=change(action.action))
-        case _:
-            return action
+    if isinstance(action, Combination):
+        return replace(action, actions=tuple(change(inner) for inner in action.actions))
+    if isinstance(action, Wrapper) and action.action is not None:
+        return replace(action, action=change(action.action))
+    return action
 
 
 _KINDS = {action_type: key for key, action_type in ACTION_TYPES.items()}

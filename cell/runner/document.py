@@ -12,15 +12,15 @@ from pathlib import Path
 
 from bbs.models.actions import (
     Action,
-    CodependentAction,
+    Combination,
     DownloadAction,
-    EmitProgressAction,
-    ParallelAction,
     RunAction,
-    SerialAction,
     TimeoutAction,
-    TryAction,
     UploadAction,
+    Wrapper,
+    children,
+    json_paths,
+    kind_of,
 )
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument, read_document
@@ -136,21 +136,16 @@ def _action_problems(action: Action, path: str) -> Iterator[InvalidDocument]:
         case UploadAction():
             where = f"{path}.upload"
             yield from _missing(where, {"from": action.from_, "to": action.to, "user": action.user})
-        case TimeoutAction():
-            if action.timeout_ms <= 0:
-                got = describe(action.timeout_ms) if action.timeout_ms else "nothing"
-                yield InvalidDocument(f"{path}.timeout.timeout_ms", "milliseconds, more than 0", got)
-            yield from _inner_problems(action.action, f"{path}.timeout")
-        case TryAction():
-            yield from _inner_problems(action.action, f"{path}.try")
-        case EmitProgressAction():
-            yield from _inner_problems(action.action, f"{path}.emit_progress")
-        case SerialAction():
-            yield from _list_problems(action.actions, f"{path}.serial")
-        case ParallelAction():
-            yield from _list_problems(action.actions, f"{path}.parallel")
-        case CodependentAction():
-            yield from _list_problems(action.actions, f"{path}.codependent")
+        case TimeoutAction() if action.timeout_ms <= 0:
+            got = describe(action.timeout_ms) if action.timeout_ms else "nothing"
+            yield InvalidDocument(f"{path}.timeout.timeout_ms", "milliseconds, more than 0", got)
+    below = children(action)
+    if not below and isinstance(action, Wrapper):
+        yield InvalidDocument(f"{path}.{kind_of(action)}.action", "an action", "nothing")
+    if not below and isinstance(action, Combination):
+        yield InvalidDocument(f"{path}.{kind_of(action)}.actions", "at least one action", "none")
+    for inner, where in zip(below, json_paths(action, path), strict=True):
+        yield from _action_problems(inner, where)
 
 
 def _missing(path: str, fields: Mapping[str, str]) -> Iterator[InvalidDocument]:
@@ -168,17 +163,3 @@ def _checksum_problems(action: DownloadAction, path: str) -> Iterator[InvalidDoc
     if algorithm and algorithm not in CHECKSUM_ALGORITHMS:
         known = ", ".join(CHECKSUM_ALGORITHMS)
         yield InvalidDocument(f"{path}.checksum_algorithm", f"one of {known}", describe(algorithm))
-
-
-def _inner_problems(inner: Action | None, path: str) -> Iterator[InvalidDocument]:
-    if inner is None:
-        yield InvalidDocument(f"{path}.action", "an action", "nothing")
-    else:
-        yield from _action_problems(inner, f"{path}.action")
-
-
-def _list_problems(actions: tuple[Action, ...], path: str) -> Iterator[InvalidDocument]:
-    if not actions:
-        yield InvalidDocument(f"{path}.actions", "at least one action", "none")
-    for index, inner in enumerate(actions):
-        yield from _action_problems(inner, f"{path}.actions[{index}]")

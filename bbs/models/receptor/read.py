@@ -12,16 +12,13 @@ from urllib.parse import urlsplit
 from bbs.models.actions import (
     ACTION_TYPES,
     Action,
-    CodependentAction,
     DownloadAction,
-    EmitProgressAction,
     EmptyAction,
-    ParallelAction,
     RunAction,
-    SerialAction,
     TimeoutAction,
-    TryAction,
     UploadAction,
+    json_paths,
+    map_children,
 )
 from bbs.models.actual_lrp import ActualLRP, Presence
 from bbs.models.cell import CellPresence
@@ -161,34 +158,14 @@ def modern_action(action: Action, path: str) -> Action:
         case RunAction() | DownloadAction() | UploadAction():
             return action if action.user else replace(action, user=DEFAULT_USER)
         case TimeoutAction():
-            timeout_ms = action.timeout_ms
-            if not timeout_ms and action.deprecated_timeout_ns:
-                timeout_ms = _milliseconds(action.deprecated_timeout_ns)
-            return replace(
-                action,
-                action=_optional(action.action, f"{path}.timeout.action"),
-                timeout_ms=timeout_ms,
-                deprecated_timeout_ns=0,
-            )
-        case TryAction():
-            return replace(action, action=_optional(action.action, f"{path}.try.action"))
-        case EmitProgressAction():
-            inner = _optional(action.action, f"{path}.emit_progress.action")
-            return replace(action, action=inner)
-        case ParallelAction():
-            return replace(action, actions=_all(action.actions, f"{path}.parallel"))
-        case SerialAction():
-            return replace(action, actions=_all(action.actions, f"{path}.serial"))
-        case CodependentAction():
-            return replace(action, actions=_all(action.actions, f"{path}.codependent"))
+            timeout_ms = action.timeout_ms or _milliseconds(action.deprecated_timeout_ns)
+            action = replace(action, timeout_ms=timeout_ms, deprecated_timeout_ns=0)
+    paths = iter(json_paths(action, path))
+    return map_children(action, lambda inner: modern_action(inner, next(paths)))
 
 
 def _optional(action: Action | None, path: str) -> Action | None:
     return None if action is None else modern_action(action, path)
-
-
-def _all(actions: tuple[Action, ...], path: str) -> tuple[Action, ...]:
-    return tuple(modern_action(action, f"{path}.actions[{index}]") for index, action in enumerate(actions))
 
 
 def _milliseconds(ns: int) -> int:

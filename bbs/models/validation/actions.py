@@ -5,16 +5,14 @@ from __future__ import annotations
 from bbs.models.actions import (
     MAX_DEPTH,
     Action,
-    CodependentAction,
     DownloadAction,
     EmitProgressAction,
     EmptyAction,
-    ParallelAction,
     RunAction,
-    SerialAction,
     TimeoutAction,
     TryAction,
     UploadAction,
+    children,
 )
 from bbs.models.validation.fields import INVALID_ACTION_TYPE, invalid_field, required
 
@@ -25,6 +23,7 @@ def validate_action(action: Action, depth: int = 1) -> list[str]:
     """Errors of an action and its children. depth: of this action, 1 for the outermost."""
     if depth > MAX_DEPTH:
         return [invalid_field(f"action nested more than {MAX_DEPTH} deep")]
+    below = [text for inner in children(action) for text in validate_action(inner, depth + 1)]
     match action:
         case RunAction():
             return required(action.path, "path") + required(action.user, "user")
@@ -39,15 +38,13 @@ def validate_action(action: Action, depth: int = 1) -> list[str]:
             return required(action.to, "to") + required(action.from_, "from") + required(action.user, "user")
         case TimeoutAction():
             positive = [] if action.timeout_ms > 0 else [invalid_field("timeout_ms")]
-            return _inner(action.action, depth + 1) + positive
+            return required(action.action, "action") + below + positive
         case TryAction() | EmitProgressAction():
-            return _inner(action.action, depth + 1)
-        case ParallelAction() | SerialAction() | CodependentAction():
-            return required(action.actions, "actions") + [
-                text for inner in action.actions for text in validate_action(inner, depth + 1)
-            ]
+            return required(action.action, "action") + below
         case EmptyAction():
             return [invalid_field("inner-action")]
+        case _:
+            return required(action.actions, "actions") + below
 
 
 def required_action(action: Action | None) -> list[str]:
@@ -70,7 +67,3 @@ def checksum(algorithm: str, value: str) -> list[str]:
     if not algorithm:
         return [invalid_field("checksum algorithm")]
     return [] if algorithm in CHECKSUM_ALGORITHMS else [invalid_field("invalid algorithm")]
-
-
-def _inner(action: Action | None, depth: int) -> list[str]:
-    return [invalid_field("action")] if action is None else validate_action(action, depth)
