@@ -12,8 +12,6 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_READ_SIZE = 65536
-
 STATUS_LIMIT = 256
 """Maximum bytes read from the status FIFO. The parent and the waiting child write less than ten; the app's
 user owns the FIFO and may write anything.
@@ -143,13 +141,6 @@ class ProcessFifos:
         """
         self._open_name("go", os.O_RDWR)
         os.write(self._open["go"], b"ok\n")
-
-    def peek(self, name: str) -> bytes:
-        """Read the available data of a FIFO; empty without data or writers."""
-        try:
-            return os.read(self._open[name], _READ_SIZE)
-        except BlockingIOError:
-            return b""
 
     def close_name(self, name: str) -> None:
         """Close one descriptor early."""

@@ -192,13 +192,25 @@ class OutputReader:
             self._watch()
         return more
 
-    def add(self, data: bytes) -> None:
-        """Handle output that was read from the FIFO before. Raises OSError."""
-        if self._spool is None:
-            self._handle(data)
-        else:
-            self._spool.append(data)
+    def discard(self) -> None:
+        """Stop reading; nothing is handled."""
+        if not self.closed:
+            self._close_fifo()
+            if self._spool is not None:
+                self._spool.discard()
+
+    def peek(self) -> bytes:
+        """The output so far, up to :data:`READ_SIZE` bytes; it is still to be handled. For a new reader."""
+        try:
+            if self._spool is not None:
+                data = self._spool.peek(self._fd, READ_SIZE)
+            else:
+                data = self._read = os.read(self._fd, READ_SIZE)
+        except OSError:  # nothing yet, or the next turn reports it
+            return b""
+        if data:
             self._queue()
+        return data
 
     def _handle(self, data: bytes) -> None:
         try:

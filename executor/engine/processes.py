@@ -337,8 +337,15 @@ class ProcessRoom:
                 if await status.failure() is not None:
                     raise refused_limit()
                 await _executed(pid, child_fd, waiting, lowered=started.lowered)
-            said = started.fifos.peek("err")
-            if reason := refusal(started.resolved, said):
+            readers = self._outputs.start(
+                container.guid,
+                (started.fifos.take("out"), started.fifos.take("err")),
+                (stdout, stderr),
+                name if durable else "",
+            )
+            if reason := refusal(started.resolved, readers[1].peek()):
+                for reader in readers:
+                    reader.discard()
                 raise refused_by_kernel(started.resolved, reason)
         except BaseException as error:
             os.close(status.fd)
@@ -356,14 +363,6 @@ class ProcessRoom:
                 ) from error
             raise
         started.fifos.close_name("go")
-        readers = self._outputs.start(
-            container.guid,
-            (started.fifos.take("out"), started.fifos.take("err")),
-            (stdout, stderr),
-            name if durable else "",
-        )
-        if said:
-            readers[1].add(said)
         return DockerProcess(
             name=name,
             pid=pid,

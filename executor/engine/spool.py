@@ -152,21 +152,19 @@ class Spool:
         """
         if not self.unread:
             try:
-                moved = os.splice(
-                    fifo,
-                    self._fd,
-                    size,
-                    offset_dst=HEADER_BYTES + self._written,
-                    flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE,
-                )
+                if not self._splice(fifo, size):
+                    return b""
             except BlockingIOError:
                 raise
             except OSError as error:
                 return self._read_past(fifo, size, error)
-            if not moved:
-                return b""
-            self._grown(moved)
         return self.read_file(size)
+
+    def peek(self, fifo: int, size: int) -> bytes:
+        """The first ``size`` unread bytes at most, which stay unread. Raises BlockingIOError, OSError."""
+        if not self.unread:
+            self._splice(fifo, size)
+        return os.pread(self._fd, min(size, self.unread), HEADER_BYTES + self._read_to)
 
     def read_file(self, size: int) -> bytes:
         """Read up to ``size`` of the unread bytes. Raises OSError."""
@@ -175,10 +173,6 @@ class Spool:
             raise OSError(f"{self.path.name} is shorter than it was")
         self._read_to += len(data)
         return data
-
-    def append(self, data: bytes) -> None:
-        """Add output that was read from the FIFO. Raises OSError."""
-        self._grown(os.pwrite(self._fd, data, HEADER_BYTES + self._written))
 
     def deliver(self) -> Delivery:
         """A delivery that begins where the last one ends."""
@@ -254,6 +248,18 @@ class Spool:
             logger.warning("output-spool.not-saved", extra={"data": data})
         finally:
             self._close_unused()
+
+    def _splice(self, fifo: int, size: int) -> int:
+        """Move up to ``size`` bytes from the FIFO to the file; returns how many. Raises OSError."""
+        moved = os.splice(
+            fifo,
+            self._fd,
+            size,
+            offset_dst=HEADER_BYTES + self._written,
+            flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE,
+        )
+        self._grown(moved)
+        return moved
 
     def _is_saved(self) -> bool:
         """Whether the file says as much already: the next user of the file may have come further."""
