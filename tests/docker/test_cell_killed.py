@@ -15,6 +15,7 @@ from docker import APIClient
 
 from bbs.client.http import HTTPBBSClient
 from bbs.models.actions import RunAction
+from bbs.models.actual_lrp import ActualLRP
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition, TaskState
@@ -71,15 +72,21 @@ class Visitor:
             for host, port in self._targets:
                 try:
                     async with asyncio.timeout(2):
-                        reader, writer = await asyncio.open_connection(host, port)
-                        writer.write(b"GET /starts HTTP/1.0\r\n\r\n")
-                        answer = await reader.read()
-                        writer.close()
+                        answer = await self._ask(host, port)
                 except (OSError, TimeoutError) as error:
                     self.failures.append(f"{port}: {error!r}")
                 else:
                     self.succeeded += answer.endswith(b"x\n")
             await asyncio.sleep(0.01)
+
+    @staticmethod
+    async def _ask(host: str, port: int) -> bytes:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(b"GET /starts HTTP/1.0\r\n\r\n")
+            return await reader.read()
+        finally:
+            writer.transport.abort()
 
     @asynccontextmanager
     async def visiting(self) -> AsyncIterator[None]:
@@ -184,3 +191,58 @@ async def test_nothing_notices_the_death_of_its_cell(tmp_path: Path, client: API
             for table in ("containers", "steps", "leases"):
                 assert journal.execute(f"SELECT * FROM {table}").fetchall() == []
         assert list((state / "engine" / "io").iterdir()) == []
+
+
+async def test_what_happens_while_no_agent_runs_is_reported_once(tmp_path: Path, client: APIClient) -> None:
+    async with a_cell(tmp_path) as (rep, bbs):
+        for guid in ("removed", "exited", "stopped", "stays"):
+            await bbs.desire_lrp(lrp(guid))
+        script = "while [ ! -e /tmp/end ]; do sleep 0.1; done; echo -n 42 >/tmp/result"
+        definition = TaskDefinition(
+            root_fs="preloaded:busybox", action=shell(script), result_file="/tmp/result"
+        )
+        await bbs.desire_task("sum", "d", definition)
+
+        async def rows() -> dict[str, ActualLRP]:
+            return {row.actual_lrp_key.process_guid: row for row in await bbs.actual_lrps(domain="d")}
+
+        async def all_run() -> bool:
+            found = await rows()
+            running = [row for row in found.values() if row.state == "RUNNING"]
+            return len(running) == 4 and (await bbs.task("sum")).state is TaskState.Running
+
+        await until_so(all_run)
+        before = await rows()
+        guids = {name: row.actual_lrp_instance_key.instance_guid for name, row in before.items()}
+        inside = Inside(client, rep.cell_id)
+        await rep.kill()
+        inside.run("sum", "touch", "/tmp/end")
+        inside.run(guids["exited"], "sh", "-c", "kill -9 $(pidof httpd)")
+        client.remove_container(inside.ids()[guids["removed"]], force=True)
+        client.kill(inside.ids()[guids["stopped"]])
+        await rep.start()
+
+        async def all_replaced() -> bool:
+            now = await rows()
+            replaced = {
+                name
+                for name, row in now.items()
+                if row.state == "RUNNING" and row.actual_lrp_instance_key.instance_guid != guids[name]
+            }
+            done = (await bbs.task("sum")).state is TaskState.Completed
+            return done and replaced == {"removed", "exited", "stopped"}
+
+        await until_so(all_replaced)
+        now = await rows()
+        assert {name: row.crash_count for name, row in now.items()} == {
+            "removed": 1,
+            "exited": 1,
+            "stopped": 1,
+            "stays": 0,
+        }
+        assert now["stays"].actual_lrp_instance_key == before["stays"].actual_lrp_instance_key
+        task = await bbs.task("sum")
+        assert (task.failed, task.result) == (False, "42")
+        assert len(inside.ids()) == 4
+        for guid in guids:
+            await bbs.remove_desired_lrp(guid)
