@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from executor.engine.output import FIFO_BYTES, OutputReader, OutputTurns
 from executor.engine.spool import GIVE_BACK_BYTES, HEADER_BYTES, Delivery, Spool, Spools
 from tests.support.thorough import examples
 
@@ -287,3 +288,14 @@ def lost(caplog: pytest.LogCaptureFixture) -> list[Any]:
         for record in caplog.records
         if record.message == "output-spool.lost" and record.levelno == logging.WARNING
     ]
+
+
+async def test_a_fifo_with_a_spool_holds_a_mib_while_no_agent_reads(stream: Stream) -> None:
+    fcntl.fcntl(stream.fifo, fcntl.F_SETPIPE_SZ, 65536)
+    reader = OutputReader(os.dup(stream.fifo), ignore, OutputTurns(), "guid", stream.spool)
+    assert fcntl.fcntl(stream.fifo, fcntl.F_GETPIPE_SZ) == FIFO_BYTES
+    reader.detach()
+
+
+def ignore(_: bytes) -> None:
+    """Handles output."""
