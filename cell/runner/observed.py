@@ -105,6 +105,9 @@ class ObservedEngine:
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return await self._engine.out_of_memory(container)
 
+    async def has_ended(self, container: EngineContainer) -> bool:
+        return await self._engine.has_ended(container)
+
     async def total_memory_bytes(self) -> int:
         return await self._engine.total_memory_bytes()
 

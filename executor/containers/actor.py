@@ -265,7 +265,20 @@ class ContainerActor:
             if exited_on_timeout(error):
                 self._shared.meter.count("ContainerExitedOnTimeoutCount")
             self._shared.meter.count("ContainerCompletedCount")
-        self._complete(completion(error), self._trace_id)
+        self._complete(await self._completion(error, engine_container), self._trace_id)
+
+    async def _completion(self, error: BaseException | None, engine_container: EngineContainer) -> Complete:
+        """The result of the steps. If the container was ended from outside, for example in a restart of the
+        engine, then that is the reason of their failure.
+        """
+        result, engine = completion(error), self._shared.engine
+        if (
+            result.failed
+            and await engine.has_ended(engine_container)
+            and not await engine.out_of_memory(engine_container)
+        ):
+            return replace(result, failure_reason=MISSING)
+        return result
 
     def _end_of_internal_error(self) -> None:
         """Complete the container in any state; it still has to be deleted."""

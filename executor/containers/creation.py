@@ -23,7 +23,7 @@ from executor.containers.layers import Layers, NoLayers
 from executor.containers.machine import Create
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer
 from executor.environment import CF_SYSTEM_CERT_PATH, Env
-from executor.errors import EngineError, ExecutorError
+from executor.errors import EngineError, EngineUnavailable, ExecutorError
 from executor.identity.authority import IdentityError
 from executor.identity.instances import Identity, NoIdentity
 from executor.logs.clock import Clock
@@ -36,6 +36,12 @@ from executor.volumes.manager import VolumeManager
 log = logging.getLogger(__name__)
 
 HEALTHCHECK_DIR = "/etc/cf-assets/healthcheck"
+
+
+ENGINE_ABSENCE_S = 60.0
+"""How long a creation waits for an engine that does not answer. Then the control plane places it again."""
+ENGINE_PAUSE_S = 0.2
+"""Pause between pings."""
 
 
 class CreationFailed(ExecutorError):
@@ -221,6 +227,27 @@ class Creator:
             raise CreationFailed("failed to create volume mounted files") from error
         return [BindMount(source=directory, target=servicefiles.CONTAINER_DIR)]
 
+    async def _create_in_engine(self, spec: ContainerSpec) -> EngineContainer:
+        """Create the container; an engine that does not answer, for example in a restart, delays that."""
+        guid, deadline = spec.guid, self.clock.monotonic() + ENGINE_ABSENCE_S
+        while True:
+            try:
+                return await self.engine.create(spec, progress=lambda text: _progress(guid, text))
+            except EngineUnavailable as error:
+                log.warning("creation-waits-for-engine", extra=_data(guid, error=str(error)))
+                await self._await_engine(deadline)
+                await self.engine.destroy(guid)  # its creation may have succeeded without an answer
+
+    async def _await_engine(self, deadline: float) -> None:
+        """Raises EngineUnavailable after the deadline."""
+        while True:
+            try:
+                return await self.engine.ping()
+            except EngineUnavailable:
+                if self.clock.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(ENGINE_PAUSE_S)
+
     async def _engine_container(
         self, container: Container, spec: ContainerSpec
     ) -> tuple[EngineContainer, Create]:
@@ -238,7 +265,7 @@ class Creator:
                     succeeded="GardenContainerCreationSucceededDuration",
                     failed="GardenContainerCreationFailedDuration",
                 ):
-                    made = await self.engine.create(spec, progress=lambda text: _progress(guid, text))
+                    made = await self._create_in_engine(spec)
                 try:
                     await unpack(made)
                     await self.network.attach(made, by_host_port, container.run_info.egress_rules)

@@ -226,6 +226,10 @@ class Engine(Protocol):
         """Whether any process of the container has been killed for memory."""
         ...
 
+    async def has_ended(self, container: EngineContainer) -> bool:
+        """Whether its first process has ended, which only waits: the container was ended from outside."""
+        ...
+
     async def total_memory_bytes(self) -> int: ...
 
     async def storage_bytes(self) -> int:

@@ -47,6 +47,7 @@ from executor.engine.faults import ImageMissing
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.privileged import make_fuse
+from executor.engine.proc import is_ending
 from executor.engine.process import DockerProcess, EndedProcess
 from executor.engine.processes import ProcessRoom
 from executor.engine.pulledimages import PulledImages
@@ -322,6 +323,13 @@ class DockerEngine:
                     extra={"data": {"container-guid": container.guid, "error": str(error)}},
                 )
         return handle.killed_for_memory[0]
+
+    async def has_ended(self, container: EngineContainer) -> bool:
+        """Whether its first process has ended, which only waits: the container was ended from outside."""
+        try:
+            return is_ending(self._handle(container).proc_fd)
+        except ContainerGone:
+            return True
 
     async def total_memory_bytes(self) -> int:
         """Memory of the engine's host."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 
 from executor.engine.arguments import argument_bytes_most
+
+PF_EXITING = 0x4
+"""Flag of a process that the kernel is ending."""
 
 COMMAND_LINE_BYTES = 4096
 """Maximum bytes read of a command line, which the program may make megabytes long."""
@@ -50,6 +54,18 @@ def only_child(pid: int) -> int:
     if not pids:
         raise ProcessLookupError(f"process {pid} has no child")
     return pids[0]
+
+
+def is_ending(proc_fd: int) -> bool:
+    """Whether the process of a ``/proc`` directory has ended, or has begun to: the exit of the first one of a
+    pid namespace takes a while.
+    """
+    try:
+        with open(os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd), "rb") as status:
+            state, *_, flags = status.read().rpartition(b")")[2].split()[:7]
+    except OSError:
+        return True
+    return state in (b"Z", b"X") or bool(int(flags) & PF_EXITING)
 
 
 def start_of(pid: int) -> int:

@@ -13,9 +13,10 @@ import pytest
 from docker import APIClient
 
 from bbs.models.workload import Check, CheckDefinition, TCPCheck
+from executor.containers.machine import MISSING
 from executor.engine.createrequest import LABEL_CELL
 from executor.errors import ExecutorError
-from executor.model import ContainerState, EventKind
+from executor.model import ContainerState, EventKind, RunResult
 from tests.support.faults import FaultProxy, Hang, LoseAnswer, Status
 from tests.support.waiting import until
 
@@ -76,12 +77,11 @@ def containers(client: APIClient, cell: Cell) -> list[str]:
 
 
 @pytest.mark.parametrize("call", [CREATE, START])
-@pytest.mark.parametrize("effect", [LoseAnswer(), Status(500)], ids=["lost", "500"])
 async def test_a_creation_that_fails_leaves_no_container(
-    faulty: OpenFaulty, docker_client: APIClient, call: str, effect: LoseAnswer | Status
+    faulty: OpenFaulty, docker_client: APIClient, call: str
 ) -> None:
     async with faulty() as (cell, proxy):
-        with proxy.fault(call, effect, times=1) as fault:
+        with proxy.fault(call, Status(500), times=1) as fault:
             await cell.start("exec sleep 1000", ports=(8080,))
             complete = await cell.until(EventKind.COMPLETE)
         assert fault.calls == 1
@@ -90,8 +90,22 @@ async def test_a_creation_that_fails_leaves_no_container(
         assert containers(docker_client, cell) == []
         await cell.executor.delete("ig")
         assert cell.executor.remaining_resources() == cell.executor.total_resources()
-        await cell.start("exec sleep 1000", ports=(8080,))
-        await cell.until(EventKind.RUNNING)
+
+
+@pytest.mark.parametrize("call", [CREATE, START])
+async def test_a_creation_whose_answer_is_lost_is_repeated(
+    faulty: OpenFaulty, docker_client: APIClient, call: str
+) -> None:
+    """The container of the lost answer is not left behind."""
+    async with faulty() as (cell, proxy):
+        with proxy.fault(call, LoseAnswer(), times=1) as fault:
+            await cell.start("exec sleep 1000", ports=(8080,))
+            await cell.until(EventKind.RUNNING)
+        assert fault.calls == 1
+        assert len(containers(docker_client, cell)) == 1
+        await cell.executor.delete("ig")
+        assert containers(docker_client, cell) == []
+        assert cell.executor.remaining_resources() == cell.executor.total_resources()
 
 
 @pytest.mark.parametrize("call", [EXEC_CREATE, EXEC_START])
@@ -149,6 +163,29 @@ async def test_a_hung_engine_makes_the_cell_unhealthy_and_apps_go_on(faulty: Ope
         await cell.until_true(lambda: cell.executor.healthy)
         await cell.start("exec sleep 1000", guid="second")
         await cell.until(EventKind.RUNNING)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client, name: client.remove_container(name, force=True),
+        lambda client, name: client.kill(name),
+        lambda client, name: client.stop(name, timeout=0),
+    ],
+    ids=["removed", "killed", "stopped"],
+)
+async def test_a_container_ended_from_outside_crashes_once(
+    open_cell: OpenCell, docker_client: APIClient, change: Callable[[APIClient, str], None]
+) -> None:
+    async with open_cell(container_reap_interval_s=0.2) as cell:
+        await cell.start("exec sleep 1000", ports=(8080,))
+        await cell.until(EventKind.RUNNING)
+        (name,) = containers(docker_client, cell)
+        await asyncio.to_thread(change, docker_client, name)
+        complete = await cell.until(EventKind.COMPLETE)
+        assert complete.run_result == RunResult(failed=True, failure_reason=MISSING)
+        await cell.executor.delete("ig")
+        assert containers(docker_client, cell) == []
 
 
 async def test_a_container_paused_from_outside_fails_its_check_and_is_destroyed(
@@ -209,3 +246,28 @@ async def test_apps_go_on_over_a_restart_of_an_engine_with_live_restore(
             assert cell.executor.container("ig") == before
             await cell.start("exec sleep 1000", guid="second")
             await cell.until(EventKind.RUNNING)
+
+
+async def test_each_container_crashes_once_in_a_restart_of_an_engine_without_live_restore(
+    own_engine: OpenEngine, open_cell: OpenCell, rootfs_archive: Path
+) -> None:
+    with own_engine() as engine:
+        async with open_cell(
+            docker_host=engine.docker_host,
+            rootfs=f"preloaded:{rootfs_archive}",
+            container_reap_interval_s=0.2,
+            **QUICK_HEALTH,
+        ) as cell:
+            await cell.start("exec sleep 1000")
+            await cell.until(EventKind.RUNNING)
+            await asyncio.to_thread(engine.stop)
+            complete = await cell.until(EventKind.COMPLETE)
+            assert complete.run_result == RunResult(failed=True, failure_reason=MISSING)
+            await cell.start("exec sleep 1000", guid="again")
+            await cell.until_true(lambda: not cell.executor.healthy)
+            assert cell.executor.container("again").state is ContainerState.INITIALIZING
+            await asyncio.to_thread(engine.start)
+            again = await cell.until(EventKind.RUNNING)
+            assert again.guid == "again", "what was placed meanwhile waits, and does not crash"
+            await cell.until_true(lambda: cell.executor.healthy)
+            await cell.executor.delete("ig")

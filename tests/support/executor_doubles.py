@@ -170,6 +170,9 @@ class ScriptedEngine:
     async def out_of_memory(self, container: EngineContainer) -> bool:
         return False
 
+    async def has_ended(self, container: EngineContainer) -> bool:
+        return False
+
     async def total_memory_bytes(self) -> int:
         return self.memory_bytes
 
