@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -18,7 +20,7 @@ from bbs.models.actual_lrp import ActualLRP
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import TaskDefinition, TaskState
-from cell.development.local import local_cell
+from cell.development.local import LocalCellError, local_cell
 from cell.development.slots import take_slots
 from tests.support.inside import Inside
 from tests.support.local_reps import QUICK, LocalRep
@@ -26,7 +28,7 @@ from tests.support.waiting import until_so
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
-SETTINGS = {**QUICK, "on_stop": "hand-over", "lock_ttl": "15s"}
+SETTINGS = {**QUICK, "on_stop": "hand-over", "lock_ttl": "60s"}
 
 
 def shell(script: str) -> RunAction:
@@ -61,11 +63,15 @@ async def a_cell(folder: Path) -> AsyncIterator[tuple[LocalRep, HTTPBBSClient]]:
     async with local_cell(folder, arguments=["--cells", "0", "--convergence-interval", "1"]) as plane:
         with take_slots(1) as (slot,):
             rep = LocalRep(plane, slot, folder / slot.cell_id, settings=SETTINGS)
+            keys = json.loads(rep.config.read_text())
             async with HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
                 try:
                     yield rep, bbs
                 finally:
                     await rep.stop()
+                    rep.config.write_text(json.dumps({**keys, "on_stop": "destroy"}))
+                    await rep.start()
+                    assert await rep.stop() == 0, rep.log_tail()
 
 
 async def gaps(bbs: HTTPBBSClient, cell_id: str) -> int:
@@ -96,7 +102,8 @@ async def test_a_restart_of_the_rep_is_none_of_the_instance(
         async def both_run() -> bool:
             rows = await bbs.actual_lrps(process_guid="web")
             is_up = [row.state for row in rows] == ["RUNNING"]
-            return is_up and len(list(filter(None, inside.pids().values()))) == 2
+            # the programs and their parents
+            return is_up and list(map(len, inside.pids().values())) == [2, 2]
 
         inside = Inside(client, rep.cell_id)
         await until_so(both_run)
@@ -128,13 +135,73 @@ async def test_a_restart_of_the_rep_is_none_of_the_instance(
         await until_so(empty)
 
 
+def log_of(rep: LocalRep) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in rep.log.read_text().splitlines()]
+
+
+async def test_a_start_that_fails_leaves_the_containers_alone(tmp_path: Path, client: APIClient) -> None:
+    """Locket is away at a restart."""
+    async with a_cell(tmp_path) as (rep, bbs):
+        await rep.start()
+        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+        inside = Inside(client, rep.cell_id)
+
+        async def runs() -> bool:
+            return list(map(len, inside.pids().values())) == [2]  # the program and its parent
+
+        await until_so(runs)
+        ids, pids = inside.ids(), inside.pids()
+        await rep.kill()
+        good = rep.config.read_text()
+        rep.config.write_text(json.dumps({**json.loads(good), "locket_address": "127.0.0.1:1"}))
+        with pytest.raises(LocalCellError, match="no connection to 127"):
+            await rep.start()
+        assert await rep.ended() == 1
+        assert (inside.ids(), inside.pids()) == (ids, pids)
+        rep.config.write_text(good)
+        await rep.start()
+        assert (inside.ids(), inside.pids()) == (ids, pids)
+        await bbs.cancel_task("sum")
+
+        async def empty() -> bool:
+            return inside.ids() == {}
+
+        await until_so(empty)
+
+
+async def test_a_reload_of_a_running_cell(tmp_path: Path) -> None:
+    async with a_cell(tmp_path) as (rep, _):
+        await rep.start()
+        good = json.loads(rep.config.read_text())
+
+        async def logged(message: str) -> dict[str, Any]:
+            rep.signal(signal.SIGHUP)
+
+            async def is_there() -> bool:
+                return any(entry["message"] == message for entry in log_of(rep))
+
+            await until_so(is_there)
+            return next(entry["data"] for entry in reversed(log_of(rep)) if entry["message"] == message)
+
+        rep.config.write_text(json.dumps({**good, "log_level": 3}))
+        refused = await logged("rep.reload-refused")
+        assert '"log_level"' in refused["error"]
+        rep.config.write_text(json.dumps({**good, "time_format": "rfc3339", "network_mtu": 1400}))
+        assert await logged("rep.reloaded") == {"in-use": ["time_format"], "need-a-restart": ["network_mtu"]}
+
+        async def is_in_use() -> bool:
+            return "T" in log_of(rep)[-1]["timestamp"]
+
+        await until_so(is_in_use)
+
+
 async def test_a_restart_goes_on_with_an_evacuation(tmp_path: Path, client: APIClient) -> None:
     async with a_cell(tmp_path) as (rep, bbs):
         await rep.start()
         await bbs.desire_task("sum", "d", UNTIL_ASKED)
 
         async def runs() -> bool:
-            return any(inside.pids().values())
+            return list(map(len, inside.pids().values())) == [2]  # the program and its parent
 
         inside = Inside(client, rep.cell_id)
         await until_so(runs)

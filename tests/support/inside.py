@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from docker import APIClient
+from docker.errors import APIError
 
 from executor.engine.createrequest import LABEL_CELL, LABEL_GUID, LABEL_OWNER
 
@@ -25,9 +26,17 @@ class Inside:
 
     def pids(self) -> dict[str, set[str]]:
         """Host pids of the lasting programs and of their parents, by guid."""
-        tops = {guid: self._client.top(found)["Processes"] for guid, found in self.ids().items()}
+        tops = {guid: self._top(found) for guid, found in self.ids().items()}
         lasting = ("httpd", "tail", "/tmp/end")
         return {
             guid: {line[1] for line in lines if any(name in line[-1] for name in lasting)}
             for guid, lines in tops.items()
         }
+
+    def _top(self, engine_id: str) -> list[list[str]]:
+        """None of a container that is being created or removed."""
+        try:
+            lines: list[list[str]] = self._client.top(engine_id)["Processes"]
+        except APIError:
+            return []
+        return lines

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bbs.models.actions import RunAction
 from bbs.models.locket import Resource, TypeCode
+from bbs.models.task import Task, TaskDefinition
 from executor.model import Container, ContainerState
 from rep import ending
 from rep.ending import Ending
@@ -159,6 +161,25 @@ async def test_the_timeout_of_an_evacuation_counts_from_its_begin(
     cell.executor.put(lrp_container(S.RUNNING))
     await cell.agent.run()
     assert cell.executor.store == {}
+
+
+async def test_a_start_goes_on_with_a_task_that_was_started_but_not_run(
+    cell: Running, task_container: MakeContainer
+) -> None:
+    cell.bbs.defaults["start_task"] = False
+    cell.bbs.defaults["task"] = Task(task_definition=TaskDefinition(action=RunAction(path="/x", user="u")))
+    cell.executor.put(task_container(S.RESERVED))
+    async with cell.running():
+        await until(lambda: [name for name, *_ in cell.executor.calls] == ["run"])
+
+
+async def test_a_start_does_not_run_a_task_again(cell: Running, task_container: MakeContainer) -> None:
+    cell.bbs.defaults["start_task"] = False
+    cell.executor.put(task_container(S.INITIALIZING))
+    async with cell.running() as task:
+        cell.agent.stop()
+        await task
+    assert "run" not in {name for name, *_ in cell.executor.calls}
 
 
 async def test_a_boot_ends_an_evacuation(cell: Running) -> None:
