@@ -67,20 +67,22 @@ class Restoration:
                 return await self.shared.engine.find(guid)
 
         wanted = sorted(present & self._records.keys())
-        for guid, found in zip(wanted, await asyncio.gather(*map(find, wanted)), strict=True):
-            if view(self._records[guid], found) is View.SAME and found is not None:
-                self._found[guid] = found
+        answers = dict(zip(wanted, await asyncio.gather(*map(find, wanted)), strict=True))
         for guid, record in self._records.items():
-            container = self._found.get(guid)
-            seen = view(record, container)
-            self._decisions[guid] = decide(record.container.state, seen, same_boot=self.journal.same_boot)
-            self.actors[guid].restore(record, container)
-            if container is not None:
-                self.shared.creator.dependencies.adopt(guid, container.mounted)
+            self._decide(guid, record, answers.get(guid))
         if self._records:
             decisions = {guid: decision.value for guid, decision in self._decisions.items()}
             log.info("containers-of-an-earlier-life", extra={"data": {"decisions": decisions}})
         return frozenset(present - self._records.keys())
+
+    def _decide(self, guid: str, record: ContainerRecord, found: EngineContainer | None) -> None:
+        seen = view(record, found)
+        same = found if seen is View.SAME else None
+        self._decisions[guid] = decide(record.container.state, seen, same_boot=self.journal.same_boot)
+        self.actors[guid].restore(record, same)
+        if same is not None:
+            self._found[guid] = same
+            self.shared.creator.dependencies.adopt(guid, same.mounted)
 
     def leases(self) -> list[Lease]:
         """What the containers hold in the network."""
@@ -97,7 +99,10 @@ class Restoration:
     async def resume(self, refused: Mapping[str, str]) -> None:
         """Carry out the decisions. refused: why the network cannot continue a container, by guid."""
         watched = [one for guid in self._found if (one := self.actors[guid].watched()) is not None]
-        await self.shared.limits.adopt(watched)
+        try:
+            await self.shared.limits.adopt(watched)
+        except OSError as error:  # a limit that was reached before is then reported again
+            log.warning("limits-not-adopted", extra={"data": {"error": str(error)}})
         for guid, decision in self._decisions.items():
             with self.shared.containment.of(guid, "resume"):
                 self._carry_out(guid, decision, refused.get(guid, ""))
