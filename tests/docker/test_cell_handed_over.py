@@ -51,6 +51,14 @@ UNTIL_ASKED = TaskDefinition(
 )
 
 
+NEWER_VERSION = """
+from executor.journal import schema
+
+schema.MIGRATIONS = (*schema.MIGRATIONS, ("CREATE TABLE more (name TEXT)",))
+schema.SCHEMA_VERSION = len(schema.MIGRATIONS)
+"""
+
+
 @pytest.fixture
 def client() -> Iterator[APIClient]:
     with closing(docker.APIClient(version="auto")) as found:
@@ -167,6 +175,42 @@ async def test_a_start_that_fails_leaves_the_containers_alone(tmp_path: Path, cl
             return inside.ids() == {}
 
         await until_so(empty)
+
+
+async def test_an_upgrade_and_the_way_back(tmp_path: Path, client: APIClient) -> None:
+    """The newer version has another schema of the journal."""
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    (newer / "sitecustomize.py").write_text(NEWER_VERSION)
+    environment = {"PYTHONPATH": str(newer)}
+    async with a_cell(tmp_path) as (rep, bbs):
+        await rep.start()
+        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+        inside = Inside(client, rep.cell_id)
+
+        async def runs() -> bool:
+            return list(map(len, inside.pids().values())) == [2]
+
+        await until_so(runs)
+        ids, pids = inside.ids(), inside.pids()
+        assert await rep.stop() == 0
+        await rep.start(environment)
+        assert (inside.ids(), inside.pids()) == (ids, pids)
+
+        assert await rep.stop() == 0
+        with pytest.raises(LocalCellError, match="drain the cell with it and then move the file away"):
+            await rep.start()
+        assert await rep.ended() == 2
+        assert (inside.ids(), inside.pids()) == (ids, pids)
+
+        await rep.start(environment)
+        await rep.evacuate()
+        inside.run("sum", "touch", "/tmp/end")
+        assert await rep.ended() == 0
+        assert (await bbs.task("sum")).result == "42\n"
+        state = rep.config.parent / "state"
+        (state / "journal").rename(state / "newer-journal")
+        await rep.start()
 
 
 async def test_a_reload_of_a_running_cell(tmp_path: Path) -> None:
