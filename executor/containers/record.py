@@ -2,6 +2,9 @@
 
 A row is written at every move of a container, in order, without waiting. :meth:`Records.settled` is the
 barrier before an effect: it returns once all rows are stored.
+
+The value of a row is two lines of JSON: the record without its run info, and the run info. The second is by
+far the larger one and rarely changes, so it is encoded once.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from bbs.models.invalid import InvalidDocument
 from bbs.models.meta import Int64
 from executor.codec import decode, encode
 from executor.journal.api import ContainerRow, DeleteContainer, Journal, Put
-from executor.model import Container
+from executor.model import Container, RunInfo
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class Records:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._records: dict[str, ContainerRecord] = {}
+        self._run_infos: dict[str, tuple[RunInfo, bytes]] = {}
+        """Run infos and their stored forms."""
 
     def moved(self, container: Container, note: Note) -> None:
         """Store a container after a move. note: adds what else is new."""
@@ -71,6 +76,7 @@ class Records:
 
     def removed(self, guid: str) -> None:
         """Delete the record of a container that is destroyed, with its steps."""
+        self._run_infos.pop(guid, None)
         if self._records.pop(guid, None) is not None:
             self._journal.post(DeleteContainer(guid))
 
@@ -80,19 +86,30 @@ class Records:
 
     def _put(self, record: ContainerRecord) -> None:
         self._records[record.container.guid] = record
-        self._journal.post(Put(to_row(record)))
+        self._journal.post(Put(to_row(record, self._encoded(record.container))))
+
+    def _encoded(self, container: Container) -> bytes:
+        known = self._run_infos.get(container.guid)
+        if known is None or known[0] is not container.run_info:
+            known = container.run_info, encode(container.run_info)
+            self._run_infos[container.guid] = known
+        return known[1]
 
 
-def to_row(record: ContainerRecord) -> ContainerRow:
-    """The row of a record."""
-    value = encode(replace(record, engine_id=""))
+def to_row(record: ContainerRecord, run_info: bytes) -> ContainerRow:
+    """The row of a record. run_info: the stored form of its run info."""
+    bare = replace(record, engine_id="", container=replace(record.container, run_info=RunInfo()))
+    value = b"\n".join((encode(bare), run_info))
     return ContainerRow(guid=record.container.guid, engine_id=record.engine_id, value=value)
 
 
 def from_row(row: ContainerRow) -> ContainerRecord | None:
     """The record of a row; None, with a log line, for one that this version cannot read."""
+    bare, _, run_info = row.value.partition(b"\n")
     try:
-        return replace(decode(ContainerRecord, row.value), engine_id=row.engine_id)
+        record = decode(ContainerRecord, bare)
+        container = replace(record.container, run_info=decode(RunInfo, run_info))
+        return replace(record, container=container, engine_id=row.engine_id)
     except InvalidDocument as error:
         log.error("unreadable-container-record", extra={"data": {"guid": row.guid, "error": str(error)}})
         return None
