@@ -155,6 +155,8 @@ class ExecutorConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.orphan_grace_s < 0:
+            raise ValueError(f"orphan_grace_s must not be negative, but it is {self.orphan_grace_s}")
         if not self.garden_healthcheck_process_path:
             raise ValueError("garden_healthcheck_process_path must not be empty")
         if not self.garden_healthcheck_process_user:

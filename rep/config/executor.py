@@ -74,6 +74,7 @@ def executor_config(config: RepConfig) -> ExecutorConfig:
         garden_healthcheck_process_dir=config.garden_healthcheck_process_dir,
         state_dir=config.state_dir,
         on_stop=_on_stop(config),
+        orphan_grace_s=seconds(config.orphan_grace_period),
         docker_host=config.docker_host,
         network_name=config.network_name,
         network_subnet=config.network_subnet,

@@ -178,6 +178,8 @@ class OwnKeys:
     on_stop                        what SIGTERM and SIGINT do: ``hand-over`` leaves the containers to the
                                    next process of the cell, ``evacuate`` replaces them on other cells
                                    first, ``destroy`` ends them, as the Go program does
+    orphan_grace_period            time from a start until containers that the cell does not know are removed;
+                                   0: at once
     state_dir                      folder of the data that must survive a restart of the cell
     network_name                   host interface of the container network, at most 15 characters
     network_subnet                 addresses of the containers
@@ -216,6 +218,7 @@ class OwnKeys:
 
     rep_url: str = ""
     on_stop: str = "hand-over"
+    orphan_grace_period: Duration = _go_duration("1m")
     docker_host: str = "unix:///var/run/docker.sock"
     state_dir: str = "/var/lib/diego-cell"
     network_name: str = "diego-cell"

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.unit
         ({"max_containers": 1}, "max_containers must be at least 2"),
         ({"archive_ratio": 0}, "archive_ratio must be positive"),
         ({"archive_members": -1}, "archive_members must be positive"),
+        ({"orphan_grace_s": -1}, "orphan_grace_s must not be negative"),
         ({"host_port_start": 65000, "host_port_count": 600}, "do not fit below 65536"),
     ],
 )
