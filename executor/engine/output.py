@@ -119,6 +119,7 @@ class OutputReader:
     ) -> None:
         self._fd = fd
         self._handler = handler
+        self._durable = handler if isinstance(handler, DurableHandler) else None
         self._spool = spool
         self._turns = turns
         self.owner = owner
@@ -214,12 +215,11 @@ class OutputReader:
 
     def _handle(self, data: bytes) -> None:
         try:
-            if self._spool is None:
+            if self._spool is None or self._durable is None:
                 self._handler(data)
             else:
-                assert isinstance(self._handler, DurableHandler)
                 unhandled = len(self._read) - self._handled
-                self._handler.take(data, self._spool.read_to - unhandled, self._spool)
+                self._durable.take(data, self._spool.read_to - unhandled, self._spool)
         except Exception as error:
             if not self._failed:
                 self._failed = True

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Container, Iterator
 from functools import cache
 from hashlib import blake2b
+from itertools import starmap
 from pathlib import Path
 
 from executor.privatedir import make_private
@@ -190,7 +191,9 @@ class Spool:
 
     def taken(self, sink: str, offset: int) -> None:
         """See :meth:`Delivery.taken`."""
-        self._taken[sink_key(sink)] = offset
+        key = sink_key(sink)
+        if key in self._taken or len(self._taken) < _SINKS_MOST:
+            self._taken[key] = offset
 
     def taken_before(self, sink: str) -> int:
         """See :meth:`Delivery.taken_before`."""
@@ -235,12 +238,11 @@ class Spool:
             self.path.with_suffix(self.path.suffix + LABELS).unlink(missing_ok=True)
             _remove_empty(self.path.parent)
             return
-        sinks = list(self._taken.items())[-_SINKS_MOST:]
-        header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(sinks))
+        header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(self._taken))
         try:
             if self.detached and self._is_saved():
                 return
-            os.pwrite(self._fd, header + b"".join(_SINK.pack(*each) for each in sinks), 0)
+            os.pwrite(self._fd, header + b"".join(starmap(_SINK.pack, self._taken.items())), 0)
             if self._taken_to - self._given_back >= GIVE_BACK_BYTES and not self.detached:
                 self._give_back()
         except OSError as error:

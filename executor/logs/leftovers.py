@@ -19,8 +19,8 @@ from executor.model import LogConfig
 
 logger = logging.getLogger(__name__)
 
-PASS_INTERVAL_S = 60.0
-"""Pause between passes. Processes are adopted in seconds after the start."""
+ADOPTION_S = 60.0
+"""After this time, no process is adopted any more: that happens in seconds after the start."""
 
 PIECE_BYTES = 65536
 
@@ -55,9 +55,8 @@ class LeftoverOutput:
 
     async def _run(self) -> None:
         await self.deliver(self.live())
-        while True:
-            await asyncio.sleep(PASS_INTERVAL_S)
-            await self.deliver(set())
+        await asyncio.sleep(ADOPTION_S)
+        await self.deliver(set())
 
 
 def labelled(labels: bytes, sink: LogSink) -> StepStream:

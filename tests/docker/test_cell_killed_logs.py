@@ -1,4 +1,4 @@
-"""A cell is killed while an app writes: its log has each line once and in order."""
+"""A cell is killed and stopped while an app writes: its log has each line once and in order."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.waiting import until_so
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
-KILLS = 5
+ENDS = ("kill", "stop", "kill", "kill", "stop")
 ARGUMENTS = ["--cells", "0", "--convergence-interval", "3600"]
 """Without convergence: the control plane does not miss a killed cell."""
 LINES = 2000
-"""More than this are written between two kills."""
+"""At least so many are written between two ends."""
 
 WRITES = """
 i=0
@@ -68,7 +68,7 @@ def client(docker_client: APIClient) -> APIClient:
 
 async def test_each_line_is_logged_once(tmp_path: Path, client: APIClient) -> None:
     log = Log(tmp_path / "app.log")
-    settings = {**QUICK, "log_sinks": [f"file:{tmp_path / 'app.log'}"]}
+    settings = {**QUICK, "on_stop": "hand-over", "log_sinks": [f"file:{tmp_path / 'app.log'}"]}
     definition = TaskDefinition(
         root_fs="preloaded:busybox",
         log_guid="app",
@@ -80,13 +80,13 @@ async def test_each_line_is_logged_once(tmp_path: Path, client: APIClient) -> No
             rep = LocalRep(plane, slot, tmp_path / slot.cell_id, settings=settings)
             async with rep.running(), HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
                 await bbs.desire_task("task", "d", definition)
-                for _ in range(KILLS):
+                for end in ENDS:
 
                     async def logged(least: int = log.read() + LINES) -> bool:
                         return log.read() >= least
 
                     await until_so(logged)
-                    await rep.kill()
+                    await (rep.kill() if end == "kill" else rep.stop())
                     await rep.start()
                 Inside(client, rep.cell_id).run("task", "touch", "/tmp/end")
 
