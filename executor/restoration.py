@@ -12,6 +12,8 @@ import logging
 from collections.abc import Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass, field
 
+import tenacity
+
 from executor.containers.actor import ContainerActor
 from executor.containers.adoption import Decision, View, decide, view
 from executor.containers.facilities import Facilities
@@ -19,6 +21,7 @@ from executor.containers.machine import MISSING
 from executor.containers.record import ContainerRecord, from_row
 from executor.containment import INTERNAL_ERROR
 from executor.engine.api import EngineContainer
+from executor.errors import EngineError
 from executor.journal.api import DeleteContainer, Journal
 from executor.model import Container
 from executor.network.api import Lease
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 
 FINDS_MOST = 32
 """Concurrent queries of the engine about single containers."""
+
+FIND_ATTEMPTS, FIND_PAUSE_S = 5, 1.0
+"""Attempts of a query, and the pause between them. One container must not keep the cell from its start."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +70,7 @@ class Restoration:
 
         async def find(guid: str) -> EngineContainer | None:
             async with slots:
-                return await self.shared.engine.find(guid)
+                return await self._find(guid)
 
         wanted = sorted(present & self._records.keys())
         answers = dict(zip(wanted, await asyncio.gather(*map(find, wanted)), strict=True))
@@ -74,6 +80,21 @@ class Restoration:
             decisions = {guid: decision.value for guid, decision in self._decisions.items()}
             log.info("containers-of-an-earlier-life", extra={"data": {"decisions": decisions}})
         return frozenset(present - self._records.keys())
+
+    async def _find(self, guid: str) -> EngineContainer | None:
+        """The running container; None also if the engine repeatedly fails to tell about this one."""
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(EngineError),
+                wait=tenacity.wait_fixed(FIND_PAUSE_S),
+                stop=tenacity.stop_after_attempt(FIND_ATTEMPTS),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self.shared.engine.find(guid)
+        except EngineError as error:
+            log.error("container-not-found-again", extra={"data": {"guid": guid, "error": str(error)}})
+        return None
 
     def _decide(self, guid: str, record: ContainerRecord, found: EngineContainer | None) -> None:
         seen = view(record, found)

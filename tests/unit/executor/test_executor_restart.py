@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from executor import restoration
 from executor.config import OnStop
 from executor.containers.machine import MISSING
 from executor.engine.api import ContainerSpec
-from executor.errors import ContainerNotFound, HandedOver
+from executor.errors import ContainerNotFound, EngineError, HandedOver
 from executor.executor import Executor
 from executor.journal.api import ContainerRow, Put, Trouble
 from executor.model import (
@@ -124,6 +125,19 @@ async def test_nothing_survives_a_boot_of_the_machine(world: World, run_request:
         await run(world, executor, events, run_request())
     async with world.later(same_boot=False).running() as (executor, _):
         assert executor.container("ig").run_result == RunResult(failed=True, failure_reason=MISSING)
+
+
+@pytest.mark.parametrize("failures", [1, restoration.FIND_ATTEMPTS])
+async def test_one_container_that_the_engine_cannot_show_does_not_keep_the_cell_from_its_start(
+    world: World, run_request: Request, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    monkeypatch.setattr(restoration, "FIND_PAUSE_S", 0)
+    async with killed(world) as (executor, events):
+        await run(world, executor, events, run_request())
+    world.engine.failures["find"] = [EngineError("engine busy") for _ in range(failures)]
+    async with world.later().running() as (executor, _):
+        lost = executor.container("ig").state is ContainerState.COMPLETED
+        assert lost is (failures == restoration.FIND_ATTEMPTS)
 
 
 async def test_a_container_that_the_network_cannot_keep_may_run_elsewhere(
