@@ -1,7 +1,10 @@
 # make demo   sets everything up and runs the main job, start to end
 # make test   sets everything up and runs the tests
 # make test-all   the same with every case of those that `make test` samples
-.PHONY: demo test test-all setup setup-tests lint unit coverage coverage-all docker-tests bench bundle clean
+# make chaos   kills a cell under load 200 times (ROUNDS=N), then with TLS
+# make soak    the same for 30 minutes (MINUTES=N)
+.PHONY: demo test test-all chaos soak setup setup-tests lint unit coverage coverage-all docker-tests bench bundle
+.PHONY: clean
 
 demo: setup
 	.venv/bin/cell demo
@@ -11,6 +14,12 @@ test: setup-tests lint
 
 test-all: setup-tests lint
 	DIEGO_CELL_TESTS=all scripts/test
+
+chaos: setup-tests
+	DIEGO_CELL_CHAOS_ROUNDS=$(or $(ROUNDS),200) .venv/bin/pytest -s tests/chaos
+
+soak: setup-tests
+	DIEGO_CELL_CHAOS_MINUTES=$(or $(MINUTES),30) .venv/bin/pytest -s tests/chaos/test_kill_loop.py
 
 coverage:
 	@scripts/setup --no-engine

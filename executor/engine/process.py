@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from common.failpoints import failpoint
 from executor.engine.fifos import ProcessFifos, StatusReader
 from executor.engine.output import OutputReader
 from executor.engine.proc import kill
@@ -144,8 +145,10 @@ class DockerProcess:
         try:
             if self.durable:
                 self.fifos.write_status(status)
+                failpoint("process.exit.stored")
             if self.parent_fd >= 0:
                 self.fifos.acknowledge()
+                failpoint("process.exit.acknowledged")
         except OSError as error:  # the container is gone, or the disk is full
             logger.warning("exit-not-stored", exc_info=error, extra={"data": {"pid": self.pid}})
         if not self.durable:

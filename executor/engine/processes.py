@@ -21,6 +21,7 @@ from pathlib import Path
 
 from docker import APIClient
 
+from common.failpoints import failpoint
 from executor.engine.api import EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.arguments import too_long
 from executor.engine.client import EngineClient
@@ -292,7 +293,9 @@ class ProcessRoom:
                     environment=environment,
                     workdir=resolved.directory,
                 )["Id"]
+                failpoint("process.start.before")
                 api.exec_start(exec_id, detach=True)
+                failpoint("process.start.waiting")
                 state = api.exec_inspect(exec_id)
                 if not state["Running"] or not state["Pid"]:
                     raise ProcessStartError(f"{asked}: it ended before it was started")
@@ -333,7 +336,9 @@ class ProcessRoom:
                 parent = started.parent_pid
                 started.fifos.write_pids(PidFile(parent, start_of(parent), pid, start_of(pid)))
                 waiting = command_line(pid)
+                failpoint("process.start.known")
                 started.fifos.let_go()
+                failpoint("process.start.let-go")
                 if await status.failure() is not None:
                     raise refused_limit()
                 await _executed(pid, child_fd, waiting, lowered=started.lowered)

@@ -28,6 +28,7 @@ from hashlib import blake2b
 from itertools import starmap
 from pathlib import Path
 
+from common.failpoints import failpoint
 from executor.privatedir import make_private
 
 logger = logging.getLogger(__name__)
@@ -243,6 +244,7 @@ class Spool:
             if self.detached and self._is_saved():
                 return
             os.pwrite(self._fd, header + b"".join(starmap(_SINK.pack, self._taken.items())), 0)
+            failpoint("output.saved")
             if self._taken_to - self._given_back >= GIVE_BACK_BYTES and not self.detached:
                 self._give_back()
         except OSError as error:
@@ -260,6 +262,7 @@ class Spool:
             offset_dst=HEADER_BYTES + self._written,
             flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE,
         )
+        failpoint("output.spliced")
         self._grown(moved)
         return moved
 

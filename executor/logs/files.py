@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
+from common.failpoints import failpoint
 from executor.logs.api import LogLine
 from executor.logs.labels import PerLabel
 from executor.logs.shipper import MAX_BATCH_BYTES, Unreachable
@@ -141,6 +142,7 @@ class AppendedFile:
         size = file.seek(0, os.SEEK_END)
         try:
             write_whole(file.fileno(), items)
+            failpoint("output.written")
         except CannotWrite:
             file.truncate(size)  # the disk is full: the whole batch will be retried
             raise

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bbs.models.meta import Int64
+from common.failpoints import failpoint
 from executor.errors import ExecutorError
 from executor.logs.clock import Clock
 from executor.steps.base import Step, StepError, interrupted, outlast
@@ -310,6 +311,7 @@ class Activity:
         try:
             if record is None:
                 await self._begin()
+                failpoint("step.begun")
             elif interrupted() and not self.adopts:
                 raise asyncio.CancelledError
             await self.step.run()
@@ -353,8 +355,10 @@ class Activity:
 
     async def _stored(self, record: StepRecord) -> None:
         await self.history.end(self.node.path, record)
+        failpoint("step.ended")
         if self.release is not None:
             await self.release()
+            failpoint("step.released")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

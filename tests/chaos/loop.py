@@ -35,7 +35,13 @@ SETTLE_S = 90.0
 """Limit for a state to settle on a busy machine; the figures of the loop say how long it takes."""
 FAILPOINT_S = 8.0
 """How long a life with an armed failpoint may go on; then it is killed at that moment."""
-LATEST_PASS = {"journal.before-commit": 60, "journal.after-commit": 60}
+LATEST_PASS = {
+    "journal.before-commit": 60,
+    "journal.after-commit": 60,
+    "output.spliced": 2000,
+    "output.written": 500,
+    "output.saved": 200,
+}
 """The latest pass at which a failpoint kills, if it is passed more often than a few times in a round."""
 
 GROWTH_MOST = {"descriptors": 60, "threads": 8, "rss": 40 << 20, "journal_bytes": 4 << 20}
@@ -89,9 +95,10 @@ class Loop:
         self._first = await asyncio.to_thread(inventory.footprint, self.rep.pid, self.state)
 
     async def round(self) -> None:
-        """Kill the agent in the middle of work, start it again, and check everything.
+        """End the agent in the middle of work, start it again, and check everything.
 
-        In half of the rounds the agent dies at a failpoint, which is armed when the round begins.
+        In half of the rounds it dies at a failpoint, which is armed when the round begins. In some others it
+        is asked to end, and hands over.
         """
         self._round += 1
         crasher = self._instance(self._crasher)
@@ -153,6 +160,11 @@ class Loop:
             self.deaths[failpoint.partition("=")[0] if self.rep.has_ended else "late"] += 1
         else:
             await asyncio.sleep(self.random.uniform(0, 2))
+            if self.random.random() < 0.25:
+                self.deaths["hand-over"] += 1
+                if (status := await self.rep.stop()) != 0:
+                    self._problem(f"the hand-over ended with status {status}")
+                return
             self.deaths["random"] += 1
         await self.rep.kill()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import tarfile
@@ -28,12 +29,14 @@ from tests.support.local_reps import QUICK, LocalRep
 
 ROUNDS = int(os.environ.get("DIEGO_CELL_CHAOS_ROUNDS", "5"))
 SEED = int(os.environ.get("DIEGO_CELL_CHAOS_SEED", "0")) or random.randrange(1, 1 << 31)
+MINUTES = float(os.environ.get("DIEGO_CELL_CHAOS_MINUTES", "0"))
+"""For so long instead of a number of rounds."""
 ROUND_LIMIT_S = 120
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.alone,
-    pytest.mark.timeout(300 + ROUNDS * ROUND_LIMIT_S),
+    pytest.mark.timeout(300 + MINUTES * 60 + ROUNDS * ROUND_LIMIT_S),
 ]
 
 
@@ -59,6 +62,7 @@ async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bo
             "preloaded_root_fs": [f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}", f"{APP_STACK}:{stack}"],
             "log_sinks": [f"file:{tmp_path / 'apps.log'}"],
             "lock_ttl": "15s",
+            "on_stop": "hand-over",
         }
         with take_slots(1) as (slot,):
             rep = LocalRep(plane, slot, folder, identity, settings)
@@ -77,8 +81,11 @@ async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bo
                 try:
                     await loop.clear()
                     await loop.begin()
-                    for number in range(1, ROUNDS + 1):
+                    until = time.monotonic() + MINUTES * 60
+                    for number in itertools.count(1):
                         began = time.monotonic()
+                        if began > until if MINUTES else number > ROUNDS:
+                            break
                         await loop.round()
                         print(f"round {number}: {time.monotonic() - began:.1f} s")
                         assert not (wrong := loop.verdict()), "\n".join([f"seed {SEED}", *wrong])
