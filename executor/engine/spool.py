@@ -195,6 +195,7 @@ class Spool:
         key = sink_key(sink)
         if key in self._taken or len(self._taken) < _SINKS_MOST:
             self._taken[key] = offset
+        self._changed()
 
     def taken_before(self, sink: str) -> int:
         """See :meth:`Delivery.taken_before`."""
@@ -241,7 +242,7 @@ class Spool:
             return
         header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(self._taken))
         try:
-            if self.detached and self._is_saved():
+            if self.detached and self._is_outdated():
                 return
             os.pwrite(self._fd, header + b"".join(starmap(_SINK.pack, self._taken.items())), 0)
             failpoint("output.saved")
@@ -266,10 +267,10 @@ class Spool:
         self._grown(moved)
         return moved
 
-    def _is_saved(self) -> bool:
-        """Whether the file says as much already: the next user of the file may have come further."""
+    def _is_outdated(self) -> bool:
+        """Whether the next user of the file has come further."""
         header = os.pread(self._fd, _FIXED.size, 0)
-        return bool(_FIXED.unpack(header)[1] >= self._taken_to)
+        return bool(_FIXED.unpack(header)[1] > self._taken_to)
 
     def _read_past(self, fifo: int, size: int, error: OSError) -> bytes:
         """Read from the FIFO to memory: the disk is full. The app goes on; a kill would lose this output."""

@@ -48,8 +48,8 @@ class LeftoverOutput:
         for spool, labels in self.spools.leftovers(spared):
             try:
                 await _deliver(spool, labelled(labels, self.sink))
-            except (OSError, ValueError, LookupError) as error:
-                data = {"output": spool.name, "error": str(error)}
+            except Exception as error:  # one stream must not affect the cell or others
+                data = {"output": spool.name, "bytes": spool.unread}
                 logger.error("leftover-output.lost", exc_info=error, extra={"data": data})
                 spool.discard()
 
