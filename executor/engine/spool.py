@@ -86,6 +86,12 @@ class Delivery:
         if not self._holders:
             self._spool.released(self)
 
+    def count(self, lines: int) -> None:
+        """Count lines that are given to the sinks."""
+        self.lines += lines
+        if self.exposed:
+            self._spool.expose(lines)
+
     def taken(self, sink: str, offset: int) -> None:
         """The destination of ``sink`` has the lines up to ``offset``."""
         self._spool.taken(sink, offset)
@@ -105,10 +111,10 @@ class Spool:
         self.detached = False
         self._spools = spools
         self._fd = fd
-        self._finished = False
+        self._finished = self._closed = False
         self._pending: deque[Delivery] = deque()
         self._exposed = 0
-        self._reported = False
+        self._full = self._unusable = False  # reported
         self._taken: dict[bytes, int] = {}
         self._taken_before: dict[bytes, int] = {}
         self._taken_to = self._given_back = 0
@@ -179,8 +185,13 @@ class Spool:
     def deliver(self) -> Delivery:
         """A delivery that begins where the last one ends."""
         delivery = Delivery(self, self._pending[-1].end if self._pending else self._taken_to)
+        delivery.exposed = self._unusable
         self._pending.append(delivery)
         return delivery
+
+    def expose(self, lines: int) -> None:
+        """Count lines that are in the sinks' memory only."""
+        self._exposed += lines
 
     def released(self, delivery: Delivery) -> None:
         """Called by a delivery without holders."""
@@ -206,11 +217,12 @@ class Spool:
         until = self._taken_to + excess
         while self._pending and self._taken_to < until:
             delivery = self._pending.popleft()
-            delivery.exposed = True
-            self._exposed += delivery.lines
+            if not delivery.exposed:
+                delivery.exposed = True
+                self.expose(delivery.lines)
             self._take_up_to(delivery.end)
-        if self._exposed and not self._reported:
-            self._reported = True
+        if self._exposed and not self._full:
+            self._full = True
             logger.warning("output-spool.full", extra={"data": {"output": self.name}})
         self._changed()
 
@@ -228,11 +240,12 @@ class Spool:
         """The next agent process goes on. The rest of a line is left to it."""
         self.save()
         self.detached = True
-        self._close_unused()
+        if not self._pending:
+            self._close()
 
     def save(self) -> None:
         """Write the header, give back space, and close a file that is not needed any more."""
-        if self._fd < 0:
+        if self._closed:
             return
         if self._finished and self._taken_to >= self._written and not self.detached:
             self._close()
@@ -242,17 +255,20 @@ class Spool:
             return
         header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(self._taken))
         try:
-            if self.detached and self._is_outdated():
-                return
-            os.pwrite(self._fd, header + b"".join(starmap(_SINK.pack, self._taken.items())), 0)
-            failpoint("output.saved")
+            if self._fd < 0:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            if not (self.detached and self._is_outdated()):
+                os.pwrite(self._fd, header + b"".join(starmap(_SINK.pack, self._taken.items())), 0)
+                failpoint("output.saved")
             if self._taken_to - self._given_back >= GIVE_BACK_BYTES and not self.detached:
                 self._give_back()
         except OSError as error:
             data = {"output": self.name, "error": str(error)}
             logger.warning("output-spool.not-saved", extra={"data": data})
-        finally:
-            self._close_unused()
+        if self.detached and not self._pending:
+            self._close()
+        elif self._finished:  # there may be many, while a sink does not take their lines
+            self._close_file()
 
     def _splice(self, fifo: int, size: int) -> int:
         """Move up to ``size`` bytes from the FIFO to the file; returns how many. Raises OSError."""
@@ -265,6 +281,7 @@ class Spool:
         )
         failpoint("output.spliced")
         self._grown(moved)
+        self._unusable = False
         return moved
 
     def _is_outdated(self) -> bool:
@@ -274,8 +291,8 @@ class Spool:
 
     def _read_past(self, fifo: int, size: int, error: OSError) -> bytes:
         """Read from the FIFO to memory: the disk is full. The app goes on; a kill would lose this output."""
-        if not self._reported:
-            self._reported = True
+        if not self._unusable:
+            self._unusable = True
             data = {"output": self.name, "error": str(error)}
             logger.warning("output-spool.unusable", extra={"data": data})
         data_read = os.read(fifo, size)
@@ -302,7 +319,7 @@ class Spool:
 
     def _changed(self) -> None:
         if not self._exposed:
-            self._reported = False
+            self._full = False
         if self.detached:
             self.save()
         else:
@@ -317,14 +334,15 @@ class Spool:
             os.ftruncate(self._fd, HEADER_BYTES)
             self._given_back = self._taken_to
 
-    def _close_unused(self) -> None:
-        if self.detached and not self._pending and self._fd >= 0:
-            self._close()
-
     def _close(self) -> None:
+        self._closed = True
         self._spools.forget(self)
-        os.close(self._fd)
-        self._fd = -1
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 LABELS = ".labels"

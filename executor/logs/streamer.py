@@ -192,7 +192,7 @@ class LogStreamer:
         if not payloads:
             return
         if delivery is not None:
-            delivery.lines += len(payloads)
+            delivery.count(len(payloads))
         first_ns = max(self._clock.time_ns(), self._last_ns + 1)
         self._last_ns = first_ns + len(payloads) - 1
         fields = zip(

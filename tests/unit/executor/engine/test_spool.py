@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,7 +49,8 @@ class Stream:
         end = self.spool.read_to
         assert data == self.content[end - len(data) : end]
         delivery = self.spool.deliver()
-        delivery.end, delivery.lines = end, data.count(b"\n")
+        delivery.end = end
+        delivery.count(data.count(b"\n"))
         self.deliveries.append(delivery)
         return data
 
@@ -209,7 +211,8 @@ async def test_beyond_the_bound_of_the_cell_the_largest_gives_way(tmp_path: Path
 
 def delivery_of(spool: Spool, data: bytes) -> Delivery:
     delivery = spool.deliver()
-    delivery.end, delivery.lines = spool.read_to, data.count(b"\n")
+    delivery.end = spool.read_to
+    delivery.count(data.count(b"\n"))
     return delivery
 
 
@@ -232,6 +235,7 @@ async def test_a_finished_spool_is_removed_once_all_of_it_is_taken(stream: Strea
     stream.spool.finish()
     await saved()
     assert stream.spool.path.exists()
+    assert str(stream.spool.path) not in {file.path for file in psutil.Process().open_files()}
     stream.deliveries[0].release()
     await saved()
     assert not list(tmp_path.iterdir())
@@ -252,9 +256,9 @@ async def test_without_space_the_app_goes_on_and_only_a_kill_costs_output(
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     stream.write(b"kept again\n")
     assert stream.read() == b"kept again\n"
-    assert [record.message for record in caplog.records] == ["output-spool.unusable"]
+    assert [record.message for record in caplog.records] == ["output-spool.unusable", "output-spool.full"]
     stream.kill()
-    assert lost(caplog) == [1]
+    assert lost(caplog) == [2]
     assert stream.read() == b"kept again\n"
 
 
