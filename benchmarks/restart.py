@@ -3,7 +3,7 @@
 The cell is a `cell rep` process under a control plane that lives on. Each of N instances has a TCP health
 check. After kill -9, three times count from the start of the new process: the rep answers (the whole store
 is restored before that), every process in the containers is adopted (the agent holds its pidfds), and a new
-Task has run. The floor is a start without containers. `linear` is the agent's CPU time per container above the
+Task has run. The floor is a start without containers. `linear` is the CPU time per container above the
 floor, relative to that of the smallest N: other programs may use the machine as well.
 
     .venv/bin/python benchmarks/restart.py --n 50 100
