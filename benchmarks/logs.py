@@ -36,7 +36,7 @@ from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
-from executor.engine.spool import Spools
+from executor.engine.spools import Spools
 from executor.logs.api import Output
 from executor.logs.streamer import LogStreamer
 from executor.logs.targets import open_target

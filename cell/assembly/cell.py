@@ -27,7 +27,7 @@ from executor.cache.uploader import Uploader
 from executor.config import ExecutorConfig, OnStop
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
-from executor.engine.spool import Spools
+from executor.engine.spools import Spools
 from executor.executor import Executor
 from executor.journal.api import Journal
 from executor.journal.sqlite import SQLiteJournal

@@ -52,7 +52,7 @@ from executor.engine.process import DockerProcess, EndedProcess
 from executor.engine.processes import ProcessRoom
 from executor.engine.pulledimages import PulledImages
 from executor.engine.readers import OutputReaders
-from executor.engine.spool import Spools
+from executor.engine.spools import Spools
 from executor.engine.storage import DiskQuotas
 from executor.engine.streams import Streams
 from executor.environment import image_env

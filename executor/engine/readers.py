@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from executor.engine.api import DurableHandler, OutputHandler
 from executor.engine.output import OutputReader, OutputTurns
-from executor.engine.spool import Spool, Spools
+from executor.engine.spool import Spool
+from executor.engine.spools import Spools
 
 logger = logging.getLogger(__name__)
 

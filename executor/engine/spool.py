@@ -20,29 +20,23 @@ import ctypes
 import logging
 import os
 import struct
-import time
 from collections import deque
-from collections.abc import Container, Iterator
 from functools import cache
 from hashlib import blake2b
 from itertools import starmap
 from pathlib import Path
 
 from common.failpoints import failpoint
-from executor.privatedir import make_private
 
 logger = logging.getLogger(__name__)
-
-STREAM_BYTES = 16 << 20
-"""Default bound of a stream."""
-
-CELL_BYTES = 512 << 20
-"""Default bound of all streams of a cell."""
 
 HEADER_BYTES = 4096
 
 GIVE_BACK_BYTES = 1 << 20
 """Output taken by the sinks that stays in the file: a hole costs microseconds, so they are made rarely."""
+
+LABELS = ".labels"
+"""Suffix of the file with the labels of a stream."""
 
 _FIXED = struct.Struct("<8sQQQ")
 _SINK = struct.Struct("<8sQ")
@@ -104,12 +98,12 @@ class Delivery:
 class Spool:
     """One stream of one process. name: unique, also among processes of equal names."""
 
-    def __init__(self, spools: Spools, path: Path, fd: int, name: str) -> None:
-        """Use :meth:`Spools.create` or :meth:`Spools.resume`."""
+    def __init__(self, budget: SpoolBudget, path: Path, fd: int, name: str) -> None:
+        """Use ``Spools.create`` or ``Spools.resume``."""
         self.path = path
         self.name = name
         self.detached = False
-        self._spools = spools
+        self._budget = budget
         self._fd = fd
         self._finished = self._closed = False
         self._pending: deque[Delivery] = deque()
@@ -140,15 +134,15 @@ class Spool:
         header = os.pread(self._fd, HEADER_BYTES, 0)
         if len(header) < _FIXED.size or not header.startswith(_MAGIC):
             raise ValueError(f"{self.path.name} is not a spool")
-        _, self._taken_to, lost, sinks = _FIXED.unpack_from(header)
+        _, taken_to, lost, sinks = _FIXED.unpack_from(header)
         if sinks > _SINKS_MOST:
             raise ValueError(f"{self.path.name} has an invalid header")
         for key, offset in _SINK.iter_unpack(header[_FIXED.size : _FIXED.size + sinks * _SINK.size]):
             self._taken_before[key] = offset
         self._taken = dict(self._taken_before)
-        self._read_to = self._given_back = self._taken_to
+        self._read_to = self._given_back = self._taken_to = taken_to
         self._written = max(self._taken_to, os.fstat(self._fd).st_size - HEADER_BYTES)
-        self._spools.grow(self.held)
+        self._budget.grow(self.held)
         if lost:
             data = {"output": self.name, "lines": lost}
             logger.warning("output-spool.lost", extra={"data": data})
@@ -251,7 +245,7 @@ class Spool:
             self._close()
             self.path.unlink(missing_ok=True)
             self.path.with_suffix(self.path.suffix + LABELS).unlink(missing_ok=True)
-            _remove_empty(self.path.parent)
+            remove_empty(self.path.parent)
             return
         header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(self._taken))
         try:
@@ -298,7 +292,7 @@ class Spool:
         data_read = os.read(fifo, size)
         if data_read:
             self.expose_oldest(self.held)
-            self._spools.grow(len(data_read))
+            self._budget.grow(len(data_read))
             self._written += len(data_read)
             self._read_to = self._written
             self._take_up_to(self._written)
@@ -307,14 +301,14 @@ class Spool:
 
     def _grown(self, size: int) -> None:
         self._written += size
-        self._spools.grow(size)
-        if self.held > self._spools.stream_bytes:
-            self.expose_oldest(self.held - self._spools.stream_bytes)
-        self._spools.keep_bound()
+        self._budget.grow(size)
+        if self.held > self._budget.stream_bytes:
+            self.expose_oldest(self.held - self._budget.stream_bytes)
+        self._budget.keep_bound()
 
     def _take_up_to(self, offset: int) -> None:
         if offset > self._taken_to:
-            self._spools.grow(self._taken_to - offset)
+            self._budget.grow(self._taken_to - offset)
             self._taken_to = offset
 
     def _changed(self) -> None:
@@ -323,7 +317,7 @@ class Spool:
         if self.detached:
             self.save()
         else:
-            self._spools.save_soon(self)
+            self._budget.save_soon(self)
 
     def _give_back(self) -> None:
         """Free the space of what the sinks have taken; without holes, once they have taken everything."""
@@ -336,7 +330,7 @@ class Spool:
 
     def _close(self) -> None:
         self._closed = True
-        self._spools.forget(self)
+        self._budget.forget(self)
         self._close_file()
 
     def _close_file(self) -> None:
@@ -345,60 +339,15 @@ class Spool:
             self._fd = -1
 
 
-LABELS = ".labels"
-"""Suffix of the file with the labels of a stream."""
+class SpoolBudget:
+    """What the spools of a cell share: their bounds, and one pass that saves them."""
 
-
-class Spools:
-    """The spools of a cell, in ``folder``: ``<guid>/<process>.<time>.<stream>``."""
-
-    def __init__(
-        self, folder: Path, *, stream_bytes: int = STREAM_BYTES, cell_bytes: int = CELL_BYTES
-    ) -> None:
-        self._folder = folder
+    def __init__(self, stream_bytes: int, cell_bytes: int) -> None:
         self.stream_bytes = stream_bytes
+        self.open: set[Spool] = set()
         self._cell_bytes = cell_bytes
         self._held = 0
-        self._open: set[Spool] = set()
         self._unsaved: dict[Spool, None] = {}
-
-    def create(self, guid: str, name: str, stream: str, labels: bytes) -> Spool:
-        """A new spool. labels: describe the stream to a later agent process. Raises OSError."""
-        folder = self._folder / guid
-        make_private(self._folder)
-        make_private(folder)
-        path = folder / f"{name}.{time.time_ns():016x}.{stream}"
-        path.with_suffix(path.suffix + LABELS).write_bytes(labels)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        spool = self._opened(path, fd)
-        spool.save()
-        return spool
-
-    def resume(self, guid: str, name: str, stream: str) -> Spool | None:
-        """The newest spool of a process of a previous agent process; None without one. Raises OSError."""
-        used = {spool.path for spool in self._open}
-        found = sorted(set(self._folder.glob(f"{guid}/{name}.*.{stream}")) - used)
-        return self._recovered(found[-1]) if found else None
-
-    def leftovers(self, spared: Container[str] = ()) -> Iterator[tuple[Spool, bytes]]:
-        """The spools that no process uses, with their labels. spared: guids of containers."""
-        for path in sorted(self._folder.glob(f"*/*{LABELS}")):
-            stream = path.with_suffix("")
-            if path.parent.name in spared or any(spool.path == stream for spool in self._open):
-                continue
-            try:
-                spool, labels = self._recovered(stream), path.read_bytes()
-            except FileNotFoundError:
-                spool = None
-            except OSError as error:
-                data = {"file": path.name, "error": str(error)}
-                logger.warning("output-spool.unreadable", extra={"data": data})
-                continue
-            if spool is None:
-                path.unlink(missing_ok=True)
-                _remove_empty(path.parent)
-            else:
-                yield spool, labels
 
     def grow(self, size: int) -> None:
         """Count bytes, or with a negative ``size`` bytes that were taken."""
@@ -406,9 +355,9 @@ class Spools:
 
     def keep_bound(self) -> None:
         """Let the largest streams give up their oldest output while the cell is above its bound."""
-        while self._held > self._cell_bytes and self._open:
+        while self._held > self._cell_bytes and self.open:
             before = self._held
-            largest = max(self._open, key=lambda spool: spool.held)
+            largest = max(self.open, key=lambda spool: spool.held)
             largest.expose_oldest(self._held - self._cell_bytes)
             if self._held == before:
                 return
@@ -421,32 +370,13 @@ class Spools:
 
     def forget(self, spool: Spool) -> None:
         """A spool is closed."""
-        self._open.discard(spool)
+        self.open.discard(spool)
         self._held -= spool.held
 
     def _save(self) -> None:
         unsaved, self._unsaved = self._unsaved, {}
         for spool in unsaved:
             spool.save()
-
-    def _recovered(self, path: Path) -> Spool | None:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        spool = self._opened(path, fd)
-        try:
-            spool.recover()
-        except (OSError, ValueError) as error:
-            self.forget(spool)
-            os.close(fd)
-            data = {"file": path.name, "error": str(error)}
-            logger.warning("output-spool.unreadable", extra={"data": data})
-            path.unlink(missing_ok=True)
-            return None
-        return spool
-
-    def _opened(self, path: Path, fd: int) -> Spool:
-        spool = Spool(self, path, fd, f"{path.parent.name}/{path.name}")
-        self._open.add(spool)
-        return spool
 
 
 @cache
@@ -455,7 +385,8 @@ def sink_key(name: str) -> bytes:
     return blake2b(name.encode(), digest_size=8).digest()
 
 
-def _remove_empty(folder: Path) -> None:
+def remove_empty(folder: Path) -> None:
+    """Remove a folder unless there are other spools in it."""
     try:
         folder.rmdir()
     except OSError:

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from executor.engine.spool import Spool, Spools
+from executor.engine.spool import Spool
+from executor.engine.spools import Spools
 from executor.logs.api import LogSink, Stream
 from executor.logs.streamer import LogStreamer, StepStream
 from executor.model import LogConfig

@@ -16,7 +16,7 @@ from typing import NewType
 from bbs.models.meta import Int64, UInt64
 from common.gotext import parse_duration
 from executor.cache.limits import DEFAULT_LIMITS
-from executor.engine.spool import CELL_BYTES, STREAM_BYTES
+from executor.engine.spools import CELL_BYTES, STREAM_BYTES
 from executor.network.config import CONNECTION_LIMIT
 
 Duration = NewType("Duration", int)

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from executor.engine.readers import OutputReaders
-from executor.engine.spool import Spools
+from executor.engine.spools import Spools
 from executor.logs.leftovers import LeftoverOutput
 from executor.logs.streamer import LogStreamer
 from executor.logs.targets import open_target

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executor.engine.output import FIFO_BYTES, OutputReader, OutputTurns
-from executor.engine.spool import GIVE_BACK_BYTES, HEADER_BYTES, Delivery, Spool, Spools
+from executor.engine.spool import GIVE_BACK_BYTES, HEADER_BYTES, Delivery, Spool
+from executor.engine.spools import Spools
 from tests.support.thorough import examples
 
 pytestmark = pytest.mark.unit

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from executor.engine.readers import OutputReaders
-from executor.engine.spool import Spools
+from executor.engine.spools import Spools
 from executor.logs.api import LogLine, LogSink
 from executor.logs.files import END_BYTES, JsonLines, recover_end
 from executor.logs.journald import JournalEntries
