@@ -95,10 +95,9 @@ class Loop:
         self._first = await asyncio.to_thread(inventory.footprint, self.rep.pid, self.state)
 
     async def round(self) -> None:
-        """End the agent in the middle of work, start it again, and check everything.
+        """Kill the agent in the middle of work, start it again, and check everything.
 
-        In half of the rounds it dies at a failpoint, which is armed when the round begins. In some others it
-        is asked to end, and hands over.
+        In half of the rounds it dies at a failpoint, which is armed when the round begins.
         """
         self._round += 1
         crasher = self._instance(self._crasher)
@@ -160,11 +159,6 @@ class Loop:
             self.deaths[failpoint.partition("=")[0] if self.rep.has_ended else "late"] += 1
         else:
             await asyncio.sleep(self.random.uniform(0, 2))
-            if self.random.random() < 0.25:
-                self.deaths["hand-over"] += 1
-                if (status := await self.rep.stop()) != 0:
-                    self._problem(f"the hand-over ended with status {status}")
-                return
             self.deaths["random"] += 1
         await self.rep.kill()
 

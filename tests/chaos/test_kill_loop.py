@@ -62,7 +62,6 @@ async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bo
             "preloaded_root_fs": [f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}", f"{APP_STACK}:{stack}"],
             "log_sinks": [f"file:{tmp_path / 'apps.log'}"],
             "lock_ttl": "15s",
-            "on_stop": "hand-over",
         }
         with take_slots(1) as (slot,):
             rep = LocalRep(plane, slot, folder, identity, settings)
