@@ -9,8 +9,8 @@ nothing written to the host's disk; writing to a FIFO needs no writable mount:
 
 ``out``, ``err``: the parent opens them read-write too. That keeps a read end in the container: no SIGPIPE,
     and back-pressure instead of loss while the agent is down.
-``go``: the agent writes a line once it has the child's pid. Without an agent the read ends and nothing
-    starts: an abandoned start leaves no process behind. A second line, to the parent, ends the parent.
+``go``: the agent writes a line once it has the child's pid. Without an agent the child waits, and the next
+    agent ends it; it also ends when the FIFO is removed. A second line, to the parent, ends the parent.
 ``status``: ``r`` when the child waits; end-of-file when the program is about to be executed (the shell
     closes the only copy of the descriptor); ``F<n>`` before that if a limit was refused. Later, from the
     parent, the exit status. Opening it blocks without a reader. The parent repeats the status until an
@@ -51,7 +51,7 @@ _CHILD = """\
 trap 'echo "F$?" >"$0/status"' EXIT
 exec 3>"$0/status"
 echo r >&3
-read -r REPLY <"$0/go" || exit 124
+until read -r REPLY <"$0/go"; do [ -p "$0/go" ] || exit 124; done
 { [ -z "$1" ] || ulimit -n "$1" || exit 125; shift; exec env -i WORDS "$@"; } 3>&-
 """
 

@@ -207,13 +207,19 @@ async def test_a_start_without_descriptors_is_told_as_that_and_leaves_nothing(
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return real(pid, flags)
 
+    def held() -> list[str]:
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sorted(
+            name for link in links if "pidfd" in (name := str(link.readlink())) or "/io/g1/" in name
+        )
+
+    before = held()
     real = os.pidfd_open
     monkeypatch.setattr(os, "pidfd_open", pidfd_open)
     with pytest.raises(EngineError, match="start of a process: too many open files") as caught:
         await engine.start_process(container, spec, lambda _: None, lambda _: None)
     assert not isinstance(caught.value, ContainerGone)
-    held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert [name for name in held if "pidfd" in name or "/io/g1/" in name] == []
+    assert held() == before
     output = bytearray()
     process = await engine.start_process(container, spec, output.extend, output.extend)
     async with asyncio.timeout(20):
