@@ -13,6 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 from docker import APIClient
+from docker.errors import APIError
 
 from bbs.client.http import HTTPBBSClient
 from bbs.models.actions import RunAction
@@ -49,7 +50,16 @@ async def a_cell_with_an_orphan(folder: Path, client: APIClient) -> AsyncIterato
                         await bbs.desire_task(guid, "d", TASK)
 
                 async def both_run() -> bool:
-                    return set(inside.ids()) == {"kept", "lost"}
+                    """A creation that is not over would be repeated at the next start."""
+                    ids = inside.ids()
+                    return set(ids) == {"kept", "lost"} and all(map(sleeps, ids.values()))
+
+                def sleeps(engine_id: str) -> bool:
+                    try:
+                        commands = [row[-1].split() for row in client.top(engine_id)["Processes"]]
+                    except APIError:  # not started yet
+                        return False
+                    return any(len(words) == 2 and words[0].endswith("sleep") for words in commands)
 
                 await until_so(both_run)
                 await rep.kill()
@@ -61,6 +71,7 @@ async def a_cell_with_an_orphan(folder: Path, client: APIClient) -> AsyncIterato
             finally:
                 if "lost" in inside.ids():
                     client.remove_container(inside.ids()["lost"], force=True, v=True)
+                await rep.kill()
                 await rep.start()
                 assert await rep.stop() == 0, rep.log_tail()
 
