@@ -207,13 +207,12 @@ class ProcessRoom:
                 fifos.give_up()
                 return None
             if held.parent < 0:  # its child ends, too: nothing reports its exit status
-                held.kill()
                 raise ProcessLookupError(f"its parent {pids.parent} is gone")
             fifos.open_again()
             if held.child < 0:
                 fifos.repeat_status()
-        except BaseException:
-            held.close()
+        except OSError:  # its exit status is lost: it ends
+            held.kill()
             raise
         process = DockerProcess(
             name=name,
@@ -389,7 +388,7 @@ def _same_process(pid: int, start: int) -> int:
     try:
         if start_of(pid) == start:
             return fd
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ends just now
         logger.debug("process-ended", extra={"data": {"pid": pid}})
     os.close(fd)
     return -1
