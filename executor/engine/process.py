@@ -83,7 +83,7 @@ class DockerProcess:
         """
         if self._settled:
             self._close_parent()
-        else:
+        elif self.parent_fd >= 0:  # else its end is known, and its output is being handled
             self._on_parent_exit()
         self.close_output()
 
