@@ -1,4 +1,8 @@
-"""Outages of the control plane of every kind: no instance restarts, and no outcome is lost."""
+"""Outages of the control plane of every kind: no instance restarts, and no outcome is lost.
+
+The plane itself goes on here, out of the cell's reach. It does not converge, as one that is gone would not: a
+convergence without the cell's presence fails its Tasks, which is the protocol's rule for a cell that is gone.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +106,7 @@ async def completions(bbs: HTTPBBSClient, seen: Counter[str]) -> None:
 async def test_an_outage_restarts_nothing_and_loses_no_outcome(tmp_path: Path, how: str) -> None:
     apps, tasks = [f"web-{n}" for n in range(APPS)], [f"sum-{n}" for n in range(TASKS)]
     async with (
-        local_cell(tmp_path, arguments=["--cells", "0"]) as plane,
+        local_cell(tmp_path, arguments=["--cells", "0", "--convergence-interval", "3600"]) as plane,
         Way.to(plane.endpoints["bbs"], plane.endpoints["locket"]) as way,
         HTTPBBSClient(plane.endpoints["bbs"]) as bbs,
         asyncio.TaskGroup() as group,
