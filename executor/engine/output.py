@@ -177,10 +177,14 @@ class OutputReader:
     def turn(self) -> bool:
         """Handle up to :data:`READ_SIZE` bytes with up to :data:`PIECE_LINES` line ends.
 
-        Returns whether there may be more data; otherwise the loop watches the FIFO again.
+        Returns whether there may be more data; otherwise the loop watches the FIFO again, or the reader waits
+        for the sinks.
         """
         more = True
         if self._handled == len(self._read):
+            if self._spool is not None and self._spool.lags:
+                self._spool.when_taken(self._resume)
+                return False
             more = self._refill()
         self._handle_piece()
         if self._handled < len(self._read):
@@ -192,6 +196,11 @@ class OutputReader:
         if not more:
             self._watch()
         return more
+
+    def _resume(self) -> None:
+        """Queue again, after a wait for the sinks."""
+        if not self.closed:
+            self._turns.add(self)
 
     def discard(self) -> None:
         """Stop reading; nothing is handled."""

@@ -9,6 +9,9 @@ taken is given back as a hole. Two files in turns cost the same, but need more d
 would no longer say its place. The header is written in place: a kill does not tear a write within a page, and
 no process survives a crash of the host.
 
+Reading waits while the sinks are behind but get on, because then the file is the better place for output. It
+does not wait for a sink that takes nothing.
+
 A stream and the cell have bounds. Beyond them, the oldest output has no protection any more: it is in the
 sinks' memory only, and the next agent process reports how many lines that cost.
 """
@@ -20,7 +23,9 @@ import ctypes
 import logging
 import os
 import struct
+import time
 from collections import deque
+from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from itertools import starmap
@@ -34,6 +39,17 @@ HEADER_BYTES = 4096
 
 GIVE_BACK_BYTES = 1 << 20
 """Output taken by the sinks that stays in the file: a hole costs microseconds, so they are made rarely."""
+
+LAG_BYTES = 6 << 20
+"""Bytes that the cell has read and the sinks have not taken. A line takes about four times its size in a
+sink's buffer of 32 MiB.
+"""
+
+LAG_STREAM_BYTES = 256 << 10
+"""Part of :data:`LAG_BYTES` that each stream has, however many there are: more than the longest line."""
+
+STUCK_S = 1.0
+"""Sinks that are behind and take nothing for this time are not waited for."""
 
 LABELS = ".labels"
 """Suffix of the file with the labels of a stream."""
@@ -125,6 +141,20 @@ class Spool:
         return self._read_to
 
     @property
+    def in_flight(self) -> int:
+        """Bytes that were read and that the sinks have not taken."""
+        return self._read_to - self._taken_to
+
+    @property
+    def lags(self) -> bool:
+        """Whether reading should wait for the sinks; :meth:`when_taken` tells when to look again."""
+        return self._budget.lags(self)
+
+    def when_taken(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the sinks have taken output of any stream, or have taken none for a time."""
+        self._budget.when_taken(then)
+
+    @property
     def held(self) -> int:
         """Bytes that the sinks have not taken."""
         return self._written - self._taken_to
@@ -174,6 +204,7 @@ class Spool:
         if not data:
             raise OSError(f"{self.path.name} is shorter than it was")
         self._read_to += len(data)
+        self._budget.read(len(data))
         return data
 
     def deliver(self) -> Delivery:
@@ -226,7 +257,7 @@ class Spool:
         self._changed()
 
     def discard(self) -> None:
-        """Remove the file, whatever it holds."""
+        """Remove the file and its undelivered output."""
         self._take_up_to(self._written)
         self.finish()
 
@@ -294,6 +325,7 @@ class Spool:
             self.expose_oldest(self.held)
             self._budget.grow(len(data_read))
             self._written += len(data_read)
+            self._budget.read(self._written - self._read_to)
             self._read_to = self._written
             self._take_up_to(self._written)
             self._changed()
@@ -309,6 +341,7 @@ class Spool:
     def _take_up_to(self, offset: int) -> None:
         if offset > self._taken_to:
             self._budget.grow(self._taken_to - offset)
+            self._budget.take(min(offset, self._read_to) - min(self._taken_to, self._read_to))
             self._taken_to = offset
 
     def _changed(self) -> None:
@@ -346,12 +379,49 @@ class SpoolBudget:
         self.stream_bytes = stream_bytes
         self.open: set[Spool] = set()
         self._cell_bytes = cell_bytes
-        self._held = 0
+        self._held = self._in_flight = 0
+        self._progress_at = 0.0
+        self._waiting: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._unsaved: dict[Spool, None] = {}
 
     def grow(self, size: int) -> None:
         """Count bytes, or with a negative ``size`` bytes that were taken."""
         self._held += size
+
+    def read(self, size: int) -> None:
+        """Count bytes that were read and go to the sinks."""
+        if self._in_flight <= LAG_BYTES < self._in_flight + size:
+            self._progress_at = time.monotonic()
+        self._in_flight += size
+
+    def take(self, size: int) -> None:
+        """Count read bytes that the sinks have taken."""
+        self._in_flight -= size
+        self._progress_at = time.monotonic()
+        self._resume()
+
+    def lags(self, spool: Spool) -> bool:
+        """Whether the sinks are behind because of this stream, among others, and get on."""
+        if self._in_flight <= LAG_BYTES:
+            return False
+        own = max(LAG_BYTES // len(self.open), LAG_STREAM_BYTES) if self.open else LAG_STREAM_BYTES
+        return spool.in_flight > own and time.monotonic() - self._progress_at < STUCK_S
+
+    def when_taken(self, then: Callable[[], None]) -> None:
+        """See :meth:`Spool.when_taken`."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(STUCK_S, self._look_again)
+        self._waiting.append(then)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._resume()
+
+    def _resume(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then()
 
     def keep_bound(self) -> None:
         """Let the largest streams give up their oldest output while the cell is above its bound."""
@@ -372,6 +442,8 @@ class SpoolBudget:
         """A spool is closed."""
         self.open.discard(spool)
         self._held -= spool.held
+        self._in_flight -= spool.in_flight
+        self._resume()
 
     def _save(self) -> None:
         unsaved, self._unsaved = self._unsaved, {}

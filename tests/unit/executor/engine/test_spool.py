@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from executor.engine import spool as spool_module
 from executor.engine.output import FIFO_BYTES, OutputReader, OutputTurns
 from executor.engine.spool import GIVE_BACK_BYTES, HEADER_BYTES, Delivery, Spool
 from executor.engine.spools import Spools
@@ -305,3 +306,33 @@ async def test_a_fifo_with_a_spool_holds_a_mib_while_no_agent_reads(stream: Stre
 
 def ignore(_: bytes) -> None:
     """Handles output."""
+
+
+async def test_reading_waits_for_sinks_that_get_on_and_not_for_one_that_is_stuck(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink that is slower than an app costs the app time, not lines; a dead one costs it nothing."""
+    monkeypatch.setattr(spool_module, "LAG_BYTES", 1000)
+    monkeypatch.setattr(spool_module, "LAG_STREAM_BYTES", 10)
+    monkeypatch.setattr(spool_module, "STUCK_S", 0.2)
+
+    def read() -> None:
+        stream.write(b"x" * 600)
+        stream.read()
+
+    read()
+    assert not stream.spool.lags
+    read()
+    assert stream.spool.lags
+    looked = asyncio.Event()
+    stream.spool.when_taken(looked.set)
+    stream.deliveries[0].release()
+    assert looked.is_set()
+    assert not stream.spool.lags
+    read()
+    assert stream.spool.lags
+    stuck = asyncio.Event()
+    stream.spool.when_taken(stuck.set)
+    async with asyncio.timeout(10):
+        await stuck.wait()
+    assert not stream.spool.lags
