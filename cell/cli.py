@@ -131,4 +131,4 @@ def command(kind: type[C], **settings: Any) -> Callable[[Callable[..., Any]], C]
 
 def take(kind: Callable[..., T], values: MutableMapping[str, Any]) -> T:
     """Build a dataclass from the values with the names of its fields, and remove them."""
-    return kind(**{field.name: values.pop(field.name) for field in fields(kind)})  # type: ignore[arg-type]
+    return kind(**{field.name: values.pop(field.name) for field in fields(kind)})  # type: ignore[arg-type] # any callable: its fields are read

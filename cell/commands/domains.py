@@ -30,7 +30,7 @@ from cell.client.values import whole_seconds
 async def domains(session: Session, domain: str, ttl: int | None) -> None:
     if domain:
         await session.bbs.upsert_domain(domain, ttl or 0)
-        session.output.confirm(f"{domain} is fresh " + (f"for {ttl} s" if ttl else "for good"))
+        session.output.confirm(f"{domain} is fresh " + (f"for {ttl} s" if ttl else "and does not expire"))
         return
     if ttl is not None:
         raise BadArguments("--ttl goes with --set DOMAIN")

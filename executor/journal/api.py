@@ -2,7 +2,7 @@
 
 The values of rows are opaque bytes: the owner of a row encodes and decodes them.
 
-An *intent* is written before its effect (a container is created, a process started, a port leased) and a
+An *intent* is written before its effect (a container is created, a process started) and a
 *result* after it. The policy for writes that fail while the agent runs:
 
 - :meth:`Journal.write` is for intents. If it raises, the effect must not happen; the failure is retryable.
@@ -53,13 +53,6 @@ class JournalError(ExecutorError):
         return self.trouble is not Trouble.NEWER
 
 
-class LeaseKind(Enum):
-    """The kinds of leased names."""
-
-    PORT = "port"
-    ADDRESS = "address"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRow:
     """A container. engine_id: its id in the engine; empty before it is created there."""
@@ -80,15 +73,6 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRow:
-    """A host port or an address, leased to a container."""
-
-    kind: LeaseKind
-    name: str
-    guid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FactRow:
     """A fact about the cell itself, such as the owner of its presence."""
 
@@ -104,7 +88,7 @@ class OutcomeRow:
     value: bytes
 
 
-Row: TypeAlias = ContainerRow | StepRow | LeaseRow | FactRow | OutcomeRow
+Row: TypeAlias = ContainerRow | StepRow | FactRow | OutcomeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +100,9 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class DeleteContainer:
-    """Delete a container with its steps and leases. Its outcome stays."""
+    """Delete a container with its steps. Its outcome stays."""
 
     guid: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteLease:
-    kind: LeaseKind
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +115,7 @@ class DeleteOutcome:
     guid: str
 
 
-Change: TypeAlias = Put | DeleteContainer | DeleteLease | DeleteFact | DeleteOutcome
+Change: TypeAlias = Put | DeleteContainer | DeleteFact | DeleteOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +125,6 @@ class Contents:
 
     containers: Sequence[ContainerRow] = ()
     steps: Sequence[StepRow] = ()
-    leases: Sequence[LeaseRow] = ()
     facts: Mapping[str, bytes] = field(default_factory=dict)
     outcomes: Sequence[OutcomeRow] = ()
 

@@ -168,7 +168,6 @@ def read(connection: sqlite3.Connection) -> Contents:
         return schema.contents(
             connection.execute(schema.SELECT_CONTAINERS).fetchall(),
             connection.execute(schema.SELECT_STEPS).fetchall(),
-            connection.execute(schema.SELECT_LEASES).fetchall(),
             connection.execute(schema.SELECT_FACTS).fetchall(),
             connection.execute(schema.SELECT_OUTCOMES).fetchall(),
         )

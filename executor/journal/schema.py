@@ -15,11 +15,8 @@ from executor.journal.api import (
     Contents,
     DeleteContainer,
     DeleteFact,
-    DeleteLease,
     DeleteOutcome,
     FactRow,
-    LeaseKind,
-    LeaseRow,
     OutcomeRow,
     Put,
     Row,
@@ -36,9 +33,6 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE TABLE steps (position INTEGER PRIMARY KEY, guid TEXT NOT NULL,"
         " path TEXT NOT NULL, ended INTEGER NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,"
         " UNIQUE (guid, path))",
-        "CREATE TABLE leases (kind TEXT NOT NULL, name TEXT NOT NULL, guid TEXT NOT NULL,"
-        " checksum INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID",
-        "CREATE INDEX leases_guid ON leases (guid)",
         "CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
         " WITHOUT ROWID",
         "CREATE TABLE outcomes (position INTEGER PRIMARY KEY, guid TEXT NOT NULL UNIQUE,"
@@ -58,14 +52,12 @@ def mark(version: int) -> int:
 
 SELECT_CONTAINERS: Final = "SELECT guid, engine_id, value, checksum FROM containers ORDER BY guid"
 SELECT_STEPS: Final = "SELECT guid, path, ended, value, checksum FROM steps ORDER BY position"
-SELECT_LEASES: Final = "SELECT kind, name, guid, checksum FROM leases ORDER BY kind, name"
 SELECT_FACTS: Final = "SELECT key, value, checksum FROM facts ORDER BY key"
 SELECT_OUTCOMES: Final = "SELECT guid, value, checksum FROM outcomes ORDER BY position"
 
 _INSERTS: Final = {
     ContainerRow: "INSERT OR REPLACE INTO containers (guid, engine_id, value, checksum) VALUES (?, ?, ?, ?)",
     StepRow: "INSERT OR REPLACE INTO steps (guid, path, ended, value, checksum) VALUES (?, ?, ?, ?, ?)",
-    LeaseRow: "INSERT OR REPLACE INTO leases (kind, name, guid, checksum) VALUES (?, ?, ?, ?)",
     FactRow: "INSERT OR REPLACE INTO facts (key, value, checksum) VALUES (?, ?, ?)",
     OutcomeRow: "INSERT INTO outcomes (guid, value, checksum) VALUES (?, ?, ?)"
     " ON CONFLICT (guid) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
@@ -75,7 +67,6 @@ _INSERTS: Final = {
 _KEY_COLUMNS: Final = {
     _INSERTS[ContainerRow]: 1,
     _INSERTS[StepRow]: 2,
-    _INSERTS[LeaseRow]: 2,
     _INSERTS[FactRow]: 1,
 }
 """Number of key columns of the statements that replace a row."""
@@ -92,10 +83,8 @@ def statements(change: Change) -> Sequence[Statement]:
             columns = _columns(row)
             return ((_INSERTS[type(row)], (*columns, checksum(columns))),)
         case DeleteContainer(guid):
-            tables = ("containers", "steps", "leases")
+            tables = ("containers", "steps")
             return tuple((f"DELETE FROM {table} WHERE guid = ?", _key(guid)) for table in tables)
-        case DeleteLease(kind, name):
-            return (("DELETE FROM leases WHERE kind = ? AND name = ?", _key(kind.value, name)),)
         case DeleteFact(key):
             return (("DELETE FROM facts WHERE key = ?", _key(key)),)
         case DeleteOutcome(guid):
@@ -118,7 +107,6 @@ def latest(statements: Sequence[Statement]) -> list[Statement]:
 def contents(
     containers: Sequence[tuple[Value, ...]],
     steps: Sequence[tuple[Value, ...]],
-    leases: Sequence[tuple[Value, ...]],
     facts: Sequence[tuple[Value, ...]],
     outcomes: Sequence[tuple[Value, ...]],
 ) -> Contents:
@@ -131,10 +119,6 @@ def contents(
         steps=[
             StepRow(guid=str(guid), path=str(path), ended=bool(ended), value=_blob(value))
             for guid, path, ended, value in map(_checked, steps)
-        ],
-        leases=[
-            LeaseRow(kind=LeaseKind(kind), name=str(name), guid=str(guid))
-            for kind, name, guid in map(_checked, leases)
         ],
         facts={str(key): _blob(value) for key, value in map(_checked, facts)},
         outcomes=[OutcomeRow(guid=str(guid), value=_blob(value)) for guid, value in map(_checked, outcomes)],
@@ -163,8 +147,6 @@ def _columns(row: Row) -> tuple[Value, ...]:
             return (row.guid, row.engine_id, row.value)
         case StepRow():
             return (row.guid, row.path, int(row.ended), row.value)
-        case LeaseRow():
-            return (row.kind.value, row.name, row.guid)
         case FactRow():
             return (row.key, row.value)
         case OutcomeRow():

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """A write in the queue. is_result: it stays in memory when it fails. future: None if nobody waits."""
+    """A write in the queue. is_result: it stays in memory when it fails. future: None if no caller waits."""
 
     statements: Sequence[Statement]
     is_result: bool

@@ -229,10 +229,10 @@ class History:
     def _pass(self, position: int) -> None:
         while self._pending and self._pending[0] <= position:
             self._pending.popleft()
-        for waiting, event in list(self._turns.items()):
-            if not self._pending or waiting <= self._pending[0]:
+        due = [self._pending[0]] if self._pending else list(self._turns)
+        for waiting in due:
+            if (event := self._turns.pop(waiting, None)) is not None:
                 event.set()
-                del self._turns[waiting]
 
     def _position(self) -> int:
         position, self._next = self._next, self._next + 1

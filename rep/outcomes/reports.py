@@ -172,4 +172,4 @@ def _report(document: Mapping[str, object]) -> EndReport:
             key=from_json(ActualLRPKey, document["key"]),
             instance_key=from_json(ActualLRPInstanceKey, document["instance_key"]),
         )
-    return kind(**members)  # type: ignore[arg-type]
+    return kind(**members)  # type: ignore[arg-type] # the members are those of the kind

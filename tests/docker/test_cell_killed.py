@@ -188,7 +188,7 @@ async def test_nothing_notices_the_death_of_its_cell(tmp_path: Path, client: API
 
         assert await rep.stop() == 0
         with closing(sqlite3.connect(state / "journal" / "journal.db")) as journal:
-            for table in ("containers", "steps", "leases"):
+            for table in ("containers", "steps"):
                 assert journal.execute(f"SELECT * FROM {table}").fetchall() == []
         assert list((state / "engine" / "io").iterdir()) == []
 

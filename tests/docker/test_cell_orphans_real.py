@@ -65,7 +65,7 @@ async def a_cell_with_an_orphan(folder: Path, client: APIClient) -> AsyncIterato
                 await rep.kill()
                 journal = rep.config.parent / "state" / "journal" / "journal.db"
                 with closing(sqlite3.connect(journal)) as connection, connection:
-                    for table in ("containers", "steps", "leases"):
+                    for table in ("containers", "steps"):
                         connection.execute(f"DELETE FROM {table} WHERE guid = 'lost'")
                 yield rep, inside
             finally:

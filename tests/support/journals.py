@@ -12,12 +12,9 @@ from executor.journal.api import (
     Contents,
     DeleteContainer,
     DeleteFact,
-    DeleteLease,
     DeleteOutcome,
     FactRow,
     JournalError,
-    LeaseKind,
-    LeaseRow,
     OutcomeRow,
     Put,
     StepRow,
@@ -31,7 +28,6 @@ class Rows:
 
     containers: dict[str, ContainerRow] = field(default_factory=dict)
     steps: dict[tuple[str, str], StepRow] = field(default_factory=dict)
-    leases: dict[tuple[LeaseKind, str], LeaseRow] = field(default_factory=dict)
     facts: dict[str, bytes] = field(default_factory=dict)
     outcomes: dict[str, OutcomeRow] = field(default_factory=dict)
 
@@ -42,8 +38,6 @@ class Rows:
             case Put(StepRow() as row):
                 self.steps.pop((row.guid, row.path), None)
                 self.steps[row.guid, row.path] = row
-            case Put(LeaseRow() as row):
-                self.leases[row.kind, row.name] = row
             case Put(FactRow() as row):
                 self.facts[row.key] = row.value
             case Put(OutcomeRow() as row):
@@ -51,9 +45,6 @@ class Rows:
             case DeleteContainer(guid):
                 self.containers.pop(guid, None)
                 self.steps = {key: row for key, row in self.steps.items() if row.guid != guid}
-                self.leases = {key: row for key, row in self.leases.items() if row.guid != guid}
-            case DeleteLease(kind, name):
-                self.leases.pop((kind, name), None)
             case DeleteFact(key):
                 self.facts.pop(key, None)
             case DeleteOutcome(guid):
@@ -63,7 +54,6 @@ class Rows:
         return Contents(
             containers=sorted(self.containers.values(), key=lambda row: row.guid),
             steps=list(self.steps.values()),
-            leases=sorted(self.leases.values(), key=lambda row: (row.kind.value, row.name)),
             facts=dict(sorted(self.facts.items())),
             outcomes=list(self.outcomes.values()),
         )

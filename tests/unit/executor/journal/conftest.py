@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from executor.journal.api import Change, ContainerRow, FactRow, LeaseKind, LeaseRow, OutcomeRow, Put, StepRow
+from executor.journal.api import Change, ContainerRow, FactRow, OutcomeRow, Put, StepRow
 
 BOOT = "11111111-1111-1111-1111-111111111111"
 
@@ -16,7 +16,6 @@ def rows_of(number: int, size: int = 300) -> Sequence[Change]:
     return (
         Put(ContainerRow(guid=guid, value=value, engine_id=f"engine-{number}")),
         Put(StepRow(guid=guid, path="action/run", ended=bool(number % 2), value=value)),
-        Put(LeaseRow(kind=LeaseKind.PORT, name=str(61000 + number), guid=guid)),
         Put(FactRow(key=f"fact-{number}", value=value)),
         Put(OutcomeRow(guid=guid, value=value)),
     )

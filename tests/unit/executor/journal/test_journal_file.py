@@ -17,11 +17,9 @@ from executor.journal.api import (
     Contents,
     DeleteContainer,
     DeleteFact,
-    DeleteLease,
     DeleteOutcome,
     FactRow,
     JournalError,
-    LeaseKind,
     OutcomeRow,
     Put,
     StepRow,
@@ -71,13 +69,13 @@ async def test_rows_survive_the_end_of_the_agent_in_both_implementations(folder:
             await each.write(Put(StepRow(guid="container-0", path="action/run", ended=True)))
             await each.write(Put(OutcomeRow(guid="container-0", value=b"again")))
             await each.write(DeleteContainer("container-1"), DeleteFact("fact-1"))
-            await each.write(DeleteLease(LeaseKind.PORT, "61002"), DeleteOutcome("container-2"))
+            await each.write(DeleteOutcome("container-2"))
     async with journal(folder) as again:
         assert again.report.finding is Finding.SOUND
         found = again.contents
     expected = FailingJournal(memory.rows).contents
     assert {**found.facts} == {**OWN_FACTS, **expected.facts}
-    for name in ("containers", "steps", "leases", "outcomes"):
+    for name in ("containers", "steps", "outcomes"):
         assert getattr(found, name) == getattr(expected, name)
     assert [row.guid for row in found.steps] == ["container-2", "container-0"]
     assert [row.guid for row in found.outcomes] == ["container-0", "container-1"]

@@ -54,7 +54,6 @@ def test_a_kill_loses_no_row_that_was_answered_and_splits_no_write(tmp_path: Pat
             names = [
                 {row.guid for row in tables.containers},
                 {row.guid for row in tables.steps},
-                {row.guid for row in tables.leases},
                 {row.guid for row in tables.outcomes},
                 {key.replace("fact", "container") for key in tables.facts if key.startswith("fact-")},
             ]
