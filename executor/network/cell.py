@@ -385,19 +385,20 @@ class CellNetwork:
         if (listing := await self._nft.read(self._config.table)) is not None:
             self._base = (await self._on_rules_thread(parse, listing)).base_chains()
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(NetworkError),
-        wait=tenacity.wait_fixed(_LINGER_PAUSE_S),
-        stop=tenacity.stop_after_delay(_LINGER_LIMIT_S),
-        reraise=True,
-    )
     async def _links_are_gone(self) -> None:
         """The kernel removes a container's namespace a little after the engine reports the removal.
 
         Raises NetworkError.
         """
-        if names := self._links.port_names():
-            raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(NetworkError),
+            wait=tenacity.wait_fixed(_LINGER_PAUSE_S),
+            stop=tenacity.stop_after_delay(_LINGER_LIMIT_S),
+            reraise=True,
+        ):
+            with attempt:
+                if names := self._links.port_names():
+                    raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
 
     async def _on_rules_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a long computation in the rules thread."""
