@@ -11,8 +11,9 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
+from bbs.embedded.calls.background import Background
 from bbs.embedded.calls.callbacks import HTTPCallbacks
-from bbs.embedded.calls.dependencies import Auctioneer, Background, Dependencies
+from bbs.embedded.calls.dependencies import Auctioneer, Dependencies
 from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.clock import Clock, SystemClock
 from bbs.embedded.controllers.converger import Converger
@@ -25,7 +26,7 @@ from bbs.embedded.http.app import make_app
 from bbs.embedded.http.calls import Controllers
 from bbs.embedded.locket.server import Locket
 from bbs.embedded.store.database import Store
-from bbs.embedded.store.resources import cells, restart_ttls
+from bbs.embedded.store.resources import Registry
 from bbs.models.cell import CellPresence
 
 CONVERGENCE_INTERVAL_S = 30.0
@@ -57,8 +58,7 @@ class BBS:
 
     async def cells(self) -> list[CellPresence]:
         """The registered cells."""
-        deps = self.controllers.deps
-        return list((await deps.store.run(lambda tables: cells(tables, deps.clock))).values())
+        return list(self.controllers.deps.registry.cells().values())
 
     def locket_server(
         self, address: str, credentials: grpc.ServerCredentials | None = None
@@ -89,10 +89,12 @@ async def run_bbs(
     clock = clock or SystemClock()
     hub = Hub()
     async with Store(state_dir / STATE_FILE, hub.publish) as store, asyncio.TaskGroup() as tasks:
-        await store.run(lambda tables: restart_ttls(tables, clock))
+        registry = Registry(clock)
+        await registry.load(store)
         background = Background(tasks)
         deps = Dependencies(
             store=store,
+            registry=registry,
             clock=clock,
             auctioneer=auctioneer,
             reps=reps,
@@ -115,7 +117,7 @@ async def run_bbs(
                 hub=hub,
                 controllers=controllers,
                 _converger=converger,
-                _locket=Locket(store, clock, held_locks),
+                _locket=Locket(store, registry, held_locks),
             )
         finally:
             hub.close()

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from typing import Final, Never, TypeVar
 
 import tenacity
 
 from bbs.backoff import Backoff
 from bbs.client.api import BBSClient
-from bbs.embedded.auctioneer.schedule import Schedule, identifier, schedule
+from bbs.embedded.auctioneer.schedule import OBJECTIONS, Failure, Schedule, identifier, schedule
 from bbs.embedded.calls.reps import RepClient, RepError
 from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.store.resources import rep_url
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 Request = TypeVar("Request", LRPStartRequest, TaskStartRequest)
 
+Call = Callable[[], Awaitable[None]]
+
 CELLS_RETRY_S: Final = 1.0
 CELLS_RETRY_MOST_S: Final = 8.0
 """First and longest pause before the next request for the BBS's cells, and after a failed auction."""
@@ -39,6 +43,12 @@ CELLS_RETRY_MOST_S: Final = 8.0
 UNHEALTHY: Final = "its container engine fails its health check"
 
 UNREACHABLE: Final = "it could not be asked for its state"
+
+CALLS: Final = 64
+"""Most requests to reps at the same time, and most failures that are being reported to the BBS."""
+
+LOGGED_ITEMS: Final = 20
+"""Most items of a failure that its log line names."""
 
 STATE_ROUNDS: Final = 4
 """Maximum rounds of state requests while no cell returns a usable state."""
@@ -155,7 +165,10 @@ class AuctionRunner:
         cells = await self._cells(trace_id)
         states = await self._states(cells, trace_id)
         batch = self._drain()
-        placed = schedule(states.usable.values(), batch.lrps.values(), batch.tasks.values())
+        # In a thread: a large batch takes seconds, and locks and presences are renewed meanwhile.
+        placed = await asyncio.to_thread(
+            schedule, list(states.usable.values()), list(batch.lrps.values()), list(batch.tasks.values())
+        )
         logger.info(
             "auction-scheduled",
             extra={
@@ -163,16 +176,28 @@ class AuctionRunner:
                     "cells": sorted(placed.work),
                     "lrps": len(batch.lrps),
                     "tasks": len(batch.tasks),
-                    "failed-lrps": len(placed.failed_lrps),
-                    "failed-tasks": len(placed.failed_tasks),
+                    "failed": len(placed.failed),
                 }
             },
         )
         urls = {cell.cell_id: rep_url(cell) for cell in cells}
+        calls = [
+            partial(self._perform, urls[cell_id], work, batch.trace_of_work(work))
+            for cell_id, work in placed.work.items()
+        ]
+        await self._concurrently(calls + self._reports(placed, batch, states.left_out))
+
+    async def _concurrently(self, calls: Sequence[Call]) -> None:
+        """Make the calls in their order, up to :data:`CALLS` at the same time."""
+        waiting = iter(calls)
+
+        async def worker() -> None:
+            for call in waiting:
+                await call()
+
         async with asyncio.TaskGroup() as group:
-            for cell_id, work in placed.work.items():
-                group.create_task(self._perform(urls[cell_id], work, batch.trace_of_work(work)))
-            self._report(group, placed, batch, states.left_out)
+            for _ in range(min(CALLS, len(calls))):
+                group.create_task(worker())
 
     async def _cells(self, trace_id: str) -> list[CellPresence]:
         retrying = self._backoff.retrying(
@@ -183,18 +208,18 @@ class AuctionRunner:
     async def _states(self, cells: Sequence[CellPresence], trace_id: str) -> States:
         found = States()
         for _ in range(STATE_ROUNDS if cells else 0):
-            async with asyncio.TaskGroup() as group:
-                requests = [(cell.cell_id, group.create_task(self._state(cell, trace_id))) for cell in cells]
             found = States()
-            for cell_id, task in requests:
-                state = task.result()
-                if isinstance(state, CellState):
-                    found.usable[cell_id] = state
-                else:
-                    found.left_out[cell_id] = state
+            await self._concurrently([partial(self._add_state, cell, found, trace_id) for cell in cells])
             if found.usable:
                 break
         return found
+
+    async def _add_state(self, cell: CellPresence, found: States, trace_id: str) -> None:
+        state = await self._state(cell, trace_id)
+        if isinstance(state, CellState):
+            found.usable[cell.cell_id] = state
+        else:
+            found.left_out[cell.cell_id] = state
 
     async def _state(self, cell: CellPresence, trace_id: str) -> CellState | str:
         """The state of a usable cell, with the cell id of its presence, or why the cell is left out."""
@@ -239,28 +264,37 @@ class AuctionRunner:
             for lrp in refused.lrps:
                 await self._fail_lrp(lrp, text, trace_id)
 
-    def _report(
-        self, group: asyncio.TaskGroup, placed: Schedule, batch: Batch, left_out: Mapping[str, str]
-    ) -> None:
-        for lrp, text in placed.failed_lrps:
-            text = self._failure_text(lrp, text, placed, left_out)
-            group.create_task(self._fail_lrp(lrp, text, batch.trace_of(lrp)))
-        for task, text in placed.failed_tasks:
-            text = self._failure_text(task, text, placed, left_out)
-            group.create_task(self._reject_task(task, text, batch.trace_of(task)))
+    def _reports(self, placed: Schedule, batch: Batch, left_out: Mapping[str, str]) -> list[Call]:
+        """The calls that report unplaced items to the BBS. Each failure is logged once, for all its items."""
+        reports: list[Call] = []
+        for failure in placed.failures:
+            text = self._failure_text(failure, left_out)
+            for item in failure.items:
+                trace_id = batch.trace_of(item)
+                if isinstance(item, Task):
+                    reports.append(partial(self._reject_task, item, text, trace_id))
+                else:
+                    reports.append(partial(self._fail_lrp, item, text, trace_id))
+        return reports
 
-    def _failure_text(
-        self, item: LRP | Task, text: str, placed: Schedule, left_out: Mapping[str, str]
-    ) -> str:
+    def _failure_text(self, failure: Failure, left_out: Mapping[str, str]) -> str:
         """The failure text for the BBS. The objections are always logged."""
-        objections = dict(sorted({**left_out, **placed.objections[identifier(item)]}.items()))
+        objections = dict(islice(sorted({**left_out, **failure.objections}.items()), OBJECTIONS))
+        work = [str(identifier(item)) for item in islice(failure.items, LOGGED_ITEMS)]
         logger.info(
             "could-not-place",
-            extra={"data": {"work": str(identifier(item)), "error": text, "objections": objections}},
+            extra={
+                "data": {
+                    "work": work,
+                    "count": len(failure.items),
+                    "error": failure.text,
+                    "objections": objections,
+                }
+            },
         )
         if not self._explain or not objections:
-            return text
-        return f"{text} ({', '.join(f'{cell}: {why}' for cell, why in objections.items())})"
+            return failure.text
+        return f"{failure.text} ({', '.join(f'{cell}: {why}' for cell, why in objections.items())})"
 
     async def _fail_lrp(self, lrp: LRP, text: str, trace_id: str) -> None:
         key = ActualLRPKey(process_guid=lrp.process_guid, index=lrp.index, domain=lrp.domain)

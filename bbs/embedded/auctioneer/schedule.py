@@ -5,37 +5,38 @@ this order: instances with index 0 by memory descending, tasks by memory descend
 (index, memory descending). The cell with the lowest score wins. The score is the mean used fraction of the
 cell's resources after the placement, plus a weight per starting container, plus 1000 per instance of the same
 process (per task for tasks), plus an optional first-fit weight per cell index within its zone.
+
+Items with the same demand share a heap of cells for each zone. A cell's score never falls during a batch, so
+a score in the heap is a lower bound: only cells at the top are scored again. A placement costs the logarithm
+of the number of cells, not the number of cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
-from bbs.models.auction import LRP, CellState, Demand, Resources, Task, Work
+from bbs.embedded.auctioneer.constraints import CONSTRAINTS
+from bbs.embedded.auctioneer.room import RESOURCES, CellRoom, Need, Weights, rooms
+from bbs.models.auction import LRP, CellState, Demand, Task, Work
 
 LOCALITY_OFFSET: Final = 1000
 """Score of one instance of the same process (or one task) already on the cell."""
 
 NO_CELLS: Final = "unable to communicate to compatible cells"
-NO_ROOTFS: Final = "found no compatible cell for required rootfs"
-NO_DRIVERS: Final = "found no compatible cell with required volume drivers"
 IN_FLIGHT_LIMIT: Final = "waiting to start instance: reached in-flight start limit"
 INSUFFICIENT: Final = "insufficient resources"
 
-RESOURCES: Final = frozenset({"containers", "disk", "memory"})
+OBJECTIONS: Final = 20
+"""Most cells whose reasons are kept for an unplaced item."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """Scheduling weights, with the names and defaults of the auctioneer's configuration."""
-
-    starting_container_weight: float = 0.25
-    bin_pack_first_fit_weight: float = 0.0
-    starting_container_count_maximum: int = 0
-
+MANY: Final = 32
+"""Instances of a process from which on it gets heaps of its own. They cost one score for each cell."""
 
 DEFAULT_WEIGHTS: Final = Weights()
 
@@ -49,130 +50,161 @@ def identifier(item: LRP | Task) -> Identifier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """Result of a batch: work per cell id, and unplaced items with the failure text for the BBS.
+class Failure:
+    """Items with the same demand that no cell takes, in their order.
 
-    objections: for each unplaced item, the reason of each cell, by cell id.
+    text: the placement error or rejection reason for the BBS. objections: the reasons of up to
+    :data:`OBJECTIONS` cells, by cell id, from the moment when the first of the items was not placed.
     """
 
+    text: str
+    objections: Mapping[str, str]
+    items: list[LRP | Task] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Result of a batch: work per cell id, and the unplaced items."""
+
     work: dict[str, Work]
-    failed_lrps: tuple[tuple[LRP, str], ...] = ()
-    failed_tasks: tuple[tuple[Task, str], ...] = ()
-    objections: dict[Identifier, dict[str, str]] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def failed(self) -> list[tuple[LRP | Task, str]]:
+        """Each unplaced item with its failure text."""
+        return [(item, failure.text) for failure in self.failures for item in failure.items]
 
 
 class NoPlacement(Exception):
     """No cell accepts this item; the message is the placement error or rejection reason."""
 
 
-@dataclass(slots=True)
-class _Cell:
-    """Working copy of one cell, with the work of this batch."""
-
-    state: CellState
-    available: Resources
-    starting: int
-    instances: dict[str, int]
-    task_count: int
-    bin_pack_index: int = 0
-    lrps: list[LRP] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, state: CellState) -> _Cell:
-        instances: dict[str, int] = {}
-        for lrp in state.lrps:
-            instances[lrp.process_guid] = instances.get(lrp.process_guid, 0) + 1
-        return cls(
-            state=state,
-            available=state.available_resources,
-            starting=state.starting_container_count,
-            instances=instances,
-            task_count=len(state.tasks),
-        )
-
-    def take(self, memory_mb: int, disk_mb: int) -> None:
-        self.available = _minus(self.available, memory_mb, disk_mb)
-        self.starting += 1
-
-    def take_lrp(self, lrp: LRP) -> None:
-        self.take(self.memory_for(lrp), lrp.demand.disk_mb)
-        self.instances[lrp.process_guid] = self.instances.get(lrp.process_guid, 0) + 1
-        self.lrps.append(lrp)
-
-    def take_task(self, task: Task) -> None:
-        self.take(task.demand.memory_mb, task.demand.disk_mb)
-        self.task_count += 1
-        self.tasks.append(task)
-
-    def memory_for(self, lrp: LRP) -> int:
-        return lrp.demand.memory_mb + self.state.proxy_memory_allocation_mb
-
-    def objections(self, item: LRP | Task) -> list[str]:
-        """All reasons why the cell cannot take the item; empty if it fits."""
-        memory_mb = self.memory_for(item) if isinstance(item, LRP) else item.demand.memory_mb
-        left = self.available
-        short = {
-            "memory": f"{left.memory_mb} MB of memory left, {memory_mb} needed",
-            "disk": f"{left.disk_mb} MB of disk left, {item.demand.disk_mb} needed",
-            "containers": f"room for {left.containers} containers left",
-        }
-        lacking = self.shortages(memory_mb, item.demand.disk_mb)
-        return refusals(self.state, item.demand) + [short[name] for name in sorted(lacking)]
-
-    def shortages(self, memory_mb: int, disk_mb: int) -> frozenset[str]:
-        short = {
-            "memory": self.available.memory_mb < memory_mb,
-            "disk": self.available.disk_mb < disk_mb,
-            "containers": self.available.containers < 1,
-        }
-        return frozenset(name for name, missing in short.items() if missing)
-
-
 def schedule(
     cells: Iterable[CellState], lrps: Iterable[LRP], tasks: Iterable[Task], weights: Weights = DEFAULT_WEIGHTS
 ) -> Schedule:
     """Place a batch on the given cells. The arguments are not changed."""
-    batch = _Batch([_Cell.of(state) for state in sorted(cells, key=_cell_order)], weights)
+    lrps = list(lrps)
+    wanted = Counter(lrp.process_guid for lrp in lrps)
+    batch = _Batch(list(rooms(list(cells))), weights, wanted)
     ordered = sorted(lrps, key=lambda lrp: (lrp.index, -lrp.demand.memory_mb))
     for lrp in (lrp for lrp in ordered if lrp.index == 0):
-        batch.place_lrp(lrp)
+        batch.place(lrp)
     for task in sorted(tasks, key=lambda task: -task.demand.memory_mb):
-        batch.place_task(task)
+        batch.place(task)
     for lrp in (lrp for lrp in ordered if lrp.index > 0):
-        batch.place_lrp(lrp)
+        batch.place(lrp)
     return batch.result()
+
+
+Heap = list[tuple[float, int]]
+"""Lower bounds of scores with the cell's position."""
+
+
+class _Candidates:
+    """The cells that match the constraints of a demand, by zone and in the order of their scores."""
+
+    def __init__(self, cells: Sequence[CellRoom], need: Need, weights: Weights) -> None:
+        self._cells = cells
+        self._need = need
+        self._weights = weights
+        self._not_lacking = dict.fromkeys(RESOURCES, 0)
+        self._by_position = {cell.position: cell for cell in cells}
+        self._by_zone = {
+            zone: list(inside) for zone, inside in groupby(cells, key=lambda cell: cell.state.zone)
+        }
+        self._heaps: dict[tuple[str, str | None], Heap] = {}
+
+    @property
+    def zones(self) -> Iterable[str]:
+        return self._by_zone
+
+    def best(self, zones: Iterable[str], process_guid: str | None, *, of_its_own: bool) -> CellRoom | None:
+        """The cell of these zones with the lowest score; None if the item fits on none.
+
+        process_guid: None for a task. of_its_own: use heaps for this process alone, which contain the score
+        of its instances. They pay for a process with many instances: without them, every cell that already
+        has instances is looked at for every further one.
+        """
+        best: CellRoom | None = None
+        lowest = (math.inf, 0)
+        for zone in zones:
+            heap = self._heap(zone, process_guid if of_its_own else None)
+            looked_at: Heap = []
+            while heap and heap[0] < lowest:
+                bound, position = heap[0]
+                cell = self._by_position[position]
+                if not cell.fits(self._need):
+                    heapq.heappop(heap)  # it will not fit later in this batch either
+                    continue
+                load = cell.load(self._need, self._weights)
+                score = load + LOCALITY_OFFSET * cell.similar(process_guid)
+                known = score if of_its_own else load
+                if known > bound:
+                    heapq.heapreplace(heap, (known, position))
+                    continue
+                looked_at.append(heapq.heappop(heap))
+                if (score, position) < lowest:
+                    lowest, best = (score, position), cell
+            for entry in looked_at:
+                heapq.heappush(heap, entry)
+        return best
+
+    def _heap(self, zone: str, process_guid: str | None) -> Heap:
+        """The heap of a zone: of the loads, or of one process with the score of its instances."""
+        key = zone, process_guid
+        if key not in self._heaps:
+            heap = []
+            for cell in self._by_zone[zone]:
+                if cell.fits(self._need):
+                    same = 0 if process_guid is None else cell.similar(process_guid)
+                    score = cell.load(self._need, self._weights) + LOCALITY_OFFSET * same
+                    heap.append((score, cell.position))
+            heapq.heapify(heap)
+            self._heaps[key] = heap
+        return self._heaps[key]
+
+    def insufficient(self) -> str:
+        """The failure text after no cell had room: it names what is short on every candidate.
+
+        A resource that is short on a cell stays short for the batch, so each cell is looked at once.
+        """
+        everywhere = []
+        for resource in RESOURCES:
+            position = self._not_lacking[resource]
+            while position < len(self._cells) and self._cells[position].lacks(resource, self._need):
+                position += 1
+            self._not_lacking[resource] = position
+            if position == len(self._cells):
+                everywhere.append(resource)
+        return f"{INSUFFICIENT}: {', '.join(everywhere)}" if everywhere else INSUFFICIENT
 
 
 class _Batch:
     """One scheduling run."""
 
-    def __init__(self, cells: list[_Cell], weights: Weights) -> None:
+    def __init__(self, cells: list[CellRoom], weights: Weights, wanted: Counter[str]) -> None:
+        """wanted: number of instances to place, by process guid."""
         self._cells = cells
         self._weights = weights
+        self._wanted = wanted
         self._in_flight = sum(cell.starting for cell in cells)
-        self._objections: dict[Identifier, dict[str, str]] = {}
-        self._failed_lrps: list[tuple[LRP, str]] = []
-        self._failed_tasks: list[tuple[Task, str]] = []
-        for _, zone in groupby(cells, key=lambda cell: cell.state.zone):
-            for position, cell in enumerate(zone):
-                cell.bin_pack_index = position
+        self._candidates: dict[tuple[Demand, bool], _Candidates] = {}
+        self._failures: dict[tuple[Demand, bool, str], Failure] = {}
+        self._per_zone: dict[str, Counter[str]] = {}
+        for cell in cells:
+            for process_guid, count in cell.instances.items():
+                self._instances_per_zone(process_guid)[cell.state.zone] += count
 
-    def place_lrp(self, lrp: LRP) -> None:
+    def place(self, item: LRP | Task) -> None:
         try:
-            self._best_for_lrp(lrp).take_lrp(lrp)
-            self._in_flight += 1
+            cell = self._best_for(item)
         except NoPlacement as error:
-            self._failed_lrps.append((lrp, str(error)))
-            self._explain(lrp)
-
-    def place_task(self, task: Task) -> None:
-        try:
-            self._best_for_task(task).take_task(task)
-            self._in_flight += 1
-        except NoPlacement as error:
-            self._failed_tasks.append((task, str(error)))
-            self._explain(task)
+            self._fail(item, str(error))
+            return
+        cell.take(item)
+        self._in_flight += 1
+        if isinstance(item, LRP):
+            self._instances_per_zone(item.process_guid)[cell.state.zone] += 1
 
     def result(self) -> Schedule:
         return Schedule(
@@ -183,161 +215,54 @@ class _Batch:
                 for cell in self._cells
                 if cell.lrps or cell.tasks
             },
-            failed_lrps=tuple(self._failed_lrps),
-            failed_tasks=tuple(self._failed_tasks),
-            objections=self._objections,
+            failures=tuple(self._failures.values()),
         )
 
-    def _explain(self, item: LRP | Task) -> None:
-        self._objections[identifier(item)] = {
-            cell.state.cell_id: "; ".join(why) for cell in self._cells if (why := cell.objections(item))
-        }
-
-    def _candidates(self, demand: Demand) -> list[_Cell]:
-        """Cells that match the constraints of the workload. Raises NoPlacement."""
+    def _best_for(self, item: LRP | Task) -> CellRoom:
+        """Raises NoPlacement."""
         if not self._cells:
             raise NoPlacement(NO_CELLS)
         maximum = self._weights.starting_container_count_maximum
         if maximum > 0 and self._in_flight >= maximum:
             raise NoPlacement(IN_FLIGHT_LIMIT)
-        cells = self._cells
-        for accepts, text in CONSTRAINTS:
-            cells = [cell for cell in cells if accepts(cell.state, demand)]
-            if not cells:
-                raise NoPlacement(text(demand))
-        return cells
-
-    def _best_for_lrp(self, lrp: LRP) -> _Cell:
-        cells = self._candidates(lrp.demand)
-        per_zone: dict[str, int] = {}
-        for cell in self._cells:
-            zone = cell.state.zone
-            per_zone[zone] = per_zone.get(zone, 0) + cell.instances.get(lrp.process_guid, 0)
-
-        short: list[frozenset[str]] = []
-        for count in sorted({per_zone[cell.state.zone] for cell in cells}):
-            fitting: list[_Cell] = []
-            for cell in cells:
-                if per_zone[cell.state.zone] == count:
-                    shortage = cell.shortages(cell.memory_for(lrp), lrp.demand.disk_mb)
-                    short.append(shortage)
-                    if not shortage:
-                        fitting.append(cell)
-            if fitting:
-                return min(fitting, key=lambda cell: self._lrp_score(cell, lrp))
-        raise NoPlacement(insufficient(short))
-
-    def _best_for_task(self, task: Task) -> _Cell:
-        cells = self._candidates(task.demand)
-        short = [cell.shortages(task.demand.memory_mb, task.demand.disk_mb) for cell in cells]
-        fitting = [cell for cell, shortage in zip(cells, short, strict=True) if not shortage]
-        if not fitting:
-            raise NoPlacement(insufficient(short))
-        return min(fitting, key=lambda cell: self._task_score(cell, task))
-
-    def _lrp_score(self, cell: _Cell, lrp: LRP) -> float:
-        return (
-            self._load_score(cell, cell.memory_for(lrp), lrp.demand.disk_mb)
-            + LOCALITY_OFFSET * cell.instances.get(lrp.process_guid, 0)
-            + self._weights.bin_pack_first_fit_weight * cell.bin_pack_index
-        )
-
-    def _task_score(self, cell: _Cell, task: Task) -> float:
-        load = self._load_score(cell, task.demand.memory_mb, task.demand.disk_mb)
-        return load + LOCALITY_OFFSET * cell.task_count
-
-    def _load_score(self, cell: _Cell, memory_mb: int, disk_mb: int) -> float:
-        remaining = _minus(cell.available, memory_mb, disk_mb)
-        return used_fraction(remaining, cell.state.total_resources) + (
-            self._weights.starting_container_weight * cell.starting
-        )
-
-
-def used_fraction(remaining: Resources, total: Resources) -> float:
-    """Mean of the used fractions of memory, disk and containers. A resource with total 0 counts as unused."""
-    pairs = (
-        (remaining.memory_mb, total.memory_mb),
-        (remaining.disk_mb, total.disk_mb),
-        (remaining.containers, total.containers),
-    )
-    return sum(1 - left / whole for left, whole in pairs if whole) / len(pairs)
-
-
-def insufficient(shortages: Sequence[frozenset[str]]) -> str:
-    """The failure text for a workload that fits on no cell; it names what is short on every candidate."""
-    everywhere = sorted(RESOURCES.intersection(*shortages))
-    return f"{INSUFFICIENT}: {', '.join(everywhere)}" if everywhere else INSUFFICIENT
-
-
-def rootfs_accepted(state: CellState, demand: Demand) -> bool:
-    """The URL's scheme is a provider of the cell; for a fixed set, its opaque part is in the set."""
-    scheme, colon, rest = demand.root_fs.partition(":")
-    provider = state.rootfs_providers.get(scheme.lower()) if colon else None
-    return provider is not None and provider.accepts(rest.partition("?")[0])
-
-
-def drivers_accepted(state: CellState, demand: Demand) -> bool:
-    """The cell has every requested driver."""
-    return set(demand.volume_drivers or ()) <= set(state.volume_drivers or ())
-
-
-def tags_accepted(state: CellState, demand: Demand) -> bool:
-    """The request has all required tags of the cell, and only tags that the cell has."""
-    requested, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
-    return required <= requested <= required | set(state.optional_placement_tags or ())
-
-
-def refusals(state: CellState, demand: Demand) -> list[str]:
-    """Constraints of the workload that the cell does not meet, as text."""
-    found = []
-    if not rootfs_accepted(state, demand):
-        known = ", ".join(sorted(_rootfs_names(state))) or "none"
-        found.append(f"no root filesystem {demand.root_fs} (it has {known})")
-    missing = sorted(set(demand.volume_drivers or ()) - set(state.volume_drivers or ()))
-    found += [f"no volume driver {name}" for name in missing]
-    requested, required = set(demand.placement_tags or ()), set(state.placement_tags or ())
-    found += [f"only for work with placement tag {tag}" for tag in sorted(required - requested)]
-    offered = required | set(state.optional_placement_tags or ())
-    found += [f"no placement tag {tag}" for tag in sorted(requested - offered)]
-    return found
-
-
-def _rootfs_names(state: CellState) -> Iterator[str]:
-    for scheme, provider in state.rootfs_providers.items():
-        if provider.set is None:
-            yield f"{scheme}:*"
+        candidates = self._candidates_for(item)
+        if isinstance(item, Task):
+            best = candidates.best(candidates.zones, None, of_its_own=False)
         else:
-            yield from (f"{scheme}:{name}" for name in provider.set)
+            best = self._best_for_lrp(item, candidates)
+        if best is None:
+            raise NoPlacement(candidates.insufficient())
+        return best
 
+    def _best_for_lrp(self, lrp: LRP, candidates: _Candidates) -> CellRoom | None:
+        """The zones with the fewest instances of the process come first; equal ones are compared together."""
+        counts = self._instances_per_zone(lrp.process_guid)
+        many = counts.total() + self._wanted[lrp.process_guid] >= MANY
+        zones = sorted(candidates.zones, key=counts.__getitem__)
+        for _, equal in groupby(zones, key=counts.__getitem__):
+            if (cell := candidates.best(equal, lrp.process_guid, of_its_own=many)) is not None:
+                return cell
+        return None
 
-def no_tags_text(demand: Demand) -> str:
-    """The failure text for a workload whose placement tags match no cell."""
-    tags = [f'"{tag}"' for tag in demand.placement_tags or ()]
-    if not tags:
-        return "found no compatible cell with no placement tags"
-    if len(tags) == 1:
-        return f"found no compatible cell with placement tag {tags[0]}"
-    return f"found no compatible cell with placement tags {', '.join(tags[:-1])} and {tags[-1]}"
+    def _candidates_for(self, item: LRP | Task) -> _Candidates:
+        """Raises NoPlacement."""
+        key = item.demand, isinstance(item, LRP)
+        if key not in self._candidates:
+            cells = self._cells
+            for accepts, text in CONSTRAINTS:
+                cells = [cell for cell in cells if accepts(cell.state, item.demand)]
+                if not cells:
+                    raise NoPlacement(text(item.demand))
+            self._candidates[key] = _Candidates(cells, Need.of(item), self._weights)
+        return self._candidates[key]
 
+    def _instances_per_zone(self, process_guid: str) -> Counter[str]:
+        return self._per_zone.setdefault(process_guid, Counter())
 
-Accepts = Callable[[CellState, Demand], bool]
-Text = Callable[[Demand], str]
-
-CONSTRAINTS: Final[tuple[tuple[Accepts, Text], ...]] = (
-    (rootfs_accepted, lambda _: NO_ROOTFS),
-    (drivers_accepted, lambda _: NO_DRIVERS),
-    (tags_accepted, no_tags_text),
-)
-"""Checked in this order; the first constraint that no cell meets gives the failure text."""
-
-
-def _minus(resources: Resources, memory_mb: int, disk_mb: int) -> Resources:
-    return Resources(
-        memory_mb=resources.memory_mb - memory_mb,
-        disk_mb=resources.disk_mb - disk_mb,
-        containers=resources.containers - 1,
-    )
-
-
-def _cell_order(state: CellState) -> tuple[str, int, str]:
-    return state.zone, state.cell_index, state.cell_id
+    def _fail(self, item: LRP | Task, text: str) -> None:
+        key = item.demand, isinstance(item, LRP), text
+        if key not in self._failures:
+            reasons = ((cell.state.cell_id, cell.objections(item)) for cell in self._cells)
+            objecting = ((cell_id, "; ".join(why)) for cell_id, why in reasons if why)
+            self._failures[key] = Failure(text=text, objections=dict(islice(objecting, OBJECTIONS)))
+        self._failures[key].items.append(item)

@@ -1,29 +1,25 @@
-"""Dependencies that all controllers share: store, clock, clients and background calls.
+"""Dependencies that all controllers share: store, locks and presences, clock, clients and background calls.
 
-Requests start background calls (auctions, stops, updates, completion callbacks) and do not wait for them.
-Convergence repeats calls that fail, so their failures are only logged.
+Requests do not wait for the calls that they start, see :mod:`bbs.embedded.calls.background`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from bbs.embedded.calls.background import Background
 from bbs.embedded.calls.callbacks import HTTPCallbacks
 from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store
-from bbs.embedded.store.resources import rep_url
+from bbs.embedded.store.resources import Registry, rep_url
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
 from bbs.models.cell import CellPresence
 from bbs.models.task import Task
-
-logger = logging.getLogger(__name__)
 
 
 class Auctioneer(Protocol):
@@ -32,30 +28,6 @@ class Auctioneer(Protocol):
     async def request_lrps(self, requests: list[LRPStartRequest], trace_id: str = "") -> None: ...
 
     async def request_tasks(self, requests: list[TaskStartRequest], trace_id: str = "") -> None: ...
-
-
-class Background:
-    """Starts calls as tasks of the service's task group."""
-
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self._tasks = tasks
-        self._running: set[asyncio.Task[None]] = set()
-
-    def start(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
-        """Start a call. name: its name in the log, such as ``stop-lrp``."""
-        task = self._tasks.create_task(_logged(name, call), name=name)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def settled(self) -> None:
-        """Wait until no call is running, including calls that running calls start."""
-        while self._running:
-            await asyncio.wait(self._running)
-
-    def close(self) -> None:
-        """Cancel the running calls."""
-        for task in self._running:
-            task.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +64,7 @@ class Dependencies:
     """The shared dependencies; one set per service."""
 
     store: Store
+    registry: Registry
     clock: Clock
     auctioneer: Auctioneer
     reps: RepClient
@@ -121,7 +94,7 @@ class Dependencies:
                 trace_id,
                 attempts=attempts,
             )
-            self.background.start("stop-lrp", call)
+            self.background.start("stop-lrp", call, stop.rep_url)
 
     def update(self, updates: Sequence[UpdateCall], trace_id: str = "") -> None:
         """Update instances in the background."""
@@ -135,17 +108,10 @@ class Dependencies:
                 update.metric_tags,
                 trace_id,
             )
-            self.background.start("update-lrp", call)
+            self.background.start("update-lrp", call, update.rep_url)
 
 
 def stop_call(row: ActualLRP, cells: dict[str, CellPresence]) -> StopCall | None:
     """The stop call for an instance; None if its cell is missing."""
     cell = cells.get(row.actual_lrp_instance_key.cell_id)
     return None if cell is None else StopCall(rep_url=rep_url(cell), row=row)
-
-
-async def _logged(name: str, call: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await call()
-    except Exception:
-        logger.exception("failed-to-%s", name)

@@ -13,7 +13,7 @@ from bbs.embedded.controllers.tasks import TaskController
 from bbs.embedded.decisions.convergence import IndexPlan, TaskAction, World, plan_index, plan_task
 from bbs.embedded.decisions.routing import internal_routes, metric_tags
 from bbs.embedded.decisions.rows import Rows, by_index
-from bbs.embedded.store.resources import cells, rep_url
+from bbs.embedded.store.resources import rep_url
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRP, ActualLRPKey
 from bbs.models.cell import CellPresence
@@ -41,6 +41,7 @@ class Converger:
 
     async def converge(self) -> None:
         """Run one round. Raises the store's errors."""
+        await self._deps.registry.save(self._deps.store)
         follow = await self._deps.store.run(self._work)
         self._deps.auction_lrps(follow.auctions)
         self._deps.auction_tasks(follow.task_auctions)
@@ -51,7 +52,7 @@ class Converger:
 
     def _work(self, tables: Tables) -> FollowUp:
         now = self._deps.clock.wall()
-        known = cells(tables, self._deps.clock)
+        known = self._deps.registry.cells()
         tables.prune_domains(now)
         world = World(cells=known.keys(), fresh_domains=set(tables.fresh_domains(now)), now=now)
         follow = FollowUp()

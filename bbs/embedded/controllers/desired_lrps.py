@@ -11,7 +11,7 @@ from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.routing import internal_routes, metric_tags, stored
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows, by_index, new_tag, next_tag
 from bbs.embedded.store.limits import check_guid, check_instances, check_root_fs
-from bbs.embedded.store.resources import cells, rep_url
+from bbs.embedded.store.resources import rep_url
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPKey, Presence
 from bbs.models.cell import CellPresence
@@ -50,7 +50,7 @@ class DesiredController:
             before = tables.desired_lrp(process_guid)
             after = updated(before, update)
             tables.replace_desired_lrp(before, after, trace_id)
-            known = cells(tables, self._deps.clock)
+            known = self._deps.registry.cells()
             surplus = _instances(tables, process_guid, from_index=after.instances)
             follow = FollowUp(
                 auctions=self._create(tables, after, range(before.instances, after.instances), trace_id),
@@ -67,7 +67,7 @@ class DesiredController:
 
         def work(tables: Tables) -> FollowUp:
             tables.delete_desired_lrp(tables.desired_lrp(process_guid), trace_id)
-            known = cells(tables, self._deps.clock)
+            known = self._deps.registry.cells()
             instances = _instances(tables, process_guid)
             return FollowUp(stops=stop_instances(tables, instances, known, trace_id))
 

@@ -11,7 +11,6 @@ from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.lrps import Outcome, RunningData
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows
 from bbs.embedded.store.limits import check_guid
-from bbs.embedded.store.resources import cells
 from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.cell import CellPresence
@@ -64,7 +63,7 @@ class LRPController:
         """
 
         def work(tables: Tables) -> StopCall | None:
-            return retire(tables, key, cells(tables, self._deps.clock), trace_id)
+            return retire(tables, key, self._deps.registry.cells(), trace_id)
 
         stop = await self._deps.store.run(work)
         if stop is None:

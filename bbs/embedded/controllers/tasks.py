@@ -9,7 +9,7 @@ from bbs.embedded.calls.dependencies import Dependencies
 from bbs.embedded.calls.startrequests import task_start
 from bbs.embedded.decisions import tasks as task_transitions
 from bbs.embedded.store.limits import check_guid, check_root_fs
-from bbs.embedded.store.resources import cells, rep_url
+from bbs.embedded.store.resources import rep_url
 from bbs.embedded.store.tables import Tables
 from bbs.models.codec import dumps
 from bbs.models.errors import BBSError, ErrorType
@@ -76,11 +76,12 @@ class TaskController:
         )
         if before.state != TaskState.Running:
             return
-        known = await self._deps.store.run(lambda tables: cells(tables, self._deps.clock))
-        cell = known.get(before.cell_id)
+        cell = self._deps.registry.cells().get(before.cell_id)
         if cell is not None:
             self._deps.background.start(
-                "cancel-task", partial(self._deps.reps.cancel_task, rep_url(cell), task_guid, trace_id)
+                "cancel-task",
+                partial(self._deps.reps.cancel_task, rep_url(cell), task_guid, trace_id),
+                rep_url(cell),
             )
 
     async def resolving(self, task_guid: str) -> None:

@@ -7,7 +7,6 @@ from google.protobuf.empty_pb2 import Empty
 from bbs.embedded.clock import SECOND
 from bbs.embedded.http.calls import Controllers, Served
 from bbs.embedded.store.limits import check_guid
-from bbs.embedded.store.resources import cells
 from bbs.models.validation import check, validate_upsert_domain_request
 from bbs.wire import routes
 from bbs.wire.mapping import to_wire
@@ -35,7 +34,7 @@ async def upsert_domain(
 
 
 async def list_cells(controllers: Controllers, request: Empty, _: str) -> cell_pb2.CellsResponse:
-    known = await controllers.deps.store.run(lambda tables: cells(tables, controllers.deps.clock))
+    known = controllers.deps.registry.cells()
     return cell_pb2.CellsResponse(cells=[to_wire(cell) for cell in known.values()])
 
 

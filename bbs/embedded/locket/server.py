@@ -1,4 +1,4 @@
-"""Locket: locks and presences over gRPC, stored in the BBS state file."""
+"""Locket: locks and presences over gRPC, of the control plane."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from google.protobuf.message import DecodeError, Message
 
 from bbs.client.identity import IdentityFiles
 from bbs.client.tls import TLSConfigurationError, server_context
-from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store, StoreError
-from bbs.embedded.store.resources import Collision, Resources
-from bbs.embedded.store.tables import Tables
+from bbs.embedded.store.resources import Collision, Registry
 from bbs.models.locket import Resource, TypeCode
 from bbs.serving import connections
 from bbs.wire import locket as wire
@@ -51,9 +49,9 @@ class Locket:
     held: keys of locks that the server's owner holds while the server runs.
     """
 
-    def __init__(self, store: Store, clock: Clock, held: Iterable[str] = ()) -> None:
+    def __init__(self, store: Store, registry: Registry, held: Iterable[str] = ()) -> None:
         self._store = store
-        self._clock = clock
+        self._registry = registry
         owner = str(uuid.uuid4())
         self._held = {key: Resource(key=key, owner=owner, type_code=TypeCode.LOCK) for key in held}
 
@@ -68,13 +66,14 @@ class Locket:
         ttl_s = min(q.ttl_in_seconds, LONGEST_TTL_S)
         try:
             self._check_held(resource.key)
-            await self._do(lambda resources: resources.lock(resource, ttl_s))
+            if self._registry.lock(resource, ttl_s):
+                await self._registry.save(self._store)
         except Collision:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
         return pb.LockResponse()
 
     async def fetch(self, q: pb.FetchRequest, context: Context) -> pb.FetchResponse:
-        found = self._held.get(q.key) or await self._do(lambda resources: resources.fetch(q.key))
+        found = self._held.get(q.key) or self._registry.fetch(q.key)
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "resource-not-found")
         return pb.FetchResponse(resource=wire.resource_to_wire(found))
@@ -82,7 +81,8 @@ class Locket:
     async def release(self, q: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         try:
             self._check_held(q.resource.key)
-            await self._do(lambda resources: resources.release(q.resource.key, q.resource.owner))
+            self._registry.release(q.resource.key, q.resource.owner)
+            await self._registry.save(self._store)
         except Collision:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "lock-collision")
         return pb.ReleaseResponse()
@@ -92,19 +92,13 @@ class Locket:
             await _invalid_type(context)
         type_code = TypeCode(q.type_code)
         found = [each for each in self._held.values() if each.type_code == type_code]
-        found += await self._do(lambda resources: resources.fetch_all(type_code))
+        found += self._registry.fetch_all(type_code)
         return pb.FetchAllResponse(resources=[wire.resource_to_wire(resource) for resource in found])
 
     def _check_held(self, key: str) -> None:
         """Raises Collision for a lock that the server's owner holds; the owner does not lock over gRPC."""
         if key in self._held:
             raise Collision(key)
-
-    async def _do(self, work: Callable[[Resources], Any]) -> Any:
-        def transaction(tables: Tables) -> Any:
-            return work(Resources(tables, self._clock))
-
-        return await self._store.run(transaction)
 
     @asynccontextmanager
     async def serve(

@@ -1,15 +1,23 @@
-"""Locks and presences inside a transaction, and the registered cells.
+"""Locks and presences, and the registered cells.
 
-Expiry needs no timer: every access first deletes expired resources in the same transaction, so expired
-resources are never visible. A refresh therefore needs no generation counter, which timer-based servers
-compare before they delete. Deadlines are invalid after a restart, so every resource gets its full TTL again.
+They are in memory: a thousand cells renew their presences two hundred times a second, and a renewal changes
+nothing but a deadline. The state file has what a restart of the server needs: a resource is written when it
+is taken, changed or gone, never when it is renewed. Deadlines are invalid after a restart, so every resource
+gets its full TTL again.
+
+Expiry needs no timer: every access first removes expired resources, so they are never visible.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from bbs.embedded.clock import SECOND, Clock
+from bbs.embedded.store.database import Store
 from bbs.embedded.store.tables import Tables
 from bbs.models.cell import CellPresence
 from bbs.models.codec import loads
@@ -24,84 +32,143 @@ class Collision(Exception):
     """Another owner holds the key."""
 
 
-class Resources:
-    """The unexpired resources. clock: for their deadlines."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A resource, its deadline in ns of the monotonic clock, and the cell of a valid presence."""
 
-    def __init__(self, tables: Tables, clock: Clock) -> None:
-        self._connection = tables.connection
-        self._now = clock.monotonic()
-        self._connection.execute("DELETE FROM resources WHERE deadline <= ?", (self._now,))
+    resource: Resource
+    ttl_s: int
+    deadline: int
+    cell: CellPresence | None
 
-    def lock(self, resource: Resource, ttl_s: int) -> None:
-        """Take a resource, or refresh it if the owner has it. Raises Collision.
+    @classmethod
+    def of(cls, resource: Resource, ttl_s: int, now: int) -> _Held:
+        cell = _cell(resource) if resource.type_code == TypeCode.PRESENCE else None
+        return cls(resource, ttl_s, now + ttl_s * SECOND, cell)
 
-        ttl_s: lifetime in seconds without a refresh.
+
+Changes = Mapping[str, _Held | None]
+"""New values of resources by key; None for one that is gone."""
+
+
+class Registry:
+    """The unexpired resources. Thread-safe. clock: for their deadlines."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._held: dict[str, _Held] = {}
+        self._unsaved: dict[str, _Held | None] = {}
+        self._earliest: float = math.inf
+        """No resource expires before this time."""
+
+    async def load(self, store: Store) -> None:
+        """Read the resources of an earlier process. Call once, before any other access. Raises StoreError."""
+        found = await store.run(lambda tables: tables.resources())
+        now = self._clock.monotonic()
+        with self._mutex:
+            for resource, ttl_s in found:
+                self._put(_Held.of(resource, ttl_s, now))
+
+    async def save(self, store: Store) -> None:
+        """Write what has changed, until it is durable. Raises StoreError; a later call writes it then."""
+        with self._mutex:
+            self._expire()
+            changes = dict(self._unsaved)
+        if not changes:
+            return
+        await store.run(lambda tables: _write(tables, changes))
+        with self._mutex:
+            for key, held in changes.items():
+                if key in self._unsaved and self._unsaved[key] is held:
+                    del self._unsaved[key]
+
+    def lock(self, resource: Resource, ttl_s: int) -> bool:
+        """Take a resource, or renew it if the owner has it. Raises Collision.
+
+        ttl_s: lifetime in seconds without a renewal. Returns whether there is something to save.
         """
-        self._check_owner(resource.key, resource.owner)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                resource.key,
-                resource.owner,
-                resource.value,
-                int(resource.type_code),
-                ttl_s,
-                self._now + ttl_s * SECOND,
-            ),
-        )
+        with self._mutex:
+            known = self._owned(resource.key, resource.owner)
+            if known is not None and known.resource == resource and known.ttl_s == ttl_s:
+                deadline = self._clock.monotonic() + ttl_s * SECOND
+                self._put(replace(known, deadline=deadline))
+            else:
+                held = _Held.of(resource, ttl_s, self._clock.monotonic())
+                self._put(held)
+                self._unsaved[resource.key] = held
+            return resource.key in self._unsaved
 
     def release(self, key: str, owner: str) -> None:
         """Release a resource; an unknown key is ignored. Raises Collision."""
-        self._check_owner(key, owner)
-        self._connection.execute("DELETE FROM resources WHERE key = ?", (key,))
+        with self._mutex:
+            if self._owned(key, owner) is not None:
+                del self._held[key]
+                self._unsaved[key] = None
 
     def fetch(self, key: str) -> Resource | None:
-        row = self._connection.execute(
-            "SELECT key, owner, value, type_code FROM resources WHERE key = ?", (key,)
-        ).fetchone()
-        return None if row is None else _resource(row)
+        with self._mutex:
+            self._expire()
+            held = self._held.get(key)
+        return None if held is None else held.resource
 
     def fetch_all(self, type_code: TypeCode) -> list[Resource]:
-        rows = self._connection.execute(
-            "SELECT key, owner, value, type_code FROM resources WHERE type_code = ?", (int(type_code),)
-        )
-        return [_resource(row) for row in rows]
+        with self._mutex:
+            self._expire()
+            resources = [held.resource for held in self._held.values()]
+        return [resource for resource in resources if resource.type_code == type_code]
 
-    def _check_owner(self, key: str, owner: str) -> None:
-        held = self.fetch(key)
-        if held is not None and held.owner != owner:
+    def cells(self) -> dict[str, CellPresence]:
+        """The registered cells by id, without invalid presences."""
+        with self._mutex:
+            self._expire()
+            found = [held.cell for held in self._held.values() if held.cell is not None]
+        return {cell.cell_id: cell for cell in found}
+
+    def _owned(self, key: str, owner: str) -> _Held | None:
+        """The unexpired resource, if it exists. Raises Collision for another owner."""
+        self._expire()
+        held = self._held.get(key)
+        if held is not None and held.resource.owner != owner:
             raise Collision(key)
+        return held
+
+    def _put(self, held: _Held) -> None:
+        self._held[held.resource.key] = held
+        self._earliest = min(self._earliest, held.deadline)
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._earliest:
+            return
+        for key in [key for key, held in self._held.items() if held.deadline <= now]:
+            del self._held[key]
+            self._unsaved[key] = None
+        self._earliest = min((held.deadline for held in self._held.values()), default=math.inf)
 
 
-def restart_ttls(tables: Tables, clock: Clock) -> None:
-    """Give every resource its full TTL. Call once at server start, before any other access."""
-    tables.connection.execute("UPDATE resources SET deadline = ? + ttl_s * ?", (clock.monotonic(), SECOND))
+def _write(tables: Tables, changes: Changes) -> None:
+    for key, held in changes.items():
+        if held is None:
+            tables.delete_resource(key)
+        else:
+            tables.put_resource(held.resource, held.ttl_s)
 
 
-def cells(tables: Tables, clock: Clock) -> dict[str, CellPresence]:
-    """The registered cells by id; an invalid presence is skipped and logged."""
-    found: dict[str, CellPresence] = {}
-    for resource in Resources(tables, clock).fetch_all(TypeCode.PRESENCE):
-        try:
-            presence = loads(CellPresence, resource.value)
-        except InvalidDocument as error:
-            logger.info("invalid-presence", extra={"data": {"key": resource.key, "error": str(error)}})
-            continue
-        problems = validate_cell_presence(presence)
-        if problems:
-            logger.info(
-                "invalid-presence", extra={"data": {"key": resource.key, "error": ", ".join(problems)}}
-            )
-            continue
-        found[presence.cell_id] = presence
-    return found
+def _cell(resource: Resource) -> CellPresence | None:
+    """The cell of a presence; an invalid one is logged."""
+    try:
+        presence = loads(CellPresence, resource.value)
+    except InvalidDocument as error:
+        problems = str(error)
+    else:
+        problems = ", ".join(validate_cell_presence(presence))
+        if not problems:
+            return presence
+    logger.info("invalid-presence", extra={"data": {"key": resource.key, "error": problems}})
+    return None
 
 
 def rep_url(cell: CellPresence) -> str:
     """The URL of a cell's rep."""
     return cell.rep_url or cell.rep_address
-
-
-def _resource(row: tuple[str, str, str, int]) -> Resource:
-    key, owner, value, type_code = row
-    return Resource(key=key, owner=owner, value=value, type_code=TypeCode(type_code))

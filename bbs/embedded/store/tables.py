@@ -25,6 +25,7 @@ from bbs.models.events import (
     TaskCreatedEvent,
     TaskRemovedEvent,
 )
+from bbs.models.locket import Resource, TypeCode
 from bbs.models.task import Task
 from bbs.wire.mapping import encode, to_wire
 from bbs.wire.proto import actual_lrp_pb2, desired_lrp_pb2, task_pb2
@@ -48,7 +49,7 @@ SCHEMA: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX tasks_by_domain ON tasks (domain)",
         # expires_at: ns since the epoch, NULL for never
         "CREATE TABLE domains (domain TEXT PRIMARY KEY, expires_at INTEGER) WITHOUT ROWID",
-        # deadline: ns of the server's monotonic clock, meaningless after a restart
+        # deadline: not used; deadlines are in memory
         """CREATE TABLE resources (
             key TEXT PRIMARY KEY, owner TEXT NOT NULL, value TEXT NOT NULL, type_code INTEGER NOT NULL,
             ttl_s INTEGER NOT NULL, deadline INTEGER NOT NULL) WITHOUT ROWID""",
@@ -266,6 +267,25 @@ class Tables:
 
     def prune_domains(self, now: int) -> None:
         self.connection.execute("DELETE FROM domains WHERE expires_at <= ?", (now,))
+
+    # -- locks and presences -----------------------------------------------------------------------------
+
+    def resources(self) -> list[tuple[Resource, int]]:
+        """All resources, each with its TTL in seconds."""
+        found = self.connection.execute("SELECT key, owner, value, type_code, ttl_s FROM resources")
+        return [
+            (Resource(key=key, owner=owner, value=value, type_code=TypeCode(type_code)), ttl_s)
+            for key, owner, value, type_code, ttl_s in found
+        ]
+
+    def put_resource(self, resource: Resource, ttl_s: int) -> None:
+        self.connection.execute(
+            "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, 0)",
+            (resource.key, resource.owner, resource.value, int(resource.type_code), ttl_s),
+        )
+
+    def delete_resource(self, key: str) -> None:
+        self.connection.execute("DELETE FROM resources WHERE key = ?", (key,))
 
 
 class _Where:

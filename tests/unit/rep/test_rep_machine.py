@@ -27,7 +27,8 @@ from hypothesis.stateful import (
 )
 
 from bbs.client.api import BBSClient
-from bbs.embedded.calls.dependencies import Background, Dependencies
+from bbs.embedded.calls.background import Background
+from bbs.embedded.calls.dependencies import Dependencies
 from bbs.embedded.controllers.evacuation import EvacuationController
 from bbs.embedded.controllers.lrps import LRPController
 from bbs.embedded.controllers.tasks import TaskController
@@ -35,6 +36,7 @@ from bbs.embedded.decisions.convergence import World, plan_index
 from bbs.embedded.decisions.lrps import RunningData, create
 from bbs.embedded.decisions.rows import UNCLAIMED
 from bbs.embedded.store.database import Store
+from bbs.embedded.store.resources import Registry
 from bbs.embedded.store.tables import SCHEMA, Tables
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
@@ -125,6 +127,7 @@ class LossyBBS:
         self.lost = 0
         self.deps = Dependencies(
             store=cast(Store, self.store),
+            registry=Registry(Ticks()),
             clock=Ticks(),
             auctioneer=cast(Any, SimpleNamespace(request_lrps=print, request_tasks=print)),
             reps=cast(Any, None),

@@ -17,7 +17,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from bbs.client.identity import Identity
 from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.service import BBS, run_bbs
-from bbs.embedded.store.resources import Resources
 from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPInternalRoute, ActualLRPKey
 from bbs.models.cell import CellCapacity, CellPresence, Provider
@@ -171,14 +170,10 @@ class World:
             value=json.dumps(value),
             type_code=TypeCode.PRESENCE,
         )
-        await self.bbs.controllers.deps.store.run(
-            lambda tables: Resources(tables, self.clock).lock(presence, 10**6)
-        )
+        self.bbs.controllers.deps.registry.lock(presence, 10**6)
 
     async def unregister(self, cell_id: str) -> None:
-        await self.bbs.controllers.deps.store.run(
-            lambda tables: Resources(tables, self.clock).release(cell_id, "o")
-        )
+        self.bbs.controllers.deps.registry.release(cell_id, "o")
 
     async def freshen(self, domain: str) -> None:
         """Make a domain fresh for ever."""

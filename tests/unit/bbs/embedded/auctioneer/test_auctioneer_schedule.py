@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbs.embedded.auctioneer.schedule import Schedule, Weights, insufficient, schedule, used_fraction
+from bbs.embedded.auctioneer import schedule as schedule_module
+from bbs.embedded.auctioneer.room import CellRoom, Need, Weights, rooms, used_fraction
+from bbs.embedded.auctioneer.schedule import OBJECTIONS, Schedule, schedule
 from bbs.embedded.calls.startrequests import lrp_start_requests, task_start_requests
 from bbs.models.auction import LRP, CellState, Demand, Resources, RootFSProvider, Task
 from tests.support.paths import GOLDEN_FILES
@@ -122,8 +124,7 @@ def test_why_work_is_not_placed(cells: list[CellState], demand: dict[str, Any], 
     result = schedule(cells, [lrp(**demand)], [task(**demand)])
 
     assert result.work == {}
-    assert [why for _, why in result.failed_lrps] == [text]
-    assert [why for _, why in result.failed_tasks] == [text]
+    assert [why for _, why in result.failed] == [text, text]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_the_proxy_costs_memory_of_lrps_only() -> None:
     result = schedule([tight], [lrp()], [task()])
 
     assert placed(result) == {"c0": ["t"]}
-    assert [why for _, why in result.failed_lrps] == ["insufficient resources: memory"]
+    assert [why for _, why in result.failed] == ["insufficient resources: memory"]
 
 
 def test_index_zero_goes_first_then_tasks_then_the_rest_each_by_memory() -> None:
@@ -272,7 +273,7 @@ def test_the_in_flight_limit_counts_what_starts_anywhere_and_what_this_batch_add
 
     assert sorted(name for names in placed(result).values() for name in names) == ["t", "web.0"]
     text = "waiting to start instance: reached in-flight start limit"
-    assert [(failed.index, why) for failed, why in result.failed_lrps] == [(1, text), (2, text)]
+    assert [(getattr(failed, "index", None), why) for failed, why in result.failed] == [(1, text), (2, text)]
 
 
 def test_no_limit_means_no_limit() -> None:
@@ -303,12 +304,6 @@ def test_work_names_its_cell_and_keeps_what_was_asked() -> None:
 )
 def test_used_fraction(remaining: Resources, total: Resources, fraction: float) -> None:
     assert used_fraction(remaining, total) == pytest.approx(fraction)
-
-
-def test_only_what_is_short_everywhere_is_named() -> None:
-    assert (
-        insufficient([frozenset({"memory", "disk"}), frozenset({"disk"})]) == "insufficient resources: disk"
-    )
 
 
 @given(cells=st.integers(1, 6), instances=st.integers(1, 30), zones=st.integers(1, 3))
@@ -357,7 +352,7 @@ def test_no_cell_is_given_more_than_it_has_and_nothing_is_lost(
             assert sum(item.demand.memory_mb for item in given_work.lrps) <= room
             assert len(given_work.lrps) <= containers
     everything = [item for work in result.work.values() for item in work.lrps]
-    everything += [item for item, _ in result.failed_lrps]
+    everything += [item for item, _ in result.failed]
     assert sorted(item.index for item in everything) == list(range(len(lrps)))
 
 
@@ -390,7 +385,7 @@ def test_a_recorded_auction_is_decided_as_it_was(auction: dict[str, list[Any]]) 
         json.loads(record["request"]["body_text"]) for record in auction.get("/work", [])
     ]
     reported = auction.get("/v1/actual_lrps/fail", []) + auction.get("/v1/tasks/reject", [])
-    texts = [why for _, why in (*result.failed_lrps, *result.failed_tasks)]
+    texts = [why for _, why in result.failed]
     if states:
         assert len(texts) == len(reported)
     for text, record in zip(texts, reported, strict=False):
@@ -426,13 +421,111 @@ def test_each_cell_says_what_it_has_against_the_work(
     state: CellState, demand: dict[str, Any], why: str
 ) -> None:
     result = schedule([state], [lrp(**demand)], [])
-    assert result.objections == {("web", 0): {"c0": why}}
+    assert [failure.objections for failure in result.failures] == [{"c0": why}]
 
 
 def test_a_cell_that_has_nothing_against_a_task_says_nothing() -> None:
     busy, free = cell("c0"), cell("c1", starting_container_count=1)
     result = schedule([busy, free], [], [task()], Weights(starting_container_count_maximum=1))
-    assert [text for _, text in result.failed_tasks] == [
-        "waiting to start instance: reached in-flight start limit"
-    ]
-    assert result.objections == {"t": {}}
+    assert [text for _, text in result.failed] == ["waiting to start instance: reached in-flight start limit"]
+    assert [failure.objections for failure in result.failures] == [{}]
+
+
+def test_the_reasons_are_found_once_for_equal_demands_and_for_few_cells() -> None:
+    cells = [cell(f"c{number:02}", rootfs_providers={}) for number in range(2 * OBJECTIONS)]
+    lrps = [lrp(index) for index in range(30)]
+
+    (failure,) = schedule(cells, lrps, []).failures
+
+    assert failure.items == lrps
+    assert list(failure.objections) == [f"c{number:02}" for number in range(OBJECTIONS)]
+
+
+def _simple(cells: list[CellState], items: list[LRP | Task], weights: Weights) -> list[tuple[Any, str]]:
+    """The placement by its definition: every cell is scored for every item."""
+    rooms_left = list(rooms(cells))
+    decided: list[tuple[Any, str]] = []
+    for item in items:
+        need = Need.of(item)
+        process = item.process_guid if isinstance(item, LRP) else None
+
+        def zone_count(place: CellRoom, process: str | None = process) -> int:
+            if process is None:
+                return 0
+            inside = [each for each in rooms_left if each.state.zone == place.state.zone]
+            return sum(each.instances.get(process, 0) for each in inside)
+
+        def score(place: CellRoom, process: str | None = process, need: Need = need) -> Any:
+            load = place.load(need, weights) + 1000 * place.similar(process)
+            return zone_count(place, process), load, place.position
+
+        fitting = [each for each in rooms_left if each.fits(need)]
+        if not fitting:
+            names = ("containers", "disk", "memory")
+            short = [name for name in names if all(each.lacks(name, need) for each in rooms_left)]
+            decided.append((item, f"insufficient resources: {', '.join(short)}".removesuffix(": ")))
+            continue
+        best = min(fitting, key=score)
+        best.take(item)
+        decided.append((item, best.state.cell_id))
+    return decided
+
+
+small_cells = st.builds(
+    lambda zone, index, left, starting, web, tasks: cell(
+        f"{zone}{index}",
+        zone=zone,
+        cell_index=index,
+        proxy_memory_allocation_mb=index,
+        available_resources=Resources(memory_mb=left * 25, disk_mb=500, containers=left),
+        starting_container_count=starting,
+        lrps=running("web", web),
+        tasks=tuple(task(f"old{number}") for number in range(tasks)),
+    ),
+    st.sampled_from("abc"),
+    st.integers(0, 3),
+    st.integers(0, 8),
+    st.integers(0, 3),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+
+
+@given(
+    cells=st.lists(small_cells, min_size=1, max_size=8, unique_by=lambda state: state.cell_id),
+    wanted=st.lists(
+        st.tuples(st.sampled_from(["web", "api", ""]), st.integers(0, 4), st.sampled_from([10, 60, 150])),
+        max_size=25,
+        unique_by=lambda each: each[:2],
+    ),
+    many=st.sampled_from([1, 4, 1000]),
+    weights=st.builds(
+        Weights,
+        starting_container_weight=st.sampled_from([0, 0.25, 3]),
+        bin_pack_first_fit_weight=st.sampled_from([0, 7]),
+    ),
+)
+def test_the_heaps_decide_as_a_comparison_of_all_cells_does(
+    cells: list[CellState], wanted: list[tuple[str, int, int]], weights: Weights, many: int
+) -> None:
+    lrps = [lrp(index, process, memory_mb=memory) for process, index, memory in wanted if process]
+    tasks = [task(f"t{index}", memory_mb=memory) for process, index, memory in wanted if not process]
+    first = sorted((each for each in lrps if not each.index), key=lambda each: -each.demand.memory_mb)
+    rest = sorted(
+        (each for each in lrps if each.index), key=lambda each: (each.index, -each.demand.memory_mb)
+    )
+    middle = sorted(tasks, key=lambda each: -each.demand.memory_mb)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(schedule_module, "MANY", many)
+        result = schedule(cells, lrps, tasks, weights)
+
+    decided: dict[Any, str] = dict(result.failed)
+    for cell_id, work in result.work.items():
+        decided |= dict.fromkeys((*work.lrps, *work.tasks), cell_id)
+    assert decided == dict(_simple(cells, [*first, *middle, *rest], weights))
+
+
+def test_a_negative_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="starting_container_weight"):
+        Weights(starting_container_weight=-1)

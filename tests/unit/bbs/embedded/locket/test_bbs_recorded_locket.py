@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import pytest
 
-from bbs.embedded.store.resources import Resources
-from bbs.embedded.store.tables import Tables
 from bbs.models.locket import Resource, TypeCode
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2 as pb
@@ -40,17 +37,18 @@ async def hold_what_others_hold(world: World, exchanges: tuple[Exchange, ...]) -
         elif exchange.path == wire.LOCK.path and not exchange.answer_meta["grpc_status"]:
             told.add(exchange.body)
         for resource in found:
-            await world.bbs.controllers.deps.store.run(partial(_hold, resource, world))
+            _hold(resource, world)
 
 
-def _hold(found: pb.Resource, world: World, tables: Tables) -> None:
+def _hold(found: pb.Resource, world: World) -> None:
     held = Resource(
         key=found.key,
         owner=found.owner,
         value=found.value,
         type_code=TypeCode(found.type_code),
     )
-    Resources(tables, world.clock).lock(held, LONG if found.type_code == pb.LOCK else TTL_S)
+    ttl_s = LONG if found.type_code == pb.LOCK else TTL_S
+    world.bbs.controllers.deps.registry.lock(held, ttl_s)
 
 
 def meaning(message: Any) -> Any:
