@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from common.liveness import Liveness
 from executor.cache.api import ArchiveFetcher, FileUploader
 from executor.config import ExecutorConfig
 from executor.containers.applog import AppLog
@@ -47,14 +48,15 @@ def assemble(
     clock: Clock | None = None,
     recorder: Callable[[str], TraceRecorder] = lambda _guid: NoTrace(),
     life_sink: LogSink | None = None,
+    liveness: Liveness | None = None,
 ) -> Executor:
     """Build an executor; the caller enters it with ``async with``.
 
     journal: open, under the lock of the state folder; None: containers end with this process.
     probe_engine: the same engine with the owner name ``config.healthcheck_container_owner_name``. Download
     steps and cached dependencies share one limiter. emitter: sink of the app metrics. life_sink: sink of the
-    cell's lines about creation, stop and destruction of containers; default: ``sink``. Raises IdentityError
-    if the CA for instance credentials is unusable.
+    cell's lines about creation, stop and destruction of containers; default: ``sink``. liveness: receives the
+    turns of the executor's loops. Raises IdentityError if the CA for instance credentials is unusable.
     """
     yield_often()
     clock = clock or SystemClock()
@@ -114,4 +116,5 @@ def assemble(
         resources=resources,
         slots=slots,
         clock=clock,
+        liveness=liveness,
     )

@@ -17,6 +17,7 @@ from typing import TypeVar
 from tenacity import RetryCallState, retry_if_exception_type
 
 from bbs.backoff import Backoff
+from common.liveness import Liveness
 from executor.config import ExecutorConfig
 from executor.engine.api import ContainerSpec, Engine, ProcessSpec
 from executor.errors import EngineError
@@ -39,16 +40,22 @@ PING_INTERVAL_S = 2.0
 PING_LIMIT_S = 10.0
 """Time for the answer to a ping on a busy machine."""
 
+SILENCE_LIMIT_S = 300.0
+"""Longest time without an answer, nor a refusal, before a watchdog restarts the cell: its client may hang."""
+
 T = TypeVar("T")
 
 
 class EngineHealth:
     """The health flag and the loop that updates it."""
 
-    def __init__(self, config: ExecutorConfig, probe_engine: Engine, meter: Meter) -> None:
+    def __init__(
+        self, config: ExecutorConfig, probe_engine: Engine, meter: Meter, liveness: Liveness | None = None
+    ) -> None:
         self._config = config
         self._engine = probe_engine
         self._meter = meter
+        self._liveness = liveness or Liveness()
         self._healthy = True
         self._probe = ""
         self._due = asyncio.Event()
@@ -131,15 +138,20 @@ class EngineHealth:
 
     async def _ping(self) -> None:
         answered = True
-        while True:
-            await asyncio.sleep(PING_INTERVAL_S)
-            answers = await self._answers()
-            if answers and not answered:
-                self._due.set()
-            answered = answers
+        with self._liveness.loop("engine", SILENCE_LIMIT_S) as turned:
+            while True:
+                await asyncio.sleep(PING_INTERVAL_S)
+                answers = await self._answers(turned)
+                if answers and not answered:
+                    self._due.set()
+                answered = answers
 
-    async def _answers(self) -> bool:
-        """Whether the engine answers a ping; the cell is unhealthy as soon as it does not."""
+    async def _answers(self, reacted: Callable[[], None]) -> bool:
+        """Whether the engine answers a ping; the cell is unhealthy as soon as it does not.
+
+        reacted: called also for an error, such as that of an engine which does not run: a restart of the cell
+        does not help against it.
+        """
         answer = asyncio.Event()
 
         async def ping() -> None:
@@ -149,6 +161,7 @@ class EngineHealth:
                 self._note_silence(str(error))
             else:
                 answer.set()
+            reacted()
 
         late = partial(self._note_silence, f"no answer within {PING_LIMIT_S:g} s")
         return await self._ends_within(PING_LIMIT_S, ping(), late) and answer.is_set()

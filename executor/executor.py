@@ -18,6 +18,7 @@ from typing import Self
 
 import psutil
 
+from common.liveness import Liveness
 from executor import capacity
 from executor.boot import Boot
 from executor.config import ExecutorConfig, OnStop
@@ -63,8 +64,8 @@ class Executor:
     journal: open, under the lock of the state folder. unreadable: guids of containers whose recorded steps
     cannot be read.
     probe_engine: the same engine with the owner name of health check containers. build_group: builds the
-    steps of a created container. resources: optional resources of containers. slots: of the steps. All
-    calls need a running executor.
+    steps of a created container. resources: optional resources of containers. slots: of the steps.
+    liveness: receives the turns of the executor's loops. All calls need a running executor.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Executor:
         resources: OptionalResources | None = None,
         slots: StepSlots | None = None,
         clock: Clock | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
+        liveness = liveness or Liveness()
         clock = clock or SystemClock()
         resources = resources or OptionalResources()
         app_log = AppLog(sink, config.cell_id, clock, config.log_origin)
@@ -96,7 +99,7 @@ class Executor:
         self._meter = meter
         self._app_log = app_log
         self._volumes = resources.volumes
-        self._health = EngineHealth(config, probe_engine, meter)
+        self._health = EngineHealth(config, probe_engine, meter, liveness)
         self._bus = EventBus()
         records = Records(journal)
         self._store = ContainerStore(self._bus.publish, clock.time_ns, records)
@@ -146,6 +149,7 @@ class Executor:
             actors=self._actors,
             metrics=self._metrics,
             app_metrics=app_metrics,
+            liveness=liveness,
         )
         self._upkeep = upkeep
         self._boot = Boot(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
+from common.liveness import Liveness
 from executor.config import ExecutorConfig
 from executor.containment import Containment
 from executor.errors import ExecutorError
@@ -22,6 +23,9 @@ FAILED_PASSES_MOST = 100
 
 The cell then exits: a restart may help, and without the job it would silently break its promises.
 """
+
+PASS_LIMIT_S = 900.0
+"""Longest time of a pass, far above the time limits of its engine calls."""
 
 PART_PAUSE_S = 1.0
 """Pause before a failed part of the cell restarts."""
@@ -77,27 +81,33 @@ class Scheduler:
             await work()
 
 
-async def every(interval_s: float, job: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run the job periodically; the interval starts at the end of the previous pass.
+async def every(
+    interval_s: float, job: Callable[[], Coroutine[object, object, None]], liveness: Liveness
+) -> None:
+    """Run the job periodically; the interval starts at the end of the previous pass. liveness: receives the
+    turns.
 
     A failed pass is logged, with a trace for the first unexpected failure in a row. Raises ExecutorError
     after FAILED_PASSES_MOST unexpected failures in a row.
     """
     name, unforeseen = job.__name__.strip("_"), 0
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            await job()
-        except ExecutorError as error:
-            log.error("upkeep-failed", extra={"data": {"job": name, "error": str(error)}})
-        except Exception as error:
-            unforeseen += 1
-            data = {"job": name, "error": str(error), "in-a-row": unforeseen}
-            log.error("upkeep-failed", exc_info=error if unforeseen == 1 else None, extra={"data": data})
-            if unforeseen >= FAILED_PASSES_MOST:
-                raise ExecutorError(f"{name} failed {unforeseen} times in a row: {error}") from error
-        else:
-            unforeseen = 0
+    with liveness.loop(name, interval_s + PASS_LIMIT_S) as turned:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await job()
+            except ExecutorError as error:
+                log.error("upkeep-failed", extra={"data": {"job": name, "error": str(error)}})
+            except Exception as error:
+                unforeseen += 1
+                data = {"job": name, "error": str(error), "in-a-row": unforeseen}
+                trace = error if unforeseen == 1 else None
+                log.error("upkeep-failed", exc_info=trace, extra={"data": data})
+                if unforeseen >= FAILED_PASSES_MOST:
+                    raise ExecutorError(f"{name} failed {unforeseen} times in a row: {error}") from error
+            else:
+                unforeseen = 0
+            turned()
 
 
 async def lasting(run: Callable[[], Coroutine[object, object, None]]) -> None:

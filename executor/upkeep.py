@@ -7,9 +7,10 @@ metrics, or checks the network.
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterator, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
+from common.liveness import Liveness
 from executor import capacity
 from executor.config import ExecutorConfig
 from executor.containers.actor import ContainerActor
@@ -38,25 +39,33 @@ _IN_ENGINE = frozenset({ContainerState.CREATED, ContainerState.RUNNING})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """The periodic jobs of one executor. actors: of the containers, by guid."""
+    """The periodic jobs of one executor.
+
+    actors: of the containers, by guid. liveness: receives the turns of the jobs.
+    """
 
     config: ExecutorConfig
     shared: Facilities
     actors: Mapping[str, ContainerActor]
     metrics: MetricsKeeper
     app_metrics: AppMetrics | None
+    liveness: Liveness
     _spared_until: dict[str, float] = field(default_factory=dict, init=False)
 
     def jobs(self) -> Iterator[Coroutine[object, object, None]]:
         """The jobs, which run until they are cancelled."""
         config = self.config
-        yield every(config.reserved_expiration_time_s / 2, self._expire)
-        yield every(config.container_reap_interval_s, self._reap)
-        yield every(NETWORK_CHECK_INTERVAL_S, self.shared.network.verify)
+        periodic: tuple[tuple[float, Callable[[], Coroutine[object, object, None]]], ...] = (
+            (config.reserved_expiration_time_s / 2, self._expire),
+            (config.container_reap_interval_s, self._reap),
+            (NETWORK_CHECK_INTERVAL_S, self.shared.network.verify),
+            (config.container_metrics_report_interval_s, self._read_metrics),
+            (config.container_limits_interval_s, self._watch_limits),
+            (CAPACITY_INTERVAL_S, self.report_capacity),
+        )
+        for interval_s, job in periodic:
+            yield every(interval_s, job, self.liveness)
         yield lasting(self._watch_network)
-        yield every(config.container_metrics_report_interval_s, self._read_metrics)
-        yield every(config.container_limits_interval_s, self._watch_limits)
-        yield every(CAPACITY_INTERVAL_S, self.report_capacity)
 
     def spare(self, guids: Set[str], grace_s: float) -> None:
         """Destroy these strays only after the grace period."""

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from bbs.client.api import BBSClient
 from bbs.errorgroups import leaves
 from bbs.serving.address import Address
+from common.liveness import Liveness
 from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.journal.api import Journal
@@ -45,7 +46,7 @@ from rep.reconcile.replacements import following_replacements
 from rep.removals import Removals
 from rep.rootfs import named_with_version
 from rep.runrequest import RunRequestBuilder
-from rep.server import AdminRoutes, NetworkRoutes, OrphanRoutes, listening
+from rep.server import AdminRoutes, ListenerStore, NetworkRoutes, OrphanRoutes, listening
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
@@ -70,6 +71,8 @@ class RepAgent:
     repeats them. Default: ``bbs``.
     admin_tls, network_tls: contexts of the two listeners; None serves plain HTTP, for development.
     presence_retry_s: constant in production, shorter in tests.
+    liveness: receives the turns of the agent's loops. listener_store: keeps the sockets of the two listeners
+    from one process to the next.
     """
 
     def __init__(
@@ -86,6 +89,8 @@ class RepAgent:
         metrics: MetricsSink | None = None,
         credentials: Credentials | None = None,
         presence_retry_s: float = RETRY_S,
+        liveness: Liveness | None = None,
+        listener_store: ListenerStore | None = None,
     ) -> None:
         self._config = config
         self._executor = executor
@@ -98,6 +103,9 @@ class RepAgent:
         self._metrics = metrics or NoMetrics()
         self._credentials = credentials or RegistryCredentials()
         self._presence_retry_s = presence_retry_s
+        self._liveness = liveness or Liveness()
+        self._listener_store = listener_store
+        self._presence: Presence | None = None
         self._facts = Facts(journal)
         self._on_stop = Ending(config.on_stop)
         self._ending = ending.of_failure(self._on_stop)
@@ -115,6 +123,11 @@ class RepAgent:
         if self._listeners is None:
             raise RuntimeError("the agent does not listen yet")
         return self._listeners
+
+    @property
+    def registered(self) -> bool:
+        """Whether the last attempt to take or renew the presence succeeded."""
+        return self._presence is not None and self._presence.held
 
     @property
     def ending(self) -> Ending:
@@ -227,7 +240,7 @@ class RepAgent:
             stacks_with_versions,
         )
         ttl_s = int(seconds(config.lock_ttl))
-        presence = Presence(
+        presence = self._presence = Presence(
             locket=self._locket,
             record=record,
             owner=await self._facts.presence_owner(),
@@ -235,6 +248,7 @@ class RepAgent:
             ttl_s=ttl_s,
             # a presence of less than 15 s would expire between two renewals
             retry_s=min(self._presence_retry_s, ttl_s / RENEWALS_PER_TTL),
+            liveness=self._liveness,
         )
         bulker = Bulker(
             config.cell_id,
@@ -246,6 +260,7 @@ class RepAgent:
             interval_s=seconds(config.polling_interval),
             evacuation_interval_s=seconds(config.evacuation_polling_interval),
             unreported=ledger,
+            liveness=self._liveness,
         )
         patience_s = shutdown_limit_s(config)
         cleanup = Cleanup(
@@ -280,10 +295,20 @@ class RepAgent:
         await start(queue.open())
         await start(deletions.open())
         await start(presence.holding())
-        admin_address = await start(listening(admin, config.listen_addr, self._admin_tls))
+        store = self._listener_store
+        admin_address = await start(
+            listening(admin, config.listen_addr, self._admin_tls, name="admin", store=store)
+        )
         called = urlsplit(identity.rep_url).hostname or ""
         network_address = await start(
-            listening(network, config.listen_addr_securable, self._network_tls, hosts=(called,))
+            listening(
+                network,
+                config.listen_addr_securable,
+                self._network_tls,
+                hosts=(called,),
+                name="network",
+                store=store,
+            )
         )
         self._listeners = Listeners(admin=admin_address, network=network_address, debug=debug_address)
         await start(self._cleaned_up(cleanup))

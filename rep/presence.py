@@ -24,6 +24,7 @@ from bbs.client.locket import LocketError
 from bbs.models.cell import CellCapacity, CellPresence, Provider
 from bbs.models.codec import dumps
 from bbs.models.locket import Resource, TypeCode
+from common.liveness import Liveness
 from common.tasks import running
 from executor.model import Resources
 from rep.config import RepConfig
@@ -31,6 +32,8 @@ from rep.rootfs import PRELOADED, PRELOADED_LAYER
 
 RETRY_S = 5.0
 """Interval of renewals, longest pause between failed attempts, deadline of all attempts but the first."""
+TURN_LIMIT_S = 60.0
+"""Longest time from one attempt to the next, far above the pause and the deadlines of an attempt."""
 PUBLIC_ADDRESS = "8.8.8.8"
 
 logger = logging.getLogger(__name__)
@@ -94,7 +97,7 @@ class Presence:
     """Holds the presence of one cell.
 
     owner: of the lock; that of the previous process takes the presence again at once. releases: whether the
-    presence is released at the end. sleep: replaced in tests.
+    presence is released at the end. sleep: replaced in tests. liveness: receives the turns of the renewal.
     """
 
     locket: LocketCalls
@@ -104,6 +107,7 @@ class Presence:
     retry_s: float = RETRY_S
     releases: Callable[[], bool] = lambda: True
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    liveness: Liveness = field(default_factory=Liveness)
     held: bool = field(default=False, init=False)
     _collisions: int = field(default=0, init=False)
 
@@ -132,9 +136,11 @@ class Presence:
     async def _renew(self, first: asyncio.Event) -> None:
         logger.info("locket-lock.started", extra=self._about())
         await self._attempt(first, None)
-        while True:
-            await self.sleep(self.retry_s if self.held else self._backoff.pause_s(1))
-            await self._attempt(first, self.retry_s)
+        with self.liveness.loop("presence", self.retry_s + TURN_LIMIT_S) as turned:
+            while True:
+                await self.sleep(self.retry_s if self.held else self._backoff.pause_s(1))
+                await self._attempt(first, self.retry_s)
+                turned()
 
     @property
     def _backoff(self) -> Backoff:

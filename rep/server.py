@@ -7,9 +7,11 @@ for unknown paths and wrong methods, JSON without a declared type.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from aiohttp import web
 
@@ -223,6 +225,16 @@ class NetworkRoutes:
         return handle
 
 
+class ListenerStore(Protocol):
+    """Keeps listening sockets beyond the end of the process, for the next one."""
+
+    def take(self, name: str, address: Address) -> socket.socket | None:
+        """The socket of the previous process, if it has this address."""
+        ...
+
+    def keep(self, name: str, sockets: Sequence[socket.socket]) -> None: ...
+
+
 @asynccontextmanager
 async def listening(
     application: web.Application,
@@ -230,14 +242,20 @@ async def listening(
     tls: ssl.SSLContext | None,
     *,
     hosts: Collection[str] = (),
+    name: str = "",
+    store: ListenerStore | None = None,
 ) -> AsyncIterator[Address]:
     """Serve while inside; yields the bound address. Raises OSError, ValueError for a bad address.
 
-    hosts: extra host names accepted without TLS, next to the listener's address and ``localhost``.
+    hosts: extra host names accepted without TLS, next to the listener's address and ``localhost``. store: may
+    have the socket of the previous process, by name, and receives the socket.
     """
     parsed = Address.parse(address)
     access = AccessRule(hosts={name.lower() for name in (parsed.host, *hosts)})
-    async with serving(application, (parsed.host, parsed.port), tls, access=access) as server:
+    kept = store.take(name, parsed) if store else None
+    async with serving(application, kept or (parsed.host, parsed.port), tls, access=access) as server:
+        if store:
+            store.keep(name, server.sockets)
         bound = server.sockets[0].getsockname()
         yield Address(bound[0], bound[1])
 

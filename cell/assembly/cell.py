@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -19,6 +19,7 @@ from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
 from cell.assembly.locks import alone
 from cell.assembly.telemetry import Telemetry
+from common.liveness import Liveness
 from executor.assembly import assemble
 from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
@@ -42,6 +43,7 @@ from executor.telemetry.meter import Meter
 from rep.agent import RepAgent
 from rep.config import RepConfig, executor_config, seconds
 from rep.ending import Ending
+from rep.server import ListenerStore
 from rep.tls import check_admin_certificate
 
 BBS_ATTEMPTS = 5
@@ -124,8 +126,9 @@ async def _executor(
     hooks: Hooks,
     meter: Meter | None = None,
     emitter: MetricsEmitter | None = None,
+    liveness: Liveness | None = None,
 ) -> AsyncIterator[Executor]:
-    """meter: of the cell; emitter: receives the apps' metrics."""
+    """meter: of the cell; emitter: receives the apps' metrics; liveness: receives the turns of the loops."""
     spools = Spools(
         Path(config.state_dir) / SPOOL_FOLDER,
         stream_bytes=config.log_spool_stream_bytes,
@@ -160,6 +163,7 @@ async def _executor(
                 life_sink=hooks.life_sink,
                 meter=meter,
                 emitter=emitter,
+                liveness=liveness,
             ) as executor,
             LeftoverOutput(
                 spools=spools,
@@ -174,6 +178,17 @@ async def _executor(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Supervised:
+    """What connects a cell with a service manager; by default nothing does.
+
+    liveness: receives the turns of all loops. listener_store: keeps listening sockets for the next process.
+    """
+
+    liveness: Liveness = field(default_factory=Liveness)
+    listener_store: ListenerStore | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComposedCell:
     """The parts of a cell that its process uses. identities: those of its certificate files."""
 
@@ -183,13 +198,16 @@ class ComposedCell:
 
 
 @asynccontextmanager
-async def composed_cell(config: RepConfig, telemetry: Telemetry) -> AsyncIterator[ComposedCell]:
+async def composed_cell(
+    config: RepConfig, telemetry: Telemetry, supervised: Supervised | None = None
+) -> AsyncIterator[ComposedCell]:
     """A cell whose agent is ready for ``run()`` inside the context.
 
     With certificate files all connections are mutual TLS; without them (development) all are plain. Renewed
     files apply from the next connection on. Raises the errors of :func:`running_executor`,
     TLSConfigurationError, BBSError, LocketError, JournalError.
     """
+    supervised = supervised or Supervised()
     identities = _identity(config), locket_identity(config)
     # The locks first, because the journal is not safe for two processes; then the journal, from which the
     # executor restores its containers; then the executor, so that the rep never sees a partial store.
@@ -197,9 +215,16 @@ async def composed_cell(config: RepConfig, telemetry: Telemetry) -> AsyncIterato
         async with (
             SQLiteJournal(Path(config.state_dir) / JOURNAL_FOLDER) as journal,
             _executor(
-                config, settings, journal, telemetry.sink, Hooks(), telemetry.meter, telemetry.emitter
+                config,
+                settings,
+                journal,
+                telemetry.sink,
+                Hooks(),
+                telemetry.meter,
+                telemetry.emitter,
+                supervised.liveness,
             ) as executor,
-            _agent(config, identities, executor, journal, telemetry) as agent,
+            _agent(config, identities, executor, journal, telemetry, supervised) as agent,
         ):
             try:
                 yield ComposedCell(agent=agent, executor=executor, identities=tuple(filter(None, identities)))
@@ -215,6 +240,7 @@ async def _agent(
     executor: Executor,
     journal: SQLiteJournal,
     telemetry: Telemetry,
+    supervised: Supervised,
 ) -> AsyncIterator[RepAgent]:
     """The rep of a running executor, with its clients. identities: of the rep, and towards Locket."""
     identity, towards_locket = identities
@@ -255,6 +281,8 @@ async def _agent(
             admin_tls=identity.server_context() if identity else None,
             network_tls=identity.server_context() if identity else None,
             metrics=telemetry.meter,
+            liveness=supervised.liveness,
+            listener_store=supervised.listener_store,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -45,6 +46,7 @@ class Reloader:
 
     load: reads and checks the file again; raises one of ``USER_ERRORS``. apply: uses the values of some
     changed keys, all of them in ``LIVE``. check_certificates: looks for renewed files at once.
+    announced: a context around each reload.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Reloader:
         check_certificates: Callable[[], object],
         *,
         asked: asyncio.Event,
+        announced: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._config = config
         self._load = load
         self._apply = apply
         self._check_certificates = check_certificates
         self._asked = asked
+        self._announced = announced
 
     async def run(self) -> None:
         """Reload at every request."""
@@ -68,7 +72,8 @@ class Reloader:
             await self._asked.wait()
             self._asked.clear()
             try:
-                await self.reload()
+                with self._announced():
+                    await self.reload()
             except Exception:
                 # The cell goes on with the settings that it has.
                 logger.exception("reload-failed")

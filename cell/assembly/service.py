@@ -11,11 +11,15 @@ from functools import partial
 from typing import Final
 
 from cell.assembly import lagerlog
-from cell.assembly.cell import ComposedCell, composed_cell
+from cell.assembly.cell import ComposedCell, Supervised, composed_cell
 from cell.assembly.failures import Reported, reported_errors
+from cell.assembly.keptlisteners import KeptListeners
 from cell.assembly.process import ExitDeadline, raise_descriptor_limit, relax_garbage_collector
 from cell.assembly.reload import COMPONENT_LOG, CONCURRENCY, Reloader
+from cell.assembly.supervision import Supervision
 from cell.assembly.telemetry import open_telemetry
+from common.liveness import Liveness
+from common.notify import Notifier, stored_descriptors
 from common.tasks import running
 from executor.journal.api import JournalError, Trouble
 from rep.agent import RepAgent
@@ -43,6 +47,7 @@ def serve(config: RepConfig, load: Callable[[], RepConfig]) -> int:
     """
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)  # a reload before the cell is up must not end it
+    notifier = Notifier.from_environment()
     log = lagerlog.install(sys.stdout, **_log_settings(config))
     raise_descriptor_limit()
     for warning in config.warnings:
@@ -51,7 +56,7 @@ def serve(config: RepConfig, load: Callable[[], RepConfig]) -> int:
         with reported_errors(_log_failure):
             relax_garbage_collector()
             with ExitDeadline() as deadline:
-                asyncio.run(_run(config, load, log, deadline))
+                asyncio.run(_run(config, load, log, deadline, notifier))
     except Reported as reported:
         return NEVER if any(map(_is_final, reported.errors)) else FAILED
     return 0
@@ -77,17 +82,38 @@ def _log_settings(config: RepConfig) -> lagerlog.Settings:
 
 
 async def _run(
-    config: RepConfig, load: Callable[[], RepConfig], log: logging.Handler, deadline: ExitDeadline
+    config: RepConfig,
+    load: Callable[[], RepConfig],
+    log: logging.Handler,
+    deadline: ExitDeadline,
+    notifier: Notifier,
 ) -> None:
+    liveness = Liveness()
+    supervised = Supervised(liveness=liveness, listener_store=KeptListeners(notifier, stored_descriptors()))
+    supervision = Supervision(notifier, config, liveness)
+    supervision.begin()
+
+    def on_end(how: Ending) -> None:
+        deadline.arm(limit_s := end_limit_s(config, how))
+        supervision.ending(how, limit_s)
+
     reloads = asyncio.Event()
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloads.set)
-    async with open_telemetry(config) as telemetry, composed_cell(config, telemetry) as cell:
+    async with open_telemetry(config) as telemetry, composed_cell(config, telemetry, supervised) as cell:
         reloader = Reloader(
-            config, load, partial(_apply, cell, log), partial(_check_certificates, cell), asked=reloads
+            config,
+            load,
+            partial(_apply, cell, log),
+            partial(_check_certificates, cell),
+            asked=reloads,
+            announced=supervision.reloading,
         )
-        async with running(reloader.run(), "reloader"):
-            await run_until_signalled(cell.agent, lambda how: deadline.arm(end_limit_s(config, how)))
+        async with (
+            running(reloader.run(), "reloader"),
+            running(supervision.run(cell.agent, cell.executor), "supervision"),
+        ):
+            await run_until_signalled(cell.agent, on_end)
 
 
 def _apply(cell: ComposedCell, log: logging.Handler, config: RepConfig, keys: Collection[str]) -> None:

@@ -70,9 +70,12 @@ def bounding_set(mask: int) -> tuple[str, ...]:
     return tuple(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
 
 
-def own_bounding_set() -> tuple[str, ...]:
-    """The agent's bounding set: the host's engine cannot grant other capabilities."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+def host_bounding_set() -> tuple[str, ...]:
+    """The bounding set of the first process: the engine cannot grant other capabilities.
+
+    That of the agent itself may be smaller, because a service manager restricts it.
+    """
+    for line in Path("/proc/1/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("CapBnd:"):
             return bounding_set(int(line.split()[1], 16))
     return ()

@@ -28,7 +28,7 @@ from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
 from executor.engine.binaries import require_static
-from executor.engine.capabilities import own_bounding_set
+from executor.engine.capabilities import host_bounding_set
 from executor.engine.client import EngineClient
 from executor.engine.copies import Copies
 from executor.engine.createrequest import (
@@ -117,7 +117,7 @@ class DockerEngine:
             dns_servers=config.dns_servers,
             init_path=config.init_path,
             busybox_path=config.busybox_path,
-            capabilities=own_bounding_set(),
+            capabilities=host_bounding_set(),
         )
         self._client = EngineClient(config.docker_host, config.workers)
         self._streams = Streams(config.docker_host, self._client)

@@ -12,6 +12,7 @@ from bbs.client.api import BBSClient
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.errors import BBSError
 from bbs.models.task import Task
+from common.liveness import Liveness
 from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.errors import ExecutorError
@@ -20,6 +21,9 @@ from rep.metrics import MetricsSink
 from rep.reconcile.batch import Operation, batch
 
 FAILED = "running-bulker.sync.batch-operations.failed"
+
+PASS_LIMIT_S = 300.0
+"""Longest time of a pass, far above the attempts that the client of the BBS makes in one."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +46,9 @@ class Bulker:
         interval_s: float,
         evacuation_interval_s: float,
         unreported: Container[str] = (),
+        liveness: Liveness | None = None,
     ) -> None:
-        """unreported: guids whose report waits for the BBS."""
+        """unreported: guids whose report waits for the BBS. liveness: receives the turns of the loop."""
         self._cell_id = cell_id
         self._executor = executor
         self._bbs = bbs
@@ -53,6 +58,7 @@ class Bulker:
         self._interval_s = interval_s
         self._evacuation_interval_s = evacuation_interval_s
         self._unreported = unreported
+        self._liveness = liveness or Liveness()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -89,10 +95,15 @@ class Bulker:
 
     async def _loop(self) -> None:
         logger.info("running-bulker.starting", extra={"data": {"interval": self._interval_s}})
-        await self.sync()
-        while await self._evacuation.stays_down(self._interval_s):
+        limit_s = max(self._interval_s, self._evacuation_interval_s) + PASS_LIMIT_S
+        with self._liveness.loop("bulk pass", limit_s) as turned:
             await self.sync()
-        logger.info("running-bulker.notified-of-evacuation")
-        while True:
-            await self.sync()
-            await asyncio.sleep(self._evacuation_interval_s)
+            turned()
+            while await self._evacuation.stays_down(self._interval_s):
+                await self.sync()
+                turned()
+            logger.info("running-bulker.notified-of-evacuation")
+            while True:
+                await self.sync()
+                turned()
+                await asyncio.sleep(self._evacuation_interval_s)

@@ -14,6 +14,7 @@ import aiohttp
 from bbs.client.http import HTTPBBSClient
 from bbs.client.transport import Policy
 from common.lager import LEVELS
+from common.notify import Notifier
 from sshd.listening import ListenFailed, listen
 from sshd.proxy.applog import AppLog, NoAppLog
 from sshd.proxy.config import InvalidConfig, ProxyConfig, load
@@ -70,8 +71,9 @@ def _run(config: ProxyConfig, records: Records, open_app_log: OpenAppLog) -> int
         return failure.status
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two descriptors per connection
+    notifier = Notifier.from_environment()
     try:
-        asyncio.run(_serve(config, ready, records, open_app_log))
+        asyncio.run(_serve(config, ready, records, open_app_log, notifier))
     except CannotStart as failure:
         return failure.status
     except ListenFailed as error:
@@ -82,7 +84,9 @@ def _run(config: ProxyConfig, records: Records, open_app_log: OpenAppLog) -> int
     return 0
 
 
-async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_log: OpenAppLog) -> None:
+async def _serve(
+    config: ProxyConfig, ready: Ready, records: Records, open_app_log: OpenAppLog, notifier: Notifier
+) -> None:
     """Serve until a signal. Raises :class:`ListenFailed`, :class:`CannotStart`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -134,18 +138,23 @@ async def _serve(config: ProxyConfig, ready: Ready, records: Records, open_app_l
         )
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(proxy.serve(listening), name="ssh-proxy listener")
-            flushing = group.create_task(_flush(records), name="ssh-proxy log")
+            flushing = group.create_task(_flush(records, notifier), name="ssh-proxy log")
+            notifier.status(f"serving on {config.address}")
+            notifier.ready()
             await stop.wait()
+            notifier.stopping()
             records.write(INFO, "server.stopping-server")
             serving.cancel()
             flushing.cancel()
 
 
-async def _flush(records: Records) -> None:
-    """Periodically write the records that a slow log reader has not taken."""
+async def _flush(records: Records, notifier: Notifier) -> None:
+    """Periodically write the records that a slow log reader has not taken, and feed the watchdog."""
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
         records.flush()
+        if notifier.watchdog_s is not None:
+            notifier.watchdog()
 
 
 def _realms(

@@ -11,7 +11,9 @@ from typing import cast
 import aiohttp
 
 from bbs.client.api import BBSClient
+from common.liveness import Liveness
 from rep.agent import RepAgent
+from rep.server import ListenerStore
 from tests.support.journals import FailingJournal, Rows
 from tests.support.rep_doubles import FakeExecutor, FakeLocket, RecordedMetrics, ScriptedBBS, agent_config
 from tests.support.waiting import PATIENCE_S
@@ -30,6 +32,8 @@ class Running:
     ) -> None:
         self.executor, self.bbs, self.locket, self.metrics = executor, bbs, locket, metrics
         self.rows = Rows()
+        self.liveness = Liveness()
+        self.listener_store: ListenerStore | None = None
         self.begin()
 
     def begin(self, *, same_boot: bool = True, **keys: str) -> None:
@@ -39,7 +43,15 @@ class Running:
         client = cast(BBSClient, self.bbs)
         self.metrics.gauges.clear()
         self.agent = RepAgent(
-            config, self.executor, client, self.locket, journal, metrics=self.metrics, presence_retry_s=0.01
+            config,
+            self.executor,
+            client,
+            self.locket,
+            journal,
+            metrics=self.metrics,
+            presence_retry_s=0.01,
+            liveness=self.liveness,
+            listener_store=self.listener_store,
         )
 
     @asynccontextmanager

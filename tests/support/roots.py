@@ -1,9 +1,10 @@
 """Root file systems for the bundle; ``roots.py NAME`` prints the path of an archive.
 
-``debian``: minbase with git, by debootstrap (takes a minute, as root, once). ``musl``: Debian's musl, a
+``debian``: minbase with git, by debootstrap (takes a minute, as root, once). ``machine``: the same way, a
+machine with systemd, a container engine and what the project's packages depend on. ``musl``: Debian's musl, a
 program linked to it and a static busybox. ``bash``: a static busybox and Debian's bash. ``busybox``: only a
 static busybox. ``static``: only one static program. ``--arch`` selects another architecture, except for
-``debian``.
+``debian`` and ``machine``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ APP = Path(__file__).with_name("roots_app.c")
 CACHE = default_cache()
 INCLUDE = "git,ca-certificates"
 """Packages that staging needs in addition to Debian's minimum."""
+MACHINE = (
+    "systemd-sysv,dbus,udev,kmod,procps,docker.io,nftables,iproute2,iptables,busybox-static,catatonit,"
+    "curl,ca-certificates,python3,man-db"
+)
+"""Packages of a machine that is a cell."""
 LEFT_OUT = (
     "./usr/share/doc/*",
     "./usr/share/man/*",
@@ -68,7 +74,7 @@ def root(name: str, architecture: str) -> Path:
     return path
 
 
-def _debian(archive: Path, architecture: str) -> None:
+def _debian(archive: Path, architecture: str, include: str = INCLUDE) -> None:
     if architecture != native_architecture():
         raise PackageError(
             "debootstrap runs programs of the root it makes: only for this machine's architecture"
@@ -81,9 +87,13 @@ def _debian(archive: Path, architecture: str) -> None:
         raise PackageError("apt knows no Debian archive")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "root")
-        run("debootstrap", "--variant=minbase", f"--include={INCLUDE}", codename, tree, address)
+        run("debootstrap", "--variant=minbase", f"--include={include}", codename, tree, address)
         left_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
         run("tar", "-C", tree, "--exclude=./dev/*", *left_out, "-cf", archive, ".")
+
+
+def _machine(archive: Path, architecture: str) -> None:
+    _debian(archive, architecture, MACHINE)
 
 
 def _packages(architecture: str, *names: str) -> Path:
@@ -185,6 +195,7 @@ def _member(name: str, kind: bytes) -> tarfile.TarInfo:
 _APP = APP.read_text()
 ROOTS: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "debian": (_debian, f"{INCLUDE} {LEFT_OUT}"),
+    "machine": (_machine, f"{MACHINE} {LEFT_OUT}"),
     "musl": (_musl, f"{_APP} by name"),
     "bash": (_bash, "busybox and bash in /bin and /usr/bin"),
     "busybox": (_busybox, "busybox"),

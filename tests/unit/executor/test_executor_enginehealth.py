@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.liveness import Liveness
 from common.shielded import finish
+from common.tasks import running
 from executor import enginehealth
 from executor.engine.api import ContainerSpec
 from executor.enginehealth import EngineHealth
@@ -135,6 +137,31 @@ async def test_a_ping_notices_an_engine_that_does_not_answer_and_its_return(
         await until(lambda: not executor.healthy)
         await until(lambda: executor.healthy)
         assert world.probe_engine.failures["ping"] == []
+
+
+async def test_a_watchdog_waits_for_an_engine_that_is_down_and_not_for_a_call_that_hangs(
+    world: World, health: EngineHealth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enginehealth, "PING_INTERVAL_S", 0.005)
+    monkeypatch.setattr(enginehealth, "PING_LIMIT_S", 0.02)
+    now = [0.0]
+    liveness = Liveness(lambda: now[0])
+    health = EngineHealth(world.config, world.probe_engine, world.meter, liveness)
+    async with running(health.run(), "engine health"):
+        await world.probe_engine.reached("ping")
+        now[0] = enginehealth.SILENCE_LIMIT_S + 1
+        await until(lambda: liveness.late() == {}, "the next ping")
+
+        world.probe_engine.failures["ping"] = [EngineUnavailable("refused")] * 10_000
+        await until(lambda: not health.healthy)
+        now[0] *= 2
+        await until(lambda: liveness.late() == {}, "a refusal, which is an answer")
+
+        world.probe_engine.failures["ping"] = []
+        monkeypatch.setattr(world.probe_engine, "ping", asyncio.Event().wait)
+        await until(lambda: health.healthy is False)
+        now[0] *= 2
+        await until(lambda: liveness.late().keys() == {"engine"})
 
 
 async def test_a_call_that_cannot_be_cancelled_does_not_delay_the_verdict(world: World) -> None:

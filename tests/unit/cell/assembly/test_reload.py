@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,31 @@ async def test_every_request_reloads(file: Reloaded) -> None:
         for count in (1, 2):
             file.asked.set()
             await until(lambda count=count: len(file.applied) == count)
+
+
+async def test_a_reload_is_announced_whether_or_not_the_file_can_be_used(file: Reloaded) -> None:
+    seen: list[object] = []
+
+    @contextmanager
+    def announced() -> Iterator[None]:
+        seen.append("begun")
+        yield
+        seen.append(len(file.applied))
+
+    reloader = Reloader(
+        file.read(),
+        file.read,
+        lambda config, keys: file.applied.append((config, keys)),
+        file.check,
+        asked=file.asked,
+        announced=announced,
+    )
+    async with running(reloader.run(), "reloader"):
+        file.asked.set()
+        await until(lambda: seen == ["begun", 1])
+        file.path.write_text("{")
+        file.asked.set()
+        await until(lambda: seen == ["begun", 1, "begun", 1])
 
 
 def test_the_live_keys_exist() -> None:
