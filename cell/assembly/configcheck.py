@@ -65,7 +65,7 @@ def explain(path: Path, report: Report) -> str:
 def values_as_text(config: RepConfig) -> str:
     """Every key with its value as JSON and its origin; defaults last."""
     rows = [
-        (key, json.dumps(_in_file(key, value), ensure_ascii=False), source.value)
+        (key, json.dumps(in_file(key, value), ensure_ascii=False), source.value)
         for key, value, source in sorted(config.effective(), key=lambda row: row[2] is Source.DEFAULT)
     ]
     return Table(("KEY", "VALUE", "FROM"), rows).text()
@@ -74,7 +74,7 @@ def values_as_text(config: RepConfig) -> str:
 def values_as_json(config: RepConfig) -> str:
     """One JSON object: for each key its ``value``, in the form of the file, and its ``source``."""
     values = {
-        key: {"value": _in_file(key, value), "source": source.value}
+        key: {"value": in_file(key, value), "source": source.value}
         for key, value, source in config.effective()
     }
     return json.dumps(values, indent=2, ensure_ascii=False)
@@ -145,7 +145,8 @@ def _identity_problems(config: RepConfig) -> list[str]:
     return problems
 
 
-def _in_file(key: str, value: object) -> object:
+def in_file(key: str, value: object) -> object:
+    """A value in the form that it has in the file."""
     hint = _HINTS.get(key)
     return format_duration(value) if hint is Duration and isinstance(value, int) else value
 

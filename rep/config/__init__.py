@@ -1,9 +1,10 @@
 """``rep.json``: the configuration of a cell."""
 
 from rep.config.executor import executor_config, sidecar_root_fs, stack_map
-from rep.config.keys import Duration, Loggregator, RepConfig, Source, seconds
+from rep.config.keys import Loggregator, RepConfig
 from rep.config.parse import ConfigError, load, parse
 from rep.config.validate import InvalidConfig, Problem, findings, validate
+from rep.config.values import Duration, Source, seconds
 
 __all__ = [
     "ConfigError",

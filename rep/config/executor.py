@@ -6,7 +6,8 @@ import os
 import shlex
 
 from executor.config import ExecutorConfig, OnStop
-from rep.config.keys import RepConfig, seconds
+from rep.config.keys import RepConfig
+from rep.config.values import seconds
 from rep.ending import Ending, of_failure
 from rep.rootfs import StackMap, UnknownStack
 

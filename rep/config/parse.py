@@ -1,7 +1,8 @@
 """Parser of ``rep.json``, strict about values and tolerant about keys.
 
 A value of the wrong type is an error that names the key and the expected form. Keys match in any case.
-Obsolete keys that job templates still write are accepted; unknown keys give a warning.
+Obsolete keys that job templates still write are accepted; unknown keys give a warning. A key that begins with
+``//`` is a comment.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from bbs.models.invalid import describe
 from bbs.models.meta import Width
 from common.gotext import InvalidDuration, parse_duration
 from rep.config import unused
-from rep.config.keys import Duration, Loggregator, RepConfig, Source
+from rep.config.keys import Loggregator, RepConfig
+from rep.config.values import Duration, Source
 from rep.ending import Ending
 
 OBSOLETE = re.compile(
@@ -30,13 +32,16 @@ OBSOLETE = re.compile(
     r"|bbs_(?:ca_cert|client_cert|client_key)_file|server_(?:cert|key|ca_cert)_file"
 )
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
+CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("debug", "info", "error", "fatal"),
     "time_format": ("unix-epoch", "rfc3339"),
     "layering_mode": ("single-layer", "two-layer"),
     "on_stop": tuple(each.value for each in Ending),
     "instance_identity_key_type": ("rsa", "ecdsa"),
 }
+"""The values of keys that have a few."""
+COMMENT = "//"
+"""Beginning of a key that is a comment."""
 PLAIN_NETWORK_ADDRESS = "127.0.0.1:1801"
 """Default address of the network listener of a rep without certificates."""
 
@@ -106,6 +111,8 @@ def _read(
     for written, value in document.items():
         name = by_folded.get(written.lower())
         key = f"{prefix}{written}"
+        if written.startswith(COMMENT):
+            continue
         if name is None:
             if not OBSOLETE.fullmatch(written):
                 warnings.append(_unknown(key, written, readers))
@@ -134,7 +141,7 @@ def _unknown(key: str, written: str, readers: Mapping[str, Read]) -> str:
 def _readers(cls: type) -> dict[str, Read]:
     hints = get_type_hints(cls, include_extras=True)
     return {
-        item.name: _choice(_CHOICES[item.name]) if item.name in _CHOICES else _reader(hints[item.name])
+        item.name: _choice(CHOICES[item.name]) if item.name in CHOICES else _reader(hints[item.name])
         for item in dataclasses.fields(cls)
         if item.name not in _OWN_FIELDS
     }

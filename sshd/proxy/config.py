@@ -32,42 +32,79 @@ class ProxyConfig:
     """
 
     address: str = ""
+    """Address on which users connect. Required."""
     health_check_address: str = ""
+    """Address of the HTTP health check."""
     disable_health_check_server: bool = False
+    """No HTTP health check."""
     host_key: str = ""
+    """Private host key, PEM, as text. Required."""
     bbs_address: str = ""
+    """URL of the BBS. Required."""
     bbs_ca_cert: str = ""
+    """CA of the BBS, path of a PEM file."""
     bbs_client_cert: str = ""
+    """Client certificate for the BBS, path of a PEM file. A renewed file applies within 5 s."""
     bbs_client_key: str = ""
+    """Private key of `bbs_client_cert`, path of a PEM file."""
     enable_diego_auth: bool = False
+    """Accept `diego:PROCESS_GUID/INDEX` with `diego_credentials` as password."""
     diego_credentials: str = ""
+    """The password of such users."""
     enable_cf_auth: bool = False
+    """Accept `cf:APP_GUID/INDEX` with a one-time code of the UAA."""
     cc_api_url: str = ""
+    """URL of the Cloud Controller, which decides about access to an app."""
     cc_api_ca_cert: str = ""
+    """CA of the Cloud Controller, path of a PEM file."""
     uaa_token_url: str = ""
+    """URL of the UAA's tokens."""
     uaa_username: str = ""
+    """Client at the UAA."""
     uaa_password: str = ""
+    """Its password."""
     uaa_ca_cert: str = ""
+    """CA of the UAA, path of a PEM file."""
     skip_cert_verify: bool = False
+    """Do not verify Cloud Controller and UAA."""
     allowed_ciphers: str = ""
+    """Ciphers, separated by commas. Empty: the usual ones."""
     allowed_macs: str = ""
+    """Message authentication codes, separated by commas. Empty: the usual ones."""
     allowed_key_exchanges: str = ""
+    """Key exchanges, separated by commas. Empty: the usual ones."""
     communication_timeout: float = 0
+    """Time limit of a request to BBS, Cloud Controller and UAA; `0s`: 10 s."""
     idle_connection_timeout: float = 0
+    """Time without traffic after which a connection ends; `0s`: no limit."""
     login_grace_time: float = LOGIN_SECONDS
+    """Time limit of the authentication; `0s`: no limit."""
     max_connections: int = _LIMITS.total
+    """Authenticated connections; further clients wait. 0: no limit."""
     max_connections_per_user: int = _LIMITS.per_user
+    """Connections of one platform user; 0: no limit."""
     max_connections_per_instance: int = _LIMITS.per_instance
+    """Connections to one instance; 0: no limit."""
     connect_to_instance_address: bool = False
+    """Connect to the address of the container instead of that of its host."""
     backends_tls_enabled: bool = False
+    """Use TLS to instances that offer it."""
     backends_tls_required: bool = False
+    """Never use the plain address of an instance. Needs `backends_tls_enabled`."""
     backends_tls_ca_certificates: str = ""
+    """CA of the instances, path of a PEM file."""
     backends_tls_client_certificate: str = ""
+    """Client certificate for instances, path of a PEM file."""
     backends_tls_client_private_key: str = ""
+    """Its private key, path of a PEM file."""
     loggregator: Mapping[str, Any] = field(default_factory=dict)
+    """As in rep.json: sessions are logged in the app's stream if it has an identity."""
     log_level: str = ""
+    """Lowest level of the proxy's own log: `debug`, `info`, `error` or `fatal`. Required."""
     log_format: Mapping[str, Any] = field(default_factory=dict)
+    """Its member `timestamp` is another place of `time_format`."""
     time_format: str = ""
+    """Form of the times in the proxy's own log: `unix-epoch` or `rfc3339`."""
     without_effect: tuple[str, ...] = field(default=(), compare=False)
     """Keys that are set and have no effect. It is no key itself."""
 
@@ -77,7 +114,7 @@ class ProxyConfig:
 
 
 _WITHOUT_EFFECT = ("bbs_client_session_cache_size", "bbs_max_idle_conns_per_host")
-_DURATIONS = ("communication_timeout", "idle_connection_timeout", "login_grace_time")
+DURATIONS = ("communication_timeout", "idle_connection_timeout", "login_grace_time")
 _KINDS: Mapping[str, type] = {"str": str, "bool": bool, "Mapping[str, Any]": dict}
 
 
@@ -101,7 +138,7 @@ def parse(document: Mapping[str, Any]) -> ProxyConfig:
         value = document.get(name)
         if value is None or name == "without_effect":
             continue
-        if name in _DURATIONS:
+        if name in DURATIONS:
             values[name] = _seconds(name, value)
         elif _is_of_kind(value, str(spec.type)):
             values[name] = value
