@@ -264,7 +264,7 @@ class Executor:
 
     @property
     def healthy(self) -> bool:
-        return self._health.healthy and self._journal.trouble is None
+        return self._health.healthy and self._journal.failure is None
 
     @property
     def meter(self) -> Meter:

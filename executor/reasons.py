@@ -36,12 +36,12 @@ def reason_of(error: BaseException) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The exceptions nested in an exception, outermost first, for all ways in which libraries nest them."""
-    left, seen = [error], set[int]()
-    while left and len(seen) < _CHAIN_MOST:
+    left, visited = [error], set[int]()
+    while left and len(visited) < _CHAIN_MOST:
         each = left.pop(0)
-        if id(each) in seen:
+        if id(each) in visited:
             continue
-        seen.add(id(each))
+        visited.add(id(each))
         yield each
         inner = (getattr(each, "os_error", None), getattr(each, "reason", None), *each.args)
         left += [one for one in (*inner, each.__cause__, each.__context__) if isinstance(one, BaseException)]

@@ -1,6 +1,6 @@
 """Restoration: the containers of the previous agent process at the start of the next one.
 
-The store is restored first, from the journal alone. Then the engine tells which containers still run, the
+The store is restored first, from the journal alone. Then the engine reports which containers still run, the
 table of :mod:`executor.containers.adoption` decides about each, and the network starts with those that
 continue. Containers of ours that the journal does not name are *orphans*.
 """
@@ -82,7 +82,7 @@ class Restoration:
         return frozenset(present - self._records.keys())
 
     async def _find(self, guid: str) -> EngineContainer | None:
-        """The running container; None also if the engine repeatedly fails to tell about this one."""
+        """The running container; None also if the engine repeatedly fails to report this one."""
         try:
             async for attempt in tenacity.AsyncRetrying(
                 retry=tenacity.retry_if_exception_type(EngineError),
@@ -97,9 +97,9 @@ class Restoration:
         return None
 
     def _decide(self, guid: str, record: ContainerRecord, found: EngineContainer | None) -> None:
-        seen = view(record, found)
-        same = found if seen is View.SAME else None
-        self._decisions[guid] = decide(record.container.state, seen, same_boot=self.journal.same_boot)
+        present = view(record, found)
+        same = found if present is View.SAME else None
+        self._decisions[guid] = decide(record.container.state, present, same_boot=self.journal.same_boot)
         self.actors[guid].restore(record, same)
         if same is not None:
             self._found[guid] = same

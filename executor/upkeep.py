@@ -116,21 +116,21 @@ class Upkeep:
 
     async def _watch_limits(self) -> None:
         limits = self.shared.limits
-        for guid, reason in (await limits.look(self._watched())).items():
+        for guid, reason in (await limits.check(self._watched())).items():
             with self.shared.containment.of(guid, "end over its limit"):
-                self._give_up(guid, reason)
+                self._end(guid, reason)
         known = {container.guid for container in self.shared.store.list()}
         limits.retain(known)
         self.shared.containment.retain(known)
 
     async def _watch_network(self) -> None:
-        await self.shared.network.watch(self._warn, self._give_up)
+        await self.shared.network.watch(self._warn, self._end)
 
     def _warn(self, guid: str, text: str) -> None:
         if guid in self.actors:
             self.shared.app_log.warn(self.shared.store.get(guid), text)
 
-    def _give_up(self, guid: str, reason: str) -> None:
+    def _end(self, guid: str, reason: str) -> None:
         if guid in self.actors:
             self.actors[guid].exceeded(reason)
 

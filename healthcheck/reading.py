@@ -93,13 +93,13 @@ class Parser:
             self._lines_left -= 1
             if self._lines_left < 0:
                 raise ExchangeError("too many lines")
-        seen = self._at
-        while (end := self._buffer.find(b"\n", seen)) < 0:
+        searched = self._at
+        while (end := self._buffer.find(b"\n", searched)) < 0:
             more = yield
             if not more:
                 raise ExchangeError("connection closed")
             self._buffer = self._buffer[self._at :]
-            self._at, seen = 0, len(self._buffer)
+            self._at, searched = 0, len(self._buffer)
             self._buffer += more
             if self._head_bytes + len(self._buffer) > self._max_head_bytes:
                 raise ExchangeError("head too long")

@@ -262,7 +262,7 @@ class RepAgent:
             unreported=ledger,
             liveness=self._liveness,
         )
-        patience_s = shutdown_limit_s(config)
+        removal_limit_s = shutdown_limit_s(config)
         cleanup = Cleanup(
             config.cell_id,
             executor,
@@ -270,7 +270,7 @@ class RepAgent:
             removals,
             deletions,
             self._metrics,
-            timeout_s=patience_s,
+            timeout_s=removal_limit_s,
         )
         evacuator = Evacuator(
             executor,
@@ -280,7 +280,7 @@ class RepAgent:
             ledger,
             polling_interval_s=seconds(config.evacuation_polling_interval),
             timeout_s=max(seconds(config.evacuation_timeout) - self._resume_evacuation(), 0.0),
-            patience_s=patience_s,
+            removal_limit_s=removal_limit_s,
         )
         admin = AdminRoutes(evacuation, courier).application(OrphanRoutes(executor).routes())
         network = NetworkRoutes(identity, executor, evacuation, deletions, requests, ledger).application()

@@ -20,7 +20,7 @@ def debug_application(root: logging.Logger | None = None) -> web.Application:
     """root: the logger to inspect and change; by default the root logger of the process."""
     meant = root or logging.getLogger()
 
-    async def tell(request: web.Request) -> web.Response:
+    async def show(request: web.Request) -> web.Response:
         names = [name for name, level in LEVELS.items() if level >= meant.getEffectiveLevel()]
         return web.Response(text=f"{names[0]}\n")
 
@@ -33,7 +33,7 @@ def debug_application(root: logging.Logger | None = None) -> web.Application:
         return web.Response()
 
     application = web.Application(client_max_size=1024)
-    application.router.add_get(LOG_LEVEL_PATH, tell)
+    application.router.add_get(LOG_LEVEL_PATH, show)
     application.router.add_post(LOG_LEVEL_PATH, change)
     application.router.add_put(LOG_LEVEL_PATH, change)
     return application

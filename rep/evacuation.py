@@ -22,7 +22,7 @@ from rep.removals import Removals
 CLEANUP_SLACK_S = 5.0
 """Added to the graceful and the proxy interval: the time limit of a clean-up."""
 CLEANUP_POLL_S = 1.0
-TELL_S = 10.0
+LOG_INTERVAL_S = 10.0
 """Interval of the log lines that list the containers an evacuation waits for."""
 DELETIONS_BEFORE_FORCE = 2
 """Number of repeated deletion requests for a container before it is destroyed by force."""
@@ -82,9 +82,9 @@ class Evacuator:
 
     A cell is empty without containers and without reports that wait for the BBS.
 
-    patience_s: time for a container to go after its end or its deletion request. After each further
-    ``patience_s`` the evacuator logs an error and repeats the deletion; the last resort is force.
-    tell_s: interval of the log lines about the containers left.
+    removal_limit_s: time for a container to go after its end or its deletion request. After each further
+    ``removal_limit_s`` the evacuator logs an error and repeats the deletion; the last resort is force.
+    log_interval_s: interval of the log lines about the containers left.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class Evacuator:
         *,
         polling_interval_s: float,
         timeout_s: float,
-        patience_s: float,
-        tell_s: float = TELL_S,
+        removal_limit_s: float,
+        log_interval_s: float = LOG_INTERVAL_S,
     ) -> None:
         self._executor = executor
         self._flag = flag
@@ -107,8 +107,8 @@ class Evacuator:
         self._ledger = ledger
         self._polling_interval_s = polling_interval_s
         self._timeout_s = timeout_s
-        self._patience_s = patience_s
-        self._tell_s = tell_s
+        self._removal_limit_s = removal_limit_s
+        self._log_interval_s = log_interval_s
 
     @asynccontextmanager
     async def running(self, finished: Callable[[], None]) -> AsyncIterator[None]:
@@ -129,7 +129,10 @@ class Evacuator:
         """Wait for the last container. False after the evacuation timeout."""
         try:
             async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
-                helpers = [group.create_task(self._tell()), group.create_task(self._insist())]
+                helpers = [
+                    group.create_task(self._log_progress()),
+                    group.create_task(self._repeat_deletions()),
+                ]
                 while self._left() or self._ledger:
                     await self._removals.wait(self._polling_interval_s)
                 for helper in helpers:
@@ -143,20 +146,20 @@ class Evacuator:
         logger.info("running-evacuator.evacuation-complete")
         return True
 
-    async def _tell(self) -> None:
+    async def _log_progress(self) -> None:
         while True:
             data = {"polling-interval": self._polling_interval_s, **self._waiting_for()}
             logger.info("running-evacuator.evacuating.evacuation-incomplete", extra={"data": data})
-            await asyncio.sleep(self._tell_s)
+            await asyncio.sleep(self._log_interval_s)
 
-    async def _insist(self) -> None:
+    async def _repeat_deletions(self) -> None:
         """Repeat the deletion of ended containers that stay: their end or deletion hangs or failed.
 
         A container whose report could not be stored stays on purpose.
         """
         looks: dict[str, int] = {}
         while True:
-            await asyncio.sleep(self._patience_s)
+            await asyncio.sleep(self._removal_limit_s)
             unstored = {guid for guid in self._ledger if not self._ledger.is_stored(guid)}
             ending = (item.guid for item in self._left() if _should_go(item) and item.guid not in unstored)
             looks = {guid: looks.get(guid, 0) + 1 for guid in sorted(ending)}
@@ -166,7 +169,7 @@ class Evacuator:
                 force = look > 1 + DELETIONS_BEFORE_FORCE
                 data = {
                     "container-guid": guid,
-                    "for-at-least-s": (look - 1) * self._patience_s,
+                    "for-at-least-s": (look - 1) * self._removal_limit_s,
                     "force": force,
                 }
                 logger.error("running-evacuator.evacuating.container-will-not-go", extra={"data": data})

@@ -183,13 +183,13 @@ class Presence:
         else:
             logger.debug("locket-lock.failed-to-acquire-lock", extra=self._about(error=str(error)))
         self.held = False
-        if self._collisions == self._patience:
+        if self._collisions == self._collision_limit:
             # the presence of a previous process of this cell has expired by now
             owner = await self._current_owner(attempt)
             logger.error("locket-lock.cell-id-used-by-another-cell", extra=self._about(held_by=owner))
 
     @property
-    def _patience(self) -> int:
+    def _collision_limit(self) -> int:
         """Number of consecutive collisions that a previous process of this cell cannot cause.
 
         Its presence has expired by then, even if all pauses between attempts were the shortest.

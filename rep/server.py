@@ -153,7 +153,7 @@ class NetworkRoutes:
     async def state(self, request: web.Request) -> web.Response:
         """The cell's state; 503 with the same body when the engine's health check or the journal fails."""
         state = cell_state(self._identity, self._executor, evacuating=bool(self._evacuation))
-        healthy = self._executor.healthy and not self._ledger.trouble
+        healthy = self._executor.healthy and not self._ledger.failure
         return _json(state.to_json(), 200 if healthy else 503)
 
     async def container_metrics(self, request: web.Request) -> web.Response:

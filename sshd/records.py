@@ -55,8 +55,8 @@ class Output:
         """Write the buffered bytes that the reader takes within ``seconds``."""
         deadline = time.monotonic() + seconds
         while self._waiting:
-            patience = max(0.0, deadline - time.monotonic()) if seconds else 0.0
-            if not self._writable.poll(patience * 1000):
+            wait_s = max(0.0, deadline - time.monotonic()) if seconds else 0.0
+            if not self._writable.poll(wait_s * 1000):
                 return
             try:
                 written = os.write(self._descriptor, self._waiting[:PIECE])

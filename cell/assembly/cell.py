@@ -139,7 +139,7 @@ async def _executor(
         spools,
     )
     probe_engine = DockerEngine(
-        replace(engine_config(config, config.healthcheck_container_owner_name), tells_disk_limits=False)
+        replace(engine_config(config, config.healthcheck_container_owner_name), logs_disk_limits=False)
     )
     try:
         async with (

@@ -76,7 +76,7 @@ class Console(LineShipper):
             close_limit_s=CLOSE_LIMIT_S,
         )
 
-    def tell(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print lines that do not come from an instance."""
         data = f"{text}\n".encode(errors="replace")
         self.put(data, OWN, len(data), text.count("\n") + 1)

@@ -21,7 +21,7 @@ from cell.assembly.telemetry import open_telemetry
 from common.liveness import Liveness
 from common.notify import Notifier, stored_descriptors
 from common.tasks import running
-from executor.journal.api import JournalError, Trouble
+from executor.journal.api import FailureReason, JournalError
 from rep.agent import RepAgent
 from rep.config import RepConfig
 from rep.ending import Ending
@@ -64,7 +64,7 @@ def serve(config: RepConfig, load: Callable[[], RepConfig]) -> int:
 
 def _is_final(error: Exception) -> bool:
     """Whether another start fails in the same way: a newer version wrote the journal."""
-    return isinstance(error, JournalError) and error.trouble is Trouble.NEWER
+    return isinstance(error, JournalError) and error.failure is FailureReason.NEWER
 
 
 def _log_failure(text: str) -> None:

@@ -133,8 +133,8 @@ async def _from_rep(rep: Rep, settings: RepConfig, *, remove: bool) -> list[Orph
         except UnansweredError as error:
             raise ComponentFailed(f"cell {rep.cell_id}: {error}") from error
         if answer.status not in (204, 404):
-            said = answer.body.decode("utf-8", "replace").strip()
-            raise ComponentFailed(f"cell {rep.cell_id}: container {orphan.container_guid}: {said}")
+            answered = answer.body.decode("utf-8", "replace").strip()
+            raise ComponentFailed(f"cell {rep.cell_id}: container {orphan.container_guid}: {answered}")
     return found
 
 

@@ -303,5 +303,5 @@ async def _announce(
     lines += [f"{config.cell_id:12} {config.rep_url}" for config in configs]
     lines += [f"state        {settings.state_dir}", "up; Ctrl-C stops everything"]
     with published(settings.state_dir, endpoints):
-        console.tell("\n".join(lines))
+        console.print("\n".join(lines))
         await asyncio.Future()  # until cancelled

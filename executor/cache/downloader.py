@@ -1,7 +1,7 @@
 """Cached downloader: files and directories by cache key, revalidated at every fetch, held while in use.
 
 The entry of a cache key includes the origin of the URL, so that no server can replace another one's
-content. ETag and Last-Modified tell whether the content has changed. A requested checksum must match the
+content. ETag and Last-Modified show whether the content has changed. A requested checksum must match the
 digest stored with the entry. Fetches of a key run one at a time; waiting fetches with the same URL and
 checksum share the result. A failed download never falls back to the previous content.
 """

@@ -106,19 +106,19 @@ class _Reader:
         self._extension_bytes = 0
 
     def next(self) -> Member | None:
-        said = _Extensions(dict(self._global))
+        extensions = _Extensions(dict(self._global))
         self._header_bytes = 0
-        while (block := self._header_block(said)) is not None:
+        while (block := self._header_block(extensions)) is not None:
             header = tarheaders.decode(block)
-            if self._extends(header, said):
+            if self._extends(header, extensions):
                 continue
             if header.kind == _LABEL:
                 self._skip(header.size)
                 continue
-            return self._member(header, said, block)
+            return self._member(header, extensions, block)
         return None
 
-    def _header_block(self, said: _Extensions) -> bytes | None:
+    def _header_block(self, extensions: _Extensions) -> bytes | None:
         """The next header block; None at the end of the archive."""
         block = os.pread(self._fd, BLOCK, self._position)
         ended = not block
@@ -128,7 +128,7 @@ class _Reader:
             if not ended:
                 raise broken("an empty block stands where a header should be")
         if ended:
-            if said.pending:
+            if extensions.pending:
                 raise broken("it ends where a header should be")
             return None
         if len(block) < BLOCK:
@@ -159,28 +159,28 @@ class _Reader:
         self._skip(size)
         return os.pread(self._fd, size, begin)
 
-    def _extends(self, header: Header, said: _Extensions) -> bool:
+    def _extends(self, header: Header, extensions: _Extensions) -> bool:
         """Record an extension header; false if the header is a member's own."""
         kind = header.kind
         if kind in _PAX:
-            said.records |= tarheaders.records(self._payload(header.size))
+            extensions.records |= tarheaders.records(self._payload(header.size))
         elif kind == tarfile.XGLTYPE:
             self._global |= (records := tarheaders.records_for_all(self._payload(header.size)))
-            said.records |= records
+            extensions.records |= records
             return True
         elif kind == tarfile.GNUTYPE_LONGNAME:
-            said.name = tarheaders.long_text(self._payload(header.size))
+            extensions.name = tarheaders.long_text(self._payload(header.size))
         elif kind == tarfile.GNUTYPE_LONGLINK:
-            said.link = tarheaders.long_text(self._payload(header.size))
+            extensions.link = tarheaders.long_text(self._payload(header.size))
         else:
             return False
-        said.pending = True
+        extensions.pending = True
         return True
 
-    def _member(self, header: Header, said: _Extensions, block: bytes) -> Member:
-        records = said.records
+    def _member(self, header: Header, extensions: _Extensions, block: bytes) -> Member:
+        records = extensions.records
         size = tarheaders.size_of(header, records)
-        name = _text(said.name, records.get("path"), header.name)
+        name = _text(extensions.name, records.get("path"), header.name)
         kind = _WITHOUT_CONTENT.get(header.kind, Kind.FILE)
         parts: tuple[Part, ...] = ()
         if header.kind == _CONTINUED:
@@ -205,7 +205,7 @@ class _Reader:
             uid=tarheaders.number_of(records, "uid", header.uid),
             gid=tarheaders.number_of(records, "gid", header.gid),
             mtime=tarheaders.nanoseconds(records["mtime"]) if records.get("mtime") else header.mtime,
-            link=_text(said.link, records.get("linkpath"), header.link),
+            link=_text(extensions.link, records.get("linkpath"), header.link),
         )
 
     def _content(
@@ -222,8 +222,8 @@ class _Reader:
             version == ("", "") and records.get("GNU.sparse.map")
         ):
             name = records.get("GNU.sparse.name", "")
-            if said := records.get("GNU.sparse.size") or records.get("GNU.sparse.realsize"):
-                size = tarheaders.decimal(said)
+            if real := records.get("GNU.sparse.size") or records.get("GNU.sparse.realsize"):
+                size = tarheaders.decimal(real)
             if version == ("1", "0"):
                 entries = self._sparse_map_in_content(packed)
             else:

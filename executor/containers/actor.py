@@ -179,8 +179,8 @@ class ContainerActor:
     async def force_destroy(self, *, trace_id: str) -> None:
         """Kill the container without grace period and remove it, even if the engine does not respond.
 
-        Returns when the container is destroyed or after ``destruction.PATIENCE_S``. Later work of the engine
-        goes on and is logged. Raises ContainerNotFound.
+        Returns when the container is destroyed or after ``destruction.KILL_LIMIT_S``. Later work of the
+        engine goes on and is logged. Raises ContainerNotFound.
         """
         shared = self._shared
         container = shared.store.move(self._guid, RequestStop(), trace_id=trace_id)
@@ -258,7 +258,7 @@ class ContainerActor:
             return
         with self._shared.containment.of(self._guid, "look at limits"):
             if (watched := self.watched()) is not None:
-                await self._shared.limits.look([watched])
+                await self._shared.limits.check([watched])
         if error is not None:
             _report(self._guid, error)
         with self._shared.containment.of(self._guid, "count"):

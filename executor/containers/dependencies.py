@@ -57,7 +57,7 @@ class CachedDependencies:
             release()
 
     async def _fetch(self, container: Container, dependency: CachedDependency) -> Fetched:
-        self._tell(container, dependency, f"Downloading {dependency.name}...")
+        self._write(container, dependency, f"Downloading {dependency.name}...")
         try:
             async with self._slots.of(container.guid):
                 fetched = await self._fetcher.fetch_directory(
@@ -66,13 +66,13 @@ class CachedDependencies:
                     Checksum(algorithm=dependency.checksum_algorithm, value=dependency.checksum_value),
                 )
         except DownloadError:
-            self._tell(container, dependency, f"Downloading {dependency.name} failed")
+            self._write(container, dependency, f"Downloading {dependency.name} failed")
             raise
         self._held[container.guid].append(fetched.release)
         size = f" ({format_size(fetched.size)})" if fetched.size else ""
-        self._tell(container, dependency, f"Downloaded {dependency.name}{size}")
+        self._write(container, dependency, f"Downloaded {dependency.name}{size}")
         return fetched
 
-    def _tell(self, container: Container, dependency: CachedDependency, text: str) -> None:
+    def _write(self, container: Container, dependency: CachedDependency, text: str) -> None:
         if dependency.name:
             self._app_log.write(container.run_info.log_config, text, source=dependency.log_source)

@@ -20,7 +20,7 @@ from executor.steps.base import outlast
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 10.0
+KILL_LIMIT_S = 10.0
 """Time for the engine to kill and remove a container; after it the slot is released anyway."""
 
 FORCED = "container was destroyed by force"
@@ -117,14 +117,14 @@ class Destruction:
                 await shared.creator.remove_files(self._guid)
 
     async def kill(self) -> None:
-        """Kill the container and release its resources on the host, for at most ``PATIENCE_S``.
+        """Kill the container and release its resources on the host, for at most ``KILL_LIMIT_S``.
 
         What is not done by then goes on. Errors are logged.
         """
         work = self._shared.scheduler.spawn_for(self._guid, self._kill)
-        await asyncio.wait({work}, timeout=PATIENCE_S)
+        await asyncio.wait({work}, timeout=KILL_LIMIT_S)
         if not work.done():
-            log.error("let-go-of-container-the-engine-still-has", extra=self._about(after_s=PATIENCE_S))
+            log.error("let-go-of-container-the-engine-still-has", extra=self._about(after_s=KILL_LIMIT_S))
 
     async def _kill(self) -> None:
         guid, shared = self._guid, self._shared

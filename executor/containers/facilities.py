@@ -37,7 +37,7 @@ class ProcessGroup(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the orphans of interrupted steps and flush buffered output."""
+        """End the lingering tasks of interrupted steps and flush buffered output."""
         ...
 
 

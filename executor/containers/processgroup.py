@@ -22,7 +22,7 @@ from executor.steps.base import Step
 from executor.steps.check import valid_checks
 from executor.steps.context import StepContext, StepSettings, StepTools
 from executor.steps.group import CredentialedGroup
-from executor.steps.orphans import Orphans
+from executor.steps.lingering import LingeringTasks
 from executor.steps.replay import History
 from executor.steps.trace import TraceRecorder
 from executor.steps.tree import build_container_step
@@ -38,14 +38,14 @@ class StepGroup:
 
     step: Step
     streamer: LogStreamer
-    orphans: Orphans
+    lingering: LingeringTasks
     routable_when_ready: bool
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
         self.streamer.update_tags(tags)
 
     async def close(self) -> None:
-        await self.orphans.settle()
+        await self.lingering.settle()
         self.streamer.flush()
 
 
@@ -88,7 +88,7 @@ class StepGroups:
             on_dropped=partial(self.ledger.dropped, container.guid),
         )
         self.ledger.enter(container.guid, streamer)
-        orphans = Orphans()
+        lingering = LingeringTasks()
         context = StepContext(
             tools=self.tools,
             container=container,
@@ -100,13 +100,13 @@ class StepGroups:
             on_liveness_failure=self._liveness_failed,
             open_socket=partial(self._open_socket, container.guid),
             recorder=self.recorder(container.guid),
-            orphans=orphans,
+            lingering=lingering,
             history=self.histories(container.guid),
         )
         step = build_container_step(info, context)
         if runner := self.identity.runner(container):
             step = CredentialedGroup(runner, step)
-        return StepGroup(step, streamer, orphans, not checks_readiness(container))
+        return StepGroup(step, streamer, lingering, not checks_readiness(container))
 
     async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
         try:

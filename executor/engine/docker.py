@@ -49,7 +49,7 @@ from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.privileged import make_fuse
 from executor.engine.proc import is_ending
 from executor.engine.process import DockerProcess, EndedProcess
-from executor.engine.processes import ProcessRoom
+from executor.engine.processes import Processes
 from executor.engine.pulledimages import PulledImages
 from executor.engine.readers import OutputReaders
 from executor.engine.spools import Spools
@@ -77,7 +77,7 @@ class EngineConfig:
     dns_servers: of the containers, empty for the engine's choice.
     workers: threads, 8 to 16.
     archive_limits: limits for copies into containers.
-    tells_disk_limits: log once whether the engine or the watcher enforces disk limits.
+    logs_disk_limits: log once whether the engine or the watcher enforces disk limits.
     """
 
     state_dir: Path
@@ -90,7 +90,7 @@ class EngineConfig:
     busybox_path: str = "/bin/busybox"
     workers: int = 8
     archive_limits: ArchiveLimits = DEFAULT_LIMITS
-    tells_disk_limits: bool = True
+    logs_disk_limits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class DockerEngine:
         self._images = Images(self._client, self._streams, pulled)
         self._copies = Copies()
         self._outputs = OutputReaders(spools)
-        self._processes = ProcessRoom(self._client, self._io_dir, self._outputs)
+        self._processes = Processes(self._client, self._io_dir, self._outputs)
         self._handles: dict[str, _Handle] = {}
         self._hierarchies = cgroup.own_mounts()
         self._quotas = DiskQuotas(self._client)
@@ -148,7 +148,7 @@ class DockerEngine:
     async def ping(self) -> None:
         """Raises EngineUnavailable. The first ping logs how disk limits are enforced."""
         await self._client.call("ping the engine", lambda api: api.ping())
-        if self._config.tells_disk_limits:
+        if self._config.logs_disk_limits:
             await self._quotas.announce()
 
     async def create(

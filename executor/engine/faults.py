@@ -24,7 +24,7 @@ class ImageMissing(EngineError):
     text = "image is missing"
 
 
-SAID_MOST = 4096
+MESSAGE_MOST = 4096
 """Maximum characters of the engine's message that are passed on."""
 
 _IN_LAYER = re.compile(
@@ -51,19 +51,19 @@ def engine_text(error: Exception) -> str:
 
 def refused(status: int, body: bytes, asked: str) -> EngineError:
     """The executor's error for an error answer of the engine."""
-    said = _message(body.decode("utf-8", "replace").strip()) or f"status {status}"
-    return _classified(status, said, asked)
+    message = _message(body.decode("utf-8", "replace").strip()) or f"status {status}"
+    return _classified(status, message, asked)
 
 
-def for_owners(said: str) -> str:
+def for_owners(message: str) -> str:
     """The engine's message for an app's owner: paths in a container's root start there, and the engine's own
     paths are removed, as are the parts of the engine through which the message came.
     """
-    said = _IN_LAYER.sub("", said[:SAID_MOST])
-    if runtime := _RUNTIME.match(said):
-        said = _END_OF_RUNTIME.sub("", said[runtime.end() :])
-        said = _MOUNT.sub(r"cannot mount \1: \2", said)
-    return _INTERNAL.sub("the engine's storage", said)
+    message = _IN_LAYER.sub("", message[:MESSAGE_MOST])
+    if runtime := _RUNTIME.match(message):
+        message = _END_OF_RUNTIME.sub("", message[runtime.end() :])
+        message = _MOUNT.sub(r"cannot mount \1: \2", message)
+    return _INTERNAL.sub("the engine's storage", message)
 
 
 def _message(text: str) -> str:
@@ -75,11 +75,11 @@ def _message(text: str) -> str:
     return str(answer["message"]) if isinstance(answer, dict) and "message" in answer else text
 
 
-def _classified(status: int | None, said: str, asked: str) -> EngineError:
-    lower = said.lower()
-    shown = for_owners(said)
-    if shown != said:
-        log.info("engine-refused", extra={"data": {"asked": asked, "said": said}})
+def _classified(status: int | None, message: str, asked: str) -> EngineError:
+    lower = message.lower()
+    shown = for_owners(message)
+    if shown != message:
+        log.info("engine-refused", extra={"data": {"asked": asked, "said": message}})
     text = f"{asked}: {shown}"
     if (status == 404 and "no such container" in lower) or (status == 409 and "is not running" in lower):
         return ContainerGone(text)

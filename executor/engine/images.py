@@ -156,7 +156,7 @@ class PullProgress:
 
     def __init__(self, image: str, now: float) -> None:
         self._image = image
-        self._told_at = now
+        self._reported_at = now
         self._layers: dict[str, tuple[int, int]] = {}
 
     def news(self, line: Mapping[str, Any], now: float) -> str:
@@ -167,9 +167,9 @@ class PullProgress:
         elif line.get("status") == "Download complete" and line.get("id") in self._layers:
             total = self._layers[line["id"]][1]
             self._layers[line["id"]] = (total, total)
-        if not self._layers or now - self._told_at < PROGRESS_INTERVAL_S:
+        if not self._layers or now - self._reported_at < PROGRESS_INTERVAL_S:
             return ""
-        self._told_at = now
+        self._reported_at = now
         done, total = (sum(part) for part in zip(*self._layers.values(), strict=True))
         return f"pulling image {self._image}: {format_size(done)} of {format_size(total)}"
 

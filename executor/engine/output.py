@@ -163,7 +163,7 @@ class OutputReader:
                 self._handle_piece()
             if self._spool is not None:
                 self._spool.finish()
-        self._tell_drained()
+        self._notify_drained()
 
     def detach(self) -> None:
         """Stop reading; the next agent process goes on. Without a spool, handle the data already read."""
@@ -172,7 +172,7 @@ class OutputReader:
         elif not self.closed:
             self._close_fifo()
             self._spool.detach()
-            self._tell_drained()
+            self._notify_drained()
 
     def turn(self) -> bool:
         """Handle up to :data:`READ_SIZE` bytes with up to :data:`PIECE_LINES` line ends.
@@ -190,7 +190,7 @@ class OutputReader:
         if self._handled < len(self._read):
             return not self.closed
         if self._last_words is not None and (self._last_words <= 0 or not more):
-            self._tell_drained()
+            self._notify_drained()
         if self.closed:
             return False
         if not more:
@@ -267,7 +267,7 @@ class OutputReader:
         os.close(self._fd)
         self._fd = -1
 
-    def _tell_drained(self) -> None:
+    def _notify_drained(self) -> None:
         self._last_words = None
         drained, self._drained = self._drained, []
         for then in drained:

@@ -26,7 +26,7 @@ KILLED = 128 + signal.SIGKILL
 
 @dataclass(eq=False, kw_only=True)
 class DockerProcess:
-    """A running or ended process, created by :class:`executor.engine.processes.ProcessRoom`.
+    """A running or ended process, created by :class:`executor.engine.processes.Processes`.
 
     child_fd, parent_fd: pidfds; -1 for a child that has ended.
     durable: whether its folder stays until :meth:`release`, for adoption after a restart.

@@ -113,7 +113,7 @@ def processes_most() -> int:
     return max(1, soft // 2 // DESCRIPTORS)
 
 
-class ProcessRoom:
+class Processes:
     """Starts processes and keeps them per container until the container is destroyed."""
 
     def __init__(self, client: EngineClient, io_dir: Callable[[str], Path], outputs: OutputReaders) -> None:

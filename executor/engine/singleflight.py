@@ -34,12 +34,12 @@ class SingleFlight(Generic[K, V]):
         if flight is None:
             listeners: list[Listener] = []
 
-            def tell_all(text: str) -> None:
+            def report_to_all(text: str) -> None:
                 for listen in tuple(listeners):
                     listen(text)
 
             async def fly() -> V:
-                return await job(tell_all)
+                return await job(report_to_all)
 
             flight = _Flight(asyncio.get_running_loop().create_task(fly()), listeners=listeners)
             self._flights[key] = flight

@@ -131,13 +131,13 @@ class DiskQuotas:
     def refused(self, reason: str) -> None:
         """Note that the storage has no quotas, because of a mount option."""
         self._quota = Quota.NONE
-        _say(self._quota, reason)
+        _log_limits(self._quota, reason)
 
     async def _kind(self) -> Quota:
         if self._quota is None:
             info = await self._client.call("engine info", lambda api: api.info())
             self._quota = quota_of(info, await asyncio.to_thread(own_mounts))
-            _say(self._quota, info["Driver"])
+            _log_limits(self._quota, info["Driver"])
         return self._quota
 
     async def _size_of(self, image: str) -> int:
@@ -150,6 +150,6 @@ class DiskQuotas:
         return await self._client.call(f"inspect image {image}", look)
 
 
-def _say(quota: Quota, reason: str) -> None:
+def _log_limits(quota: Quota, reason: str) -> None:
     keeper = "watcher of the writable layer" if quota is Quota.NONE else "quota of the engine's storage"
     log.info("disk-limits", extra={"data": {"kept-by": keeper, "counts": quota.value, "storage": reason}})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from executor.journal.api import Change, Contents, Trouble
+from executor.journal.api import Change, Contents, FailureReason
 
 
 class NoJournal:
@@ -10,7 +10,7 @@ class NoJournal:
 
     contents = Contents()
     same_boot = False
-    trouble: Trouble | None = None
+    failure: FailureReason | None = None
 
     async def write(self, *changes: Change) -> None:
         return

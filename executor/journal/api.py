@@ -23,7 +23,7 @@ from typing import Protocol, TypeAlias
 from executor.errors import ExecutorError
 
 
-class Trouble(Enum):
+class FailureReason(Enum):
     """Why the journal cannot be used; the value is the text for operators."""
 
     FULL = "the disk is full: free some space"
@@ -43,14 +43,14 @@ class JournalError(ExecutorError):
 
     text = "the cell cannot write its journal"
 
-    def __init__(self, trouble: Trouble, detail: str = "") -> None:
-        super().__init__(f"{self.text}: {trouble.value}" + (f" ({detail})" if detail else ""))
-        self.trouble = trouble
+    def __init__(self, failure: FailureReason, detail: str = "") -> None:
+        super().__init__(f"{self.text}: {failure.value}" + (f" ({detail})" if detail else ""))
+        self.failure = failure
 
     @property
     def retryable(self) -> bool:
         """Whether the same write may succeed later, on this cell or another."""
-        return self.trouble is not Trouble.NEWER
+        return self.failure is not FailureReason.NEWER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,7 @@ class Journal(Protocol):
         ...
 
     @property
-    def trouble(self) -> Trouble | None:
+    def failure(self) -> FailureReason | None:
         """Why the last write failed; None if it succeeded."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from executor.journal.api import Change, Contents, Journal, Trouble
+from executor.journal.api import Change, Contents, FailureReason, Journal
 
 
 class DetachableJournal:
@@ -26,8 +26,8 @@ class DetachableJournal:
         return self._journal.same_boot
 
     @property
-    def trouble(self) -> Trouble | None:
-        return self._journal.trouble
+    def failure(self) -> FailureReason | None:
+        return self._journal.failure
 
     async def write(self, *changes: Change) -> None:
         """Raises CancelledError once detached: the caller's work belongs to the next agent process."""

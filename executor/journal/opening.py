@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from executor.journal import schema
-from executor.journal.api import Contents, FactRow, JournalError, Put, Trouble
+from executor.journal.api import Contents, FactRow, FailureReason, JournalError, Put
 from executor.journal.schema import Damaged
 from executor.privatedir import make_private
 
@@ -46,21 +46,21 @@ FILES: Final = ("", "-wal", "-shm", "-journal")
 KEPT_ASIDE: Final = 5
 """Number of damaged files that are kept; older ones are removed."""
 
-_TROUBLES: Final = {
-    sqlite3.SQLITE_FULL: Trouble.FULL,
-    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
-    sqlite3.SQLITE_PERM: Trouble.READ_ONLY,
-    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
-    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
-    sqlite3.SQLITE_FORMAT: Trouble.DAMAGED,
-    sqlite3.SQLITE_ERROR: Trouble.DAMAGED,  # our statements are correct: a table or a column is missing
+_SQLITE_REASONS: Final = {
+    sqlite3.SQLITE_FULL: FailureReason.FULL,
+    sqlite3.SQLITE_READONLY: FailureReason.READ_ONLY,
+    sqlite3.SQLITE_PERM: FailureReason.READ_ONLY,
+    sqlite3.SQLITE_CORRUPT: FailureReason.DAMAGED,
+    sqlite3.SQLITE_NOTADB: FailureReason.DAMAGED,
+    sqlite3.SQLITE_FORMAT: FailureReason.DAMAGED,
+    sqlite3.SQLITE_ERROR: FailureReason.DAMAGED,  # our statements are correct: a table or a column is missing
 }
-_ERRNOS: Final = {
-    errno.ENOSPC: Trouble.FULL,
-    errno.EDQUOT: Trouble.FULL,
-    errno.EROFS: Trouble.READ_ONLY,
-    errno.EACCES: Trouble.READ_ONLY,
-    errno.EPERM: Trouble.READ_ONLY,
+_ERRNO_REASONS: Final = {
+    errno.ENOSPC: FailureReason.FULL,
+    errno.EDQUOT: FailureReason.FULL,
+    errno.EROFS: FailureReason.READ_ONLY,
+    errno.EACCES: FailureReason.READ_ONLY,
+    errno.EPERM: FailureReason.READ_ONLY,
 }
 
 
@@ -79,14 +79,14 @@ class Finding(Enum):
 class Report:
     """What opening found and did.
 
-    kept_aside: the new name of a damaged file. trouble: why the file cannot be written. detail: the text of
+    kept_aside: the new name of a damaged file. failure: why the file cannot be written. detail: the text of
     the error.
     """
 
     finding: Finding
     path: Path
     kept_aside: Path | None = None
-    trouble: Trouble | None = None
+    failure: FailureReason | None = None
     detail: str = ""
 
 
@@ -110,7 +110,7 @@ def open_journal(path: Path, boot_id: str, now: Callable[[], float] = time.time)
             connection, version, contents = _open(path, boot_id)
         except (sqlite3.Error, Damaged) as error:
             # the file itself is writable, so SQLite calls it read-only because of its header
-            if trouble_of(error) not in (Trouble.DAMAGED, Trouble.READ_ONLY):
+            if failure_reason(error) not in (FailureReason.DAMAGED, FailureReason.READ_ONLY):
                 raise
             kept_aside, detail = keep_aside(path, now()), str(error)
             connection, version, contents = _open(path, boot_id)
@@ -175,17 +175,17 @@ def read(connection: sqlite3.Connection) -> Contents:
         raise Damaged(str(error)) from error
 
 
-def trouble_of(error: Exception) -> Trouble:
+def failure_reason(error: Exception) -> FailureReason:
     """The kind of an error of SQLite or the operating system."""
     if isinstance(error, Damaged):
-        return Trouble.DAMAGED
+        return FailureReason.DAMAGED
     if isinstance(error, OSError):
-        return _ERRNOS.get(error.errno or 0, Trouble.IO)
+        return _ERRNO_REASONS.get(error.errno or 0, FailureReason.IO)
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
-        return _TROUBLES.get(code & 0xFF, Trouble.IO)
+        return _SQLITE_REASONS.get(code & 0xFF, FailureReason.IO)
     # text that is no UTF-8
-    return Trouble.DAMAGED if isinstance(error, sqlite3.DatabaseError) else Trouble.IO
+    return FailureReason.DAMAGED if isinstance(error, sqlite3.DatabaseError) else FailureReason.IO
 
 
 def keep_aside(path: Path, now: float) -> Path:
@@ -244,7 +244,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> int:
             f"{path}: schema {version}, written by version {_version_in(connection)}; "
             f"this is version {_own_version()}, which knows schema {schema.SCHEMA_VERSION}"
         )
-        raise JournalError(Trouble.NEWER, found)
+        raise JournalError(FailureReason.NEWER, found)
     if version < schema.SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
         for step in schema.MIGRATIONS[version:]:
@@ -278,7 +278,7 @@ def _is_same_boot(contents: Contents, boot_id: str) -> bool:
 
 def _read_only(path: Path, boot_id: str, error: Exception) -> Opened:
     """The contents of a file that cannot be opened for writing, read from a copy."""
-    trouble, detail = trouble_of(error), str(error)
+    failure, detail = failure_reason(error), str(error)
     try:
         contents = read_copy(path)
         finding = Finding.UNWRITABLE
@@ -288,7 +288,7 @@ def _read_only(path: Path, boot_id: str, error: Exception) -> Opened:
         connection=None,
         contents=contents,
         same_boot=_is_same_boot(contents, boot_id),
-        report=Report(finding=finding, path=path, trouble=trouble, detail=detail),
+        report=Report(finding=finding, path=path, failure=failure, detail=detail),
     )
 
 

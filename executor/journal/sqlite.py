@@ -20,8 +20,16 @@ from typing import Final, Self
 from common.failpoints import failpoint
 from common.shielded import finish
 from executor.journal import schema
-from executor.journal.api import Change, Contents, JournalError, Trouble
-from executor.journal.opening import BOOT_ID, Finding, Report, open_journal, opening_facts, reopen, trouble_of
+from executor.journal.api import Change, Contents, FailureReason, JournalError
+from executor.journal.opening import (
+    BOOT_ID,
+    Finding,
+    Report,
+    failure_reason,
+    open_journal,
+    opening_facts,
+    reopen,
+)
 from executor.journal.schema import Damaged, Statement
 
 FILE_NAME: Final = "journal.db"
@@ -70,7 +78,7 @@ class SQLiteJournal:
         self._failing = False
         self._retried: Sequence[Statement] = ()
         """Repeated while writes fail, because an unhealthy cell gets no work that would show the recovery."""
-        self._trouble: Trouble | None = None
+        self._failure: FailureReason | None = None
         self._stalled = False
         self.contents = Contents()
         self.same_boot = False
@@ -82,7 +90,7 @@ class SQLiteJournal:
         opened = await asyncio.to_thread(open_journal, self._path, boot_id)
         self.contents, self.same_boot, self.report = opened.contents, opened.same_boot, opened.report
         self._connection = opened.connection
-        self._trouble = opened.report.trouble
+        self._failure = opened.report.failure
         self._retried = _encoded(opening_facts(boot_id))
         if opened.connection is None:
             self._backlog += self._retried
@@ -102,8 +110,8 @@ class SQLiteJournal:
             await finish(asyncio.to_thread(thread.join, self._stall_s))
 
     @property
-    def trouble(self) -> Trouble | None:
-        return Trouble.STALLED if self._stalled else self._trouble
+    def failure(self) -> FailureReason | None:
+        return FailureReason.STALLED if self._stalled else self._failure
 
     async def write(self, *changes: Change) -> None:
         await self._submit(changes, is_result=False)
@@ -112,7 +120,7 @@ class SQLiteJournal:
         try:
             await self._submit(changes, is_result=True)
         except JournalError as error:
-            if error.trouble is Trouble.CLOSED:
+            if error.failure is FailureReason.CLOSED:
                 raise
 
     def post(self, *changes: Change) -> None:
@@ -123,7 +131,7 @@ class SQLiteJournal:
 
     async def _submit(self, changes: Sequence[Change], *, is_result: bool) -> None:
         if self._thread is None:
-            raise JournalError(Trouble.CLOSED)
+            raise JournalError(FailureReason.CLOSED)
         statements = _encoded(changes)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writes.put(_Write(statements, is_result, future))
@@ -133,7 +141,7 @@ class SQLiteJournal:
         except TimeoutError:
             self._stalled = True
             logger.error("journal.stalled", extra={"data": {"path": str(self._path)}})
-            raise JournalError(Trouble.STALLED, f"no answer within {self._stall_s:g} s") from None
+            raise JournalError(FailureReason.STALLED, f"no answer within {self._stall_s:g} s") from None
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Main loop of the thread."""
@@ -182,25 +190,25 @@ class SQLiteJournal:
             return error
         except (sqlite3.Error, OSError, Damaged) as error:
             self._close()  # the state of the transaction is unknown; closing rolls it back
-            return JournalError(trouble_of(error), str(error))
+            return JournalError(failure_reason(error), str(error))
         except Exception as error:
             # The thread must live: without it every start of a container waits and fails.
             logger.exception("journal.failed", extra={"data": {"path": str(self._path)}})
             self._close()
-            return JournalError(Trouble.IO, repr(error))
+            return JournalError(FailureReason.IO, repr(error))
         self._backlog.clear()
         return None
 
     def _answer(self, writes: Sequence[_Write], error: JournalError | None) -> None:
         """On the event loop: note the journal's condition and answer the callers."""
-        trouble = None if error is None else error.trouble
-        if trouble is not self._trouble:
+        failure = None if error is None else error.failure
+        if failure is not self._failure:
             data = {"path": str(self._path), "error": str(error) if error else ""}
             if error is None:
                 logger.info("journal.works-again", extra={"data": data})
             else:
                 logger.error("journal.cannot-write", extra={"data": data})
-        self._trouble, self._stalled = trouble, False
+        self._failure, self._stalled = failure, False
         for write in writes:
             if write.future is None or write.future.done():  # cancelled, or given up
                 continue
@@ -245,7 +253,7 @@ def _log(report: Report) -> None:
         "path": str(report.path),
         "finding": report.finding.value,
         "kept-aside": str(report.kept_aside or ""),
-        "trouble": report.trouble.value if report.trouble else "",
+        "trouble": report.failure.value if report.failure else "",
         "detail": report.detail,
     }
     unusable = report.finding in (Finding.DAMAGED, Finding.UNWRITABLE, Finding.UNREADABLE)

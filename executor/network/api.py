@@ -83,11 +83,13 @@ class Network(Protocol):
         """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
         ...
 
-    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
+    async def watch(
+        self, on_message: Callable[[str, str], None], on_unreachable: Callable[[str, str], None]
+    ) -> None:
         """Repair container links as soon as they are lost, until cancelled.
 
-        tell: called with a guid and a text for that instance's owner. give_up: called with guid and reason
-        for an instance that stays unreachable.
+        on_message: called with a guid and a text for that instance's owner. on_unreachable: called with guid
+        and reason for an instance that stays unreachable.
         """
         ...
 

@@ -54,13 +54,13 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LEFT_OUT = "its network does not fit the network settings of the cell"
+DOES_NOT_FIT = "its network does not fit the network settings of the cell"
 """Failure reason of a container of a previous agent process."""
 
 _LINGER_LIMIT_S = 5.0
 _LINGER_PAUSE_S = 0.02
 
-_LOOKS = 5
+_CHECK_ATTEMPTS = 5
 """Attempts of a check when the table changes during it; the next periodic check follows anyway."""
 
 
@@ -87,8 +87,8 @@ class CellNetwork:
         self._log = ConnectionLog(
             config.log_group, self._guid_of, config.connection_limit, self._at_connection_limit
         )
-        self._tell: Callable[[str, str], None] = _nobody
-        self._give_up: Callable[[str, str], None] = _nobody
+        self._on_message: Callable[[str, str], None] = _discard
+        self._on_unreachable: Callable[[str, str], None] = _discard
         self._claim = Claim(config)
         self._to_forget: set[Address] = set()
         self._forgetting = asyncio.Lock()
@@ -142,7 +142,7 @@ class CellNetwork:
             except (NetworkError, AddressValueError) as error:
                 data = {"guid": lease.guid, "address": lease.address, "error": str(error)}
                 logger.error("container-leaves-the-network", extra={"data": data})
-                refused[lease.guid] = LEFT_OUT
+                refused[lease.guid] = DOES_NOT_FIT
         return refused
 
     async def _link_all(self) -> dict[str, str]:
@@ -155,7 +155,7 @@ class CellNetwork:
                 logger.error(
                     "container-cannot-be-linked", extra={"data": {"guid": guid, "error": str(error)}}
                 )
-                refused[guid] = LEFT_OUT
+                refused[guid] = DOES_NOT_FIT
         return refused
 
     def _claim_of(self, lease: Lease) -> IPv4Address:
@@ -273,7 +273,7 @@ class CellNetwork:
     async def _detach(self, guid: str) -> None:
         """Removes the link itself: the kernel removes it with the container's namespace, but later."""
         member = self._desired.members.get(guid)
-        self._keeper.let_go(guid)
+        self._keeper.release(guid)
         try:
             await self._change(self._desired.remove(guid))
             failpoint("network.detach.unruled")
@@ -290,14 +290,16 @@ class CellNetwork:
         """A non-blocking TCP socket in the network of an attached container. Raises NetworkError."""
         return await self._spaces.open_socket(guid, family)
 
-    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
+    async def watch(
+        self, on_message: Callable[[str, str], None], on_unreachable: Callable[[str, str], None]
+    ) -> None:
         """Repair container links as soon as they are removed or taken down, until cancelled.
 
-        tell: called with a guid and a text for that instance's owner. give_up: called with guid and reason
-        for an instance that stays unreachable.
+        on_message: called with a guid and a text for that instance's owner. on_unreachable: called with guid
+        and reason for an instance that stays unreachable.
         """
-        self._tell, self._give_up = tell, give_up
-        await self._keeper.watch(give_up)
+        self._on_message, self._on_unreachable = on_message, on_unreachable
+        await self._keeper.watch(on_unreachable)
 
     async def verify(self) -> None:
         """Repair and log changes by other programs, for example a flush of all packet rules.
@@ -313,7 +315,7 @@ class CellNetwork:
         if repaired:
             addresses = [member.address for member in self._desired.members.values()]
             await self._keeper.run(self._links.reroute, addresses)
-        repaired += [f"link of {guid}" for guid in await self._keeper.mend(self._give_up)]
+        repaired += [f"link of {guid}" for guid in await self._keeper.repair(self._on_unreachable)]
         if await self._firewall.open():
             repaired.append("rules in the engine's firewall")
         if wrong := await self._what_is_wrong():
@@ -325,7 +327,7 @@ class CellNetwork:
 
     async def _what_is_wrong(self) -> list[str]:
         """Compare the table with the desired one while no change of ours is in progress."""
-        for _ in range(_LOOKS):
+        for _ in range(_CHECK_ATTEMPTS):
             began = self._changes_begun
             if began == self._changes_ended:
                 listing = await self._nft.read(self._config.table)
@@ -360,7 +362,7 @@ class CellNetwork:
 
     def _at_connection_limit(self, guid: str) -> None:
         limit = self._config.connection_limit
-        self._tell(guid, f"Connection limit {limit} reached: new connections are refused")
+        self._on_message(guid, f"Connection limit {limit} reached: new connections are refused")
 
     async def _change(self, statements: list[str]) -> None:
         """Apply a change of the desired table to the kernel. Cancellation waits, so both stay equal."""
@@ -406,7 +408,7 @@ class CellNetwork:
         return await run(self._rules_thread, lambda: job(*args, **kwargs))
 
 
-def _nobody(_guid: str, _text: str) -> None:
+def _discard(_guid: str, _text: str) -> None:
     """Discards messages until :meth:`CellNetwork.watch` sets the callbacks."""
 
 

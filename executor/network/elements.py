@@ -88,12 +88,12 @@ class ElementSocket:
         marked = netlink.NETFILTER_HEADER.pack(socket.AF_UNSPEC, 0, _NF_TABLES)
         begin = self._next()
         batch = [netlink.request(_BATCH_BEGIN, 0, begin, marked)]
-        told: dict[int, ElementStatement] = {}
+        sent: dict[int, ElementStatement] = {}
         for statement in statements:
             kind, flags = (_NEW_ELEMENTS, netlink.CREATE) if statement.add else (_DELETE_ELEMENTS, 0)
             for body in _messages(statement):
                 number = self._next()
-                told[number] = statement
+                sent[number] = statement
                 batch.append(netlink.request(kind, flags | netlink.ACK, number, body))
         batch.append(netlink.request(_BATCH_END, 0, self._next(), marked))
         try:
@@ -101,7 +101,7 @@ class ElementSocket:
             answers = dict(self._answers())
         except OSError as error:
             return f"{error.strerror}: {statements[0]}"
-        for number, statement in told.items():
+        for number, statement in sent.items():
             if code := answers.get(number, answers.get(begin, errno.ENOMSG)):
                 return f"{os.strerror(code)}: {statement}"
         return None

@@ -69,5 +69,5 @@ async def _run(program: str, *arguments: str) -> tuple[bool, str]:
         )
     except OSError as error:
         raise NetworkError(f"{program}: {error.strerror}; install the Debian package iptables") from error
-    said, _ = await process.communicate()
-    return process.returncode == 0, said.decode(errors="replace").strip()
+    output, _ = await process.communicate()
+    return process.returncode == 0, output.decode(errors="replace").strip()

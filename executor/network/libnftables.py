@@ -51,9 +51,9 @@ class NftContext:
         """Run ``text`` as one transaction: the listing (None if refused), and the error messages."""
         with _ONE_AT_A_TIME:
             status = self._library.nft_run_cmd_from_buffer(self._context, text.encode())
-            said: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+            output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
             complaint: bytes = self._library.nft_ctx_get_error_buffer(self._context)
-        return None if status else said.decode(), complaint.decode(errors="replace").strip()
+        return None if status else output.decode(), complaint.decode(errors="replace").strip()
 
     def close(self) -> None:
         """Close the socket. Closing twice is allowed."""

@@ -1,8 +1,8 @@
 """Repair of the links of attached containers.
 
 The kernel reports an interface that is removed or goes down. Other losses, for example of a route, are
-found by the check of every minute. A container that stays unreachable is given up: it would count as
-running without answering requests.
+found by the check of every minute. A container that stays unreachable has to end: it would count as running
+without answering requests.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE_S = 150.0
+UNREACHABLE_MOST_S = 150.0
 """How long a container may be unreachable: two checks of a minute and a margin."""
 
-OUT_OF_REACH = "network link lost: it was removed and cannot be made again"
+UNREACHABLE = "network link lost: it was removed and cannot be made again"
 
 
 class LinkKeeper:
@@ -65,47 +65,51 @@ class LinkKeeper:
         await self.run(self._links.connect, self._spaces.get(guid), address)
         self._linked[guid] = address
 
-    def let_go(self, guid: str) -> None:
+    def release(self, guid: str) -> None:
         """Stop repairing the link of ``guid``; unknown guids are allowed."""
         self._linked.pop(guid, None)
         self._lost_since.pop(guid, None)
 
-    async def watch(self, give_up: Callable[[str, str], None]) -> None:
-        """Repair links as soon as they are lost, until cancelled. give_up: see :meth:`mend`."""
+    async def watch(self, on_unreachable: Callable[[str, str], None]) -> None:
+        """Repair links as soon as they are lost, until cancelled. on_unreachable: see :meth:`repair`."""
         while True:
             await self._news.wait()
             self._news.clear()
             try:
-                await self.mend(give_up)
+                await self.repair(on_unreachable)
             except NetworkError as error:
                 logger.error("links-not-checked", extra={"data": {"error": str(error)}})
 
-    async def mend(self, give_up: Callable[[str, str], None]) -> list[str]:
+    async def repair(self, on_unreachable: Callable[[str, str], None]) -> list[str]:
         """Repair the links of unreachable containers, log each, and return the guids of the repaired ones.
 
-        give_up: called with guid and reason for a container that has been unreachable for too long. Raises
-        NetworkError if the kernel's routes cannot be read.
+        on_unreachable: called with guid and reason for a container that has been unreachable for too long.
+        Raises NetworkError if the kernel's routes cannot be read.
         """
         wanted = {address: guid for guid, address in self._linked.items()}
         lost = await self.run(self._links.unreachable, wanted)
-        return [guid for address in lost if await self._mend(guid := wanted[address], address, give_up)]
+        return [
+            guid for address in lost if await self._repair(guid := wanted[address], address, on_unreachable)
+        ]
 
-    async def _mend(self, guid: str, address: IPv4Address, give_up: Callable[[str, str], None]) -> bool:
+    async def _repair(
+        self, guid: str, address: IPv4Address, on_unreachable: Callable[[str, str], None]
+    ) -> bool:
         """An error of one container never affects the others."""
         if self._linked.get(guid) != address:  # detached meanwhile
             return False
         data = {"guid": guid, "address": str(address), "link": self._config.port_name(address)}
         try:
-            await self.run(self._links.mend, self._spaces.get(guid), address)
+            await self.run(self._links.repair, self._spaces.get(guid), address)
         except Exception as error:
             trace = None if isinstance(error, NetworkError) else error
             logger.error(
                 "container-cannot-be-reached", exc_info=trace, extra={"data": data | {"error": str(error)}}
             )
             now = asyncio.get_running_loop().time()
-            if now - self._lost_since.setdefault(guid, now) >= PATIENCE_S:
-                self.let_go(guid)
-                give_up(guid, OUT_OF_REACH)
+            if now - self._lost_since.setdefault(guid, now) >= UNREACHABLE_MOST_S:
+                self.release(guid)
+                on_unreachable(guid, UNREACHABLE)
             return False
         self._lost_since.pop(guid, None)
         logger.error("link-of-container-was-changed-by-others", extra={"data": data})

@@ -57,7 +57,7 @@ def _mac(address: IPv4Address) -> str:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _kernel_errors(what: str) -> Iterator[None]:
     """Converts the kernel's errors to NetworkError."""
     try:
         yield
@@ -78,7 +78,7 @@ class Links:
     def ensure_gateway(self) -> None:
         """Create the gateway's interface and its routes if they are missing. Raises NetworkError."""
         config = self._config
-        with _told(f"set up interface {config.name}"), IPRoute() as netlink:
+        with _kernel_errors(f"set up interface {config.name}"), IPRoute() as netlink:
             if taken := overlap(config, netlink):
                 raise NetworkError(f"{taken}; choose another network_subnet")
             self._mtu = self._mtu or _mtu_of_default_route(netlink)
@@ -102,7 +102,7 @@ class Links:
     def remove_gateway(self) -> None:
         """Remove the gateway's interface and its routes, if they exist. Raises NetworkError."""
         config = self._config
-        with _told(f"remove interface {config.name}"), IPRoute() as netlink:
+        with _kernel_errors(f"remove interface {config.name}"), IPRoute() as netlink:
             _delete(netlink, config.name)
             for route in routes(netlink):
                 if route["type"] == TYPE_UNREACHABLE and destination(route) == config.network:
@@ -126,7 +126,7 @@ class Links:
         Raises NetworkError.
         """
         name = self._config.port_name(address)
-        with _told(f"link {name} of {address}"), IPRoute() as netlink:
+        with _kernel_errors(f"link {name} of {address}"), IPRoute() as netlink:
             with inside(space):
                 if any(found == INTERFACE for _, found in socket.if_nameindex()):
                     return False
@@ -141,18 +141,18 @@ class Links:
 
         Raises NetworkError.
         """
-        with _told("routes to containers"):
+        with _kernel_errors("routes to containers"):
             routes = _link_routes()
         return [each for each in addresses if (self._config.port_name(each), each) not in routes]
 
-    def mend(self, space: int, address: IPv4Address) -> None:
+    def repair(self, space: int, address: IPv4Address) -> None:
         """Make the container with this address reachable again; see :meth:`unreachable`.
 
         Raises NetworkError.
         """
         if not self.connect(space, address):
             name = self._config.port_name(address)
-            with _told(f"link {name} of {address}"), IPRoute() as netlink:
+            with _kernel_errors(f"link {name} of {address}"), IPRoute() as netlink:
                 index = socket.if_nametoindex(name)
                 netlink.link("set", index=index, state="up")
                 if self._ipv6 is not None:
@@ -164,7 +164,7 @@ class Links:
 
         Raises NetworkError.
         """
-        with _told("routes to containers"), IPRoute() as netlink:
+        with _kernel_errors("routes to containers"), IPRoute() as netlink:
             present = {name: index for index, name in socket.if_nameindex()}
             for address in addresses:
                 if index := present.get(self._config.port_name(address)):
@@ -173,7 +173,7 @@ class Links:
     def disconnect(self, address: IPv4Address) -> None:
         """Remove the link of the container with this address, if it exists. Raises NetworkError."""
         name = self._config.port_name(address)
-        with _told(f"remove link {name} of {address}"), IPRoute() as netlink:
+        with _kernel_errors(f"remove link {name} of {address}"), IPRoute() as netlink:
             _delete(netlink, name)
 
     def _make_pair(self, netlink: IPRoute, name: str, space: int, address: IPv4Address) -> None:

@@ -93,7 +93,7 @@ class Nft:
     async def close(self) -> None:
         """Release contexts and sockets. Closing twice is allowed; a later change opens them again."""
         async with self._turn:
-            await self._in_thread(self._let_go)
+            await self._in_thread(self._close_contexts)
 
     def _list(self, what: str) -> str | None:
         """Uses a new context each time: a context keeps all it has listed."""
@@ -138,7 +138,7 @@ class Nft:
         done, complaint = self._writer.run("\n".join(statements) + "\n")
         return complaint if done is None else None
 
-    def _let_go(self) -> None:
+    def _close_contexts(self) -> None:
         for held in (self._writer, self._elements):
             if held is not None:
                 held.close()

@@ -17,7 +17,7 @@ from executor.logs.clock import Clock, SystemClock
 from executor.model import Container
 from executor.places import FairPlaces
 from executor.steps.base import Step
-from executor.steps.orphans import Orphans
+from executor.steps.lingering import LingeringTasks
 from executor.steps.replay import Activity, History
 from executor.steps.throttle import Turns
 from executor.steps.trace import Node, NoTrace, Traced, TraceRecorder, transfer_progress
@@ -94,7 +94,7 @@ class StepContext:
     the image, the action and the network. logs: the container's log streamer. on_readiness: called whenever
     routability changes. on_setup_end: called with whether setup succeeded. on_liveness_failure: called with
     the kind (``tcp``, ``http``) of a failed liveness check. open_socket: opens a socket in the container's
-    network, for checks. turns: shared by the probes of the container. orphans: owns the tasks that
+    network, for checks. turns: shared by the probes of the container. lingering: owns the tasks that
     interrupted steps leave behind; settle it when the container is destroyed. history: the records of the
     steps, for a replay.
     """
@@ -110,7 +110,7 @@ class StepContext:
     open_socket: OpenSocket = _no_network
     turns: Turns = field(default_factory=Turns)
     recorder: TraceRecorder = field(default_factory=NoTrace)
-    orphans: Orphans = field(default_factory=Orphans)
+    lingering: LingeringTasks = field(default_factory=LingeringTasks)
     history: History = field(default_factory=History)
 
     def traced(self, step: Step, node: Node) -> Traced:
@@ -143,7 +143,7 @@ class StepContext:
             logger.error("replay.failed-to-sweep", extra={"data": data})
 
     async def out_of_memory(self) -> bool:
-        """Whether the container had an OOM event; False if the engine cannot tell."""
+        """Whether the container had an OOM event; False if the engine does not know."""
         try:
             return await self.tools.engine.out_of_memory(self.engine_container)
         except EngineError as error:

@@ -22,7 +22,7 @@ _TRUNCATED = b" (error truncated)"
 class Download:
     """Takes a download slot, fetches through the cache and unpacks the tar as the action's user.
 
-    An interrupt ends it at once; a copy in progress then ends as an orphan.
+    An interrupt ends it at once; a copy in progress then becomes a lingering task.
     """
 
     action: DownloadAction
@@ -58,7 +58,7 @@ class Download:
             await asyncio.wait({copying})
         except asyncio.CancelledError:
             copying.cancel()
-            self.context.orphans.adopt(copying)
+            self.context.lingering.adopt(copying)
             raise
         try:
             copying.result()

@@ -32,22 +32,22 @@ class EmitProgress:
 
     async def run(self) -> None:
         if self._record.once("start"):
-            self._tell(self._start_message)
+            self._write(self._start_message)
         try:
             await self._step.run()
         except StepError as error:
-            self._tell_failure(f": {error}" if error.emittable else "")
+            self._write_failure(f": {error}" if error.emittable else "")
             raise
         except asyncio.CancelledError:
-            self._tell_failure("")
+            self._write_failure("")
             raise
         if self._record.once("end"):
-            self._tell(self._success_message)
+            self._write(self._success_message)
 
-    def _tell(self, message: str) -> None:
+    def _write(self, message: str) -> None:
         if message:
             self._output.stdout(f"{message}\n".encode(errors="replace"))
 
-    def _tell_failure(self, reason: str) -> None:
+    def _write_failure(self, reason: str) -> None:
         if self._failure_message_prefix and self._record.once("end"):
             self._output.stderr(f"{self._failure_message_prefix}{reason}\n".encode(errors="replace"))

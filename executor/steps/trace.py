@@ -113,7 +113,7 @@ def transfer_progress(path: str, recorder: TraceRecorder, clock: Clock) -> Calla
     """
     last = clock.monotonic()
 
-    def tell(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         nonlocal last
         now = clock.monotonic()
         if now - last >= PROGRESS_INTERVAL_S or done == total:
@@ -122,7 +122,7 @@ def transfer_progress(path: str, recorder: TraceRecorder, clock: Clock) -> Calla
                 StepProgress(path=path, time_ns=clock.time_ns(), transferred_bytes=done, total_bytes=total)
             )
 
-    return tell
+    return report
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from executor.steps.actions import Place, build
 from executor.steps.base import Step
 from executor.steps.codependent import Codependent
 from executor.steps.context import StepContext
-from executor.steps.orphans import Timed
+from executor.steps.lingering import Timed
 from executor.steps.probes import (
     MONITOR,
     READINESS,
@@ -62,7 +62,7 @@ def _setup(run_info: RunInfo, context: StepContext) -> Step:
         if record.once("reported"):
             context.on_setup_end(succeeded)
 
-    return Timed(setup, report, context.orphans)
+    return Timed(setup, report, context.lingering)
 
 
 def _post_setup(context: StepContext) -> Step:

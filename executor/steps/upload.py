@@ -50,7 +50,7 @@ class Upload:
                 progress = self.context.transfer_progress(self.node)
                 size = await self.context.tools.uploader.upload(path, self.action.to, progress=progress)
             except UploadError as error:
-                self._tell_failure("Failed to upload payload")
+                self._write_failure("Failed to upload payload")
                 raise StepError(str(error)) from error
         self.node.facts.transferred_bytes = size
         if artifact:
@@ -66,7 +66,7 @@ class Upload:
         try:
             check_url(self.action.to)
         except InvalidURL as error:
-            self._tell_failure("Failed to parse URL")
+            self._write_failure("Failed to parse URL")
             raise StepError(str(error)) from error
         try:
             work_dir = self.context.tools.settings.work_dir
@@ -97,11 +97,11 @@ class Upload:
         except (EngineError, OSError) as error:
             raise self._failed("Failed to copy stream contents into temp file") from error
 
-    def _tell_failure(self, text: str) -> str:
+    def _write_failure(self, text: str) -> str:
         if self.action.artifact:
             text += f" for {self.action.artifact}"
             self.output.stderr(f"{text}\n".encode(errors="replace"))
         return text
 
     def _failed(self, text: str) -> EmittableError:
-        return EmittableError(self._tell_failure(text))
+        return EmittableError(self._write_failure(text))

@@ -55,7 +55,7 @@ class PluginDriver:
 
     async def mount(self, name: str, config: Mapping[str, object]) -> str:
         await self._call("VolumeDriver.Create", {"Name": name, "Opts": dict(config)})
-        answer = await self._call("VolumeDriver.Mount", {"Name": name}, tells_safely=True)
+        answer = await self._call("VolumeDriver.Mount", {"Name": name}, safe_for_users=True)
         mountpoint = answer.get("Mountpoint")
         if not isinstance(mountpoint, str) or not mountpoint:
             raise VolumeError(f"driver {self.spec.name} mounted volume {name} nowhere")
@@ -72,7 +72,7 @@ class PluginDriver:
         except (TypeError, KeyError) as error:
             raise VolumeError(f"driver {self.spec.name}: VolumeDriver.List: {volumes!r}") from error
 
-    async def _call(self, call: str, body: object, *, tells_safely: bool = False) -> dict[str, Any]:
+    async def _call(self, call: str, body: object, *, safe_for_users: bool = False) -> dict[str, Any]:
         asked = f"driver {self.spec.name}: {call}"
         try:
             async with self._session.post(
@@ -91,7 +91,7 @@ class PluginDriver:
             raise VolumeError(f"{asked}: status {status}, not a JSON object: {text[:200]!r}")
         if (problem := answer.get("Err")) or status >= 400:
             reason = str(problem or f"status {status}")
-            raise VolumeError(f"{asked}: {reason}", safe=safe_description(reason) if tells_safely else "")
+            raise VolumeError(f"{asked}: {reason}", safe=safe_description(reason) if safe_for_users else "")
         return answer
 
 

@@ -43,7 +43,7 @@ UNWATCHABLE = f"{INTERNAL_ERROR}: its limits cannot be watched"
 REPEAT_S = 60.0
 """Minimum interval between reports of the same limit."""
 
-Tell = Callable[[Container, str], None]
+WriteAppLog = Callable[[Container, str], None]
 """Writes a line to the app's log."""
 
 
@@ -63,7 +63,7 @@ class LimitsWatch:
     none.
     """
 
-    tell: Tell
+    write: WriteAppLog
     disk: DiskUsage
     clock: Clock
     _: KW_ONLY
@@ -72,7 +72,7 @@ class LimitsWatch:
     containment: Containment = field(default_factory=Containment)
     _known: dict[str, _Reported] = field(default_factory=dict, init=False)
 
-    async def look(self, watched: Sequence[Watched]) -> dict[str, str]:
+    async def check(self, watched: Sequence[Watched]) -> dict[str, str]:
         """Report the events since the last call; returns the reasons to end containers, by guid.
 
         A failure of one container is logged, and the pass continues. A container with several failures in a
@@ -83,7 +83,7 @@ class LimitsWatch:
         reasons: dict[str, str] = {}
         async with asyncio.TaskGroup() as group:
             for one in watched:
-                group.create_task(self._check(one, strains.get(one.container.guid), reasons))
+                group.create_task(self._check_container(one, strains.get(one.container.guid), reasons))
         return {guid: reason for guid, reason in reasons.items() if reason}
 
     async def adopt(self, watched: Sequence[Watched]) -> None:
@@ -101,13 +101,15 @@ class LimitsWatch:
         """Forget all other containers, including those that ended during a pass."""
         self._known = {guid: known for guid, known in self._known.items() if guid in guids}
 
-    async def _check(self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]) -> None:
+    async def _check_container(
+        self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]
+    ) -> None:
         guid = one.container.guid
 
-        def give_up() -> None:
+        def unwatchable() -> None:
             reasons[guid] = UNWATCHABLE
 
-        with self.containment.of(guid, "watch limits", then=give_up, after=FAILURES_MOST):
+        with self.containment.of(guid, "watch limits", then=unwatchable, after=FAILURES_MOST):
             if isinstance(strain, Exception):
                 raise strain
             if strain is not None:
@@ -128,7 +130,7 @@ class LimitsWatch:
         due = {limit for limit in texts if now - known.at.get(limit, -REPEAT_S) >= REPEAT_S}
         for limit in texts:
             if limit in due:
-                self.tell(container, texts[limit])
+                self.write(container, texts[limit])
         lately = {limit: at for limit, at in known.at.items() if now - at < REPEAT_S}
         self._known[container.guid] = _Reported(known.strain, lately | dict.fromkeys(due, now))
 

@@ -31,7 +31,7 @@ class Verdict(Enum):
     DONE = "done"
     """The BBS has recorded the outcome, or will never take the report."""
     UNAVAILABLE = "unavailable"
-    """No answer, or one of a BBS in trouble: every report would get it, so one at a time is tried."""
+    """No answer, or one of a BBS that fails: every report would get it, so one at a time is tried."""
     REFUSED = "refused"
     """The BBS works but does not take this report now; it is sent again after growing pauses."""
 
@@ -53,8 +53,8 @@ NEVER_ACCEPTED: Final = frozenset({ErrorType.InvalidRequest})
 """Errors that end every report: the BBS refuses the request itself, and would refuse it again. An
 ``EvacuateCrashedActualLRP`` without a reason is one. A bulk pass then removes the record as residual."""
 
-IN_TROUBLE: Final = frozenset({ErrorType.Timeout, ErrorType.RouterError})
-"""Errors of a BBS or a router in trouble, besides those that the client repeats."""
+UNAVAILABLE_ERRORS: Final = frozenset({ErrorType.Timeout, ErrorType.RouterError})
+"""Errors of a failing BBS or router, besides those that the client repeats."""
 
 INVALID_STATE_TRANSITION: Final = "invalid state transition"
 """The failure reason of :func:`follow_up`."""
@@ -64,7 +64,7 @@ def verdict(report: EndReport, error: BBSError | None) -> Verdict:
     """What the answer to a report means; None for success."""
     if error is None or error.type in FINAL[type(report)] | NEVER_ACCEPTED:
         return Verdict.DONE
-    return Verdict.UNAVAILABLE if may_pass(error) or error.type in IN_TROUBLE else Verdict.REFUSED
+    return Verdict.UNAVAILABLE if may_pass(error) or error.type in UNAVAILABLE_ERRORS else Verdict.REFUSED
 
 
 def follow_up(report: EndReport, error: BBSError | None) -> CompleteTask | None:

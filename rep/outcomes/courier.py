@@ -42,7 +42,7 @@ class Attempts:
 
 
 class Courier:
-    """Sends reports, and tells ``removals`` about each one that is done.
+    """Sends reports, and notifies ``removals`` of each one that is done.
 
     clock: monotonic seconds. spread_s: longest delay of a report after the return of the BBS.
     """
@@ -127,7 +127,7 @@ class Courier:
         now = self._clock()
         return {
             "bbs_available": self.available,
-            "journal_trouble": self._ledger.trouble,
+            "journal_trouble": self._ledger.failure,
             "outcomes": [self._row(guid, entry, now) for guid, entry in self._ledger.entries.items()],
         }
 
@@ -191,7 +191,7 @@ class Courier:
         except BBSError as refusal:
             error, meaning = refusal, verdict(entry.report, refusal)
         except Exception as failure:
-            # Trouble with one report must not end the others.
+            # FailureReason with one report must not end the others.
             logger.exception("outcomes.failed", extra={"data": _about(entry, failure)})
             meaning, attempts.answer = Verdict.REFUSED, type(failure).__name__
         else:

@@ -65,9 +65,9 @@ class Ledger:
         return self._entries
 
     @property
-    def trouble(self) -> str:
+    def failure(self) -> str:
         """Why the journal cannot store reports; empty if it can."""
-        return self._journal.trouble.value if self._journal.trouble else ""
+        return self._journal.failure.value if self._journal.failure else ""
 
     def is_stored(self, guid: str) -> bool:
         """Whether a restart does not lose the report of a container."""

@@ -108,11 +108,11 @@ def _starting(container: Container, instance: Instance, zone: str) -> Plan:
 
 def _running(container: Container, instance: Instance, zone: str) -> Plan:
     try:
-        said = announcement(container, zone)
+        announced = announcement(container, zone)
     except InvalidNetInfo as error:
         return (Step(Report("failed-extracting-net-info-from-container", container.guid, str(error))),)
     stop = (StopContainer(container.guid),)
-    return (Step(StartActualLRP(instance, said), on={Outcome.CANNOT_BE_STARTED: stop}),)
+    return (Step(StartActualLRP(instance, announced), on={Outcome.CANNOT_BE_STARTED: stop}),)
 
 
 def _completed(container: Container, instance: Instance, zone: str) -> Plan:
@@ -149,12 +149,12 @@ def _evacuate_claimed(container: Container, instance: Instance, zone: str) -> Pl
 
 def _evacuate_running(container: Container, instance: Instance, zone: str) -> Plan:
     try:
-        said = announcement(container, zone)
+        announced = announcement(container, zone)
     except InvalidNetInfo as error:
         return (Step(Report("failed-extracting-net-info-from-container", container.guid, str(error))),)
     return (
         Step(LogReplacementRequest(container.guid)),
-        Step(EvacuateRunningActualLRP(instance, said)),
+        Step(EvacuateRunningActualLRP(instance, announced)),
         _delete(container),
     )
 

@@ -195,7 +195,7 @@ async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(open_cel
             deletion = group.create_task(cell.executor.delete("ig"))
             await cell.log.until_line("stopping")
             assert not deletion.done()
-            async with asyncio.timeout(destruction.PATIENCE_S):
+            async with asyncio.timeout(destruction.KILL_LIMIT_S):
                 await cell.executor.force_destroy("ig")
                 await deletion
         assert (await cell.until(EventKind.COMPLETE)).run_result.failure_reason == destruction.FORCED
@@ -206,7 +206,7 @@ async def test_force_does_not_wait_for_an_app_that_hangs_while_it_stops(open_cel
 async def test_force_does_not_wait_for_an_engine_that_hangs(
     open_cell: OpenCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destruction, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(destruction, "KILL_LIMIT_S", 1.0)
     async with open_cell(container_reap_interval_s=0.5) as cell:
         await cell.start("exec sleep 1000")
         await cell.until(EventKind.RUNNING)

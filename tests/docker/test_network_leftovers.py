@@ -16,7 +16,7 @@ from executor.engine.docker import DockerEngine
 from executor.errors import NetworkError
 from executor.network import cell as cell_module
 from executor.network.api import Lease
-from executor.network.cell import LEFT_OUT, CellNetwork
+from executor.network.cell import DOES_NOT_FIT, CellNetwork
 from executor.network.config import NetworkConfig
 from tests.support.cell import network_config
 from tests.support.waiting import until
@@ -132,7 +132,7 @@ async def test_a_later_network_starts_with_its_containers_and_never_without_thei
         Lease(guid="foreign", address="192.0.2.1", container=container),
         Lease(guid="port", address=str(config.network[10]), ports={1: 8080}),
     ]
-    assert await later.start(leases) == dict.fromkeys(("foreign", "port"), LEFT_OUT)
+    assert await later.start(leases) == dict.fromkeys(("foreign", "port"), DOES_NOT_FIT)
     await later.sweep()
     await until(lambda: len(listings) > 2)
     listing.cancel()

@@ -343,7 +343,7 @@ async def test_a_container_that_stays_out_of_reach_is_given_up(
     box: OpenBox, network: CellNetwork, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be mended is one container's end, and no one else's trouble."""
-    monkeypatch.setattr(linkkeeper, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(linkkeeper, "UNREACHABLE_MOST_S", 0.0)
     given_up: dict[str, str] = {}
     watching = asyncio.create_task(network.watch(ignore, given_up.__setitem__))
     async with (
@@ -356,7 +356,7 @@ async def test_a_container_that_stays_out_of_reach_is_given_up(
         async with asyncio.timeout(PATIENCE_S):
             while not given_up:
                 await network.verify()
-        assert given_up == {"g1": linkkeeper.OUT_OF_REACH}
+        assert given_up == {"g1": linkkeeper.UNREACHABLE}
         assert await two.ask("tcp", outside.address, 80) == OK
     watching.cancel()
     await asyncio.wait({watching})

@@ -429,7 +429,7 @@ async def test_what_was_known_of_a_container_that_goes_while_it_is_looked_at_is_
 async def test_a_forced_end_gives_resources_back_also_when_its_caller_leaves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destruction, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(destruction, "KILL_LIMIT_S", 0.05)
     async with world.build() as executor:
         await started(world, executor, BAD)
         await world.group(BAD)

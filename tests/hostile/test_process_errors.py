@@ -30,7 +30,7 @@ from executor.engine.arguments import (
     too_long,
 )
 from executor.engine.docker import DockerEngine
-from executor.engine.faults import SAID_MOST, refused, translate, unavailable
+from executor.engine.faults import MESSAGE_MOST, refused, translate, unavailable
 from executor.engine.images import import_rootfs
 from executor.engine.users import ID_MOST, further_groups, resolve_user
 from executor.errors import ImageError, ProcessStartError
@@ -282,7 +282,7 @@ LAYER = "/var/lib/docker/overlay2/" + "ab" * 32
             EngineAnswer(400, f"{RUNTIME}unable to setup user: stat /dev/null: no such file: unknown"),
             "unable to setup user: stat /dev/null: no such file",
         ),
-        (EngineAnswer(500, "[" * 100_000), "[" * SAID_MOST),
+        (EngineAnswer(500, "[" * 100_000), "[" * MESSAGE_MOST),
         (EngineAnswer(404, "Could not find the file /srv/x in container g1"), None),
     ],
 )

@@ -198,8 +198,8 @@ class ScriptedNetwork:
         self.closed = False
         self.leases: dict[str, Lease] = {}
         self.refused: dict[str, str] = {}
-        self.tell: Callable[[str, str], None] = lambda guid, text: None
-        self.give_up = self.tell
+        self.on_message: Callable[[str, str], None] = lambda guid, text: None
+        self.on_unreachable = self.on_message
         self.swept = False
 
     def _fail(self, name: str) -> None:
@@ -255,8 +255,10 @@ class ScriptedNetwork:
         self._fail("open_socket")
         return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
-    async def watch(self, tell: Callable[[str, str], None], give_up: Callable[[str, str], None]) -> None:
-        self.tell, self.give_up = tell, give_up
+    async def watch(
+        self, on_message: Callable[[str, str], None], on_unreachable: Callable[[str, str], None]
+    ) -> None:
+        self.on_message, self.on_unreachable = on_message, on_unreachable
         await asyncio.Event().wait()
 
     async def verify(self) -> None:

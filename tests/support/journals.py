@@ -14,11 +14,11 @@ from executor.journal.api import (
     DeleteFact,
     DeleteOutcome,
     FactRow,
+    FailureReason,
     JournalError,
     OutcomeRow,
     Put,
     StepRow,
-    Trouble,
 )
 
 
@@ -61,13 +61,13 @@ class Rows:
 
 @dataclass
 class Fault:
-    """Fails writes with ``trouble``; without one they hang until :attr:`gate` is set.
+    """Fails writes with ``failure``; without one they hang until :attr:`gate` is set.
 
     skip: number of writes that succeed before. times: number of writes that fail then. about: the changes
     concerned; a write fails if it has one of them.
     """
 
-    trouble: Trouble | None = Trouble.FULL
+    failure: FailureReason | None = FailureReason.FULL
     skip: int = 0
     times: int = 1 << 30
     about: Callable[[Change], bool] = lambda change: True
@@ -94,7 +94,7 @@ class FailingJournal:
         self.contents = self.rows.contents()
         self.same_boot = same_boot
         self.fault: Fault | None = None
-        self.trouble: Trouble | None = None
+        self.failure: FailureReason | None = None
         self.writes: list[tuple[Change, ...]] = []
         self._backlog: list[Change] = []
 
@@ -102,11 +102,11 @@ class FailingJournal:
         self.writes.append(changes)
         fault = self.fault
         if fault is not None and fault.hits(changes or self._backlog):
-            if fault.trouble is not None:
-                self.trouble = fault.trouble
-                raise JournalError(fault.trouble)
+            if fault.failure is not None:
+                self.failure = fault.failure
+                raise JournalError(fault.failure)
             await fault.gate.wait()
-        self.trouble = None
+        self.failure = None
         for change in (*self._backlog, *changes):
             self.rows.apply(change)
         self._backlog.clear()
@@ -124,10 +124,10 @@ class FailingJournal:
     def post(self, *changes: Change) -> None:
         self.writes.append(changes)
         if self.fault is not None and self.fault.hits(changes):
-            self.trouble = self.fault.trouble
+            self.failure = self.fault.failure
             self._backlog += changes
             return
-        self.trouble = None
+        self.failure = None
         for change in (*self._backlog, *changes):
             self.rows.apply(change)
         self._backlog.clear()

@@ -102,17 +102,17 @@ class Subscription:
         self._bytes = 0
         self.end()
 
-    async def next(self, patience_s: float) -> Event | None:
-        """The next event; None after ``patience_s`` seconds without one, or at the end."""
-        notice = await self.next_notice(patience_s)
+    async def next(self, timeout_s: float) -> Event | None:
+        """The next event; None after ``timeout_s`` seconds without one, or at the end."""
+        notice = await self.next_notice(timeout_s)
         return None if notice is None else notice.event
 
-    async def next_notice(self, patience_s: float) -> Notice | None:
+    async def next_notice(self, timeout_s: float) -> Notice | None:
         """Like ``next``, with the encoded record of the event."""
         if not self._notices and not self._ended:
             self._arrived.clear()
             try:
-                async with asyncio.timeout(patience_s):
+                async with asyncio.timeout(timeout_s):
                     await self._arrived.wait()
             except TimeoutError:
                 return None

@@ -52,8 +52,8 @@ async def test_the_owner_is_told_what_the_network_says_of_an_instance(
         cell.allocate([allocation()])
         await cell.run(run_request())
         await world.group("ig")
-        world.network.tell("ig", "Connection limit 5 reached")
-        world.network.tell("gone", "Connection limit 5 reached")
+        world.network.on_message("ig", "Connection limit 5 reached")
+        world.network.on_message("gone", "Connection limit 5 reached")
     assert [text for text in world.sink.texts if "limit" in text] == ["Connection limit 5 reached"]
 
 
@@ -65,8 +65,8 @@ async def test_an_instance_that_stays_out_of_reach_ends_with_the_reason(
         cell.allocate([allocation()])
         await cell.run(run_request())
         await world.group("ig")
-        world.network.give_up("ig", "network link lost")
-        world.network.give_up("gone", "network link lost")
+        world.network.on_unreachable("ig", "network link lost")
+        world.network.on_unreachable("gone", "network link lost")
         complete = await events.until(EventKind.COMPLETE)
     assert complete.run_result.failed
     assert complete.run_result.failure_reason == "network link lost"

@@ -15,7 +15,7 @@ from executor.containers.machine import MISSING
 from executor.engine.api import ContainerSpec
 from executor.errors import ContainerNotFound, EngineError, HandedOver
 from executor.executor import Executor
-from executor.journal.api import ContainerRow, Put, Trouble
+from executor.journal.api import ContainerRow, FailureReason, Put
 from executor.model import (
     AllocationFailure,
     AllocationRequest,
@@ -221,7 +221,7 @@ async def test_a_row_of_another_version_makes_its_container_an_orphan(world: Wor
 async def test_a_start_that_cannot_be_journaled_has_no_effect(world: World, run_request: Request) -> None:
     async with world.running() as (executor, events):
         executor.allocate([AllocationRequest(guid="ig")])
-        world.journal.fault = Fault(Trouble.FULL)
+        world.journal.fault = Fault(FailureReason.FULL)
         await executor.run(run_request())
         complete = await events.until(EventKind.COMPLETE)
         assert complete.run_result == RunResult(

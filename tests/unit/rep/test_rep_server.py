@@ -14,7 +14,7 @@ import pytest
 
 from bbs.serving.address import Address
 from executor.errors import ExecutorError
-from executor.journal.api import Trouble
+from executor.journal.api import FailureReason
 from executor.model import (
     Container,
     ContainerMetrics,
@@ -319,8 +319,8 @@ async def test_requests_are_counted_by_type(cell: Listener) -> None:
 
 
 async def test_a_cell_that_cannot_store_reports_is_not_healthy(cell: Listener) -> None:
-    cell.journal.trouble = Trouble.FULL
+    cell.journal.failure = FailureReason.FULL
     reply = await cell.ask("GET", "/state")
     assert (reply.status, json.loads(reply.body)["cell_id"]) == (503, "cell-ref-0")
-    cell.journal.trouble = None
+    cell.journal.failure = None
     assert (await cell.ask("GET", "/state")).status == 200

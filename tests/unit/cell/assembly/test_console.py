@@ -78,7 +78,7 @@ async def test_lines_come_with_who_wrote_them(opened: Opened, closing: ExitStack
     reading, writing = opened(closing)
     console = Console(writing)
     async with console.running():
-        console.tell("up\nat last")
+        console.print("up\nat last")
         console.emit(line("hello"))
         console.emit(line("oh", Stream.ERR, "1"))
     shown = sorted(read_all(reading).decode().splitlines())

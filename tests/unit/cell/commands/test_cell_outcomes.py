@@ -15,7 +15,7 @@ from bbs.models.errors import BBSError, ErrorType
 from cell.commands.outcomes import to_table
 from cell.development.endpoints import published
 from cell.main import main
-from executor.journal.api import Trouble
+from executor.journal.api import FailureReason
 from rep.evacuation import EvacuationFlag
 from rep.outcomes.reports import CrashActualLRP, Instance
 from rep.server import AdminRoutes, listening
@@ -36,10 +36,10 @@ REPORT = CrashActualLRP(
 
 @asynccontextmanager
 async def rep() -> AsyncIterator[str]:
-    """The address of an admin listener; one report waits behind a BBS and a disk in trouble."""
+    """The address of an admin listener; one report waits behind a BBS and a full disk."""
     bbs, journal = ScriptedBBS(), FailingJournal()
     bbs.answers["crash_actual_lrp"] = [BBSError(ErrorType.Deadlock, "try again")]
-    journal.fault = Fault(Trouble.FULL)
+    journal.fault = Fault(FailureReason.FULL)
     courier = courier_for(bbs, journal=journal)
     await courier.settle(REPORT, "")
     application = AdminRoutes(EvacuationFlag(), courier).application()

@@ -24,7 +24,7 @@ Request = Callable[..., RunRequest]
 
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(destruction, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(destruction, "KILL_LIMIT_S", 0.02)
 
 
 async def test_processes_that_will_not_end_are_not_waited_for(

@@ -19,11 +19,11 @@ from executor.journal.api import (
     DeleteFact,
     DeleteOutcome,
     FactRow,
+    FailureReason,
     JournalError,
     OutcomeRow,
     Put,
     StepRow,
-    Trouble,
 )
 from executor.journal.opening import BOOT_FACT, DISTRIBUTION, KEPT_ASIDE, VERSION_FACT, Finding
 from executor.journal.sqlite import FILE_NAME, SQLiteJournal
@@ -130,7 +130,7 @@ async def test_a_closed_journal_refuses_writes(folder: Path) -> None:
     for call in (opened.write, opened.record):
         with pytest.raises(JournalError) as caught:
             await call(*rows_of(0))
-        assert caught.value.trouble is Trouble.CLOSED
+        assert caught.value.failure is FailureReason.CLOSED
 
 
 async def test_what_is_queued_is_stored_before_the_journal_closes(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from executor.journal import sqlite
-from executor.journal.api import ContainerRow, DeleteContainer, JournalError, Put, StepRow, Trouble
+from executor.journal.api import ContainerRow, DeleteContainer, FailureReason, JournalError, Put, StepRow
 from executor.journal.opening import Finding
 from executor.journal.sqlite import SQLiteJournal
 from tests.support.journals import FailingJournal, Fault
@@ -104,8 +104,8 @@ def remount(disk: Path, mode: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
 
 
-async def condition(journal: SQLiteJournal, trouble: Trouble | None) -> None:
-    await until(lambda: journal.trouble is trouble)
+async def condition(journal: SQLiteJournal, failure: FailureReason | None) -> None:
+    await until(lambda: journal.failure is failure)
 
 
 def opened(folder: Path) -> SQLiteJournal:
@@ -123,7 +123,7 @@ async def test_a_disk_that_fills_refuses_intents_and_keeps_results_for_later(sma
         await journal.record(
             Put(StepRow(guid="container-0", path="action/run", ended=True, value=bytes(100_000)))
         )
-        assert journal.trouble is Trouble.FULL
+        assert journal.failure is FailureReason.FULL
         filler.unlink()
         await condition(journal, None)
         await journal.write(*rows_of(2))
@@ -187,14 +187,14 @@ async def test_an_agent_starts_on_a_full_disk_with_what_was_stored(small_disk: P
             await journal.write(*rows_of(1, 100_000))
         filler.unlink()
         await journal.write(*rows_of(1))
-        assert journal.trouble is None
+        assert journal.failure is None
 
 
 async def test_an_agent_starts_on_a_full_disk_without_a_file(small_disk: Path) -> None:
     filler = fill(small_disk)
     async with opened(small_disk / "journal") as journal:
         assert journal.report.finding in (Finding.UNWRITABLE, Finding.UNREADABLE)
-        assert journal.trouble in (Trouble.FULL, Trouble.IO)
+        assert journal.failure in (FailureReason.FULL, FailureReason.IO)
         filler.unlink()
         await condition(journal, None)
         await journal.write(*rows_of(0))
@@ -209,13 +209,13 @@ async def test_an_agent_starts_on_a_read_only_file_system(small_disk: Path) -> N
         await journal.write(*rows_of(0))
     remount(small_disk, "ro")
     async with opened(folder) as journal:
-        assert (journal.report.finding, journal.trouble) == (Finding.UNWRITABLE, Trouble.READ_ONLY)
+        assert (journal.report.finding, journal.failure) == (Finding.UNWRITABLE, FailureReason.READ_ONLY)
         assert [row.guid for row in journal.contents.containers] == ["container-0"]
         with pytest.raises(JournalError, match="read-only: make it writable"):
             await journal.write(*rows_of(1))
         remount(small_disk, "rw")
         await journal.write(*rows_of(1))
-        assert journal.trouble is None
+        assert journal.failure is None
 
 
 async def test_a_disk_that_hangs_fails_the_intent_in_time(
@@ -232,7 +232,7 @@ async def test_a_disk_that_hangs_fails_the_intent_in_time(
         monkeypatch.setattr(sqlite, "_commit", hanging)
         with pytest.raises(JournalError, match="does not answer"):
             await journal.write(*rows_of(0))
-        assert journal.trouble is Trouble.STALLED
+        assert journal.failure is FailureReason.STALLED
         await journal.record(*rows_of(1))
         gate.set()
         await condition(journal, None)
@@ -240,14 +240,14 @@ async def test_a_disk_that_hangs_fails_the_intent_in_time(
         assert {row.guid for row in journal.contents.containers} == {"container-0", "container-1"}
 
 
-@pytest.mark.parametrize("trouble", [Trouble.FULL, Trouble.READ_ONLY, Trouble.IO])
-async def test_the_failing_journal_fails_as_asked(trouble: Trouble) -> None:
+@pytest.mark.parametrize("failure", [FailureReason.FULL, FailureReason.READ_ONLY, FailureReason.IO])
+async def test_the_failing_journal_fails_as_asked(failure: FailureReason) -> None:
     journal = FailingJournal()
-    journal.fault = Fault(trouble, skip=1, times=2)
+    journal.fault = Fault(failure, skip=1, times=2)
     await journal.write(*rows_of(0))
     with pytest.raises(JournalError) as caught:
         await journal.write(*rows_of(1))
-    assert caught.value.trouble is trouble
+    assert caught.value.failure is failure
     await journal.record(*rows_of(2))
     assert sorted(journal.rows.containers) == ["container-0"]
     await journal.write(*rows_of(3))

@@ -131,14 +131,14 @@ class TestDownload:
             await outlast(copying)
 
         world.engine.stream_in = stubborn
-        running = start(world.step(DOWNLOAD, slots=slots, orphans=context.orphans))
+        running = start(world.step(DOWNLOAD, slots=slots, lingering=context.lingering))
         await asyncio.sleep(1)
         running.interrupt()
         assert await running.end() == "cancelled"
         assert running.elapsed == 1
         assert not slots.downloads.locked()
         assert world.fetcher.released == 0
-        await context.orphans.settle()
+        await context.lingering.settle()
         assert running.elapsed == 60
         assert world.fetcher.released == 1
 

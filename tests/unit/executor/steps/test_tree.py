@@ -61,7 +61,7 @@ async def test_interrupted_during_setup_ends_well_at_once_while_setup_goes_on_en
     assert await running.end() is None
     assert running.elapsed == 1
     assert world.setup_ends == [True]
-    await context.orphans.settle()
+    await context.lingering.settle()
     assert running.elapsed == 6
     assert [spec.path for spec in world.engine.started] == ["setup"]
 
@@ -114,7 +114,7 @@ async def test_a_leftover_that_fails_is_logged(world, start, script, caplog):
     await asyncio.sleep(1)
     running.interrupt()
     await running.end()
-    await context.orphans.settle()
+    await context.lingering.settle()
     await asyncio.sleep(0)
     assert [record.data for record in caplog.records if record.message == "leftover-step.failed"] == [
         {"error": "process did not exit"}

@@ -31,7 +31,7 @@ CONTAINER = Container(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "told"),
+    ("before", "now", "written"),
     [
         (Strain(), Strain(), []),
         (Strain(killed_for_memory=1), Strain(killed_for_memory=1), []),
@@ -52,8 +52,8 @@ CONTAINER = Container(
         ),
     ],
 )
-def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, told: list[str]) -> None:
-    assert [*newly_reached(CONTAINER, before, now).values()] == told
+def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, written: list[str]) -> None:
+    assert [*newly_reached(CONTAINER, before, now).values()] == written
 
 
 def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
@@ -65,16 +65,16 @@ def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("periods", "slowed", "told"),
+    ("periods", "slowed", "written"),
     [(20, 11, True), (20, 10, False), (20, 0, False), (5, 5, True), (4, 4, False), (0, 0, False)],
 )
 def test_a_hard_cpu_limit_that_matters_most_of_the_time_is_told(
-    periods: int, slowed: int, told: bool
+    periods: int, slowed: int, written: bool
 ) -> None:
     before = Strain(cpu_periods=100, throttled_periods=90)
     now = Strain(cpu_periods=100 + periods, throttled_periods=90 + slowed)
     text = "CPU limit of 12.5% of a core reached: this instance is slowed down"
-    assert throttled(12.5, before, now) == ({"cpu": text} if told else {})
+    assert throttled(12.5, before, now) == ({"cpu": text} if written else {})
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,22 @@ def test_the_kernel_counts(kernel: Kernel) -> None:
 
 
 @dataclass
-class Looking:
+class Watching:
     """A watch and its reports."""
 
     watch: LimitsWatch
-    told: list[str]
+    written: list[str]
 
 
 @pytest.fixture
-def looking(kernel: Kernel, world: World, monkeypatch: pytest.MonkeyPatch) -> Looking:
+def watching(kernel: Kernel, world: World, monkeypatch: pytest.MonkeyPatch) -> Watching:
     monkeypatch.setattr(cgroup, "own_mounts", lambda: kernel.hierarchies)
     monkeypatch.setattr(layerusage, "upper_directory", lambda pid: Path("/"))
     monkeypatch.setattr(layerusage, "below", lambda upper, limits: LayerUsage(200 * MIB, 5))
-    told: list[str] = []
+    written: list[str] = []
     disk = DiskUsage(world.clock, min_age_s=1)
-    watch = LimitsWatch(lambda container, text: told.append(text), disk, world.clock, inode_limit=0)
-    return Looking(watch, told)
+    watch = LimitsWatch(lambda container, text: written.append(text), disk, world.clock, inode_limit=0)
+    return Watching(watch, written)
 
 
 def watched(**changes: Any) -> list[Watched]:
@@ -202,58 +202,57 @@ def watched(**changes: Any) -> list[Watched]:
 
 
 async def test_a_limit_that_is_hit_again_and_again_is_told_now_and_then(
-    looking: Looking, kernel: Kernel, world: World
+    watching: Watching, kernel: Kernel, world: World
 ) -> None:
-    watch, told = looking.watch, looking.told
+    watch, written = watching.watch, watching.written
     for refused in (1, 2, 3):
         kernel.counts(kills=0, refused=refused)
-        await watch.look(watched())
-    assert len(told) == 1
+        await watch.check(watched())
+    assert len(written) == 1
     world.clock.seconds += REPEAT_S
-    await watch.look(watched())
-    assert len(told) == 1
+    await watch.check(watched())
+    assert len(written) == 1
     kernel.counts(kills=1, refused=4)
-    await watch.look(watched())
-    assert len(told) == 3
+    await watch.check(watched())
+    assert len(written) == 3
     watch.forget("ig")
-    await watch.look(watched())
-    assert len(told) == 5
+    await watch.check(watched())
+    assert len(written) == 5
 
 
 async def test_what_a_previous_agent_process_reported_is_not_told_again(
-    looking: Looking, kernel: Kernel
+    watching: Watching, kernel: Kernel
 ) -> None:
     kernel.counts(kills=1, refused=2)
-    await looking.watch.adopt(watched())
-    await looking.watch.look(watched())
-    assert looking.told == []
+    await watching.watch.adopt(watched())
+    await watching.watch.check(watched())
+    assert watching.written == []
     kernel.counts(kills=2, refused=2)
-    await looking.watch.look(watched())
-    assert len(looking.told) == 1
+    await watching.watch.check(watched())
+    assert len(watching.written) == 1
 
 
-async def test_the_disk_limit_is_watched_where_the_engine_has_no_quota(looking: Looking) -> None:
-    assert await looking.watch.look(watched()) == {"ig": "disk limit of 128M exceeded: 200M in use"}
-    assert await looking.watch.look(watched(disk_quota=True)) == {}
+async def test_the_disk_limit_is_watched_where_the_engine_has_no_quota(watching: Watching) -> None:
+    assert await watching.watch.check(watched()) == {"ig": "disk limit of 128M exceeded: 200M in use"}
+    assert await watching.watch.check(watched(disk_quota=True)) == {}
     for _ in range(2):
-        assert looking.told == ["Disk limit of 128M reached, or nearly: 200M in use"]
-        await looking.watch.look(watched(disk_quota=True))
+        assert watching.written == ["Disk limit of 128M reached, or nearly: 200M in use"]
+        await watching.watch.check(watched(disk_quota=True))
 
 
 async def test_the_watcher_leaves_as_much_as_the_image_does(
-    looking: Looking, monkeypatch: pytest.MonkeyPatch
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layerusage, "below", lambda upper, limits: LayerUsage(100 * MIB, 5))
-    assert await looking.watch.look(watched(image_bytes=20 * MIB)) == {}
+    assert await watching.watch.check(watched(image_bytes=20 * MIB)) == {}
     reason = "disk limit of 128M exceeded: 130M in use, 30M by its image"
-    assert await looking.watch.look(watched(image_bytes=30 * MIB)) == {"ig": reason}
+    assert await watching.watch.check(watched(image_bytes=30 * MIB)) == {"ig": reason}
 
 
-async def test_a_container_that_went_is_left_out(looking: Looking) -> None:
+async def test_a_container_that_went_is_left_out(watching: Watching) -> None:
     made = EngineContainer(guid="ig", id="another", init_pid=77, address="")
-    assert (
-        await looking.watch.look([Watched(container=CONTAINER, engine_container=made, created_at_ns=0)]) == {}
-    )
+    gone = Watched(container=CONTAINER, engine_container=made, created_at_ns=0)
+    assert await watching.watch.check([gone]) == {}
 
 
 class Storage:
@@ -351,10 +350,10 @@ async def test_a_container_that_overruns_its_disk_fails_with_that_reason(
 ) -> None:
     reason = "disk limit of 256M exceeded: 300M in use"
 
-    async def look(self: LimitsWatch, seen: list[Watched]) -> dict[str, str]:
+    async def check(self: LimitsWatch, seen: list[Watched]) -> dict[str, str]:
         return {one.container.guid: reason for one in seen}
 
-    monkeypatch.setattr(LimitsWatch, "look", look)
+    monkeypatch.setattr(LimitsWatch, "check", check)
     world.configure(container_limits_interval_s=0.01)
     async with world.running() as (executor, events):
         executor.allocate([allocation()])

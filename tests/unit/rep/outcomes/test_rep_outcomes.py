@@ -16,7 +16,7 @@ from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.invalid import InvalidDocument
 from bbs.models.task import Task, TaskState
-from executor.journal.api import OutcomeRow, Trouble
+from executor.journal.api import FailureReason, OutcomeRow
 from rep.outcomes import reports, schedule
 from rep.outcomes.answers import FINAL, Verdict, follow_up, verdict
 from rep.outcomes.courier import Courier
@@ -178,15 +178,15 @@ async def test_a_full_ledger_drops_nothing_and_refuses_the_next(caplog: pytest.L
 
 async def test_a_report_that_cannot_be_stored_stays_in_memory_and_is_stored_later() -> None:
     journal = FailingJournal()
-    journal.fault = Fault(Trouble.FULL, times=1)
+    journal.fault = Fault(FailureReason.FULL, times=1)
     ledger = Ledger(journal)
     assert not await ledger.add(crash("a"), "trace")
     assert "a" in ledger
     assert not ledger.is_stored("a")
-    assert ledger.trouble.startswith("the disk is full")
+    assert ledger.failure.startswith("the disk is full")
     assert await ledger.add(crash("a"), "")
     assert decode(journal.rows.outcomes["a"].value).trace_id == "trace"
-    assert ledger.trouble == ""
+    assert ledger.failure == ""
 
 
 class ScriptedSends:
@@ -315,7 +315,7 @@ async def test_reports_of_an_earlier_process_are_sent_at_once_as_repeated() -> N
 
 async def test_a_container_stays_until_its_report_is_stored_or_answered() -> None:
     world = Sending()
-    world.journal.fault = Fault(Trouble.READ_ONLY)
+    world.journal.fault = Fault(FailureReason.READ_ONLY)
     world.send.away = True
     assert not await world.courier.settle(crash(), "")
     world.send.away = False

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from bbs.client.transport import UnansweredError
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
 from bbs.models.errors import BBSError, ErrorType
-from executor.journal.api import Change, Trouble
+from executor.journal.api import Change, FailureReason
 from rep.outcomes.courier import Courier
 from rep.outcomes.ledger import Ledger
 from rep.outcomes.reports import CompleteTask, CrashActualLRP, EndReport, Instance, guid_of
@@ -104,7 +104,7 @@ class OutcomesOfOneCell(RuleBasedStateMachine):
         """A new process of the rep, which has only the stored rows."""
         self.life = Life(steps)
         journal = MortalJournal(self.rows, self.life)
-        journal.fault = Fault(Trouble.FULL) if self.full else None
+        journal.fault = Fault(FailureReason.FULL) if self.full else None
         self.journal = journal
         self.removals = Removals()
         self.courier = Courier(
@@ -166,7 +166,7 @@ class OutcomesOfOneCell(RuleBasedStateMachine):
     @rule(full=st.booleans())
     def disk(self, full: bool) -> None:
         self.full = full
-        self.journal.fault = Fault(Trouble.FULL) if full else None
+        self.journal.fault = Fault(FailureReason.FULL) if full else None
 
     @rule()
     def everything_fails(self) -> None:

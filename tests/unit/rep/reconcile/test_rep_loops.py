@@ -15,7 +15,7 @@ from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey,
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task
 from executor.errors import EngineError
-from executor.journal.api import Trouble
+from executor.journal.api import FailureReason
 from executor.model import Container, ContainerState, EventKind, RunResult
 from rep.deletions import Deletions
 from rep.evacuation import DELETIONS_BEFORE_FORCE, Cleanup, CleanupFailed, EvacuationFlag, Evacuator
@@ -159,7 +159,7 @@ def evacuator(
     ledger: Ledger | None = None,
     **times: float,
 ) -> Evacuating:
-    waits = {"polling_interval_s": FOREVER, "timeout_s": FOREVER, "patience_s": FOREVER, **times}
+    waits = {"polling_interval_s": FOREVER, "timeout_s": FOREVER, "removal_limit_s": FOREVER, **times}
     deletions = Deletions(executor, removals)
     ledger = Ledger(FailingJournal()) if ledger is None else ledger
     return Evacuating(Evacuator(executor, flag, removals, deletions, ledger, **waits), deletions)
@@ -203,7 +203,7 @@ async def test_an_evacuation_says_again_and_again_what_it_waits_for(
     removals = Removals()
     executor.put(lrp_container(S.RUNNING))
     async with asyncio.TaskGroup() as group:
-        group.create_task(evacuator(executor, EvacuationFlag(), removals, tell_s=0.01).evacuate())
+        group.create_task(evacuator(executor, EvacuationFlag(), removals, log_interval_s=0.01).evacuate())
         await until(lambda: caplog.text.count("evacuation-incomplete") >= 3)
         await executor.delete(GUID)
         removals.notify()
@@ -217,7 +217,7 @@ async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_go
     executor.errors["delete"] = EngineError("device or resource busy")
     async with asyncio.TaskGroup() as group:
         task = group.create_task(
-            evacuator(executor, EvacuationFlag(), Removals(), patience_s=0.01).evacuate()
+            evacuator(executor, EvacuationFlag(), Removals(), removal_limit_s=0.01).evacuate()
         )
         await until(lambda: executor.calls.count(("delete", GUID, "")) >= 2)
         assert "container-will-not-go" in caplog.text
@@ -251,12 +251,12 @@ async def test_a_container_whose_report_cannot_be_stored_is_not_deleted_by_an_ev
     executor: FakeExecutor, lrp_container: MakeContainer
 ) -> None:
     journal = FailingJournal()
-    journal.fault = Fault(Trouble.FULL)
+    journal.fault = Fault(FailureReason.FULL)
     ledger = Ledger(journal)
     assert not await ledger.add(REPORT, "")
     executor.put(lrp_container(S.COMPLETED), lrp_container(S.COMPLETED, guid="other"))
     async with asyncio.TaskGroup() as group:
-        waiting = evacuator(executor, EvacuationFlag(), Removals(), ledger, patience_s=0.005)
+        waiting = evacuator(executor, EvacuationFlag(), Removals(), ledger, removal_limit_s=0.005)
         task = group.create_task(waiting.evacuate())
         await until(lambda: "other" not in executor.store)
         assert [*executor.store] == [GUID]
@@ -277,7 +277,7 @@ async def test_a_container_that_will_not_go_by_deletion_is_destroyed_by_force(
     executor.gates["delete"] = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(
-            evacuator(executor, EvacuationFlag(), Removals(), patience_s=0.01).evacuate()
+            evacuator(executor, EvacuationFlag(), Removals(), removal_limit_s=0.01).evacuate()
         )
         await until(lambda: not executor.store)
         executor.gates["delete"].set()
@@ -295,7 +295,7 @@ async def test_a_container_that_still_runs_is_not_deleted_however_long_it_takes(
 ) -> None:
     executor.put(lrp_container(S.RUNNING))
     assert not await evacuator(
-        executor, EvacuationFlag(), Removals(), patience_s=0.001, timeout_s=0.05
+        executor, EvacuationFlag(), Removals(), removal_limit_s=0.001, timeout_s=0.05
     ).evacuate()
     assert executor.calls == []
 

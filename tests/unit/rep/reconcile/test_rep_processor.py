@@ -15,7 +15,7 @@ from bbs.models.actual_lrp import ActualLRP, Presence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from executor.errors import EngineError, InvalidStateTransition
-from executor.journal.api import Trouble
+from executor.journal.api import FailureReason
 from executor.model import Container, ContainerState, RunResult
 from rep.reconcile.batch import ContainerOperation, ResidualLRP, ResidualTask
 from rep.reconcile.processor import Cell, Processor
@@ -212,7 +212,7 @@ async def test_a_container_goes_while_the_bbs_is_away_and_its_report_stays(
 async def test_a_container_stays_whose_report_can_neither_be_stored_nor_sent(
     world: World, lrp_container: MakeContainer
 ) -> None:
-    world.journal.fault = Fault(Trouble.FULL, times=1)
+    world.journal.fault = Fault(FailureReason.FULL, times=1)
     world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
     completed = lrp_container(S.COMPLETED, run_result=CRASHED)
     await world.look_at(completed)
@@ -226,7 +226,7 @@ async def test_a_reservation_that_cannot_run_stays_until_its_report_is_kept(
     world: World, lrp_container: MakeContainer
 ) -> None:
     world.executor.errors["run"] = InvalidStateTransition()
-    world.journal.fault = Fault(Trouble.IO)
+    world.journal.fault = Fault(FailureReason.IO)
     world.bbs.answers["remove_actual_lrp"] = [error(ErrorType.UnknownError)]
     await world.look_at(lrp_container())
     assert world.executor_calls == ["run"]

@@ -1,4 +1,4 @@
-"""Orphans: tasks that outlive their step until the container is destroyed; the timed step of the setup."""
+"""Lingering tasks: they outlive their step until the container is destroyed; the timed step of the setup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from executor.steps.base import Step, StepCancelled, failure_of, outlast
 logger = logging.getLogger(__name__)
 
 
-class Orphans:
+class LingeringTasks:
     """Owns the tasks that timed and download steps abandon, until the container is destroyed."""
 
     def __init__(self) -> None:
@@ -39,14 +39,14 @@ class Orphans:
 class Timed:
     """Reports success or failure of the child to ``on_end``.
 
-    An interrupt is forwarded to the child, and the step succeeds at once and reports success. The child ends
-    as an orphan.
+    An interrupt is forwarded to the child, and the step succeeds at once and reports success. The child
+    becomes a lingering task.
     """
 
-    def __init__(self, step: Step, on_end: Callable[[bool], None], orphans: Orphans) -> None:
+    def __init__(self, step: Step, on_end: Callable[[bool], None], lingering: LingeringTasks) -> None:
         self._step = step
         self._on_end = on_end
-        self._orphans = orphans
+        self._lingering = lingering
         self.ready = step.ready
 
     async def run(self) -> None:
@@ -55,7 +55,7 @@ class Timed:
             await asyncio.wait({child})
         except asyncio.CancelledError:
             child.cancel()
-            self._orphans.adopt(child)
+            self._lingering.adopt(child)
             self._on_end(True)
             return
         self._on_end(child.exception() is None)
