@@ -26,6 +26,7 @@ from bbs.embedded.http.app import make_app
 from bbs.embedded.http.calls import Controllers
 from bbs.embedded.locket.server import Locket
 from bbs.embedded.store.database import Store
+from bbs.embedded.store.reader import Reader
 from bbs.embedded.store.resources import Registry
 from bbs.models.cell import CellPresence
 
@@ -88,12 +89,17 @@ async def run_bbs(
     """
     clock = clock or SystemClock()
     hub = Hub()
-    async with Store(state_dir / STATE_FILE, hub.publish) as store, asyncio.TaskGroup() as tasks:
+    async with (
+        Store(state_dir / STATE_FILE, hub.publish) as store,
+        Reader(state_dir / STATE_FILE) as reader,
+        asyncio.TaskGroup() as tasks,
+    ):
         registry = Registry(clock)
         await registry.load(store)
         background = Background(tasks)
         deps = Dependencies(
             store=store,
+            reader=reader,
             registry=registry,
             clock=clock,
             auctioneer=auctioneer,

@@ -17,7 +17,7 @@ descriptor:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from functools import cache, partial
 from types import NoneType
@@ -30,6 +30,9 @@ from bbs.models.actions import Action, EmptyAction
 from bbs.models.errors import BBSError, ErrorType
 from bbs.wire.messages import Field, fields, message_class
 from bbs.wire.proto import actions_pb2, common_pb2, error_pb2
+
+_LENGTH_DELIMITED = 2
+"""Wire type of strings, bytes and messages."""
 
 Model = Any
 """An instance of any dataclass of ``bbs.models`` that has a message of the same name."""
@@ -343,3 +346,20 @@ def _folded(name: str) -> str:
 
 def _is_optional(hint: Any) -> bool:
     return NoneType in get_args(hint)
+
+
+def encode_list(response: type[Message], field: str, records: Iterable[bytes]) -> bytes:
+    """The encoded response whose repeated message ``field`` has these encoded messages."""
+    number = response.DESCRIPTOR.fields_by_name[field].number
+    key = _varint(number << 3 | _LENGTH_DELIMITED)
+    return b"".join([part for record in records for part in (key, _varint(len(record)), record)])
+
+
+def _varint(value: int) -> bytes:
+    """A number that is not negative, seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,4 +1,4 @@
-"""Dependencies that all controllers share: store, locks and presences, clock, clients and background calls.
+"""Dependencies that all controllers share: the store, clocks, clients, background calls.
 
 Requests do not wait for the calls that they start, see :mod:`bbs.embedded.calls.background`.
 """
@@ -16,6 +16,7 @@ from bbs.embedded.calls.reps import RepClient
 from bbs.embedded.calls.startrequests import LRPStartRequest, TaskStartRequest
 from bbs.embedded.clock import Clock
 from bbs.embedded.store.database import Store
+from bbs.embedded.store.reader import Reader
 from bbs.embedded.store.resources import Registry, rep_url
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInternalRoute
 from bbs.models.cell import CellPresence
@@ -64,6 +65,7 @@ class Dependencies:
     """The shared dependencies; one set per service."""
 
     store: Store
+    reader: Reader
     registry: Registry
     clock: Clock
     auctioneer: Auctioneer

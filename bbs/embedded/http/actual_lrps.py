@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from bbs.embedded.decisions.events import to_group
 from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.decisions.rows import by_index
-from bbs.embedded.http.calls import Controllers, Served, optional, text
+from bbs.embedded.http.calls import Controllers, Served, checked, optional, text
+from bbs.embedded.store.tables import Tables
 from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.validation import (
@@ -22,49 +23,51 @@ from bbs.models.validation import (
     validate_start_request,
 )
 from bbs.wire import routes
-from bbs.wire.mapping import to_model, to_wire
-from bbs.wire.proto import actual_lrp_pb2, evacuation_pb2
+from bbs.wire.mapping import encode, encode_list, to_model, to_wire
 from bbs.wire.proto import actual_lrp_requests_pb2 as pb
+from bbs.wire.proto import evacuation_pb2
 
 Done = pb.ActualLRPLifecycleResponse
 
 
-async def list_(controllers: Controllers, request: pb.ActualLRPsRequest, _: str) -> pb.ActualLRPsResponse:
+async def list_(controllers: Controllers, request: pb.ActualLRPsRequest, _: str) -> bytes:
     index = request.index if request.HasField("index") else None
-    rows = await controllers.deps.store.run(
-        lambda tables: tables.actual_lrps(
+
+    def read(tables: Tables) -> bytes:
+        records = tables.actual_lrp_records(
             domain=request.domain, cell_id=request.cell_id, process_guid=request.process_guid, index=index
         )
-    )
-    return pb.ActualLRPsResponse(actual_lrps=[to_wire(row) for row in rows])
+        return encode_list(pb.ActualLRPsResponse, "actual_lrps", records)
+
+    return await controllers.deps.reader.read(read)
 
 
 async def list_by_process_guids(
     controllers: Controllers, request: pb.ActualLRPsByProcessGuidsRequest, _: str
-) -> pb.ActualLRPsByProcessGuidsResponse:
+) -> bytes:
     guids = tuple(request.process_guids)
     check(validate_process_guids_request(guids))
-    rows = await controllers.deps.store.run(lambda tables: tables.actual_lrps(process_guids=guids))
-    return pb.ActualLRPsByProcessGuidsResponse(actual_lrps=[to_wire(row) for row in rows])
+
+    def read(tables: Tables) -> bytes:
+        records = tables.actual_lrp_records(process_guids=guids)
+        return encode_list(pb.ActualLRPsByProcessGuidsResponse, "actual_lrps", records)
+
+    return await controllers.deps.reader.read(read)
 
 
-async def groups(
-    controllers: Controllers, request: pb.ActualLRPGroupsRequest, _: str
-) -> pb.ActualLRPGroupsResponse:
-    rows = await controllers.deps.store.run(
-        lambda tables: tables.actual_lrps(domain=request.domain, cell_id=request.cell_id)
+async def groups(controllers: Controllers, request: pb.ActualLRPGroupsRequest, _: str) -> bytes:
+    return await controllers.deps.reader.read(
+        lambda tables: _groups(tables.actual_lrps(domain=request.domain, cell_id=request.cell_id))
     )
-    return pb.ActualLRPGroupsResponse(actual_lrp_groups=_groups(rows))
 
 
 async def groups_by_process_guid(
     controllers: Controllers, request: pb.ActualLRPGroupsByProcessGuidRequest, _: str
-) -> pb.ActualLRPGroupsResponse:
+) -> bytes:
     check(validate_process_guid_request(request.process_guid))
-    rows = await controllers.deps.store.run(
-        lambda tables: tables.actual_lrps(process_guid=request.process_guid)
+    return await controllers.deps.reader.read(
+        lambda tables: _groups(tables.actual_lrps(process_guid=request.process_guid))
     )
-    return pb.ActualLRPGroupsResponse(actual_lrp_groups=_groups(rows))
 
 
 async def group_by_index(
@@ -79,14 +82,13 @@ async def group_by_index(
 
 async def claim(controllers: Controllers, request: pb.ClaimActualLRPRequest, _: str) -> Done:
     instance_key = optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey)
-    check(validate_claim_request(request.process_guid, instance_key))
-    await controllers.lrps.claim(request.process_guid, request.index, instance_key_of(request))
+    errors = validate_claim_request(request.process_guid, instance_key)
+    await controllers.lrps.claim(request.process_guid, request.index, checked(instance_key, errors))
     return Done()
 
 
 async def start(controllers: Controllers, request: pb.StartActualLRPRequest, _: str) -> Done:
-    check_start(request)
-    await controllers.lrps.start(key_of(request), instance_key_of(request), running_data(request))
+    await controllers.lrps.start(*running_of(request))
     return Done()
 
 
@@ -98,15 +100,14 @@ async def start_r0(controllers: Controllers, request: pb.StartActualLRPRequest, 
 
 
 async def crash(controllers: Controllers, request: pb.CrashActualLRPRequest, _: str) -> Done:
-    check_instance(request)
-    await controllers.lrps.crash(key_of(request), instance_key_of(request), text(request.error_message))
+    await controllers.lrps.crash(*instance_of(request), text(request.error_message))
     return Done()
 
 
 async def fail(controllers: Controllers, request: pb.FailActualLRPRequest, _: str) -> Done:
     message = text(request.error_message)
-    check(validate_fail_request(optional(request, "actual_lrp_key", ActualLRPKey), message))
-    await controllers.lrps.fail(key_of(request), message)
+    key = optional(request, "actual_lrp_key", ActualLRPKey)
+    await controllers.lrps.fail(checked(key, validate_fail_request(key, message)), message)
     return Done()
 
 
@@ -121,8 +122,8 @@ async def remove(controllers: Controllers, request: pb.RemoveActualLRPRequest, _
 
 
 async def retire(controllers: Controllers, request: pb.RetireActualLRPRequest, trace_id: str) -> Done:
-    check(validate_actual_lrp_key(optional(request, "actual_lrp_key", ActualLRPKey)))
-    await controllers.lrps.retire(key_of(request), trace_id)
+    key = optional(request, "actual_lrp_key", ActualLRPKey)
+    await controllers.lrps.retire(checked(key, validate_actual_lrp_key(key)), trace_id)
     return Done()
 
 
@@ -153,47 +154,30 @@ Keyed = (
 Running = pb.StartActualLRPRequest | evacuation_pb2.EvacuateRunningActualLRPRequest
 
 
-def key_of(request: Keyed | pb.FailActualLRPRequest | pb.RetireActualLRPRequest) -> ActualLRPKey:
-    """The key of a checked request."""
-    return to_model(request.actual_lrp_key, ActualLRPKey)
+def instance_of(request: Keyed) -> tuple[ActualLRPKey, ActualLRPInstanceKey]:
+    """The instance that a request names. Raises InvalidRequest."""
+    key = optional(request, "actual_lrp_key", ActualLRPKey)
+    instance_key = optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey)
+    errors = validate_instance_request(key, instance_key)
+    return checked(key, errors), checked(instance_key, errors)
 
 
-def instance_key_of(request: Keyed | pb.ClaimActualLRPRequest) -> ActualLRPInstanceKey:
-    """The instance key of a checked request."""
-    return to_model(request.actual_lrp_instance_key, ActualLRPInstanceKey)
-
-
-def check_instance(request: Keyed) -> None:
-    """Raises InvalidRequest unless the request names an instance."""
-    check(
-        validate_instance_request(
-            optional(request, "actual_lrp_key", ActualLRPKey),
-            optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey),
-        )
-    )
-
-
-def check_start(request: Running) -> None:
-    """Raises InvalidRequest unless the request names an instance and its network address."""
-    check(
-        validate_start_request(
-            optional(request, "actual_lrp_key", ActualLRPKey),
-            optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey),
-            optional(request, "actual_lrp_net_info", ActualLRPNetInfo),
-        )
-    )
-
-
-def running_data(request: Running) -> RunningData:
-    """The data of a running instance in a request; routable defaults to true."""
-    return RunningData(
-        net_info=to_model(request.actual_lrp_net_info, ActualLRPNetInfo),
+def running_of(request: Running) -> tuple[ActualLRPKey, ActualLRPInstanceKey, RunningData]:
+    """The running instance in a request; routable defaults to true. Raises InvalidRequest."""
+    key = optional(request, "actual_lrp_key", ActualLRPKey)
+    instance_key = optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey)
+    net_info = optional(request, "actual_lrp_net_info", ActualLRPNetInfo)
+    errors = validate_start_request(key, instance_key, net_info)
+    data = RunningData(
+        net_info=checked(net_info, errors),
         internal_routes=tuple(to_model(route) for route in request.actual_lrp_internal_routes),
         metric_tags=dict(request.metric_tags),
         routable=request.Routable if request.HasField("Routable") else True,
         availability_zone=request.availability_zone,
     )
+    return checked(key, errors), checked(instance_key, errors), data
 
 
-def _groups(rows: Iterable[ActualLRP]) -> list[actual_lrp_pb2.ActualLRPGroup]:
-    return [to_wire(to_group(of_index)) for of_index in by_index(rows).values()]
+def _groups(rows: Iterable[ActualLRP]) -> bytes:
+    groups = [to_wire(to_group(of_index)) for of_index in by_index(rows).values()]
+    return encode(pb.ActualLRPGroupsResponse(actual_lrp_groups=groups))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -18,6 +18,7 @@ from bbs.embedded.controllers.lrps import LRPController
 from bbs.embedded.controllers.tasks import TaskController
 from bbs.embedded.store.database import StoreError
 from bbs.models.errors import BBSError, ErrorType
+from bbs.models.validation import check
 from bbs.serving.bodies import whole_body
 from bbs.wire.mapping import decode, encode, error_to_wire, to_model
 from bbs.wire.routes import MEDIA_TYPE, Route, trace_id
@@ -38,8 +39,8 @@ class Controllers:
     tasks: TaskController
 
 
-Handler: TypeAlias = Callable[[Controllers, Any, str], Awaitable[Message]]
-"""Maps the controllers, the request message and its trace id to the response message.
+Handler: TypeAlias = Callable[[Controllers, Any, str], Awaitable[Message | bytes]]
+"""Maps the controllers, the request message and its trace id to the response message or its encoding.
 
 A :class:`BBSError` becomes a response with only the error.
 """
@@ -70,7 +71,7 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
             async with whole_body(request) as body:
                 # Like the Go server, ignore the body of calls without a request message.
                 message = Empty() if route.request is Empty else decode(route.request, body)
-                response = await served.handler(controllers, message, trace)
+                response: Message | bytes = await served.handler(controllers, message, trace)
         except BBSError as error:
             logger.debug("request-failed", extra={"data": {"path": route.path, "error": repr(error)}})
             response = refused(error)
@@ -82,9 +83,18 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
         except Exception:
             logger.exception("request-failed", extra={"data": {"path": route.path}})
             response = refused(BBSError(ErrorType.UnknownError))
-        return web.Response(body=encode(response), headers={"Content-Type": MEDIA_TYPE})
+        encoded = response if isinstance(response, bytes) else encode(response)
+        return web.Response(body=encoded, headers={"Content-Type": MEDIA_TYPE})
 
     return answer
+
+
+def checked(value: M | None, errors: Sequence[str]) -> M:
+    """The value after its validation. Raises InvalidRequest with all errors, or if the value is missing."""
+    check(errors)
+    if value is None:
+        raise BBSError(ErrorType.InvalidRequest)
+    return value
 
 
 def optional(message: Message, field: str, model: type[M]) -> M | None:

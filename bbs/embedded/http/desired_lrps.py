@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.embedded.http.calls import Controllers, Served, optional
+from bbs.embedded.http.calls import Controllers, Served, checked, optional
+from bbs.embedded.store.tables import Tables
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.validation import (
     check,
@@ -12,20 +13,26 @@ from bbs.models.validation import (
 )
 from bbs.models.views import desired_lrp_v2, routing_info, scheduling_info, with_source_id
 from bbs.wire import routes
-from bbs.wire.mapping import to_model, to_wire
+from bbs.wire.mapping import encode, to_model, to_wire
 from bbs.wire.proto import desired_lrp_requests_pb2 as pb
 
 Done = pb.DesiredLRPLifecycleResponse
 
 
-async def list_(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
-    lrps = await _find(controllers, request)
-    return pb.DesiredLRPsResponse(desired_lrps=[to_wire(with_source_id(lrp)) for lrp in lrps])
+async def list_(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> bytes:
+    def read(tables: Tables) -> bytes:
+        lrps = [to_wire(with_source_id(lrp)) for lrp in _find(tables, request)]
+        return encode(pb.DesiredLRPsResponse(desired_lrps=lrps))
+
+    return await controllers.deps.reader.read(read)
 
 
-async def list_r2(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> pb.DesiredLRPsResponse:
-    lrps = await _find(controllers, request)
-    return pb.DesiredLRPsResponse(desired_lrps=[to_wire(desired_lrp_v2(with_source_id(lrp))) for lrp in lrps])
+async def list_r2(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> bytes:
+    def read(tables: Tables) -> bytes:
+        lrps = [to_wire(desired_lrp_v2(with_source_id(lrp))) for lrp in _find(tables, request)]
+        return encode(pb.DesiredLRPsResponse(desired_lrps=lrps))
+
+    return await controllers.deps.reader.read(read)
 
 
 async def get(
@@ -42,13 +49,12 @@ async def get_r2(
     )
 
 
-async def scheduling_infos(
-    controllers: Controllers, request: pb.DesiredLRPsRequest, _: str
-) -> pb.DesiredLRPSchedulingInfosResponse:
-    lrps = await _find(controllers, request)
-    return pb.DesiredLRPSchedulingInfosResponse(
-        desired_lrp_scheduling_infos=[to_wire(scheduling_info(lrp)) for lrp in lrps]
-    )
+async def scheduling_infos(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> bytes:
+    def read(tables: Tables) -> bytes:
+        infos = [to_wire(scheduling_info(lrp)) for lrp in _find(tables, request)]
+        return encode(pb.DesiredLRPSchedulingInfosResponse(desired_lrp_scheduling_infos=infos))
+
+    return await controllers.deps.reader.read(read)
 
 
 async def scheduling_info_by_process_guid(
@@ -59,17 +65,19 @@ async def scheduling_info_by_process_guid(
     )
 
 
-async def routing_infos(
-    controllers: Controllers, request: pb.DesiredLRPsRequest, _: str
-) -> pb.DesiredLRPsResponse:
+async def routing_infos(controllers: Controllers, request: pb.DesiredLRPsRequest, _: str) -> bytes:
     guids = tuple(request.process_guids)
-    lrps = await controllers.deps.store.run(lambda tables: tables.desired_lrps(process_guids=guids))
-    return pb.DesiredLRPsResponse(desired_lrps=[to_wire(routing_info(lrp)) for lrp in lrps])
+
+    def read(tables: Tables) -> bytes:
+        lrps = [to_wire(routing_info(lrp)) for lrp in tables.desired_lrps(process_guids=guids)]
+        return encode(pb.DesiredLRPsResponse(desired_lrps=lrps))
+
+    return await controllers.deps.reader.read(read)
 
 
 async def desire(controllers: Controllers, request: pb.DesireLRPRequest, trace_id: str) -> Done:
-    check(validate_desired_lrp(optional(request, "desired_lrp", DesiredLRP)))
-    await controllers.desired.desire(to_model(request.desired_lrp, DesiredLRP), trace_id)
+    lrp = optional(request, "desired_lrp", DesiredLRP)
+    await controllers.desired.desire(checked(lrp, validate_desired_lrp(lrp)), trace_id)
     return Done()
 
 
@@ -100,9 +108,8 @@ ROUTES = (
 )
 
 
-async def _find(controllers: Controllers, request: pb.DesiredLRPsRequest) -> list[DesiredLRP]:
-    guids, apps = tuple(request.process_guids), tuple(request.app_guids)
-    return await controllers.deps.store.run(lambda tables: tables.desired_lrps(request.domain, guids, apps))
+def _find(tables: Tables, request: pb.DesiredLRPsRequest) -> list[DesiredLRP]:
+    return tables.desired_lrps(request.domain, tuple(request.process_guids), tuple(request.app_guids))
 
 
 async def _get(controllers: Controllers, request: pb.DesiredLRPByProcessGuidRequest) -> DesiredLRP:

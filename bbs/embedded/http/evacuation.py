@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from bbs.embedded.decisions.evacuation import Refused
-from bbs.embedded.http.actual_lrps import check_instance, check_start, instance_key_of, key_of, running_data
-from bbs.embedded.http.calls import Controllers, Served, optional, text
+from bbs.embedded.http.actual_lrps import instance_of, running_of
+from bbs.embedded.http.calls import Controllers, Served, checked, optional, text
 from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
-from bbs.models.validation import check, validate_evacuate_crashed_request
+from bbs.models.validation import validate_evacuate_crashed_request
 from bbs.wire import routes
 from bbs.wire.mapping import error_to_wire
 from bbs.wire.proto import evacuation_pb2 as pb
@@ -17,38 +17,31 @@ from bbs.wire.proto import evacuation_pb2 as pb
 async def claimed(
     controllers: Controllers, request: pb.EvacuateClaimedActualLRPRequest, _: str
 ) -> pb.EvacuationResponse:
-    check_instance(request)
-    return await _answer(controllers.evacuation.claimed(key_of(request), instance_key_of(request)))
+    return await _answer(controllers.evacuation.claimed(*instance_of(request)))
 
 
 async def crashed(
     controllers: Controllers, request: pb.EvacuateCrashedActualLRPRequest, _: str
 ) -> pb.EvacuationResponse:
     reason = text(request.error_message)
-    check(
-        validate_evacuate_crashed_request(
-            optional(request, "actual_lrp_key", ActualLRPKey),
-            optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey),
-            reason,
-        )
+    key = optional(request, "actual_lrp_key", ActualLRPKey)
+    instance_key = optional(request, "actual_lrp_instance_key", ActualLRPInstanceKey)
+    errors = validate_evacuate_crashed_request(key, instance_key, reason)
+    return await _answer(
+        controllers.evacuation.crashed(checked(key, errors), checked(instance_key, errors), reason)
     )
-    return await _answer(controllers.evacuation.crashed(key_of(request), instance_key_of(request), reason))
 
 
 async def stopped(
     controllers: Controllers, request: pb.EvacuateStoppedActualLRPRequest, _: str
 ) -> pb.EvacuationResponse:
-    check_instance(request)
-    return await _answer(controllers.evacuation.stopped(key_of(request), instance_key_of(request)))
+    return await _answer(controllers.evacuation.stopped(*instance_of(request)))
 
 
 async def running(
     controllers: Controllers, request: pb.EvacuateRunningActualLRPRequest, _: str
 ) -> pb.EvacuationResponse:
-    check_start(request)
-    return await _answer(
-        controllers.evacuation.running(key_of(request), instance_key_of(request), running_data(request))
-    )
+    return await _answer(controllers.evacuation.running(*running_of(request)))
 
 
 async def running_r0(
@@ -63,8 +56,7 @@ async def running_r0(
 async def remove(
     controllers: Controllers, request: pb.RemoveEvacuatingActualLRPRequest, _: str
 ) -> pb.RemoveEvacuatingActualLRPResponse:
-    check_instance(request)
-    await controllers.evacuation.remove(key_of(request), instance_key_of(request))
+    await controllers.evacuation.remove(*instance_of(request))
     return pb.RemoveEvacuatingActualLRPResponse()
 
 

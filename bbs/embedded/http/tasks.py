@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.embedded.http.calls import Controllers, Served, optional, text
+from bbs.embedded.http.calls import Controllers, Served, checked, optional, text
+from bbs.embedded.store.tables import Tables
 from bbs.models.task import Task, TaskDefinition
 from bbs.models.validation import (
     check,
@@ -13,18 +14,26 @@ from bbs.models.validation import (
 )
 from bbs.models.views import task_v2
 from bbs.wire import routes
-from bbs.wire.mapping import to_model, to_wire
+from bbs.wire.mapping import encode, encode_list, to_wire
 from bbs.wire.proto import task_requests_pb2 as pb
 
 Done = pb.TaskLifecycleResponse
 
 
-async def list_(controllers: Controllers, request: pb.TasksRequest, _: str) -> pb.TasksResponse:
-    return pb.TasksResponse(tasks=[to_wire(task) for task in await _find(controllers, request)])
+async def list_(controllers: Controllers, request: pb.TasksRequest, _: str) -> bytes:
+    return await controllers.deps.reader.read(
+        lambda tables: encode_list(
+            pb.TasksResponse, "tasks", tables.task_records(request.domain, request.cell_id)
+        )
+    )
 
 
-async def list_r2(controllers: Controllers, request: pb.TasksRequest, _: str) -> pb.TasksResponse:
-    return pb.TasksResponse(tasks=[to_wire(task_v2(task)) for task in await _find(controllers, request)])
+async def list_r2(controllers: Controllers, request: pb.TasksRequest, _: str) -> bytes:
+    def read(tables: Tables) -> bytes:
+        tasks = tables.tasks(request.domain, request.cell_id)
+        return encode(pb.TasksResponse(tasks=[to_wire(task_v2(task)) for task in tasks]))
+
+    return await controllers.deps.reader.read(read)
 
 
 async def get(controllers: Controllers, request: pb.TaskByGuidRequest, _: str) -> pb.TaskResponse:
@@ -37,10 +46,8 @@ async def get_r2(controllers: Controllers, request: pb.TaskByGuidRequest, _: str
 
 async def desire(controllers: Controllers, request: pb.DesireTaskRequest, _: str) -> Done:
     definition = optional(request, "task_definition", TaskDefinition)
-    check(validate_desire_task_request(request.task_guid, request.domain, definition))
-    await controllers.tasks.desire(
-        request.task_guid, request.domain, to_model(request.task_definition, TaskDefinition)
-    )
+    errors = validate_desire_task_request(request.task_guid, request.domain, definition)
+    await controllers.tasks.desire(request.task_guid, request.domain, checked(definition, errors))
     return Done()
 
 
@@ -109,10 +116,6 @@ ROUTES = (
     Served(routes.RESOLVING_TASK, resolving),
     Served(routes.DELETE_TASK, delete),
 )
-
-
-async def _find(controllers: Controllers, request: pb.TasksRequest) -> list[Task]:
-    return await controllers.deps.store.run(lambda tables: tables.tasks(request.domain, request.cell_id))
 
 
 async def _get(controllers: Controllers, request: pb.TaskByGuidRequest) -> Task:

@@ -6,7 +6,7 @@ Each table has columns for queries and the whole record as protobuf (:mod:`bbs.e
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bbs.embedded.decisions.events import group_events, removed
 from bbs.embedded.decisions.lrps import Outcome
@@ -59,7 +59,10 @@ SCHEMA: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(SCHEMA)
 
-MANY = 500
+LAST_CHARACTER = chr(0x10FFFF)
+"""Sorts after every character of a guid."""
+
+MANY = 400
 """Maximum values in one statement. SQLite limits statement parameters; requests may have any number."""
 
 _desired_lrp = Decoder(desired_lrp_pb2.DesiredLRP, DesiredLRP)
@@ -99,10 +102,11 @@ class Tables:
         where = _Where()
         where.equal("domain", domain)
         where.any_of("process_guid", process_guids)
+        prefixes = tuple(app_guids)
+        where.any_prefix("process_guid", prefixes)
         found = self.connection.execute(
             f"SELECT process_guid, payload FROM desired_lrps {where}", where.values
         )
-        prefixes = tuple(app_guids)
         return [
             lrp
             for process_guid, payload in found
@@ -149,6 +153,25 @@ class Tables:
         process_guids: Sequence[str] = (),
     ) -> list[ActualLRP]:
         """Filters are ANDed; empty filters match all."""
+        found = self._select_actual_lrps(domain, cell_id, process_guid, index, process_guids)
+        return [lrp for guid, payload in found for lrp in _actual_lrp.readable(guid, payload)]
+
+    def actual_lrp_records(
+        self,
+        *,
+        domain: str = "",
+        cell_id: str = "",
+        process_guid: str = "",
+        index: int | None = None,
+        process_guids: Sequence[str] = (),
+    ) -> list[bytes]:
+        """The same as encoded messages."""
+        found = self._select_actual_lrps(domain, cell_id, process_guid, index, process_guids)
+        return [payload for guid, payload in found if _actual_lrp.undamaged(guid, payload)]
+
+    def _select_actual_lrps(
+        self, domain: str, cell_id: str, process_guid: str, index: int | None, process_guids: Sequence[str]
+    ) -> Iterator[tuple[str, bytes]]:
         where = _Where()
         where.equal("domain", domain)
         where.equal("cell_id", cell_id)
@@ -159,12 +182,7 @@ class Tables:
         found = self.connection.execute(
             f"SELECT process_guid, payload FROM actual_lrps {where}", where.values
         )
-        return [
-            lrp
-            for process_guid, payload in found
-            if where.among(process_guid)
-            for lrp in _actual_lrp.readable(process_guid, payload)
-        ]
+        return ((guid, payload) for guid, payload in found if where.among(guid))
 
     def count_ordinary(self, process_guid: str, state: str) -> int:
         """Number of ORDINARY rows of a process in a state."""
@@ -227,11 +245,20 @@ class Tables:
         return _task(row[0])
 
     def tasks(self, domain: str = "", cell_id: str = "") -> list[Task]:
+        """Filters are ANDed; empty filters match all."""
+        found = self._select_tasks(domain, cell_id)
+        return [task for task_guid, payload in found for task in _task.readable(task_guid, payload)]
+
+    def task_records(self, domain: str = "", cell_id: str = "") -> list[bytes]:
+        """The same as encoded messages."""
+        found = self._select_tasks(domain, cell_id)
+        return [payload for task_guid, payload in found if _task.undamaged(task_guid, payload)]
+
+    def _select_tasks(self, domain: str, cell_id: str) -> Iterator[tuple[str, bytes]]:
         where = _Where()
         where.equal("domain", domain)
         where.equal("cell_id", cell_id)
-        found = self.connection.execute(f"SELECT task_guid, payload FROM tasks {where}", where.values)
-        return [task for task_guid, payload in found for task in _task.readable(task_guid, payload)]
+        return self.connection.execute(f"SELECT task_guid, payload FROM tasks {where}", where.values)
 
     def insert_task(self, task: Task) -> None:
         """Raises ResourceExists."""
@@ -310,6 +337,12 @@ class _Where:
             self._among = frozenset(values)
         elif values:
             self.add(f"{column} IN ({', '.join('?' * len(values))})", *values)
+
+    def any_prefix(self, column: str, prefixes: Sequence[str]) -> None:
+        """Limit the search to values with one of the prefixes. For many, it is not limited."""
+        if 0 < len(prefixes) <= MANY:
+            ranges = " OR ".join([f"{column} BETWEEN ? AND ?"] * len(prefixes))
+            self.add(f"({ranges})", *(bound for each in prefixes for bound in (each, each + LAST_CHARACTER)))
 
     def among(self, value: str) -> bool:
         """Whether a row's value is one of the many values."""

@@ -127,6 +127,7 @@ class LossyBBS:
         self.lost = 0
         self.deps = Dependencies(
             store=cast(Store, self.store),
+            reader=cast(Any, None),
             registry=Registry(Ticks()),
             clock=Ticks(),
             auctioneer=cast(Any, SimpleNamespace(request_lrps=print, request_tasks=print)),
