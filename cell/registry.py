@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "ssh": "open a shell in an instance of an app, or run a command there",
     "logs": "show the log of an app",
     "rep": "run a cell under a control plane, configured by a rep.json",
+    "router": "route HTTP requests to the instances of apps",
     "ssh-proxy": "run the SSH proxy, through which users reach instances",
     "run": "run one action tree, Task or DesiredLRP in a new container",
     "network": "show the ports, egress rules and counters of containers",

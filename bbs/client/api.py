@@ -7,7 +7,7 @@ transport have type ``InvalidResponse``, ``Timeout`` or ``RouterError``. ``trace
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
@@ -57,9 +57,14 @@ class BBSClient(ActualLRPClient, EvacuationClient, DesiredLRPClient, TaskClient)
         """ttl_s: seconds; 0 = never expires."""
         await self._ask(routes.UPSERT_DOMAIN, UpsertDomainRequest(domain=domain, ttl=ttl_s), trace_id)
 
-    def lrp_instance_events(self, cell_id: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Subscribe; entering returns once the server has sent its response headers."""
-        return subscribe(self._transport, sse.LRP_INSTANCE_EVENTS, cell_id)
+    def lrp_instance_events(
+        self, cell_id: str = "", *, reopened: Callable[[], None] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Subscribe; entering returns once the server has sent its response headers.
+
+        reopened: called after a break of the stream, in which events may have been lost.
+        """
+        return subscribe(self._transport, sse.LRP_INSTANCE_EVENTS, cell_id, reopened)
 
     def lrp_group_events(self, cell_id: str = "") -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         return subscribe(self._transport, sse.LRP_GROUP_EVENTS, cell_id)

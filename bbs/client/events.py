@@ -8,7 +8,7 @@ consumers subscribe first and then list.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from bbs.backoff import Backoff
@@ -36,14 +36,19 @@ class _UnreachableError(UnansweredError):
 
 @asynccontextmanager
 async def subscribe(
-    transport: Transport, stream: Stream, cell_id: str = ""
+    transport: Transport,
+    stream: Stream,
+    cell_id: str = "",
+    reopened: Callable[[], None] | None = None,
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """Events of a stream while the context lasts; the iterator ends when the server ends the stream.
+
+    reopened: called when a stream that broke has been opened again.
 
     Raises :class:`UnansweredError` if the stream cannot be opened: on entering, or from the iterator after a
     break.
     """
-    subscription = _Subscription(transport, stream, cell_id)
+    subscription = _Subscription(transport, stream, cell_id, reopened)
     await subscription.connect()
     events = subscription.events()
     try:
@@ -54,8 +59,11 @@ async def subscribe(
 
 
 class _Subscription:
-    def __init__(self, transport: Transport, stream: Stream, cell_id: str) -> None:
+    def __init__(
+        self, transport: Transport, stream: Stream, cell_id: str, reopened: Callable[[], None] | None
+    ) -> None:
         self._transport = transport
+        self._reopened = reopened
         self._stream = stream
         self._url = transport.url + stream.path
         self._body = encode(EventsByCellId(cell_id=cell_id)) if stream.filtered else b""
@@ -97,6 +105,8 @@ class _Subscription:
             if fruitless > 1:
                 await policy.sleep(backoff.pause_s(fruitless - 1))
             await self.connect()
+            if self._reopened is not None:
+                self._reopened()
 
     def close(self) -> None:
         response, self._response = self._response, None

@@ -21,22 +21,27 @@ class PooledClient:
         ssl_context: ssl.SSLContext | None,
         *,
         limit: int = 0,
+        reused: bool = True,
         socket_factory: SocketFactory | None = None,
         **options: Any,
     ) -> None:
         """ssl_context: for https; without one, the system's CAs are trusted. limit: of connections; 0: none.
 
-        socket_factory: makes the sockets. options: further ones of the session.
+        reused: a connection serves several requests. socket_factory: makes sockets. options: of the session.
         """
         self._ssl_context = ssl_context
         self._limit = limit
+        self._reused = reused
         self._socket_factory = socket_factory
         self._options = options
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
-            ssl=self._ssl_context or True, limit=self._limit, socket_factory=self._socket_factory
+            ssl=self._ssl_context or True,
+            limit=self._limit,
+            force_close=not self._reused,
+            socket_factory=self._socket_factory,
         )
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **self._options

@@ -120,6 +120,19 @@ async def test_a_stream_that_breaks_is_opened_again(
     assert (len(server.requests), pauses) == (2, [])
 
 
+async def test_a_subscriber_learns_of_a_break_before_the_next_event(
+    server: ScriptedServer, client: BBSClient
+) -> None:
+    """Events may have been lost in it."""
+    server.stream(chunks(CREATED), then="close")
+    server.stream(chunks(REMOVED) + END, then="close")
+    seen: list[object] = []
+    async with client.lrp_instance_events(reopened=lambda: seen.append("reopened")) as events:
+        seen += [await anext(events)]
+        seen += [await anext(events)]
+    assert seen == [CREATED, "reopened", REMOVED]
+
+
 async def test_a_server_that_takes_subscriptions_and_cuts_them_is_not_asked_in_a_loop(
     server: ScriptedServer, client: BBSClient, pauses: list[float]
 ) -> None:
