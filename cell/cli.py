@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from bbs.errorgroups import leaves
-from cell.assembly.errors import CommandError
 from cell.assembly.terminal import visible_lines
+from cell.errors import CommandError
+from common.tasks import leaves
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Command")

@@ -1,9 +1,9 @@
-"""Tasks with the lifetime of a context."""
+"""Tasks with the lifetime of a context, and the errors of task groups."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 
 
@@ -19,3 +19,12 @@ async def running(work: Coroutine[object, object, object], name: str) -> AsyncIt
             yield
         finally:
             task.cancel()
+
+
+def leaves(error: Exception) -> Iterator[Exception]:
+    """The errors inside nested groups; every enclosing task group adds one level."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

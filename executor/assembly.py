@@ -16,8 +16,7 @@ from executor.containers.processgroup import StepGroups, step_settings
 from executor.engine.api import Engine
 from executor.executor import Executor
 from executor.identity.instances import configured_identity
-from executor.journal.absent import NoJournal
-from executor.journal.api import Journal
+from executor.journal.api import Journal, NoJournal
 from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogSink
 from executor.logs.clock import Clock, SystemClock

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bbs.client.api import BBSClient
-from bbs.errorgroups import leaves
 from bbs.serving.address import Address
 from common.liveness import Liveness
-from common.tasks import running
+from common.tasks import leaves, running
 from executor.api import ExecutorAPI
 from executor.journal.api import Journal
 from rep import ending

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from bbs.client.locket import LocketError
 from bbs.client.tls import TLSConfigurationError
 from bbs.embedded.store.database import StoreError
-from bbs.errorgroups import leaves
 from bbs.models.errors import BBSError
 from bbs.serving.address import ListenError
-from cell.assembly.errors import CommandError
 from cell.assembly.locks import AlreadyInUse
 from cell.assembly.telemetry import TelemetryError
+from cell.errors import CommandError
+from common.tasks import leaves
 from executor.errors import ExecutorError
 from rep.config import ConfigError, InvalidConfig
 from rep.evacuation import CleanupFailed

@@ -8,8 +8,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from cell.assembly.cell import JOURNAL_FOLDER, engine_config
-from cell.assembly.errors import CommandError
 from cell.assembly.locks import STATE_LOCK, take
+from cell.errors import CommandError
 from executor.engine.docker import DockerEngine
 from executor.journal.opening import read_copy
 from executor.journal.schema import Damaged

@@ -2,7 +2,7 @@
 
 App logs go to every target in ``log_sinks``, and to loggregator if its identity is configured; with neither
 they go to stderr. Each target has its own buffer and task. Metrics go to loggregator; without it the
-:class:`~executor.meter.Meter` still shows them.
+:class:`~executor.telemetry.meter.Meter` still shows them.
 """
 
 from __future__ import annotations

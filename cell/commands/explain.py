@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cell.assembly.terminal import one_line
 from cell.cli import DOCUMENT, Command, command
-from cell.runner.errors import BAD_INPUT, BadInput
+from cell.errors import BAD_INPUT, BadInput
 from cell.runner.explaining import explanation, read_trace
 
 

@@ -36,7 +36,7 @@ import click
 
 from cell.assembly.terminal import one_line
 from cell.cli import DOCUMENT, FILE, Command, Option, command, state_dir_option, take
-from cell.runner.errors import BAD_INPUT, BadInput
+from cell.errors import BAD_INPUT, BadInput
 from cell.runner.options import (
     DEFAULT_DOCKER_HOST,
     DEFAULT_STATE_DIR,

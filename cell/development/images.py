@@ -16,7 +16,7 @@ import docker
 from docker import APIClient
 from docker.errors import DockerException, ImageNotFound
 
-from cell.assembly.errors import CommandError
+from cell.errors import CommandError
 from executor.engine.images import remove_unused
 
 BUSYBOX = Path("/bin/busybox")

@@ -17,7 +17,6 @@ from bbs.serving.address import Address
 from cell.assembly import lagerlog
 from cell.assembly.cell import composed_cell
 from cell.assembly.console import Console
-from cell.assembly.errors import CommandError
 from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.process import raise_descriptor_limit, relax_garbage_collector, stop_signals
 from cell.assembly.telemetry import open_telemetry
@@ -32,6 +31,7 @@ from cell.development.logboard import LogBoard
 from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot, take_slots
 from cell.development.stack import StackError, ensure_stack
 from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
+from cell.errors import CommandError
 from common.gotext import parse_duration
 from executor.logs.api import LogSink
 from executor.logs.sinks import FanOut

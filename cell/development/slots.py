@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from cell.assembly.errors import CommandError
 from cell.assembly.locks import LOCK_DIR, take
+from cell.errors import CommandError
 from executor.network.config import NetworkConfig
 from executor.network.overlap import overlap
 

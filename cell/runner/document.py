@@ -27,7 +27,7 @@ from bbs.models.documents import TaskDocument, read_document
 from bbs.models.invalid import InvalidDocument, describe
 from bbs.models.task import TaskDefinition
 from bbs.models.validation.actions import CHECKSUM_ALGORITHMS
-from cell.runner.errors import BadInput
+from cell.errors import BadInput
 
 Workload = Action | TaskDocument | DesiredLRP
 

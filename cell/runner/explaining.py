@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cell.assembly.terminal import one_line
+from cell.errors import BadInput
 from cell.runner.document import read_source
 from cell.runner.encoding import UnknownEvent, from_json
-from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, RunEvent, RunStarted
 from cell.runner.model import Row, Tree
 from cell.runner.views.picture import format_seconds, picture

@@ -11,8 +11,8 @@ import docker
 import docker.errors
 
 from bbs.models.actions import Action, RunAction
-from cell.assembly.errors import CommandError
 from cell.assembly.terminal import one_line
+from cell.errors import CommandError
 from executor.engine.api import EngineContainer
 
 _NO_NETWORK, _OTHER_NETWORK = "none", "bridge"

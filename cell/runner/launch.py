@@ -19,8 +19,8 @@ from cell.assembly.failures import Reported, reported_errors
 from cell.assembly.terminal import one_line
 from cell.development.slots import take_slots
 from cell.development.statefolder import open_private
+from cell.errors import FAILED, HOST, INTERRUPTED, SUCCESS, BadInput
 from cell.runner.document import read_workload
-from cell.runner.errors import FAILED, HOST, INTERRUPTED, SUCCESS, BadInput
 from cell.runner.events import EventRecorder, RunEnded, RunEvent, RunStarted, View
 from cell.runner.interrupts import Interrupts, received_interrupts
 from cell.runner.keep import kept_message

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bbs.embedded.store.statefolder import SharedFolder, private_folder
-from cell.assembly.errors import CommandError
 from cell.cli import require_root
 from cell.development import BUSYBOX_IMAGE
 from cell.development.images import engine_client, ensure_image
 from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot
+from cell.errors import CommandError
 from cell.runner.options import Options
 from rep.config import RepConfig
 

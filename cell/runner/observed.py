@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, TypeVar
 
-from cell.assembly.errors import CommandError
+from cell.errors import CommandError
 from cell.runner.events import EngineCalled, EngineProgress, RunEvent
 from executor.engine.api import (
     ContainerSpec,

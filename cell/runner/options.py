@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cell.development import BUSYBOX_STACK
-from cell.runner.errors import BadInput
+from cell.errors import BadInput
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 DEFAULT_STATE_DIR = Path("/var/lib/diego-cell/run")

@@ -19,8 +19,8 @@ from bbs.models.documents import TaskDocument
 from bbs.models.task import Task, TaskDefinition
 from bbs.models.workload import SecurityGroupRule
 from cell.development import BUSYBOX_IMAGE, BUSYBOX_STACK
+from cell.errors import BadInput
 from cell.runner.document import Workload
-from cell.runner.errors import BadInput
 from cell.runner.options import Options
 from cell.runner.plan import action_node, root_actions
 from executor.model import AllocationRequest, RunInfo, RunRequest

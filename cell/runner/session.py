@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from bbs.models.actions import Action
 from cell.assembly.cell import Hooks, running_executor
-from cell.assembly.errors import CommandError
-from cell.runner.errors import FAILED, HOST, SUCCESS
+from cell.errors import FAILED, HOST, SUCCESS, CommandError
 from cell.runner.events import ContainerChanged, EventRecorder, ResultRead, Warned
 from cell.runner.interrupts import Interrupts
 from cell.runner.keep import attach_default_network, open_shell

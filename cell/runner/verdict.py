@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cell.runner.errors import BAD_INPUT, FAILED, HOST, INTERRUPTED, SUCCESS
+from cell.errors import BAD_INPUT, FAILED, HOST, INTERRUPTED, SUCCESS
 from cell.runner.events import RunEnded
 from common.gotext import SECOND, format_duration
 from executor.errors import ExecutorError, ImageError

@@ -24,6 +24,7 @@ from docker.errors import NotFound
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from common.failpoints import failpoint
 from common.shielded import finish
+from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
@@ -58,7 +59,6 @@ from executor.engine.streams import Streams
 from executor.environment import image_env
 from executor.errors import ContainerGone, EngineError
 from executor.reasons import reason_of
-from executor.watch import cgroup
 
 T = TypeVar("T")
 

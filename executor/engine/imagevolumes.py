@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from executor import cgroup
 from executor.errors import EngineError
 from executor.reasons import reason_of
-from executor.watch import cgroup
 
 _CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000

@@ -19,12 +19,12 @@ from docker import APIClient
 from docker.errors import ImageNotFound
 
 from common.gotext import format_size
+from executor.cgroup import Mount, own_mounts
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ImageMissing, engine_text
 from executor.engine.images import Pulled, parse_root_fs
 from executor.errors import ImageError
-from executor.watch.cgroup import Mount, own_mounts
 
 log = logging.getLogger(__name__)
 

@@ -167,3 +167,20 @@ class Journal(Protocol):
     def post(self, *changes: Change) -> None:
         """Store the changes like :meth:`record`, in the background. A closed journal logs and drops them."""
         ...
+
+
+class NoJournal:
+    """The journal of a cell whose containers end with its process: it stores nothing."""
+
+    contents = Contents()
+    same_boot = False
+    failure: FailureReason | None = None
+
+    async def write(self, *changes: Change) -> None:
+        return
+
+    async def record(self, *changes: Change) -> None:
+        return
+
+    def post(self, *changes: Change) -> None:
+        return

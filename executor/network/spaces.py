@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pyroute2.netns import setns
 
 from common.shielded import finish
+from executor.cgroup import open_process
 from executor.errors import NetworkError
-from executor.watch.cgroup import open_process
 
 _OWN = "/proc/self/ns/net"
 """Namespace of the process's first thread, which never changes."""

@@ -11,8 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.watch import btrfs, cgroup
-from executor.watch.cgroup import Mount
+from executor import cgroup
+from executor.cgroup import Mount
+from executor.watch import btrfs
 from executor.watch.treesize import sizes_below
 
 ENTRIES_MOST = 2_000_000

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import KW_ONLY, dataclass, field
 
 from common.gotext import format_size
+from executor import cgroup
+from executor.cgroup import Mount
 from executor.containment import INTERNAL_ERROR, Containment, is_shortage
 from executor.logs.clock import Clock
 from executor.model import Container
 from executor.pools import READINGS
-from executor.watch import cgroup
-from executor.watch.cgroup import Mount, Strain
+from executor.watch.counters import LimitCounters, read_limit_counters
 from executor.watch.diskusage import DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.readings import Watched
@@ -49,9 +50,9 @@ WriteAppLog = Callable[[Container, str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Reported:
-    """The last strain of a container, and the time of the last report per limit."""
+    """The last counters of a container, and the time of the last report per limit."""
 
-    strain: Strain = Strain()
+    counters: LimitCounters = LimitCounters()
     at: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -79,19 +80,19 @@ class LimitsWatch:
         row has to end because its limits are not enforced otherwise. Raises OSError if the host runs out of a
         resource.
         """
-        strains = await READINGS.run(_read_all, watched)
+        read = await READINGS.run(_read_all, watched)
         reasons: dict[str, str] = {}
         async with asyncio.TaskGroup() as group:
             for one in watched:
-                group.create_task(self._check_container(one, strains.get(one.container.guid), reasons))
+                group.create_task(self._check_container(one, read.get(one.container.guid), reasons))
         return {guid: reason for guid, reason in reasons.items() if reason}
 
     async def adopt(self, watched: Sequence[Watched]) -> None:
         """Take the present counters of adopted containers as known: a previous process reported them."""
-        strains = await READINGS.run(_read_all, watched)
-        for guid, strain in strains.items():
-            if isinstance(strain, Strain):
-                self._known[guid] = _Reported(strain)
+        read = await READINGS.run(_read_all, watched)
+        for guid, counters in read.items():
+            if isinstance(counters, LimitCounters):
+                self._known[guid] = _Reported(counters)
 
     def forget(self, guid: str) -> None:
         """Forget a container that is gone."""
@@ -102,7 +103,7 @@ class LimitsWatch:
         self._known = {guid: known for guid, known in self._known.items() if guid in guids}
 
     async def _check_container(
-        self, one: Watched, strain: Strain | Exception | None, reasons: dict[str, str]
+        self, one: Watched, counters: LimitCounters | Exception | None, reasons: dict[str, str]
     ) -> None:
         guid = one.container.guid
 
@@ -110,18 +111,18 @@ class LimitsWatch:
             reasons[guid] = UNWATCHABLE
 
         with self.containment.of(guid, "watch limits", then=unwatchable, after=FAILURES_MOST):
-            if isinstance(strain, Exception):
-                raise strain
-            if strain is not None:
-                self._report(one.container, strain)
+            if isinstance(counters, Exception):
+                raise counters
+            if counters is not None:
+                self._report(one.container, counters)
                 reasons[guid] = await self._overrun(one)
 
-    def _report(self, container: Container, strain: Strain) -> None:
+    def _report(self, container: Container, counters: LimitCounters) -> None:
         known = self._known.get(container.guid, _Reported())
-        texts = newly_reached(container, known.strain, strain) | throttled(
-            self.cpu_percent(container), known.strain, strain
+        texts = newly_reached(container, known.counters, counters) | throttled(
+            self.cpu_percent(container), known.counters, counters
         )
-        self._known[container.guid] = _Reported(strain, known.at)
+        self._known[container.guid] = _Reported(counters, known.at)
         self._report_due(container, texts)
 
     def _report_due(self, container: Container, texts: Mapping[str, str]) -> None:
@@ -132,7 +133,7 @@ class LimitsWatch:
             if limit in due:
                 self.write(container, texts[limit])
         lately = {limit: at for limit, at in known.at.items() if now - at < REPEAT_S}
-        self._known[container.guid] = _Reported(known.strain, lately | dict.fromkeys(due, now))
+        self._known[container.guid] = _Reported(known.counters, lately | dict.fromkeys(due, now))
 
     async def _overrun(self, watched: Watched) -> str:
         container, made = watched.container, watched.engine_container
@@ -155,7 +156,7 @@ class LimitsWatch:
         return overrun(limits, usage, made.image_bytes)
 
 
-def newly_reached(container: Container, before: Strain, now: Strain) -> dict[str, str]:
+def newly_reached(container: Container, before: LimitCounters, now: LimitCounters) -> dict[str, str]:
     """Texts for the app's owner about newly reached limits, by limit. Pure."""
     texts = {}
     if now.killed_for_memory > before.killed_for_memory:
@@ -175,7 +176,7 @@ def newly_reached(container: Container, before: Strain, now: Strain) -> dict[str
     return texts
 
 
-def throttled(cpu_percent: float, before: Strain, now: Strain) -> dict[str, str]:
+def throttled(cpu_percent: float, before: LimitCounters, now: LimitCounters) -> dict[str, str]:
     """Text about the hard CPU limit, if most periods were throttled. Pure."""
     periods = now.cpu_periods - before.cpu_periods
     if periods < CPU_PERIODS_LEAST or 2 * (now.throttled_periods - before.throttled_periods) <= periods:
@@ -206,17 +207,17 @@ def overrun(limits: LayerUsage, usage: LayerUsage, image_bytes: int = 0) -> str:
     return ""
 
 
-def _read_all(watched: Sequence[Watched]) -> dict[str, Strain | Exception]:
+def _read_all(watched: Sequence[Watched]) -> dict[str, LimitCounters | Exception]:
     """Read all containers; one that is gone is skipped, and a failed reading is an exception. Blocking."""
     hierarchies = cgroup.own_mounts() if watched else []
     read = {one.container.guid: _read(one, hierarchies) for one in watched}
-    return {guid: strain for guid, strain in read.items() if strain is not None}
+    return {guid: counters for guid, counters in read.items() if counters is not None}
 
 
-def _read(watched: Watched, hierarchies: list[Mount]) -> Strain | Exception | None:
+def _read(watched: Watched, hierarchies: list[Mount]) -> LimitCounters | Exception | None:
     made = watched.engine_container
     try:
-        return cgroup.read_strain(made.init_pid, made.id, hierarchies)
+        return read_limit_counters(made.init_pid, made.id, hierarchies)
     except Exception as error:  # noqa: BLE001 - runs in a thread; the caller raises it inside the containment
         if not isinstance(error, OSError) or is_shortage(error):
             return error

@@ -14,7 +14,7 @@ from executor.engine.api import EngineContainer
 from executor.logs.clock import Clock
 from executor.model import Container, ContainerMetrics
 from executor.pools import READINGS
-from executor.watch import cgroup
+from executor.watch import counters
 from executor.watch.diskusage import DiskUsage
 from executor.watch.samples import Allotment, entitlement_per_share, sample
 from executor.watch.treesize import Uncountable
@@ -80,7 +80,7 @@ class MetricsKeeper:
         try:
             written = await self._disk.of(container.guid, made.init_pid)
             disk = written.size + made.image_bytes
-            reading = await READINGS.run(cgroup.read, made.init_pid, made.id, disk)
+            reading = await READINGS.run(counters.read, made.init_pid, made.id, disk)
         except (OSError, Uncountable) as error:
             if is_shortage(error):
                 raise

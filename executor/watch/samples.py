@@ -1,6 +1,6 @@
 """Formulas of the container metrics, computed from two readings.
 
-Pure; ``executor.watch.cgroup`` takes the readings.
+Pure; ``executor.watch.counters`` takes the readings.
 """
 
 from __future__ import annotations

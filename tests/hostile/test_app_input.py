@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from executor import cgroup
 from executor.engine.api import ContainerSpec, ProcessSpec
 from executor.engine.docker import DockerEngine
 from executor.engine.fifos import STATUS_LIMIT, ProcessFifos, StatusReader, StatusSpoiled
@@ -23,7 +24,7 @@ from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 from executor.steps.output_wrapper import HEAD_BYTES, TAIL_BYTES, CapturedOutput
-from executor.watch import cgroup, layerusage, treesize
+from executor.watch import counters, layerusage, treesize
 from executor.watch.layerusage import LayerUsage
 from tests.support.waiting import until
 
@@ -353,14 +354,14 @@ def test_what_processes_call_themselves_is_no_reason_to_fail(
         return count == 7 and folder.parent.name in ("100", "101")
 
     monkeypatch.setattr(cgroup, "PROC", proc)
-    monkeypatch.setattr(cgroup, "_has_open", has_open)
+    monkeypatch.setattr(counters, "_has_open", has_open)
     mount = cgroup.Mount("/docker/abc", str(groups), "cgroup2", "rw")
-    strain = cgroup.read_strain(77, "abc", [mount])
-    assert [(table.pid, table.name) for table in strain.full_tables] == [
+    found = counters.read_limit_counters(77, "abc", [mount])
+    assert [(table.pid, table.name) for table in found.full_tables] == [
         (100, "\ufffd\ufffd"),
         (101, "\ufffd\ufffd"),
     ]
-    assert len(looked) == cgroup.PROCESSES_MOST
+    assert len(looked) == counters.PROCESSES_MOST
 
 
 @pytest.mark.unit

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executor import upkeep
+from executor import cgroup, upkeep
 from executor.config import ExecutorConfig
 from executor.containers import actor, destruction
 from executor.containers.machine import is_expired
@@ -31,8 +31,8 @@ from executor.model import (
 from executor.scheduler import FAILED_PASSES_MOST
 from executor.steps.base import StepError
 from executor.telemetry.app_metrics import AppMetrics
-from executor.watch import cgroup
-from executor.watch.cgroup import Strain
+from executor.watch import counters, limits
+from executor.watch.counters import LimitCounters
 from executor.watch.diskusage import DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.limits import FAILURES_MOST, UNWATCHABLE, LimitsWatch
@@ -103,11 +103,11 @@ class Hooks:
         self.wrap(actor.ContainerActor, "_become_ready", lambda self: self.container.guid)
 
     def limits(self) -> None:
-        def read_strain(pid: int, container_id: str, _: object) -> Strain:
+        def read_limit_counters(pid: int, container_id: str, _: object) -> LimitCounters:
             self.fail_for(container_id)
-            return Strain()
+            return LimitCounters()
 
-        self.patch.setattr(cgroup, "read_strain", read_strain)
+        self.patch.setattr(limits, "read_limit_counters", read_limit_counters)
 
     def disk(self) -> None:
         async def usage(_: DiskUsage, guid: str, *__: object) -> LayerUsage:
@@ -121,7 +121,7 @@ class Hooks:
             self.fail_for(container_id)
             return Reading(memory_usage=1, disk_usage=disk, cpu_ns=1)
 
-        self.patch.setattr(cgroup, "read", read)
+        self.patch.setattr(counters, "read", read)
 
     def log(self) -> None:
         self.wrap(self.world.sink, "emit", lambda line: line.source_id)
@@ -172,8 +172,8 @@ def healthy_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
         return LayerUsage()
 
     monkeypatch.setattr(DiskUsage, "of", usage)
-    monkeypatch.setattr(cgroup, "read_strain", lambda *_: Strain())
-    monkeypatch.setattr(cgroup, "read", lambda *_: Reading(memory_usage=1, disk_usage=1, cpu_ns=1))
+    monkeypatch.setattr(limits, "read_limit_counters", lambda *_: LimitCounters())
+    monkeypatch.setattr(counters, "read", lambda *_: Reading(memory_usage=1, disk_usage=1, cpu_ns=1))
 
 
 @pytest.fixture
@@ -412,7 +412,7 @@ async def test_what_was_known_of_a_container_that_goes_while_it_is_looked_at_is_
     seen = LimitsWatch.retain
 
     def retain(watch: LimitsWatch, guids: Set[str]) -> None:
-        watch._report(Container(guid="gone"), Strain())
+        watch._report(Container(guid="gone"), LimitCounters())
         seen(watch, guids)
         known.clear()
         known.update(watch._known)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from cell.runner.errors import FAILED, SUCCESS
+from cell.errors import FAILED, SUCCESS
 from cell.runner.events import LogWritten, RunEvent
 from cell.runner.model import Row, State, Tree
 

@@ -22,7 +22,7 @@ from executor.model import (
     RunRequest,
     RunResult,
 )
-from executor.watch import cgroup, layerusage
+from executor.watch import counters, layerusage
 from executor.watch.diskusage import DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.readings import MetricsKeeper, Watched
@@ -219,7 +219,7 @@ async def test_metrics_are_those_of_created_containers(
         assert (pid, container_id) == (1, "id-ig")
         return Reading(memory_usage=5, disk_usage=disk_usage, cpu_ns=7)
 
-    monkeypatch.setattr(cgroup, "read", read)
+    monkeypatch.setattr(counters, "read", read)
     monkeypatch.setattr(layerusage, "upper_directory", lambda pid: Path("/"))
     monkeypatch.setattr(layerusage, "below", lambda upper, limits: LayerUsage(6, 1))
     ticked = asyncio.Event()

@@ -11,9 +11,9 @@ import pytest
 from bbs.models.actions import RunAction, TimeoutAction
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument
+from cell.errors import BadInput
 from cell.examples import EXAMPLES
 from cell.runner.document import parse_workload, read_workload
-from cell.runner.errors import BadInput
 
 pytestmark = pytest.mark.unit
 

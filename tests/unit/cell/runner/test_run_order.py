@@ -9,8 +9,8 @@ import pytest
 
 from bbs.models.actions import Action, ParallelAction, RunAction, SerialAction, TimeoutAction
 from cell.development import BUSYBOX_IMAGE
+from cell.errors import BadInput
 from cell.runner.document import parse_workload
-from cell.runner.errors import BadInput
 from cell.runner.options import (
     Options,
     RequestedPort,

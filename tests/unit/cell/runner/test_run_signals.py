@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from cell.assembly.errors import CommandError
+from cell.errors import CommandError
 from cell.runner.interrupts import received_interrupts
 from cell.runner.observed import hold_ports
 from tests.support.waiting import PATIENCE_S

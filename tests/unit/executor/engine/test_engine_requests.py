@@ -11,6 +11,7 @@ from requests import Response
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
+from executor.cgroup import Mount
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.binaries import is_static, require_static
 from executor.engine.capabilities import UNPRIVILEGED, bounding_set
@@ -22,7 +23,6 @@ from executor.engine.resolution import ResolvedProcess, refused_by_kernel
 from executor.engine.storage import Quota, Room, quota_of, room_for
 from executor.engine.users import User
 from executor.errors import ContainerGone, EngineError, EngineUnavailable
-from executor.watch.cgroup import Mount
 
 pytestmark = pytest.mark.unit
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from executor import cgroup
+from executor.cgroup import Mount
 from executor.engine.api import EngineContainer
 from executor.logs.api import Stream
 from executor.model import AllocationRequest, Container, ContainerState, EventKind, RunRequest, RunResult
-from executor.watch import btrfs, cgroup, layerusage
-from executor.watch.cgroup import FullTable, Mount, Strain, read_strain
+from executor.watch import btrfs, counters, layerusage
+from executor.watch.counters import FullTable, LimitCounters, read_limit_counters
 from executor.watch.diskusage import CALM_FACTOR, DOUBT_MOST_S, GROWING_FACTOR, DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, newly_reached, overrun, throttled
@@ -33,32 +35,34 @@ CONTAINER = Container(
 @pytest.mark.parametrize(
     ("before", "now", "written"),
     [
-        (Strain(), Strain(), []),
-        (Strain(killed_for_memory=1), Strain(killed_for_memory=1), []),
+        (LimitCounters(), LimitCounters(), []),
+        (LimitCounters(killed_for_memory=1), LimitCounters(killed_for_memory=1), []),
         (
-            Strain(killed_for_memory=1),
-            Strain(killed_for_memory=2),
+            LimitCounters(killed_for_memory=1),
+            LimitCounters(killed_for_memory=2),
             ["Memory limit of 64M exceeded: the kernel ended a process of this instance"],
         ),
         (
-            Strain(),
-            Strain(refused_processes=7),
+            LimitCounters(),
+            LimitCounters(refused_processes=7),
             ["Process limit of 100 reached: new processes or threads are refused"],
         ),
         (
-            Strain(),
-            Strain(full_tables=(FullTable(7, "app", 1024),)),
+            LimitCounters(),
+            LimitCounters(full_tables=(FullTable(7, "app", 1024),)),
             ["Limit of 1024 open files reached: process 'app' can open no more"],
         ),
     ],
 )
-def test_the_owner_is_told_which_limit_it_was(before: Strain, now: Strain, written: list[str]) -> None:
+def test_the_owner_is_told_which_limit_it_was(
+    before: LimitCounters, now: LimitCounters, written: list[str]
+) -> None:
     assert [*newly_reached(CONTAINER, before, now).values()] == written
 
 
 def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
-    strain = Strain(killed_for_memory=1, refused_processes=1)
-    assert [*newly_reached(Container(guid="ig"), Strain(), strain).values()] == [
+    counters = LimitCounters(killed_for_memory=1, refused_processes=1)
+    assert [*newly_reached(Container(guid="ig"), LimitCounters(), counters).values()] == [
         "The cell has no memory left: the kernel ended a process of this instance",
         "Process limit of the cell's container engine reached: new processes or threads are refused",
     ]
@@ -71,8 +75,8 @@ def test_an_instance_without_limits_meets_those_of_the_machine() -> None:
 def test_a_hard_cpu_limit_that_matters_most_of_the_time_is_told(
     periods: int, slowed: int, written: bool
 ) -> None:
-    before = Strain(cpu_periods=100, throttled_periods=90)
-    now = Strain(cpu_periods=100 + periods, throttled_periods=90 + slowed)
+    before = LimitCounters(cpu_periods=100, throttled_periods=90)
+    now = LimitCounters(cpu_periods=100 + periods, throttled_periods=90 + slowed)
     text = "CPU limit of 12.5% of a core reached: this instance is slowed down"
     assert throttled(12.5, before, now) == ({"cpu": text} if written else {})
 
@@ -164,15 +168,15 @@ def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     made = Kernel(tmp_path, unified=request.param)
     monkeypatch.setattr(cgroup, "PROC", made.proc)
     # The directories of a real kernel have the number of entries as their size, or none.
-    monkeypatch.setattr(cgroup, "_has_open", lambda folder, count: len([*folder.iterdir()]) >= count)
+    monkeypatch.setattr(counters, "_has_open", lambda folder, count: len([*folder.iterdir()]) >= count)
     return made
 
 
 def test_the_kernel_counts(kernel: Kernel) -> None:
-    assert read_strain(77, "abc", kernel.hierarchies) == Strain()
+    assert read_limit_counters(77, "abc", kernel.hierarchies) == LimitCounters()
     kernel.counts(kills=2, refused=3)
     kernel.processes((2, "4"), (4, "4"), (3, "unlimited"))
-    assert read_strain(77, "abc", kernel.hierarchies) == Strain(
+    assert read_limit_counters(77, "abc", kernel.hierarchies) == LimitCounters(
         killed_for_memory=2, refused_processes=3, full_tables=(FullTable(101, "app", 4),)
     )
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from executor import cgroup
+from executor.cgroup import Mount, directory, flat, group_paths, mounts
 from executor.model import ContainerMetrics
 from executor.telemetry.api import Gauge
 from executor.telemetry.meter import Meter
-from executor.watch import cgroup
-from executor.watch.cgroup import Mount, directory, flat, group_paths, mounts, network_counters
+from executor.watch import counters
+from executor.watch.counters import network_counters
 from executor.watch.layerusage import below, held_by_storage, upper_directory
 from executor.watch.samples import (
     Allotment,
@@ -128,7 +130,7 @@ def test_a_reading_of_either_version(version: int, tmp_path: Path, monkeypatch: 
     (process / "cgroup").write_text(membership)
     (tmp_path / "proc" / "self" / "mountinfo").write_text(f"1 1 0:1 / {tree} rw - {kind} x {options}\n")
     monkeypatch.setattr(cgroup, "PROC", tmp_path / "proc")
-    assert cgroup.read(77, "abc", 42) == Reading(
+    assert counters.read(77, "abc", 42) == Reading(
         memory_usage=101, disk_usage=42, cpu_ns=123_000, rx_bytes=5, tx_bytes=6
     )
 
@@ -136,7 +138,7 @@ def test_a_reading_of_either_version(version: int, tmp_path: Path, monkeypatch: 
 def test_a_process_that_is_gone_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroup, "PROC", tmp_path)
     with pytest.raises(FileNotFoundError):
-        cgroup.read(77, "abc", 0)
+        counters.read(77, "abc", 0)
 
 
 def test_a_process_id_of_somebody_else_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +146,7 @@ def test_a_process_id_of_somebody_else_is_not_read(tmp_path: Path, monkeypatch: 
     (tmp_path / "77" / "cgroup").write_text("0::/docker/other\n")
     monkeypatch.setattr(cgroup, "PROC", tmp_path)
     with pytest.raises(ProcessLookupError, match="does not belong to container abc"):
-        cgroup.read(77, "abc", 0)
+        counters.read(77, "abc", 0)
 
 
 def test_the_writable_layer_counts_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from cell.errors import BadInput
 from cell.main import main
 from cell.runner.encoding import UnknownEvent, from_json, to_json
-from cell.runner.errors import BadInput
 from cell.runner.events import EngineCalled, EventRecorder, LogWritten, RunEvent, Warned
 from cell.runner.explaining import explanation, read_trace
 from cell.runner.views.junit import JunitView

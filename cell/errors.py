@@ -1,4 +1,4 @@
-"""Exit codes of a run, and the error of an invalid input."""
+"""Errors of commands, and the exit codes of a run. Its import is cheap."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ HOST = 3
 """The engine or this machine failed."""
 INTERRUPTED = 130
 """A signal ended the run, after a graceful stop."""
+
+
+class CommandError(Exception):
+    """A command failed; the message names the obstacle and the remedy."""
 
 
 class BadInput(Exception):

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from executor.watch import cgroup
-from executor.watch.cgroup import (
-    Strain,
-    group_paths,
-    mounts,
-    oom_counter,
-    oom_kills,
-    own_mounts,
-    read,
-    read_strain,
-)
+from executor import cgroup
+from executor.cgroup import group_paths, mounts, oom_counter, oom_kills, own_mounts
+from executor.watch.counters import LimitCounters, read, read_limit_counters
 from executor.watch.samples import Reading
 
 pytestmark = pytest.mark.unit
@@ -132,7 +124,7 @@ def test_a_container_is_read(host: Host) -> None:
 
 
 def test_its_strain_is_read(host: Host) -> None:
-    assert read_strain(PID, ID, own_mounts()) == Strain(
+    assert read_limit_counters(PID, ID, own_mounts()) == LimitCounters(
         killed_for_memory=3, refused_processes=4, cpu_periods=50, throttled_periods=20
     )
 
@@ -147,7 +139,7 @@ def test_another_container_with_the_same_pid_is_not_read(host: Host) -> None:
     with pytest.raises(ProcessLookupError):
         read(PID, "0" * 64, 42)
     with pytest.raises(ProcessLookupError):
-        read_strain(PID, "0" * 64, own_mounts())
+        read_limit_counters(PID, "0" * 64, own_mounts())
 
 
 def test_a_group_without_controllers_is_an_error_and_no_zero(
@@ -158,14 +150,14 @@ def test_a_group_without_controllers_is_an_error_and_no_zero(
     with pytest.raises(FileNotFoundError, match="memory"):
         read(PID, ID, 42)
     with pytest.raises(FileNotFoundError, match=r"memory\.events"):
-        read_strain(PID, ID, own_mounts())
+        read_limit_counters(PID, ID, own_mounts())
 
 
 def test_what_is_not_mounted_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Host(tmp_path, [], f"0::/{SCOPE}\n").write()
     monkeypatch.setattr(cgroup, "PROC", tmp_path / "proc")
     with pytest.raises(FileNotFoundError, match="no control group file system shows"):
-        read_strain(PID, ID, [])
+        read_limit_counters(PID, ID, [])
 
 
 @pytest.mark.parametrize(
