@@ -192,7 +192,7 @@ class EngineHealth:
         except EngineError as error:
             log.error("failed-health-check", extra={"data": {"error": str(error)}})
             self._set(healthy=False)
-        except Exception as error:
+        except Exception as error:  # whatever fails, the engine is not usable
             log.error("failed-health-check", exc_info=error, extra={"data": {"error": str(error)}})
             self._set(healthy=False)
         else:

@@ -98,7 +98,7 @@ async def every(
                 await job()
             except ExecutorError as error:
                 log.error("upkeep-failed", extra={"data": {"job": name, "error": str(error)}})
-            except Exception as error:
+            except Exception as error:  # the next pass may succeed
                 unforeseen += 1
                 data = {"job": name, "error": str(error), "in-a-row": unforeseen}
                 trace = error if unforeseen == 1 else None
@@ -115,7 +115,7 @@ async def lasting(run: Callable[[], Coroutine[object, object, None]]) -> None:
     while True:
         try:
             return await run()
-        except Exception as error:
+        except Exception as error:  # the part is restarted
             data = {"part": type(getattr(run, "__self__", run)).__name__, "error": str(error)}
             log.error("part-failed", exc_info=error, extra={"data": data})
         await asyncio.sleep(PART_PAUSE_S)

@@ -155,7 +155,7 @@ class RepAgent:
             async with AsyncExitStack() as stack:
                 await self._start_unless_ended(stack)
                 await self._ends.wait()
-        except Exception as error:
+        except Exception as error:  # the edge of the process: everything is logged
             reasons = list(leaves(error))
             texts = [repr(reason) for reason in reasons]
             logger.error("exited-with-failure", extra={"data": {"errors": texts}}, exc_info=error)

@@ -23,9 +23,9 @@ import click
 from bbs.client.http import HTTPBBSClient
 from bbs.serving.address import Address, ListenError, listening
 from cell.assembly import lagerlog
-from cell.assembly.errors import CommandError
 from cell.assembly.process import raise_descriptor_limit, stop_signals
 from cell.client.session import Session, bbs_command
+from cell.errors import CommandError
 
 DEFAULT_ADDRESS = "127.0.0.1:8000"
 

@@ -10,11 +10,10 @@ from typing import Final
 
 from bbs.backoff import Backoff
 from bbs.client.api import BBSClient
-from bbs.errorgroups import leaves
 from bbs.models.errors import BBSError
 from bbs.models.events import Event
 from cell.routing.table import RouteTable
-from common.tasks import running
+from common.tasks import leaves, running
 
 LIST_INTERVAL_S: Final = 60.0
 """Interval of the complete lists, which repair what a lost event left."""

@@ -35,7 +35,7 @@ class AppLog:
             LogStreamer(self._sink, config, clock=self._clock, origin=self._origin).direct(
                 text, stream, source
             )
-        except Exception:
+        except Exception:  # a line that is lost must not end a container
             log.exception("app-log-failed", extra={"data": {"log-guid": config.guid}})
 
     def warn(self, container: Container, text: str) -> None:

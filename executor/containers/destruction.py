@@ -139,7 +139,7 @@ class Destruction:
         except ExecutorError as error:
             log.error("forced-destruction-failed", extra=self._about(step=what, error=str(error)))
             return False
-        except Exception:
+        except Exception:  # the next part of the destruction is tried all the same
             log.exception("forced-destruction-failed", extra=self._about(step=what))
             return False
         return True

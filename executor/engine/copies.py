@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from common.shielded import settle
@@ -84,20 +85,16 @@ class _Copy:
 def _start(name: str, work: Callable[[], T], result: asyncio.Future[T]) -> None:
     loop = result.get_loop()
 
-    def deliver(outcome: T | None, error: BaseException | None) -> None:
-        if result.done():
-            return
-        if error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(outcome)  # type: ignore[arg-type]
+    def deliver(set_outcome: Callable[[], None]) -> None:
+        if not result.done():
+            set_outcome()
 
     def run() -> None:
         try:
-            outcome, error = work(), None
+            outcome = partial(result.set_result, work())
         except BaseException as raised:  # noqa: BLE001 - raised again where the copy is awaited
-            outcome, error = None, raised
+            outcome = partial(result.set_exception, raised)
         if not loop.is_closed():
-            loop.call_soon_threadsafe(deliver, outcome, error)
+            loop.call_soon_threadsafe(deliver, outcome)
 
     threading.Thread(target=run, name=name, daemon=True).start()

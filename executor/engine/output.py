@@ -229,7 +229,7 @@ class OutputReader:
             else:
                 unhandled = len(self._read) - self._handled
                 self._durable.take(data, self._spool.read_to - unhandled, self._spool)
-        except Exception as error:
+        except Exception as error:  # one instance must not end the reading for all
             if not self._failed:
                 self._failed = True
                 logger.error("output-handler-failed", exc_info=error, extra={"data": {"guid": self.owner}})

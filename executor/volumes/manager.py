@@ -80,7 +80,7 @@ class VolumeManager:
             await asyncio.sleep(self._interval_s)
             try:
                 await self.discover()
-            except Exception:
+            except Exception:  # the next look may succeed
                 log.exception("volume-drivers-not-looked-for")
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class VolumeManager:
             return
         try:
             await driver.activate()
-        except Exception as error:
+        except Exception as error:  # one driver must not affect the others
             trace = None if isinstance(error, VolumeError) else error
             log.error(
                 "volume-driver-does-not-answer", exc_info=trace, extra=_data(spec.name, error=str(error))

@@ -63,7 +63,7 @@ def find_specs(directories: Iterable[str]) -> dict[str, DriverSpec]:
                         found[path.stem] = read_spec(path)
                     except (OSError, InvalidSpec) as error:
                         log.error("invalid-volume-driver-spec", extra={"data": _data(path, error)})
-                    except Exception as error:
+                    except Exception as error:  # one file must not hide the others
                         data = _data(path, error)
                         log.error("invalid-volume-driver-spec", exc_info=error, extra={"data": data})
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined]
+from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined] # not in the stubs
 from modulefinder import ModuleFinder
 from pathlib import Path
 

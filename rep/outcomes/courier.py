@@ -191,7 +191,7 @@ class Courier:
         except BBSError as refusal:
             error, meaning = refusal, verdict(entry.report, refusal)
         except Exception as failure:
-            # FailureReason with one report must not end the others.
+            # A failure with one report must not end the others.
             logger.exception("outcomes.failed", extra={"data": _about(entry, failure)})
             meaning, attempts.answer = Verdict.REFUSED, type(failure).__name__
         else:

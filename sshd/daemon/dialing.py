@@ -109,14 +109,14 @@ async def _bound(host: str, port: int, names: Names) -> socket.socket:
     return _bind(family, address)
 
 
-def _bind(family: socket.AddressFamily, address: object, both: bool = False) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: tuple[object, ...], both: bool = False) -> socket.socket:
     end = socket.socket(family, socket.SOCK_STREAM)
     try:
         end.setblocking(False)
         end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if both:
             end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        end.bind(address)  # type: ignore[arg-type]
+        end.bind(address)
         end.listen(128)
     except BaseException:
         end.close()

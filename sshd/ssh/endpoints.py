@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from asyncssh.auth import lookup_server_auth
@@ -62,9 +62,9 @@ class ServerTransport(Transport, SSHServerConnection):
     def _get_extra_kex_algs(self) -> list[bytes]:
         return list(self._offer.markers)
 
-    def choose_server_host_key(self, peer_host_key_algs: object) -> bool:
+    def choose_server_host_key(self, peer_host_key_algs: Sequence[bytes]) -> bool:
         self._server_host_keys = self._host_key_pairs
-        return super().choose_server_host_key(peer_host_key_algs)  # type: ignore[arg-type]
+        return super().choose_server_host_key(peer_host_key_algs)
 
     def _send_ext_info(self) -> None:
         self._extensions_to_send.clear()

@@ -43,13 +43,13 @@ def _without_searches() -> Iterator[None]:
     if importlib.util.find_spec("ctypes") is None:  # as in the bundle
         modules["ctypes"] = types.ModuleType("ctypes")
         modules["ctypes.util"] = modules["ctypes"].util = types.ModuleType("ctypes.util")
-    finder = importlib.import_module("ctypes.util")
+    finder: Any = importlib.import_module("ctypes.util")
     search = getattr(finder, "find_library", None)
-    finder.find_library = lambda name: None  # type: ignore[attr-defined]
+    finder.find_library = lambda name: None
     try:
         yield
     finally:
-        finder.find_library = search  # type: ignore[attr-defined]
+        finder.find_library = search
 
 
 if "asyncssh" in sys.modules:

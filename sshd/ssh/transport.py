@@ -21,7 +21,7 @@ import time
 from typing import TYPE_CHECKING
 
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
-from asyncssh.packet import PacketDecodeError, SSHPacket
+from asyncssh.packet import PacketDecodeError, SSHPacket, SSHPacketLogger
 
 from sshd.ssh import messages as m
 from sshd.ssh.library import LibraryMismatch, asyncssh
@@ -78,7 +78,7 @@ def check_names(
         (server, USED_SERVER_ATTRIBUTES),
         (client, USED_CLIENT_ATTRIBUTES),
     ):
-        missing |= names - set(kind.__init__.__code__.co_names)  # type: ignore[misc]
+        missing |= names - set(kind.__init__.__code__.co_names)  # type: ignore[misc] # of a class, not an instance
     if missing:
         raise LibraryMismatch(
             f"asyncssh {asyncssh.__version__} has no {', '.join(sorted(missing))}: "
@@ -196,7 +196,7 @@ class Transport(_Base):
         else:
             self.output_written(transport)
 
-    def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
+    def send_packet(self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
         """Frame, encrypt and send; before and during key exchanges asyncssh does it."""
         encryption = self._send_encryption
         if (
@@ -206,7 +206,7 @@ class Transport(_Base):
             or self._rekey_bytes_sent >= self._rekey_bytes
             or (self._rekey_seconds and time.monotonic() >= self._rekey_time)
         ):
-            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
+            super().send_packet(pkttype, *args, handler=handler)
             if self._deferred_packets and self._took_over:
                 self.packet_deferred(len(self._deferred_packets))
             return

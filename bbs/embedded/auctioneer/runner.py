@@ -230,7 +230,7 @@ class AuctionRunner:
                 "failed-to-get-state", extra={"data": {"cell-id": cell.cell_id, "error": str(error)}}
             )
             return UNHEALTHY if error.status == 503 else UNREACHABLE
-        except Exception:
+        except Exception:  # any failure to ask one cell must not end the auction
             logger.exception("failed-to-get-state", extra={"data": {"cell-id": cell.cell_id}})
             return UNREACHABLE
         problem = _unusable(cell, state)
@@ -245,7 +245,7 @@ class AuctionRunner:
         except RepError as error:
             logger.error("failed-to-commit", extra={"data": {"cell-id": work.cell_id, "error": str(error)}})
             return
-        except Exception:
+        except Exception:  # convergence requests the work again
             logger.exception("failed-to-commit", extra={"data": {"cell-id": work.cell_id}})
             return
         if refused.lrps or refused.tasks:

@@ -66,7 +66,7 @@ class Background:
                     await call()
             else:
                 await call()
-        except Exception:
+        except Exception:  # no caller waits for the call; others go on
             logger.exception("failed-to-%s", name)
 
     @asynccontextmanager

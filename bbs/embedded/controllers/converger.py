@@ -36,7 +36,7 @@ class Converger:
             await asyncio.sleep(interval_s)
             try:
                 await self.converge()
-            except Exception:
+            except Exception:  # the next pass repeats the work
                 logger.exception("failed-to-converge")
 
     async def converge(self) -> None:

@@ -80,7 +80,7 @@ def serve(controllers: Controllers, served: Served) -> Callable[[web.Request], A
             response = refused(BBSError(ErrorType.UnknownError, str(error)))
         except (ConnectionError, web.HTTPException):
             raise  # client disconnected, or body too large
-        except Exception:
+        except Exception:  # the edge of the server: one call fails
             logger.exception("request-failed", extra={"data": {"path": route.path}})
             response = refused(BBSError(ErrorType.UnknownError))
         encoded = response if isinstance(response, bytes) else encode(response)

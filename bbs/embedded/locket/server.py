@@ -155,7 +155,7 @@ def _handler(
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except grpc.aio.AbortError:
             raise
-        except Exception:
+        except Exception:  # the edge of the server: one call fails
             logger.exception("locket-call-failed", extra={"data": {"method": method.name}})
             await context.abort(grpc.StatusCode.INTERNAL, "the call failed, the server's log says why")
 

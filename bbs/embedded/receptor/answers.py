@@ -110,6 +110,6 @@ async def error_answers(request: web.Request, handler: Handler) -> web.StreamRes
         return translate(error, {}).response()
     except (ConnectionError, web.HTTPException):
         raise  # client disconnected, or the exception is the response
-    except Exception:
+    except Exception:  # the edge of the server: one call fails
         logger.exception("request-failed", extra={"data": {"method": request.method, "path": request.path}})
         return ReceptorError(500, UNKNOWN_ERROR, "the request failed, the log says why").response()

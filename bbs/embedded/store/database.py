@@ -147,7 +147,7 @@ class Store:
         if notices:
             try:
                 self._publish(notices)
-            except Exception:
+            except Exception:  # the transactions are stored: their callers get an answer
                 logger.exception("failed-to-publish", extra={"data": {"notices": len(notices)}})
         for item in done:
             if item.future.done():  # cancelled
