@@ -12,6 +12,7 @@ from executor.containers.creation import OptionalResources
 from executor.containers.dependencies import CachedDependencies
 from executor.containers.histories import Histories, NoHistories
 from executor.containers.layers import CachedLayers
+from executor.containers.observing import Observer
 from executor.containers.processgroup import StepGroups, step_settings
 from executor.engine.api import Engine
 from executor.executor import Executor
@@ -48,14 +49,16 @@ def assemble(
     recorder: Callable[[str], TraceRecorder] = lambda _guid: NoTrace(),
     life_sink: LogSink | None = None,
     liveness: Liveness | None = None,
+    observer: Observer | None = None,
 ) -> Executor:
     """Build an executor; the caller enters it with ``async with``.
 
     journal: open, under the lock of the state folder; None: containers end with this process.
     probe_engine: the same engine with the owner name ``config.healthcheck_container_owner_name``. Download
     steps and cached dependencies share one limiter. emitter: sink of the app metrics. life_sink: sink of the
-    cell's lines about creation, stop and destruction of containers; default: ``sink``. liveness: receives the
-    turns of the executor's loops. Raises IdentityError if the CA for instance credentials is unusable.
+    cell's lines about creation, stop and destruction of containers; default: ``sink``. observer: of the
+    containers. liveness: receives the turns of the executor's loops. Raises IdentityError if the CA for
+    instance credentials is unusable.
     """
     yield_often()
     clock = clock or SystemClock()
@@ -114,6 +117,7 @@ def assemble(
         ),
         resources=resources,
         slots=slots,
+        observer=observer,
         clock=clock,
         liveness=liveness,
     )

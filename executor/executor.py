@@ -27,6 +27,7 @@ from executor.containers.applog import AppLog
 from executor.containers.creation import Creator, Dependencies, OptionalResources
 from executor.containers.eventbus import EventBus
 from executor.containers.facilities import BuildGroup, Facilities
+from executor.containers.observing import NoObserver, Observer
 from executor.containers.record import Records
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
@@ -64,8 +65,8 @@ class Executor:
     journal: open, under the lock of the state folder. unreadable: guids of containers whose recorded steps
     cannot be read.
     probe_engine: the same engine with the owner name of health check containers. build_group: builds the
-    steps of a created container. resources: optional resources of containers. slots: of the steps.
-    liveness: receives the turns of the executor's loops. All calls need a running executor.
+    steps of a created container. resources: optional resources of containers. slots: of the steps. observer:
+    of its containers. liveness: receives the turns of the loops. All calls need a running executor.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Executor:
         app_metrics: AppMetrics | None = None,
         resources: OptionalResources | None = None,
         slots: StepSlots | None = None,
+        observer: Observer | None = None,
         clock: Clock | None = None,
         liveness: Liveness | None = None,
     ) -> None:
         liveness = liveness or Liveness()
         clock = clock or SystemClock()
         resources = resources or OptionalResources()
+        observer = observer or NoObserver()
         app_log = AppLog(sink, config.cell_id, clock, config.log_origin)
         containment = Containment()
         disk = DiskUsage(clock, min_age_s=config.container_limits_interval_s)
@@ -102,7 +105,7 @@ class Executor:
         self._health = EngineHealth(config, probe_engine, meter, liveness)
         self._bus = EventBus()
         records = Records(journal)
-        self._store = ContainerStore(self._bus.publish, clock.time_ns, records)
+        self._store = ContainerStore(self._bus.publish, clock.time_ns, records, observer)
         self._scheduler = Scheduler(config, containment)
         self._metrics = MetricsKeeper(
             config,
@@ -124,6 +127,7 @@ class Executor:
                 meter=meter,
                 clock=clock,
                 resources=resources,
+                observer=observer,
             ),
             build_group=build_group,
             engine=engine,

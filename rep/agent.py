@@ -13,10 +13,12 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from aiohttp import web
 
 from bbs.client.api import BBSClient
 from bbs.serving.address import Address
@@ -63,12 +65,17 @@ class Listeners:
     debug: Address | None = None
 
 
+AdminExtension = Callable[["RepAgent", web.Application], AbstractAsyncContextManager[None]]
+"""More routes of the admin listener: it adds them, and serves them while its context lasts."""
+
+
 class RepAgent:
     """One cell. ``executor``, ``bbs``, ``locket`` and ``journal`` are ready for use and outlive the agent.
 
     reports_bbs: the client for reports about ended containers, which makes one attempt per call; the courier
     repeats them. Default: ``bbs``.
     admin_tls, network_tls: contexts of the two listeners; None serves plain HTTP, for development.
+    extend_admin: adds routes to the admin listener.
     presence_retry_s: constant in production, shorter in tests.
     liveness: receives the turns of the agent's loops. listener_store: keeps the sockets of the two listeners
     from one process to the next.
@@ -87,6 +94,7 @@ class RepAgent:
         network_tls: ssl.SSLContext | None = None,
         metrics: MetricsSink | None = None,
         credentials: Credentials | None = None,
+        extend_admin: AdminExtension | None = None,
         presence_retry_s: float = RETRY_S,
         liveness: Liveness | None = None,
         listener_store: ListenerStore | None = None,
@@ -101,6 +109,7 @@ class RepAgent:
         self._network_tls = network_tls
         self._metrics = metrics or NoMetrics()
         self._credentials = credentials or RegistryCredentials()
+        self._extend_admin = extend_admin
         self._presence_retry_s = presence_retry_s
         self._liveness = liveness or Liveness()
         self._listener_store = listener_store
@@ -112,6 +121,7 @@ class RepAgent:
         self._evacuates = asyncio.Event()
         self._start_limit = asyncio.timeout(None)
         self._listeners: Listeners | None = None
+        self._courier: Courier | None = None
         self.on_end: Callable[[Ending], object] = lambda _ending: None
         self.ready = asyncio.Event()
         self.evacuation = EvacuationFlag(self._record_evacuation)
@@ -132,6 +142,15 @@ class RepAgent:
     def ending(self) -> Ending:
         """What the end means for the containers; until it begins, what a failure would mean."""
         return self._ending
+
+    def outcomes(self, most: int) -> Mapping[str, object]:
+        """The reports that the BBS has not answered, at most so many, and their number as ``waiting``.
+
+        Empty before the start.
+        """
+        if self._courier is None:
+            return {}
+        return {**self._courier.overview(most), "waiting": len(self._courier.ledger)}
 
     def stop(self) -> None:
         """Ask for the end that the configuration names; :meth:`run` returns at its end.
@@ -218,7 +237,7 @@ class RepAgent:
         requests = RequestMetrics()
         deletions = Deletions(executor, removals)
         ledger = Ledger(self._journal)
-        courier = Courier(ledger, Sender(self._reports_bbs, config.cell_id), removals)
+        courier = self._courier = Courier(ledger, Sender(self._reports_bbs, config.cell_id), removals)
         identity = CellIdentity(config=config, rep_url=rep_url(config), stacks=stacks)
         processor = Processor(
             Cell(cell_id=config.cell_id, zone=config.zone, evacuating=lambda: bool(evacuation)),
@@ -294,6 +313,8 @@ class RepAgent:
         await start(queue.open())
         await start(deletions.open())
         await start(presence.holding())
+        if self._extend_admin is not None:
+            await start(self._extend_admin(self, admin))
         store = self._listener_store
         admin_address = await start(
             listening(admin, config.listen_addr, self._admin_tls, name="admin", store=store)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
+from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity, IdentityFiles
@@ -19,6 +20,9 @@ from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
 from cell.assembly.locks import alone
 from cell.assembly.telemetry import Telemetry
+from cell.page.api import Page
+from cell.page.local import LocalCell, Memories
+from cell.page.source import CellSource
 from common.liveness import Liveness
 from executor.assembly import assemble
 from executor.cache.downloader import Downloader
@@ -26,6 +30,7 @@ from executor.cache.http import Fetcher
 from executor.cache.session import AssetTLS, asset_session
 from executor.cache.uploader import Uploader
 from executor.config import ExecutorConfig, OnStop
+from executor.containers.observing import Observer
 from executor.engine.api import Engine
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.engine.spools import Spools
@@ -34,6 +39,7 @@ from executor.journal.api import Journal
 from executor.journal.sqlite import SQLiteJournal
 from executor.logs.api import LogSink
 from executor.logs.leftovers import LeftoverOutput
+from executor.logs.sinks import FanOut
 from executor.network.api import Network
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
@@ -54,6 +60,8 @@ JOURNAL_FOLDER = "journal"
 """The journal's folder inside the state folder."""
 SPOOL_FOLDER = "spool"
 """The folder of the apps' undelivered output inside the state folder."""
+PAGE_PREFIX = "/page"
+"""The page's path on the admin listener."""
 
 
 def network_config(config: RepConfig) -> NetworkConfig:
@@ -89,16 +97,18 @@ def engine_config(config: RepConfig, owner: str) -> EngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Replacements and observers for ``cell run``; none by default.
+    """Replacements and observers of an executor; none by default.
 
-    recorder: the step recorder of a container, by guid. engine: wraps the real one. network: creates it.
-    life_sink: receives the cell's own lines about a container's life instead of the app's sink.
+    recorder: the step recorder of a container, by guid. observer: of the containers. engine: wraps the real
+    one. network: creates it. life_sink: receives the cell's own lines about a container's life instead of the
+    app's sink.
     """
 
     recorder: Callable[[str], TraceRecorder] = lambda _guid: NoTrace()
     engine: Callable[[Engine], Engine] = lambda engine: engine
     network: Callable[[NetworkConfig], Network] = CellNetwork
     life_sink: LogSink | None = None
+    observer: Observer | None = None
 
 
 @asynccontextmanager
@@ -161,6 +171,7 @@ async def _executor(
                 uploader=Uploader(session),
                 recorder=hooks.recorder,
                 life_sink=hooks.life_sink,
+                observer=hooks.observer,
                 meter=meter,
                 emitter=emitter,
                 liveness=liveness,
@@ -190,11 +201,15 @@ class Supervised:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposedCell:
-    """The parts of a cell that its process uses. identities: those of its certificate files."""
+    """The parts of a cell that its process uses. identities: those of its certificate files.
+
+    shown: the cell as its page shows it.
+    """
 
     agent: RepAgent
     executor: Executor
     identities: tuple[Identity, ...]
+    shown: LocalCell
 
 
 @asynccontextmanager
@@ -209,6 +224,9 @@ async def composed_cell(
     """
     supervised = supervised or Supervised()
     identities = _identity(config), locket_identity(config)
+    memories = Memories.empty()
+    hooks = Hooks(recorder=memories.stories.recorder, observer=memories.stories)
+    sink = FanOut([telemetry.sink, memories.tails])
     # The locks first, because the journal is not safe for two processes; then the journal, from which the
     # executor restores its containers; then the executor, so that the rep never sees a partial store.
     with alone(config, settings := executor_config(config)):
@@ -218,16 +236,21 @@ async def composed_cell(
                 config,
                 settings,
                 journal,
-                telemetry.sink,
-                Hooks(),
+                sink,
+                hooks,
                 telemetry.meter,
                 telemetry.emitter,
                 supervised.liveness,
             ) as executor,
-            _agent(config, identities, executor, journal, telemetry, supervised) as agent,
+            _agent(config, identities, executor, journal, telemetry, supervised, memories) as agent,
         ):
             try:
-                yield ComposedCell(agent=agent, executor=executor, identities=tuple(filter(None, identities)))
+                yield ComposedCell(
+                    agent=agent,
+                    executor=executor,
+                    identities=tuple(filter(None, identities)),
+                    shown=LocalCell(config, executor, agent, memories),
+                )
             finally:
                 is_hand_over = agent.ending is Ending.HAND_OVER
                 executor.end_with(OnStop.HAND_OVER if is_hand_over else OnStop.DESTROY)
@@ -241,9 +264,15 @@ async def _agent(
     journal: SQLiteJournal,
     telemetry: Telemetry,
     supervised: Supervised,
+    memories: Memories,
 ) -> AsyncIterator[RepAgent]:
     """The rep of a running executor, with its clients. identities: of the rep, and towards Locket."""
     identity, towards_locket = identities
+
+    def page(agent: RepAgent, admin: web.Application) -> AbstractAsyncContextManager[None]:
+        shown = CellSource(LocalCell(config, executor, agent, memories))
+        return Page(shown).mounted(admin, PAGE_PREFIX)
+
     async with (
         HTTPBBSClient(
             config.bbs_address,
@@ -283,6 +312,7 @@ async def _agent(
             metrics=telemetry.meter,
             liveness=supervised.liveness,
             listener_store=supervised.listener_store,
+            extend_admin=page,
         )
 
 

@@ -8,12 +8,13 @@ Everything listens on loopback:
   REST API      127.0.0.1:8888   LRPs, Tasks, cells, domains, events as JSON, for example with curl
   file server   127.0.0.1:8080   serves STATE/static under /v1/static/, accepts uploads
   app logs      127.0.0.1:8087   the last lines of every app, and new lines
-  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes, /orphans
+  page          127.0.0.1:8086   cells, apps, Tasks, steps and logs, live in a browser: http://127.0.0.1:8086/
+  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes, /orphans, /page
                 127.0.0.1:1801   network side: /state, /work ...
 
-With --tls all listeners use mutual TLS, except REST API, file server and app logs. STATE/tls/ then contains a
-CA and an identity for each party; client.crt and client.key are for your own programs. Instances always have
-identities; their CA is STATE/tls/instance-ca.crt.
+With --tls all listeners use mutual TLS, except REST API, file server, app logs and page. STATE/tls/ then
+contains a CA and an identity for each party; client.crt and client.key are for your own programs. Instances
+always have identities; their CA is STATE/tls/instance-ca.crt.
 
 With --cells 3 there are three cells, in zones z1 to z3, the second one on ports 1802 and 1803 and so on;
 with --cells 0 there is only the control plane, for cells started with `cell rep`.

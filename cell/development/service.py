@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aiohttp import web
+
 from bbs.client.identity import IdentityFiles
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
-from bbs.serving.address import Address
+from bbs.serving.access import AccessRule
+from bbs.serving.address import Address, listening
+from bbs.serving.listener import serving
 from cell.assembly import lagerlog
 from cell.assembly.cell import composed_cell
 from cell.assembly.console import Console
@@ -32,6 +37,8 @@ from cell.development.slots import DENIED_NETWORKS, PORTS_PER_SLOT, Slot, take_s
 from cell.development.stack import StackError, ensure_stack
 from cell.development.statefolder import KEYS_NAME, LOG_NAME, held, open_private
 from cell.errors import CommandError
+from cell.page.api import Page
+from cell.page.control import ControlSource
 from common.gotext import parse_duration
 from executor.logs.api import LogSink
 from executor.logs.sinks import FanOut
@@ -41,6 +48,7 @@ from rep.redaction import Redaction
 
 LOOPBACK = "127.0.0.1"
 ADMIN_PORT, NETWORK_PORT = 1800, 1801
+PAGE_PORT = 8086
 LOGS_PORT = 8087
 
 POLLING_INTERVAL = "10s"
@@ -222,7 +230,13 @@ async def _run(
         )
     )
     logs_at = Address(LOOPBACK, 0 if settings.any_ports else LOGS_PORT)
-    async with console.running(), plane, board.serving(logs_at, settings.allowed_hosts) as logs_url:
+    page_at = Address(LOOPBACK, 0 if settings.any_ports else PAGE_PORT)
+    async with (
+        console.running(),
+        plane,
+        board.serving(logs_at, settings.allowed_hosts) as logs_url,
+        _page(plane, page_at, settings.allowed_hosts) as (page_url, shown),
+    ):
         configs = [
             replace(config, bbs_address=plane.bbs_url, locket_address=str(plane.addresses.locket))
             for config in configs
@@ -231,15 +245,34 @@ async def _run(
         ready = [asyncio.Event() for _ in configs]
         async with asyncio.TaskGroup() as group:
             for config, up in zip(configs, ready, strict=True):
-                group.create_task(_cell(config, sink, stop, up))
+                group.create_task(_cell(config, sink, stop, up, shown))
             announcing = group.create_task(
-                _announce(settings, plane, logs_url, configs, ready, identities.get("client"), console)
+                _announce(
+                    settings, plane, logs_url, page_url, configs, ready, identities.get("client"), console
+                )
             )
             await stop.wait()
             announcing.cancel()
 
 
-async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event) -> None:
+@asynccontextmanager
+async def _page(
+    plane: ControlPlane, address: Address, hosts: Sequence[str]
+) -> AsyncIterator[tuple[str, ControlSource]]:
+    """Serve the page; yields its URL, and what it shows. hosts: accepted names. Raises ListenError."""
+    shown = ControlSource(plane.bbs, socket.gethostname())
+    application = web.Application()
+    with listening(address, "the page") as bound:
+        async with (
+            Page(shown).mounted(application),
+            serving(application, bound, cancel_on_disconnect=True, access=AccessRule(hosts=hosts)),
+        ):
+            yield Address(address.host, bound.getsockname()[1]).url() + "/", shown
+
+
+async def _cell(
+    config: RepConfig, sink: LogSink, stop: asyncio.Event, up: asyncio.Event, shown: ControlSource
+) -> None:
     """Run one cell until ``stop`` is set."""
     async with (
         open_telemetry(config, sink) as telemetry,
@@ -247,6 +280,7 @@ async def _cell(config: RepConfig, sink: LogSink, stop: asyncio.Event, up: async
         asyncio.TaskGroup() as group,
     ):
         agent = cell.agent
+        shown.add(cell.shown)
         running = group.create_task(agent.run())
         watchers = [group.create_task(stop.wait()), group.create_task(_pass_on(agent.ready, up))]
         await asyncio.wait([running, watchers[0]], return_when=asyncio.FIRST_COMPLETED)
@@ -265,6 +299,7 @@ async def _announce(
     settings: Settings,
     plane: ControlPlane,
     logs_url: str,
+    page_url: str,
     configs: Sequence[RepConfig],
     ready: Sequence[asyncio.Event],
     client: IdentityFiles | None,
@@ -281,6 +316,7 @@ async def _announce(
         "receptor": addresses.receptor.url(),
         "file_server": addresses.fileserver.url(),
         "logs": logs_url,
+        "page": page_url,
         "cells": [
             {
                 "cell_id": config.cell_id,
@@ -298,7 +334,7 @@ async def _announce(
             "cert": str(client.cert_file),
             "key": str(client.key_file),
         }
-    names = ("bbs", "locket", "auctioneer", "receptor", "file_server", "logs")
+    names = ("bbs", "locket", "auctioneer", "receptor", "file_server", "logs", "page")
     lines = [f"{name:12} {endpoints[name]}" for name in names]
     lines += [f"{config.cell_id:12} {config.rep_url}" for config in configs]
     lines += [f"state        {settings.state_dir}", "up; Ctrl-C stops everything"]

@@ -19,7 +19,7 @@ from cell.runner.events import (
     RunStarted,
     Warned,
 )
-from cell.runner.plan import Node
+from cell.story.plan import Node
 from executor.steps.trace import Facts, Outcome, StepEnded, StepProgress, StepStarted
 
 NAMES: Mapping[type[RunEvent], str] = {

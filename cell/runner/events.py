@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cell.runner.plan import Node
+from cell.story.plan import Node
 from executor.logs.api import LogLine
 from executor.steps.trace import StepEvent
 

@@ -28,7 +28,6 @@ from cell.runner.machine import cell_config, check_machine
 from cell.runner.model import Tree
 from cell.runner.options import Options
 from cell.runner.output import PipeSafeOutput
-from cell.runner.plan import plan
 from cell.runner.request import Order, make_order
 from cell.runner.session import Session
 from cell.runner.verdict import INTERRUPTED_REASON, Verdict, failure_text
@@ -37,6 +36,7 @@ from cell.runner.views.junit import JunitView
 from cell.runner.views.live import REFRESH_S, LiveView
 from cell.runner.views.streams import JsonLinesView, PlainView
 from cell.runner.views.trace import TraceView
+from cell.story.plan import plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

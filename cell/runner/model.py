@@ -7,56 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 from cell.runner.events import ContainerChanged, EngineProgress, LogWritten, RunEnded, RunEvent, RunStarted
-from cell.runner.plan import Node
-from executor.steps.trace import Outcome, StepEnded, StepProgress, StepStarted
-
-
-class State(Enum):
-    """State of a step."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-_STATES = {
-    Outcome.SUCCEEDED: State.SUCCEEDED,
-    Outcome.FAILED: State.FAILED,
-    Outcome.CANCELLED: State.CANCELLED,
-}
+from cell.story.plan import Node
+from cell.story.progress import State, StepProgressed
+from executor.steps.trace import StepEnded, StepProgress, StepStarted
 
 
 @dataclass(slots=True, kw_only=True)
-class Row:
-    """Current state of a step. depth: 0 for a root. seconds: its duration, after its end.
-
-    transferred, total: bytes; total is None if unknown.
-    """
+class Row(StepProgressed):
+    """Current state of a step in the tree. depth: 0 for a root."""
 
     node: Node
     depth: int
-    state: State = State.WAITING
-    started_ns: int = 0
-    ended_ns: int = 0
-    seconds: float = 0.0
-    transferred: int | None = None
-    total: int | None = None
-    exit_status: int | None = None
-    reason: str = ""
-    cause: str = ""
     last_line: str = ""
     children: list[Row] = field(default_factory=list)
-
-    def elapsed(self, now_ns: int) -> float:
-        """Duration so far, or in total after the end, in seconds."""
-        if self.state is State.RUNNING:
-            return max(0.0, (now_ns - self.started_ns) / 1e9)
-        return self.seconds
 
     def walk(self) -> Iterator[Row]:
         """This row and all rows below, parents first."""
@@ -123,16 +88,8 @@ class Tree:
             row = self._grow(Node(path=event.path, kind=event.path.rpartition("/")[2]), 0)
             self.roots.append(row)
         if isinstance(event, StepStarted):
-            row.state, row.started_ns = State.RUNNING, event.time_ns
             self.waiting_for = ""
-        elif isinstance(event, StepProgress):
-            row.transferred, row.total = event.transferred_bytes, event.total_bytes
-        else:
-            row.state, row.ended_ns, row.seconds = _STATES[event.outcome], event.time_ns, event.seconds
-            row.reason, row.cause = event.reason, event.cause
-            row.exit_status = event.facts.exit_status
-            if event.facts.transferred_bytes is not None:
-                row.transferred = event.facts.transferred_bytes
+        row.take(event)
 
     def _log(self, event: LogWritten) -> None:
         """Assign a line to the running step of its source, the latest if there are several."""

@@ -22,7 +22,7 @@ from cell.development import BUSYBOX_IMAGE, BUSYBOX_STACK
 from cell.errors import BadInput
 from cell.runner.document import Workload
 from cell.runner.options import Options
-from cell.runner.plan import action_node, root_actions
+from cell.story.plan import action_node, root_actions
 from executor.model import AllocationRequest, RunInfo, RunRequest
 from rep import tags
 from rep.rootfs import StackMap

@@ -21,6 +21,7 @@ from executor.containers import servicefiles
 from executor.containers.applog import AppLog
 from executor.containers.layers import Layers, NoLayers
 from executor.containers.machine import Create
+from executor.containers.observing import NoObserver, Observer
 from executor.engine.api import BindMount, ContainerSpec, Engine, EngineContainer
 from executor.environment import CF_SYSTEM_CERT_PATH, Env
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
@@ -107,6 +108,7 @@ class Creator:
     meter: Meter
     clock: Clock
     resources: OptionalResources
+    observer: Observer = field(default_factory=NoObserver)
 
     @property
     def _service_folder(self) -> str:
@@ -232,11 +234,15 @@ class Creator:
         guid, deadline = spec.guid, self.clock.monotonic() + ENGINE_ABSENCE_S
         while True:
             try:
-                return await self.engine.create(spec, progress=lambda text: _progress(guid, text))
+                return await self.engine.create(spec, progress=lambda text: self._progress(guid, text))
             except EngineUnavailable as error:
                 log.warning("creation-waits-for-engine", extra=_data(guid, error=str(error)))
                 await self._await_engine(deadline)
                 await self.engine.destroy(guid)  # its creation may have succeeded without an answer
+
+    def _progress(self, guid: str, text: str) -> None:
+        log.info("creating-container", extra=_data(guid, progress=text))
+        self.observer.noted(guid, text)
 
     async def _await_engine(self, deadline: float) -> None:
         """Raises EngineUnavailable after the deadline."""
@@ -365,10 +371,6 @@ def without_sources(text: str, mounts: Sequence[BindMount]) -> str:
     for mount in sorted(mounts, key=lambda mount: len(mount.source), reverse=True):
         text = text.replace(mount.source, f"the source of {mount.target}")
     return text
-
-
-def _progress(guid: str, text: str) -> None:
-    log.info("creating-container", extra=_data(guid, progress=text))
 
 
 def _data(guid: str, **more: object) -> dict[str, object]:

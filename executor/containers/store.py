@@ -15,6 +15,7 @@ from collections.abc import Callable
 from bbs.models.guid import is_guid
 from executor.containers import machine
 from executor.containers.machine import Move
+from executor.containers.observing import NoObserver, Observer
 from executor.containers.record import ContainerRecord, Note, Records, unchanged
 from executor.errors import (
     ContainerGuidInvalid,
@@ -42,14 +43,21 @@ class ContainerStore:
     """Containers by guid, in the order of their reservation.
 
     total: resources of the cell; zero until set. now_ns: ns since the epoch. records: the journal's side of
-    each change.
+    each change. observer: sees each change after it.
     """
 
-    def __init__(self, publish: Publish, now_ns: Callable[[], int], records: Records) -> None:
+    def __init__(
+        self,
+        publish: Publish,
+        now_ns: Callable[[], int],
+        records: Records,
+        observer: Observer | None = None,
+    ) -> None:
         self.total = Resources(memory_mb=0, disk_mb=0, containers=0)
         self._publish = publish
         self._now_ns = now_ns
         self._records = records
+        self._observer = observer or NoObserver()
         self._containers: dict[str, Container] = {}
         self._moves: dict[str, deque[str]] = {}
 
@@ -88,6 +96,7 @@ class ContainerStore:
         self._moves[container.guid] = deque(("restore",), maxlen=MOVES_KEPT)
         self._containers[container.guid] = container
         self._records.restored(record)
+        self._observer.moved(container)
 
     def move(self, guid: str, move: Move, *, trace_id: str = "", note: Note = unchanged) -> Container:
         """Apply a move to a container. note: adds to its record what else is new.
@@ -123,6 +132,7 @@ class ContainerStore:
         self.get(guid)
         del self._containers[guid], self._moves[guid]
         self._records.removed(guid)
+        self._observer.removed(guid)
 
     def _settle(
         self, outcome: tuple[Container, EventKind | None], trace_id: str, note: Note = unchanged
@@ -130,6 +140,7 @@ class ContainerStore:
         container, kind = outcome
         self._containers[container.guid] = container
         self._records.moved(container, note)
+        self._observer.moved(container)
         if kind is not None:
             self._publish(ContainerEvent(kind=kind, container=container, trace_id=trace_id))
         return container

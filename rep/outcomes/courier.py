@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from bbs.backoff import Backoff
 from bbs.models.errors import BBSError
@@ -122,13 +123,14 @@ class Courier:
         sink.gauge("OutcomesWaiting", len(self._ledger), "Metric")
         sink.gauge("OldestOutcomeAge", age_s * 1e9, "nanos")
 
-    def overview(self) -> dict[str, object]:
-        """The waiting reports for operators. The texts that belong to apps are left out."""
+    def overview(self, most: int | None = None) -> dict[str, object]:
+        """The waiting reports for operators, at most so many. The texts that belong to apps are left out."""
         now = self._clock()
+        shown = islice(self._ledger.entries.items(), most)
         return {
             "bbs_available": self.available,
             "journal_trouble": self._ledger.failure,
-            "outcomes": [self._row(guid, entry, now) for guid, entry in self._ledger.entries.items()],
+            "outcomes": [self._row(guid, entry, now) for guid, entry in shown],
         }
 
     def _row(self, guid: str, entry: Entry, now: float) -> dict[str, object]:

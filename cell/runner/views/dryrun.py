@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from bbs.models.actions import DownloadAction, RunAction, UploadAction
-from cell.runner.plan import Node, plan
 from cell.runner.request import Order
+from cell.story.plan import Node, plan
 from executor.environment import merge_env
 
 

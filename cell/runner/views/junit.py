@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 
 from cell.errors import FAILED, SUCCESS
 from cell.runner.events import LogWritten, RunEvent
-from cell.runner.model import Row, State, Tree
+from cell.runner.model import Row, Tree
+from cell.story.progress import State
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 OUTPUT_LINES = 10_000

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cell.assembly.terminal import one_line
-from cell.runner.model import Row, State, Tree
+from cell.runner.model import Row, Tree
+from cell.story.progress import State
 from common.gotext import format_size
 
 MARKS = {

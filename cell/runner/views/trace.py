@@ -13,7 +13,7 @@ from typing import Any
 
 from cell.runner.encoding import to_json
 from cell.runner.events import ContainerChanged, EngineCalled, LogWritten, RunEnded, RunEvent, RunStarted
-from cell.runner.plan import CONCURRENT, Node
+from cell.story.plan import CONCURRENT, Node
 from executor.steps.trace import StepEnded, StepProgress
 
 EVENTS_KEY = "runEvents"

@@ -18,7 +18,7 @@ from bbs.models.actions import (
 )
 from cell.runner.events import ContainerChanged, LogWritten, RunEnded, RunEvent, RunStarted
 from cell.runner.model import Tree
-from cell.runner.plan import plan
+from cell.story.plan import plan
 from executor.logs.api import LogLine, Stream
 from executor.model import LogConfig, RunInfo
 from executor.steps.trace import Facts, Outcome, StepEnded, StepProgress, StepStarted

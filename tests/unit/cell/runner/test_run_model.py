@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bbs.models.actions import CodependentAction, ParallelAction, RunAction, TimeoutAction
-from cell.runner.model import State
+from cell.story.progress import State
 from executor.steps.trace import Outcome
 
 pytestmark = pytest.mark.unit

@@ -19,8 +19,8 @@ from cell.runner.options import (
     parse_env,
     parse_port,
 )
-from cell.runner.plan import Node, plan
 from cell.runner.request import Order, make_order
+from cell.story.plan import Node, plan
 
 pytestmark = pytest.mark.unit
 

@@ -48,10 +48,41 @@ class Node:
             yield from child.walk()
 
 
+@dataclass(frozen=True, slots=True)
+class OutlineRow:
+    """One step of an outline: path, kind and label as of its :class:`Node`. depth: 0 for a root."""
+
+    path: str
+    depth: int
+    kind: str
+    label: str
+
+
+def outline(info: RunInfo, most: int) -> list[OutlineRow]:
+    """The first ``most`` steps of a container, parents first. The rest of a large tree is not looked at."""
+    watchers = [OutlineRow(each.path, 0, each.kind, each.label) for each in _watchers(info, "")]
+    rows: list[OutlineRow] = []
+    waiting = [(action, parent, 0) for parent, action in reversed(root_actions(info))]
+    while waiting and len(rows) + len(watchers) < most:
+        action, parent, depth = waiting.pop()
+        kind = _kind(action)
+        path = f"{parent}/{kind}"
+        rows.append(OutlineRow(path, depth, kind, label_of(action)))
+        below = _children(action, path)
+        waiting += [(inner, prefix, depth + 1) for inner, prefix in reversed(below)]
+    return rows + watchers
+
+
 def plan(info: RunInfo) -> tuple[Node, ...]:
     """The step trees of a container, in start order."""
     source = info.log_config.source_name or DEFAULT_SOURCE
     roots = [action_node(action, parent, source) for parent, action in root_actions(info)]
+    return (*roots, *_watchers(info, source))
+
+
+def _watchers(info: RunInfo, source: str) -> list[Node]:
+    """The health checks, which run beside the action."""
+    roots = []
     definition = info.check_definition
     if definition is not None and definition.checks:
         roots.append(Node(path="monitor", kind="monitor", label=f"{len(definition.checks)} checks"))
@@ -63,7 +94,7 @@ def plan(info: RunInfo) -> tuple[Node, ...]:
     if definition is not None and definition.readiness_checks:
         label = f"{len(definition.readiness_checks)} checks"
         roots.append(Node(path="readiness", kind="readiness", label=label))
-    return tuple(roots)
+    return roots
 
 
 def root_actions(info: RunInfo) -> list[tuple[str, Action]]:

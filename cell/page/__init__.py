@@ -1,0 +1,1 @@
+"""A page for operators: what a cell, or a control plane with its cells, does now."""
