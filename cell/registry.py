@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "push": "stage an app and run it",
     "ssh": "open a shell in an instance of an app, or run a command there",
     "logs": "show the log of an app",
+    "control-plane": "run a control plane without a cell",
     "rep": "run a cell under a control plane, configured by a rep.json",
     "router": "route HTTP requests to the instances of apps",
     "ssh-proxy": "run the SSH proxy, through which users reach instances",

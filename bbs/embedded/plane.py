@@ -67,6 +67,7 @@ class PlaneConfig:
     upload_polling_interval_s: interval between polls of an upload job.
     allowed_hosts: lower-case host names by which clients may call the plain listeners, in addition to
     addresses and ``localhost``.
+    upload_hosts: ``host:port`` of the file server as cells call it, in addition to its own address.
     cell_addresses: listeners of this machine's cells; like the plane's own, they are closed to callbacks.
     """
 
@@ -78,6 +79,7 @@ class PlaneConfig:
     upload_polling_interval_s: float = POLLING_INTERVAL_S
     explain_placement: bool = False
     allowed_hosts: Sequence[str] = ()
+    upload_hosts: Sequence[str] = ()
     cell_addresses: Sequence[Address] = ()
 
 
@@ -180,7 +182,9 @@ class ControlPlane:
             serving(receptor_app(client), receptor_socket, cancel_on_disconnect=True, access=access)
         )
         fileserver = fileserver_app(
-            config.state_dir / "static", polling_interval_s=config.upload_polling_interval_s
+            config.state_dir / "static",
+            polling_interval_s=config.upload_polling_interval_s,
+            upload_hosts=config.upload_hosts,
         )
         await stack.enter_async_context(
             serving(fileserver, fileserver_socket, cancel_on_disconnect=True, access=access)

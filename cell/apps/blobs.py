@@ -21,9 +21,10 @@ LIMITS = aiohttp.ClientTimeout(total=600, sock_connect=10)
 class Blobs:
     """Use as an async context manager. Calls raise ComponentFailed if the server refuses or is down."""
 
-    def __init__(self, base: str) -> None:
-        """base: URL of the file server."""
+    def __init__(self, base: str, base_of_cells: str = "") -> None:
+        """base: URL of the file server. base_of_cells: the same as cells call it, by default the same URL."""
         self.base = base
+        self._base_of_cells = base_of_cells or base
         self._session = aiohttp.ClientSession(timeout=LIMITS)
 
     @classmethod
@@ -33,7 +34,7 @@ class Blobs:
             raise BadArguments(
                 f"no file server: {target.origin} names only a BBS; start `cell dev`, or give its --state-dir"
             )
-        return cls(target.file_server)
+        return cls(target.file_server, target.file_server_of_cells)
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,13 +46,13 @@ class Blobs:
 
     def lifecycle_url(self, name: str) -> str:
         """URL of a bundle: ``buildpack_app_lifecycle`` or ``docker_app_lifecycle``."""
-        return f"{self.base}/v1/static/{name}/{name}.tgz"
+        return f"{self._base_of_cells}/v1/static/{name}/{name}.tgz"
 
     def uploads(self, *, droplet_guid: str, app_guid: str, stack: str) -> Uploads:
         """Upload URLs for the results of a staging."""
-        cloud = f"{self.base}/internal/v4"
+        cloud = f"{self._base_of_cells}/internal/v4"
         return Uploads(
-            uploader=self.base,
+            uploader=self._base_of_cells,
             droplet_uri=f"{cloud}/droplets/{droplet_guid}/upload",
             cache_uri=f"{cloud}/buildpack_cache/{stack}/{app_guid}/upload",
         )
@@ -70,7 +71,9 @@ class Blobs:
     async def put(self, kind: str, packed: Packed) -> Asset:
         """Upload under the digest of the content if missing. kind: ``packages`` or ``buildpacks``."""
         asset = Asset(
-            url=f"{self.base}/v1/static/{kind}/{packed.sha256}", sha256=packed.sha256, media=packed.media
+            url=f"{self._base_of_cells}/v1/static/{kind}/{packed.sha256}",
+            sha256=packed.sha256,
+            media=packed.media,
         )
         if await self._asset(f"{kind}/{packed.sha256}") is not None:
             return asset
@@ -99,7 +102,7 @@ class Blobs:
                     raise ComponentFailed(
                         f"{url} is not the file server of a `cell dev`: the response has no ETag"
                     )
-                return Asset(url=url, sha256=tag)
+                return Asset(url=f"{self._base_of_cells}/v1/static/{path}", sha256=tag)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ComponentFailed(f"{url}: {_text(error)}") from error
 

@@ -47,7 +47,8 @@ class Target:
     """The components of a command.
 
     bbs_url, locket_address: empty if not configured. origin: the source of bbs_url, for people.
-    file_server, logs: base URLs of a ``cell dev``, otherwise empty.
+    file_server, logs: base URLs of a ``cell dev``, otherwise empty. file_server_of_cells: that of the file
+    server as cells call it. router: URL of the router of apps, empty without one.
     timeout_s: of a request, seconds; 0 for none, None for the client's default.
     """
 
@@ -55,7 +56,9 @@ class Target:
     locket_address: str = ""
     origin: str = ""
     file_server: str = ""
+    file_server_of_cells: str = ""
     logs: str = ""
+    router: str = ""
     tls: TLSFiles | None = None
     timeout_s: float | None = None
 
@@ -153,6 +156,8 @@ def _of_cell_dev(options: TargetOptions, timeout_s: float | None) -> Target:
         locket_address=options.locket_address or endpoints.locket,
         origin="--bbs-url" if options.bbs_url else str(state_dir / FILE_NAME),
         file_server=endpoints.file_server,
+        file_server_of_cells=endpoints.file_server_of_cells,
+        router=endpoints.router,
         logs=endpoints.logs,
         tls=_tls(options, {}) or (TLSFiles(*endpoints.tls) if endpoints.tls else None),
         timeout_s=timeout_s,

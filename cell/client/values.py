@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from bbs.serving.address import Address
 from common.gotext import SECOND, InvalidDuration, parse_duration
 
 MEGABYTES = {"M": 1, "G": 1024, "T": 1024 * 1024}
@@ -28,6 +29,14 @@ def whole_seconds(text: str) -> int:
     if ns < 0:
         raise click.BadParameter(f"duration {text!r} is negative")
     return -(-ns // SECOND)
+
+
+def listen_address(text: str | Address) -> Address:
+    """Host and port of ``HOST:PORT``."""
+    try:
+        return text if isinstance(text, Address) else Address.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def megabytes(text: str) -> int:

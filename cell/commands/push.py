@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -38,6 +38,7 @@ from cell.apps.loglines import AppLog
 from cell.apps.lookup import versions
 from cell.apps.recipes import classic, lrp
 from cell.apps.recipes.values import APP_PORT, App, Droplet, HealthCheck, Image, Process
+from cell.apps.routing import AppRoute
 from cell.apps.running import address, listens, until_running
 from cell.apps.ssh import generate_keys
 from cell.apps.staging import StagedApp
@@ -105,9 +106,12 @@ async def push(session: Session, choices: Choices, **values: Any) -> None:
     async with Blobs.of(session.target) as blobs:
         earlier = await versions(session.bbs, name(choices))
         app = app_of(choices, earlier[0].log_guid if earlier else "")
+        route = AppRoute.of(app.name, session.target.router)
+        if route is not None:
+            app = replace(app, uris=(route.host,))
         show(f"Staging {app.name}")
         staged = await staging.stage(choices, session, blobs, app, registry)
-        desired = await asyncio.to_thread(_desired, choices, run, app, staged, blobs, registry)
+        desired = await asyncio.to_thread(_desired, choices, run, app, route, staged, blobs, registry)
     show(f"Starting {app.name}: {desired.instances} instance(s) of {desired.process_guid}")
     show(f"Waiting up to {run.start_timeout} s {_awaited(run.health_check, run.endpoint, desired.ports[0])}")
     await session.bbs.upsert_domain(desired.domain, DOMAIN_TTL_S)
@@ -123,7 +127,7 @@ async def push(session: Session, choices: Choices, **values: Any) -> None:
         raise
     for version in earlier:
         await session.bbs.remove_desired_lrp(version.process_guid)
-    await _show(session, app, desired, rows)
+    await _show(session, app, route, desired, rows)
 
 
 def _awaited(health_check: str, endpoint: str, port: int) -> str:
@@ -138,7 +142,13 @@ def _awaited(health_check: str, endpoint: str, port: int) -> str:
 
 
 def _desired(
-    choices: Choices, run: Run, app: App, staged: StagedApp, blobs: Blobs, registry: Credentials
+    choices: Choices,
+    run: Run,
+    app: App,
+    route: AppRoute | None,
+    staged: StagedApp,
+    blobs: Blobs,
+    registry: Credentials,
 ) -> DesiredLRP:
     """The LRP of the staged app. Generates keys, which is slow. Raises BadArguments, CommandFailed."""
     runs = _Runs.of(choices, run, staged)
@@ -153,6 +163,7 @@ def _desired(
         ports=runs.ports,
         health=HealthCheck(kind=run.health_check, path=run.endpoint),
         keys=None if run.no_ssh else generate_keys(),
+        routes=route.routes(runs.ports[0]) if route else {},
         lifecycle_url=blobs.lifecycle_url(runs.bundle),
         start_timeout_s=run.start_timeout,
         egress_rules=EVERYTHING,
@@ -209,11 +220,23 @@ async def _with_log(failure: CommandFailed, log: AppLog, run: Run, has_earlier: 
     return CommandFailed("\n".join([f"start unsuccessful: {failure}", *lines]))
 
 
-async def _show(session: Session, app: App, desired: DesiredLRP, rows: tuple[ActualLRP, ...]) -> None:
-    """Print the instances, with the addresses that accept connections."""
+async def _show(
+    session: Session,
+    app: App,
+    route: AppRoute | None,
+    desired: DesiredLRP,
+    rows: tuple[ActualLRP, ...],
+) -> None:
+    """Print the instances, and the app's route or the addresses that accept connections."""
     if not session.output.for_people:
         for row in rows:
             session.output.line(dumps(row))
+        return
+    if route is not None:
+        for row in rows:
+            cell = row.actual_lrp_instance_key.cell_id
+            session.output.line(f"{app.name}/{row.actual_lrp_key.index} RUNNING on {cell}")
+        session.output.line(f"{app.name} {route.url}")
         return
     port = desired.ports[0]
     for row in rows:

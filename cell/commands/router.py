@@ -25,6 +25,7 @@ from bbs.serving.address import Address, ListenError, listening
 from cell.assembly import lagerlog
 from cell.assembly.process import raise_descriptor_limit, stop_signals
 from cell.client.session import Session, bbs_command
+from cell.client.values import listen_address
 from cell.errors import CommandError
 
 DEFAULT_ADDRESS = "127.0.0.1:8000"
@@ -32,31 +33,17 @@ DEFAULT_ADDRESS = "127.0.0.1:8000"
 logger = logging.getLogger(__name__)
 
 
-class ListenAddress(click.ParamType[Address]):
-    """``HOST:PORT``."""
-
-    name = "HOST:PORT"
-
-    def convert(
-        self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        try:
-            return value if isinstance(value, Address) else Address.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @bbs_command()
 @click.option(
     "--address",
-    type=ListenAddress(),
+    type=listen_address,
     default=DEFAULT_ADDRESS,
     metavar="HOST:PORT",
     help=f"listen address for requests (default: {DEFAULT_ADDRESS})",
 )
 @click.option(
     "--health-address",
-    type=ListenAddress(),
+    type=listen_address,
     metavar="HOST:PORT",
     help="listen address of GET /health (default: none)",
 )

@@ -42,17 +42,8 @@ class Bundle:
     tree: Path
 
     def serve(self, static_dir: Path) -> None:
-        """Link the archives at the paths that the Cloud Controller's recipes use.
-
-        An existing file, such as the Go bundle, stays.
-        """
-        for name in ARCHIVES:
-            link = static_dir / name / f"{name}.tgz"
-            if link.is_symlink():
-                link.unlink()
-            if not link.exists():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(self.archives / f"{name}.tgz")
+        """Serve the archives, see :func:`serve_archives`."""
+        serve_archives(self.archives, static_dir)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -75,6 +66,27 @@ class Bundle:
             folders += [path for path in siblings.iterdir() if path != self.archives and _is_complete(path)]
         free = [each for each in sorted(folders) if not any(path.is_relative_to(each) for path in mounted)]
         return [folder for folder in free if _removed(folder)]
+
+
+def serve_archives(archives: Path, static_dir: Path) -> None:
+    """Link the archives at the paths that the Cloud Controller's recipes use.
+
+    An existing file, such as the Go bundle, stays.
+    """
+    for name in ARCHIVES:
+        link = static_dir / name / f"{name}.tgz"
+        if link.is_symlink():
+            link.unlink()
+        if not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(archives / f"{name}.tgz")
+
+
+def check_complete(archives: Path) -> None:
+    """Raises BundleError if an archive is missing."""
+    missing = [name for name in ARCHIVES if not (archives / f"{name}.tgz").is_file()]
+    if missing:
+        raise BundleError(f"{archives} is not a lifecycle bundle: {missing[0]}.tgz is missing")
 
 
 def _removed(folder: Path) -> bool:
@@ -118,9 +130,7 @@ def own_bundle() -> Bundle:
 
 
 def _unpacked(archives: Path, cache: Path) -> Bundle:
-    missing = [name for name in ARCHIVES if not (archives / f"{name}.tgz").is_file()]
-    if missing:
-        raise BundleError(f"{archives} is not a lifecycle bundle: {missing[0]}.tgz is missing")
+    check_complete(archives)
     archive = archives / "lifecycle.tgz"
     with archive.open("rb") as file:
         tree = cache / f"{UNPACKED}{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

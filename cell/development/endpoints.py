@@ -1,7 +1,8 @@
-"""The endpoints file of `cell dev`: its addresses, for other programs, in the state folder.
+"""The endpoints file of a control plane: its addresses, for other programs, in the state folder.
 
 The file is removed at the end of the process. The process holds a lock on it, which the kernel releases in
-any case, so the file of a killed process is recognized as stale.
+any case, so the file of a killed process is recognized as stale. A file with ``"remote": true`` is a copy for
+another machine, or for outside of a container, and has no lock; its TLS files are relative to it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class CellEndpoint:
 class Endpoints:
     """tls: PEM files of CA, certificate and key for clients; None if all endpoints are plain.
 
-    file_server, logs: base URLs.
+    file_server, logs: base URLs. file_server_of_cells: that of the file server as cells call it. router: URL
+    of the router, whose host is the domain of apps; empty without one.
     """
 
     bbs: str
@@ -47,6 +49,8 @@ class Endpoints:
     logs: str
     tls: tuple[Path, Path, Path] | None
     cells: tuple[CellEndpoint, ...] = ()
+    file_server_of_cells: str = ""
+    router: str = ""
 
 
 @contextmanager
@@ -73,8 +77,9 @@ def read_endpoints(state_dir: Path) -> Endpoints:
     path = state_dir / FILE_NAME
     try:
         with path.open() as file:
-            endpoints = _parsed(file.read(MOST_CHARACTERS))
-            held = _held(file)
+            document = _parsed(file.read(MOST_CHARACTERS))
+            endpoints = _endpoints(document, state_dir)
+            current = document.get("remote") is True or _held(file)
     except FileNotFoundError:
         raise NoEndpoints(f"{path} does not exist") from None
     except PermissionError:
@@ -85,12 +90,12 @@ def read_endpoints(state_dir: Path) -> Endpoints:
         raise NoEndpoints(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise NoEndpoints(f"{path} is not a file of `cell dev`: {error}") from error
-    if not held:
+    if not current:
         raise NoEndpoints(f"{path} belongs to a `cell dev` that no longer runs")
     return endpoints
 
 
-def _parsed(text: str) -> Endpoints:
+def _parsed(text: str) -> dict[str, object]:
     """Raises ValueError."""
     try:
         document = json.loads(text)
@@ -98,24 +103,35 @@ def _parsed(text: str) -> Endpoints:
         raise ValueError("it is not JSON") from error
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
+    return document
+
+
+def _endpoints(document: Mapping[str, object], folder: Path) -> Endpoints:
+    """folder: of relative paths. Raises ValueError."""
     tls = document.get("tls")
     if tls is not None and not isinstance(tls, dict):
         raise ValueError("`tls` is not a JSON object")
     cells = document.get("cells", [])
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
         raise ValueError("`cells` is not a list of JSON objects")
+    file_server = _text(document, "file_server", "")
     return Endpoints(
         bbs=_text(document, "bbs"),
         locket=_text(document, "locket"),
-        file_server=_text({"file_server": "", **document}, "file_server"),
-        logs=_text({"logs": "", **document}, "logs"),
-        tls=(Path(_text(tls, "ca")), Path(_text(tls, "cert")), Path(_text(tls, "key"))) if tls else None,
+        file_server=file_server,
+        file_server_of_cells=_text(document, "file_server_of_cells", file_server),
+        logs=_text(document, "logs", ""),
+        router=_text(document, "router", ""),
+        tls=(folder / _text(tls, "ca"), folder / _text(tls, "cert"), folder / _text(tls, "key"))
+        if tls
+        else None,
         cells=tuple(CellEndpoint(_text(cell, "cell_id"), _text(cell, "admin")) for cell in cells),
     )
 
 
-def _text(document: Mapping[str, object], key: str) -> str:
-    value = document.get(key)
+def _text(document: Mapping[str, object], key: str, default: str | None = None) -> str:
+    """Raises ValueError."""
+    value = document.get(key, default)
     if not isinstance(value, str):
         raise ValueError(f"`{key}` is not a string")
     return value

@@ -43,6 +43,22 @@ def test_a_file_left_behind_does_not_count(tmp_path: Path) -> None:
         assert read_endpoints(tmp_path).logs == "l"
 
 
+def test_a_copy_for_another_machine_has_no_lock_and_its_files_beside_it(tmp_path: Path) -> None:
+    files = {"ca": "ca.crt", "cert": "client.crt", "key": "/elsewhere/client.key"}
+    document = {
+        **DOCUMENT,
+        "remote": True,
+        "tls": files,
+        "file_server_of_cells": "http://control-plane:8080",
+        "router": "http://localhost:8000",
+    }
+    (tmp_path / FILE_NAME).write_text(json.dumps(document))
+    found = read_endpoints(tmp_path)
+    assert found.tls == (tmp_path / "ca.crt", tmp_path / "client.crt", Path("/elsewhere/client.key"))
+    assert (found.file_server, found.file_server_of_cells) == ("f", "http://control-plane:8080")
+    assert found.router == "http://localhost:8000"
+
+
 def test_a_reader_is_not_taken_for_who_wrote_it(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text(json.dumps(DOCUMENT))
     for _ in range(2):
