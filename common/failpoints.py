@@ -1,8 +1,9 @@
 """Failpoints: named places between an intent, its effect and its result, where a test can kill the process.
 
 ``DIEGO_CELL_FAILPOINTS=network.attach.linked=kill@3`` kills the process when it passes that place for the
-third time (``=kill``: the first time). The variable is read once, when the process starts; without it a
-failpoint does nothing. Several are separated by commas.
+third time (``=kill``: the first time). Several are separated by commas. A value that begins with ``/`` names
+a file with such a text; it is read again whenever it is replaced, so a test can arm a running process. The
+variable is read once, when the process starts; without it a failpoint does nothing.
 """
 
 from __future__ import annotations
@@ -66,6 +67,26 @@ class Failpoints:
             return self._left[name] == 0
 
 
+class FailpointFile:
+    """The failpoints that a file arms; none while there is no file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._version = 0
+        self._points = Failpoints("")
+
+    def is_due(self, name: str) -> bool:
+        """As :meth:`Failpoints.is_due`, after a look at the file. Raises ValueError for a malformed one."""
+        try:
+            version = os.stat(self._path).st_mtime_ns
+        except FileNotFoundError:
+            return False
+        if version != self._version:
+            with open(self._path, encoding="utf-8") as file:
+                self._points, self._version = Failpoints(file.read()), version
+        return self._points.is_due(name)
+
+
 def parse(text: str) -> dict[str, int]:
     """The pass to act on, by name. Raises ValueError."""
     armed = {}
@@ -79,7 +100,14 @@ def parse(text: str) -> dict[str, int]:
     return armed
 
 
-_ARMED = Failpoints(text) if (text := os.environ.get(VARIABLE, "")) else None
+def of_variable(value: str) -> Failpoints | FailpointFile | None:
+    """What the variable's value arms. Raises ValueError."""
+    if value.startswith("/"):
+        return FailpointFile(value)
+    return Failpoints(value) if value else None
+
+
+_ARMED = of_variable(os.environ.get(VARIABLE, ""))
 
 
 def failpoint(name: str) -> None:

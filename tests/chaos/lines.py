@@ -39,6 +39,11 @@ class AppLines:
         """How many lines of an instance came."""
         return self._next[instance]
 
+    @property
+    def total(self) -> int:
+        """How many numbered lines came."""
+        return sum(self._next.values())
+
     def _take(self, instance: str, message: str) -> None:
         word, _, number = message.partition(" ")
         if word == "line" and number.isdecimal():

@@ -82,6 +82,10 @@ class Traffic:
             self.group.create_task(work(guid, port, life)) for work in (self._standing, self._fresh)
         ]
 
+    def calls(self, guid: str) -> bool:
+        """Whether an instance is called."""
+        return guid in self._clients
+
     async def drop(self, guid: str) -> None:
         """End the calls, because the instance is about to end."""
         clients = self._clients.pop(guid, [])

@@ -85,7 +85,7 @@ class Files:
     """A file server for downloads and uploads, both slow enough to be in flight when the agent is killed."""
 
     archive: bytes
-    slow_s: float = 0.5
+    slow_s: float = 0.25
     uploads: Counter[str] = field(default_factory=Counter)
     url: str = ""
 
@@ -144,7 +144,7 @@ def task(guid: str, run_s: float, files: str) -> TaskDefinition:
 
 @dataclass
 class TaskMill:
-    """Keeps Tasks running, and checks each one's end. wrong: ends that are not as they must be."""
+    """Keeps Tasks running unless paused, and checks how each ends. wrong: ends that must not be."""
 
     bbs: HTTPBBSClient
     files: Files
@@ -152,7 +152,7 @@ class TaskMill:
     done: list[str] = field(default_factory=list)
     waiting: set[str] = field(default_factory=set)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
-    _paused: bool = False
+    _paused: bool = True
 
     def pause(self) -> None:
         """Start no more Tasks."""
@@ -168,7 +168,7 @@ class TaskMill:
                 number = next(self._numbers)
                 guid = f"task-{number}"
                 self.waiting.add(guid)
-                await self.bbs.desire_task(guid, DOMAIN, task(guid, number % 4 * 0.5, self.files.url))
+                await self.bbs.desire_task(guid, DOMAIN, task(guid, number % 4 * 0.25, self.files.url))
             for each in await self.bbs.tasks(domain=DOMAIN):
                 if each.state is TaskState.Completed:
                     await self._take(each)

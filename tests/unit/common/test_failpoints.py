@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from common.failpoints import NAMES, VARIABLE, Failpoints, parse
+from common.failpoints import NAMES, VARIABLE, FailpointFile, Failpoints, parse
 from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.unit
@@ -52,14 +53,35 @@ def test_every_name_is_one_place_in_the_code() -> None:
     assert places == Counter(NAMES)
 
 
-def test_a_process_is_killed_where_the_variable_says() -> None:
+@pytest.mark.parametrize("is_file", [False, True], ids=["names", "file"])
+def test_a_process_is_killed_where_the_variable_says(tmp_path: Path, is_file: bool) -> None:
+    armed = "outcome.stored=kill@2"
+    (tmp_path / "failpoints").write_text(armed)
     loop = 'for number in range(3): print(number, flush=True); failpoint("outcome.stored")'
     script = f"from common.failpoints import failpoint\n{loop}"
     ended = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, VARIABLE: "outcome.stored=kill@2"},
+        env={**os.environ, VARIABLE: str(tmp_path / "failpoints") if is_file else armed},
         cwd=REPOSITORY,
         capture_output=True,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, b"0\n1\n")
+
+
+def test_a_file_arms_a_running_process_whenever_it_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "failpoints"
+    points = FailpointFile(str(file))
+
+    def write(text: str, at: int) -> None:
+        file.write_text(text)
+        os.utime(file, (at, at))
+
+    assert not points.is_due("outcome.stored"), "without a file"
+    write("outcome.stored=kill@2", 1)
+    assert [points.is_due("outcome.stored") for _ in range(3)] == [False, True, False]
+    write("outcome.answered=kill", 2)
+    assert not points.is_due("outcome.stored")
+    assert points.is_due("outcome.answered")
+    write("", 3)
+    assert not points.is_due("outcome.answered")
