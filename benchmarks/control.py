@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
+import grpc.aio
+
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.schedule import schedule
 from bbs.embedded.calls.callbacks import HTTPCallbacks
@@ -44,6 +47,9 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.locket import Resource, TypeCode
 from bbs.serving.address import Address, listening
 from bbs.serving.listener import serving
+from bbs.wire import locket as wire
+from bbs.wire.proto import locket_pb2
+from bbs.wire.routes import ACTUAL_LRPS
 from cell.assembly.process import relax_garbage_collector
 from executor.api import ExecutorAPI
 from executor.journal.sqlite import SQLiteJournal
@@ -66,8 +72,9 @@ INSTANCES = 5
 CELLS = 100
 AUCTION_CELLS = 1000
 SUBSCRIBERS = 50
-EVENTS = 1000
-"""Below the limit of events that a subscriber may lag behind."""
+EVENTS = 10_000
+BURST = 50
+"""LRPs whose instances are claimed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,58 @@ async def list_by_cell(desired: int) -> Clock:
     return median(taken)
 
 
+async def _list_all(port: int, session: aiohttp.ClientSession) -> int:
+    """Bytes of a list of all instances, which a client in another process would decode."""
+    url = f"http://127.0.0.1:{port}{ACTUAL_LRPS.path}"
+    async with session.post(url, data=b"") as answer:
+        return len(await answer.read())
+
+
+async def list_all(desired: int) -> Clock:
+    """Seconds to list all instances."""
+    taken = []
+    async with filled(desired, CELLS) as plane, aiohttp.ClientSession() as session:
+        for _ in range(3):
+            with timed() as clock:
+                assert await _list_all(plane.port, session) > desired * INSTANCES * 50
+            taken.append(clock)
+    return median(taken)
+
+
+async def longest_write_in_list(desired: int) -> Clock:
+    """Longest write to the BBS while all instances are listed."""
+    async with filled(desired, CELLS) as plane, aiohttp.ClientSession() as session:
+        listing = asyncio.create_task(_list_all(plane.port, session))
+        longest = Clock()
+        while not listing.done():
+            with timed() as clock:
+                await plane.client.upsert_domain("bench", 60)
+            longest = max(longest, clock, key=lambda one: one.wall)
+        await listing
+    return longest
+
+
+async def renewals(count: int) -> Clock:
+    """Seconds for ``count`` renewals of presences, both sides."""
+    async with (
+        filled(0, AUCTION_CELLS) as plane,
+        plane.bbs.locket_server("127.0.0.1:0") as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        lock = channel.unary_unary(wire.LOCK.path)
+        resources = plane.bbs.controllers.deps.registry.fetch_all(TypeCode.PRESENCE)
+        requests = [
+            locket_pb2.LockRequest(
+                resource=wire.resource_to_wire(each), ttl_in_seconds=10**6
+            ).SerializeToString()
+            for each in resources
+        ]
+        with timed() as clock:
+            for number in range(count):
+                await lock(requests[number % len(requests)])
+    return clock
+
+
 async def convergence(desired: int) -> Clock:
     """Seconds of a convergence pass that finds nothing to do."""
     async with filled(desired, CELLS) as plane:
@@ -229,7 +288,7 @@ async def longest_pause_in_convergence(desired: int) -> Clock:
 
 
 async def fan_out(events: int) -> Clock:
-    """Seconds from the first call until 50 subscribers have read ``events`` changes."""
+    """Seconds from the first call, in bursts of 250, until 50 subscribers have read ``events`` changes."""
     async with filled(events // INSTANCES, CELLS) as plane, asyncio.TaskGroup() as group:
         heads = [asyncio.Event() for _ in range(SUBSCRIBERS)]
         readers = [group.create_task(_read(plane.port, events, head)) for head in heads]
@@ -237,22 +296,30 @@ async def fan_out(events: int) -> Clock:
             await head.wait()
         lrps = plane.bbs.controllers.lrps
         with timed() as clock:
-            for number in range(events // INSTANCES):
-                for index in range(INSTANCES):
-                    await lrps.claim(f"app-{number:06}", index, _instance(number, index, CELLS))
+            numbers = range(events // INSTANCES)
+            for first in range(0, len(numbers), BURST):
+                await asyncio.gather(
+                    *(
+                        lrps.claim(f"app-{number:06}", index, _instance(number, index, CELLS))
+                        for number in numbers[first : first + BURST]
+                        for index in range(INSTANCES)
+                    )
+                )
             await asyncio.gather(*readers)
     return clock
 
 
 async def _read(port: int, events: int, head: asyncio.Event) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    writer.write(b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    writer.write(b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
     head.set()
     seen = 0
     rest = b""
     while seen < events:
-        *lines, rest = (rest + await reader.read(1 << 16)).split(b"\n")
+        block = await reader.read(1 << 16)
+        assert block, f"the stream ended after {seen} events"
+        *lines, rest = (rest + block).split(b"\n")
         seen += sum(line.startswith(b"data: ") for line in lines)
     writer.close()
 
@@ -363,6 +430,9 @@ async def auction(starts: int) -> Clock:
 
 PARTS: Mapping[str, tuple[Callable[[int], Any], int, str]] = {
     "list by cell": (list_by_cell, 10_000, "desired LRPs, five instances each, a hundredth on the cell"),
+    "list all": (list_all, 10_000, "desired LRPs, five instances each"),
+    "longest write in it": (longest_write_in_list, 10_000, "desired LRPs, five instances each"),
+    "renewals": (renewals, 2000, f"renewals of {AUCTION_CELLS} presences, 200 a second in use"),
     "convergence": (convergence, 10_000, "desired LRPs, five instances each"),
     "longest wait in it": (longest_pause_in_convergence, 10_000, "desired LRPs, five instances each"),
     "event fan-out": (fan_out, EVENTS, f"events to {SUBSCRIBERS} subscribers"),

@@ -116,11 +116,13 @@ class Subscription:
                     await self._arrived.wait()
             except TimeoutError:
                 return None
-        if not self._notices:
-            return None
-        notice = self._notices.popleft()
-        self._bytes -= len(notice.record)
-        return notice
+        return next(iter(self.take(1)), None)
+
+    def take(self, count: int) -> list[Notice]:
+        """Up to ``count`` events that wait, in order."""
+        taken = [self._notices.popleft() for _ in range(min(count, len(self._notices)))]
+        self._bytes -= sum(len(notice.record) for notice in taken)
+        return taken
 
 
 class Hub:

@@ -1,4 +1,8 @@
-"""Event streams as server-sent events, one event per chunk; slow subscribers are disconnected."""
+"""Event streams as server-sent events; slow subscribers are disconnected.
+
+Events that wait together are written together: one write for each of 50 subscribers and 50,000 events costs
+more than the events.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ GONE_CHECK_S = 5.0
 
 
 RECORDS_PER_TURN = 64
-"""Records sent to one subscriber before yielding to the others."""
+"""Most records in one write; the other subscribers have their turn before the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,12 @@ async def _send_all(
             return
         if notice is None:
             continue
-        await send(request, response, sse.number_record(number, _record(notice, old=old)))
-        number += 1
-        if number % RECORDS_PER_TURN == 0:
+        notices = [notice, *subscription.take(RECORDS_PER_TURN - 1)]
+        records = (_record(each, old=old) for each in notices)
+        numbered = (sse.number_record(number, record) for number, record in enumerate(records, start=number))
+        await send(request, response, b"".join(numbered))
+        number += len(notices)
+        if len(notices) == RECORDS_PER_TURN:
             await asyncio.sleep(0)
 
 
