@@ -15,6 +15,7 @@ from tenacity import retry_if_exception_type
 
 from bbs.backoff import Backoff
 from common import ecr
+from common.reading import beginning
 from rep.runrequest import RunRequestError
 
 TIMEOUT_S = 10.0
@@ -77,7 +78,7 @@ async def _ask(url: str, headers: Mapping[str, str]) -> bytes:
             aiohttp.ClientSession(timeout=timeout) as session,
             session.post(url, data=ecr.BODY, headers=headers) as response,
         ):
-            status, body = response.status, await response.content.read(MAX_ANSWER_BYTES)
+            status, body = response.status, await beginning(response.content.read, MAX_ANSWER_BYTES)
     except TimeoutError as error:
         raise _Unanswered("no answer in time", repr(error)) from error
     except (aiohttp.ClientError, OSError) as error:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from bbs.models.guid import is_guid
 from bbs.models.invalid import InvalidDocument
@@ -21,6 +22,7 @@ from bbs.serving.access import AccessRule
 from bbs.serving.address import Address
 from bbs.serving.bodies import whole_body
 from bbs.serving.listener import serving
+from bbs.serving.plaintext import PLAIN_TEXT, plain, plain_errors
 from bbs.tracing import traced
 from bbs.wire.routes import trace_id
 from executor.api import ExecutorAPI
@@ -38,14 +40,12 @@ from rep.updates import read_update
 OUTCOMES_PATH = "/outcomes"
 ORPHANS_PATH = "/orphans"
 CANCEL_FAILED = "cancel-task.failed-deleting-container"
-SNIFFED_TEXT = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 16 << 20
 """Limit of one request: work for about 40,000 instances."""
 
 _READING = ("GET", "HEAD")
 """Methods of read requests, which are too frequent to log."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Route = tuple[str, str, Handler]
 """Method, path, handler."""
 
@@ -110,7 +110,7 @@ class OrphanRoutes:
         except ExecutorError as error:
             data = {"container-guid": guid, "error": str(error)}
             logger.error("failed-to-destroy-orphan", extra={"data": data})
-            return _plain(500, f"{error}\n")
+            return plain(500, str(error))
         return _status(204)
 
 
@@ -261,23 +261,11 @@ async def listening(
 
 
 def _application(routes: Iterable[Route]) -> web.Application:
-    application = web.Application(middlewares=[_plain_errors], client_max_size=MAX_BODY_BYTES)
+    application = web.Application(middlewares=[plain_errors], client_max_size=MAX_BODY_BYTES)
     for method, path, handler in routes:
         application.router.add_route(method, path, handler)
     application.on_response_prepare.append(_trim_headers)
     return application
-
-
-@web.middleware
-async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPNotFound:
-        return _plain(404, "404 page not found\n")
-    except web.HTTPMethodNotAllowed as error:
-        response = _plain(405, "Method Not Allowed\n")
-        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-        return response
 
 
 async def _trim_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -286,17 +274,12 @@ async def _trim_headers(request: web.Request, response: web.StreamResponse) -> N
         response.headers.popall("Content-Type", None)
 
 
-def _plain(status: int, text: str) -> web.Response:
-    headers = {"Content-Type": SNIFFED_TEXT, "X-Content-Type-Options": "nosniff"}
-    return web.Response(status=status, body=text.encode(), headers=headers)
-
-
 def _status(status: int) -> web.Response:
     return web.Response(status=status, body=b"")
 
 
 def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=to_body(value), headers={"Content-Type": SNIFFED_TEXT})
+    return web.Response(status=status, body=to_body(value), headers={"Content-Type": PLAIN_TEXT})
 
 
 def _instance_guid(request: web.Request) -> str:

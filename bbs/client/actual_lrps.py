@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from bbs.client.transport import Caller, EndpointNotFoundError
 from bbs.models.actual_lrp import (
     ActualLRP,
     ActualLRPInstanceKey,
-    ActualLRPInternalRoute,
     ActualLRPKey,
-    ActualLRPNetInfo,
+    RunningData,
 )
 from bbs.wire import routes
 from bbs.wire.mapping import text_to_wire, to_model, to_wire
@@ -20,6 +19,10 @@ from bbs.wire.proto import actual_lrp_requests_pb2 as requests
 from bbs.wire.proto import evacuation_pb2 as evacuation
 
 logger = logging.getLogger(__name__)
+
+RunningRequest = TypeVar(
+    "RunningRequest", requests.StartActualLRPRequest, evacuation.EvacuateRunningActualLRPRequest
+)
 
 
 class ActualLRPClient(Caller):
@@ -54,27 +57,12 @@ class ActualLRPClient(Caller):
         self,
         key: ActualLRPKey,
         instance_key: ActualLRPInstanceKey,
-        net_info: ActualLRPNetInfo,
+        running: RunningData,
         *,
-        internal_routes: Sequence[ActualLRPInternalRoute] = (),
-        metric_tags: Mapping[str, str] | None = None,
-        routable: bool = True,
-        availability_zone: str = "",
         trace_id: str = "",
     ) -> None:
-        """If the BBS lacks this call, use the older one, which has none of the options."""
-        older = requests.StartActualLRPRequest(
-            actual_lrp_key=_key(key),
-            actual_lrp_instance_key=_instance_key(instance_key),
-            actual_lrp_net_info=to_wire(net_info, wire.ActualLRPNetInfo),
-        )
-        request = requests.StartActualLRPRequest(
-            actual_lrp_internal_routes=_internal_routes(internal_routes),
-            metric_tags=metric_tags,
-            Routable=routable,
-            availability_zone=availability_zone,
-        )
-        request.MergeFrom(older)
+        """If the BBS lacks this call, use the older one, which knows the addresses only."""
+        older, request = _running(requests.StartActualLRPRequest, key, instance_key, running)
         try:
             await self._ask(routes.START_ACTUAL_LRP, request, trace_id)
         except EndpointNotFoundError:
@@ -129,27 +117,12 @@ class EvacuationClient(Caller):
         self,
         key: ActualLRPKey,
         instance_key: ActualLRPInstanceKey,
-        net_info: ActualLRPNetInfo,
+        running: RunningData,
         *,
-        internal_routes: Sequence[ActualLRPInternalRoute] = (),
-        metric_tags: Mapping[str, str] | None = None,
-        routable: bool = True,
-        availability_zone: str = "",
         trace_id: str = "",
     ) -> bool:
-        """If the BBS lacks this call, use the older one, which has none of the options."""
-        older = evacuation.EvacuateRunningActualLRPRequest(
-            actual_lrp_key=_key(key),
-            actual_lrp_instance_key=_instance_key(instance_key),
-            actual_lrp_net_info=to_wire(net_info, wire.ActualLRPNetInfo),
-        )
-        request = evacuation.EvacuateRunningActualLRPRequest(
-            actual_lrp_internal_routes=_internal_routes(internal_routes),
-            metric_tags=metric_tags,
-            Routable=routable,
-            availability_zone=availability_zone,
-        )
-        request.MergeFrom(older)
+        """If the BBS lacks this call, use the older one, which knows the addresses only."""
+        older, request = _running(evacuation.EvacuateRunningActualLRPRequest, key, instance_key, running)
         try:
             return (await self._ask(routes.EVACUATE_RUNNING_ACTUAL_LRP, request, trace_id)).keep_container
         except EndpointNotFoundError:
@@ -190,5 +163,22 @@ def _instance_key(key: ActualLRPInstanceKey) -> wire.ActualLRPInstanceKey:
     return to_wire(key, wire.ActualLRPInstanceKey)
 
 
-def _internal_routes(internal_routes: Sequence[ActualLRPInternalRoute]) -> list[wire.ActualLRPInternalRoute]:
-    return [to_wire(route, wire.ActualLRPInternalRoute) for route in internal_routes]
+def _running(
+    kind: type[RunningRequest], key: ActualLRPKey, instance_key: ActualLRPInstanceKey, running: RunningData
+) -> tuple[RunningRequest, RunningRequest]:
+    """The requests of the older and of the present call."""
+    older = kind(
+        actual_lrp_key=_key(key),
+        actual_lrp_instance_key=_instance_key(instance_key),
+        actual_lrp_net_info=to_wire(running.net_info, wire.ActualLRPNetInfo),
+    )
+    request = kind(
+        actual_lrp_internal_routes=[
+            to_wire(route, wire.ActualLRPInternalRoute) for route in running.internal_routes
+        ],
+        metric_tags=running.metric_tags,
+        Routable=running.routable,
+        availability_zone=running.availability_zone,
+    )
+    request.MergeFrom(older)
+    return older, request

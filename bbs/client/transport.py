@@ -23,6 +23,7 @@ from bbs.models.errors import BBSError, ErrorType
 from bbs.wire.mapping import encode, error_to_model
 from bbs.wire.proto.error_pb2 import Error
 from bbs.wire.routes import MEDIA_TYPE, TRACE_HEADER, Route
+from common.reading import TooLong, whole
 
 logger = logging.getLogger(__name__)
 
@@ -236,14 +237,10 @@ def no_answer_in_time(url: str, policy: Policy) -> UnansweredError:
 
 async def bounded(url: str, read: Callable[[], Awaitable[bytes]], most: int) -> bytes:
     """Read a whole response by calls of ``read``. Raises OversizedAnswerError."""
-    body = bytearray()
-    while piece := await read():
-        body += piece
-        if len(body) > most:
-            raise OversizedAnswerError(
-                ErrorType.InvalidResponse, f"{url}: the answer is larger than {most} bytes"
-            )
-    return bytes(body)
+    try:
+        return await whole(read, most)
+    except TooLong as error:
+        raise OversizedAnswerError(ErrorType.InvalidResponse, f"{url}: {error}") from error
 
 
 def connection_failed(url: str, error: Exception) -> UnansweredError:

@@ -112,6 +112,17 @@ class ActualLRP:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunningData:
+    """A cell's report about a running instance."""
+
+    net_info: ActualLRPNetInfo
+    internal_routes: tuple[ActualLRPInternalRoute, ...] = ()
+    metric_tags: Mapping[str, str] = field(default_factory=dict)
+    routable: bool = True
+    availability_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActualLRPGroup:
     """The pair of rows of an index, for old clients."""
 

@@ -24,6 +24,7 @@ from typing import Final
 from aiohttp import StreamReader, web
 
 from bbs.serving.access import AccessRule
+from bbs.serving.plaintext import plain
 from bbs.serving.refusals import LOGGED_CHARACTERS, RefusalLog
 
 HEAD_TIMEOUT_S: Final = 5.0
@@ -330,7 +331,7 @@ class Connections:
             origin=request.headers.get("Origin", "")[:LOGGED_CHARACTERS],
             error=why,
         )
-        response = web.Response(status=403, text=f"{why}\n", headers={"X-Content-Type-Options": "nosniff"})
+        response = plain(403, why)
         response.force_close()  # the rest of the request is not read
         return response
 

@@ -11,6 +11,7 @@ from cell.apps.packing import Packed
 from cell.apps.recipes.values import Asset, Uploads
 from cell.client.session import ComponentFailed
 from cell.client.target import BadArguments, Target
+from common.reading import beginning
 
 SHOWN_BYTES: Final = 1000
 """Maximum length of a server's message about a refused upload."""
@@ -84,7 +85,8 @@ class Blobs:
             try:
                 async with self._session.post(url, data=form) as response:
                     if response.status != 201:
-                        text = (await response.content.read(SHOWN_BYTES)).decode(errors="replace").strip()
+                        answer = await beginning(response.content.read, SHOWN_BYTES)
+                        text = answer.decode(errors="replace").strip()
                         raise ComponentFailed(f"{url} answered {response.status}: {text}")
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise ComponentFailed(f"{url}: {_text(error)}") from error

@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from docker.utils import parse_host
 
+from common.reading import beginning
 from executor.engine.client import CALL_TIMEOUT, EngineClient
 from executor.engine.faults import refused, unavailable
 from executor.errors import EngineError, EngineUnavailable
@@ -95,7 +96,7 @@ def _session(docker_host: str | None) -> tuple[aiohttp.ClientSession, str]:
 
 async def _check(response: aiohttp.ClientResponse, asked: str) -> None:
     if response.status >= 400:
-        raise refused(response.status, await response.content.read(_ERROR_LIMIT), asked)
+        raise refused(response.status, await beginning(response.content.read, _ERROR_LIMIT), asked)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from common.reading import whole
 from executor.volumes.api import VolumeError
 from executor.volumes.specs import DriverSpec, TLSFiles
 
@@ -78,7 +79,10 @@ class PluginDriver:
             async with self._session.post(
                 f"{self.spec.url}/{call}", data=json.dumps(body), headers={"Accept": _MEDIA_TYPE}
             ) as response:
-                status, text = response.status, await _text(response)
+                status, text = (
+                    response.status,
+                    (await whole(response.content.readany, ANSWER_BYTES_MOST)).decode("utf-8", "replace"),
+                )
         except TimeoutError as error:
             raise VolumeError(f"{asked}: no answer in time") from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
@@ -93,16 +97,6 @@ class PluginDriver:
             reason = str(problem or f"status {status}")
             raise VolumeError(f"{asked}: {reason}", safe=safe_description(reason) if safe_for_users else "")
         return answer
-
-
-async def _text(response: aiohttp.ClientResponse) -> str:
-    """The response as text; invalid bytes are replaced. Raises ValueError if it is too long."""
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        data += chunk
-        if len(data) > ANSWER_BYTES_MOST:
-            raise ValueError(f"the answer has more than {ANSWER_BYTES_MOST} bytes")
-    return data.decode("utf-8", "replace")
 
 
 def safe_description(error: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
-from bbs.models.actual_lrp import ActualLRPInternalRoute, ActualLRPNetInfo
+from bbs.models.actual_lrp import RunningData
 from bbs.models.errors import BBSError, ErrorType
 from rep.outcomes.reports import CompleteTask, CrashActualLRP, EndReport, Instance
 
@@ -48,17 +48,6 @@ def classify(error: BBSError) -> Outcome:
     return _ERRORS.get(error.type, Outcome.FAILED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
-    """The data that a running instance reports to the BBS."""
-
-    net_info: ActualLRPNetInfo
-    internal_routes: tuple[ActualLRPInternalRoute, ...] = ()
-    metric_tags: Mapping[str, str] = field(default_factory=dict)
-    routable: bool = True
-    availability_zone: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class ClaimActualLRP:
     """Report to the BBS that this cell creates the instance."""
@@ -78,7 +67,7 @@ class StartActualLRP:
     """Report to the BBS that the instance runs, and its addresses."""
 
     instance: Instance
-    announcement: Announcement
+    running: RunningData
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +82,7 @@ class EvacuateRunningActualLRP:
     """Request a replacement of a running instance; the answer says whether to keep the container."""
 
     instance: Instance
-    announcement: Announcement
+    running: RunningData
 
 
 @dataclass(frozen=True, slots=True)

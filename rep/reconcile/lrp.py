@@ -12,6 +12,7 @@ from bbs.models.actual_lrp import (
     ActualLRPNetInfo,
     PortMapping,
     PreferredAddress,
+    RunningData,
 )
 from executor.model import Container, ContainerState, RunResult
 from rep import tags
@@ -25,7 +26,6 @@ from rep.outcomes.reports import (
     RemoveActualLRP,
 )
 from rep.reconcile.commands import (
-    Announcement,
     ClaimActualLRP,
     DeleteContainer,
     EvacuateRunningActualLRP,
@@ -69,9 +69,9 @@ def net_info(container: Container) -> ActualLRPNetInfo:
     )
 
 
-def announcement(container: Container, availability_zone: str) -> Announcement:
+def running_data(container: Container, availability_zone: str) -> RunningData:
     """The data of a start or evacuate_running call. Raises InvalidNetInfo."""
-    return Announcement(
+    return RunningData(
         net_info=net_info(container),
         internal_routes=tuple(
             ActualLRPInternalRoute(hostname=name) for name in container.run_info.internal_routes
@@ -108,11 +108,11 @@ def _starting(container: Container, instance: Instance, zone: str) -> Plan:
 
 def _running(container: Container, instance: Instance, zone: str) -> Plan:
     try:
-        announced = announcement(container, zone)
+        running = running_data(container, zone)
     except InvalidNetInfo as error:
         return (Step(Report("failed-extracting-net-info-from-container", container.guid, str(error))),)
     stop = (StopContainer(container.guid),)
-    return (Step(StartActualLRP(instance, announced), on={Outcome.CANNOT_BE_STARTED: stop}),)
+    return (Step(StartActualLRP(instance, running), on={Outcome.CANNOT_BE_STARTED: stop}),)
 
 
 def _completed(container: Container, instance: Instance, zone: str) -> Plan:
@@ -149,12 +149,12 @@ def _evacuate_claimed(container: Container, instance: Instance, zone: str) -> Pl
 
 def _evacuate_running(container: Container, instance: Instance, zone: str) -> Plan:
     try:
-        announced = announcement(container, zone)
+        running = running_data(container, zone)
     except InvalidNetInfo as error:
         return (Step(Report("failed-extracting-net-info-from-container", container.guid, str(error))),)
     return (
         Step(LogReplacementRequest(container.guid)),
-        Step(EvacuateRunningActualLRP(instance, announced)),
+        Step(EvacuateRunningActualLRP(instance, running)),
         _delete(container),
     )
 

@@ -224,27 +224,11 @@ class Processor:
             case do.RunLRP():
                 desired = await bbs.desired_lrp(who.key.process_guid, trace_id=trace_id)
                 return await self._run(self._builder.for_lrp(desired, who.key.index, who.guid), trace_id)
-            case do.StartActualLRP(_, announced):
-                await bbs.start_actual_lrp(
-                    who.key,
-                    who.instance_key,
-                    announced.net_info,
-                    internal_routes=announced.internal_routes,
-                    metric_tags=announced.metric_tags,
-                    routable=announced.routable,
-                    availability_zone=announced.availability_zone,
-                    trace_id=trace_id,
-                )
-            case do.EvacuateRunningActualLRP(_, announced):
+            case do.StartActualLRP(_, running):
+                await bbs.start_actual_lrp(who.key, who.instance_key, running, trace_id=trace_id)
+            case do.EvacuateRunningActualLRP(_, running):
                 keep = await bbs.evacuate_running_actual_lrp(
-                    who.key,
-                    who.instance_key,
-                    announced.net_info,
-                    internal_routes=announced.internal_routes,
-                    metric_tags=announced.metric_tags,
-                    routable=announced.routable,
-                    availability_zone=announced.availability_zone,
-                    trace_id=trace_id,
+                    who.key, who.instance_key, running, trace_id=trace_id
                 )
                 return Outcome.KEEP_CONTAINER if keep else Outcome.DONE
             case do.RemoveEvacuatingActualLRP():

@@ -18,6 +18,7 @@ import aiohttp
 
 from common.gourl import URLError
 from common.gourl import parse as parse_url
+from common.reading import whole
 from sshd.proxy.realms import Denied, Instance, instance_index
 from sshd.records import ERROR, INFO, Records
 
@@ -116,7 +117,7 @@ class Platform:
         """Status and JSON object of an answer; an empty object for any other text. Raises _NoAnswer."""
         try:
             async with self._session.request(method, url, data=form, headers=headers, ssl=tls) as response:
-                return response.status, _object(await _body(response)) or {}
+                return response.status, _object(await whole(response.content.readany, MAX_ANSWER)) or {}
         except TimeoutError as error:
             raise _NoAnswer(f"{method} {url}: no answer in time") from error
         # a token may contain characters that are invalid in a header
@@ -139,16 +140,6 @@ class CloudFoundryRealm:
 
 class _NoAnswer(Exception):
     """A request without a usable answer; the text is for the log."""
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Read the body. Raises ValueError if it exceeds the limit."""
-    body = b""
-    async for piece in response.content.iter_chunked(MAX_ANSWER):
-        body += piece
-        if len(body) > MAX_ANSWER:
-            raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
-    return body
 
 
 def token_user(token: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from bbs.models.auction import CellState, Work
 from bbs.models.codec import compact
 from bbs.models.invalid import InvalidDocument
 from bbs.wire.routes import TRACE_HEADER
+from common.reading import whole
 
 REQUEST_TIMEOUT_S: Final = 10.0
 """Timeout of every call, the default of auctioneer and BBS."""
@@ -158,7 +159,7 @@ class RepClient(PooledClient):
             async with self.session.request(
                 method, url, data=data, headers=sent, skip_auto_headers=("Content-Type",)
             ) as answer:
-                body = await _read(answer)
+                body = await whole(answer.content.readany, MAX_ANSWER_BYTES)
         except TimeoutError as error:
             raise RepError(method, url, f"no answer within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -181,13 +182,3 @@ def _url(method: str, rep_url: str, *path: str) -> URL:
     except ValueError as error:
         raise RepError(method, rep_url[:SHOWN], f"no rep can be called there: {error}") from error
     return url
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises ValueError if it is too large."""
-    body = bytearray()
-    while chunk := await answer.content.readany():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise ValueError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
-    return bytes(body)

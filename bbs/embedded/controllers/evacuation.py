@@ -9,10 +9,9 @@ from bbs.embedded.calls.startrequests import LRPStartRequest
 from bbs.embedded.controllers.lrps import auction_of, change
 from bbs.embedded.decisions import evacuation
 from bbs.embedded.decisions.evacuation import Evacuation, Replaceability
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.decisions.rows import RUNNING, Rows
 from bbs.embedded.store.tables import Tables
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, RunningData
 
 
 class EvacuationController:

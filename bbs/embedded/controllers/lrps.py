@@ -8,11 +8,11 @@ from bbs.embedded.calls.dependencies import Dependencies, StopCall, stop_call
 from bbs.embedded.calls.reps import RepError
 from bbs.embedded.calls.startrequests import LRPStartRequest, lrp_start
 from bbs.embedded.decisions import lrps as transitions
-from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.decisions.rows import ON_A_CELL, Rows
 from bbs.embedded.store.limits import check_guid
 from bbs.embedded.store.tables import Tables
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, Presence
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, Presence, RunningData
 from bbs.models.cell import CellPresence
 from bbs.models.errors import BBSError, ErrorType
 

@@ -12,7 +12,6 @@ from bbs.embedded.decisions import events as ev
 from bbs.embedded.decisions.events import InstanceEvent
 from bbs.embedded.decisions.lrps import (
     Outcome,
-    RunningData,
     after_crash,
     as_running,
     drop,
@@ -29,7 +28,7 @@ from bbs.embedded.decisions.rows import (
     next_tag,
     to_unclaimed,
 )
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence, RunningData
 from bbs.models.desired_lrp import UpdateStrategy
 from bbs.models.errors import BBSError, ErrorType
 

@@ -6,8 +6,7 @@ numbers are those of the Go BBS.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from bbs.embedded.clock import SECOND
 from bbs.embedded.decisions import events as ev
@@ -28,10 +27,10 @@ from bbs.embedded.decisions.rows import (
 from bbs.models.actual_lrp import (
     ActualLRP,
     ActualLRPInstanceKey,
-    ActualLRPInternalRoute,
     ActualLRPKey,
     ActualLRPNetInfo,
     Presence,
+    RunningData,
 )
 from bbs.models.errors import BBSError, ErrorType
 
@@ -61,17 +60,6 @@ class Outcome:
     after: Rows
     events: tuple[InstanceEvent, ...] = ()
     auction: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningData:
-    """A cell's report about a running instance."""
-
-    net_info: ActualLRPNetInfo
-    internal_routes: tuple[ActualLRPInternalRoute, ...] = ()
-    metric_tags: Mapping[str, str] = field(default_factory=dict)
-    routable: bool = True
-    availability_zone: str = ""
 
 
 def claim(rows: Rows, instance_key: ActualLRPInstanceKey, now: int) -> Outcome:

@@ -34,6 +34,7 @@ from bbs.embedded.files.conditions import (
 )
 from bbs.embedded.files.received import INCOMING, JOBS_FOLDER, add_receiving_routes
 from bbs.embedded.files.uploads import POLLING_INTERVAL_S, add_upload_routes
+from bbs.serving.plaintext import plain
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +67,7 @@ class Refusal(Exception):
         super().__init__(text)
 
     def response(self) -> web.Response:
-        return web.Response(
-            status=self.status,
-            text=f"{self}\n",
-            headers={"X-Content-Type-Options": "nosniff", **self.headers},
-        )
+        return plain(self.status, str(self), self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from yarl import URL
 
 from bbs.models.text import whole_number
 from bbs.serving.access import LOCALHOST
+from common.reading import beginning
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class _Uploads:
                 async with self._http.post(
                     upload.target, data=_form(head, request, end), headers=headers, allow_redirects=False
                 ) as response:
-                    body = await _read(response)
+                    body = await beginning(response.content.read, ANSWER_BYTES)
                     _check_status(response.status, body)
                     return body
             except aiohttp.ClientConnectorError as error:
@@ -208,7 +209,7 @@ class _Uploads:
             job_url = _resolved(uploaded_to, url)
             self._check_target(job_url, request)
             async with self._http.get(job_url, allow_redirects=False) as response:
-                body = await _read(response)
+                body = await beginning(response.content.read, ANSWER_BYTES)
                 _check_status(response.status, body)
 
     @property
@@ -229,14 +230,6 @@ def _is_own(url: URL, own: tuple[str, int]) -> bool:
         return ip_address(url.host or "") == here
     except ValueError:
         return False
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The start of a response, enough for a job or an error."""
-    body = bytearray()
-    while len(body) < ANSWER_BYTES and (chunk := await response.content.read(ANSWER_BYTES - len(body))):
-        body += chunk
-    return bytes(body)
 
 
 async def _form(head: bytes, request: web.Request, end: bytes) -> AsyncIterator[bytes]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bbs.embedded.decisions.events import to_group
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.decisions.rows import by_index
 from bbs.embedded.http.calls import Controllers, Served, checked, optional, text
 from bbs.embedded.store.tables import Tables
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, RunningData
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.validation import (
     check,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -56,10 +58,17 @@ class Registry:
     def token(text: str) -> str:
         return base64.b64encode(text.encode()).decode()
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """The answer comes in two pieces, each a packet of its own."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append((headers, await request.read()))
-        return web.json_response(self.answer, status=self.status)
+        body = json.dumps(self.answer).encode()
+        response = web.StreamResponse(status=self.status)
+        await response.prepare(request)
+        await response.write(body[:1])
+        await asyncio.sleep(0.01)
+        await response.write(body[1:])
+        return response
 
     def endpoint(self, region: str, variant: str) -> str:
         self.asked_for.append((region, variant))

@@ -33,13 +33,20 @@ from bbs.embedded.controllers.evacuation import EvacuationController
 from bbs.embedded.controllers.lrps import LRPController
 from bbs.embedded.controllers.tasks import TaskController
 from bbs.embedded.decisions.convergence import World, plan_index
-from bbs.embedded.decisions.lrps import RunningData, create
+from bbs.embedded.decisions.lrps import create
 from bbs.embedded.decisions.rows import UNCLAIMED
 from bbs.embedded.store.database import Store
 from bbs.embedded.store.resources import Registry
 from bbs.embedded.store.tables import SCHEMA, Tables
 from bbs.models.actions import RunAction
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    Presence,
+    RunningData,
+)
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task, TaskDefinition, TaskState
@@ -176,9 +183,9 @@ class LossyBBS:
         await self._call(self._lrps.claim(key.process_guid, key.index, instance))
 
     async def start_actual_lrp(
-        self, key: ActualLRPKey, instance: ActualLRPInstanceKey, net: ActualLRPNetInfo, **_: Any
+        self, key: ActualLRPKey, instance: ActualLRPInstanceKey, running: RunningData, **_: Any
     ) -> None:
-        await self._call(self._lrps.start(key, instance, RunningData(net_info=net)))
+        await self._call(self._lrps.start(key, instance, running))
 
     async def crash_actual_lrp(
         self, key: ActualLRPKey, instance: ActualLRPInstanceKey, reason: str, **_: str
@@ -199,9 +206,9 @@ class LossyBBS:
         return bool(await self._call(self._evacuation.claimed(key, instance)))
 
     async def evacuate_running_actual_lrp(
-        self, key: ActualLRPKey, instance: ActualLRPInstanceKey, net: ActualLRPNetInfo, **_: Any
+        self, key: ActualLRPKey, instance: ActualLRPInstanceKey, running: RunningData, **_: Any
     ) -> bool:
-        return bool(await self._call(self._evacuation.running(key, instance, RunningData(net_info=net))))
+        return bool(await self._call(self._evacuation.running(key, instance, running)))
 
     async def evacuate_stopped_actual_lrp(
         self, key: ActualLRPKey, instance: ActualLRPInstanceKey, **_: str

@@ -17,6 +17,7 @@ from bbs.models.actual_lrp import (
     ActualLRPInternalRoute,
     ActualLRPKey,
     ActualLRPNetInfo,
+    RunningData,
 )
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
@@ -54,12 +55,13 @@ STARTED = {
     "Routable": False,
     "availability_zone": "z1",
 }
-OPTIONS: dict[str, Any] = {
-    "internal_routes": [ActualLRPInternalRoute(hostname="h")],
-    "metric_tags": {"a": "b"},
-    "routable": False,
-    "availability_zone": "z1",
-}
+RUNNING = RunningData(
+    net_info=NET_INFO,
+    internal_routes=(ActualLRPInternalRoute(hostname="h"),),
+    metric_tags={"a": "b"},
+    routable=False,
+    availability_zone="z1",
+)
 
 Call = Callable[[BBSClient], Awaitable[object]]
 
@@ -102,7 +104,7 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
         None,
     ),
     (
-        lambda c: c.start_actual_lrp(KEY, INSTANCE, NET_INFO, **OPTIONS),
+        lambda c: c.start_actual_lrp(KEY, INSTANCE, RUNNING),
         "/v1/actual_lrps/start.r1",
         actual.StartActualLRPRequest(**STARTED),
         actual.ActualLRPLifecycleResponse(),
@@ -151,7 +153,7 @@ CALLS: list[tuple[Call, str, Message | None, Message, object]] = [
         False,
     ),
     (
-        lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, NET_INFO, **OPTIONS),
+        lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, RUNNING),
         "/v1/actual_lrps/evacuate_running.r1",
         evacuation.EvacuateRunningActualLRPRequest(**STARTED),
         evacuation.EvacuationResponse(keep_container=True),
@@ -296,7 +298,7 @@ async def test_call(
         (lambda c: c.claim_actual_lrp(KEY, INSTANCE), actual.ActualLRPLifecycleResponse),
         (lambda c: c.desired_lrp("p"), desired.DesiredLRPResponse),
         (lambda c: c.start_task("t", "c"), tasks.StartTaskResponse),
-        (lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, NET_INFO), evacuation.EvacuationResponse),
+        (lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, RUNNING), evacuation.EvacuationResponse),
     ],
 )
 async def test_an_error_in_the_response_is_raised(
@@ -312,13 +314,13 @@ async def test_an_error_in_the_response_is_raised(
     ("call", "older", "request_type", "response"),
     [
         (
-            lambda c: c.start_actual_lrp(KEY, INSTANCE, NET_INFO, **OPTIONS),
+            lambda c: c.start_actual_lrp(KEY, INSTANCE, RUNNING),
             "/v1/actual_lrps/start",
             actual.StartActualLRPRequest,
             actual.ActualLRPLifecycleResponse(),
         ),
         (
-            lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, NET_INFO, **OPTIONS),
+            lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, RUNNING),
             "/v1/actual_lrps/evacuate_running",
             evacuation.EvacuateRunningActualLRPRequest,
             evacuation.EvacuationResponse(),
@@ -350,7 +352,7 @@ async def test_no_other_call_has_an_older_form(server: ScriptedServer, client: B
 
 UNANSWERED: dict[str, Call] = {
     "claimed": lambda c: c.evacuate_claimed_actual_lrp(KEY, INSTANCE),
-    "running": lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, NET_INFO),
+    "running": lambda c: c.evacuate_running_actual_lrp(KEY, INSTANCE, RUNNING),
     "stopped": lambda c: c.evacuate_stopped_actual_lrp(KEY, INSTANCE),
     "crashed": lambda c: c.evacuate_crashed_actual_lrp(KEY, INSTANCE, "why"),
 }
@@ -373,7 +375,7 @@ async def test_evacuation_call_that_no_version_of_the_bbs_knows(
     for _ in range(2):
         server.not_found()
     with pytest.raises(EndpointNotFoundError):
-        await client.evacuate_running_actual_lrp(KEY, INSTANCE, NET_INFO)
+        await client.evacuate_running_actual_lrp(KEY, INSTANCE, RUNNING)
     assert len(server.requests) == 2
 
 

@@ -19,6 +19,7 @@ from bbs.models.actual_lrp import (
     ActualLRPInternalRoute,
     ActualLRPKey,
     ActualLRPNetInfo,
+    RunningData,
 )
 from bbs.models.cell import CellPresence
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
@@ -59,17 +60,15 @@ def _instance(message: Any) -> ActualLRPInstanceKey:
     return to_model(message.actual_lrp_instance_key, ActualLRPInstanceKey)
 
 
-def _running(message: Any) -> dict[str, Any]:
-    return {
-        "internal_routes": [to_model(r, ActualLRPInternalRoute) for r in message.actual_lrp_internal_routes],
-        "metric_tags": dict(message.metric_tags),
-        "routable": message.Routable,
-        "availability_zone": message.availability_zone,
-    }
-
-
-def _net_info(message: Any) -> ActualLRPNetInfo:
-    return to_model(message.actual_lrp_net_info, ActualLRPNetInfo)
+def _running(message: Any) -> RunningData:
+    routes = (to_model(route, ActualLRPInternalRoute) for route in message.actual_lrp_internal_routes)
+    return RunningData(
+        net_info=to_model(message.actual_lrp_net_info, ActualLRPNetInfo),
+        internal_routes=tuple(routes),
+        metric_tags=dict(message.metric_tags),
+        routable=message.Routable,
+        availability_zone=message.availability_zone,
+    )
 
 
 def _text(value: str | bytes) -> str:
@@ -109,7 +108,7 @@ CALLS: dict[str, Call] = {
         lambda c, m, t: c.claim_actual_lrp(_key(m), _instance(m), trace_id=t),
     ),
     "/v1/actual_lrps/start.r1": Call(
-        lambda c, m, t: c.start_actual_lrp(_key(m), _instance(m), _net_info(m), **_running(m), trace_id=t)
+        lambda c, m, t: c.start_actual_lrp(_key(m), _instance(m), _running(m), trace_id=t)
     ),
     "/v1/actual_lrps/crash": Call(
         lambda c, m, t: c.crash_actual_lrp(_key(m), _instance(m), _text(m.error_message), trace_id=t)
@@ -139,9 +138,7 @@ CALLS: dict[str, Call] = {
         lambda a: a.keep_container,
     ),
     "/v1/actual_lrps/evacuate_running.r1": Call(
-        lambda c, m, t: c.evacuate_running_actual_lrp(
-            _key(m), _instance(m), _net_info(m), **_running(m), trace_id=t
-        ),
+        lambda c, m, t: c.evacuate_running_actual_lrp(_key(m), _instance(m), _running(m), trace_id=t),
         lambda a: a.keep_container,
     ),
     "/v1/desired_lrp/desire.r2": Call(

@@ -17,10 +17,10 @@ from aiohttp.test_utils import TestClient
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.calls.startrequests import lrp_start_requests
-from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.store.tables import Tables
 from bbs.models.actions import RunAction
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, RunningData
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task
 from bbs.wire.mapping import to_model

@@ -28,7 +28,7 @@ MODELS = [
     if isinstance(value, type)
     and dataclasses.is_dataclass(value)
     and value.__module__ == module.__name__
-    and value is not EmptyAction
+    and value not in (EmptyAction, actual_lrp.RunningData)  # no messages of their own
 ]
 
 

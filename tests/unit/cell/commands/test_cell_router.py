@@ -14,7 +14,13 @@ from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.plane import ControlPlane
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, PortMapping
+from bbs.models.actual_lrp import (
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    PortMapping,
+    RunningData,
+)
 from tests.support.http import server_of
 from tests.support.planes import LRP
 from tests.support.programs import CellProcess, start_cell
@@ -48,7 +54,7 @@ async def test_the_router_runs_until_a_signal(
         await plane_client.start_actual_lrp(
             KEY,
             ActualLRPInstanceKey(instance_guid="i", cell_id="c"),
-            ActualLRPNetInfo(address="127.0.0.1", ports=ports),
+            RunningData(net_info=ActualLRPNetInfo(address="127.0.0.1", ports=ports)),
         )
         router = await start_cell(
             *("router", "--bbs-url", running_plane.bbs_url),

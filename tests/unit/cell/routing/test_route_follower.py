@@ -12,7 +12,13 @@ from bbs.backoff import Backoff
 from bbs.client.http import HTTPBBSClient
 from bbs.client.transport import Policy
 from bbs.embedded.plane import ControlPlane
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, PortMapping
+from bbs.models.actual_lrp import (
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    PortMapping,
+    RunningData,
+)
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from bbs.serving.address import Address
 from cell.routing.follower import Follower
@@ -37,7 +43,7 @@ def served(table: RouteTable) -> list[str] | None:
 
 
 async def start(bbs: HTTPBBSClient, *, routable: bool = True) -> None:
-    await bbs.start_actual_lrp(KEY, INSTANCE, NET, routable=routable)
+    await bbs.start_actual_lrp(KEY, INSTANCE, RunningData(net_info=NET, routable=routable))
 
 
 async def test_the_table_begins_with_what_runs_already(

@@ -18,7 +18,7 @@ from bbs.client.http import HTTPBBSClient
 from bbs.client.transport import Policy
 from bbs.embedded.service import BBS, run_bbs
 from bbs.models.actions import RunAction
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, RunningData
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task, TaskDefinition, TaskState
 from executor.journal.sqlite import SQLiteJournal
@@ -75,7 +75,9 @@ class Outage:
         await controllers.desired.desire(desired, "")
         async with HTTPBBSClient(f"http://127.0.0.1:{self.port}") as client:
             await client.claim_actual_lrp(KEY, INSTANCE_KEY)
-            await client.start_actual_lrp(KEY, INSTANCE_KEY, ActualLRPNetInfo(address="192.0.2.1"))
+            await client.start_actual_lrp(
+                KEY, INSTANCE_KEY, RunningData(net_info=ActualLRPNetInfo(address="192.0.2.1"))
+            )
             definition = TaskDefinition(root_fs="docker:///x", action=ACTION, result_file="/result")
             await client.desire_task(TASK, "apps", definition)
             assert await client.start_task(TASK, CELL)

@@ -171,14 +171,9 @@ async def test_a_running_instance_is_started_in_the_bbs(
     world.bbs.answers["start_actual_lrp"] = [answer]
     await world.look_at(lrp_container(S.RUNNING, routable=True))
     arguments, named = world.bbs.last("start_actual_lrp")
-    assert arguments[2].address == "192.0.2.1"
-    assert named == {
-        "internal_routes": (),
-        "metric_tags": {},
-        "routable": True,
-        "availability_zone": "z1",
-        "trace_id": "trace",
-    }
+    assert arguments[2].net_info.address == "192.0.2.1"
+    assert (arguments[2].routable, arguments[2].availability_zone) == (True, "z1")
+    assert named == {"trace_id": "trace"}
     assert world.executor_calls == executor_calls
 
 

@@ -14,6 +14,7 @@ from bbs.models.actual_lrp import (
     ActualLRPNetInfo,
     PreferredAddress,
     Presence,
+    RunningData,
 )
 from bbs.models.actual_lrp import PortMapping as ReportedPort
 from bbs.models.errors import BBSError, ErrorType
@@ -138,7 +139,7 @@ def test_a_running_lrp_is_announced_with_what_it_is_now(lrp_container: MakeConta
             internal_routes=("a.apps.internal",), metrics_config=MetricsConfig(tags={"source_id": "x"})
         ),
     )
-    said = do.Announcement(
+    said = RunningData(
         net_info=ActualLRPNetInfo(
             address="192.0.2.1",
             instance_address="10.255.0.2",

@@ -18,6 +18,7 @@ from bbs.client.http import HTTPBBSClient
 from bbs.client.identity import Identity
 from bbs.embedded.plane import Addresses, ControlPlane, PlaneConfig
 from bbs.models.actions import RunAction
+from bbs.models.actual_lrp import RunningData
 from bbs.serving.address import Address
 from cell.development.certs import development_identities
 from cell.development.freeport import free_port
@@ -121,7 +122,7 @@ async def whole(
         await client.start_actual_lrp(
             replace(lrp.actual_lrp_key, domain="cf-apps"),
             replace(lrp.actual_lrp_instance_key, cell_id="cell"),
-            lrp.actual_lrp_net_info,
+            RunningData(net_info=lrp.actual_lrp_net_info),
         )
         port, health_port = free_port(), free_port()
         document = {

@@ -9,9 +9,8 @@ import pytest
 from yarl import URL
 
 from bbs.embedded.calls.reps import RepError
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.events.hub import Stream
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, RunningData
 from bbs.models.common import DynamicValue, MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType

@@ -15,12 +15,19 @@ from bbs.embedded.decisions import evacuation
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.convergence import World, plan_index
 from bbs.embedded.decisions.evacuation import Evacuation, Replaceability
-from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.decisions.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
 from bbs.embedded.events.hub import Stream
 from bbs.embedded.store.tables import SCHEMA, Tables
 from bbs.models.actions import RunAction
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    Presence,
+    RunningData,
+)
 from bbs.models.desired_lrp import DesiredLRP, UpdateStrategy
 from bbs.models.errors import BBSError
 from bbs.models.events import (

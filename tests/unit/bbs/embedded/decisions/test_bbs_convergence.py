@@ -16,9 +16,15 @@ from bbs.embedded.decisions.convergence import (
     plan_index,
     plan_task,
 )
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.decisions.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    Presence,
+    RunningData,
+)
 from bbs.models.common import ModificationTag
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.task import Task, TaskDefinition, TaskState

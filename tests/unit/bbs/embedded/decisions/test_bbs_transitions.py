@@ -9,9 +9,16 @@ import pytest
 
 from bbs.embedded.decisions import lrps as transitions
 from bbs.embedded.decisions.evacuation import Refused, Replaceability, evacuate_claimed, evacuate_running
-from bbs.embedded.decisions.lrps import Outcome, RunningData
+from bbs.embedded.decisions.lrps import Outcome
 from bbs.embedded.decisions.rows import CLAIMED, CRASHED, RUNNING, UNCLAIMED, Rows, cut
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
+from bbs.models.actual_lrp import (
+    ActualLRP,
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    Presence,
+    RunningData,
+)
 from bbs.models.common import ModificationTag
 from bbs.models.desired_lrp import UpdateStrategy
 from bbs.models.errors import BBSError, ErrorType

@@ -10,7 +10,6 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from bbs.embedded.calls.startrequests import LRPStartRequest
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.events.hub import Stream, Subscription
 from bbs.embedded.http.streams import old_form
 from bbs.models.actions import RunAction
@@ -20,6 +19,7 @@ from bbs.models.actual_lrp import (
     ActualLRPNetInfo,
     PortMapping,
     PreferredAddress,
+    RunningData,
 )
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP

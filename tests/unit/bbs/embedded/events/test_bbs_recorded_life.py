@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.events.hub import Stream, Subscription
 from bbs.embedded.http.streams import old_form
-from bbs.models.actual_lrp import ActualLRP, ActualLRPKey
+from bbs.models.actual_lrp import ActualLRP, ActualLRPKey, RunningData
 from bbs.models.desired_lrp import DesiredLRPUpdate
 from bbs.models.events import (
     ActualLRPCrashedEvent,

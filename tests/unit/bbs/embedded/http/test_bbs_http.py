@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.events.hub import BUFFER_BYTES, Hub, Notice, Stream
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, RunningData
 from bbs.models.desired_lrp import DesiredLRP, DesiredLRPUpdate
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import (
@@ -24,6 +24,8 @@ from bbs.models.task import Task, TaskDefinition
 from bbs.wire import routes, sse
 from bbs.wire.mapping import encode, to_wire
 from tests.support.waiting import PATIENCE_S
+
+RUNNING = RunningData(net_info=ActualLRPNetInfo(address="10.0.0.1"))
 
 pytestmark = pytest.mark.unit
 
@@ -104,7 +106,7 @@ async def test_a_get_stream_reads_the_filter_in_its_body(world: Any, http: Http)
             key = ActualLRPKey(process_guid=cell, index=0, domain="d")
             instance = ActualLRPInstanceKey(instance_guid="i", cell_id=cell)
             async with client(http) as bbs:
-                await bbs.start_actual_lrp(key, instance, ActualLRPNetInfo(address="10.0.0.1"))
+                await bbs.start_actual_lrp(key, instance, RUNNING)
         world.bbs.hub.close()
         records = sse.Parser().feed(await answer.read())
     [event] = [sse.decode_record(record) for record in records]
@@ -132,10 +134,10 @@ async def test_our_client_goes_through_a_life(
         await bbs.desire_lrp(web_lrp)
         assert (await bbs.desired_lrp("web")).metrics_guid == "web"
         await bbs.claim_actual_lrp(key, instance)
-        await bbs.start_actual_lrp(key, instance, ActualLRPNetInfo(address="10.0.0.1"))
+        await bbs.start_actual_lrp(key, instance, RUNNING)
         [row] = await bbs.actual_lrps(cell_id="c1")
         assert (row.state, row.routable) == ("RUNNING", True)
-        assert await bbs.evacuate_running_actual_lrp(key, instance, ActualLRPNetInfo(address="10.0.0.1"))
+        assert await bbs.evacuate_running_actual_lrp(key, instance, RUNNING)
         await bbs.update_desired_lrp("web", DesiredLRPUpdate(instances=0))
         await bbs.remove_desired_lrp("web")
         with pytest.raises(BBSError) as missing:

@@ -17,7 +17,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.receptor.app import receptor_app
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, PortMapping
+from bbs.models.actual_lrp import (
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    PortMapping,
+    RunningData,
+)
 from tests.support.routes import route_table, served_routes
 
 if TYPE_CHECKING:
@@ -178,7 +184,11 @@ async def test_every_route_answers_as_in_2015(world: World, bbs: HTTPBBSClient, 
 RUNNING = (
     ActualLRPKey(process_guid="web", index=0, domain="d"),
     ActualLRPInstanceKey(instance_guid="i", cell_id="c1"),
-    ActualLRPNetInfo(address="10.0.0.1", ports=(PortMapping(container_port=8080, host_port=61001),)),
+    RunningData(
+        net_info=ActualLRPNetInfo(
+            address="10.0.0.1", ports=(PortMapping(container_port=8080, host_port=61001),)
+        )
+    ),
 )
 
 

@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from bbs.embedded.decisions.lrps import RunningData
 from bbs.embedded.events.hub import Notice
 from bbs.embedded.store.database import Store, StoreError
 from bbs.embedded.store.tables import Tables
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, RunningData
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import DesiredLRPCreatedEvent
