@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import sqlite3
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from common.batches import BatchThread
 from common.failpoints import failpoint
-from common.shielded import finish
 from executor.journal import schema
 from executor.journal.api import Change, Contents, FailureReason, JournalError
 from executor.journal.opening import (
@@ -71,8 +70,7 @@ class SQLiteJournal:
         self._boot_id = boot_id
         self._retry_s = retry_s
         self._stall_s = stall_s
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._writes: BatchThread[_Write] = BatchThread("journal", BATCH)
         self._connection: sqlite3.Connection | None = None
         self._backlog: list[Statement] = []
         self._failing = False
@@ -95,19 +93,14 @@ class SQLiteJournal:
         if opened.connection is None:
             self._backlog += self._retried
         _log(opened.report)
-        loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._serve, args=(loop,), name="journal", daemon=True)
-        self._thread.start()
+        self._writes.start(partial(self._serve, asyncio.get_running_loop()))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the queued writes and close. New writes are refused at once."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._writes.put(None)
-            await finish(asyncio.to_thread(thread.join, self._stall_s))
+        await self._writes.close(self._stall_s)
 
     @property
     def failure(self) -> FailureReason | None:
@@ -124,13 +117,13 @@ class SQLiteJournal:
                 raise
 
     def post(self, *changes: Change) -> None:
-        if self._thread is None:
+        if not self._writes.open:
             logger.error("journal.closed-before-last-changes", extra={"data": {"path": str(self._path)}})
             return
         self._writes.put(_Write(_encoded(changes), is_result=True))
 
     async def _submit(self, changes: Sequence[Change], *, is_result: bool) -> None:
-        if self._thread is None:
+        if not self._writes.open:
             raise JournalError(FailureReason.CLOSED)
         statements = _encoded(changes)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -145,9 +138,7 @@ class SQLiteJournal:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Main loop of the thread."""
-        more = True
-        while more:
-            writes, more = self._next_writes()
+        for writes in self._writes.batches(self._pause_s):
             statements = [statement for write in writes for statement in write.statements]
             error = self._store(statements or (self._retried if self._failing else ()))
             self._failing = error is not None
@@ -163,19 +154,9 @@ class SQLiteJournal:
             logger.error("journal.closed-with-unstored-results", extra={"data": data})
         self._close()
 
-    def _next_writes(self) -> tuple[list[_Write], bool]:
-        """Wait for a write and take all waiting ones, or none when a retry is due; false after the last."""
-        writes: list[_Write] = []
-        try:
-            write = self._writes.get(timeout=self._retry_s if self._backlog or self._failing else None)
-            while write is not None:
-                writes.append(write)
-                if len(writes) == BATCH:
-                    return writes, True
-                write = self._writes.get_nowait()
-        except queue.Empty:
-            return writes, True
-        return writes, False
+    def _pause_s(self) -> float | None:
+        """The longest wait for writes before a retry; None if no retry is due."""
+        return self._retry_s if self._backlog or self._failing else None
 
     def _store(self, statements: Sequence[Statement]) -> JournalError | None:
         """Execute the backlog and the statements in one transaction; the error, if nothing was stored."""

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -29,7 +28,7 @@ from typing import Any, Generic, Self, TypeVar
 from bbs.embedded.events.hub import Notice
 from bbs.embedded.store.statefolder import private_database
 from bbs.embedded.store.tables import SCHEMA, SCHEMA_VERSION, Tables
-from common.shielded import finish
+from common.batches import BatchThread
 
 logger = logging.getLogger(__name__)
 
@@ -72,31 +71,24 @@ class Store:
     def __init__(self, path: Path, publish: Callable[[Sequence[Notice]], None]) -> None:
         self._path = path
         self._publish = publish
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._jobs: BatchThread[_Job[Any]] = BatchThread("bbs-store", BATCH)
 
     async def __aenter__(self) -> Self:
         """Open the file and migrate the schema. Raises StoreError."""
         connection = await asyncio.to_thread(_open, self._path)
         loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(
-            target=self._serve, args=(connection, loop), name="bbs-store", daemon=True
-        )
-        self._thread.start()
+        self._jobs.start(partial(self._serve, connection, loop))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish queued work, then close, even if cancelled meanwhile. New work is refused at once."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._jobs.put(None)
-            await finish(asyncio.to_thread(thread.join))
+        await self._jobs.close()
 
     async def run(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction, until it is durable. Raises its errors, StoreError."""
-        if self._thread is None:
+        if not self._jobs.open:
             raise StoreError(f"{self._path} is not open")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(work, future))
@@ -105,9 +97,7 @@ class Store:
     def _serve(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
         """Thread main loop. A failure fails only the jobs of its batch; the thread continues."""
         database: sqlite3.Connection | None = connection
-        more = True
-        while more:
-            jobs, more = self._next_jobs()
+        for jobs in self._jobs.batches():
             if not jobs:
                 break
             try:
@@ -127,20 +117,6 @@ class Store:
                 break
         if database is not None:
             _close(database)
-
-    def _next_jobs(self) -> tuple[list[_Job[Any]], bool]:
-        """Wait for a job and take all queued ones; false if no more jobs follow."""
-        jobs: list[_Job[Any]] = []
-        job = self._jobs.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == BATCH:
-                return jobs, True
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return jobs, True
-        return jobs, False
 
     def _deliver(self, done: Sequence[_Done]) -> None:
         notices = [notice for item in done for notice in item.notices]
