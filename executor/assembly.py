@@ -72,7 +72,7 @@ def assemble(
     )
     resources = OptionalResources(
         identity=configured_identity(config, meter),
-        volumes=VolumeManager(config.volman_driver_paths, config.volume_bind_paths),
+        volumes=VolumeManager(config.volman_driver_paths, config.volume_bind_paths, meter=meter),
         layers=CachedLayers(fetcher, slots.downloads, engine),
     )
     tools = StepTools(
@@ -115,6 +115,7 @@ def assemble(
             origin=config.log_origin,
             excluded=config.app_metric_exclusion_filter,
         ),
+        log_volume=ledger.report,
         resources=resources,
         slots=slots,
         observer=observer,

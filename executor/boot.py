@@ -35,6 +35,7 @@ from executor.journal.detachable import DetachableJournal
 from executor.privatedir import make_private
 from executor.restoration import Restoration
 from executor.scheduler import lasting
+from executor.telemetry.families import ADOPTION_DURATION
 from executor.upkeep import Upkeep
 from executor.watch.diskusage import DiskUsage
 
@@ -76,6 +77,7 @@ class Boot:
     async def running(self) -> AsyncIterator[None]:
         """Start before the body and stop after it."""
         shared = self.shared
+        begun = shared.clock.monotonic()
         self.restoration.restore_store()
         await self._await_engine()
         await self._spare(await self.restoration.survey())
@@ -86,6 +88,8 @@ class Boot:
             async with shared.scheduler.running():
                 try:
                     await self.restoration.resume(refused)
+                    adopted = shared.clock.monotonic() - begun
+                    shared.meter.instruments.set(ADOPTION_DURATION, adopted)
                     await self.upkeep.report_capacity()
                     self._start_work()
                     yield

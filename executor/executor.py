@@ -9,7 +9,8 @@ body is cancelled and leaving raises the error.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from functools import partial
 from io import BytesIO
@@ -19,6 +20,7 @@ from typing import Self
 import psutil
 
 from common.liveness import Liveness
+from common.metrics.instruments import Instruments
 from executor import capacity
 from executor.boot import Boot
 from executor.config import ExecutorConfig, OnStop
@@ -43,6 +45,7 @@ from executor.model import (
     Container,
     ContainerEvent,
     ContainerMetrics,
+    ContainerState,
     Resources,
     RunRequest,
     UpdateRequest,
@@ -51,6 +54,7 @@ from executor.network.api import Network
 from executor.restoration import Restoration
 from executor.scheduler import Scheduler
 from executor.steps.context import StepSlots
+from executor.telemetry import families
 from executor.telemetry.app_metrics import AppMetrics
 from executor.telemetry.meter import Meter
 from executor.upkeep import Upkeep
@@ -65,8 +69,9 @@ class Executor:
     journal: open, under the lock of the state folder. unreadable: guids of containers whose recorded steps
     cannot be read.
     probe_engine: the same engine with the owner name of health check containers. build_group: builds the
-    steps of a created container. resources: optional resources of containers. slots: of the steps. observer:
-    of its containers. liveness: receives the turns of the loops. All calls need a running executor.
+    steps of a created container. log_volume: sets the totals of app logs. resources: optional resources of
+    containers. slots: of the steps. observer: of its containers. liveness: receives the turns of the loops.
+    All calls need a running executor.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Executor:
         build_group: BuildGroup,
         meter: Meter,
         app_metrics: AppMetrics | None = None,
+        log_volume: Callable[[Instruments], None] = lambda _: None,
         resources: OptionalResources | None = None,
         slots: StepSlots | None = None,
         observer: Observer | None = None,
@@ -100,6 +106,7 @@ class Executor:
         self._engine = engine
         self._slots = slots or StepSlots()
         self._meter = meter
+        self._log_volume = log_volume
         self._app_log = app_log
         self._volumes = resources.volumes
         self._health = EngineHealth(config, probe_engine, meter, liveness)
@@ -274,6 +281,20 @@ class Executor:
     def meter(self) -> Meter:
         """The component metrics of the cell."""
         return self._meter
+
+    def report(self, instruments: Instruments) -> None:
+        """Set the values that are states: capacity, containers, health."""
+        containers = self._store.list()
+        for name, gauge in capacity.gauges(
+            self._store.total, self._store.remaining(), containers, self._metrics.latest
+        ).items():
+            self._meter.show(name, gauge)
+        states = Counter(container.state for container in containers)
+        for state in ContainerState:
+            instruments.set(families.CONTAINERS, states[state], state.value)
+        self._log_volume(instruments)
+        instruments.set(families.HEALTHY, 1 if self.healthy else 0)
+        instruments.set(families.JOURNAL_TROUBLE, 0 if self._journal.trouble is None else 1)
 
     @property
     def left_behind(self) -> str:

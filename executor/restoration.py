@@ -25,6 +25,7 @@ from executor.errors import EngineError
 from executor.journal.api import DeleteContainer, Journal
 from executor.model import Container
 from executor.network.api import Lease
+from executor.telemetry.families import ADOPTED
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Restoration:
         except OSError as error:  # a limit that was reached before is then reported again
             log.warning("limits-not-adopted", extra={"data": {"error": str(error)}})
         for guid, decision in self._decisions.items():
+            self.shared.meter.instruments.count(ADOPTED, decision.value)
             with self.shared.containment.of(guid, "resume"):
                 self._carry_out(guid, decision, refused.get(guid, ""))
 

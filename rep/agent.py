@@ -23,6 +23,7 @@ from aiohttp import web
 from bbs.client.api import BBSClient
 from bbs.serving.address import Address
 from common.liveness import Liveness
+from common.metrics.instruments import Instruments
 from common.tasks import leaves, running
 from executor.api import ExecutorAPI
 from executor.journal.api import Journal
@@ -34,6 +35,7 @@ from rep.ecr import RegistryCredentials
 from rep.ending import Ending
 from rep.evacuation import Cleanup, EvacuationFlag, Evacuator, shutdown_limit_s
 from rep.facts import Facts
+from rep.families import EVACUATING, PRESENCE_HELD
 from rep.metrics import MetricsSink, NoMetrics, RequestMetrics
 from rep.outcomes.courier import Courier
 from rep.outcomes.ledger import Ledger
@@ -47,7 +49,14 @@ from rep.reconcile.replacements import following_replacements
 from rep.removals import Removals
 from rep.rootfs import named_with_version
 from rep.runrequest import RunRequestBuilder
-from rep.server import AdminRoutes, ListenerStore, NetworkRoutes, OrphanRoutes, listening
+from rep.server import (
+    AdminRoutes,
+    ListenerStore,
+    MetricsRoutes,
+    NetworkRoutes,
+    OrphanRoutes,
+    listening,
+)
 from rep.state import CellIdentity
 
 RENEWALS_PER_TTL = 3
@@ -74,6 +83,7 @@ class RepAgent:
 
     reports_bbs: the client for reports about ended containers, which makes one attempt per call; the courier
     repeats them. Default: ``bbs``.
+    metrics: takes the component metrics. instruments: keep the values that the admin listener shows.
     admin_tls, network_tls: contexts of the two listeners; None serves plain HTTP, for development.
     extend_admin: adds routes to the admin listener.
     presence_retry_s: constant in production, shorter in tests.
@@ -93,6 +103,7 @@ class RepAgent:
         admin_tls: ssl.SSLContext | None = None,
         network_tls: ssl.SSLContext | None = None,
         metrics: MetricsSink | None = None,
+        instruments: Instruments | None = None,
         credentials: Credentials | None = None,
         extend_admin: AdminExtension | None = None,
         presence_retry_s: float = RETRY_S,
@@ -108,6 +119,7 @@ class RepAgent:
         self._admin_tls = admin_tls
         self._network_tls = network_tls
         self._metrics = metrics or NoMetrics()
+        self._instruments = instruments or Instruments()
         self._credentials = credentials or RegistryCredentials()
         self._extend_admin = extend_admin
         self._presence_retry_s = presence_retry_s
@@ -234,7 +246,8 @@ class RepAgent:
         config, executor, evacuation = self._config, self._executor, self.evacuation
         stacks = stack_map(config)
         removals = Removals()
-        requests = RequestMetrics()
+        instruments = self._instruments
+        requests = RequestMetrics(instruments)
         deletions = Deletions(executor, removals)
         ledger = Ledger(self._journal)
         courier = self._courier = Courier(ledger, Sender(self._reports_bbs, config.cell_id), removals)
@@ -263,6 +276,7 @@ class RepAgent:
             record=record,
             owner=await self._facts.presence_owner(),
             releases=lambda: self._ending is not Ending.HAND_OVER,
+            instruments=instruments,
             ttl_s=ttl_s,
             # a presence of less than 15 s would expire between two renewals
             retry_s=min(self._presence_retry_s, ttl_s / RENEWALS_PER_TTL),
@@ -275,6 +289,7 @@ class RepAgent:
             queue.push,
             evacuation,
             self._metrics,
+            instruments=instruments,
             interval_s=seconds(config.polling_interval),
             evacuation_interval_s=seconds(config.evacuation_polling_interval),
             unreported=ledger,
@@ -300,9 +315,19 @@ class RepAgent:
             timeout_s=max(seconds(config.evacuation_timeout) - self._resume_evacuation(), 0.0),
             removal_limit_s=removal_limit_s,
         )
-        admin = AdminRoutes(evacuation, courier).application(OrphanRoutes(executor).routes())
+        admin = AdminRoutes(evacuation, courier).application(
+            [*OrphanRoutes(executor).routes(), *MetricsRoutes(instruments).routes()]
+        )
         network = NetworkRoutes(identity, executor, evacuation, deletions, requests, ledger).application()
         start = stack.enter_async_context
+
+        def show() -> None:
+            requests.show(instruments)
+            courier.show(instruments)
+            instruments.set(PRESENCE_HELD, 1 if presence.held else 0)
+            instruments.set(EVACUATING, 1 if evacuation else 0)
+
+        stack.enter_context(instruments.refreshed_by(show))
 
         debug_address = None
         if config.debug_address:

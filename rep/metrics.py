@@ -9,16 +9,15 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.metrics.instruments import Instruments
 from common.tasks import running
-
-REQUEST_TYPES = (
-    "State",
-    "ContainerMetrics",
-    "Perform",
-    "Reset",
-    "UpdateLRPInstance",
-    "StopLRPInstance",
-    "CancelTask",
+from rep.families import (
+    AUCTIONED,
+    REQUEST_DURATION,
+    REQUEST_TYPES,
+    REQUESTS,
+    REQUESTS_IN_FLIGHT,
+    REQUESTS_STARTED,
 )
 
 
@@ -54,7 +53,8 @@ class RequestFailed(Exception):
 class RequestMetrics:
     """Counters per request type, and the loop that reports them."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruments: Instruments | None = None) -> None:
+        self._instruments = instruments or Instruments()
         self.counts = {kind: RequestCounts() for kind in REQUEST_TYPES}
 
     @contextmanager
@@ -78,7 +78,23 @@ class RequestMetrics:
             counts.succeeded += 1
         finally:
             counts.in_flight -= 1
-            counts.latency_max_ns = max(counts.latency_max_ns, time.monotonic_ns() - began)
+            latency_ns = time.monotonic_ns() - began
+            counts.latency_max_ns = max(counts.latency_max_ns, latency_ns)
+            self._instruments.observe(REQUEST_DURATION, latency_ns / 1e9, kind)
+
+    def count_auctioned(self, kind: str, offered: int, refused: int) -> None:
+        """Count the work of one auction. kind: ``lrp`` or ``task``."""
+        self._instruments.count(AUCTIONED, kind, "accepted", by=offered - refused)
+        self._instruments.count(AUCTIONED, kind, "refused", by=refused)
+
+    def show(self, instruments: Instruments) -> None:
+        """Set the totals and the requests in flight, for Prometheus."""
+        for kind, counts in self.counts.items():
+            instruments.set(REQUESTS_STARTED, counts.started, kind)
+            instruments.set(REQUESTS_IN_FLIGHT, counts.in_flight, kind)
+            instruments.set(REQUESTS, counts.succeeded, kind, "succeeded")
+            instruments.set(REQUESTS, counts.failed, kind, "failed")
+            instruments.set(REQUESTS, counts.cancelled, kind, "cancelled")
 
     def report(self, sink: MetricsSink) -> None:
         """Send all counters to the sink and reset the maximum latency."""

@@ -25,9 +25,11 @@ from bbs.models.cell import CellCapacity, CellPresence, Provider
 from bbs.models.codec import dumps
 from bbs.models.locket import Resource, TypeCode
 from common.liveness import Liveness
+from common.metrics.instruments import Instruments
 from common.tasks import running
 from executor.model import Resources
 from rep.config import RepConfig
+from rep.families import PRESENCE_RENEWAL_DURATION
 from rep.rootfs import PRELOADED, PRELOADED_LAYER
 
 RETRY_S = 5.0
@@ -106,6 +108,7 @@ class Presence:
     ttl_s: int
     retry_s: float = RETRY_S
     releases: Callable[[], bool] = lambda: True
+    instruments: Instruments = field(default_factory=Instruments)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     liveness: Liveness = field(default_factory=Liveness)
     held: bool = field(default=False, init=False)
@@ -150,13 +153,14 @@ class Presence:
     async def _attempt(self, first: asyncio.Event, timeout_s: float | None) -> None:
         attempt = str(uuid.uuid4())
         try:
-            await self.locket.lock(
-                self._resource(),
-                self.ttl_s,
-                uuid=attempt,
-                timeout_s=timeout_s,
-                wait_for_ready=timeout_s is not None,
-            )
+            with self.instruments.timed(PRESENCE_RENEWAL_DURATION):
+                await self.locket.lock(
+                    self._resource(),
+                    self.ttl_s,
+                    uuid=attempt,
+                    timeout_s=timeout_s,
+                    wait_for_ready=timeout_s is not None,
+                )
         except LocketError as error:
             await self._failed(error, attempt, first_attempt=timeout_s is None)
             return

@@ -25,6 +25,8 @@ from bbs.serving.listener import serving
 from bbs.serving.plaintext import PLAIN_TEXT, plain, plain_errors
 from bbs.tracing import traced
 from bbs.wire.routes import trace_id
+from common.metrics import exposition
+from common.metrics.instruments import Instruments
 from executor.api import ExecutorAPI
 from executor.errors import ContainerNotFound, ExecutorError
 from rep import auction
@@ -39,6 +41,7 @@ from rep.updates import read_update
 
 OUTCOMES_PATH = "/outcomes"
 ORPHANS_PATH = "/orphans"
+METRICS_PATH = "/metrics"
 CANCEL_FAILED = "cancel-task.failed-deleting-container"
 MAX_BODY_BYTES = 16 << 20
 """Limit of one request: work for about 40,000 instances."""
@@ -114,6 +117,22 @@ class OrphanRoutes:
         return _status(204)
 
 
+class MetricsRoutes:
+    """The route that Prometheus scrapes."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+
+    def routes(self) -> list[Route]:
+        """For the admin listener."""
+        return [("GET", METRICS_PATH, self.metrics)]
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """All metrics of the cell, in the text format that the request prefers."""
+        page = await exposition.page(self._instruments, request.headers.get("Accept", ""))
+        return web.Response(body=page.body, headers={"Content-Type": page.content_type})
+
+
 class NetworkRoutes:
     """Routes for the auctioneer, the BBS and operators."""
 
@@ -177,6 +196,8 @@ class NetworkRoutes:
             unreported=self._ledger,
         )
         refused = auction.perform(admission, self._executor, trace_id=trace_id(request.headers))
+        self._metrics.count_auctioned("lrp", len(work.lrps), len(refused.lrps))
+        self._metrics.count_auctioned("task", len(work.tasks), len(refused.tasks))
         return _json(refused.to_json())
 
     async def update(self, request: web.Request) -> web.Response:

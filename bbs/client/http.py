@@ -25,16 +25,24 @@ from bbs.client.transport import (
     connection_failed,
     no_answer_in_time,
 )
+from common.metrics.instruments import Instruments
 
 
 class HTTPBBSClient(BBSClient):
     """BBS client over pooled connections. Use as an async context manager."""
 
     def __init__(
-        self, url: str, *, ssl_context: ssl.SSLContext | None = None, policy: Policy | None = None
+        self,
+        url: str,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        policy: Policy | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         """url: scheme, host and port. ssl_context: for https, see :mod:`bbs.client.tls`."""
-        super().__init__(PooledTransport(url, ssl_context, policy or Policy()))
+        transport = PooledTransport(url, ssl_context, policy or Policy())
+        transport.instruments = instruments or transport.instruments
+        super().__init__(transport)
 
 
 class PooledTransport(PooledClient, Transport):

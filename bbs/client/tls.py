@@ -54,15 +54,24 @@ def server_context(ca_file: Path, cert_file: Path, key_file: Path) -> ssl.SSLCon
 
 def own_certificate(cert_file: Path) -> x509.Certificate:
     """First certificate of a file. Raises :class:`TLSConfigurationError`, also if it has expired."""
-    try:
-        certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
-    except (OSError, ValueError) as error:
-        raise TLSConfigurationError(f"cannot read certificate {cert_file}: {error}") from error
+    certificate = _read_certificate(cert_file)
     if certificate.not_valid_after_utc < datetime.now(UTC):
         raise CertificateExpired(
             f"certificate {cert_file} expired at {certificate.not_valid_after_utc.isoformat()}"
         )
     return certificate
+
+
+def end_of_validity(cert_file: Path) -> datetime:
+    """When the first certificate of a file expires. Raises :class:`TLSConfigurationError`."""
+    return _read_certificate(cert_file).not_valid_after_utc
+
+
+def _read_certificate(cert_file: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    except (OSError, ValueError) as error:
+        raise TLSConfigurationError(f"cannot read certificate {cert_file}: {error}") from error
 
 
 def _context(protocol: int, ca_file: Path | None, cert_file: Path, key_file: Path) -> ssl.SSLContext:

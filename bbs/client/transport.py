@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from google.protobuf.message import DecodeError, Message
 from tenacity import RetryCallState, retry_if_exception
 
 from bbs.backoff import Backoff, Sleep
+from bbs.client.families import CALL_DURATION, CALL_RETRIES, CANCELLED, REFUSED, SUCCEEDED, UNANSWERED
 from bbs.models.errors import BBSError, ErrorType
 from bbs.wire.mapping import encode, error_to_model
 from bbs.wire.proto.error_pb2 import Error
 from bbs.wire.routes import MEDIA_TYPE, TRACE_HEADER, Route
+from common.metrics.instruments import Instruments
 from common.reading import TooLong, whole
 
 logger = logging.getLogger(__name__)
@@ -134,6 +137,7 @@ class Transport(ABC):
         self.url = url.rstrip("/")
         self.policy = policy
         self.ssl_context = ssl_context
+        self.instruments = Instruments()
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...
@@ -164,6 +168,20 @@ class Transport(ABC):
         a second request after a lost response would do harm. Raises :class:`UnansweredError` if the last
         attempt had no response.
         """
+        begun, outcome = time.monotonic(), UNANSWERED
+        try:
+            response = await self._answered(route, request, trace_id, repeatable=repeatable)
+            outcome = SUCCEEDED if error_in(response) is None else REFUSED
+        except asyncio.CancelledError:
+            outcome = CANCELLED
+            raise
+        finally:
+            self.instruments.observe(CALL_DURATION, time.monotonic() - begun, route.path, outcome)
+        return response
+
+    async def _answered(
+        self, route: Route[RequestT, ResponseT], request: RequestT, trace_id: str, *, repeatable: bool
+    ) -> ResponseT:
         policy = self.policy
         backoff = Backoff(
             attempts=policy.attempts if repeatable else 1, first_s=policy.pause_s, sleep=policy.sleep
@@ -185,6 +203,7 @@ class Transport(ABC):
         return response
 
     def _log_retry(self, route: Route[RequestT, ResponseT], state: RetryCallState) -> None:
+        self.instruments.count(CALL_RETRIES, route.path)
         error = state.outcome.exception() if state.outcome is not None else None
         logger.info(
             "bbs-request-failed-retrying",

@@ -6,7 +6,7 @@ the agent ends before the executor, and the executor before the engine's client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from bbs.client.identity import Identity, IdentityFiles
 from bbs.client.locket import LocketClient, channel_credentials
 from bbs.client.transport import Policy
 from cell.assembly.locks import alone
+from cell.assembly.observation import Report, observed
 from cell.assembly.telemetry import Telemetry
 from cell.page.api import Page
 from cell.page.local import LocalCell, Memories
@@ -137,8 +138,12 @@ async def _executor(
     meter: Meter | None = None,
     emitter: MetricsEmitter | None = None,
     liveness: Liveness | None = None,
+    reports: Sequence[Report] = (),
 ) -> AsyncIterator[Executor]:
-    """meter: of the cell; emitter: receives the apps' metrics; liveness: receives the turns of the loops."""
+    """meter: of the cell; emitter: receives the apps' metrics; liveness: receives the turns of the loops;
+    reports: of further parts of the cell.
+    """
+    meter = meter or Meter()
     spools = Spools(
         Path(config.state_dir) / SPOOL_FOLDER,
         stream_bytes=config.log_spool_stream_bytes,
@@ -147,6 +152,7 @@ async def _executor(
     engine = DockerEngine(
         replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits),
         spools,
+        meter.instruments,
     )
     probe_engine = DockerEngine(
         replace(engine_config(config, config.healthcheck_container_owner_name), logs_disk_limits=False)
@@ -159,6 +165,7 @@ async def _executor(
                 Path(settings.cache_path),
                 settings.max_cache_size_bytes,
                 limits=settings.archive_limits,
+                instruments=meter.instruments,
             ) as downloader,
             assemble(
                 settings,
@@ -181,6 +188,9 @@ async def _executor(
                 sink=sink,
                 live=lambda: {container.guid for container in executor.containers()},
             ).running(),
+            observed(
+                config, meter.instruments, (executor.report, spools.report, downloader.report, *reports)
+            ),
         ):
             yield executor
     finally:
@@ -241,6 +251,7 @@ async def composed_cell(
                 telemetry.meter,
                 telemetry.emitter,
                 supervised.liveness,
+                reports=(telemetry.report,),
             ) as executor,
             _agent(config, identities, executor, journal, telemetry, supervised, memories) as agent,
         ):
@@ -278,6 +289,7 @@ async def _agent(
             config.bbs_address,
             ssl_context=identity.client_context() if identity else None,
             policy=Policy(attempts=BBS_ATTEMPTS, request_timeout_s=seconds(config.communication_timeout)),
+            instruments=telemetry.meter.instruments,
         ) as bbs,
         HTTPBBSClient(
             config.bbs_address,
@@ -287,6 +299,7 @@ async def _agent(
                 request_timeout_s=seconds(config.communication_timeout),
                 dial_timeout_s=REPORT_DIAL_TIMEOUT_S,
             ),
+            instruments=telemetry.meter.instruments,
         ) as reports_bbs,
         LocketClient(
             config.locket_address,
@@ -313,6 +326,7 @@ async def _agent(
             liveness=supervised.liveness,
             listener_store=supervised.listener_store,
             extend_admin=page,
+            instruments=telemetry.meter.instruments,
         )
 
 

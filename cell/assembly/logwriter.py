@@ -24,10 +24,10 @@ DROPPED: Final = "log-lines-dropped"
 
 
 class _Line(NamedTuple):
-    """lost: number of lost lines with this one; a line about lost lines counts for them."""
+    """mentions: number of lost lines that this line is about."""
 
     data: bytes
-    lost: int
+    mentions: int = 0
 
 
 class LogWriter(logging.Handler):
@@ -48,6 +48,7 @@ class LogWriter(logging.Handler):
         self._size = 0
         self._dropped = 0
         self._refused = 0
+        self._mentioned = 0
         self._writing = False
         self._closed = False
         self._is_stopped = False
@@ -59,6 +60,12 @@ class LogWriter(logging.Handler):
         """Number of lost lines that the log does not report yet."""
         with self._changed:
             return self._dropped + self._refused
+
+    @property
+    def lost(self) -> int:
+        """Number of lost lines since the start."""
+        with self._changed:
+            return self._mentioned + self._dropped + self._refused
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -72,7 +79,7 @@ class LogWriter(logging.Handler):
                 return
             if self._dropped or self._refused:
                 self._mention_lost()
-            self._keep(_Line(line, 1))
+            self._keep(_Line(line))
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -100,6 +107,7 @@ class LogWriter(logging.Handler):
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, DROPPED, None, None)
         lost = self._dropped + self._refused
         record.data = {"lines": lost}
+        self._mentioned += lost
         self._dropped = self._refused = 0
         self._keep(_Line(f"{self.format(record)}\n".encode(errors="replace"), lost))
 
@@ -108,10 +116,11 @@ class LogWriter(logging.Handler):
     def _write_all(self) -> None:
         try:
             while batch := self._next():
-                lost = self._write(batch)
+                refused = self._write(batch)
                 with self._changed:
                     self._writing = False
-                    self._refused += lost
+                    self._refused += sum(line.mentions or 1 for line in refused)
+                    self._mentioned -= sum(line.mentions for line in refused)
                     self._changed.notify_all()
         finally:
             os.close(self._descriptor)
@@ -132,11 +141,11 @@ class LogWriter(logging.Handler):
                 self._mention_lost()
         return lines
 
-    def _write(self, batch: list[_Line]) -> int:
-        """Write without time limit; returns the number of lines that the descriptor refused."""
+    def _write(self, batch: list[_Line]) -> list[_Line]:
+        """Write without time limit; returns the lines that the descriptor refused."""
         try:
             write_whole(self._descriptor, [line.data for line in batch])
         except CannotWrite as error:
             missing = len(b"".join(line.data for line in batch)[-error.left :].splitlines())
-            return sum(line.lost for line in batch[-missing:])
-        return 0
+            return batch[-missing:]
+        return []

@@ -1,8 +1,8 @@
 """Destinations of logs and metrics, from rep.json.
 
 App logs go to every target in ``log_sinks``, and to loggregator if its identity is configured; with neither
-they go to stderr. Each target has its own buffer and task. Metrics go to loggregator; without it the
-:class:`~executor.telemetry.meter.Meter` still shows them.
+they go to stderr. Each target has its own buffer and task. Metrics go to loggregator, and with or without it
+to the instruments that the admin listener shows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bbs.client.tls import CertificateExpired, TLSConfigurationError, client_context
+from cell.assembly.catalogue import ALL
+from cell.assembly.observation import Report
+from common.metrics.instruments import Instruments
 from executor.logs.api import LogSink
 from executor.logs.loggregator import Agent, Loggregator, credentials
 from executor.logs.shipper import LineShipper
@@ -35,11 +39,15 @@ class TelemetryError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """The cell's outputs. emitter: receives the apps' metrics. meter: of the cell."""
+    """The cell's outputs.
+
+    emitter: receives the apps' metrics. meter: of the cell. report: shows the states of the sinks.
+    """
 
     sink: LogSink
     emitter: MetricsEmitter
     meter: Meter
+    report: Report
 
 
 @asynccontextmanager
@@ -58,11 +66,18 @@ async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[T
         if loggregator is not None:
             await stack.enter_async_context(loggregator.running())
         emitter: MetricsEmitter = loggregator or NoEmitter()
+        sinks: list[LineShipper | Loggregator] = [*shippers, *([loggregator] if loggregator else [])]
         yield Telemetry(
-            sink=_joined([*shippers, *others, *([loggregator] if loggregator else [])]),
+            sink=_joined([*sinks, *others]),
             emitter=emitter,
-            meter=Meter(emitter, _labels(keys)),
+            meter=Meter(emitter, _labels(keys), instruments=Instruments(ALL), shown=ALL),
+            report=partial(_report, sinks),
         )
+
+
+def _report(sinks: Sequence[LineShipper | Loggregator], instruments: Instruments) -> None:
+    for sink in sinks:
+        sink.report(instruments)
 
 
 def _joined(sinks: Sequence[LogSink]) -> LogSink:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.metrics.instruments import Instruments
 from common.shielded import finish
 from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, DownloadError, Fetched, Progress
 from executor.cache.archive import extract, tar_directory, to_tar
@@ -25,6 +26,7 @@ from executor.cache.http import NO_VALIDATORS, Answer, Fetcher, origin, shown
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
 from executor.cache.store import Form, Store, Version, delete, write_index
 from executor.pools import ARCHIVES
+from executor.telemetry import families
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +88,16 @@ class Downloader:
     """
 
     def __init__(
-        self, fetcher: Fetcher, path: Path, max_bytes: int, *, limits: ArchiveLimits = DEFAULT_LIMITS
+        self,
+        fetcher: Fetcher,
+        path: Path,
+        max_bytes: int,
+        *,
+        limits: ArchiveLimits = DEFAULT_LIMITS,
+        instruments: Instruments | None = None,
     ) -> None:
+        self._instruments = instruments or Instruments()
+        self._max_bytes = max_bytes
         self._fetcher = fetcher
         self._path = path
         self._limits = limits
@@ -123,13 +133,19 @@ class Downloader:
         """Size of all entries in bytes."""
         return self._store.footprint
 
+    def report(self, instruments: Instruments) -> None:
+        """Set the gauges of the cache."""
+        instruments.set(families.CACHE_BYTES, self._store.footprint)
+        instruments.set(families.CACHE_LIMIT, self._max_bytes)
+        instruments.set(families.CACHE_ENTRIES, len(self._store))
+
     async def fetch_file(
         self, url: str, cache_key: str, checksum: Checksum = NO_CHECKSUM, *, progress: Progress | None = None
     ) -> Fetched:
         """The tar at ``url``. With an empty key or without validators it is not cached, and deleted on
         release.
         """
-        with _disk_errors(url):
+        with self._measured(), _disk_errors(url):
             if not cache_key:
                 return await self._fetch_uncached(url, checksum, progress)
             return await self._fetch(url, cache_key, checksum, Form.FILE, progress)
@@ -138,14 +154,28 @@ class Downloader:
         """The unpacked directory of an archive, which must be cacheable."""
         if not cache_key:
             raise DownloadError("Not cacheable directory: cache key is missing")
-        with _disk_errors(url):
+        with self._measured(), _disk_errors(url):
             return await self._fetch(url, cache_key, checksum, Form.DIRECTORY)
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        try:
+            with self._instruments.timed(families.FETCH_DURATION):
+                yield
+        except DownloadError:
+            self._instruments.count(families.CACHE_FETCHES, "failed")
+            raise
+
+    def _fetched(self, result: str, downloaded_bytes: int = 0) -> None:
+        self._instruments.count(families.CACHE_FETCHES, result)
+        self._instruments.count(families.DOWNLOADED_BYTES, by=downloaded_bytes)
 
     async def _fetch_uncached(self, url: str, checksum: Checksum, progress: Progress | None) -> Fetched:
         body = self._store.temp()
         with _released_unless_returned() as fetched:
             try:
                 answer = await self._fetcher.get(url, NO_VALIDATORS, checksum, body, progress)
+                self._fetched("uncached", answer.size)
                 fetched.append(self._own(await self._convert(body), answer.size))
             finally:
                 self._garbage.append(body)
@@ -164,6 +194,7 @@ class Downloader:
                 stage = "fetch-request"
                 known = self._store.entry(key)
                 if known is not None and barrier.shared(url, checksum, begun) is known:
+                    self._fetched("hit")
                     return await self._provide(known, form, 0)
                 if known is not None and not fits(checksum, known.digests):
                     known = None  # it stays for fetches without this checksum
@@ -172,8 +203,10 @@ class Downloader:
                     try:
                         answer = await self._revalidate(url, known, checksum, body, progress)
                         if answer.not_modified and known is not None:
+                            self._fetched("hit")
                             fetched.append(await self._provide(known, form, 0))
                         else:
+                            self._fetched("miss", answer.size)
                             fetched.append(await self._renew(key, answer, body, form))
                         if (current := self._store.entry(key)) is not None:
                             barrier.last = _LastFetch(url, checksum, time.monotonic(), current)

@@ -88,6 +88,10 @@ class Store:
         """Size of all current entries in bytes."""
         return sum(version.footprint for version in self._entries.values())
 
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._entries)
+
     def entry(self, key: str) -> Version | None:
         """The current version of a key, unless its files have been deleted."""
         version = self._entries.get(key)

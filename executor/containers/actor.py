@@ -35,6 +35,7 @@ from executor.journal.api import JournalError
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
 from executor.steps.base import Step, foreseen, outlast, public_text
 from executor.steps.children import leaves
+from executor.telemetry.families import STAGE_DURATION, SUCCEEDED
 from executor.watch.readings import Watched
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class ContainerActor:
         self._stop_logged = False
         self._destruction = Destruction(guid, shared)
         self._readiness: bool | None = None
+        self._queued_at = 0.0
         self._trace_id = ""
         self._engine_container: EngineContainer | None = None
         self._created_at_ns = 0
@@ -83,6 +85,7 @@ class ContainerActor:
     def recreate(self) -> None:
         """Remove what the previous agent process began to create, and create the container again."""
         self._recreated = True
+        self._queued_at = self._shared.clock.monotonic()
         self._life = self._shared.scheduler.spawn_for(self._guid, self._live)
 
     def adopt(self, engine_container: EngineContainer, started_at: float) -> None:
@@ -115,7 +118,8 @@ class ContainerActor:
         Raises ContainerNotFound, InvalidStateTransition.
         """
         move = Initialize(run_info=request.run_info, tags=request.tags)
-        now_ns = int(self._shared.clock.monotonic() * 1e9)
+        self._queued_at = now = self._shared.clock.monotonic()
+        now_ns = int(now * 1e9)
         self._shared.store.move(
             self._guid,
             move,
@@ -123,6 +127,7 @@ class ContainerActor:
             note=lambda record: replace(record, trace_id=trace_id, started_at_ns=now_ns),
         )
         self._trace_id = trace_id
+        self._stage_ended("allocate", self._reserved_for_s())
         self._life = self._shared.scheduler.spawn_for(self._guid, self._live)
 
     def update(self, request: UpdateRequest, *, trace_id: str) -> None:
@@ -214,6 +219,12 @@ class ContainerActor:
         self._engine_container = None
         self._shared.limits.forget(self._guid)
 
+    def _reserved_for_s(self) -> float:
+        return (self._shared.clock.time_ns() - self.container.allocated_at) / 1e9
+
+    def _stage_ended(self, stage: str, seconds: float) -> None:
+        self._shared.meter.instruments.observe(STAGE_DURATION, seconds, stage, SUCCEEDED)
+
     def _about(self, **data: object) -> dict[str, dict[str, object]]:
         return {"data": {"guid": self._guid, **data}}
 
@@ -254,6 +265,7 @@ class ContainerActor:
         if group is None:
             return
         error = await self._run(group.step)
+        group.note_end(cancelled=error is not None and is_interrupt(error))
         if self._destruction.forced:
             return
         with self._shared.containment.of(self._guid, "look at limits"):
@@ -315,6 +327,7 @@ class ContainerActor:
 
     async def _create_in_turn(self) -> Creation:
         async with self._shared.scheduler.creations:
+            self._stage_ended("queue", self._shared.clock.monotonic() - self._queued_at)
             with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
                 if self._recreated:
                     await self._remove_remains()
@@ -363,6 +376,7 @@ class ContainerActor:
             return
         move = BecomeReady(routable=self._group.routable_when_ready)
         self._shared.store.move(self._guid, move, trace_id=self._trace_id)
+        self._group.note_running()
         if self._readiness is not None:
             self._flip_readiness(self._readiness)
 

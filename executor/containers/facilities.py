@@ -32,6 +32,14 @@ class ProcessGroup(Protocol):
         """Whether the container is routable as soon as its process group is ready (no readiness check)."""
         ...
 
+    def note_running(self) -> None:
+        """The container runs now, healthy."""
+        ...
+
+    def note_end(self, *, cancelled: bool) -> None:
+        """The steps have ended, by an interrupt or by themselves."""
+        ...
+
     def update_tags(self, tags: Mapping[str, str]) -> None:
         """Replace the tags of the log lines."""
         ...

@@ -25,8 +25,9 @@ from executor.steps.group import CredentialedGroup
 from executor.steps.lingering import LingeringTasks
 from executor.steps.replay import History
 from executor.steps.trace import TraceRecorder
-from executor.steps.tree import build_container_step
+from executor.steps.tree import ACTION, build_container_step
 from executor.telemetry.meter import Meter
+from executor.telemetry.stages import StartStages
 from healthcheck.probe import ProbeNotMade
 
 _LIVENESS_METRICS = {"http": "HTTPLivenessChecksFailedCount", "tcp": "TCPLivenessChecksFailedCount"}
@@ -40,6 +41,14 @@ class StepGroup:
     streamer: LogStreamer
     lingering: LingeringTasks
     routable_when_ready: bool
+    stages: StartStages
+    reserved_for_s: Callable[[], float]
+
+    def note_running(self) -> None:
+        self.stages.running(self.reserved_for_s())
+
+    def note_end(self, *, cancelled: bool) -> None:
+        self.stages.gave_up(cancelled=cancelled)
 
     def update_tags(self, tags: Mapping[str, str]) -> None:
         self.streamer.update_tags(tags)
@@ -89,6 +98,8 @@ class StepGroups:
         )
         self.ledger.enter(container.guid, streamer)
         lingering = LingeringTasks()
+        history, clock = self.histories(container.guid), self.tools.clock
+        stages = StartStages(self.meter.instruments, clock.monotonic, counts=not history.continues)
         context = StepContext(
             tools=self.tools,
             container=container,
@@ -96,17 +107,25 @@ class StepGroups:
             env=instance_env(self.config, info, self.identity.env),
             logs=streamer,
             on_readiness=on_readiness,
-            on_setup_end=lambda succeeded: self._setup_ended(succeeded, started_at),
+            on_setup_end=lambda succeeded: self._setup_ended(stages, succeeded, started_at),
+            on_process_start=partial(_process_started, stages),
             on_liveness_failure=self._liveness_failed,
             open_socket=partial(self._open_socket, container.guid),
             recorder=self.recorder(container.guid),
             lingering=lingering,
-            history=self.histories(container.guid),
+            history=history,
         )
         step = build_container_step(info, context)
         if runner := self.identity.runner(container):
             step = CredentialedGroup(runner, step)
-        return StepGroup(step, streamer, lingering, not checks_readiness(container))
+        return StepGroup(
+            step,
+            streamer,
+            lingering,
+            routable_when_ready=not checks_readiness(container),
+            stages=stages,
+            reserved_for_s=lambda: (clock.time_ns() - container.allocated_at) / 1e9,
+        )
 
     async def _open_socket(self, guid: str, family: socket.AddressFamily) -> socket.socket:
         try:
@@ -114,13 +133,19 @@ class StepGroups:
         except NetworkError as error:
             raise ProbeNotMade(str(error)) from error
 
-    def _setup_ended(self, succeeded: bool, started_at: float) -> None:
+    def _setup_ended(self, stages: StartStages, succeeded: bool, started_at: float) -> None:
+        stages.ended("setup", succeeded=succeeded)
         name = "ContainerSetupSucceededDuration" if succeeded else "ContainerSetupFailedDuration"
         self.meter.duration(name, self.tools.clock.monotonic() - started_at)
 
     def _liveness_failed(self, kind: str) -> None:
         if self.config.enable_healthcheck_metrics:
             self.meter.count(_LIVENESS_METRICS[kind])
+
+
+def _process_started(stages: StartStages, path: str) -> None:
+    if path.startswith(ACTION):
+        stages.ended("start")
 
 
 def step_settings(config: ExecutorConfig) -> StepSettings:

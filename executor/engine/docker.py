@@ -23,6 +23,7 @@ from docker.errors import NotFound
 
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from common.failpoints import failpoint
+from common.metrics.instruments import Instruments
 from common.shielded import finish
 from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
@@ -47,6 +48,7 @@ from executor.engine.creator import ContainerCreator, NameTaken, remove
 from executor.engine.faults import ImageMissing
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
+from executor.engine.measured import measured
 from executor.engine.privileged import make_fuse
 from executor.engine.proc import is_ending
 from executor.engine.process import DockerProcess, EndedProcess
@@ -59,6 +61,7 @@ from executor.engine.streams import Streams
 from executor.environment import image_env
 from executor.errors import ContainerGone, EngineError
 from executor.reasons import reason_of
+from executor.telemetry.families import STAGE_DURATION
 
 T = TypeVar("T")
 
@@ -105,10 +108,13 @@ class _Handle:
 class DockerEngine:
     """Implements :class:`executor.engine.api.Engine`. Create it inside a running event loop."""
 
-    def __init__(self, config: EngineConfig, spools: Spools | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, spools: Spools | None = None, instruments: Instruments | None = None
+    ) -> None:
         """spools: for output of durable processes. Raises EngineError if the static programs are missing."""
         require_static(config.init_path, "catatonit")
         require_static(config.busybox_path, "busybox-static")
+        self.instruments = instruments or Instruments()
         self._config = config
         self._surroundings = Surroundings(
             owner=config.owner,
@@ -145,12 +151,14 @@ class DockerEngine:
         self._detached = True
         self._processes.close()
 
+    @measured("ping")
     async def ping(self) -> None:
         """Raises EngineUnavailable. The first ping logs how disk limits are enforced."""
         await self._client.call("ping the engine", lambda api: api.ping())
         if self._config.logs_disk_limits:
             await self._quotas.announce()
 
+    @measured("create")
     async def create(
         self, spec: ContainerSpec, *, progress: Callable[[str], None] | None = None
     ) -> EngineContainer:
@@ -158,10 +166,12 @@ class DockerEngine:
         self._refuse_if_detached()
         report = progress or _discard
         access = (spec.root_fs, spec.image_username, spec.image_password)
-        image = await self._images.get(*access, report)
+        with self.instruments.timed(STAGE_DURATION, "image"):
+            image = await self._images.get(*access, report)
         try:
             try:
-                state = await self._creator.create(spec, image)
+                with self.instruments.timed(STAGE_DURATION, "create"):
+                    state = await self._creator.create(spec, image)
             except ImageMissing:
                 image = await self._images.get(*access, report, missing=image)
                 state = await self._creator.create(spec, image)
@@ -176,6 +186,7 @@ class DockerEngine:
             await self._undo(spec.guid)
             raise
 
+    @measured("destroy")
     async def destroy(self, guid: str) -> None:
         """Remove the container with its anonymous volumes and end its copies; a missing container is success.
 
@@ -196,6 +207,7 @@ class DockerEngine:
         self._processes.forget(guid)
         self._forget(guid)
 
+    @measured("list")
     async def list_guids(self) -> set[str]:
         """Guids of all containers with our labels, in any engine state."""
         labels = [f"{LABEL_OWNER}={self._config.owner}", f"{LABEL_CELL}={self._config.cell_id}"]
@@ -207,6 +219,7 @@ class DockerEngine:
             logger.error("containers-with-invalid-guids-ignored", extra={"data": {"guids": sorted(foreign)}})
         return guids - foreign
 
+    @measured("start_process")
     async def start_process(
         self,
         container: EngineContainer,
@@ -220,6 +233,7 @@ class DockerEngine:
         handle = self._handle(container)
         return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr, name)
 
+    @measured("find")
     async def find(self, guid: str) -> EngineContainer | None:
         """A running container of ours from a previous agent process; None if there is none.
 
@@ -241,6 +255,7 @@ class DockerEngine:
         except ContainerGone:
             return None
 
+    @measured("adopt_process")
     async def adopt_process(
         self, container: EngineContainer, name: str, stdout: OutputHandler, stderr: OutputHandler
     ) -> DockerProcess | EndedProcess | None:
@@ -272,6 +287,7 @@ class DockerEngine:
         except OSError as error:
             raise EngineError(f"container {container.guid}: old processes: {reason_of(error)}") from error
 
+    @measured("copy_in")
     async def stream_in(self, container: EngineContainer, path: str, user: str, tar_path: str) -> None:
         """Unpack a tar file of the host at ``path``, with the rights of ``user``."""
         limits = self._config.archive_limits
@@ -281,6 +297,7 @@ class DockerEngine:
 
         await self._copy(container, f"copy into {path} of container {container.guid}", work)
 
+    @measured("copy_out")
     async def copy_out(
         self, container: EngineContainer, path: str, user: str, target: BinaryIO, limit: int
     ) -> int:

@@ -385,6 +385,11 @@ class SpoolBudget:
         self._timer: asyncio.TimerHandle | None = None
         self._unsaved: dict[Spool, None] = {}
 
+    @property
+    def held(self) -> int:
+        """Bytes of all streams that the sinks have not taken."""
+        return self._held
+
     def grow(self, size: int) -> None:
         """Count bytes, or with a negative ``size`` bytes that were taken."""
         self._held += size

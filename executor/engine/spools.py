@@ -8,8 +8,10 @@ import time
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from common.metrics.instruments import Instruments
 from executor.engine.spool import LABELS, Spool, SpoolBudget, remove_empty
 from executor.privatedir import make_private
+from executor.telemetry.families import SPOOL_BYTES, SPOOL_LIMIT, SPOOL_STREAMS
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,14 @@ class Spools:
         self, folder: Path, *, stream_bytes: int = STREAM_BYTES, cell_bytes: int = CELL_BYTES
     ) -> None:
         self._folder = folder
+        self._cell_bytes = cell_bytes
         self._budget = SpoolBudget(stream_bytes, cell_bytes)
+
+    def report(self, instruments: Instruments) -> None:
+        """Set the gauges of the spools."""
+        instruments.set(SPOOL_BYTES, self._budget.held)
+        instruments.set(SPOOL_LIMIT, self._cell_bytes)
+        instruments.set(SPOOL_STREAMS, len(self._budget.open))
 
     def create(self, guid: str, name: str, stream: str, labels: bytes) -> Spool:
         """A new spool. labels: describe the stream to a later agent process. Raises OSError."""

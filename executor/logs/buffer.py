@@ -52,6 +52,11 @@ class FairBuffer(Generic[T]):
         self.dropped = 0
         self._dropped_by: Counter[Hashable] = Counter()
 
+    @property
+    def held(self) -> int:
+        """Bytes of all entries."""
+        return self._held
+
     def __len__(self) -> int:
         """Number of entries, not lines."""
         return self._length

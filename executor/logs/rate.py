@@ -44,6 +44,7 @@ class RateLimiter:
         self._bytes = TokenBucket(bytes_per_second, now) if bytes_per_second > 0 else None
         self._lines = TokenBucket(max_lines_per_second, now) if max_lines_per_second > 0 else None
         self._muted_until = now
+        self.accepted_lines = 0
         self.accepted_bytes = 0
         self.dropped_lines = 0
         self.dropped_bytes = 0
@@ -75,6 +76,7 @@ class RateLimiter:
         """
         refusal = self._refusal(size)
         if refusal is None:
+            self.accepted_lines += 1
             self.accepted_bytes += size
         else:
             self.drop(1, size)

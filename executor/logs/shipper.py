@@ -25,9 +25,11 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 
+from common.metrics.instruments import Instruments
 from executor.engine.spool import Delivery
 from executor.logs.api import LogLine
 from executor.logs.buffer import Entry, FairBuffer
+from executor.telemetry import families
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +120,14 @@ class Shipper(Generic[T]):
     def delivered(self) -> int:
         """Lines and metrics delivered since the start."""
         return self._delivered
+
+    def report(self, instruments: Instruments) -> None:
+        """Set the metrics of the sink."""
+        sink = self.name.partition("?")[0]
+        instruments.set(families.SINK_DELIVERED, self._delivered, sink)
+        instruments.set(families.SINK_DROPPED, self._buffer.dropped, sink)
+        instruments.set(families.SINK_BUFFERED, self._buffer.held, sink)
+        instruments.set(families.SINK_UNREACHABLE, 1 if self._pause_s else 0, sink)
 
     def put(
         self,

@@ -137,6 +137,7 @@ class LogStreamer:
         """Emit the lines of a step that pass the limits."""
         limiter = self._limiter
         if self._unlimited or not limiter.limited:
+            limiter.accepted_lines += len(payloads)
             limiter.accepted_bytes += sum(map(len, payloads))
             self._emit(payloads, stream, source, ends, delivery)
             return

@@ -92,7 +92,8 @@ class StepContext:
 
     container: as it was when its steps were built. env: the instance's variables; each Run step adds those of
     the image, the action and the network. logs: the container's log streamer. on_readiness: called whenever
-    routability changes. on_setup_end: called with whether setup succeeded. on_liveness_failure: called with
+    routability changes. on_setup_end: called with whether setup succeeded. on_process_start: called with the
+    path of a Run step that has started its process. on_liveness_failure: called with
     the kind (``tcp``, ``http``) of a failed liveness check. open_socket: opens a socket in the container's
     network, for checks. turns: shared by the probes of the container. lingering: owns the tasks that
     interrupted steps leave behind; settle it when the container is destroyed. history: the records of the
@@ -106,6 +107,7 @@ class StepContext:
     logs: LogStreams
     on_readiness: Callable[[bool], None] = _ignore
     on_setup_end: Callable[[bool], None] = _ignore
+    on_process_start: Callable[[str], None] = _ignore
     on_liveness_failure: Callable[[str], None] = _ignore
     open_socket: OpenSocket = _no_network
     turns: Turns = field(default_factory=Turns)

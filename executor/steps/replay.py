@@ -126,12 +126,16 @@ class NoStore:
 
 
 class History:
-    """The recorded events of one container: those of previous agent processes, and the present ones."""
+    """The recorded events of one container: those of previous agent processes, and the present ones.
+
+    durable: whether they are stored. continues: whether there are events of previous agent processes.
+    """
 
     def __init__(self, past: Mapping[str, StepRecord] | None = None, store: StepStore | None = None) -> None:
         self._records = dict(past or {})
         self._store = store or NoStore()
         self.durable = store is not None
+        self.continues = bool(self._records)
         positions = [at for record in self._records.values() for at in (record.begun, record.ended) if at]
         self._pending = deque(sorted(positions))
         self._turns: dict[int, asyncio.Event] = {}

@@ -98,6 +98,7 @@ class Run:
 
     async def run(self) -> None:
         self.process = process = await self._adopt() or await self._start()
+        self.context.on_process_start(self.node.path)
         self.node.facts.pid = process.pid
         self.ready.set()
         if self.context.history.replaying:  # the end of an adopted process comes after all recorded events

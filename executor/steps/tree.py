@@ -33,8 +33,11 @@ from executor.steps.replay import Interruptible, Recorded
 from executor.steps.serial import Serial
 from executor.steps.trace import Node
 
+ACTION = "action"
+"""The path of a container's action."""
 
-def build_action_step(action: Action, context: StepContext, path: str = "action") -> Step:
+
+def build_action_step(action: Action, context: StepContext, path: str = ACTION) -> Step:
     """The step of a single action. Raises EmptyAction."""
     return build(action, context, Place(path=path, streams=context.logs))
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+from common.metrics.families import Family
 from executor.engine.api import BindMount
 from executor.model import VolumeMount
+from executor.telemetry.families import MOUNT_DURATION, UNMOUNT_DURATION
+from executor.telemetry.meter import Meter
 from executor.volumes import binds
 from executor.volumes.api import Driver, VolumeError
 from executor.volumes.binds import BindDriver
@@ -32,7 +37,9 @@ class VolumeManager:
         allowed: Sequence[str] = (),
         *,
         interval_s: float = DISCOVERY_INTERVAL_S,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Meter()
         self._directories = tuple(directories)
         self._interval_s = interval_s
         self._built_in: Mapping[str, Driver] = {binds.NAME: BindDriver(allowed)} if allowed else {}
@@ -110,7 +117,8 @@ class VolumeManager:
         while held := self._held.get(guid):
             driver, volume_id = held[0]
             try:
-                await self._driver(driver).unmount(self._name(driver, volume_id, guid))
+                with self._measured("Unmount", driver, UNMOUNT_DURATION):
+                    await self._driver(driver).unmount(self._name(driver, volume_id, guid))
             except VolumeError as error:
                 log.error("failed-to-unmount-volume", extra=_data(guid, volume=volume_id, error=str(error)))
             held.pop(0)  # only now: a cancelled unmount is retried
@@ -120,12 +128,27 @@ class VolumeManager:
         driver = self._driver(volume.driver)
         name = self._name(volume.driver, volume.volume_id, guid)
         try:
-            source = await driver.mount(name, volume.config)
+            with self._measured("Mount", volume.driver, MOUNT_DURATION):
+                source = await driver.mount(name, volume.config)
         except asyncio.CancelledError:  # the driver may mount it nevertheless
             self._held[guid].append((volume.driver, volume.volume_id))
             raise
         self._held[guid].append((volume.driver, volume.volume_id))
         return BindMount(source=source, target=volume.container_dir, read_only=volume.read_only)
+
+    @contextmanager
+    def _measured(self, what: str, driver: str, family: Family) -> Iterator[None]:
+        """Measure the block, as the volume manager of Diego does: the durations of success only."""
+        begun = time.monotonic()
+        try:
+            with self._meter.instruments.timed(family, driver):
+                yield
+        except VolumeError:
+            self._meter.count(f"Volman{what}Errors")
+            raise
+        seconds = time.monotonic() - begun
+        self._meter.duration(f"Volman{what}Duration", seconds)
+        self._meter.duration(f"Volman{what}DurationFor{driver}", seconds)
 
     def _name(self, driver: str, volume_id: str, guid: str) -> str:
         """The driver's name of a container's volume. Raises VolumeError for an unknown driver."""

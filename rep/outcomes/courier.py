@@ -19,7 +19,9 @@ from itertools import islice
 from bbs.backoff import Backoff
 from bbs.models.errors import BBSError
 from common.failpoints import failpoint
+from common.metrics.instruments import Instruments
 from common.tasks import running
+from rep import families
 from rep.metrics import MetricsSink
 from rep.outcomes import schedule
 from rep.outcomes.answers import Verdict, follow_up, verdict
@@ -118,10 +120,19 @@ class Courier:
 
     def report(self, sink: MetricsSink) -> None:
         """Send the gauges: how many reports wait, and how old the oldest is."""
-        oldest = min((entry.recorded_at for entry in self._ledger.entries.values()), default=None)
-        age_s = 0.0 if oldest is None else max(self._now() - oldest, 0.0)
         sink.gauge("OutcomesWaiting", len(self._ledger), "Metric")
-        sink.gauge("OldestOutcomeAge", age_s * 1e9, "nanos")
+        sink.gauge("OldestOutcomeAge", self._oldest_age_s() * 1e9, "nanos")
+
+    def show(self, instruments: Instruments) -> None:
+        """Set the same gauges for Prometheus, with the size of the reports and the state of the BBS."""
+        instruments.set(families.REPORTS_WAITING, len(self._ledger))
+        instruments.set(families.REPORTS_BYTES, self._ledger.bytes)
+        instruments.set(families.OLDEST_REPORT_AGE, self._oldest_age_s())
+        instruments.set(families.BBS_AVAILABLE, 1 if self.available else 0)
+
+    def _oldest_age_s(self) -> float:
+        oldest = min((entry.recorded_at for entry in self._ledger.entries.values()), default=None)
+        return 0.0 if oldest is None else max(self._now() - oldest, 0.0)
 
     def overview(self, most: int | None = None) -> dict[str, object]:
         """The waiting reports for operators, at most so many. The texts that belong to apps are left out."""

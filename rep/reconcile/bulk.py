@@ -13,10 +13,12 @@ from bbs.models.actual_lrp import ActualLRP
 from bbs.models.errors import BBSError
 from bbs.models.task import Task
 from common.liveness import Liveness
+from common.metrics.instruments import Instruments
 from common.tasks import running
 from executor.api import ExecutorAPI
 from executor.errors import ExecutorError
 from rep.evacuation import EvacuationFlag
+from rep.families import BULK_PASS_DURATION, BULK_PASS_SUCCEEDED
 from rep.metrics import MetricsSink
 from rep.reconcile.batch import Operation, batch
 
@@ -43,6 +45,7 @@ class Bulker:
         evacuation: EvacuationFlag,
         metrics: MetricsSink,
         *,
+        instruments: Instruments | None = None,
         interval_s: float,
         evacuation_interval_s: float,
         unreported: Container[str] = (),
@@ -55,6 +58,7 @@ class Bulker:
         self._push = push
         self._evacuation = evacuation
         self._metrics = metrics
+        self._instruments = instruments or Instruments()
         self._interval_s = interval_s
         self._evacuation_interval_s = evacuation_interval_s
         self._unreported = unreported
@@ -72,17 +76,24 @@ class Bulker:
         logger.info("running-bulker.sync.starting")
         began = time.monotonic_ns()
         operations: Mapping[str, Operation] = {}
+        outcome = "cancelled"
         try:
             actual_lrps, tasks = await self._read()
             operations = batch(self._executor.containers(), actual_lrps, tasks, self._unreported)
+            outcome = "succeeded"
+            self._instruments.set(BULK_PASS_SUCCEEDED, time.time())
         except* (BBSError, ExecutorError) as group:
+            outcome = "failed"
             errors = [str(error) for error in group.exceptions]
             logger.error(FAILED, extra={"data": {"errors": errors}})
         except* Exception as group:
             # An unreadable answer must not end the cell; the next pass reads again.
+            outcome = "failed"
             logger.error(FAILED, exc_info=group, extra={"data": {"errors": [str(group)]}})
         finally:
-            self._metrics.gauge("RepBulkSyncDuration", time.monotonic_ns() - began, "nanos")
+            took_ns = time.monotonic_ns() - began
+            self._metrics.gauge("RepBulkSyncDuration", took_ns, "nanos")
+            self._instruments.observe(BULK_PASS_DURATION, took_ns / 1e9, outcome)
         for operation in operations.values():
             self._push(operation)
         logger.info("running-bulker.sync.finished", extra={"data": {"batch-size": len(operations)}})

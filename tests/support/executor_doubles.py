@@ -325,6 +325,12 @@ class ScriptedGroup:
     def step(self) -> ScriptedGroup:
         return self
 
+    def note_running(self) -> None:
+        """Nothing is measured."""
+
+    def note_end(self, *, cancelled: bool) -> None:
+        """Nothing is measured."""
+
     def update_tags(self, tags: Mapping[str, str]) -> None:
         self.tags = tags
 

@@ -16,8 +16,10 @@ from bbs.models.workload import Check, CheckDefinition, TCPCheck
 from executor.assembly import assemble
 from executor.cache.api import NO_CHECKSUM, Checksum, DownloadError, Fetched, Progress
 from executor.containers.processgroup import checks_readiness
+from executor.errors import ProcessStartError
 from executor.executor import Executor
 from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
+from executor.telemetry.families import STAGE_DURATION
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
@@ -115,6 +117,32 @@ async def test_a_failing_setup_is_the_reason(
     assert result == RunResult(failed=True, failure_reason="Downloading droplet failed")
     assert "ContainerSetupFailedDuration" in world.meter.snapshot().gauges
     assert world.engine.processes == []
+
+
+def shown(world: World) -> dict[tuple[str, ...], int]:
+    """How often each stage of a start was measured, by its outcome."""
+    return {
+        key: sum(each.counts)
+        for values in world.meter.instruments.collect()
+        if values.family is STAGE_DURATION
+        for key, each in values.distributions.items()
+    }
+
+
+async def test_a_start_is_measured_in_stages(
+    world: World, executor: Executor, allocation: Allocation, run_request: Request
+) -> None:
+    await outcome(executor, allocation(), run_request())
+    stages = ("allocate", "queue", "network", "setup", "start", "healthy")
+    assert shown(world) == {(stage, "succeeded"): 1 for stage in stages}
+
+
+async def test_a_start_that_fails_ends_with_a_failed_stage(
+    world: World, executor: Executor, allocation: Allocation, run_request: Request
+) -> None:
+    world.engine.failures["start_process"] = [ProcessStartError("no such program")]
+    await outcome(executor, allocation(), run_request())
+    assert [key for key in shown(world) if key[1] != "succeeded"] == [("start", "failed")]
 
 
 async def test_nothing_to_run(executor: Executor, allocation: Allocation, run_request: Request) -> None:

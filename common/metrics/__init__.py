@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: families, their values, and the text that a scrape gets."""
