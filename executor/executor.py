@@ -294,7 +294,7 @@ class Executor:
             instruments.set(families.CONTAINERS, states[state], state.value)
         self._log_volume(instruments)
         instruments.set(families.HEALTHY, 1 if self.healthy else 0)
-        instruments.set(families.JOURNAL_TROUBLE, 0 if self._journal.trouble is None else 1)
+        instruments.set(families.JOURNAL_TROUBLE, 0 if self._journal.failure is None else 1)
 
     @property
     def left_behind(self) -> str:

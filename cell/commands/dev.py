@@ -9,7 +9,7 @@ Everything listens on loopback:
   file server   127.0.0.1:8080   serves STATE/static under /v1/static/, accepts uploads
   app logs      127.0.0.1:8087   the last lines of every app, and new lines
   page          127.0.0.1:8086   cells, apps, Tasks, steps and logs, live in a browser: http://127.0.0.1:8086/
-  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes, /orphans, /page
+  rep           127.0.0.1:1800   admin side: /ping, /evacuate, /outcomes, /orphans, /page, /metrics
                 127.0.0.1:1801   network side: /state, /work ...
 
 With --tls all listeners use mutual TLS, except REST API, file server, app logs and page. STATE/tls/ then

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from cell.assembly import metricsreference
 from cell.assembly.catalogue import ALL
+from cell.documentation import metrics
 from common.metrics.families import OUTCOME, Family, Kind
 from executor.containers.adoption import Decision
 from executor.telemetry.families import DECISIONS, STAGES
@@ -93,17 +93,17 @@ def test_every_component_metric_of_diego_has_its_family() -> None:
 
 
 def test_the_reference_is_current() -> None:
-    """Otherwise: ``python -m cell.assembly.metricsreference``."""
-    page = (REPOSITORY / metricsreference.PAGE).read_text()
-    assert metricsreference.renewed(page) == page
+    """Otherwise: ``python -m cell.documentation.metrics``."""
+    page = metrics.PAGE.read_text()
+    assert metrics.renewed(page) == page
 
 
 def test_the_reference_needs_its_place() -> None:
     with pytest.raises(ValueError, match="has no"):
-        metricsreference.renewed("# Metrics\n")
+        metrics.renewed("# Metrics\n")
 
 
 def test_labels_name_what_the_code_does() -> None:
     assert set(DECISIONS) == {decision.value for decision in Decision}
-    page = (REPOSITORY / metricsreference.PAGE).read_text()
+    page = metrics.PAGE.read_text()
     assert [stage for stage in STAGES if f"| `{stage}` |" not in page] == []

@@ -1,4 +1,4 @@
-"""The reference of all metrics, in ``docs/metrics.md``: ``python -m cell.assembly.metricsreference``.
+"""The reference of all metrics, in ``docs/metrics.md``: ``python -m cell.documentation.metrics``.
 
 The page has tables between two marks; everything else in it is written by hand.
 """
@@ -13,8 +13,8 @@ from typing import Final
 from cell.assembly.catalogue import ALL, FAMILIES
 from common.metrics.families import Family, Label
 
-PAGE: Final = Path("docs/metrics.md")
-BEGIN: Final = "<!-- written by python -m cell.assembly.metricsreference -->"
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+BEGIN: Final = "<!-- written by python -m cell.documentation.metrics -->"
 END: Final = "<!-- end -->"
 
 
@@ -23,7 +23,7 @@ def renewed(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
-        raise ValueError(f"{PAGE} has no {BEGIN} and {END}")
+        raise ValueError(f"{PAGE.name} has no {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{''.join(_tables())}{END}{after}"
 
 
