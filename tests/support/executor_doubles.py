@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any, BinaryIO
 
+from bbs.models.actions import RunAction
 from bbs.models.workload import SecurityGroupRule
 from executor.api import ExecutorAPI
 from executor.config import ExecutorConfig
@@ -28,9 +29,13 @@ from executor.executor import Executor
 from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogLine
 from executor.model import (
+    AllocationRequest,
     Container,
     ContainerEvent,
     EventKind,
+    LogConfig,
+    RunInfo,
+    RunRequest,
 )
 from executor.network.api import Lease
 from executor.telemetry.meter import Meter
@@ -431,6 +436,27 @@ class EventReader:
         while (event := await self.next()).kind is not kind:
             pass
         return event.container
+
+
+def allocation(guid: str = "ig", **changes: Any) -> AllocationRequest:
+    request = AllocationRequest(guid=guid, memory_mb=128, disk_mb=256, tags={"lifecycle": "lrp"})
+    return replace(request, **changes)
+
+
+def run_request(guid: str = "ig", **changes: Any) -> RunRequest:
+    """changes: of the run info."""
+    info = RunInfo(
+        root_fs="docker:///busybox",
+        action=RunAction(path="/app", user="vcap"),
+        log_config=LogConfig(guid="log-guid", index=3, source_name="APP"),
+    )
+    return RunRequest(guid=guid, run_info=replace(info, **changes), tags={"domain": "d"})
+
+
+async def begin(executor: ExecutorAPI, guid: str = "ig", **changes: Any) -> None:
+    """Allocate a container and run it. changes: of the run info."""
+    executor.allocate([allocation(guid)])
+    await executor.run(run_request(guid, **changes))
 
 
 @dataclass

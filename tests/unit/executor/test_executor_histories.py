@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from executor.api import ExecutorAPI
 from executor.containers.machine import MISSING
 from executor.errors import ContainerNotFound, EngineError, ExecutorError, HandedOver, NetworkError
-from executor.model import AllocationRequest, Container, ContainerEvent, ContainerState, EventKind, RunRequest
+from executor.model import AllocationRequest, Container, ContainerEvent, ContainerState, EventKind
 from executor.steps.base import EmittableError
 from tests.support.thorough import examples
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
+
+from tests.support.executor_doubles import run_request
 
 pytestmark = pytest.mark.unit
 
@@ -54,12 +56,10 @@ class History:
         world: World,
         executor: ExecutorAPI,
         tasks: asyncio.TaskGroup,
-        run_request: Callable[..., RunRequest],
     ) -> None:
         self._world = world
         self._executor = executor
         self._tasks = tasks
-        self._run_request = run_request
 
     async def perform(self, move: str, subject: str) -> None:
         if move in {"ready", "end", "crash", "flip"}:
@@ -97,7 +97,7 @@ class History:
         else:
             with suppress(ExecutorError):
                 if move == "run":
-                    await self._executor.run(self._run_request(guid, ports=(8080, 8081)))
+                    await self._executor.run(run_request(guid, ports=(8080, 8081)))
                 else:
                     await self._executor.stop(guid)
 
@@ -107,14 +107,14 @@ class History:
 
 
 async def live_and_be_killed(
-    world: World, moves: list[tuple[str, str, bool]], run_request: Callable[..., RunRequest]
+    world: World, moves: list[tuple[str, str, bool]]
 ) -> tuple[dict[str, Container], list[ContainerEvent]]:
     """The containers of an executor that ends without any effect, and its events."""
     events = []
     async with world.build() as executor:
         with executor.subscribe() as subscription:
             async with asyncio.TaskGroup() as tasks:
-                history = History(world, executor, tasks, run_request)
+                history = History(world, executor, tasks)
                 for move, subject, settled in moves:
                     await history.perform(move, subject)
                     if settled:
@@ -140,12 +140,10 @@ def continued(before: Container, now: Container) -> bool:
     return now.run_result.failed and now.run_result.failure_reason == MISSING
 
 
-async def live_through(
-    world: World, moves: list[tuple[str, str, bool]], run_request: Callable[..., RunRequest]
-) -> None:
+async def live_through(world: World, moves: list[tuple[str, str, bool]]) -> None:
     async with world.running() as (executor, events):
         async with asyncio.TaskGroup() as tasks:
-            history = History(world, executor, tasks, run_request)
+            history = History(world, executor, tasks)
             for move, subject, settled in moves:
                 await history.perform(move, subject)
                 if settled:
@@ -195,7 +193,6 @@ def check_events(told: list[tuple[str, EventKind]]) -> None:
 @given(lives=st.lists(st.lists(MOVES, max_size=15), min_size=1, max_size=4))
 def test_any_history_of_processes_that_are_killed(
     make_world: Callable[[], World],
-    run_request: Callable[..., RunRequest],
     lives: list[list[tuple[str, str, bool]]],
 ) -> None:
     """Each process goes on where the one before was killed; the last one leaves nothing."""
@@ -204,7 +201,7 @@ def test_any_history_of_processes_that_are_killed(
         async with asyncio.timeout(PATIENCE_S):
             world, told = make_world(), list[ContainerEvent]()
             for moves in lives:
-                containers, events = await live_and_be_killed(world, moves, run_request)
+                containers, events = await live_and_be_killed(world, moves)
                 told += events
                 world = world.later()
                 async with world.build() as executor:
@@ -236,11 +233,10 @@ def test_any_history_of_processes_that_are_killed(
 @given(moves=st.lists(MOVES, max_size=40))
 def test_any_history(
     make_world: Callable[[], World],
-    run_request: Callable[..., RunRequest],
     moves: list[tuple[str, str, bool]],
 ) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(PATIENCE_S):
-            await live_through(make_world(), moves, run_request)
+            await live_through(make_world(), moves)
 
     asyncio.run(bounded())

@@ -12,6 +12,7 @@ import executor.upkeep
 from bbs.models.workload import SecurityGroupRule
 from executor.errors import NetworkError
 from executor.model import AllocationRequest, EventKind, RunRequest
+from tests.support.executor_doubles import allocation, run_request
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.unit
 
 
 async def test_a_container_gets_its_address_before_it_exists_and_its_rules_with_its_link(
-    world: World, allocation: Allocation, run_request: Request
+    world: World,
 ) -> None:
     rule = SecurityGroupRule(protocol="tcp", destinations=("192.0.2.1",), ports=(80,))
     async with world.running() as (cell, _):
@@ -45,9 +46,7 @@ async def test_the_network_is_checked_again_and_again_whatever_comes_of_it(
         await world.network.verified.wait()
 
 
-async def test_the_owner_is_told_what_the_network_says_of_an_instance(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_the_owner_is_told_what_the_network_says_of_an_instance(world: World) -> None:
     async with world.running() as (cell, _):
         cell.allocate([allocation()])
         await cell.run(run_request())
@@ -57,9 +56,7 @@ async def test_the_owner_is_told_what_the_network_says_of_an_instance(
     assert [text for text in world.sink.texts if "limit" in text] == ["Connection limit 5 reached"]
 
 
-async def test_an_instance_that_stays_out_of_reach_ends_with_the_reason(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_an_instance_that_stays_out_of_reach_ends_with_the_reason(world: World) -> None:
     """An instance without a link ran on, and was unreachable."""
     async with world.running() as (cell, events):
         cell.allocate([allocation()])

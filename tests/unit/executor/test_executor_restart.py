@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -26,16 +26,13 @@ from executor.model import (
     UpdateRequest,
 )
 from executor.steps.base import EmittableError
-from tests.support.executor_doubles import EventReader, World
+from tests.support.executor_doubles import EventReader, World, allocation, run_request
 from tests.support.journals import Fault
 
 if TYPE_CHECKING:
     pass
 
 pytestmark = pytest.mark.unit
-
-Allocation = Callable[..., AllocationRequest]
-Request = Callable[..., RunRequest]
 
 
 @asynccontextmanager
@@ -55,7 +52,7 @@ async def run(world: World, executor: Executor, events: EventReader, request: Ru
     await world.group(request.guid)
 
 
-async def test_a_running_container_goes_on(world: World, run_request: Request) -> None:
+async def test_a_running_container_goes_on(world: World) -> None:
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request(ports=(8080, 2222)))
         (await world.group("ig")).ready.set()
@@ -83,9 +80,7 @@ async def test_a_running_container_goes_on(world: World, run_request: Request) -
     assert world.engine.calls.count("create ig") == 1
 
 
-async def test_each_state_is_restored_before_the_executor_is_used(
-    world: World, run_request: Request, allocation: Allocation
-) -> None:
+async def test_each_state_is_restored_before_the_executor_is_used(world: World) -> None:
     world.configure(max_containers=9)
     async with killed(world) as (executor, events):
         executor.allocate([allocation("reserved")])
@@ -120,7 +115,7 @@ async def test_each_state_is_restored_before_the_executor_is_used(
         assert then.dependencies.held.keys() == {"created", "completed"}
 
 
-async def test_nothing_survives_a_boot_of_the_machine(world: World, run_request: Request) -> None:
+async def test_nothing_survives_a_boot_of_the_machine(world: World) -> None:
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
     async with world.later(same_boot=False).running() as (executor, _):
@@ -129,7 +124,7 @@ async def test_nothing_survives_a_boot_of_the_machine(world: World, run_request:
 
 @pytest.mark.parametrize("failures", [1, restoration.FIND_ATTEMPTS])
 async def test_one_container_that_the_engine_cannot_show_does_not_keep_the_cell_from_its_start(
-    world: World, run_request: Request, monkeypatch: pytest.MonkeyPatch, failures: int
+    world: World, monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     monkeypatch.setattr(restoration, "FIND_PAUSE_S", 0)
     async with killed(world) as (executor, events):
@@ -140,9 +135,7 @@ async def test_one_container_that_the_engine_cannot_show_does_not_keep_the_cell_
         assert lost is (failures == restoration.FIND_ATTEMPTS)
 
 
-async def test_a_container_that_the_network_cannot_keep_may_run_elsewhere(
-    world: World, run_request: Request
-) -> None:
+async def test_a_container_that_the_network_cannot_keep_may_run_elsewhere(world: World) -> None:
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
     world.network.refused = {"ig": "its address is another's"}
@@ -152,7 +145,7 @@ async def test_a_container_that_the_network_cannot_keep_may_run_elsewhere(
         )
 
 
-async def test_a_stop_before_the_restart_takes_effect_after_it(world: World, run_request: Request) -> None:
+async def test_a_stop_before_the_restart_takes_effect_after_it(world: World) -> None:
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
         group = await world.group("ig")
@@ -168,7 +161,7 @@ async def test_a_stop_before_the_restart_takes_effect_after_it(world: World, run
         assert complete.run_result.stopped
 
 
-async def test_updates_and_readiness_are_kept(world: World, run_request: Request) -> None:
+async def test_updates_and_readiness_are_kept(world: World) -> None:
     world.groups.routable_when_ready = False
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
@@ -218,7 +211,7 @@ async def test_a_row_of_another_version_makes_its_container_an_orphan(world: Wor
     assert world.journal.rows.containers == {}
 
 
-async def test_a_start_that_cannot_be_journaled_has_no_effect(world: World, run_request: Request) -> None:
+async def test_a_start_that_cannot_be_journaled_has_no_effect(world: World) -> None:
     async with world.running() as (executor, events):
         executor.allocate([AllocationRequest(guid="ig")])
         world.journal.fault = Fault(FailureReason.FULL)
@@ -236,7 +229,7 @@ async def test_a_start_that_cannot_be_journaled_has_no_effect(world: World, run_
         assert executor.healthy
 
 
-async def test_a_stop_hands_the_containers_over_if_so_configured(world: World, run_request: Request) -> None:
+async def test_a_stop_hands_the_containers_over_if_so_configured(world: World) -> None:
     world.configure(on_stop=OnStop.HAND_OVER)
     async with world.build() as executor:
         with executor.subscribe() as events:
@@ -251,7 +244,7 @@ async def test_a_stop_hands_the_containers_over_if_so_configured(world: World, r
         assert executor.container("ig").state is ContainerState.CREATED
 
 
-async def test_after_a_hand_over_nothing_is_accepted_any_more(world: World, run_request: Request) -> None:
+async def test_after_a_hand_over_nothing_is_accepted_any_more(world: World) -> None:
     async with world.running() as (executor, events):
         await run(world, executor, events, run_request())
         await executor.detach()
@@ -267,9 +260,7 @@ async def test_after_a_hand_over_nothing_is_accepted_any_more(world: World, run_
     assert set(world.journal.rows.containers) == {"ig"}
 
 
-async def test_what_ends_during_a_hand_over_ends_in_the_next_process(
-    world: World, run_request: Request
-) -> None:
+async def test_what_ends_during_a_hand_over_ends_in_the_next_process(world: World) -> None:
     async with killed(world) as (executor, events):
         await run(world, executor, events, run_request())
         deleting = asyncio.create_task(executor.delete("ig"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,11 @@ from executor import capacity
 from executor.engine.api import ContainerSpec, EngineContainer
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
 from executor.model import (
-    AllocationRequest,
     Container,
     ContainerMetrics,
     ContainerState,
     EventKind,
     Resources,
-    RunRequest,
     RunResult,
 )
 from executor.watch import counters, layerusage
@@ -27,14 +25,13 @@ from executor.watch.diskusage import DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.readings import MetricsKeeper, Watched
 from executor.watch.samples import Reading
+from tests.support.executor_doubles import allocation, begin, run_request
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 
-Allocation = Callable[..., AllocationRequest]
-Request = Callable[..., RunRequest]
 SOON = 0.01
 
 
@@ -114,7 +111,7 @@ async def test_a_cache_bigger_than_the_storage_is_named(world: World) -> None:
             pass
 
 
-async def test_allocation_refuses_what_does_not_fit(world: World, allocation: Allocation) -> None:
+async def test_allocation_refuses_what_does_not_fit(world: World) -> None:
     async with world.running() as (executor, _):
         requests = [
             allocation("ig1", memory_mb=1000),
@@ -138,7 +135,7 @@ async def test_allocation_refuses_what_does_not_fit(world: World, allocation: Al
         assert executor.remaining_resources() == Resources(memory_mb=24, disk_mb=0, containers=0)
 
 
-async def test_unused_reservations_expire(world: World, allocation: Allocation) -> None:
+async def test_unused_reservations_expire(world: World) -> None:
     world.configure(reserved_expiration_time_s=2 * SOON)
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
@@ -148,9 +145,7 @@ async def test_unused_reservations_expire(world: World, allocation: Allocation) 
         assert executor.remaining_resources() != executor.total_resources()
 
 
-async def test_the_reaper_finds_strays_and_vanished_containers(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_the_reaper_finds_strays_and_vanished_containers(world: World) -> None:
     world.configure(container_reap_interval_s=SOON)
     async with world.running() as (executor, events):
         executor.allocate([allocation("lost"), allocation("kept")])
@@ -182,29 +177,23 @@ async def test_a_stray_that_resists_is_tried_again(world: World) -> None:
         assert world.engine.containers == {}
 
 
-async def test_the_reaper_goes_on_after_an_engine_error(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_the_reaper_goes_on_after_an_engine_error(world: World) -> None:
     world.configure(container_reap_interval_s=SOON)
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         await world.group("ig")
         world.engine.failures["list_guids"] = [EngineError("engine restarts")]
         world.engine.containers.clear()
         assert (await events.until(EventKind.COMPLETE)).run_result.failed
 
 
-async def test_a_container_being_created_is_not_a_stray(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_container_being_created_is_not_a_stray(world: World) -> None:
     world.configure(container_reap_interval_s=SOON)
     async with world.running() as (executor, _):
         gate = world.engine.gates["list_guids"] = asyncio.Event()
         world.engine.calls.clear()
         await world.engine.reached("list_guids")
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         await world.group("ig")
         gate.set()
         world.engine.calls.clear()
@@ -212,9 +201,7 @@ async def test_a_container_being_created_is_not_a_stray(
         assert "destroy ig" not in world.engine.calls
 
 
-async def test_metrics_are_those_of_created_containers(
-    world: World, allocation: Allocation, run_request: Request, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_metrics_are_those_of_created_containers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(pid: int, container_id: str, disk_usage: int) -> Reading:
         assert (pid, container_id) == (1, "id-ig")
         return Reading(memory_usage=5, disk_usage=disk_usage, cpu_ns=7)

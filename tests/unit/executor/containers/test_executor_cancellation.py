@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,8 @@ from tests.support.executor_doubles import (
     ScriptedEngine,
     ScriptedNetwork,
     World,
+    allocation,
+    run_request,
 )
 
 pytestmark = pytest.mark.unit
@@ -78,7 +79,7 @@ async def settled() -> None:
 @pytest.mark.parametrize("how", ONCE_AND_TWICE, ids=str)
 @pytest.mark.parametrize("passes", range(PASSES))
 async def test_a_life_that_is_given_up_anywhere(
-    make_world: Callable[[], World], allocation: Any, run_request: Any, how: Cancel, passes: int, end: str
+    make_world: Callable[[], World], how: Cancel, passes: int, end: str
 ) -> None:
     """The order to run or to delete is cancelled at each of its waits, at each moment of the creation."""
     world = make_world()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +23,12 @@ from executor.model import (
     RunResult,
     VolumeMount,
 )
+from tests.support.executor_doubles import allocation, begin, run_request
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
-
-Allocation = Callable[..., AllocationRequest]
-Request = Callable[..., RunRequest]
 
 
 async def failure(world: World, allocation: AllocationRequest, request: RunRequest) -> Container:
@@ -54,25 +51,21 @@ def retryable(reason: str) -> RunResult:
 
 
 @pytest.mark.parametrize("error", [DownloadError("connection refused"), OSError("disk full")])
-async def test_cached_dependencies_fail(
-    world: World, allocation: Allocation, run_request: Request, error: Exception
-) -> None:
+async def test_cached_dependencies_fail(world: World, error: Exception) -> None:
     world.dependencies.result = error
     complete = await failure(world, allocation(), run_request())
     assert complete.run_result == retryable("failed to download cached artifacts")
     assert "ContainerSetupFailedDuration" in world.meter.snapshot().gauges
 
 
-async def test_volumes_cannot_be_mounted(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_volumes_cannot_be_mounted(world: World) -> None:
     volume = VolumeMount(driver="nfs", volume_id="v1", container_dir="/data", read_only=False)
     complete = await failure(world, allocation(), run_request(volume_mounts=(volume,)))
     assert complete.run_result == retryable("failed to mount volume")
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../other/secret", "db/../../x"])
-async def test_service_files_outside_of_their_directory(
-    world: World, allocation: Allocation, run_request: Request, tmp_path: Path, path: str
-) -> None:
+async def test_service_files_outside_of_their_directory(world: World, tmp_path: Path, path: str) -> None:
     world.configure(volume_mounted_files=str(tmp_path / "service-files"))
     request = run_request(volume_mounted_files=(File(path=path, content="s"),))
     complete = await failure(world, allocation(), request)
@@ -81,7 +74,7 @@ async def test_service_files_outside_of_their_directory(
 
 
 async def test_service_files_of_a_killed_life_go_and_those_of_another_cell_stay(
-    world: World, allocation: Allocation, run_request: Request, tmp_path: Path
+    world: World, tmp_path: Path
 ) -> None:
     """A task guid that is used again is not refused for the files that its last use left."""
     left = tmp_path / "service-files" / "cell-cell-1" / "ig" / "db"
@@ -92,17 +85,14 @@ async def test_service_files_of_a_killed_life_go_and_those_of_another_cell_stay(
     world.configure(volume_mounted_files=str(tmp_path / "service-files"))
     async with world.running() as (executor, _):
         assert not left.exists()
-        executor.allocate([allocation()])
-        await executor.run(run_request(volume_mounted_files=(File(path="db/user", content="u"),)))
+        await begin(executor, volume_mounted_files=(File(path="db/user", content="u"),))
         await world.group("ig")
         assert [file.name for file in left.iterdir()] == ["user"]
         await executor.delete("ig")
     assert others.exists()
 
 
-async def test_service_files_without_a_place_for_them(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_service_files_without_a_place_for_them(world: World) -> None:
     request = run_request(volume_mounted_files=(File(path="db/password", content="s"),))
     complete = await failure(world, allocation(), request)
     assert complete.run_result == retryable("failed to create volume mounted files")
@@ -111,9 +101,7 @@ async def test_service_files_without_a_place_for_them(
 @pytest.mark.parametrize(
     "error", [EngineError("no space left on device"), ImageError("registry.example: no such image")]
 )
-async def test_the_engine_refuses(
-    world: World, allocation: Allocation, run_request: Request, error: EngineError
-) -> None:
+async def test_the_engine_refuses(world: World, error: EngineError) -> None:
     world.engine.failures["create"] = [error]
     complete = await failure(world, allocation(), run_request(ports=(8080,)))
     assert complete.run_result == retryable(f"failed to create container: {error}")
@@ -122,22 +110,20 @@ async def test_the_engine_refuses(
     assert line.stream is Stream.ERR
 
 
-async def test_no_host_ports_left(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_no_host_ports_left(world: World) -> None:
     complete = await failure(world, allocation(), run_request(ports=tuple(range(8000, 8011))))
     assert complete.run_result == retryable("failed to create container: no free host ports")
     assert "create ig" not in world.engine.calls
 
 
-async def test_ports_cannot_be_mapped(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_ports_cannot_be_mapped(world: World) -> None:
     world.network.failures["attach"] = [NetworkError("nft: table is gone")]
     complete = await failure(world, allocation(), run_request(ports=(8080,)))
     assert complete.run_result == retryable("failed to create container: nft: table is gone")
     assert world.engine.calls.count("destroy ig") == 2
 
 
-async def test_a_missing_mount_source_is_named(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_missing_mount_source_is_named(world: World) -> None:
     world.configure(declarative_healthcheck_path="/nowhere/healthcheck")
     complete = await failure(world, allocation(), run_request())
     assert complete.run_result == retryable(
@@ -145,7 +131,7 @@ async def test_a_missing_mount_source_is_named(
     )
 
 
-async def test_an_invalid_egress_rule(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_an_invalid_egress_rule(world: World) -> None:
     rules = (
         SecurityGroupRule(protocol="all", destinations=("0.0.0.0/0",)),
         SecurityGroupRule(protocol="tcp", destinations=("10.0.0.0/8",)),
@@ -157,9 +143,7 @@ async def test_an_invalid_egress_rule(world: World, allocation: Allocation, run_
     )
 
 
-async def test_what_the_engine_is_given(
-    world: World, allocation: Allocation, run_request: Request, tmp_path: Path
-) -> None:
+async def test_what_the_engine_is_given(world: World, tmp_path: Path) -> None:
     for name in ("certs", "healthcheck", "dependency"):
         (tmp_path / name).mkdir()
     world.dependencies.result = (BindMount(source=str(tmp_path / "dependency"), target="/tmp/lifecycle"),)
@@ -209,9 +193,7 @@ async def test_what_the_engine_is_given(
     assert world.dependencies.released == ["ig"]
 
 
-async def test_privileged_containers_are_for_cells_that_allow_them(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_privileged_containers_are_for_cells_that_allow_them(world: World) -> None:
     world.dependencies.result = DownloadError("a check that costs nothing comes before downloads")
     complete = await failure(world, allocation(), run_request(privileged=True))
     assert complete.run_result == retryable(
@@ -221,9 +203,7 @@ async def test_privileged_containers_are_for_cells_that_allow_them(
     assert "create ig" not in world.engine.calls
 
 
-async def test_memory_can_stand_for_the_cpu_weight(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_memory_can_stand_for_the_cpu_weight(world: World) -> None:
     world.configure(set_cpu_weight=True)
     async with world.running() as (executor, _):
         executor.allocate([allocation(memory_mb=77)])
@@ -232,21 +212,16 @@ async def test_memory_can_stand_for_the_cpu_weight(
         assert world.engine.containers["ig"].cpu_shares == 77
 
 
-async def test_without_unproxied_mappings_no_host_port_is_taken(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_without_unproxied_mappings_no_host_port_is_taken(world: World) -> None:
     world.configure(enable_unproxied_port_mappings=False)
     async with world.running() as (executor, _):
-        executor.allocate([allocation()])
-        await executor.run(run_request(ports=(8080,)))
+        await begin(executor, ports=(8080,))
         await world.group("ig")
         assert executor.container("ig").ports == (PortMapping(container_port=8080),)
         assert world.network.mappings == {"ig": {}}
 
 
-async def test_dependencies_that_cannot_be_released_keep_the_record(
-    world: World, allocation: Allocation
-) -> None:
+async def test_dependencies_that_cannot_be_released_keep_the_record(world: World) -> None:
     world.dependencies.release_failures = [OSError("busy")]
     async with world.running() as (executor, _):
         executor.allocate([allocation()])
@@ -257,9 +232,7 @@ async def test_dependencies_that_cannot_be_released_keep_the_record(
         assert executor.containers() == []
 
 
-async def test_a_stop_during_a_creation_frees_its_slot(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_stop_during_a_creation_frees_its_slot(world: World) -> None:
     world.configure(create_work_pool_size=1)
     world.engine.gates["create"] = asyncio.Event()
     async with world.running() as (executor, _):

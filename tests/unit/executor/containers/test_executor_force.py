@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from executor.containers import destruction
 from executor.errors import ContainerNotFound, EngineError, NetworkError
-from executor.model import AllocationRequest, EventKind, RunRequest, RunResult
+from executor.model import EventKind, RunResult
+from tests.support.executor_doubles import allocation, begin
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
-
-Allocation = Callable[..., AllocationRequest]
-Request = Callable[..., RunRequest]
 
 
 @pytest.fixture
@@ -28,11 +25,10 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_processes_that_will_not_end_are_not_waited_for(
-    world: World, allocation: Allocation, run_request: Request, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request(ports=(8080,)))
+        await begin(executor, ports=(8080,))
         group = await world.group("ig")
         group.may_die.clear()
         async with asyncio.TaskGroup() as tasks:
@@ -62,16 +58,13 @@ async def test_processes_that_will_not_end_are_not_waited_for(
 
 async def test_an_engine_that_hangs_does_not_keep_the_slot(
     world: World,
-    allocation: Allocation,
-    run_request: Request,
     short_patience: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     hangs = world.engine.gates["destroy"] = asyncio.Event()
     async with world.running() as (executor, _):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         (await world.group("ig")).end()
         async with asyncio.TaskGroup() as tasks:
             deletion = tasks.create_task(executor.delete("ig"))
@@ -90,15 +83,12 @@ async def test_an_engine_that_hangs_does_not_keep_the_slot(
 
 async def test_what_the_engine_keeps_is_a_stray(
     world: World,
-    allocation: Allocation,
-    run_request: Request,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world.configure(container_reap_interval_s=0.01)
     world.engine.failures["destroy"] = [EngineError("device or resource busy")]
     async with world.running() as (executor, _):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         await world.group("ig")
         await executor.force_destroy("ig")
         assert executor.containers() == []
@@ -106,13 +96,10 @@ async def test_what_the_engine_keeps_is_a_stray(
     assert "device or resource busy" in str([vars(record).get("data") for record in caplog.records])
 
 
-async def test_a_creation_that_hangs_goes_too(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_creation_that_hangs_goes_too(world: World) -> None:
     world.engine.gates["create"] = asyncio.Event()
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         async with asyncio.timeout(PATIENCE_S):
             await world.engine.reached("create ig")
         await executor.force_destroy("ig")
@@ -120,7 +107,7 @@ async def test_a_creation_that_hangs_goes_too(
         assert executor.allocate([allocation()]) == [], "the guid is free again"
 
 
-async def test_an_end_that_was_told_is_not_told_again(world: World, allocation: Allocation) -> None:
+async def test_an_end_that_was_told_is_not_told_again(world: World) -> None:
     world.network.failures["detach"] = [NetworkError("table is busy")]
     async with world.running() as (executor, events):
         executor.allocate([allocation()])

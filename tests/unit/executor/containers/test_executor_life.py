@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,29 +19,25 @@ from executor.errors import (
 )
 from executor.logs.api import Stream
 from executor.model import (
-    AllocationRequest,
     ContainerState,
     EventKind,
     PortMapping,
     Resources,
-    RunRequest,
     RunResult,
     UpdateRequest,
 )
 from executor.steps.base import EmittableError, ExceededGracefulShutdownInterval
 from executor.steps.children import CombinedError
 from executor.volumes.manager import VolumeManager
+from tests.support.executor_doubles import allocation, begin, run_request
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
 
-Allocation = Callable[..., AllocationRequest]
-Request = Callable[..., RunRequest]
 
-
-async def test_a_whole_life(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_a_whole_life(world: World) -> None:
     async with world.running() as (executor, events):
         assert executor.allocate([allocation()], trace_id="t0") == []
         reserved = await events.next()
@@ -92,22 +87,18 @@ async def test_a_whole_life(world: World, allocation: Allocation, run_request: R
     }
 
 
-async def test_a_clean_exit_is_no_failure(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_a_clean_exit_is_no_failure(world: World) -> None:
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         (await world.group("ig")).end()
         assert (await events.until(EventKind.COMPLETE)).run_result == RunResult()
         assert EventKind.RUNNING not in [event.kind for event in events.seen]
     assert world.meter.snapshot().counters["ContainerCompletedCount"] == 1
 
 
-async def test_stop_interrupts_once_and_tells_once(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_stop_interrupts_once_and_tells_once(world: World) -> None:
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         group = await world.group("ig")
         group.ready.set()
         await events.until(EventKind.RUNNING)
@@ -124,12 +115,9 @@ async def test_stop_interrupts_once_and_tells_once(
     assert world.meter.snapshot().counters["ContainerExitedOnTimeoutCount"] == 1
 
 
-async def test_stop_of_a_bare_run_step_says_cancelled(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_stop_of_a_bare_run_step_says_cancelled(world: World) -> None:
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         await world.group("ig")
         await executor.stop("ig")
         complete = await events.until(EventKind.COMPLETE)
@@ -137,9 +125,7 @@ async def test_stop_of_a_bare_run_step_says_cancelled(
 
 
 @pytest.mark.parametrize("phase", ["reserved", "creating"])
-async def test_stop_before_run_completes_at_once(
-    world: World, allocation: Allocation, run_request: Request, phase: str
-) -> None:
+async def test_stop_before_run_completes_at_once(world: World, phase: str) -> None:
     world.engine.gates["create"] = asyncio.Event()
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
@@ -156,9 +142,7 @@ async def test_stop_before_run_completes_at_once(
     assert world.groups.groups == {}
 
 
-async def test_stop_of_a_completed_container_without_process_tells_nothing(
-    world: World, allocation: Allocation
-) -> None:
+async def test_stop_of_a_completed_container_without_process_tells_nothing(world: World) -> None:
     async with world.running() as (executor, events):
         executor.allocate([allocation()])
         await executor.stop("ig")
@@ -169,9 +153,7 @@ async def test_stop_of_a_completed_container_without_process_tells_nothing(
         assert kinds == [EventKind.RESERVED, EventKind.COMPLETE, EventKind.RESERVED]
 
 
-async def test_deleting_a_reservation_labels_its_lines_with_nothing(
-    world: World, allocation: Allocation
-) -> None:
+async def test_deleting_a_reservation_labels_its_lines_with_nothing(world: World) -> None:
     async with world.running() as (executor, _):
         executor.allocate([allocation()])
         await executor.delete("ig")
@@ -184,12 +166,9 @@ async def test_deleting_a_reservation_labels_its_lines_with_nothing(
     }
 
 
-async def test_delete_waits_for_the_processes(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_delete_waits_for_the_processes(world: World) -> None:
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         group = await world.group("ig")
         group.ready.set()
         await events.until(EventKind.RUNNING)
@@ -204,13 +183,10 @@ async def test_delete_waits_for_the_processes(
         assert executor.containers() == []
 
 
-async def test_a_failed_destruction_keeps_the_resources_until_it_succeeds(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_failed_destruction_keeps_the_resources_until_it_succeeds(world: World) -> None:
     world.engine.failures["destroy"] = [EngineError("device busy")]
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request(ports=(8080,)))
+        await begin(executor, ports=(8080,))
         (await world.group("ig")).end()
         await events.until(EventKind.COMPLETE)
         with pytest.raises(EngineError, match="device busy"):
@@ -224,34 +200,27 @@ async def test_a_failed_destruction_keeps_the_resources_until_it_succeeds(
         assert len(world.network.free) == 10
 
 
-async def test_a_second_run_is_refused(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_a_second_run_is_refused(world: World) -> None:
     async with world.running() as (executor, _):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         with pytest.raises(InvalidStateTransition):
             await executor.run(run_request())
         with pytest.raises(ContainerNotFound):
             await executor.run(run_request("other"))
 
 
-async def test_nothing_to_run_completes_the_container(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_nothing_to_run_completes_the_container(world: World) -> None:
     world.groups.failure = EmptyAction()
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         complete = await events.until(EventKind.COMPLETE)
         assert complete.run_result.failure_reason == "container cannot have empty action"
 
 
-async def test_readiness_flips_are_told_once_running(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_readiness_flips_are_told_once_running(world: World) -> None:
     world.groups.routable_when_ready = False
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         group = await world.group("ig")
         group.flip_readiness(True)
         group.ready.set()
@@ -266,7 +235,7 @@ async def test_readiness_flips_are_told_once_running(
         assert not executor.container("ig").routable
 
 
-async def test_creation_slots_are_limited(world: World, allocation: Allocation, run_request: Request) -> None:
+async def test_creation_slots_are_limited(world: World) -> None:
     world.configure(create_work_pool_size=1)
     gate = world.engine.gates["create"] = asyncio.Event()
     async with world.running() as (executor, _):
@@ -279,9 +248,7 @@ async def test_creation_slots_are_limited(world: World, allocation: Allocation, 
         await world.group("ig2")
 
 
-async def test_update_replaces_tags_live_and_keeps_the_rest(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_update_replaces_tags_live_and_keeps_the_rest(world: World) -> None:
     async with world.running() as (executor, _):
         executor.allocate([allocation()])
         await executor.update(UpdateRequest(guid="ig", metric_tags={"source_id": "early"}))
@@ -296,12 +263,9 @@ async def test_update_replaces_tags_live_and_keeps_the_rest(
             await executor.update(UpdateRequest(guid="other"))
 
 
-async def test_the_cell_can_speak_in_the_apps_log(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_the_cell_can_speak_in_the_apps_log(world: World) -> None:
     async with world.running() as (executor, _):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         executor.log("ig", "Cell cell-1 requesting replacement for instance ig", Stream.ERR)
         line = world.sink.lines[-1]
         assert (line.payload, line.stream, line.source_type) == (
@@ -311,9 +275,7 @@ async def test_the_cell_can_speak_in_the_apps_log(
         )
 
 
-async def test_files_need_a_created_container(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_files_need_a_created_container(world: World) -> None:
     async with world.running() as (executor, _):
         executor.allocate([allocation()])
         with pytest.raises(ContainerNotFound):
@@ -324,12 +286,11 @@ async def test_files_need_a_created_container(
 
 
 async def test_an_unexpected_error_ends_the_container_only(
-    world: World, allocation: Allocation, run_request: Request, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its owner is told no word of ours; the trace is in the log."""
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         (await world.group("ig")).end(ZeroDivisionError("bug"))
         complete = await events.until(EventKind.COMPLETE)
         assert complete.run_result == RunResult(failed=True, failure_reason=INTERNAL_ERROR)
@@ -352,15 +313,12 @@ async def test_a_network_that_cannot_be_removed_is_told_and_left_to_the_next_sta
         assert world.network.swept
 
 
-async def test_every_part_is_closed_whatever_becomes_of_the_others(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_every_part_is_closed_whatever_becomes_of_the_others(world: World) -> None:
     volumes = ClosedVolumes(())
     world.resources = OptionalResources(volumes=volumes)
     executor = await world.build().__aenter__()
     for guid in ("ig", "other"):
-        executor.allocate([allocation(guid)])
-        await executor.run(run_request(guid))
+        await begin(executor, guid)
         (await world.group(guid)).close_failure = OSError("no space for the last lines")
     await executor.__aexit__(None, None, None)
     assert all(group.closed for group in world.groups.groups.values())
@@ -377,14 +335,11 @@ class ClosedVolumes(VolumeManager):
         self.closed = True
 
 
-async def test_leaving_ends_subscriptions_and_leaves_containers_to_the_caller(
-    world: World, allocation: Allocation, run_request: Request
-) -> None:
+async def test_leaving_ends_subscriptions_and_leaves_containers_to_the_caller(world: World) -> None:
     async with world.build() as executor:
         subscription = executor.subscribe()
         events = subscription.__enter__()
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         group = await world.group("ig")
     assert [event.kind async for event in events] == [EventKind.RESERVED]
     subscription.__exit__(None, None, None)

@@ -20,14 +20,12 @@ from executor.errors import ProcessStartError
 from executor.executor import Executor
 from executor.model import AllocationRequest, Container, EventKind, RunInfo, RunRequest, RunResult
 from executor.telemetry.families import STAGE_DURATION
+from tests.support.executor_doubles import allocation, begin, run_request
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
 
 pytestmark = pytest.mark.unit
-
-Allocation = Callable[..., AllocationRequest]
-Request = Callable[..., RunRequest]
 
 
 class NothingToFetch:
@@ -83,9 +81,7 @@ async def outcome(executor: Executor, allocation: AllocationRequest, request: Ru
     raise AssertionError("the executor ended before the container")
 
 
-async def test_a_process_gets_all_layers_of_its_environment(
-    world: World, executor: Executor, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_process_gets_all_layers_of_its_environment(world: World, executor: Executor) -> None:
     action = RunAction(
         path="/app",
         user="vcap",
@@ -109,9 +105,7 @@ async def test_a_process_gets_all_layers_of_its_environment(
     assert "ContainerSetupSucceededDuration" in world.meter.snapshot().gauges
 
 
-async def test_a_failing_setup_is_the_reason(
-    world: World, executor: Executor, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_failing_setup_is_the_reason(world: World, executor: Executor) -> None:
     setup = DownloadAction(artifact="droplet", from_="http://blobs/d", to="/home/vcap", user="vcap")
     result = await outcome(executor, allocation(), run_request(setup=setup))
     assert result == RunResult(failed=True, failure_reason="Downloading droplet failed")
@@ -129,39 +123,31 @@ def shown(world: World) -> dict[tuple[str, ...], int]:
     }
 
 
-async def test_a_start_is_measured_in_stages(
-    world: World, executor: Executor, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_start_is_measured_in_stages(world: World, executor: Executor) -> None:
     await outcome(executor, allocation(), run_request())
     stages = ("allocate", "queue", "network", "setup", "start", "healthy")
     assert shown(world) == {(stage, "succeeded"): 1 for stage in stages}
 
 
-async def test_a_start_that_fails_ends_with_a_failed_stage(
-    world: World, executor: Executor, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_start_that_fails_ends_with_a_failed_stage(world: World, executor: Executor) -> None:
     world.engine.failures["start_process"] = [ProcessStartError("no such program")]
     await outcome(executor, allocation(), run_request())
     assert [key for key in shown(world) if key[1] != "succeeded"] == [("start", "failed")]
 
 
-async def test_nothing_to_run(executor: Executor, allocation: Allocation, run_request: Request) -> None:
+async def test_nothing_to_run(executor: Executor) -> None:
     result = await outcome(executor, allocation(), run_request(action=None))
     assert result == RunResult(failed=True, failure_reason="container cannot have empty action")
 
 
-async def test_a_non_zero_exit_names_its_source(
-    world: World, executor: Executor, allocation: Allocation, run_request: Request
-) -> None:
+async def test_a_non_zero_exit_names_its_source(world: World, executor: Executor) -> None:
     world.engine.exit_status = 3
     result = await outcome(executor, allocation(), run_request())
     assert result == RunResult(failed=True, failure_reason="APP: Exited with status 3")
 
 
 @pytest.mark.parametrize("counted", [True, False])
-async def test_failed_liveness_checks_are_counted_where_asked_for(
-    world: World, allocation: Allocation, run_request: Request, counted: bool
-) -> None:
+async def test_failed_liveness_checks_are_counted_where_asked_for(world: World, counted: bool) -> None:
     world.configure(
         enable_healthcheck_metrics=counted,
         unhealthy_monitoring_interval_s=0.005,
@@ -176,8 +162,7 @@ async def test_failed_liveness_checks_are_counted_where_asked_for(
     definition = CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=port)),))
     async with executor:
         with executor.subscribe() as events:
-            executor.allocate([allocation()])
-            await executor.run(run_request(check_definition=definition))
+            await begin(executor, check_definition=definition)
             async for event in events:
                 if event.kind is EventKind.RUNNING:
                     listener.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -11,14 +10,15 @@ import pytest
 from executor.containers import record as module
 from executor.containers.record import ContainerRecord, Records, from_row, unchanged
 from executor.journal.api import ContainerRow
-from executor.model import Container, ContainerState, RunInfo, RunRequest
+from executor.model import Container, ContainerState, RunInfo
+from tests.support.executor_doubles import run_request
 from tests.support.journals import FailingJournal
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def container(run_request: Callable[..., RunRequest]) -> Container:
+def container() -> Container:
     info = run_request(env=(("NAME", "two\nlines"),), ports=(8080,)).run_info
     return Container(guid="ig", state=ContainerState.CREATED, memory_mb=128, run_info=info)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,14 @@ from executor import cgroup
 from executor.cgroup import Mount
 from executor.engine.api import EngineContainer
 from executor.logs.api import Stream
-from executor.model import AllocationRequest, Container, ContainerState, EventKind, RunRequest, RunResult
+from executor.model import Container, ContainerState, EventKind, RunResult
 from executor.watch import btrfs, counters, layerusage
 from executor.watch.counters import FullTable, LimitCounters, read_limit_counters
 from executor.watch.diskusage import CALM_FACTOR, DOUBT_MOST_S, GROWING_FACTOR, DiskUsage
 from executor.watch.layerusage import LayerUsage
 from executor.watch.limits import REPEAT_S, LimitsWatch, nearly_full, newly_reached, overrun, throttled
 from executor.watch.readings import Watched
+from tests.support.executor_doubles import begin
 
 if TYPE_CHECKING:
     from tests.support.executor_doubles import World
@@ -348,8 +348,6 @@ async def test_a_root_that_is_no_overlay(
 
 async def test_a_container_that_overruns_its_disk_fails_with_that_reason(
     world: World,
-    allocation: Callable[..., AllocationRequest],
-    run_request: Callable[..., RunRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reason = "disk limit of 256M exceeded: 300M in use"
@@ -360,8 +358,7 @@ async def test_a_container_that_overruns_its_disk_fails_with_that_reason(
     monkeypatch.setattr(LimitsWatch, "check", check)
     world.configure(container_limits_interval_s=0.01)
     async with world.running() as (executor, events):
-        executor.allocate([allocation()])
-        await executor.run(run_request())
+        await begin(executor)
         group = await world.group("ig")
         complete = await events.until(EventKind.COMPLETE)
         await group.interrupted.wait()
