@@ -12,7 +12,7 @@ from typing import Any
 from grpc import StatusCode
 
 from bbs.client.locket import LocketError
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey
+from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, Presence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.events import Event
 from bbs.models.locket import Resource
@@ -31,6 +31,7 @@ from executor.model import (
     RunRequest,
     UpdateRequest,
 )
+from rep import tags
 from rep.config import RepConfig, parse
 
 CELL = "cell-1"
@@ -294,3 +295,32 @@ class RecordedMetrics:
 
     def gauge(self, name: str, value: float, unit: str, tags: Mapping[str, str] | None = None) -> None:
         self.gauges.append((name, value, unit, tags or {}))
+
+
+def lrp_container(state: ContainerState = ContainerState.RESERVED, **values: Any) -> Container:
+    """A container of the LRP instance ``INSTANCE``."""
+    described = {
+        "guid": INSTANCE,
+        "external_ip": "192.0.2.1",
+        "tags": tags.lrp_tags(KEY, INSTANCE, None, []),
+    }
+    return Container(state=state, **{**described, **values})
+
+
+def task_container(
+    state: ContainerState = ContainerState.RESERVED, result_file: str = "", **values: Any
+) -> Container:
+    """A container of the task ``TASK``."""
+    described = tags.task_tags("apps", None, None)
+    if result_file:
+        described[tags.RESULT_FILE] = result_file
+    return Container(guid=TASK, state=state, tags=described, **values)
+
+
+def actual_lrp(presence: Presence = Presence.ORDINARY, guid: str = INSTANCE) -> ActualLRP:
+    """A record of an instance."""
+    return ActualLRP(
+        actual_lrp_key=KEY,
+        actual_lrp_instance_key=ActualLRPInstanceKey(instance_guid=guid, cell_id=CELL),
+        presence=presence,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from bbs.client.identity import Identity, IdentityFiles
-from executor.model import Container, ContainerMetrics, ContainerState, MetricsConfig, RunInfo
+from executor.model import ContainerMetrics, ContainerState, MetricsConfig, RunInfo
 from rep import tags
 from rep.config import RepConfig
 from rep.deletions import Deletions
@@ -23,6 +23,7 @@ from rep.rootfs import StackMap
 from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 from tests.support.outcomes import idle_courier
+from tests.support.rep_doubles import lrp_container
 from tests.support.routes import route_table, served_routes
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.unit
 
 GUID = "11111111-2222-3333-4444-5555"
 JSON_AS_TEXT = "text/plain; charset=utf-8"
-MakeContainer = Callable[..., Container]
 
 STATE = (
     b'{"rep_url":"https://c1.cell:1801","cell_id":"c1","cell_index":0,"RootFSProviders":'
@@ -151,7 +151,7 @@ def test_every_route_has_its_exchange_and_there_are_no_others(executor: FakeExec
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "mutual TLS"])
 async def test_every_route_answers_as_the_tables_say(
-    executor: FakeExecutor, lrp_container: MakeContainer, tls_identity: IdentityFiles, secured: bool
+    executor: FakeExecutor, tls_identity: IdentityFiles, secured: bool
 ) -> None:
     identity = Identity(tls_identity) if secured else None
     running = lrp_container(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -19,6 +18,7 @@ from rep.agent import rep_url
 from rep.config import RepConfig
 from rep.reconcile.consumer import EventStreamEnded
 from tests.support.rep_agents import Running
+from tests.support.rep_doubles import lrp_container
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 S = ContainerState
-MakeContainer = Callable[..., Container]
 
 
 @pytest.fixture
@@ -82,9 +81,7 @@ async def test_the_debug_server_knows_the_log_level_only(cell: Running) -> None:
         assert (await cell.ask("debug", "GET", "/ping"))[0] == 404
 
 
-async def test_a_stop_cleans_up_before_the_listeners_close_and_the_presence_goes(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_a_stop_cleans_up_before_the_listeners_close_and_the_presence_goes(cell: Running) -> None:
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))
         gate = cell.executor.gates["delete"] = asyncio.Event()
@@ -101,9 +98,7 @@ async def test_a_stop_cleans_up_before_the_listeners_close_and_the_presence_goes
         await cell.ask("admin", "GET", "/ping")
 
 
-async def test_events_during_the_clean_up_do_not_reach_the_bbs(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_events_during_the_clean_up_do_not_reach_the_bbs(cell: Running) -> None:
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))
         gate = cell.executor.gates["delete"] = asyncio.Event()
@@ -115,7 +110,7 @@ async def test_events_during_the_clean_up_do_not_reach_the_bbs(
     assert cell.bbs.calls == ["actual_lrps"]
 
 
-async def test_cancellation_is_an_orderly_end_too(cell: Running, lrp_container: MakeContainer) -> None:
+async def test_cancellation_is_an_orderly_end_too(cell: Running) -> None:
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))
         task.cancel()
@@ -145,9 +140,7 @@ async def test_a_member_that_fails_ends_the_agent_in_order(cell: Running) -> Non
     assert cell.locket.held == {}
 
 
-async def test_an_evacuation_runs_until_the_cell_is_empty(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_an_evacuation_runs_until_the_cell_is_empty(cell: Running) -> None:
     cell.bbs.answers["evacuate_running_actual_lrp"] = [True, True, False]
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))

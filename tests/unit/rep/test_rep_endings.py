@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +12,13 @@ import pytest
 from bbs.models.actions import RunAction
 from bbs.models.locket import Resource, TypeCode
 from bbs.models.task import Task, TaskDefinition
-from executor.model import Container, ContainerState
+from executor.model import ContainerState
 from rep import ending
 from rep.ending import Ending
 from rep.facts import EVACUATION_BEGUN
 from rep.reconcile.consumer import EventStreamEnded
 from tests.support.rep_agents import Running
+from tests.support.rep_doubles import lrp_container, task_container
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 S = ContainerState
-MakeContainer = Callable[..., Container]
 OTHER = Resource(key="cell-1", owner="another", type_code=TypeCode.PRESENCE)
 
 
@@ -53,9 +52,7 @@ def test_what_an_end_means(on_stop: str, request_: str, during_evacuation: str, 
     assert ending.of_failure(configured).value == failure
 
 
-async def test_a_hand_over_leaves_containers_and_presence_to_the_next_process(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_a_hand_over_leaves_containers_and_presence_to_the_next_process(cell: Running) -> None:
     cell.begin(on_stop="hand-over")
     endings: list[Ending] = []
     async with cell.running() as task:
@@ -76,7 +73,7 @@ async def test_a_hand_over_leaves_containers_and_presence_to_the_next_process(
     assert "fetch" not in {name for name, _ in cell.locket.calls}, "no collision with its own presence"
 
 
-async def test_a_part_that_fails_hands_over_as_well(cell: Running, lrp_container: MakeContainer) -> None:
+async def test_a_part_that_fails_hands_over_as_well(cell: Running) -> None:
     cell.begin(on_stop="hand-over")
     async with cell.running() as task:
         cell.executor.put(lrp_container(S.RUNNING))
@@ -109,9 +106,7 @@ async def test_a_hand_over_does_not_wait_for_a_presence_that_another_cell_holds(
     assert cell.locket.held == {"cell-1": OTHER}
 
 
-async def test_a_signal_can_mean_an_evacuation_and_the_second_one_ends_it(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_a_signal_can_mean_an_evacuation_and_the_second_one_ends_it(cell: Running) -> None:
     cell.begin(on_stop="evacuate")
     cell.bbs.defaults["evacuate_running_actual_lrp"] = True
     endings: list[Ending] = []
@@ -128,9 +123,7 @@ async def test_a_signal_can_mean_an_evacuation_and_the_second_one_ends_it(
     assert cell.locket.held == {}
 
 
-async def test_a_restart_goes_on_with_an_evacuation_until_its_end(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_a_restart_goes_on_with_an_evacuation_until_its_end(cell: Running) -> None:
     cell.begin(on_stop="hand-over")
     cell.bbs.defaults["evacuate_running_actual_lrp"] = True
     async with cell.running():
@@ -152,9 +145,7 @@ async def test_a_restart_goes_on_with_an_evacuation_until_its_end(
         assert json.loads((await cell.ask("network", "GET", "/state"))[1])["Evacuating"] is False
 
 
-async def test_the_timeout_of_an_evacuation_counts_from_its_begin(
-    cell: Running, lrp_container: MakeContainer
-) -> None:
+async def test_the_timeout_of_an_evacuation_counts_from_its_begin(cell: Running) -> None:
     cell.rows.facts[EVACUATION_BEGUN] = repr(time.monotonic() - 700).encode()
     cell.begin(on_stop="hand-over")
     cell.bbs.defaults["evacuate_running_actual_lrp"] = True
@@ -163,9 +154,7 @@ async def test_the_timeout_of_an_evacuation_counts_from_its_begin(
     assert cell.executor.store == {}
 
 
-async def test_a_start_goes_on_with_a_task_that_was_started_but_not_run(
-    cell: Running, task_container: MakeContainer
-) -> None:
+async def test_a_start_goes_on_with_a_task_that_was_started_but_not_run(cell: Running) -> None:
     cell.bbs.defaults["start_task"] = False
     cell.bbs.defaults["task"] = Task(task_definition=TaskDefinition(action=RunAction(path="/x", user="u")))
     cell.executor.put(task_container(S.RESERVED))
@@ -173,7 +162,7 @@ async def test_a_start_goes_on_with_a_task_that_was_started_but_not_run(
         await until(lambda: [name for name, *_ in cell.executor.calls] == ["run"])
 
 
-async def test_a_start_does_not_run_a_task_again(cell: Running, task_container: MakeContainer) -> None:
+async def test_a_start_does_not_run_a_task_again(cell: Running) -> None:
     cell.bbs.defaults["start_task"] = False
     cell.executor.put(task_container(S.INITIALIZING))
     async with cell.running() as task:

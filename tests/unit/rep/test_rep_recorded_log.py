@@ -18,11 +18,11 @@ import pytest
 from bbs.client.api import BBSClient
 from cell.assembly.lagerlog import LEVEL_NUMBERS, LagerFormatter
 from common.lager import LEVELS
-from executor.model import Container, ContainerState
+from executor.model import ContainerState
 from rep.agent import RepAgent
 from tests.support.journals import FailingJournal
 from tests.support.paths import GOLDEN_FILES
-from tests.support.rep_doubles import agent_config
+from tests.support.rep_doubles import agent_config, lrp_container
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ async def test_an_evacuation(
     agent: RepAgent,
     executor: FakeExecutor,
     bbs: ScriptedBBS,
-    lrp_container: Callable[..., Container],
     log: pytest.LogCaptureFixture,
 ) -> None:
     bbs.answers["evacuate_running_actual_lrp"] = [True, False]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from executor.errors import NoSuchFile
-from executor.model import Container
 from rep.results import RESULT_LIMIT, ResultTooLarge, fetch_result
-from tests.support.rep_doubles import FakeExecutor
+from tests.support.rep_doubles import FakeExecutor, task_container
 
 pytestmark = pytest.mark.unit
 
-MakeContainer = Callable[..., Container]
-
 
 @pytest.fixture
-def guid(executor: FakeExecutor, task_container: MakeContainer) -> str:
+def guid(executor: FakeExecutor) -> str:
     container = task_container()
     executor.put(container)
     return container.guid

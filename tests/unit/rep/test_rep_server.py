@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from bbs.serving.address import Address
 from executor.errors import ExecutorError
 from executor.journal.api import FailureReason
 from executor.model import (
-    Container,
     ContainerMetrics,
     ContainerState,
     MetricsConfig,
@@ -33,6 +32,7 @@ from rep.server import AdminRoutes, NetworkRoutes, listening
 from rep.state import CellIdentity
 from tests.support.journals import FailingJournal
 from tests.support.outcomes import courier_for
+from tests.support.rep_doubles import lrp_container, task_container
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ GUID = "11111111-2222-3333-4444-5555"
 TASK = "task-1"
 STACK = "/stacks/cflinuxfs4.tar"
 SNIFFED = "text/plain; charset=utf-8"
-MakeContainer = Callable[..., Container]
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,7 @@ async def test_state_is_500_when_volume_drivers_cannot_be_listed(
     assert empty(await cell.ask("GET", "/state")) == 500
 
 
-async def test_container_metrics(
-    cell: Listener, executor: FakeExecutor, lrp_container: MakeContainer, task_container: MakeContainer
-) -> None:
+async def test_container_metrics(cell: Listener, executor: FakeExecutor) -> None:
     labelled = RunInfo(metrics_config=MetricsConfig(guid="metrics", tags={"source_id": "app"}))
     plain = RunInfo(metrics_config=MetricsConfig(guid="metrics"))
     executor.put(lrp_container(S.RUNNING, run_info=labelled), task_container(S.RUNNING, run_info=plain))
@@ -215,7 +212,6 @@ async def test_no_container_metrics(cell: Listener) -> None:
 async def test_an_update(
     cell: Listener,
     executor: FakeExecutor,
-    lrp_container: MakeContainer,
     version: str,
     body: bytes,
     update: UpdateRequest,
@@ -283,9 +279,7 @@ async def test_evacuate_twice(cell: Listener) -> None:
     assert cell.evacuation
 
 
-async def test_a_stop_waits_for_the_executor(
-    cell: Listener, executor: FakeExecutor, lrp_container: MakeContainer
-) -> None:
+async def test_a_stop_waits_for_the_executor(cell: Listener, executor: FakeExecutor) -> None:
     executor.put(lrp_container(S.CREATED))
     gate = executor.gates["stop"] = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -296,9 +290,7 @@ async def test_a_stop_waits_for_the_executor(
     assert asked.result().status == 202
 
 
-async def test_a_cancel_does_not_wait(
-    cell: Listener, executor: FakeExecutor, task_container: MakeContainer
-) -> None:
+async def test_a_cancel_does_not_wait(cell: Listener, executor: FakeExecutor) -> None:
     executor.put(task_container(S.RUNNING))
     gate = executor.gates["delete"] = asyncio.Event()
     assert (await cell.ask("POST", f"/v1/tasks/{TASK}/cancel", trace_id="t")).status == 202

@@ -28,6 +28,7 @@ from rep.runrequest import RunRequestBuilder
 from rep.server import NetworkRoutes, listening
 from rep.state import CellIdentity
 from tests.support.outcomes import courier_for, idle_courier
+from tests.support.rep_doubles import lrp_container
 
 if TYPE_CHECKING:
     from tests.support.rep_doubles import FakeExecutor, ScriptedBBS
@@ -123,7 +124,7 @@ async def test_a_request_that_changes_something_is_logged_with_its_trace(
 
 
 async def test_what_a_request_leads_to_is_logged_with_its_trace(
-    executor: FakeExecutor, bbs: ScriptedBBS, lrp_container: Any, log: io.StringIO
+    executor: FakeExecutor, bbs: ScriptedBBS, log: io.StringIO
 ) -> None:
     container: Container = lrp_container()
     executor.put(container)

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
-from tests.support.archives import tar_of
 from tests.support.http import server_of
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -99,11 +98,6 @@ def open_cache(session: aiohttp.ClientSession, pauses: Pauses, tmp_path: Path) -
 async def cache(open_cache: OpenCache) -> AsyncIterator[Downloader]:
     async with open_cache() as cache:
         yield cache
-
-
-@pytest.fixture(scope="session")
-def make_tar() -> Callable[..., bytes]:
-    return tar_of
 
 
 @pytest.fixture

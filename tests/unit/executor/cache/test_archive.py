@@ -10,6 +10,7 @@ import pytest
 
 from executor.cache.api import ArchiveError
 from executor.cache.archive import extract, tar_directory, to_tar
+from tests.support.archives import tar_of
 
 pytestmark = pytest.mark.unit
 
@@ -21,9 +22,9 @@ def member(name, kind=tarfile.REGTYPE, target="", mode=0o644):
 
 
 @pytest.fixture
-def unpack(tmp_path, make_tar):
+def unpack(tmp_path):
     def unpack(*members):
-        (tmp_path / "x.tar").write_bytes(make_tar(*members))
+        (tmp_path / "x.tar").write_bytes(tar_of(*members))
         extract(tmp_path / "x.tar", tmp_path / "out")
         return tmp_path / "out"
 
@@ -128,8 +129,8 @@ def test_hard_links_share_their_file(unpack):
     assert (out / "a").stat().st_nlink == 2
 
 
-def test_a_cut_tar_is_broken(tmp_path, make_tar):
-    (tmp_path / "x.tar").write_bytes(make_tar(("a", b"1" * 5000))[:3000])
+def test_a_cut_tar_is_broken(tmp_path):
+    (tmp_path / "x.tar").write_bytes(tar_of(("a", b"1" * 5000))[:3000])
     with pytest.raises(ArchiveError, match="broken archive: it ends inside a member"):
         extract(tmp_path / "x.tar", tmp_path / "out")
 

@@ -22,6 +22,7 @@ from executor.cache.archive import _CHUNK, check, extract, to_tar
 from executor.cache.downloader import Downloader
 from executor.cache.http import NO_VALIDATORS, Fetcher
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits, Budget
+from tests.support.archives import tar_of
 
 pytestmark = pytest.mark.unit
 
@@ -59,8 +60,8 @@ def many(count: int) -> list[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def bombs(make_tar: Callable[..., bytes]) -> dict[str, bytes]:
-    plain = make_tar(("zeros", ZEROS))
+def bombs() -> dict[str, bytes]:
+    plain = tar_of(("zeros", ZEROS))
     return {
         "gzip": gzip.compress(plain),
         "gzip in members": gzip.compress(plain[:1_000_000]) + gzip.compress(plain[1_000_000:]),
@@ -68,8 +69,8 @@ def bombs(make_tar: Callable[..., bytes]) -> dict[str, bytes]:
         "zip of many": zip_of(*((f"{part}", ZEROS[: 1 << 19]) for part in range(16))),
         "sparse": sparse_tar(1 << 40),
         "sparse in gzip": gzip.compress(sparse_tar(1 << 40)),
-        "members": make_tar(*many(51)),
-        "members in gzip": make_tar(*many(51), mode="w:gz"),
+        "members": tar_of(*many(51)),
+        "members in gzip": tar_of(*many(51), mode="w:gz"),
         "members in zip": zip_of(*many(51)),
     }
 
@@ -116,9 +117,9 @@ async def test_an_answer_packed_for_its_way_is_bounded_while_it_comes(
     assert (tmp_path / "body").stat().st_size <= 2 * LIMITS.free_bytes
 
 
-def test_what_is_big_because_the_download_was_passes(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+def test_what_is_big_because_the_download_was_passes(tmp_path: Path) -> None:
     content = bytes(range(256)) * (1 << 13)
-    (tmp_path / "x").write_bytes(make_tar(("content", content)))
+    (tmp_path / "x").write_bytes(tar_of(("content", content)))
     to_tar(tmp_path / "x", tmp_path / "y", Budget(LIMITS, (tmp_path / "x").stat().st_size))
     extract(tmp_path / "y", tmp_path / "out", Budget(LIMITS, (tmp_path / "y").stat().st_size))
     assert (tmp_path / "out/content").read_bytes() == content
@@ -127,18 +128,16 @@ def test_what_is_big_because_the_download_was_passes(tmp_path: Path, make_tar: C
 @pytest.mark.parametrize(
     ("content", "text"), [(sparse_tar(1 << 40), "unpack to more than"), (None, "more than 50 members")]
 )
-def test_an_unpacking_is_bounded_by_itself(
-    tmp_path: Path, make_tar: Callable[..., bytes], content: bytes | None, text: str
-) -> None:
-    (tmp_path / "x.tar").write_bytes(content or make_tar(*many(51)))
+def test_an_unpacking_is_bounded_by_itself(tmp_path: Path, content: bytes | None, text: str) -> None:
+    (tmp_path / "x.tar").write_bytes(content or tar_of(*many(51)))
     with pytest.raises(ArchiveError, match=text):
         extract(tmp_path / "x.tar", tmp_path / "out", Budget(LIMITS, 1024))
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= LIMITS.free_bytes
 
 
-def test_directories_that_are_only_implied_count_too(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+def test_directories_that_are_only_implied_count_too(tmp_path: Path) -> None:
     """A name of 400 bytes may imply 200 directories."""
-    (tmp_path / "x.tar").write_bytes(make_tar(*((f"{number}/1/2/3/4/file", b"") for number in range(10))))
+    (tmp_path / "x.tar").write_bytes(tar_of(*((f"{number}/1/2/3/4/file", b"") for number in range(10))))
     with pytest.raises(ArchiveError, match="more than 50 members"):
         extract(tmp_path / "x.tar", tmp_path / "out", Budget(LIMITS, 1 << 30))
 
@@ -159,9 +158,7 @@ class Counted(Budget):
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 @pytest.mark.parametrize("long_name", ["", "n" * 120])
-def test_a_check_counts_with_and_without_extensions(
-    tmp_path: Path, make_tar: Callable[..., bytes], format: int, long_name: str
-) -> None:
+def test_a_check_counts_with_and_without_extensions(tmp_path: Path, format: int, long_name: str) -> None:
     if long_name and format == tarfile.USTAR_FORMAT:
         long_name = f"{long_name[:60]}/{long_name[60:]}"
     folder, link = tarfile.TarInfo("folder"), tarfile.TarInfo("link")
@@ -169,7 +166,7 @@ def test_a_check_counts_with_and_without_extensions(
     folder.size = 5000  # which says nothing about a folder's content
     members = (("a", b"x" * 700), folder, link, ("empty", b""), ("b", bytes(512)))
     named = ((long_name, b"named"),) if long_name else ()
-    (tmp_path / "x").write_bytes(make_tar(*named, *members, format=format) + b"rubbish behind the end")
+    (tmp_path / "x").write_bytes(tar_of(*named, *members, format=format) + b"rubbish behind the end")
     budget = Counted()
     check(tmp_path / "x", budget)
     assert budget.taken == (5 + len(named), 700 + 512 + sum(len(content) for _, content in named))
@@ -231,12 +228,12 @@ def test_big_headers_that_may_be(tmp_path: Path) -> None:
 
 
 def test_the_headers_of_an_archive_are_bounded_together(
-    tmp_path: Path, make_tar: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Attributes are parsed slowly: thousands of full headers, which pack to nothing, would take minutes."""
     monkeypatch.setattr(tars, "EXTENSIONS_LIMIT", 100_000)
     path = tmp_path / "x.tar"
-    path.write_bytes(make_tar(*(("n" * 200 + f"/{number}", b"") for number in range(400))))
+    path.write_bytes(tar_of(*(("n" * 200 + f"/{number}", b"") for number in range(400))))
     check(path, Budget(DEFAULT_LIMITS, 1 << 30))
     one = member_with("SCHILY.xattr.user.note", 30_000)[: 61 * 512]
     path.write_bytes(one * 3)
@@ -246,9 +243,9 @@ def test_the_headers_of_an_archive_are_bounded_together(
         check(path, Budget(DEFAULT_LIMITS, 1 << 30))
 
 
-def test_the_names_of_members_are_bounded_together(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+def test_the_names_of_members_are_bounded_together(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    path.write_bytes(make_tar(*(("n" * 200 + f"/{number}" + "m" * 200, b"") for number in range(40))))
+    path.write_bytes(tar_of(*(("n" * 200 + f"/{number}" + "m" * 200, b"") for number in range(40))))
     with pytest.raises(ArchiveError, match="the names of its members have more than 12800 bytes"):
         extract(path, tmp_path / "out", Budget(LIMITS, 1 << 30))
 
@@ -280,10 +277,10 @@ print(tracemalloc.get_traced_memory()[1])
 """
 
 
-def test_members_are_not_kept_in_memory(tmp_path: Path, make_tar: Callable[..., bytes]) -> None:
+def test_members_are_not_kept_in_memory(tmp_path: Path) -> None:
     """In a process of its own: tables of the interpreter grow when they must, by all that it has done."""
     count = 1000
-    (tmp_path / "x").write_bytes(make_tar(*many(count)))
+    (tmp_path / "x").write_bytes(tar_of(*many(count)))
     measuring = [sys.executable, "-c", MEASURED, str(tmp_path)]
     peak = int(subprocess.run(measuring, check=True, capture_output=True, text=True).stdout)
     assert len(list((tmp_path / "out").iterdir())) == count
@@ -291,7 +288,7 @@ def test_members_are_not_kept_in_memory(tmp_path: Path, make_tar: Callable[..., 
 
 
 async def test_an_unpacking_nobody_waits_for_ends_soon(
-    session: Any, site: Any, tmp_path: Path, make_tar: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    session: Any, site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancelled fetch ends with its thread, which ends at its next chunk."""
     entered, interrupted = threading.Event(), threading.Event()
@@ -305,7 +302,7 @@ async def test_an_unpacking_nobody_waits_for_ends_soon(
             super().take_bytes(size)
 
     monkeypatch.setattr("executor.cache.downloader.Budget", Watched)
-    site.serve(gzip.compress(make_tar(("zeros", bytes(20 * _CHUNK)))))
+    site.serve(gzip.compress(tar_of(("zeros", bytes(20 * _CHUNK)))))
     async with Downloader(Fetcher(session), tmp_path / "cache", 1 << 30) as cache:
         fetching = asyncio.create_task(cache.fetch_file(site.url, "key"))
         assert await asyncio.to_thread(entered.wait, 10)

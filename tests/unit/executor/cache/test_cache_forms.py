@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 from executor.cache.api import NO_CHECKSUM, ArchiveError, Checksum, ChecksumError, DownloadError
+from tests.support.archives import tar_of
 
 pytestmark = pytest.mark.unit
 
@@ -46,9 +47,9 @@ class TestChecksums:
         assert str(caught.value) == f"Checksum failed: {problem}"
         assert len(site.requests) == 1
 
-    async def test_a_kept_download_has_to_fit_too(self, cache, site, make_tar):
+    async def test_a_kept_download_has_to_fit_too(self, cache, site):
         """A server's "not modified" skipped the checksum."""
-        body = make_tar(("a", b"1"))
+        body = tar_of(("a", b"1"))
         site.serve(body)
         await cache.fetch_file(site.url, "key")
         with pytest.raises(ChecksumError, match="checksum mismatch"):
@@ -56,15 +57,15 @@ class TestChecksums:
         right = Checksum(algorithm="sha256", value=hashlib.sha256(body).hexdigest())
         assert (await cache.fetch_file(site.url, "key", right)).size == 0
 
-    async def test_a_digest_nobody_asked_for_before_is_found_by_another_download(self, cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_a_digest_nobody_asked_for_before_is_found_by_another_download(self, cache, site):
+        body = tar_of(("a", b"1"))
         site.serve(body)
         right = Checksum(algorithm="md5", value=hashlib.md5(body).hexdigest())
         for checksum, size in ((NO_CHECKSUM, len(body)), (right, len(body)), (right, 0)):
             assert (await cache.fetch_file(site.url, "key", checksum)).size == size
 
-    async def test_digests_survive_the_cell(self, open_cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_digests_survive_the_cell(self, open_cache, site):
+        body = tar_of(("a", b"1"))
         site.serve(body)
         right = Checksum(algorithm="sha256", value=hashlib.sha256(body).hexdigest())
         for size in (len(body), 0):
@@ -75,8 +76,8 @@ class TestChecksums:
 
 
 class TestDirectories:
-    async def test_unpacks_and_gives_up_the_tar_nobody_uses(self, cache, site, make_tar, kept):
-        site.serve(make_tar(("bin/app", b"1")))
+    async def test_unpacks_and_gives_up_the_tar_nobody_uses(self, cache, site, kept):
+        site.serve(tar_of(("bin/app", b"1")))
         first = await cache.fetch_directory(site.url, "key")
         second = await cache.fetch_directory(site.url, "key")
         assert (first.path / "bin/app").read_bytes() == b"1"
@@ -85,8 +86,8 @@ class TestDirectories:
         assert kept() == [first.path.name]
         assert first.path.name.endswith(".d")
 
-    async def test_file_and_directory_side_by_side_count_twice(self, cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_file_and_directory_side_by_side_count_twice(self, cache, site):
+        body = tar_of(("a", b"1"))
         site.serve(body)
         file = await cache.fetch_file(site.url, "key")
         directory = await cache.fetch_directory(site.url, "key")
@@ -94,27 +95,27 @@ class TestDirectories:
         assert directory.path.exists()
         assert cache.footprint == 2 * len(body)
 
-    async def test_a_file_out_of_a_directory(self, cache, site, make_tar, names):
-        site.serve(make_tar(("a", b"1"), ("sub/b", b"2")))
+    async def test_a_file_out_of_a_directory(self, cache, site, names):
+        site.serve(tar_of(("a", b"1"), ("sub/b", b"2")))
         directory = await cache.fetch_directory(site.url, "key")
         directory.release()
         file = await cache.fetch_file(site.url, "key")
         assert names(file.path) == ["a", "sub", "sub/b"]
         assert not directory.path.exists()
 
-    async def test_a_key_and_validators_are_needed(self, cache, site, make_tar):
+    async def test_a_key_and_validators_are_needed(self, cache, site):
         with pytest.raises(DownloadError, match=r"^Not cacheable directory: cache key is missing$"):
             await cache.fetch_directory(site.url, "")
-        site.answer(make_tar(("a", b"1")))
+        site.answer(tar_of(("a", b"1")))
         with pytest.raises(
             DownloadError,
             match=r"^Not cacheable directory: ETag and Last-Modified were missing from response$",
         ):
             await cache.fetch_directory(site.url, "key")
 
-    async def test_a_replaced_directory_lives_on_while_in_use(self, cache, site, make_tar):
-        site.serve(make_tar(("old", b"1")), '"1"')
-        site.serve(make_tar(("new", b"1")), '"2"')
+    async def test_a_replaced_directory_lives_on_while_in_use(self, cache, site):
+        site.serve(tar_of(("old", b"1")), '"1"')
+        site.serve(tar_of(("new", b"1")), '"2"')
         old = await cache.fetch_directory(site.url, "key")
         new = await cache.fetch_directory(site.url, "key")
         assert (old.path / "old").exists()
@@ -124,8 +125,8 @@ class TestDirectories:
 
 
 class TestConversion:
-    async def test_gzip(self, cache, site, make_tar, names):
-        body = make_tar(("a", b"1"), mode="w:gz")
+    async def test_gzip(self, cache, site, names):
+        body = tar_of(("a", b"1"), mode="w:gz")
         site.serve(body)
         fetched = await cache.fetch_file(site.url, "key")
         assert (names(fetched.path), fetched.size) == (["a"], len(body))
@@ -146,8 +147,8 @@ class TestConversion:
         assert (directory.path / "bin/run").stat().st_mode & 0o777 == 0o755
         assert (directory.path / "bin/link").readlink().name == "run"
 
-    async def test_a_plain_tar_in_gnu_format_is_not_recognised(self, cache, site, make_tar):
-        site.answer(make_tar(("a", b"1"), format=tarfile.GNU_FORMAT), ETag='"1"')
+    async def test_a_plain_tar_in_gnu_format_is_not_recognised(self, cache, site):
+        site.answer(tar_of(("a", b"1"), format=tarfile.GNU_FORMAT), ETag='"1"')
         with pytest.raises(ArchiveError, match="unknown archive format"):
             await cache.fetch_file(site.url, "key")
 

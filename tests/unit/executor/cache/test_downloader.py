@@ -21,14 +21,15 @@ import executor.cache.http as http_module
 from executor.cache.api import ArchiveError, Checksum, ChecksumError, DownloadError
 from executor.cache.http import back_off
 from executor.cache.store import delete
+from tests.support.archives import tar_of
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
 
 class TestFiles:
-    async def test_first_fetch_downloads_and_the_second_finds_it_not_modified(self, cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_first_fetch_downloads_and_the_second_finds_it_not_modified(self, cache, site):
+        body = tar_of(("a", b"1"))
         site.serve(body)
         first = await cache.fetch_file(site.url, "key")
         second = await cache.fetch_file(site.url, "key")
@@ -41,24 +42,22 @@ class TestFiles:
         assert site.requests[1]["If-None-Match"] == '"1"'
         assert site.requests[0]["Accept-Encoding"] == "gzip"
 
-    async def test_last_modified_is_a_validator_too(self, cache, site, make_tar):
+    async def test_last_modified_is_a_validator_too(self, cache, site):
         date = "Wed, 21 Oct 2015 07:28:00 GMT"
-        site.answer(make_tar(("a", b"1")), Last_Modified=date)
+        site.answer(tar_of(("a", b"1")), Last_Modified=date)
         site.answer(status=304)
         await cache.fetch_file(site.url, "key")
         assert (await cache.fetch_file(site.url, "key")).size == 0
         assert site.requests[1]["If-Modified-Since"] == date
 
-    async def test_the_url_is_not_part_of_the_key(self, cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_the_url_is_not_part_of_the_key(self, cache, site):
+        site.serve(tar_of(("a", b"1")))
         await cache.fetch_file(site.url, "key")
         assert (await cache.fetch_file(site.url + "/other", "key")).size == 0
 
-    async def test_a_new_version_replaces_the_old_which_lives_on_while_in_use(
-        self, cache, site, make_tar, kept, names
-    ):
-        site.serve(make_tar(("old", b"1")), '"1"')
-        site.serve(make_tar(("new", b"1")), '"2"')
+    async def test_a_new_version_replaces_the_old_which_lives_on_while_in_use(self, cache, site, kept, names):
+        site.serve(tar_of(("old", b"1")), '"1"')
+        site.serve(tar_of(("new", b"1")), '"2"')
         old = await cache.fetch_file(site.url, "key")
         new = await cache.fetch_file(site.url, "key")
         assert (names(old.path), names(new.path)) == (["old"], ["new"])
@@ -70,18 +69,18 @@ class TestFiles:
         assert new.path.exists()
 
     async def test_without_validators_a_file_is_handed_out_and_gone_when_released(
-        self, cache, site, make_tar, kept, names
+        self, cache, site, kept, names
     ):
-        site.serve(make_tar(("a", b"1")))
-        site.answer(make_tar(("b", b"1")))
+        site.serve(tar_of(("a", b"1")))
+        site.answer(tar_of(("b", b"1")))
         (await cache.fetch_file(site.url, "key")).release()
         fetched = await cache.fetch_file(site.url, "key")
         assert (names(fetched.path), kept(), cache.footprint) == (["b"], [], 0)
         fetched.release()
         assert not fetched.path.exists()
 
-    async def test_an_empty_key_is_not_cached(self, cache, site, make_tar, kept):
-        site.serve(make_tar(("a", b"1")))
+    async def test_an_empty_key_is_not_cached(self, cache, site, kept):
+        site.serve(tar_of(("a", b"1")))
         for _ in range(2):
             fetched = await cache.fetch_file(site.url, "")
             assert fetched.size > 0
@@ -89,7 +88,7 @@ class TestFiles:
             assert not fetched.path.exists()
         assert kept() == []
 
-    async def test_what_was_used_is_deleted_in_a_thread_and_soon(self, cache, site, make_tar, monkeypatch):
+    async def test_what_was_used_is_deleted_in_a_thread_and_soon(self, cache, site, monkeypatch):
         """The deletion of gigabytes does not hold up the event loop, and does not wait for another fetch."""
         deleted = asyncio.Event()
         threads, loop = [], asyncio.get_running_loop()
@@ -100,7 +99,7 @@ class TestFiles:
                 delete(paths)
                 loop.call_soon_threadsafe(deleted.set)
 
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         fetched = await cache.fetch_file(site.url, "")
         monkeypatch.setattr(downloader_module, "delete", watched)
         fetched.release()
@@ -108,8 +107,8 @@ class TestFiles:
             await deleted.wait()
         assert threading.get_ident() not in threads
 
-    async def test_one_fetch_per_key_at_a_time(self, cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_one_fetch_per_key_at_a_time(self, cache, site):
+        body = tar_of(("a", b"1"))
         at_once = most = 0
 
         async def reply(request):
@@ -129,10 +128,10 @@ class TestFiles:
         assert len(site.requests) == 5
         assert sorted(one.size for one in fetched) == [0, 0, 0, 0, len(body)]
 
-    async def test_fetches_of_all_keys_have_a_limit(self, open_cache, site, make_tar, monkeypatch):
+    async def test_fetches_of_all_keys_have_a_limit(self, open_cache, site, monkeypatch):
         monkeypatch.setattr(http_module, "MAX_FETCHES", 2)
         at_once = most = 0
-        body = make_tar(("a", b"1"))
+        body = tar_of(("a", b"1"))
 
         async def reply(request):
             nonlocal at_once, most
@@ -147,23 +146,23 @@ class TestFiles:
             await asyncio.gather(*(cache.fetch_file(site.url, f"{number}") for number in range(7)))
         assert (most, len(site.requests)) == (2, 7)
 
-    async def test_those_who_waited_for_the_same_share_one_answer(self, cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_those_who_waited_for_the_same_share_one_answer(self, cache, site):
+        body = tar_of(("a", b"1"))
         site.answer(body, ETag='"1"')
         fetched = await asyncio.gather(*(cache.fetch_file(site.url, "key") for _ in range(5)))
         assert len(site.requests) == 1
         assert sorted(one.size for one in fetched) == [0, 0, 0, 0, len(body)]
         assert len({one.path for one in fetched}) == 1
 
-    async def test_who_comes_after_the_answer_asks_again(self, cache, site, make_tar):
-        site.answer(make_tar(("a", b"1")), ETag='"1"')
+    async def test_who_comes_after_the_answer_asks_again(self, cache, site):
+        site.answer(tar_of(("a", b"1")), ETag='"1"')
         await cache.fetch_file(site.url, "key")
         site.answer(status=304)
         assert (await cache.fetch_file(site.url, "key")).size == 0
         assert len(site.requests) == 2
 
-    async def test_waiting_for_a_key_can_be_cancelled(self, cache, site, make_tar, caplog):
-        body = make_tar(("a", b"1"))
+    async def test_waiting_for_a_key_can_be_cancelled(self, cache, site, caplog):
+        body = tar_of(("a", b"1"))
         asked, let_go = asyncio.Event(), asyncio.Event()
 
         async def reply(request):
@@ -199,14 +198,14 @@ class TestFaults:
         with pytest.raises(DownloadError, match="Status code 304"):
             await cache.fetch_file(site.url, "key")
 
-    async def test_recovers_at_the_last_attempt(self, cache, site, make_tar, names):
+    async def test_recovers_at_the_last_attempt(self, cache, site, names):
         for _ in range(3):
             site.answer(status=500)
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         assert names((await cache.fetch_file(site.url, "key")).path) == ["a"]
 
-    async def test_a_truncated_body_is_tried_again(self, cache, site, make_tar):
-        body = make_tar(("a", b"1" * 100_000))
+    async def test_a_truncated_body_is_tried_again(self, cache, site):
+        body = tar_of(("a", b"1" * 100_000))
 
         async def cut(request):
             response = web.StreamResponse(headers={"Content-Length": str(len(body)), "ETag": '"1"'})
@@ -245,8 +244,8 @@ class TestFaults:
         with pytest.raises(DownloadError):
             await cache.fetch_file(url, "key")
 
-    async def test_a_failure_keeps_the_old_entry_but_does_not_fall_back_to_it(self, cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_a_failure_keeps_the_old_entry_but_does_not_fall_back_to_it(self, cache, site):
+        site.serve(tar_of(("a", b"1")))
         for _ in range(4):
             site.answer(status=500)
         site.serve(b"")
@@ -255,9 +254,9 @@ class TestFaults:
             await cache.fetch_file(site.url, "key")
         assert (await cache.fetch_file(site.url, "key")).size == 0
 
-    async def test_redirects_are_followed(self, cache, site, make_tar, names):
+    async def test_redirects_are_followed(self, cache, site, names):
         site.answer(status=302, Location="/elsewhere")
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         assert names((await cache.fetch_file(site.url, "key")).path) == ["a"]
 
     async def test_redirects_without_an_end(self, cache, site):
@@ -266,21 +265,19 @@ class TestFaults:
             await cache.fetch_file(site.url, "key")
         assert len(site.requests) == 4 * 10
 
-    async def test_a_name_and_a_password_in_the_address(self, cache, site, make_tar, caplog):
+    async def test_a_name_and_a_password_in_the_address(self, cache, site, caplog):
         caplog.set_level("INFO")
         site.answer(status=500)
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         url = site.url.replace("://", "://user:secret@")
         await cache.fetch_file(url, "key")
         assert site.requests[1]["Authorization"] == "Basic dXNlcjpzZWNyZXQ="
         assert caplog.records
         assert "secret" not in str([record.__dict__ for record in caplog.records])
 
-    async def test_a_changed_version_with_the_wrong_bytes_keeps_the_old_entry(
-        self, cache, site, make_tar, names
-    ):
-        site.serve(make_tar(("old", b"1")), '"1"')
-        site.answer(make_tar(("new", b"1")), ETag='"2"')
+    async def test_a_changed_version_with_the_wrong_bytes_keeps_the_old_entry(self, cache, site, names):
+        site.serve(tar_of(("old", b"1")), '"1"')
+        site.answer(tar_of(("new", b"1")), ETag='"2"')
         site.answer(status=304)
         (await cache.fetch_file(site.url, "key")).release()
         with pytest.raises(ChecksumError):
@@ -288,8 +285,8 @@ class TestFaults:
         assert names((await cache.fetch_file(site.url, "key")).path) == ["old"]
         assert site.requests[2]["If-None-Match"] == '"1"'
 
-    async def test_a_slow_server_that_says_something_is_waited_for(self, open_cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_a_slow_server_that_says_something_is_waited_for(self, open_cache, site):
+        body = tar_of(("a", b"1"))
 
         async def drip(request):
             response = web.StreamResponse(headers={"ETag": '"1"'})
@@ -304,8 +301,8 @@ class TestFaults:
             assert (await cache.fetch_file(site.url, "key")).size == len(body)
         assert len(site.requests) == 1
 
-    async def test_a_gzipped_transfer_is_decoded_before_it_is_measured(self, cache, site, make_tar):
-        body = make_tar(("a", b"1"))
+    async def test_a_gzipped_transfer_is_decoded_before_it_is_measured(self, cache, site):
+        body = tar_of(("a", b"1"))
         site.answer(gzip.compress(body), Content_Encoding="gzip", ETag='"1"')
         checksum = Checksum(algorithm="md5", value=hashlib.md5(body).hexdigest())
         assert (await cache.fetch_file(site.url, "key", checksum)).size == len(body)
@@ -322,9 +319,7 @@ class TestFaults:
         for failures, least in enumerate([0.5, 1, 2, 4, 5, 5]):
             assert least <= back_off(failures) <= least + 0.198
 
-    async def test_cancelled_while_it_unpacks_it_waits_for_the_thread(
-        self, cache, site, make_tar, monkeypatch
-    ):
+    async def test_cancelled_while_it_unpacks_it_waits_for_the_thread(self, cache, site, monkeypatch):
         entered, let_go = threading.Event(), threading.Event()
 
         def slow(source, target, budget):
@@ -333,7 +328,7 @@ class TestFaults:
             target.write_bytes(b"")
 
         monkeypatch.setattr(downloader_module, "to_tar", slow)
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         fetching = asyncio.create_task(cache.fetch_file(site.url, "key"))
         await asyncio.to_thread(entered.wait, 10)
         fetching.cancel()
@@ -343,9 +338,7 @@ class TestFaults:
         await asyncio.wait({fetching})
         assert fetching.cancelled()
 
-    async def test_a_fetch_that_ends_leaves_alone_what_another_one_unpacks(
-        self, cache, site, make_tar, monkeypatch
-    ):
+    async def test_a_fetch_that_ends_leaves_alone_what_another_one_unpacks(self, cache, site, monkeypatch):
         entered, let_go = threading.Event(), threading.Event()
         extract = downloader_module.extract
 
@@ -356,7 +349,7 @@ class TestFaults:
                 let_go.wait(10)
 
         monkeypatch.setattr(downloader_module, "extract", slow_at_first)
-        site.serve(make_tar(("bin/app", b"1")))
+        site.serve(tar_of(("bin/app", b"1")))
         slow = asyncio.create_task(cache.fetch_directory(site.url, "slow"))
         await asyncio.to_thread(entered.wait, 10)
         quick = await cache.fetch_directory(site.url, "quick")
@@ -364,21 +357,19 @@ class TestFaults:
         for fetched in (quick, await slow):
             assert (fetched.path / "bin/app").read_bytes() == b"1"
 
-    async def test_an_index_that_cannot_be_written_fails_no_fetch(
-        self, cache, site, make_tar, monkeypatch, caplog
-    ):
+    async def test_an_index_that_cannot_be_written_fails_no_fetch(self, cache, site, monkeypatch, caplog):
         def full(path, index):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(downloader_module, "write_index", full)
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         assert (await cache.fetch_file(site.url, "key")).path.exists()
         assert caplog.records[-1].message == "cached-downloader.failed-to-save-index"
 
     @pytest.mark.parametrize("key", ["key", ""])
-    async def test_a_deleted_cache_directory_is_made_again(self, cache, site, make_tar, tmp_path, key):
+    async def test_a_deleted_cache_directory_is_made_again(self, cache, site, tmp_path, key):
         """Tasks failed from then on."""
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         for fetch in (cache.fetch_file, cache.fetch_directory) if key else (cache.fetch_file,):
             fetched = await fetch(site.url, key)
             shutil.rmtree(tmp_path / "cache")
@@ -390,10 +381,10 @@ class TestFaults:
 
     @pytest.mark.parametrize("key", ["key", ""])
     async def test_a_fetch_cancelled_while_it_tidies_up_holds_nothing(
-        self, open_cache, site, make_tar, tmp_path, monkeypatch, key
+        self, open_cache, site, tmp_path, monkeypatch, key
     ):
         """It stayed pinned, and was never evicted."""
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         begun, go_on = threading.Event(), threading.Event()
 
         def slow(paths):
@@ -416,23 +407,23 @@ class TestFaults:
         kept = [path for path in (tmp_path / "cache").rglob("*") if path.name != "saved_cache.json"]
         assert [path for path in kept if path.is_file()] in ([], [other.path])
 
-    async def test_another_server_cannot_replace_what_a_key_names(self, cache, site, make_tar, names):
+    async def test_another_server_cannot_replace_what_a_key_names(self, cache, site, names):
         """The same key and ETag from another address replaced a buildpack or the lifecycle for all."""
-        site.serve(make_tar(("right", b"1")))
+        site.serve(tar_of(("right", b"1")))
         (await cache.fetch_file(site.url, "key")).release()
         site.replies.clear()
-        site.serve(make_tar(("wrong", b"1")))
+        site.serve(tar_of(("wrong", b"1")))
         site.requests.clear()
         elsewhere = site.url.replace("127.0.0.1", "localhost")
         assert names((await cache.fetch_file(elsewhere, "key")).path) == ["wrong"]
         assert names((await cache.fetch_file(site.url, "key")).path) == ["right"]
 
-    async def test_a_full_disk_says_so(self, cache, site, make_tar, monkeypatch):
+    async def test_a_full_disk_says_so(self, cache, site, monkeypatch):
         def full(chunk, file, verify):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(http_module, "_take", full)
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         with pytest.raises(DownloadError, match="Download failed: no space left on device"):
             await cache.fetch_file(site.url, "key")
         assert len(site.requests) == 1
@@ -466,8 +457,8 @@ class TestEviction:
     async def fetch(self, cache, site, key):
         return await cache.fetch_file(f"{site.url}/{key}", key)
 
-    async def test_the_least_recently_used_goes_first(self, open_cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_the_least_recently_used_goes_first(self, open_cache, site):
+        site.serve(tar_of(("a", b"1")))
         async with open_cache(2 * self.BODY_SIZE) as cache:
             a, b = [await self.fetch(cache, site, key) for key in ("a", "b")]
             a.release()
@@ -478,8 +469,8 @@ class TestEviction:
             assert not b.path.exists()
             assert cache.footprint == 2 * self.BODY_SIZE
 
-    async def test_what_is_in_use_stays_even_over_the_limit(self, open_cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_what_is_in_use_stays_even_over_the_limit(self, open_cache, site):
+        site.serve(tar_of(("a", b"1")))
         async with open_cache(self.BODY_SIZE) as cache:
             held = [await self.fetch(cache, site, key) for key in ("a", "b")]
             assert cache.footprint == 2 * self.BODY_SIZE
@@ -488,15 +479,15 @@ class TestEviction:
             await self.fetch(cache, site, "c")
             assert cache.footprint == self.BODY_SIZE
 
-    async def test_an_object_bigger_than_the_limit_is_stored(self, open_cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_an_object_bigger_than_the_limit_is_stored(self, open_cache, site):
+        site.serve(tar_of(("a", b"1")))
         async with open_cache(1) as cache:
             assert (await self.fetch(cache, site, "a")).path.exists()
 
 
 class TestRestart:
-    async def test_entries_survive_and_strangers_do_not(self, open_cache, site, make_tar, tmp_path, kept):
-        site.serve(make_tar(("a", b"1")))
+    async def test_entries_survive_and_strangers_do_not(self, open_cache, site, tmp_path, kept):
+        site.serve(tar_of(("a", b"1")))
         async with open_cache() as cache:
             await cache.fetch_file(site.url, "file")
             await cache.fetch_directory(site.url, "directory")
@@ -510,17 +501,15 @@ class TestRestart:
             assert list((tmp_path / "cache/temp").iterdir()) == []
             assert not (tmp_path / "cache/stranger").exists()
 
-    async def test_an_unclean_end_loses_nothing(self, open_cache, site, make_tar):
-        site.serve(make_tar(("a", b"1")))
+    async def test_an_unclean_end_loses_nothing(self, open_cache, site):
+        site.serve(tar_of(("a", b"1")))
         await (await open_cache().__aenter__()).fetch_file(site.url, "key")
         async with open_cache() as cache:
             assert (await cache.fetch_file(site.url, "key")).size == 0
 
     @pytest.mark.parametrize("index", [b"", b"{", b"[]", b'{"entries": {"k": {}}}', b'{"entries": {"k": 1}}'])
-    async def test_an_undecodable_index_is_an_empty_one(
-        self, open_cache, site, make_tar, tmp_path, index, kept
-    ):
-        site.serve(make_tar(("a", b"1")))
+    async def test_an_undecodable_index_is_an_empty_one(self, open_cache, site, tmp_path, index, kept):
+        site.serve(tar_of(("a", b"1")))
         async with open_cache() as cache:
             await cache.fetch_file(site.url, "key")
         (tmp_path / "cache/saved_cache.json").write_bytes(index)
@@ -538,8 +527,8 @@ class TestRestart:
             assert cache.footprint == 0
         assert (tmp_path / "precious").exists()
 
-    async def test_a_smaller_limit_is_met_at_once(self, open_cache, site, make_tar, kept):
-        site.serve(make_tar(("a", b"1")))
+    async def test_a_smaller_limit_is_met_at_once(self, open_cache, site, kept):
+        site.serve(tar_of(("a", b"1")))
         async with open_cache() as cache:
             await cache.fetch_file(site.url, "key")
         async with open_cache(0) as cache:
@@ -547,15 +536,15 @@ class TestRestart:
             assert (cache.footprint, kept()) == (0, [])
 
     async def test_what_is_mounted_in_an_adopted_container_stays_until_its_release(
-        self, open_cache, site, make_tar, kept
+        self, open_cache, site, kept
     ):
-        site.serve(make_tar(("a", b"1")))
+        site.serve(tar_of(("a", b"1")))
         async with open_cache() as cache:
             current = (await cache.fetch_directory(site.url, "key")).path
             replaced = current.with_name("0123-1-1.d")
             replaced.mkdir()
         site.replies.clear()
-        site.serve(make_tar(("a", b"2")), etag='"2"')
+        site.serve(tar_of(("a", b"2")), etag='"2"')
         async with open_cache() as cache:
             releases = [cache.hold(path) for path in (replaced, replaced, current)]
             assert cache.hold(current.with_name("elsewhere")) is None
@@ -569,7 +558,7 @@ class TestRestart:
         assert not replaced.exists()
         assert not current.exists()
 
-    async def test_modes(self, open_cache, site, make_tar, tmp_path):
+    async def test_modes(self, open_cache, site, tmp_path):
         async with open_cache():
             assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o750
         assert (tmp_path / "cache/saved_cache.json").stat().st_mode & 0o777 == 0o600

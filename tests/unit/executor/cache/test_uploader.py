@@ -175,7 +175,7 @@ def test_identity_and_trust(tmp_path):
         tls_context(AssetTLS(ca_files=("/missing",)))
 
 
-async def test_the_session_for_assets_reuses_no_connection(site, make_tar):
+async def test_the_session_for_assets_reuses_no_connection(site):
     site.answer(b"x")
     async with asset_session(AssetTLS(skip_cert_verify=True)) as session:
         async with session.get(site.url) as response:

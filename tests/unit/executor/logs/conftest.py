@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
-from executor.logs.api import LogLine, Stream
 from executor.logs.shipper import Unreachable
 from tests.support.waiting import PATIENCE_S
 
@@ -53,24 +52,3 @@ class ScriptedDestination:
 @pytest.fixture
 def destination() -> ScriptedDestination:
     return ScriptedDestination()
-
-
-MakeLine = Callable[..., LogLine]
-
-
-@pytest.fixture
-def make_line() -> MakeLine:
-    def make(
-        text: bytes | str = b"hello",
-        *,
-        stream: Stream = Stream.OUT,
-        source_id: str = "app-guid",
-        instance_id: str = "2",
-        source_type: str = "APP/PROC/WEB",
-        time_ns: int = 1_522_171_784_100_530_624,
-        tags: dict[str, str] | None = None,
-    ) -> LogLine:
-        payload = text.encode() if isinstance(text, str) else text
-        return LogLine(payload, stream, source_id, instance_id, source_type, time_ns, tags or {})
-
-    return make

@@ -17,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,6 +26,7 @@ from executor.logs.shipper import LineShipper, Unreachable
 from executor.logs.sockets import MAX_UDP_BYTES, StreamConnection, UDPDatagrams, UnixDatagrams
 from executor.logs.targets import InvalidTarget, Target, open_target, parse_target
 from executor.logs.writing import write_whole
+from tests.support.loglines import make_line
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
@@ -36,7 +36,7 @@ def messages(data: bytes) -> list[str]:
     return [json.loads(text)["message"] for text in data.splitlines()]
 
 
-async def test_a_pipe_nobody_reads_blocks_nobody(make_line: Any) -> None:
+async def test_a_pipe_nobody_reads_blocks_nobody() -> None:
     """Neither the loop, nor another sink, nor the end of the cell waits for a reader that has stopped."""
     reader, writer = os.pipe()
     try:
@@ -127,7 +127,7 @@ async def test_each_file_is_written_by_a_thread_of_its_own(
     assert (tmp_path / "other").read_bytes() == b"y"
 
 
-async def test_a_file_that_was_rotated_is_made_anew(make_line: Any, tmp_path: Path) -> None:
+async def test_a_file_that_was_rotated_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
     file = AppendedFile(path)
     await file.send([b"a"])
@@ -139,7 +139,7 @@ async def test_a_file_that_was_rotated_is_made_anew(make_line: Any, tmp_path: Pa
     assert path.read_bytes() == b"c"
 
 
-async def test_a_folder_that_is_missing_is_unreachable(make_line: Any, tmp_path: Path) -> None:
+async def test_a_folder_that_is_missing_is_unreachable(tmp_path: Path) -> None:
     file = AppendedFile(tmp_path / "missing" / "app.log")
     with pytest.raises(Unreachable, match="No such file"):
         await file.send([b"x"])
@@ -155,7 +155,7 @@ def file_size_limit() -> Iterator[Callable[[int], None]]:
 
 
 async def test_a_full_disk_leaves_no_half_batch(
-    make_line: Any, tmp_path: Path, file_size_limit: Callable[[int], None]
+    tmp_path: Path, file_size_limit: Callable[[int], None]
 ) -> None:
     path = tmp_path / "app.log"
     file = AppendedFile(path)
@@ -167,7 +167,7 @@ async def test_a_full_disk_leaves_no_half_batch(
     assert path.read_bytes() == b"before"
 
 
-async def test_unix_datagrams(make_line: Any, tmp_path: Path) -> None:
+async def test_unix_datagrams(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     destination = UnixDatagrams(path)
     with pytest.raises(Unreachable, match="No such file"):
@@ -182,9 +182,7 @@ async def test_unix_datagrams(make_line: Any, tmp_path: Path) -> None:
     await destination.close()
 
 
-async def test_a_line_too_long_for_a_socket_is_refused_and_the_next_ones_go(
-    make_line: Any, tmp_path: Path
-) -> None:
+async def test_a_line_too_long_for_a_socket_is_refused_and_the_next_ones_go(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     destination = UnixDatagrams(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
@@ -195,7 +193,7 @@ async def test_a_line_too_long_for_a_socket_is_refused_and_the_next_ones_go(
     await destination.close()
 
 
-async def test_udp(make_line: Any) -> None:
+async def test_udp() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         destination = UDPDatagrams("127.0.0.1", server.getsockname()[1])
@@ -225,7 +223,7 @@ async def collecting(port: int = 0) -> AsyncIterator[tuple[int, asyncio.Queue[as
             await writer.wait_closed()
 
 
-async def test_a_stream_reconnects_when_its_peer_went(make_line: Any) -> None:
+async def test_a_stream_reconnects_when_its_peer_went() -> None:
     async with collecting() as (port, connections):
         destination = StreamConnection("127.0.0.1", port)
         await destination.send([b"a", b"b"])
@@ -244,9 +242,7 @@ async def test_a_stream_reconnects_when_its_peer_went(make_line: Any) -> None:
             assert await reader.read() == b""
 
 
-async def test_an_encrypted_stream_trusts_the_authority_it_is_given(
-    make_line: Any, tls_identity: IdentityFiles
-) -> None:
+async def test_an_encrypted_stream_trusts_the_authority_it_is_given(tls_identity: IdentityFiles) -> None:
     files = tls_identity
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.ca_file))
     context.load_cert_chain(files.cert_file, files.key_file)
@@ -310,7 +306,7 @@ def test_texts_that_are_no_targets(text: str, said: str) -> None:
         parse_target(text)
 
 
-async def test_what_a_target_names_is_where_lines_arrive(make_line: Any, tmp_path: Path) -> None:
+async def test_what_a_target_names_is_where_lines_arrive(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(path))

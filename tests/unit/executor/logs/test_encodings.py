@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,11 +14,12 @@ from executor.logs.files import JsonLines
 from executor.logs.journald import JournalEntries, field_name
 from executor.logs.labels import MAX_KEPT, PerLabel
 from executor.logs.syslog import OctetCounted, SyslogMessages
+from tests.support.loglines import make_line
 
 pytestmark = pytest.mark.unit
 
 
-def test_json(make_line: Any) -> None:
+def test_json() -> None:
     lines = [
         make_line('say "é"\t', tags={"origin": "rep"}),
         make_line(b"\xff", stream=Stream.ERR, source_id='a"b', time_ns=5),
@@ -50,7 +50,7 @@ def test_json_is_one_line_whatever_is_in_it(payloads: list[bytes], name: str, ta
     assert all((record["source_id"], record["tags"]) == (name, tags) for record in records)
 
 
-def test_syslog(make_line: Any) -> None:
+def test_syslog() -> None:
     messages = SyslogMessages("cell-1")
     assert messages(make_line("hello é", tags={"origin": "rep", "process_id": "x"})) == (
         b"<14>1 2018-03-27T17:29:44.100530Z cell-1 app-guid [APP/PROC/WEB/2] - "
@@ -61,7 +61,7 @@ def test_syslog(make_line: Any) -> None:
     )
 
 
-def test_syslog_names_and_values_keep_to_the_grammar(make_line: Any) -> None:
+def test_syslog_names_and_values_keep_to_the_grammar() -> None:
     message = SyslogMessages("h é")(make_line("x", source_id="a b" * 30, tags={'k=" ]': 'a"b\\c]d'}))
     header, _, rest = message.decode().partition(" [tags@47450 ")
     assert header.split(" ")[2:4] == ["h__", ("a_b" * 30)[:48]]
@@ -69,7 +69,7 @@ def test_syslog_names_and_values_keep_to_the_grammar(make_line: Any) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\x00", "\u2028", "\x85", "\x1b]0;title\x07"])
-def test_syslog_is_one_line_whatever_its_labels_hold(make_line: Any, end: str) -> None:
+def test_syslog_is_one_line_whatever_its_labels_hold(end: str) -> None:
     """A line end in a tag or a source id would begin a message of an app's choice at many receivers."""
     forged = f'app{end}<14>1 - forged "] admin'
     line = make_line(
@@ -81,7 +81,7 @@ def test_syslog_is_one_line_whatever_its_labels_hold(make_line: Any, end: str) -
     assert message.endswith('=""] x')
 
 
-def test_syslog_on_a_stream_is_counted_in_bytes(make_line: Any) -> None:
+def test_syslog_on_a_stream_is_counted_in_bytes() -> None:
     messages = SyslogMessages("h")
     framed = OctetCounted(messages)(make_line("é"))
     length, _, message = framed.partition(b" ")
@@ -104,7 +104,7 @@ def journal_fields(entry: bytes) -> dict[str, bytes]:
     return fields
 
 
-def test_journal(make_line: Any) -> None:
+def test_journal() -> None:
     line = make_line(b"a=b \xff", stream=Stream.ERR, tags={"process-type": "web", "odd": "two\nlines"})
     assert journal_fields(JournalEntries()(line)) == {
         "PRIORITY": b"3",
@@ -124,7 +124,7 @@ def test_journal_names_are_not_longer_than_it_takes() -> None:
     assert field_name("x" * 100) == "CF_TAG_" + "X" * 57
 
 
-def test_what_lines_share_is_encoded_once_and_forgotten_in_time(make_line: Any) -> None:
+def test_what_lines_share_is_encoded_once_and_forgotten_in_time() -> None:
     made: list[str] = []
 
     def make(line: LogLine) -> str:

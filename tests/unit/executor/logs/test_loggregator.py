@@ -15,6 +15,7 @@ from executor.logs.loggregator import Agent, Loggregator
 from executor.logs.loggregator_envelopes import Item, batch, envelope
 from executor.logs.proto import loggregator_pb2 as pb
 from executor.telemetry.api import CounterMetric, Gauge, GaugeMetric, Labels, TimerMetric
+from tests.support.loglines import make_line
 from tests.support.paths import GOLDEN_FILES
 
 pytestmark = pytest.mark.unit
@@ -93,7 +94,7 @@ def test_recorded_metrics(recorded: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-async def test_envelopes_go_out_a_hundred_at_once(make_line: Any, loggregator_agent: Any) -> None:
+async def test_envelopes_go_out_a_hundred_at_once(loggregator_agent: Any) -> None:
     agent = loggregator_agent
     async with agent.listening() as port:
         sink = Loggregator(Agent(address=f"127.0.0.1:{port}", credentials=None))
@@ -110,9 +111,7 @@ async def test_envelopes_go_out_a_hundred_at_once(make_line: Any, loggregator_ag
         assert (sink.delivered, sink.dropped) == (251, 0)
 
 
-async def test_an_identity_that_went_away_is_a_reason_not_a_crash(
-    make_line: Any, tmp_path: Path, caplog: Any
-) -> None:
+async def test_an_identity_that_went_away_is_a_reason_not_a_crash(tmp_path: Path, caplog: Any) -> None:
     identity = tmp_path / "key"
 
     def credentials() -> grpc.ChannelCredentials:
@@ -126,7 +125,7 @@ async def test_an_identity_that_went_away_is_a_reason_not_a_crash(
     assert "No such file" in caplog.records[0].data["error"]
 
 
-async def test_an_incomplete_batch_goes_out_in_time(make_line: Any, loggregator_agent: Any) -> None:
+async def test_an_incomplete_batch_goes_out_in_time(loggregator_agent: Any) -> None:
     agent = loggregator_agent
     async with agent.listening() as port:
         sink = Loggregator(Agent(address=f"127.0.0.1:{port}", credentials=None, flush_interval_s=0.01))
@@ -138,7 +137,7 @@ async def test_an_incomplete_batch_goes_out_in_time(make_line: Any, loggregator_
 
 
 async def test_an_agent_that_comes_late_and_restarts_gets_what_waited(
-    make_line: Any, loggregator_agent: Any, monkeypatch: pytest.MonkeyPatch
+    loggregator_agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("executor.logs.shipper.LONGEST_PAUSE_S", 0.05)

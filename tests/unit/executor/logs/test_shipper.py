@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from executor.logs.shipper import ITEM_OVERHEAD_BYTES, LineShipper, Unreachable, all_together, each_alone
+from tests.support.loglines import make_line
 
 Caplog = pytest.LogCaptureFixture
 
@@ -18,7 +19,7 @@ SIZE = ITEM_OVERHEAD_BYTES + 1
 PAYLOADS = each_alone(lambda line: line.payload)
 
 
-async def test_everything_is_delivered_before_it_ends(destination: Any, make_line: Any) -> None:
+async def test_everything_is_delivered_before_it_ends(destination: Any) -> None:
     shipper = LineShipper("x", PAYLOADS, destination)
     async with shipper.running():
         for text in "abc":
@@ -27,9 +28,7 @@ async def test_everything_is_delivered_before_it_ends(destination: Any, make_lin
     assert (shipper.delivered, shipper.dropped, destination.closed) == (3, 0, True)
 
 
-async def test_a_slow_destination_costs_only_what_does_not_fit(
-    destination: Any, make_line: Any, caplog: Caplog
-) -> None:
+async def test_a_slow_destination_costs_only_what_does_not_fit(destination: Any, caplog: Caplog) -> None:
     shipper = LineShipper("x", PAYLOADS, destination, capacity=3 * SIZE)
     destination.gate.clear()
     async with shipper.running():
@@ -47,7 +46,7 @@ async def test_a_slow_destination_costs_only_what_does_not_fit(
 
 
 async def test_a_batch_that_failed_comes_again_without_what_was_sent(
-    destination: Any, make_line: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
+    destination: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.INFO)
@@ -65,9 +64,7 @@ async def test_a_batch_that_failed_comes_again_without_what_was_sent(
     assert said == ["log-sink.unreachable", "log-sink.reached"]
 
 
-async def test_an_absent_destination_ends_with_the_cell_and_is_told(
-    destination: Any, make_line: Any, caplog: Caplog
-) -> None:
+async def test_an_absent_destination_ends_with_the_cell_and_is_told(destination: Any, caplog: Caplog) -> None:
     shipper = LineShipper("x", PAYLOADS, destination)
     destination.failures = [Unreachable("nobody there")] * 3
     async with shipper.running():
@@ -77,7 +74,7 @@ async def test_an_absent_destination_ends_with_the_cell_and_is_told(
     assert [record.message for record in caplog.records][-2:] == ["log-sink.gave-up", "log-sink.dropped"]
 
 
-async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any, make_line: Any) -> None:
+async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any) -> None:
     shipper = LineShipper("x", PAYLOADS, destination, close_limit_s=0.01)
     destination.gate.clear()
     async with shipper.running():
@@ -87,7 +84,7 @@ async def test_a_stuck_destination_does_not_keep_the_cell(destination: Any, make
     assert (shipper.delivered, shipper.dropped) == (0, 2)
 
 
-async def test_refused_lines_are_not_delivered(destination: Any, make_line: Any) -> None:
+async def test_refused_lines_are_not_delivered(destination: Any) -> None:
     shipper = LineShipper("x", PAYLOADS, destination)
     destination.refuses = {1}
     async with shipper.running():
@@ -96,9 +93,7 @@ async def test_refused_lines_are_not_delivered(destination: Any, make_line: Any)
     assert (shipper.delivered, shipper.dropped) == (1, 1)
 
 
-async def test_lines_that_came_together_go_together_and_count_one_by_one(
-    destination: Any, make_line: Any
-) -> None:
+async def test_lines_that_came_together_go_together_and_count_one_by_one(destination: Any) -> None:
     shipper = LineShipper("x", all_together(lambda line: line.payload), destination)
     async with shipper.running():
         shipper.emit_lines([make_line("a"), make_line("b")])
@@ -107,7 +102,7 @@ async def test_lines_that_came_together_go_together_and_count_one_by_one(
 
 
 async def test_a_destination_that_breaks_ends_neither_the_cell_nor_its_sink(
-    destination: Any, make_line: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
+    destination: Any, caplog: Caplog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failure of any kind is logged once with its trace, and the batch is sent again."""
     monkeypatch.setattr("executor.logs.shipper.FIRST_PAUSE_S", 0.001)

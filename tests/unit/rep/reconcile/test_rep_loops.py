@@ -16,7 +16,7 @@ from bbs.models.errors import BBSError, ErrorType
 from bbs.models.task import Task
 from executor.errors import EngineError
 from executor.journal.api import FailureReason
-from executor.model import Container, ContainerState, EventKind, RunResult
+from executor.model import ContainerState, EventKind, RunResult
 from rep.deletions import Deletions
 from rep.evacuation import DELETIONS_BEFORE_FORCE, Cleanup, CleanupFailed, EvacuationFlag, Evacuator
 from rep.metrics import RequestMetrics
@@ -27,6 +27,7 @@ from rep.reconcile.bulk import Bulker
 from rep.reconcile.consumer import EventStreamEnded, consuming
 from rep.removals import Removals
 from tests.support.journals import FailingJournal, Fault
+from tests.support.rep_doubles import actual_lrp, lrp_container, task_container
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ pytestmark = pytest.mark.unit
 
 S = ContainerState
 GUID = "11111111-2222-3333-4444-5555"
-MakeContainer = Callable[..., Container]
 FOREVER = 3600.0
 
 
@@ -68,8 +68,6 @@ async def test_a_pass_pushes_containers_and_residuals(
     bulk: Bulk,
     executor: FakeExecutor,
     metrics: RecordedMetrics,
-    lrp_container: MakeContainer,
-    actual_lrp: Callable[..., ActualLRP],
 ) -> None:
     executor.put(lrp_container())
     bulk.bbs.answers = {"actual_lrps": [[actual_lrp(guid="gone")]], "tasks": [[Task(task_guid="t")]]}
@@ -88,7 +86,6 @@ async def test_a_read_that_fails_abandons_the_pass(
     bulk: Bulk,
     executor: FakeExecutor,
     metrics: RecordedMetrics,
-    lrp_container: MakeContainer,
     broken: str,
 ) -> None:
     executor.put(lrp_container())
@@ -116,7 +113,7 @@ async def test_an_evacuation_makes_a_pass_at_once_and_more_often(bulk: Bulk) -> 
         await until(lambda: bulk.passes >= 3)
 
 
-async def test_events_become_operations(executor: FakeExecutor, lrp_container: MakeContainer) -> None:
+async def test_events_become_operations(executor: FakeExecutor) -> None:
     pushed: list[Operation] = []
     async with consuming(executor, pushed.append):
         executor.tell(EventKind.RESERVED, lrp_container(), "trace-1")
@@ -166,7 +163,7 @@ def evacuator(
 
 
 async def test_an_evacuation_ends_with_the_last_container(
-    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     flag, removals, finished = EvacuationFlag(), Removals(), asyncio.Event()
@@ -189,7 +186,7 @@ async def test_an_evacuation_ends_with_the_last_container(
 
 
 async def test_an_evacuation_ends_at_its_timeout(
-    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     executor.put(lrp_container())
     assert not await evacuator(executor, EvacuationFlag(), Removals(), timeout_s=0.01).evacuate()
@@ -197,7 +194,7 @@ async def test_an_evacuation_ends_at_its_timeout(
 
 
 async def test_an_evacuation_says_again_and_again_what_it_waits_for(
-    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     removals = Removals()
@@ -211,7 +208,7 @@ async def test_an_evacuation_says_again_and_again_what_it_waits_for(
 
 
 async def test_a_container_that_has_ended_but_stays_is_deleted_again_until_it_goes(
-    executor: FakeExecutor, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+    executor: FakeExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     executor.put(lrp_container(S.COMPLETED))
     executor.errors["delete"] = EngineError("device or resource busy")
@@ -248,7 +245,7 @@ async def test_an_evacuation_waits_until_the_bbs_has_every_outcome(executor: Fak
 
 
 async def test_a_container_whose_report_cannot_be_stored_is_not_deleted_by_an_evacuation(
-    executor: FakeExecutor, lrp_container: MakeContainer
+    executor: FakeExecutor,
 ) -> None:
     journal = FailingJournal()
     journal.fault = Fault(FailureReason.FULL)
@@ -266,7 +263,6 @@ async def test_a_container_whose_report_cannot_be_stored_is_not_deleted_by_an_ev
 @pytest.mark.parametrize("asked", [False, True])
 async def test_a_container_that_will_not_go_by_deletion_is_destroyed_by_force(
     executor: FakeExecutor,
-    lrp_container: MakeContainer,
     caplog: pytest.LogCaptureFixture,
     asked: bool,
 ) -> None:
@@ -291,7 +287,7 @@ async def test_a_container_that_will_not_go_by_deletion_is_destroyed_by_force(
 
 
 async def test_a_container_that_still_runs_is_not_deleted_however_long_it_takes(
-    executor: FakeExecutor, lrp_container: MakeContainer
+    executor: FakeExecutor,
 ) -> None:
     executor.put(lrp_container(S.RUNNING))
     assert not await evacuator(
@@ -331,9 +327,6 @@ async def test_the_clean_up_deletes_everything(
     executor: FakeExecutor,
     bbs: ScriptedBBS,
     metrics: RecordedMetrics,
-    lrp_container: MakeContainer,
-    task_container: MakeContainer,
-    actual_lrp: Callable[..., ActualLRP],
 ) -> None:
     executor.put(lrp_container(S.RUNNING), task_container(S.RUNNING))
     bbs.answers["actual_lrps"] = [[actual_lrp(), actual_lrp(Presence.EVACUATING)]]
@@ -346,7 +339,7 @@ async def test_the_clean_up_deletes_everything(
 
 
 async def test_the_clean_up_deletes_nothing_when_the_bbs_cannot_be_asked(
-    cleaning: Cleaning, executor: FakeExecutor, bbs: ScriptedBBS, lrp_container: MakeContainer
+    cleaning: Cleaning, executor: FakeExecutor, bbs: ScriptedBBS
 ) -> None:
     executor.put(lrp_container())
     bbs.answers["actual_lrps"] = [BBSError(ErrorType.Timeout)]
@@ -356,7 +349,7 @@ async def test_the_clean_up_deletes_nothing_when_the_bbs_cannot_be_asked(
 
 
 async def test_a_bbs_that_does_not_answer_bounds_the_clean_up_too(
-    cleaning: Cleaning, executor: FakeExecutor, bbs: ScriptedBBS, lrp_container: MakeContainer
+    cleaning: Cleaning, executor: FakeExecutor, bbs: ScriptedBBS
 ) -> None:
     executor.put(lrp_container())
 
@@ -369,9 +362,7 @@ async def test_a_bbs_that_does_not_answer_bounds_the_clean_up_too(
     assert list(executor.store) == [GUID]
 
 
-async def test_a_clean_up_that_takes_too_long_fails(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
-) -> None:
+async def test_a_clean_up_that_takes_too_long_fails(cleaning: Cleaning, executor: FakeExecutor) -> None:
     executor.put(lrp_container())
     executor.gates["delete"] = asyncio.Event()
     with pytest.raises(CleanupFailed, match=f"failed-to-cleanup-all-containers: 1 left.*{GUID}"):
@@ -379,7 +370,7 @@ async def test_a_clean_up_that_takes_too_long_fails(
 
 
 async def test_a_deletion_that_cannot_be_cancelled_holds_up_no_clean_up(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
+    cleaning: Cleaning, executor: FakeExecutor
 ) -> None:
     """An engine that hangs kept a rep for two minutes after SIGTERM: its calls cannot be cancelled."""
     executor.put(lrp_container())
@@ -400,7 +391,7 @@ async def test_a_deletion_that_cannot_be_cancelled_holds_up_no_clean_up(
 
 
 async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
+    cleaning: Cleaning, executor: FakeExecutor
 ) -> None:
     executor.put(lrp_container())
     executor.errors["delete"] = EngineError("device busy")
@@ -412,7 +403,7 @@ async def test_a_clean_up_waits_for_a_container_that_somebody_else_deletes(
 
 
 async def test_a_clean_up_takes_a_container_that_goes_by_itself_as_deleted(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
+    cleaning: Cleaning, executor: FakeExecutor
 ) -> None:
     executor.put(lrp_container(guid="a"), lrp_container(guid="b"))
     gate = executor.gates["delete"] = asyncio.Event()
@@ -424,7 +415,7 @@ async def test_a_clean_up_takes_a_container_that_goes_by_itself_as_deleted(
 
 
 async def test_work_that_comes_during_the_clean_up_goes_as_well(
-    cleaning: Cleaning, executor: FakeExecutor, lrp_container: MakeContainer
+    cleaning: Cleaning, executor: FakeExecutor
 ) -> None:
     executor.put(lrp_container(guid="a"))
     gate = executor.gates["delete"] = asyncio.Event()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +10,7 @@ import pytest
 
 from bbs.client.api import BBSClient
 from bbs.models.actions import RunAction
-from bbs.models.actual_lrp import ActualLRP, Presence
+from bbs.models.actual_lrp import Presence
 from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.errors import BBSError, ErrorType
 from executor.errors import EngineError, InvalidStateTransition
@@ -24,6 +23,7 @@ from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder, RunRequestError
 from tests.support.journals import FailingJournal, Fault
 from tests.support.outcomes import courier_for
+from tests.support.rep_doubles import actual_lrp, lrp_container, task_container
 
 if TYPE_CHECKING:
     from tests.support.rep_doubles import FakeExecutor, ScriptedBBS
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 S = ContainerState
-MakeContainer = Callable[..., Container]
 GUID = "11111111-2222-3333-4444-5555"
 TASK = "task-1"
 CRASHED = RunResult(failed=True, failure_reason="APP: Exited with status 1")
@@ -81,7 +80,7 @@ def error(type: ErrorType) -> BBSError:
     return BBSError(type)
 
 
-async def test_a_reservation_is_claimed_then_run(world: World, lrp_container: MakeContainer) -> None:
+async def test_a_reservation_is_claimed_then_run(world: World) -> None:
     desired = DesiredLRP(
         process_guid="web",
         domain="apps",
@@ -130,7 +129,6 @@ async def test_a_reservation_is_claimed_then_run(world: World, lrp_container: Ma
 )
 async def test_a_reservation_that_cannot_be_run(
     world: World,
-    lrp_container: MakeContainer,
     answers: dict[str, Any],
     bbs_calls: list[str],
     executor_calls: list[str],
@@ -141,7 +139,7 @@ async def test_a_reservation_that_cannot_be_run(
     assert world.executor_calls == executor_calls
 
 
-async def test_a_refused_run_removes_container_and_record(world: World, lrp_container: MakeContainer) -> None:
+async def test_a_refused_run_removes_container_and_record(world: World) -> None:
     world.executor.errors["run"] = InvalidStateTransition()
     world.bbs.answers["remove_actual_lrp"] = [error(ErrorType.ResourceNotFound)]
     await world.look_at(lrp_container())
@@ -150,9 +148,7 @@ async def test_a_refused_run_removes_container_and_record(world: World, lrp_cont
 
 
 @pytest.mark.parametrize("state", [S.INITIALIZING, S.CREATED])
-async def test_a_starting_instance_is_claimed_again(
-    world: World, lrp_container: MakeContainer, state: S
-) -> None:
+async def test_a_starting_instance_is_claimed_again(world: World, state: S) -> None:
     await world.look_at(lrp_container(state))
     assert (world.bbs.calls, world.executor.calls) == (["claim_actual_lrp"], [])
 
@@ -166,7 +162,7 @@ async def test_a_starting_instance_is_claimed_again(
     ],
 )
 async def test_a_running_instance_is_started_in_the_bbs(
-    world: World, lrp_container: MakeContainer, answer: object, executor_calls: list[str]
+    world: World, answer: object, executor_calls: list[str]
 ) -> None:
     world.bbs.answers["start_actual_lrp"] = [answer]
     await world.look_at(lrp_container(S.RUNNING, routable=True))
@@ -187,7 +183,7 @@ async def test_a_running_instance_is_started_in_the_bbs(
 )
 @pytest.mark.parametrize("answer", [None, error(ErrorType.ResourceNotFound)])
 async def test_an_ended_instance_is_told_and_deleted_whatever_the_answer(
-    world: World, lrp_container: MakeContainer, result: RunResult, call: str, answer: object
+    world: World, result: RunResult, call: str, answer: object
 ) -> None:
     world.bbs.answers[call] = [answer]
     await world.look_at(lrp_container(S.COMPLETED, run_result=result))
@@ -195,18 +191,14 @@ async def test_an_ended_instance_is_told_and_deleted_whatever_the_answer(
     assert world.executor.store == {}
 
 
-async def test_a_container_goes_while_the_bbs_is_away_and_its_report_stays(
-    world: World, lrp_container: MakeContainer
-) -> None:
+async def test_a_container_goes_while_the_bbs_is_away_and_its_report_stays(world: World) -> None:
     world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
     await world.look_at(lrp_container(S.COMPLETED, run_result=CRASHED))
     assert world.executor.store == {}
     assert [*world.journal.rows.outcomes] == [GUID]
 
 
-async def test_a_container_stays_whose_report_can_neither_be_stored_nor_sent(
-    world: World, lrp_container: MakeContainer
-) -> None:
+async def test_a_container_stays_whose_report_can_neither_be_stored_nor_sent(world: World) -> None:
     world.journal.fault = Fault(FailureReason.FULL, times=1)
     world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
     completed = lrp_container(S.COMPLETED, run_result=CRASHED)
@@ -217,9 +209,7 @@ async def test_a_container_stays_whose_report_can_neither_be_stored_nor_sent(
     assert [*world.journal.rows.outcomes] == [GUID]
 
 
-async def test_a_reservation_that_cannot_run_stays_until_its_report_is_kept(
-    world: World, lrp_container: MakeContainer
-) -> None:
+async def test_a_reservation_that_cannot_run_stays_until_its_report_is_kept(world: World) -> None:
     world.executor.errors["run"] = InvalidStateTransition()
     world.journal.fault = Fault(FailureReason.IO)
     world.bbs.answers["remove_actual_lrp"] = [error(ErrorType.UnknownError)]
@@ -227,18 +217,14 @@ async def test_a_reservation_that_cannot_run_stays_until_its_report_is_kept(
     assert world.executor_calls == ["run"]
 
 
-async def test_an_instance_whose_report_waits_is_not_residual(
-    world: World, lrp_container: MakeContainer, actual_lrp: Callable[..., ActualLRP]
-) -> None:
+async def test_an_instance_whose_report_waits_is_not_residual(world: World) -> None:
     world.bbs.answers["crash_actual_lrp"] = [error(ErrorType.UnknownError)]
     await world.look_at(lrp_container(S.COMPLETED, run_result=CRASHED))
     await world.processor.execute(ResidualLRP(GUID, actual_lrp()))
     assert world.bbs.calls == ["crash_actual_lrp"]
 
 
-async def test_an_evacuated_instance_is_kept_until_it_is_replaced(
-    world: World, lrp_container: MakeContainer
-) -> None:
+async def test_an_evacuated_instance_is_kept_until_it_is_replaced(world: World) -> None:
     world.evacuating = True
     world.bbs.answers["evacuate_running_actual_lrp"] = [True, error(ErrorType.Timeout), False]
     running = lrp_container(S.RUNNING)
@@ -262,7 +248,7 @@ async def test_an_evacuated_instance_is_kept_until_it_is_replaced(
 )
 @pytest.mark.parametrize("answer", [True, False, error(ErrorType.ResourceNotFound)])
 async def test_an_instance_that_does_not_run_leaves_at_once(
-    world: World, lrp_container: MakeContainer, state: S, result: RunResult, call: str, answer: object
+    world: World, state: S, result: RunResult, call: str, answer: object
 ) -> None:
     world.evacuating = True
     world.bbs.answers[call] = [answer]
@@ -271,7 +257,7 @@ async def test_an_instance_that_does_not_run_leaves_at_once(
     assert world.executor.store == {}
 
 
-async def test_a_task_is_started_then_run(world: World, task_container: MakeContainer) -> None:
+async def test_a_task_is_started_then_run(world: World) -> None:
     await world.look_at(task_container())
     assert world.bbs.calls == ["start_task", "task"]
     ((_, request, _),) = world.executor.calls
@@ -291,7 +277,6 @@ async def test_a_task_is_started_then_run(world: World, task_container: MakeCont
 )
 async def test_a_task_that_is_not_run(
     world: World,
-    task_container: MakeContainer,
     answers: dict[str, Any],
     bbs_calls: list[str],
     executor_calls: list[str],
@@ -302,7 +287,7 @@ async def test_a_task_that_is_not_run(
     assert world.executor_calls == executor_calls
 
 
-async def test_a_refused_task_run_fails_the_task(world: World, task_container: MakeContainer) -> None:
+async def test_a_refused_task_run_fails_the_task(world: World) -> None:
     world.executor.errors["run"] = InvalidStateTransition()
     await world.look_at(task_container())
     assert world.executor_calls == ["run", "delete"]
@@ -328,7 +313,6 @@ async def test_a_refused_task_run_fails_the_task(world: World, task_container: M
 )
 async def test_a_completed_task_reports_its_result(
     world: World,
-    task_container: MakeContainer,
     content: bytes | None,
     result: RunResult,
     said: tuple[bool, str, str],
@@ -341,9 +325,7 @@ async def test_a_completed_task_reports_its_result(
     assert world.executor.store == {}
 
 
-async def test_a_task_that_cannot_complete_so_completes_as_failed(
-    world: World, task_container: MakeContainer
-) -> None:
+async def test_a_task_that_cannot_complete_so_completes_as_failed(world: World) -> None:
     world.bbs.answers["complete_task"] = [error(ErrorType.InvalidStateTransition)] * 2
     await world.look_at(task_container(S.COMPLETED))
     assert world.bbs.calls == ["complete_task", "complete_task"]
@@ -353,7 +335,7 @@ async def test_a_task_that_cannot_complete_so_completes_as_failed(
 
 @pytest.mark.parametrize("refusal", [ErrorType.InvalidStateTransition, ErrorType.ResourceNotFound])
 async def test_a_cancelled_task_ends_without_an_error_in_the_log(
-    world: World, task_container: MakeContainer, caplog: pytest.LogCaptureFixture, refusal: ErrorType
+    world: World, caplog: pytest.LogCaptureFixture, refusal: ErrorType
 ) -> None:
     """The BBS completes a task before it cancels it on the cell, so it refuses the cell's report."""
     world.bbs.answers["complete_task"] = [error(refusal)] * 2
@@ -362,9 +344,7 @@ async def test_a_cancelled_task_ends_without_an_error_in_the_log(
     assert [record.message for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
-async def test_a_task_whose_container_could_not_be_made_is_rejected(
-    world: World, task_container: MakeContainer
-) -> None:
+async def test_a_task_whose_container_could_not_be_made_is_rejected(world: World) -> None:
     ended = RunResult(failed=True, failure_reason="failed to create container: no", retryable=True)
     await world.look_at(task_container(S.COMPLETED, "/result", run_result=ended))
     assert world.bbs.calls == ["reject_task"]
@@ -372,7 +352,7 @@ async def test_a_task_whose_container_could_not_be_made_is_rejected(
     assert world.executor.store == {}
 
 
-async def test_residuals_are_removed(world: World, actual_lrp: Callable[..., ActualLRP]) -> None:
+async def test_residuals_are_removed(world: World) -> None:
     both = ResidualLRP(GUID, actual_lrp(), actual_lrp(Presence.EVACUATING))
     world.bbs.answers["remove_actual_lrp"] = [error(ErrorType.Timeout)]
     await world.processor.execute(both)
@@ -383,9 +363,6 @@ async def test_residuals_are_removed(world: World, actual_lrp: Callable[..., Act
 
 async def test_a_residual_with_a_container_by_now_is_left_alone(
     world: World,
-    actual_lrp: Callable[..., ActualLRP],
-    lrp_container: MakeContainer,
-    task_container: MakeContainer,
 ) -> None:
     world.executor.put(lrp_container(), task_container())
     await world.processor.execute(ResidualLRP(GUID, actual_lrp()))
@@ -399,7 +376,7 @@ async def test_a_container_that_has_gone_is_skipped(world: World) -> None:
 
 
 async def test_a_container_of_unknown_kind_is_only_reported(
-    world: World, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.look_at(replace(lrp_container(), tags={"lifecycle": "check"}))
     assert (world.bbs.calls, world.executor.calls) == ([], [])
@@ -407,7 +384,7 @@ async def test_a_container_of_unknown_kind_is_only_reported(
 
 
 async def test_a_deletion_that_fails_is_logged_with_its_container(
-    world: World, lrp_container: MakeContainer, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.executor.errors["delete"] = EngineError("device busy")
     await world.look_at(lrp_container(S.COMPLETED))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -11,12 +10,13 @@ import pytest
 from bbs.backoff import Backoff
 from bbs.client.api import BBSClient
 from bbs.client.transport import EndpointNotFoundError
-from bbs.models.actual_lrp import ActualLRP, Presence
+from bbs.models.actual_lrp import Presence
 from bbs.models.errors import BBSError, ErrorType
 from bbs.models.events import ActualLRPInstanceCreatedEvent, ActualLRPInstanceRemovedEvent
 from rep.evacuation import EvacuationFlag
 from rep.reconcile.batch import ContainerOperation, Operation
 from rep.reconcile.replacements import following_replacements
+from tests.support.rep_doubles import actual_lrp
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 GUID = "11111111-2222-3333-4444-5555"
-Record = Callable[..., ActualLRP]
 AT_ONCE = Backoff(attempts=0, first_s=0.0)
 
 
@@ -36,7 +35,7 @@ def stream(bbs: ScriptedBBS, *entries: object) -> None:
     bbs.streams.append(queue)
 
 
-async def test_a_removed_evacuating_record_is_looked_at_at_once(bbs: ScriptedBBS, actual_lrp: Record) -> None:
+async def test_a_removed_evacuating_record_is_looked_at_at_once(bbs: ScriptedBBS) -> None:
     """Evacuated containers stayed until the next poll, 10 s, after their replacements ran."""
     stream(
         bbs,
@@ -55,9 +54,7 @@ async def test_a_removed_evacuating_record_is_looked_at_at_once(bbs: ScriptedBBS
 
 
 @pytest.mark.parametrize("trouble", [None, BBSError(ErrorType.Timeout)])
-async def test_a_stream_that_ends_or_fails_is_opened_again(
-    bbs: ScriptedBBS, actual_lrp: Record, trouble: object
-) -> None:
+async def test_a_stream_that_ends_or_fails_is_opened_again(bbs: ScriptedBBS, trouble: object) -> None:
     stream(bbs, trouble)
     stream(bbs, ActualLRPInstanceRemovedEvent(actual_lrp=actual_lrp(Presence.EVACUATING)))
     flag, pushed = EvacuationFlag(), list[Operation]()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from bbs.models.actual_lrp import (
-    ActualLRP,
     ActualLRPInstanceKey,
     ActualLRPInternalRoute,
     ActualLRPKey,
@@ -34,10 +31,10 @@ from rep.reconcile import lrp, tasks
 from rep.reconcile.batch import ContainerOperation, ResidualLRP, ResidualTask, batch
 from rep.reconcile.commands import WHATEVER, Outcome, Plan, Step, classify
 from rep.reconcile.residual import residual_lrp, residual_task
+from tests.support.rep_doubles import actual_lrp, lrp_container, task_container
 
 pytestmark = pytest.mark.unit
 
-MakeContainer = Callable[..., Container]
 S = ContainerState
 CELL = "cell-1"
 GUID = "11111111-2222-3333-4444-5555"
@@ -102,9 +99,7 @@ def decide(container: Container, *, evacuating: bool = False) -> Plan:
         (S.COMPLETED, UNUSED, settled(reports.EvacuateClaimedActualLRP(WHO))),
     ],
 )
-def test_an_lrp_on_a_staying_cell(
-    lrp_container: MakeContainer, state: S, result: RunResult, plan: Plan
-) -> None:
+def test_an_lrp_on_a_staying_cell(state: S, result: RunResult, plan: Plan) -> None:
     assert decide(lrp_container(state, run_result=result)) == plan
 
 
@@ -123,13 +118,11 @@ def test_an_lrp_on_a_staying_cell(
         ),
     ],
 )
-def test_an_lrp_on_a_leaving_cell(
-    lrp_container: MakeContainer, state: S, result: RunResult, plan: Plan
-) -> None:
+def test_an_lrp_on_a_leaving_cell(state: S, result: RunResult, plan: Plan) -> None:
     assert decide(lrp_container(state, run_result=result), evacuating=True) == plan
 
 
-def test_a_running_lrp_is_announced_with_what_it_is_now(lrp_container: MakeContainer) -> None:
+def test_a_running_lrp_is_announced_with_what_it_is_now() -> None:
     container = lrp_container(
         S.RUNNING,
         internal_ip="10.255.0.2",
@@ -160,15 +153,13 @@ def test_a_running_lrp_is_announced_with_what_it_is_now(lrp_container: MakeConta
     )
 
 
-def test_the_preferred_address_follows_the_container(lrp_container: MakeContainer) -> None:
+def test_the_preferred_address_follows_the_container() -> None:
     container = lrp_container(S.RUNNING, advertise_preference_for_instance_address=True)
     assert lrp.net_info(container).preferred_address is PreferredAddress.INSTANCE
 
 
 @pytest.mark.parametrize("evacuating", [False, True])
-def test_a_running_lrp_without_an_address_is_only_reported(
-    lrp_container: MakeContainer, evacuating: bool
-) -> None:
+def test_a_running_lrp_without_an_address_is_only_reported(evacuating: bool) -> None:
     (step,) = decide(lrp_container(S.RUNNING, external_ip=""), evacuating=evacuating)
     assert isinstance(step.command, do.Report)
     assert step.command.message == "failed-extracting-net-info-from-container"
@@ -185,9 +176,7 @@ def test_a_running_lrp_without_an_address_is_only_reported(
         {"instance-guid": ""},
     ],
 )
-def test_an_lrp_with_broken_tags_is_only_reported(
-    lrp_container: MakeContainer, broken: dict[str, str]
-) -> None:
+def test_an_lrp_with_broken_tags_is_only_reported(broken: dict[str, str]) -> None:
     sound = lrp_container()
     (step,) = decide(lrp_container(tags={**sound.tags, **broken}))
     assert isinstance(step.command, do.Report)
@@ -195,7 +184,7 @@ def test_an_lrp_with_broken_tags_is_only_reported(
 
 
 @pytest.mark.parametrize("state", [S.RESERVED, S.INITIALIZING, S.CREATED, S.RUNNING])
-def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> None:
+def test_an_active_task_is_started(state: S) -> None:
     drop = (do.DeleteContainer("task-1"),)
     failed = do.Settle(reports.CompleteTask("task-1", True, "failed to run container", ""))
     started = {Outcome.DONE, Outcome.ALREADY_STARTED} if state is S.RESERVED else {Outcome.DONE}
@@ -231,9 +220,7 @@ def test_an_active_task_is_started(task_container: MakeContainer, state: S) -> N
         (UNUSED, "", reports.RejectTask("task-1", "expired container", ours=False)),
     ],
 )
-def test_a_completed_task(
-    task_container: MakeContainer, ended: RunResult, result: str | None, report: reports.EndReport
-) -> None:
+def test_a_completed_task(ended: RunResult, result: str | None, report: reports.EndReport) -> None:
     plan = tasks.decide(task_container(S.COMPLETED, run_result=ended), result)
     assert plan == (Step(do.Settle(report)), Step(do.DeleteContainer("task-1")))
 
@@ -248,9 +235,7 @@ def test_a_completed_task(
         (S.COMPLETED, "/result", RunResult(failed=True, retryable=True), ""),
     ],
 )
-def test_which_result_file_is_read(
-    task_container: MakeContainer, state: S, result_file: str, ended: RunResult, path: str
-) -> None:
+def test_which_result_file_is_read(state: S, result_file: str, ended: RunResult, path: str) -> None:
     assert tasks.result_path(task_container(state, result_file, run_result=ended)) == path
 
 
@@ -262,9 +247,7 @@ def test_which_result_file_is_read(
         (True, True, [reports.RemoveActualLRP, do.RemoveEvacuatingActualLRP]),
     ],
 )
-def test_a_record_without_a_container(
-    actual_lrp: Callable[..., ActualLRP], instance: bool, evacuating: bool, commands: list[type]
-) -> None:
+def test_a_record_without_a_container(instance: bool, evacuating: bool, commands: list[type]) -> None:
     plan = residual_lrp(
         actual_lrp() if instance else None, actual_lrp(Presence.EVACUATING) if evacuating else None
     )
@@ -277,21 +260,19 @@ def test_a_task_without_a_container_fails() -> None:
 
 
 @pytest.mark.parametrize("presence", list(Presence))
-def test_a_batch_prefers_the_container(
-    lrp_container: MakeContainer, actual_lrp: Callable[..., ActualLRP], presence: Presence
-) -> None:
+def test_a_batch_prefers_the_container(presence: Presence) -> None:
     assert batch([lrp_container()], [actual_lrp(presence)], [Task(task_guid=GUID)]) == {
         GUID: ContainerOperation(GUID)
     }
 
 
-def test_a_record_whose_report_waits_is_left_to_it(actual_lrp: Callable[..., ActualLRP]) -> None:
+def test_a_record_whose_report_waits_is_left_to_it() -> None:
     """The bulk pass called a completed task failed, because its container was gone."""
     records = [actual_lrp(guid="a"), actual_lrp(guid="b")], [Task(task_guid="t"), Task(task_guid="u")]
     assert batch([], *records, {"a", "t"}).keys() == {"b", "u"}
 
 
-def test_a_batch_of_records_without_containers(actual_lrp: Callable[..., ActualLRP]) -> None:
+def test_a_batch_of_records_without_containers() -> None:
     ordinary, suspect = actual_lrp(guid="a"), actual_lrp(Presence.SUSPECT, "b")
     leaving, joint_leaving = actual_lrp(Presence.EVACUATING, "c"), actual_lrp(Presence.EVACUATING, "a")
     found = batch([], [ordinary, suspect, leaving, joint_leaving], [Task(task_guid="t")])

@@ -20,6 +20,7 @@ from cell.runner.explaining import explanation, read_trace
 from cell.runner.views.junit import JunitView
 from cell.runner.views.streams import JsonLinesView
 from cell.runner.views.trace import TraceView, trace_document
+from tests.support.run_scripts import Script, failed_run
 
 pytestmark = pytest.mark.unit
 
@@ -32,13 +33,13 @@ def _shown(events: list[RunEvent]) -> str:
     return out.getvalue()
 
 
-def test_every_event_is_one_json_line(failed_run: Any) -> None:
+def test_every_event_is_one_json_line() -> None:
     out = io.StringIO()
     view = JsonLinesView(out)
-    for event in failed_run.events:
+    for event in failed_run().events:
         view.take(event)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert len(lines) == len(failed_run.events)
+    assert len(lines) == len(failed_run().events)
     assert {line["guid"] for line in lines} == {"run-0"}
     (error,) = [line for line in lines if line["event"] == "log_written" and line["stream"] == "ERR"]
     assert (error["source"], error["text"]) == ("APP", "all is lost")
@@ -46,9 +47,9 @@ def test_every_event_is_one_json_line(failed_run: Any) -> None:
     assert lines[-1]["exit_code"] == 1
 
 
-def test_events_come_back_from_json_as_they_were(failed_run: Any) -> None:
+def test_events_come_back_from_json_as_they_were() -> None:
     events = [
-        *failed_run.events,
+        *failed_run().events,
         EngineCalled(time_ns=1, seconds=0.5, call="create container", error="no"),
         Warned(time_ns=2, text="careful"),
     ]
@@ -74,8 +75,8 @@ def _spans(document: dict[str, Any], category: str) -> list[dict[str, Any]]:
     return [entry for entry in document["traceEvents"] if entry.get("cat") == category]
 
 
-def test_the_trace_has_what_the_format_asks_for(failed_run: Any) -> None:
-    document = json.loads(json.dumps(trace_document(failed_run.events)))
+def test_the_trace_has_what_the_format_asks_for() -> None:
+    document = json.loads(json.dumps(trace_document(failed_run().events)))
     assert document["displayTimeUnit"] in ("ms", "ns")
     for entry in document["traceEvents"]:
         assert isinstance(entry["name"], str)
@@ -94,9 +95,9 @@ def test_the_trace_has_what_the_format_asks_for(failed_run: Any) -> None:
                 pytest.fail(f"unexpected phase {other}")
 
 
-def test_steps_of_one_track_nest(failed_run: Any) -> None:
+def test_steps_of_one_track_nest() -> None:
     tracks: dict[int, list[dict[str, Any]]] = {}
-    for span in _spans(trace_document(failed_run.events), "step"):
+    for span in _spans(trace_document(failed_run().events), "step"):
         tracks.setdefault(span["tid"], []).append(span)
     for spans in tracks.values():
         for one in spans:
@@ -107,40 +108,42 @@ def test_steps_of_one_track_nest(failed_run: Any) -> None:
                 assert apart or inside
 
 
-def test_what_runs_side_by_side_has_tracks_of_its_own(failed_run: Any) -> None:
-    tracks = {span["args"]["path"]: span["tid"] for span in _spans(trace_document(failed_run.events), "step")}
+def test_what_runs_side_by_side_has_tracks_of_its_own() -> None:
+    tracks = {
+        span["args"]["path"]: span["tid"] for span in _spans(trace_document(failed_run().events), "step")
+    }
     assert tracks["action/serial[2]/parallel[0]/run"] != tracks["action/serial[2]/parallel[1]/run"]
     assert (
         tracks["action/serial[0]/download"] == tracks["action/serial"] == tracks["action/serial[1]/try/run"]
     )
 
 
-def test_a_failed_step_says_why_in_the_trace(failed_run: Any) -> None:
+def test_a_failed_step_says_why_in_the_trace() -> None:
     (span,) = [
         span
-        for span in _spans(trace_document(failed_run.events), "step")
+        for span in _spans(trace_document(failed_run().events), "step")
         if span["args"]["path"] == "action/serial[2]/parallel[1]/run"
     ]
     assert span["args"] | {"outcome": "failed", "exit_status": 4, "cause": "a bug"} == span["args"]
 
 
-def test_the_states_of_the_container_follow_each_other(failed_run: Any) -> None:
-    spans = _spans(trace_document(failed_run.events), "container")
+def test_the_states_of_the_container_follow_each_other() -> None:
+    spans = _spans(trace_document(failed_run().events), "container")
     assert [span["name"] for span in spans] == ["reserved", "initializing", "running", "completed"]
     for before, after in pairwise(spans):
         assert before["ts"] + before["dur"] == pytest.approx(after["ts"])
 
 
-def _traced(failed_run: Any, path: Path) -> Path:
+def _traced(path: Path) -> Path:
     view = TraceView(path)
-    for event in failed_run.events:
+    for event in failed_run().events:
         view.take(event)
     view.close()
     return path
 
 
-def test_a_trace_is_explained_the_failing_step_first(failed_run: Any, tmp_path: Path) -> None:
-    text = _shown(read_trace(str(_traced(failed_run, tmp_path / "t.json"))))
+def test_a_trace_is_explained_the_failing_step_first(tmp_path: Path) -> None:
+    text = _shown(read_trace(str(_traced(tmp_path / "t.json"))))
     first, *rest = text.splitlines()
     assert first == "✗ action/serial[2]/parallel[1]/run failed after 0.04s"
     assert "  step    /bin/test" in rest
@@ -151,17 +154,17 @@ def test_a_trace_is_explained_the_failing_step_first(failed_run: Any, tmp_path: 
     assert "·" in upload
 
 
-def test_json_lines_are_explained_too(failed_run: Any, tmp_path: Path) -> None:
+def test_json_lines_are_explained_too(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     with path.open("w") as out:
         view = JsonLinesView(out)
-        for event in failed_run.events:
+        for event in failed_run().events:
             view.take(event)
     assert "action/serial[2]/parallel[1]/run failed" in _shown(read_trace(str(path)))
 
 
-def test_a_trace_that_breaks_off_is_explained_as_far_as_it_goes(failed_run: Any) -> None:
-    text = _shown(failed_run.events[:6])
+def test_a_trace_that_breaks_off_is_explained_as_far_as_it_goes() -> None:
+    text = _shown(failed_run().events[:6])
     assert text.startswith("the trace ends before the end of the run")
     assert "▶ download" in text
 
@@ -189,8 +192,8 @@ def _report(story: Any, path: Path) -> ET.Element:
     return suite
 
 
-def test_the_junit_report(failed_run: Any, tmp_path: Path) -> None:
-    suite = _report(failed_run, tmp_path / "j.xml")
+def test_the_junit_report(tmp_path: Path) -> None:
+    suite = _report(failed_run(), tmp_path / "j.xml")
     kinds = {
         case.attrib["name"]: next((part.tag for part in case), "passed") for case in suite.findall("testcase")
     }
@@ -208,21 +211,19 @@ def test_the_junit_report(failed_run: Any, tmp_path: Path) -> None:
     assert "[APP] <made> it\ufffd[0m" in output
 
 
-def test_what_no_step_failed_with_is_an_error_of_the_run(
-    script: Any, failed_run: Any, tmp_path: Path
-) -> None:
-    story = script(failed_run.events[0].tree[0].action).over(2, reason="failed to create container: no image")
+def test_what_no_step_failed_with_is_an_error_of_the_run(tmp_path: Path) -> None:
+    story = Script(failed_run().events[0].tree[0].action).over(
+        2, reason="failed to create container: no image"
+    )
     suite = _report(story, tmp_path / "j.xml")
     (error,) = suite.iter("error")
     assert error.attrib["message"] == "failed to create container: no image"
     assert suite.attrib["errors"] == "1"
 
 
-def test_a_report_that_cannot_be_written_does_not_keep_the_others_from_it(
-    failed_run: Any, tmp_path: Path
-) -> None:
+def test_a_report_that_cannot_be_written_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
     story = EventRecorder([TraceView(tmp_path / "none" / "t.json"), JunitView(tmp_path / "j.xml")])
-    for event in failed_run.events:
+    for event in failed_run().events:
         story.record(event)
     (problem,) = story.close()
     assert "t.json" in problem

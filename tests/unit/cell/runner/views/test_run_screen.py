@@ -19,6 +19,7 @@ from cell.runner.views.dryrun import dry_run_lines
 from cell.runner.views.live import LiveView
 from cell.runner.views.picture import format_seconds, picture
 from cell.runner.views.streams import PlainView
+from tests.support.run_scripts import Script, failed_run
 
 pytestmark = pytest.mark.unit
 
@@ -34,12 +35,12 @@ def _text(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_one_line_per_step_within_80_columns(failed_run: Any) -> None:
+def test_one_line_per_step_within_80_columns() -> None:
     console = _console()
-    console.print(picture(failed_run.tree, failed_run.now_ns))
+    console.print(picture(failed_run().tree, failed_run().now_ns))
     head, *lines = _text(console).splitlines()
     assert head.startswith("action  failed in 1.50s  run-0  127.0.0.1:61001 -> 8080")
-    assert len(lines) == len(list(failed_run.tree)) == 8
+    assert len(lines) == len(list(failed_run().tree)) == 8
     assert all(len(line) <= 80 for line in [head, *lines])
     assert [line.split()[0] for line in lines] == list("✗✓✓✗✗✓✗·")
     assert "2K" in lines[1]
@@ -47,19 +48,20 @@ def test_one_line_per_step_within_80_columns(failed_run: Any) -> None:
     assert "TEST: Exited with" in lines[6]
 
 
-def test_a_download_under_way_has_a_bar(failed_run: Any) -> None:
-    failed_run.events = failed_run.events[:6]
+def test_a_download_under_way_has_a_bar() -> None:
+    story = failed_run()
+    del story.events[6:]
     console = _console()
-    console.print(picture(failed_run.tree, failed_run.now_ns))
+    console.print(picture(story.tree, story.now_ns))
     (line,) = [line for line in _text(console).splitlines() if "download" in line]
     assert "━" in line
     assert "512B" in line
 
 
-def test_where_there_is_no_room_what_failed_and_runs_is_shown(script: Any) -> None:
+def test_where_there_is_no_room_what_failed_and_runs_is_shown() -> None:
     run = RunAction(path="/bin/true", user="vcap")
     paths = [f"action/parallel[{index}]/run" for index in range(40)]
-    story = script(ParallelAction(actions=(run,) * 40)).start("action/parallel", *paths)
+    story = Script(ParallelAction(actions=(run,) * 40)).start("action/parallel", *paths)
     for path in paths[:38]:
         story.end(path)
     story.fail(paths[38], "broken")
@@ -71,10 +73,10 @@ def test_where_there_is_no_room_what_failed_and_runs_is_shown(script: Any) -> No
     assert "and 36 more steps" in text
 
 
-def test_the_live_picture_never_grows_beyond_the_screen(script: Any) -> None:
+def test_the_live_picture_never_grows_beyond_the_screen() -> None:
     run = RunAction(path="/bin/true", user="vcap")
     paths = [f"action/parallel[{index}]/run" for index in range(40)]
-    story = script(ParallelAction(actions=(run,) * 40)).start("action/parallel", *paths)
+    story = Script(ParallelAction(actions=(run,) * 40)).start("action/parallel", *paths)
     for number in range(100):
         story.log(f"line {number} {'x' * 200}")
     console = _console(force_terminal=True, no_color=True)
@@ -87,10 +89,10 @@ def test_the_live_picture_never_grows_beyond_the_screen(script: Any) -> None:
     assert "line 99" in "".join(segment.text for segment in drawn[-1])
 
 
-def test_when_it_is_over_the_tree_stands_above_all_log_lines(failed_run: Any) -> None:
+def test_when_it_is_over_the_tree_stands_above_all_log_lines() -> None:
     console = _console(force_terminal=True, no_color=True)
     view = LiveView(console)
-    for event in failed_run.events:
+    for event in failed_run().events:
         view.take(event)
         view.refresh()
     view.close()
@@ -104,15 +106,15 @@ def test_when_it_is_over_the_tree_stands_above_all_log_lines(failed_run: Any) ->
     ]
 
 
-def test_no_colours_where_they_are_not_wanted(failed_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_colours_where_they_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     console = _console(force_terminal=True)
-    console.print(picture(failed_run.tree, failed_run.now_ns))
+    console.print(picture(failed_run().tree, failed_run().now_ns))
     assert "\x1b[31m" not in _text(console)
     assert "\x1b[1;31m" not in _text(console)
 
 
-def test_plain_lines_have_their_source_and_notes_go_elsewhere(failed_run: Any) -> None:
+def test_plain_lines_have_their_source_and_notes_go_elsewhere() -> None:
     out, told = io.StringIO(), io.StringIO()
     view = PlainView(out, told)
     extra = [
@@ -120,7 +122,7 @@ def test_plain_lines_have_their_source_and_notes_go_elsewhere(failed_run: Any) -
         Warned(time_ns=0, text="two\nlines"),
         ResultRead(time_ns=0, text="42\n"),
     ]
-    for event in [*failed_run.events, *extra]:
+    for event in [*failed_run().events, *extra]:
         view.take(event)
     view.close()
     assert out.getvalue().splitlines() == [

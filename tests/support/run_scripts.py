@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import pytest
 
 from bbs.models.actions import (
     Action,
@@ -137,13 +134,6 @@ DEMO = SerialAction(
 )
 
 
-@pytest.fixture
-def script() -> Callable[[Action], Script]:
-    """Begin the events of an action."""
-    return Script
-
-
-@pytest.fixture
 def failed_run() -> Script:
     """A download, a failure that is forgiven, one that is not beside a success; an upload is not reached."""
     serial, ports = "action/serial", ((61001, 8080),)
