@@ -2,9 +2,10 @@
 # make test   sets everything up and runs the tests
 # make test-all   the same with every case of those that `make test` samples
 # make chaos   kills a cell under load 200 times (ROUNDS=N), then with TLS
+# make docs    writes the documents as a site to build/site
 # make soak    the same for 30 minutes (MINUTES=N)
 .PHONY: demo test test-all chaos soak setup setup-tests lint unit coverage coverage-all docker-tests bench bundle
-.PHONY: clean
+.PHONY: clean docs
 
 demo: setup
 	.venv/bin/cell demo
@@ -20,6 +21,10 @@ chaos: setup-tests
 
 soak: setup-tests
 	DIEGO_CELL_CHAOS_MINUTES=$(or $(MINUTES),30) .venv/bin/pytest -s tests/chaos/test_kill_loop.py
+
+docs: setup-tests
+	.venv/bin/python -m cell.documentation.troubleshooting
+	.venv/bin/mkdocs build --quiet
 
 coverage:
 	@scripts/setup --no-engine

@@ -1,1 +1,1 @@
-"""Documents that are made from the code: the reference of the configuration keys and the manual pages."""
+"""Documents that are made from the code: references, manual pages, failure texts."""
