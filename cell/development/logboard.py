@@ -25,7 +25,7 @@ SOURCES = 300
 
 
 class LogBoard:
-    """Implements :class:`executor.logs.api.BulkSink`: a ring per source; the least used rings are dropped."""
+    """Implements :class:`executor.logs.api.LogSink`: a ring per source; the least used rings are dropped."""
 
     def __init__(self, lines: int = LINES_PER_SOURCE, sources: int = SOURCES) -> None:
         self._lines = lines
@@ -37,10 +37,6 @@ class LogBoard:
 
     def emit(self, line: LogLine) -> None:
         self._ring(line.source_id).emit(line)
-
-    def emit_lines(self, lines: Sequence[LogLine]) -> None:
-        for line in lines:
-            self.emit(line)
 
     def app(self) -> web.Application:
         """The HTTP application. Its shutdown ends all followers."""

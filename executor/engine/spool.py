@@ -40,9 +40,9 @@ HEADER_BYTES = 4096
 GIVE_BACK_BYTES = 1 << 20
 """Output taken by the sinks that stays in the file: a hole costs microseconds, so they are made rarely."""
 
-LAG_BYTES = 6 << 20
+LAG_BYTES = 2 << 20
 """Bytes that the cell has read and the sinks have not taken. A line takes about four times its size in a
-sink's buffer of 32 MiB.
+sink's buffer of 32 MiB. What waits longer is no longer in the processor's cache.
 """
 
 LAG_STREAM_BYTES = 256 << 10

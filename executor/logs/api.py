@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from itertools import repeat
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from executor.engine.spool import Delivery
 
@@ -22,7 +25,7 @@ class LogLine(NamedTuple):
     """One line. payload: bytes as the process wrote them, without line end, at most 61440.
 
     source_id, instance_id: its app and instance. source_type: the log source (APP, HEALTH, CELL ...).
-    time_ns: read time, ns since the epoch. A tuple, because one is created for every line of every app.
+    time_ns: read time, ns since the epoch. A tuple, because many are created.
     offset, delivery: of a line from a durable process: the line's end in its stream, and what keeps it in the
         spool. ``delivery.name`` and ``offset`` identify the line, also after a restart.
     """
@@ -38,6 +41,66 @@ class LogLine(NamedTuple):
     delivery: Delivery | None = None
 
 
+class LineBatch:
+    """The lines of one read: they differ in payload, time and offset only.
+
+    first: the first line. payloads, times, offsets: of each line; no offsets if the lines come from no
+    stream. Several lines contain no line feeds. Sinks that need each line by itself use :meth:`lines`; the
+    others save an object per line.
+    """
+
+    __slots__ = ("_lines", "first", "offsets", "payloads", "times")
+
+    def __init__(
+        self, first: LogLine, payloads: Sequence[bytes], times: Sequence[int], offsets: Sequence[int] = ()
+    ) -> None:
+        self.first = first
+        self.payloads = payloads
+        self.times = times
+        self.offsets = offsets
+        self._lines: Sequence[LogLine] = ()
+
+    @classmethod
+    def of(cls, line: LogLine) -> LineBatch:
+        """A batch of one line."""
+        return cls(line, (line.payload,), (line.time_ns,), () if line.delivery is None else (line.offset,))
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def lines(self) -> Sequence[LogLine]:
+        """Each line by itself."""
+        if not self._lines:
+            _, stream, source_id, instance_id, source_type, _, tags, _, delivery = self.first
+            fields = zip(
+                self.payloads,
+                repeat(stream),
+                repeat(source_id),
+                repeat(instance_id),
+                repeat(source_type),
+                self.times,
+                repeat(tags),
+                self.offsets or repeat(0),
+                repeat(delivery),
+                strict=False,
+            )
+            self._lines = list(map(_line, fields))
+        return self._lines
+
+    def after(self, offset: int) -> LineBatch | None:
+        """The lines with a larger offset than ``offset``; None without any."""
+        index = bisect_right(self.offsets, offset)
+        if index == 0:
+            return self
+        if index == len(self):
+            return None
+        return LineBatch(self.first, self.payloads[index:], self.times[index:], self.offsets[index:])
+
+
+_line = cast(Callable[[tuple[object, ...]], LogLine], partial(tuple.__new__, LogLine))
+"""Makes a line of all its fields in half the time of its class."""
+
+
 class LogSink(Protocol):
     """Receives lines. Must not block and must not raise: a slow sink has its own bounded buffer.
 
@@ -51,21 +114,19 @@ class LogSink(Protocol):
 class BulkSink(LogSink, Protocol):
     """Receives all lines of one read at once, at a much lower cost per line."""
 
-    def emit_lines(self, lines: Sequence[LogLine]) -> None:
-        """Emit one line, or several without line feeds that differ in payload, time and offset only."""
-        ...
+    def emit_batch(self, batch: LineBatch) -> None: ...
 
 
-EmitLines = Callable[[Sequence[LogLine]], None]
+EmitBatch = Callable[[LineBatch], None]
 
 
-def in_bulk(sink: LogSink) -> EmitLines:
-    """A function that gives a sink many lines that differ in payload, time and offset only."""
+def in_bulk(sink: LogSink) -> EmitBatch:
+    """A function that gives a sink all lines of a batch."""
     if isinstance(sink, BulkSink):
-        return sink.emit_lines
+        return sink.emit_batch
 
-    def one_by_one(lines: Sequence[LogLine]) -> None:
-        for line in lines:
+    def one_by_one(batch: LineBatch) -> None:
+        for line in batch.lines():
             sink.emit(line)
 
     return one_by_one

@@ -13,12 +13,13 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 
 from common.failpoints import failpoint
-from executor.logs.api import LogLine
+from executor.logs.api import LineBatch, LogLine
 from executor.logs.labels import PerLabel
-from executor.logs.shipper import MAX_BATCH_BYTES, Unreachable
+from executor.logs.shipper import Unreachable
 from executor.logs.writing import CannotWrite, SinkThread, write_whole
 
 logger = logging.getLogger(__name__)
@@ -28,51 +29,45 @@ _text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 RECOVER_LIMIT_S = 5.0
 """How long the cell's start waits for the end of a file."""
 
-END_BYTES = MAX_BATCH_BYTES + (1 << 20)
-"""Bytes of a file's end that are read at the start: a batch, and its last item."""
+END_BYTES = 8 << 20
+"""Bytes of a file's end that are read at the start: more than a batch and its last item."""
 
 _IDENTITY = re.compile(rb'^\{"time_ns":\d+,"offset":(\d+),"output":"([^"\\]+)"', re.MULTILINE)
 
-_ESCAPES = {code: _text(chr(code))[1:-1] for code in range(0x20) if chr(code) != "\n"}
-_NO_CONTROLS = bytes(code for code in range(256) if code not in _ESCAPES)
+_ESCAPES = {bytes((code,)): _text(chr(code))[1:-1].encode() for code in range(0x20) if chr(code) != "\n"}
+_NO_CONTROLS = bytes(code for code in range(256) if bytes((code,)) not in _ESCAPES)
 
 
 class JsonLines:
     """Encodes lines as JSON objects, one per line; invalid UTF-8 becomes replacement characters."""
 
     def __init__(self) -> None:
-        self._labels = PerLabel(_affixes)
+        self._labels = PerLabel(_form)
 
-    def __call__(self, lines: Sequence[LogLine]) -> Iterable[tuple[bytes, int]]:
-        before, after = self._labels(lines[0])
-        messages = _escaped([line[0] for line in lines])
-        if lines[0].delivery is None:
-            objects = [
-                f'{{"time_ns":{line[5]}{before}{message}{after}'
-                for line, message in zip(lines, messages, strict=True)
-            ]
-        else:
-            objects = [
-                f'{{"time_ns":{line[5]},"offset":{line[7]}{before}{message}{after}'
-                for line, message in zip(lines, messages, strict=True)
-            ]
-        return (("".join(objects).encode(), len(lines)),)
+    def __call__(self, batch: LineBatch) -> Iterable[tuple[bytes, int]]:
+        form, messages = self._labels(batch.first), _escaped(batch.payloads)
+        fields = (batch.times, batch.offsets, messages) if batch.offsets else (batch.times, messages)
+        # One call for all lines takes a third of the time of one call per line.
+        objects = form * len(batch) % tuple(chain.from_iterable(zip(*fields, strict=True)))
+        return ((objects, len(batch)),)
 
 
-def _escaped(payloads: Sequence[bytes]) -> list[str]:
+def _escaped(payloads: Sequence[bytes]) -> Sequence[bytes]:
     """The content of each payload's JSON string. Several payloads contain no line feeds; a single one may."""
     if len(payloads) == 1:
-        return [_text(payloads[0].decode(errors="replace"))[1:-1]]
+        return (_text(payloads[0].decode(errors="replace"))[1:-1].encode(),)
     joined = b"\n".join(payloads)
-    # In most output there is little to escape, and to search for it is much faster than JSON's encoder.
-    text = joined.decode(errors="replace").replace("\\", "\\\\").replace('"', '\\"')
+    # In most output there is nothing to escape, and to search for it is much faster than JSON's encoder.
+    escaped = joined if joined.isascii() else joined.decode(errors="replace").encode()
+    escaped = escaped.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     for code in set(joined.translate(None, _NO_CONTROLS)):
-        text = text.replace(chr(code), _ESCAPES[code])
-    return text.split("\n")
+        control = bytes((code,))
+        escaped = escaped.replace(control, _ESCAPES[control])
+    return payloads if escaped is joined else escaped.split(b"\n")
 
 
-def _affixes(line: LogLine) -> tuple[str, str]:
-    """The text before and after the message."""
+def _form(line: LogLine) -> bytes:
+    """The form of a line's JSON object, with places for the time, the offset if any, and the message."""
     identity = {} if line.delivery is None else {"output": line.delivery.name}
     labels = identity | {
         "source_id": line.source_id,
@@ -80,7 +75,10 @@ def _affixes(line: LogLine) -> tuple[str, str]:
         "source_type": line.source_type,
         "stream": line.stream.value,
     }
-    return f',{_text(labels)[1:-1]},"message":"', f'","tags":{_text(dict(line.tags))}}}\n'
+    begin = '{"time_ns":%d' + ("" if line.delivery is None else ',"offset":%d')
+    before = f',{_text(labels)[1:-1]},"message":"'.replace("%", "%%")
+    after = f'","tags":{_text(dict(line.tags))}}}\n'.replace("%", "%%")
+    return f"{begin}{before}%b{after}".encode()
 
 
 class OpenFile:

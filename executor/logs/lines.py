@@ -76,7 +76,7 @@ class LineBuffer:
     def _split(self, data: bytes, end: int) -> tuple[list[bytes], list[int]]:
         lines = data.split(b"\n")
         rest = lines.pop()
-        complete = list(filter(None, lines))
+        complete = list(filter(None, lines)) if b"" in lines else lines
         ends: list[int] = []
         if end != NO_OFFSET:
             ends = list(map(add, accumulate(map(len, lines)), count(end - len(data))))

@@ -22,12 +22,12 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, Protocol, TypeVar
 
 from common.metrics.instruments import Instruments
 from executor.engine.spool import Delivery
-from executor.logs.api import LogLine
+from executor.logs.api import LineBatch, LogLine
 from executor.logs.buffer import Entry, FairBuffer
 from executor.telemetry import families
 
@@ -47,9 +47,9 @@ MAX_BATCH = 10_000
 catches up.
 """
 
-MAX_BATCH_BYTES = 8 << 20
-"""Maximum bytes per batch, in addition to the buffer. Less would be too slow on a busy cell, because each
-batch takes several loop iterations.
+MAX_BATCH_BYTES = 1 << 20
+"""Maximum bytes per batch, in addition to the buffer. Less costs more loop iterations. More is no longer in
+the processor's cache when it is written, which takes several times as long.
 """
 
 CLOSE_LIMIT_S = 5.0
@@ -107,7 +107,7 @@ class Shipper(Generic[T]):
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
         self._batch: list[Entry[T]] = []
-        self._sending: asyncio.Task[Collection[int]] | None = None
+        self._ending = asyncio.Event()
         self._pause_s = 0.0
         self._delivered = 0
 
@@ -154,72 +154,87 @@ class Shipper(Generic[T]):
         """Send batches inside the context; its exit delivers the rest, within the time limit."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run(), name=f"log sink {self.name}")
-            await asyncio.sleep(0)  # a task cancelled before its first step would deliver nothing
+            await asyncio.sleep(0)  # a task cancelled before its first step would not close the destination
             try:
                 yield
             finally:
+                for event in (self._ending, self._filled, self._full):
+                    event.set()
+                await asyncio.wait({task}, timeout=self._close_limit_s)
                 task.cancel()
 
     async def _run(self) -> None:
         try:
-            while True:
-                await self._something_to_send()
-                try:
-                    await self._attempt()
-                except Unreachable as error:
-                    await self._pause(error)
-                else:
-                    self._reached()
-                self._report_drops()
+            while await self._something_to_send():
+                await self._deliver()
+        except Unreachable as error:
+            self._give_up(str(error))
+        except asyncio.CancelledError:
+            self._give_up("it takes too long")
         finally:
-            await self._finish()
+            self._report_drops()
+            await self._destination.close()
 
-    async def _something_to_send(self) -> None:
-        if self._batch:
-            return
-        await self._filled.wait()
-        if self._flush_interval_s and not self._full.is_set():
-            try:
-                async with asyncio.timeout(self._flush_interval_s):
-                    await self._full.wait()
-            except TimeoutError:
-                return
+    async def _something_to_send(self) -> bool:
+        """Wait for a batch. False in the end, when everything is sent."""
+        if not self._batch:
+            await self._filled.wait()
+            if self._flush_interval_s:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._flush_interval_s):
+                        await self._full.wait()
+        return bool(self._batch or self._buffer)
 
-    async def _attempt(self) -> None:
-        """Deliver one batch, or resume its delivery. Raises Unreachable and keeps the unsent rest."""
-        if self._sending is None:
-            if not self._batch:
-                self._batch = self._buffer.take(self._max_batch, MAX_BATCH_BYTES)
-                if not self._buffer:
-                    self._filled.clear()
-                if len(self._buffer) < self._max_batch:
-                    self._full.clear()
-            items = [entry.item for entry in self._batch]
-            self._sending = asyncio.create_task(self._destination.send(items))
-        await asyncio.wait({self._sending})
-        sending, self._sending = self._sending, None
+    async def _deliver(self) -> None:
+        """Deliver one batch. Raises Unreachable in the end, when there is no time for another attempt."""
+        if not self._batch:
+            self._next_batch()
         try:
-            refused = sending.result()
+            refused = await self._send([entry.item for entry in self._batch])
         except Unreachable as error:
             self._settle(error.sent, ())
+            if self._ending.is_set():
+                raise
+            await self._pause(error)
+        else:
+            self._settle(len(self._batch), refused)
+            self._note_available()
+        self._report_drops()
+
+    def _next_batch(self) -> None:
+        self._batch = self._buffer.take(self._max_batch, MAX_BATCH_BYTES)
+        if self._ending.is_set():
+            return
+        if not self._buffer:
+            self._filled.clear()
+        if len(self._buffer) < self._max_batch:
+            self._full.clear()
+
+    async def _send(self, items: Sequence[T]) -> Collection[int]:
+        try:
+            return await self._destination.send(items)
+        except Unreachable:
             raise
         except Exception as error:  # an error of one sink must not affect the cell or other sinks
             if not self._pause_s:
                 logger.error("log-sink.failed", exc_info=error, extra={"data": {"sink": self.name}})
             raise Unreachable(error) from error
-        self._settle(len(self._batch), refused)
 
     def _settle(self, done: int, refused: Collection[int]) -> None:
         """Remove the first ``done`` entries of the batch; those at ``refused`` count as dropped."""
-        for index, entry in enumerate(self._batch[:done]):
-            if index in refused:
-                self._buffer.drop(entry)
-            else:
-                self._delivered += entry.lines
-                if entry.delivery is not None:
-                    entry.delivery.taken(self.name, entry.offset)
-                    entry.delivery.release()
-        del self._batch[:done]
+        batch, self._batch = self._batch[:done], self._batch[done:]
+        delivered = [entry for index, entry in enumerate(batch) if index not in refused]
+        # First the positions: lines that are released may be saved as taken at once.
+        last = {entry.delivery.name: entry for entry in delivered if entry.delivery is not None}
+        for entry in last.values():
+            if entry.delivery is not None:
+                entry.delivery.taken(self.name, entry.offset)
+        for entry in delivered:
+            self._delivered += entry.lines
+            if entry.delivery is not None:
+                entry.delivery.release()
+        for index in refused:
+            self._buffer.drop(batch[index])
 
     async def _pause(self, error: Unreachable) -> None:
         if not self._pause_s:
@@ -227,11 +242,13 @@ class Shipper(Generic[T]):
             logger.warning("log-sink.unreachable", extra={"data": data})
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
         self._report_drops()
-        await asyncio.sleep(self._pause_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s):
+                await self._ending.wait()
 
-    def _reached(self) -> None:
+    def _note_available(self) -> None:
         if self._pause_s:
-            logger.info("log-sink.reached", extra={"data": {"sink": self.name}})
+            logger.info("log-sink.available", extra={"data": {"sink": self.name}})
             self._pause_s = 0.0
 
     def _report_drops(self) -> None:
@@ -244,32 +261,20 @@ class Shipper(Generic[T]):
             }
             logger.warning("log-sink.dropped", extra={"data": data})
 
-    async def _finish(self) -> None:
-        try:
-            async with asyncio.timeout(self._close_limit_s):
-                while self._batch or self._buffer:
-                    await self._attempt()
-        except (TimeoutError, Unreachable) as error:
-            if self._sending is not None:
-                self._sending.cancel()
-                (outcome,) = await asyncio.gather(self._sending, return_exceptions=True)
-                if isinstance(outcome, Unreachable):
-                    self._settle(outcome.sent, ())
-            kept = 0
-            for entry in self._batch + self._buffer.take(len(self._buffer)):
-                if entry.delivery is None:
-                    self._buffer.drop(entry)
-                else:  # it stays in the spool
-                    kept += entry.lines
-            data = {"sink": self.name, "error": str(error) or "it takes too long", "kept": kept}
-            logger.warning("log-sink.gave-up", extra={"data": data})
-        finally:
-            self._report_drops()
-            await self._destination.close()
+    def _give_up(self, error: str) -> None:
+        """Drop what is not sent. Lines of durable processes stay in their spools."""
+        kept = 0
+        for entry in self._batch + self._buffer.take(len(self._buffer)):
+            if entry.delivery is None:
+                self._buffer.drop(entry)
+            else:
+                kept += entry.lines
+        data = {"sink": self.name, "error": error, "kept": kept}
+        logger.warning("log-sink.gave-up", extra={"data": data})
 
 
-Encode = Callable[[Sequence[LogLine]], Iterable[tuple[bytes, int]]]
-"""Lines that differ in payload, time and offset only -> pieces to send, each with its number of lines."""
+Encode = Callable[[LineBatch], Iterable[tuple[bytes, int]]]
+"""Lines -> pieces to send, each with its number of lines."""
 
 
 class LineShipper(Shipper[bytes]):
@@ -306,23 +311,25 @@ class LineShipper(Shipper[bytes]):
 
     def emit(self, line: LogLine) -> None:
         """Emit one line."""
-        self.emit_lines((line,))
+        self.emit_batch(LineBatch.of(line))
 
-    def emit_lines(self, lines: Sequence[LogLine]) -> None:
+    def emit_batch(self, batch: LineBatch) -> None:
         """See :class:`executor.logs.api.BulkSink`."""
-        delivery = lines[0].delivery
-        if delivery is not None and not (lines := self._not_written(lines, delivery)):
+        delivery = batch.first.delivery
+        left = batch if delivery is None else self._not_written(batch, delivery)
+        if left is None:
             return
-        owner = line_owner(lines[0])
+        owner = line_owner(left.first)
         sent = 0
-        for piece, count in self._encode(lines):
+        for piece, count in self._encode(left):
             sent += count
-            self.put(piece, owner, len(piece), count, delivery, lines[sent - 1].offset)
+            offset = left.offsets[sent - 1] if left.offsets else 0
+            self.put(piece, owner, len(piece), count, delivery, offset)
 
-    def _not_written(self, lines: Sequence[LogLine], delivery: Delivery) -> Sequence[LogLine]:
+    def _not_written(self, batch: LineBatch, delivery: Delivery) -> LineBatch | None:
         """The lines that the destination did not get before the restart of the agent."""
         until = max(delivery.taken_before(self.name), self._written.get(delivery.name, 0))
-        return lines if lines[0].offset > until else [line for line in lines if line.offset > until]
+        return batch.after(until) if until else batch
 
 
 def line_owner(line: LogLine) -> Hashable:
@@ -332,12 +339,12 @@ def line_owner(line: LogLine) -> Hashable:
 
 def each_alone(encode: Callable[[LogLine], bytes]) -> Encode:
     """Encoder for destinations with one message per line."""
-    return lambda lines: [(encode(line), 1) for line in lines]
+    return lambda batch: [(encode(line), 1) for line in batch.lines()]
 
 
 def all_together(encode: Callable[[LogLine], bytes]) -> Encode:
     """Encoder for destinations with a stream of messages."""
-    return lambda lines: ((b"".join(map(encode, lines)), len(lines)),)
+    return lambda batch: ((b"".join(map(encode, batch.lines())), len(batch)),)
 
 
 def _shown(owner: Hashable) -> str:

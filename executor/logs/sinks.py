@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
-from executor.logs.api import LogLine, LogSink, Stream, in_bulk
+from executor.logs.api import LineBatch, LogLine, LogSink, Stream, in_bulk
 
 LOST_LINES = b"lines missing here: %d (they came faster than they were read)"
 """Payload that replaces lines which a slow subscriber lost."""
@@ -106,9 +106,9 @@ class FanOut:
         self._emits = [in_bulk(sink) for sink in sinks]
 
     def emit(self, line: LogLine) -> None:
-        self.emit_lines((line,))
+        self.emit_batch(LineBatch.of(line))
 
-    def emit_lines(self, lines: Sequence[LogLine]) -> None:
+    def emit_batch(self, batch: LineBatch) -> None:
         """See :class:`executor.logs.api.BulkSink`."""
         for emit in self._emits:
-            emit(lines)
+            emit(batch)

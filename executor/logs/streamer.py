@@ -13,22 +13,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import repeat
-from typing import cast
 from weakref import WeakSet
 
 from executor.engine.spool import Delivery, Spool
-from executor.logs.api import LogLine, LogSink, Output, Stream, in_bulk
+from executor.logs.api import LineBatch, LogLine, LogSink, Output, Stream, in_bulk
 from executor.logs.clock import Clock, SystemClock
 from executor.logs.lines import NO_OFFSET, LineBuffer, Lines
 from executor.logs.rate import RateLimiter
 from executor.model import LogConfig
 
 DEFAULT_SOURCE = "LOG"
-
-_line = cast(Callable[[tuple[object, ...]], LogLine], partial(tuple.__new__, LogLine))
-"""Makes a line of all its fields in half the time of its class."""
 
 
 class LogStreamer:
@@ -54,7 +48,7 @@ class LogStreamer:
         on_limit_exceeded: Callable[[], None] | None = None,
         on_dropped: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._emit_lines = in_bulk(sink)
+        self._emit_batch = in_bulk(sink)
         self._config = config
         self._clock = clock or SystemClock()
         self._origin = origin
@@ -196,19 +190,18 @@ class LogStreamer:
             delivery.count(len(payloads))
         first_ns = max(self._clock.time_ns(), self._last_ns + 1)
         self._last_ns = first_ns + len(payloads) - 1
-        fields = zip(
-            payloads,
-            repeat(stream),
-            repeat(self._source_id),
-            repeat(self._instance_id),
-            repeat(source),
-            range(first_ns, self._last_ns + 1),
-            repeat(self._tags_of(source)),
-            ends or repeat(0),
-            repeat(delivery),
-            strict=False,
+        first = LogLine(
+            payloads[0],
+            stream,
+            self._source_id,
+            self._instance_id,
+            source,
+            first_ns,
+            self._tags_of(source),
+            ends[0] if ends else 0,
+            delivery,
         )
-        self._emit_lines(list(map(_line, fields)))
+        self._emit_batch(LineBatch(first, payloads, range(first_ns, self._last_ns + 1), ends))
 
     def _tags_of(self, source: str) -> Mapping[str, str]:
         tags = self._tags_by_source.get(source)

@@ -44,7 +44,8 @@ def log(client: Client, source: str = "app") -> AppLog:
 
 
 async def test_recent_lines_are_the_last_ones_of_that_app(board: LogBoard, client: Client) -> None:
-    board.emit_lines([line(f"line {number}", at_ns=number) for number in range(5)])
+    for number in range(5):
+        board.emit(line(f"line {number}", at_ns=number))
     board.emit(line("other", source="other"))
     assert await log(client).recent() == [
         Line(number, "APP", "0", "OUT", f"line {number}") for number in (2, 3, 4)
@@ -97,7 +98,8 @@ async def test_clients_that_ask_for_other_names_do_not_make_the_board_forget(
     board: LogBoard, client: Client
 ) -> None:
     """Requests for names that nothing logs under cost the logs of the apps nothing."""
-    board.emit_lines([line("kept", "one"), line("kept", "two")])
+    for source in ("one", "two"):
+        board.emit(line("kept", source))
     async with AsyncExitStack() as stack:
         for number in range(5):
             await stack.enter_async_context(log(client, f"unheard-of-{number}").following())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.logs.api import LogLine, Stream
+from executor.logs.api import LineBatch, LogLine, Stream
 from executor.logs.files import JsonLines
 from executor.logs.journald import JournalEntries, field_name
 from executor.logs.labels import MAX_KEPT, PerLabel
@@ -25,7 +25,7 @@ def test_json() -> None:
         make_line(b"\xff", stream=Stream.ERR, source_id='a"b', time_ns=5),
     ]
     encode = JsonLines()
-    first, second = (json.loads(piece) for line in lines for piece, _ in encode([line]))
+    first, second = (json.loads(piece) for line in lines for piece, _ in encode(LineBatch.of(line)))
     assert first == {
         "time_ns": 1_522_171_784_100_530_624, "source_id": "app-guid", "instance_id": "2",
         "source_type": "APP/PROC/WEB", "stream": "OUT", "message": 'say "é"\t', "tags": {"origin": "rep"},
@@ -42,9 +42,9 @@ short = st.text(max_size=5)
 def test_json_is_one_line_whatever_is_in_it(payloads: list[bytes], name: str, tags: dict[str, str]) -> None:
     if len(payloads) > 1:
         payloads = [payload.replace(b"\n", b"") for payload in payloads]
-    lines = [LogLine(payload, Stream.OUT, name, name, name, 1, tags) for payload in payloads]
-    ((encoded, count),) = JsonLines()(lines)
-    assert count == len(lines) == encoded.count(b"\n")
+    first = LogLine(payloads[0], Stream.OUT, name, name, name, 1, tags)
+    ((encoded, count),) = JsonLines()(LineBatch(first, payloads, range(1, len(payloads) + 1)))
+    assert count == len(payloads) == encoded.count(b"\n")
     records = [json.loads(text) for text in encoded.split(b"\n")[:-1]]
     assert [record["message"] for record in records] == [text.decode(errors="replace") for text in payloads]
     assert all((record["source_id"], record["tags"]) == (name, tags) for record in records)

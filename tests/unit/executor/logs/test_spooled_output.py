@@ -13,7 +13,7 @@ import pytest
 
 from executor.engine.readers import OutputReaders
 from executor.engine.spools import Spools
-from executor.logs.api import LogLine, LogSink
+from executor.logs.api import LineBatch, LogLine, LogSink
 from executor.logs.files import END_BYTES, JsonLines, recover_end
 from executor.logs.journald import JournalEntries
 from executor.logs.leftovers import LeftoverOutput
@@ -248,7 +248,8 @@ async def test_every_form_of_a_line_says_which_it_is(app: App) -> None:
     name = two.delivery.name if two.delivery else ""
     assert name.startswith("guid/process.")
     assert name.endswith(".out")
-    ((encoded, _),) = JsonLines()(sink.lines)
+    first, _ = sink.lines
+    ((encoded, _),) = JsonLines()(LineBatch(first, (b"one", b"two"), (1, 2), (3, 7)))
     records = [json.loads(text) for text in encoded.splitlines()]
     assert [(record["output"], record["offset"]) for record in records] == [(name, 3), (name, 7)]
     entry = JournalEntries()(two)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from executor.logs.api import LogLine, Stream
+from executor.logs.api import LineBatch, LogLine, Stream
 from executor.logs.files import JsonLines
 from executor.logs.journald import JournalEntries
 from executor.logs.rate import RateLimiter
+from executor.logs.shipper import each_alone
 from executor.logs.sinks import LOST_LINES, FanOut, RingSink
 from executor.logs.streamer import LogStreamer
 from executor.logs.syslog import SyslogMessages
@@ -234,8 +235,8 @@ def test_the_cell_s_own_text_is_made_of_lines_too(sink: Any, clock: Any) -> None
     assert {line.source_type for line in sink.lines} == {"C?", "A?"}
     assert sink.lines[0].source_id == "g?"
     for line in sink.lines:
-        for encode in (JsonLines(), lambda lines: [JournalEntries()(lines[0]), SyslogMessages()(lines[0])]):
-            assert list(encode([line]))
+        for encode in (JsonLines(), each_alone(JournalEntries()), each_alone(SyslogMessages())):
+            assert list(encode(LineBatch.of(line)))
 
 
 def line(text: str) -> LogLine:
