@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from common.liveness import Liveness
 from executor.cache.api import ArchiveFetcher, FileUploader
+from executor.clock import Clock, SystemClock
 from executor.config import ExecutorConfig
 from executor.containers.applog import AppLog
 from executor.containers.creation import OptionalResources
@@ -20,7 +21,6 @@ from executor.identity.instances import configured_identity
 from executor.journal.api import Journal, NoJournal
 from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogSink
-from executor.logs.clock import Clock, SystemClock
 from executor.logs.ledger import LogLedger
 from executor.network.api import Network
 from executor.places import FairPlaces

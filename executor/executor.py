@@ -23,6 +23,7 @@ from common.liveness import Liveness
 from common.metrics.instruments import Instruments
 from executor import capacity
 from executor.boot import Boot
+from executor.clock import Clock, SystemClock
 from executor.config import ExecutorConfig, OnStop
 from executor.containers.actor import ContainerActor
 from executor.containers.applog import AppLog
@@ -38,7 +39,6 @@ from executor.enginehealth import EngineHealth
 from executor.errors import ContainerNotFound, ExecutorError, HandedOver
 from executor.journal.detachable import DetachableJournal
 from executor.logs.api import LogSink, Stream
-from executor.logs.clock import Clock, SystemClock
 from executor.model import (
     AllocationFailure,
     AllocationRequest,

@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeVar
 
 from cell.errors import CommandError
 from cell.runner.events import EngineCalled, EngineProgress, RunEvent
+from executor.clock import Clock
 from executor.engine.api import (
     ContainerSpec,
     Engine,
@@ -21,7 +22,6 @@ from executor.engine.api import (
     ProcessSpec,
 )
 from executor.errors import ContainerGone, EngineUnavailable, ExecutorError
-from executor.logs.clock import Clock
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
 

@@ -16,11 +16,11 @@ from cell.runner.observed import ObservedEngine, PinnedNetwork, hold_ports
 from cell.runner.options import Options
 from cell.runner.request import Order
 from cell.runner.verdict import Verdict, judge
+from executor.clock import SystemClock
 from executor.engine.api import Engine, EngineContainer
 from executor.errors import ExecutorError, NetworkError
 from executor.executor import Executor
 from executor.logs.api import LogLine
-from executor.logs.clock import SystemClock
 from executor.model import Container, ContainerEvent, EventKind, RunResult
 from executor.network.api import Network
 from executor.network.config import NetworkConfig

@@ -12,7 +12,7 @@ from typing import Final
 
 from cell.story.plan import OutlineRow, outline
 from cell.story.progress import StepProgressed
-from executor.logs.clock import Clock, SystemClock
+from executor.clock import Clock, SystemClock
 from executor.model import Container, ContainerState, RunInfo
 from executor.steps.trace import StepEvent
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
+from executor.clock import Clock
 from executor.logs.api import LogSink, Stream
-from executor.logs.clock import Clock
 from executor.logs.streamer import LogStreamer
 from executor.model import Container, LogConfig
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from bbs.models.validation.egress import validate_security_group_rule
 from common.shielded import finish
 from executor.capacity import MIB, cpu_percent, cpu_shares
+from executor.clock import Clock
 from executor.config import ExecutorConfig
 from executor.containers import servicefiles
 from executor.containers.applog import AppLog
@@ -27,7 +28,6 @@ from executor.environment import CF_SYSTEM_CERT_PATH, Env
 from executor.errors import EngineError, EngineUnavailable, ExecutorError
 from executor.identity.authority import IdentityError
 from executor.identity.instances import Identity, NoIdentity
-from executor.logs.clock import Clock
 from executor.model import Container, PortMapping, RunInfo
 from executor.network.api import Network
 from executor.telemetry.families import STAGE_DURATION

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from executor.clock import Clock
 from executor.containers.applog import AppLog
 from executor.containers.creation import Creator
 from executor.containers.record import Records
 from executor.containers.store import ContainerStore
 from executor.containment import Containment
 from executor.engine.api import Engine, EngineContainer
-from executor.logs.clock import Clock
 from executor.model import Container
 from executor.network.api import Network
 from executor.scheduler import Scheduler

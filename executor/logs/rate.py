@@ -6,7 +6,7 @@ reported; then everything is dropped silently for a second. Every dropped line i
 
 from __future__ import annotations
 
-from executor.logs.clock import Clock
+from executor.clock import Clock
 
 MUTE_SECONDS = 1.0
 

@@ -15,9 +15,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakSet
 
+from executor.clock import Clock, SystemClock
 from executor.engine.spool import Delivery, Spool
 from executor.logs.api import LineBatch, LogLine, LogSink, Output, Stream, in_bulk
-from executor.logs.clock import Clock, SystemClock
 from executor.logs.lines import NO_OFFSET, LineBuffer, Lines
 from executor.logs.rate import RateLimiter
 from executor.model import LogConfig

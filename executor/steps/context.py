@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor.cache.api import ArchiveFetcher, FileUploader, Progress
+from executor.clock import Clock, SystemClock
 from executor.engine.api import Engine, EngineContainer
 from executor.environment import Env
 from executor.errors import EngineError
 from executor.logs.api import LogStreams
-from executor.logs.clock import Clock, SystemClock
 from executor.model import Container
 from executor.places import FairPlaces
 from executor.steps.base import Step

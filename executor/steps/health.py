@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 
 from common.gotext import format_seconds
+from executor.clock import Clock
 from executor.logs.api import Output, Stream
-from executor.logs.clock import Clock
 from executor.steps.base import EmittableError, Step, StepError, interrupted, outcome_of
 from executor.steps.replay import Recorded
 

@@ -24,8 +24,8 @@ from typing import Protocol
 
 from bbs.models.meta import Int64
 from common.failpoints import failpoint
+from executor.clock import Clock
 from executor.errors import ExecutorError
-from executor.logs.clock import Clock
 from executor.steps.base import Step, StepError, interrupted, outlast
 from executor.steps.trace import Facts, Node, Outcome
 

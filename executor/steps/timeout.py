@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from common.gotext import format_seconds
-from executor.logs.clock import Clock
+from executor.clock import Clock
 from executor.steps.base import EmittableError, Step, StepError, failure_of, interrupted, outlast
 from executor.steps.replay import Recorded
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from executor.logs.clock import Clock
+from executor.clock import Clock
 from executor.steps.base import Step, StepError, public_text
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from executor.clock import Clock
 from executor.containment import Containment
-from executor.logs.clock import Clock
 from executor.model import Container, ContainerMetrics
 from executor.telemetry.api import (
     CounterMetric,

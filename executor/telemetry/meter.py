@@ -15,7 +15,7 @@ from typing import Final
 
 from common.metrics.families import Family, Kind
 from common.metrics.instruments import Instruments
-from executor.logs.clock import Clock, SystemClock
+from executor.clock import Clock, SystemClock
 from executor.telemetry.api import CounterMetric, Gauge, GaugeMetric, Labels, MetricsEmitter, NoEmitter
 from executor.telemetry.families import FAMILIES
 

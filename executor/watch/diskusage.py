@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.logs.clock import Clock
+from executor.clock import Clock
 from executor.watch import layerusage
 from executor.watch.layerusage import LayerUsage
 

@@ -15,8 +15,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from common.gotext import format_size
 from executor import cgroup
 from executor.cgroup import Mount
+from executor.clock import Clock
 from executor.containment import INTERNAL_ERROR, Containment, is_shortage
-from executor.logs.clock import Clock
 from executor.model import Container
 from executor.pools import READINGS
 from executor.watch.counters import LimitCounters, read_limit_counters

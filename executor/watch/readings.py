@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from executor.capacity import cpu_shares
+from executor.clock import Clock
 from executor.config import ExecutorConfig
 from executor.containment import Containment, is_shortage
 from executor.engine.api import EngineContainer
-from executor.logs.clock import Clock
 from executor.model import Container, ContainerMetrics
 from executor.pools import READINGS
 from executor.watch import counters

@@ -29,10 +29,10 @@ from executor.cache.api import Checksum, DownloadError, Progress
 from executor.cache.downloader import Downloader
 from executor.cache.http import Answer, Validators
 from executor.cache.tars import members
+from executor.clock import SystemClock
 from executor.containers.applog import AppLog
 from executor.containers.dependencies import CachedDependencies
 from executor.logs.api import LogLine
-from executor.logs.clock import SystemClock
 from executor.model import Container, LogConfig, RunInfo
 from executor.places import FairPlaces
 
