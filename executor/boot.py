@@ -31,7 +31,9 @@ from executor.containers.facilities import Facilities
 from executor.engine.api import Engine
 from executor.enginehealth import CHECK_PREFIX, EngineHealth
 from executor.errors import EngineError, NetworkError
+from executor.journal.api import FactRow, Put
 from executor.journal.detachable import DetachableJournal
+from executor.network.footprint import decode, encode
 from executor.privatedir import make_private
 from executor.restoration import Restoration
 from executor.scheduler import lasting
@@ -43,6 +45,9 @@ log = logging.getLogger(__name__)
 
 PING_PAUSE_S = 1.0
 """Pause between attempts to reach the engine at start."""
+
+NETWORK_FACT = "network"
+"""Key of the fact that names the networks which this cell has on the host."""
 
 STALLED_INTERVAL_S = 5.0
 """Interval of the log messages while a start waits for the engine."""
@@ -81,7 +86,7 @@ class Boot:
         self.restoration.restore_store()
         await self._await_engine()
         await self._spare(await self.restoration.survey())
-        refused = await shared.network.start(self.restoration.leases())
+        refused = await self._start_network()
         try:
             await self._sweep()
             shared.store.total = await capacity.measure(self.config, shared.engine)
@@ -98,6 +103,18 @@ class Boot:
                         await self.detach()
         finally:
             await self._stop()
+
+    async def _start_network(self) -> Mapping[str, str]:
+        """Start the network; the reasons why a container cannot continue in it, by guid. Raises NetworkError.
+
+        The networks of previous processes of this boot stay recorded until they are removed.
+        """
+        network, journal = self.shared.network, self.journal
+        previous = decode(journal.contents.facts.get(NETWORK_FACT, b"")) if journal.same_boot else ()
+        await journal.record(Put(FactRow(key=NETWORK_FACT, value=encode((*previous, *network.footprints)))))
+        refused = await network.start(self.restoration.leases(), previous)
+        await journal.record(Put(FactRow(key=NETWORK_FACT, value=encode(network.footprints))))
+        return refused
 
     async def detach(self) -> None:
         """Leave all containers to the next executor. From now on nothing has an effect on them."""

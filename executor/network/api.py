@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bbs.models.workload import SecurityGroupRule
 from executor.engine.api import EngineContainer
+from executor.network.footprint import Footprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,20 @@ class Lease:
 class Network(Protocol):
     """Addresses, links, host ports and packet rules of containers."""
 
-    async def start(self, leases: Sequence[Lease] = ()) -> Mapping[str, str]:
+    @property
+    def footprints(self) -> Sequence[Footprint]:
+        """What a later process needs to remove this network if it has another one.
+
+        After the start also the previous networks that could not be removed.
+        """
+        ...
+
+    async def start(
+        self, leases: Sequence[Lease] = (), previous: Sequence[Footprint] = ()
+    ) -> Mapping[str, str]:
         """Create the shared parts, and the nftables table anew with the containers of the leases.
+
+        previous: networks of previous processes; those with other names or subnets are removed.
 
         The table changes in one transaction, so their mapped ports are always in force. Returns the reasons,
         by guid, why a lease cannot continue.

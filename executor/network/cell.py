@@ -39,6 +39,8 @@ from executor.network.desiredtable import DesiredTable, Member, everything
 from executor.network.egress import RuleSet, compile_rules
 from executor.network.egressrules import set_elements
 from executor.network.firewall import EngineFirewall
+from executor.network.footprint import Footprint
+from executor.network.former import FormerNetworks
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.linkkeeper import LinkKeeper
 from executor.network.links import Links
@@ -95,6 +97,7 @@ class CellNetwork:
         self._base: Mapping[str, list[str]] = {}
         self._changes_begun = self._changes_ended = 0
         self._started = False
+        self._former = FormerNetworks((), config)
         self._external_ip = config.external_ip
 
     @property
@@ -104,8 +107,12 @@ class CellNetwork:
             self._external_ip = detect_external_ip()
         return self._external_ip
 
-    async def start(self, leases: Sequence[Lease] = ()) -> Mapping[str, str]:
+    async def start(
+        self, leases: Sequence[Lease] = (), previous: Sequence[Footprint] = ()
+    ) -> Mapping[str, str]:
         """Create the interface and the table, with the containers of the leases in the same transaction.
+
+        previous: networks of previous processes, which are removed if they are others than this one.
 
         Returns the reasons why a lease cannot continue, by guid. Raises NetworkError, for example when a
         running cell uses one of the names, addresses or ports.
@@ -114,11 +121,14 @@ class CellNetwork:
         await self._keeper.run(self._claim.take)
         try:
             refuse_overlap(config.port_start, config.port_count, *await asyncio.to_thread(outgoing_ports))
+            self._former = FormerNetworks(previous, config)
+            await self._former.remove_links(self._keeper.run)
             await self._keeper.run(self._links.ensure_gateway)
             await self._firewall.open()
             refused = await self._take_over(leases)
             self._started = True
             await self._rebuild()
+            await self._former.remove_tables(self._nft)
             self._log.open()
             self._keeper.open()
             refused |= await self._link_all()
@@ -127,6 +137,11 @@ class CellNetwork:
         except BaseException:
             await self.close()
             raise
+
+    @property
+    def footprints(self) -> Sequence[Footprint]:
+        """This network, and former ones that could not be removed at the start."""
+        return (Footprint.of(self._config), *self._former.left)
 
     async def _take_over(self, leases: Sequence[Lease]) -> dict[str, str]:
         """Claim what the leases name, and add their containers to the desired table."""
@@ -195,6 +210,7 @@ class CellNetwork:
         allowed. Containers can no longer be detached.
         """
         self._started = False
+        self._former.close()
         self._stop_listening()
         self._spaces.close()
         await self._nft.close()

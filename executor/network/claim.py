@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -67,8 +67,9 @@ class Holding:
         return self.what == other.what
 
 
-def holdings(config: NetworkConfig, pid: int) -> list[Holding]:
-    """The resources of a cell with this network configuration."""
+def holdings(config: NetworkConfig, pid: int = 0) -> list[Holding]:
+    """The resources of a cell with this network configuration. pid: 0 for this process."""
+    pid = pid or os.getpid()
     found = [
         Holding(INTERFACE, _digest(config.name), pid),
         Holding(TABLE, _digest(config.table), pid),
@@ -117,8 +118,10 @@ def _digest(name: str) -> str:
 class Claim:
     """The holdings of one cell."""
 
-    def __init__(self, config: NetworkConfig) -> None:
-        self._mine = holdings(config, os.getpid())
+    def __init__(self, config: NetworkConfig, besides: Collection[Holding] = ()) -> None:
+        """besides: what this process holds already and may share."""
+        self._besides = {one.socket_name for one in besides}
+        self._mine = [one for one in holdings(config) if one.socket_name not in self._besides]
         self._held = ExitStack()
         self._taken = False
 
@@ -131,7 +134,7 @@ class Claim:
             return
         with ExitStack() as held:
             taken_here = [one for one in self._mine if not _bind(one, held)]
-            names = {one.socket_name for one in self._mine}
+            names = {one.socket_name for one in self._mine} | self._besides
             others = [one for one in _listing() if one.socket_name not in names]
             if reason := conflict(self._mine, [*others, *taken_here]):
                 raise NetworkError(reason)

@@ -112,6 +112,20 @@ class Links:
             if self._ipv6 is not None:
                 self._ipv6.remove_routes(netlink)
 
+    def remove_all(self) -> None:
+        """Remove all links, the gateway's interface and its routes. Raises NetworkError.
+
+        An interface of this name that the cell did not make stays.
+        """
+        with _kernel_errors(f"remove links of {self._config.name}"), IPRoute() as netlink:
+            for name in self.port_names():
+                _delete(netlink, name)
+            foreign = self.gateway_exists() and not netlink.link_lookup(
+                ifname=self._config.name, address=_HOST_MAC
+            )
+        if not foreign:
+            self.remove_gateway()
+
     def port_names(self) -> set[str]:
         """The host ends of all links of the cell, including those of previous processes."""
         return {name for _, name in socket.if_nameindex() if name.startswith(self._config.port_prefix)}

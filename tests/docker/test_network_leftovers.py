@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -18,6 +19,7 @@ from executor.network import cell as cell_module
 from executor.network.api import Lease
 from executor.network.cell import DOES_NOT_FIT, CellNetwork
 from executor.network.config import NetworkConfig
+from executor.network.footprint import Footprint
 from tests.support.cell import network_config
 from tests.support.waiting import until
 
@@ -158,3 +160,61 @@ async def test_containers_of_this_life_keep_their_links(
     assert links_of(config) == {config.port_name(IPv4Address(container.address))}
     await engine.destroy("g1")
     await network.detach("g1")
+
+
+async def ip(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec("ip", *words)
+    assert await process.wait() == 0
+
+
+def interfaces() -> set[str]:
+    return {name for _, name in socket.if_nameindex()}
+
+
+async def test_a_network_with_other_names_takes_over_and_removes_the_former_one(
+    network: CellNetwork, engine: DockerEngine, rootfs_image: str, config: NetworkConfig
+) -> None:
+    """Names are settings. What had the old ones stayed for ever, and took the subnet of the new ones."""
+    container = await linked(network, engine, rootfs_image)
+    await network.close()
+    renamed = replace(config, name=f"{config.name}n", table=f"{config.table}_n")
+    later = CellNetwork(renamed)
+    lease = Lease(guid="g1", address=container.address, container=container)
+    assert await later.start([lease], network.footprints) == {}
+    assert later.footprints == (Footprint.of(renamed),)
+    assert links_of(config) == set()
+    assert config.name not in interfaces()
+    assert not await has_table(config)
+    assert links_of(renamed) == {renamed.port_name(IPv4Address(container.address))}
+    await engine.destroy("g1")
+    await later.detach("g1")
+    await later.stop()
+    assert renamed.name not in interfaces()
+
+
+async def test_a_former_network_that_another_cell_uses_meanwhile_stays(
+    network: CellNetwork, config: NetworkConfig
+) -> None:
+    elsewhere = replace(
+        config, name=f"{config.name}o", table=f"{config.table}_o", subnet="10.63.7.0/24", port_count=0
+    )
+    other = CellNetwork(elsewhere)
+    await other.start((), network.footprints)
+    assert other.footprints == (Footprint.of(elsewhere),)
+    assert config.name in interfaces()
+    assert await has_table(config)
+    await other.stop()
+
+
+async def test_an_interface_of_that_name_that_is_not_ours_stays(
+    network: CellNetwork, config: NetworkConfig
+) -> None:
+    await network.stop()
+    await ip("link", "add", config.name, "type", "bridge")
+    try:
+        later = CellNetwork(replace(config, name=f"{config.name}n"))
+        await later.start((), network.footprints)
+        assert config.name in interfaces()
+        await later.stop()
+    finally:
+        await ip("link", "del", config.name)

@@ -38,6 +38,7 @@ from executor.model import (
     RunRequest,
 )
 from executor.network.api import Lease
+from executor.network.footprint import Footprint
 from executor.telemetry.meter import Meter
 from tests.support.journals import FailingJournal
 from tests.support.waiting import PATIENCE_S
@@ -206,12 +207,18 @@ class ScriptedNetwork:
         self.on_message: Callable[[str, str], None] = lambda guid, text: None
         self.on_unreachable = self.on_message
         self.swept = False
+        self.footprints = (Footprint(name="cell", table="cell", subnet="10.255.0.0/16", subnet_ipv6="none"),)
+        self.previous: tuple[Footprint, ...] = ()
 
     def _fail(self, name: str) -> None:
         if self.failures.get(name):
             raise self.failures[name].pop(0)
 
-    async def start(self, leases: Sequence[Lease] = ()) -> Mapping[str, str]:
+    async def start(
+        self, leases: Sequence[Lease] = (), previous: Sequence[Footprint] = ()
+    ) -> Mapping[str, str]:
+        self.previous = tuple(previous)
+        self._fail("start")
         self.running = True
         self.closed = False
         self.leases = {lease.guid: lease for lease in leases}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +13,7 @@ from executor import restoration
 from executor.config import OnStop
 from executor.containers.machine import MISSING
 from executor.engine.api import ContainerSpec
-from executor.errors import ContainerNotFound, EngineError, HandedOver
+from executor.errors import ContainerNotFound, EngineError, HandedOver, NetworkError
 from executor.executor import Executor
 from executor.journal.api import ContainerRow, FailureReason, Put
 from executor.model import (
@@ -28,9 +28,6 @@ from executor.model import (
 from executor.steps.base import EmittableError
 from tests.support.executor_doubles import EventReader, World, allocation, run_request
 from tests.support.journals import Fault
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.unit
 
@@ -274,3 +271,31 @@ async def test_what_ends_during_a_hand_over_ends_in_the_next_process(world: Worl
     async with world.later().running() as (executor, _):
         await executor.delete("ig")
     assert world.journal.rows.containers == {}
+
+
+async def test_the_networks_of_earlier_processes_are_recorded_until_they_are_removed(world: World) -> None:
+    (old,) = world.network.footprints
+    new = replace(old, table="renamed")
+    async with killed(world):
+        assert world.network.previous == ()
+    world.network.footprints = (new,)
+    world.network.failures["sweep"] = [NetworkError("it does not start")]
+    with pytest.raises(NetworkError):
+        async with world.later().build():
+            raise AssertionError("it started")
+    assert world.network.previous == (old,)
+    world.network.failures["start"] = [NetworkError("it does not start")]
+    with pytest.raises(NetworkError):
+        async with world.later().build():
+            raise AssertionError("it started")
+    last = world.later()
+    last.network.footprints = (replace(old, name="again"),)
+    async with killed(last):
+        assert last.network.previous == (new,)
+
+
+async def test_the_networks_of_an_earlier_boot_are_gone(world: World) -> None:
+    async with killed(world):
+        pass
+    async with killed(world.later(same_boot=False)):
+        assert world.network.previous == ()
