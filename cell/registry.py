@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "rep": "run a cell under a control plane, configured by a rep.json",
     "router": "route HTTP requests to the instances of apps",
     "ssh-proxy": "run the SSH proxy, through which users reach instances",
+    "check": "check documents and configurations without running them",
     "run": "run one action tree, Task or DesiredLRP in a new container",
     "network": "show the ports, egress rules and counters of containers",
     "outcomes": "list the outcomes of containers that the BBS has not recorded yet",

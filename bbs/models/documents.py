@@ -6,6 +6,7 @@ A document is a bare action, a Task or a DesiredLRP, in the current form of cfdo
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from bbs.models.actions import ACTION_TYPES, Action
@@ -15,7 +16,14 @@ from bbs.models.receptor import read_action, read_desired_lrp, read_task_definit
 from bbs.models.task import TaskDefinition
 from bbs.models.text import well_formed
 
-__all__ = ["TaskDocument", "read_desired_lrp", "read_document", "read_task"]
+__all__ = [
+    "TaskDocument",
+    "is_desired_lrp",
+    "is_task",
+    "read_desired_lrp",
+    "read_document",
+    "read_task",
+]
 
 _OF_TASKS = frozenset({"task_guid", "task_definition", "result_file", "completion_callback_url"})
 _OF_LRPS = frozenset(
@@ -51,15 +59,25 @@ def read_document(value: object) -> Action | TaskDocument | DesiredLRP:
         InvalidDocument: unknown kind, or invalid field; names the field.
     """
     keys = _members(value).keys()
-    if "task_guid" not in keys and keys & _OF_LRPS:
+    if is_desired_lrp(keys):
         return read_desired_lrp(value)
-    if keys & (_OF_TASKS | _OF_BOTH):
+    if is_task(keys):
         return read_task(value)
     if keys & ACTION_TYPES.keys():
         return read_action(value)
     found = "one with the keys " + ", ".join(sorted(keys)) if keys else "an empty object"
     kinds = "an action (a key such as run), a Task (task_guid) or a DesiredLRP (process_guid)"
     raise InvalidDocument("$", kinds, found)
+
+
+def is_desired_lrp(keys: Set[str]) -> bool:
+    """Whether an object with these keys, in lower case, is a DesiredLRP."""
+    return "task_guid" not in keys and bool(keys & _OF_LRPS)
+
+
+def is_task(keys: Set[str]) -> bool:
+    """Whether an object with these keys, in lower case, is a Task or its definition, and no DesiredLRP."""
+    return not is_desired_lrp(keys) and bool(keys & (_OF_TASKS | _OF_BOTH))
 
 
 def read_task(value: object) -> TaskDocument:

@@ -34,7 +34,6 @@ from typing import Any
 
 import click
 
-from cell.assembly.terminal import one_line
 from cell.cli import DOCUMENT, FILE, Command, Option, command, state_dir_option, take
 from cell.errors import BAD_INPUT, BadInput
 from cell.runner.options import (
@@ -69,7 +68,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-@command(Command, errors={BadInput: BAD_INPUT}, visible=one_line)
+@command(Command, errors={BadInput: BAD_INPUT})
 @click.argument("document", metavar="TREE.json", type=DOCUMENT, help="the document; - for standard input")
 @_container("--image", metavar="IMAGE", help="image reference, or busybox, instead of the document's")
 @_container("--rootfs", excludes=["image"], metavar="ROOTFS", help="a URI, a tar archive or a directory")

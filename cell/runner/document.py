@@ -28,6 +28,10 @@ from bbs.models.invalid import InvalidDocument, describe
 from bbs.models.task import TaskDefinition
 from bbs.models.validation.actions import CHECKSUM_ALGORITHMS
 from cell.errors import BadInput
+from cell.runner.places import Places, places
+from cell.runner.strict import findings
+from executor.errors import NetworkError
+from executor.network.egress import compile_rules
 
 Workload = Action | TaskDocument | DesiredLRP
 
@@ -38,7 +42,7 @@ _REQUIRED = "a value (this field is required)"
 def read_workload(source: str, *, root_fs: str = "") -> Workload:
     """Read a file, or standard input for ``-``. root_fs: used if the document has none.
 
-    Raises BadInput.
+    Raises BadInput with all problems, one a line, each with its JSON path, line and column.
     """
     name, text = read_source(source)
     try:
@@ -49,11 +53,31 @@ def read_workload(source: str, *, root_fs: str = "") -> Workload:
         ) from error
     except RecursionError as error:
         raise BadInput(f"{name}: nested too deeply") from error
+    found = places(text)
+    problems = [
+        (repeated.path, f"the key is there twice, first in line {repeated.first_line}")
+        for repeated in found.repeated
+    ]
+    problems += findings(value)
     try:
-        return parse_workload(value, root_fs=root_fs)
+        workload = read_runnable(value, root_fs=root_fs)
     except InvalidDocument as error:
-        hint = " (or give --image)" if error.path.endswith(".rootfs") else ""
-        raise BadInput(f"{name}: {error}{hint}") from error
+        problems += [(error.path, _text(error))]
+    else:
+        problems += [(error.path, _text(error)) for error in problems_of(value, workload)]
+        if not problems:
+            return workload
+    raise BadInput("\n".join(f"{name}: {path}: {text}{_place(found, path)}" for path, text in problems))
+
+
+def _text(error: InvalidDocument) -> str:
+    hint = " (or give --image)" if error.path.endswith(".rootfs") else ""
+    return f"expected {error.expected}, got {error.got}{hint}"
+
+
+def _place(found: Places, path: str) -> str:
+    line, column = found.of(path)
+    return f" (line {line}, column {column})"
 
 
 def read_source(source: str) -> tuple[str, str]:
@@ -67,13 +91,15 @@ def read_source(source: str) -> tuple[str, str]:
         raise BadInput(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
-def parse_workload(value: object, *, root_fs: str = "") -> Workload:
-    """The runnable workload of a parsed document. Raises InvalidDocument."""
+def read_runnable(value: object, *, root_fs: str = "") -> Workload:
+    """The workload of a parsed document. Raises InvalidDocument."""
+    return read_document(_with_root_fs(value, root_fs) if root_fs else value)
+
+
+def problems_of(value: object, workload: Workload) -> Iterator[InvalidDocument]:
+    """What a run of the workload would refuse. value: the parsed document that it was read from."""
     nested = isinstance(value, dict) and isinstance(value.get("task_definition"), dict)
-    workload = read_document(_with_root_fs(value, root_fs) if root_fs else value)
-    for error in _problems(workload, nested="$.task_definition" if nested else "$"):
-        raise error
-    return workload
+    return _problems(workload, nested="$.task_definition" if nested else "$")
 
 
 def _with_root_fs(value: object, root_fs: str) -> object:
@@ -116,6 +142,12 @@ def _workload_problems(part: DesiredLRP | TaskDefinition, path: str) -> Iterator
     for name in ("memory_mb", "disk_mb", "max_pids"):
         if (number := getattr(part, name)) < 0:
             yield InvalidDocument(f"{path}.{name}", "0 (unlimited) or more", describe(number))
+    for index, rule in enumerate(part.egress_rules):
+        try:
+            compile_rules((rule,))
+        except NetworkError as error:
+            reason = str(error).removeprefix("egress rule: ")
+            yield InvalidDocument(f"{path}.egress_rules[{index}]", "a rule that can be applied", reason)
     for index, variable in enumerate(part.environment_variables):
         if not variable.name:
             yield InvalidDocument(f"{path}.env[{index}].name", _REQUIRED, "nothing")

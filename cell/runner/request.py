@@ -25,7 +25,7 @@ from cell.runner.options import Options
 from cell.story.plan import action_node, root_actions
 from executor.model import AllocationRequest, RunInfo, RunRequest
 from rep import tags
-from rep.rootfs import StackMap
+from rep.rootfs import StackMap, UnknownStack
 from rep.runrequest import RunRequestBuilder, RunRequestError
 
 DEFAULT_SOURCE = "APP"
@@ -71,7 +71,9 @@ def make_order(workload: Workload, options: Options, guid: str) -> Order:
             part = definition
             request = builder.for_task(Task(task_guid=guid, task_definition=definition))
     except RunRequestError as error:
-        raise BadInput(str(error)) from error
+        unknown = isinstance(error.__cause__, UnknownStack)
+        hint = f" (`cell run` has the stack {BUSYBOX_STACK}; --image takes any image)" if unknown else ""
+        raise BadInput(f"{error}{hint}") from error
     info = _overridden(request.run_info, options)
     if not info.log_config.guid:
         info = replace(info, log_config=replace(info.log_config, guid=guid))

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from bbs.models.actions import DownloadAction, RunAction, UploadAction
+from bbs.models.workload import SecurityGroupRule
 from cell.runner.request import Order
 from cell.story.plan import Node, plan
 from executor.environment import merge_env
@@ -25,6 +26,11 @@ def dry_run_lines(order: Order) -> Iterator[str]:
         yield f"  ports            {', '.join(mappings)}"
     if info.env:
         yield f"  env              {_env(merge_env(info.env))}"
+    for dependency in info.cached_dependencies:
+        name = f"  ({dependency.name})" if dependency.name else ""
+        yield f"  dependency       {dependency.from_} -> {dependency.to}{name}"
+    for rule in info.egress_rules:
+        yield f"  egress           {_rule(rule)}"
     if order.result_file:
         yield f"  result file      {order.result_file}"
     yield "  every run step also gets the image's variables and CF_INSTANCE_*, and USER, HOME, PATH"
@@ -62,6 +68,18 @@ def _node_lines(node: Node, env: tuple[tuple[str, str], ...], indent: str) -> It
 
 def _env(variables: tuple[tuple[str, str], ...]) -> str:
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in variables)
+
+
+def _rule(rule: SecurityGroupRule) -> str:
+    """One rule as text, such as ``tcp 10.0.0.0/8 80,443``."""
+    ports = [str(port) for port in rule.ports]
+    if rule.port_range is not None:
+        ports.append(f"{rule.port_range.start}-{rule.port_range.end}")
+    icmp = [] if rule.icmp_info is None else [f"type {rule.icmp_info.type} code {rule.icmp_info.code}"]
+    log = ["logged"] if rule.log else []
+    return " ".join(
+        [rule.protocol, ",".join(rule.destinations), *([",".join(ports)] if ports else []), *icmp, *log]
+    )
 
 
 def _mib(amount: int) -> str:

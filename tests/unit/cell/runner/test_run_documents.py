@@ -13,7 +13,7 @@ from bbs.models.desired_lrp import DesiredLRP
 from bbs.models.documents import TaskDocument
 from cell.errors import BadInput
 from cell.examples import EXAMPLES
-from cell.runner.document import parse_workload, read_workload
+from cell.runner.document import read_runnable, read_workload
 
 pytestmark = pytest.mark.unit
 
@@ -38,11 +38,11 @@ def test_the_example_trees_can_be_run(path: Path) -> None:
     [(RUN, RunAction), (TASK, TaskDocument), (LRP, DesiredLRP), ({"task_definition": TASK}, TaskDocument)],
 )
 def test_a_document_is_recognised(document: object, kind: type) -> None:
-    assert isinstance(parse_workload(document), kind)
+    assert isinstance(read_runnable(document), kind)
 
 
 def test_the_form_of_2015_gives_timeouts_in_nanoseconds() -> None:
-    action = parse_workload({"timeout": {"action": RUN, "timeout": 5_000_000_000}})
+    action = read_runnable({"timeout": {"action": RUN, "timeout": 5_000_000_000}})
     assert isinstance(action, TimeoutAction)
     assert action.timeout_ms == 5000
 
@@ -132,7 +132,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("document", [{"action": RUN}, {"task_definition": {"action": RUN}}])
 def test_a_root_filesystem_that_is_given_need_not_stand_in_the_document(document: dict[str, Any]) -> None:
-    workload = parse_workload(document, root_fs="preloaded:busybox")
+    workload = read_runnable(document, root_fs="preloaded:busybox")
     assert isinstance(workload, TaskDocument)
     assert workload.definition.root_fs == "preloaded:busybox"
 

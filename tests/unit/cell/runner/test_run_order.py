@@ -10,7 +10,7 @@ import pytest
 from bbs.models.actions import Action, ParallelAction, RunAction, SerialAction, TimeoutAction
 from cell.development import BUSYBOX_IMAGE
 from cell.errors import BadInput
-from cell.runner.document import parse_workload
+from cell.runner.document import read_runnable
 from cell.runner.options import (
     Options,
     RequestedPort,
@@ -43,7 +43,7 @@ LRP: dict[str, Any] = {
 
 
 def _order(document: object, options: Options = BUSYBOX) -> Order:
-    return make_order(parse_workload(document, root_fs=options.root_fs), options, "run-1")
+    return make_order(read_runnable(document, root_fs=options.root_fs), options, "run-1")
 
 
 def _paths(order: Order) -> list[str]:
@@ -72,7 +72,7 @@ def test_an_action_alone_may_talk_to_everything_and_others_to_what_they_say() ->
 
 def test_an_action_alone_needs_an_image() -> None:
     with pytest.raises(BadInput, match="give --image"):
-        make_order(parse_workload(RUN), Options(), "run-1")
+        make_order(read_runnable(RUN), Options(), "run-1")
 
 
 def test_an_lrp_keeps_all_it_says() -> None:
@@ -214,3 +214,10 @@ def test_ports() -> None:
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="--port"):
         parse_port(text)
+
+
+def test_an_unknown_stack_names_what_there_is() -> None:
+    with pytest.raises(
+        BadInput, match=r"cflinuxfs4 \(`cell run` has the stack busybox; --image takes any image\)"
+    ):
+        _order({"rootfs": "preloaded:cflinuxfs4", "action": RUN}, Options())

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from bbs.models.actions import ParallelAction, RunAction
-from cell.runner.document import parse_workload
+from cell.runner.document import read_runnable
 from cell.runner.events import EngineProgress, ResultRead, Warned
 from cell.runner.options import Options, RequestedPort
 from cell.runner.request import make_order
@@ -146,6 +146,11 @@ def test_a_dry_run_says_what_every_step_gets(tmp_path: Path) -> None:
         "memory_mb": 32,
         "max_pids": 10,
         "ports": [8080],
+        "cached_dependencies": [{"name": "jre", "from": "http://x/jre.tgz", "to": "/jre", "cache_key": "j"}],
+        "egress_rules": [
+            {"protocol": "tcp", "destinations": ["10.0.0.0/8"], "ports": [80], "log": True},
+            {"protocol": "udp", "destinations": ["10.0.0.1"], "port_range": {"start": 53, "end": 54}},
+        ],
         "log_source": "CELL",
         "setup": {"download": {"from": "http://x/a.tgz", "to": "/a", "cache_key": "a"}},
         "action": {
@@ -161,11 +166,14 @@ def test_a_dry_run_says_what_every_step_gets(tmp_path: Path) -> None:
         "monitor": {"timeout": {"timeout_ms": 1000, "action": {"run": {"path": "/bin/check"}}}},
     }
     options = Options(env=(("PORT", "1"), ("MODE", "a b")), ports=(RequestedPort(8080, 80),), disk_mb=5)
-    text = "\n".join(dry_run_lines(make_order(parse_workload(document), options, "g")))
+    text = "\n".join(dry_run_lines(make_order(read_runnable(document), options, "g")))
     for part in (
         "lrp web",
         "memory 32 MiB, disk 5 MiB, processes 10",
         "80 -> 8080",
+        "dependency       http://x/jre.tgz -> /jre  (jre)",
+        "egress           tcp 10.0.0.0/8 80 logged",
+        "egress           udp 10.0.0.1 53-54",
         "setup/download",
         "to /a, owned by vcap, cached as a",
         "action/run  /bin/web --name 'two words'",
