@@ -35,6 +35,12 @@ def traced(request_id: str) -> Iterator[None]:
         _current.reset(token)
 
 
+def current_trace() -> tuple[str, str] | None:
+    """Trace id and span id of the current request, in hexadecimal digits; None without one."""
+    trace = _current.get()
+    return None if trace is None else (trace["trace-id"], trace["span-id"])
+
+
 class TraceFilter(logging.Filter):
     """Adds ``trace-id`` and ``span-id`` of the current request to the data of log records."""
 

@@ -24,6 +24,7 @@ from cell.assembly.telemetry import Telemetry
 from cell.page.api import Page
 from cell.page.local import LocalCell, Memories
 from cell.page.source import CellSource
+from cell.story.observers import Observers, Recorders
 from common.liveness import Liveness
 from executor.assembly import assemble
 from executor.cache.downloader import Downloader
@@ -152,7 +153,7 @@ async def _executor(
     engine = DockerEngine(
         replace(engine_config(config, config.container_owner_name), archive_limits=settings.archive_limits),
         spools,
-        meter.instruments,
+        meter,
     )
     probe_engine = DockerEngine(
         replace(engine_config(config, config.healthcheck_container_owner_name), logs_disk_limits=False)
@@ -235,7 +236,7 @@ async def composed_cell(
     supervised = supervised or Supervised()
     identities = _identity(config), locket_identity(config)
     memories = Memories.empty()
-    hooks = Hooks(recorder=memories.stories.recorder, observer=memories.stories)
+    hooks = _observed_by(memories, telemetry)
     sink = FanOut([telemetry.sink, memories.tails])
     # The locks first, because the journal is not safe for two processes; then the journal, from which the
     # executor restores its containers; then the executor, so that the rep never sees a partial store.
@@ -265,6 +266,18 @@ async def composed_cell(
             finally:
                 is_hand_over = agent.ending is Ending.HAND_OVER
                 executor.end_with(OnStop.HAND_OVER if is_hand_over else OnStop.DESTROY)
+
+
+def _observed_by(memories: Memories, telemetry: Telemetry) -> Hooks:
+    """Containers are observed for the page, and for traces if they are sent."""
+    stories, traces = memories.stories, telemetry.traces
+    if traces is None:
+        return Hooks(recorder=stories.recorder, observer=stories)
+    telemetry.meter.stages.watcher = traces.stage
+    return Hooks(
+        recorder=lambda guid: Recorders((stories.recorder(guid), traces.recorder(guid))),
+        observer=Observers((stories, traces)),
+    )
 
 
 @asynccontextmanager

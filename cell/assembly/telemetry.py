@@ -8,15 +8,18 @@ to the instruments that the admin listener shows.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bbs.client.tls import CertificateExpired, TLSConfigurationError, client_context
 from cell.assembly.catalogue import ALL
 from cell.assembly.observation import Report
+from cell.assembly.tracing import opened_traces
 from common.metrics.instruments import Instruments
 from executor.logs.api import LogSink
 from executor.logs.loggregator import Agent, Loggregator, credentials
@@ -27,6 +30,9 @@ from executor.telemetry.api import Labels, MetricsEmitter, NoEmitter
 from executor.telemetry.meter import Meter
 from rep.config import Loggregator as LoggregatorKeys
 from rep.config import RepConfig
+
+if TYPE_CHECKING:
+    from cell.story.traces import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +47,15 @@ class TelemetryError(Exception):
 class Telemetry:
     """The cell's outputs.
 
-    emitter: receives the apps' metrics. meter: of the cell. report: shows the states of the sinks.
+    emitter: receives the apps' metrics. meter: of the cell. report: shows the states of the sinks. traces: of
+    the containers, if the environment asks for them.
     """
 
     sink: LogSink
     emitter: MetricsEmitter
     meter: Meter
     report: Report
+    traces: Traces | None = None
 
 
 @asynccontextmanager
@@ -65,6 +73,7 @@ async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[T
             await stack.enter_async_context(shipper.running())
         if loggregator is not None:
             await stack.enter_async_context(loggregator.running())
+        traces = await stack.enter_async_context(opened_traces(config, os.environ))
         emitter: MetricsEmitter = loggregator or NoEmitter()
         sinks: list[LineShipper | Loggregator] = [*shippers, *([loggregator] if loggregator else [])]
         yield Telemetry(
@@ -72,6 +81,7 @@ async def open_telemetry(config: RepConfig, *others: LogSink) -> AsyncIterator[T
             emitter=emitter,
             meter=Meter(emitter, _labels(keys), instruments=Instruments(ALL), shown=ALL),
             report=partial(_report, sinks),
+            traces=traces,
         )
 
 

@@ -35,7 +35,6 @@ from executor.journal.api import JournalError
 from executor.model import Container, ContainerState, RunRequest, UpdateRequest
 from executor.steps.base import Step, foreseen, outlast, public_text
 from executor.steps.children import leaves
-from executor.telemetry.families import STAGE_DURATION, SUCCEEDED
 from executor.watch.readings import Watched
 
 log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ class ContainerActor:
             note=lambda record: replace(record, trace_id=trace_id, started_at_ns=now_ns),
         )
         self._trace_id = trace_id
-        self._stage_ended("allocate", self._reserved_for_s())
+        self._shared.meter.stages.ended(self._guid, "allocate", self._reserved_for_s())
         self._life = self._shared.scheduler.spawn_for(self._guid, self._live)
 
     def update(self, request: UpdateRequest, *, trace_id: str) -> None:
@@ -221,9 +220,6 @@ class ContainerActor:
 
     def _reserved_for_s(self) -> float:
         return (self._shared.clock.time_ns() - self.container.allocated_at) / 1e9
-
-    def _stage_ended(self, stage: str, seconds: float) -> None:
-        self._shared.meter.instruments.observe(STAGE_DURATION, seconds, stage, SUCCEEDED)
 
     def _about(self, **data: object) -> dict[str, dict[str, object]]:
         return {"data": {"guid": self._guid, **data}}
@@ -327,7 +323,8 @@ class ContainerActor:
 
     async def _create_in_turn(self) -> Creation:
         async with self._shared.scheduler.creations:
-            self._stage_ended("queue", self._shared.clock.monotonic() - self._queued_at)
+            queued_s = self._shared.clock.monotonic() - self._queued_at
+            self._shared.meter.stages.ended(self._guid, "queue", queued_s)
             with self._shared.meter.timed(failed="ContainerSetupFailedDuration"):
                 if self._recreated:
                     await self._remove_remains()

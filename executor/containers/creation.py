@@ -30,7 +30,6 @@ from executor.identity.authority import IdentityError
 from executor.identity.instances import Identity, NoIdentity
 from executor.model import Container, PortMapping, RunInfo
 from executor.network.api import Network
-from executor.telemetry.families import STAGE_DURATION
 from executor.telemetry.meter import Meter
 from executor.volumes.api import VolumeError
 from executor.volumes.manager import VolumeManager
@@ -275,7 +274,7 @@ class Creator:
                     made = await self._create_in_engine(spec)
                 try:
                     await unpack(made)
-                    with self.meter.instruments.timed(STAGE_DURATION, "network"):
+                    with self.meter.stages.timed(guid, "network"):
                         await self.network.attach(made, by_host_port, container.run_info.egress_rules)
                 except ExecutorError:
                     await self.engine.destroy(guid)

@@ -99,7 +99,7 @@ class StepGroups:
         self.ledger.enter(container.guid, streamer)
         lingering = LingeringTasks()
         history, clock = self.histories(container.guid), self.tools.clock
-        stages = StartStages(self.meter.instruments, clock.monotonic, counts=not history.continues)
+        stages = StartStages(self.meter.stages, container.guid, clock.monotonic, counts=not history.continues)
         context = StepContext(
             tools=self.tools,
             container=container,

@@ -23,7 +23,6 @@ from docker.errors import NotFound
 
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from common.failpoints import failpoint
-from common.metrics.instruments import Instruments
 from common.shielded import finish
 from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
@@ -61,7 +60,7 @@ from executor.engine.streams import Streams
 from executor.environment import image_env
 from executor.errors import ContainerGone, EngineError
 from executor.reasons import reason_of
-from executor.telemetry.families import STAGE_DURATION
+from executor.telemetry.meter import Meter
 
 T = TypeVar("T")
 
@@ -109,12 +108,14 @@ class DockerEngine:
     """Implements :class:`executor.engine.api.Engine`. Create it inside a running event loop."""
 
     def __init__(
-        self, config: EngineConfig, spools: Spools | None = None, instruments: Instruments | None = None
+        self, config: EngineConfig, spools: Spools | None = None, meter: Meter | None = None
     ) -> None:
         """spools: for output of durable processes. Raises EngineError if the static programs are missing."""
         require_static(config.init_path, "catatonit")
         require_static(config.busybox_path, "busybox-static")
-        self.instruments = instruments or Instruments()
+        meter = meter or Meter()
+        self.instruments = meter.instruments
+        self._stages = meter.stages
         self._config = config
         self._surroundings = Surroundings(
             owner=config.owner,
@@ -166,11 +167,11 @@ class DockerEngine:
         self._refuse_if_detached()
         report = progress or _discard
         access = (spec.root_fs, spec.image_username, spec.image_password)
-        with self.instruments.timed(STAGE_DURATION, "image"):
+        with self._stages.timed(spec.guid, "image"):
             image = await self._images.get(*access, report)
         try:
             try:
-                with self.instruments.timed(STAGE_DURATION, "create"):
+                with self._stages.timed(spec.guid, "create"):
                     state = await self._creator.create(spec, image)
             except ImageMissing:
                 image = await self._images.get(*access, report, missing=image)

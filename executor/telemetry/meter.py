@@ -18,6 +18,7 @@ from common.metrics.instruments import Instruments
 from executor.clock import Clock, SystemClock
 from executor.telemetry.api import CounterMetric, Gauge, GaugeMetric, Labels, MetricsEmitter, NoEmitter
 from executor.telemetry.families import FAMILIES
+from executor.telemetry.stages import Stages
 
 DEFAULT_LABELS = Labels(source_id="rep", instance_id="", tags={"origin": "rep"})
 
@@ -49,6 +50,7 @@ class Meter:
         shown: Iterable[Family] = FAMILIES,
     ) -> None:
         self.instruments = instruments or Instruments()
+        self.stages = Stages(self.instruments)
         self._replaced = {
             name: (family, values)
             for family in shown

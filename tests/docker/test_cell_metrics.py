@@ -1,4 +1,4 @@
-"""Metrics of a real cell: an instance is started and removed, and the admin listener shows how it went."""
+"""Metrics and traces of a real cell: an instance is started and removed, and both show how it went."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from cell.assembly.catalogue import ALL
 from cell.development.local import LocalCell, local_cell
 from executor.telemetry.families import ENGINE_OPERATIONS, STAGES
-from tests.support.waiting import until_so
+from tests.support.otlp import Receiver, attributes, receiver
+from tests.support.waiting import until, until_so
 
 pytestmark = pytest.mark.docker
 
@@ -34,7 +35,15 @@ SCRAPE_ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;ver
 
 
 @pytest.fixture
-async def cell(tmp_path: Path) -> AsyncIterator[LocalCell]:
+async def traces() -> AsyncIterator[Receiver]:
+    async with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def cell(tmp_path: Path, traces: Receiver, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalCell]:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", traces.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     async with local_cell(tmp_path / "state") as running:
         yield running
 
@@ -54,7 +63,7 @@ def number(text: str, series: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-async def test_a_scrape_shows_the_life_of_an_instance(cell: LocalCell) -> None:
+async def test_a_scrape_and_a_trace_show_the_life_of_an_instance(cell: LocalCell, traces: Receiver) -> None:
     await cell.receptor.expect(201, "POST", "/v1/desired_lrps", APP)
     await cell.receptor.running("scraped-app")
     text = await scraped(cell)
@@ -92,3 +101,10 @@ async def test_a_scrape_shows_the_life_of_an_instance(cell: LocalCell) -> None:
     assert "scraped-app" not in openmetrics
     operations = set(re.findall(r'operation="(\w+)"', openmetrics))
     assert operations <= set(ENGINE_OPERATIONS)
+
+    await until(lambda: traces.named("remove"))
+    of_instance = {span.trace_id for span in traces.named("remove")}
+    spans = [span for span in traces.spans if {span.trace_id} == of_instance]
+    assert {"container", "run", *STAGES} <= {span.name for span in spans}
+    [root] = [span for span in spans if span.name == "container"]
+    assert attributes(root)["diego.process_guid"] == "scraped-app"

@@ -6,7 +6,7 @@ import pytest
 
 from common.metrics.instruments import Instruments
 from executor.telemetry.families import STAGE_DURATION, START_DURATION
-from executor.telemetry.stages import StartStages
+from executor.telemetry.stages import StageEnded, Stages, StartStages
 
 pytestmark = pytest.mark.unit
 
@@ -17,7 +17,10 @@ class Measured:
     def __init__(self, *, counts: bool = True) -> None:
         self.now = 0.0
         self.instruments = Instruments()
-        self.stages = StartStages(self.instruments, lambda: self.now, counts=counts)
+        self.told: list[StageEnded] = []
+        every = Stages(self.instruments)
+        every.watcher = self.told.append
+        self.stages = StartStages(every, "ig", lambda: self.now, counts=counts)
 
     @property
     def shown(self) -> dict[tuple[str, ...], float]:
@@ -61,6 +64,7 @@ def test_a_failed_setup_is_the_last_stage() -> None:
     start.stages.ended("setup", succeeded=False)
     start.stages.gave_up(cancelled=False)
     assert start.shown == {("setup", "failed"): 1.0}
+    assert start.told == [StageEnded("ig", "setup", 1.0, "failed")]
 
 
 def test_a_second_process_is_no_second_start() -> None:
