@@ -41,10 +41,9 @@ async def traces() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def cell(tmp_path: Path, traces: Receiver, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalCell]:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", traces.url)
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-    async with local_cell(tmp_path / "state") as running:
+async def cell(tmp_path: Path, traces: Receiver) -> AsyncIterator[LocalCell]:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    async with local_cell(tmp_path / "state", environment=environment) as running:
         yield running
 
 
