@@ -32,7 +32,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from bbs.tracing import current_trace
-from executor.logs.clock import Clock, SystemClock
+from executor.clock import Clock, SystemClock
 from executor.model import Container, ContainerState
 from executor.steps.trace import Outcome, StepEnded, StepEvent, StepStarted
 from executor.telemetry.stages import StageEnded
