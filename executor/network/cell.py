@@ -14,9 +14,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache, partial
 from ipaddress import AddressValueError, IPv4Address
 from typing import ParamSpec, TypeVar
 
@@ -27,7 +25,6 @@ from common.failpoints import failpoint
 from common.shielded import finish
 from executor.engine.api import EngineContainer
 from executor.errors import NetworkError
-from executor.network.actualtable import differences, parse
 from executor.network.address import detect_external_ip
 from executor.network.addresses import AddressPool
 from executor.network.api import Lease
@@ -35,19 +32,17 @@ from executor.network.claim import Claim
 from executor.network.config import NO_IPV6, Address, NetworkConfig
 from executor.network.connectionlog import ConnectionLog
 from executor.network.conntrack import forget_connections
-from executor.network.desiredtable import DesiredTable, Member, everything
-from executor.network.egress import RuleSet, compile_rules
-from executor.network.egressrules import set_elements
+from executor.network.desiredtable import Member
+from executor.network.egress import RuleSet
 from executor.network.firewall import EngineFirewall
 from executor.network.footprint import Footprint
 from executor.network.former import FormerNetworks
 from executor.network.ipv6 import host_has_ipv6
 from executor.network.linkkeeper import LinkKeeper
 from executor.network.links import Links
-from executor.network.nft import Nft
+from executor.network.packettable import PacketTable
 from executor.network.ports import PortPool, refuse_overlap
-from executor.network.resolvers import resolvers, resolvers_ipv6
-from executor.network.rules import Target, Wiring, remove_table
+from executor.network.rules import Target
 from executor.network.spaces import Spaces, open_space
 from executor.network.sysctl import outgoing_ports
 
@@ -62,9 +57,6 @@ DOES_NOT_FIT = "its network does not fit the network settings of the cell"
 _LINGER_LIMIT_S = 5.0
 _LINGER_PAUSE_S = 0.02
 
-_CHECK_ATTEMPTS = 5
-"""Attempts of a check when the table changes during it; the next periodic check follows anyway."""
-
 
 class CellNetwork:
     """Implements :class:`executor.network.api.Network`. Create it inside a running event loop."""
@@ -77,15 +69,10 @@ class CellNetwork:
         self._host_ports = PortPool(config.port_start, config.port_count)
         self._addresses = AddressPool(config.network)
         self._firewall = EngineFirewall(config.port_prefix, ipv6=config.network_ipv6 is not None)
-        self._nft = Nft()
         self._links = Links(config)
-        self._rules_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="egress-rules")
-        """Composes and compares rules: one container may have thousands."""
         self._spaces = Spaces()
         self._keeper = LinkKeeper(config, self._links, self._spaces)
-        self._wiring = _wiring(config)
-        self._desired = DesiredTable(config.table)
-        self._compiled = lru_cache(maxsize=256)(partial(_compiled, ipv6=config.network_ipv6 is not None))
+        self._table = PacketTable(config)
         self._log = ConnectionLog(
             config.log_group, self._guid_of, config.connection_limit, self._at_connection_limit
         )
@@ -94,8 +81,6 @@ class CellNetwork:
         self._claim = Claim(config)
         self._to_forget: set[Address] = set()
         self._forgetting = asyncio.Lock()
-        self._base: Mapping[str, list[str]] = {}
-        self._changes_begun = self._changes_ended = 0
         self._started = False
         self._former = FormerNetworks((), config)
         self._external_ip = config.external_ip
@@ -127,8 +112,8 @@ class CellNetwork:
             await self._firewall.open()
             refused = await self._take_over(leases)
             self._started = True
-            await self._rebuild()
-            await self._former.remove_tables(self._nft)
+            await self._table.open()
+            await self._former.remove_tables(self._table.nft)
             self._log.open()
             self._keeper.open()
             refused |= await self._link_all()
@@ -150,10 +135,10 @@ class CellNetwork:
             try:
                 address = self._claim_of(lease)
                 if lease.container is not None:
-                    rules = await self._on_rules_thread(self._compiled, tuple(lease.egress))
+                    rules = await self._table.compiled(lease.egress)
                     self._spaces.hold(lease.guid, open_space(lease.container.init_pid, lease.container.id))
                     targets = {host: Target(address, port) for host, port in lease.ports.items()}
-                    self._desired.put(lease.guid, self._member(address, targets, rules))
+                    self._table.expect(lease.guid, self._member(address, targets, rules))
             except (NetworkError, AddressValueError) as error:
                 data = {"guid": lease.guid, "address": lease.address, "error": str(error)}
                 logger.error("container-leaves-the-network", extra={"data": data})
@@ -163,7 +148,7 @@ class CellNetwork:
     async def _link_all(self) -> dict[str, str]:
         """Keep the links of all containers in repair; the reasons for those that cannot be linked."""
         refused = {}
-        for guid, member in list(self._desired.members.items()):
+        for guid, member in list(self._table.members.items()):
             try:
                 await self._keeper.connect(guid, member.address)
             except NetworkError as error:
@@ -184,7 +169,7 @@ class CellNetwork:
 
     def _addresses_without_member(self) -> list[Address]:
         """Addresses of containers that ended while no agent ran; their connections are to be forgotten."""
-        members = self._desired.members
+        members = self._table.members
         gone = (address for guid, address in self._addresses.leased.items() if guid not in members)
         return [each for address in gone for each in self._member(address, {}, None).addresses]
 
@@ -198,9 +183,8 @@ class CellNetwork:
         try:
             await self._links_are_gone()
             self._stop_listening()
-            await self._nft.apply(remove_table(self._config.table))
+            await self._table.delete()
             await self._firewall.close()
-            self._desired.clear()
             await self._keeper.run(self._links.remove_gateway)
         finally:
             await self.close()
@@ -213,7 +197,7 @@ class CellNetwork:
         self._former.close()
         self._stop_listening()
         self._spaces.close()
-        await self._nft.close()
+        await self._table.close()
         self._claim.release()
 
     def _stop_listening(self) -> None:
@@ -226,7 +210,7 @@ class CellNetwork:
 
         Raises NetworkError.
         """
-        kept = {self._config.port_name(member.address) for member in self._desired.members.values()}
+        kept = {self._config.port_name(member.address) for member in self._table.members.values()}
         if stale := self._links.port_names() - kept:
             logger.warning("removing-links-of-an-earlier-life", extra={"data": {"links": sorted(stale)}})
             for name in stale:
@@ -260,14 +244,14 @@ class CellNetwork:
             address = IPv4Address(container.address)
         except AddressValueError as error:
             raise NetworkError(f"container {guid}: {container.address!r} is no IPv4 address") from error
-        rules = await self._on_rules_thread(self._compiled, tuple(egress))
+        rules = await self._table.compiled(egress)
         self._addresses.claim(guid, address)
         self._host_ports.claim(guid, ports)
         targets = {host_port: Target(address, port) for host_port, port in ports.items()}
         try:
             self._spaces.hold(guid, open_space(container.init_pid, container.id))
             # Rules first: the container is never reachable without them.
-            await self._change(self._desired.put(guid, self._member(address, targets, rules)))
+            await self._table.put(guid, self._member(address, targets, rules))
             failpoint("network.attach.ruled")
             await self._keeper.connect(guid, address)
             failpoint("network.attach.linked")
@@ -288,10 +272,10 @@ class CellNetwork:
 
     async def _detach(self, guid: str) -> None:
         """Removes the link itself: the kernel removes it with the container's namespace, but later."""
-        member = self._desired.members.get(guid)
+        member = self._table.members.get(guid)
         self._keeper.release(guid)
         try:
-            await self._change(self._desired.remove(guid))
+            await self._table.remove(guid)
             failpoint("network.detach.unruled")
             if member is not None:
                 await self._keeper.run(self._links.disconnect, member.address)
@@ -329,31 +313,17 @@ class CellNetwork:
             repaired.append("interface")
         await self._keeper.run(self._links.ensure_gateway)
         if repaired:
-            addresses = [member.address for member in self._desired.members.values()]
+            addresses = [member.address for member in self._table.members.values()]
             await self._keeper.run(self._links.reroute, addresses)
         repaired += [f"link of {guid}" for guid in await self._keeper.repair(self._on_unreachable)]
         if await self._firewall.open():
             repaired.append("rules in the engine's firewall")
-        if wrong := await self._what_is_wrong():
+        if wrong := await self._table.differences():
             repaired += wrong
-            await self._rebuild()
+            await self._table.rebuild()
         if repaired:
             data = {"table": self._config.table, "repaired": repaired}
             logger.error("network-was-changed-by-others", extra={"data": data})
-
-    async def _what_is_wrong(self) -> list[str]:
-        """Compare the table with the desired one while no change of ours is in progress."""
-        for _ in range(_CHECK_ATTEMPTS):
-            began = self._changes_begun
-            if began == self._changes_ended:
-                listing = await self._nft.read(self._config.table)
-                if listing is None:
-                    return ["packet table"]
-                found = await self._on_rules_thread(parse, listing)
-                if began == self._changes_begun:
-                    members = dict(self._desired.members)
-                    return await self._on_rules_thread(differences, found, members, self._base)
-        return []
 
     async def _forget(self, addresses: Iterable[Address]) -> None:
         """Delete the connections of these addresses. Waiting calls share one walk through the
@@ -380,29 +350,6 @@ class CellNetwork:
         limit = self._config.connection_limit
         self._on_message(guid, f"Connection limit {limit} reached: new connections are refused")
 
-    async def _change(self, statements: list[str]) -> None:
-        """Apply a change of the desired table to the kernel. Cancellation waits, so both stay equal."""
-        if statements:
-            await finish(self._apply(statements))
-
-    async def _apply(self, statements: list[str]) -> None:
-        self._changes_begun += 1
-        try:
-            await self._nft.apply(statements)
-        except NetworkError as error:
-            # Our table may have been flushed by another program: restore it from memory.
-            logger.warning("rebuilding-packet-table", extra={"data": {"error": str(error)}})
-            await self._rebuild()
-        finally:
-            self._changes_ended += 1
-
-    async def _rebuild(self) -> None:
-        if not self._started:
-            raise NetworkError("the cell's network was not started")
-        await self._nft.apply(partial(everything, self._wiring, dict(self._desired.members)))
-        if (listing := await self._nft.read(self._config.table)) is not None:
-            self._base = (await self._on_rules_thread(parse, listing)).base_chains()
-
     async def _links_are_gone(self) -> None:
         """The kernel removes a container's namespace a little after the engine reports the removal.
 
@@ -418,35 +365,6 @@ class CellNetwork:
                 if names := self._links.port_names():
                     raise NetworkError(f"containers are still linked: {', '.join(sorted(names))}")
 
-    async def _on_rules_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a long computation in the rules thread."""
-        run = asyncio.get_running_loop().run_in_executor
-        return await run(self._rules_thread, lambda: job(*args, **kwargs))
-
 
 def _discard(_guid: str, _text: str) -> None:
     """Discards messages until :meth:`CellNetwork.watch` sets the callbacks."""
-
-
-def _wiring(config: NetworkConfig) -> Wiring:
-    return Wiring(
-        table=config.table,
-        ports=config.port_prefix,
-        subnet=config.network,
-        gateway=config.gateway,
-        subnet_ipv6=config.network_ipv6,
-        gateway_ipv6=config.gateway_ipv6,
-        resolvers=(*resolvers(config.dns_servers), *resolvers_ipv6(config.dns_servers)),
-        denied=config.denied,
-        allowed=config.allowed,
-        log_group=config.log_group,
-        connection_limit=config.connection_limit,
-    )
-
-
-def _compiled(rules: Sequence[SecurityGroupRule], *, ipv6: bool) -> RuleSet | None:
-    """The compiled rules, with their set elements already cached. Raises NetworkError."""
-    rule_set = compile_rules(rules, ipv6=ipv6)
-    if rule_set is not None:
-        set_elements(rule_set)
-    return rule_set

@@ -162,10 +162,10 @@ async def test_a_container_s_way_into_the_network_and_out_of_it(
             outcomes.append(outcome)
             await network.detach("ig")
             await assert_as_before(before, outcome)
-            assert network._desired.members == {}, outcome
+            assert network._table.members == {}, outcome
             assert len(network._host_ports._free) == free, outcome
             assert network._links.port_names() == set(), outcome
-            assert await network._what_is_wrong() == [], outcome
+            assert await network._table.differences() == [], outcome
         assert len([outcome for outcome in outcomes if outcome.cancelled]) >= 2
         assert "rebuilding-packet-table" not in caplog.messages
         await attach_and_detach()

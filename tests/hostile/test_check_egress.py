@@ -118,7 +118,7 @@ async def test_a_check_does_not_follow_an_app_to_other_hosts(open_cell: OpenCell
         await cell.start(
             redirecting(f"http://{outside.host}:{port}/secret?delete=all"),
             check_definition=http_check("/cgi-bin/to"),
-            start_timeout_ms=1000,
+            start_timeout_ms=6000,  # the app of a busy machine needs seconds to listen
             ports=(8080,),
         )
         complete = await cell.until(EventKind.COMPLETE)
@@ -427,7 +427,7 @@ async def test_a_change_that_is_cancelled_in_the_queue_is_no_ones_trouble(
 ) -> None:
     """The container was remembered without being in the table: its end then made the whole table anew."""
     asked, go = asyncio.Event(), asyncio.Event()
-    apply = network._nft.apply
+    apply = network._table.nft.apply
 
     async def held(statements: Statements) -> None:
         asked.set()
@@ -437,7 +437,7 @@ async def test_a_change_that_is_cancelled_in_the_queue_is_no_ones_trouble(
     address = network.address("g1")
     async with started("unshare", "-n", "sh", "-c", "echo ready; exec sleep 1000") as process:
         container = EngineContainer(guid="g1", id=NO_ENGINE, init_pid=process.pid, address=address)
-        monkeypatch.setattr(network._nft, "apply", held)
+        monkeypatch.setattr(network._table.nft, "apply", held)
         attaching = asyncio.create_task(network.attach(container, {}, ANYWHERE))
         await asked.wait()
         for _ in range(2):
