@@ -9,7 +9,7 @@ from typing import Any
 from executor.engine.api import BindMount, ContainerSpec
 from executor.engine.capabilities import UNPRIVILEGED
 from executor.engine.parent import BUSYBOX, INIT, IO_DIR
-from executor.engine.storage import Room
+from executor.engine.storage import DiskSpace
 
 LABEL_OWNER = "org.cloudfoundry.diego.owner"
 LABEL_CELL = "org.cloudfoundry.diego.cell"
@@ -69,7 +69,7 @@ def owner_labels(surroundings: Surroundings) -> dict[str, str]:
 
 
 def create_request(
-    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, room: Room
+    spec: ContainerSpec, *, image: str, io_dir: Path, surroundings: Surroundings, space: DiskSpace
 ) -> dict[str, Any]:
     """The body of the engine's create call.
 
@@ -93,9 +93,9 @@ def create_request(
             LABEL_ADDRESS: spec.address,
             **({LABEL_PRIVILEGED: "true"} if spec.privileged else {}),
             **({LABEL_DISK_BYTES: str(spec.disk_bytes)} if spec.disk_bytes else {}),
-            **({LABEL_IMAGE_BYTES: str(room.own_image)} if room.own_image else {}),
+            **({LABEL_IMAGE_BYTES: str(space.own_image)} if space.own_image else {}),
         },
-        "HostConfig": _host_config(spec, io_dir, surroundings, room.quota),
+        "HostConfig": _host_config(spec, io_dir, surroundings, space.quota),
     }
 
 

@@ -17,7 +17,7 @@ from executor.engine.client import EngineClient
 from executor.engine.createrequest import Surroundings, container_name, create_request
 from executor.engine.faults import ImageMissing, engine_text
 from executor.engine.privileged import lowering_mounts
-from executor.engine.storage import DiskQuotas, Room
+from executor.engine.storage import DiskQuotas, DiskSpace
 from executor.errors import EngineError
 from executor.reasons import reason_of
 
@@ -47,21 +47,21 @@ class ContainerCreator:
 
         Raises ImageMissing, NameTaken, EngineError.
         """
-        room = await self.quotas.room(spec, image)
+        space = await self.quotas.space(spec, image)
         try:
-            return await self._create(spec, image, room)
+            return await self._create(spec, image, space)
         except _NoQuota as error:  # depends on a mount option, so only an attempt shows it
             self.quotas.refused(str(error))
-            return await self._create(spec, image, replace(room, quota=0))
+            return await self._create(spec, image, replace(space, quota=0))
 
-    async def _create(self, spec: ContainerSpec, image: str, room: Room) -> dict[str, Any]:
+    async def _create(self, spec: ContainerSpec, image: str, space: DiskSpace) -> dict[str, Any]:
         name = container_name(self.surroundings, spec.guid)
         io_dir = self.io_dir(spec.guid)
         surroundings = self.surroundings
         if spec.privileged:
             lowering = await asyncio.to_thread(lowering_mounts)
             surroundings = replace(surroundings, lowering=lowering)
-        request = create_request(spec, image=image, io_dir=io_dir, surroundings=surroundings, room=room)
+        request = create_request(spec, image=image, io_dir=io_dir, surroundings=surroundings, space=space)
 
         def job(api: APIClient) -> dict[str, Any]:
             io_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class ContainerCreator:
             except ImageNotFound as error:
                 raise ImageMissing(engine_text(error)) from error
             except APIError as error:
-                if room.quota and "storage-opt" in engine_text(error):
+                if space.quota and "storage-opt" in engine_text(error):
                     raise _NoQuota(engine_text(error)) from error
                 if error.status_code == 409:
                     raise NameTaken(f"create container {spec.guid}: {engine_text(error)}") from error

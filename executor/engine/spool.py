@@ -2,15 +2,7 @@
 
 What an agent process has read from a FIFO and not delivered dies with it. So it does not read: ``splice``
 moves the bytes from the FIFO to a file, and the agent reads them there. The next agent process begins where
-the sinks have come to. A kill loses and doubles nothing: the kernel finishes the call before the signal.
-
-A file is a header of one page, and then the stream: the byte at offset n is at n + 4096. What the sinks have
-taken is given back as a hole. Two files in turns cost the same, but need more descriptors, and an offset
-would no longer say its place. The header is written in place: a kill does not tear a write within a page, and
-no process survives a crash of the host.
-
-Reading waits while the sinks are behind but get on, because then the file is the better place for output. It
-does not wait for a sink that takes nothing.
+the sinks have come to. A kill loses and doubles nothing.
 
 A stream and the cell have bounds. Beyond them, the oldest output has no protection any more: it is in the
 sinks' memory only, and the next agent process reports how many lines that cost.
@@ -18,51 +10,20 @@ sinks' memory only, and the next agent process reports how many lines that cost.
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import logging
 import os
-import struct
-import time
 from collections import deque
 from collections.abc import Callable
-from functools import cache
-from hashlib import blake2b
-from itertools import starmap
 from pathlib import Path
 
 from common.failpoints import failpoint
+from executor.engine.spoolbudget import SpoolBudget
+from executor.engine.spoolfile import SINKS_MOST, Progress, SpoolFile, sink_key
 
 logger = logging.getLogger(__name__)
 
-HEADER_BYTES = 4096
-
 GIVE_BACK_BYTES = 1 << 20
 """Output taken by the sinks that stays in the file: a hole costs microseconds, so they are made rarely."""
-
-LAG_BYTES = 2 << 20
-"""Bytes that the cell has read and the sinks have not taken. A line takes about four times its size in a
-sink's buffer of 32 MiB. What waits longer is no longer in the processor's cache.
-"""
-
-LAG_STREAM_BYTES = 256 << 10
-"""Part of :data:`LAG_BYTES` that each stream has, however many there are: more than the longest line."""
-
-STUCK_S = 1.0
-"""Sinks that are behind and take nothing for this time are not waited for."""
-
-LABELS = ".labels"
-"""Suffix of the file with the labels of a stream."""
-
-_FIXED = struct.Struct("<8sQQQ")
-_SINK = struct.Struct("<8sQ")
-_MAGIC = b"CELLSP1\n"
-_SINKS_MOST = (HEADER_BYTES - _FIXED.size) // _SINK.size
-
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 class Delivery:
@@ -114,13 +75,12 @@ class Delivery:
 class Spool:
     """One stream of one process. name: unique, also among processes of equal names."""
 
-    def __init__(self, budget: SpoolBudget, path: Path, fd: int, name: str) -> None:
+    def __init__(self, budget: SpoolBudget, file: SpoolFile, name: str) -> None:
         """Use ``Spools.create`` or ``Spools.resume``."""
-        self.path = path
         self.name = name
         self.detached = False
         self._budget = budget
-        self._fd = fd
+        self._file = file
         self._finished = self._closed = False
         self._pending: deque[Delivery] = deque()
         self._exposed = 0
@@ -129,6 +89,10 @@ class Spool:
         self._taken_before: dict[bytes, int] = {}
         self._taken_to = self._given_back = 0
         self._written = self._read_to = 0
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     @property
     def unread(self) -> int:
@@ -161,20 +125,14 @@ class Spool:
 
     def recover(self) -> None:
         """Read what a previous agent process left. Raises OSError or ValueError."""
-        header = os.pread(self._fd, HEADER_BYTES, 0)
-        if len(header) < _FIXED.size or not header.startswith(_MAGIC):
-            raise ValueError(f"{self.path.name} is not a spool")
-        _, taken_to, lost, sinks = _FIXED.unpack_from(header)
-        if sinks > _SINKS_MOST:
-            raise ValueError(f"{self.path.name} has an invalid header")
-        for key, offset in _SINK.iter_unpack(header[_FIXED.size : _FIXED.size + sinks * _SINK.size]):
-            self._taken_before[key] = offset
-        self._taken = dict(self._taken_before)
-        self._read_to = self._given_back = self._taken_to = taken_to
-        self._written = max(self._taken_to, os.fstat(self._fd).st_size - HEADER_BYTES)
+        found = self._file.read_progress()
+        self._taken_before = dict(found.sinks)
+        self._taken = dict(found.sinks)
+        self._read_to = self._given_back = self._taken_to = found.taken_to
+        self._written = max(self._taken_to, self._file.length())
         self._budget.grow(self.held)
-        if lost:
-            data = {"output": self.name, "lines": lost}
+        if found.exposed:
+            data = {"output": self.name, "lines": found.exposed}
             logger.warning("output-spool.lost", extra={"data": data})
 
     def read(self, fifo: int, size: int) -> bytes:
@@ -196,13 +154,13 @@ class Spool:
         """The first ``size`` unread bytes at most, which stay unread. Raises BlockingIOError, OSError."""
         if not self.unread:
             self._splice(fifo, size)
-        return os.pread(self._fd, min(size, self.unread), HEADER_BYTES + self._read_to)
+        return self._file.read(min(size, self.unread), self._read_to)
 
     def read_file(self, size: int) -> bytes:
         """Read up to ``size`` of the unread bytes. Raises OSError."""
-        data = os.pread(self._fd, min(size, self.unread), HEADER_BYTES + self._read_to)
+        data = self._file.read(min(size, self.unread), self._read_to)
         if not data:
-            raise OSError(f"{self.path.name} is shorter than it was")
+            raise OSError(f"{self.name} is shorter than it was")
         self._read_to += len(data)
         self._budget.read(len(data))
         return data
@@ -229,7 +187,7 @@ class Spool:
     def taken(self, sink: str, offset: int) -> None:
         """See :meth:`Delivery.taken`."""
         key = sink_key(sink)
-        if key in self._taken or len(self._taken) < _SINKS_MOST:
+        if key in self._taken or len(self._taken) < SINKS_MOST:
             self._taken[key] = offset
         self._changed()
 
@@ -274,45 +232,39 @@ class Spool:
             return
         if self._finished and self._taken_to >= self._written and not self.detached:
             self._close()
-            self.path.unlink(missing_ok=True)
-            self.path.with_suffix(self.path.suffix + LABELS).unlink(missing_ok=True)
-            remove_empty(self.path.parent)
+            self._file.remove()
             return
-        header = _FIXED.pack(_MAGIC, self._taken_to, self._exposed, len(self._taken))
         try:
-            if self._fd < 0:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-            if not (self.detached and self._is_outdated()):
-                os.pwrite(self._fd, header + b"".join(starmap(_SINK.pack, self._taken.items())), 0)
-                failpoint("output.saved")
-            if self._taken_to - self._given_back >= GIVE_BACK_BYTES and not self.detached:
-                self._give_back()
-        except OSError as error:
+            self._write_progress()
+            self._give_back()
+        except (OSError, ValueError) as error:
             data = {"output": self.name, "error": str(error)}
             logger.warning("output-spool.not-saved", extra={"data": data})
         if self.detached and not self._pending:
             self._close()
         elif self._finished:  # there may be many, while a sink does not take their lines
-            self._close_file()
+            self._file.close()
+
+    def _write_progress(self) -> None:
+        """Write what is taken, unless the next user of the file has come further. Raises OSError."""
+        if not (self.detached and self._file.read_progress().taken_to > self._taken_to):
+            self._file.write_progress(
+                Progress(taken_to=self._taken_to, exposed=self._exposed, sinks=self._taken)
+            )
+            failpoint("output.saved")
+
+    def _give_back(self) -> None:
+        """Free the space of what the sinks have taken. Raises OSError."""
+        due = self._taken_to - self._given_back >= GIVE_BACK_BYTES and not self.detached
+        if due and self._file.give_back(self._given_back, self._taken_to, self._written):
+            self._given_back = self._taken_to
 
     def _splice(self, fifo: int, size: int) -> int:
         """Move up to ``size`` bytes from the FIFO to the file; returns how many. Raises OSError."""
-        moved = os.splice(
-            fifo,
-            self._fd,
-            size,
-            offset_dst=HEADER_BYTES + self._written,
-            flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE,
-        )
-        failpoint("output.spliced")
+        moved = self._file.splice(fifo, size, self._written)
         self._grown(moved)
         self._unusable = False
         return moved
-
-    def _is_outdated(self) -> bool:
-        """Whether the next user of the file has come further."""
-        header = os.pread(self._fd, _FIXED.size, 0)
-        return bool(_FIXED.unpack(header)[1] > self._taken_to)
 
     def _read_past(self, fifo: int, size: int, error: OSError) -> bytes:
         """Read from the FIFO to memory: the disk is full. The app goes on; a kill would lose this output."""
@@ -352,119 +304,7 @@ class Spool:
         else:
             self._budget.save_soon(self)
 
-    def _give_back(self) -> None:
-        """Free the space of what the sinks have taken; without holes, once they have taken everything."""
-        begin, size = HEADER_BYTES + self._given_back, self._taken_to - self._given_back
-        if not _libc.fallocate(self._fd, _PUNCH_HOLE | _KEEP_SIZE, begin, size):
-            self._given_back = self._taken_to
-        elif self._taken_to == self._written:
-            os.ftruncate(self._fd, HEADER_BYTES)
-            self._given_back = self._taken_to
-
     def _close(self) -> None:
         self._closed = True
         self._budget.forget(self)
-        self._close_file()
-
-    def _close_file(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-class SpoolBudget:
-    """What the spools of a cell share: their bounds, and one pass that saves them."""
-
-    def __init__(self, stream_bytes: int, cell_bytes: int) -> None:
-        self.stream_bytes = stream_bytes
-        self.open: set[Spool] = set()
-        self._cell_bytes = cell_bytes
-        self._held = self._in_flight = 0
-        self._progress_at = 0.0
-        self._waiting: list[Callable[[], None]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._unsaved: dict[Spool, None] = {}
-
-    @property
-    def held(self) -> int:
-        """Bytes of all streams that the sinks have not taken."""
-        return self._held
-
-    def grow(self, size: int) -> None:
-        """Count bytes, or with a negative ``size`` bytes that were taken."""
-        self._held += size
-
-    def read(self, size: int) -> None:
-        """Count bytes that were read and go to the sinks."""
-        if self._in_flight <= LAG_BYTES < self._in_flight + size:
-            self._progress_at = time.monotonic()
-        self._in_flight += size
-
-    def take(self, size: int) -> None:
-        """Count read bytes that the sinks have taken."""
-        self._in_flight -= size
-        self._progress_at = time.monotonic()
-        self._resume()
-
-    def lags(self, spool: Spool) -> bool:
-        """Whether the sinks are behind because of this stream, among others, and get on."""
-        if self._in_flight <= LAG_BYTES:
-            return False
-        own = max(LAG_BYTES // len(self.open), LAG_STREAM_BYTES) if self.open else LAG_STREAM_BYTES
-        return spool.in_flight > own and time.monotonic() - self._progress_at < STUCK_S
-
-    def when_taken(self, then: Callable[[], None]) -> None:
-        """See :meth:`Spool.when_taken`."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(STUCK_S, self._look_again)
-        self._waiting.append(then)
-
-    def _look_again(self) -> None:
-        self._timer = None
-        self._resume()
-
-    def _resume(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for then in waiting:
-            then()
-
-    def keep_bound(self) -> None:
-        """Let the largest streams give up their oldest output while the cell is above its bound."""
-        while self._held > self._cell_bytes and self.open:
-            before = self._held
-            largest = max(self.open, key=lambda spool: spool.held)
-            largest.expose_oldest(self._held - self._cell_bytes)
-            if self._held == before:
-                return
-
-    def save_soon(self, spool: Spool) -> None:
-        """Save once in this iteration of the loop, before any task that starts now."""
-        if not self._unsaved:
-            asyncio.get_running_loop().call_soon(self._save)
-        self._unsaved[spool] = None
-
-    def forget(self, spool: Spool) -> None:
-        """A spool is closed."""
-        self.open.discard(spool)
-        self._held -= spool.held
-        self._in_flight -= spool.in_flight
-        self._resume()
-
-    def _save(self) -> None:
-        unsaved, self._unsaved = self._unsaved, {}
-        for spool in unsaved:
-            spool.save()
-
-
-@cache
-def sink_key(name: str) -> bytes:
-    """The key of a sink in a header."""
-    return blake2b(name.encode(), digest_size=8).digest()
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a folder unless there are other spools in it."""
-    try:
-        folder.rmdir()
-    except OSError:
-        logger.debug("spool-folder-in-use", extra={"data": {"folder": folder.name}})
+        self._file.close()

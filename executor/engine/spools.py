@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Container, Iterator
 from pathlib import Path
 
 from common.metrics.instruments import Instruments
-from executor.engine.spool import LABELS, Spool, SpoolBudget, remove_empty
+from executor.engine.spool import Spool
+from executor.engine.spoolbudget import SpoolBudget
+from executor.engine.spoolfile import LABELS, SpoolFile, remove_empty
 from executor.privatedir import make_private
 from executor.telemetry.families import SPOOL_BYTES, SPOOL_LIMIT, SPOOL_STREAMS
 
@@ -44,26 +45,22 @@ class Spools:
         make_private(self._folder)
         make_private(folder)
         path = folder / f"{name}.{time.time_ns():016x}.{stream}"
-        path.with_suffix(path.suffix + LABELS).write_bytes(labels)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        spool = self._opened(path, fd)
-        spool.save()
-        return spool
+        return self._opened(SpoolFile.create(path, labels))
 
     def resume(self, guid: str, name: str, stream: str) -> Spool | None:
         """The newest spool of a process of a previous agent process; None without one. Raises OSError."""
-        used = {spool.path for spool in self._budget.open}
-        found = sorted(set(self._folder.glob(f"{guid}/{name}.*.{stream}")) - used)
-        return self._recovered(found[-1]) if found else None
+        found = sorted(self._folder.glob(f"{guid}/{name}.*.{stream}"))
+        unused = [path for path in found if not self._is_used(path)]
+        return self._recovered(unused[-1]) if unused else None
 
     def leftovers(self, spared: Container[str] = ()) -> Iterator[tuple[Spool, bytes]]:
         """The spools that no process uses, with their labels. spared: guids of containers."""
         for path in sorted(self._folder.glob(f"*/*{LABELS}")):
             stream = path.with_suffix("")
-            if path.parent.name in spared or any(spool.path == stream for spool in self._budget.open):
+            if path.parent.name in spared or self._is_used(stream):
                 continue
             try:
-                spool, labels = self._recovered(stream), path.read_bytes()
+                labels, spool = path.read_bytes(), self._recovered(stream)
             except FileNotFoundError:
                 spool = None
             except OSError as error:
@@ -76,21 +73,29 @@ class Spools:
             else:
                 yield spool, labels
 
+    def _is_used(self, path: Path) -> bool:
+        return any(spool.name == _name_of(path) for spool in self._budget.open)
+
     def _recovered(self, path: Path) -> Spool | None:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        spool = self._opened(path, fd)
+        file = SpoolFile.open(path)
+        spool = self._opened(file)
         try:
             spool.recover()
         except (OSError, ValueError) as error:
             self._budget.forget(spool)
-            os.close(fd)
+            file.close()
             data = {"file": path.name, "error": str(error)}
             logger.warning("output-spool.unreadable", extra={"data": data})
             path.unlink(missing_ok=True)
             return None
         return spool
 
-    def _opened(self, path: Path, fd: int) -> Spool:
-        spool = Spool(self._budget, path, fd, f"{path.parent.name}/{path.name}")
+    def _opened(self, file: SpoolFile) -> Spool:
+        spool = Spool(self._budget, file, _name_of(file.path))
         self._budget.open.add(spool)
         return spool
+
+
+def _name_of(path: Path) -> str:
+    """The name of a spool, which every line of its stream carries."""
+    return f"{path.parent.name}/{path.name}"

@@ -70,7 +70,7 @@ def _project_quotas(mount: Mount) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskSpace:
     """Space for a container, in bytes.
 
     quota: limit for the storage, 0 for none. own_image: size of an image that counts as the container's
@@ -81,25 +81,25 @@ class Room:
     own_image: int = 0
 
 
-def room_for(quota: Quota, disk_bytes: int, image_bytes: int, *, own: bool) -> Room:
+def space_for(quota: Quota, disk_bytes: int, image_bytes: int, *, own: bool) -> DiskSpace:
     """Space for a container with a disk limit (0 for none), and an image that is its ``own`` or a stack's.
 
     Raises ValueError if its own image uses up the limit. Pure.
     """
     own_image = image_bytes if own else 0
     if not disk_bytes:
-        return Room(0, own_image)
+        return DiskSpace(0, own_image)
     if own_image >= disk_bytes:
         raise ValueError(
             f"its {format_size(own_image)} do not fit in the disk limit of {format_size(disk_bytes)}"
         )
     match quota:
         case Quota.NONE:
-            return Room(0, own_image)
+            return DiskSpace(0, own_image)
         case Quota.WRITTEN:
-            return Room(disk_bytes - own_image, own_image)
+            return DiskSpace(disk_bytes - own_image, own_image)
         case Quota.TOTAL:
-            return Room(disk_bytes if own else disk_bytes + image_bytes, own_image)
+            return DiskSpace(disk_bytes if own else disk_bytes + image_bytes, own_image)
 
 
 class DiskQuotas:
@@ -114,7 +114,7 @@ class DiskQuotas:
         """Log once how the limits are enforced. Raises EngineError."""
         await self._kind()
 
-    async def room(self, spec: ContainerSpec, image: str) -> Room:
+    async def space(self, spec: ContainerSpec, image: str) -> DiskSpace:
         """Raises ImageMissing, ImageError for an image that uses up the limit, and other EngineErrors."""
         quota = await self._kind()
         own = isinstance(parse_root_fs(spec.root_fs), Pulled)
@@ -124,7 +124,7 @@ class DiskQuotas:
                 self._stack_sizes[image] = await self._size_of(image)
             size = self._stack_sizes[image]
         try:
-            return room_for(quota, spec.disk_bytes, size, own=own)
+            return space_for(quota, spec.disk_bytes, size, own=own)
         except ValueError as error:
             raise ImageError(f"image {image}: {error}") from error
 

@@ -145,7 +145,7 @@ class Output:
     flush: Callable[[], None]
     own: Callable[[bytes, Stream], None] | None = None
 
-    def tell(self, text: str, stream: Stream = Stream.OUT) -> None:
+    def write(self, text: str, stream: Stream = Stream.OUT) -> None:
         """Write whole lines of the cell's own; the last line end is optional.
 
         The instance's rate limits do not apply to them, so that an app's exit and health are always

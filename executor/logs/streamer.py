@@ -54,7 +54,7 @@ class LogStreamer:
         self._origin = origin
         self._on_limit_exceeded = on_limit_exceeded
         self._on_dropped = on_dropped
-        self._told_lines = self._told_bytes = 0
+        self._reported_lines = self._reported_bytes = 0
         self._last_ns = 0
         self._unlimited = False
         self._limiter = RateLimiter(bytes_per_second, max_lines_per_second, self._clock)
@@ -118,7 +118,7 @@ class LogStreamer:
         """Emit the incomplete lines of all steps, and report dropped lines."""
         for output in list(self._outputs):
             output.flush()
-        self._tell_drops()
+        self._report_drops()
 
     def step_lines(
         self,
@@ -140,7 +140,7 @@ class LogStreamer:
         for index, payload in enumerate(payloads):
             refusal = limiter.admit(len(payload))
             if refusal is None:
-                self._tell_drops()
+                self._report_drops()
                 passed.append(payload)
                 passed_ends += ends[index : index + 1]
             elif refusal:
@@ -167,11 +167,12 @@ class LogStreamer:
             }
         ).encode()
 
-    def _tell_drops(self) -> None:
+    def _report_drops(self) -> None:
         limiter = self._limiter
-        if limiter.dropped_lines > self._told_lines:
-            lines, size = limiter.dropped_lines - self._told_lines, limiter.dropped_bytes - self._told_bytes
-            self._told_lines, self._told_bytes = limiter.dropped_lines, limiter.dropped_bytes
+        if limiter.dropped_lines > self._reported_lines:
+            lines = limiter.dropped_lines - self._reported_lines
+            size = limiter.dropped_bytes - self._reported_bytes
+            self._reported_lines, self._reported_bytes = limiter.dropped_lines, limiter.dropped_bytes
             if self._on_dropped is not None:
                 self._on_dropped(lines, size)
 

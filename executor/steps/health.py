@@ -54,15 +54,17 @@ class HealthCheck:
     async def _start_up(self, begun: float) -> None:
         if self.record.past is None:
             self.record.note(at=begun)
-            self.cell_output.tell("Starting health monitoring of container\n")
+            self.cell_output.write("Starting health monitoring of container\n")
         error = await outcome_of(self.startup(self.clock.monotonic() - begun))
         if error is not None:
             elapsed = format_seconds(round(self.clock.monotonic() - begun, 3))
-            self.check_output.tell(f"{error}\n", Stream.ERR)
-            self.cell_output.tell(f"Failed after {elapsed}: startup health check never passed.\n", Stream.ERR)
+            self.check_output.write(f"{error}\n", Stream.ERR)
+            self.cell_output.write(
+                f"Failed after {elapsed}: startup health check never passed.\n", Stream.ERR
+            )
             raise EmittableError(f"Instance never healthy after {elapsed}: {error}") from error
         self.record.note(ready=True)
-        self.cell_output.tell("Container became healthy\n")
+        self.cell_output.write("Container became healthy\n")
         self.ready.set()
 
     async def _live(self) -> None:
@@ -70,8 +72,8 @@ class HealthCheck:
             await asyncio.get_running_loop().create_future()
         else:
             error = await outcome_of(self.liveness)
-        self.check_output.tell(f"{error or ''}\n", Stream.ERR)
-        self.cell_output.tell("Container became unhealthy\n", Stream.ERR)
+        self.check_output.write(f"{error or ''}\n", Stream.ERR)
+        self.cell_output.write("Container became unhealthy\n", Stream.ERR)
         raise EmittableError(f"Instance became unhealthy: {error or ''}") from error
 
 
@@ -102,26 +104,26 @@ class Readiness:
         await self.record.answer()
         if past is None:
             self.record.note()
-            self.output.tell("Starting readiness health monitoring of container\n")
+            self.output.write("Starting readiness health monitoring of container\n")
         elif past.ready:
             self.on_change(True)
             await self._lose_readiness()
         while True:
             error = await outcome_of(self.until_ready())
             if error is not None:
-                self.output.tell("Failed to run the readiness check\n")
+                self.output.write("Failed to run the readiness check\n")
                 self.record.end(error)
                 raise error
             self.record.note(ready=True)
             self.on_change(True)
-            self.output.tell(PASSED)
+            self.output.write(PASSED)
             await self._lose_readiness()
 
     async def _lose_readiness(self) -> None:
         await outcome_of(self.until_failure())
         self.record.note(ready=False)
         self.on_change(False)
-        self.output.tell(FAILED)
+        self.output.write(FAILED)
 
 
 @dataclass(eq=False)

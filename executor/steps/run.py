@@ -152,7 +152,7 @@ class Run:
                 self.context.engine_container, self.spec, self.output.stdout, self.output.stderr, name
             )
         except EngineError as error:
-            self.output.tell(f"failed-creating-process: {error}")
+            self.output.write(f"failed-creating-process: {error}")
             self.output.flush()
             raise StepError(str(error)) from error
 
@@ -201,6 +201,6 @@ class Run:
             killed=killed,
             out_of_memory=status != 0 and await self.context.out_of_memory(),
         )
-        self.output.tell(exit_log_line(exit_, self.options))
+        self.output.write(exit_log_line(exit_, self.options))
         self.output.flush()
         return exit_error(exit_, self.options)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from docker import APIClient
 
-from executor.engine import processes
+from executor.engine import processstart
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.engine.fifos import ProcessFifos
@@ -172,7 +172,7 @@ async def test_a_start_that_was_killed_before_its_go_leaves_no_process(
         raise asyncio.CancelledError
 
     monkeypatch.setattr(ProcessFifos, "let_go", no_go)
-    monkeypatch.setattr(processes, "_discard", lambda _: None)
+    monkeypatch.setattr(processstart, "_discard", lambda _: None)
     spec = ProcessSpec(path="/bin/touch", args=("/tmp/started",))
     with pytest.raises(asyncio.CancelledError):
         await engine.start_process(container, spec, lambda _: None, lambda _: None, "step-1")

@@ -6,7 +6,7 @@ from itertools import accumulate, takewhile
 
 import pytest
 
-from executor.engine.processes import START_TIMEOUT_S, execution_pauses
+from executor.engine.processstart import START_TIMEOUT_S, execution_pauses
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,7 @@ from docker.errors import ImageNotFound
 from executor.engine.api import ContainerSpec
 from executor.engine.client import EngineClient
 from executor.engine.faults import ImageMissing
-from executor.engine.storage import DiskQuotas, Room
+from executor.engine.storage import DiskQuotas, DiskSpace
 from executor.errors import ImageError
 
 pytestmark = pytest.mark.unit
@@ -63,9 +63,9 @@ async def test_a_quota_that_turns_out_to_be_none_is_told_and_given_up(
     client = FakeClient("overlay2", "xfs", own=30 * MIB)
     quotas = DiskQuotas(client)
     await quotas.announce()
-    assert await quotas.room(OWN, "own") == Room(70 * MIB, 30 * MIB)
+    assert await quotas.space(OWN, "own") == DiskSpace(70 * MIB, 30 * MIB)
     quotas.refused("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-    assert await quotas.room(OWN, "own") == Room(0, 30 * MIB)
+    assert await quotas.space(OWN, "own") == DiskSpace(0, 30 * MIB)
     assert [keeper for keeper, _ in kept_by(caplog)] == [
         "quota of the engine's storage",
         "watcher of the writable layer",
@@ -78,24 +78,24 @@ async def test_the_size_of_a_stack_is_asked_for_once_and_only_where_it_matters()
     copying = FakeClient("btrfs", stack=30 * MIB)
     quotas = DiskQuotas(copying)
     for _ in range(3):
-        assert await quotas.room(STACK, "stack") == Room(130 * MIB)
+        assert await quotas.space(STACK, "stack") == DiskSpace(130 * MIB)
     assert copying.asked == ["engine info", "inspect image stack"]
     layered = FakeClient("overlay2", "extfs")
-    assert await DiskQuotas(layered).room(STACK, "stack") == Room()
+    assert await DiskQuotas(layered).space(STACK, "stack") == DiskSpace()
     assert layered.asked == ["engine info"]
 
 
 async def test_an_image_that_moved_is_weighed_again() -> None:
     client = FakeClient("overlay2", "extfs", own=30 * MIB)
     quotas = DiskQuotas(client)
-    assert await quotas.room(OWN, "own") == Room(0, 30 * MIB)
+    assert await quotas.space(OWN, "own") == DiskSpace(0, 30 * MIB)
     client.images["own"] = 40 * MIB
-    assert await quotas.room(OWN, "own") == Room(0, 40 * MIB)
+    assert await quotas.space(OWN, "own") == DiskSpace(0, 40 * MIB)
     client.images["own"] = 200 * MIB
     with pytest.raises(ImageError, match=r"image own: its 200M do not fit in the disk limit of 100M"):
-        await quotas.room(OWN, "own")
+        await quotas.space(OWN, "own")
 
 
 async def test_a_stack_the_engine_does_not_have_yet_is_missing_and_no_failure() -> None:
     with pytest.raises(ImageMissing):
-        await DiskQuotas(FakeClient("btrfs")).room(STACK, "stack")
+        await DiskQuotas(FakeClient("btrfs")).space(STACK, "stack")

@@ -20,7 +20,7 @@ from executor.engine.faults import translate
 from executor.engine.parent import is_on_its_way, parent_command, refusal
 from executor.engine.privileged import mounts_of
 from executor.engine.resolution import ResolvedProcess, refused_by_kernel
-from executor.engine.storage import Quota, Room, quota_of, room_for
+from executor.engine.storage import DiskSpace, Quota, quota_of, space_for
 from executor.engine.users import User
 from executor.errors import ContainerGone, EngineError, EngineUnavailable
 
@@ -45,9 +45,9 @@ PROCESS = ResolvedProcess(
 )
 
 
-def request_for(spec: ContainerSpec, room: Room | None = None) -> dict[str, object]:
+def request_for(spec: ContainerSpec, space: DiskSpace | None = None) -> dict[str, object]:
     return create_request(
-        spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, room=room or Room()
+        spec, image="i:1", io_dir=Path("/run/io/g"), surroundings=SURROUNDINGS, space=space or DiskSpace()
     )
 
 
@@ -143,7 +143,7 @@ def test_an_unlimited_container_overrides_what_the_image_says() -> None:
 )
 def test_limits_and_privileges(spec: ContainerSpec, quota: int, expected: dict[str, object]) -> None:
     plain = request_for(ContainerSpec(guid="g", root_fs="x"))["HostConfig"]
-    asked = request_for(spec, Room(quota=quota))["HostConfig"]
+    asked = request_for(spec, DiskSpace(quota=quota))["HostConfig"]
     assert isinstance(plain, dict)
     assert asked == plain | expected
 
@@ -211,34 +211,34 @@ MIB = 1 << 20
 
 
 @pytest.mark.parametrize(
-    ("quota", "disk", "own", "room"),
+    ("quota", "disk", "own", "space"),
     [
-        (Quota.NONE, 100 * MIB, True, Room(0, 30 * MIB)),
-        (Quota.NONE, 100 * MIB, False, Room()),
-        (Quota.NONE, 0, True, Room(0, 30 * MIB)),
-        (Quota.WRITTEN, 100 * MIB, True, Room(70 * MIB, 30 * MIB)),
-        (Quota.WRITTEN, 100 * MIB, False, Room(100 * MIB)),
-        (Quota.WRITTEN, 0, True, Room(0, 30 * MIB)),
-        (Quota.TOTAL, 100 * MIB, True, Room(100 * MIB, 30 * MIB)),
-        (Quota.TOTAL, 100 * MIB, False, Room(130 * MIB)),
-        (Quota.TOTAL, 20 * MIB, False, Room(50 * MIB)),
-        (Quota.TOTAL, 0, False, Room()),
+        (Quota.NONE, 100 * MIB, True, DiskSpace(0, 30 * MIB)),
+        (Quota.NONE, 100 * MIB, False, DiskSpace()),
+        (Quota.NONE, 0, True, DiskSpace(0, 30 * MIB)),
+        (Quota.WRITTEN, 100 * MIB, True, DiskSpace(70 * MIB, 30 * MIB)),
+        (Quota.WRITTEN, 100 * MIB, False, DiskSpace(100 * MIB)),
+        (Quota.WRITTEN, 0, True, DiskSpace(0, 30 * MIB)),
+        (Quota.TOTAL, 100 * MIB, True, DiskSpace(100 * MIB, 30 * MIB)),
+        (Quota.TOTAL, 100 * MIB, False, DiskSpace(130 * MIB)),
+        (Quota.TOTAL, 20 * MIB, False, DiskSpace(50 * MIB)),
+        (Quota.TOTAL, 0, False, DiskSpace()),
     ],
 )
 def test_an_image_of_its_own_counts_against_the_disk_limit_and_a_stack_does_not(
-    quota: Quota, disk: int, own: bool, room: Room
+    quota: Quota, disk: int, own: bool, space: DiskSpace
 ) -> None:
-    assert room_for(quota, disk, 30 * MIB, own=own) == room
+    assert space_for(quota, disk, 30 * MIB, own=own) == space
 
 
 @pytest.mark.parametrize("quota", Quota)
 def test_an_image_that_leaves_nothing_of_the_disk_limit_is_refused(quota: Quota) -> None:
     with pytest.raises(ValueError, match=r"its 30M do not fit in the disk limit of 30M"):
-        room_for(quota, 30 * MIB, 30 * MIB, own=True)
+        space_for(quota, 30 * MIB, 30 * MIB, own=True)
 
 
 def test_a_container_remembers_what_its_image_takes() -> None:
-    labels = request_for(ContainerSpec(guid="g", root_fs="x"), Room(own_image=7))["Labels"]
+    labels = request_for(ContainerSpec(guid="g", root_fs="x"), DiskSpace(own_image=7))["Labels"]
     assert isinstance(labels, dict)
     assert labels["org.cloudfoundry.diego.image-bytes"] == "7"
 
@@ -313,7 +313,7 @@ def test_only_privileged_containers_get_what_lowers() -> None:
             image="i:1",
             io_dir=Path("/run/io/g"),
             surroundings=surroundings,
-            room=Room(),
+            space=DiskSpace(),
         )
         targets = [mount["Target"] for mount in request["HostConfig"]["Mounts"]]
         assert ("/.cell/lower/setpriv" in targets) is privileged

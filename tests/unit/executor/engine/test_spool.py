@@ -17,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executor.engine import spool as spool_module
+from executor.engine import spoolbudget
 from executor.engine.output import FIFO_BYTES, OutputReader, OutputTurns
-from executor.engine.spool import GIVE_BACK_BYTES, HEADER_BYTES, Delivery, Spool
+from executor.engine.spool import GIVE_BACK_BYTES, Delivery, Spool
+from executor.engine.spoolfile import HEADER_BYTES
 from executor.engine.spools import Spools
 from tests.support.thorough import examples
 
@@ -312,9 +313,9 @@ async def test_reading_waits_for_sinks_that_get_on_and_not_for_one_that_is_stuck
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sink that is slower than an app costs the app time, not lines; a dead one costs it nothing."""
-    monkeypatch.setattr(spool_module, "LAG_BYTES", 1000)
-    monkeypatch.setattr(spool_module, "LAG_STREAM_BYTES", 10)
-    monkeypatch.setattr(spool_module, "STUCK_S", 0.2)
+    monkeypatch.setattr(spoolbudget, "LAG_BYTES", 1000)
+    monkeypatch.setattr(spoolbudget, "LAG_STREAM_BYTES", 10)
+    monkeypatch.setattr(spoolbudget, "STUCK_S", 0.2)
 
     def read() -> None:
         stream.write(b"x" * 600)

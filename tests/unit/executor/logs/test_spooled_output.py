@@ -140,7 +140,7 @@ async def test_the_cell_s_own_text_ends_the_last_line(app: App) -> None:
     app.begin(again := Kept())
     app.writers = [os.open(app.folder / name, os.O_RDWR) for name in ("out", "err")]
     await app.write(b"killed: ")
-    app.output.tell("Exit status 1\nnext")
+    app.output.write("Exit status 1\nnext")
     assert again.payloads == [b"killed: Exit status 1", b"next"]
     assert [(line.offset, line.delivery is None) for line in again.lines] == [(8, False), (0, True)]
 
@@ -228,7 +228,7 @@ async def test_output_of_a_process_that_ended_before_its_adoption_comes_first(ap
     output = LogStreamer(later, LogConfig(guid="app")).stream("APP")
     readers = OutputReaders(Spools(app.folder / "spool"))
     await readers.finish("guid", (output.stdout, output.stderr), "process")
-    output.tell("Exit status 0")
+    output.write("Exit status 0")
     assert later.payloads == [b"one", b"two", b"Exit status 0"]
 
 

@@ -167,16 +167,16 @@ def test_what_the_cell_says_about_an_app_is_not_limited_unless_nothing_may_be_lo
 ) -> None:
     output = LogStreamer(sink, LogConfig(guid="g"), limit, 0, clock).stream("APP")
     output.stdout(b"x" * 10 + b"\nmuted\nalso muted\nhalf a line")
-    output.tell("Exit status 1")
+    output.write("Exit status 1")
     output.stdout(b"still muted\n")
-    output.tell("")
+    output.write("")
     output.flush()
     assert [line.payload for line in sink.lines] == lines
 
 
 def test_the_cell_s_word_goes_to_the_stream_it_is_for(sink: Any, clock: Any) -> None:
     output = LogStreamer(sink, LogConfig(guid="g"), clock=clock).stream("APP")
-    output.tell("one\ntwo\n", Stream.ERR)
+    output.write("one\ntwo\n", Stream.ERR)
     assert [(line.payload, line.stream) for line in sink.lines] == [
         (b"one", Stream.ERR), (b"two", Stream.ERR),
     ]  # fmt: skip
@@ -230,7 +230,7 @@ def test_the_cell_s_own_text_is_made_of_lines_too(sink: Any, clock: Any) -> None
     config = LogConfig(guid="g\ud800", source_name="C\udfff", tags={"\ud800": "\ud800"})
     streamer = LogStreamer(sink, config, clock=clock)
     streamer.direct("failed: no\r\nsuch\n\nimage \ud800")
-    streamer.stream("A\ud800").tell("\ud800")
+    streamer.stream("A\ud800").write("\ud800")
     assert [line.payload for line in sink.lines] == [b"failed: no", b"such", b"image ?", b"?"]
     assert {line.source_type for line in sink.lines} == {"C?", "A?"}
     assert sink.lines[0].source_id == "g?"
