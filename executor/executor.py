@@ -98,7 +98,7 @@ class Executor:
         liveness = liveness or Liveness()
         clock = clock or SystemClock()
         resources = resources or OptionalResources()
-        observer = observer or NoObserver()
+        observer = NoObserver() if observer is None else observer
         app_log = AppLog(sink, config.cell_id, clock, config.log_origin)
         containment = Containment()
         disk = DiskUsage(clock, min_age_s=config.container_limits_interval_s)

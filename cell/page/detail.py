@@ -102,8 +102,10 @@ def facts(container: Container, cell_id: str, metrics: ContainerMetrics | None) 
     """What a container is. Its variables and credentials are never shown."""
     info = container.run_info
     make = rows.task_on_cell if rows.is_task(container) else rows.instance_on_cell
+    row = {**make(container, cell_id, container.allocated_at // rows.NS_PER_MS)}
+    row.pop("mem", None)  # of a Task: its limit; here it is what the container uses
     return {
-        **make(container, cell_id, container.allocated_at // rows.NS_PER_MS),
+        **row,
         **rows.reading(container, metrics),
         "task": rows.is_task(container),
         "name": rows.name_of(container),

@@ -119,7 +119,9 @@ class Stories:
         self._happened: deque[Happened] = deque(maxlen=ACTIVITY_MOST)
         self._count = 0
 
-    def __len__(self) -> int:
+    @property
+    def kept(self) -> int:
+        """The number of stories."""
         return len(self._live) + len(self._ended)
 
     def of(self, guid: str) -> Story | None:
@@ -143,7 +145,8 @@ class Stories:
             self._tell(story, container.state.value if is_new else ADOPTED, "")
             return
         before, story.container = story.container, container
-        if container.run_result.stopped and not before.run_result.stopped:
+        asked = container.run_result.stopped and not before.run_result.stopped
+        if asked and container.state is not ContainerState.COMPLETED:  # then the cell only cleans up
             self._tell(story, STOPPING, "")
         if container.state is not before.state:
             self._tell(story, container.state.value, container.run_result.failure_reason)

@@ -57,7 +57,7 @@ class ContainerStore:
         self._publish = publish
         self._now_ns = now_ns
         self._records = records
-        self._observer = observer or NoObserver()
+        self._observer = NoObserver() if observer is None else observer
         self._containers: dict[str, Container] = {}
         self._moves: dict[str, deque[str]] = {}
 

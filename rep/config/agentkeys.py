@@ -22,7 +22,7 @@ class RepKeys:
     zone: str = ""
     """Availability zone of the cell. The auctioneer spreads instances over zones."""
     listen_addr: str = "127.0.0.1:1800"
-    """Address of the admin listener: `/ping`, `/evacuate`, `/outcomes`, `/orphans`, `/metrics`."""
+    """Address of the admin listener: `/ping`, `/evacuate`, `/outcomes`, `/orphans`, `/metrics`, `/page`."""
     listen_addr_securable: str = "0.0.0.0:1801"
     """Address of the network listener: `/work`, `/state`, stop, update, cancel. Default without certificates:
     `127.0.0.1:1801`."""

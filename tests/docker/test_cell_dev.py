@@ -159,6 +159,30 @@ async def test_a_failing_task_says_how_it_ended(cell: LocalCell) -> None:
     assert (done["failed"], done["failure_reason"]) == (True, "JOB: Exited with status 3")
 
 
+async def test_the_pages_show_a_task_with_its_steps_story_and_log(cell: LocalCell) -> None:
+    await _completed(cell, _task("seen", "echo hello; exit 3", log_source="TASK"))
+    async with aiohttp.ClientSession() as session:
+
+        async def read(url: str) -> dict[str, Any]:
+            async with session.get(url) as response:
+                assert response.status == 200
+                document: dict[str, Any] = await response.json()
+                return document
+
+        for page in (cell.endpoints["page"].rstrip("/"), f"{cell.cells[0]['admin']}/page"):
+            news = await read(f"{page}/containers/seen")
+            (step,) = news["steps"]
+            assert (step["path"], step["state"], step["exit"]) == ("action/run", "failed", 3)
+            whats = [moment["what"] for moment in news["moments"]]
+            assert whats[:4] == ["reserved", "initializing", "created", "running"]
+            assert "hello" in [line[3] for line in news["lines"]]
+            tables = (await read(f"{page}/state"))["tables"]
+            assert [row["state"] for row in tables["cells"]] == ["ok"]
+            assert "seen" in [row["guid"] for row in tables["activity"]]
+            status, body = await _get(f"{page}/")
+            assert (status, "<title>diego-cell</title>" in body) == (200, True)
+
+
 async def test_a_task_without_its_program_says_which(cell: LocalCell) -> None:
     task = _task("t-program", "")
     task["action"] = {"run": {"path": "/no/such/program", "user": "vcap"}}

@@ -187,10 +187,10 @@ class ShownCell:
 
 
 @asynccontextmanager
-async def page_of(source: Source, prefix: str = "") -> AsyncIterator[str]:
-    """The URL of a page, without a slash at its end."""
+async def page_of(source: Source, prefix: str = "", port: int = 0) -> AsyncIterator[str]:
+    """The URL of a page, without a slash at its end. port: 0 for any."""
     application = web.Application()
-    with listening(Address("127.0.0.1", 0), "the page") as bound:
+    with listening(Address("127.0.0.1", port), "the page") as bound:
         port = bound.getsockname()[1]
         async with (
             Page(source).mounted(application, prefix),

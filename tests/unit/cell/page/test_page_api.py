@@ -134,6 +134,15 @@ async def test_below_a_prefix_the_page_has_a_slash_at_its_end(shown: ShownCell) 
         assert response.status == 200
 
 
+def test_no_file_of_the_page_makes_elements_of_texts() -> None:
+    unsafe = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function")
+    for name, asset in assets().items():
+        text = asset.body.decode()
+        assert [word for word in unsafe if word in text] == [], name
+        assert "http://" not in text.replace("http://www.w3.org/", ""), f"{name} names another host"
+        assert "style=" not in text, name
+
+
 # -- rows ------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,13 @@ from aiohttp import web
 
 from bbs.client.http import HTTPBBSClient
 from bbs.embedded.plane import ControlPlane
-from bbs.models.actual_lrp import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, PortMapping
+from bbs.models.actual_lrp import (
+    ActualLRPInstanceKey,
+    ActualLRPKey,
+    ActualLRPNetInfo,
+    PortMapping,
+    RunningData,
+)
 from bbs.models.auction import CellState, Resources
 from bbs.models.cell import CellCapacity, CellPresence
 from bbs.models.codec import compact, to_json
@@ -83,7 +89,7 @@ async def test_the_life_of_an_instance(plane_client: HTTPBBSClient, board: Board
     await until(lambda: instance()["state"] == "CLAIMED")
     assert (instance()["cell"], instance()["guid"]) == ("cell-9", "ig")
     net = ActualLRPNetInfo(address="192.0.2.1", ports=(PortMapping(container_port=8080, host_port=61001),))
-    await plane_client.start_actual_lrp(KEY, INSTANCE, net)
+    await plane_client.start_actual_lrp(KEY, INSTANCE, RunningData(net_info=net))
     await until(lambda: instance()["state"] == "RUNNING")
     assert (instance()["address"], instance()["ports"]) == ("192.0.2.1", [[61001, 8080]])
     await plane_client.crash_actual_lrp(KEY, INSTANCE, "out of memory")
