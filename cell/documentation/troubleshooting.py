@@ -45,7 +45,7 @@ from executor.steps import base as of_steps
 from executor.steps.base import StepError
 from executor.steps.children import CombinedError
 from executor.steps.group import CredentialRunnerExited
-from executor.steps.replay import RecordedError
+from executor.steps.records import RecordedError
 from executor.volumes.api import VolumeError
 from healthcheck.failure import ProbeError
 from rep.config.parse import ConfigError

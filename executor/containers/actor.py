@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import TypeVar
 
 from executor.containers.creation import Creation, CreationFailed
 from executor.containers.destruction import FORCED, Destruction, error_of
@@ -26,6 +24,7 @@ from executor.containers.machine import (
     RequestStop,
     Update,
 )
+from executor.containers.phase import Phase
 from executor.containers.record import ContainerRecord
 from executor.containers.results import completion, exited_on_timeout, is_interrupt
 from executor.containment import INTERNAL_ERROR
@@ -39,8 +38,6 @@ from executor.watch.readings import Watched
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 STOP_AGAIN_S = 0.1
 """Time until an adopted container is stopped. Its steps, once begun, first take over its processes."""
 
@@ -52,8 +49,7 @@ class ContainerActor:
         self._guid = guid
         self._shared = shared
         self._life: asyncio.Task[None] | None = None
-        self._phase: asyncio.Task[object] | None = None
-        self._interrupted = False
+        self._phase = Phase(guid)
         self._group: ProcessGroup | None = None
         self._stop_logged = False
         self._destruction = Destruction(guid, shared)
@@ -145,12 +141,12 @@ class ContainerActor:
                 self._shared.app_log.stopping(container.run_info.log_config, self._guid)
         else:
             self._complete(Complete(failed=True, failure_reason=STOPPED_BEFORE_RUNNING), trace_id)
-        self._interrupt()
+        self._phase.interrupt()
 
     def vanished(self) -> None:
         """Complete the container because the engine no longer has it. Raises ContainerNotFound."""
         self._complete(Complete(failed=True, failure_reason=MISSING), self._trace_id)
-        self._interrupt()
+        self._phase.interrupt()
 
     def exceeded(self, reason: str) -> None:
         """Complete the container because it exceeded a limit that the cell itself enforces.
@@ -162,7 +158,7 @@ class ContainerActor:
             return
         self._shared.app_log.warn(container, f"{reason[0].upper()}{reason[1:]}: ending this instance")
         self._complete(Complete(failed=True, failure_reason=reason), self._trace_id)
-        self._interrupt()
+        self._phase.interrupt()
 
     async def delete(self, *, trace_id: str) -> bool:
         """Stop the container, wait for its end, destroy and remove it.
@@ -191,7 +187,7 @@ class ContainerActor:
         log.warning("destroying-by-force", extra=self._about(state=container.state.value))
         self._destruction.force()
         self._complete(Complete(failed=True, failure_reason=FORCED), trace_id)
-        self._interrupt()
+        self._phase.interrupt()
         # A separate task releases the resources even if the caller is cancelled.
         await asyncio.wait({shared.scheduler.spawn_for(self._guid, self._force)})
 
@@ -224,11 +220,6 @@ class ContainerActor:
     def _about(self, **data: object) -> dict[str, dict[str, object]]:
         return {"data": {"guid": self._guid, **data}}
 
-    def _interrupt(self) -> None:
-        if self._phase is not None and not self._interrupted:
-            self._interrupted = True
-            self._phase.cancel()
-
     def _complete(self, move: Complete, trace_id: str) -> None:
         """Complete the container; only the first completion counts."""
         if self.container.state is not ContainerState.COMPLETED:
@@ -243,7 +234,7 @@ class ContainerActor:
         stopping = None
         if self.container.run_result.stopped:
             self._stop_logged = True
-            stopping = asyncio.get_running_loop().call_later(STOP_AGAIN_S, self._interrupt)
+            stopping = asyncio.get_running_loop().call_later(STOP_AGAIN_S, self._phase.interrupt)
         try:
             with self._shared.containment.of(self._guid, "live", then=self._end_of_internal_error):
                 await self._run_until_completed(engine_container, started_at)
@@ -293,12 +284,12 @@ class ContainerActor:
         if self._shared.store.has(self._guid):
             move = Complete(failed=True, failure_reason=INTERNAL_ERROR, retryable=self._group is None)
             self._complete(move, self._trace_id)
-        self._interrupt()
+        self._phase.interrupt()
 
     async def _create(self) -> Creation | None:
         if self._is_over_early():  # the stop came before the phase existed
             return None
-        phase = await self._in_phase(self._create_in_turn())
+        phase = await self._phase.run(self._create_in_turn())
         if self._is_over_early():
             return None
         error = error_of(phase)
@@ -356,7 +347,7 @@ class ContainerActor:
     async def _run(self, step: Step) -> BaseException | None:
         watch = asyncio.create_task(self._await_readiness(step))
         try:
-            return error_of(await self._in_phase(step.run()))
+            return error_of(await self._phase.run(step.run()))
         finally:
             watch.cancel()
             await outlast(watch)
@@ -386,26 +377,6 @@ class ContainerActor:
         container = self.container
         if container.state is ContainerState.RUNNING and container.routable != routable:
             self._shared.store.move(self._guid, FlipReadiness(routable=routable), trace_id=self._trace_id)
-
-    async def _in_phase(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
-        """Run ``work`` as the phase that a stop interrupts.
-
-        A cancellation of the caller interrupts it and awaits its end.
-        """
-        phase = asyncio.create_task(work)
-        self._phase = phase
-        cancelled = False
-        while not phase.done():
-            try:
-                await asyncio.wait({phase})
-            except asyncio.CancelledError:
-                cancelled = True
-                self._interrupt()
-        if cancelled:
-            error = error_of(phase)
-            log.info("left-container-behind", extra={"data": {"guid": self._guid, "error": str(error)}})
-            raise asyncio.CancelledError
-        return phase
 
 
 def _report(guid: str, error: BaseException) -> None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from bbs.models.invalid import InvalidDocument
 from executor.codec import decode, encode
 from executor.journal.api import Journal, Put, StepRow
-from executor.steps.replay import History, StepRecord
+from executor.steps.records import StepRecord
+from executor.steps.replay import History
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class JournaledSteps:
-    """Implements :class:`executor.steps.replay.StepStore` for one container."""
+    """Implements :class:`executor.steps.records.StepStore` for one container."""
 
     journal: Journal
     guid: str

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any, BinaryIO, TypeVar
@@ -24,7 +24,6 @@ from docker.errors import NotFound
 from bbs.models.guid import Guid, InvalidGuid, is_guid
 from common.failpoints import failpoint
 from common.shielded import finish
-from executor import cgroup
 from executor.cache.limits import DEFAULT_LIMITS, ArchiveLimits
 from executor.engine import files
 from executor.engine.api import ContainerSpec, EngineContainer, OutputHandler, ProcessSpec
@@ -45,11 +44,11 @@ from executor.engine.createrequest import (
 )
 from executor.engine.creator import ContainerCreator, NameTaken, remove
 from executor.engine.faults import ImageMissing
+from executor.engine.handles import Handles
 from executor.engine.images import Images
 from executor.engine.imagevolumes import declared_volumes, leave_out
 from executor.engine.measured import measured
 from executor.engine.privileged import make_fuse
-from executor.engine.proc import is_ending
 from executor.engine.process import DockerProcess, EndedProcess
 from executor.engine.processes import Processes
 from executor.engine.pulledimages import PulledImages
@@ -95,15 +94,6 @@ class EngineConfig:
     logs_disk_limits: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Handle:
-    """State of a container: its init's ``/proc`` directory, bound to that process."""
-
-    proc_fd: int
-    oom_counter: Path | None
-    killed_for_memory: list[bool] = field(default_factory=lambda: [False])
-
-
 class DockerEngine:
     """Implements :class:`executor.engine.api.Engine`. Create it inside a running event loop."""
 
@@ -133,8 +123,7 @@ class DockerEngine:
         self._copies = Copies()
         self._outputs = OutputReaders(spools)
         self._processes = Processes(self._client, self._io_dir, self._outputs)
-        self._handles: dict[str, _Handle] = {}
-        self._hierarchies = cgroup.own_mounts()
+        self._handles = Handles()
         self._quotas = DiskQuotas(self._client)
         self._detached = False
         self._creator = ContainerCreator(self._client, self._surroundings, self._quotas, self._io_dir)
@@ -142,8 +131,7 @@ class DockerEngine:
     async def close(self) -> None:
         """Close connections and threads; containers and processes stay."""
         self._processes.close()
-        for guid in list(self._handles):
-            self._forget(guid)
+        self._handles.close()
         await self._streams.close()
         await asyncio.to_thread(self._client.close)
 
@@ -179,7 +167,7 @@ class DockerEngine:
             container = self._known(spec.guid, state)
             await self._leave_out_volumes(container, declared_volumes(state))
             if spec.privileged:
-                await asyncio.to_thread(make_fuse, self._handle(container).proc_fd, spec.guid)
+                await asyncio.to_thread(make_fuse, self._handles.proc_fd(container), spec.guid)
             return container
         except NameTaken as error:
             raise EngineError(str(error)) from error
@@ -206,7 +194,7 @@ class DockerEngine:
 
         await self._client.call(f"destroy container {guid}", job)
         self._processes.forget(guid)
-        self._forget(guid)
+        self._handles.forget(guid)
 
     @measured("list")
     async def list_guids(self) -> set[str]:
@@ -231,8 +219,8 @@ class DockerEngine:
     ) -> DockerProcess:
         """Start a process. Raises ProcessStartError with the runtime's text if it cannot start."""
         self._refuse_if_detached()
-        handle = self._handle(container)
-        return await self._processes.start(container, handle.proc_fd, spec, stdout, stderr, name)
+        proc_fd = self._handles.proc_fd(container)
+        return await self._processes.start(container, proc_fd, spec, stdout, stderr, name)
 
     @measured("find")
     async def find(self, guid: str) -> EngineContainer | None:
@@ -319,7 +307,7 @@ class DockerEngine:
     async def _copy(self, container: EngineContainer, asked: str, work: Callable[[int, Event], T]) -> T:
         self._refuse_if_detached()
         # The container's own descriptor is closed with the container, while the thread may still run.
-        proc_fd = os.dup(self._handle(container).proc_fd)
+        proc_fd = os.dup(self._handles.proc_fd(container))
 
         def held(revoked: Event) -> T:
             try:
@@ -331,23 +319,11 @@ class DockerEngine:
 
     async def out_of_memory(self, container: EngineContainer) -> bool:
         """Whether any process of the container has been killed for memory."""
-        handle = self._handle(container)
-        if not handle.killed_for_memory[0] and handle.oom_counter is not None:
-            try:
-                handle.killed_for_memory[0] = cgroup.oom_kills(handle.oom_counter.read_text()) > 0
-            except OSError as error:
-                logger.info(
-                    "oom-counter-unreadable",
-                    extra={"data": {"container-guid": container.guid, "error": str(error)}},
-                )
-        return handle.killed_for_memory[0]
+        return self._handles.out_of_memory(container)
 
     async def has_ended(self, container: EngineContainer) -> bool:
         """Whether its first process has ended, which only waits: the container was ended from outside."""
-        try:
-            return is_ending(self._handle(container).proc_fd)
-        except ContainerGone:
-            return True
+        return self._handles.has_ended(container)
 
     async def total_memory_bytes(self) -> int:
         """Memory of the engine's host."""
@@ -387,24 +363,13 @@ class DockerEngine:
             labels=state["Config"]["Labels"],
             mounted=tuple(sorted(mount.get("Source", "") for mount in state.get("Mounts") or ())),
         )
-        self._handle(container)
+        self._handles.proc_fd(container)
         return container
 
     def _refuse_if_detached(self) -> None:
         """Raises CancelledError: the caller's work belongs to the next agent process."""
         if self._detached:
             raise asyncio.CancelledError
-
-    def _handle(self, container: EngineContainer) -> _Handle:
-        handle = self._handles.get(container.guid)
-        if handle is None:
-            handle = self._handles[container.guid] = _open_handle(container, self._hierarchies)
-        return handle
-
-    def _forget(self, guid: str) -> None:
-        handle = self._handles.pop(guid, None)
-        if handle is not None:
-            os.close(handle.proc_fd)
 
     def _io_dir(self, guid: str) -> Path:
         """Raises EngineError for an invalid guid."""
@@ -416,12 +381,3 @@ class DockerEngine:
 
 def _discard(_text: str) -> None:
     """Discards progress messages."""
-
-
-def _open_handle(container: EngineContainer, hierarchies: list[cgroup.Mount]) -> _Handle:
-    """Raises ContainerGone if the init process no longer belongs to the container."""
-    try:
-        proc_fd, membership = cgroup.open_process(container.init_pid, container.id)
-    except OSError as error:
-        raise ContainerGone(f"container {container.guid}: its init process is gone") from error
-    return _Handle(proc_fd, cgroup.oom_counter(cgroup.group_paths(membership), hierarchies))

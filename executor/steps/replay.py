@@ -20,14 +20,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from bbs.models.meta import Int64
 from common.failpoints import failpoint
 from executor.clock import Clock
 from executor.errors import ExecutorError
 from executor.steps.base import Step, StepError, interrupted, outlast
-from executor.steps.trace import Facts, Node, Outcome
+from executor.steps.records import NoStore, StepRecord, StepStore, failure, nanoseconds
+from executor.steps.trace import Node, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -41,88 +40,6 @@ SETTLE = 32
 
 INTERRUPT = "interrupt"
 """Path of the record of the container's interrupt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """What is recorded about a step. The executor's codec gives its stored form.
-
-    begun, ended: positions among the container's events, from 1; 0: not yet, or without a position.
-    at_ns: monotonic time of the beginning.
-    ready: whether the step is ready, the check passed, or the instance is routable.
-    text, emittable, hidden, failed_path: of the error.
-    """
-
-    begun: Int64 = 0
-    ended: Int64 = 0
-    at_ns: Int64 = 0
-    ready: bool = False
-    outcome: Outcome = Outcome.SUCCEEDED
-    text: str = ""
-    emittable: bool = False
-    hidden: bool = False
-    failed_path: str = ""
-    exit_status: Int64 | None = None
-    transferred_bytes: Int64 | None = None
-    artifact: str = ""
-
-    @property
-    def at(self) -> float:
-        """Monotonic s of the beginning."""
-        return self.at_ns / 1e9
-
-    def result(self) -> BaseException | None:
-        """The error with which the step ended; None for success."""
-        if self.outcome is Outcome.SUCCEEDED:
-            return None
-        if self.outcome is Outcome.CANCELLED:
-            return asyncio.CancelledError()
-        return RecordedError(self)
-
-    def recall(self, facts: Facts) -> None:
-        """Fill in the recorded facts."""
-        facts.exit_status = self.exit_status
-        facts.transferred_bytes = self.transferred_bytes
-        facts.artifact = self.artifact
-
-
-class RecordedError(StepError):
-    """The error of a step that failed under a previous agent process."""
-
-    def __init__(self, record: StepRecord) -> None:
-        super().__init__(record.text)
-        self.emittable = record.emittable
-        self.hidden = record.hidden
-        self.path = record.failed_path
-
-
-class StepStore(Protocol):
-    """Stores the records of one container, in the order of the calls."""
-
-    async def write(self, path: str, record: StepRecord) -> None:
-        """Store before an effect. Raises JournalError: the effect must not happen."""
-        ...
-
-    async def record(self, path: str, record: StepRecord) -> None:
-        """Store after an effect. A record that cannot be stored is kept and retried."""
-        ...
-
-    def post(self, path: str, record: StepRecord) -> None:
-        """Like :meth:`record`, without waiting."""
-        ...
-
-
-class NoStore:
-    """Stores nothing: for containers that end with the agent, and for probes."""
-
-    async def write(self, path: str, record: StepRecord) -> None:
-        """Do nothing."""
-
-    async def record(self, path: str, record: StepRecord) -> None:
-        """Do nothing."""
-
-    def post(self, path: str, record: StepRecord) -> None:
-        """Do nothing."""
 
 
 class History:
@@ -169,7 +86,7 @@ class History:
         await self.caught_up()
         if interrupted():
             raise asyncio.CancelledError
-        self._records[path] = record = StepRecord(begun=self._position(), at_ns=_ns(at))
+        self._records[path] = record = StepRecord(begun=self._position(), at_ns=nanoseconds(at))
         self._resumed.discard(path)
         await self._store.write(path, record)
 
@@ -183,7 +100,7 @@ class History:
         if not self.durable:
             return
         known = self._records.get(path)
-        self._records[path] = record = replace(known or StepRecord(at_ns=_ns(at)), ready=ready)
+        self._records[path] = record = replace(known or StepRecord(at_ns=nanoseconds(at)), ready=ready)
         self._store.post(path, record)
 
     def note_end(self, path: str, error: StepError | None = None) -> None:
@@ -397,18 +314,3 @@ class Interruptible:
                 child.cancel()
             await outlast(child)
         child.result()
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
-def failure(error: StepError) -> StepRecord:
-    """The record of a failed step, without positions."""
-    return StepRecord(
-        outcome=Outcome.FAILED,
-        text=str(error),
-        emittable=error.emittable,
-        hidden=error.hidden,
-        failed_path=error.path,
-    )

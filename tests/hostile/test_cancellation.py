@@ -103,7 +103,7 @@ async def test_the_making_of_a_container(
     outcomes = []
     async for outcome in cancelled_everywhere(create, how):
         outcomes.append(outcome)
-        if outcome.cancelled and "ig" in engine._handles:
+        if outcome.cancelled and "ig" in engine._handles._handles:
             await engine.destroy("ig")  # it was the removal that was cancelled
         await assert_as_before(before, outcome)
         assert await engine.list_guids() == set(), outcome

@@ -32,7 +32,8 @@ from executor.logs.api import LogLine
 from executor.logs.streamer import LogStreamer
 from executor.model import RunInfo
 from executor.steps.base import Step
-from executor.steps.replay import History, StepRecord
+from executor.steps.records import StepRecord
+from executor.steps.replay import History
 from executor.steps.tree import build_container_step
 from healthcheck.probe import ProbeError
 from tests.support.thorough import examples
