@@ -339,6 +339,21 @@ async def test_the_page_is_used_with_keys_alone(shown: ShownCell, open_page: Ope
         await expect(it.page.locator("#detail h2")).to_have_text("shop #1")
 
 
+async def test_of_a_long_list_only_the_rows_in_sight_exist(shown: ShownCell, open_page: OpenPage) -> None:
+    for index in range(300):
+        shown.reserve("web", index, allocated_at=time.time_ns())
+    async with open_page() as it:
+        rows = it.page.locator("#list .row:not([hidden])")
+        await it.page.locator("#list .row.app .twist").click()
+        await rows.nth(30).wait_for()
+        assert await rows.count() < 80
+        await it.page.keyboard.press("End")
+        await it.page.keyboard.press("ArrowUp")
+        await expect(rows.filter(has_text="#299")).to_have_count(1)
+        assert await rows.count() < 80
+        assert await it.page.locator("#list").get_attribute("aria-rowcount") == "308"
+
+
 # -- looks -----------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from bbs.serving.listener import serving
 from cell.page.api import Page
 from cell.page.local import LocalCell, Memories
 from cell.page.source import Source
-from executor.logs.api import LogLine, Stream
+from executor.logs.api import LineBatch, LogLine, Stream
 from executor.model import (
     Container,
     ContainerMetrics,
@@ -169,12 +169,9 @@ class ShownCell:
         """Lines of the app's log."""
         config = self.executor.container(guid).run_info.log_config
         stream = Stream.ERR if error else Stream.OUT
-        self.memories.tails.emit_lines(
-            [
-                LogLine(text.encode(), stream, config.guid, str(config.index), "APP", at_ns + number)
-                for number, text in enumerate(texts)
-            ]
-        )
+        first = LogLine(b"", stream, config.guid, str(config.index), "APP", at_ns)
+        payloads = [text.encode() for text in texts]
+        self.memories.tails.emit_batch(LineBatch(first, payloads, range(at_ns, at_ns + len(texts))))
 
     def use(self, guid: str, memory: int, cpu: float = 0.0) -> None:
         """A reading of what a container uses. memory: bytes; cpu: percent."""

@@ -17,7 +17,8 @@ export class List {
     this.rows = new Map();
     this.spare = [];
     this.space = h("div", { class: "space", role: "presentation" });
-    element.append(this.space);
+    this.ruler = h("div", { class: "ruler", role: "presentation" }); // as high as a row
+    element.append(this.ruler, this.space);
     element.addEventListener("scroll", () => this.#soon(), { passive: true });
     element.addEventListener("keydown", (event) => this.#key(event));
     element.addEventListener("click", (event) => this.#click(event));
@@ -101,7 +102,7 @@ export class List {
   }
 
   #measure() {
-    this.height = parseFloat(getComputedStyle(this.element).getPropertyValue("--row-height")) || 28;
+    this.height = this.ruler.getBoundingClientRect().height || 28;
     this.viewport = this.element.clientHeight;
     this.render();
   }

@@ -6,7 +6,7 @@ import pytest
 
 from cell.story import tails
 from cell.story.tails import Tails, key_of
-from executor.logs.api import LogLine, Stream
+from executor.logs.api import LineBatch, LogLine, Stream
 from executor.logs.streamer import LogStreamer
 from executor.model import LogConfig
 from tests.support.cell import AppLog
@@ -14,16 +14,15 @@ from tests.support.cell import AppLog
 pytestmark = pytest.mark.unit
 
 
-def lines(*texts: bytes, source_id: str = "app", instance_id: str = "0") -> list[LogLine]:
-    return [
-        LogLine(text, Stream.OUT, source_id, instance_id, "APP", number) for number, text in enumerate(texts)
-    ]
+def lines(*texts: bytes, source_id: str = "app", instance_id: str = "0") -> LineBatch:
+    first = LogLine(texts[0], Stream.OUT, source_id, instance_id, "APP", 0)
+    return LineBatch(first, texts, range(len(texts)))
 
 
 def test_a_reader_gets_what_came_after_the_last_line_it_knows() -> None:
     kept = Tails()
-    kept.emit_lines(lines(b"a", b"b"))
-    kept.emit(lines(b"c")[0])
+    kept.emit_batch(lines(b"a", b"b"))
+    kept.emit(lines(b"c").first)
     tail = kept.of(("app", "0"))
     assert tail is not None
     assert [line.payload for line in tail.after(0)] == [b"a", b"b", b"c"]
@@ -34,7 +33,7 @@ def test_a_reader_gets_what_came_after_the_last_line_it_knows() -> None:
 
 def test_a_tail_has_the_last_lines_of_a_flood_and_counts_all() -> None:
     kept = Tails()
-    kept.emit_lines(lines(*(b"%d" % number for number in range(1000))))
+    kept.emit_batch(lines(*(b"%d" % number for number in range(1000))))
     tail = kept.of(("app", "0"))
     assert tail is not None
     assert tail.count == 1000
@@ -43,14 +42,26 @@ def test_a_tail_has_the_last_lines_of_a_flood_and_counts_all() -> None:
     ]
 
 
+def test_single_lines_and_large_reads_are_one_sequence() -> None:
+    kept = Tails()
+    for number in range(250):
+        kept.emit_batch(lines(b"single %d" % number))
+    kept.emit_batch(lines(*(b"read %d" % number for number in range(150))))
+    tail = kept.of(("app", "0"))
+    assert tail is not None
+    texts = [line.payload for line in tail.after(0)]
+    assert texts == [b"single %d" % n for n in range(200, 250)] + [b"read %d" % n for n in range(150)]
+    assert [line.payload for line in tail.after(399)] == [b"read 149"]
+
+
 def test_long_lines_are_cut_and_a_tail_is_bounded_in_bytes() -> None:
     kept = Tails()
-    kept.emit_lines(lines(*(b"x" * 60_000 for _ in range(100))))
+    kept.emit_batch(lines(*(b"x" * 60_000 for _ in range(100))))
     tail = kept.of(("app", "0"))
     assert tail is not None
     assert tail.size <= tails.TAIL_BYTES_MOST
-    assert len(tail.lines[0].payload) == tails.LINE_BYTES_MOST
-    assert tail.lines[0].cut == 60_000 - tails.LINE_BYTES_MOST
+    assert {len(line.payload) for line in tail.after(0)} == {tails.LINE_BYTES_MOST}
+    assert {line.cut for line in tail.after(0)} == {60_000 - tails.LINE_BYTES_MOST}
 
 
 def test_all_tails_are_bounded_in_bytes_and_the_least_recent_go() -> None:
@@ -58,8 +69,8 @@ def test_all_tails_are_bounded_in_bytes_and_the_least_recent_go() -> None:
     flood = [b"x" * 4000] * 20
     instances = tails.TOTAL_BYTES_MOST // tails.TAIL_BYTES_MOST + 50
     for number in range(instances):
-        kept.emit_lines(lines(*flood, instance_id=str(number)))
-        kept.emit_lines(lines(b"still here", instance_id="0"))
+        kept.emit_batch(lines(*flood, instance_id=str(number)))
+        kept.emit_batch(lines(b"still here", instance_id="0"))
     assert kept.size <= tails.TOTAL_BYTES_MOST
     assert kept.of(("app", "0")) is not None
     assert kept.of(("app", "1")) is None
