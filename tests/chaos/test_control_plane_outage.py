@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,9 +22,10 @@ from bbs.models.actions import RunAction
 from bbs.models.actual_lrp import ActualLRP
 from bbs.models.common import MetricTagValue
 from bbs.models.desired_lrp import DesiredLRP
-from bbs.models.task import TaskDefinition, TaskState
+from bbs.models.task import Task, TaskDefinition, TaskState
 from cell.development.local import local_cell
 from cell.development.slots import take_slots
+from common.tasks import running
 from tests.support.faults import FaultProxy, Status
 from tests.support.instances import UNTIL_ASKED, end
 from tests.support.local_reps import QUICK, LocalRep
@@ -33,11 +35,12 @@ from tests.support.waiting import until_so
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
-OUTAGE_S = 30.0 if THOROUGH else 8.0
-"""Longer than the presence of the cell lasts."""
+OUTAGE_S = 30.0 if THOROUGH else 3.0
+PRESENCE_S = 1
+"""Outages are longer than the presence of the cell lasts."""
 PROMISE_S = 2.0
 """From the return of the control plane to its record of every outcome."""
-APPS, TASKS = 3, 5
+APPS, TASKS = ("web-0", "web-1", "web-2"), 5
 
 
 class Way:
@@ -102,67 +105,93 @@ async def completions(bbs: HTTPBBSClient, seen: Counter[str]) -> None:
                 seen[after.task_guid] += 1
 
 
-@pytest.mark.parametrize("how", ["refused", "hangs", "errors"])
-async def test_an_outage_restarts_nothing_and_loses_no_outcome(tmp_path: Path, how: str) -> None:
-    apps, tasks = [f"web-{n}" for n in range(APPS)], [f"sum-{n}" for n in range(TASKS)]
+async def test_an_outage_restarts_nothing_and_loses_no_outcome(tmp_path: Path) -> None:
     async with (
         local_cell(tmp_path, arguments=["--cells", "0", "--convergence-interval", "3600"]) as plane,
         Way.to(plane.endpoints["bbs"], plane.endpoints["locket"]) as way,
         HTTPBBSClient(plane.endpoints["bbs"]) as bbs,
-        asyncio.TaskGroup() as group,
     ):
         with take_slots(1) as (slot,):
-            addresses = {"bbs_address": f"http://{way.bbs.address}", "locket_address": way.locket.address}
-            rep = LocalRep(plane, slot, tmp_path / slot.cell_id, settings={**QUICK, **addresses})
+            settings = {
+                **QUICK,
+                "lock_ttl": f"{PRESENCE_S}s",
+                "bbs_address": f"http://{way.bbs.address}",
+                "locket_address": way.locket.address,
+            }
+            rep = LocalRep(plane, slot, tmp_path / slot.cell_id, settings=settings)
             async with rep.running():
                 await bbs.upsert_domain("d", 0)
-                for guid in (*apps, "crasher"):
+                outage = Outage(bbs, way)
+                for guid in APPS:
                     await bbs.desire_lrp(lrp(guid))
-                for guid in tasks:
-                    await bbs.desire_task(guid, "d", task(guid))
-
-                async def rows() -> dict[str, ActualLRP]:
-                    return {row.actual_lrp_key.process_guid: row for row in await bbs.actual_lrps(domain="d")}
-
-                async def all_run() -> bool:
-                    states = {row.state for row in (await rows()).values()}
-                    return states == {"RUNNING"} and {each.state for each in await bbs.tasks(domain="d")} == {
-                        TaskState.Running
-                    }
-
-                await until_so(all_run)
-                before = await rows()
-                seen: Counter[str] = Counter()
-                counting = group.create_task(completions(bbs, seen))
-                async with way.blocked(how):
-                    for guid in (before["crasher"].actual_lrp_instance_key.instance_guid, *tasks):
-                        await asyncio.to_thread(end, guid)
-                    await asyncio.sleep(OUTAGE_S)
-                back_at = time.monotonic()
-
-                async def all_recorded() -> bool:
-                    ended = {each.state for each in await bbs.tasks(domain="d")} == {TaskState.Completed}
-                    return ended and (await rows())["crasher"].crash_count == 1
-
-                await until_so(all_recorded)
-                took_s = time.monotonic() - back_at
-                print(f"{how}: all outcomes are recorded {took_s:.2f} s after the return")
-                for each in await bbs.tasks(domain="d"):
-                    assert (each.failed, each.result) == (False, f"result of {each.task_guid}")
-
-                async def as_before() -> bool:
-                    now = await rows()
-                    return all(
-                        now[guid].actual_lrp_instance_key == before[guid].actual_lrp_instance_key
-                        and now[guid].state == "RUNNING"
-                        and now[guid].presence == before[guid].presence
-                        for guid in apps
-                    )
-
-                await until_so(as_before)
-                counting.cancel()
-                assert seen == Counter(tasks), "each Task completed once"
-                assert (await rows())["crasher"].crash_count == 1
-                assert took_s < PROMISE_S
-                for guid in (*apps, "crasher"):
+                for how in ("refused", "hangs", "errors"):
+                    await outage.happens(how)
+                for guid in APPS:
                     await bbs.remove_desired_lrp(guid)
+
+
+@dataclass
+class Outage:
+    """An outage of some kind after another, each with its own Tasks and its own app that crashes."""
+
+    bbs: HTTPBBSClient
+    way: Way
+
+    async def happens(self, how: str) -> None:
+        """One outage, and what must be true after it."""
+        bbs, crasher, tasks = self.bbs, f"crasher-{how}", [f"sum-{how}-{n}" for n in range(TASKS)]
+        await bbs.desire_lrp(lrp(crasher))
+        for guid in tasks:
+            await bbs.desire_task(guid, "d", task(guid))
+
+        async def all_run() -> bool:
+            rows, states = await self._rows(), {each.state for each in await self._tasks(tasks)}
+            return {row.state for row in rows.values()} == {"RUNNING"} and states == {TaskState.Running}
+
+        await until_so(all_run)
+        before = await self._rows()
+        seen: Counter[str] = Counter()
+        async with running(completions(bbs, seen), "count of completions"):
+            async with self.way.blocked(how):
+                for guid in (before[crasher].actual_lrp_instance_key.instance_guid, *tasks):
+                    await asyncio.to_thread(end, guid)
+                await asyncio.sleep(OUTAGE_S)
+            back_at = time.monotonic()
+
+            async def all_recorded() -> bool:
+                ended = {each.state for each in await self._tasks(tasks)} == {TaskState.Completed}
+                return ended and (await self._rows())[crasher].crash_count == 1
+
+            await until_so(all_recorded)
+            took_s = time.monotonic() - back_at
+
+            async def as_before() -> bool:
+                now = await self._rows()
+                return all(
+                    now[guid].actual_lrp_instance_key == before[guid].actual_lrp_instance_key
+                    and now[guid].state == "RUNNING"
+                    and now[guid].presence == before[guid].presence
+                    for guid in APPS
+                )
+
+            await until_so(as_before)
+        for each in await self._tasks(tasks):
+            assert (each.failed, each.result) == (False, f"result of {each.task_guid}"), how
+        assert seen == Counter(tasks), f"{how}: each Task completes once"
+        assert (await self._rows())[crasher].crash_count == 1, how
+        assert took_s < PROMISE_S, f"{how}: all outcomes are recorded {took_s:.2f} s after the return"
+        await bbs.remove_desired_lrp(crasher)
+        for guid in tasks:
+            await bbs.resolving_task(guid)
+            await bbs.delete_task(guid)
+
+        async def removed() -> bool:
+            return (await self._rows()).keys() == set(APPS)
+
+        await until_so(removed)
+
+    async def _rows(self) -> dict[str, ActualLRP]:
+        return {row.actual_lrp_key.process_guid: row for row in await self.bbs.actual_lrps(domain="d")}
+
+    async def _tasks(self, guids: Collection[str]) -> list[Task]:
+        return [each for each in await self.bbs.tasks(domain="d") if each.task_guid in guids]

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.alone,
     # the engine's SDK leaves the socket of a refused connection to the garbage collector
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
@@ -44,7 +43,7 @@ EXEC_CREATE = r"POST .*/containers/[^/]+/exec"
 EXEC_START = r"POST .*/exec/[^/]+/start"
 QUICK_HEALTH = {
     "garden_healthcheck_interval_s": 0.2,
-    "garden_healthcheck_timeout_s": 1.0,
+    "garden_healthcheck_timeout_s": 5.0,  # a busy machine is no defect of an engine
     "garden_healthcheck_command_retry_pause_s": 0.1,
 }
 
@@ -153,10 +152,9 @@ async def test_a_hung_engine_makes_the_cell_unhealthy_and_apps_go_on(faulty: Ope
             check_definition=CheckDefinition(checks=(Check(tcp_check=TCPCheck(port=8080, interval_ms=100)),)),
         )
         await cell.until(EventKind.RUNNING)
-        assert cell.executor.healthy
+        await cell.until_true(lambda: cell.executor.healthy)
         with proxy.fault(".*", Hang()):
-            async with asyncio.timeout(20):
-                await cell.until_true(lambda: not cell.executor.healthy)
+            await cell.until_true(lambda: not cell.executor.healthy)
             seen = len(cell.log.lines)
             await cell.until_true(lambda: "tick" in cell.log.texts[seen:])
             assert cell.executor.container("ig").state is ContainerState.RUNNING

@@ -64,7 +64,6 @@ async def test_nothing_is_lost(tmp_path: Path, docker_client: APIClient, tls: bo
             **QUICK,
             "preloaded_root_fs": [f"{BUSYBOX_STACK}:{BUSYBOX_IMAGE}", f"{APP_STACK}:{stack}"],
             "log_sinks": [f"file:{tmp_path / 'apps.log'}"],
-            "lock_ttl": "120s",  # a start on a busy machine takes longer than the usual time
         }
         with take_slots(1) as (slot,):
             failpoints = tmp_path / "failpoints"

@@ -27,7 +27,7 @@ WEB = {
     "action": {"run": {"path": "/bin/sh", "args": ["-c", "exec httpd -f -p 8080"], "user": "root"}},
     "ports": [8080],
 }
-SETTLED_S = 5.0
+SETTLED_S = 2.5
 """Time in which a control plane that misses the cell would replace its instances."""
 LASTING = ("instance_guid", "index", "address", "ports", "since", "crash_count", "state")
 

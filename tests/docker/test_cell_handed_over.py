@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -24,11 +25,12 @@ from cell.development.local import LocalCellError, local_cell
 from cell.development.slots import take_slots
 from tests.support.inside import Inside
 from tests.support.local_reps import QUICK, LocalRep
+from tests.support.thorough import THOROUGH
 from tests.support.waiting import until_so
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
-SETTINGS = {**QUICK, "on_stop": "hand-over", "lock_ttl": "60s"}
+SETTINGS = {**QUICK, "on_stop": "hand-over"}
 
 
 def shell(script: str) -> RunAction:
@@ -105,7 +107,7 @@ async def test_a_restart_of_the_rep_is_none_of_the_instance(
     async with a_cell(tmp_path) as (rep, bbs):
         await rep.start()
         await bbs.desire_lrp(WEB)
-        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+        await bbs.desire_task("handed-over-sum", "d", UNTIL_ASKED)
 
         async def both_run() -> bool:
             rows = await bbs.actual_lrps(process_guid="web")
@@ -127,13 +129,13 @@ async def test_a_restart_of_the_rep_is_none_of_the_instance(
         assert (inside.ids(), inside.pids()) == (ids, pids)
         assert await instance(bbs) == before
 
-        inside.run("sum", "touch", "/tmp/end")
+        inside.run("handed-over-sum", "touch", "/tmp/end")
 
         async def done() -> bool:
-            return (await bbs.task("sum")).state is TaskState.Completed
+            return (await bbs.task("handed-over-sum")).state is TaskState.Completed
 
         await until_so(done)
-        task = await bbs.task("sum")
+        task = await bbs.task("handed-over-sum")
         assert (task.failed, task.result) == (False, "42\n")
         await bbs.remove_desired_lrp("web")
 
@@ -147,11 +149,14 @@ def log_of(rep: LocalRep) -> list[dict[str, Any]]:
     return [json.loads(line) for line in rep.log.read_text().splitlines()]
 
 
-async def test_a_start_that_fails_leaves_the_containers_alone(tmp_path: Path, client: APIClient) -> None:
-    """Locket is away at a restart."""
+@pytest.mark.parametrize("what", ["port-in-use", "locket-away"] if THOROUGH else ["port-in-use"])
+async def test_a_start_that_fails_leaves_the_containers_alone(
+    tmp_path: Path, client: APIClient, what: str
+) -> None:
+    """Before the adoption of the containers, because Locket is away, or after it, because of a listener."""
     async with a_cell(tmp_path) as (rep, bbs):
         await rep.start()
-        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+        await bbs.desire_task("handed-over-sum", "d", UNTIL_ASKED)
         inside = Inside(client, rep.cell_id)
 
         async def runs() -> bool:
@@ -161,15 +166,21 @@ async def test_a_start_that_fails_leaves_the_containers_alone(tmp_path: Path, cl
         ids, pids = inside.ids(), inside.pids()
         await rep.kill()
         good = rep.config.read_text()
-        rep.config.write_text(json.dumps({**json.loads(good), "locket_address": "127.0.0.1:1"}))
-        with pytest.raises(LocalCellError, match="no connection to 127"):
-            await rep.start()
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            in_use = f"127.0.0.1:{other.getsockname()[1]}"
+            changes, error = {
+                "port-in-use": ({"listen_addr_securable": in_use}, "address already in use"),
+                "locket-away": ({"locket_address": "127.0.0.1:1"}, "no connection to 127"),
+            }[what]
+            rep.config.write_text(json.dumps({**json.loads(good), **changes}))
+            with pytest.raises(LocalCellError, match=error):
+                await rep.start()
         assert await rep.ended() == 1
         assert (inside.ids(), inside.pids()) == (ids, pids)
         rep.config.write_text(good)
         await rep.start()
         assert (inside.ids(), inside.pids()) == (ids, pids)
-        await bbs.cancel_task("sum")
+        await bbs.cancel_task("handed-over-sum")
 
         async def empty() -> bool:
             return inside.ids() == {}
@@ -185,7 +196,7 @@ async def test_an_upgrade_and_the_way_back(tmp_path: Path, client: APIClient) ->
     environment = {"PYTHONPATH": str(newer)}
     async with a_cell(tmp_path) as (rep, bbs):
         await rep.start()
-        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+        await bbs.desire_task("handed-over-sum", "d", UNTIL_ASKED)
         inside = Inside(client, rep.cell_id)
 
         async def runs() -> bool:
@@ -205,9 +216,9 @@ async def test_an_upgrade_and_the_way_back(tmp_path: Path, client: APIClient) ->
 
         await rep.start(environment)
         await rep.evacuate()
-        inside.run("sum", "touch", "/tmp/end")
+        inside.run("handed-over-sum", "touch", "/tmp/end")
         assert await rep.ended() == 0
-        assert (await bbs.task("sum")).result == "42\n"
+        assert (await bbs.task("handed-over-sum")).result == "42\n"
         state = rep.config.parent / "state"
         (state / "journal").rename(state / "newer-journal")
         await rep.start()
@@ -242,7 +253,7 @@ async def test_a_reload_of_a_running_cell(tmp_path: Path) -> None:
 async def test_a_restart_goes_on_with_an_evacuation(tmp_path: Path, client: APIClient) -> None:
     async with a_cell(tmp_path) as (rep, bbs):
         await rep.start()
-        await bbs.desire_task("sum", "d", UNTIL_ASKED)
+        await bbs.desire_task("handed-over-sum", "d", UNTIL_ASKED)
 
         async def runs() -> bool:
             return list(map(len, inside.pids().values())) == [2]  # the program and its parent
@@ -255,9 +266,9 @@ async def test_a_restart_goes_on_with_an_evacuation(tmp_path: Path, client: APIC
         assert await rep.ended() == 0, rep.log_tail()
         assert inside.ids() == ids
         await rep.start()
-        inside.run("sum", "touch", "/tmp/end")
+        inside.run("handed-over-sum", "touch", "/tmp/end")
         assert await rep.ended() == 0, rep.log_tail()
-        task = await bbs.task("sum")
+        task = await bbs.task("handed-over-sum")
         assert (task.state, task.failed, task.result) == (TaskState.Completed, False, "42\n")
         assert inside.ids() == {}
         assert rep.cell_id not in {cell.cell_id for cell in await bbs.cells()}

@@ -19,7 +19,7 @@ from tests.support.inside import Inside
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.waiting import until_so
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 ENDS = ("kill", "stop", "kill", "kill", "stop")
 ARGUMENTS = ["--cells", "0", "--convergence-interval", "3600"]
@@ -79,7 +79,7 @@ async def test_each_line_is_logged_once(tmp_path: Path, client: APIClient) -> No
         with take_slots(1) as (slot,):
             rep = LocalRep(plane, slot, tmp_path / slot.cell_id, settings=settings)
             async with rep.running(), HTTPBBSClient(plane.endpoints["bbs"]) as bbs:
-                await bbs.desire_task("task", "d", definition)
+                await bbs.desire_task("logged", "d", definition)
                 for end in ENDS:
 
                     async def logged(least: int = log.read() + LINES) -> bool:
@@ -88,13 +88,13 @@ async def test_each_line_is_logged_once(tmp_path: Path, client: APIClient) -> No
                     await until_so(logged)
                     await (rep.kill() if end == "kill" else rep.stop())
                     await rep.start()
-                Inside(client, rep.cell_id).run("task", "touch", "/tmp/end")
+                Inside(client, rep.cell_id).run("logged", "touch", "/tmp/end")
 
                 async def done() -> bool:
-                    return (await bbs.task("task")).state is TaskState.Completed
+                    return (await bbs.task("logged")).state is TaskState.Completed
 
                 await until_so(done)
-                assert not (await bbs.task("task")).failed
+                assert not (await bbs.task("logged")).failed
 
                 async def all_logged() -> bool:
                     log.read()

@@ -25,7 +25,7 @@ from tests.support.inside import Inside
 from tests.support.local_reps import QUICK, LocalRep
 from tests.support.waiting import until_so
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 TASK = TaskDefinition(root_fs="preloaded:busybox", action=RunAction(path="sleep", args=("600",), user="root"))
 

@@ -65,11 +65,11 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
             action=RunAction(path="sh", args=("-c", f"{UNTIL_ASKED} echo -n 42 > /tmp/result"), user="root"),
             result_file="/tmp/result",
         )
-        await bbs.desire_task("sum", "d", definition)
+        await bbs.desire_task("outage-sum", "d", definition)
 
         async def both_run() -> bool:
             (row,) = await bbs.actual_lrps(process_guid="web")
-            task = await bbs.task("sum")
+            task = await bbs.task("outage-sum")
             return row.state == "RUNNING" and task.state is TaskState.Running
 
         await until_so(both_run)
@@ -79,7 +79,7 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
             return {each["report"] for each in await waiting(rep)} == {"CrashActualLRP", "CompleteTask"}
 
         async with relay.refusing():
-            for guid in (row.actual_lrp_instance_key.instance_guid, "sum"):
+            for guid in (row.actual_lrp_instance_key.instance_guid, "outage-sum"):
                 await asyncio.to_thread(end, guid)
             await until_so(both_wait)
             await rep.kill()
@@ -92,6 +92,6 @@ async def test_a_cell_killed_during_an_outage_reports_how_its_containers_ended(t
         await until_so(both_recorded)
         (row,) = await bbs.actual_lrps(process_guid="web")
         assert (row.crash_count, row.crash_reason.rpartition(": ")[2]) == (1, "Exited with status 7")
-        task = await bbs.task("sum")
+        task = await bbs.task("outage-sum")
         assert (task.state, task.failed, task.result) == (TaskState.Completed, False, "42")
         await bbs.remove_desired_lrp("web")

@@ -36,9 +36,9 @@ from executor.model import (
 )
 from executor.network.cell import CellNetwork
 from executor.network.config import NetworkConfig
+from tests.support.waiting import PATIENCE_S
 
 IMAGE = "diego-cell/test-rootfs:1"
-PATIENCE_S = 30.0
 
 
 class AppLog:

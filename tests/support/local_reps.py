@@ -40,14 +40,14 @@ if sys.stdin.readline():
 """`cell`, which loads its modules and begins once there is a line in its input."""
 
 QUICK: Mapping[str, object] = {
-    "lock_ttl": "3s",
+    "lock_ttl": "120s",
     "polling_interval": "1s",
     "evacuation_polling_interval": "1s",
     "graceful_shutdown_interval": "2s",
     "envoy_config_reload_duration": "0s",
     "unhealthy_monitoring_interval": "100ms",
 }
-"""Intervals for those who wait: a tenth of a deployment's."""
+"""Intervals for those who wait: a tenth of a deployment's. A presence outlasts what a busy machine delays."""
 
 
 class LocalRep:
