@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sshd.wire import text
 
 if TYPE_CHECKING:
     from sshd.ssh.mux import Mux
@@ -23,3 +25,12 @@ def global_request(
         lambda success, content: None if answer.done() else answer.set_result((success, content)),
     )
     return answer
+
+
+async def is_usable(client: Any) -> bool:
+    """Whether a session of this tenant runs a command to its end."""
+    session = await client.open()
+    assert await session.channel.request("exec", text("echo usable"), True)
+    await asyncio.wait_for(session.over.wait(), 60)
+    usable: bool = session.seen.output == b"usable\n"
+    return usable
