@@ -4,18 +4,20 @@ Both check the same port of the same container. A shell loop inside the containe
 do not include the cost of entering the container. Debian's busybox has ``nc`` without ``-z``: it gets no
 input and exits when the app closes the connection. The benchmark also prints the size of the bundle. Goals:
 under 60 ms, under 25 MB.
+
+    .venv/bin/python -m benchmarks.bundle
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks.figures import Figure, arguments_of, hand_on
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 8080
@@ -35,8 +37,8 @@ def loop_milliseconds(container: str, count: int, command: str) -> float:
     return int(run("docker", "exec", container, "/bin/sh", "-c", script)) / count / 1e6
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    parser = arguments_of(__doc__)
     parser.add_argument("--n", type=int, default=50, help="runs of each command per round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -73,8 +75,16 @@ def main() -> int:
     for name, milliseconds in best.items():
         print(f"{name:18} {milliseconds:6.1f} ms")
     print(f"{'lifecycle.tgz':18} {size / 1e6:6.1f} MB, {on_disk / 1e6:.1f} MB unpacked")
-    print(json.dumps({"milliseconds": best, "compressed_bytes": size, "unpacked_bytes": on_disk}))
-    return 0
+    floor = best["busybox nc"]
+    hand_on(
+        [
+            Figure("tcp", best["healthcheck tcp"], "ms", floor=floor),
+            Figure("http", best["healthcheck http"], "ms", floor=floor),
+            Figure("compressed", size / 1e6, "MB"),
+            Figure("unpacked", on_disk / 1e6, "MB"),
+        ],
+        arguments.json,
+    )
 
 
 LISTEN = f"""
@@ -97,4 +107,4 @@ while True:
 """A one-file app: accepts connections and answers requests."""
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,70 +6,39 @@ which creates, starts and execs a container with the same image, init, mounts, l
 everything: store, auction, claim, ports, logs and, with --egress-rules, that many different rules for each
 LRP. The bare engine maps no ports and has no rules.
 
-    .venv/bin/python benchmarks/burst.py --n 25
-    .venv/bin/python benchmarks/burst.py --n 100 --egress-rules 100
+    .venv/bin/python -m benchmarks.burst --n 1 25
+    .venv/bin/python -m benchmarks.burst --n 100 --egress-rules 100
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import tempfile
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import docker
 
+from benchmarks.bare import bare_engine
+from benchmarks.figures import Figure, arguments_of, hand_on
 from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
 from cell.development.local import LocalCell, local_cell
 
-WORKERS = 8
 
-
-def bare_engine(count: int) -> float:
+def bare_burst(count: int) -> float:
     """Seconds for the engine alone; the clean-up is not timed."""
-    client = docker.APIClient(num_pools=WORKERS * 2)
-    network = client.create_network(f"burst-{uuid.uuid4().hex[:8]}", driver="bridge")["Id"]
-    made: list[str] = []
-
-    def one(_: int) -> None:
-        host = client.create_host_config(
-            binds={
-                "/usr/bin/catatonit": {"bind": "/.cell/init", "mode": "ro"},
-                "/bin/busybox": {"bind": "/.cell/busybox", "mode": "ro"},
-            },
-            mem_limit=32 << 20,
-            memswap_limit=32 << 20,
-            pids_limit=64,
-            log_config={"Type": "none"},
-            network_mode=network,
-        )
-        container: str = client.create_container(
-            BUSYBOX_IMAGE, entrypoint=["/.cell/init", "-P"], host_config=host, user="root"
-        )["Id"]
-        made.append(container)
-        client.start(container)
-        process = client.exec_create(container, ["/bin/sleep", "1000"], stdout=False, stderr=False)["Id"]
-        client.exec_start(process, detach=True)
-
-    try:
+    with bare_engine() as engine:
         began = time.monotonic()
-        with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(one, range(count)))
+        engine.start(count)
         return time.monotonic() - began
-    finally:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(lambda c: client.remove_container(c, force=True, v=True), made))
-        client.remove_network(network)
-        client.close()
 
 
-def _egress(number: int, count: int) -> list[dict[str, Any]]:
+def egress(number: int, count: int) -> list[dict[str, Any]]:
     """``count`` rules that differ from those of all other LRPs."""
     return [
         {
@@ -104,7 +73,7 @@ async def our_cell(cell: LocalCell, count: int, rules: int = 0) -> float:
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number, guid in enumerate(guids):
-            document = _lrp(guid, _egress(number, rules))
+            document = _lrp(guid, egress(number, rules))
             group.create_task(receptor.expect(201, "POST", "/v1/desired_lrps", document))
 
     def all_running(rows: Any) -> bool:
@@ -123,39 +92,42 @@ async def our_cell(cell: LocalCell, count: int, rules: int = 0) -> float:
     return seconds
 
 
-async def measure(count: int, rounds: int, rules: int) -> None:
-    """Print each round and the ratio of the medians."""
-    ours: list[float] = []
-    floor: list[float] = []
+async def measure(counts: Sequence[int], rounds: int, rules: int) -> list[Figure]:
+    """Print each round and the ratios of the medians."""
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder:
         client = docker.APIClient()
         ensure_image(client, BUSYBOX_IMAGE, Path(folder))
         client.close()
         async with local_cell(Path(folder)) as cell:
             await our_cell(cell, 2)  # the first containers of an engine are slower
-            await asyncio.to_thread(bare_engine, 2)
-            for number in range(rounds):
-                floor.append(await asyncio.to_thread(bare_engine, count))
-                ours.append(await our_cell(cell, count, rules))
-                print(
-                    f"round {number + 1}: bare engine {floor[-1]:6.2f} s   diego-cell {ours[-1]:6.2f} s",
-                    flush=True,
-                )
-    a, b = statistics.median(floor), statistics.median(ours)
+            await asyncio.to_thread(bare_burst, 2)
+            return [await _measure_one(cell, count, rounds, rules) for count in counts]
+
+
+async def _measure_one(cell: LocalCell, count: int, rounds: int, rules: int) -> Figure:
+    ours: list[float] = []
+    floor: list[float] = []
+    for number in range(rounds):
+        floor.append(await asyncio.to_thread(bare_burst, count))
+        ours.append(await our_cell(cell, count, rules))
+        print(
+            f"round {number + 1}: bare engine {floor[-1]:6.2f} s   diego-cell {ours[-1]:6.2f} s", flush=True
+        )
+    burst = Figure("seconds", statistics.median(ours), "s", count, statistics.median(floor))
     print(
-        f"burst n={count}, {rules} rules each: bare engine {a:.2f} s, diego-cell {b:.2f} s, ratio {b / a:.2f}"
+        f"burst n={count}, {rules} rules each: bare engine {burst.floor:.2f} s, diego-cell {burst:.2f} s, "
+        f"ratio {burst.ratio:.2f}"
     )
+    return burst
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--n", type=int, default=25, help="how many LRPs (default 25)")
+    parser = arguments_of(__doc__)
+    parser.add_argument("--n", type=int, nargs="+", default=[25], help="how many LRPs (default 25)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs (default 3)")
     parser.add_argument("--egress-rules", type=int, default=0, help="rules of each LRP (default 0)")
     args = parser.parse_args()
-    asyncio.run(measure(args.n, args.rounds, args.egress_rules))
+    hand_on(asyncio.run(measure(args.n, args.rounds, args.egress_rules)), args.json)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ A server in the same process serves one archive with an ETag and counts requests
 one key run at once: there must be exactly one request, and all share its answer. Second, a hit (request, 304,
 file held and released) is compared with a plain copy of the same file by the standard library.
 
-    .venv/bin/python benchmarks/cache.py --mib 64
+    .venv/bin/python -m benchmarks.cache --mib 64
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from benchmarks.figures import Figure, arguments_of, hand_on
 from executor.cache.downloader import Downloader
 from executor.cache.http import Fetcher
 from executor.cache.session import AssetTLS, asset_session
@@ -65,7 +65,7 @@ async def server(archive: Path) -> AsyncIterator[tuple[str, Counter[int]]]:
         await runner.cleanup()
 
 
-async def measure(mib: int, at_once: int, hits: int) -> None:
+async def measure(mib: int, at_once: int, hits: int) -> list[Figure]:
     """Print the server's request counts, and the cost of a hit beside that of a copy."""
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
         folder = Path(name)
@@ -96,22 +96,22 @@ async def measure(mib: int, at_once: int, hits: int) -> None:
                 copy.append(time.monotonic() - began)
                 (folder / f"copy-{number}").unlink()
     print(f"{at_once} downloads at once took {burst * 1e3:.0f} ms; the server answered {asked}")
-    ours, floor = statistics.median(hit), statistics.median(copy)
+    requests = Figure("requests", sum(asked.values()), "", at_once)
+    one = Figure("hit", 1e3 * statistics.median(hit), "ms", mib, 1e3 * statistics.median(copy))
     print(
-        f"cache {mib} MiB: {sum(asked.values())} request for {at_once} downloads at once; a hit "
-        f"{ours * 1e3:.1f} ms, a plain copy {floor * 1e3:.1f} ms, ratio {ours / floor:.2f}"
+        f"cache {mib} MiB: {requests:.0f} request for {at_once} downloads at once; a hit {one:.1f} ms, "
+        f"a plain copy {one.floor:.1f} ms, ratio {one.ratio:.2f}"
     )
+    return [requests, one]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--mib", type=int, default=64, help="size of the archive (default 64)")
     parser.add_argument("--at-once", type=int, default=50, help="downloads at the same time (default 50)")
     parser.add_argument("--hits", type=int, default=20, help="hits measured one by one (default 20)")
     args = parser.parse_args()
-    asyncio.run(measure(args.mib, args.at_once, args.hits))
+    hand_on(asyncio.run(measure(args.mib, args.at_once, args.hits)), args.json)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ Our side is liveness checks as in a cell: coroutines of the agent, with sockets 
 is the cheapest form of one process per check: a busybox shell that probes with busybox nc and sleeps. Both
 check the same ports of one listening process, whose cost is not counted. They run in turns in one run.
 
-    .venv/bin/python benchmarks/checks.py --checks 250
+    .venv/bin/python -m benchmarks.checks --checks 250
 
 CPU is user and system time per check and second, children included. Memory is unshared memory (USS).
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import os
@@ -28,6 +27,7 @@ from functools import partial
 
 import psutil
 
+from benchmarks.figures import Figure, arguments_of, hand_on
 from executor.network.spaces import Spaces
 from executor.steps.check import LivenessCheck, Target
 from executor.steps.throttle import Turns
@@ -166,29 +166,29 @@ def _memory(process: psutil.Popen) -> float:
     return used
 
 
-def measure(count: int, interval: float, seconds: float) -> None:
+def measure(count: int, interval: float, seconds: float) -> list[Figure]:
     """Print both costs and their ratios."""
     with listening(count) as ports:
         floor = processes(ports, interval, seconds)
         print(f"a process per check: {floor.cpu_ms:.3f} ms CPU/s, {floor.memory / 1024:.0f} KiB", flush=True)
         ours = asyncio.run(our_checks(ports, interval, seconds))
         print(f"coroutines:          {ours.cpu_ms:.3f} ms CPU/s, {ours.memory / 1024:.1f} KiB", flush=True)
-    cpu, memory = floor.cpu_ms / ours.cpu_ms, floor.memory / max(ours.memory, 1)
+    cpu = Figure("cpu", ours.cpu_ms, "ms/s", count, floor.cpu_ms)
+    memory = Figure("memory", max(ours.memory, 1) / 1024, "KiB", count, floor.memory / 1024)
     print(
-        f"checks n={count} every {interval:g} s: {ours.cpu_ms:.3f} ms CPU/s and {ours.memory / 1024:.1f} KiB "
-        f"a check, {cpu:.1f} x and {memory:.0f} x less than a process per check"
+        f"checks n={count} every {interval:g} s: {cpu:.3f} ms CPU/s and {memory:.1f} KiB a check, "
+        f"{1 / cpu.ratio:.1f} x and {1 / memory.ratio:.0f} x less than a process per check"
     )
+    return [cpu, memory]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--checks", type=int, default=250, help="how many (default 250)")
     parser.add_argument("--interval", type=float, default=2.0, help="s between two probes (default 2)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each side runs (default 20)")
     args = parser.parse_args()
-    measure(args.checks, args.interval, args.seconds)
+    hand_on(measure(args.checks, args.interval, args.seconds), args.json)
 
 
 if __name__ == "__main__":

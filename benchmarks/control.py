@@ -5,20 +5,23 @@ measured at a tenth of the size and at full size. ``growth`` is the CPU time at 
 the CPU time at the small size: 1.0 is linear, less is better. CPU time is used because other programs may use
 the machine as well.
 
-    .venv/bin/python benchmarks/control.py
-    .venv/bin/python benchmarks/control.py --scale 0.1
+    .venv/bin/python -m benchmarks.control
+    .venv/bin/python -m benchmarks.control --scale 0.1
+
+Two parts also have a floor in CPU time: for the auction, a sort of the same starts; for the list of all
+instances, a plain read of their stored form with SQLite.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import sqlite3
 import statistics
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,30 +29,15 @@ from typing import Any, cast
 import aiohttp
 import grpc.aio
 
-from bbs.client.http import HTTPBBSClient
 from bbs.embedded.auctioneer.schedule import schedule
-from bbs.embedded.calls.callbacks import HTTPCallbacks
-from bbs.embedded.calls.destinations import Destinations
-from bbs.embedded.calls.reps import RepClient
-from bbs.embedded.decisions.lrps import Outcome
-from bbs.embedded.decisions.rows import Rows
-from bbs.embedded.service import BBS, run_bbs
-from bbs.embedded.store.resources import Registry
-from bbs.embedded.store.tables import Tables
-from bbs.models.actions import RunAction
-from bbs.models.actual_lrp import ActualLRP, ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo, Presence
 from bbs.models.auction import LRP, CellState, Demand, RootFSProvider
 from bbs.models.auction import Resources as CellResources
-from bbs.models.cell import CellCapacity, CellPresence
-from bbs.models.codec import dumps
-from bbs.models.common import MetricTagValue, ModificationTag
-from bbs.models.desired_lrp import DesiredLRP
-from bbs.models.locket import Resource, TypeCode
-from bbs.serving.address import Address, listening
-from bbs.serving.listener import serving
+from bbs.models.locket import TypeCode
 from bbs.wire import locket as wire
 from bbs.wire.proto import locket_pb2
 from bbs.wire.routes import ACTUAL_LRPS
+from benchmarks.figures import Figure, arguments_of, hand_on
+from benchmarks.planes import INSTANCES, NET_INFO, filled, instance_key, lrp_key
 from cell.assembly.process import relax_garbage_collector
 from executor.api import ExecutorAPI
 from executor.journal.sqlite import SQLiteJournal
@@ -68,7 +56,6 @@ from rep.removals import Removals
 from rep.rootfs import StackMap
 from rep.runrequest import RunRequestBuilder
 
-INSTANCES = 5
 CELLS = 100
 AUCTION_CELLS = 1000
 SUBSCRIBERS = 50
@@ -77,114 +64,13 @@ BURST = 50
 """LRPs whose instances are claimed at the same time."""
 
 
-@dataclass(frozen=True)
-class Filled:
-    """A running BBS, a client of it, and the port it listens on."""
-
-    bbs: BBS
-    client: HTTPBBSClient
-    port: int
-
-
-class Nobody:
-    """An auctioneer that accepts requests and does nothing."""
-
-    async def request_lrps(self, requests: list[Any], trace_id: str = "") -> None: ...
-
-    async def request_tasks(self, requests: list[Any], trace_id: str = "") -> None: ...
-
-
-def _key(number: int, index: int) -> ActualLRPKey:
-    return ActualLRPKey(process_guid=f"app-{number:06}", index=index, domain="bench")
-
-
-def _instance(number: int, index: int, cells: int) -> ActualLRPInstanceKey:
-    position = number * INSTANCES + index
-    return ActualLRPInstanceKey(
-        instance_guid=f"instance-{position:07}", cell_id=f"cell-{position % cells:03}"
-    )
-
-
-NET_INFO = ActualLRPNetInfo(address="10.0.0.1", instance_address="10.255.0.2")
-
-
-def _fill(tables: Tables, desired: int, cells: int, now: int) -> None:
-    for number in range(desired):
-        guid = f"app-{number:06}"
-        lrp = DesiredLRP(
-            process_guid=guid,
-            domain="bench",
-            root_fs="preloaded:busybox",
-            instances=INSTANCES,
-            action=RunAction(path="/app", user="vcap"),
-            routes={"cf-router": f'[{{"hostnames":["{guid}.example.com"],"port":8080}}]'.encode()},
-            metric_tags={"source_id": MetricTagValue(static=guid)},
-            modification_tag=ModificationTag(epoch=guid),
-        )
-        tables.insert_desired_lrp(lrp, "")
-        for index in range(INSTANCES):
-            row = ActualLRP(
-                actual_lrp_key=_key(number, index),
-                actual_lrp_instance_key=_instance(number, index, cells),
-                actual_lrp_net_info=NET_INFO,
-                state="RUNNING",
-                since=now,
-                modification_tag=ModificationTag(epoch=f"{guid}-{index}"),
-                presence=Presence.ORDINARY,
-                metric_tags={"source_id": guid},
-                routable=True,
-            )
-            tables.apply(Rows(), Outcome(after=Rows(ordinary=row)))
-    tables.upsert_domain("bench", None)
-    tables.notices.clear()
-
-
-def _register(registry: Registry, cells: int) -> None:
-    for number in range(cells):
-        cell = CellPresence(
-            cell_id=f"cell-{number:03}",
-            rep_address="http://127.0.0.1:1",
-            rep_url="http://127.0.0.1:1",
-            zone=f"z{number % 3}",
-            capacity=CellCapacity(memory_mb=65536, disk_mb=65536, containers=1000),
-        )
-        registry.lock(
-            Resource(key=cell.cell_id, owner="o", value=dumps(cell), type_code=TypeCode.PRESENCE), 10**6
-        )
-
-
-@asynccontextmanager
-async def filled(desired: int, cells: int) -> AsyncIterator[Filled]:
-    """A BBS with ``desired`` LRPs, all instances running, and a client of it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as folder,
-        listening(Address("127.0.0.1", 0), "the benchmark") as bound,
-    ):
-        async with (
-            RepClient() as reps,
-            HTTPCallbacks(destinations=Destinations()) as callbacks,
-            run_bbs(
-                Path(folder),
-                auctioneer=Nobody(),
-                reps=reps,
-                callbacks=callbacks,
-                convergence_interval_s=3600,
-            ) as bbs,
-            serving(bbs.app, bound),
-            HTTPBBSClient(f"http://127.0.0.1:{bound.getsockname()[1]}") as client,
-        ):
-            deps = bbs.controllers.deps
-            await deps.store.run(lambda tables: _fill(tables, desired, cells, deps.clock.wall()))
-            _register(deps.registry, cells)
-            yield Filled(bbs, client, bound.getsockname()[1])
-
-
 @dataclass
 class Clock:
-    """Wall and CPU seconds of a block."""
+    """Wall and CPU seconds of a block. floor: CPU seconds of the floor, where there is one."""
 
     wall: float = 0.0
     cpu: float = 0.0
+    floor: float | None = None
 
 
 @contextmanager
@@ -196,7 +82,12 @@ def timed() -> Iterator[Clock]:
 
 
 def median(clocks: Sequence[Clock]) -> Clock:
-    return Clock(statistics.median(c.wall for c in clocks), statistics.median(c.cpu for c in clocks))
+    floors = [clock.floor for clock in clocks if clock.floor is not None]
+    return Clock(
+        statistics.median(clock.wall for clock in clocks),
+        statistics.median(clock.cpu for clock in clocks),
+        statistics.median(floors) if floors else None,
+    )
 
 
 async def list_by_cell(desired: int) -> Clock:
@@ -226,7 +117,16 @@ async def list_all(desired: int) -> Clock:
             with timed() as clock:
                 assert await _list_all(plane.port, session) > desired * INSTANCES * 50
             taken.append(clock)
+            with timed() as floor:
+                assert _plain_read(plane.file) > desired * INSTANCES * 50
+            clock.floor = floor.cpu
     return median(taken)
+
+
+def _plain_read(file: Path) -> int:
+    """Bytes of the stored form of all instances."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        return len(b"".join(payload for (payload,) in connection.execute("SELECT payload FROM actual_lrps")))
 
 
 async def longest_write_in_list(desired: int) -> Clock:
@@ -249,7 +149,7 @@ async def renewals(count: int) -> Clock:
         plane.bbs.locket_server("127.0.0.1:0") as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        lock = channel.unary_unary(wire.LOCK.path)
+        lock = channel.unary_unary(wire.LOCK.path, bytes, bytes)
         resources = plane.bbs.controllers.deps.registry.fetch_all(TypeCode.PRESENCE)
         requests = [
             locket_pb2.LockRequest(
@@ -300,7 +200,7 @@ async def fan_out(events: int) -> Clock:
             for first in range(0, len(numbers), BURST):
                 await asyncio.gather(
                     *(
-                        lrps.claim(f"app-{number:06}", index, _instance(number, index, CELLS))
+                        lrps.claim(f"app-{number:06}", index, instance_key(number, index, CELLS))
                         for number in numbers[first : first + BURST]
                         for index in range(INSTANCES)
                     )
@@ -353,7 +253,7 @@ async def bulk_pass(containers: int) -> Clock:
         running = []
         for number in range(containers // INSTANCES):
             for index in range(INSTANCES):
-                guid = _instance(number, index, 1).instance_guid
+                guid = instance_key(number, index, 1).instance_guid
                 running.append(
                     Container(
                         guid=guid,
@@ -364,7 +264,7 @@ async def bulk_pass(containers: int) -> Clock:
                         run_info=RunInfo(
                             metrics_config=MetricsConfig(tags={"source_id": f"app-{number:06}"})
                         ),
-                        tags=tags.lrp_tags(_key(number, index), guid, None, None),
+                        tags=tags.lrp_tags(lrp_key(number, index), guid, None, None),
                     )
                 )
         executor = cast(ExecutorAPI, StillExecutor(running))
@@ -419,13 +319,19 @@ async def auction(starts: int) -> Clock:
     demand = Demand(root_fs="preloaded:busybox", memory_mb=64, disk_mb=64)
     states = _cell_states(AUCTION_CELLS)
     work = [LRP(process_guid="app", index=index, domain="bench", demand=demand) for index in range(starts)]
-    with timed() as clock:
-        placed = schedule(states, work, [])
+    taken = []
+    for _ in range(3):
+        with timed() as clock:
+            placed = schedule(states, work, [])
+        taken.append(clock)
+        with timed() as floor:
+            sorted(work, key=lambda lrp: (lrp.process_guid, lrp.index))
+        clock.floor = floor.cpu
     spread = Counter({state.cell_id: 0 for state in states})
     spread.update({cell_id: len(given.lrps) for cell_id, given in placed.work.items()})
     assert not placed.failures
     assert max(spread.values()) - min(spread.values()) <= 1, spread
-    return clock
+    return median(taken)
 
 
 PARTS: Mapping[str, tuple[Callable[[int], Any], int, str]] = {
@@ -441,8 +347,9 @@ PARTS: Mapping[str, tuple[Callable[[int], Any], int, str]] = {
 }
 
 
-async def measure(names: Sequence[str], scale: float) -> None:
+async def measure(names: Sequence[str], scale: float) -> list[Figure]:
     """Print one line per part."""
+    figures: list[Figure] = []
     for name in names:
         part, size, what = PARTS[name]
         full = max(int(size * scale), 10 * INSTANCES)
@@ -454,17 +361,26 @@ async def measure(names: Sequence[str], scale: float) -> None:
             f"(a tenth: {small.wall * 1000:8.1f} ms, {small.cpu * 1000:8.1f} ms; growth {growth:.2f})",
             flush=True,
         )
+        key = name.replace(" ", "_").replace("-", "_")
+        for at, clock in ((full // 10, small), (full, large)):
+            figures += [
+                Figure(key, clock.wall, "s", at),
+                Figure(f"{key}_cpu", clock.cpu, "s", at, clock.floor),
+            ]
+        figures += [
+            Figure(f"{key}_cpu_each", 1000 * large.cpu / full, "ms"),
+            Figure(f"{key}_growth", growth, "x"),
+        ]
+    return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes (default 1)")
     parser.add_argument("--only", choices=PARTS, action="append", help="just this part; may be repeated")
     args = parser.parse_args()
     relax_garbage_collector()
-    asyncio.run(measure(args.only or list(PARTS), args.scale))
+    hand_on(asyncio.run(measure(args.only or list(PARTS), args.scale)), args.json)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ through the engine: the stream of an attached exec, read from its socket frame b
 our side they come through the FIFOs and the spools of every process in a cell. Both sides run in turns in one
 run. Each file is read back; a missing or misplaced line is an error.
 
-    .venv/bin/python benchmarks/logs.py --lines 1000000
+    .venv/bin/python -m benchmarks.logs --lines 1000000
 
 CPU is the time of this process and the engine's daemons. Any other load on the engine counts, too.
+
+With ``--in-memory`` no container is needed: the lines go from memory to the ring buffer of an app's last
+lines. The floor splits the same output and keeps the last lines.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -23,21 +25,25 @@ import statistics
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import docker
 import psutil
 
+from benchmarks.figures import Figure, arguments_of, hand_on
 from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
 from executor.engine.api import ContainerSpec, EngineContainer, ProcessSpec
 from executor.engine.docker import DockerEngine, EngineConfig
 from executor.engine.spools import Spools
 from executor.logs.api import Output
+from executor.logs.sinks import RingSink
 from executor.logs.streamer import LogStreamer
 from executor.logs.targets import open_target
 from executor.model import LogConfig
@@ -55,7 +61,7 @@ def program(lines: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Pass:
     """One pass: wall and CPU seconds."""
 
     wall: float
@@ -128,7 +134,7 @@ class Frames:
         self._rest = data[at:]
 
 
-async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[None]]) -> Figures:
+async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[None]]) -> Pass:
     """Run once into a separate file, and check that every line is there, in order."""
     path = folder / "app.log"
     shipper = open_target(f"file:{path}")
@@ -149,7 +155,7 @@ async def measured(folder: Path, lines: int, run: Callable[[Output], Awaitable[N
     if count != lines:
         raise RuntimeError(f"{count} lines arrived of {lines}")
     path.unlink()
-    return Figures(wall, used)
+    return Pass(wall, used)
 
 
 @asynccontextmanager
@@ -167,11 +173,51 @@ async def container_for(folder: Path) -> AsyncIterator[tuple[DockerEngine, Engin
         await engine.close()
 
 
-async def measure(lines: int, rounds: int) -> None:
+def in_memory(lines: int, rounds: int) -> list[Figure]:
+    """Print the CPU time of a line from a read of output to the ring buffer."""
+    text = TEXT[: 100 - 11].ljust(100 - 11)
+    output = "".join(f"{number:09} {text}\n" for number in range(lines)).encode()
+    blocks = [output[at : at + READ_SIZE] for at in range(0, len(output), READ_SIZE)]
+    ours: list[float] = []
+    floor: list[float] = []
+    for _ in range(rounds):
+        sink = RingSink()
+        stdout = LogStreamer(sink, LogConfig(guid="bench")).stream("APP/PROC/WEB").stdout
+        began = time.process_time()
+        for block in blocks:
+            stdout(block)
+        ours.append(time.process_time() - began)
+        if not sink.lines()[-1].payload.startswith(b"%09d" % (lines - 1)):
+            raise RuntimeError("the last line is not the last one of the output")
+        floor.append(_kept_lines(blocks))
+    figure = Figure(
+        "in_memory",
+        1e6 * statistics.median(ours) / lines,
+        "us",
+        lines,
+        1e6 * statistics.median(floor) / lines,
+    )
+    print(
+        f"logs in memory n={lines}: {figure:.2f} us of CPU a line, split and kept {figure.floor:.2f} us, "
+        f"ratio {figure.ratio:.2f}"
+    )
+    return [figure]
+
+
+def _kept_lines(blocks: Sequence[bytes]) -> float:
+    """CPU seconds to split output and keep its last lines."""
+    kept: deque[bytes] = deque(maxlen=1000)
+    began = time.process_time()
+    for block in blocks:
+        kept.extend(block.split(b"\n"))
+    return time.process_time() - began
+
+
+async def measure(lines: int, rounds: int) -> list[Figure]:
     """Print each round and the ratio of the medians."""
     client = docker.APIClient()
-    floor: list[Figures] = []
-    ours: list[Figures] = []
+    floor: list[Pass] = []
+    ours: list[Pass] = []
     with tempfile.TemporaryDirectory(prefix="diego-cell-bench-") as name:
         folder = Path(name)
         ensure_image(client, BUSYBOX_IMAGE, folder)
@@ -188,27 +234,36 @@ async def measure(lines: int, rounds: int) -> None:
                     flush=True,
                 )
     client.close()
-    wall = statistics.median(one.wall for one in floor) / statistics.median(one.wall for one in ours)
-    cpu = statistics.median(one.cpu for one in floor) / statistics.median(one.cpu for one in ours)
-    rate = lines / statistics.median(one.wall for one in ours)
-    print(
-        f"logs n={lines}: {rate:,.0f} lines/s, none lost; {wall:.2f} x the attach stream by the clock, "
-        f"{cpu:.2f} x per CPU second"
+    wall, cpu = (
+        Figure(name, _rate(ours, lines, of), "lines/s", lines, _rate(floor, lines, of))
+        for name, of in (("rate", attrgetter("wall")), ("rate_per_cpu", attrgetter("cpu")))
     )
+    print(
+        f"logs n={lines}: {wall:,.0f} lines/s, none lost; {wall.ratio:.2f} x the attach stream by the clock, "
+        f"{cpu.ratio:.2f} x per CPU second"
+    )
+    return [wall, cpu]
 
 
-def _shown(figures: Figures, lines: int) -> str:
-    return f"{lines / figures.wall:9,.0f} lines/s ({lines / figures.cpu:9,.0f} per CPU s)"
+def _rate(passes: Sequence[Pass], lines: int, of: Callable[[Pass], float]) -> float:
+    return lines / statistics.median(map(of, passes))
+
+
+def _shown(one: Pass, lines: int) -> str:
+    return f"{lines / one.wall:9,.0f} lines/s ({lines / one.cpu:9,.0f} per CPU s)"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000, help="how many lines (default 1000000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs (default 3)")
+    parser.add_argument("--in-memory", action="store_true", help="without a container")
     args = parser.parse_args()
-    asyncio.run(measure(args.lines, args.rounds))
+    if args.in_memory:
+        figures = in_memory(args.lines, args.rounds)
+    else:
+        figures = asyncio.run(measure(args.lines, args.rounds))
+    hand_on(figures, args.json)
 
 
 if __name__ == "__main__":

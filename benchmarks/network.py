@@ -11,12 +11,11 @@ end.
   round trip  us for a byte to the peer and back over an established connection
   throughput  MB/s over the same connection
 
-    .venv/bin/python benchmarks/network.py
+    .venv/bin/python -m benchmarks.network
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import os
@@ -25,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +33,7 @@ from ipaddress import IPv4Address
 from pyroute2.netns import setns
 
 from bbs.models.workload import SecurityGroupRule
+from benchmarks.figures import Figure, arguments_of, hand_on
 from executor.network.config import NO_IPV6, NetworkConfig
 from executor.network.desiredtable import DesiredTable, Member, everything
 from executor.network.egress import compile_rules
@@ -279,7 +279,7 @@ def _space(pid: int) -> str:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Costs:
     """change, shared: ms. connect, trip: us. rate: MB/s."""
 
     change: float
@@ -292,6 +292,11 @@ class Figures:
     def line(self) -> str:
         packets = f" {self.connect:6.0f} us {self.trip:8.1f} us {self.rate:6.0f} MB/s" if self.rate else ""
         return f"{self.change:6.2f} ms {self.shared:6.2f} ms{packets}"
+
+
+UNITS = {"change": "ms", "shared": "ms", "connect": "us", "trip": "us", "rate": "MB/s"}
+Measured = Mapping[tuple[int, int], Costs]
+"""Costs of one side by containers and rules."""
 
 
 def changes(side: Ours | IPTables, containers: int, count: int) -> tuple[float, float]:
@@ -310,73 +315,79 @@ def changes(side: Ours | IPTables, containers: int, count: int) -> tuple[float, 
     return found[0], found[1]
 
 
-def report(packets: bool) -> None:
+def report(sizes: Sequence[int], counts: Sequence[int], packets: bool) -> list[Figure]:
+    """Print a line per side, containers and rules, then the ratios."""
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     titles = f"{'change':>9} {'shared':>9} {'connect':>9} {'round trip':>11} {'throughput':>11}"
     print(f"{'':10} {'containers':>10} {'rules':>6} {titles}")
-    measured: dict[tuple[str, int, int], Figures] = {}
+    measured: dict[str, dict[tuple[int, int], Costs]] = {"ours": {}, "iptables": {}}
     with asyncio.Runner() as runner, topology() as path:
         for name, side in (("ours", Ours(runner)), ("iptables", IPTables())):
-            for count in RULES:
-                for containers in CONTAINERS:
+            for count in counts:
+                for containers in sizes:
                     if not side.load(containers, count, PORT):
                         print(f"{name:10} {containers:10} {count:6} {'left out':>9}")
                         continue
                     gc.collect()
                     gc.freeze()  # a cell does not keep the original rules of all containers
-                    figures = Figures(*changes(side, containers, count), *(path.measure() if packets else ()))
+                    costs = Costs(*changes(side, containers, count), *(path.measure() if packets else ()))
                     gc.unfreeze()
-                    measured[name, containers, count] = figures
-                    print(f"{name:10} {containers:10} {count:6} {figures.line}", flush=True)
+                    measured[name][containers, count] = costs
+                    print(f"{name:10} {containers:10} {count:6} {costs.line}", flush=True)
             side.clear()
-    for line in ratios(measured, packets):
-        print(line)
+    ours, theirs = measured["ours"], measured["iptables"]
+    figures = [*each_cost(ours, theirs), *growth(ours, packets), *against(ours, theirs, packets)]
+    for figure in figures:
+        if figure.unit == "x":
+            rules_each = f", {figure.size} rules" if figure.size else ""
+            print(f"{figure.name}{rules_each}: {figure:.2f} x")
+    return figures
 
 
-def ratios(measured: dict[tuple[str, int, int], Figures], packets: bool) -> Iterator[str]:
-    """Ratios, which hold on faster and slower machines."""
-    (few, many), (short, long) = (CONTAINERS[0], CONTAINERS[-1]), (RULES[0], RULES[-1])
-    ours = {(containers, count): one for (name, containers, count), one in measured.items() if name == "ours"}
-    theirs = {key[1:]: one for key, one in measured.items() if key[0] != "ours"}
+def each_cost(ours: Measured, theirs: Measured) -> Iterator[Figure]:
+    """Each cost by the number of rules, over the number of containers; the floor is iptables."""
+    for (containers, count), costs in ours.items():
+        peer = theirs.get((containers, count))
+        for name, unit in UNITS.items():
+            if value := getattr(costs, name):
+                floor = getattr(peer, name) if peer else None
+                yield Figure(f"{name}_{count}_rules", value, unit, containers, floor)
 
-    each_count = f"with {', '.join(map(str, RULES))} rules"
 
-    def grown(what: str, value: Callable[[Figures], float]) -> str:
-        each = [f"{value(ours[many, count]) / value(ours[few, count]):.2f} x" for count in RULES]
-        return f"{what}, {many} containers : {few}, {each_count}: {', '.join(each)}"
-
-    def against(what: str, value: Callable[[Figures], float]) -> str:
-        each = [
-            f"{max(value(ours[at]) / value(theirs[at]) for at in theirs if at[1] == count):.2f} x"
-            for count in RULES
-        ]
-        return f"{what}, ours : iptables, at worst, {each_count}: {', '.join(each)}"
-
-    yield grown("change", lambda one: one.change)
-    yield grown("change with shared rules", lambda one: one.shared)
-    yield against("change", lambda one: one.change)
-    yield against("change with shared rules", lambda one: one.shared)
-    shared = ours[many, long].shared / ours[many, short].shared
-    yield f"change with shared rules, {long} rules : {short}, {many} containers: {shared:.2f} x"
+def growth(ours: Measured, packets: bool) -> Iterator[Figure]:
+    """Costs with the most containers, relative to those with the fewest; the size is the number of rules."""
+    few, many = min(ours)[0], max(ours)[0]
+    short, long = min(count for _, count in ours), max(count for _, count in ours)
+    for count in sorted({count for _, count in ours}):
+        at_few, at_many = ours[few, count], ours[many, count]
+        yield Figure("change_growth", at_many.change / at_few.change, "x", count)
+        yield Figure("shared_growth", at_many.shared / at_few.shared, "x", count)
+    yield Figure("shared_growth_of_rules", ours[many, long].shared / ours[many, short].shared, "x")
     if packets:
-        at = f"{many} containers with {long} rules each : {few} with {short}"
-        connect = ours[many, long].connect / ours[few, short].connect
-        rate = ours[many, long].rate / ours[few, short].rate
-        yield f"connect, {at}: {connect:.2f} x"
-        yield f"throughput, {at}: {rate:.2f} x"
-        yield against("connect", lambda one: one.connect)
+        yield Figure("connect_growth", ours[many, long].connect / ours[few, short].connect, "x")
+        yield Figure("throughput", ours[many, long].rate / ours[few, short].rate, "x")
+
+
+def against(ours: Measured, theirs: Measured, packets: bool) -> Iterator[Figure]:
+    """The worst ratio to iptables for each number of rules, which is the size."""
+    for name in ("change", "shared", *(("connect",) if packets else ())):
+        ratios: dict[int, float] = {}
+        for at, peer in theirs.items():
+            ratio = getattr(ours[at], name) / getattr(peer, name)
+            ratios[at[1]] = max(ratio, ratios.get(at[1], 0.0))
+        yield from (Figure(f"{name}_to_iptables", ratio, "x", count) for count, ratio in ratios.items())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--no-packets", action="store_true", help="measure changes only")
+    parser.add_argument("--containers", type=int, nargs="+", default=CONTAINERS, help="default 1 50 250")
+    parser.add_argument("--rules", type=int, nargs="+", default=RULES, help="default 1 100 1000")
     args = parser.parse_args()
     if INSIDE not in os.environ:
         os.environ[INSIDE] = "yes"
-        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
-    report(not args.no_packets)
+        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.orig_argv[1:]])
+    hand_on(report(args.containers, args.rules, not args.no_packets), args.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ is restored before that), every process in the containers is adopted (the agent 
 Task has run. The floor is a start without containers. `linear` is the CPU time per container above the
 floor, relative to that of the smallest N: other programs may use the machine as well.
 
-    .venv/bin/python benchmarks/restart.py --n 50 100
+    .venv/bin/python -m benchmarks.restart --n 50 100
 
 The journal's share of a start is the time of the writes that a start waits for, divided by the time from the
 desire of an instance to RUNNING, both as medians of one run.
@@ -14,14 +14,12 @@ desire of an instance to RUNNING, both as medians of one run.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,7 @@ from typing import Any
 import docker
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from benchmarks.figures import Figure, arguments_of, hand_on
 from cell.development import BUSYBOX_IMAGE
 from cell.development.images import ensure_image
 from cell.development.local import LocalCell, local_cell
@@ -158,63 +155,83 @@ async def journal_writes(folder: Path) -> float:
     return statistics.median(times)
 
 
-def median(restarts: list[Restart], of: Callable[[Restart], float]) -> float:
+def median(restarts: Sequence[Restart], of: Callable[[Restart], float]) -> float:
     return statistics.median(map(of, restarts))
 
 
-async def measure(counts: list[int], rounds: int) -> None:
+async def measure(counts: Sequence[int], rounds: int) -> list[Figure]:
     """Print the figures."""
     with tempfile.TemporaryDirectory(prefix="diego-cell-restart-") as name:
         folder = Path(name)
         client = docker.APIClient()
         ensure_image(client, BUSYBOX_IMAGE, folder)
         client.close()
+        figures: list[Figure] = []
         async with local_cell(folder / "plane", arguments=["--cells", "0"]) as plane:
             with take_slots(1) as (slot,):
                 rep = LocalRep(plane, slot, folder / "cell", settings=QUICK)
                 async with rep.running():
                     await plane.receptor.expect(204, "PUT", f"/v1/domains/{DOMAIN}")
                     await start_of_one(plane)
-                    starts = [await start_of_one(plane) for _ in range(rounds)]
+                    started = statistics.median([await start_of_one(plane) for _ in range(rounds)])
                     empty = [await restart(plane, rep, 0, number) for number in range(rounds)]
-                    floor = median(empty, lambda each: each.cpu)
-                    answers = median(empty, lambda each: each.answers)
-                    print(f"without containers: answers {answers:.2f} s, {floor:.2f} s of CPU", flush=True)
-                    slopes = []
+                    print(
+                        f"without containers: answers {median(empty, lambda each: each.answers):.2f} s, "
+                        f"{median(empty, lambda each: each.cpu):.2f} s of CPU",
+                        flush=True,
+                    )
+                    slopes: list[float] = []
                     for count in sorted(counts):
-                        await plane.receptor.expect(201, "POST", "/v1/desired_lrps", lrp(count))
-                        await settle(plane, count)
-                        got = [await restart(plane, rep, count, number) for number in range(rounds)]
-                        await plane.receptor.expect(204, "DELETE", "/v1/desired_lrps/web")
-                        await plane.receptor.until(
-                            f"/v1/actual_lrps?domain={DOMAIN}",
-                            lambda rows: rows == [],
-                            what="their end",
-                            timeout_s=600,
-                        )
-                        slopes.append((median(got, lambda each: each.cpu) - floor) / count)
+                        got = await restarts_with(plane, rep, count, rounds)
+                        own_cpu = median(got, lambda each: each.cpu) - median(empty, lambda each: each.cpu)
+                        slopes.append(own_cpu / count)
+                        figures += figures_of(count, got, empty)
+                        figures.append(Figure("cpu_each", 1000 * slopes[-1], "ms", count))
+                        figures.append(Figure("linear", slopes[-1] / slopes[0], "x", count))
                         print(
                             f"n={count}: answers {median(got, lambda each: each.answers):.2f} s,"
                             f" all adopted {median(got, lambda each: each.adopted):.2f} s,"
                             f" a Task has run {median(got, lambda each: each.works):.2f} s,"
-                            f" {1000 * slopes[-1]:.1f} ms of CPU each, linear {slopes[-1] / slopes[0]:.2f}",
+                            f" {figures[-2]:.1f} ms of CPU each, linear {figures[-1]:.2f}",
                             flush=True,
                         )
-        written, started = await journal_writes(folder), statistics.median(starts)
+        written = await journal_writes(folder)
+        share = Figure("journal_share", 100 * written / started, "%")
         print(
             f"journal: {1000 * written:.2f} ms of writes, {1000 * started:.0f} ms from desire to RUNNING,"
-            f" share {100 * written / started:.2f} %"
+            f" share {share:.2f} %"
         )
+        return [*figures, share]
+
+
+async def restarts_with(plane: LocalCell, rep: LocalRep, count: int, rounds: int) -> list[Restart]:
+    """Start so many instances, restart the agent so often, and remove them."""
+    await plane.receptor.expect(201, "POST", "/v1/desired_lrps", lrp(count))
+    await settle(plane, count)
+    got = [await restart(plane, rep, count, number) for number in range(rounds)]
+    await plane.receptor.expect(204, "DELETE", "/v1/desired_lrps/web")
+    await plane.receptor.until(
+        f"/v1/actual_lrps?domain={DOMAIN}", lambda rows: rows == [], what="their end", timeout_s=600
+    )
+    return got
+
+
+def figures_of(count: int, got: Sequence[Restart], empty: Sequence[Restart]) -> list[Figure]:
+    """The three times; their floor is a start without containers."""
+    times: dict[str, Callable[[Restart], float]] = {
+        "answers": lambda each: each.answers,
+        "adopted": lambda each: each.adopted,
+        "works": lambda each: each.works,
+    }
+    return [Figure(name, median(got, of), "s", count, median(empty, of)) for name, of in times.items()]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--n", type=int, nargs="+", default=[50, 100], help="instances (default: 50 100)")
     parser.add_argument("--rounds", type=int, default=3, help="restarts with each N (default: 3)")
     arguments = parser.parse_args()
-    asyncio.run(measure(arguments.n, arguments.rounds))
+    hand_on(asyncio.run(measure(arguments.n, arguments.rounds)), arguments.json)
 
 
 if __name__ == "__main__":

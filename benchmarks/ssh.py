@@ -7,13 +7,12 @@ ssh``, built into ``diego-sshd``) and by sftp (the protocol of today's ``scp``).
 for a daemon before its first connection, and for the process that ``diego-sshd`` starts for the first one.
 ``diego-sshd`` is the bundle's.
 
-    .venv/bin/python benchmarks/ssh.py
-    .venv/bin/python benchmarks/ssh.py --megabytes 200 --rounds 5 --connects 20
+    .venv/bin/python -m benchmarks.ssh
+    .venv/bin/python -m benchmarks.ssh --megabytes 200 --rounds 5 --connects 20
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import getpass
 import os
@@ -30,6 +29,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.figures import Figure, arguments_of, hand_on
 from cell.development.freeport import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,21 +156,25 @@ def both(folder: Path) -> Iterator[tuple[Daemon, Daemon]]:
         yield theirs, daemon
 
 
-def compare(what: str, theirs: Callable[[], float], ours: Callable[[], float], rounds: int) -> None:
+def compare(
+    name: str, what: str, theirs: Callable[[], float], ours: Callable[[], float], rounds: int
+) -> Figure:
     """Run both in turns; print the medians and their ratio."""
     floor: list[float] = []
     own: list[float] = []
     for _ in range(rounds):
         floor.append(theirs())
         own.append(ours())
-    a, b = statistics.median(floor), statistics.median(own)
-    print(f"{what}: OpenSSH {a:.3f} s, diego-sshd {b:.3f} s, ratio {b / a:.2f}", flush=True)
+    figure = Figure(name, statistics.median(own), "s", floor=statistics.median(floor))
+    print(
+        f"{what}: OpenSSH {figure.floor:.3f} s, diego-sshd {figure:.3f} s, ratio {figure.ratio:.2f}",
+        flush=True,
+    )
+    return figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--connects", type=int, default=20, help="how often each connects (default 20)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each copies (default 3)")
     parser.add_argument("--megabytes", type=int, default=200, help="size of the file (default 200)")
@@ -182,16 +186,26 @@ def main() -> None:
             for _ in range(args.megabytes):
                 file.write(os.urandom(1 << 20))
         with both(folder) as (theirs, ours):
-            print(f"idle: OpenSSH {theirs.rss_megabytes():.1f} MB, diego-sshd {ours.rss_megabytes():.1f} MB")
-            print(f"with a client: diego-sshd {ours.serving_megabytes():.1f} MB more")
-            compare("connect to prompt", theirs.connect, ours.connect, args.connects)
+            idle = Figure("idle", ours.rss_megabytes(), "MB", floor=theirs.rss_megabytes())
+            print(f"idle: OpenSSH {idle.floor:.1f} MB, diego-sshd {idle:.1f} MB")
+            serving = Figure("serving", ours.serving_megabytes(), "MB")
+            print(f"with a client: diego-sshd {serving:.1f} MB more")
+            figures = [
+                idle,
+                serving,
+                compare("connect", "connect to prompt", theirs.connect, ours.connect, args.connects),
+            ]
             for protocol, what in (("-O", "scp"), ("-s", "sftp")):
-                compare(
-                    f"{what} of {args.megabytes} MB there and back",
-                    partial(theirs.copy, protocol, source, folder / "there"),
-                    partial(ours.copy, protocol, source, folder / "there"),
-                    args.rounds,
+                figures.append(
+                    compare(
+                        what,
+                        f"{what} of {args.megabytes} MB there and back",
+                        partial(theirs.copy, protocol, source, folder / "there"),
+                        partial(ours.copy, protocol, source, folder / "there"),
+                        args.rounds,
+                    )
                 )
+    hand_on(figures, args.json)
 
 
 if __name__ == "__main__":

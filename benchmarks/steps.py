@@ -5,23 +5,23 @@ action, in a row in one serial action, and side by side in nested towers of ten.
 events, and the app's log goes to a ring buffer in memory, as in a cell. The floor is one bare asyncio task
 per step. A step is any node of the tree.
 
-    .venv/bin/python benchmarks/steps.py
+    .venv/bin/python -m benchmarks.steps
 
 Times are CPU times. Linear means that the cost of a step does not depend on the number of steps.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bbs.models.actions import Action, EmitProgressAction, ParallelAction, SerialAction, TryAction
+from benchmarks.figures import Figure, arguments_of, hand_on
 from executor.engine.api import EngineContainer
 from executor.logs.sinks import RingSink
 from executor.logs.streamer import LogStreamer
@@ -79,7 +79,7 @@ def towers(count: int) -> tuple[Action, int]:
 SHAPES: dict[str, Callable[[int], tuple[Action, int]]] = {
     "parallel": side_by_side,
     "serial": in_a_row,
-    "towers of 10": towers,
+    "towers": towers,
 }
 
 
@@ -111,35 +111,40 @@ async def bare_tasks(count: int) -> float:
     return time.process_time() - began
 
 
-async def measure(rounds: int) -> None:
+async def measure(sizes: Sequence[int], rounds: int) -> list[Figure]:
     """Print one line per shape and size, and the highest cost of a step."""
-    worst, ratios = 0.0, []
+    figures = []
     for shape, make in SHAPES.items():
-        costs = []
-        for size in SIZES:
+        for size in sizes:
             action, steps = make(size)
-            ours = statistics.median([await our_steps(action) for _ in range(rounds)])
-            floor = statistics.median([await bare_tasks(steps) for _ in range(rounds)])
-            costs.append(ours / steps * 1e3)
+            runs = [(await our_steps(action), await bare_tasks(steps)) for _ in range(rounds)]
+            ours, floor = (1e3 * statistics.median(side) for side in zip(*runs, strict=True))
+            figures.append(Figure(shape, ours / steps, "ms", size, floor / steps))
             print(
-                f"{shape:12} {size:6} x try(emit_progress()) = {steps:6} steps: {ours * 1e3:8.1f} ms, "
-                f"{costs[-1]:.4f} ms a step (bare task: {floor / steps * 1e3:.4f} ms)",
+                f"{shape:12} {size:6} x try(emit_progress()) = {steps:6} steps: {ours:8.1f} ms, "
+                f"{figures[-1]:.4f} ms a step (bare task: {figures[-1].floor:.4f} ms)",
                 flush=True,
             )
-        worst = max(worst, *costs)
-        ratios.append(costs[-1] / costs[0])
+    costs = {(figure.name, figure.size): figure.value for figure in figures}
+    worst = max(figures, key=lambda figure: figure.value)
+    growth = max(costs[shape, sizes[-1]] / costs[shape, sizes[0]] for shape in SHAPES)
     print(
-        f"steps: at most {worst:.4f} ms a step; at {SIZES[-1]} {max(ratios):.2f} x of what one costs at "
-        f"{SIZES[0]}"
+        f"steps: at most {worst:.4f} ms a step; at {sizes[-1]} {growth:.2f} x of what one costs at {sizes[0]}"
     )
+    return [
+        *figures,
+        Figure("worst", worst.value, "ms", floor=worst.floor),
+        Figure("growth", growth, "x"),
+        Figure("bare_tasks", max(figure.ratio for figure in figures), "x"),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each tree runs (default 5)")
-    asyncio.run(measure(parser.parse_args().rounds))
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="how many try() (default: three)")
+    args = parser.parse_args()
+    hand_on(asyncio.run(measure(args.sizes, args.rounds)), args.json)
 
 
 if __name__ == "__main__":
