@@ -32,7 +32,7 @@ class Figure:
         return self.value / self.floor
 
     def __float__(self) -> float:
-        return self.value
+        return float(self.value)
 
     def __format__(self, spec: str) -> str:
         return format(self.value, spec)
@@ -62,7 +62,7 @@ class Sizes:
         return self.only.floor
 
     def __float__(self) -> float:
-        return self.only.value
+        return float(self.only)
 
     def __format__(self, spec: str) -> str:
         return format(self.only, spec)

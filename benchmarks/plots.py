@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,8 @@ PLOTS: Sequence[Plot] = (
 )
 
 
-def series(plot: Plot, runs: Iterable[Run]) -> dict[str, list[Figure]]:
-    """The figures of a plot by name, in the order of their sizes; only those of several sizes."""
+def series(plot: Plot, runs: Iterable[Run]) -> dict[str, dict[int, Figure]]:
+    """The figures of a plot by name and size, in the order of their sizes; only those of several sizes."""
     found: dict[str, dict[int, Figure]] = {}
     for run in runs:
         if run.command.partition(" ")[0] != plot.module:
@@ -48,11 +48,7 @@ def series(plot: Plot, runs: Iterable[Run]) -> dict[str, list[Figure]]:
         for figure in run.figures:
             if figure.name in plot.figures and figure.size is not None:
                 found.setdefault(figure.name, {})[figure.size] = figure
-    return {
-        name: [figure for _, figure in sorted(found[name].items())]
-        for name in plot.figures
-        if len(found.get(name, ())) > 1
-    }
+    return {name: dict(sorted(found[name].items())) for name in plot.figures if len(found.get(name, ())) > 1}
 
 
 def draw(runs: Iterable[Run], folder: Path) -> list[Path]:
@@ -71,19 +67,16 @@ def draw(runs: Iterable[Run], folder: Path) -> list[Path]:
                 continue
             picture, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
             for name, each in lines.items():
-                sizes = [figure.size for figure in each]
+                label, floors = name.replace("_", " "), [figure.floor for figure in each.values()]
                 (line,) = axes.plot(
-                    sizes, [figure.value for figure in each], marker="o", label=name.replace("_", " ")
+                    list(each), [figure.value for figure in each.values()], marker="o", label=label
                 )
-                if all(figure.floor is not None for figure in each):
+                known = [floor for floor in floors if floor is not None]
+                if len(known) == len(floors):
                     axes.plot(
-                        sizes,
-                        [figure.floor for figure in each],
-                        linestyle="--",
-                        color=line.get_color(),
-                        label=f"{name.replace('_', ' ')}, floor",
+                        list(each), known, linestyle="--", color=line.get_color(), label=f"{label}, floor"
                     )
-            axes.set(xscale="log", yscale="log", xlabel=plot.size, ylabel=next(iter(lines.values()))[0].unit)
+            axes.set(xscale="log", yscale="log", xlabel=plot.size, ylabel=_unit(lines))
             axes.set_title(plot.module)
             axes.grid(visible=True, which="major", alpha=0.3)
             axes.legend(fontsize="small")
@@ -92,3 +85,7 @@ def draw(runs: Iterable[Run], folder: Path) -> list[Path]:
             pyplot.close(picture)
             written.append(path)
     return written
+
+
+def _unit(lines: Mapping[str, Mapping[int, Figure]]) -> str:
+    return next(figure.unit for each in lines.values() for figure in each.values())

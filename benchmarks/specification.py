@@ -44,7 +44,7 @@ def row_of(promise: Promise, measured: str) -> Row:
 def rewritten(text: str, outcomes: Sequence[Outcome], machine: str, plots: Iterable[str]) -> str:
     """The document with the rows of all promises. A promise that was not measured keeps its measured text.
 
-    machine: facts of the machine in one line. plots: paths of plots.
+    machine: facts of the machine in one line. plots: paths of plots. Both are at the end of the document.
     """
     before = {row.name: row.measured for row in rows(text)}
     lines = text.splitlines()
@@ -54,7 +54,8 @@ def rewritten(text: str, outcomes: Sequence[Outcome], machine: str, plots: Itera
         row_of(one.promise, _measured(one, before.get(one.promise.name, "-"))).line for one in outcomes
     ]
     links = ", ".join(f"[{path.rpartition('/')[2].removesuffix('.svg')}]({path})" for path in plots)
-    return _with_line(_with_line("\n".join(lines), MACHINE, machine), PLOTS, links) + "\n"
+    text = "\n".join(line for line in lines if not line.startswith((MACHINE, PLOTS))).rstrip()
+    return "\n\n".join([text, f"{MACHINE}{machine}", *([f"{PLOTS}{links}"] if links else [])]) + "\n"
 
 
 def _measured(outcome: Outcome, before: str) -> str:
@@ -66,11 +67,3 @@ def _table(lines: Sequence[str]) -> list[str]:
     at = lines.index(HEADER) + 2
     end = next((number for number in range(at, len(lines)) if not lines[number].startswith("|")), len(lines))
     return list(lines[at:end])
-
-
-def _with_line(text: str, begin: str, content: str) -> str:
-    """The text with the content of the paragraph of one line that begins so; a new one is the last."""
-    lines = [line for line in text.splitlines() if not line.startswith(begin)]
-    while lines[-1] == "":
-        lines.pop()
-    return "\n".join([*lines, *(["", f"{begin}{content}"] if content else [])])
